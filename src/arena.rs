@@ -1,0 +1,178 @@
+//! `Arena<T>` and `Id<T>`: a slab whose keys carry a generation.
+//!
+//! Slab keys are reused at once, so a key alone may name a stranger: an event still in the batch, a reply
+//! to a client that has left. An [`Id`] also carries the generation that was taken at its insertion, and a
+//! look-up with another generation finds nothing. This is the one check that makes stale claims harmless.
+//!
+//! It must never know what it holds.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::marker::PhantomData;
+
+use slab::Slab;
+
+/// Generations are 30 bits wide, so that a generation, a key and two bits of kind fit one event token.
+pub const GENERATION_BITS: u32 = 30;
+const GENERATION_MASK: u32 = (1 << GENERATION_BITS) - 1;
+
+/// A claim on one value of an [`Arena`]: a key and the generation taken when the value was inserted.
+pub struct Id<T> {
+    key: u32,
+    generation: u32,
+    kind: PhantomData<fn() -> T>,
+}
+
+impl<T> Id<T> {
+    /// Puts an id together from its parts, as they travel in an event token.
+    ///
+    /// Invariant: `generation` fits [`GENERATION_BITS`].
+    pub fn from_parts(key: u32, generation: u32) -> Id<T> {
+        debug_assert!(generation <= GENERATION_MASK);
+        Id {
+            key,
+            generation,
+            kind: PhantomData,
+        }
+    }
+
+    /// The slab key: dense, reused, unique among the living.
+    #[inline]
+    pub fn key(self) -> u32 {
+        self.key
+    }
+
+    /// The generation: tells apart all that ever stood under this key.
+    #[inline]
+    pub fn generation(self) -> u32 {
+        self.generation
+    }
+}
+
+impl<T> Clone for Id<T> {
+    fn clone(&self) -> Id<T> {
+        *self
+    }
+}
+
+impl<T> Copy for Id<T> {}
+
+impl<T> PartialEq for Id<T> {
+    fn eq(&self, other: &Id<T>) -> bool {
+        self.key == other.key && self.generation == other.generation
+    }
+}
+
+impl<T> Eq for Id<T> {}
+
+impl<T> Hash for Id<T> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.key.hash(state);
+        self.generation.hash(state);
+    }
+}
+
+impl<T> fmt::Debug for Id<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.key, self.generation)
+    }
+}
+
+/// Values under [`Id`]s.
+#[derive(Debug)]
+pub struct Arena<T> {
+    slots: Slab<(u32, T)>,
+    generation: u32,
+}
+
+impl<T> Default for Arena<T> {
+    fn default() -> Arena<T> {
+        Arena {
+            slots: Slab::new(),
+            generation: 0,
+        }
+    }
+}
+
+impl<T> Arena<T> {
+    /// Inserts a value under a fresh generation.
+    pub fn insert(&mut self, value: T) -> Id<T> {
+        self.generation = (self.generation + 1) & GENERATION_MASK;
+        let generation = self.generation;
+        let key = self.slots.insert((generation, value));
+        assert!(
+            u32::try_from(key).is_ok(),
+            "an arena holds fewer than 2^32 values"
+        );
+        Id::from_parts(key as u32, generation)
+    }
+
+    /// The value, if this very one is still here.
+    #[inline]
+    pub fn get(&self, id: Id<T>) -> Option<&T> {
+        match self.slots.get(id.key as usize) {
+            Some((generation, value)) if *generation == id.generation => Some(value),
+            _ => None,
+        }
+    }
+
+    /// The value, if this very one is still here.
+    #[inline]
+    pub fn get_mut(&mut self, id: Id<T>) -> Option<&mut T> {
+        match self.slots.get_mut(id.key as usize) {
+            Some((generation, value)) if *generation == id.generation => Some(value),
+            _ => None,
+        }
+    }
+
+    /// Takes the value out. Every id of it finds nothing from here on.
+    pub fn remove(&mut self, id: Id<T>) -> Option<T> {
+        self.get(id)?;
+        Some(self.slots.remove(id.key as usize).1)
+    }
+
+    /// How many values live here.
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Whether nothing lives here.
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// All values with their ids, in key order.
+    pub fn iter(&self) -> impl Iterator<Item = (Id<T>, &T)> {
+        self.slots
+            .iter()
+            .map(|(key, (generation, value))| (Id::from_parts(key as u32, *generation), value))
+    }
+
+    /// All ids, in key order.
+    pub fn ids(&self) -> Vec<Id<T>> {
+        self.iter().map(|(id, _)| id).collect()
+    }
+
+    /// Gives memory back after a storm.
+    pub fn shrink(&mut self) {
+        self.slots.shrink_to_fit();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reused_key_is_not_the_old_value() {
+        let mut arena = Arena::default();
+        let first = arena.insert("first");
+        assert_eq!(arena.remove(first), Some("first"));
+        let second = arena.insert("second");
+        assert_eq!(first.key(), second.key());
+        assert_eq!(arena.get(first), None);
+        assert_eq!(arena.remove(first), None);
+        assert_eq!(arena.get_mut(second), Some(&mut "second"));
+        assert_eq!(arena.len(), 1);
+    }
+}

@@ -1,0 +1,4 @@
+//! Where keys live: slots, the topology, and the route of a request.
+
+pub mod slot;
+pub mod topology;

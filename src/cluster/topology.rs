@@ -1,0 +1,53 @@
+//! `Topology`: which node serves which slot, as one answer of the cluster says it. Immutable once made;
+//! one refresher per process makes it, every worker gets the same `Arc`.
+//!
+//! It must never know how it was fetched, nor which connections exist.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+use crate::clock::Time;
+use crate::cluster::slot::SLOTS;
+
+/// Stands in `Topology::slots` where no shard serves the slot.
+pub const NO_SHARD: u16 = u16::MAX;
+
+/// The cluster at one moment.
+#[derive(Debug, Clone)]
+pub struct Topology {
+    /// All nodes that can be asked, dead ones left out.
+    pub nodes: Vec<NodeInfo>,
+    /// The shards, each with one master.
+    pub shards: Vec<Shard>,
+    /// Slot to index in `shards`, or [`NO_SHARD`].
+    pub slots: Box<[u16; SLOTS]>,
+    /// Every name under which a redirect may announce a node (`host:port` as the nodes write it, by IP and
+    /// by hostname), to its index in `nodes`.
+    pub announced: HashMap<String, u16>,
+    /// The cluster's current epoch, as the answering node knows it.
+    pub epoch: u64,
+    /// When the question was asked: a redirect learnt after that is newer than this table.
+    pub asked_at: Time,
+}
+
+/// One node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeInfo {
+    /// Where it is reached (after `-node-map` and name resolution).
+    pub address: SocketAddr,
+    /// Its 40-digit node id.
+    pub id: String,
+    /// Whether it is in our own data centre (see `-read-prefer 2`).
+    pub same_idc: bool,
+}
+
+/// One master and its replicas, as indices in [`Topology::nodes`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shard {
+    /// The master.
+    pub master: u16,
+    /// Its replicas that are up and linked.
+    pub replicas: Vec<u16>,
+    /// The master's config epoch: of two claims on a slot the higher one wins.
+    pub epoch: u64,
+}

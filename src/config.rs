@@ -1,0 +1,226 @@
+//! `Config`: what the program uses, as plain data that has been checked. Every limit and every timeout has
+//! its name here.
+//!
+//! It must never know how an option is spelled (that is `options`) nor who reads a field.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// All that the program can be told.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Where clients are served.
+    pub listen: Listen,
+    /// Nodes asked for the topology at start, as `host:port`.
+    pub startup_nodes: Vec<String>,
+    /// Announced address to reachable address (NAT, containers), both as `host:port` or `host`.
+    pub node_map: Vec<(String, String)>,
+    /// Demanded from clients, if set.
+    pub client_password: Option<Secret>,
+    /// ACL user for the backends; `None` is the default user.
+    pub backend_user: Option<String>,
+    /// Password for the backends.
+    pub backend_password: Option<Secret>,
+    /// Where read commands go.
+    pub read_preference: ReadPreference,
+    /// Address prefixes (as text, e.g. `10.1.`) that count as our data centre.
+    pub idc_prefixes: Vec<String>,
+    /// Deadline of a connect to a backend, and of its handshake.
+    pub connect_timeout: Duration,
+    /// Deadline of the oldest reply that a backend owes.
+    pub request_timeout: Duration,
+    /// How long a request may wait for its slot to have a reachable owner.
+    pub park_timeout: Duration,
+    /// Period of the topology refresh.
+    pub slots_reload_interval: Duration,
+    /// Exclusive connections kept ready for each backend.
+    pub backend_init_connections: usize,
+    /// Exclusive connections kept idle for each backend.
+    pub backend_idle_connections: usize,
+    /// Shared pipelines to each node, for each worker.
+    pub backend_connections: usize,
+    /// Worker threads, each with its own loop and listener.
+    pub workers: usize,
+    /// Log file; `None` is standard error.
+    pub log_file: Option<PathBuf>,
+    /// Log level.
+    pub log_level: log::LevelFilter,
+    /// An access log line for every so many commands; 0 is none.
+    pub log_every_n: u64,
+    /// Where `/healthz` and the rest of the debug pages are served.
+    pub debug_addr: Option<SocketAddr>,
+    /// Refuse clients from outside while there is no client password.
+    pub protected_mode: bool,
+    /// Bounds on what peers may make us hold.
+    pub limits: Limits,
+}
+
+/// Bounds on what peers may make us hold. None of them is a promise to reach it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Limits {
+    /// Clients at once, over all workers.
+    pub clients: usize,
+    /// Longest bulk string of a request or reply (Redis: `proto-max-bulk-len`).
+    pub bulk_bytes: usize,
+    /// Longest request frame (Redis: `client-query-buffer-limit`).
+    pub request_bytes: usize,
+    /// Longest inline request or length line (Redis: `PROTO_INLINE_MAX_SIZE`).
+    pub inline_bytes: usize,
+    /// Arguments of a request before authentication.
+    pub unauthenticated_args: usize,
+    /// Longest bulk string of a request before authentication.
+    pub unauthenticated_bulk_bytes: usize,
+    /// Requests in one client's pipeline before it is no longer read.
+    pub pipeline_requests: usize,
+    /// Bytes in one client's output, held replies included, before it is no longer read.
+    pub client_output_bytes: usize,
+    /// Unsent bytes in one backend's output before its clients are no longer read.
+    pub backend_output_bytes: usize,
+    /// Bytes of requests held for a retry, over a whole worker.
+    pub held_bytes: usize,
+    /// Requests held for a retry, over a whole worker.
+    pub held_requests: usize,
+    /// Redirects that one request may follow.
+    pub redirects: u8,
+    /// Tries that one request may make in all.
+    pub tries: u8,
+    /// Bytes read from one peer in one turn.
+    pub read_bytes: usize,
+    /// How long requests in flight may take to finish after SIGTERM.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            clients: 100_000,
+            bulk_bytes: 512 << 20,
+            request_bytes: 1 << 30,
+            inline_bytes: 64 << 10,
+            unauthenticated_args: 10,
+            unauthenticated_bulk_bytes: 16384,
+            pipeline_requests: 1024,
+            client_output_bytes: 1 << 20,
+            backend_output_bytes: 4 << 20,
+            held_bytes: 64 << 20,
+            held_requests: 100_000,
+            redirects: 5,
+            tries: 16,
+            read_bytes: 256 << 10,
+            drain: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            listen: Listen::Tcp(SocketAddr::from(([0, 0, 0, 0], 8088))),
+            startup_nodes: vec!["127.0.0.1:7001".to_string()],
+            node_map: Vec::new(),
+            client_password: None,
+            backend_user: None,
+            backend_password: None,
+            read_preference: ReadPreference::Master,
+            idc_prefixes: Vec::new(),
+            connect_timeout: Duration::from_millis(250),
+            request_timeout: Duration::from_secs(15),
+            park_timeout: Duration::from_secs(5),
+            slots_reload_interval: Duration::from_secs(3),
+            backend_init_connections: 5,
+            backend_idle_connections: 5,
+            backend_connections: 1,
+            workers: 1,
+            log_file: Some(PathBuf::from("redis-cluster-proxy.log")),
+            log_level: log::LevelFilter::Info,
+            log_every_n: 100,
+            debug_addr: None,
+            protected_mode: true,
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// Where clients are served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listen {
+    /// A TCP address.
+    Tcp(SocketAddr),
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Listen::Tcp(address) => write!(f, "{address}"),
+            Listen::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// Where read commands go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadPreference {
+    /// To the master.
+    Master,
+    /// To a replica while one is up, else to the master.
+    Replica,
+    /// To a replica of our own data centre while one is up, else to the master.
+    ReplicaSameIdc,
+}
+
+/// A password. It prints as stars and is compared in constant time.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Vec<u8>);
+
+impl Secret {
+    /// Wraps a password.
+    pub fn new(password: impl Into<Vec<u8>>) -> Secret {
+        Secret(password.into())
+    }
+
+    /// The password itself, for a handshake and nothing else.
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Whether `attempt` is this password; the time taken depends on the attempt's length only.
+    pub fn matches(&self, attempt: &[u8]) -> bool {
+        let mut difference = self.0.len() ^ attempt.len();
+        for (index, byte) in attempt.iter().enumerate() {
+            let own = if self.0.is_empty() {
+                0
+            } else {
+                self.0[index % self.0.len()]
+            };
+            difference |= usize::from(own ^ byte);
+        }
+        std::hint::black_box(difference) == 0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_matches_itself_only_and_never_prints() {
+        let secret = Secret::new("sesame");
+        assert!(secret.matches(b"sesame"));
+        for wrong in ["", "s", "sesam", "sesamf", "sesamesesame", "SESAME"] {
+            assert!(!secret.matches(wrong.as_bytes()), "{wrong}");
+        }
+        assert_eq!(format!("{secret:?}"), "***");
+        assert!(Secret::new("").matches(b""));
+        assert!(!Secret::new("").matches(b"x"));
+    }
+}
