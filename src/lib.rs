@@ -1,6 +1,7 @@
 //! redis-cluster-proxy: a Redis/Valkey Cluster behind one ordinary Redis port.
 
 pub mod arena;
+pub mod buffer;
 pub mod clock;
 pub mod cluster;
 pub mod config;
