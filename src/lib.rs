@@ -3,5 +3,6 @@
 pub mod arena;
 pub mod clock;
 pub mod cluster;
+pub mod command;
 pub mod config;
 pub mod resp;
