@@ -4,6 +4,7 @@ pub mod arena;
 pub mod buffer;
 pub mod clock;
 pub mod cluster;
+pub mod command;
 pub mod config;
 pub mod logging;
 pub mod options;
