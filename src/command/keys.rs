@@ -1,10 +1,9 @@
 //! `keys`: which arguments of a request are keys.
 //!
-//! Redis' meaning of key specs, exactly; where a server's own specs say too little (SORT, GEORADIUS, XREAD,
-//! MIGRATE) the options are walked as the command itself walks them. Every number here comes from the
-//! network: it is bounded by the number of arguments before it is used.
+//! Redis' meaning of key specs, exactly; where a server's own specs say too little, `options` knows. Every
+//! number here comes from the network: it is bounded by the number of arguments before it is used.
 
-use super::{BeginSearch, Class, Command, FindKeys, Flags, KeyFlags, KeySpec, Keys, LeaseKind};
+use super::{BeginSearch, Command, FindKeys, Flags, KeyFlags, KeySpec, Keys, options};
 use crate::resp::args::Args;
 
 /// Why there are no keys to route by.
@@ -12,12 +11,15 @@ use crate::resp::args::Args;
 pub enum KeysError {
     /// The arguments are wrong (a bad number of keys, a missing word): any master knows the error text.
     Invalid,
-    /// A key lacks what must follow it, as in `MSET a 1 b`: the error is that of a wrong arity. No server is
-    /// to be asked, since it would look at the slots first.
+    /// A key lacks what belongs to it, as in `MSET a 1 b`: the error is [`unbalanced`]. No server is to be
+    /// asked, since in a cluster it would look at the slots first.
     Unbalanced,
     /// The key specs do not tell: a server must be asked, with COMMAND GETKEYS.
     Unknown,
 }
+
+/// Takes each key that is found: its index and what is done to it.
+pub(super) type Found<'f> = &'f mut dyn FnMut(u32, KeyFlags);
 
 /// Pushes the indices of all arguments that decide where the request goes, shard channels included. Nothing
 /// is pushed in case of an error.
@@ -60,80 +62,33 @@ pub fn flagged_keys(
     found
 }
 
-/// Whether this request may keep its connection waiting: a blocking command, or one that has its blocking
-/// option among its options.
-pub fn blocks(command: &Command, args: &Args<'_>) -> bool {
-    if command.class == Class::Leased(LeaseKind::Blocking) {
-        return true;
+/// The error text, without its `-`, that one server gives where a key lacks what belongs to it.
+pub fn unbalanced(command: &Command) -> String {
+    let name = &command.name;
+    if command.keys == Keys::Streams {
+        // 7.0.15 has this text for XREADGROUP too, and names XREAD in it.
+        return "ERR Unbalanced XREAD list of streams: for each stream key an ID or '$' must be specified."
+            .to_string();
     }
-    command.block_token.is_some_and(|token| {
-        let mut words = Options::new(args, 1, STREAM_OPTIONS).map_while(|(_, word)| word);
-        words.any(|word| word == token)
-    })
+    format!("ERR wrong number of arguments for '{name}' command")
 }
 
 /// Calls `found` for each key, in the order of the key specs.
-fn find(
-    command: &Command,
-    args: &Args<'_>,
-    found: &mut dyn FnMut(u32, KeyFlags),
-) -> Result<(), KeysError> {
+fn find(command: &Command, args: &Args<'_>, found: Found<'_>) -> Result<(), KeysError> {
     match command.keys {
         Keys::None => Ok(()),
+        // Routed like a key, but no key for the server.
+        Keys::One(_) if command.key_specs.is_empty() => Ok(()),
         Keys::One(_) | Keys::Specs => find_by_specs(command, args, found),
-        Keys::StoreOption(from) => {
-            found(1, READ);
-            let stores = Options::new(args, usize::from(from), STORE_OPTIONS)
-                .filter(|(_, word)| matches!(word, Some("store" | "storedist")))
-                .map(|(index, _)| index + 1);
-            if let Some(index) = stores.last().filter(|index| *index < args.len()) {
-                found(index as u32, OVERWRITE);
-            }
-            Ok(())
-        }
-        Keys::Streams => {
-            let streams = Options::new(args, 1, STREAM_OPTIONS)
-                .map_while(|(index, word)| word.map(|word| (index, word)))
-                .find(|(_, word)| *word == "streams");
-            let first = streams.ok_or(KeysError::Invalid)?.0 + 1;
-            let rest = args.len() - first;
-            if rest == 0 || rest % 2 != 0 {
-                return Err(KeysError::Invalid);
-            }
-            (first..first + rest / 2).for_each(|index| found(index as u32, READ));
-            Ok(())
-        }
-        Keys::Migrate => find_migrated(args, found),
+        Keys::StoreOption(from) => options::stored(args, usize::from(from), found),
+        Keys::Streams => options::streams(args, found),
+        Keys::Migrate => options::migrated(args, found),
     }
-}
-
-/// What MIGRATE does to its keys.
-const MIGRATED: KeyFlags = KeyFlags::RW.with(KeyFlags::ACCESS).with(KeyFlags::DELETE);
-/// What is done to a key that is read.
-const READ: KeyFlags = KeyFlags::RO.with(KeyFlags::ACCESS);
-/// What STORE does to its key.
-const OVERWRITE: KeyFlags = KeyFlags::OW.with(KeyFlags::UPDATE);
-
-/// The keys of MIGRATE: argument 3, unless it is empty and KEYS is among the options.
-fn find_migrated(args: &Args<'_>, found: &mut dyn FnMut(u32, KeyFlags)) -> Result<(), KeysError> {
-    let keys = Options::new(args, 6, MIGRATE_OPTIONS).find(|(_, word)| *word == Some("keys"));
-    match keys {
-        Some((index, _)) if args.at(3).is_empty() => {
-            (index + 1..args.len()).for_each(|index| found(index as u32, MIGRATED));
-        }
-        _ if args.len() > 3 => found(3, MIGRATED),
-        _ => return Err(KeysError::Invalid),
-    }
-    Ok(())
 }
 
 /// The keys by the key specs. One that cannot be applied spoils all, but for an absent keyword: that is an
 /// option not used.
-fn find_by_specs(
-    command: &Command,
-    args: &Args<'_>,
-    found: &mut dyn FnMut(u32, KeyFlags),
-) -> Result<(), KeysError> {
+fn find_by_specs(command: &Command, args: &Args<'_>, found: Found<'_>) -> Result<(), KeysError> {
     let keyless = command.flags.contains(Flags::NO_MANDATORY_KEYS);
     let paired = !command.flags.contains(Flags::MODULE);
     let mut any = false;
@@ -151,7 +106,8 @@ fn find_by_specs(
                 let indices = (first..=last).step_by(step);
                 indices.for_each(|index| found(index as u32, spec.flags));
             }
-            None if keyless => {}
+            // As in `PFMERGE destination`: the range at the end is empty, the keys before it count.
+            None if keyless || matches!(spec.find, FindKeys::Range { .. }) => {}
             None => return Err(KeysError::Invalid),
         }
     }
@@ -200,10 +156,13 @@ fn span(
                 let part = len.saturating_sub(first) / limit as usize;
                 (first + part).checked_sub(distance)
             };
+            if last == -1 && limit <= 1 && first == len {
+                return Ok(None);
+            }
             let step = step.max(1) as usize;
             let end = end.filter(|end| *end >= first && *end < len);
             let end = end.ok_or(KeysError::Invalid)?;
-            if paired && last == -1 && limit <= 1 && (end - first + 1) % step != 0 {
+            if paired && last == -1 && limit <= 1 && !(end - first + 1).is_multiple_of(step) {
                 return Err(KeysError::Unbalanced);
             }
             (first, end, step)
@@ -239,50 +198,276 @@ fn count_of(argument: &[u8]) -> Option<u64> {
     std::str::from_utf8(argument).ok()?.parse().ok()
 }
 
-/// The options of SORT and GEORADIUS that have operands, with how many.
-const STORE_OPTIONS: &[(&str, usize)] = &[
-    ("store", 1),
-    ("storedist", 1),
-    ("by", 1),
-    ("get", 1),
-    ("limit", 2),
-    ("count", 1),
-];
-/// The options of XREAD and XREADGROUP.
-const STREAM_OPTIONS: &[(&str, usize)] = &[
-    ("streams", usize::MAX),
-    ("block", 1),
-    ("count", 1),
-    ("group", 2),
-    ("noack", 0),
-    ("claim", 1),
-];
-/// The options of MIGRATE that have operands.
-const MIGRATE_OPTIONS: &[(&str, usize)] = &[("keys", usize::MAX), ("auth", 1), ("auth2", 2)];
-
-/// The options of a request, each with its index and, if it is one of the table's, its word. Operands are
-/// passed over; a word with `usize::MAX` operands is the last.
-struct Options<'a> {
-    args: &'a Args<'a>,
-    at: usize,
-    words: &'static [(&'static str, usize)],
-}
-
-impl<'a> Options<'a> {
-    fn new(args: &'a Args<'a>, at: usize, words: &'static [(&'static str, usize)]) -> Options<'a> {
-        Options { args, at, words }
+/// Calls `act` with the row of `line`'s command and its arguments; `''` is an empty argument.
+#[cfg(test)]
+pub(super) fn with_line<T>(line: &str, act: impl FnOnce(&Command, &Args<'_>) -> T) -> T {
+    use super::{Resolved, Table};
+    use crate::resp::args::Span;
+    let (mut frame, mut spans) = (Vec::new(), Vec::new());
+    for word in line.split(' ') {
+        let word = if word == "''" { "" } else { word };
+        let (start, len) = (frame.len() as u32, word.len() as u32);
+        frame.extend_from_slice(word.as_bytes());
+        spans.push(Span { start, len });
+    }
+    let (args, table) = (Args::new(&frame, &spans), Table::compiled());
+    match table.resolve(&args) {
+        Resolved::Command(command) => act(command, &args),
+        other => panic!("{line}: {other:?}"),
     }
 }
 
-impl Iterator for Options<'_> {
-    type Item = (usize, Option<&'static str>);
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    fn next(&mut self) -> Option<Self::Item> {
-        let (index, argument) = (self.at, self.args.get(self.at)?);
-        let mut words = self.words.iter();
-        let known = words.find(|(word, _)| argument.eq_ignore_ascii_case(word.as_bytes()));
-        let operands = known.map_or(0, |(_, operands)| *operands);
-        self.at = index.saturating_add(1).saturating_add(operands);
-        Some((index, known.map(|(word, _)| *word)))
+    /// The keys of `line`, by name.
+    fn keys_of(line: &str) -> Result<Vec<String>, KeysError> {
+        with_line(line, |command, args| {
+            let mut found = vec![9999];
+            let result = keys(command, args, &mut found);
+            assert_eq!(found.remove(0), 9999);
+            assert!(result.is_ok() || found.is_empty(), "{line}: {found:?}");
+            let text = |index: &u32| String::from_utf8_lossy(args.at(*index as usize)).into_owned();
+            result.map(|()| found.iter().map(text).collect())
+        })
+    }
+
+    /// What redis-server 7.0.15 answers to COMMAND GETKEYS, but for the channels.
+    #[test]
+    fn keys_are_those_of_the_server() {
+        for (line, expected) in [
+            ("get a", "a"),
+            ("SET a 1 get", "a"),
+            ("mget a b c", "a b c"),
+            ("mset a 1 b 2", "a b"),
+            ("msetnx a 1 b 2", "a b"),
+            ("del a b", "a b"),
+            ("touch a", "a"),
+            ("bitop and d a b", "d a b"),
+            ("blpop a b 0", "a b"),
+            ("blmove a b left right 0", "a b"),
+            ("blmpop 0 2 a b left", "a b"),
+            ("lmpop 2 a b left", "a b"),
+            ("bzmpop 0 1 z min", "z"),
+            ("zmpop 2 y z max", "y z"),
+            ("sintercard 2 a b limit 1", "a b"),
+            ("sinterstore d a b", "d a b"),
+            ("smove a b m", "a b"),
+            (
+                "sort l by w_* limit 0 5 get # get o_* desc alpha store d",
+                "l d",
+            ),
+            ("sort l", "l"),
+            ("sort l store d STORE e", "l e"),
+            ("sort l by store", "l"),
+            ("sort l store", "l"),
+            ("sort_ro l by nosort get o_*", "l"),
+            ("georadius g 1 1 1 m", "g"),
+            ("georadius g 1 1 1 m count 3 any asc store d", "g d"),
+            ("georadius g 1 1 1 m STORE store", "g store"),
+            ("georadiusbymember g m 1 m StoreDist d", "g d"),
+            ("georadiusbymember store store 1 m", "store"),
+            ("georadiusbymember_ro g m 1 m", "g"),
+            ("geosearchstore d g frommember m byradius 1 m", "d g"),
+            ("migrate h 1 a 0 10", "a"),
+            ("migrate h 1 '' 0 10 copy replace auth keys keys a b", "a b"),
+            ("migrate h 1 '' 0 10 auth2 u keys keys a b", "a b"),
+            ("xread count 2 streams a b 0 0", "a b"),
+            ("XREAD BLOCK 0 STREAMS a $", "a"),
+            (
+                "xreadgroup group streams streams count 1 noack streams a b > >",
+                "a b",
+            ),
+            ("xreadgroup count 1 group g c streams a >", "a"),
+            ("eval s 2 a b x", "a b"),
+            ("eval s 0 x", ""),
+            ("evalsha_ro h 1 a", "a"),
+            ("fcall f 2 a b", "a b"),
+            ("fcall f 0", ""),
+            ("zunionstore d 2 a b weights 1 2", "d a b"),
+            ("zdiff 2 a b withscores", "a b"),
+            ("zrangestore d s 0 -1", "d s"),
+            ("OBJECT Encoding a", "a"),
+            ("memory usage a samples 5", "a"),
+            ("xgroup create s g $", "s"),
+            ("xgroup setid s g 0", "s"),
+            ("xinfo stream s full", "s"),
+            ("xinfo consumers s g", "s"),
+            ("pfmerge d a b", "d a b"),
+            ("pfmerge d", "d"),
+            ("pfcount a b", "a b"),
+            ("pfdebug getreg a", "a"),
+            ("copy a b", "a b"),
+            ("rename a b", "a b"),
+            ("lcs a b", "a b"),
+            ("rpoplpush a b", "a b"),
+            ("restore a 0 x", "a"),
+            ("watch a b", "a b"),
+            ("xautoclaim s g c 0 0", "s"),
+            ("spublish c m", "c"),
+            ("ssubscribe c d", "c d"),
+            ("publish c m", "c"),
+            ("ping", ""),
+            ("wait 0 0", ""),
+            ("msetex 2 a 1 b 2 ex 5", "a b"),
+            ("hexpire h 5 fields 1 f", "h"),
+            ("json.mget a b $", "a b"),
+            ("json.mset a $ 1 b $ 2", "a b"),
+            ("cms.merge d 2 a b weights 1 2", "d a b"),
+            ("ts.createrule a b aggregation avg 5", "a b"),
+        ] {
+            let expected: Vec<_> = expected.split_whitespace().collect();
+            assert_eq!(keys_of(line).unwrap(), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn wrong_arguments_have_no_keys() {
+        for line in [
+            "get",
+            "mget",
+            "sort",
+            "xread count 1",
+            "xread streams",
+            "xread bogus 1 streams a 0",
+            "xreadgroup group g streams a >",
+            "zinter 0 a",
+            "zunionstore d 3 a b",
+            "zunionstore d",
+            "fcall f 3 a b",
+            "migrate h 1",
+            "bitop and d",
+            "object encoding",
+        ] {
+            let expected = if line.starts_with("bitop") {
+                Ok(vec!["d".to_string()])
+            } else {
+                Err(KeysError::Invalid)
+            };
+            assert_eq!(keys_of(line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn hostile_numbers_of_keys_are_refused() {
+        let numbers = "-1 -9223372036854775808 nan 3 4294967297 9223372036854775807 \
+                       9223372036854775808 18446744073709551615 18446744073709551616 \
+                       4611686018427387905 0x2 2.0 1e3";
+        for number in numbers.split_whitespace() {
+            for line in [
+                "eval s N a b",
+                "blmpop 0 N a b",
+                "zunionstore d N a b",
+                "lmpop N a b",
+            ] {
+                let line = line.replace('N', number);
+                assert_eq!(keys_of(&line), Err(KeysError::Invalid), "{line}");
+            }
+        }
+        let line = "msetex 4 a 1 b 2";
+        assert_eq!(keys_of(line), Err(KeysError::Invalid), "{line}");
+        assert_eq!(keys_of("eval s '' a"), Err(KeysError::Invalid));
+    }
+
+    #[test]
+    fn a_key_without_its_value_is_told_apart() {
+        for (line, text) in [
+            (
+                "mset a 1 b",
+                "ERR wrong number of arguments for 'mset' command",
+            ),
+            (
+                "MSETNX a 1 b",
+                "ERR wrong number of arguments for 'msetnx' command",
+            ),
+            (
+                "xread streams a b 0",
+                "ERR Unbalanced XREAD list of streams: for each stream key an ID or '$' must be \
+                 specified.",
+            ),
+        ] {
+            assert_eq!(keys_of(line), Err(KeysError::Unbalanced), "{line}");
+            assert_eq!(with_line(line, |command, _| unbalanced(command)), text);
+        }
+        assert_eq!(keys_of("json.mset a $ 1 b").unwrap(), ["a", "b"]);
+    }
+
+    #[test]
+    fn flags_come_with_the_keys() {
+        let flagged = |line: &str| {
+            with_line(line, |command, args| {
+                let mut found = Vec::new();
+                flagged_keys(command, args, &mut found).unwrap();
+                let words = |(index, flags): (u32, KeyFlags)| (index, flags.names().collect());
+                found.into_iter().map(words).collect::<Vec<(u32, Vec<_>)>>()
+            })
+        };
+        let expected = [(1, vec!["RO", "access"]), (2, vec!["OW", "update"])];
+        assert_eq!(flagged("copy a b"), expected);
+        let expected = [(1, vec!["RO", "access"]), (3, vec!["OW", "update"])];
+        assert_eq!(flagged("sort l store d"), expected);
+        assert_eq!(flagged("spublish c m"), []);
+        assert_eq!(flagged("publish c m"), []);
+    }
+
+    #[test]
+    fn keyword_specs_search_both_ways() {
+        use crate::command::{AclCategories, Class};
+        let spec = |start_from| KeySpec {
+            flags: KeyFlags::RO,
+            begin: BeginSearch::Keyword {
+                word: "keys",
+                start_from,
+            },
+            find: FindKeys::Range {
+                last: -1,
+                step: 1,
+                limit: 0,
+            },
+        };
+        let command = |specs: Vec<KeySpec>| {
+            let (flags, acl) = (Flags::NONE, AclCategories::NONE);
+            Command::new("new", -2, flags, acl, specs, "", Class::Routed)
+        };
+        let found = |specs: Vec<KeySpec>| {
+            with_line("get keys a keys b", |_, args| {
+                let mut found = Vec::new();
+                keys(&command(specs), args, &mut found).map(|()| found)
+            })
+        };
+        assert_eq!(found(vec![spec(1)]), Ok(vec![2, 3, 4]));
+        assert_eq!(found(vec![spec(2)]), Ok(vec![4]));
+        assert_eq!(found(vec![spec(-2)]), Ok(vec![4]));
+        assert_eq!(found(vec![spec(-3)]), Ok(vec![2, 3, 4]));
+        assert_eq!(found(vec![spec(9)]), Err(KeysError::Invalid));
+        assert_eq!(found(vec![spec(i32::MIN)]), Err(KeysError::Invalid));
+        let mut incomplete = spec(1);
+        incomplete.flags = KeyFlags::INCOMPLETE;
+        assert_eq!(found(vec![incomplete]), Err(KeysError::Unknown));
+        let wild = FindKeys::Keynum {
+            num_index: u32::MAX,
+            first_key: u32::MAX,
+            step: 0,
+        };
+        assert_eq!(
+            found(vec![KeySpec {
+                find: wild,
+                ..spec(1)
+            }]),
+            Err(KeysError::Invalid)
+        );
+        let wild = FindKeys::Range {
+            last: i32::MIN,
+            step: 0,
+            limit: u32::MAX,
+        };
+        assert_eq!(
+            found(vec![KeySpec {
+                find: wild,
+                ..spec(1)
+            }]),
+            Err(KeysError::Invalid)
+        );
     }
 }

@@ -5,6 +5,8 @@
 
 pub mod flags;
 pub mod keys;
+pub mod options;
+mod packed;
 mod rows;
 pub mod table;
 
@@ -13,7 +15,8 @@ use std::fmt;
 
 use crate::resp::args::Args;
 pub use flags::{AclCategories, Flags, KeyFlags};
-pub use keys::{KeysError, blocks, flagged_keys, keys};
+pub use keys::{KeysError, flagged_keys, keys, unbalanced};
+pub use options::blocks;
 pub use table::{Resolved, Table};
 
 /// One row of the table.
@@ -91,9 +94,9 @@ impl Command {
         }
     }
 
-    /// Whether this request may keep its connection waiting (see [`keys::blocks`]).
+    /// Whether this request may keep its connection waiting (see [`options::blocks`]).
     pub fn blocks(&self, args: &Args<'_>) -> bool {
-        keys::blocks(self, args)
+        options::blocks(self, args)
     }
 
     /// The name of the command that this is a subcommand of.

@@ -5,7 +5,7 @@
 //! option that makes it block; `why`, the reason where class or keys are not what the server's words say.
 //! Where versions differ a row is the union that routes all of them right: the widest arity, every key.
 //!
-//! A container's own class is never used: a subcommand's row is.
+//! A container's own class is for the container alone (`COMMAND`): with a subcommand, that one's row counts.
 
 use super::Class::{self, *};
 use super::Keys::{self, *};

@@ -3,6 +3,7 @@
 //! Rows are append-only and an id never changes: a table with learnt rows is the old one and more. Its size
 //! is bounded, so whoever sends names or COMMAND replies cannot make it grow.
 
+use super::packed::Packed;
 use super::rows::ROWS;
 use super::{AclCategories, Command, Flags};
 use crate::resp::args::Args;
@@ -19,15 +20,15 @@ pub struct Table {
     slots: Box<[Slot]>,
 }
 
-/// A place of the open-addressing table: a row, and the hash of its name to reject others early.
+/// A place of the open-addressing table: a row's id, and its key so that the row itself need not be read.
 #[derive(Debug, Clone, Copy)]
 struct Slot {
-    hash: u32,
+    key: Packed,
     id: u16,
 }
 
-/// The id in an empty slot; no row has it.
-const EMPTY: u16 = u16::MAX;
+/// The id in an empty slot, and the parent of what is no subcommand; no row has it.
+const NO_ROW: u16 = u16::MAX;
 
 /// What a request's first arguments name.
 #[derive(Debug, Clone, Copy)]
@@ -70,56 +71,71 @@ impl Table {
         Table::index(self.rows.clone(), new.collect())
     }
 
-    /// Appends `new` to `rows` and indexes them all. A name that is there already, or one too many, is
-    /// dropped.
+    /// Appends `new` to `rows` and indexes them all. A name that is there already, a subcommand of nothing,
+    /// or one row too many, is dropped.
     fn index(rows: Vec<Command>, new: Vec<Command>) -> Table {
-        let places = ((rows.len() + new.len()).min(ROWS_MAX) * 4).next_power_of_two();
-        let empty = Slot { hash: 0, id: EMPTY };
-        let slots = vec![empty; places].into_boxed_slice();
-        let mut table = Table {
-            rows: Vec::with_capacity(rows.len() + new.len()),
-            slots,
+        let count = (rows.len() + new.len()).min(ROWS_MAX);
+        let empty = Slot {
+            key: Packed::new(NO_ROW, b""),
+            id: NO_ROW,
         };
-        rows.into_iter().chain(new).for_each(|row| table.push(row));
-        for id in 0..table.rows.len() {
-            let parent = table.rows[id].parent().map(str::as_bytes);
-            if let Some(parent) = parent.and_then(|name| table.lookup(name)) {
-                let parent = usize::from(parent.id);
-                table.rows[parent].container = true;
-            }
-        }
+        let mut table = Table {
+            rows: Vec::with_capacity(count),
+            slots: vec![empty; (count * 4).next_power_of_two()].into_boxed_slice(),
+        };
+        rows.into_iter().for_each(|row| table.push(row));
+        // A parent has to be there before its subcommands.
+        let (parents, subcommands): (Vec<_>, Vec<_>) =
+            new.into_iter().partition(|row| row.parent().is_none());
+        let new = parents.into_iter().chain(subcommands);
+        new.for_each(|row| table.push(row));
         table.check();
         table
     }
 
-    /// Appends a row, if there is no other of its name and room for it.
+    /// Appends a row, if it has a place.
     fn push(&mut self, mut row: Command) {
-        if self.rows.len() == ROWS_MAX || self.named(row.name.as_bytes()).is_some() {
-            return;
-        }
         if row.name.bytes().any(|byte| byte.is_ascii_uppercase()) {
             row.name.to_mut().make_ascii_lowercase();
         }
+        let Some((parent, name)) = self.split(row.name.as_bytes()) else {
+            return;
+        };
+        let key = Packed::new(parent, name);
+        if self.rows.len() == ROWS_MAX || self.find(key, name).is_some() {
+            return;
+        }
         row.id = self.rows.len() as u16;
-        let hash = hash_of_full(row.name.as_bytes());
         let mask = self.slots.len() - 1;
-        let mut at = hash as usize & mask;
-        while self.slots[at].id != EMPTY {
+        let mut at = key.hash() & mask;
+        while self.slots[at].id != NO_ROW {
             at = (at + 1) & mask;
         }
-        self.slots[at] = Slot { hash, id: row.id };
+        self.slots[at] = Slot { key, id: row.id };
         self.rows.push(row);
+        if let Some(parent) = self.rows.get_mut(usize::from(parent)) {
+            parent.container = true;
+        }
+    }
+
+    /// The parent's id and the rest of a full name; nothing if there is no such parent.
+    fn split<'n>(&self, name: &'n [u8]) -> Option<(u16, &'n [u8])> {
+        match name.iter().position(|byte| *byte == b'|') {
+            Some(bar) => Some((self.lookup(&name[..bar])?.id, &name[bar + 1..])),
+            None => Some((NO_ROW, name)),
+        }
     }
 
     /// The command of this name, in any case. Subcommands are not found by it.
     #[inline]
     pub fn lookup(&self, name: &[u8]) -> Option<&Command> {
-        self.find(hash(name), |row| row.eq_ignore_ascii_case(name))
+        self.find(Packed::new(NO_ROW, name), name)
     }
 
     /// The command or subcommand of this name, which for a subcommand is `container|subcommand`.
     pub fn named(&self, name: &[u8]) -> Option<&Command> {
-        self.find(hash_of_full(name), |row| row.eq_ignore_ascii_case(name))
+        let (parent, name) = self.split(name)?;
+        self.find(Packed::new(parent, name), name)
     }
 
     /// The command or subcommand that a request names.
@@ -141,15 +157,9 @@ impl Table {
     }
 
     /// The subcommand of this name, in any case.
+    #[inline]
     pub fn subcommand(&self, container: &Command, name: &[u8]) -> Option<&Command> {
-        let parent = container.name.as_bytes();
-        let hash = hash_of_pair(hash(parent), hash(name));
-        self.find(hash, |row| {
-            row.len() == parent.len() + 1 + name.len()
-                && row.starts_with(parent)
-                && row[parent.len()] == b'|'
-                && row[parent.len() + 1..].eq_ignore_ascii_case(name)
-        })
+        self.find(Packed::new(container.id, name), name)
     }
 
     /// All subcommands of a command.
@@ -169,15 +179,15 @@ impl Table {
         &self.rows
     }
 
-    /// The row with this hash for which `same` holds of its name.
+    /// The row of this key; `name` is what the key was made of.
     #[inline]
-    fn find(&self, hash: u32, same: impl Fn(&[u8]) -> bool) -> Option<&Command> {
+    fn find(&self, key: Packed, name: &[u8]) -> Option<&Command> {
         let mask = self.slots.len() - 1;
-        let mut at = hash as usize & mask;
+        let mut at = key.hash() & mask;
         loop {
-            let slot = self.slots[at];
+            let slot = &self.slots[at];
             let row = self.rows.get(usize::from(slot.id))?;
-            if slot.hash == hash && same(row.name.as_bytes()) {
+            if slot.key == key && (key.is_whole() || ends_with(&row.name, name)) {
                 return Some(row);
             }
             at = (at + 1) & mask;
@@ -194,40 +204,228 @@ impl Table {
     }
 }
 
-/// Setting this bit of a byte makes letters lower-case; what it does to other bytes is the same each time.
-const LOWER: u64 = 0x2020_2020_2020_2020;
+/// Whether a row's name ends with `name`, which is as long as its last part.
+fn ends_with(row: &str, name: &[u8]) -> bool {
+    let end = row.len().checked_sub(name.len());
+    end.is_some_and(|end| row.as_bytes()[end..].eq_ignore_ascii_case(name))
+}
 
-/// A hash of a name in any case: of its length, its first bytes and its last bytes.
-#[inline]
-fn hash(name: &[u8]) -> u32 {
-    let (front, back) = match (name.first_chunk::<8>(), name.last_chunk::<8>()) {
-        (Some(front), Some(back)) => (u64::from_le_bytes(*front), u64::from_le_bytes(*back)),
-        _ => match (name.first_chunk::<4>(), name.last_chunk::<4>()) {
-            (Some(front), Some(back)) => (
-                u64::from(u32::from_le_bytes(*front)),
-                u64::from(u32::from_le_bytes(*back)),
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::{BeginSearch, Class, KeySpec, Keys, LeaseKind, RequestPolicy};
+    use crate::resp::args::Span;
+
+    /// All commands and subcommands of redis-server 7.0.15.
+    const REDIS_7_0_15: &str = "\
+        acl acl|cat acl|deluser acl|dryrun acl|genpass acl|getuser acl|help acl|list acl|load acl|log \
+        acl|save acl|setuser acl|users acl|whoami append asking auth bgrewriteaof bgsave bitcount \
+        bitfield bitfield_ro bitop bitpos blmove blmpop blpop brpop brpoplpush bzmpop bzpopmax bzpopmin \
+        client client|caching client|getname client|getredir client|help client|id client|info \
+        client|kill client|list client|no-evict client|pause client|reply client|setname client|tracking \
+        client|trackinginfo client|unblock client|unpause cluster cluster|addslots cluster|addslotsrange \
+        cluster|bumpepoch cluster|count-failure-reports cluster|countkeysinslot cluster|delslots \
+        cluster|delslotsrange cluster|failover cluster|flushslots cluster|forget cluster|getkeysinslot \
+        cluster|help cluster|info cluster|keyslot cluster|links cluster|meet cluster|myid cluster|nodes \
+        cluster|replicas cluster|replicate cluster|reset cluster|saveconfig cluster|set-config-epoch \
+        cluster|setslot cluster|shards cluster|slaves cluster|slots command command|count command|docs \
+        command|getkeys command|getkeysandflags command|help command|info command|list config config|get \
+        config|help config|resetstat config|rewrite config|set copy dbsize debug decr decrby del discard \
+        dump echo eval eval_ro evalsha evalsha_ro exec exists expire expireat expiretime failover fcall \
+        fcall_ro flushall flushdb function function|delete function|dump function|flush function|help \
+        function|kill function|list function|load function|restore function|stats geoadd geodist geohash \
+        geopos georadius georadius_ro georadiusbymember georadiusbymember_ro geosearch geosearchstore \
+        get getbit getdel getex getrange getset hdel hello hexists hget hgetall hincrby hincrbyfloat \
+        hkeys hlen hmget hmset hrandfield hscan hset hsetnx hstrlen hvals incr incrby incrbyfloat info \
+        keys lastsave latency latency|doctor latency|graph latency|help latency|histogram \
+        latency|history latency|latest latency|reset lcs lindex linsert llen lmove lmpop lolwut lpop \
+        lpos lpush lpushx lrange lrem lset ltrim memory memory|doctor memory|help memory|malloc-stats \
+        memory|purge memory|stats memory|usage mget migrate module module|help module|list module|load \
+        module|loadex module|unload monitor move mset msetnx multi object object|encoding object|freq \
+        object|help object|idletime object|refcount persist pexpire pexpireat pexpiretime pfadd pfcount \
+        pfdebug pfmerge pfselftest ping psetex psubscribe psync pttl publish pubsub pubsub|channels \
+        pubsub|help pubsub|numpat pubsub|numsub pubsub|shardchannels pubsub|shardnumsub punsubscribe \
+        quit randomkey readonly readwrite rename renamenx replconf replicaof reset restore \
+        restore-asking role rpop rpoplpush rpush rpushx sadd save scan scard script script|debug \
+        script|exists script|flush script|help script|kill script|load sdiff sdiffstore select set \
+        setbit setex setnx setrange shutdown sinter sintercard sinterstore sismember slaveof slowlog \
+        slowlog|get slowlog|help slowlog|len slowlog|reset smembers smismember smove sort sort_ro spop \
+        spublish srandmember srem sscan ssubscribe strlen subscribe substr sunion sunionstore \
+        sunsubscribe swapdb sync time touch ttl type unlink unsubscribe unwatch wait watch xack xadd \
+        xautoclaim xclaim xdel xgroup xgroup|create xgroup|createconsumer xgroup|delconsumer \
+        xgroup|destroy xgroup|help xgroup|setid xinfo xinfo|consumers xinfo|groups xinfo|help \
+        xinfo|stream xlen xpending xrange xread xreadgroup xrevrange xsetid xtrim zadd zcard zcount \
+        zdiff zdiffstore zincrby zinter zintercard zinterstore zlexcount zmpop zmscore zpopmax zpopmin \
+        zrandmember zrange zrangebylex zrangebyscore zrangestore zrank zrem zremrangebylex \
+        zremrangebyrank zremrangebyscore zrevrange zrevrangebylex zrevrangebyscore zrevrank zscan zscore \
+        zunion zunionstore";
+
+    /// What `words` name: the name of a row, "" for no command, or `?` and the command for no subcommand.
+    fn resolved(table: &Table, words: &[&str]) -> String {
+        let (mut frame, mut spans) = (Vec::new(), Vec::new());
+        for word in words {
+            let (start, len) = (frame.len() as u32, word.len() as u32);
+            frame.extend_from_slice(word.as_bytes());
+            spans.push(Span { start, len });
+        }
+        match table.resolve(&Args::new(&frame, &spans)) {
+            Resolved::Command(command) => command.name.to_string(),
+            Resolved::Unknown => String::new(),
+            Resolved::UnknownSubcommand(command) => format!("?{}", command.name),
+        }
+    }
+
+    /// A row as one learns it.
+    fn learnt(name: &'static str) -> Command {
+        let (flags, acl) = (Flags::WRITE, AclCategories::NONE);
+        Command::new(name, -2, flags, acl, &[][..], "", Class::Routed)
+    }
+
+    #[test]
+    fn every_command_of_the_server_has_a_row() {
+        let table = Table::compiled();
+        let mut count = 0;
+        for name in REDIS_7_0_15.split_whitespace() {
+            assert!(table.named(name.as_bytes()).is_some(), "{name}");
+            count += 1;
+        }
+        assert_eq!(count, 366);
+        assert_eq!(table.rows().len(), ROWS.len(), "a name is there twice");
+    }
+
+    #[test]
+    fn a_row_is_found_in_any_case_and_nothing_else_is() {
+        let table = Table::compiled();
+        for row in table.rows() {
+            let upper = row.name.to_ascii_uppercase();
+            assert_eq!(table.named(upper.as_bytes()).unwrap().id, row.id);
+            assert_eq!(table.row(row.id).name, row.name);
+            let plain = table.lookup(upper.as_bytes()).map(|found| found.id);
+            let expected = row.parent().is_none().then_some(row.id);
+            assert_eq!(plain, expected, "{}", row.name);
+            let longer = format!("{}?", row.name);
+            assert!(table.named(longer.as_bytes()).is_none(), "{longer}");
+        }
+        let long = [b'g'; 1 << 20];
+        for name in [
+            &b""[..],
+            b"g",
+            b"ge",
+            b"g\0t",
+            b"G\xc5T",
+            b"|",
+            b"get|",
+            b"|get",
+            &long,
+        ] {
+            assert!(table.lookup(name).is_none() && table.named(name).is_none());
+        }
+    }
+
+    #[test]
+    fn subcommands_have_rows_of_their_own() {
+        let table = Table::compiled();
+        for (words, expected) in [
+            (&["CONFIG", "get", "port"][..], "config|get"),
+            (&["config", "GOT"], "?config"),
+            (&["config"], "config"),
+            (&["config|get"], ""),
+            (&["get", "config"], "get"),
+            (&["command"], "command"),
+            (&["command", "Docs"], "command|docs"),
+            (&["proxy", "explain"], "proxy"),
+            (&["debug", "sleep"], "debug"),
+            (&["nonsense"], ""),
+            (
+                &["cluster", "COUNT-failure-REPORTS"],
+                "cluster|count-failure-reports",
             ),
-            _ => name.iter().fold((0, 0), |(front, _), byte| {
-                (front << 8 | u64::from(*byte), 0)
-            }),
-        },
-    };
-    let front = ((front | LOWER) ^ name.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let back = (back | LOWER).wrapping_mul(0xc2b2_ae3d_27d4_eb4f);
-    let mixed = (front ^ back.rotate_left(32)).wrapping_mul(0xff51_afd7_ed55_8ccd);
-    (mixed >> 32) as u32
-}
+        ] {
+            assert_eq!(resolved(&table, words), expected, "{words:?}");
+        }
+        let memory = table.lookup(b"memory").unwrap();
+        assert_eq!(table.subcommands(memory).count(), 6);
+    }
 
-/// The hash of a subcommand, from those of its container's name and its own.
-#[inline]
-fn hash_of_pair(container: u32, name: u32) -> u32 {
-    (container.rotate_left(15) ^ name).wrapping_mul(0x9e37_79b1)
-}
+    #[test]
+    fn learnt_rows_are_appended_and_never_win() {
+        let old = Table::compiled();
+        let rows = [
+            "GET",
+            "My.Command",
+            "my.box",
+            "my.box|open",
+            "config|new",
+            "get|new",
+            "my.box",
+        ];
+        let new = old.learn(rows.map(learnt).to_vec());
+        assert_eq!(new.rows().len(), old.rows().len() + 4);
+        for row in old.rows() {
+            assert_eq!(new.row(row.id).name, row.name);
+        }
+        assert_eq!(new.lookup(b"get").unwrap().arity, 2);
+        assert_eq!(resolved(&new, &["MY.COMMAND", "x"]), "my.command");
+        assert_eq!(resolved(&new, &["my.box", "Open"]), "my.box|open");
+        assert_eq!(resolved(&new, &["my.box", "shut"]), "?my.box");
+        assert_eq!(resolved(&new, &["config", "new"]), "config|new");
+        assert_eq!(resolved(&new, &["get", "new"]), "get");
+        let many = (0..ROWS_MAX * 2).map(|n| {
+            let mut row = learnt("");
+            row.name = format!("many{n}").into();
+            row
+        });
+        assert_eq!(old.learn(many.collect()).rows().len(), ROWS_MAX);
+    }
 
-/// The hash of a row's name: of a command, or of `container|subcommand`.
-fn hash_of_full(name: &[u8]) -> u32 {
-    match name.iter().position(|byte| *byte == b'|') {
-        Some(bar) => hash_of_pair(hash(&name[..bar]), hash(&name[bar + 1..])),
-        None => hash(name),
+    #[test]
+    fn classes_agree_with_the_rest_of_the_row() {
+        for row in Table::compiled().rows() {
+            let name = &*row.name;
+            let keyed = row.keys != Keys::None;
+            let first = |spec: &KeySpec| spec.begin == BeginSearch::Index(1);
+            match row.class {
+                Class::Routed | Class::Leased(LeaseKind::Blocking) => assert!(keyed, "{name}"),
+                Class::Split(policy) => {
+                    assert!(
+                        row.key_specs.len() == 1 && first(&row.key_specs[0]),
+                        "{name}"
+                    );
+                    assert_eq!(row.request, RequestPolicy::MultiShard, "{name}");
+                    assert_eq!(row.response, policy, "{name}");
+                }
+                Class::AnyNode
+                | Class::AllMasters(_)
+                | Class::AllNodes(_)
+                | Class::Scan
+                | Class::Local => assert!(!keyed, "{name}"),
+                Class::Leased(_) | Class::Refused(_) => {}
+            }
+            // Whoever departs from the server's policies says why.
+            let departs = match row.class {
+                Class::AllNodes(policy) => {
+                    row.request != RequestPolicy::AllNodes || row.response != policy
+                }
+                Class::AllMasters(policy) => {
+                    row.request != RequestPolicy::AllShards || row.response != policy
+                }
+                Class::Routed => row.request != RequestPolicy::Default,
+                _ => false,
+            };
+            assert!(!departs || !row.why.is_empty(), "{name}: {row:?}");
+            let blocking = row.flags.contains(Flags::BLOCKING);
+            let leased = matches!(row.class, Class::Leased(_)) || row.block_token.is_some();
+            assert!(!blocking || leased, "{name}");
+        }
+    }
+
+    #[test]
+    fn only_what_is_safe_is_split() {
+        let table = Table::compiled();
+        let split = |row: &&Command| matches!(row.class, Class::Split(_));
+        let names = table.rows().iter().filter(split).map(|row| &*row.name);
+        let mut names: Vec<_> = names.collect();
+        names.sort_unstable();
+        assert_eq!(names, ["del", "exists", "mget", "mset", "touch", "unlink"]);
     }
 }
