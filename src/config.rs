@@ -76,16 +76,14 @@ pub struct Limits {
     pub pipeline_requests: usize,
     /// Bytes in one client's output, held replies included, before it is no longer read.
     pub client_output_bytes: usize,
+    /// Bytes in one client's output, held replies included, at which it is closed.
+    pub client_output_bytes_max: usize,
     /// Unsent bytes in one backend's output before its clients are no longer read.
     pub backend_output_bytes: usize,
     /// Bytes of requests held for a retry, over a whole worker.
     pub held_bytes: usize,
     /// Requests held for a retry, over a whole worker.
     pub held_requests: usize,
-    /// Redirects that one request may follow.
-    pub redirects: u8,
-    /// Tries that one request may make in all.
-    pub tries: u8,
     /// Bytes read from one peer in one turn.
     pub read_bytes: usize,
     /// How long requests in flight may take to finish after SIGTERM.
@@ -107,11 +105,10 @@ impl Default for Limits {
             unauthenticated_bulk_bytes: 16384,
             pipeline_requests: 1024,
             client_output_bytes: 1 << 20,
+            client_output_bytes_max: 1 << 30,
             backend_output_bytes: 4 << 20,
             held_bytes: 64 << 20,
             held_requests: 100_000,
-            redirects: 5,
-            tries: 16,
             read_bytes: 256 << 10,
             drain: Duration::from_secs(10),
             log_lines: 8192,

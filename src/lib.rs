@@ -8,6 +8,7 @@ pub mod command;
 pub mod config;
 pub mod logging;
 pub mod options;
+pub mod proxy;
 pub mod resp;
 
 /// Serves until told to stop.

@@ -1,4 +1,5 @@
 //! Where keys live: slots, the topology, and the route of a request.
 
+pub mod route;
 pub mod slot;
 pub mod topology;

@@ -104,8 +104,12 @@ pub struct Ticket {
     pub redirects: u8,
     /// Times it was sent so far.
     pub tries: u8,
+    /// Connections that were lost while this request stood first in their queue, wholly sent.
+    pub losses: u8,
     /// Whether the request changes nothing, so that it may run twice.
     pub readonly: bool,
+    /// Whether the request speaks of the node itself and can be sent to no other.
+    pub pinned: bool,
     /// When it was first held, if it ever was: the park timeout counts from there.
     pub held_since: Option<Time>,
     /// When it was queued here.
@@ -141,6 +145,8 @@ pub struct Backend {
     pub input: ReadBuf,
     /// Where the next reply ends.
     pub scanner: ReplyScanner,
+    /// Bytes that the reply under way is known to lack.
+    pub missing: usize,
     /// Bytes of the handshake. They go first and are never sent again.
     pub greeting: WriteBuf,
     /// Bytes of requests, kept until their replies have come.
@@ -165,6 +171,7 @@ impl Backend {
             deadline: now.after(config.connect_timeout),
             input: ReadBuf::default(),
             scanner: ReplyScanner::default(),
+            missing: 0,
             greeting: WriteBuf::default(),
             output: WriteBuf::default(),
             tickets: VecDeque::new(),

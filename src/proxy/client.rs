@@ -36,6 +36,8 @@ pub struct Client {
     pub input: ReadBuf,
     /// Where the next request ends.
     pub scanner: RequestScanner,
+    /// Bytes that the request under way is known to lack.
+    pub missing: usize,
     /// Bytes to the client.
     pub output: WriteBuf,
     /// The replies it is owed.
@@ -52,6 +54,8 @@ pub struct Client {
     pub resume_queued: bool,
     /// Whether it is in the list of those to be flushed.
     pub flush_queued: bool,
+    /// Whether the client will send no more: what it had sent is taken, then it is closed.
+    pub ended: bool,
     /// Whether no more requests are taken: it is closed once it has been told all it is owed.
     pub closing: bool,
     /// The version of the routes that its requests in flight were sent by.
@@ -68,6 +72,7 @@ impl Client {
             address,
             input: ReadBuf::default(),
             scanner: RequestScanner::default(),
+            missing: 0,
             output: WriteBuf::default(),
             pipeline: Pipeline::default(),
             session,
@@ -76,6 +81,7 @@ impl Client {
             pause: None,
             resume_queued: false,
             flush_queued: false,
+            ended: false,
             closing: false,
             routes_version: 0,
             unsettled_until: None,

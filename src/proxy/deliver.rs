@@ -1,0 +1,437 @@
+//! The reply path, from a node's bytes to a client's output: the mirror of `dispatch`. It reads top to
+//! bottom.
+//!
+//! A reply is paired with its request by position on one connection, and by nothing else. Whatever breaks
+//! the pairing (a reply too many, bytes that are no reply, a reply to a request that has not left) costs the
+//! connection.
+
+use crate::buffer::{Chunk, ReadBuf};
+use crate::clock::Time;
+use crate::cluster::slot::Slot;
+use crate::command::AclCategories;
+use crate::proxy::actions::Wanted;
+use crate::proxy::backend::{Backend, BackendId, Origin, State, Ticket};
+use crate::proxy::client::ClientId;
+use crate::proxy::dispatch::MOVED_FRAME;
+use crate::proxy::pipeline::{Completed, Seq};
+use crate::proxy::refusal::{self, Refusal};
+use crate::proxy::retry::Goal;
+use crate::proxy::node::NodeKey;
+use crate::proxy::{NO_SLOT, Peer, Proxy};
+use crate::resp::frame::Scan;
+use crate::resp::reply::Reply;
+
+/// Redirects that one request follows at once; later ones wait a little each.
+const PROMPT_REDIRECTS: u8 = 5;
+/// Redirects that one request follows at all.
+const REDIRECTS_MAX: u8 = 16;
+
+/// Why a backend was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lost {
+    /// The node closed it, or the network did.
+    Closed,
+    /// It could not be connected in time, or a reply did not come in time.
+    TimedOut,
+    /// The node broke the protocol.
+    Broken,
+    /// The node refused our handshake.
+    Refused,
+    /// We do not need it any more.
+    Retired,
+}
+
+impl Proxy {
+    /// Takes what a node has sent: every reply that is whole.
+    pub fn backend_input(&mut self, id: BackendId, now: Time) {
+        let Some(backend) = self.upstream.backends.get_mut(id) else {
+            return;
+        };
+        backend.heard_at = now;
+        let mut input = std::mem::take(&mut backend.input);
+        let lost = self.take_replies(id, &mut input, now);
+        if let Some(backend) = self.upstream.backends.get_mut(id) {
+            input.settle(&mut self.pool);
+            backend.input = input;
+            match lost {
+                Some(lost) => self.lose_backend(id, lost, now),
+                None => self.wake_waiters(id),
+            }
+        }
+    }
+
+    fn take_replies(&mut self, id: BackendId, input: &mut ReadBuf, now: Time) -> Option<Lost> {
+        loop {
+            let bulk_max = self.config.limits.bulk_bytes;
+            let backend = self.upstream.backends.get_mut(id)?;
+            let len = match backend.scanner.next(input.bytes(), bulk_max) {
+                Ok(Scan::Frame(len)) => len,
+                Ok(Scan::Incomplete(missing)) => {
+                    backend.missing = missing;
+                    return None;
+                }
+                Ok(Scan::Inline(_) | Scan::Nothing(_)) | Err(_) => {
+                    return Some(self.broken(id, "bytes that are no reply"));
+                }
+            };
+            let reply = Reply::new(&input.bytes()[..len]);
+            if reply.is_push() {
+                input.consume(len);
+                continue;
+            }
+            if let State::Handshaking(steps) = backend.state {
+                if let Some(error) = reply.error() {
+                    let text = String::from_utf8_lossy(error).into_owned();
+                    self.warn(id, &format!("refused our handshake: {text}"));
+                    return Some(Lost::Refused);
+                }
+                input.consume(len);
+                self.greeted(id, steps, now);
+                continue;
+            }
+            let early = !backend.front_is_sent();
+            let Some(ticket) = backend.tickets.pop_front() else {
+                return Some(self.broken(id, "a reply that nobody asked for"));
+            };
+            if early && !reply.is_error() {
+                backend.tickets.push_front(ticket);
+                return Some(self.broken(id, "a reply to a request that has not left"));
+            }
+            self.deliver(id, &ticket, input, len, now);
+            if early {
+                // The node gave up on this request while it was being written: it will read no other.
+                return Some(Lost::Closed);
+            }
+        }
+    }
+
+    /// One reply, to the one part that its ticket names.
+    #[inline]
+    fn deliver(&mut self, id: BackendId, ticket: &Ticket, input: &mut ReadBuf, len: usize, now: Time) {
+        let reply = Reply::new(&input.bytes()[..len]);
+        let Origin::Part { client, seq, part } = ticket.origin else {
+            input.consume(len);
+            return self.release(id, ticket);
+        };
+        if reply.is_error() {
+            if let Some(refusal) = reply.error().and_then(Refusal::parse) {
+                self.refused(id, ticket, refusal, reply, now);
+                input.consume(len);
+                return;
+            }
+        }
+        self.release(id, ticket);
+        self.upstream.succeeded(ticket.slot);
+        let moved = len >= MOVED_FRAME
+            && self
+                .clients
+                .get(client)
+                .is_some_and(|client| client.pipeline.is_single_head(seq));
+        if moved {
+            let chunk = input.take(len, &mut self.pool);
+            self.fulfil_moved(client, chunk, now);
+        } else {
+            self.fulfil(client, seq, part, &input.bytes()[..len], now);
+            input.consume(len);
+        }
+        self.after_execution(client, seq, ticket, now);
+    }
+
+    /// The bytes of a request that is answered are no longer needed.
+    #[inline]
+    fn release(&mut self, id: BackendId, ticket: &Ticket) {
+        if let Some(backend) = self.upstream.backends.get_mut(id) {
+            backend.output.release(ticket.len as usize, &mut self.pool);
+        }
+    }
+
+    /// Hands a reply to a part; the one copy of the reply path is in there.
+    #[inline]
+    pub(super) fn fulfil(&mut self, id: ClientId, seq: Seq, part: u16, reply: &[u8], now: Time) {
+        let Some(client) = self.clients.get_mut(id) else {
+            return;
+        };
+        let completed = client.pipeline.fulfil(
+            seq,
+            part,
+            reply,
+            &mut client.output,
+            &mut self.pool,
+            &mut self.spares,
+        );
+        if let Some(completed) = completed {
+            self.completed(id, completed, now);
+        }
+    }
+
+    /// As [`Proxy::fulfil`], with the reply's own storage.
+    fn fulfil_moved(&mut self, id: ClientId, chunk: Chunk, now: Time) {
+        let Some(client) = self.clients.get_mut(id) else {
+            return;
+        };
+        let completed = client.pipeline.head_completed();
+        client.output.push_chunk(chunk);
+        client.pipeline.pop_head(&mut client.output, &mut self.pool, &mut self.spares);
+        if let Some(completed) = completed {
+            self.completed(id, completed, now);
+        }
+    }
+
+    /// A request has its whole reply.
+    #[inline]
+    fn completed(&mut self, id: ClientId, completed: Completed, now: Time) {
+        self.log_access(id, completed, now);
+        self.queue_flush(id);
+        let Some(client) = self.clients.get_mut(id) else {
+            return;
+        };
+        if client.pause.is_some() && client.may_resume(&self.config.limits) {
+            self.queue_resume(id);
+        }
+        let owed = self.clients.get(id).map_or(0, |client| client.owed_bytes());
+        if owed > self.config.limits.client_output_bytes_max {
+            self.drop_client(id, now);
+        }
+    }
+
+    /// A request was executed: held ones of its client may go on, or must not any more.
+    #[inline]
+    fn after_execution(&mut self, id: ClientId, seq: Seq, ticket: &Ticket, now: Time) {
+        let holds = self.clients.get(id).is_some_and(|client| !client.held.is_empty());
+        if holds {
+            self.overtaken(id, seq, ticket.slot, ticket.readonly, now);
+            self.release_held(id, now);
+        }
+    }
+
+    /// A node refused a request before it executed it: it is held, and goes elsewhere or again.
+    #[cold]
+    fn refused(&mut self, id: BackendId, ticket: &Ticket, refusal: Refusal<'_>, reply: Reply<'_>, now: Time) {
+        let Some(backend) = self.upstream.backends.get_mut(id) else {
+            return;
+        };
+        let bytes = backend.output.front(ticket.len as usize).to_vec();
+        backend.output.release(ticket.len as usize, &mut self.pool);
+        let node = backend.node;
+        let Origin::Part { client, seq, part } = ticket.origin else {
+            return;
+        };
+        if self.clients.get(client).is_none() {
+            return;
+        }
+        let mut ticket = *ticket;
+        let words = reply.error().unwrap_or_default();
+        let goal = goal_of(&ticket, node);
+        let (goal, due, words) = match refusal {
+            Refusal::Moved(slot, endpoint) | Refusal::Ask(slot, endpoint)
+                if slot.number() == ticket.slot =>
+            {
+                ticket.redirects += 1;
+                if ticket.redirects > REDIRECTS_MAX {
+                    let text = refusal::SLOT_NOT_SERVED.as_bytes();
+                    return self.answer_error(client, seq, part, text, now);
+                }
+                let answering = self.upstream.node(node).map(|node| node.address);
+                let target = answering
+                    .and_then(|answering| self.upstream.routes.resolve(endpoint, answering));
+                let prompt = ticket.redirects <= PROMPT_REDIRECTS && target.is_some();
+                let due = if prompt { now } else { self.due_after(ticket.redirects, now) };
+                let goal = match (refusal, target) {
+                    (Refusal::Ask(..), Some(node)) => {
+                        self.stats.ask.add(1);
+                        Goal::Ask(node)
+                    }
+                    (Refusal::Moved(..), Some(node)) => {
+                        self.stats.moved.add(1);
+                        self.learn(&ticket, slot, node, now);
+                        Goal::Owner
+                    }
+                    // An address that no node has confirmed is not connected to; a refresh will tell.
+                    _ => {
+                        self.want_refresh(Wanted::Moved);
+                        goal
+                    }
+                };
+                (goal, due, &b""[..])
+            }
+            // A redirect of another slot than the request's own is nonsense: ask the cluster.
+            Refusal::Moved(..) | Refusal::Ask(..) => {
+                self.want_refresh(Wanted::Moved);
+                ticket.redirects += 1;
+                if ticket.redirects > REDIRECTS_MAX {
+                    let text = refusal::SLOT_NOT_SERVED.as_bytes();
+                    return self.answer_error(client, seq, part, text, now);
+                }
+                (goal, self.due_after(ticket.redirects, now), &b""[..])
+            }
+            Refusal::TryAgain => {
+                self.stats.tryagain.add(1);
+                (goal, self.due_after(ticket.tries.min(4), now), words)
+            }
+            Refusal::Unavailable => {
+                self.stats.unavailable.add(1);
+                self.want_refresh(Wanted::Trouble);
+                // A replica that cannot serve leaves the master to be asked.
+                let replica = self
+                    .upstream
+                    .backends
+                    .get(id)
+                    .is_some_and(|backend| backend.flavor.read_only);
+                let due = if replica { now } else { self.due_after(ticket.tries, now) };
+                (goal, due, words)
+            }
+        };
+        self.hold(ticket, &bytes, goal, due, words, now);
+        self.release_held(client, now);
+    }
+
+    /// A redirect is taken for true, unless a script may have made it up.
+    fn learn(&mut self, ticket: &Ticket, slot: Slot, node: NodeKey, now: Time) {
+        self.want_refresh(Wanted::Moved);
+        // Only a read that a replica redirected says nothing of who the master is.
+        let table = &self.table;
+        let scripted = table.row(ticket.command).acl.contains(AclCategories::SCRIPTING);
+        if scripted {
+            return;
+        }
+        let version = self.upstream.routes.version();
+        self.upstream.routes.learn(slot, node, now);
+        if self.upstream.routes.version() != version {
+            self.hasten_held(now);
+        }
+    }
+
+    fn greeted(&mut self, id: BackendId, steps: u8, now: Time) {
+        let Some(backend) = self.upstream.backends.get_mut(id) else {
+            return;
+        };
+        if steps > 1 {
+            backend.state = State::Handshaking(steps - 1);
+            return;
+        }
+        backend.state = State::Ready;
+        backend.heard_at = now;
+        let len = backend.greeting.len();
+        backend.greeting.release(len, &mut self.pool);
+        self.ready(id, now);
+    }
+
+    /// A backend takes requests from now on.
+    pub(super) fn ready(&mut self, id: BackendId, now: Time) {
+        self.stats.backend_connects.add(1);
+        let Some(backend) = self.upstream.backends.get_mut(id) else {
+            return;
+        };
+        // Their time begins now: what they waited for until here was the connection.
+        backend.tickets.iter_mut().for_each(|ticket| ticket.sent_at = now);
+        let node = backend.node;
+        let mut back = false;
+        if let Some(node) = self.upstream.node_mut(node) {
+            back = node.is_failing();
+            node.succeeded();
+        }
+        if back {
+            self.hasten_held(now);
+        }
+        self.queue_backend_flush(id);
+    }
+
+    #[cold]
+    fn broken(&mut self, id: BackendId, what: &str) -> Lost {
+        self.stats.backend_protocol_errors.add(1);
+        self.warn(id, &format!("broke the protocol: {what}"));
+        Lost::Broken
+    }
+
+    fn warn(&self, id: BackendId, what: &str) {
+        let node = self.upstream.backends.get(id).and_then(|backend| self.upstream.node(backend.node));
+        if let Some(node) = node {
+            log::warn!("node {} {what}", node.address);
+        }
+    }
+
+    /// A backend has gone. Each of its requests is sent elsewhere if it cannot have been executed, or only
+    /// reads; else its outcome is unknown, and its client hears so.
+    pub fn lose_backend(&mut self, id: BackendId, lost: Lost, now: Time) {
+        let Some(mut backend) = self.upstream.backends.remove(id) else {
+            return;
+        };
+        self.actions.close(Peer::Backend(id));
+        let jitter = self.random();
+        if let Some(node) = self.upstream.node_mut(backend.node) {
+            node.forget(id);
+            if backend.state != State::Ready || lost == Lost::TimedOut {
+                node.failed(now, jitter);
+            }
+        }
+        if lost != Lost::Retired {
+            self.stats.backend_failures.add(1);
+            self.want_refresh(Wanted::Trouble);
+        }
+        let sent = backend.output.sent_len();
+        let mut end = 0;
+        let mut touched = Vec::new();
+        for (index, ticket) in std::mem::take(&mut backend.tickets).into_iter().enumerate() {
+            end += ticket.len as usize;
+            let bytes = backend.output.front(ticket.len as usize).to_vec();
+            backend.output.release(ticket.len as usize, &mut self.pool);
+            self.orphaned(&backend, ticket, &bytes, index == 0, end <= sent, lost, now);
+            if let Origin::Part { client, .. } = ticket.origin {
+                if touched.last() != Some(&client) {
+                    touched.push(client);
+                }
+            }
+        }
+        for client in touched {
+            self.release_held(client, now);
+        }
+        for client in std::mem::take(&mut backend.waiters) {
+            self.queue_resume(client);
+        }
+    }
+
+    /// One request of a backend that has gone.
+    #[allow(clippy::too_many_arguments)]
+    fn orphaned(&mut self, backend: &Backend, mut ticket: Ticket, bytes: &[u8], first: bool, sent: bool, lost: Lost, now: Time) {
+        let Origin::Part { client, seq, part } = ticket.origin else {
+            return;
+        };
+        if self.clients.get(client).is_none() {
+            return;
+        }
+        // What stood first when two connections were lost may be what kills them: it is not sent again.
+        let poison = first && sent && ticket.losses > 0;
+        let again = !sent || (ticket.readonly && !poison && lost != Lost::TimedOut);
+        if !again {
+            self.stats.unknown_outcomes.add(1);
+            let text = if lost == Lost::TimedOut { refusal::TIMED_OUT } else { refusal::LOST };
+            return self.answer_error(client, seq, part, text.as_bytes(), now);
+        }
+        ticket.losses += u8::from(first && sent);
+        let goal = goal_of(&ticket, backend.node);
+        self.hold(ticket, bytes, goal, now, b"", now);
+    }
+
+    /// Clients that waited for a backend to drain are read again.
+    pub fn wake_waiters(&mut self, id: BackendId) {
+        let Some(backend) = self.upstream.backends.get_mut(id) else {
+            return;
+        };
+        let low = self.config.limits.backend_output_bytes / 2;
+        if backend.waiters.is_empty() || backend.output.unsent_len() > low {
+            return;
+        }
+        for client in std::mem::take(&mut backend.waiters) {
+            self.queue_resume(client);
+        }
+    }
+}
+
+/// Where a request of `node` goes when it is sent again.
+fn goal_of(ticket: &Ticket, node: NodeKey) -> Goal {
+    match (ticket.slot, ticket.pinned) {
+        (_, true) => Goal::Node(node),
+        (NO_SLOT, false) => Goal::AnyMaster,
+        _ => Goal::Owner,
+    }
+}

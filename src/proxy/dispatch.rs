@@ -1,0 +1,664 @@
+//! The request path, from a client's bytes to a backend's queue. It reads top to bottom.
+//!
+//! What a command is stands in its row of the table; no name is asked for here.
+
+use crate::buffer::ReadBuf;
+use crate::clock::Time;
+use crate::cluster::route::{self, Place};
+use crate::cluster::slot::Slot;
+use crate::command::{self, Class, Command, Flags, KeysError, Resolved, ResponsePolicy, Table};
+use crate::proxy::actions::Wanted;
+use crate::proxy::backend::{BackendId, Origin, State, Ticket};
+use crate::proxy::client::{ClientId, Pause};
+use crate::proxy::local::{self, After};
+use crate::proxy::merge::{Merge, Split};
+use crate::proxy::pipeline::{At, Seq};
+use crate::proxy::retry::Goal;
+use crate::proxy::upstream::Target;
+use crate::proxy::{NO_SLOT, Proxy, refusal, texts};
+use crate::resp::args::{Args, Span};
+use crate::resp::encode;
+use crate::resp::frame::{ProtocolError, RequestLimits, Scan};
+use crate::resp::inline;
+
+/// A frame at least this long is moved to its backend instead of copied, in bytes.
+pub(super) const MOVED_FRAME: usize = 16 << 10;
+
+/// What to do with the frame at the front of the client's input.
+enum Step {
+    /// It goes to this backend as it is.
+    Forward(BackendId, Ticket),
+    /// It has been dealt with.
+    Done,
+    /// Its time has not come: the client is paused.
+    Wait(Pause),
+    /// It was the client's last.
+    Close,
+}
+
+impl Proxy {
+    /// Takes what a client has sent: as many requests as may be taken now.
+    pub fn client_input(&mut self, id: ClientId, now: Time) {
+        let Some(client) = self.clients.get_mut(id) else {
+            return;
+        };
+        let mut input = std::mem::take(&mut client.input);
+        let mut spans = std::mem::take(&mut self.scratch.spans);
+        self.take_requests(id, &mut input, &mut spans, now);
+        self.scratch.spans = spans;
+        if let Some(client) = self.clients.get_mut(id) {
+            input.settle(&mut self.pool);
+            client.input = input;
+            if client.is_finished() {
+                self.queue_flush(id);
+            }
+        }
+    }
+
+    fn take_requests(
+        &mut self,
+        id: ClientId,
+        input: &mut ReadBuf,
+        spans: &mut Vec<Span>,
+        now: Time,
+    ) {
+        let table = self.table.clone();
+        loop {
+            let Some(client) = self.clients.get_mut(id) else {
+                return;
+            };
+            if client.closing {
+                input.consume(input.len());
+                return;
+            }
+            if client.is_full(&self.config.limits) {
+                client.pause = Some(Pause::Full);
+                return;
+            }
+            client.pause = None;
+            let limits = request_limits(&self.config.limits, client.session.authenticated);
+            let step = match client.scanner.next(input.bytes(), &limits, spans) {
+                Ok(Scan::Frame(len)) => {
+                    let args = Args::new(&input.bytes()[..len], spans);
+                    match self.dispatch(&table, id, &args, now) {
+                        Step::Forward(backend, ticket) => {
+                            self.forward(backend, ticket, input);
+                            continue;
+                        }
+                        Step::Done => {
+                            input.consume(len);
+                            continue;
+                        }
+                        other => (other, len),
+                    }
+                }
+                Ok(Scan::Inline(len)) => match self.dispatch_inline(&table, id, input, len, now) {
+                    Step::Done | Step::Forward(..) => {
+                        input.consume(len);
+                        continue;
+                    }
+                    other => (other, len),
+                },
+                Ok(Scan::Nothing(len)) => {
+                    input.consume(len);
+                    continue;
+                }
+                Ok(Scan::Incomplete(missing)) => {
+                    client.missing = missing;
+                    return;
+                }
+                Err(error) => {
+                    self.protocol_error(id, error, now);
+                    input.consume(input.len());
+                    return;
+                }
+            };
+            match step {
+                (Step::Wait(pause), _) => {
+                    if let Some(client) = self.clients.get_mut(id) {
+                        client.pause = Some(pause);
+                        // The frame stays; it is scanned again from its start.
+                        client.scanner = Default::default();
+                    }
+                    return;
+                }
+                (Step::Close, _) => {
+                    input.consume(input.len());
+                    self.close_when_told(id);
+                    return;
+                }
+                (Step::Done | Step::Forward(..), len) => input.consume(len),
+            }
+        }
+    }
+
+    /// The one copy of the request path; a large frame is moved instead.
+    #[inline]
+    fn forward(&mut self, backend: BackendId, ticket: Ticket, input: &mut ReadBuf) {
+        let len = ticket.len as usize;
+        self.stats.backend_requests.add(1);
+        let (pool, actions) = (&mut self.pool, &mut self.actions);
+        if len < MOVED_FRAME {
+            let frame = &input.bytes()[..len];
+            self.upstream.send(backend, frame, ticket, pool, actions);
+            input.consume(len);
+        } else {
+            let chunk = input.take(len, pool);
+            if let Some(backend) = self.upstream.backends.get_mut(backend) {
+                backend.output.push_chunk(chunk);
+            }
+            self.upstream.send(backend, &[], ticket, pool, actions);
+        }
+    }
+
+    /// An inline request is written anew as a multibulk frame: nodes see one shape only.
+    #[cold]
+    fn dispatch_inline(&mut self, table: &Table, id: ClientId, input: &ReadBuf, len: usize, now: Time) -> Step {
+        let line = &input.bytes()[..len];
+        let mut frame = Vec::new();
+        match inline::to_multibulk(line, &mut frame) {
+            Ok(0) => return Step::Done,
+            Ok(_) => {}
+            Err(error) => {
+                self.protocol_error(id, error, now);
+                return Step::Close;
+            }
+        }
+        let mut spans = Vec::new();
+        let limits = request_limits(&self.config.limits, true);
+        if crate::resp::frame::RequestScanner::default()
+            .next(&frame, &limits, &mut spans)
+            .is_err()
+        {
+            return Step::Close;
+        }
+        let args = Args::new(&frame, &spans);
+        // What a browser would send is a cross-protocol attack: it is cut off in silence, as Redis does.
+        if texts::is_http(args.name()) {
+            return Step::Close;
+        }
+        match self.dispatch(table, id, &args, now) {
+            Step::Forward(backend, ticket) => {
+                self.stats.backend_requests.add(1);
+                let (pool, actions) = (&mut self.pool, &mut self.actions);
+                self.upstream.send(backend, &frame, ticket, pool, actions);
+                Step::Done
+            }
+            other => other,
+        }
+    }
+
+    /// One request: what it is, whether it may run, and where it goes.
+    #[inline]
+    fn dispatch(&mut self, table: &Table, id: ClientId, args: &Args<'_>, now: Time) -> Step {
+        let command = match table.resolve(args) {
+            Resolved::Command(command) => command,
+            Resolved::Unknown if texts::is_http(args.name()) => return Step::Close,
+            Resolved::Unknown => return self.refuse(id, &texts::unknown_command(args), now),
+            Resolved::UnknownSubcommand(container) => {
+                return self.refuse(id, &texts::unknown_subcommand(container, args), now);
+            }
+        };
+        if !command.arity_ok(args.len()) {
+            return self.refuse(id, &texts::wrong_arity(&command.name), now);
+        }
+        let Some(client) = self.clients.get(id) else {
+            return Step::Close;
+        };
+        if !client.session.authenticated && !command.flags.contains(Flags::NO_AUTH) {
+            return self.refuse(id, texts::NOAUTH, now);
+        }
+        match command.class {
+            Class::Routed if command.block_token.is_none() => self.route(id, command, None, args, now),
+            Class::Routed if command.blocks(args) => self.refuse(id, &texts::not_yet(command), now),
+            Class::Routed => self.route(id, command, None, args, now),
+            Class::Split(policy) => self.route(id, command, Some(policy), args, now),
+            Class::AnyNode => self.send_to_any(id, command, args, now),
+            Class::Local => self.answer_locally(id, command, args, now),
+            Class::AllMasters(policy) => self.broadcast(id, command, policy, false, args, now),
+            Class::AllNodes(policy) => self.broadcast(id, command, policy, true, args, now),
+            Class::Refused(_) => {
+                let text = command.refusal().map(|refusal| refusal.to_string());
+                self.refuse(id, &text.unwrap_or_default(), now)
+            }
+            Class::Leased(_) | Class::Scan => self.refuse(id, &texts::not_yet(command), now),
+        }
+    }
+
+    /// A request whose keys say where it goes.
+    #[inline]
+    fn route(
+        &mut self,
+        id: ClientId,
+        command: &Command,
+        policy: Option<ResponsePolicy>,
+        args: &Args<'_>,
+        now: Time,
+    ) -> Step {
+        let mut keys = std::mem::take(&mut self.scratch.keys);
+        let place = route::place(command, args, &mut keys);
+        let step = match (place, policy) {
+            (Place::One(slot), _) => self.send_to_slot(id, command, slot, args, now),
+            (Place::Many, Some(policy)) => self.split(id, command, policy, &keys, args, now),
+            (Place::Many, None) => self.refuse(id, refusal::CROSS_SLOT, now),
+            (Place::Keyless, _) => self.send_to_any(id, command, args, now),
+            (Place::Invalid(KeysError::Unbalanced), _) => {
+                self.refuse(id, &command::unbalanced(command), now)
+            }
+            // The node finds the same fault and has the words for it.
+            (Place::Invalid(_), _) => self.send_to_any(id, command, args, now),
+        };
+        self.scratch.keys = keys;
+        step
+    }
+
+    #[inline]
+    fn send_to_slot(
+        &mut self,
+        id: ClientId,
+        command: &Command,
+        slot: Slot,
+        args: &Args<'_>,
+        now: Time,
+    ) -> Step {
+        let readonly = command.flags.contains(Flags::READONLY);
+        let affinity = id.key() as usize;
+        if self.upstream.fails_fast(slot.number(), now) {
+            return self.refuse(id, refusal::SLOT_NOT_SERVED, now);
+        }
+        let preference = self.config.read_preference;
+        let target = self.upstream.target(slot, readonly, preference, affinity, now);
+        self.send(id, command, slot.number(), target, Goal::Owner, args.frame(), now)
+    }
+
+    /// A request without keys, which any master can answer.
+    fn send_to_any(&mut self, id: ClientId, command: &Command, args: &Args<'_>, now: Time) -> Step {
+        let target = self.upstream.any_master(id.key() as usize);
+        self.send(id, command, NO_SLOT, target, Goal::AnyMaster, args.frame(), now)
+    }
+
+    /// Gives a request of one part its place and its ticket; it is held when it cannot go now.
+    #[inline]
+    #[allow(clippy::too_many_arguments)]
+    fn send(
+        &mut self,
+        id: ClientId,
+        command: &Command,
+        slot: u16,
+        target: Option<Target>,
+        goal: Goal,
+        frame: &[u8],
+        now: Time,
+    ) -> Step {
+        let Some(client) = self.clients.get_mut(id) else {
+            return Step::Close;
+        };
+        let protocol = client.session.protocol;
+        let calm = client.is_calm(self.upstream.routes.version());
+        if target.is_none() && !self.upstream.routes.is_known() {
+            return self.refuse(id, refusal::CLUSTER_DOWN, now);
+        }
+        let backend = target.and_then(|target| {
+            let affinity = id.key() as usize;
+            let (config, actions) = (&self.config, &mut self.actions);
+            self.upstream.backend(target, protocol, affinity, config, actions, now)
+        });
+        let mut ticket = Ticket {
+            origin: Origin::Discard,
+            slot,
+            command: command.id,
+            len: frame.len() as u32,
+            redirects: 0,
+            tries: 1,
+            losses: 0,
+            readonly: command.flags.contains(Flags::READONLY),
+            pinned: false,
+            held_since: None,
+            sent_at: now,
+        };
+        let orderly = calm || slot == NO_SLOT;
+        let Some(backend) = backend.filter(|at| orderly || self.may_follow(id, slot, *at)) else {
+            let seq = self.take_place(id, command, slot, At::Held, now);
+            ticket.tries = 0;
+            ticket.origin = Origin::Part { client: id, seq, part: 0 };
+            self.hold(ticket, frame, goal, now, b"", now);
+            self.release_held(id, now);
+            return Step::Done;
+        };
+        if self.is_over_mark(backend) {
+            return self.wait_for(id, backend);
+        }
+        let seq = self.take_place(id, command, slot, At::Backend(backend), now);
+        ticket.origin = Origin::Part { client: id, seq, part: 0 };
+        self.stats.replica_reads.add(u64::from(target.is_some_and(|target| target.replica)));
+        Step::Forward(backend, ticket)
+    }
+
+    /// Rule R4, for a client whose requests may stand at nodes that are not their slot's owner any more.
+    #[cold]
+    fn may_follow(&self, id: ClientId, slot: u16, backend: BackendId) -> bool {
+        let held = self
+            .clients
+            .get(id)
+            .is_some_and(|client| client.held.iter().any(|held| held.ticket.slot == slot));
+        !held && !self.stands_elsewhere(id, slot, backend)
+    }
+
+    #[inline]
+    fn take_place(&mut self, id: ClientId, command: &Command, slot: u16, at: At, now: Time) -> Seq {
+        self.stats.commands.add(1);
+        match self.clients.get_mut(id) {
+            Some(client) => client.pipeline.push_single(command.id, slot, at, now),
+            None => Seq(0),
+        }
+    }
+
+    #[inline]
+    fn is_over_mark(&self, backend: BackendId) -> bool {
+        self.upstream
+            .backends
+            .get(backend)
+            .is_some_and(|backend| backend.output.unsent_len() > self.config.limits.backend_output_bytes)
+    }
+
+    #[cold]
+    fn wait_for(&mut self, id: ClientId, backend: BackendId) -> Step {
+        if let Some(backend) = self.upstream.backends.get_mut(backend) {
+            backend.waiters.push(id);
+        }
+        Step::Wait(Pause::Backend(backend))
+    }
+
+    /// Cuts a request by slot: one node would answer CROSSSLOT even for two slots of its own.
+    fn split(
+        &mut self,
+        id: ClientId,
+        command: &Command,
+        policy: ResponsePolicy,
+        keys: &[u32],
+        args: &Args<'_>,
+        now: Time,
+    ) -> Step {
+        if !self.upstream.routes.is_known() {
+            return self.refuse(id, refusal::CLUSTER_DOWN, now);
+        }
+        let by_slot = by_slot(keys, args);
+        let stride = keys.get(1).map_or(1, |second| (second - keys[0]) as usize);
+        let mut split = Split::new(merge_of(policy), command.flags.contains(Flags::WRITE));
+        let mut order = vec![0u16; keys.len()];
+        let mut frames = std::mem::take(&mut self.scratch.frames);
+        frames.clear();
+        let mut parts = Vec::new();
+        for group in by_slot.chunk_by(|a, b| a.0 == b.0) {
+            let part = split.add(group[0].0);
+            let start = frames.len();
+            encode::array(&mut frames, 1 + group.len() * stride);
+            encode::bulk(&mut frames, args.name());
+            for (_, key) in group {
+                order[*key as usize] = part;
+                let first = keys[*key as usize] as usize;
+                (first..first + stride).for_each(|at| encode::bulk(&mut frames, args.at(at)));
+            }
+            parts.push((group[0].0, start..frames.len()));
+        }
+        split.set_order(order);
+        self.stats.commands.add(1);
+        self.stats.splits.add(1);
+        self.stats.split_parts.add(parts.len() as u64);
+        let Some(client) = self.clients.get_mut(id) else {
+            return Step::Close;
+        };
+        let seq = client.pipeline.push_split(command.id, Box::new(split), now);
+        for (part, (slot, range)) in parts.into_iter().enumerate() {
+            let target = PartTarget::Slot(slot);
+            self.send_part(id, command, seq, part as u16, target, &frames[range], now);
+        }
+        self.scratch.frames = frames;
+        Step::Done
+    }
+
+    /// Sends a request as it is to every master, or to every node.
+    fn broadcast(
+        &mut self,
+        id: ClientId,
+        command: &Command,
+        policy: ResponsePolicy,
+        replicas: bool,
+        args: &Args<'_>,
+        now: Time,
+    ) -> Step {
+        if policy == ResponsePolicy::Special {
+            return self.refuse(id, &texts::not_yet(command), now);
+        }
+        let mut nodes: Vec<Target> = Vec::new();
+        for shard in self.upstream.routes.shards() {
+            let master = Target { node: shard.master, replica: false };
+            let others = shard.replicas.iter().map(|node| Target { node: *node, replica: true });
+            nodes.push(master);
+            nodes.extend(others.filter(|_| replicas));
+        }
+        if nodes.is_empty() {
+            return self.refuse(id, refusal::CLUSTER_DOWN, now);
+        }
+        let Some(client) = self.clients.get_mut(id) else {
+            return Step::Close;
+        };
+        let merge = match policy {
+            ResponsePolicy::Default => Merge::Concat,
+            other => merge_of(other),
+        };
+        let mut split = Split::new(merge, command.flags.contains(Flags::WRITE));
+        for _ in &nodes {
+            split.add(NO_SLOT);
+        }
+        self.stats.commands.add(1);
+        self.stats.splits.add(1);
+        self.stats.split_parts.add(nodes.len() as u64);
+        let seq = client.pipeline.push_split(command.id, Box::new(split), now);
+        for (part, target) in nodes.into_iter().enumerate() {
+            let target = PartTarget::Node(target);
+            self.send_part(id, command, seq, part as u16, target, args.frame(), now);
+        }
+        Step::Done
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn send_part(
+        &mut self,
+        id: ClientId,
+        command: &Command,
+        seq: Seq,
+        part: u16,
+        to: PartTarget,
+        frame: &[u8],
+        now: Time,
+    ) {
+        let readonly = command.flags.contains(Flags::READONLY);
+        let affinity = id.key() as usize;
+        let (slot, target, goal) = match to {
+            PartTarget::Slot(slot) => {
+                let preference = self.config.read_preference;
+                let target = Slot::new(slot)
+                    .and_then(|slot| self.upstream.target(slot, readonly, preference, affinity, now));
+                (slot, target, Goal::Owner)
+            }
+            PartTarget::Node(target) => (NO_SLOT, Some(target), Goal::Node(target.node)),
+        };
+        let mut ticket = Ticket {
+            origin: Origin::Part { client: id, seq, part },
+            slot,
+            command: command.id,
+            len: frame.len() as u32,
+            redirects: 0,
+            tries: 0,
+            losses: 0,
+            readonly,
+            pinned: matches!(to, PartTarget::Node(_)),
+            held_since: None,
+            sent_at: now,
+        };
+        if self.upstream.fails_fast(slot, now) {
+            return self.answer_error(id, seq, part, refusal::SLOT_NOT_SERVED.as_bytes(), now);
+        }
+        let Some(client) = self.clients.get_mut(id) else {
+            return;
+        };
+        let protocol = client.session.protocol;
+        let orderly = client.is_calm(self.upstream.routes.version()) || slot == NO_SLOT;
+        let (config, actions) = (&self.config, &mut self.actions);
+        let backend = target
+            .and_then(|target| self.upstream.backend(target, protocol, affinity, config, actions, now))
+            .filter(|backend| orderly || self.may_follow(id, slot, *backend));
+        match backend {
+            Some(backend) => {
+                ticket.tries = 1;
+                self.stats.backend_requests.add(1);
+                self.stats.replica_reads.add(u64::from(target.is_some_and(|target| target.replica)));
+                if let Some(client) = self.clients.get_mut(id) {
+                    client.pipeline.set_at(seq, part, At::Backend(backend));
+                }
+                let (pool, actions) = (&mut self.pool, &mut self.actions);
+                self.upstream.send(backend, frame, ticket, pool, actions);
+            }
+            None => {
+                self.hold(ticket, frame, goal, now, b"", now);
+                self.release_held(id, now);
+            }
+        }
+    }
+
+    /// A request that the proxy answers itself, in its turn.
+    fn answer_locally(&mut self, id: ClientId, command: &Command, args: &Args<'_>, now: Time) -> Step {
+        let Some(handler) = self.handlers.get(command.id) else {
+            return self.refuse(id, &texts::not_yet(command), now);
+        };
+        let Some(client) = self.clients.get_mut(id) else {
+            return Step::Close;
+        };
+        if handler.barrier && !client.pipeline.is_empty() {
+            return Step::Wait(Pause::Barrier);
+        }
+        let mut reply = std::mem::take(&mut self.scratch.reply);
+        reply.clear();
+        let mut context = local::Context {
+            session: &mut client.session,
+            address: client.address,
+            config: &self.config,
+            process: &self.process,
+            stats: &self.stats,
+            routes: &self.upstream.routes,
+            table: &self.table,
+            command,
+            now,
+        };
+        let after = (handler.run)(&mut context, args, &mut reply);
+        if after != After::AskAnyMaster {
+            self.stats.commands.add(1);
+            let (output, pool) = (&mut client.output, &mut self.pool);
+            client.pipeline.answer(command.id, &reply, output, pool, now);
+            self.queue_flush(id);
+        }
+        self.scratch.reply = reply;
+        match after {
+            After::Go => Step::Done,
+            After::Close => Step::Close,
+            After::AskAnyMaster => self.send_to_any(id, command, args, now),
+        }
+    }
+
+    /// Answers a request with an error, in its turn.
+    #[cold]
+    fn refuse(&mut self, id: ClientId, text: &str, now: Time) -> Step {
+        self.stats.commands.add(1);
+        self.stats.refusals.add(1);
+        self.tell_error(id, text.as_bytes(), now);
+        Step::Done
+    }
+
+    /// A peer that does not speak RESP is told so, and closed.
+    #[cold]
+    fn protocol_error(&mut self, id: ClientId, error: ProtocolError, now: Time) {
+        self.stats.protocol_errors.add(1);
+        self.tell_error(id, format!("ERR {error}").as_bytes(), now);
+        self.close_when_told(id);
+    }
+
+    fn tell_error(&mut self, id: ClientId, text: &[u8], now: Time) {
+        let Some(client) = self.clients.get_mut(id) else {
+            return;
+        };
+        let mut reply = std::mem::take(&mut self.scratch.reply);
+        reply.clear();
+        encode::error(&mut reply, text);
+        let (output, pool) = (&mut client.output, &mut self.pool);
+        client.pipeline.answer(u16::MAX, &reply, output, pool, now);
+        self.scratch.reply = reply;
+        self.queue_flush(id);
+    }
+
+    /// Takes no more requests from a client, and closes it once it has been told all it is owed.
+    pub(super) fn close_when_told(&mut self, id: ClientId) {
+        if let Some(client) = self.clients.get_mut(id) {
+            client.closing = true;
+            client.pause = None;
+        }
+        self.queue_flush(id);
+    }
+
+    /// A backend is ready: what waits in its output may leave.
+    pub(super) fn queue_backend_flush(&mut self, id: BackendId) {
+        if let Some(backend) = self.upstream.backends.get_mut(id) {
+            if backend.state != State::Connecting && !backend.flush_queued {
+                backend.flush_queued = true;
+                self.actions.flush_backend(id);
+            }
+        }
+    }
+
+    /// Asks for a refresh of the topology.
+    pub(super) fn want_refresh(&mut self, wanted: Wanted) {
+        self.actions.refresh(wanted);
+    }
+}
+
+/// Where a part goes.
+enum PartTarget {
+    Slot(u16),
+    Node(Target),
+}
+
+/// The keys with their slots, slot by slot, each slot's keys in their order.
+fn by_slot(keys: &[u32], args: &Args<'_>) -> Vec<(u16, u32)> {
+    let mut by_slot: Vec<(u16, u32)> = keys
+        .iter()
+        .zip(0..)
+        .map(|(index, key)| (Slot::of(args.at(*index as usize)).number(), key))
+        .collect();
+    by_slot.sort_unstable();
+    by_slot
+}
+
+fn merge_of(policy: ResponsePolicy) -> Merge {
+    match policy {
+        ResponsePolicy::Default => Merge::Gather,
+        ResponsePolicy::OneSucceeded => Merge::OneSucceeded,
+        ResponsePolicy::AllSucceeded => Merge::AllSucceeded,
+        ResponsePolicy::AggLogicalAnd => Merge::And,
+        ResponsePolicy::AggLogicalOr => Merge::Or,
+        ResponsePolicy::AggMin => Merge::Min,
+        ResponsePolicy::AggMax => Merge::Max,
+        ResponsePolicy::AggSum => Merge::Sum,
+        ResponsePolicy::Special => Merge::Concat,
+    }
+}
+
+fn request_limits(limits: &crate::config::Limits, authenticated: bool) -> RequestLimits {
+    RequestLimits {
+        bulk_bytes: limits.bulk_bytes,
+        request_bytes: limits.request_bytes,
+        inline_bytes: limits.inline_bytes,
+        authenticated,
+        unauthenticated_args: limits.unauthenticated_args,
+        unauthenticated_bulk_bytes: limits.unauthenticated_bulk_bytes,
+    }
+}

@@ -1,0 +1,530 @@
+//! `Proxy`: the whole state of one worker as a state machine. Bytes in, bytes out, time as an argument.
+//!
+//! Inputs: [`Proxy::accept`], [`Proxy::input`], [`Proxy::connected`], [`Proxy::closed`], [`Proxy::flush`],
+//! [`Proxy::adopt`], [`Proxy::tick`]. Outputs: [`Proxy::next_action`], to be polled until there is none
+//! after any input.
+//!
+//! It must never know a socket, a clock or a thread.
+
+pub mod actions;
+pub mod backend;
+pub mod client;
+mod deliver;
+mod dispatch;
+pub mod local;
+pub mod merge;
+pub mod node;
+pub mod pipeline;
+pub mod refusal;
+pub mod retry;
+pub mod routes;
+pub mod session;
+pub mod stats;
+pub mod texts;
+pub mod upstream;
+
+use std::io::IoSlice;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::arena::Arena;
+use crate::buffer::{Pool, ReadBuf};
+use crate::clock::Time;
+use crate::cluster::topology::Topology;
+use crate::command::Table;
+use crate::config::{Config, Listen};
+use crate::resp::args::Span;
+use crate::resp::encode;
+use actions::{Action, Actions};
+use backend::{BackendId, State};
+use client::{Client, ClientId};
+pub use deliver::Lost;
+use local::Handlers;
+use pipeline::{Completed, Spares};
+use session::Session;
+use stats::{Process, Stats};
+use upstream::Upstream;
+
+/// Stands for the slot of a request without keys.
+pub const NO_SLOT: u16 = u16::MAX;
+
+/// How often deadlines are looked at: they are seconds, this is their grain.
+const SWEEP: Duration = Duration::from_millis(50);
+/// Slices handed to one write.
+const SLICES: usize = 64;
+
+/// One end of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Peer {
+    /// A client of ours.
+    Client(ClientId),
+    /// A connection of ours to a node.
+    Backend(BackendId),
+}
+
+/// Memory that is used within one call and kept for the next.
+#[derive(Debug, Default)]
+struct Scratch {
+    spans: Vec<Span>,
+    keys: Vec<u32>,
+    frames: Vec<u8>,
+    reply: Vec<u8>,
+}
+
+/// The state of one worker.
+#[derive(Debug)]
+pub struct Proxy {
+    config: Arc<Config>,
+    table: Arc<Table>,
+    handlers: Handlers,
+    process: Arc<Process>,
+    stats: Arc<Stats>,
+    clients: Arena<Client>,
+    upstream: Upstream,
+    actions: Actions,
+    pool: Pool,
+    spares: Spares,
+    scratch: Scratch,
+    /// Clients with held requests, each once.
+    holding: Vec<ClientId>,
+    held_bytes: usize,
+    held_requests: usize,
+    /// When the first held request is due.
+    hold_due: Time,
+    next_sweep: Time,
+    /// Requests sent when deadlines were last looked at, and whether any was outstanding.
+    swept: (u64, bool),
+    /// Commands until the next line of the access log.
+    until_logged: u64,
+    /// Whether no new clients are taken and the present ones are sent away when they have been answered.
+    draining: bool,
+    random: u64,
+}
+
+impl Proxy {
+    /// A worker's state machine. `worker` is its place among the workers of `process`; `seed` is any number.
+    pub fn new(config: Arc<Config>, table: Arc<Table>, process: Arc<Process>, worker: usize, seed: u64) -> Proxy {
+        Proxy {
+            until_logged: config.log_every_n,
+            handlers: Handlers::new(&table),
+            stats: process.workers[worker].clone(),
+            config,
+            table,
+            process,
+            clients: Arena::default(),
+            upstream: Upstream::default(),
+            actions: Actions::default(),
+            pool: Pool::default(),
+            spares: Spares::default(),
+            scratch: Scratch::default(),
+            holding: Vec::new(),
+            held_bytes: 0,
+            held_requests: 0,
+            hold_due: Time::from_micros(u64::MAX),
+            next_sweep: Time::default(),
+            swept: (0, false),
+            draining: false,
+            random: seed | 1,
+        }
+    }
+
+    /// A client has come. `address` is nothing for a Unix socket. It may be turned away at once; it is then
+    /// told so and closed.
+    pub fn accept(&mut self, address: Option<SocketAddr>, now: Time) -> ClientId {
+        let number = self.process.client_ids.fetch_add(1, Ordering::Relaxed) + 1;
+        let others = self.process.clients.fetch_add(1, Ordering::Relaxed);
+        let session = Session::new(number, self.config.client_password.is_none());
+        let id = self.clients.insert(Client::new(address, session));
+        self.stats.clients_accepted.add(1);
+        self.stats.clients_connected.add(1);
+        let text = if others >= self.config.limits.clients {
+            texts::TOO_MANY_CLIENTS
+        } else if self.is_denied(address) {
+            texts::DENIED
+        } else {
+            return id;
+        };
+        self.stats.clients_rejected.add(1);
+        let mut reply = Vec::new();
+        encode::error(&mut reply, text.as_bytes());
+        if let Some(client) = self.clients.get_mut(id) {
+            client.pipeline.answer(u16::MAX, &reply, &mut client.output, &mut self.pool, now);
+        }
+        self.close_when_told(id);
+        id
+    }
+
+    /// Protected mode, as in Redis: no password, not listening on loopback only, and a client from outside.
+    fn is_denied(&self, address: Option<SocketAddr>) -> bool {
+        let outside = address.is_some_and(|address| !address.ip().to_canonical().is_loopback());
+        let open = match &self.config.listen {
+            Listen::Tcp(address) => !address.ip().is_loopback(),
+            Listen::Unix(_) => false,
+        };
+        self.config.protected_mode && self.config.client_password.is_none() && open && outside
+    }
+
+    /// Room to read into from a peer. Nothing if the peer has gone, or is not to be read now.
+    pub fn room(&mut self, peer: Peer) -> Option<&mut ReadBuf> {
+        let (input, missing) = match peer {
+            Peer::Client(id) => {
+                let client = self.clients.get_mut(id)?;
+                if client.pause.is_some() || client.closing {
+                    return None;
+                }
+                (&mut client.input, client.missing)
+            }
+            Peer::Backend(id) => {
+                let backend = self.upstream.backends.get_mut(id)?;
+                (&mut backend.input, backend.missing)
+            }
+        };
+        input.prepare(&mut self.pool, missing);
+        Some(input)
+    }
+
+    /// So many bytes have been put into a peer's room; takes what they mean.
+    pub fn input(&mut self, peer: Peer, count: usize, now: Time) {
+        match peer {
+            Peer::Client(id) => {
+                self.stats.client_bytes_in.add(count as u64);
+                self.client_input(id, now);
+            }
+            Peer::Backend(id) => {
+                self.stats.backend_bytes_in.add(count as u64);
+                self.backend_input(id, now);
+            }
+        }
+    }
+
+    /// A backend's socket is connected.
+    pub fn connected(&mut self, id: BackendId, now: Time) {
+        let Some(backend) = self.upstream.backends.get_mut(id) else {
+            return;
+        };
+        backend.connected(&self.config, now, &mut self.pool);
+        match backend.state {
+            State::Ready => self.ready(id, now),
+            State::Connecting | State::Handshaking(_) => self.queue_backend_flush(id),
+        }
+    }
+
+    /// A peer's socket is at its end: nothing more will come from it. A client that only stopped sending is
+    /// still told what it is owed.
+    pub fn ended(&mut self, peer: Peer, now: Time) {
+        match peer {
+            Peer::Client(id) => {
+                // What came before the end is taken first, even if the client was paused.
+                match self.clients.get(id) {
+                    Some(client) if client.pause.is_some() => {}
+                    Some(_) => return self.close_when_told(id),
+                    None => return,
+                }
+                if let Some(client) = self.clients.get_mut(id) {
+                    client.ended = true;
+                }
+            }
+            Peer::Backend(id) => self.lose_backend(id, Lost::Closed, now),
+        }
+    }
+
+    /// A peer's socket is broken.
+    pub fn closed(&mut self, peer: Peer, now: Time) {
+        match peer {
+            Peer::Client(id) => self.drop_client(id, now),
+            Peer::Backend(id) => self.lose_backend(id, Lost::Closed, now),
+        }
+    }
+
+    /// Forgets a client. Its tickets stay where they are: backends need them to count replies by.
+    fn drop_client(&mut self, id: ClientId, _now: Time) {
+        let Some(client) = self.clients.remove(id) else {
+            return;
+        };
+        self.drop_held(&client.held);
+        self.process.clients.fetch_sub(1, Ordering::Relaxed);
+        self.stats.clients_connected.sub(1);
+        self.actions.close(Peer::Client(id));
+    }
+
+    /// Writes what a peer's output holds. `write` takes slices and returns how many bytes it accepted; less
+    /// than all means that no more can be written now.
+    pub fn flush(&mut self, peer: Peer, now: Time, mut write: impl FnMut(&[IoSlice<'_>]) -> usize) {
+        match peer {
+            Peer::Client(id) => {
+                let Some(client) = self.clients.get_mut(id) else {
+                    return;
+                };
+                client.flush_queued = false;
+                while client.output.unsent_len() > 0 {
+                    let mut slices = [IoSlice::new(&[]); SLICES];
+                    let count = client.output.unsent(&mut slices);
+                    let offered: usize = slices[..count].iter().map(|slice| slice.len()).sum();
+                    let taken = write(&slices[..count]);
+                    client.output.mark_sent(taken);
+                    client.output.release(taken, &mut self.pool);
+                    self.stats.client_bytes_out.add(taken as u64);
+                    if taken < offered {
+                        break;
+                    }
+                }
+                if client.is_finished() {
+                    self.drop_client(id, now);
+                } else if client.pause.is_some() && client.may_resume(&self.config.limits) {
+                    self.queue_resume(id);
+                }
+            }
+            Peer::Backend(id) => {
+                let Some(backend) = self.upstream.backends.get_mut(id) else {
+                    return;
+                };
+                backend.flush_queued = false;
+                let Some(output) = backend.writable() else {
+                    return;
+                };
+                while output.unsent_len() > 0 {
+                    let mut slices = [IoSlice::new(&[]); SLICES];
+                    let count = output.unsent(&mut slices);
+                    let offered: usize = slices[..count].iter().map(|slice| slice.len()).sum();
+                    let taken = write(&slices[..count]);
+                    output.mark_sent(taken);
+                    self.stats.backend_bytes_out.add(taken as u64);
+                    if taken < offered {
+                        break;
+                    }
+                }
+                self.wake_waiters(id);
+            }
+        }
+    }
+
+    /// Whether a peer's output holds anything to write.
+    pub fn wants_flush(&mut self, peer: Peer) -> bool {
+        match peer {
+            Peer::Client(id) => self
+                .clients
+                .get(id)
+                .is_some_and(|client| client.output.unsent_len() > 0),
+            Peer::Backend(id) => self
+                .upstream
+                .backends
+                .get_mut(id)
+                .and_then(|backend| backend.writable())
+                .is_some_and(|output| output.unsent_len() > 0),
+        }
+    }
+
+    /// A client may be read again: takes what it had sent already. Returns whether it is to be read on.
+    pub fn resume(&mut self, id: ClientId, now: Time) -> bool {
+        let Some(client) = self.clients.get_mut(id) else {
+            return false;
+        };
+        client.resume_queued = false;
+        client.pause = None;
+        self.client_input(id, now);
+        let Some(client) = self.clients.get(id) else {
+            return false;
+        };
+        if client.pause.is_none() && client.ended {
+            self.close_when_told(id);
+            return false;
+        }
+        client.pause.is_none() && !client.closing
+    }
+
+    fn queue_flush(&mut self, id: ClientId) {
+        if let Some(client) = self.clients.get_mut(id) {
+            if !client.flush_queued {
+                client.flush_queued = true;
+                self.actions.flush_client(id);
+            }
+        }
+    }
+
+    fn queue_resume(&mut self, id: ClientId) {
+        if let Some(client) = self.clients.get_mut(id) {
+            if !client.resume_queued {
+                client.resume_queued = true;
+                self.actions.resume(id);
+            }
+        }
+    }
+
+    /// The cluster's topology, as the refresher has just learnt it.
+    pub fn adopt(&mut self, topology: Arc<Topology>, now: Time) {
+        let changed = self.upstream.routes.adopt(topology, &mut self.upstream.nodes);
+        if changed {
+            self.upstream.forgive();
+        }
+        self.hasten_held(now);
+        self.retire_backends(now);
+    }
+
+    /// Closes connections to nodes that have left the cluster, once nothing is outstanding there.
+    fn retire_backends(&mut self, now: Time) {
+        for id in self.upstream.backends.ids() {
+            let unlisted = self.upstream.backends.get(id).is_some_and(|backend| {
+                let node = self.upstream.node(backend.node);
+                backend.tickets.is_empty() && node.is_none_or(|node| !node.listed)
+            });
+            if unlisted {
+                self.lose_backend(id, Lost::Retired, now);
+            }
+        }
+    }
+
+    /// Time passes: what is due is done.
+    pub fn tick(&mut self, now: Time) {
+        if now >= self.hold_due {
+            self.release_all(now);
+        }
+        if now >= self.next_sweep {
+            self.sweep(now);
+        }
+    }
+
+    fn sweep(&mut self, now: Time) {
+        self.next_sweep = now.after(SWEEP);
+        let mut outstanding = false;
+        for id in self.upstream.backends.ids() {
+            let Some(backend) = self.upstream.backends.get(id) else {
+                continue;
+            };
+            let late = match (backend.state, backend.tickets.front()) {
+                (State::Connecting | State::Handshaking(_), _) => {
+                    outstanding = true;
+                    now >= backend.deadline
+                }
+                (State::Ready, Some(oldest)) => {
+                    outstanding = true;
+                    let since = oldest.sent_at.max(backend.heard_at);
+                    now.since(since) >= self.config.request_timeout
+                }
+                (State::Ready, None) => false,
+            };
+            if late {
+                self.lose_backend(id, Lost::TimedOut, now);
+            }
+        }
+        self.swept = (self.stats.backend_requests.get(), outstanding);
+        if !self.holding.is_empty() {
+            self.want_refresh(actions::Wanted::Trouble);
+        }
+    }
+
+    /// When [`Proxy::tick`] has something to do, if no input comes before.
+    pub fn next_deadline(&self) -> Option<Time> {
+        let (requests, outstanding) = self.swept;
+        let busy = outstanding
+            || !self.holding.is_empty()
+            || requests != self.stats.backend_requests.get();
+        let sweep = busy.then_some(self.next_sweep);
+        let held = (!self.holding.is_empty()).then_some(self.hold_due);
+        sweep.into_iter().chain(held).min()
+    }
+
+    /// The next thing to do with a socket or a thread.
+    #[inline]
+    pub fn next_action(&mut self) -> Option<Action> {
+        self.actions.next()
+    }
+
+    /// Takes no more requests; clients are closed as soon as they have been told what they are owed.
+    pub fn drain(&mut self) {
+        self.draining = true;
+        for id in self.clients.ids() {
+            self.close_when_told(id);
+        }
+    }
+
+    /// Whether clients are being sent away.
+    pub fn is_draining(&self) -> bool {
+        self.draining
+    }
+
+    /// Clients connected.
+    pub fn clients(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// Connections to nodes.
+    pub fn backends(&self) -> usize {
+        self.upstream.backends.len()
+    }
+
+    /// This worker's counters.
+    pub fn stats(&self) -> &Arc<Stats> {
+        &self.stats
+    }
+
+    /// What has been decided.
+    pub fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    /// One line in N of the access log.
+    #[inline]
+    fn log_access(&mut self, id: ClientId, completed: Completed, now: Time) {
+        if self.until_logged == 0 {
+            return;
+        }
+        self.until_logged -= 1;
+        if self.until_logged == 0 {
+            self.until_logged = self.config.log_every_n;
+            self.write_access_line(id, completed, now);
+        }
+    }
+
+    #[cold]
+    fn write_access_line(&mut self, id: ClientId, completed: Completed, now: Time) {
+        let Some(client) = self.clients.get(id) else {
+            return;
+        };
+        if log::log_enabled!(log::Level::Info) && completed.command != u16::MAX {
+            let micros = now.since(completed.started).as_micros();
+            let name = &self.table.row(completed.command).name;
+            let number = client.session.number;
+            match client.address {
+                Some(address) => log::info!("access client={address} id={number} command={name} us={micros}"),
+                None => log::info!("access client=unix id={number} command={name} us={micros}"),
+            }
+        }
+    }
+
+    /// A number that nobody needs to guess, only to differ (xorshift64).
+    fn random(&mut self) -> u64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        self.random
+    }
+
+    /// Asserts what must hold between turns. Linear in everything: for tests.
+    pub fn check(&self) {
+        for (_, client) in self.clients.iter() {
+            client.check();
+        }
+        for (id, backend) in self.upstream.backends.iter() {
+            backend.check();
+            let node = self.upstream.node(backend.node).expect("a backend has its node");
+            assert!(node.backends().any(|own| own == id), "a node knows its backends");
+        }
+        let held: Vec<_> = self.clients.iter().flat_map(|(_, client)| &client.held).collect();
+        assert_eq!(held.len(), self.held_requests);
+        assert_eq!(held.iter().map(|held| held.bytes.len()).sum::<usize>(), self.held_bytes);
+    }
+
+    /// Asserts that nothing is outstanding anywhere: for the end of a test.
+    pub fn check_idle(&self) {
+        self.check();
+        assert_eq!((self.held_requests, self.held_bytes), (0, 0));
+        for (_, client) in self.clients.iter() {
+            assert!(client.pipeline.is_empty() && client.output.is_empty());
+        }
+        for (_, backend) in self.upstream.backends.iter() {
+            assert!(backend.tickets.is_empty() && backend.output.is_empty());
+        }
+    }
+}

@@ -1,0 +1,345 @@
+//! Held requests: what may be sent again, when, and how long it may wait.
+//!
+//! A request is *held* when a node refused it before executing it (MOVED, ASK, TRYAGAIN, CLUSTERDOWN, ...),
+//! when its connection was lost before its last byte left, when it only reads and may run twice, or when
+//! there is nowhere to send it. It is never held when it may have been executed and writes.
+//!
+//! Rule R4: commands of one client on one key execute in the order sent, also across redirects. So
+//! - a held request is sent only when none of its client's requests for that slot is outstanding, other than
+//!   on the very connection it would take;
+//! - while a slot has held requests of a client, later ones of that client join the tail;
+//! - a held request behind which a later one for the same slot has been executed is not sent any more: it
+//!   is answered with its own refusal (unless both only read).
+
+use std::time::Duration;
+
+use crate::clock::Time;
+use crate::cluster::slot::Slot;
+use crate::proxy::actions::Wanted;
+use crate::proxy::backend::{BackendId, Origin, Ticket};
+use crate::proxy::client::ClientId;
+use crate::proxy::node::NodeKey;
+use crate::proxy::pipeline::{At, Seq};
+use crate::proxy::refusal;
+use crate::proxy::upstream::Target;
+use crate::proxy::{NO_SLOT, Proxy};
+use crate::resp::encode;
+
+const ASKING: &[u8] = b"*1\r\n$6\r\nASKING\r\n";
+const BACKOFF_MIN: Duration = Duration::from_millis(5);
+const BACKOFF_MAX: Duration = Duration::from_millis(200);
+
+/// Where a held request is to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Goal {
+    /// To whoever serves its slot.
+    Owner,
+    /// To this node behind an ASKING, once.
+    Ask(NodeKey),
+    /// To this node and no other: the request speaks of the node itself.
+    Node(NodeKey),
+    /// To any master.
+    AnyMaster,
+}
+
+/// A request that waits to be sent.
+#[derive(Debug)]
+pub struct Held {
+    /// Its place in its client's pipeline.
+    pub seq: Seq,
+    /// Its part there.
+    pub part: u16,
+    /// The ticket it had, or would have had.
+    pub ticket: Ticket,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// Where it is to go.
+    pub goal: Goal,
+    /// When it may be tried again.
+    pub due: Time,
+    /// When it is given up.
+    pub expires: Time,
+    /// The node's own words, if a node refused it; empty if it was never refused, or by a redirect, which
+    /// no client may see.
+    pub refusal: Vec<u8>,
+}
+
+/// How long to wait before try number `tries`.
+fn backoff(tries: u8) -> Duration {
+    (BACKOFF_MIN * (1 << tries.min(6))).min(BACKOFF_MAX)
+}
+
+/// What became of an attempt to send a held request.
+enum Attempt {
+    Sent,
+    Wait(Time),
+    GiveUp,
+}
+
+impl Proxy {
+    /// Holds a request. It is given up at once when its slot is known to fail, or when too much is held
+    /// already.
+    pub(super) fn hold(
+        &mut self,
+        mut ticket: Ticket,
+        bytes: &[u8],
+        goal: Goal,
+        due: Time,
+        refusal: &[u8],
+        now: Time,
+    ) {
+        let Origin::Part { client: id, seq, part } = ticket.origin else {
+            return;
+        };
+        let since = *ticket.held_since.get_or_insert(now);
+        let expires = since.after(self.config.park_timeout);
+        let over = self.held_bytes + bytes.len() > self.config.limits.held_bytes
+            || self.held_requests >= self.config.limits.held_requests;
+        if over {
+            return self.answer_error(id, seq, part, refusal::NOT_EXECUTED.as_bytes(), now);
+        }
+        // A canary that finds its slot still failing does not wait in its turn.
+        if self.upstream.is_failing(ticket.slot) && (due > now || goal == Goal::AnyMaster) {
+            return self.answer_error(id, seq, part, give_up_text(refusal), now);
+        }
+        let Some(client) = self.clients.get_mut(id) else {
+            return;
+        };
+        self.stats.held.add(1);
+        self.held_bytes += bytes.len();
+        self.held_requests += 1;
+        let held = Held {
+            seq,
+            part,
+            ticket,
+            bytes: bytes.to_vec(),
+            goal,
+            due,
+            expires,
+            refusal: refusal.to_vec(),
+        };
+        client.pipeline.set_at(seq, part, At::Held);
+        client.unsettle();
+        let at = client
+            .held
+            .partition_point(|other| other.seq.before(seq) || (other.seq == seq && other.part < part));
+        client.held.insert(at, held);
+        if !client.listed_as_holding {
+            client.listed_as_holding = true;
+            self.holding.push(id);
+        }
+        self.hold_due = self.hold_due.min(due).min(expires);
+    }
+
+    /// When a request that was refused for the `tries`th time is due again.
+    pub(super) fn due_after(&self, tries: u8, now: Time) -> Time {
+        now.after(backoff(tries))
+    }
+
+    /// Sends what can be sent of a client's held requests, in order, and gives up what has waited too long.
+    pub(super) fn release_held(&mut self, id: ClientId, now: Time) {
+        let Some(client) = self.clients.get_mut(id) else {
+            return;
+        };
+        if client.held.is_empty() {
+            return;
+        }
+        let mut keep = Vec::new();
+        let mut blocked: Vec<u16> = Vec::new();
+        for held in std::mem::take(&mut client.held) {
+            let slot = held.ticket.slot;
+            let attempt = if blocked.contains(&slot) && now < held.expires {
+                Attempt::Wait(held.due)
+            } else {
+                self.attempt(id, &held, now)
+            };
+            match attempt {
+                Attempt::Sent => self.unhold(&held),
+                Attempt::Wait(due) => {
+                    if slot != NO_SLOT && !blocked.contains(&slot) {
+                        blocked.push(slot);
+                    }
+                    self.hold_due = self.hold_due.min(due).min(held.expires);
+                    keep.push(held);
+                }
+                Attempt::GiveUp => {
+                    self.unhold(&held);
+                    self.stats.expired.add(1);
+                    self.upstream.fail_fast(slot, now);
+                    let text = give_up_text(&held.refusal).to_vec();
+                    self.answer_error(id, held.seq, held.part, &text, now);
+                }
+            }
+        }
+        if let Some(client) = self.clients.get_mut(id) {
+            debug_assert!(client.held.is_empty());
+            client.held = keep;
+        } else {
+            keep.iter().for_each(|held| self.unhold(held));
+        }
+    }
+
+    fn unhold(&mut self, held: &Held) {
+        self.held_bytes -= held.bytes.len();
+        self.held_requests -= 1;
+    }
+
+    /// Forgets what a client that has gone held.
+    pub(super) fn drop_held(&mut self, held: &[Held]) {
+        held.iter().for_each(|held| self.unhold(held));
+    }
+
+    /// Tries to send one held request.
+    fn attempt(&mut self, id: ClientId, held: &Held, now: Time) -> Attempt {
+        if now >= held.expires {
+            return Attempt::GiveUp;
+        }
+        let Some(client) = self.clients.get(id) else {
+            return Attempt::GiveUp;
+        };
+        let protocol = client.session.protocol;
+        let affinity = id.key() as usize;
+        let target = match held.goal {
+            _ if held.due > now => return Attempt::Wait(held.due),
+            Goal::Owner => Slot::new(held.ticket.slot).and_then(|slot| {
+                let fresh = held.ticket.readonly && held.ticket.tries == 0;
+                let preference = self.config.read_preference;
+                self.upstream.target(slot, fresh, preference, affinity, now)
+            }),
+            Goal::Ask(node) | Goal::Node(node) => Some(Target {
+                node,
+                replica: false,
+            }),
+            Goal::AnyMaster => self.upstream.any_master(affinity),
+        };
+        let Some(target) = target else {
+            self.actions.refresh(Wanted::Trouble);
+            return Attempt::Wait(now.after(BACKOFF_MAX / 2));
+        };
+        let (config, actions) = (&self.config, &mut self.actions);
+        let backend = self.upstream.backend(target, protocol, affinity, config, actions, now);
+        let Some(backend) = backend else {
+            self.actions.refresh(Wanted::Trouble);
+            let retry_at = self.upstream.node(target.node).map(|node| node.retry_at());
+            let poll = now.after(BACKOFF_MAX / 2);
+            return Attempt::Wait(retry_at.map_or(poll, |at| at.min(poll)));
+        };
+        if self.stands_elsewhere(id, held.ticket.slot, backend) {
+            // The reply that ends this tries again; the due time is only a guard.
+            return Attempt::Wait(now.after(BACKOFF_MAX));
+        }
+        self.send_held(id, held, backend, now);
+        Attempt::Sent
+    }
+
+    /// Whether a request of this client for this slot is outstanding on another connection than `backend`.
+    pub(super) fn stands_elsewhere(&self, id: ClientId, slot: u16, backend: BackendId) -> bool {
+        let mut elsewhere = false;
+        if let (true, Some(client)) = (slot != NO_SLOT, self.clients.get(id)) {
+            client
+                .pipeline
+                .outstanding(slot, |_, at| elsewhere |= at != backend);
+        }
+        elsewhere
+    }
+
+    fn send_held(&mut self, id: ClientId, held: &Held, backend: BackendId, now: Time) {
+        let (pool, actions) = (&mut self.pool, &mut self.actions);
+        if let Goal::Ask(_) = held.goal {
+            let asking = Ticket {
+                origin: Origin::Discard,
+                len: ASKING.len() as u32,
+                sent_at: now,
+                ..held.ticket
+            };
+            self.upstream.send(backend, ASKING, asking, pool, actions);
+        }
+        let ticket = Ticket {
+            tries: held.ticket.tries.saturating_add(1),
+            sent_at: now,
+            ..held.ticket
+        };
+        self.upstream.send(backend, &held.bytes, ticket, pool, actions);
+        self.stats.retries.add(u64::from(held.ticket.tries > 0));
+        self.stats.backend_requests.add(1);
+        if let Some(client) = self.clients.get_mut(id) {
+            client.pipeline.set_at(held.seq, held.part, At::Backend(backend));
+            client.unsettle();
+        }
+    }
+
+    /// A request for `slot` at `seq` was executed: what was sent before it and is still held must not
+    /// follow it.
+    pub(super) fn overtaken(&mut self, id: ClientId, seq: Seq, slot: u16, readonly: bool, now: Time) {
+        let Some(client) = self.clients.get_mut(id) else {
+            return;
+        };
+        if slot == NO_SLOT {
+            return;
+        }
+        let mut overtaken = Vec::new();
+        client.held.retain_mut(|held| {
+            let stays = held.ticket.slot != slot
+                || !held.seq.before(seq)
+                || (readonly && held.ticket.readonly);
+            if !stays {
+                let refusal = std::mem::take(&mut held.refusal);
+                overtaken.push((held.seq, held.part, refusal, held.bytes.len()));
+            }
+            stays
+        });
+        for (seq, part, refusal, len) in overtaken {
+            self.held_bytes -= len;
+            self.held_requests -= 1;
+            let text = if refusal.is_empty() { refusal::NOT_EXECUTED.as_bytes() } else { &refusal };
+            self.answer_error(id, seq, part, text, now);
+        }
+    }
+
+    /// Tries all held requests of all clients: their time has come, or the routes have changed.
+    pub(super) fn release_all(&mut self, now: Time) {
+        self.hold_due = Time::from_micros(u64::MAX);
+        let holding = std::mem::take(&mut self.holding);
+        for id in holding {
+            self.release_held(id, now);
+            let Some(client) = self.clients.get_mut(id) else {
+                continue;
+            };
+            if client.held.is_empty() {
+                client.listed_as_holding = false;
+            } else {
+                self.holding.push(id);
+            }
+        }
+    }
+
+    /// Makes every held request due: the routes have changed, or a node is back.
+    pub(super) fn hasten_held(&mut self, now: Time) {
+        for id in &self.holding {
+            if let Some(client) = self.clients.get_mut(*id) {
+                for held in &mut client.held {
+                    // What waits for a slot to finish migrating gains nothing from haste.
+                    if !held.refusal.starts_with(b"TRYAGAIN") {
+                        held.due = held.due.min(now);
+                    }
+                }
+            }
+        }
+        self.hold_due = self.hold_due.min(now);
+    }
+
+    /// Answers a part with an error of our own.
+    pub(super) fn answer_error(&mut self, id: ClientId, seq: Seq, part: u16, text: &[u8], now: Time) {
+        let mut reply = std::mem::take(&mut self.scratch.reply);
+        reply.clear();
+        encode::error(&mut reply, text);
+        self.stats.refusals.add(1);
+        self.fulfil(id, seq, part, &reply, now);
+        self.scratch.reply = reply;
+    }
+}
+
+/// What the client hears of a request that is given up.
+fn give_up_text(refusal: &[u8]) -> &[u8] {
+    if refusal.is_empty() { refusal::SLOT_NOT_SERVED.as_bytes() } else { refusal }
+}

@@ -1,0 +1,209 @@
+//! `Upstream`: all nodes, routes and backends of one worker: which connection a request goes to.
+//!
+//! It must never know what a client is, beyond the number that its affinity is made of: one client's
+//! requests to one node always take the same connection, so that they stay in order (rule R3).
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use slab::Slab;
+
+use crate::arena::Arena;
+use crate::buffer::Pool;
+use crate::clock::Time;
+use crate::cluster::slot::Slot;
+use crate::config::{Config, ReadPreference};
+use crate::proxy::actions::Actions;
+use crate::proxy::backend::{Backend, BackendId, Flavor, State, Ticket};
+use crate::proxy::node::{Node, NodeKey};
+use crate::proxy::routes::Routes;
+use crate::resp::encode::Protocol;
+
+/// While a slot fails fast, one request in this time is let through to see whether it still does.
+const CANARY: Duration = Duration::from_millis(100);
+
+/// Nodes, routes and backends.
+#[derive(Debug, Default)]
+pub struct Upstream {
+    /// All nodes that are listed, or that we still have connections to.
+    pub nodes: Slab<Node>,
+    /// Which of them serves a slot.
+    pub routes: Routes,
+    /// All connections.
+    pub backends: Arena<Backend>,
+    /// Slots whose requests have waited in vain, and when the next one may try.
+    failing: HashMap<u16, Time>,
+}
+
+/// Where a request is to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Target {
+    /// The node.
+    pub node: NodeKey,
+    /// Whether it is a replica, which needs a connection that said READONLY.
+    pub replica: bool,
+}
+
+impl Upstream {
+    /// A node by its key.
+    pub fn node(&self, key: NodeKey) -> Option<&Node> {
+        self.nodes.get(key.0 as usize)
+    }
+
+    /// A node by its key.
+    pub fn node_mut(&mut self, key: NodeKey) -> Option<&mut Node> {
+        self.nodes.get_mut(key.0 as usize)
+    }
+
+    /// The node that a request for `slot` goes to. A read may go to a replica, and to the master when it
+    /// has been tried before or no replica is up.
+    #[inline]
+    pub fn target(
+        &self,
+        slot: Slot,
+        read: bool,
+        preference: ReadPreference,
+        affinity: usize,
+        now: Time,
+    ) -> Option<Target> {
+        let shard = self.routes.shard(slot)?;
+        if read && preference != ReadPreference::Master {
+            if let Some(node) = self.replica(&shard.replicas, preference, affinity, now) {
+                return Some(Target { node, replica: true });
+            }
+        }
+        Some(Target {
+            node: shard.master,
+            replica: false,
+        })
+    }
+
+    /// One of the replicas that suit and are not known to be down; the same for one client while nothing
+    /// changes.
+    fn replica(
+        &self,
+        replicas: &[NodeKey],
+        preference: ReadPreference,
+        affinity: usize,
+        now: Time,
+    ) -> Option<NodeKey> {
+        (0..replicas.len())
+            .map(|offset| replicas[(affinity + offset) % replicas.len()])
+            .find(|key| {
+                self.node(*key).is_some_and(|node| {
+                    let near = preference == ReadPreference::Replica || node.same_idc;
+                    let up = !node.is_failing() || node.may_connect(now);
+                    near && up
+                })
+            })
+    }
+
+    /// A master for a request without keys: the same for one client while nothing changes, and one that is
+    /// up if any is.
+    pub fn any_master(&self, affinity: usize) -> Option<Target> {
+        let shards = self.routes.shards();
+        let at = |offset: usize| shards[(affinity + offset) % shards.len()].master;
+        let up = |key: &NodeKey| self.node(*key).is_some_and(|node| !node.is_failing());
+        (0..shards.len())
+            .map(at)
+            .find(up)
+            .or_else(|| (!shards.is_empty()).then(|| at(0)))
+            .map(|node| Target {
+                node,
+                replica: false,
+            })
+    }
+
+    /// The shared connection to a node, made if there is none. Nothing while the node is not to be tried.
+    #[inline]
+    pub fn backend(
+        &mut self,
+        target: Target,
+        protocol: Protocol,
+        affinity: usize,
+        config: &Config,
+        actions: &mut Actions,
+        now: Time,
+    ) -> Option<BackendId> {
+        let flavor = Flavor {
+            protocol,
+            read_only: target.replica,
+        };
+        let affinity = affinity % config.backend_connections.max(1);
+        let node = self.nodes.get_mut(target.node.0 as usize)?;
+        if let Some(backend) = node.shared(flavor, affinity) {
+            return Some(backend);
+        }
+        if !node.may_connect(now) {
+            return None;
+        }
+        let backend = self.backends.insert(Backend::new(target.node, flavor, now, config));
+        node.set_shared(flavor, affinity, backend);
+        actions.connect(backend, node.address);
+        Some(backend)
+    }
+
+    /// Queues a request at a backend. Its bytes are copied; the caller may have moved them in instead
+    /// (then `frame` is nothing).
+    #[inline]
+    pub fn send(
+        &mut self,
+        id: BackendId,
+        frame: &[u8],
+        ticket: Ticket,
+        pool: &mut Pool,
+        actions: &mut Actions,
+    ) {
+        let Some(backend) = self.backends.get_mut(id) else {
+            debug_assert!(false, "a request for a backend that has gone");
+            return;
+        };
+        debug_assert!(frame.is_empty() || frame.len() == ticket.len as usize);
+        backend.output.push(frame, pool);
+        backend.tickets.push_back(ticket);
+        if backend.state == State::Ready && !backend.flush_queued {
+            backend.flush_queued = true;
+            actions.flush_backend(id);
+        }
+    }
+
+    /// Whether a request for this slot is to be refused at once, because others have waited in vain.
+    #[inline]
+    pub fn fails_fast(&mut self, slot: u16, now: Time) -> bool {
+        if self.failing.is_empty() {
+            return false;
+        }
+        match self.failing.get_mut(&slot) {
+            Some(canary_at) if now < *canary_at => true,
+            Some(canary_at) => {
+                *canary_at = now.after(CANARY);
+                false
+            }
+            None => false,
+        }
+    }
+
+    /// Whether requests for this slot have waited in vain, and none has succeeded since.
+    #[inline]
+    pub fn is_failing(&self, slot: u16) -> bool {
+        !self.failing.is_empty() && self.failing.contains_key(&slot)
+    }
+
+    /// A request for this slot has waited in vain.
+    pub fn fail_fast(&mut self, slot: u16, now: Time) {
+        self.failing.insert(slot, now.after(CANARY));
+    }
+
+    /// A request for this slot has been answered.
+    #[inline]
+    pub fn succeeded(&mut self, slot: u16) {
+        if !self.failing.is_empty() {
+            self.failing.remove(&slot);
+        }
+    }
+
+    /// The routes have changed: every slot deserves another try.
+    pub fn forgive(&mut self) {
+        self.failing.clear();
+    }
+}
