@@ -202,7 +202,8 @@ impl Pipeline {
         spares: &mut Spares,
     ) -> Option<Completed> {
         let at_head = seq == self.head;
-        let Some(request) = self.get_mut(seq) else {
+        let index = seq.0.wrapping_sub(self.head.0) as usize;
+        let Some(request) = self.requests.get_mut(index) else {
             debug_assert!(false, "a reply to a request that has left");
             return None;
         };
@@ -239,7 +240,7 @@ impl Pipeline {
                     self.pop_head(output, pool, spares);
                 } else {
                     self.ready_bytes += merged.len();
-                    request_of(&mut self.requests, self.head, seq).body = Body::Ready(merged);
+                    request.body = Body::Ready(merged);
                 }
                 return Some(completed);
             }
@@ -297,10 +298,6 @@ impl Pipeline {
             self.requests = VecDeque::new();
         }
     }
-}
-
-fn request_of(requests: &mut VecDeque<Request>, head: Seq, seq: Seq) -> &mut Request {
-    &mut requests[seq.0.wrapping_sub(head.0) as usize]
 }
 
 #[cfg(test)]

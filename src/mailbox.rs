@@ -1,0 +1,49 @@
+//! `Mailbox`: what other threads say to a worker. Bounded; sending wakes the worker and never waits.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+
+use mio::Waker;
+
+use crate::cluster::topology::Topology;
+
+/// Letters that a worker may have unread.
+const LETTERS: usize = 256;
+
+/// One thing said to a worker.
+#[derive(Debug, Clone)]
+pub enum Letter {
+    /// The cluster's topology, as just learnt.
+    Topology(Arc<Topology>),
+    /// Stop accepting, finish what is in flight, and end.
+    Stop,
+}
+
+/// The sending side; clones are cheap.
+#[derive(Debug, Clone)]
+pub struct Mailbox {
+    sender: SyncSender<Letter>,
+    waker: Arc<Waker>,
+}
+
+impl Mailbox {
+    /// A mailbox whose reader is woken by `waker`.
+    pub fn new(waker: Waker) -> (Mailbox, Receiver<Letter>) {
+        let (sender, receiver) = sync_channel(LETTERS);
+        let waker = Arc::new(waker);
+        (Mailbox { sender, waker }, receiver)
+    }
+
+    /// Says something to the worker. Returns whether there was room for it: a worker that does not read its
+    /// letters has ended or hangs.
+    pub fn send(&self, letter: Letter) -> bool {
+        let sent = !matches!(
+            self.sender.try_send(letter),
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_))
+        );
+        if let Err(error) = self.waker.wake() {
+            log::error!("cannot wake a worker: {error}");
+        }
+        sent
+    }
+}

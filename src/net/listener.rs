@@ -1,0 +1,111 @@
+//! Listeners, for TCP and Unix sockets.
+//!
+//! Every worker has a TCP listener of its own on the same address (SO_REUSEPORT), so that the kernel spreads
+//! clients over workers. A Unix socket cannot be shared so; its one listener is cloned.
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::path::{Path, PathBuf};
+
+use mio::net::{TcpListener, UnixListener};
+use socket2::{Domain, Protocol, SockAddr, Socket as RawSocket, Type};
+
+use super::socket::Socket;
+use crate::config::Listen;
+
+/// Connections that the kernel keeps for us until we accept them.
+const BACKLOG: i32 = 4096;
+
+/// A listening socket.
+#[derive(Debug)]
+pub enum Listener {
+    /// On a TCP address.
+    Tcp(TcpListener),
+    /// On a Unix socket.
+    Unix(UnixListener),
+}
+
+/// Makes `count` listeners on one address; also the address that they really have (a port 0 is chosen once).
+pub fn listen(address: &Listen, count: usize) -> io::Result<(Vec<Listener>, Listen)> {
+    match address {
+        Listen::Tcp(address) => {
+            let first = tcp(*address)?;
+            let address = first.local_addr()?;
+            let mut listeners = vec![Listener::Tcp(first)];
+            for _ in 1..count {
+                listeners.push(Listener::Tcp(tcp(address)?));
+            }
+            Ok((listeners, Listen::Tcp(address)))
+        }
+        Listen::Unix(path) => {
+            let first = unix(path)?;
+            let mut listeners = Vec::new();
+            for _ in 0..count {
+                let clone = first.try_clone()?;
+                listeners.push(Listener::Unix(UnixListener::from_std(clone)));
+            }
+            Ok((listeners, Listen::Unix(path.clone())))
+        }
+    }
+}
+
+fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = RawSocket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    socket.bind(&SockAddr::from(address))?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(TcpListener::from_std(socket.into()))
+}
+
+/// A socket file that nobody listens on any more is replaced; one that somebody does is not.
+fn unix(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
+    use std::os::unix::fs::FileTypeExt;
+    if let Ok(found) = fs::symlink_metadata(path) {
+        if found.file_type().is_socket() && StdUnixStream::connect(path).is_err() {
+            fs::remove_file(path)?;
+        }
+    }
+    let socket = RawSocket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+/// Takes the file of a Unix socket away at the end.
+pub fn remove(path: &PathBuf) {
+    if let Err(error) = fs::remove_file(path) {
+        log::warn!("cannot remove {}: {error}", path.display());
+    }
+}
+
+impl Listener {
+    /// The next client that waits, and where it comes from.
+    pub fn accept(&self) -> io::Result<(Socket, Option<SocketAddr>)> {
+        match self {
+            Listener::Tcp(listener) => {
+                let (stream, address) = listener.accept()?;
+                Ok((Socket::from_tcp(stream), Some(address)))
+            }
+            Listener::Unix(listener) => {
+                let (stream, _) = listener.accept()?;
+                Ok((Socket::from_unix(stream), None))
+            }
+        }
+    }
+
+    /// For registration with a poll.
+    pub fn source(&mut self) -> &mut dyn mio::event::Source {
+        match self {
+            Listener::Tcp(listener) => listener,
+            Listener::Unix(listener) => listener,
+        }
+    }
+}

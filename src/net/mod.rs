@@ -1,0 +1,5 @@
+//! Sockets: listening, accepting, filling and flushing. Knows buffers; knows nothing of RESP or of what a
+//! connection is for.
+
+pub mod listener;
+pub mod socket;

@@ -1,0 +1,182 @@
+//! `Socket`: a stream and what the poll has said of it.
+//!
+//! The poll is edge-triggered and both directions are registered once: what it said is remembered here until
+//! a read or a write proves it wrong. A short read proves that nothing is left to read, *unless* the end of
+//! the stream was announced: that announcement has spent its edge, and only a read of nothing shows it.
+
+use std::io::{self, IoSlice, Read, Write};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use mio::net::{TcpStream, UnixStream};
+use socket2::{SockRef, TcpKeepalive};
+
+use crate::buffer::ReadBuf;
+
+#[derive(Debug)]
+enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+/// A connected, or connecting, stream.
+#[derive(Debug)]
+pub struct Socket {
+    stream: Stream,
+    /// Whether a read may find something.
+    pub readable: bool,
+    /// Whether a write may be accepted.
+    pub writable: bool,
+    /// Whether the poll has announced the end of the stream.
+    pub read_closed: bool,
+    /// Whether it is on the worker's queue.
+    pub queued: bool,
+}
+
+/// What a read found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Filled {
+    /// So many bytes.
+    Bytes(usize),
+    /// Nothing for now.
+    Nothing,
+    /// The end of the stream.
+    End,
+}
+
+impl Socket {
+    fn new(stream: Stream) -> Socket {
+        Socket {
+            stream,
+            readable: false,
+            writable: false,
+            read_closed: false,
+            queued: false,
+        }
+    }
+
+    /// A client's TCP stream.
+    pub fn from_tcp(stream: TcpStream) -> Socket {
+        let mut socket = Socket::new(Stream::Tcp(stream));
+        socket.writable = true;
+        socket
+    }
+
+    /// A client's Unix stream.
+    pub fn from_unix(stream: UnixStream) -> Socket {
+        let mut socket = Socket::new(Stream::Unix(stream));
+        socket.writable = true;
+        socket
+    }
+
+    /// Begins to connect.
+    pub fn connect(address: SocketAddr) -> io::Result<Socket> {
+        Ok(Socket::new(Stream::Tcp(TcpStream::connect(address)?)))
+    }
+
+    /// Whether a connect has come to its end: yes, not yet, or it failed.
+    pub fn is_connected(&self) -> io::Result<bool> {
+        let Stream::Tcp(stream) = &self.stream else {
+            return Ok(true);
+        };
+        if let Some(error) = stream.take_error()? {
+            return Err(error);
+        }
+        match stream.peer_addr() {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sets what every TCP connection of ours has: no delay, keepalive, and a bound on unacknowledged bytes,
+    /// so that a peer that vanished without a word is noticed.
+    pub fn tune(&self, user_timeout: Duration) -> io::Result<()> {
+        let Stream::Tcp(stream) = &self.stream else {
+            return Ok(());
+        };
+        stream.set_nodelay(true)?;
+        let socket = SockRef::from(stream);
+        let keepalive = TcpKeepalive::new()
+            .with_time(Duration::from_secs(60))
+            .with_interval(Duration::from_secs(10))
+            .with_retries(3);
+        socket.set_tcp_keepalive(&keepalive)?;
+        socket.set_tcp_user_timeout(Some(user_timeout))
+    }
+
+    /// Reads once into the spare room.
+    #[inline]
+    pub fn fill(&mut self, buffer: &mut ReadBuf) -> io::Result<Filled> {
+        let spare = buffer.spare();
+        let room = spare.len();
+        let result = loop {
+            let result = match &mut self.stream {
+                Stream::Tcp(stream) => stream.read(spare),
+                Stream::Unix(stream) => stream.read(spare),
+            };
+            match result {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => break other,
+            }
+        };
+        match result {
+            Ok(0) => {
+                self.readable = false;
+                Ok(Filled::End)
+            }
+            Ok(count) => {
+                if count < room && !self.read_closed {
+                    self.readable = false;
+                }
+                buffer.filled(count);
+                Ok(Filled::Bytes(count))
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.readable = false;
+                Ok(Filled::Nothing)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes the slices; returns how many bytes were accepted. Less than all: no more can be written until
+    /// the poll says so.
+    #[inline]
+    pub fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        if !self.writable {
+            return Ok(0);
+        }
+        let result = loop {
+            let result = match (&mut self.stream, slices) {
+                (Stream::Tcp(stream), [one]) => stream.write(one),
+                (Stream::Tcp(stream), many) => stream.write_vectored(many),
+                (Stream::Unix(stream), many) => stream.write_vectored(many),
+            };
+            match result {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => break other,
+            }
+        };
+        let offered: usize = slices.iter().map(|slice| slice.len()).sum();
+        match result {
+            Ok(count) => {
+                self.writable = count == offered;
+                Ok(count)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.writable = false;
+                Ok(0)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// For registration with a poll.
+    pub fn source(&mut self) -> &mut dyn mio::event::Source {
+        match &mut self.stream {
+            Stream::Tcp(stream) => stream,
+            Stream::Unix(stream) => stream,
+        }
+    }
+}

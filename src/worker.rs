@@ -1,0 +1,462 @@
+//! `Worker`: the shell round a [`Proxy`]: the poll, the sockets, the clock, the turn of the loop.
+//!
+//! One turn: poll; note what the events say; serve each peer that has something to read; let time pass; do
+//! what the proxy asks for (connect, flush, resume, close). Nothing is written while events are handled: one
+//! flush at the end of the turn carries what all clients have for a node.
+//!
+//! It must never know what the bytes mean.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
+
+use mio::{Events, Interest, Poll, Token, Waker};
+
+use crate::arena::{GENERATION_BITS, Id};
+use crate::clock::{Clock, Time};
+use crate::mailbox::{Letter, Mailbox};
+use crate::net::listener::Listener;
+use crate::net::socket::{Filled, Socket};
+use crate::proxy::actions::{Action, Wanted};
+use crate::proxy::backend::BackendId;
+use crate::proxy::{Lost, Peer, Proxy};
+
+/// Events taken from the kernel in one turn.
+const EVENTS: usize = 1024;
+/// A worker without work still shows that it lives, this often.
+const IDLE: Duration = Duration::from_secs(1);
+/// How long no client is accepted after the process ran out of descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Clients accepted in one turn, so that a storm of them does not starve those who are here.
+const ACCEPTS: usize = 256;
+
+const KIND_CLIENT: usize = 0;
+const KIND_BACKEND: usize = 1;
+const KIND_OTHER: usize = 2;
+const LISTENER: Token = Token(KIND_OTHER << 62);
+const WAKER: Token = Token((KIND_OTHER << 62) | 1);
+
+fn token(peer: Peer) -> Token {
+    let (kind, generation, key) = match peer {
+        Peer::Client(id) => (KIND_CLIENT, id.generation(), id.key()),
+        Peer::Backend(id) => (KIND_BACKEND, id.generation(), id.key()),
+    };
+    Token((kind << 62) | ((generation as usize) << 32) | key as usize)
+}
+
+fn peer(token: Token) -> Option<Peer> {
+    let key = token.0 as u32;
+    let generation = ((token.0 >> 32) & ((1 << GENERATION_BITS) - 1)) as u32;
+    match token.0 >> 62 {
+        KIND_CLIENT => Some(Peer::Client(Id::from_parts(key, generation))),
+        KIND_BACKEND => Some(Peer::Backend(Id::from_parts(key, generation))),
+        _ => None,
+    }
+}
+
+/// The sockets of one kind of peer, by the keys of their ids.
+#[derive(Debug, Default)]
+struct Sockets(Vec<Option<(u32, Socket)>>);
+
+impl Sockets {
+    fn put(&mut self, key: u32, generation: u32, socket: Socket) {
+        let index = key as usize;
+        if self.0.len() <= index {
+            self.0.resize_with(index + 1, || None);
+        }
+        debug_assert!(self.0[index].is_none());
+        self.0[index] = Some((generation, socket));
+    }
+
+    #[inline]
+    fn get(&mut self, key: u32, generation: u32) -> Option<&mut Socket> {
+        match self.0.get_mut(key as usize) {
+            Some(Some((own, socket))) if *own == generation => Some(socket),
+            _ => None,
+        }
+    }
+
+    fn take(&mut self, key: u32, generation: u32) -> Option<Socket> {
+        self.get(key, generation)?;
+        self.0.get_mut(key as usize)?.take().map(|(_, socket)| socket)
+    }
+}
+
+/// What a worker is made with, beside its proxy.
+#[derive(Debug)]
+pub struct Parts {
+    /// Where its clients come in.
+    pub listener: Listener,
+    /// The process' clock.
+    pub clock: Clock,
+    /// Where it shows that it lives, in microseconds of the clock.
+    pub heartbeat: Arc<AtomicU64>,
+}
+
+/// One thread's loop.
+pub struct Worker {
+    poll: Poll,
+    listener: Option<Listener>,
+    /// Until when no client is accepted.
+    accept_after: Time,
+    accept_pending: bool,
+    clients: Sockets,
+    backends: Sockets,
+    queue: VecDeque<Peer>,
+    letters: Receiver<Letter>,
+    proxy: Proxy,
+    refresh: Box<dyn Fn(Wanted) + Send>,
+    clock: Clock,
+    heartbeat: Arc<AtomicU64>,
+    /// When what is in flight is given up, once stopping.
+    stop_at: Option<Time>,
+}
+
+impl Worker {
+    /// Makes a worker and the mailbox that reaches it. `refresh` asks for a topology refresh.
+    pub fn new(parts: Parts, proxy: Proxy, refresh: Box<dyn Fn(Wanted) + Send>) -> io::Result<(Worker, Mailbox)> {
+        let poll = Poll::new()?;
+        let mut listener = parts.listener;
+        poll.registry().register(listener.source(), LISTENER, Interest::READABLE)?;
+        let (mailbox, letters) = Mailbox::new(Waker::new(poll.registry(), WAKER)?);
+        let worker = Worker {
+            poll,
+            listener: Some(listener),
+            accept_after: Time::default(),
+            accept_pending: false,
+            clients: Sockets::default(),
+            backends: Sockets::default(),
+            queue: VecDeque::new(),
+            letters,
+            proxy,
+            refresh,
+            clock: parts.clock,
+            heartbeat: parts.heartbeat,
+            stop_at: None,
+        };
+        Ok((worker, mailbox))
+    }
+
+    /// Serves until told to stop and all clients have gone.
+    pub fn run(mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(EVENTS);
+        let mut now = self.clock.now();
+        loop {
+            let timeout = self.timeout(now);
+            match self.poll.poll(&mut events, Some(timeout)) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                other => other?,
+            }
+            now = self.clock.now();
+            self.heartbeat.store(now.as_micros(), Ordering::Relaxed);
+            self.proxy.stats().turns.add(1);
+            for event in &events {
+                self.note(event, now);
+            }
+            if self.accept_pending && now >= self.accept_after {
+                self.accept(now);
+            }
+            for _ in 0..self.queue.len() {
+                if let Some(peer) = self.queue.pop_front() {
+                    self.serve(peer, now);
+                }
+            }
+            self.proxy.tick(now);
+            while let Some(action) = self.proxy.next_action() {
+                self.act(action, now);
+            }
+            if self.is_done(now) {
+                return Ok(());
+            }
+        }
+    }
+
+    fn timeout(&self, now: Time) -> Duration {
+        if !self.queue.is_empty() {
+            return Duration::ZERO;
+        }
+        let accept = self.accept_pending.then_some(self.accept_after);
+        let deadlines = [self.proxy.next_deadline(), accept, self.stop_at];
+        let first = deadlines.into_iter().flatten().min();
+        // The kernel counts in milliseconds: one more, lest it wakes us just before the deadline.
+        first.map_or(IDLE, |at| (at.since(now) + Duration::from_millis(1)).min(IDLE))
+    }
+
+    /// Notes what an event says. Events of peers that have gone find nothing.
+    fn note(&mut self, event: &mio::event::Event, now: Time) {
+        match event.token() {
+            LISTENER => self.accept_pending = true,
+            WAKER => self.read_letters(now),
+            token => {
+                let Some(peer) = peer(token) else {
+                    return;
+                };
+                let Some(socket) = self.socket(peer) else {
+                    return;
+                };
+                socket.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
+                socket.writable |= event.is_writable();
+                socket.read_closed |= event.is_read_closed() || event.is_error();
+                let gone = event.is_error() || (event.is_write_closed() && event.is_read_closed());
+                if !socket.queued {
+                    socket.queued = true;
+                    self.queue.push_back(peer);
+                }
+                // A client that is gone for good is noticed even while it is not read.
+                if gone && matches!(peer, Peer::Client(_)) {
+                    self.proxy.closed(peer, now);
+                }
+            }
+        }
+    }
+
+    #[inline]
+    fn socket(&mut self, peer: Peer) -> Option<&mut Socket> {
+        match peer {
+            Peer::Client(id) => self.clients.get(id.key(), id.generation()),
+            Peer::Backend(id) => self.backends.get(id.key(), id.generation()),
+        }
+    }
+
+    fn read_letters(&mut self, now: Time) {
+        while let Ok(letter) = self.letters.try_recv() {
+            match letter {
+                Letter::Topology(topology) => self.proxy.adopt(topology, now),
+                Letter::Stop => self.stop(now),
+            }
+        }
+    }
+
+    fn stop(&mut self, now: Time) {
+        if let Some(mut listener) = self.listener.take() {
+            if let Err(error) = self.poll.registry().deregister(listener.source()) {
+                log::warn!("cannot take the listener out of the poll: {error}");
+            }
+            self.accept_pending = false;
+            // What clients have already sent is answered first.
+            for id in self.proxy.client_ids() {
+                self.serve(Peer::Client(id), now);
+            }
+            self.proxy.drain();
+            self.stop_at = Some(now.after(self.proxy.config().limits.drain));
+        }
+    }
+
+    fn is_done(&self, now: Time) -> bool {
+        match self.stop_at {
+            None => false,
+            Some(at) => self.proxy.clients() == 0 || now >= at,
+        }
+    }
+
+    fn accept(&mut self, now: Time) {
+        for _ in 0..ACCEPTS {
+            let Some(listener) = &self.listener else {
+                return;
+            };
+            match listener.accept() {
+                Ok((socket, address)) => self.admit(socket, address, now),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.accept_pending = false;
+                    return;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if is_exhaustion(&error) => {
+                    log::warn!("cannot accept a client: {error}");
+                    self.accept_after = now.after(ACCEPT_PAUSE);
+                    return;
+                }
+                // The client has gone again, or the network says something of the next one.
+                Err(error) => log::debug!("cannot accept a client: {error}"),
+            }
+        }
+        self.accept_after = now;
+    }
+
+    fn admit(&mut self, mut socket: Socket, address: Option<SocketAddr>, now: Time) {
+        let user_timeout = self.proxy.config().request_timeout;
+        if let Err(error) = socket.tune(user_timeout) {
+            log::debug!("cannot tune a client's socket: {error}");
+        }
+        let id = self.proxy.accept(address, now);
+        let registry = self.poll.registry();
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        match registry.register(socket.source(), token(Peer::Client(id)), interest) {
+            Ok(()) => self.clients.put(id.key(), id.generation(), socket),
+            Err(error) => {
+                log::warn!("cannot watch a client: {error}");
+                self.proxy.closed(Peer::Client(id), now);
+            }
+        }
+    }
+
+    /// Reads from a peer what there is, up to its share of this turn.
+    fn serve(&mut self, peer: Peer, now: Time) {
+        let share = self.proxy.config().limits.read_bytes;
+        let mut taken = 0;
+        let Some(socket) = self.socket(peer) else {
+            return;
+        };
+        socket.queued = false;
+        if let Peer::Backend(id) = peer {
+            if !self.check_connect(id, now) {
+                return;
+            }
+        }
+        if self.proxy.wants_flush(peer) {
+            self.flush(peer, now);
+        }
+        while taken < share {
+            let socket = match peer {
+                Peer::Client(id) => self.clients.get(id.key(), id.generation()),
+                Peer::Backend(id) => self.backends.get(id.key(), id.generation()),
+            };
+            let Some(socket) = socket.filter(|socket| socket.readable) else {
+                return;
+            };
+            let Some(room) = self.proxy.room(peer) else {
+                return;
+            };
+            match socket.fill(room) {
+                Ok(Filled::Bytes(count)) => {
+                    taken += count;
+                    self.proxy.input(peer, count, now);
+                }
+                Ok(Filled::Nothing) => return,
+                Ok(Filled::End) => return self.proxy.ended(peer, now),
+                Err(error) => {
+                    log::debug!("cannot read from a peer: {error}");
+                    return self.proxy.closed(peer, now);
+                }
+            }
+        }
+        self.enqueue(peer);
+    }
+
+    fn enqueue(&mut self, peer: Peer) {
+        if let Some(socket) = self.socket(peer) {
+            if !socket.queued {
+                socket.queued = true;
+                self.queue.push_back(peer);
+            }
+        }
+    }
+
+    /// Whether a backend's socket is connected; if it has just become so, the proxy hears of it.
+    fn check_connect(&mut self, id: BackendId, now: Time) -> bool {
+        if !self.proxy.is_connecting(id) {
+            return true;
+        }
+        let user_timeout = self.proxy.config().request_timeout;
+        let Some(socket) = self.backends.get(id.key(), id.generation()) else {
+            return false;
+        };
+        match socket.is_connected() {
+            Ok(true) => {
+                if let Err(error) = socket.tune(user_timeout) {
+                    log::debug!("cannot tune a backend's socket: {error}");
+                }
+                self.proxy.connected(id, now);
+                true
+            }
+            Ok(false) => false,
+            Err(error) => {
+                log::debug!("cannot connect: {error}");
+                self.proxy.closed(Peer::Backend(id), now);
+                false
+            }
+        }
+    }
+
+    fn act(&mut self, action: Action, now: Time) {
+        match action {
+            Action::Connect(id, address) => self.connect(id, address, now),
+            Action::Flush(peer) => self.flush(peer, now),
+            Action::Resume(id) => {
+                if self.proxy.resume(id, now) {
+                    self.enqueue(Peer::Client(id));
+                }
+            }
+            Action::Close(peer) => self.close(peer),
+            Action::Refresh(wanted) => (self.refresh)(wanted),
+        }
+    }
+
+    fn connect(&mut self, id: BackendId, address: SocketAddr, now: Time) {
+        let connected = Socket::connect(address).and_then(|mut socket| {
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            let token = token(Peer::Backend(id));
+            self.poll.registry().register(socket.source(), token, interest)?;
+            Ok(socket)
+        });
+        match connected {
+            Ok(socket) => self.backends.put(id.key(), id.generation(), socket),
+            Err(error) => {
+                log::warn!("cannot connect to {address}: {error}");
+                self.proxy.lose_backend(id, Lost::Closed, now);
+            }
+        }
+    }
+
+    fn flush(&mut self, peer: Peer, now: Time) {
+        let socket = match peer {
+            Peer::Client(id) => self.clients.get(id.key(), id.generation()),
+            Peer::Backend(id) => self.backends.get(id.key(), id.generation()),
+        };
+        let Some(socket) = socket else {
+            return;
+        };
+        let mut broken = None;
+        self.proxy.flush(peer, now, |slices| {
+            socket.write(slices).unwrap_or_else(|error| {
+                broken = Some(error);
+                0
+            })
+        });
+        if let Some(error) = broken {
+            log::debug!("cannot write to a peer: {error}");
+            self.proxy.closed(peer, now);
+        }
+    }
+
+    fn close(&mut self, peer: Peer) {
+        let socket = match peer {
+            Peer::Client(id) => self.clients.take(id.key(), id.generation()),
+            Peer::Backend(id) => self.backends.take(id.key(), id.generation()),
+        };
+        // Closing the descriptor takes it out of the poll as well.
+        drop(socket);
+    }
+}
+
+/// Whether the process, or the machine, has no more descriptors or memory.
+fn is_exhaustion(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_its_peer() {
+        let top = (1 << GENERATION_BITS) - 1;
+        for peer_ in [
+            Peer::Client(Id::from_parts(0, 0)),
+            Peer::Client(Id::from_parts(u32::MAX, top)),
+            Peer::Backend(Id::from_parts(7, 9)),
+            Peer::Backend(Id::from_parts(u32::MAX, top)),
+        ] {
+            assert_eq!(peer(token(peer_)), Some(peer_));
+        }
+        assert_eq!(peer(LISTENER), None);
+        assert_eq!(peer(WAKER), None);
+    }
+}
