@@ -4,4 +4,5 @@ pub mod arena;
 pub mod clock;
 pub mod cluster;
 pub mod config;
+pub mod control;
 pub mod resp;

@@ -1,4 +1,8 @@
 //! Where keys live: slots, the topology, and the route of a request.
 
+pub mod build;
+pub mod change;
+pub mod idc;
 pub mod slot;
 pub mod topology;
+pub mod view;

@@ -1,3 +1,4 @@
 //! The protocol (RESP2 and RESP3): bytes to borrowed views, and back. Knows no command.
 
 pub mod args;
+pub mod value;
