@@ -7,8 +7,11 @@ use std::time::Duration;
 
 use crate::clock::{Clock, Time};
 
-/// How long an answer is believed without asking again, a failure too.
+/// How long an answer is believed without asking again.
 const FRESH: Duration = Duration::from_secs(10);
+
+/// The same for a name that has no address yet: a name service that comes up late is noticed soon.
+const FRESH_NOTHING: Duration = Duration::from_secs(1);
 
 /// How long the resolver may hold up one refresh; after that the answers kept must do.
 const ROUND_MAX: Duration = Duration::from_secs(1);
@@ -21,6 +24,16 @@ const NAMES_MAX: usize = 10_000;
 struct Known {
     addresses: Vec<IpAddr>,
     asked_at: Time,
+}
+
+impl Known {
+    fn fresh(&self) -> Duration {
+        if self.addresses.is_empty() {
+            FRESH_NOTHING
+        } else {
+            FRESH
+        }
+    }
 }
 
 /// The names asked for so far.
@@ -52,7 +65,7 @@ impl Names {
         }
         let asked_at = self.clock.now();
         if let Some(known) = self.known.get(host)
-            && (asked_at.since(known.asked_at) < FRESH || self.spent > ROUND_MAX)
+            && (asked_at.since(known.asked_at) < known.fresh() || self.spent > ROUND_MAX)
         {
             return known.addresses.clone();
         }

@@ -662,16 +662,15 @@ mod tests {
         };
         let (refresher, receive) = start(config);
         next(&receive);
-        for _ in 0..500 {
+        let clock = Clock::start();
+        while clock.now().as_micros() < 600_000 {
             refresher.request(Trigger::Moved);
             thread::sleep(Duration::from_millis(1));
         }
         let asked = node.asked();
-        assert!(
-            (4..=9).contains(&asked),
-            "{asked} refreshes in half a second"
-        );
-        assert!(refresher.succeeded(Trigger::Moved) >= 3);
+        let most = clock.now().as_micros() as usize / 100_000 + 2;
+        assert!((3..=most).contains(&asked), "{asked} of {most} refreshes");
+        assert!(refresher.succeeded(Trigger::Moved) >= 1);
         refresher.stop();
     }
 
@@ -764,12 +763,14 @@ mod tests {
     fn an_outage_is_retried_with_patience_and_requests_do_not_hurry_it() {
         let node = FakeNode::start(Play::Hangup);
         let (refresher, receive) = start(config(&[node.address]));
-        for _ in 0..2000 {
+        let clock = Clock::start();
+        while clock.now().as_micros() < 2_000_000 {
             refresher.request(Trigger::Error);
             thread::sleep(Duration::from_millis(1));
         }
         let asked = node.asked();
-        assert!((3..=7).contains(&asked), "{asked} tries in two seconds");
+        let most = 7 + clock.now().as_micros() as usize / 2_000_000;
+        assert!((2..=most).contains(&asked), "{asked} of {most} tries");
         node.play(answer(&[("a", node.address)]));
         next(&receive);
         refresher.stop();
