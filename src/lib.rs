@@ -1,4 +1,35 @@
 //! redis-cluster-proxy: a Redis/Valkey Cluster behind one ordinary Redis port.
+//!
+//! # The path of a request and of its reply
+//!
+//! ```text
+//!            Worker (sockets)              Proxy (state, no I/O)
+//!  client ──► fill ──► client.input ──► dispatch ──► backend.output ──► flush ──► node
+//!                        scanner, table, slot, route    │ ticket
+//!                                                       ▼
+//!  client ◄── flush ◄── client.output ◄── deliver ◄── backend.input ◄── fill ◄── node
+//!                        pipeline: in order of requests
+//! ```
+//!
+//! A client owns the order of its replies (`Pipeline`), a backend the matching of replies to requests
+//! (`Ticket`s). They never point at each other; they name each other by ids that carry a generation.
+//!
+//! # The map
+//!
+//! A layer imports only from those above it; `tests/layers.rs` holds the line.
+//!
+//! | layer | modules | knows |
+//! |---|---|---|
+//! | 0 | [`arena`], [`buffer`], [`clock`], [`config`] | nothing |
+//! | 1 | [`resp`] | the protocol: bytes to views and back |
+//! | 2 | [`command`] | what each command is |
+//! | 3 | [`cluster`] | where keys live |
+//! | 4 | [`proxy`] | the state of one worker, without I/O |
+//! | 4' | [`net`] | sockets; neither RESP nor the proxy |
+//! | 5 | [`worker`], [`mailbox`], [`control`] | the loop; the threads beside it |
+//! | 6 | [`options`], [`logging`], [`serve`], `main` | the program |
+
+#![deny(unsafe_code)]
 
 pub mod arena;
 pub mod buffer;
@@ -6,17 +37,14 @@ pub mod clock;
 pub mod cluster;
 pub mod command;
 pub mod config;
+pub mod control;
 pub mod logging;
+pub mod mailbox;
+pub mod net;
 pub mod options;
 pub mod proxy;
 pub mod resp;
+pub mod serve;
+pub mod worker;
 
-/// Serves until told to stop.
-pub fn run(config: config::Config, log: logging::LogHandle) -> std::io::Result<()> {
-    log::info!(
-        "would serve at {}, log level {}",
-        config.listen,
-        logging::level_name(log.level())
-    );
-    Ok(())
-}
+pub use serve::run;

@@ -1,0 +1,948 @@
+//! `build`: from what one node says and the table in use to the next table, or the reason why there is
+//! none. A bad answer never replaces a good table.
+//!
+//! The rules, each where it is applied:
+//! - an answer from the minority side, from a node without masters, or from a stranger is rejected whole;
+//! - nodes that most masters call dead (`fail`), that are still in `handshake` or have `noaddr` are left
+//!   out; `fail?` is one node's suspicion: such a master keeps its slots, such a replica gets no reads;
+//! - per slot the highest config epoch wins, the table in use included: its owner yields to a claim with a
+//!   lower epoch, or to none at all, only if it is no longer known and up, or itself says so;
+//! - an unknown host is the host of the connection that answered.
+//!
+//! It must never resolve a name, read a clock or make a connection: those are arguments.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+
+use crate::clock::Time;
+use crate::cluster::slot::SLOTS;
+use crate::cluster::topology::{NO_SHARD, NodeInfo, Shard, Topology};
+use crate::cluster::view::{Endpoint, Member, Rejected, View};
+
+/// What `build` needs of the world outside.
+#[derive(Clone, Copy)]
+pub struct Surroundings<'a> {
+    /// The addresses of a hostname; none if it cannot be resolved. Never asked for an IP address.
+    pub resolve: &'a dyn Fn(&str) -> Vec<IpAddr>,
+    /// Announced to reachable address (`-node-map`), each with or without a port.
+    pub node_map: &'a [(String, String)],
+    /// Whether the node with this address, known under these names, is in our own data centre.
+    pub same_idc: &'a dyn Fn(SocketAddr, &[&str]) -> bool,
+}
+
+/// The next table, and what is doubtful about it.
+#[derive(Debug)]
+pub struct Built {
+    /// The table.
+    pub topology: Topology,
+    /// Owners of slots that the answer gives to nobody or to a lower epoch, and that keep them for now:
+    /// asking one of these next settles the matter.
+    pub doubted: Vec<SocketAddr>,
+    /// Hostnames of nodes that had to be left out, as they could not be resolved.
+    pub unresolved: Vec<String>,
+}
+
+/// Makes the next table. `previous` is the table in use; `None` accepts a stranger.
+pub fn build(
+    view: &View,
+    previous: Option<&Topology>,
+    surroundings: &Surroundings<'_>,
+    asked_at: Time,
+) -> Result<Built, Rejected> {
+    refuse_minority(view)?;
+    if let Some(previous) = previous {
+        refuse_stranger(view, previous)?;
+    }
+    let (known, unresolved) = known_nodes(view, previous, surroundings);
+    if known.is_empty() {
+        return Err(Rejected::Unresolved);
+    }
+    if known.len() >= usize::from(NO_SHARD) {
+        return Err(Rejected::TooMany);
+    }
+    let owners = owners(view, previous, &known);
+    let (shards, slots) = shards(view, &known, &owners);
+    if shards.is_empty() {
+        return Err(Rejected::NoMaster);
+    }
+    let mut doubted: Vec<SocketAddr> = owners
+        .iter()
+        .filter(|owner| owner.doubted)
+        .map(|owner| known[usize::from(owner.node)].address)
+        .collect();
+    doubted.sort_unstable();
+    doubted.dedup();
+    let epochs = view.members.iter().map(|member| member.epoch);
+    let topology = Topology {
+        epoch: epochs
+            .chain(shards.iter().map(|shard| shard.epoch))
+            .max()
+            .unwrap_or(0),
+        announced: announced(view, &known),
+        nodes: known
+            .iter()
+            .map(|node| NodeInfo {
+                address: node.address,
+                id: node.member.id.clone(),
+                same_idc: (surroundings.same_idc)(node.address, &node.names()),
+            })
+            .collect(),
+        shards,
+        slots,
+        asked_at,
+    };
+    topology.check();
+    Ok(Built {
+        topology,
+        doubted,
+        unresolved,
+    })
+}
+
+/// Redis' own rule: a node that reaches fewer than a majority of the masters with slots cannot know who was
+/// promoted (it answers CLUSTERDOWN itself).
+fn refuse_minority(view: &View) -> Result<(), Rejected> {
+    let masters = || {
+        view.members
+            .iter()
+            .filter(|member| member.is_master && !member.slots.is_empty())
+    };
+    let count = masters().count();
+    let reached = masters()
+        .filter(|member| !member.failed && !member.suspected)
+        .count();
+    if count == 0 {
+        Err(Rejected::NoMaster)
+    } else if reached <= count / 2 {
+        Err(Rejected::Minority {
+            reached,
+            masters: count,
+        })
+    } else {
+        Ok(())
+    }
+}
+
+/// A node that never heard of most masters in use was reset, or has joined another cluster. (If every node
+/// says so, the cluster is another one, and the caller builds without a previous table.)
+fn refuse_stranger(view: &View, previous: &Topology) -> Result<(), Rejected> {
+    let masters = previous.shards.len();
+    let known = previous
+        .shards
+        .iter()
+        .filter(|shard| {
+            let id = &previous.nodes[usize::from(shard.master)].id;
+            view.member(id).is_some()
+        })
+        .count();
+    if masters > 0 && known * 2 <= masters {
+        return Err(Rejected::Stranger { known, masters });
+    }
+    Ok(())
+}
+
+/// A node that can be asked, and where. Its place in the list is its index in the table.
+struct Known<'a> {
+    member: &'a Member,
+    address: SocketAddr,
+}
+
+impl Known<'_> {
+    /// The hosts by which the cluster calls it.
+    fn names(&self) -> Vec<&str> {
+        let endpoint = match &self.member.endpoint {
+            Endpoint::Host(host) => Some(host.as_str()),
+            Endpoint::Unlisted | Endpoint::Unknown | Endpoint::Nameless => None,
+        };
+        [
+            self.member.ip.as_deref(),
+            self.member.hostname.as_deref(),
+            endpoint,
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+}
+
+/// All nodes that can be asked, by id, and the names for which there is no address.
+fn known_nodes<'a>(
+    view: &'a View,
+    previous: Option<&Topology>,
+    surroundings: &Surroundings<'_>,
+) -> (Vec<Known<'a>>, Vec<String>) {
+    let style = Style::of(view);
+    let mut known = Vec::new();
+    let mut unresolved = Vec::new();
+    for member in view.members.iter().filter(|member| member.usable()) {
+        let (host, port) = style.target(view, member, surroundings.node_map);
+        let found = address(&host, member, view.reached.ip(), surroundings).or_else(|| {
+            let before = previous?.nodes.iter().find(|node| node.id == member.id)?;
+            Some(before.address.ip())
+        });
+        match found {
+            Some(ip) => known.push(Known {
+                member,
+                address: SocketAddr::new(ip, port),
+            }),
+            None => unresolved.push(host),
+        }
+    }
+    (known, unresolved)
+}
+
+/// How the nodes want to be reached (`cluster-preferred-endpoint-type`), guessed from the nodes that CLUSTER
+/// SLOTS lists, and applied to those that it does not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Style {
+    Ip,
+    Hostname,
+    Unknown,
+}
+
+impl Style {
+    fn of(view: &View) -> Style {
+        let mut style = Style::Ip;
+        for member in &view.members {
+            match &member.endpoint {
+                Endpoint::Unknown if member.ip.is_some() => return Style::Unknown,
+                Endpoint::Nameless => style = Style::Hostname,
+                Endpoint::Host(host) if Some(host) == member.hostname.as_ref() => {
+                    style = Style::Hostname;
+                }
+                Endpoint::Host(_) | Endpoint::Unlisted | Endpoint::Unknown => {}
+            }
+        }
+        style
+    }
+
+    /// The host and port at which to reach a node.
+    fn target(self, view: &View, member: &Member, node_map: &[(String, String)]) -> (String, u16) {
+        let reached = view.reached.ip().to_string();
+        let ip = member.ip.as_deref().filter(|ip| {
+            // A node that calls itself 127.0.0.1 means its own machine, which is ours only if we reach it so.
+            let loopback = |ip: IpAddr| ip.to_canonical().is_loopback();
+            !ip.parse().is_ok_and(loopback) || loopback(view.reached.ip())
+        });
+        let listed = match &member.endpoint {
+            Endpoint::Host(host) if Some(host) == member.ip.as_ref() => ip,
+            Endpoint::Host(host) => Some(host.as_str()),
+            Endpoint::Unknown => None,
+            Endpoint::Nameless => ip,
+            Endpoint::Unlisted => match self {
+                Style::Ip => ip.or(member.hostname.as_deref()),
+                Style::Hostname => member.hostname.as_deref().or(ip),
+                Style::Unknown => None,
+            },
+        };
+        let host = listed.unwrap_or(&reached);
+        let names = [Some(host), member.hostname.as_deref(), member.ip.as_deref()];
+        if let Some(mapped) = names
+            .into_iter()
+            .flatten()
+            .find_map(|name| mapped(name, member.port, node_map))
+        {
+            return mapped;
+        }
+        if listed.is_none() && member.is_myself {
+            // It answered there, so that is where it is, whatever port it announces.
+            return (reached, view.reached.port());
+        }
+        (host.to_string(), member.port)
+    }
+}
+
+/// What `-node-map` says of a node: an entry with its port comes before one without.
+fn mapped(host: &str, port: u16, node_map: &[(String, String)]) -> Option<(String, u16)> {
+    let spellings = [format!("{host}:{port}"), format!("[{host}]:{port}")];
+    let entry = |spelling: &str| {
+        node_map
+            .iter()
+            .find(|(announced, _)| announced.eq_ignore_ascii_case(spelling))
+    };
+    let (_, reachable) = spellings
+        .iter()
+        .find_map(|spelling| entry(spelling))
+        .or_else(|| entry(host))
+        .or_else(|| entry(&format!("[{host}]")))?;
+    let (host, mapped_port) = split_port(reachable);
+    Some((host.to_ascii_lowercase(), mapped_port.unwrap_or(port)))
+}
+
+/// Splits `host`, `host:port`, `::1`, `[::1]` and `[::1]:port`.
+pub fn split_port(text: &str) -> (&str, Option<u16>) {
+    if let Some((host, rest)) = text.strip_prefix('[').and_then(|t| t.split_once(']')) {
+        return (host, rest.strip_prefix(':').and_then(|p| p.parse().ok()));
+    }
+    match text.rsplit_once(':') {
+        Some((host, port)) if text.parse::<IpAddr>().is_err() => match port.parse() {
+            Ok(port) => (host, Some(port)),
+            Err(_) => (text, None),
+        },
+        _ => (text, None),
+    }
+}
+
+/// The IP address of a node: of several that its name has, the one that the nodes use among themselves,
+/// else one of the family over which the answer came. A name that cannot be resolved falls back to the
+/// address that the nodes use.
+fn address(
+    host: &str,
+    member: &Member,
+    reached: IpAddr,
+    surroundings: &Surroundings<'_>,
+) -> Option<IpAddr> {
+    if let Ok(ip) = host.parse() {
+        return Some(ip);
+    }
+    let own: Option<IpAddr> = member.ip.as_ref().and_then(|ip| ip.parse().ok());
+    let found = (surroundings.resolve)(host);
+    own.filter(|own| found.is_empty() || found.contains(own))
+        .or_else(|| {
+            found
+                .iter()
+                .copied()
+                .find(|ip| ip.is_ipv4() == reached.is_ipv4())
+        })
+        .or_else(|| found.first().copied())
+}
+
+/// Who serves a slot: an index in the list of known nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Owner {
+    node: u16,
+    epoch: u64,
+    doubted: bool,
+}
+
+impl Owner {
+    const NOBODY: Owner = Owner {
+        node: NO_SHARD,
+        epoch: 0,
+        doubted: false,
+    };
+}
+
+/// The owner of every slot: the highest epoch of all claims in the answer, against the owner in use.
+fn owners(view: &View, previous: Option<&Topology>, known: &[Known<'_>]) -> Vec<Owner> {
+    let before: HashMap<&str, u64> = previous.map_or_else(HashMap::new, |previous| {
+        let of = |shard: &Shard| {
+            (
+                previous.nodes[usize::from(shard.master)].id.as_str(),
+                shard.epoch,
+            )
+        };
+        previous.shards.iter().map(of).collect()
+    });
+    // An epoch only ever grows, so that of the table in use is one more witness.
+    let epoch = |member: &Member| {
+        let before = before.get(member.id.as_str()).copied().unwrap_or(0);
+        if member.is_master {
+            member.epoch.max(before)
+        } else {
+            before
+        }
+    };
+    let mut owners = vec![Owner::NOBODY; SLOTS];
+    for (index, node) in known.iter().enumerate() {
+        let claim = Owner {
+            node: index as u16,
+            epoch: epoch(node.member),
+            doubted: false,
+        };
+        for &(first, last) in node.member.slots.iter().filter(|_| node.member.is_master) {
+            for owner in &mut owners[usize::from(first)..=usize::from(last)] {
+                if owner.node == NO_SHARD || owner.epoch < claim.epoch {
+                    *owner = claim;
+                }
+            }
+        }
+    }
+    if let Some(previous) = previous {
+        let defenders: Vec<Option<Owner>> = previous
+            .shards
+            .iter()
+            .map(|shard| {
+                defender(
+                    &previous.nodes[usize::from(shard.master)].id,
+                    view,
+                    known,
+                    epoch,
+                )
+            })
+            .collect();
+        for (owner, &shard) in owners.iter_mut().zip(previous.slots.iter()) {
+            let Some(&Some(defender)) = defenders.get(usize::from(shard)) else {
+                continue;
+            };
+            if owner.node == NO_SHARD
+                || (owner.node != defender.node && owner.epoch < defender.epoch)
+            {
+                *owner = defender;
+            }
+        }
+    }
+    owners
+}
+
+/// An owner in use that does not yield to lower claims: it is known and up. The node that answered is the
+/// one witness against itself.
+fn defender(
+    id: &str,
+    view: &View,
+    known: &[Known<'_>],
+    epoch: impl Fn(&Member) -> u64,
+) -> Option<Owner> {
+    let member = view.member(id).filter(|member| !member.is_myself)?;
+    let index = known.iter().position(|node| node.member.id == member.id)?;
+    Some(Owner {
+        node: index as u16,
+        epoch: epoch(member),
+        doubted: true,
+    })
+}
+
+/// The shards in the order of their lowest slots, and the table of slots.
+fn shards(view: &View, known: &[Known<'_>], owners: &[Owner]) -> (Vec<Shard>, Box<[u16; SLOTS]>) {
+    let mut shards: Vec<Shard> = Vec::new();
+    let mut shard_of: Vec<u16> = vec![NO_SHARD; known.len()];
+    let mut slots = Box::new([NO_SHARD; SLOTS]);
+    for (slot, owner) in owners.iter().enumerate() {
+        let Some(shard) = shard_of.get_mut(usize::from(owner.node)) else {
+            continue;
+        };
+        if *shard == NO_SHARD {
+            *shard = shards.len() as u16;
+            shards.push(Shard {
+                master: owner.node,
+                replicas: Vec::new(),
+                epoch: owner.epoch,
+            });
+        }
+        slots[slot] = *shard;
+    }
+    let masters: HashMap<&str, u16> = known
+        .iter()
+        .zip(&shard_of)
+        .filter(|(_, shard)| **shard != NO_SHARD)
+        .map(|(node, shard)| (node.member.id.as_str(), *shard))
+        .collect();
+    for (index, node) in known.iter().enumerate() {
+        let Some(master) = node
+            .member
+            .master
+            .as_deref()
+            .filter(|_| readable(view, node.member))
+        else {
+            continue;
+        };
+        if let Some(&shard) = masters.get(master).filter(|_| shard_of[index] == NO_SHARD) {
+            shards[usize::from(shard)].replicas.push(index as u16);
+        }
+    }
+    (shards, slots)
+}
+
+/// Whether a replica may be sent reads: up, linked, and in CLUSTER SLOTS if its master is there, since
+/// Redis hides replicas that never were in step.
+fn readable(view: &View, member: &Member) -> bool {
+    let listed = |member: &Member| member.endpoint != Endpoint::Unlisted;
+    let master_listed = member
+        .master
+        .as_deref()
+        .and_then(|master| view.member(master))
+        .is_some_and(listed);
+    !member.suspected && member.linked && (listed(member) || !master_listed)
+}
+
+/// Every spelling under which MOVED and ASK may name a node.
+fn announced(view: &View, known: &[Known<'_>]) -> HashMap<String, u16> {
+    let mut announced: HashMap<String, u16> = HashMap::new();
+    // If two nodes claim one name (one was replaced at the same address), the one that matters has it.
+    let mut order: Vec<usize> = (0..known.len()).collect();
+    order.sort_by_key(|&index| {
+        let member = known[index].member;
+        (
+            member.slots.is_empty(),
+            member.suspected,
+            u64::MAX - member.epoch,
+        )
+    });
+    for &index in &order {
+        let port = known[index].member.port;
+        for name in known[index].names() {
+            announced
+                .entry(format!("{name}:{port}"))
+                .or_insert(index as u16);
+            if let Ok(ip) = name.parse::<IpAddr>() {
+                announced
+                    .entry(format!("{ip}:{port}"))
+                    .or_insert(index as u16);
+            }
+        }
+    }
+    // Spellings that follow from others: an unknown host, or the address at which we reach the node. They
+    // count only if they mean one node.
+    let mut derived: HashMap<String, Option<u16>> = HashMap::new();
+    for (index, node) in known.iter().enumerate() {
+        let (ip, port) = (node.address.ip(), node.member.port);
+        let mut spellings = vec![
+            format!(":{port}"),
+            format!("?:{port}"),
+            format!("{ip}:{port}"),
+            format!("{ip}:{}", node.address.port()),
+        ];
+        if node.member.is_myself {
+            spellings.push(format!("{}:{port}", view.reached.ip()));
+        }
+        spellings.sort_unstable();
+        spellings.dedup();
+        for spelling in spellings {
+            derived
+                .entry(spelling)
+                .and_modify(|owner| *owner = None)
+                .or_insert(Some(index as u16));
+        }
+    }
+    for (spelling, owner) in derived {
+        if let Some(owner) = owner {
+            announced.entry(spelling).or_insert(owner);
+        }
+    }
+    announced
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `a 10.0.0.1:7001@17001 master - 0 0 1 connected 0-5460`, with `|` for line ends; SLOTS says nothing.
+    fn view(nodes: &str) -> View {
+        let nodes = nodes.replace('|', "\n");
+        let nodes = format!("${}\r\n{nodes}\r\n", nodes.len());
+        let reached = "10.0.0.1:7001".parse().unwrap();
+        View::from_bytes(reached, b"-NOPERM\r\n", nodes.as_bytes()).unwrap()
+    }
+
+    const THREE: &str = "a 10.0.0.1:7001@1 myself,master - 0 0 1 connected 0-5460|\
+                         b 10.0.0.2:7001@1 master - 0 0 2 connected 5461-10922|\
+                         c 10.0.0.3:7001@1 master - 0 0 3 connected 10923-16383|\
+                         r 10.0.0.4:7001@1 slave c 0 0 3 connected";
+
+    fn surroundings<'a>(node_map: &'a [(String, String)]) -> Surroundings<'a> {
+        Surroundings {
+            resolve: &|host| match host {
+                "two.test" => vec!["::9".parse().unwrap(), "10.0.9.9".parse().unwrap()],
+                "six.test" => vec!["::9".parse().unwrap()],
+                _ => vec![],
+            },
+            node_map,
+            same_idc: &|address, _| address.ip().to_string().starts_with("10.0."),
+        }
+    }
+
+    fn from_view(view: &View, previous: Option<&Topology>) -> Result<Built, Rejected> {
+        build(view, previous, &surroundings(&[]), Time::default())
+    }
+
+    fn built(nodes: &str, previous: Option<&Topology>) -> Result<Built, Rejected> {
+        from_view(&view(nodes), previous)
+    }
+
+    fn table(nodes: &str) -> Topology {
+        built(nodes, None).unwrap().topology
+    }
+
+    /// The id of the owner of a slot.
+    fn owner(topology: &Topology, slot: usize) -> &str {
+        match topology.slots[slot] {
+            NO_SHARD => "nobody",
+            shard => {
+                let master = topology.shards[usize::from(shard)].master;
+                &topology.nodes[usize::from(master)].id
+            }
+        }
+    }
+
+    fn replicas(topology: &Topology) -> Vec<&str> {
+        let all = topology.shards.iter().flat_map(|shard| &shard.replicas);
+        all.map(|index| topology.nodes[usize::from(*index)].id.as_str())
+            .collect()
+    }
+
+    #[test]
+    fn a_good_answer_is_a_table() {
+        let topology = table(THREE);
+        assert_eq!(topology.covered(), SLOTS);
+        assert_eq!((topology.shards.len(), topology.epoch), (3, 3));
+        assert_eq!(
+            [0, 5460, 5461, 16383].map(|slot| owner(&topology, slot)),
+            ["a", "a", "b", "c"]
+        );
+        assert_eq!(replicas(&topology), ["r"]);
+        assert!(topology.nodes.iter().all(|node| node.same_idc));
+        assert_eq!(topology.announced["10.0.0.2:7001"], 1);
+        assert!(topology.same_as(&table(THREE)));
+        let shuffled: Vec<&str> = THREE.rsplit('|').collect();
+        assert!(
+            topology.same_as(&table(&shuffled.join("|"))),
+            "the order of the lines"
+        );
+    }
+
+    #[test]
+    fn bad_answers_are_rejected_with_and_without_a_table_in_use() {
+        let good = table(THREE);
+        let check = |nodes: &str, expected: Rejected| {
+            for previous in [None, Some(&good)] {
+                assert_eq!(
+                    built(nodes, previous).unwrap_err(),
+                    expected,
+                    "{nodes} {}",
+                    previous.is_some()
+                );
+            }
+        };
+        let minority = |reached, masters| Rejected::Minority { reached, masters };
+        check(
+            "a 10.0.0.1:7001@1 myself,master - 0 0 1 connected",
+            Rejected::NoMaster,
+        );
+        check(
+            "a 10.0.0.1:7001@1 myself,slave b 0 0 1 connected|b :0@0 handshake - 0 0 1 connected",
+            Rejected::NoMaster,
+        );
+        check(
+            &THREE
+                .replace(".2:7001@1 master", ".2:7001@1 master,fail?")
+                .replace(".3:7001@1 master", ".3:7001@1 master,fail?"),
+            minority(1, 3),
+        );
+        check(
+            &THREE
+                .replace(".1:7001@1 myself,master", ".1:7001@1 master,fail")
+                .replace(".3:7001@1 master", ".3:7001@1 master,fail?"),
+            minority(1, 3),
+        );
+        check(
+            "a 10.0.0.1:7001@1 myself,master - 0 0 1 connected 0-8000|\
+             b 10.0.0.2:7001@1 master,fail - 0 0 2 connected 8001-16383",
+            minority(1, 2),
+        );
+        check(
+            "a 10.0.0.1:7001@1 master,fail - 0 0 1 connected 0-16383|\
+             r 10.0.0.2:7001@1 myself,slave a 0 0 1 connected",
+            minority(0, 1),
+        );
+    }
+
+    #[test]
+    fn dead_and_half_known_nodes_are_left_out() {
+        let topology = table(
+            "a 10.0.0.1:7001@1 myself,master - 0 0 1 connected 0-5460|\
+             b 10.0.0.2:7001@1 master,fail? - 0 0 2 disconnected 5461-10922|\
+             c 10.0.0.3:7001@1 master - 0 0 3 connected 10923-16383|\
+             d 10.0.0.4:7001@1 slave,fail a 0 0 1 connected|\
+             e 10.0.0.5:7001@1 slave,fail? a 0 0 1 connected|\
+             f 10.0.0.6:7001@1 slave a 0 0 1 disconnected|\
+             g :0@0 slave,noaddr a 0 0 1 connected|\
+             h 10.0.0.8:7001@1 handshake - 0 0 0 connected|\
+             i 10.0.0.9:7001@1 slave a 0 0 1 connected|\
+             j 10.0.0.10:7001@1 master - 0 0 0 connected|\
+             k 10.0.0.11:7001@1 slave j 0 0 0 connected",
+        );
+        let ids: Vec<&str> = topology.nodes.iter().map(|node| node.id.as_str()).collect();
+        assert_eq!(ids, ["a", "b", "c", "e", "f", "i", "j", "k"]);
+        assert_eq!(
+            topology.shards.len(),
+            3,
+            "a master without slots is no shard"
+        );
+        assert_eq!(owner(&topology, 6000), "b", "suspected by one only");
+        assert_eq!(replicas(&topology), ["i"]);
+    }
+
+    #[test]
+    fn the_highest_epoch_wins_in_one_answer_and_against_the_table_in_use() {
+        let twice = THREE.replace("5461-10922", "5461-10922 100");
+        assert_eq!(owner(&table(&twice), 100), "b", "claimed by epochs 1 and 2");
+        let good = table(THREE);
+
+        // c's slots at b: b's epoch is lower and c is up, so c keeps them until it says so itself.
+        let lower = THREE
+            .replace("5461-10922", "5461-11000")
+            .replace("10923-", "11001-");
+        let next = built(&lower, Some(&good)).unwrap();
+        assert_eq!(owner(&next.topology, 10950), "c");
+        assert_eq!(next.doubted, ["10.0.0.3:7001".parse().unwrap()]);
+        let honest = lower
+            .replace("myself,master", "master")
+            .replace(".3:7001@1 master", ".3:7001@1 myself,master");
+        let next = built(&honest, Some(&good)).unwrap();
+        assert_eq!(owner(&next.topology, 10950), "b");
+        assert_eq!(next.doubted, []);
+
+        // The importing node raised its epoch, as Redis does.
+        let raised = lower.replace("0 2 connected", "0 4 connected");
+        let next = built(&raised, Some(&good)).unwrap();
+        assert_eq!(owner(&next.topology, 10950), "b");
+        assert_eq!(next.topology.epoch, 4);
+
+        // The owner is dead: the claim counts.
+        let dead = lower.replace(".3:7001@1 master", ".3:7001@1 master,fail");
+        assert_eq!(
+            owner(&built(&dead, Some(&good)).unwrap().topology, 10950),
+            "b"
+        );
+    }
+
+    #[test]
+    fn a_stale_answer_after_a_failover_changes_nothing() {
+        let after = THREE
+            .replace(
+                ".3:7001@1 master - 0 0 3 connected 10923-16383",
+                ".3:7001@1 master,fail - 0 0 3 connected",
+            )
+            .replace(
+                "slave c 0 0 3 connected",
+                "master - 0 0 9 connected 10923-16383",
+            );
+        let after = built(&after, Some(&table(THREE))).unwrap().topology;
+        assert_eq!(owner(&after, 16383), "r");
+        let stale = built(THREE, Some(&after)).unwrap();
+        assert_eq!(owner(&stale.topology, 16383), "r");
+        assert_eq!(stale.topology.shards[2].epoch, 9);
+        assert_eq!(stale.doubted, ["10.0.0.4:7001".parse().unwrap()]);
+        assert_eq!(replicas(&stale.topology), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn uncovered_slots_stay_with_an_owner_that_is_up() {
+        let good = table(THREE);
+        let partial = THREE.replace(" 10923-16383", " 10923-16000");
+        let next = built(&partial, Some(&good)).unwrap();
+        assert_eq!(next.topology.covered(), SLOTS);
+        assert_eq!(next.doubted.len(), 1);
+        assert_eq!(owner(&table(&partial), 16383), "nobody");
+        let dead = partial.replace(".3:7001@1 master", ".3:7001@1 master,fail");
+        let next = built(&dead, Some(&good)).unwrap().topology;
+        assert_eq!((owner(&next, 16383), next.covered()), ("nobody", 10923));
+        let forgotten: Vec<&str> = THREE.split('|').take(2).collect();
+        let next = built(&forgotten.join("|"), Some(&good)).unwrap().topology;
+        assert_eq!(owner(&next, 16383), "nobody");
+    }
+
+    #[test]
+    fn a_stranger_counts_only_without_a_table_in_use() {
+        let good = table(THREE);
+        let other = THREE.replace("a 10", "x 10").replace("b 10", "y 10");
+        assert_eq!(
+            built(&other, Some(&good)).unwrap_err(),
+            Rejected::Stranger {
+                known: 1,
+                masters: 3
+            }
+        );
+        assert_eq!(table(&other).covered(), SLOTS);
+    }
+
+    fn with_slots(reached: &str, endpoints: &[(&str, &str)], nodes: &str) -> View {
+        let bulk = |text: &str| match text {
+            "null" => "$-1\r\n".to_string(),
+            text => format!("${}\r\n{text}\r\n", text.len()),
+        };
+        let mut slots = format!("*{}\r\n", endpoints.len());
+        for (endpoint, id) in endpoints {
+            slots += &format!(
+                "*3\r\n:0\r\n:1\r\n*3\r\n{}:7001\r\n{}",
+                bulk(endpoint),
+                bulk(id)
+            );
+        }
+        let nodes = bulk(&nodes.replace('|', "\n"));
+        View::from_bytes(reached.parse().unwrap(), slots.as_bytes(), nodes.as_bytes()).unwrap()
+    }
+
+    /// Where the nodes are reached, in the order of their ids.
+    fn addresses(view: &View, node_map: &[(&str, &str)]) -> Vec<String> {
+        let node_map: Vec<(String, String)> = node_map
+            .iter()
+            .map(|(from, to)| (from.to_string(), to.to_string()))
+            .collect();
+        let built = build(view, None, &surroundings(&node_map), Time::default()).unwrap();
+        let nodes = built.topology.nodes.iter();
+        nodes.map(|node| node.address.to_string()).collect()
+    }
+
+    #[test]
+    fn hosts_are_where_the_nodes_want_to_be_reached() {
+        let two = "a 10.0.0.1:7001@1,one.test myself,master - 0 0 1 connected 0-8000|\
+                   b 10.0.0.2:7002@1,two.test master - 0 0 2 connected 8001-16383|\
+                   z 10.0.0.3:7003@1,six.test master - 0 0 0 connected";
+        let check = |endpoints: [&str; 2], expected: [&str; 3]| {
+            let [a, b] = endpoints;
+            let view = with_slots("10.7.7.7:7009", &[(a, "a"), (b, "b")], two);
+            assert_eq!(addresses(&view, &[]), expected, "{endpoints:?}");
+        };
+        check(
+            ["10.0.0.1", "10.0.0.2"],
+            ["10.0.0.1:7001", "10.0.0.2:7002", "10.0.0.3:7003"],
+        );
+        check(
+            ["one.test", "two.test"], // one.test does not resolve
+            ["10.0.0.1:7001", "10.0.9.9:7002", "[::9]:7003"],
+        );
+        check(
+            ["null", ""],
+            ["10.7.7.7:7009", "10.7.7.7:7002", "10.7.7.7:7003"],
+        );
+        check(
+            ["?", "two.test"],
+            ["10.0.0.1:7001", "10.0.9.9:7002", "[::9]:7003"],
+        );
+    }
+
+    #[test]
+    fn an_unknown_or_local_host_is_that_of_the_answer() {
+        let lone = "a :7001@1 myself,master - 0 0 1 connected 0-16383|\
+                    b 127.0.0.1:7002@1 slave a 0 0 1 connected";
+        let view = |reached: &str| with_slots(reached, &[("", "a"), ("127.0.0.1", "b")], lone);
+        assert_eq!(
+            addresses(&view("127.0.0.1:7001"), &[]),
+            ["127.0.0.1:7001", "127.0.0.1:7002"]
+        );
+        assert_eq!(
+            addresses(&view("[::1]:7001"), &[]),
+            ["[::1]:7001", "127.0.0.1:7002"]
+        );
+        assert_eq!(
+            addresses(&view("10.1.1.1:9001"), &[]),
+            ["10.1.1.1:9001", "10.1.1.1:7002"]
+        );
+    }
+
+    #[test]
+    fn the_node_map_decides() {
+        let view = view(
+            "a 10.0.0.1:7001@1,one.test myself,master - 0 0 1 connected 0-16383|\
+             b fd::1:7002@1 slave a 0 0 1 connected",
+        );
+        let check = |node_map: &[(&str, &str)], expected: [&str; 2]| {
+            assert_eq!(addresses(&view, node_map), expected, "{node_map:?}");
+        };
+        check(&[], ["10.0.0.1:7001", "[fd::1]:7002"]);
+        check(
+            &[("10.0.0.1:7001", "192.0.2.1:9001"), ("fd::1", "192.0.2.2")],
+            ["192.0.2.1:9001", "192.0.2.2:7002"],
+        );
+        check(
+            &[("10.0.0.1", "192.0.2.1"), ("10.0.0.1:7001", "192.0.2.3:1")],
+            ["192.0.2.3:1", "[fd::1]:7002"],
+        );
+        check(
+            &[("ONE.test:7001", "[::7]:1"), ("[fd::1]:7002", "two.test:2")],
+            ["[::7]:1", "10.0.9.9:2"],
+        );
+        check(&[("fd::1:7002", "::8")], ["10.0.0.1:7001", "[::8]:7002"]);
+        check(
+            &[("10.0.0.1:7002", "192.0.2.1")],
+            ["10.0.0.1:7001", "[fd::1]:7002"],
+        );
+    }
+
+    #[test]
+    fn redirects_find_a_node_under_every_spelling() {
+        let view = with_slots(
+            "10.0.0.1:7001",
+            &[("One.test", "a"), ("two.test", "b")],
+            "a 10.0.0.1:7001@1,one.test myself,master - 0 0 1 connected 0-8000|\
+             b 2001:DB8:0::2:7002@1,two.test master - 0 0 2 connected 8001-16383|\
+             c 10.0.0.3:7001@1 master - 0 0 3 connected",
+        );
+        let topology = from_view(&view, None).unwrap().topology;
+        let id = |name: &str| {
+            let index = topology.announced.get(name)?;
+            Some(topology.nodes[usize::from(*index)].id.as_str())
+        };
+        for (name, expected) in [
+            ("10.0.0.1:7001", Some("a")),
+            ("one.test:7001", Some("a")),
+            ("2001:db8:0::2:7002", Some("b")),
+            ("2001:db8::2:7002", Some("b")),
+            ("two.test:7002", Some("b")),
+            ("10.0.9.9:7002", Some("b")), // where two.test resolves to
+            (":7002", Some("b")),
+            ("?:7002", Some("b")),
+            ("10.0.0.3:7001", Some("c")),
+            (":7001", None), // two nodes have that port
+            ("10.0.0.1:7002", None),
+            ("169.254.169.254:80", None),
+        ] {
+            assert_eq!(id(name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_node_replaced_at_the_same_address_loses_the_name() {
+        let topology = table(
+            "a 10.0.0.1:7001@1 myself,master - 0 0 1 connected 0-16383|\
+             b 10.0.0.2:7001@1 slave,fail? a 0 0 1 disconnected|\
+             c 10.0.0.2:7001@1 slave a 0 0 1 connected",
+        );
+        let index = topology.announced["10.0.0.2:7001"];
+        assert_eq!(topology.nodes[usize::from(index)].id, "c");
+    }
+
+    #[test]
+    fn names_that_do_not_resolve_keep_the_address_in_use() {
+        let nodes = "a 10.0.0.1:7001@1 myself,master - 0 0 1 connected 0-8000|\
+                     b host.test:7002@1 master - 0 0 2 connected 8001-16383";
+        let next = built(nodes, None).unwrap();
+        assert_eq!(next.unresolved, ["host.test"]);
+        assert_eq!(next.topology.covered(), 8001);
+        let before = table(&nodes.replace("host.test", "10.0.0.2"));
+        let next = built(nodes, Some(&before)).unwrap();
+        assert_eq!(next.unresolved, Vec::<String>::new());
+        assert_eq!(
+            next.topology.nodes[1].address,
+            "10.0.0.2:7002".parse().unwrap()
+        );
+        assert_eq!(
+            built("a h.test:1@1 master - 0 0 1 connected 0-16383", None).unwrap_err(),
+            Rejected::Unresolved
+        );
+    }
+
+    #[test]
+    fn a_line_in_the_log_says_what_moved() {
+        let good = table(THREE);
+        assert_eq!(
+            good.describe(None),
+            "3 shards, 4 nodes, 16384 of 16384 slots covered, epoch 3"
+        );
+        let moved = THREE
+            .replace("5461-10922", "5461-11922")
+            .replace("10923-", "11923-")
+            .replace("0 2 connected", "0 4 connected")
+            .replace("r 10.0.0.4", "s 10.0.0.5");
+        assert_eq!(
+            table(&moved).describe(Some(&good)),
+            "3 shards, 4 nodes, 16384 of 16384 slots covered, epoch 4; 1000 slots from 10.0.0.3:7001 to \
+             10.0.0.2:7001; new node 10.0.0.5:7001; gone 10.0.0.4:7001"
+        );
+    }
+
+    #[test]
+    fn hosts_and_ports_are_split() {
+        let check = |text: &str, host: &str, port: Option<u16>| {
+            assert_eq!(split_port(text), (host, port), "{text}");
+        };
+        check("h", "h", None);
+        check("h:1", "h", Some(1));
+        check("::1", "::1", None);
+        check("[::1]", "::1", None);
+        check("[::1]:1", "::1", Some(1));
+        check("h:x", "h:x", None);
+        check("10.0.0.1", "10.0.0.1", None);
+    }
+}

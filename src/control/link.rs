@@ -1,0 +1,242 @@
+//! `Link`: a blocking connection to one node, over which it is asked for its view of the cluster. Every
+//! wait has a deadline and every answer a bound; after any failure the link is of no more use.
+//!
+//! It must never know why the question is asked, nor let a password into an error.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::ops::Range;
+use std::time::Duration;
+
+use crate::clock::{Clock, Time};
+use crate::cluster::view::{Rejected, View};
+use crate::config::Config;
+use crate::resp::value::{Extent, Value};
+
+/// Longest answer that is read.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+
+/// How much is read at once.
+const READ_BYTES: usize = 64 << 10;
+
+/// Why a node gave no view.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// No connection.
+    Connect(io::ErrorKind),
+    /// The connection broke.
+    Lost(io::ErrorKind),
+    /// The node did not answer in time.
+    Timeout,
+    /// The answer is no RESP, or longer than an answer can be.
+    Protocol,
+    /// AUTH was refused, with this error code. The text is not kept: some servers repeat the arguments.
+    Auth(String),
+    /// The node answered, and the answer is not used.
+    Rejected(Rejected),
+    /// The host has no address.
+    Unresolved,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Connect(kind) => write!(f, "cannot connect: {kind}"),
+            Failure::Lost(kind) => write!(f, "connection lost: {kind}"),
+            Failure::Timeout => f.write_str("no answer in time"),
+            Failure::Protocol => f.write_str("the answer is not RESP: is this a Redis server?"),
+            Failure::Auth(code) => write!(
+                f,
+                "AUTH refused ({code}): check -password, -backend-user and -backend-password"
+            ),
+            Failure::Rejected(reason) => reason.fmt(f),
+            Failure::Unresolved => f.write_str("cannot resolve the host name"),
+        }
+    }
+}
+
+/// A connection to one node.
+#[derive(Debug)]
+pub(super) struct Link {
+    stream: TcpStream,
+    pub(super) address: SocketAddr,
+    authenticated: bool,
+}
+
+impl Link {
+    /// Connects.
+    pub(super) fn open(address: SocketAddr, timeout: Duration) -> Result<Link, Failure> {
+        let connect = |error: io::Error| match error.kind() {
+            io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => Failure::Timeout,
+            kind => Failure::Connect(kind),
+        };
+        // A timeout of zero would be an error of our own making.
+        let timeout = timeout.max(Duration::from_millis(1));
+        let stream = TcpStream::connect_timeout(&address, timeout).map_err(connect)?;
+        stream.set_nodelay(true).map_err(connect)?;
+        Ok(Link {
+            stream,
+            address,
+            authenticated: false,
+        })
+    }
+
+    /// Asks for the node's view, until `deadline`. Also tells when the question was sent.
+    pub(super) fn ask(
+        &mut self,
+        config: &Config,
+        clock: Clock,
+        deadline: Time,
+    ) -> Result<(View, Time), Failure> {
+        let mut question = Vec::new();
+        let password = config.backend_password.as_ref();
+        let auth = password.filter(|_| !self.authenticated);
+        if let Some(password) = auth {
+            let user = config.backend_user.as_deref().map(str::as_bytes);
+            let words: Vec<&[u8]> = [Some(&b"AUTH"[..]), user, Some(password.expose())]
+                .into_iter()
+                .flatten()
+                .collect();
+            request(&mut question, &words);
+        }
+        request(&mut question, &[b"CLUSTER", b"SLOTS"]);
+        request(&mut question, &[b"CLUSTER", b"NODES"]);
+
+        let asked_at = clock.now();
+        self.stream
+            .set_write_timeout(Some(left(clock, deadline)?))
+            .and_then(|()| self.stream.write_all(&question))
+            .map_err(lost)?;
+        let count = 2 + usize::from(auth.is_some());
+        let (bytes, replies) = self.read(count, clock, deadline)?;
+        let mut values = Vec::with_capacity(count);
+        for reply in replies {
+            match Value::parse(&bytes[reply]) {
+                Ok(Some((value, _))) => values.push(value),
+                _ => return Err(Failure::Protocol),
+            }
+        }
+        if auth.is_some() {
+            match values.remove(0) {
+                Value::Status(_) => self.authenticated = true,
+                Value::Error(text) => return Err(Failure::Auth(error_code(text))),
+                _ => return Err(Failure::Protocol),
+            }
+        }
+        let view = View::read(self.address, &values[0], &values[1]).map_err(Failure::Rejected)?;
+        Ok((view, asked_at))
+    }
+
+    /// Reads so many replies and nothing more.
+    fn read(
+        &mut self,
+        count: usize,
+        clock: Clock,
+        deadline: Time,
+    ) -> Result<(Vec<u8>, Vec<Range<usize>>), Failure> {
+        let mut bytes: Vec<u8> = Vec::new();
+        let mut replies: Vec<Range<usize>> = Vec::new();
+        let mut extent = Extent::default();
+        let mut chunk = vec![0; READ_BYTES];
+        let mut start = 0;
+        while replies.len() < count {
+            match extent.advance(&bytes[start..]) {
+                Err(_) => return Err(Failure::Protocol),
+                Ok(Some(len)) => {
+                    replies.push(start..start + len);
+                    start += len;
+                    extent = Extent::default();
+                }
+                Ok(None) => {
+                    let wait = left(clock, deadline)?;
+                    self.stream.set_read_timeout(Some(wait)).map_err(lost)?;
+                    match self.stream.read(&mut chunk) {
+                        Ok(0) => return Err(Failure::Lost(io::ErrorKind::UnexpectedEof)),
+                        Ok(len) => bytes.extend_from_slice(&chunk[..len]),
+                        Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                        Err(error) => return Err(lost(error)),
+                    }
+                    if bytes.len() > ANSWER_BYTES_MAX {
+                        return Err(Failure::Protocol);
+                    }
+                }
+            }
+        }
+        if start < bytes.len() {
+            return Err(Failure::Protocol);
+        }
+        Ok((bytes, replies))
+    }
+}
+
+/// The time left, which is never zero.
+fn left(clock: Clock, deadline: Time) -> Result<Duration, Failure> {
+    let left = deadline.since(clock.now());
+    if left.is_zero() {
+        return Err(Failure::Timeout);
+    }
+    Ok(left)
+}
+
+/// A deadline that passed shows as `WouldBlock` or `TimedOut`, by platform.
+fn lost(error: io::Error) -> Failure {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Failure::Timeout,
+        kind => Failure::Lost(kind),
+    }
+}
+
+/// Appends a request.
+fn request(out: &mut Vec<u8>, words: &[&[u8]]) {
+    out.extend_from_slice(format!("*{}\r\n", words.len()).as_bytes());
+    for word in words {
+        out.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
+        out.extend_from_slice(word);
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// The first word of an error, if it looks like an error code; the one case of a plain `ERR` that an
+/// operator must be able to tell apart is told apart.
+fn error_code(text: &[u8]) -> String {
+    let no_password = b"without any password configured";
+    if memchr::memmem::find(text, no_password).is_some() {
+        return "ERR, the server has no password configured".to_string();
+    }
+    text.split(|byte| *byte == b' ')
+        .next()
+        .filter(|word| word.len() <= 20 && word.iter().all(u8::is_ascii_uppercase))
+        .map_or_else(
+            || "no reason given".to_string(),
+            |word| String::from_utf8_lossy(word).into_owned(),
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_framed() {
+        let mut out = Vec::new();
+        request(&mut out, &[b"AUTH", b"p\r\n"]);
+        assert_eq!(out, b"*2\r\n$4\r\nAUTH\r\n$3\r\np\r\n\r\n");
+    }
+
+    #[test]
+    fn an_error_gives_its_code_and_nothing_else() {
+        let check = |text: &str, code: &str| assert_eq!(error_code(text.as_bytes()), code);
+        check("WRONGPASS invalid username-password pair", "WRONGPASS");
+        check(
+            "ERR unknown command 'AUTH', with args beginning with: 'sesame'",
+            "ERR",
+        );
+        check(
+            "ERR AUTH <password> called without any password configured for the default user.",
+            "ERR, the server has no password configured",
+        );
+        check("sesame", "no reason given");
+        check("", "");
+    }
+}

@@ -1,0 +1,9 @@
+//! What is slow or shared, on threads of its own: the topology's refresh, and the debug address.
+
+pub mod http;
+mod link;
+pub mod message;
+mod names;
+mod random;
+pub mod refresh;
+pub mod routes;

@@ -1,0 +1,794 @@
+//! The refresher: when and whom to ask for the topology. One thread named `topology` for the process, apart
+//! from the debug address, since names are resolved with a resolver that blocks.
+//!
+//! Single flight by construction: the thread asks, or waits. Requests for a refresh are flags that it finds
+//! when it next looks.
+//!
+//! It must never know what workers do with a topology, and it never waits for one of them.
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread;
+use std::time::Duration;
+
+use crate::clock::{Clock, Time};
+use crate::cluster::build::{Built, Surroundings, build, split_port};
+use crate::cluster::idc::same_idc;
+use crate::cluster::topology::Topology;
+use crate::cluster::view::{Rejected, View};
+use crate::config::Config;
+use crate::control::link::{Failure, Link};
+use crate::control::names::Names;
+use crate::control::random::Random;
+
+/// Least time between the beginnings of two refreshes.
+const REQUEST_INTERVAL_MIN: Duration = Duration::from_millis(100);
+
+/// Longest wait after a refresh that failed.
+const RETRY_MAX: Duration = Duration::from_secs(1);
+
+/// How long a refresh may go on to try nodes.
+const ROUND_MAX: Duration = Duration::from_secs(5);
+
+/// Least time that a node has for its answer; the connect timeout of a wide area network gives it more.
+const ANSWER_TIMEOUT_MIN: Duration = Duration::from_secs(1);
+
+/// Refreshes over one connection before another node is asked, so that no single node is believed for ever.
+const ROUNDS_PER_LINK: u32 = 20;
+
+/// Failures remembered as told.
+const TOLD_MAX: usize = 1000;
+
+/// Why a refresh is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Trigger {
+    /// The period is over (also the first one, at start).
+    Interval = 0,
+    /// A node gave a redirect.
+    Moved = 1,
+    /// A connection to a node was lost, or a slot has no owner.
+    Error = 2,
+    /// A human asked.
+    Manual = 3,
+}
+
+impl Trigger {
+    /// All of them, the weightiest last.
+    pub const ALL: [Trigger; 4] = [
+        Trigger::Interval,
+        Trigger::Moved,
+        Trigger::Error,
+        Trigger::Manual,
+    ];
+
+    fn bit(self) -> u8 {
+        1 << self as u8
+    }
+
+    /// The weightiest of the pending ones.
+    fn of(pending: u8) -> Trigger {
+        let pending = |trigger: &&Trigger| pending & trigger.bit() != 0;
+        *Trigger::ALL
+            .iter()
+            .rev()
+            .find(pending)
+            .unwrap_or(&Trigger::Interval)
+    }
+}
+
+impl fmt::Display for Trigger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Trigger::Interval => "interval",
+            Trigger::Moved => "moved",
+            Trigger::Error => "error",
+            Trigger::Manual => "manual",
+        })
+    }
+}
+
+/// What other threads and the refresher share.
+#[derive(Debug, Default)]
+struct Shared {
+    pending: AtomicU8,
+    stopped: AtomicBool,
+    succeeded: [AtomicU64; 4],
+    failed: [AtomicU64; 4],
+    last_success_micros: AtomicU64,
+}
+
+/// A handle on the refresher. The thread ends at `stop`, or when the last handle is dropped.
+#[derive(Debug, Clone)]
+pub struct Refresher {
+    shared: Arc<Shared>,
+    wake: SyncSender<()>,
+}
+
+impl Refresher {
+    /// Asks for a refresh. Never blocks; requests made while one is pending are one.
+    pub fn request(&self, trigger: Trigger) {
+        if self
+            .shared
+            .pending
+            .fetch_or(trigger.bit(), Ordering::AcqRel)
+            == 0
+        {
+            // If the channel is full the thread has its wake-up already.
+            let _ = self.wake.try_send(());
+        }
+    }
+
+    /// Ends the thread as soon as it waits for nothing on the network.
+    pub fn stop(&self) {
+        self.shared.stopped.store(true, Ordering::Release);
+        let _ = self.wake.try_send(());
+    }
+
+    /// Refreshes that gave a table, by what they were made for.
+    pub fn succeeded(&self, trigger: Trigger) -> u64 {
+        self.shared.succeeded[trigger as usize].load(Ordering::Relaxed)
+    }
+
+    /// Refreshes that did not.
+    pub fn failed(&self, trigger: Trigger) -> u64 {
+        self.shared.failed[trigger as usize].load(Ordering::Relaxed)
+    }
+
+    /// When a refresh last gave a table.
+    pub fn last_success(&self) -> Option<Time> {
+        match self.shared.last_success_micros.load(Ordering::Relaxed) {
+            0 => None,
+            micros => Some(Time::from_micros(micros)),
+        }
+    }
+}
+
+/// Starts the refresher.
+///
+/// `publish` is called after every good answer, also if the table is the same as before
+/// ([`Topology::same_as`]): its `asked_at` is news in itself, since it settles what workers have learnt
+/// from redirects before.
+pub fn spawn(
+    config: Arc<Config>,
+    clock: Clock,
+    publish: Box<dyn Fn(Arc<Topology>) + Send>,
+) -> io::Result<Refresher> {
+    let shared = Arc::new(Shared::default());
+    let (wake, woken) = sync_channel(1);
+    let refresh = Refresh {
+        names: RefCell::new(Names::new(clock)),
+        config,
+        clock,
+        publish,
+        shared: Arc::clone(&shared),
+        woken,
+        random: Random::new(),
+        current: None,
+        link: None,
+        link_rounds: 0,
+        doubted: Vec::new(),
+        shunned: HashSet::new(),
+        told: HashSet::new(),
+        failures: 0,
+    };
+    thread::Builder::new()
+        .name("topology".to_string())
+        .spawn(move || refresh.run())?;
+    Ok(Refresher { shared, wake })
+}
+
+/// Someone to ask.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Target {
+    /// A node at a known address.
+    Node(SocketAddr),
+    /// A startup node as it was configured.
+    Startup(String),
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Target::Node(address) => address.fmt(f),
+            Target::Startup(text) => text.fmt(f),
+        }
+    }
+}
+
+/// The thread's own state.
+struct Refresh {
+    config: Arc<Config>,
+    clock: Clock,
+    publish: Box<dyn Fn(Arc<Topology>) + Send>,
+    shared: Arc<Shared>,
+    woken: Receiver<()>,
+    random: Random,
+    /// In a cell, since `build` asks for names through a shared closure.
+    names: RefCell<Names>,
+    current: Option<Arc<Topology>>,
+    /// The connection to the node that gave the last good answer.
+    link: Option<Link>,
+    link_rounds: u32,
+    /// Owners whose slots another node claims: to be asked themselves.
+    doubted: Vec<SocketAddr>,
+    /// Those who failed last time they were asked: to be asked last.
+    shunned: HashSet<SocketAddr>,
+    /// The failures that stand in the log already.
+    told: HashSet<String>,
+    /// Refreshes failed since the last success.
+    failures: u32,
+}
+
+impl Refresh {
+    fn run(mut self) {
+        let mut trigger = Trigger::Interval;
+        loop {
+            self.shared.pending.store(0, Ordering::Release);
+            let started = self.clock.now();
+            let doubted_before = !self.doubted.is_empty();
+            let counters = if self.round() {
+                self.shared
+                    .last_success_micros
+                    .store(self.clock.now().as_micros().max(1), Ordering::Relaxed);
+                &self.shared.succeeded
+            } else {
+                &self.shared.failed
+            };
+            counters[trigger as usize].fetch_add(1, Ordering::Relaxed);
+            // A doubt is settled at once, but only once: a doubted owner that does not answer can wait.
+            let again = !self.doubted.is_empty() && !doubted_before;
+            match self.wait(started, again) {
+                Some(next) => trigger = next,
+                None => return,
+            }
+        }
+    }
+
+    /// Waits until the next refresh is due, and tells why it is. `None`: never again.
+    fn wait(&mut self, started: Time, again: bool) -> Option<Trigger> {
+        let (earliest, due) = if self.failures > 0 {
+            // Requests do not shorten this one: while no node answers, workers ask all the time.
+            let wait = REQUEST_INTERVAL_MIN * 2u32.pow((self.failures - 1).min(4));
+            let retry = self
+                .clock
+                .now()
+                .after(self.random.jitter(wait.min(RETRY_MAX)));
+            (retry, retry)
+        } else {
+            let interval = self.random.jitter(self.config.slots_reload_interval);
+            let wait = if again { Duration::ZERO } else { interval };
+            (
+                started.after(REQUEST_INTERVAL_MIN),
+                started.after(wait.max(REQUEST_INTERVAL_MIN)),
+            )
+        };
+        loop {
+            if self.stopped() {
+                return None;
+            }
+            let pending = self.shared.pending.load(Ordering::Acquire);
+            let next = if pending == 0 { due } else { earliest };
+            let wait = next.since(self.clock.now());
+            if wait.is_zero() {
+                return Some(Trigger::of(pending));
+            }
+            match self.woken.recv_timeout(wait) {
+                Ok(()) | Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return None,
+            }
+        }
+    }
+
+    fn stopped(&self) -> bool {
+        self.shared.stopped.load(Ordering::Acquire)
+    }
+
+    /// One refresh: asks one node after the other until one gives a table.
+    fn round(&mut self) -> bool {
+        self.names.borrow_mut().begin_round();
+        let started = self.clock.now();
+        let mut asked: HashSet<SocketAddr> = HashSet::new();
+        let mut strangers: Vec<(View, Time)> = Vec::new();
+        for target in self.targets() {
+            if self.stopped() || self.clock.now().since(started) > ROUND_MAX {
+                break;
+            }
+            let addresses = self.addresses(&target);
+            if addresses.is_empty() {
+                self.tell(&target, &Failure::Unresolved);
+            }
+            for address in addresses {
+                if !asked.insert(address) {
+                    continue;
+                }
+                match self.attempt(address, &mut strangers) {
+                    Ok(()) => return true,
+                    Err(failure) => {
+                        self.shunned.insert(address);
+                        self.tell(&Target::Node(address), &failure);
+                    }
+                }
+            }
+        }
+        self.accept_stranger(strangers) || self.give_up()
+    }
+
+    /// Whom to ask, in this order: an owner whose slots are in doubt, the node that answered last, all
+    /// others and the startup nodes in random order, and last those that failed before.
+    fn targets(&mut self) -> Vec<Target> {
+        let nodes = self.current.iter().flat_map(|topology| &topology.nodes);
+        let mut targets: Vec<Target> = nodes
+            .map(|node| Target::Node(node.address))
+            .chain(
+                self.config
+                    .startup_nodes
+                    .iter()
+                    .cloned()
+                    .map(Target::Startup),
+            )
+            .collect();
+        self.random.shuffle(&mut targets);
+        targets.sort_by_key(|target| match target {
+            Target::Node(address) => self.shunned.contains(address),
+            Target::Startup(_) => false,
+        });
+        if self.link_rounds >= ROUNDS_PER_LINK {
+            self.link = None;
+        }
+        let first = match self.doubted.len() {
+            0 => self.link.as_ref().map(|link| link.address),
+            count => Some(self.doubted[self.random.below(count)]),
+        };
+        if let Some(first) = first {
+            targets.insert(0, Target::Node(first));
+        }
+        targets
+    }
+
+    fn addresses(&self, target: &Target) -> Vec<SocketAddr> {
+        match target {
+            Target::Node(address) => vec![*address],
+            Target::Startup(text) => {
+                let (host, port) = split_port(text);
+                let port = port.unwrap_or(6379);
+                let found = self.names.borrow_mut().lookup(host);
+                found
+                    .into_iter()
+                    .map(|ip| SocketAddr::new(ip, port))
+                    .collect()
+            }
+        }
+    }
+
+    /// Asks one node, and takes its answer if it is good.
+    fn attempt(
+        &mut self,
+        address: SocketAddr,
+        strangers: &mut Vec<(View, Time)>,
+    ) -> Result<(), Failure> {
+        let (mut link, kept) = match self.link.take() {
+            Some(link) if link.address == address => (link, true),
+            _ => (Link::open(address, self.config.connect_timeout)?, false),
+        };
+        let timeout = ANSWER_TIMEOUT_MIN.max(self.config.connect_timeout);
+        let mut answer = link.ask(&self.config, self.clock, self.clock.now().after(timeout));
+        if kept && matches!(answer, Err(Failure::Lost(_))) {
+            // An idle connection that the server closed says nothing about the server.
+            link = Link::open(address, self.config.connect_timeout)?;
+            answer = link.ask(&self.config, self.clock, self.clock.now().after(timeout));
+        }
+        let (view, asked_at) = answer?;
+        match self.build(&view, self.current.as_deref(), asked_at) {
+            Ok(built) => {
+                self.link_rounds = if kept { self.link_rounds + 1 } else { 0 };
+                self.link = Some(link);
+                self.accept(built, address);
+                Ok(())
+            }
+            Err(reason) => {
+                if matches!(reason, Rejected::Stranger { .. }) {
+                    strangers.push((view, asked_at));
+                }
+                Err(Failure::Rejected(reason))
+            }
+        }
+    }
+
+    fn build(
+        &self,
+        view: &View,
+        previous: Option<&Topology>,
+        asked_at: Time,
+    ) -> Result<Built, Rejected> {
+        let surroundings = Surroundings {
+            resolve: &|host| self.names.borrow_mut().lookup(host),
+            node_map: &self.config.node_map,
+            same_idc: &|address, names| {
+                let local = local_address(address);
+                same_idc(local, address.ip(), names, &self.config.idc_prefixes)
+            },
+        };
+        build(view, previous, &surroundings, asked_at)
+    }
+
+    /// A good answer: into the log if it is news, and to the workers in any case.
+    fn accept(&mut self, built: Built, from: SocketAddr) {
+        let previous = self.current.take();
+        let topology = Arc::new(built.topology);
+        if self.failures > 0 {
+            log::info!("topology: {from} answers again");
+        }
+        if !previous
+            .as_deref()
+            .is_some_and(|previous| topology.same_as(previous))
+        {
+            let news = topology.describe(previous.as_deref());
+            log::info!("topology from {from}: {news}");
+        }
+        for host in built.unresolved {
+            let text = format!("topology: cannot resolve {host}, so its node is left out");
+            self.tell_once(text);
+        }
+        self.failures = 0;
+        self.doubted = built.doubted;
+        self.shunned.remove(&from);
+        let name = format!("topology: {from}: ");
+        self.told.retain(|told| !told.starts_with(&name));
+        self.current = Some(Arc::clone(&topology));
+        (self.publish)(topology);
+    }
+
+    /// If nobody answers but strangers, the cluster is another one: the answer that covers most counts.
+    fn accept_stranger(&mut self, strangers: Vec<(View, Time)>) -> bool {
+        let best = strangers
+            .iter()
+            .filter_map(|(view, asked_at)| {
+                let built = self.build(view, None, *asked_at).ok()?;
+                Some((view.reached, built))
+            })
+            .max_by_key(|(_, built)| (built.topology.covered(), built.topology.epoch));
+        match best {
+            Some((from, built)) => {
+                log::warn!("topology: no node knows the masters in use; taking the word of {from}");
+                self.accept(built, from);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Nobody answered.
+    fn give_up(&mut self) -> bool {
+        if self.failures == 0 && !self.stopped() {
+            log::warn!(
+                "topology: no node gives one; {}, trying on",
+                match &self.current {
+                    Some(_) => "keeping the one in use",
+                    None => "there is none yet",
+                }
+            );
+        }
+        self.failures = self.failures.saturating_add(1);
+        false
+    }
+
+    /// A node's failure, told once until that node answers again.
+    fn tell(&mut self, target: &Target, failure: &Failure) {
+        self.tell_once(format!("topology: {target}: {failure}"));
+    }
+
+    fn tell_once(&mut self, text: String) {
+        if self.told.contains(&text) {
+            log::debug!("{text}");
+            return;
+        }
+        log::warn!("{text}");
+        if self.told.len() >= TOLD_MAX {
+            self.told.clear();
+        }
+        self.told.insert(text);
+    }
+}
+
+/// The address from which the kernel would reach a node. Connecting a UDP socket sends nothing.
+fn local_address(node: SocketAddr) -> Option<IpAddr> {
+    let any: SocketAddr = match node {
+        SocketAddr::V4(_) => ([0; 4], 0).into(),
+        SocketAddr::V6(_) => ([0u16; 8], 0).into(),
+    };
+    let socket = UdpSocket::bind(any).ok()?;
+    socket.connect(node).ok()?;
+    Some(socket.local_addr().ok()?.ip())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Secret;
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::sync::Mutex;
+    use std::sync::mpsc;
+
+    /// What a fake node does with each question.
+    #[derive(Debug, Clone)]
+    enum Play {
+        /// Sends these bytes.
+        Answer(String),
+        /// Sends these bytes, one by one and slowly.
+        Dribble(String),
+        /// Sends nothing.
+        Silence,
+        /// Closes.
+        Hangup,
+    }
+
+    /// A node that answers each pipeline that ends in NODES with what its part says.
+    struct FakeNode {
+        address: SocketAddr,
+        play: Arc<Mutex<Play>>,
+        questions: Arc<Mutex<Vec<String>>>,
+    }
+
+    impl FakeNode {
+        fn start(play: Play) -> FakeNode {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let node = FakeNode {
+                address: listener.local_addr().unwrap(),
+                play: Arc::new(Mutex::new(play)),
+                questions: Arc::default(),
+            };
+            let (play, questions) = (Arc::clone(&node.play), Arc::clone(&node.questions));
+            thread::spawn(move || {
+                for stream in listener.incoming().map_while(Result::ok) {
+                    let (play, questions) = (Arc::clone(&play), Arc::clone(&questions));
+                    thread::spawn(move || serve(stream, &play, &questions));
+                }
+            });
+            node
+        }
+
+        fn play(&self, play: Play) {
+            *self.play.lock().unwrap() = play;
+        }
+
+        fn asked(&self) -> usize {
+            self.questions.lock().unwrap().len()
+        }
+    }
+
+    fn serve(mut stream: std::net::TcpStream, play: &Mutex<Play>, questions: &Mutex<Vec<String>>) {
+        let mut question = String::new();
+        let mut chunk = [0; 1000];
+        while let Ok(len @ 1..) = stream.read(&mut chunk) {
+            question += std::str::from_utf8(&chunk[..len]).unwrap();
+            if !question.ends_with("NODES\r\n") {
+                continue;
+            }
+            questions
+                .lock()
+                .unwrap()
+                .push(std::mem::take(&mut question));
+            let play = play.lock().unwrap().clone();
+            match play {
+                Play::Answer(text) => stream.write_all(text.as_bytes()).unwrap(),
+                Play::Dribble(text) => {
+                    for byte in text.as_bytes() {
+                        if stream.write_all(&[*byte]).is_err() {
+                            return;
+                        }
+                        thread::sleep(Duration::from_millis(20));
+                    }
+                }
+                Play::Silence => {}
+                Play::Hangup => return,
+            }
+        }
+    }
+
+    /// The answer of a cluster of one shard for each node; the nodes may be dead.
+    fn answer(nodes: &[(&str, SocketAddr)]) -> Play {
+        let mut text = String::new();
+        for (index, (id, address)) in nodes.iter().enumerate() {
+            let first = index * 16384 / nodes.len();
+            let last = (index + 1) * 16384 / nodes.len() - 1;
+            text += &format!(
+                "{id} {address}@1 master - 0 0 {} connected {first}-{last}\n",
+                index + 1
+            );
+        }
+        Play::Answer(format!("-NOPERM\r\n${}\r\n{text}\r\n", text.len()))
+    }
+
+    fn dead() -> SocketAddr {
+        // The port is free again when the listener is dropped.
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap()
+    }
+
+    fn config(startup: &[SocketAddr]) -> Config {
+        Config {
+            startup_nodes: startup.iter().map(SocketAddr::to_string).collect(),
+            slots_reload_interval: Duration::from_millis(200),
+            ..Config::default()
+        }
+    }
+
+    fn start(config: Config) -> (Refresher, mpsc::Receiver<Arc<Topology>>) {
+        let (send, receive) = mpsc::channel();
+        let publish = Box::new(move |topology| {
+            // The test may be over.
+            let _ = send.send(topology);
+        });
+        let refresher = spawn(Arc::new(config), Clock::start(), publish).unwrap();
+        (refresher, receive)
+    }
+
+    fn next(receive: &mpsc::Receiver<Arc<Topology>>) -> Arc<Topology> {
+        receive.recv_timeout(Duration::from_secs(10)).unwrap()
+    }
+
+    #[test]
+    fn one_live_startup_node_of_six_is_enough_and_its_connection_is_kept() {
+        let node = FakeNode::start(Play::Silence);
+        node.play(answer(&[("a", node.address)]));
+        let mut startup: Vec<SocketAddr> = (0..5).map(|_| dead()).collect();
+        startup.push(node.address);
+        let (refresher, receive) = start(config(&startup));
+        let first = next(&receive);
+        let second = next(&receive);
+        assert_eq!(first.covered(), 16384);
+        assert!(second.same_as(&first));
+        assert!(second.asked_at > first.asked_at, "news all the same");
+        assert!(refresher.succeeded(Trigger::Interval) >= 1);
+        assert!(refresher.last_success().is_some());
+        refresher.stop();
+    }
+
+    #[test]
+    fn requests_are_coalesced_and_at_most_every_100_ms() {
+        let node = FakeNode::start(Play::Silence);
+        node.play(answer(&[("a", node.address)]));
+        let config = Config {
+            slots_reload_interval: Duration::from_secs(60),
+            ..config(&[node.address])
+        };
+        let (refresher, receive) = start(config);
+        next(&receive);
+        let clock = Clock::start();
+        while clock.now().as_micros() < 600_000 {
+            refresher.request(Trigger::Moved);
+            thread::sleep(Duration::from_millis(1));
+        }
+        let asked = node.asked();
+        let most = clock.now().as_micros() as usize / 100_000 + 2;
+        assert!((3..=most).contains(&asked), "{asked} of {most} refreshes");
+        assert!(refresher.succeeded(Trigger::Moved) >= 1);
+        refresher.stop();
+    }
+
+    #[test]
+    fn a_bad_answer_never_replaces_a_good_table_and_another_node_is_asked() {
+        let (one, two) = (
+            FakeNode::start(Play::Silence),
+            FakeNode::start(Play::Silence),
+        );
+        let both = [("a", one.address), ("b", two.address)];
+        one.play(answer(&both));
+        two.play(answer(&both));
+        let (refresher, receive) = start(config(&[one.address]));
+        assert_eq!(next(&receive).covered(), 16384);
+        let bad = |text: &str| Play::Answer(text.to_string());
+        for play in [
+            bad("*0\r\n$0\r\n\r\n"),
+            bad(
+                "-ERR This instance has cluster support disabled\r\n-ERR This instance has cluster support disabled\r\n",
+            ),
+            bad("HTTP/1.1 400 Bad Request\r\n\r\n"),
+            bad("*0\r\n*0\r\n"),
+            answer(&[("x", one.address)]),
+            Play::Hangup,
+        ] {
+            one.play(play.clone());
+            let asked = two.asked();
+            for _ in 0..4 {
+                assert_eq!(next(&receive).nodes.len(), 2, "{play:?}");
+            }
+            assert!(two.asked() > asked, "{play:?}");
+        }
+        refresher.stop();
+    }
+
+    #[test]
+    fn silence_and_dribbling_are_cut_and_retried() {
+        let node = FakeNode::start(Play::Silence);
+        let (refresher, receive) = start(config(&[node.address]));
+        let Play::Answer(text) = answer(&[("a", node.address)]) else {
+            unreachable!()
+        };
+        thread::sleep(Duration::from_millis(300));
+        node.play(Play::Dribble(text.repeat(10)));
+        thread::sleep(Duration::from_millis(3000));
+        assert!(refresher.failed(Trigger::Interval) >= 2);
+        assert!(receive.try_recv().is_err());
+        node.play(answer(&[("a", node.address)]));
+        assert_eq!(next(&receive).covered(), 16384);
+        refresher.stop();
+    }
+
+    #[test]
+    fn another_cluster_counts_when_nobody_else_answers() {
+        let node = FakeNode::start(Play::Silence);
+        node.play(answer(&[("a", node.address)]));
+        let (refresher, receive) = start(config(&[node.address]));
+        assert_eq!(next(&receive).nodes[0].id, "a");
+        node.play(answer(&[("z", node.address)]));
+        while next(&receive).nodes[0].id == "a" {}
+        refresher.stop();
+    }
+
+    #[test]
+    fn the_password_goes_first_on_each_connection_and_only_there() {
+        let node = FakeNode::start(Play::Silence);
+        let Play::Answer(text) = answer(&[("a", node.address)]) else {
+            unreachable!()
+        };
+        node.play(Play::Answer(format!("+OK\r\n{text}")));
+        let config = Config {
+            backend_user: Some("proxy".to_string()),
+            backend_password: Some(Secret::new("sesame")),
+            ..config(&[node.address])
+        };
+        let (refresher, receive) = start(config);
+        next(&receive);
+        node.play(Play::Answer(text));
+        next(&receive);
+        refresher.stop();
+        let questions = node.questions.lock().unwrap();
+        assert!(
+            questions[0].starts_with("*3\r\n$4\r\nAUTH\r\n$5\r\nproxy\r\n$6\r\nsesame\r\n*2\r\n"),
+            "{questions:?}"
+        );
+        assert!(questions[1].starts_with("*2\r\n$7\r\nCLUSTER\r\n"));
+    }
+
+    #[test]
+    fn an_outage_is_retried_with_patience_and_requests_do_not_hurry_it() {
+        let node = FakeNode::start(Play::Hangup);
+        let (refresher, receive) = start(config(&[node.address]));
+        let clock = Clock::start();
+        while clock.now().as_micros() < 2_000_000 {
+            refresher.request(Trigger::Error);
+            thread::sleep(Duration::from_millis(1));
+        }
+        let asked = node.asked();
+        let most = 7 + clock.now().as_micros() as usize / 2_000_000;
+        assert!((2..=most).contains(&asked), "{asked} of {most} tries");
+        node.play(answer(&[("a", node.address)]));
+        next(&receive);
+        refresher.stop();
+    }
+
+    #[test]
+    fn the_thread_ends_with_its_last_handle() {
+        let (refresher, receive) = start(config(&[dead()]));
+        drop(refresher);
+        assert_eq!(
+            receive.recv_timeout(Duration::from_secs(10)).unwrap_err(),
+            RecvTimeoutError::Disconnected
+        );
+    }
+
+    #[test]
+    fn the_kernel_tells_from_where_it_reaches_a_node() {
+        let local = local_address("127.0.0.1:7001".parse().unwrap());
+        assert_eq!(local, Some("127.0.0.1".parse().unwrap()));
+    }
+}

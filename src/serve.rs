@@ -1,0 +1,198 @@
+//! `run`: the threads of the program, put together: workers, topology, control, signals.
+
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::mpsc;
+use std::thread;
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::clock::Clock;
+use crate::command::Table;
+use crate::config::{Config, Listen};
+use crate::control::http::{self, ControlHandle};
+use crate::control::refresh::{self, Refresher, Trigger};
+use crate::control::routes::DebugState;
+use crate::logging::{self, LogHandle};
+use crate::mailbox::{Letter, Mailbox};
+use crate::net::listener;
+use crate::proxy::Proxy;
+use crate::proxy::actions::Wanted;
+use crate::proxy::stats::Process;
+use crate::worker::{Parts, Worker};
+
+/// Serves until a signal says stop and what was in flight has been answered.
+pub fn run(mut config: Config, log: LogHandle) -> io::Result<()> {
+    let clock = Clock::start();
+    let (listeners, address) = listener::listen(&config.listen, config.workers)
+        .map_err(|error| at(&format!("cannot listen on {}", config.listen), error))?;
+    config.listen = address;
+    let debug = match config.debug_addr {
+        Some(address) => Some(
+            TcpListener::bind(address)
+                .map_err(|error| at(&format!("cannot listen on {address} (-debug-addr)"), error))?,
+        ),
+        None => None,
+    };
+    let signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    let config = Arc::new(config);
+    log::info!(
+        "serving at {} for the cluster of {}, {} worker(s)",
+        config.listen,
+        config.startup_nodes.join(","),
+        config.workers
+    );
+
+    // The refresher needs the mailboxes and the workers need the refresher: it sends to a list that is
+    // filled before it is started.
+    let (wanted_sender, wanted) = mpsc::sync_channel::<Wanted>(16);
+    let process = Arc::new(Process::new(config.workers));
+    let table = Arc::new(Table::compiled());
+    let mut workers = Vec::new();
+    let mut mailboxes = Vec::new();
+    let mut heartbeats = Vec::new();
+    for (index, listener) in listeners.into_iter().enumerate() {
+        let heartbeat = Arc::new(AtomicU64::new(clock.now().as_micros()));
+        heartbeats.push(heartbeat.clone());
+        let seed = process.run_id.bytes().fold(index as u64 + 1, |hash, byte| {
+            hash.wrapping_mul(0x100_0000_01b3) ^ u64::from(byte)
+        });
+        let proxy = Proxy::new(config.clone(), table.clone(), process.clone(), index, seed);
+        let parts = Parts {
+            listener,
+            clock,
+            heartbeat,
+        };
+        let wanted = wanted_sender.clone();
+        // A full channel means that a refresh is on its way already.
+        let ask = Box::new(move |why| drop(wanted.try_send(why)));
+        let (worker, mailbox) = Worker::new(parts, proxy, ask)?;
+        workers.push(worker);
+        mailboxes.push(mailbox);
+    }
+    drop(wanted_sender);
+
+    let refresher = start_refresher(&config, clock, mailboxes.clone(), wanted)?;
+    let control = start_control(debug, clock, heartbeats, &log)?;
+    watch_signals(signals, mailboxes, log)?;
+
+    let result = run_workers(workers);
+    refresher.stop();
+    if let Some(control) = control {
+        control.join();
+    }
+    if let Listen::Unix(path) = &config.listen {
+        listener::remove(path);
+    }
+    log::info!("stopped");
+    result
+}
+
+fn at(what: &str, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{what}: {error}"))
+}
+
+/// Runs each worker on a thread of its own; returns when all have ended, or one has failed.
+fn run_workers(workers: Vec<Worker>) -> io::Result<()> {
+    let (sender, ended) = mpsc::channel();
+    let count = workers.len();
+    for (index, worker) in workers.into_iter().enumerate() {
+        let sender = sender.clone();
+        thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+            let result = worker.run();
+            // The receiver is gone only when another worker has failed and the process ends.
+            sender.send(result).ok();
+        })?;
+    }
+    drop(sender);
+    for _ in 0..count {
+        match ended.recv() {
+            Ok(result) => result?,
+            Err(_) => return Err(io::Error::other("a worker has panicked")),
+        }
+    }
+    Ok(())
+}
+
+fn start_refresher(
+    config: &Arc<Config>,
+    clock: Clock,
+    mailboxes: Vec<Mailbox>,
+    wanted: mpsc::Receiver<Wanted>,
+) -> io::Result<Refresher> {
+    let publish = Box::new(move |topology: Arc<_>| {
+        for mailbox in &mailboxes {
+            if !mailbox.send(Letter::Topology(Arc::clone(&topology))) {
+                log::debug!("a worker does not read its letters");
+            }
+        }
+    });
+    let refresher = refresh::spawn(config.clone(), clock, publish)?;
+    let forward = refresher.clone();
+    thread::Builder::new().name("wanted".into()).spawn(move || {
+        while let Ok(why) = wanted.recv() {
+            forward.request(match why {
+                Wanted::Moved => Trigger::Moved,
+                Wanted::Trouble => Trigger::Error,
+            });
+        }
+    })?;
+    Ok(refresher)
+}
+
+fn start_control(
+    debug: Option<TcpListener>,
+    clock: Clock,
+    heartbeats: Vec<Arc<AtomicU64>>,
+    log: &LogHandle,
+) -> io::Result<Option<ControlHandle>> {
+    let Some(listener) = debug else {
+        return Ok(None);
+    };
+    let (reader, writer) = (log.clone(), log.clone());
+    let state = DebugState {
+        clock,
+        heartbeats,
+        level_get: Box::new(move || logging::level_name(reader.level()).to_string()),
+        level_set: Box::new(move |name| match logging::parse_level(name) {
+            Some(level) => {
+                writer.set_level(level);
+                Ok(())
+            }
+            None => Err(format!("unknown log level '{name}'")),
+        }),
+    };
+    http::spawn(listener, state).map(Some)
+}
+
+/// The first SIGTERM or SIGINT lets every worker finish; a second one ends the process at once. SIGHUP
+/// reopens the log.
+fn watch_signals(mut signals: Signals, mailboxes: Vec<Mailbox>, log: LogHandle) -> io::Result<()> {
+    thread::Builder::new().name("signals".into()).spawn(move || {
+        let mut stopping = false;
+        for signal in signals.forever() {
+            match signal {
+                SIGHUP => {
+                    log::info!("SIGHUP: reopening the log");
+                    log.reopen();
+                }
+                _ if stopping => {
+                    log::warn!("second signal: ending at once");
+                    log.flush();
+                    std::process::exit(0);
+                }
+                _ => {
+                    stopping = true;
+                    log::info!("stopping: no new clients, finishing what is in flight");
+                    for mailbox in &mailboxes {
+                        mailbox.send(Letter::Stop);
+                    }
+                }
+            }
+        }
+    })?;
+    Ok(())
+}
