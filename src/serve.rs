@@ -46,9 +46,6 @@ pub fn run(mut config: Config, log: LogHandle) -> io::Result<()> {
         config.workers
     );
 
-    // The refresher needs the mailboxes and the workers need the refresher: it sends to a list that is
-    // filled before it is started.
-    let (wanted_sender, wanted) = mpsc::sync_channel::<Wanted>(16);
     let process = Arc::new(Process::new(config.workers));
     let table = Arc::new(Table::compiled());
     let mut workers = Vec::new();
@@ -66,20 +63,15 @@ pub fn run(mut config: Config, log: LogHandle) -> io::Result<()> {
             clock,
             heartbeat,
         };
-        let wanted = wanted_sender.clone();
-        // A full channel means that a refresh is on its way already.
-        let ask = Box::new(move |why| drop(wanted.try_send(why)));
-        let (worker, mailbox) = Worker::new(parts, proxy, ask)?;
+        let (worker, mailbox) = Worker::new(parts, proxy)?;
         workers.push(worker);
         mailboxes.push(mailbox);
     }
-    drop(wanted_sender);
-
-    let refresher = start_refresher(&config, clock, mailboxes.clone(), wanted)?;
+    let refresher = start_refresher(&config, clock, mailboxes.clone())?;
     let control = start_control(debug, clock, heartbeats, &log)?;
     watch_signals(signals, mailboxes, log)?;
 
-    let result = run_workers(workers);
+    let result = run_workers(workers, &refresher);
     refresher.stop();
     if let Some(control) = control {
         control.join();
@@ -96,13 +88,18 @@ fn at(what: &str, error: io::Error) -> io::Error {
 }
 
 /// Runs each worker on a thread of its own; returns when all have ended, or one has failed.
-fn run_workers(workers: Vec<Worker>) -> io::Result<()> {
+fn run_workers(workers: Vec<Worker>, refresher: &Refresher) -> io::Result<()> {
     let (sender, ended) = mpsc::channel();
     let count = workers.len();
     for (index, worker) in workers.into_iter().enumerate() {
-        let sender = sender.clone();
+        let (sender, refresher) = (sender.clone(), refresher.clone());
         thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
-            let result = worker.run();
+            let result = worker.run(|why| {
+                refresher.request(match why {
+                    Wanted::Moved => Trigger::Moved,
+                    Wanted::Trouble => Trigger::Error,
+                });
+            });
             // The receiver is gone only when another worker has failed and the process ends.
             sender.send(result).ok();
         })?;
@@ -121,7 +118,6 @@ fn start_refresher(
     config: &Arc<Config>,
     clock: Clock,
     mailboxes: Vec<Mailbox>,
-    wanted: mpsc::Receiver<Wanted>,
 ) -> io::Result<Refresher> {
     let publish = Box::new(move |topology: Arc<_>| {
         for mailbox in &mailboxes {
@@ -130,17 +126,7 @@ fn start_refresher(
             }
         }
     });
-    let refresher = refresh::spawn(config.clone(), clock, publish)?;
-    let forward = refresher.clone();
-    thread::Builder::new().name("wanted".into()).spawn(move || {
-        while let Ok(why) = wanted.recv() {
-            forward.request(match why {
-                Wanted::Moved => Trigger::Moved,
-                Wanted::Trouble => Trigger::Error,
-            });
-        }
-    })?;
-    Ok(refresher)
+    refresh::spawn(config.clone(), clock, publish)
 }
 
 fn start_control(

@@ -109,7 +109,6 @@ pub struct Worker {
     queue: VecDeque<Peer>,
     letters: Receiver<Letter>,
     proxy: Proxy,
-    refresh: Box<dyn Fn(Wanted) + Send>,
     clock: Clock,
     heartbeat: Arc<AtomicU64>,
     /// When what is in flight is given up, once stopping.
@@ -117,8 +116,8 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Makes a worker and the mailbox that reaches it. `refresh` asks for a topology refresh.
-    pub fn new(parts: Parts, proxy: Proxy, refresh: Box<dyn Fn(Wanted) + Send>) -> io::Result<(Worker, Mailbox)> {
+    /// Makes a worker and the mailbox that reaches it.
+    pub fn new(parts: Parts, proxy: Proxy) -> io::Result<(Worker, Mailbox)> {
         let poll = Poll::new()?;
         let mut listener = parts.listener;
         poll.registry().register(listener.source(), LISTENER, Interest::READABLE)?;
@@ -133,7 +132,6 @@ impl Worker {
             queue: VecDeque::new(),
             letters,
             proxy,
-            refresh,
             clock: parts.clock,
             heartbeat: parts.heartbeat,
             stop_at: None,
@@ -141,8 +139,9 @@ impl Worker {
         Ok((worker, mailbox))
     }
 
-    /// Serves until told to stop and all clients have gone.
-    pub fn run(mut self) -> io::Result<()> {
+    /// Serves until told to stop and all clients have gone. `refresh` asks for a topology refresh; it must
+    /// not wait.
+    pub fn run(mut self, refresh: impl Fn(Wanted)) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
         let mut now = self.clock.now();
         loop {
@@ -167,7 +166,10 @@ impl Worker {
             }
             self.proxy.tick(now);
             while let Some(action) = self.proxy.next_action() {
-                self.act(action, now);
+                match action {
+                    Action::Refresh(wanted) => refresh(wanted),
+                    other => self.act(other, now),
+                }
             }
             if self.is_done(now) {
                 return Ok(());
@@ -382,7 +384,7 @@ impl Worker {
                 }
             }
             Action::Close(peer) => self.close(peer),
-            Action::Refresh(wanted) => (self.refresh)(wanted),
+            Action::Refresh(_) => {}
         }
     }
 

@@ -444,6 +444,18 @@ impl Proxy {
         self.draining
     }
 
+    /// The names of all clients.
+    pub fn client_ids(&self) -> Vec<ClientId> {
+        self.clients.ids()
+    }
+
+    /// Whether a backend's socket is still to be connected.
+    #[inline]
+    pub fn is_connecting(&self, id: BackendId) -> bool {
+        let backend = self.upstream.backends.get(id);
+        backend.is_some_and(|backend| backend.state == State::Connecting)
+    }
+
     /// Clients connected.
     pub fn clients(&self) -> usize {
         self.clients.len()

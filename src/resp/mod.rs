@@ -1,11 +1,8 @@
 //! The protocol (RESP2 and RESP3): bytes to borrowed views, and back. Knows no command.
 
 pub mod args;
-<<<<<<< HEAD
 pub mod encode;
 pub mod frame;
 pub mod inline;
 pub mod reply;
-=======
 pub mod value;
->>>>>>> wt-c
