@@ -394,8 +394,11 @@ fn claim(server: &Server) -> Option<Claim> {
     })
 }
 
-/// Who serves what, in one node's eyes: ranges with the ports of their master and replicas, in order.
-fn view(server: &Server) -> Option<Vec<(i64, i64, i64, Vec<i64>)>> {
+/// First slot, last slot, the master's port, the replicas' ports.
+type Range = (i64, i64, i64, Vec<i64>);
+
+/// Who serves what, in one node's eyes, in order.
+fn view(server: &Server) -> Option<Vec<Range>> {
     let Reply::Array(ranges) = ask(server, &["CLUSTER", "SLOTS"])? else {
         return None;
     };
