@@ -8,6 +8,7 @@ shift
 nodes=(7001 7002 7003 7004 7005 7006)
 pids=()
 proxy_pid=
+keep=
 
 fail() {
     echo "$*" >&2
@@ -23,7 +24,10 @@ wait_until() {
     local what=$1 deadline=$((SECONDS + 30))
     shift
     until "$@"; do
-        [ "$SECONDS" -lt "$deadline" ] || fail "waited 30 s in vain until $what; see $folder"
+        if [ "$SECONDS" -ge "$deadline" ]; then
+            keep=yes
+            fail "waited 30 s in vain until $what; the logs are in $folder"
+        fi
         sleep 0.1
     done
 }
@@ -43,7 +47,7 @@ take_down() {
     for pid in "${pids[@]}"; do
         wait "$pid" 2>/dev/null || true
     done
-    if [ -z "${keep:-}" ]; then
+    if [ -z "$keep" ]; then
         rm -rf -- "$folder"
     fi
 }

@@ -35,10 +35,10 @@ fi
 echo "installing ${missing[*]}"
 export DEBIAN_FRONTEND=noninteractive
 install=(apt-get install -y -q --no-install-recommends "${missing[@]}")
-if ! { "${as_root[@]}" apt-get update -q && "${as_root[@]}" "${install[@]}"; } </dev/null >/tmp/install.$$ 2>&1; then
-    cat /tmp/install.$$ >&2
-    rm -f /tmp/install.$$
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+if ! { "${as_root[@]}" apt-get update -q && "${as_root[@]}" "${install[@]}"; } </dev/null >"$log" 2>&1; then
+    cat "$log" >&2
     echo "cannot install ${missing[*]}: see above" >&2
     exit 1
 fi
-rm -f /tmp/install.$$
