@@ -303,9 +303,10 @@ def contenders(names):
 
 
 def load_keys(port, workload):
-    """Every key that the load may ask for, with a value of the right size: so that every GET hits."""
+    """Every key that the load may ask for, with a value of the right size: so that every GET hits. In small
+    batches, as a contender's memory should tell of the load and not of this."""
     value = b"x" * workload.value_bytes
-    batch = max(1, min(1000, (1 << 20) // max(1, workload.value_bytes)))
+    batch = max(1, min(32, (1 << 18) // workload.value_bytes))
     with Conn(port, 30) as conn:
         for first in range(0, workload.keys, batch):
             numbers = range(first, min(first + batch, workload.keys))

@@ -6,6 +6,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import harness
@@ -132,7 +133,19 @@ def print_table(table):
         print("| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths)) + " |")
 
 
-def machine(field):
+def busy_percent():
+    """How busy each core is with the work of others, before ours begins: on a busy machine no number holds."""
+    def ticks():
+        rows = [line.split() for line in Path("/proc/stat").read_text().splitlines() if line.startswith("cpu")][1:]
+        return [(sum(map(int, row[1:9])), int(row[4]) + int(row[5])) for row in rows]
+
+    before = ticks()
+    time.sleep(2)
+    pairs = zip(before, ticks())
+    return [round(100 * (1 - (idle - idle0) / max(1, total - total0))) for (total0, idle0), (total, idle) in pairs]
+
+
+def machine(field, busy):
     """Where and with what: a number without it is no number."""
     cpuinfo = Path("/proc/cpuinfo").read_text()
     model = next((line.split(":", 1)[1].strip() for line in cpuinfo.splitlines() if line.startswith("model name")), "?")
@@ -142,6 +155,7 @@ def machine(field):
     lines += [f"{contender.name}: {contender.version()}" for contender in field if contender.version()]
     lines.append(f"cores: load and servers {harness.LOAD_CORE}, contender together {harness.LOAD_CORE}, "
                  f"apart {harness.CONTENDER_CORE}; scheduling of contenders: {'SCHED_BATCH' if BATCH else 'default'}")
+    lines.append("busy with other work before the run: " + ", ".join(f"core {n} {p} %" for n, p in enumerate(busy)))
     lines.append(f"runs: {REPEATS} of each, interleaved; medians (lowest-highest)")
     return lines
 
@@ -155,17 +169,20 @@ def main():
                 "(`make build` makes this proxy, apt-get installs the others)")
         else:
             field.append(contender)
+    busy = busy_percent()
+    if max(busy) > 5:
+        say(f"this machine is busy with other work ({busy} % of its cores): the numbers will not hold")
     table = []
     with harness.Bench() as bench:
         for placement, core in placements():
             for workload in chosen:
                 table.append((placement, workload, run_row(bench, placement, core, workload, field)))
-    print("\n".join(machine(field)))
+    print("\n".join(machine(field, busy)))
     print()
     print_table(table)
     if "JSON" in os.environ:
         rows = [{"placement": placement, "test": workload.name, "rows": rows} for placement, workload, rows in table]
-        Path(os.environ["JSON"]).write_text(json.dumps({"machine": machine(field), "table": rows}, indent=1))
+        Path(os.environ["JSON"]).write_text(json.dumps({"machine": machine(field, busy), "table": rows}, indent=1))
     return 1 if any("failure" in row for _, _, rows in table for row in rows.values()) else 0
 
 
