@@ -90,6 +90,10 @@ pub struct Limits {
     pub read_bytes: usize,
     /// How long requests in flight may take to finish after SIGTERM.
     pub drain: Duration,
+    /// Lines that may wait for the log thread before lines are dropped.
+    pub log_lines: usize,
+    /// Bytes in the log file before it is moved aside.
+    pub log_file_bytes: u64,
 }
 
 impl Default for Limits {
@@ -110,6 +114,8 @@ impl Default for Limits {
             tries: 16,
             read_bytes: 256 << 10,
             drain: Duration::from_secs(10),
+            log_lines: 8192,
+            log_file_bytes: 64 << 20,
         }
     }
 }

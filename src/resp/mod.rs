@@ -1,3 +1,7 @@
 //! The protocol (RESP2 and RESP3): bytes to borrowed views, and back. Knows no command.
 
 pub mod args;
+pub mod encode;
+pub mod frame;
+pub mod inline;
+pub mod reply;

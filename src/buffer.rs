@@ -1,0 +1,517 @@
+//! `ReadBuf` and `WriteBuf`: bytes on their way in and out, and the `Pool` their memory comes from.
+//!
+//! An idle connection owns no buffer: memory is taken from the worker's pool when bytes arrive and given
+//! back when they are gone, last in first out, so that the block in use is the one in the cache. Memory
+//! grows with the bytes that came, never with a length that a peer declared.
+//!
+//! It must never know what the bytes mean.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+
+/// Size of a read block, in bytes: what one read takes at most while no large frame is under way.
+pub const READ_BLOCK: usize = 64 << 10;
+/// Size of a write block, in bytes. Frames longer than this travel in a chunk of their own.
+pub const WRITE_BLOCK: usize = 16 << 10;
+/// A partial frame of up to this many bytes is copied aside, so that a waiting peer pins no block.
+const STASH: usize = 2 << 10;
+/// Free blocks that the pool keeps of each kind; more are given back to the allocator.
+const KEPT: usize = 256;
+
+/// Free blocks of one worker.
+#[derive(Debug, Default)]
+pub struct Pool {
+    read_blocks: Vec<Vec<u8>>,
+    write_blocks: Vec<Vec<u8>>,
+}
+
+impl Pool {
+    fn take_read(&mut self) -> Vec<u8> {
+        self.read_blocks
+            .pop()
+            .unwrap_or_else(|| vec![0; READ_BLOCK])
+    }
+
+    fn take_write(&mut self) -> Vec<u8> {
+        self.write_blocks
+            .pop()
+            .unwrap_or_else(|| vec![0; WRITE_BLOCK])
+    }
+
+    /// Takes a block back if it is one of ours; anything else is freed.
+    fn give(&mut self, block: Vec<u8>) {
+        let kept = match block.len() {
+            READ_BLOCK => &mut self.read_blocks,
+            WRITE_BLOCK => &mut self.write_blocks,
+            _ => return,
+        };
+        if kept.len() < KEPT {
+            kept.push(block);
+        }
+    }
+
+    /// Bytes in free blocks.
+    pub fn free_bytes(&self) -> usize {
+        self.read_blocks.len() * READ_BLOCK + self.write_blocks.len() * WRITE_BLOCK
+    }
+}
+
+/// Bytes that came from a peer and are not consumed yet, in one piece.
+///
+/// Invariant: `start <= end <= data.len()`; without storage all three are zero.
+#[derive(Debug, Default)]
+pub struct ReadBuf {
+    data: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+impl ReadBuf {
+    /// What has come and is not consumed.
+    #[inline]
+    pub fn bytes(&self) -> &[u8] {
+        &self.data[self.start..self.end]
+    }
+
+    /// How much has come and is not consumed.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    /// Whether all is consumed.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// Makes room for the next read. `missing` is how many more bytes the frame under way is known to
+    /// need (0 when unknown): room grows towards it, but at most doubles what has come.
+    pub fn prepare(&mut self, pool: &mut Pool, missing: usize) {
+        if self.data.len() < READ_BLOCK {
+            self.move_to(pool.take_read(), pool);
+        }
+        let wanted = self.len() + missing.max(1);
+        if self.start > 0 && (self.start + wanted > self.data.len()) {
+            self.data.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+        if wanted > self.data.len() && self.end * 2 >= self.data.len() {
+            let room = wanted.min(self.data.len() * 2);
+            self.move_to(vec![0; room], pool);
+        }
+        debug_assert!(self.end < self.data.len());
+    }
+
+    fn move_to(&mut self, mut data: Vec<u8>, pool: &mut Pool) {
+        debug_assert!(self.len() <= data.len());
+        data[..self.end - self.start].copy_from_slice(&self.data[self.start..self.end]);
+        self.end -= self.start;
+        self.start = 0;
+        pool.give(std::mem::replace(&mut self.data, data));
+    }
+
+    /// The room to read into, after [`ReadBuf::prepare`].
+    #[inline]
+    pub fn spare(&mut self) -> &mut [u8] {
+        &mut self.data[self.end..]
+    }
+
+    /// Says that `count` bytes were read into [`ReadBuf::spare`].
+    #[inline]
+    pub fn filled(&mut self, count: usize) {
+        assert!(count <= self.data.len() - self.end);
+        self.end += count;
+    }
+
+    /// Drops `count` bytes from the front.
+    #[inline]
+    pub fn consume(&mut self, count: usize) {
+        assert!(count <= self.len());
+        self.start += count;
+        if self.start == self.end {
+            self.start = 0;
+            self.end = 0;
+        }
+    }
+
+    /// Takes the first `count` bytes out as a chunk, moving the storage itself when what remains is the
+    /// smaller part; the rare copy is the remainder's.
+    pub fn take(&mut self, count: usize, pool: &mut Pool) -> Chunk {
+        assert!(count <= self.len());
+        let rest = self.len() - count;
+        if rest > count {
+            let chunk = Chunk::copied(self.bytes().get(..count).unwrap_or_default());
+            self.consume(count);
+            return chunk;
+        }
+        let (start, split, end) = (self.start, self.start + count, self.end);
+        let data = std::mem::take(&mut self.data);
+        self.start = 0;
+        self.end = 0;
+        if rest > 0 {
+            let mut fresh = if rest <= READ_BLOCK {
+                pool.take_read()
+            } else {
+                vec![0; rest + 1]
+            };
+            fresh[..rest].copy_from_slice(&data[split..end]);
+            self.data = fresh;
+            self.end = rest;
+        }
+        Chunk {
+            data,
+            start,
+            end: split,
+            sealed: true,
+        }
+    }
+
+    /// Gives memory back: all of it when nothing is left, a whole block when little is.
+    pub fn settle(&mut self, pool: &mut Pool) {
+        if self.data.is_empty() {
+            return;
+        }
+        if self.is_empty() {
+            self.start = 0;
+            self.end = 0;
+            pool.give(std::mem::take(&mut self.data));
+        } else if self.len() <= STASH && self.data.len() >= READ_BLOCK {
+            let small = self.bytes().to_vec();
+            self.start = 0;
+            self.end = small.len();
+            pool.give(std::mem::replace(&mut self.data, small));
+        }
+    }
+}
+
+/// A piece of output: one or more whole frames.
+#[derive(Debug)]
+pub struct Chunk {
+    data: Vec<u8>,
+    start: usize,
+    end: usize,
+    /// Whether nothing may be appended: the storage was moved in, its spare end is no room of ours.
+    sealed: bool,
+}
+
+impl Chunk {
+    /// A chunk with a copy of `bytes`.
+    pub fn copied(bytes: &[u8]) -> Chunk {
+        Chunk {
+            data: bytes.to_vec(),
+            start: 0,
+            end: bytes.len(),
+            sealed: true,
+        }
+    }
+
+    /// Its bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.data[self.start..self.end]
+    }
+
+    fn len(&self) -> usize {
+        self.end - self.start
+    }
+}
+
+/// Bytes that go to a peer: first those already sent and kept, then those unsent.
+///
+/// Invariants: `sent <= len`; `len` is the sum of the chunks; no chunk is empty; what was pushed in one
+/// piece lies in one chunk, so it can be read back in one piece.
+#[derive(Debug, Default)]
+pub struct WriteBuf {
+    chunks: VecDeque<Chunk>,
+    len: usize,
+    sent: usize,
+    /// The chunk that holds the first unsent byte (may be one past the last), and the offset in it.
+    cursor: (usize, usize),
+}
+
+impl WriteBuf {
+    /// Bytes held, sent and unsent.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether nothing is held.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Bytes not sent yet.
+    #[inline]
+    pub fn unsent_len(&self) -> usize {
+        self.len - self.sent
+    }
+
+    /// Bytes sent and still kept.
+    #[inline]
+    pub fn sent_len(&self) -> usize {
+        self.sent
+    }
+
+    /// Appends a copy of `bytes` as one piece. The one copy of the data path.
+    #[inline]
+    pub fn push(&mut self, bytes: &[u8], pool: &mut Pool) {
+        self.push_pieces(&[bytes], pool);
+    }
+
+    /// Appends several slices as one piece.
+    #[inline]
+    pub fn push_pieces(&mut self, pieces: &[&[u8]], pool: &mut Pool) {
+        let total: usize = pieces.iter().map(|piece| piece.len()).sum();
+        if total == 0 {
+            return;
+        }
+        let fits = self
+            .chunks
+            .back()
+            .is_some_and(|last| !last.sealed && last.data.len() - last.end >= total);
+        if !fits {
+            let data = if total <= WRITE_BLOCK {
+                pool.take_write()
+            } else {
+                vec![0; total]
+            };
+            self.chunks.push_back(Chunk {
+                data,
+                start: 0,
+                end: 0,
+                sealed: false,
+            });
+        }
+        let Some(last) = self.chunks.back_mut() else {
+            return;
+        };
+        for piece in pieces {
+            last.data[last.end..last.end + piece.len()].copy_from_slice(piece);
+            last.end += piece.len();
+        }
+        self.len += total;
+    }
+
+    /// Appends a chunk, moving its storage.
+    pub fn push_chunk(&mut self, chunk: Chunk) {
+        debug_assert!(chunk.sealed);
+        if chunk.len() == 0 {
+            return;
+        }
+        self.len += chunk.len();
+        self.chunks.push_back(chunk);
+    }
+
+    /// The unsent bytes, as up to `slices.len()` slices; returns how many were set.
+    #[inline]
+    pub fn unsent<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        let (first, offset) = self.cursor;
+        let mut count = 0;
+        for index in first..self.chunks.len() {
+            let chunk = &self.chunks[index];
+            let from = if index == first {
+                chunk.start.max(offset)
+            } else {
+                chunk.start
+            };
+            // The chunk under the cursor may be sent to its end and have got a successor since.
+            if from < chunk.end {
+                let Some(slot) = slices.get_mut(count) else {
+                    break;
+                };
+                *slot = IoSlice::new(&chunk.data[from..chunk.end]);
+                count += 1;
+            }
+        }
+        count
+    }
+
+    /// Says that the first `count` unsent bytes have left.
+    pub fn mark_sent(&mut self, count: usize) {
+        assert!(count <= self.unsent_len());
+        self.sent += count;
+        let mut left = count;
+        while left > 0 {
+            let (index, offset) = self.cursor;
+            let chunk = &self.chunks[index];
+            let from = chunk.start.max(offset);
+            let step = left.min(chunk.end - from);
+            left -= step;
+            self.cursor.1 = from + step;
+            if self.cursor.1 == chunk.end && index + 1 < self.chunks.len() {
+                self.cursor = (index + 1, 0);
+            }
+        }
+        // The last chunk may still grow, so the cursor stays in it even at its end.
+    }
+
+    /// Drops the first `count` bytes, sent or not.
+    #[inline]
+    pub fn release(&mut self, count: usize, pool: &mut Pool) {
+        assert!(count <= self.len);
+        self.len -= count;
+        self.sent = self.sent.saturating_sub(count);
+        let mut left = count;
+        while let Some(front) = self.chunks.front_mut() {
+            let step = left.min(front.len());
+            front.start += step;
+            left -= step;
+            if front.len() > 0 {
+                break;
+            }
+            if let Some(empty) = self.chunks.pop_front() {
+                pool.give(empty.data);
+            }
+            self.cursor = match self.cursor {
+                (0, _) => (0, 0),
+                (index, offset) => (index - 1, offset),
+            };
+        }
+        debug_assert_eq!(left, 0);
+    }
+
+    /// The first `count` bytes, which must have been pushed as one piece.
+    #[inline]
+    pub fn front(&self, count: usize) -> &[u8] {
+        match self.chunks.front() {
+            Some(front) => &front.data[front.start..front.start + count],
+            None => &[],
+        }
+    }
+
+    /// Says that nothing has been sent: the peer is a new one.
+    pub fn rewind(&mut self) {
+        self.sent = 0;
+        self.cursor = (0, 0);
+    }
+
+    /// Asserts the invariants above.
+    pub fn check(&self) {
+        assert!(self.sent <= self.len);
+        assert_eq!(self.len, self.chunks.iter().map(Chunk::len).sum::<usize>());
+        assert!(self.chunks.iter().all(|chunk| chunk.len() > 0));
+        let before: usize = self.chunks.iter().take(self.cursor.0).map(Chunk::len).sum();
+        let inside = self
+            .chunks
+            .get(self.cursor.0)
+            .map_or(0, |chunk| self.cursor.1.max(chunk.start) - chunk.start);
+        assert_eq!(before + inside, self.sent);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unsent(buffer: &WriteBuf) -> Vec<u8> {
+        let mut slices = [IoSlice::new(&[]); 64];
+        let count = buffer.unsent(&mut slices);
+        slices[..count].iter().flat_map(|s| s.to_vec()).collect()
+    }
+
+    #[test]
+    fn output_keeps_order_over_chunks_sends_and_releases() {
+        // Random pushes, sends and releases against a plain vector.
+        let mut pool = Pool::default();
+        let mut buffer = WriteBuf::default();
+        let (mut model, mut sent): (Vec<u8>, usize) = (Vec::new(), 0);
+        let mut seed = 7u64;
+        let mut random = |below: usize| {
+            seed = seed
+                .wrapping_mul(6364136223846793005)
+                .wrapping_add(1442695040888963407);
+            (seed >> 33) as usize % below
+        };
+        for step in 0..20_000 {
+            match random(4) {
+                0 => {
+                    let piece = vec![step as u8; random(9000)];
+                    buffer.push(&piece, &mut pool);
+                    model.extend(&piece);
+                }
+                1 if random(20) == 0 => {
+                    let piece = vec![step as u8; 1 + random(40_000)];
+                    buffer.push_chunk(Chunk::copied(&piece));
+                    model.extend(&piece);
+                }
+                2 => {
+                    let count = random(model.len() - sent + 1);
+                    buffer.mark_sent(count);
+                    sent += count;
+                }
+                _ => {
+                    let count = random(sent + 1);
+                    buffer.release(count, &mut pool);
+                    model.drain(..count);
+                    sent -= count;
+                }
+            }
+            buffer.check();
+            assert_eq!(
+                (buffer.len(), buffer.unsent_len()),
+                (model.len(), model.len() - sent)
+            );
+            if step % 50 == 0 {
+                let unsent = unsent(&buffer);
+                assert!(model[sent..].starts_with(&unsent));
+                assert_eq!(unsent.is_empty(), model.len() == sent);
+            }
+        }
+    }
+
+    #[test]
+    fn a_piece_can_be_read_back_whole() {
+        let mut pool = Pool::default();
+        let mut buffer = WriteBuf::default();
+        let pieces: Vec<Vec<u8>> = (1..200u8).map(|n| vec![n; n as usize * 97]).collect();
+        for piece in &pieces {
+            buffer.push(piece, &mut pool);
+        }
+        for piece in &pieces {
+            assert_eq!(buffer.front(piece.len()), &piece[..]);
+            buffer.release(piece.len(), &mut pool);
+        }
+        assert!(buffer.is_empty());
+    }
+
+    #[test]
+    fn input_grows_with_what_came_and_idles_without_memory() {
+        let mut pool = Pool::default();
+        let mut buffer = ReadBuf::default();
+        buffer.prepare(&mut pool, 500 << 20);
+        assert_eq!(buffer.spare().len(), READ_BLOCK);
+        for round in 0..10 {
+            let room = buffer.spare().len();
+            assert!(room <= READ_BLOCK << round);
+            buffer.filled(room);
+            buffer.prepare(&mut pool, 500 << 20);
+        }
+        let all = buffer.len();
+        buffer.consume(all - 10);
+        buffer.settle(&mut pool);
+        assert_eq!(buffer.data.len(), 10);
+        buffer.consume(10);
+        buffer.settle(&mut pool);
+        assert_eq!(buffer.data.capacity(), 0);
+    }
+
+    #[test]
+    fn taking_a_frame_leaves_the_rest() {
+        for (first, rest) in [(10, 0), (10, 5), (5, 10), (READ_BLOCK - 1, 1)] {
+            let mut pool = Pool::default();
+            let mut buffer = ReadBuf::default();
+            buffer.prepare(&mut pool, 0);
+            for (index, byte) in buffer.spare()[..first + rest].iter_mut().enumerate() {
+                *byte = index as u8;
+            }
+            buffer.filled(first + rest);
+            let whole = buffer.bytes().to_vec();
+            let chunk = buffer.take(first, &mut pool);
+            assert_eq!(chunk.bytes(), &whole[..first]);
+            assert_eq!(buffer.bytes(), &whole[first..]);
+        }
+    }
+}

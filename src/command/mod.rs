@@ -1,0 +1,364 @@
+//! `Command`: what one command is, in the server's own vocabulary: arity, flags, key specs, request and
+//! response policy; and its `Class`: how this proxy serves it.
+//!
+//! It must never know of clients, nodes or slots, nor build a reply.
+
+pub mod flags;
+pub mod keys;
+mod rows;
+pub mod table;
+
+use std::borrow::Cow;
+use std::fmt;
+
+use crate::resp::args::Args;
+pub use flags::{AclCategories, Flags, KeyFlags};
+pub use keys::{KeysError, blocks, flagged_keys, keys};
+pub use table::{Resolved, Table};
+
+/// One row of the table.
+#[derive(Debug, Clone)]
+pub struct Command {
+    /// Its place in the table; never changes, so counters may share it.
+    pub id: u16,
+    /// Lower case; a subcommand's name is `container|subcommand`.
+    pub name: Cow<'static, str>,
+    /// Redis' convention: `n` arguments exactly, or at least `n` when it is `-n`; the name counts.
+    pub arity: i16,
+    /// The server's flags.
+    pub flags: Flags,
+    /// The server's ACL categories, implied ones included.
+    pub acl: AclCategories,
+    /// Where its keys are, as the server says it.
+    pub key_specs: Cow<'static, [KeySpec]>,
+    /// Where its keys are, in the form that routing uses. It may know more than the specs do.
+    pub keys: Keys,
+    /// The server's tips, words separated by spaces.
+    pub tips: Cow<'static, str>,
+    /// The tip on where to send it.
+    pub request: RequestPolicy,
+    /// The tip on how to merge its replies.
+    pub response: ResponsePolicy,
+    /// How this proxy serves it.
+    pub class: Class,
+    /// The option that makes it block (`BLOCK` of XREAD), if an option does.
+    pub block_token: Option<&'static str>,
+    /// Why `class` or `keys` is not what flags, specs and tips say; empty where it is.
+    pub why: &'static str,
+    /// Whether subcommands have rows of their own.
+    pub container: bool,
+}
+
+impl Command {
+    /// A row made of what a server says of a command. Its id is given by the table.
+    pub fn new(
+        name: impl Into<Cow<'static, str>>,
+        arity: i16,
+        flags: Flags,
+        acl: AclCategories,
+        key_specs: impl Into<Cow<'static, [KeySpec]>>,
+        tips: impl Into<Cow<'static, str>>,
+        class: Class,
+    ) -> Command {
+        let (key_specs, tips) = (key_specs.into(), tips.into());
+        let (request, response) = policies(&tips);
+        Command {
+            id: 0,
+            name: name.into(),
+            arity,
+            flags,
+            acl: acl.with_implied(flags),
+            keys: Keys::from_specs(&key_specs),
+            key_specs,
+            tips,
+            request,
+            response,
+            class,
+            block_token: None,
+            why: "",
+            container: false,
+        }
+    }
+
+    /// Whether a request of `args_len` arguments, the name included, has the right number of them.
+    #[inline]
+    pub fn arity_ok(&self, args_len: usize) -> bool {
+        let wanted = usize::from(self.arity.unsigned_abs());
+        if self.arity < 0 {
+            args_len >= wanted
+        } else {
+            args_len == wanted
+        }
+    }
+
+    /// Whether this request may keep its connection waiting (see [`keys::blocks`]).
+    pub fn blocks(&self, args: &Args<'_>) -> bool {
+        keys::blocks(self, args)
+    }
+
+    /// The name of the command that this is a subcommand of.
+    pub fn parent(&self) -> Option<&str> {
+        self.name.split_once('|').map(|(parent, _)| parent)
+    }
+
+    /// The error for a command that is refused; its `Display` is the text after the `-`.
+    pub fn refusal(&self) -> Option<Refusal<'_>> {
+        match self.class {
+            Class::Refused(reason) => Some(Refusal {
+                name: &self.name,
+                reason,
+            }),
+            _ => None,
+        }
+    }
+}
+
+/// How this proxy serves a command, with what dispatch needs to do it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// To the one node that owns its keys' slot; two slots are CROSSSLOT, no key at all is any master.
+    Routed,
+    /// It has no keys and every master gives the same answer: any master.
+    AnyNode,
+    /// Cut by slot; the parts' replies are merged so. All or nothing is kept by Redis' own contract.
+    Split(ResponsePolicy),
+    /// To every master; the replies are merged so.
+    AllMasters(ResponsePolicy),
+    /// To every node, replicas included; the replies are merged so.
+    AllNodes(ResponsePolicy),
+    /// SCAN: to one master after the other; the cursor says which.
+    Scan,
+    /// Answered by the proxy (which may ask a node for a part of the answer).
+    Local,
+    /// Needs a connection of its own, or ends the need.
+    Leased(LeaseKind),
+    /// Refused, for this reason.
+    Refused(&'static str),
+}
+
+/// What a command needs a connection of its own for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LeaseKind {
+    /// Until its reply, which may take as long as the client wishes.
+    Blocking,
+    /// MULTI, WATCH and what ends them.
+    Transaction,
+    /// Until no channel is left.
+    Subscription,
+    /// WAIT and WAITAOF: of the connection that wrote.
+    Wait,
+}
+
+/// The `request_policy` tip.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RequestPolicy {
+    /// None is given: by the keys, or any shard.
+    Default,
+    /// Every node.
+    AllNodes,
+    /// Every master.
+    AllShards,
+    /// Cut by the keys' slots.
+    MultiShard,
+    /// Not to be said in a word.
+    Special,
+}
+
+/// The `response_policy` tip, and how a class merges replies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResponsePolicy {
+    /// None is given: lists are joined; by key the order of the keys is kept.
+    Default,
+    /// The first reply that is no error, else an error.
+    OneSucceeded,
+    /// The first reply if none is an error, else an error.
+    AllSucceeded,
+    /// Element by element, 1 only if all are 1.
+    AggLogicalAnd,
+    /// Element by element, 1 if any is 1.
+    AggLogicalOr,
+    /// The least integer.
+    AggMin,
+    /// The greatest integer.
+    AggMax,
+    /// The sum of the integers.
+    AggSum,
+    /// Not to be said in a word: the command's own merge.
+    Special,
+}
+
+/// Where a command's keys are among its arguments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeySpec {
+    /// What is done to these keys, and how far the spec is to be trusted.
+    pub flags: KeyFlags,
+    /// Where to begin.
+    pub begin: BeginSearch,
+    /// How to go on from there.
+    pub find: FindKeys,
+}
+
+/// Where the arguments of a key spec begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BeginSearch {
+    /// At this argument.
+    Index(u32),
+    /// After this word. The search starts at argument `start_from`, or so many from the end, backwards.
+    Keyword {
+        /// The word, in any case.
+        word: &'static str,
+        /// Where the search starts.
+        start_from: i32,
+    },
+    /// The server does not say.
+    Unknown,
+}
+
+/// Which arguments after the beginning are keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FindKeys {
+    /// Up to a last argument.
+    Range {
+        /// Counted from the beginning; negative: from the end of the arguments.
+        last: i32,
+        /// From one key to the next.
+        step: u32,
+        /// With a negative `last`: only the first one part in so many is searched; 0 and 1 mean all.
+        limit: u32,
+    },
+    /// As many as an argument says.
+    Keynum {
+        /// Where that argument is, from the beginning.
+        num_index: u32,
+        /// Where the first key is, from the beginning.
+        first_key: u32,
+        /// From one key to the next.
+        step: u32,
+    },
+    /// The server does not say.
+    Unknown,
+}
+
+/// Where a command's keys are, in the form that routing uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keys {
+    /// Nowhere: it has none.
+    None,
+    /// One, at this argument.
+    One(u8),
+    /// Where the key specs say.
+    Specs,
+    /// One at argument 1, and the operand of the last STORE or STOREDIST among the options from here on.
+    StoreOption(u8),
+    /// The first half of what follows STREAMS.
+    Streams,
+    /// MIGRATE: argument 3, or when that is empty all that follows KEYS.
+    Migrate,
+}
+
+impl Keys {
+    /// The fastest form that says what `specs` say.
+    pub fn from_specs(specs: &[KeySpec]) -> Keys {
+        match specs {
+            [] => Keys::None,
+            [
+                KeySpec {
+                    begin: BeginSearch::Index(index @ 1..=255),
+                    find: FindKeys::Range { last: 0, .. },
+                    ..
+                },
+            ] => Keys::One(*index as u8),
+            _ => Keys::Specs,
+        }
+    }
+}
+
+/// The error text for a refused command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refusal<'a> {
+    name: &'a str,
+    reason: &'static str,
+}
+
+impl fmt::Display for Refusal<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Refusal { name, reason } = self;
+        write!(
+            f,
+            "ERR command '{name}' is not supported through this proxy: {reason}"
+        )
+    }
+}
+
+/// The two policies among a command's tips.
+fn policies(tips: &str) -> (RequestPolicy, ResponsePolicy) {
+    let (mut request, mut response) = (RequestPolicy::Default, ResponsePolicy::Default);
+    for tip in tips.split(' ') {
+        match tip.split_once(':') {
+            Some(("request_policy", policy)) => {
+                request = match policy {
+                    "all_nodes" => RequestPolicy::AllNodes,
+                    "all_shards" => RequestPolicy::AllShards,
+                    "multi_shard" => RequestPolicy::MultiShard,
+                    _ => RequestPolicy::Special,
+                }
+            }
+            Some(("response_policy", policy)) => {
+                response = match policy {
+                    "one_succeeded" => ResponsePolicy::OneSucceeded,
+                    "all_succeeded" => ResponsePolicy::AllSucceeded,
+                    "agg_logical_and" => ResponsePolicy::AggLogicalAnd,
+                    "agg_logical_or" => ResponsePolicy::AggLogicalOr,
+                    "agg_min" => ResponsePolicy::AggMin,
+                    "agg_max" => ResponsePolicy::AggMax,
+                    "agg_sum" => ResponsePolicy::AggSum,
+                    _ => ResponsePolicy::Special,
+                }
+            }
+            _ => {}
+        }
+    }
+    (request, response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn command(arity: i16, tips: &'static str, class: Class) -> Command {
+        let (flags, acl) = (Flags::NONE, AclCategories::NONE);
+        Command::new("test|me", arity, flags, acl, &[][..], tips, class)
+    }
+
+    #[test]
+    fn arity_is_exact_or_a_minimum() {
+        let get = command(2, "", Class::Routed);
+        assert!(get.arity_ok(2) && !get.arity_ok(1) && !get.arity_ok(3));
+        let del = command(-2, "", Class::Routed);
+        assert!(del.arity_ok(2) && del.arity_ok(1_000_000) && !del.arity_ok(1));
+    }
+
+    #[test]
+    fn policies_come_from_the_tips() {
+        let tips = "nondeterministic_output request_policy:all_shards response_policy:agg_sum";
+        let dbsize = command(1, tips, Class::AllMasters(ResponsePolicy::AggSum));
+        assert_eq!(dbsize.request, RequestPolicy::AllShards);
+        assert_eq!(dbsize.response, ResponsePolicy::AggSum);
+        assert_eq!(policies("request_policy:new").0, RequestPolicy::Special);
+        assert_eq!(
+            policies(""),
+            (RequestPolicy::Default, ResponsePolicy::Default)
+        );
+    }
+
+    #[test]
+    fn a_refusal_is_built_from_the_name() {
+        let refused = command(1, "", Class::Refused("it stops a server"));
+        assert_eq!(refused.parent(), Some("test"));
+        assert_eq!(
+            refused.refusal().unwrap().to_string(),
+            "ERR command 'test|me' is not supported through this proxy: it stops a server"
+        );
+        assert_eq!(command(1, "", Class::Local).refusal(), None);
+    }
+}

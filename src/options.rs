@@ -1,0 +1,525 @@
+//! Arguments and environment to [`Options`] (what was typed) to [`Config`] (what the program uses).
+//!
+//! Spelling and texts are those of Go's `flag` package, which the seed used: `-addr x`, `--addr x` and
+//! `-addr=x` are one, the last of several wins, every value typed is checked. A flag that was not typed is
+//! looked up in the environment, where a password does not stand in `ps`.
+//!
+//! It must never know what a flag means (that is [`table`]) nor exit or print (that is `main`). No value of
+//! a secret flag may ever reach a text made here.
+
+mod address;
+pub mod duration;
+mod number;
+pub mod table;
+mod usage;
+
+use std::ffi::OsString;
+use std::fmt;
+
+use getopts::{Fail, HasArg, Matches, Occur, ParsingStyle};
+
+use crate::config::{Config, Secret};
+
+pub use table::{FLAGS, Flag, Kind};
+pub use usage::{readme_section, usage, version};
+
+/// What the command line asks for.
+// One of these is made in the life of the program: its size is no matter.
+#[allow(clippy::large_enum_variant)]
+#[derive(Debug, Clone, PartialEq)]
+pub enum Parsed {
+    /// To serve.
+    Run(Config),
+    /// To print this usage.
+    Help(String),
+    /// To print this version line.
+    Version(String),
+}
+
+/// A command line or an environment that cannot be used. It prints as the reason and then the usage, as Go
+/// does; the exit code that belongs to it is 2.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsageError {
+    reason: String,
+}
+
+impl UsageError {
+    /// The reason alone: one line.
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+}
+
+impl From<String> for UsageError {
+    fn from(reason: String) -> UsageError {
+        UsageError { reason }
+    }
+}
+
+impl fmt::Display for UsageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}\n{}", self.reason, usage())
+    }
+}
+
+impl std::error::Error for UsageError {}
+
+/// What was typed: a [`Config`] in the making, and what only together makes sense.
+#[derive(Debug, Default)]
+pub struct Options {
+    /// Everything that one flag decides alone.
+    config: Config,
+    /// `-password`: for both sides, unless a side has its own.
+    password: Option<Secret>,
+    /// `-client-password`, if given; given empty it is `Some(None)`: clients need none.
+    client_password: Option<Option<Secret>>,
+    /// `-backend-password`, likewise.
+    backend_password: Option<Option<Secret>>,
+    /// `-version`.
+    version: bool,
+}
+
+impl Options {
+    /// Checks what concerns more than one flag, and settles who gets which password.
+    fn into_config(self) -> Result<Config, String> {
+        let mut config = self.config;
+        if config.backend_init_connections > config.backend_idle_connections {
+            return Err(format!(
+                "-backend-init-connections ({}) must not be more than -backend-idle-connections ({})",
+                config.backend_init_connections, config.backend_idle_connections
+            ));
+        }
+        config.client_password = self.client_password.unwrap_or(self.password.clone());
+        config.backend_password = self.backend_password.unwrap_or(self.password);
+        Ok(config)
+    }
+}
+
+/// Reads `args` (without the program's name) and, for the flags not given there, `env`.
+///
+/// An empty environment variable counts as not set. `-h` and `-version` do not depend on the environment.
+pub fn parse(
+    args: impl Iterator<Item = OsString>,
+    env: impl Fn(&str) -> Option<OsString>,
+) -> Result<Parsed, UsageError> {
+    let matches = match_arguments(args)?;
+    let given = in_order_typed(&matches);
+    let mut options = Options::default();
+    for (_, flag, value) in &given {
+        let Some(flag) = flag else {
+            return Ok(Parsed::Help(usage()));
+        };
+        apply_argument(&mut options, flag, value)?;
+    }
+    refuse_leftovers(&matches, &given)?;
+    if options.version {
+        return Ok(Parsed::Version(version()));
+    }
+    for flag in FLAGS {
+        let typed = given
+            .iter()
+            .any(|(_, other, _)| other.is_some_and(|other| other.name == flag.name));
+        if !typed {
+            apply_environment(&mut options, flag, &env)?;
+        }
+    }
+    Ok(Parsed::Run(options.into_config()?))
+}
+
+/// Splits the arguments into flags with their values, and leftovers.
+fn match_arguments(args: impl Iterator<Item = OsString>) -> Result<Matches, UsageError> {
+    let mut texts = Vec::new();
+    for (index, arg) in args.enumerate() {
+        // getopts would print such an argument, and it may be a password.
+        let text = arg
+            .into_string()
+            .map_err(|_| format!("argument {} is not valid UTF-8", index + 1))?;
+        texts.push(text);
+    }
+    let mut parser = getopts::Options::new();
+    parser
+        .long_only(true)
+        .parsing_style(ParsingStyle::StopAtFirstFree)
+        .opt("h", "help", "", "", HasArg::Maybe, Occur::Multi);
+    for flag in FLAGS {
+        let has_value = if flag.kind.needs_value() {
+            HasArg::Yes
+        } else {
+            HasArg::Maybe
+        };
+        // Multi, for a repeated option is an error in getopts and in Go the last one wins.
+        parser.opt("", flag.name, "", "", has_value, Occur::Multi);
+    }
+    parser
+        .parse(texts)
+        .map_err(|fail| UsageError::from(reason_of(fail)))
+}
+
+/// What getopts says, in Go's words.
+fn reason_of(fail: Fail) -> String {
+    match fail {
+        Fail::ArgumentMissing(name) => format!("flag needs an argument: -{name}"),
+        Fail::UnrecognizedOption(name) if name.is_empty() => "bad flag syntax: -=".to_string(),
+        Fail::UnrecognizedOption(name) if name.starts_with('-') => {
+            format!("bad flag syntax: --{name}")
+        }
+        Fail::UnrecognizedOption(name) => format!("flag provided but not defined: -{name}"),
+        // These cannot be: all of ours are Multi and none refuses a value.
+        Fail::OptionMissing(name) | Fail::OptionDuplicated(name) => format!("bad flag: -{name}"),
+        Fail::UnexpectedArgument(name) => format!("flag takes no argument: -{name}"),
+    }
+}
+
+/// Position, flag (`None` is a call for help) and value of all that was typed, first to last.
+fn in_order_typed(matches: &Matches) -> Vec<(usize, Option<&'static Flag>, String)> {
+    let mut given: Vec<_> = matches
+        .opt_positions("help")
+        .into_iter()
+        .map(|position| (position, None, String::new()))
+        .collect();
+    for flag in FLAGS {
+        let values = matches.opt_strs_pos(flag.name);
+        for position in matches.opt_positions(flag.name) {
+            // A flag without a value is a bool that is switched on.
+            let value = values
+                .iter()
+                .find(|(at, _)| *at == position)
+                .map_or("true", |(_, value)| value);
+            given.push((position, Some(flag), value.to_string()));
+        }
+    }
+    given.sort_by_key(|(position, ..)| *position);
+    given
+}
+
+/// Takes the value of a flag from the command line.
+fn apply_argument(options: &mut Options, flag: &Flag, value: &str) -> Result<(), UsageError> {
+    (flag.apply)(options, value).map_err(|reason| {
+        UsageError::from(match flag.kind {
+            Kind::Secret => format!("invalid value for flag -{}: {reason}", flag.name),
+            Kind::Bool | Kind::Action => {
+                format!(
+                    "invalid boolean value {value:?} for -{}: {reason}",
+                    flag.name
+                )
+            }
+            Kind::String | Kind::Int | Kind::Duration => {
+                format!("invalid value {value:?} for flag -{}: {reason}", flag.name)
+            }
+        })
+    })
+}
+
+/// Takes the value of a flag from its environment variable, if there is one and it says something.
+fn apply_environment(
+    options: &mut Options,
+    flag: &Flag,
+    env: impl Fn(&str) -> Option<OsString>,
+) -> Result<(), UsageError> {
+    let Some(variable) = flag.variable() else {
+        return Ok(());
+    };
+    let Some(value) = env(&variable).filter(|value| !value.is_empty()) else {
+        return Ok(());
+    };
+    let value = value.into_string().map_err(|_| {
+        format!("invalid value for environment variable {variable}: not valid UTF-8")
+    })?;
+    (flag.apply)(options, &value).map_err(|reason| {
+        UsageError::from(match flag.kind {
+            Kind::Secret => {
+                format!("invalid value for environment variable {variable}: {reason}")
+            }
+            Kind::String | Kind::Int | Kind::Duration | Kind::Bool | Kind::Action => {
+                format!("invalid value {value:?} for environment variable {variable}: {reason}")
+            }
+        })
+    })
+}
+
+/// There are only flags. Beside a password a leftover is not shown: it may be the password's second word.
+fn refuse_leftovers(
+    matches: &Matches,
+    given: &[(usize, Option<&'static Flag>, String)],
+) -> Result<(), UsageError> {
+    let Some(first) = matches.free.first() else {
+        return Ok(());
+    };
+    let secret = given
+        .iter()
+        .any(|(_, flag, _)| flag.is_some_and(|flag| flag.kind == Kind::Secret));
+    Err(UsageError::from(if secret {
+        "unexpected argument after the flags".to_string()
+    } else {
+        format!("unexpected argument after the flags: {first:?}")
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Listen, ReadPreference};
+    use std::time::Duration;
+
+    fn parse_with(args: &[&str], env: &[(&str, &str)]) -> Result<Parsed, String> {
+        parse(args.iter().map(OsString::from), |name| {
+            env.iter()
+                .find(|(variable, _)| *variable == name)
+                .map(|(_, value)| OsString::from(value))
+        })
+        .map_err(|error| error.reason().to_string())
+    }
+
+    fn config_with(args: &[&str], env: &[(&str, &str)]) -> Config {
+        match parse_with(args, env) {
+            Ok(Parsed::Run(config)) => config,
+            other => panic!("{args:?} {env:?}: {other:?}"),
+        }
+    }
+
+    fn config(args: &[&str]) -> Config {
+        config_with(args, &[])
+    }
+
+    fn check_refused(args: &[&str], expected: &str) {
+        assert_eq!(parse_with(args, &[]), Err(expected.to_string()), "{args:?}");
+    }
+
+    #[test]
+    fn nothing_typed_is_the_default() {
+        assert_eq!(config(&[]), Config::default());
+        assert_eq!(config(&["--"]), Config::default());
+    }
+
+    #[test]
+    fn all_spellings_are_one_and_the_last_wins() {
+        for args in [
+            &["-max-procs", "3"][..],
+            &["--max-procs", "3"],
+            &["-max-procs=3"],
+            &["--max-procs=3"],
+            &["-max-procs", "2", "-max-procs=3"],
+        ] {
+            assert_eq!(config(args).workers, 3, "{args:?}");
+        }
+        for (args, expected) in [
+            (&["-protected-mode"][..], true),
+            (&["-protected-mode=false"], false),
+            (&["--protected-mode=F"], false),
+            (&["-protected-mode=0", "-protected-mode"], true),
+            (&["-protected-mode", "-protected-mode=0"], false),
+        ] {
+            assert_eq!(config(args).protected_mode, expected, "{args:?}");
+        }
+    }
+
+    #[test]
+    fn refusals_are_in_the_words_of_go() {
+        check_refused(&["-foo"], "flag provided but not defined: -foo");
+        check_refused(&["--foo=secret"], "flag provided but not defined: -foo");
+        check_refused(&["-x"], "flag provided but not defined: -x");
+        check_refused(&["---addr"], "bad flag syntax: ---addr");
+        check_refused(&["-=x"], "bad flag syntax: -=");
+        check_refused(&["-addr"], "flag needs an argument: -addr");
+        check_refused(
+            &["-max-procs", "x"],
+            "invalid value \"x\" for flag -max-procs: parse error",
+        );
+        // What is overridden later is checked as well.
+        check_refused(
+            &["-max-procs", "x", "-max-procs", "1"],
+            "invalid value \"x\" for flag -max-procs: parse error",
+        );
+        check_refused(
+            &["-connect-timeout", "1d"],
+            "invalid value \"1d\" for flag -connect-timeout: parse error",
+        );
+        check_refused(
+            &["-protected-mode=maybe"],
+            "invalid boolean value \"maybe\" for -protected-mode: parse error",
+        );
+    }
+
+    #[test]
+    fn leftovers_are_refused_and_hidden_beside_a_password() {
+        check_refused(
+            &["-protected-mode", "false"],
+            "unexpected argument after the flags: \"false\"",
+        );
+        check_refused(&["-"], "unexpected argument after the flags: \"-\"");
+        check_refused(&["--", "x"], "unexpected argument after the flags: \"x\"");
+        check_refused(
+            &["-password", "open", "sesame"],
+            "unexpected argument after the flags",
+        );
+    }
+
+    #[test]
+    fn values_out_of_range_are_refused() {
+        for (flag, value, reason) in [
+            ("max-procs", "-1", "must be between 0 and 1024"),
+            ("backend-connections", "0", "must be between 1 and 1024"),
+            ("max-clients", "0", "must be between 1 and 10000000"),
+            ("max-clients", "9223372036854775808", "value out of range"),
+            (
+                "backend-init-connections",
+                "-1",
+                "must be between 0 and 65535",
+            ),
+            (
+                "log-every-n",
+                "-1",
+                "must be between 0 and 9223372036854775807",
+            ),
+            ("connect-timeout", "0", "must be more than 0"),
+            ("connect-timeout", "-1s", "must be more than 0"),
+            ("request-timeout", "0s", "must be more than 0"),
+            ("slots-reload-interval", "0s", "must be more than 0"),
+            ("park-timeout", "-1ns", "must not be negative"),
+            (
+                "log-level",
+                "loud",
+                "must be debug, info, warn, error, fatal or panic",
+            ),
+        ] {
+            check_refused(
+                &[&format!("-{flag}"), value],
+                &format!("invalid value {value:?} for flag -{flag}: {reason}"),
+            );
+        }
+        check_refused(
+            &["-backend-init-connections", "6"],
+            "-backend-init-connections (6) must not be more than -backend-idle-connections (5)",
+        );
+        assert_eq!(config(&["-park-timeout", "0"]).park_timeout, Duration::ZERO);
+        assert!(config(&["-max-procs", "0"]).workers >= 1);
+    }
+
+    #[test]
+    fn help_and_version_win_in_the_order_typed() {
+        for args in [&["-h"][..], &["-help"], &["--help"], &["-version", "-h"]] {
+            assert_eq!(parse_with(args, &[]), Ok(Parsed::Help(usage())), "{args:?}");
+        }
+        assert_eq!(
+            parse_with(&["-version"], &[("REDIS_PROXY_MAX_PROCS", "x")]),
+            Ok(Parsed::Version(version()))
+        );
+        assert!(matches!(
+            parse_with(&["-version=false"], &[]),
+            Ok(Parsed::Run(_))
+        ));
+        check_refused(
+            &["-max-procs", "x", "-h"],
+            "invalid value \"x\" for flag -max-procs: parse error",
+        );
+    }
+
+    #[test]
+    fn the_environment_is_a_fallback_that_a_flag_overrides() {
+        let env = [("REDIS_PROXY_MAX_PROCS", "4")];
+        assert_eq!(config_with(&[], &env).workers, 4);
+        assert_eq!(config_with(&["-max-procs", "2"], &env).workers, 2);
+        assert_eq!(
+            config_with(&[], &[("REDIS_PROXY_MAX_PROCS", "")]),
+            Config::default()
+        );
+        let bad = [("REDIS_PROXY_MAX_PROCS", "x")];
+        assert_eq!(
+            parse_with(&[], &bad),
+            Err(
+                "invalid value \"x\" for environment variable REDIS_PROXY_MAX_PROCS: parse error"
+                    .to_string()
+            )
+        );
+        assert_eq!(config_with(&["-max-procs", "2"], &bad).workers, 2);
+    }
+
+    #[test]
+    fn who_gets_which_password() {
+        let check = |args: &[&str], client: Option<&str>, backend: Option<&str>| {
+            let config = config(args);
+            assert_eq!(config.client_password, client.map(Secret::new), "{args:?}");
+            assert_eq!(
+                config.backend_password,
+                backend.map(Secret::new),
+                "{args:?}"
+            );
+        };
+        check(&["-password", "p"], Some("p"), Some("p"));
+        check(&["-password", ""], None, None);
+        check(
+            &["-password", "p", "-client-password", "c"],
+            Some("c"),
+            Some("p"),
+        );
+        check(
+            &["-backend-password", "b", "-password", "p"],
+            Some("p"),
+            Some("b"),
+        );
+        check(&["-password", "p", "-client-password", ""], None, Some("p"));
+        check(&["-backend-password", "b"], None, Some("b"));
+        let config = config_with(&["-password", "p"], &[("REDIS_PROXY_CLIENT_PASSWORD", "c")]);
+        assert_eq!(config.client_password, Some(Secret::new("c")));
+        assert_eq!(config.backend_password, Some(Secret::new("p")));
+    }
+
+    #[test]
+    fn values_reach_the_config() {
+        assert_eq!(
+            config(&["-addr", "unix:/tmp/x"]).listen,
+            Listen::Unix("/tmp/x".into())
+        );
+        for (value, expected) in [
+            ("0", ReadPreference::Master),
+            ("1", ReadPreference::Replica),
+            ("2", ReadPreference::ReplicaSameIdc),
+            ("READ_PREFER_MASTER", ReadPreference::Master),
+            ("read_prefer_slave", ReadPreference::Replica),
+            ("READ_PREFER_SLAVE_IDC", ReadPreference::ReplicaSameIdc),
+            ("master", ReadPreference::Master),
+            ("Replica", ReadPreference::Replica),
+            ("replica-idc", ReadPreference::ReplicaSameIdc),
+        ] {
+            let config = config(&["-read-prefer", value]);
+            assert_eq!(config.read_preference, expected, "{value}");
+        }
+        assert_eq!(config(&["-log-file", "-"]).log_file, None);
+        assert_eq!(config(&["-backend-user", ""]).backend_user, None);
+        assert_eq!(
+            config(&["-idc-prefixes", "10.1., 10.2.,"]).idc_prefixes,
+            ["10.1.", "10.2."]
+        );
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_refused_unseen() {
+        use std::os::unix::ffi::OsStringExt;
+        let bytes = || OsString::from_vec(b"ses\xffame".to_vec());
+        let error = parse([OsString::from("-password"), bytes()].into_iter(), |_| None);
+        assert_eq!(error.unwrap_err().reason(), "argument 2 is not valid UTF-8");
+        let error = parse(std::iter::empty(), |name| {
+            (name == "REDIS_PROXY_PASSWORD").then(bytes)
+        });
+        assert_eq!(
+            error.unwrap_err().reason(),
+            "invalid value for environment variable REDIS_PROXY_PASSWORD: not valid UTF-8"
+        );
+    }
+
+    #[test]
+    fn passwords_do_not_print() {
+        let parsed = parse_with(
+            &[
+                "-password",
+                "sesame",
+                "-client-password",
+                "sesame",
+                "-backend-password",
+                "sesame",
+            ],
+            &[],
+        );
+        assert!(!format!("{parsed:?}").contains("sesame"));
+    }
+}

@@ -1,0 +1,62 @@
+//! Whole numbers and bools, as Go's `flag` takes them.
+
+use std::num::IntErrorKind;
+
+/// A whole number from `min` to `max`, both included.
+pub(super) fn within<T: TryFrom<i64>>(text: &str, min: i64, max: i64) -> Result<T, String> {
+    let number: i64 =
+        text.parse()
+            .map_err(|error: std::num::ParseIntError| match error.kind() {
+                IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
+                _ => "parse error",
+            })?;
+    let range = || format!("must be between {min} and {max}");
+    if !(min..=max).contains(&number) {
+        return Err(range());
+    }
+    T::try_from(number).map_err(|_| range())
+}
+
+/// The spellings of Go's `strconv.ParseBool`.
+pub(super) fn boolean(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err("parse error".to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers() {
+        let check = |text: &str, expected: Result<u8, &str>| {
+            let expected = expected.map_err(str::to_string);
+            assert_eq!(within::<u8>(text, 1, 10), expected, "{text:?}");
+        };
+        check("1", Ok(1));
+        check("10", Ok(10));
+        check("+5", Ok(5));
+        check("0", Err("must be between 1 and 10"));
+        check("11", Err("must be between 1 and 10"));
+        check("-9223372036854775809", Err("value out of range"));
+        for text in ["", "x", "1 ", " 1", "1.0", "1_0", "--1"] {
+            check(text, Err("parse error"));
+        }
+    }
+
+    #[test]
+    fn booleans() {
+        for text in ["1", "t", "T", "true", "TRUE", "True"] {
+            assert_eq!(boolean(text), Ok(true));
+        }
+        for text in ["0", "f", "F", "false", "FALSE", "False"] {
+            assert_eq!(boolean(text), Ok(false));
+        }
+        for text in ["", "yes", "on", "tRUE", "2"] {
+            assert_eq!(boolean(text), Err("parse error".to_string()), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,399 @@
+//! [`FLAGS`]: the one table of all flags. Usage, README and tests are made from it.
+//!
+//! It must never know how a flag is spelled on a command line or in which order flags came.
+
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use super::{Options, address, duration, number};
+use crate::config::{ReadPreference, Secret};
+use crate::logging;
+
+/// A flag: a row of the table.
+#[derive(Debug)]
+pub struct Flag {
+    /// Name, without a dash.
+    pub name: &'static str,
+    /// What its value is.
+    pub kind: Kind,
+    /// The default, as Go prints such a value.
+    pub default: &'static str,
+    /// What it does: the line of the usage.
+    pub help: &'static str,
+    /// Takes a value, or says why not.
+    pub(super) apply: fn(&mut Options, &str) -> Result<(), String>,
+}
+
+impl Flag {
+    /// The environment variable that stands in when the flag is not given.
+    pub fn variable(&self) -> Option<String> {
+        // An action is asked for, it is not a setting.
+        (self.kind != Kind::Action).then(|| {
+            format!(
+                "REDIS_PROXY_{}",
+                self.name.replace('-', "_").to_ascii_uppercase()
+            )
+        })
+    }
+
+    /// Whether the default is the zero value of its kind; Go does not print those.
+    pub fn has_zero_default(&self) -> bool {
+        matches!(self.default, "" | "0" | "0s" | "false")
+    }
+}
+
+/// What the value of a flag is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Text.
+    String,
+    /// Text that is never printed.
+    Secret,
+    /// A whole number.
+    Int,
+    /// A duration as Go writes it.
+    Duration,
+    /// On or off; given without a value it is on.
+    Bool,
+    /// Not a setting but something to do; it has no environment variable.
+    Action,
+}
+
+impl Kind {
+    /// What Go's usage prints behind the name; bools have nothing.
+    pub fn type_name(self) -> Option<&'static str> {
+        match self {
+            Kind::String | Kind::Secret => Some("string"),
+            Kind::Int => Some("int"),
+            Kind::Duration => Some("duration"),
+            Kind::Bool | Kind::Action => None,
+        }
+    }
+
+    /// Whether the flag cannot stand without a value.
+    pub fn needs_value(self) -> bool {
+        self.type_name().is_some()
+    }
+}
+
+/// All flags, grouped by what they concern; the usage sorts them by name.
+pub const FLAGS: &[Flag] = &[
+    Flag {
+        name: "addr",
+        kind: Kind::String,
+        default: "0.0.0.0:8088",
+        help: "proxy serving address: host:port, :port (all IPv4 addresses), [::]:port or unix:/path",
+        apply: |options, value| {
+            options.config.listen = address::listen(value)?;
+            Ok(())
+        },
+    },
+    Flag {
+        name: "startup-nodes",
+        kind: Kind::String,
+        default: "127.0.0.1:7001",
+        help: "nodes asked for the topology at start, host:port separated by commas, tried in random order",
+        apply: |options, value| {
+            options.config.startup_nodes = address::nodes(value)?;
+            Ok(())
+        },
+    },
+    Flag {
+        name: "node-map",
+        kind: Kind::String,
+        default: "",
+        help: "where nodes are reached when not at the address they announce (NAT, containers): announced=reachable separated by commas, both host:port or both host",
+        apply: |options, value| {
+            options.config.node_map = address::node_map(value)?;
+            Ok(())
+        },
+    },
+    Flag {
+        name: "password",
+        kind: Kind::Secret,
+        default: "",
+        help: "password for the backends, and demanded from clients",
+        apply: |options, value| {
+            options.password = secret(value);
+            Ok(())
+        },
+    },
+    Flag {
+        name: "client-password",
+        kind: Kind::Secret,
+        default: "",
+        help: "password demanded from clients, in place of -password",
+        apply: |options, value| {
+            options.client_password = Some(secret(value));
+            Ok(())
+        },
+    },
+    Flag {
+        name: "backend-user",
+        kind: Kind::String,
+        default: "",
+        help: "ACL user for the backends; empty is the default user",
+        apply: |options, value| {
+            options.config.backend_user = (!value.is_empty()).then(|| value.to_string());
+            Ok(())
+        },
+    },
+    Flag {
+        name: "backend-password",
+        kind: Kind::Secret,
+        default: "",
+        help: "password for the backends, in place of -password",
+        apply: |options, value| {
+            options.backend_password = Some(secret(value));
+            Ok(())
+        },
+    },
+    Flag {
+        name: "protected-mode",
+        kind: Kind::Bool,
+        default: "true",
+        help: "refuse clients that are not local while no password is demanded from clients",
+        apply: |options, value| {
+            options.config.protected_mode = number::boolean(value)?;
+            Ok(())
+        },
+    },
+    Flag {
+        name: "read-prefer",
+        kind: Kind::Int,
+        default: "0",
+        help: "where read commands go, a number or a name: 0 READ_PREFER_MASTER, 1 READ_PREFER_SLAVE, 2 READ_PREFER_SLAVE_IDC (a replica in our data centre)",
+        apply: |options, value| {
+            options.config.read_preference = read_preference(value)?;
+            Ok(())
+        },
+    },
+    Flag {
+        name: "idc-prefixes",
+        kind: Kind::String,
+        default: "",
+        help: "address prefixes that count as our data centre, besides the first two octets of our own address, separated by commas, such as 10.1.,10.2.",
+        apply: |options, value| {
+            options.config.idc_prefixes = address::items(value).map(str::to_string).collect();
+            Ok(())
+        },
+    },
+    Flag {
+        name: "connect-timeout",
+        kind: Kind::Duration,
+        default: "250ms",
+        help: "deadline of a connect to a backend and of its handshake",
+        apply: |options, value| {
+            options.config.connect_timeout = positive(value)?;
+            Ok(())
+        },
+    },
+    Flag {
+        name: "request-timeout",
+        kind: Kind::Duration,
+        default: "15s",
+        help: "deadline of the oldest reply that a backend owes; after it the backend counts as lost",
+        apply: |options, value| {
+            options.config.request_timeout = positive(value)?;
+            Ok(())
+        },
+    },
+    Flag {
+        name: "park-timeout",
+        kind: Kind::Duration,
+        default: "5s",
+        help: "how long a request may wait for its slot to have a reachable owner; 0 is not at all",
+        apply: |options, value| {
+            options.config.park_timeout = not_negative(value)?;
+            Ok(())
+        },
+    },
+    Flag {
+        name: "slots-reload-interval",
+        kind: Kind::Duration,
+        default: "3s",
+        help: "period of the topology refresh",
+        apply: |options, value| {
+            options.config.slots_reload_interval = positive(value)?;
+            Ok(())
+        },
+    },
+    Flag {
+        name: "backend-connections",
+        kind: Kind::Int,
+        default: "1",
+        help: "shared connections to each backend, for each worker",
+        apply: |options, value| {
+            options.config.backend_connections = number::within(value, 1, 1024)?;
+            Ok(())
+        },
+    },
+    Flag {
+        name: "backend-init-connections",
+        kind: Kind::Int,
+        default: "5",
+        help: "exclusive connections kept ready for each backend, at most -backend-idle-connections",
+        apply: |options, value| {
+            options.config.backend_init_connections = number::within(value, 0, 65535)?;
+            Ok(())
+        },
+    },
+    Flag {
+        name: "backend-idle-connections",
+        kind: Kind::Int,
+        default: "5",
+        help: "exclusive connections kept idle for each backend",
+        apply: |options, value| {
+            options.config.backend_idle_connections = number::within(value, 0, 65535)?;
+            Ok(())
+        },
+    },
+    Flag {
+        name: "max-clients",
+        kind: Kind::Int,
+        default: "100000",
+        help: "clients at once, over all workers",
+        apply: |options, value| {
+            options.config.limits.clients = number::within(value, 1, 10_000_000)?;
+            Ok(())
+        },
+    },
+    Flag {
+        name: "max-procs",
+        kind: Kind::Int,
+        default: "1",
+        help: "worker threads; 0 is as many as the processors allowed to us",
+        apply: |options, value| {
+            options.config.workers = match number::within(value, 0, 1024)? {
+                0 => available_parallelism().map_or(1, usize::from),
+                workers => workers,
+            };
+            Ok(())
+        },
+    },
+    Flag {
+        name: "log-file",
+        kind: Kind::String,
+        default: "redis-cluster-proxy.log",
+        help: "log file, kept below 64 MiB with one older beside it; - is standard error",
+        apply: |options, value| {
+            options.config.log_file = (!matches!(value, "" | "-")).then(|| value.into());
+            Ok(())
+        },
+    },
+    Flag {
+        name: "log-level",
+        kind: Kind::String,
+        default: "info",
+        help: "debug, info, warn, error, fatal or panic (the last two are as error)",
+        apply: |options, value| {
+            options.config.log_level = logging::parse_level(value)
+                .ok_or("must be debug, info, warn, error, fatal or panic")?;
+            Ok(())
+        },
+    },
+    Flag {
+        name: "log-every-n",
+        kind: Kind::Int,
+        default: "100",
+        help: "write an access log line for every N commands; 0 is none",
+        apply: |options, value| {
+            options.config.log_every_n = number::within(value, 0, i64::MAX)?;
+            Ok(())
+        },
+    },
+    Flag {
+        name: "debug-addr",
+        kind: Kind::String,
+        default: "",
+        help: "serving address of /healthz and /debug/log-level, host:port or :port; empty is none",
+        apply: |options, value| {
+            options.config.debug_addr = match value {
+                "" => None,
+                value => Some(address::tcp(value)?),
+            };
+            Ok(())
+        },
+    },
+    Flag {
+        name: "version",
+        kind: Kind::Action,
+        default: "false",
+        help: "print the version and exit",
+        apply: |options, value| {
+            options.version = number::boolean(value)?;
+            Ok(())
+        },
+    },
+];
+
+/// An empty password is none.
+fn secret(value: &str) -> Option<Secret> {
+    (!value.is_empty()).then(|| Secret::new(value))
+}
+
+fn read_preference(value: &str) -> Result<ReadPreference, String> {
+    match value.to_ascii_lowercase().replace('-', "_").as_str() {
+        "0" | "read_prefer_master" | "master" => Ok(ReadPreference::Master),
+        "1" | "read_prefer_slave" | "slave" | "replica" => Ok(ReadPreference::Replica),
+        "2" | "read_prefer_slave_idc" | "slave_idc" | "replica_idc" => {
+            Ok(ReadPreference::ReplicaSameIdc)
+        }
+        _ => Err(
+            "must be 0, 1, 2, READ_PREFER_MASTER, READ_PREFER_SLAVE or READ_PREFER_SLAVE_IDC"
+                .to_string(),
+        ),
+    }
+}
+
+fn positive(value: &str) -> Result<Duration, String> {
+    match duration::parse(value)? {
+        nanos @ 1.. => Ok(Duration::from_nanos(nanos.unsigned_abs())),
+        _ => Err("must be more than 0".to_string()),
+    }
+}
+
+fn not_negative(value: &str) -> Result<Duration, String> {
+    match duration::parse(value)? {
+        nanos @ 0.. => Ok(Duration::from_nanos(nanos.unsigned_abs())),
+        _ => Err("must not be negative".to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn the_defaults_of_the_table_are_those_of_the_config() {
+        let mut options = Options::default();
+        for flag in FLAGS {
+            // An explicit empty password overrides; there is nothing to override here.
+            let applied = (flag.apply)(&mut options, flag.default);
+            assert_eq!(applied, Ok(()), "-{}", flag.name);
+        }
+        assert_eq!(options.into_config(), Ok(Config::default()));
+    }
+
+    #[test]
+    fn default_durations_are_written_as_go_writes_them() {
+        for flag in FLAGS.iter().filter(|flag| flag.kind == Kind::Duration) {
+            let nanos = duration::parse(flag.default).unwrap();
+            assert_eq!(duration::format(nanos), flag.default, "-{}", flag.name);
+        }
+    }
+
+    #[test]
+    fn names_are_unique_and_of_one_form() {
+        for (index, flag) in FLAGS.iter().enumerate() {
+            // getopts takes a name of one letter for a short option.
+            assert!(flag.name.len() > 1);
+            let form = |byte: u8| byte.is_ascii_lowercase() || byte == b'-';
+            assert!(flag.name.bytes().all(form), "-{}", flag.name);
+            assert!(FLAGS[..index].iter().all(|other| other.name != flag.name));
+            // These would break the README's table.
+            assert!(!flag.help.contains(['|', '\n', '`']), "-{}", flag.name);
+        }
+    }
+}

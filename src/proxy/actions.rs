@@ -1,0 +1,109 @@
+//! `Actions`: what the state machine wants done with sockets and threads. The shell carries them out at the
+//! end of the turn; nothing is written or closed under the feet of a caller.
+
+use std::net::SocketAddr;
+
+use crate::proxy::Peer;
+use crate::proxy::backend::BackendId;
+use crate::proxy::client::ClientId;
+
+/// Why a topology refresh is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// A node redirected a slot.
+    Moved,
+    /// A node could not be reached, or said that it cannot serve.
+    Trouble,
+}
+
+/// One thing to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Connect a socket for this backend.
+    Connect(BackendId, SocketAddr),
+    /// Write what the peer's output holds.
+    Flush(Peer),
+    /// Serve this client again: what kept it from being read is over.
+    Resume(ClientId),
+    /// Close the peer's socket; the state machine has forgotten the peer already.
+    Close(Peer),
+    /// Ask the cluster for its topology.
+    Refresh(Wanted),
+}
+
+/// The actions of one turn, in the order in which they are best done: requests leave before replies, so
+/// that the nodes work while we still write.
+#[derive(Debug, Default)]
+pub struct Actions {
+    connects: Vec<(BackendId, SocketAddr)>,
+    backend_flushes: Vec<BackendId>,
+    client_flushes: Vec<ClientId>,
+    resumes: Vec<ClientId>,
+    closes: Vec<Peer>,
+    refresh: Option<Wanted>,
+}
+
+impl Actions {
+    /// Asks for a connection.
+    pub fn connect(&mut self, backend: BackendId, address: SocketAddr) {
+        self.connects.push((backend, address));
+    }
+
+    /// Asks for a write to a backend. The caller sees to it that each is asked for once.
+    #[inline]
+    pub fn flush_backend(&mut self, backend: BackendId) {
+        self.backend_flushes.push(backend);
+    }
+
+    /// Asks for a write to a client. The caller sees to it that each is asked for once.
+    #[inline]
+    pub fn flush_client(&mut self, client: ClientId) {
+        self.client_flushes.push(client);
+    }
+
+    /// Asks for a client to be served again.
+    pub fn resume(&mut self, client: ClientId) {
+        self.resumes.push(client);
+    }
+
+    /// Asks for a socket to be closed.
+    pub fn close(&mut self, peer: Peer) {
+        self.closes.push(peer);
+    }
+
+    /// Asks for a topology refresh.
+    pub fn refresh(&mut self, wanted: Wanted) {
+        self.refresh = Some(wanted);
+    }
+
+    /// The next thing to do. Doing it may bring more.
+    #[inline]
+    pub fn next(&mut self) -> Option<Action> {
+        if let Some((backend, address)) = self.connects.pop() {
+            return Some(Action::Connect(backend, address));
+        }
+        if let Some(backend) = self.backend_flushes.pop() {
+            return Some(Action::Flush(Peer::Backend(backend)));
+        }
+        if let Some(client) = self.client_flushes.pop() {
+            return Some(Action::Flush(Peer::Client(client)));
+        }
+        if let Some(client) = self.resumes.pop() {
+            return Some(Action::Resume(client));
+        }
+        if let Some(peer) = self.closes.pop() {
+            return Some(Action::Close(peer));
+        }
+        self.refresh.take().map(Action::Refresh)
+    }
+
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.connects.is_empty()
+            && self.backend_flushes.is_empty()
+            && self.client_flushes.is_empty()
+            && self.resumes.is_empty()
+            && self.closes.is_empty()
+            && self.refresh.is_none()
+    }
+}

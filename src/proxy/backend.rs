@@ -1,0 +1,245 @@
+//! `Backend`: one shared connection to a node, and the `Ticket`s that say whose part each reply is.
+//!
+//! Rule R2: tickets, bytes and replies are in one order. The output keeps the bytes of a request until its
+//! reply has come, so that the same bytes can be sent elsewhere. The state that the handshake set is never
+//! changed afterwards: whatever would change it needs a connection of its own.
+//!
+//! It must never know what a client is, beyond its name.
+
+use std::collections::VecDeque;
+
+use crate::arena::Id;
+use crate::buffer::{Pool, ReadBuf, WriteBuf};
+use crate::clock::Time;
+use crate::config::Config;
+use crate::proxy::client::ClientId;
+use crate::proxy::node::NodeKey;
+use crate::proxy::pipeline::Seq;
+use crate::resp::encode::{self, Protocol};
+use crate::resp::frame::ReplyScanner;
+
+/// Names a backend.
+pub type BackendId = Id<Backend>;
+
+/// What the handshake sets, and nothing later changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Flavor {
+    /// The protocol spoken.
+    pub protocol: Protocol,
+    /// Whether READONLY was sent: a replica then serves reads.
+    pub read_only: bool,
+}
+
+impl Flavor {
+    /// How many flavours there are.
+    pub const COUNT: usize = 4;
+
+    /// 0 to 3.
+    pub fn index(self) -> usize {
+        self.protocol.index() * 2 + usize::from(self.read_only)
+    }
+
+    /// The requests of the handshake, in order, appended to `out`; returns how many replies they bring.
+    fn handshake(self, config: &Config, out: &mut Vec<u8>) -> u8 {
+        let mut steps = 0;
+        let password = config.backend_password.as_ref();
+        let user = config.backend_user.as_deref();
+        match (self.protocol, password) {
+            (Protocol::Resp3, Some(password)) => {
+                let user = user.unwrap_or("default").as_bytes();
+                encode::command(out, [&b"HELLO"[..], b"3", b"AUTH", user, password.expose()]);
+                steps += 1;
+            }
+            (Protocol::Resp3, None) => {
+                encode::command(out, [&b"HELLO"[..], b"3"]);
+                steps += 1;
+            }
+            (Protocol::Resp2, Some(password)) => {
+                match user {
+                    Some(user) => {
+                        encode::command(out, [&b"AUTH"[..], user.as_bytes(), password.expose()]);
+                    }
+                    None => encode::command(out, [&b"AUTH"[..], password.expose()]),
+                }
+                steps += 1;
+            }
+            (Protocol::Resp2, None) => {}
+        }
+        if self.read_only {
+            encode::command(out, [&b"READONLY"[..]]);
+            steps += 1;
+        }
+        steps
+    }
+}
+
+/// Whose part a reply is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// Part `part` of request `seq` of a client: a claim, checked when used.
+    Part {
+        /// The client, who may have gone.
+        client: ClientId,
+        /// The place in its pipeline.
+        seq: Seq,
+        /// The part of that request.
+        part: u16,
+    },
+    /// Nobody's: the reply is thrown away (ASKING).
+    Discard,
+}
+
+/// One reply that the node owes us.
+#[derive(Debug, Clone, Copy)]
+pub struct Ticket {
+    /// Whose it is.
+    pub origin: Origin,
+    /// The slot of the request's keys, or [`crate::proxy::NO_SLOT`].
+    pub slot: u16,
+    /// The command's row.
+    pub command: u16,
+    /// Bytes of the request in the output.
+    pub len: u32,
+    /// Redirects followed so far.
+    pub redirects: u8,
+    /// Times it was sent so far.
+    pub tries: u8,
+    /// Whether the request changes nothing, so that it may run twice.
+    pub readonly: bool,
+    /// When it was first held, if it ever was: the park timeout counts from there.
+    pub held_since: Option<Time>,
+    /// When it was queued here.
+    pub sent_at: Time,
+}
+
+/// How far a backend's connection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Until the socket is connected.
+    Connecting,
+    /// So many replies to the handshake are outstanding; requests wait.
+    Handshaking(u8),
+    /// Requests flow.
+    Ready,
+}
+
+/// One shared connection to a node.
+///
+/// Invariants: the sum of the tickets' `len` is `output.len()`; a frame from the node that is no push takes
+/// exactly one ticket (or one step of the handshake).
+#[derive(Debug)]
+pub struct Backend {
+    /// The node it belongs to.
+    pub node: NodeKey,
+    /// What its handshake sets.
+    pub flavor: Flavor,
+    /// How far it is.
+    pub state: State,
+    /// When that state must be over; no matter once ready.
+    pub deadline: Time,
+    /// Bytes from the node.
+    pub input: ReadBuf,
+    /// Where the next reply ends.
+    pub scanner: ReplyScanner,
+    /// Bytes of the handshake. They go first and are never sent again.
+    pub greeting: WriteBuf,
+    /// Bytes of requests, kept until their replies have come.
+    pub output: WriteBuf,
+    /// The replies outstanding, oldest first.
+    pub tickets: VecDeque<Ticket>,
+    /// Whether it is in the list of those to be flushed.
+    pub flush_queued: bool,
+    /// Clients that are not read until this output has drained.
+    pub waiters: Vec<ClientId>,
+    /// When a reply last came, or the state last changed: a node that is sending is not gone.
+    pub heard_at: Time,
+}
+
+impl Backend {
+    /// A backend that is about to be connected. Requests may be queued from now on.
+    pub fn new(node: NodeKey, flavor: Flavor, now: Time, config: &Config) -> Backend {
+        Backend {
+            node,
+            flavor,
+            state: State::Connecting,
+            deadline: now.after(config.connect_timeout),
+            input: ReadBuf::default(),
+            scanner: ReplyScanner::default(),
+            greeting: WriteBuf::default(),
+            output: WriteBuf::default(),
+            tickets: VecDeque::new(),
+            flush_queued: false,
+            waiters: Vec::new(),
+            heard_at: now,
+        }
+    }
+
+    /// The socket is connected: the handshake begins.
+    pub fn connected(&mut self, config: &Config, now: Time, pool: &mut Pool) {
+        debug_assert_eq!(self.state, State::Connecting);
+        let mut greeting = Vec::new();
+        let steps = self.flavor.handshake(config, &mut greeting);
+        self.greeting.push(&greeting, pool);
+        self.deadline = now.after(config.connect_timeout);
+        self.heard_at = now;
+        self.state = if steps == 0 { State::Ready } else { State::Handshaking(steps) };
+    }
+
+    /// What may be written now.
+    pub fn writable(&mut self) -> Option<&mut WriteBuf> {
+        match self.state {
+            State::Connecting => None,
+            State::Handshaking(_) => Some(&mut self.greeting),
+            State::Ready => Some(&mut self.output),
+        }
+    }
+
+    /// Whether every byte of the oldest request has been handed to the kernel.
+    pub fn front_is_sent(&self) -> bool {
+        self.tickets
+            .front()
+            .is_none_or(|ticket| ticket.len as usize <= self.output.sent_len())
+    }
+
+    /// Asserts the invariants above. Linear in the queue.
+    pub fn check(&self) {
+        self.output.check();
+        let tickets: usize = self.tickets.iter().map(|ticket| ticket.len as usize).sum();
+        assert_eq!(tickets, self.output.len());
+        assert!(self.state == State::Ready || self.output.sent_len() == 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Secret;
+
+    #[test]
+    fn the_handshake_is_what_the_flavor_needs() {
+        let check = |protocol, read_only, user: Option<&str>, password: Option<&str>, expected: &str| {
+            let config = Config {
+                backend_user: user.map(str::to_string),
+                backend_password: password.map(Secret::new),
+                ..Config::default()
+            };
+            let flavor = Flavor {
+                protocol,
+                read_only,
+            };
+            let mut out = Vec::new();
+            let steps = flavor.handshake(&config, &mut out);
+            let text = String::from_utf8_lossy(&out).into_owned();
+            let words: Vec<&str> = text
+                .split("\r\n")
+                .filter(|line| !line.is_empty() && !line.starts_with(['*', '$']))
+                .collect();
+            assert_eq!((words.join(" ").as_str(), steps as usize), (expected, text.matches('*').count()));
+        };
+        check(Protocol::Resp2, false, None, None, "");
+        check(Protocol::Resp2, true, None, Some("pw"), "AUTH pw READONLY");
+        check(Protocol::Resp2, false, Some("joe"), Some("pw"), "AUTH joe pw");
+        check(Protocol::Resp3, false, None, None, "HELLO 3");
+        check(Protocol::Resp3, true, None, Some("pw"), "HELLO 3 AUTH default pw READONLY");
+    }
+}

@@ -1,0 +1,150 @@
+//! `Client`: one connection from a client: its bytes, its pipeline, its session, its held requests.
+//!
+//! It must never know which sockets exist, nor point at a backend other than by name.
+
+use std::net::SocketAddr;
+
+use crate::arena::Id;
+use crate::buffer::{ReadBuf, WriteBuf};
+use crate::config::Limits;
+use crate::proxy::backend::BackendId;
+use crate::proxy::pipeline::{Pipeline, Seq};
+use crate::proxy::retry::Held;
+use crate::proxy::session::Session;
+use crate::resp::frame::RequestScanner;
+
+/// Names a client.
+pub type ClientId = Id<Client>;
+
+/// Why a client is not read for now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pause {
+    /// Its next command takes effect on an empty pipeline.
+    Barrier,
+    /// It has too many requests, or too many bytes of replies, outstanding.
+    Full,
+    /// The backend of its next request has too much to send already.
+    Backend(BackendId),
+}
+
+/// One connection from a client.
+#[derive(Debug)]
+pub struct Client {
+    /// Where it comes from; nothing for a Unix socket.
+    pub address: Option<SocketAddr>,
+    /// Bytes from the client.
+    pub input: ReadBuf,
+    /// Where the next request ends.
+    pub scanner: RequestScanner,
+    /// Bytes to the client.
+    pub output: WriteBuf,
+    /// The replies it is owed.
+    pub pipeline: Pipeline,
+    /// Who it is and what it has set.
+    pub session: Session,
+    /// Its requests that wait to be sent, in the order of their places (see `retry`).
+    pub held: Vec<Held>,
+    /// Whether it is in the list of clients with held requests.
+    pub listed_as_holding: bool,
+    /// Why it is not read, if it is not.
+    pub pause: Option<Pause>,
+    /// Whether a `Resume` is on its way.
+    pub resume_queued: bool,
+    /// Whether it is in the list of those to be flushed.
+    pub flush_queued: bool,
+    /// Whether no more requests are taken: it is closed once it has been told all it is owed.
+    pub closing: bool,
+    /// The version of the routes that its requests in flight were sent by.
+    pub routes_version: u32,
+    /// While the head is before this place, requests in flight may stand at nodes that are not their slot's
+    /// owner any more, and order must be looked after.
+    pub unsettled_until: Option<Seq>,
+}
+
+impl Client {
+    /// A client that has just come.
+    pub fn new(address: Option<SocketAddr>, session: Session) -> Client {
+        Client {
+            address,
+            input: ReadBuf::default(),
+            scanner: RequestScanner::default(),
+            output: WriteBuf::default(),
+            pipeline: Pipeline::default(),
+            session,
+            held: Vec::new(),
+            listed_as_holding: false,
+            pause: None,
+            resume_queued: false,
+            flush_queued: false,
+            closing: false,
+            routes_version: 0,
+            unsettled_until: None,
+        }
+    }
+
+    /// Bytes of replies that the client has not taken yet.
+    #[inline]
+    pub fn owed_bytes(&self) -> usize {
+        self.output.len() + self.pipeline.ready_bytes()
+    }
+
+    /// Whether it has as much outstanding as it may.
+    #[inline]
+    pub fn is_full(&self, limits: &Limits) -> bool {
+        self.pipeline.len() >= limits.pipeline_requests
+            || self.owed_bytes() > limits.client_output_bytes
+    }
+
+    /// Whether what paused it is over, by its own state. (A backend says itself when it has drained.)
+    #[inline]
+    pub fn may_resume(&self, limits: &Limits) -> bool {
+        match self.pause {
+            None | Some(Pause::Backend(_)) => false,
+            Some(Pause::Barrier) => self.pipeline.is_empty(),
+            Some(Pause::Full) => {
+                self.pipeline.len() <= limits.pipeline_requests / 2
+                    && self.owed_bytes() <= limits.client_output_bytes / 2
+            }
+        }
+    }
+
+    /// Whether all it was owed has left and nothing more will come.
+    #[inline]
+    pub fn is_finished(&self) -> bool {
+        self.closing && self.pipeline.is_empty() && self.output.is_empty()
+    }
+
+    /// Whether its requests in flight stand where the routes would send them now, so that order needs no
+    /// care. Notes a change of the routes.
+    #[inline]
+    pub fn is_calm(&mut self, routes_version: u32) -> bool {
+        if self.routes_version == routes_version && self.unsettled_until.is_none() {
+            return self.held.is_empty();
+        }
+        if self.routes_version != routes_version {
+            self.routes_version = routes_version;
+            self.unsettled_until = Some(self.pipeline.tail());
+        }
+        if let Some(until) = self.unsettled_until {
+            if !self.pipeline.head().before(until) {
+                self.unsettled_until = None;
+            }
+        }
+        self.unsettled_until.is_none() && self.held.is_empty()
+    }
+
+    /// A request of this client is redirected: until it is answered, order must be looked after.
+    pub fn unsettle(&mut self) {
+        self.unsettled_until = Some(self.pipeline.tail());
+    }
+
+    /// Asserts what must hold between turns.
+    pub fn check(&self) {
+        self.output.check();
+        assert!(!self.is_finished() || self.flush_queued || self.resume_queued);
+        assert!(self.held.is_sorted_by(|a, b| {
+            a.seq == b.seq && a.part < b.part || a.seq.before(b.seq)
+        }));
+        assert!(self.held.is_empty() || self.listed_as_holding);
+    }
+}

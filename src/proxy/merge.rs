@@ -1,0 +1,292 @@
+//! `Split`: the parts of one request that went to several places, and `Merge`: how their replies become the
+//! one that a single server gives.
+//!
+//! Errors: if any part failed, the whole reply is the first such error in the order of the parts; but once
+//! part of a write has executed, or may have, while another failed, it is `-ERR partial failure: ...`.
+
+use crate::proxy::backend::BackendId;
+use crate::proxy::pipeline::{At, Spares};
+use crate::resp::encode;
+use crate::resp::reply::Reply;
+
+/// How the replies of the parts become one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Merge {
+    /// One value for each key, put back in the order of the keys (MGET).
+    Gather,
+    /// The first reply, once all have succeeded (MSET, FLUSHALL).
+    AllSucceeded,
+    /// The first reply that is no error, if there is one (SCRIPT KILL).
+    OneSucceeded,
+    /// Integers added (DEL, DBSIZE).
+    Sum,
+    /// The smallest of the integers (WAIT).
+    Min,
+    /// The largest of the integers.
+    Max,
+    /// Integers, or arrays of them, joined by "and" (SCRIPT EXISTS).
+    And,
+    /// Integers, or arrays of them, joined by "or".
+    Or,
+    /// Arrays, one behind the other (KEYS).
+    Concat,
+}
+
+#[derive(Debug)]
+struct Part {
+    slot: u16,
+    at: At,
+    reply: Vec<u8>,
+}
+
+/// A request in several parts.
+#[derive(Debug)]
+pub struct Split {
+    merge: Merge,
+    /// Whether a part that succeeded has changed something.
+    write: bool,
+    parts: Vec<Part>,
+    pending: usize,
+    /// For [`Merge::Gather`]: the part of each key, in the order of the keys.
+    order: Vec<u16>,
+}
+
+impl Split {
+    /// A request without parts yet.
+    pub fn new(merge: Merge, write: bool) -> Split {
+        Split {
+            merge,
+            write,
+            parts: Vec::new(),
+            pending: 0,
+            order: Vec::new(),
+        }
+    }
+
+    /// Adds a part for `slot` (or none) and returns its number.
+    pub fn add(&mut self, slot: u16) -> u16 {
+        self.parts.push(Part {
+            slot,
+            at: At::Held,
+            reply: Vec::new(),
+        });
+        self.pending += 1;
+        (self.parts.len() - 1) as u16
+    }
+
+    /// Sets which part each key belongs to.
+    pub fn set_order(&mut self, order: Vec<u16>) {
+        self.order = order;
+    }
+
+    /// How many parts there are.
+    pub fn len(&self) -> usize {
+        self.parts.len()
+    }
+
+    /// Whether there are no parts.
+    pub fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+
+    /// Says where a part is now.
+    pub fn set_at(&mut self, part: u16, at: At) {
+        if let Some(part) = self.parts.get_mut(part as usize) {
+            part.at = at;
+        }
+    }
+
+    /// Calls `see` with the backend of each part of `slot` that is outstanding.
+    pub fn outstanding(&self, slot: u16, mut see: impl FnMut(BackendId)) {
+        for part in &self.parts {
+            if let (true, At::Backend(backend)) = (part.slot == slot, part.at) {
+                see(backend);
+            }
+        }
+    }
+
+    /// Keeps the reply to one part.
+    pub fn fulfil(&mut self, part: u16, reply: &[u8], spares: &mut Spares) {
+        let Some(part) = self.parts.get_mut(part as usize) else {
+            debug_assert!(false, "a reply to a part that does not exist");
+            return;
+        };
+        debug_assert!(part.at != At::Done);
+        part.at = At::Done;
+        part.reply = spares.take();
+        part.reply.extend_from_slice(reply);
+        self.pending -= 1;
+    }
+
+    /// Whether every part has its reply.
+    pub fn is_complete(&self) -> bool {
+        self.pending == 0
+    }
+
+    /// Bytes of the replies kept.
+    pub fn kept_bytes(&self) -> usize {
+        self.parts.iter().map(|part| part.reply.len()).sum()
+    }
+
+    /// Appends the one reply to `out`.
+    pub fn finish(&mut self, out: &mut Vec<u8>, spares: &mut Spares) {
+        debug_assert!(self.is_complete());
+        match self.first_error() {
+            Some(error) if self.merge != Merge::OneSucceeded => {
+                let executed = self.write
+                    && self
+                        .parts
+                        .iter()
+                        .any(|part| may_have_executed(&part.reply));
+                if executed && self.parts.len() > 1 {
+                    let text = [b"ERR partial failure: ", error].concat();
+                    encode::error(out, &text);
+                } else {
+                    encode::error(out, error);
+                }
+            }
+            _ => self.merge_replies(out),
+        }
+        for part in &mut self.parts {
+            spares.give(std::mem::take(&mut part.reply));
+        }
+    }
+
+    fn first_error(&self) -> Option<&[u8]> {
+        self.parts
+            .iter()
+            .find_map(|part| Reply::new(&part.reply).error())
+    }
+
+    fn replies(&self) -> impl Iterator<Item = Reply<'_>> {
+        self.parts.iter().map(|part| Reply::new(&part.reply))
+    }
+
+    fn merge_replies(&self, out: &mut Vec<u8>) {
+        match self.merge {
+            Merge::Gather => self.gather(out),
+            Merge::AllSucceeded => self.first(out, |_| true),
+            Merge::OneSucceeded => self.first(out, |reply| !reply.is_error()),
+            Merge::Sum => self.fold(out, |a, b| a.saturating_add(b)),
+            Merge::Min => self.fold(out, i64::min),
+            Merge::Max => self.fold(out, i64::max),
+            Merge::And => self.fold(out, |a, b| i64::from(a != 0 && b != 0)),
+            Merge::Or => self.fold(out, |a, b| i64::from(a != 0 || b != 0)),
+            Merge::Concat => {
+                let count: u64 = self.replies().map(|reply| reply.items().left()).sum();
+                encode::array(out, count as usize);
+                for item in self.replies().flat_map(|reply| reply.items()) {
+                    out.extend_from_slice(item.frame());
+                }
+            }
+        }
+    }
+
+    /// The first reply that `suits`, or else the first at all.
+    fn first(&self, out: &mut Vec<u8>, suits: impl Fn(&Reply<'_>) -> bool) {
+        let found = self.replies().find(|reply| suits(reply));
+        if let Some(reply) = found.or_else(|| self.replies().next()) {
+            out.extend_from_slice(reply.frame());
+        }
+    }
+
+    /// Joins integers, or arrays of integers place by place.
+    fn fold(&self, out: &mut Vec<u8>, join: impl Fn(i64, i64) -> i64 + Copy) {
+        let arrays = self.replies().next().is_some_and(|first| first.kind() == b'*');
+        if !arrays {
+            let all: Option<Vec<i64>> = self.replies().map(|reply| reply.integer()).collect();
+            match all.and_then(|values| values.into_iter().reduce(join)) {
+                Some(value) => encode::integer(out, value),
+                None => encode::error(out, b"ERR nodes gave replies that cannot be merged"),
+            }
+            return;
+        }
+        let rows: Vec<Vec<i64>> = self
+            .replies()
+            .map(|reply| reply.items().filter_map(|item| item.integer()).collect())
+            .collect();
+        let len = rows.iter().map(Vec::len).min().unwrap_or(0);
+        encode::array(out, len);
+        for at in 0..len {
+            let value = rows.iter().map(|row| row[at]).reduce(join);
+            encode::integer(out, value.unwrap_or(0));
+        }
+    }
+
+    fn gather(&self, out: &mut Vec<u8>) {
+        let mut items: Vec<_> = self.replies().map(|reply| reply.items()).collect();
+        let start = out.len();
+        encode::array(out, self.order.len());
+        for part in &self.order {
+            match items.get_mut(*part as usize).and_then(Iterator::next) {
+                Some(item) => out.extend_from_slice(item.frame()),
+                None => {
+                    out.truncate(start);
+                    encode::error(out, b"ERR a node answered with too few values");
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Whether the request behind this reply has changed something, or may have.
+fn may_have_executed(reply: &[u8]) -> bool {
+    match Reply::new(reply).error() {
+        None => true,
+        Some(text) => text.ends_with(b"command may have been executed"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(merge: Merge, order: &[u16], parts: &[&str], expected: &str) {
+        let mut spares = Spares::default();
+        let mut split = Split::new(merge, merge == Merge::AllSucceeded);
+        for _ in parts {
+            split.add(0);
+        }
+        split.set_order(order.to_vec());
+        for (index, reply) in parts.iter().enumerate().rev() {
+            assert!(!split.is_complete());
+            split.fulfil(index as u16, reply.as_bytes(), &mut spares);
+        }
+        let mut out = Vec::new();
+        split.finish(&mut out, &mut spares);
+        assert_eq!(String::from_utf8_lossy(&out), expected);
+    }
+
+    #[test]
+    fn parts_become_one_reply() {
+        check(
+            Merge::Gather,
+            &[1, 0, 1],
+            &["*1\r\n$1\r\na\r\n", "*2\r\n$-1\r\n$1\r\nb\r\n"],
+            "*3\r\n$-1\r\n$1\r\na\r\n$1\r\nb\r\n",
+        );
+        check(Merge::Sum, &[], &[":1\r\n", ":2\r\n", ":0\r\n"], ":3\r\n");
+        check(Merge::Min, &[], &[":1\r\n", ":2\r\n", ":0\r\n"], ":0\r\n");
+        check(Merge::And, &[], &["*2\r\n:1\r\n:1\r\n", "*2\r\n:1\r\n:0\r\n"], "*2\r\n:1\r\n:0\r\n");
+        check(Merge::Concat, &[], &["*1\r\n+a\r\n", "*0\r\n", "*1\r\n+b\r\n"], "*2\r\n+a\r\n+b\r\n");
+        check(Merge::OneSucceeded, &[], &["-NOTBUSY no\r\n", "+OK\r\n"], "+OK\r\n");
+        check(Merge::OneSucceeded, &[], &["-NOTBUSY no\r\n", "-ERR x\r\n"], "-NOTBUSY no\r\n");
+        check(Merge::Gather, &[0, 1], &["*0\r\n", "*1\r\n+b\r\n"], "-ERR a node answered with too few values\r\n");
+    }
+
+    #[test]
+    fn a_failed_part_fails_the_whole_and_says_if_it_was_partial() {
+        check(Merge::Sum, &[], &[":1\r\n", "-ERR a\r\n", "-ERR b\r\n"], "-ERR a\r\n");
+        check(Merge::AllSucceeded, &[], &["+OK\r\n", "+OK\r\n"], "+OK\r\n");
+        check(Merge::AllSucceeded, &[], &["-OOM a\r\n", "-OOM b\r\n"], "-OOM a\r\n");
+        check(Merge::AllSucceeded, &[], &["+OK\r\n", "-OOM a\r\n"], "-ERR partial failure: OOM a\r\n");
+        let lost = "-ERR backend timeout, command may have been executed\r\n";
+        check(
+            Merge::AllSucceeded,
+            &[],
+            &["-OOM a\r\n", lost],
+            "-ERR partial failure: OOM a\r\n",
+        );
+    }
+}

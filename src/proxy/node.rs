@@ -1,0 +1,129 @@
+//! `Node`: one server of the cluster and our shared connections to it; when it may be tried again.
+//!
+//! It must never know which slots it serves.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::clock::Time;
+use crate::proxy::backend::{BackendId, Flavor};
+
+/// Names a node within one worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeKey(pub u16);
+
+const BACKOFF_MIN: Duration = Duration::from_millis(50);
+const BACKOFF_MAX: Duration = Duration::from_secs(1);
+
+/// One server.
+#[derive(Debug)]
+pub struct Node {
+    /// Where it is reached.
+    pub address: SocketAddr,
+    /// Whether the last topology has it.
+    pub listed: bool,
+    /// Whether it is in our own data centre.
+    pub same_idc: bool,
+    /// The shared connections, by flavour and affinity; those never needed do not exist.
+    shared: [Vec<Option<BackendId>>; Flavor::COUNT],
+    /// Connections that failed in a row.
+    failures: u32,
+    /// No new connection before this.
+    retry_at: Time,
+}
+
+impl Node {
+    /// A node that nothing is known of.
+    pub fn new(address: SocketAddr) -> Node {
+        Node {
+            address,
+            listed: false,
+            same_idc: false,
+            shared: Default::default(),
+            failures: 0,
+            retry_at: Time::default(),
+        }
+    }
+
+    /// The shared connection of this flavour and affinity, if there is one.
+    #[inline]
+    pub fn shared(&self, flavor: Flavor, affinity: usize) -> Option<BackendId> {
+        self.shared[flavor.index()].get(affinity).copied().flatten()
+    }
+
+    /// Sets the shared connection of this flavour and affinity.
+    pub fn set_shared(&mut self, flavor: Flavor, affinity: usize, backend: BackendId) {
+        let shared = &mut self.shared[flavor.index()];
+        if shared.len() <= affinity {
+            shared.resize(affinity + 1, None);
+        }
+        debug_assert!(shared[affinity].is_none());
+        shared[affinity] = Some(backend);
+    }
+
+    /// Forgets a connection that has been closed.
+    pub fn forget(&mut self, backend: BackendId) {
+        for slot in self.shared.iter_mut().flatten() {
+            if *slot == Some(backend) {
+                *slot = None;
+            }
+        }
+    }
+
+    /// All connections.
+    pub fn backends(&self) -> impl Iterator<Item = BackendId> {
+        self.shared.iter().flatten().filter_map(|slot| *slot)
+    }
+
+    /// Whether a new connection may be tried.
+    pub fn may_connect(&self, now: Time) -> bool {
+        now >= self.retry_at
+    }
+
+    /// When a new connection may be tried.
+    pub fn retry_at(&self) -> Time {
+        self.retry_at
+    }
+
+    /// Whether the last attempt to reach it failed.
+    pub fn is_failing(&self) -> bool {
+        self.failures > 0
+    }
+
+    /// A connection is ready for requests.
+    pub fn succeeded(&mut self) {
+        self.failures = 0;
+        self.retry_at = Time::default();
+    }
+
+    /// A connection could not be made, or was lost before it was ready. The wait doubles with each failure
+    /// in a row; `jitter` (any number) spreads it over its upper quarter.
+    pub fn failed(&mut self, now: Time, jitter: u64) {
+        let wait = (BACKOFF_MIN * (1 << self.failures.min(6))).min(BACKOFF_MAX);
+        let spread = Duration::from_micros(jitter % (wait.as_micros() as u64 / 4 + 1));
+        self.failures = self.failures.saturating_add(1);
+        self.retry_at = now.after(wait - spread);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wait_between_attempts_grows_to_a_second_and_ends_with_success() {
+        let mut node = Node::new(SocketAddr::from(([127, 0, 0, 1], 1)));
+        let now = Time::from_micros(1_000_000);
+        let mut waits = Vec::new();
+        for _ in 0..8 {
+            assert!(node.may_connect(node.retry_at()));
+            node.failed(now, 0);
+            waits.push(node.retry_at().since(now).as_millis());
+        }
+        assert_eq!(waits, [50, 100, 200, 400, 800, 1000, 1000, 1000]);
+        node.failed(now, u64::MAX);
+        assert!(node.retry_at().since(now) >= Duration::from_millis(750));
+        node.succeeded();
+        assert!(node.may_connect(now) && !node.is_failing());
+    }
+}

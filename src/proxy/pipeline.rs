@@ -1,0 +1,384 @@
+//! `Pipeline`: the replies that one client is owed, in the order of its requests.
+//!
+//! A request takes a place when it is dispatched and leaves when its reply does. Replies come in any order;
+//! only the completed run at the head goes to the client (rule R1: reply order is request order, by
+//! construction).
+//!
+//! It must never know what a node is, nor which connection a reply came from beyond its name.
+
+use std::collections::VecDeque;
+
+use crate::buffer::{Pool, WriteBuf};
+use crate::clock::Time;
+use crate::proxy::backend::BackendId;
+use crate::proxy::merge::Split;
+
+/// A place in a client's pipeline. It wraps; the distance to the head is what counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seq(pub u32);
+
+impl Seq {
+    /// Whether this place is before `other`, given that they are less than 2^31 apart.
+    pub fn before(self, other: Seq) -> bool {
+        (self.0.wrapping_sub(other.0) as i32) < 0
+    }
+}
+
+/// Where a part of a request is while its reply is outstanding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum At {
+    /// Its ticket is in this backend's queue.
+    Backend(BackendId),
+    /// It waits among its client's held requests.
+    Held,
+    /// Its reply has come.
+    Done,
+}
+
+#[derive(Debug)]
+enum Body {
+    /// One part; its reply passes through as it is.
+    Single { slot: u16, at: At },
+    /// Several parts, merged into one reply.
+    Split(Box<Split>),
+    /// The whole reply, waiting for its turn.
+    Ready(Vec<u8>),
+}
+
+#[derive(Debug)]
+struct Request {
+    command: u16,
+    started: Time,
+    body: Body,
+}
+
+/// What was completed by a reply.
+#[derive(Debug, Clone, Copy)]
+pub struct Completed {
+    /// The command's row.
+    pub command: u16,
+    /// When the request was dispatched.
+    pub started: Time,
+}
+
+/// The requests of one client that are not answered yet, oldest first.
+///
+/// Invariant: the head is never `Ready`: what is ready at the head has left.
+#[derive(Debug)]
+pub struct Pipeline {
+    requests: VecDeque<Request>,
+    head: Seq,
+    ready_bytes: usize,
+}
+
+impl Default for Pipeline {
+    fn default() -> Pipeline {
+        Pipeline {
+            requests: VecDeque::new(),
+            head: Seq(0),
+            ready_bytes: 0,
+        }
+    }
+}
+
+/// Buffers for replies that wait for their turn, kept for reuse.
+#[derive(Debug, Default)]
+pub struct Spares(Vec<Vec<u8>>);
+
+impl Spares {
+    /// An empty buffer.
+    #[inline]
+    pub fn take(&mut self) -> Vec<u8> {
+        self.0.pop().unwrap_or_default()
+    }
+
+    /// Takes a buffer back, unless it has grown large or there are plenty.
+    #[inline]
+    pub fn give(&mut self, mut buffer: Vec<u8>) {
+        if self.0.len() < 4096 && buffer.capacity() <= 4096 {
+            buffer.clear();
+            self.0.push(buffer);
+        }
+    }
+}
+
+impl Pipeline {
+    /// Requests that are not answered yet.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.requests.len()
+    }
+
+    /// Whether every request has been answered.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.requests.is_empty()
+    }
+
+    /// Bytes of replies that wait for their turn.
+    #[inline]
+    pub fn ready_bytes(&self) -> usize {
+        self.ready_bytes
+    }
+
+    /// The oldest place that is not answered; the next to be given if all are.
+    #[inline]
+    pub fn head(&self) -> Seq {
+        self.head
+    }
+
+    /// The place that the next request will take.
+    #[inline]
+    pub fn tail(&self) -> Seq {
+        Seq(self.head.0.wrapping_add(self.requests.len() as u32))
+    }
+
+    /// Takes a place for a request of one part.
+    #[inline]
+    pub fn push_single(&mut self, command: u16, slot: u16, at: At, started: Time) -> Seq {
+        self.push(command, started, Body::Single { slot, at })
+    }
+
+    /// Takes a place for a request of several parts.
+    pub fn push_split(&mut self, command: u16, split: Box<Split>, started: Time) -> Seq {
+        self.push(command, started, Body::Split(split))
+    }
+
+    #[inline]
+    fn push(&mut self, command: u16, started: Time, body: Body) -> Seq {
+        let seq = self.tail();
+        self.requests.push_back(Request {
+            command,
+            started,
+            body,
+        });
+        seq
+    }
+
+    /// Answers the newest request at once: it takes its turn behind all that are outstanding.
+    pub fn answer(&mut self, command: u16, reply: &[u8], output: &mut WriteBuf, pool: &mut Pool, now: Time) {
+        if self.requests.is_empty() {
+            output.push(reply, pool);
+            self.head = Seq(self.head.0.wrapping_add(1));
+        } else {
+            self.ready_bytes += reply.len();
+            self.push(command, now, Body::Ready(reply.to_vec()));
+        }
+    }
+
+    #[inline]
+    fn get_mut(&mut self, seq: Seq) -> Option<&mut Request> {
+        self.requests.get_mut(seq.0.wrapping_sub(self.head.0) as usize)
+    }
+
+    /// Whether the reply to this part may go straight to the client: it stands at the head, alone.
+    #[inline]
+    pub fn is_single_head(&self, seq: Seq) -> bool {
+        seq == self.head
+            && matches!(
+                self.requests.front(),
+                Some(Request { body: Body::Single { .. }, .. })
+            )
+    }
+
+    /// Says where a part is now.
+    pub fn set_at(&mut self, seq: Seq, part: u16, at: At) {
+        match self.get_mut(seq).map(|request| &mut request.body) {
+            Some(Body::Single { at: place, .. }) => *place = at,
+            Some(Body::Split(split)) => split.set_at(part, at),
+            Some(Body::Ready(_)) | None => debug_assert!(false, "a part of an answered request moved"),
+        }
+    }
+
+    /// Hands in the reply to one part. Whatever is complete at the head goes to `output`.
+    #[inline]
+    pub fn fulfil(
+        &mut self,
+        seq: Seq,
+        part: u16,
+        reply: &[u8],
+        output: &mut WriteBuf,
+        pool: &mut Pool,
+        spares: &mut Spares,
+    ) -> Option<Completed> {
+        let at_head = seq == self.head;
+        let Some(request) = self.get_mut(seq) else {
+            debug_assert!(false, "a reply to a request that has left");
+            return None;
+        };
+        let completed = Completed {
+            command: request.command,
+            started: request.started,
+        };
+        match &mut request.body {
+            Body::Single { .. } if at_head => {
+                output.push(reply, pool);
+                self.pop_head(output, pool, spares);
+                return Some(completed);
+            }
+            Body::Single { .. } => {
+                let mut kept = spares.take();
+                kept.extend_from_slice(reply);
+                request.body = Body::Ready(kept);
+                self.ready_bytes += reply.len();
+                return Some(completed);
+            }
+            Body::Split(split) => {
+                split.fulfil(part, reply, spares);
+                self.ready_bytes += reply.len();
+                if !split.is_complete() {
+                    return None;
+                }
+                let kept = split.kept_bytes();
+                let mut merged = spares.take();
+                split.finish(&mut merged, spares);
+                self.ready_bytes -= kept;
+                if at_head {
+                    output.push(&merged, pool);
+                    spares.give(merged);
+                    self.pop_head(output, pool, spares);
+                } else {
+                    self.ready_bytes += merged.len();
+                    request_of(&mut self.requests, self.head, seq).body = Body::Ready(merged);
+                }
+                return Some(completed);
+            }
+            Body::Ready(_) => debug_assert!(false, "two replies to one request"),
+        }
+        None
+    }
+
+    /// The head's reply has gone to the client: the head leaves, and all that is ready behind it.
+    #[inline]
+    pub fn pop_head(&mut self, output: &mut WriteBuf, pool: &mut Pool, spares: &mut Spares) {
+        self.requests.pop_front();
+        self.head = Seq(self.head.0.wrapping_add(1));
+        while let Some(Request {
+            body: Body::Ready(reply),
+            ..
+        }) = self.requests.front_mut()
+        {
+            output.push(reply, pool);
+            self.ready_bytes -= reply.len();
+            spares.give(std::mem::take(reply));
+            self.requests.pop_front();
+            self.head = Seq(self.head.0.wrapping_add(1));
+        }
+        debug_assert!(!self.requests.is_empty() || self.ready_bytes == 0);
+    }
+
+    /// What the head would be completed as, for a reply that is moved instead of copied.
+    pub fn head_completed(&self) -> Option<Completed> {
+        self.requests.front().map(|request| Completed {
+            command: request.command,
+            started: request.started,
+        })
+    }
+
+    /// Calls `see` for every part whose slot is `slot` and whose ticket is in a backend's queue.
+    /// A part without a slot counts for none.
+    pub fn outstanding(&self, slot: u16, mut see: impl FnMut(Seq, BackendId)) {
+        for (index, request) in self.requests.iter().enumerate() {
+            let seq = Seq(self.head.0.wrapping_add(index as u32));
+            match &request.body {
+                Body::Single {
+                    slot: own,
+                    at: At::Backend(backend),
+                } if *own == slot => see(seq, *backend),
+                Body::Single { .. } | Body::Ready(_) => {}
+                Body::Split(split) => split.outstanding(slot, |backend| see(seq, backend)),
+            }
+        }
+    }
+
+    /// Gives memory back to the allocator when a burst is over.
+    pub fn shrink(&mut self) {
+        if self.requests.is_empty() && self.requests.capacity() > 64 {
+            self.requests = VecDeque::new();
+        }
+    }
+}
+
+fn request_of(requests: &mut VecDeque<Request>, head: Seq, seq: Seq) -> &mut Request {
+    &mut requests[seq.0.wrapping_sub(head.0) as usize]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arena::Id;
+    use crate::proxy::merge::Merge;
+    use std::io::IoSlice;
+
+    struct Rig {
+        pipeline: Pipeline,
+        output: WriteBuf,
+        pool: Pool,
+        spares: Spares,
+    }
+
+    impl Rig {
+        fn new() -> Rig {
+            Rig {
+                pipeline: Pipeline {
+                    head: Seq(u32::MAX - 1), // the places wrap at once
+                    ..Pipeline::default()
+                },
+                output: WriteBuf::default(),
+                pool: Pool::default(),
+                spares: Spares::default(),
+            }
+        }
+
+        fn single(&mut self) -> Seq {
+            let at = At::Backend(Id::from_parts(0, 1));
+            self.pipeline.push_single(0, 7, at, Time::default())
+        }
+
+        fn fulfil(&mut self, seq: Seq, part: u16, reply: &str) -> bool {
+            self.pipeline
+                .fulfil(seq, part, reply.as_bytes(), &mut self.output, &mut self.pool, &mut self.spares)
+                .is_some()
+        }
+
+        fn check(&mut self, expected: &str) {
+            let mut slices = [IoSlice::new(&[]); 8];
+            let count = self.output.unsent(&mut slices);
+            let sent: Vec<u8> = slices[..count].iter().flat_map(|s| s.to_vec()).collect();
+            assert_eq!(String::from_utf8_lossy(&sent), expected);
+        }
+    }
+
+    #[test]
+    fn replies_leave_in_the_order_of_requests() {
+        let mut rig = Rig::new();
+        let (a, b, c) = (rig.single(), rig.single(), rig.single());
+        rig.fulfil(c, 0, "c");
+        rig.check("");
+        rig.fulfil(a, 0, "a");
+        rig.check("a");
+        rig.pipeline.answer(0, b"d", &mut rig.output, &mut rig.pool, Time::default());
+        rig.fulfil(b, 0, "b");
+        rig.check("abcd");
+        assert!(rig.pipeline.is_empty());
+        assert_eq!(rig.pipeline.ready_bytes(), 0);
+        rig.pipeline.answer(0, b"e", &mut rig.output, &mut rig.pool, Time::default());
+        rig.check("abcde");
+    }
+
+    #[test]
+    fn a_split_request_leaves_when_all_its_parts_have_come() {
+        let mut rig = Rig::new();
+        let first = rig.single();
+        let mut split = Split::new(Merge::Sum, true);
+        split.add(1);
+        split.add(2);
+        let sum = rig.pipeline.push_split(0, Box::new(split), Time::default());
+        assert!(!rig.fulfil(sum, 1, ":2\r\n"));
+        assert!(rig.fulfil(sum, 0, ":40\r\n"));
+        rig.check("");
+        assert!(rig.fulfil(first, 0, "+OK\r\n"));
+        rig.check("+OK\r\n:42\r\n");
+        assert_eq!(rig.pipeline.ready_bytes(), 0);
+    }
+}

@@ -1,0 +1,265 @@
+//! `Routes`: which of this worker's nodes serves a slot, from the last topology and from the redirects
+//! learnt since.
+//!
+//! A redirect is newer than any topology that was asked for before it: a refresh never undoes it. A redirect
+//! is believed only if the topology knows its address; a name that nobody confirmed teaches nothing.
+//!
+//! It must never know which connections exist.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use slab::Slab;
+
+use crate::clock::Time;
+use crate::cluster::slot::{SLOTS, Slot};
+use crate::cluster::topology::{NO_SHARD, Topology};
+use crate::proxy::node::{Node, NodeKey};
+
+/// One master and its replicas.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShardRoute {
+    /// The master.
+    pub master: NodeKey,
+    /// Its replicas.
+    pub replicas: Vec<NodeKey>,
+}
+
+/// Slot to nodes.
+#[derive(Debug)]
+pub struct Routes {
+    slots: Box<[u16; SLOTS]>,
+    shards: Vec<ShardRoute>,
+    /// Changes with every change of a slot's master.
+    version: u32,
+    /// Redirects that are newer than the topology.
+    learnt: HashMap<u16, (NodeKey, Time)>,
+    by_address: HashMap<SocketAddr, NodeKey>,
+    topology: Option<Arc<Topology>>,
+}
+
+impl Default for Routes {
+    fn default() -> Routes {
+        Routes {
+            slots: Box::new([NO_SHARD; SLOTS]),
+            shards: Vec::new(),
+            version: 0,
+            learnt: HashMap::new(),
+            by_address: HashMap::new(),
+            topology: None,
+        }
+    }
+}
+
+impl Routes {
+    /// Changes whenever some slot's master has changed.
+    #[inline]
+    pub fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// Whether there has ever been a topology.
+    pub fn is_known(&self) -> bool {
+        self.topology.is_some()
+    }
+
+    /// The last topology.
+    pub fn topology(&self) -> Option<&Arc<Topology>> {
+        self.topology.as_ref()
+    }
+
+    /// The shard that serves a slot.
+    #[inline]
+    pub fn shard(&self, slot: Slot) -> Option<&ShardRoute> {
+        self.shards.get(self.slots[slot.index()] as usize)
+    }
+
+    /// All shards that serve a slot, each once.
+    pub fn shards(&self) -> &[ShardRoute] {
+        &self.shards
+    }
+
+    /// The node at this address, if the topology lists it.
+    pub fn node_at(&self, address: &SocketAddr) -> Option<NodeKey> {
+        self.by_address.get(address).copied()
+    }
+
+    /// The node that a redirect means. `answering` is the node that sent it: an empty host is its own.
+    pub fn resolve(&self, endpoint: &str, answering: SocketAddr) -> Option<NodeKey> {
+        let (host, port) = endpoint.rsplit_once(':')?;
+        if host.is_empty() || host == "?" {
+            let address = SocketAddr::new(answering.ip(), port.parse().ok()?);
+            return self.node_at(&address);
+        }
+        let topology = self.topology.as_ref()?;
+        let index = match topology.announced.get(endpoint) {
+            Some(index) => *index,
+            None => *topology.announced.get(&endpoint.to_ascii_lowercase())?,
+        };
+        self.node_at(&topology.nodes.get(index as usize)?.address)
+    }
+
+    /// Takes over a topology. Nodes that it brings are added to `nodes`, those it lacks are unlisted.
+    /// Returns whether any slot has another master than before.
+    pub fn adopt(&mut self, topology: Arc<Topology>, nodes: &mut Slab<Node>) -> bool {
+        let before: Vec<Option<NodeKey>> = self.masters().collect();
+        let keys = self.intern(&topology, nodes);
+        self.shards = topology
+            .shards
+            .iter()
+            .map(|shard| ShardRoute {
+                master: keys[shard.master as usize],
+                replicas: shard.replicas.iter().map(|index| keys[*index as usize]).collect(),
+            })
+            .collect();
+        self.slots.copy_from_slice(&topology.slots[..]);
+        let asked_at = topology.asked_at;
+        self.topology = Some(topology);
+        self.learnt.retain(|_, (key, at)| *at > asked_at && nodes.get(key.0 as usize).is_some_and(|node| node.listed));
+        for (slot, (key, _)) in self.learnt.clone() {
+            self.assign(slot, key);
+        }
+        let changed = self.masters().ne(before.iter().copied());
+        self.version = self.version.wrapping_add(u32::from(changed));
+        changed
+    }
+
+    /// Takes a redirect for true: `slot` is served by `node` from now on.
+    pub fn learn(&mut self, slot: Slot, node: NodeKey, now: Time) {
+        self.learnt.insert(slot.number(), (node, now));
+        if self.shard(slot).is_none_or(|shard| shard.master != node) {
+            self.assign(slot.number(), node);
+            self.version = self.version.wrapping_add(1);
+        }
+    }
+
+    fn assign(&mut self, slot: u16, master: NodeKey) {
+        let shard = self.shards.iter().position(|shard| shard.master == master);
+        let shard = shard.unwrap_or_else(|| {
+            self.shards.push(ShardRoute {
+                master,
+                replicas: Vec::new(),
+            });
+            self.shards.len() - 1
+        });
+        self.slots[slot as usize] = shard as u16;
+    }
+
+    fn masters(&self) -> impl Iterator<Item = Option<NodeKey>> {
+        self.slots
+            .iter()
+            .map(|shard| self.shards.get(*shard as usize).map(|shard| shard.master))
+    }
+
+    fn intern(&mut self, topology: &Topology, nodes: &mut Slab<Node>) -> Vec<NodeKey> {
+        for (_, node) in nodes.iter_mut() {
+            node.listed = false;
+        }
+        let keys: Vec<NodeKey> = topology
+            .nodes
+            .iter()
+            .map(|info| {
+                let key = self
+                    .by_address
+                    .get(&info.address)
+                    .copied()
+                    .unwrap_or_else(|| NodeKey(nodes.insert(Node::new(info.address)) as u16));
+                self.by_address.insert(info.address, key);
+                if let Some(node) = nodes.get_mut(key.0 as usize) {
+                    node.listed = true;
+                    node.same_idc = info.same_idc;
+                }
+                key
+            })
+            .collect();
+        self.by_address
+            .retain(|_, key| nodes.get(key.0 as usize).is_some_and(|node| node.listed));
+        // A node without connections that nobody lists any more makes room for others.
+        nodes.retain(|_, node| node.listed || node.backends().next().is_some());
+        keys
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::topology::{NodeInfo, Shard};
+
+    fn address(port: u16) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], port))
+    }
+
+    /// Nodes on these ports, each a master, sharing the slots in even ranges.
+    fn topology(ports: &[u16], asked_at: u64) -> Arc<Topology> {
+        let mut slots = Box::new([NO_SHARD; SLOTS]);
+        for (slot, shard) in slots.iter_mut().enumerate() {
+            *shard = (slot * ports.len() / SLOTS) as u16;
+        }
+        Arc::new(Topology {
+            nodes: ports
+                .iter()
+                .map(|port| NodeInfo {
+                    address: address(*port),
+                    id: port.to_string(),
+                    same_idc: false,
+                })
+                .collect(),
+            shards: (0..ports.len() as u16)
+                .map(|master| Shard {
+                    master,
+                    replicas: Vec::new(),
+                    epoch: 0,
+                })
+                .collect(),
+            slots,
+            announced: ports
+                .iter()
+                .enumerate()
+                .map(|(index, port)| (format!("host{port}:{port}"), index as u16))
+                .collect(),
+            epoch: 0,
+            asked_at: Time::from_micros(asked_at),
+        })
+    }
+
+    #[test]
+    fn a_refresh_never_undoes_a_newer_redirect() {
+        let (mut routes, mut nodes) = (Routes::default(), Slab::new());
+        let slot = Slot::new(0).unwrap();
+        assert!(routes.adopt(topology(&[1, 2], 10), &mut nodes));
+        assert!(!routes.adopt(topology(&[1, 2], 11), &mut nodes));
+        let second = routes.node_at(&address(2)).unwrap();
+        let version = routes.version();
+        routes.learn(slot, second, Time::from_micros(20));
+        assert_ne!(routes.version(), version);
+        assert_eq!(routes.shard(slot).unwrap().master, second);
+        routes.adopt(topology(&[1, 2], 15), &mut nodes);
+        assert_eq!(routes.shard(slot).unwrap().master, second);
+        routes.adopt(topology(&[1, 2], 25), &mut nodes);
+        assert_ne!(routes.shard(slot).unwrap().master, second);
+    }
+
+    #[test]
+    fn redirects_are_resolved_by_what_the_topology_knows() {
+        let (mut routes, mut nodes) = (Routes::default(), Slab::new());
+        routes.adopt(topology(&[1, 2], 10), &mut nodes);
+        let second = routes.node_at(&address(2));
+        assert_eq!(routes.resolve("host2:2", address(1)), second);
+        assert_eq!(routes.resolve("HOST2:2", address(1)), second);
+        assert_eq!(routes.resolve(":2", address(1)), second);
+        assert_eq!(routes.resolve("169.254.169.254:80", address(1)), None);
+        assert_eq!(routes.resolve(":3", address(1)), None);
+        assert_eq!(routes.resolve("", address(1)), None);
+    }
+
+    #[test]
+    fn departed_nodes_make_room() {
+        let (mut routes, mut nodes) = (Routes::default(), Slab::new());
+        for round in 0..100 {
+            routes.adopt(topology(&[2 * round + 1, 2 * round + 2], round as u64), &mut nodes);
+            assert_eq!(nodes.len(), 2);
+        }
+        assert_eq!(routes.node_at(&address(1)), None);
+    }
+}

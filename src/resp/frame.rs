@@ -1,0 +1,604 @@
+//! `RequestScanner` and `ReplyScanner`: where the next frame ends. They resume where they stopped, so a
+//! frame that comes byte by byte costs as much as one that comes whole, and they never allocate from a
+//! declared length.
+//!
+//! Error texts are those of Redis (`networking.c`, `processMultibulkBuffer`); two cases are stricter than
+//! Redis, because what we forward must mean the same to the node as to us: the bytes after a bulk string
+//! must be CR LF, and so must the end of a length line.
+
+use std::fmt;
+
+use super::args::Span;
+
+/// Redis refuses a multibulk of more arguments than this (`INT_MAX`).
+const ARGS_MAX: i64 = i32::MAX as i64;
+
+/// A peer sent what is not RESP. The connection is closed after the error has been told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProtocolError {
+    /// `*` with no proper number behind it.
+    MultibulkLength,
+    /// As before, and the client may not send so many arguments yet.
+    UnauthenticatedMultibulkLength,
+    /// `$` with no proper number behind it.
+    BulkLength,
+    /// As before, and the client may not send such a long one yet.
+    UnauthenticatedBulkLength,
+    /// Something else where `$` had to stand.
+    ExpectedBulk(u8),
+    /// A bulk string not followed by CR LF.
+    BulkEnd,
+    /// An inline request without an end.
+    InlineTooBig,
+    /// A `*` line without an end.
+    CountTooBig,
+    /// A `$` line without an end.
+    BulkCountTooBig,
+    /// An inline request whose quotes do not match.
+    UnbalancedQuotes,
+    /// A request longer than the limit.
+    RequestTooBig,
+    /// A reply that is not RESP.
+    Reply,
+}
+
+impl fmt::Display for ProtocolError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = match self {
+            ProtocolError::MultibulkLength => "invalid multibulk length",
+            ProtocolError::UnauthenticatedMultibulkLength => "unauthenticated multibulk length",
+            ProtocolError::BulkLength => "invalid bulk length",
+            ProtocolError::UnauthenticatedBulkLength => "unauthenticated bulk length",
+            ProtocolError::ExpectedBulk(got) => {
+                // A control byte must not end the error line early.
+                let got = if got.is_ascii_graphic() || *got == b' ' {
+                    *got as char
+                } else {
+                    ' '
+                };
+                return write!(f, "Protocol error: expected '$', got '{got}'");
+            }
+            ProtocolError::BulkEnd => "expected CRLF after bulk string",
+            ProtocolError::InlineTooBig => "too big inline request",
+            ProtocolError::CountTooBig => "too big mbulk count string",
+            ProtocolError::BulkCountTooBig => "too big bulk count string",
+            ProtocolError::UnbalancedQuotes => "unbalanced quotes in request",
+            ProtocolError::RequestTooBig => "request exceeds the limit",
+            ProtocolError::Reply => "invalid reply",
+        };
+        write!(f, "Protocol error: {text}")
+    }
+}
+
+/// What a scanner found at the front of the bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scan {
+    /// A whole frame of this many bytes; of a request, the spans of its arguments were set.
+    Frame(usize),
+    /// A whole inline request: this many bytes, its line end included.
+    Inline(usize),
+    /// So many bytes that mean nothing (`*0`, an empty line).
+    Nothing(usize),
+    /// At least this many bytes are still to come.
+    Incomplete(usize),
+}
+
+/// Bounds on requests: they differ before and after authentication.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestLimits {
+    /// Longest bulk string.
+    pub bulk_bytes: usize,
+    /// Longest frame.
+    pub request_bytes: usize,
+    /// Longest inline request or length line.
+    pub inline_bytes: usize,
+    /// Whether the client has shown who it is; if not, see the next two.
+    pub authenticated: bool,
+    /// Most arguments before authentication.
+    pub unauthenticated_args: usize,
+    /// Longest bulk string before authentication.
+    pub unauthenticated_bulk_bytes: usize,
+}
+
+/// A number line: what stands between a type byte and CR LF.
+enum Line {
+    Number(i64, usize),
+    Invalid,
+    Incomplete,
+}
+
+/// Reads the number that starts at `from`, strictly: no plus, no spaces, no leading zeros.
+#[inline]
+fn number(bytes: &[u8], from: usize) -> Line {
+    let mut position = from;
+    let mut value: i64 = 0;
+    while let Some(&byte) = bytes.get(position) {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 || position - from >= 10 {
+            break;
+        }
+        value = value * 10 + i64::from(digit);
+        position += 1;
+    }
+    match (bytes.get(position), bytes.get(position + 1)) {
+        (Some(b'\r'), Some(b'\n'))
+            if position > from && (bytes[from] != b'0' || position == from + 1) =>
+        {
+            Line::Number(value, position + 2)
+        }
+        _ => number_slow(bytes, from),
+    }
+}
+
+/// Negative numbers, long numbers, and everything that is wrong.
+#[cold]
+fn number_slow(bytes: &[u8], from: usize) -> Line {
+    let Some(rest) = bytes.get(from..) else {
+        return Line::Incomplete;
+    };
+    let Some(end) = memchr::memchr(b'\r', rest) else {
+        return Line::Incomplete;
+    };
+    let Some(after) = rest.get(end + 1) else {
+        return Line::Incomplete;
+    };
+    let digits = &rest[..end];
+    let plain = digits.strip_prefix(b"-").unwrap_or(digits);
+    let strict = !plain.is_empty()
+        && plain.iter().all(u8::is_ascii_digit)
+        && (plain[0] != b'0' || digits.len() == 1);
+    let value = std::str::from_utf8(digits)
+        .ok()
+        .and_then(|text| text.parse().ok());
+    match value {
+        Some(value) if strict && *after == b'\n' => Line::Number(value, from + end + 2),
+        _ => Line::Invalid,
+    }
+}
+
+/// Finds requests.
+#[derive(Debug, Default)]
+pub struct RequestScanner {
+    /// Where to go on, from the start of the frame.
+    position: usize,
+    /// Arguments still to be found; 0 at the start of a frame.
+    args_left: u32,
+    /// Spans found so far, while a frame is incomplete.
+    spans: Vec<Span>,
+}
+
+impl RequestScanner {
+    /// Looks at `bytes`, which begin where the frame begins. The spans of a whole frame are in `spans`.
+    #[inline]
+    pub fn next(
+        &mut self,
+        bytes: &[u8],
+        limits: &RequestLimits,
+        spans: &mut Vec<Span>,
+    ) -> Result<Scan, ProtocolError> {
+        if self.args_left == 0 {
+            match bytes.first() {
+                None => return Ok(Scan::Incomplete(1)),
+                Some(b'*') => {}
+                Some(_) => return inline(bytes, limits),
+            }
+            match number(bytes, 1) {
+                Line::Number(count, next) => {
+                    if count > ARGS_MAX {
+                        return Err(ProtocolError::MultibulkLength);
+                    }
+                    if count <= 0 {
+                        return Ok(Scan::Nothing(next));
+                    }
+                    if !limits.authenticated && count as usize > limits.unauthenticated_args {
+                        return Err(ProtocolError::UnauthenticatedMultibulkLength);
+                    }
+                    self.args_left = count as u32;
+                    self.position = next;
+                }
+                Line::Invalid => return Err(ProtocolError::MultibulkLength),
+                Line::Incomplete if bytes.len() > limits.inline_bytes => {
+                    return Err(ProtocolError::CountTooBig);
+                }
+                Line::Incomplete => return Ok(Scan::Incomplete(1)),
+            }
+            spans.clear();
+        } else {
+            std::mem::swap(&mut self.spans, spans);
+        }
+        let scan = self.bulks(bytes, limits, spans);
+        if let Ok(Scan::Incomplete(_)) = scan {
+            if spans.capacity() > 0 {
+                std::mem::swap(&mut self.spans, spans);
+            }
+        }
+        scan
+    }
+
+    #[inline]
+    fn bulks(
+        &mut self,
+        bytes: &[u8],
+        limits: &RequestLimits,
+        spans: &mut Vec<Span>,
+    ) -> Result<Scan, ProtocolError> {
+        let bulk_max = if limits.authenticated {
+            limits.bulk_bytes
+        } else {
+            limits.unauthenticated_bulk_bytes
+        };
+        while self.args_left > 0 {
+            match bytes.get(self.position) {
+                None => return self.incomplete(bytes.len(), self.position + 1, limits),
+                Some(b'$') => {}
+                Some(&got) => return Err(ProtocolError::ExpectedBulk(got)),
+            }
+            let (len, start) = match number(bytes, self.position + 1) {
+                Line::Number(len, start) => (len, start),
+                Line::Invalid => return Err(ProtocolError::BulkLength),
+                Line::Incomplete if bytes.len() - self.position > limits.inline_bytes => {
+                    return Err(ProtocolError::BulkCountTooBig);
+                }
+                Line::Incomplete => return self.incomplete(bytes.len(), bytes.len() + 1, limits),
+            };
+            if len < 0 || len as u64 > limits.bulk_bytes as u64 {
+                return Err(ProtocolError::BulkLength);
+            }
+            let len = len as usize;
+            if len > bulk_max {
+                return Err(ProtocolError::UnauthenticatedBulkLength);
+            }
+            let end = start + len;
+            match (bytes.get(end), bytes.get(end + 1)) {
+                (Some(b'\r'), Some(b'\n')) => {}
+                (Some(b'\r') | None, None) => {
+                    return self.incomplete(bytes.len(), end + 2, limits);
+                }
+                _ => return Err(ProtocolError::BulkEnd),
+            }
+            if end > limits.request_bytes {
+                return Err(ProtocolError::RequestTooBig);
+            }
+            spans.push(Span {
+                start: start as u32,
+                len: len as u32,
+            });
+            self.position = end + 2;
+            self.args_left -= 1;
+        }
+        Ok(Scan::Frame(std::mem::take(&mut self.position)))
+    }
+
+    fn incomplete(
+        &self,
+        have: usize,
+        need: usize,
+        limits: &RequestLimits,
+    ) -> Result<Scan, ProtocolError> {
+        if have > limits.request_bytes || need > limits.request_bytes + 2 {
+            return Err(ProtocolError::RequestTooBig);
+        }
+        debug_assert!(need > have);
+        Ok(Scan::Incomplete(need - have))
+    }
+}
+
+fn inline(bytes: &[u8], limits: &RequestLimits) -> Result<Scan, ProtocolError> {
+    match memchr::memchr(b'\n', bytes) {
+        Some(end) if end > limits.inline_bytes => Err(ProtocolError::InlineTooBig),
+        Some(end)
+            if bytes[..end]
+                .iter()
+                .all(|byte| byte.is_ascii_whitespace() || *byte == 0x0b) =>
+        {
+            Ok(Scan::Nothing(end + 1))
+        }
+        Some(end) => Ok(Scan::Inline(end + 1)),
+        None if bytes.len() > limits.inline_bytes => Err(ProtocolError::InlineTooBig),
+        None => Ok(Scan::Incomplete(1)),
+    }
+}
+
+/// Finds replies of RESP2 and RESP3. Pushes are frames like any other; an attribute belongs to the reply
+/// that follows it.
+#[derive(Debug, Default)]
+pub struct ReplyScanner {
+    /// Where to go on, from the start of the frame.
+    position: usize,
+    /// Values still to be found before the frame is whole; 0 at its start. Nesting needs no stack: an
+    /// aggregate of n values takes one off and puts n on.
+    values_left: u64,
+}
+
+impl ReplyScanner {
+    /// Looks at `bytes`, which begin where the frame begins.
+    #[inline]
+    pub fn next(&mut self, bytes: &[u8], bulk_max: usize) -> Result<Scan, ProtocolError> {
+        if self.values_left == 0 {
+            self.values_left = 1;
+        }
+        while self.values_left > 0 {
+            let Some(&kind) = bytes.get(self.position) else {
+                return Ok(Scan::Incomplete(self.position + 1 - bytes.len()));
+            };
+            match kind {
+                b'$' | b'!' | b'=' => {
+                    let (len, start) = match number(bytes, self.position + 1) {
+                        Line::Number(len, start) => (len, start),
+                        Line::Invalid => return Err(ProtocolError::Reply),
+                        Line::Incomplete => return self.line_incomplete(bytes),
+                    };
+                    let end = match len {
+                        -1 => start,
+                        0.. if len as u64 <= bulk_max as u64 => start + len as usize + 2,
+                        _ => return Err(ProtocolError::Reply),
+                    };
+                    if end > bytes.len() {
+                        return Ok(Scan::Incomplete(end - bytes.len()));
+                    }
+                    if len >= 0 && bytes[end - 2..end] != *b"\r\n" {
+                        return Err(ProtocolError::Reply);
+                    }
+                    self.position = end;
+                    self.values_left -= 1;
+                }
+                b'+' | b'-' | b':' | b'_' | b',' | b'#' | b'(' => {
+                    let Some(end) = memchr::memchr(b'\n', &bytes[self.position..]) else {
+                        return Ok(Scan::Incomplete(1));
+                    };
+                    if bytes[self.position + end - 1] != b'\r' {
+                        return Err(ProtocolError::Reply);
+                    }
+                    self.position += end + 1;
+                    self.values_left -= 1;
+                }
+                b'*' | b'~' | b'>' | b'%' | b'|' => {
+                    let (len, start) = match number(bytes, self.position + 1) {
+                        Line::Number(len, start) => (len, start),
+                        Line::Invalid => return Err(ProtocolError::Reply),
+                        Line::Incomplete => return self.line_incomplete(bytes),
+                    };
+                    let values = match (kind, len) {
+                        (b'*', -1) => 0,
+                        (_, ..0) => return Err(ProtocolError::Reply),
+                        (b'%' | b'|', len) => 2 * len as u64,
+                        (_, len) => len as u64,
+                    };
+                    self.position = start;
+                    let itself = u64::from(kind != b'|');
+                    self.values_left = (self.values_left - itself)
+                        .checked_add(values)
+                        .filter(|left| *left < 1 << 40)
+                        .ok_or(ProtocolError::Reply)?;
+                }
+                _ => return Err(ProtocolError::Reply),
+            }
+        }
+        Ok(Scan::Frame(std::mem::take(&mut self.position)))
+    }
+
+    /// A length line has at most 20 digits; one that goes on longer is none.
+    fn line_incomplete(&self, bytes: &[u8]) -> Result<Scan, ProtocolError> {
+        if bytes.len() - self.position > 32 {
+            Err(ProtocolError::Reply)
+        } else {
+            Ok(Scan::Incomplete(1))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: RequestLimits = RequestLimits {
+        bulk_bytes: 512 << 20,
+        request_bytes: 1 << 30,
+        inline_bytes: 64 << 10,
+        authenticated: true,
+        unauthenticated_args: 10,
+        unauthenticated_bulk_bytes: 16384,
+    };
+
+    /// Scans all of `bytes`, handing in `step` more bytes at a time: frames as lists of arguments.
+    fn requests(bytes: &[u8], step: usize, limits: &RequestLimits) -> (Vec<Vec<Vec<u8>>>, String) {
+        let (mut scanner, mut spans, mut found) =
+            (RequestScanner::default(), Vec::new(), Vec::new());
+        let (mut from, mut to) = (0, 0);
+        loop {
+            match scanner.next(&bytes[from..to], limits, &mut spans) {
+                Ok(Scan::Frame(len)) => {
+                    let args = super::super::args::Args::new(&bytes[from..from + len], &spans);
+                    found.push(args.from(0).map(<[u8]>::to_vec).collect());
+                    from += len;
+                }
+                Ok(Scan::Inline(len)) => {
+                    found.push(vec![bytes[from..from + len].to_vec()]);
+                    from += len;
+                }
+                Ok(Scan::Nothing(len)) => from += len,
+                Ok(Scan::Incomplete(missing)) => {
+                    assert!(missing > 0);
+                    if to == bytes.len() {
+                        return (found, String::new());
+                    }
+                    to = (to + step).min(bytes.len());
+                }
+                Err(error) => return (found, error.to_string()),
+            }
+        }
+    }
+
+    fn check_requests(bytes: &[u8], commands: usize, error: &str) {
+        let whole = requests(bytes, bytes.len().max(1), &LIMITS);
+        assert_eq!(
+            (whole.0.len(), &whole.1[..]),
+            (commands, error),
+            "{}",
+            bytes.escape_ascii()
+        );
+        for step in [1, 2, 3, 5, 7] {
+            let split = requests(bytes, step, &LIMITS);
+            assert_eq!(split, whole, "{} by {step}", bytes.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn requests_are_found_however_they_are_split() {
+        check_requests(b"*1\r\n$4\r\nPING\r\n*2\r\n$3\r\nGET\r\n$0\r\n\r\n", 2, "");
+        check_requests(b"*0\r\n*-1\r\n*-10\r\n\r\n  \r\nPING\r\n", 1, "");
+        check_requests(b"PING a b\n*1\r\n$4\r\nPING\r\n", 2, "");
+        check_requests(b"*2147483647\r\n", 0, "");
+        check_requests(b"*1\r\n$536870912\r\n", 0, "");
+        check_requests(b"*1\n", 0, "");
+    }
+
+    #[test]
+    fn nonsense_is_refused_with_the_words_of_redis() {
+        for count in [
+            "3000000000",
+            "abc",
+            "",
+            "+1",
+            "01",
+            " 1",
+            "1 ",
+            "99999999999999999999",
+        ] {
+            let bytes = format!("*1\r\n$4\r\nPING\r\n*{count}\r\n");
+            check_requests(
+                bytes.as_bytes(),
+                1,
+                "Protocol error: invalid multibulk length",
+            );
+        }
+        for length in [
+            "-1",
+            "-10",
+            "536870913",
+            "2147483645",
+            "9223372036854775807",
+            "9223372036854775808",
+            "18446744073709551615",
+            "abc",
+            "",
+            "+4",
+            "04",
+        ] {
+            let bytes = format!("*1\r\n${length}\r\n");
+            check_requests(bytes.as_bytes(), 0, "Protocol error: invalid bulk length");
+        }
+        check_requests(b"*1\r\nfoo\r\n", 0, "Protocol error: expected '$', got 'f'");
+        check_requests(b"*1\r\n:1\r\n", 0, "Protocol error: expected '$', got ':'");
+        check_requests(
+            b"*1\r\n$4\r\nPINGXX",
+            0,
+            "Protocol error: expected CRLF after bulk string",
+        );
+        check_requests(
+            b"*1\rX$4\r\nPING\r\n",
+            0,
+            "Protocol error: invalid multibulk length",
+        );
+        check_requests(b"*1\n*1\r\n", 0, "Protocol error: invalid multibulk length");
+    }
+
+    #[test]
+    fn lines_without_end_are_refused() {
+        let long = vec![b'1'; 70 << 10];
+        let check = |prefix: &[u8], error| {
+            let bytes = [prefix, &long].concat();
+            assert_eq!(
+                requests(&bytes, bytes.len(), &LIMITS).1,
+                format!("Protocol error: {error}")
+            );
+        };
+        check(b"", "too big inline request");
+        check(b"*", "too big mbulk count string");
+        check(b"*1\r\n$", "too big bulk count string");
+    }
+
+    #[test]
+    fn before_authentication_little_is_taken() {
+        let limits = RequestLimits {
+            authenticated: false,
+            ..LIMITS
+        };
+        let error = |bytes: &[u8]| requests(bytes, 1, &limits).1;
+        assert_eq!(
+            error(b"*11\r\n"),
+            "Protocol error: unauthenticated multibulk length"
+        );
+        assert_eq!(
+            error(b"*1\r\n$16385\r\n"),
+            "Protocol error: unauthenticated bulk length"
+        );
+        assert_eq!(error(b"*10\r\n$16384\r\n"), "");
+    }
+
+    fn replies(bytes: &[u8], step: usize) -> Result<Vec<Vec<u8>>, ProtocolError> {
+        let (mut scanner, mut found) = (ReplyScanner::default(), Vec::new());
+        let (mut from, mut to) = (0, 0);
+        loop {
+            match scanner.next(&bytes[from..to], 512 << 20)? {
+                Scan::Frame(len) => {
+                    found.push(bytes[from..from + len].to_vec());
+                    from += len;
+                }
+                _ if to == bytes.len() => return Ok(found),
+                _ => to = (to + step).min(bytes.len()),
+            }
+        }
+    }
+
+    #[test]
+    fn replies_are_found_however_they_are_split() {
+        let samples: &[&[u8]] = &[
+            b"+OK\r\n",
+            b"-ERR no\r\n",
+            b":12\r\n",
+            b"$5\r\nhello\r\n",
+            b"$-1\r\n",
+            b"*-1\r\n",
+            b"$0\r\n\r\n",
+            b"*0\r\n",
+            b"*2\r\n$1\r\na\r\n*1\r\n:1\r\n",
+            b"_\r\n",
+            b",1.5\r\n",
+            b"#t\r\n",
+            b"(123\r\n",
+            b"!5\r\nERR x\r\n",
+            b"=7\r\ntxt:abc\r\n",
+            b"%1\r\n+a\r\n*2\r\n:1\r\n:2\r\n",
+            b"~2\r\n:1\r\n:2\r\n",
+            b">3\r\n+message\r\n+a\r\n+b\r\n",
+            b"|1\r\n+ttl\r\n:3\r\n$1\r\nx\r\n",
+        ];
+        let all = samples.concat();
+        for step in [1, 2, 3, 4, 5, 6, 7, all.len()] {
+            assert_eq!(
+                replies(&all, step).as_deref(),
+                Ok(&samples.iter().map(|s| s.to_vec()).collect::<Vec<_>>()[..])
+            );
+        }
+        for bad in [
+            &b"x\r\n"[..],
+            b"$5\r\nhelloXX",
+            b"*-2\r\n",
+            b"$a\r\n",
+            b"+OK\n",
+            b"*9999999999999\r\n",
+            b"$99999999999\r\n",
+            b"$?\r\n",
+            b"\r\n",
+            b"$111111111111111111111111111111111111111",
+        ] {
+            assert_eq!(
+                replies(bad, bad.len()),
+                Err(ProtocolError::Reply),
+                "{}",
+                bad.escape_ascii()
+            );
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! The command line of the real program: exit codes, streams, spellings, every flag, every variable. And
+//! README.md, whose section of flags is made from the same table; to write it anew:
+//! `UPDATE_README=1 cargo test --test options`.
+//!
+//! No test lets the program serve: a good command line is shown to be good by `-version` at its end, which
+//! is looked at when everything before it has been accepted.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::os::unix::ffi::OsStringExt;
+use std::process::Command;
+
+use redis_cluster_proxy::config::Config;
+use redis_cluster_proxy::options::{self, FLAGS, Flag, Kind, Parsed};
+
+struct Outcome {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+fn run<S: AsRef<OsStr>>(args: &[S], env: &[(&str, &OsStr)]) -> Outcome {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_redis-cluster-proxy"));
+    for flag in FLAGS {
+        if let Some(variable) = flag.variable() {
+            command.env_remove(variable);
+        }
+    }
+    let output = command
+        .args(args)
+        .envs(env.iter().copied())
+        .output()
+        .expect("the program");
+    Outcome {
+        code: output.status.code().expect("an exit code"),
+        stdout: String::from_utf8(output.stdout).expect("text"),
+        stderr: String::from_utf8(output.stderr).expect("text"),
+    }
+}
+
+fn check_refused<S: AsRef<OsStr>>(args: &[S], env: &[(&str, &OsStr)], reason: &str) {
+    let outcome = run(args, env);
+    assert_eq!(outcome.code, 2, "{reason}");
+    assert_eq!(outcome.stdout, "");
+    assert_eq!(outcome.stderr, format!("{reason}\n{}", options::usage()));
+}
+
+fn check_accepted(args: &[&str]) {
+    let outcome = run(&[args, &["-version"]].concat(), &[]);
+    assert_eq!(outcome.stderr, "", "{args:?}");
+    assert_eq!(outcome.stdout, "redis-cluster-proxy 0.1.0\n", "{args:?}");
+    assert_eq!(outcome.code, 0, "{args:?}");
+}
+
+/// A value that is not the default, and one that is refused if there is any. A new flag needs its own.
+fn samples(flag: &Flag) -> (&'static str, Option<&'static str>) {
+    match flag.name {
+        "addr" => ("127.0.0.1:8089", Some("nowhere")),
+        "startup-nodes" => ("a:7001,b:7001", Some("a")),
+        "node-map" => ("a:1=b:2", Some("a")),
+        "password" | "client-password" | "backend-password" => ("sesame", None),
+        "backend-user" => ("app", None),
+        "protected-mode" => ("false", Some("maybe")),
+        "read-prefer" => ("READ_PREFER_SLAVE", Some("3")),
+        "idc-prefixes" => ("10.1.,10.2.", None),
+        "connect-timeout" => ("1.5s", Some("0s")),
+        "request-timeout" => ("1m30s", Some("10")),
+        "park-timeout" => ("100ms", Some("-1s")),
+        "slots-reload-interval" => ("10s", Some("1d")),
+        "backend-connections" => ("2", Some("0")),
+        "backend-init-connections" => ("1", Some("x")),
+        "backend-idle-connections" => ("6", Some("1.5")),
+        "max-clients" => ("10", Some("0")),
+        "max-procs" => ("2", Some("-1")),
+        "log-file" => ("other.log", None),
+        "log-level" => ("DEBUG", Some("loud")),
+        "log-every-n" => ("0", Some("-1")),
+        "debug-addr" => ("127.0.0.1:9090", Some("9090")),
+        "version" => ("false", Some("maybe")),
+        other => panic!("a sample is wanted for -{other}"),
+    }
+}
+
+fn config(args: Vec<OsString>, env: impl Fn(&str) -> Option<OsString>) -> Config {
+    match options::parse(args.into_iter(), env) {
+        Ok(Parsed::Run(config)) => config,
+        other => panic!("not a config: {other:?}"),
+    }
+}
+
+#[test]
+fn help_goes_to_standard_output() {
+    for arg in ["-h", "--h", "-help", "--help"] {
+        let outcome = run(&[arg], &[]);
+        assert_eq!(outcome.code, 0, "{arg}");
+        assert_eq!(outcome.stdout, options::usage(), "{arg}");
+        assert_eq!(outcome.stderr, "", "{arg}");
+    }
+}
+
+#[test]
+fn the_version_is_one_line() {
+    check_accepted(&[]);
+    check_accepted(&["--version"]);
+}
+
+#[test]
+fn every_flag_is_accepted_in_every_spelling() {
+    for flag in FLAGS {
+        let (good, _) = samples(flag);
+        let name = flag.name;
+        check_accepted(&[&format!("-{name}={good}")]);
+        check_accepted(&[&format!("--{name}={good}")]);
+        if flag.kind.needs_value() {
+            check_accepted(&[&format!("-{name}"), good]);
+            check_accepted(&[&format!("--{name}"), good]);
+        } else {
+            check_accepted(&[&format!("-{name}")]);
+            check_accepted(&[&format!("--{name}")]);
+        }
+        check_accepted(&[&format!("-{name}={good}"), &format!("-{name}={good}")]);
+    }
+}
+
+#[test]
+fn every_flag_refuses_what_it_must() {
+    for flag in FLAGS {
+        let (_, bad) = samples(flag);
+        if let Some(bad) = bad {
+            let outcome = run(&[format!("-{}={bad}", flag.name)], &[]);
+            assert_eq!(outcome.code, 2, "-{}", flag.name);
+            assert_eq!(outcome.stdout, "");
+            let reason = outcome.stderr.lines().next().expect("a reason");
+            let value = format!("value \"{bad}\" for ");
+            assert!(reason.starts_with("invalid "), "{reason}");
+            assert!(reason.contains(&value), "{reason}");
+            assert!(reason.contains(&format!("-{}: ", flag.name)), "{reason}");
+            assert!(outcome.stderr.ends_with(&options::usage()));
+        }
+        if flag.kind.needs_value() {
+            let name = format!("-{}", flag.name);
+            check_refused(&[&name], &[], &format!("flag needs an argument: {name}"));
+        }
+    }
+}
+
+#[test]
+fn bad_usage_is_refused_with_its_reason() {
+    check_refused(&["-foo"], &[], "flag provided but not defined: -foo");
+    check_refused(
+        &["-max-procs", "x"],
+        &[],
+        "invalid value \"x\" for flag -max-procs: parse error",
+    );
+    check_refused(
+        &["serve"],
+        &[],
+        "unexpected argument after the flags: \"serve\"",
+    );
+    check_refused(
+        &["-backend-idle-connections", "1"],
+        &[],
+        "-backend-init-connections (5) must not be more than -backend-idle-connections (1)",
+    );
+}
+
+#[test]
+fn every_flag_and_its_variable_do_the_same() {
+    for flag in FLAGS {
+        let Some(variable) = flag.variable() else {
+            continue;
+        };
+        let (good, _) = samples(flag);
+        let by_flag = config(vec![format!("-{}={good}", flag.name).into()], |_| None);
+        let by_variable = config(Vec::new(), |name| {
+            (name == variable).then(|| OsString::from(good))
+        });
+        assert_eq!(by_flag, by_variable, "{variable}");
+        assert_ne!(by_flag, Config::default(), "{variable}");
+        // The flag wins: its default undoes the variable.
+        let both = config(
+            vec![format!("-{}={}", flag.name, flag.default).into()],
+            |name| (name == variable).then(|| OsString::from(good)),
+        );
+        assert_eq!(both, Config::default(), "{variable}");
+    }
+}
+
+#[test]
+fn every_variable_reaches_the_program() {
+    // No flag takes a value that is no text, so this is bad for all of them.
+    let no_text = OsString::from_vec(b"ses\xffame".to_vec());
+    for flag in FLAGS {
+        let Some(variable) = flag.variable() else {
+            continue;
+        };
+        check_refused::<&str>(
+            &[],
+            &[(&variable, &no_text)],
+            &format!("invalid value for environment variable {variable}: not valid UTF-8"),
+        );
+        if let (_, Some(bad)) = samples(flag) {
+            let outcome = run::<&str>(&[], &[(&variable, OsStr::new(bad))]);
+            assert_eq!(outcome.code, 2, "{variable}");
+            let reason = format!("invalid value \"{bad}\" for environment variable {variable}: ");
+            assert!(outcome.stderr.starts_with(&reason), "{}", outcome.stderr);
+        }
+    }
+}
+
+#[test]
+fn passwords_are_never_printed() {
+    for flag in FLAGS.iter().filter(|flag| flag.kind == Kind::Secret) {
+        let variable = flag.variable().expect("a variable");
+        let env = [(variable.as_str(), OsStr::new("sesame"))];
+        for args in [&["-max-procs=x"][..], &["-h"], &["-foo"]] {
+            let outcome = run(args, &env);
+            assert!(!(outcome.stdout + &outcome.stderr).contains("sesame"));
+        }
+        let name = format!("-{}", flag.name);
+        for args in [[&name, "sesame", "-max-procs=x"], [&name, "open", "sesame"]] {
+            let outcome = run(&args, &[]);
+            assert_eq!(outcome.code, 2);
+            assert!(!outcome.stderr.contains("sesame"), "{}", outcome.stderr);
+        }
+    }
+}
+
+#[test]
+fn the_readme_shows_the_table() {
+    const BEGIN: &str = "<!-- flags -->\n";
+    const END: &str = "<!-- /flags -->";
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+    let readme = fs::read_to_string(path).expect("README.md");
+    let begin = readme.find(BEGIN).expect("the first marker") + BEGIN.len();
+    let end = begin + readme[begin..].find(END).expect("the second marker");
+    let section = options::readme_section();
+    if std::env::var_os("UPDATE_README").is_some() {
+        let updated = [&readme[..begin], &section, &readme[end..]].concat();
+        fs::write(path, updated).expect("README.md can be written");
+        return;
+    }
+    assert!(
+        readme[begin..end] == section,
+        "README.md is behind the table of flags: UPDATE_README=1 cargo test --test options"
+    );
+}
