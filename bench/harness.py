@@ -123,7 +123,8 @@ class Process:
         self.log = Path(folder) / f"{name}.out"
         with open(self.log, "wb") as log:
             self.child = subprocess.Popen(
-                argv, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=prepare
+                argv, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                preexec_fn=prepare, start_new_session=True,
             )
         self.pid = self.child.pid
 
@@ -335,15 +336,22 @@ def run_load(port, workload, requests, wrap=()):
         resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
 
     argv = [*wrap, *load_command(port, workload, requests)]
+    # In a process group of its own, so that a load wrapped in another program ends with it.
+    load = subprocess.Popen(
+        argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=prepare, start_new_session=True,
+    )
     try:
-        done = subprocess.run(
-            argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, preexec_fn=prepare, timeout=300
-        )
-    except subprocess.TimeoutExpired:
-        raise Failure("redis-benchmark did not end within 300 s") from None
-    rows = [line for line in done.stdout.splitlines() if line.startswith('"') and not line.startswith('"test"')]
-    if done.returncode != 0 or not rows or "Error from server" in done.stdout + done.stderr:
-        said = [line for line in (done.stdout + done.stderr).splitlines() if "Error" in line or "error" in line]
+        out, err = load.communicate(timeout=300)
+    except BaseException as error:
+        os.killpg(load.pid, signal.SIGKILL)
+        load.communicate()
+        if isinstance(error, subprocess.TimeoutExpired):
+            raise Failure("redis-benchmark did not end within 300 s") from None
+        raise
+    rows = [line for line in out.splitlines() if line.startswith('"') and not line.startswith('"test"')]
+    if load.returncode != 0 or not rows or "Error from server" in out + err:
+        said = [line for line in (out + err).splitlines() if "Error" in line or "error" in line]
         raise Failure(f"redis-benchmark failed: {(said or ['it says nothing'])[0]}")
     numbers = [float(text.strip('"')) for text in rows[-1].split('","')[1:]]
     return {"rate": numbers[0], "p50": numbers[3], "p99": numbers[5]}
