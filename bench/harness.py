@@ -19,6 +19,7 @@ from pathlib import Path
 
 LOAD_CORE = int(os.environ.get("LOAD_CORE", min(1, os.cpu_count() - 1)))
 CONTENDER_CORE = int(os.environ.get("CONTENDER_CORE", 0))
+DEFAULT_CONTENDERS = ["direct", "haproxy", "nutcracker", "proxy"]
 
 
 class Failure(Exception):
@@ -292,11 +293,10 @@ def serves(process, port):
 
 
 def contenders(names):
+    """The contenders of a comma list, of `all`, or the default four."""
     folder = Path(__file__).parent / "contenders"
     known = [module.name for module in pkgutil.iter_modules([str(folder)])]
-    order = ["direct", "haproxy", "nutcracker"]
-    known.sort(key=lambda name: (order.index(name) if name in order else len(order), name != "proxy", name))
-    chosen = names.split(",") if names else known
+    chosen = known if names == "all" else names.split(",") if names else DEFAULT_CONTENDERS
     unknown = [name for name in chosen if name not in known]
     if unknown:
         raise SystemExit(f"no such contender: {', '.join(unknown)}; there are {', '.join(known)}")
