@@ -1,0 +1,66 @@
+# What to type. `make run` and `make test` need nothing but Debian, make and Rust; they install the rest.
+
+CARGO ?= cargo
+SEEDS ?= 1000
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+VENV := target/clients
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+.PHONY: build run test clients check lint simulate bench perf strace clean need-cargo
+
+build: need-cargo
+	$(CARGO) build --release --locked
+	@mkdir -p bin
+	@cp -f $(TARGET)/release/redis-cluster-proxy bin/.new && mv -f bin/.new bin/redis-cluster-proxy
+
+# A cluster of six on ports 7001-7006 and the proxy on 8088, until Ctrl-C. PROXY_FLAGS='-max-procs 2' adds flags.
+run: need-cargo
+	@bash tests/support/install.sh redis-server
+	@$(MAKE) --no-print-directory build
+	@bash tests/support/demo.sh bin/redis-cluster-proxy $(PROXY_FLAGS)
+
+test: need-cargo
+	@bash tests/support/install.sh redis-server
+	$(CARGO) test --locked
+	@$(MAKE) --no-print-directory clients
+
+# Client libraries of other languages through the proxy: cargo ignores these tests, as they need more than cargo.
+clients: need-cargo $(VENV)/ready
+	@bash tests/support/install.sh redis-server
+	$(CARGO) test --locked --test clients -- --ignored
+
+$(VENV)/ready: tests/clients/requirements.txt
+	@bash tests/support/install.sh python3 python3-venv
+	@rm -rf $(VENV) && mkdir -p target
+	python3 -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/clients/requirements.txt
+	@touch $@
+
+lint: need-cargo
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+check: lint test
+
+# Many seeds of the simulation: make simulate SEEDS=100000
+simulate: need-cargo
+	SIMULATION_SEEDS=$(SEEDS) $(CARGO) test --locked --test simulation -- --nocapture
+
+# One table: direct, HAProxy, nutcracker and this proxy; bench/README.md tells the options.
+bench: build
+	@bash tests/support/install.sh redis-server python3 haproxy nutcracker
+	@bash tests/support/install.sh linux-perf || echo "without perf: system calls are counted by strace, if it is there"
+	@python3 bench/run.py
+
+# Where the running release spends its time, and its system calls, under load.
+perf strace: build
+	@bash tests/support/install.sh redis-server python3 $(if $(filter perf,$@),linux-perf,strace)
+	@python3 bench/under_load.py $@
+
+clean: need-cargo
+	$(CARGO) clean
+	rm -rf bin target bench/__pycache__ bench/contenders/__pycache__
+
+need-cargo:
+	@command -v $(CARGO) >/dev/null || { \
+	    echo "cargo is not on the PATH: install Rust 1.88 or later with rustup, then open a new shell" >&2; exit 1; }

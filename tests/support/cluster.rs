@@ -1,0 +1,430 @@
+//! A real cluster on loopback: formed by hand, as that is quicker than `redis-cli --cluster create`, and put
+//! through what happens to clusters.
+
+use super::{Conn, Reply, Server, wait_for};
+use std::time::Duration;
+
+const SLOTS: u16 = 16384;
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// Masters first, then replicas, in the order of `ports()`. What a node is may change (`failover`); ask with
+/// `master_of` and `replicas_of`, which believe nobody but the nodes themselves.
+#[derive(Debug)]
+pub struct Cluster {
+    servers: Vec<Server>,
+}
+
+/// What a node says of itself.
+#[derive(Debug, Clone)]
+struct Claim {
+    port: u16,
+    id: String,
+    is_master: bool,
+    master_id: String,
+    epoch: u64,
+    slots: Vec<(u16, u16)>,
+}
+
+impl Claim {
+    fn owns(&self, slot: u16) -> bool {
+        self.is_master
+            && self
+                .slots
+                .iter()
+                .any(|&(first, last)| (first..=last).contains(&slot))
+    }
+}
+
+impl Cluster {
+    /// So many masters with the slots shared out evenly, so many replicas for each; ready when it returns.
+    pub fn start(masters: usize, replicas_per_master: usize) -> Cluster {
+        Cluster::start_with(masters, replicas_per_master, &[])
+    }
+
+    /// As `start`, with more arguments for each redis-server; they win over our own.
+    pub fn start_with(masters: usize, replicas_per_master: usize, args: &[&str]) -> Cluster {
+        // A replica that has its data is always fit to be promoted (validity factor 0), and stays with its
+        // master (no migration), so that a test knows what it has.
+        let mut all = vec![
+            "--cluster-enabled",
+            "yes",
+            "--cluster-node-timeout",
+            "1000",
+            "--cluster-require-full-coverage",
+            "no",
+            "--cluster-replica-validity-factor",
+            "0",
+            "--cluster-allow-replica-migration",
+            "no",
+            "--repl-diskless-sync-delay",
+            "0",
+        ];
+        all.extend_from_slice(args);
+        let cluster = Cluster {
+            servers: Server::start_many(masters * (1 + replicas_per_master), &all),
+        };
+        cluster.form(masters);
+        cluster.wait_until_ready();
+        cluster
+    }
+
+    fn form(&self, masters: usize) {
+        let share =
+            |index: usize| u16::try_from(usize::from(SLOTS) * index / masters).expect("fits");
+        for (index, server) in self.servers.iter().enumerate() {
+            let mut conn = server.conn();
+            ok(
+                &mut conn,
+                &["CLUSTER", "SET-CONFIG-EPOCH", &(index + 1).to_string()],
+            );
+            if index < masters {
+                let (first, last) = (share(index), share(index + 1) - 1);
+                ok(
+                    &mut conn,
+                    &[
+                        "CLUSTER",
+                        "ADDSLOTSRANGE",
+                        &first.to_string(),
+                        &last.to_string(),
+                    ],
+                );
+            }
+            for other in &self.servers[..index] {
+                ok(
+                    &mut conn,
+                    &["CLUSTER", "MEET", "127.0.0.1", &other.port().to_string()],
+                );
+            }
+        }
+        wait_for("every node to know every other", LIMIT, || {
+            self.servers
+                .iter()
+                .all(|server| knows_all(&mut server.conn(), self.servers.len()))
+                .then_some(())
+        });
+        for (index, replica) in self.servers[masters..].iter().enumerate() {
+            let master_id = claim(&self.servers[index % masters])
+                .expect("a new node answers")
+                .id;
+            ok(&mut replica.conn(), &["CLUSTER", "REPLICATE", &master_id]);
+        }
+    }
+
+    /// Waits until every node that lives says that all is well: cluster_state:ok, every replica's link up, and
+    /// one view of who owns what, with the replicas named.
+    pub fn wait_until_ready(&self) {
+        wait_for("the cluster to be ready", LIMIT, || {
+            self.is_ready().then_some(())
+        });
+    }
+
+    fn is_ready(&self) -> bool {
+        let Some(claims) = self.claims() else {
+            return false;
+        };
+        let owned: u32 = claims
+            .iter()
+            .flat_map(|claim| &claim.slots)
+            .map(|&(first, last)| u32::from(last - first) + 1)
+            .sum();
+        let views: Option<Vec<_>> = self.alive().map(view).collect();
+        let Some(views) = views else { return false };
+        owned == u32::from(SLOTS)
+            && views.iter().all(|view| *view == views[0])
+            && self.alive().all(is_settled)
+    }
+
+    pub fn ports(&self) -> Vec<u16> {
+        self.servers.iter().map(Server::port).collect()
+    }
+
+    /// `host:port` of all, for `-startup-nodes`.
+    pub fn addrs(&self) -> Vec<String> {
+        self.servers.iter().map(Server::addr).collect()
+    }
+
+    /// Ports of those that are masters with slots now.
+    #[track_caller]
+    pub fn masters(&self) -> Vec<u16> {
+        let claims = self.claims_now();
+        claims
+            .iter()
+            .filter(|claim| claim.is_master && !claim.slots.is_empty())
+            .map(|claim| claim.port)
+            .collect()
+    }
+
+    /// The port of the living node that owns this slot.
+    #[track_caller]
+    pub fn master_of(&self, slot: u16) -> u16 {
+        wait_for(&format!("an owner of slot {slot}"), LIMIT, || {
+            self.find_master_of(slot)
+        })
+    }
+
+    /// As `master_of`, `None` while nobody owns it.
+    pub fn find_master_of(&self, slot: u16) -> Option<u16> {
+        let claims: Vec<Claim> = self.alive().filter_map(claim).collect();
+        claims
+            .iter()
+            .filter(|claim| claim.owns(slot))
+            .max_by_key(|claim| claim.epoch)
+            .map(|claim| claim.port)
+    }
+
+    /// Ports of the living replicas of this master.
+    #[track_caller]
+    pub fn replicas_of(&self, master: u16) -> Vec<u16> {
+        let claims = self.claims_now();
+        let id = &claims
+            .iter()
+            .find(|claim| claim.port == master)
+            .expect("a living node")
+            .id;
+        claims
+            .iter()
+            .filter(|claim| claim.master_id == *id)
+            .map(|claim| claim.port)
+            .collect()
+    }
+
+    #[track_caller]
+    pub fn server(&self, port: u16) -> &Server {
+        self.servers
+            .iter()
+            .find(|server| server.port() == port)
+            .unwrap_or_else(|| panic!("no node has port {port}"))
+    }
+
+    /// A connection straight to a node.
+    #[track_caller]
+    pub fn raw(&self, port: u16) -> Conn {
+        self.server(port).conn()
+    }
+
+    pub fn kill(&self, port: u16) {
+        self.server(port).kill();
+    }
+
+    pub fn freeze(&self, port: u16) {
+        self.server(port).freeze();
+    }
+
+    pub fn thaw(&self, port: u16) {
+        self.server(port).thaw();
+    }
+
+    pub fn restart(&self, port: u16) {
+        self.server(port).restart();
+    }
+
+    /// A planned failover: this replica takes over; returns when all living nodes agree.
+    #[track_caller]
+    pub fn failover(&self, replica: u16) {
+        let mut asks = 0;
+        wait_for("the replica to be promoted", LIMIT, || {
+            if claim(self.server(replica))?.is_master {
+                return Some(());
+            }
+            // A failover that gave up says so only in the log: so it is asked for again.
+            if asks % 100 == 0 {
+                self.raw(replica).command(&["CLUSTER", "FAILOVER"]);
+            }
+            asks += 1;
+            None
+        });
+        self.wait_until_ready();
+    }
+
+    /// Moves a slot with its keys from one master to another; returns how many keys it had.
+    #[track_caller]
+    pub fn migrate_slot(&self, slot: u16, from: u16, to: u16) -> usize {
+        self.begin_migration(slot, from, to);
+        let mut count = 0;
+        loop {
+            let moved = self.move_keys(slot, from, to, 100);
+            if moved == 0 {
+                break;
+            }
+            count += moved;
+        }
+        self.end_migration(slot, from, to);
+        count
+    }
+
+    /// IMPORTING and MIGRATING: from here on ASK for the keys that are not at `from`.
+    #[track_caller]
+    pub fn begin_migration(&self, slot: u16, from: u16, to: u16) {
+        let slot = slot.to_string();
+        ok(
+            &mut self.raw(to),
+            &["CLUSTER", "SETSLOT", &slot, "IMPORTING", &self.id_of(from)],
+        );
+        ok(
+            &mut self.raw(from),
+            &["CLUSTER", "SETSLOT", &slot, "MIGRATING", &self.id_of(to)],
+        );
+    }
+
+    /// Moves up to `count` keys of a slot that is being migrated; returns how many.
+    #[track_caller]
+    pub fn move_keys(&self, slot: u16, from: u16, to: u16, count: usize) -> usize {
+        let mut conn = self.raw(from);
+        let Reply::Array(keys) = conn.command(&[
+            "CLUSTER",
+            "GETKEYSINSLOT",
+            &slot.to_string(),
+            &count.to_string(),
+        ]) else {
+            panic!("GETKEYSINSLOT gives a list")
+        };
+        if keys.is_empty() {
+            return 0;
+        }
+        let port = to.to_string();
+        let mut args: Vec<Vec<u8>> = ["MIGRATE", "127.0.0.1", &port, "", "0", "5000", "KEYS"]
+            .iter()
+            .map(|arg| arg.as_bytes().to_vec())
+            .collect();
+        for key in &keys {
+            let Reply::Bulk(key) = key else {
+                panic!("a key is a bulk")
+            };
+            args.push(key.clone());
+        }
+        let reply = conn.command(&args);
+        // NOKEY: they expired or were deleted meanwhile.
+        assert!(reply == "OK" || reply == "NOKEY", "MIGRATE: {reply:?}");
+        keys.len()
+    }
+
+    /// The slot is `to`'s from now on; the target hears it first, so that nobody is without an owner.
+    #[track_caller]
+    pub fn end_migration(&self, slot: u16, from: u16, to: u16) {
+        let id = self.id_of(to);
+        let rest = self
+            .masters()
+            .into_iter()
+            .filter(|&port| port != to && port != from);
+        for port in [to, from].into_iter().chain(rest) {
+            ok(
+                &mut self.raw(port),
+                &["CLUSTER", "SETSLOT", &slot.to_string(), "NODE", &id],
+            );
+        }
+    }
+
+    #[track_caller]
+    fn id_of(&self, port: u16) -> String {
+        claim(self.server(port)).expect("a living node").id
+    }
+
+    fn alive(&self) -> impl Iterator<Item = &Server> {
+        self.servers.iter().filter(|server| server.is_alive())
+    }
+
+    fn claims(&self) -> Option<Vec<Claim>> {
+        self.alive().map(claim).collect()
+    }
+
+    #[track_caller]
+    fn claims_now(&self) -> Vec<Claim> {
+        wait_for("all living nodes to answer", LIMIT, || self.claims())
+    }
+}
+
+/// The hash slot of a key. Not the proxy's own, so that a wrong one is seen.
+pub fn slot_of(key: impl AsRef<[u8]>) -> u16 {
+    let key = key.as_ref();
+    let tag = key.iter().position(|&byte| byte == b'{').and_then(|open| {
+        let length = key[open + 1..].iter().position(|&byte| byte == b'}')?;
+        (length > 0).then(|| &key[open + 1..open + 1 + length])
+    });
+    crc16::State::<crc16::XMODEM>::calculate(tag.unwrap_or(key)) % SLOTS
+}
+
+/// A key of this slot, made from `name`.
+pub fn key_in_slot(slot: u16, name: &str) -> String {
+    (0..)
+        .map(|number| format!("{{{number}}}{name}"))
+        .find(|key| slot_of(key) == slot)
+        .expect("numbers do not end")
+}
+
+#[track_caller]
+fn ok(conn: &mut Conn, args: &[&str]) {
+    let reply = conn.command(args);
+    assert!(reply == "OK", "{args:?}: {reply:?}");
+}
+
+fn ask(server: &Server, args: &[&str]) -> Option<Reply> {
+    Conn::try_connect(&server.addr())
+        .ok()?
+        .try_command(args)
+        .ok()
+}
+
+fn knows_all(conn: &mut Conn, count: usize) -> bool {
+    let nodes = conn.command(&["CLUSTER", "NODES"]).text();
+    nodes.lines().count() == count && !nodes.contains("handshake")
+}
+
+/// The line of CLUSTER NODES that is the node's own.
+fn claim(server: &Server) -> Option<Claim> {
+    let nodes = ask(server, &["CLUSTER", "NODES"])?.bulk_text()?;
+    let own = nodes.lines().find(|line| line.contains("myself"))?;
+    let words: Vec<&str> = own.split(' ').collect();
+    let slots = words[8..]
+        .iter()
+        .filter(|range| !range.starts_with('['))
+        .map(|range| {
+            let (first, last) = range.split_once('-').unwrap_or((range, range));
+            (
+                first.parse().expect("a slot"),
+                last.parse().expect("a slot"),
+            )
+        });
+    Some(Claim {
+        port: server.port(),
+        id: words[0].to_string(),
+        is_master: words[2].contains("master"),
+        master_id: words[3].to_string(),
+        epoch: words[6].parse().expect("an epoch"),
+        slots: slots.collect(),
+    })
+}
+
+/// First slot, last slot, the master's port, the replicas' ports.
+type Range = (i64, i64, i64, Vec<i64>);
+
+/// Who serves what, in one node's eyes, in order.
+fn view(server: &Server) -> Option<Vec<Range>> {
+    let Reply::Array(ranges) = ask(server, &["CLUSTER", "SLOTS"])? else {
+        return None;
+    };
+    let port_of = |node: &Reply| node.items()[1].int();
+    let mut view: Vec<_> = ranges
+        .iter()
+        .map(|range| {
+            let range = range.items();
+            let mut replicas: Vec<i64> = range[3..].iter().map(port_of).collect();
+            replicas.sort_unstable();
+            (range[0].int(), range[1].int(), port_of(&range[2]), replicas)
+        })
+        .collect();
+    view.sort();
+    Some(view)
+}
+
+/// cluster_state:ok, and if it is a replica, one whose master speaks to it.
+fn is_settled(server: &Server) -> bool {
+    let text = |args: &[&str]| {
+        ask(server, args)
+            .and_then(|reply| reply.bulk_text())
+            .unwrap_or_default()
+    };
+    let replication = text(&["INFO", "replication"]);
+    let linked =
+        replication.contains("role:master") || replication.contains("master_link_status:up");
+    linked && text(&["CLUSTER", "INFO"]).contains("cluster_state:ok")
+}
