@@ -93,16 +93,18 @@ fn run_workers(workers: Vec<Worker>, refresher: &Refresher) -> io::Result<()> {
     let count = workers.len();
     for (index, worker) in workers.into_iter().enumerate() {
         let (sender, refresher) = (sender.clone(), refresher.clone());
-        thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
-            let result = worker.run(|why| {
-                refresher.request(match why {
-                    Wanted::Moved => Trigger::Moved,
-                    Wanted::Trouble => Trigger::Error,
+        thread::Builder::new()
+            .name(format!("worker-{index}"))
+            .spawn(move || {
+                let result = worker.run(|why| {
+                    refresher.request(match why {
+                        Wanted::Moved => Trigger::Moved,
+                        Wanted::Trouble => Trigger::Error,
+                    });
                 });
-            });
-            // The receiver is gone only when another worker has failed and the process ends.
-            sender.send(result).ok();
-        })?;
+                // The receiver is gone only when another worker has failed and the process ends.
+                sender.send(result).ok();
+            })?;
     }
     drop(sender);
     for _ in 0..count {
@@ -157,28 +159,30 @@ fn start_control(
 /// The first SIGTERM or SIGINT lets every worker finish; a second one ends the process at once. SIGHUP
 /// reopens the log.
 fn watch_signals(mut signals: Signals, mailboxes: Vec<Mailbox>, log: LogHandle) -> io::Result<()> {
-    thread::Builder::new().name("signals".into()).spawn(move || {
-        let mut stopping = false;
-        for signal in signals.forever() {
-            match signal {
-                SIGHUP => {
-                    log::info!("SIGHUP: reopening the log");
-                    log.reopen();
-                }
-                _ if stopping => {
-                    log::warn!("second signal: ending at once");
-                    log.flush();
-                    std::process::exit(0);
-                }
-                _ => {
-                    stopping = true;
-                    log::info!("stopping: no new clients, finishing what is in flight");
-                    for mailbox in &mailboxes {
-                        mailbox.send(Letter::Stop);
+    thread::Builder::new()
+        .name("signals".into())
+        .spawn(move || {
+            let mut stopping = false;
+            for signal in signals.forever() {
+                match signal {
+                    SIGHUP => {
+                        log::info!("SIGHUP: reopening the log");
+                        log.reopen();
+                    }
+                    _ if stopping => {
+                        log::warn!("second signal: ending at once");
+                        log.flush();
+                        std::process::exit(0);
+                    }
+                    _ => {
+                        stopping = true;
+                        log::info!("stopping: no new clients, finishing what is in flight");
+                        for mailbox in &mailboxes {
+                            mailbox.send(Letter::Stop);
+                        }
                     }
                 }
             }
-        }
-    })?;
+        })?;
     Ok(())
 }

@@ -82,7 +82,10 @@ impl Sockets {
 
     fn take(&mut self, key: u32, generation: u32) -> Option<Socket> {
         self.get(key, generation)?;
-        self.0.get_mut(key as usize)?.take().map(|(_, socket)| socket)
+        self.0
+            .get_mut(key as usize)?
+            .take()
+            .map(|(_, socket)| socket)
     }
 }
 
@@ -120,7 +123,8 @@ impl Worker {
     pub fn new(parts: Parts, proxy: Proxy) -> io::Result<(Worker, Mailbox)> {
         let poll = Poll::new()?;
         let mut listener = parts.listener;
-        poll.registry().register(listener.source(), LISTENER, Interest::READABLE)?;
+        poll.registry()
+            .register(listener.source(), LISTENER, Interest::READABLE)?;
         let (mailbox, letters) = Mailbox::new(Waker::new(poll.registry(), WAKER)?);
         let worker = Worker {
             poll,
@@ -185,7 +189,9 @@ impl Worker {
         let deadlines = [self.proxy.next_deadline(), accept, self.stop_at];
         let first = deadlines.into_iter().flatten().min();
         // The kernel counts in milliseconds: one more, lest it wakes us just before the deadline.
-        first.map_or(IDLE, |at| (at.since(now) + Duration::from_millis(1)).min(IDLE))
+        first.map_or(IDLE, |at| {
+            (at.since(now) + Duration::from_millis(1)).min(IDLE)
+        })
     }
 
     /// Notes what an event says. Events of peers that have gone find nothing.
@@ -200,7 +206,8 @@ impl Worker {
                 let Some(socket) = self.socket(peer) else {
                     return;
                 };
-                socket.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
+                socket.readable |=
+                    event.is_readable() || event.is_read_closed() || event.is_error();
                 socket.writable |= event.is_writable();
                 socket.read_closed |= event.is_read_closed() || event.is_error();
                 let gone = event.is_error() || (event.is_write_closed() && event.is_read_closed());
@@ -392,7 +399,9 @@ impl Worker {
         let connected = Socket::connect(address).and_then(|mut socket| {
             let interest = Interest::READABLE | Interest::WRITABLE;
             let token = token(Peer::Backend(id));
-            self.poll.registry().register(socket.source(), token, interest)?;
+            self.poll
+                .registry()
+                .register(socket.source(), token, interest)?;
             Ok(socket)
         });
         match connected {

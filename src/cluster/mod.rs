@@ -1,9 +1,9 @@
 //! Where keys live: slots, the topology, and the route of a request.
 
-pub mod route;
 pub mod build;
 pub mod change;
 pub mod idc;
+pub mod route;
 pub mod slot;
 pub mod topology;
 pub mod view;

@@ -189,7 +189,11 @@ impl Backend {
         self.greeting.push(&greeting, pool);
         self.deadline = now.after(config.connect_timeout);
         self.heard_at = now;
-        self.state = if steps == 0 { State::Ready } else { State::Handshaking(steps) };
+        self.state = if steps == 0 {
+            State::Ready
+        } else {
+            State::Handshaking(steps)
+        };
     }
 
     /// What may be written now.
@@ -224,29 +228,45 @@ mod tests {
 
     #[test]
     fn the_handshake_is_what_the_flavor_needs() {
-        let check = |protocol, read_only, user: Option<&str>, password: Option<&str>, expected: &str| {
-            let config = Config {
-                backend_user: user.map(str::to_string),
-                backend_password: password.map(Secret::new),
-                ..Config::default()
+        let check =
+            |protocol, read_only, user: Option<&str>, password: Option<&str>, expected: &str| {
+                let config = Config {
+                    backend_user: user.map(str::to_string),
+                    backend_password: password.map(Secret::new),
+                    ..Config::default()
+                };
+                let flavor = Flavor {
+                    protocol,
+                    read_only,
+                };
+                let mut out = Vec::new();
+                let steps = flavor.handshake(&config, &mut out);
+                let text = String::from_utf8_lossy(&out).into_owned();
+                let words: Vec<&str> = text
+                    .split("\r\n")
+                    .filter(|line| !line.is_empty() && !line.starts_with(['*', '$']))
+                    .collect();
+                assert_eq!(
+                    (words.join(" ").as_str(), steps as usize),
+                    (expected, text.matches('*').count())
+                );
             };
-            let flavor = Flavor {
-                protocol,
-                read_only,
-            };
-            let mut out = Vec::new();
-            let steps = flavor.handshake(&config, &mut out);
-            let text = String::from_utf8_lossy(&out).into_owned();
-            let words: Vec<&str> = text
-                .split("\r\n")
-                .filter(|line| !line.is_empty() && !line.starts_with(['*', '$']))
-                .collect();
-            assert_eq!((words.join(" ").as_str(), steps as usize), (expected, text.matches('*').count()));
-        };
         check(Protocol::Resp2, false, None, None, "");
         check(Protocol::Resp2, true, None, Some("pw"), "AUTH pw READONLY");
-        check(Protocol::Resp2, false, Some("joe"), Some("pw"), "AUTH joe pw");
+        check(
+            Protocol::Resp2,
+            false,
+            Some("joe"),
+            Some("pw"),
+            "AUTH joe pw",
+        );
         check(Protocol::Resp3, false, None, None, "HELLO 3");
-        check(Protocol::Resp3, true, None, Some("pw"), "HELLO 3 AUTH default pw READONLY");
+        check(
+            Protocol::Resp3,
+            true,
+            None,
+            Some("pw"),
+            "HELLO 3 AUTH default pw READONLY",
+        );
     }
 }

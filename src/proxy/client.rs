@@ -148,9 +148,10 @@ impl Client {
     pub fn check(&self) {
         self.output.check();
         assert!(!self.is_finished() || self.flush_queued || self.resume_queued);
-        assert!(self.held.is_sorted_by(|a, b| {
-            a.seq == b.seq && a.part < b.part || a.seq.before(b.seq)
-        }));
+        assert!(
+            self.held
+                .is_sorted_by(|a, b| { a.seq == b.seq && a.part < b.part || a.seq.before(b.seq) })
+        );
         assert!(self.held.is_empty() || self.listed_as_holding);
     }
 }

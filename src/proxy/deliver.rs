@@ -13,10 +13,10 @@ use crate::proxy::actions::Wanted;
 use crate::proxy::backend::{Backend, BackendId, Origin, State, Ticket};
 use crate::proxy::client::ClientId;
 use crate::proxy::dispatch::MOVED_FRAME;
+use crate::proxy::node::NodeKey;
 use crate::proxy::pipeline::{Completed, Seq};
 use crate::proxy::refusal::{self, Refusal};
 use crate::proxy::retry::Goal;
-use crate::proxy::node::NodeKey;
 use crate::proxy::{NO_SLOT, Peer, Proxy};
 use crate::resp::frame::Scan;
 use crate::resp::reply::Reply;
@@ -107,7 +107,14 @@ impl Proxy {
 
     /// One reply, to the one part that its ticket names.
     #[inline]
-    fn deliver(&mut self, id: BackendId, ticket: &Ticket, input: &mut ReadBuf, len: usize, now: Time) {
+    fn deliver(
+        &mut self,
+        id: BackendId,
+        ticket: &Ticket,
+        input: &mut ReadBuf,
+        len: usize,
+        now: Time,
+    ) {
         let reply = Reply::new(&input.bytes()[..len]);
         let Origin::Part { client, seq, part } = ticket.origin else {
             input.consume(len);
@@ -171,7 +178,9 @@ impl Proxy {
         };
         let completed = client.pipeline.head_completed();
         client.output.push_chunk(chunk);
-        client.pipeline.pop_head(&mut client.output, &mut self.pool, &mut self.spares);
+        client
+            .pipeline
+            .pop_head(&mut client.output, &mut self.pool, &mut self.spares);
         if let Some(completed) = completed {
             self.completed(id, completed, now);
         }
@@ -197,7 +206,10 @@ impl Proxy {
     /// A request was executed: held ones of its client may go on, or must not any more.
     #[inline]
     fn after_execution(&mut self, id: ClientId, seq: Seq, ticket: &Ticket, now: Time) {
-        let holds = self.clients.get(id).is_some_and(|client| !client.held.is_empty());
+        let holds = self
+            .clients
+            .get(id)
+            .is_some_and(|client| !client.held.is_empty());
         if holds {
             self.overtaken(id, seq, ticket.slot, ticket.readonly, now);
             self.release_held(id, now);
@@ -206,7 +218,14 @@ impl Proxy {
 
     /// A node refused a request before it executed it: it is held, and goes elsewhere or again.
     #[cold]
-    fn refused(&mut self, id: BackendId, ticket: &Ticket, refusal: Refusal<'_>, reply: Reply<'_>, now: Time) {
+    fn refused(
+        &mut self,
+        id: BackendId,
+        ticket: &Ticket,
+        refusal: Refusal<'_>,
+        reply: Reply<'_>,
+        now: Time,
+    ) {
         let Some(backend) = self.upstream.backends.get_mut(id) else {
             return;
         };
@@ -235,7 +254,11 @@ impl Proxy {
                 let target = answering
                     .and_then(|answering| self.upstream.routes.resolve(endpoint, answering));
                 let prompt = ticket.redirects <= PROMPT_REDIRECTS && target.is_some();
-                let due = if prompt { now } else { self.due_after(ticket.redirects, now) };
+                let due = if prompt {
+                    now
+                } else {
+                    self.due_after(ticket.redirects, now)
+                };
                 let goal = match (refusal, target) {
                     (Refusal::Ask(..), Some(node)) => {
                         self.stats.ask.add(1);
@@ -277,7 +300,11 @@ impl Proxy {
                     .backends
                     .get(id)
                     .is_some_and(|backend| backend.flavor.read_only);
-                let due = if replica { now } else { self.due_after(ticket.tries, now) };
+                let due = if replica {
+                    now
+                } else {
+                    self.due_after(ticket.tries, now)
+                };
                 (goal, due, words)
             }
         };
@@ -290,7 +317,10 @@ impl Proxy {
         self.want_refresh(Wanted::Moved);
         // Only a read that a replica redirected says nothing of who the master is.
         let table = &self.table;
-        let scripted = table.row(ticket.command).acl.contains(AclCategories::SCRIPTING);
+        let scripted = table
+            .row(ticket.command)
+            .acl
+            .contains(AclCategories::SCRIPTING);
         if scripted {
             return;
         }
@@ -323,7 +353,10 @@ impl Proxy {
             return;
         };
         // Their time begins now: what they waited for until here was the connection.
-        backend.tickets.iter_mut().for_each(|ticket| ticket.sent_at = now);
+        backend
+            .tickets
+            .iter_mut()
+            .for_each(|ticket| ticket.sent_at = now);
         let node = backend.node;
         let mut back = false;
         if let Some(node) = self.upstream.node_mut(node) {
@@ -344,7 +377,11 @@ impl Proxy {
     }
 
     fn warn(&self, id: BackendId, what: &str) {
-        let node = self.upstream.backends.get(id).and_then(|backend| self.upstream.node(backend.node));
+        let node = self
+            .upstream
+            .backends
+            .get(id)
+            .and_then(|backend| self.upstream.node(backend.node));
         if let Some(node) = node {
             log::warn!("node {} {what}", node.address);
         }
@@ -392,7 +429,16 @@ impl Proxy {
 
     /// One request of a backend that has gone.
     #[allow(clippy::too_many_arguments)]
-    fn orphaned(&mut self, backend: &Backend, mut ticket: Ticket, bytes: &[u8], first: bool, sent: bool, lost: Lost, now: Time) {
+    fn orphaned(
+        &mut self,
+        backend: &Backend,
+        mut ticket: Ticket,
+        bytes: &[u8],
+        first: bool,
+        sent: bool,
+        lost: Lost,
+        now: Time,
+    ) {
         let Origin::Part { client, seq, part } = ticket.origin else {
             return;
         };
@@ -404,7 +450,11 @@ impl Proxy {
         let again = !sent || (ticket.readonly && !poison && lost != Lost::TimedOut);
         if !again {
             self.stats.unknown_outcomes.add(1);
-            let text = if lost == Lost::TimedOut { refusal::TIMED_OUT } else { refusal::LOST };
+            let text = if lost == Lost::TimedOut {
+                refusal::TIMED_OUT
+            } else {
+                refusal::LOST
+            };
             return self.answer_error(client, seq, part, text.as_bytes(), now);
         }
         ticket.losses += u8::from(first && sent);

@@ -153,7 +153,14 @@ impl Proxy {
 
     /// An inline request is written anew as a multibulk frame: nodes see one shape only.
     #[cold]
-    fn dispatch_inline(&mut self, table: &Table, id: ClientId, input: &ReadBuf, len: usize, now: Time) -> Step {
+    fn dispatch_inline(
+        &mut self,
+        table: &Table,
+        id: ClientId,
+        input: &ReadBuf,
+        len: usize,
+        now: Time,
+    ) -> Step {
         let line = &input.bytes()[..len];
         let mut frame = Vec::new();
         match inline::to_multibulk(line, &mut frame) {
@@ -209,7 +216,9 @@ impl Proxy {
             return self.refuse(id, texts::NOAUTH, now);
         }
         match command.class {
-            Class::Routed if command.block_token.is_none() => self.route(id, command, None, args, now),
+            Class::Routed if command.block_token.is_none() => {
+                self.route(id, command, None, args, now)
+            }
             Class::Routed if command.blocks(args) => self.refuse(id, &texts::not_yet(command), now),
             Class::Routed => self.route(id, command, None, args, now),
             Class::Split(policy) => self.route(id, command, Some(policy), args, now),
@@ -267,14 +276,32 @@ impl Proxy {
             return self.refuse(id, refusal::SLOT_NOT_SERVED, now);
         }
         let preference = self.config.read_preference;
-        let target = self.upstream.target(slot, readonly, preference, affinity, now);
-        self.send(id, command, slot.number(), target, Goal::Owner, args.frame(), now)
+        let target = self
+            .upstream
+            .target(slot, readonly, preference, affinity, now);
+        self.send(
+            id,
+            command,
+            slot.number(),
+            target,
+            Goal::Owner,
+            args.frame(),
+            now,
+        )
     }
 
     /// A request without keys, which any master can answer.
     fn send_to_any(&mut self, id: ClientId, command: &Command, args: &Args<'_>, now: Time) -> Step {
         let target = self.upstream.any_master(id.key() as usize);
-        self.send(id, command, NO_SLOT, target, Goal::AnyMaster, args.frame(), now)
+        self.send(
+            id,
+            command,
+            NO_SLOT,
+            target,
+            Goal::AnyMaster,
+            args.frame(),
+            now,
+        )
     }
 
     /// Gives a request of one part its place and its ticket; it is held when it cannot go now.
@@ -301,7 +328,8 @@ impl Proxy {
         let backend = target.and_then(|target| {
             let affinity = id.key() as usize;
             let (config, actions) = (&self.config, &mut self.actions);
-            self.upstream.backend(target, protocol, affinity, config, actions, now)
+            self.upstream
+                .backend(target, protocol, affinity, config, actions, now)
         });
         let mut ticket = Ticket {
             origin: Origin::Discard,
@@ -320,7 +348,11 @@ impl Proxy {
         let Some(backend) = backend.filter(|at| orderly || self.may_follow(id, slot, *at)) else {
             let seq = self.take_place(id, command, slot, At::Held, now);
             ticket.tries = 0;
-            ticket.origin = Origin::Part { client: id, seq, part: 0 };
+            ticket.origin = Origin::Part {
+                client: id,
+                seq,
+                part: 0,
+            };
             self.hold(ticket, frame, goal, now, b"", now);
             self.release_held(id, now);
             return Step::Done;
@@ -329,8 +361,14 @@ impl Proxy {
             return self.wait_for(id, backend);
         }
         let seq = self.take_place(id, command, slot, At::Backend(backend), now);
-        ticket.origin = Origin::Part { client: id, seq, part: 0 };
-        self.stats.replica_reads.add(u64::from(target.is_some_and(|target| target.replica)));
+        ticket.origin = Origin::Part {
+            client: id,
+            seq,
+            part: 0,
+        };
+        self.stats
+            .replica_reads
+            .add(u64::from(target.is_some_and(|target| target.replica)));
         Step::Forward(backend, ticket)
     }
 
@@ -355,10 +393,9 @@ impl Proxy {
 
     #[inline]
     fn is_over_mark(&self, backend: BackendId) -> bool {
-        self.upstream
-            .backends
-            .get(backend)
-            .is_some_and(|backend| backend.output.unsent_len() > self.config.limits.backend_output_bytes)
+        self.upstream.backends.get(backend).is_some_and(|backend| {
+            backend.output.unsent_len() > self.config.limits.backend_output_bytes
+        })
     }
 
     #[cold]
@@ -432,8 +469,14 @@ impl Proxy {
         }
         let mut nodes: Vec<Target> = Vec::new();
         for shard in self.upstream.routes.shards() {
-            let master = Target { node: shard.master, replica: false };
-            let others = shard.replicas.iter().map(|node| Target { node: *node, replica: true });
+            let master = Target {
+                node: shard.master,
+                replica: false,
+            };
+            let others = shard.replicas.iter().map(|node| Target {
+                node: *node,
+                replica: true,
+            });
             nodes.push(master);
             nodes.extend(others.filter(|_| replicas));
         }
@@ -478,14 +521,20 @@ impl Proxy {
         let (slot, target, goal) = match to {
             PartTarget::Slot(slot) => {
                 let preference = self.config.read_preference;
-                let target = Slot::new(slot)
-                    .and_then(|slot| self.upstream.target(slot, readonly, preference, affinity, now));
+                let target = Slot::new(slot).and_then(|slot| {
+                    self.upstream
+                        .target(slot, readonly, preference, affinity, now)
+                });
                 (slot, target, Goal::Owner)
             }
             PartTarget::Node(target) => (NO_SLOT, Some(target), Goal::Node(target.node)),
         };
         let mut ticket = Ticket {
-            origin: Origin::Part { client: id, seq, part },
+            origin: Origin::Part {
+                client: id,
+                seq,
+                part,
+            },
             slot,
             command: command.id,
             len: frame.len() as u32,
@@ -507,13 +556,18 @@ impl Proxy {
         let orderly = client.is_calm(self.upstream.routes.version()) || slot == NO_SLOT;
         let (config, actions) = (&self.config, &mut self.actions);
         let backend = target
-            .and_then(|target| self.upstream.backend(target, protocol, affinity, config, actions, now))
+            .and_then(|target| {
+                self.upstream
+                    .backend(target, protocol, affinity, config, actions, now)
+            })
             .filter(|backend| orderly || self.may_follow(id, slot, *backend));
         match backend {
             Some(backend) => {
                 ticket.tries = 1;
                 self.stats.backend_requests.add(1);
-                self.stats.replica_reads.add(u64::from(target.is_some_and(|target| target.replica)));
+                self.stats
+                    .replica_reads
+                    .add(u64::from(target.is_some_and(|target| target.replica)));
                 if let Some(client) = self.clients.get_mut(id) {
                     client.pipeline.set_at(seq, part, At::Backend(backend));
                 }
@@ -528,7 +582,13 @@ impl Proxy {
     }
 
     /// A request that the proxy answers itself, in its turn.
-    fn answer_locally(&mut self, id: ClientId, command: &Command, args: &Args<'_>, now: Time) -> Step {
+    fn answer_locally(
+        &mut self,
+        id: ClientId,
+        command: &Command,
+        args: &Args<'_>,
+        now: Time,
+    ) -> Step {
         let Some(handler) = self.handlers.get(command.id) else {
             return self.refuse(id, &texts::not_yet(command), now);
         };
@@ -555,7 +615,9 @@ impl Proxy {
         if after != After::AskAnyMaster {
             self.stats.commands.add(1);
             let (output, pool) = (&mut client.output, &mut self.pool);
-            client.pipeline.answer(command.id, &reply, output, pool, now);
+            client
+                .pipeline
+                .answer(command.id, &reply, output, pool, now);
             self.queue_flush(id);
         }
         self.scratch.reply = reply;

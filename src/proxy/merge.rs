@@ -133,11 +133,8 @@ impl Split {
         debug_assert!(self.is_complete());
         match self.first_error() {
             Some(error) if self.merge != Merge::OneSucceeded => {
-                let executed = self.write
-                    && self
-                        .parts
-                        .iter()
-                        .any(|part| may_have_executed(&part.reply));
+                let executed =
+                    self.write && self.parts.iter().any(|part| may_have_executed(&part.reply));
                 if executed && self.parts.len() > 1 {
                     let text = [b"ERR partial failure: ", error].concat();
                     encode::error(out, &text);
@@ -192,7 +189,10 @@ impl Split {
 
     /// Joins integers, or arrays of integers place by place.
     fn fold(&self, out: &mut Vec<u8>, join: impl Fn(i64, i64) -> i64 + Copy) {
-        let arrays = self.replies().next().is_some_and(|first| first.kind() == b'*');
+        let arrays = self
+            .replies()
+            .next()
+            .is_some_and(|first| first.kind() == b'*');
         if !arrays {
             let all: Option<Vec<i64>> = self.replies().map(|reply| reply.integer()).collect();
             match all.and_then(|values| values.into_iter().reduce(join)) {
@@ -268,19 +268,59 @@ mod tests {
         );
         check(Merge::Sum, &[], &[":1\r\n", ":2\r\n", ":0\r\n"], ":3\r\n");
         check(Merge::Min, &[], &[":1\r\n", ":2\r\n", ":0\r\n"], ":0\r\n");
-        check(Merge::And, &[], &["*2\r\n:1\r\n:1\r\n", "*2\r\n:1\r\n:0\r\n"], "*2\r\n:1\r\n:0\r\n");
-        check(Merge::Concat, &[], &["*1\r\n+a\r\n", "*0\r\n", "*1\r\n+b\r\n"], "*2\r\n+a\r\n+b\r\n");
-        check(Merge::OneSucceeded, &[], &["-NOTBUSY no\r\n", "+OK\r\n"], "+OK\r\n");
-        check(Merge::OneSucceeded, &[], &["-NOTBUSY no\r\n", "-ERR x\r\n"], "-NOTBUSY no\r\n");
-        check(Merge::Gather, &[0, 1], &["*0\r\n", "*1\r\n+b\r\n"], "-ERR a node answered with too few values\r\n");
+        check(
+            Merge::And,
+            &[],
+            &["*2\r\n:1\r\n:1\r\n", "*2\r\n:1\r\n:0\r\n"],
+            "*2\r\n:1\r\n:0\r\n",
+        );
+        check(
+            Merge::Concat,
+            &[],
+            &["*1\r\n+a\r\n", "*0\r\n", "*1\r\n+b\r\n"],
+            "*2\r\n+a\r\n+b\r\n",
+        );
+        check(
+            Merge::OneSucceeded,
+            &[],
+            &["-NOTBUSY no\r\n", "+OK\r\n"],
+            "+OK\r\n",
+        );
+        check(
+            Merge::OneSucceeded,
+            &[],
+            &["-NOTBUSY no\r\n", "-ERR x\r\n"],
+            "-NOTBUSY no\r\n",
+        );
+        check(
+            Merge::Gather,
+            &[0, 1],
+            &["*0\r\n", "*1\r\n+b\r\n"],
+            "-ERR a node answered with too few values\r\n",
+        );
     }
 
     #[test]
     fn a_failed_part_fails_the_whole_and_says_if_it_was_partial() {
-        check(Merge::Sum, &[], &[":1\r\n", "-ERR a\r\n", "-ERR b\r\n"], "-ERR a\r\n");
+        check(
+            Merge::Sum,
+            &[],
+            &[":1\r\n", "-ERR a\r\n", "-ERR b\r\n"],
+            "-ERR a\r\n",
+        );
         check(Merge::AllSucceeded, &[], &["+OK\r\n", "+OK\r\n"], "+OK\r\n");
-        check(Merge::AllSucceeded, &[], &["-OOM a\r\n", "-OOM b\r\n"], "-OOM a\r\n");
-        check(Merge::AllSucceeded, &[], &["+OK\r\n", "-OOM a\r\n"], "-ERR partial failure: OOM a\r\n");
+        check(
+            Merge::AllSucceeded,
+            &[],
+            &["-OOM a\r\n", "-OOM b\r\n"],
+            "-OOM a\r\n",
+        );
+        check(
+            Merge::AllSucceeded,
+            &[],
+            &["+OK\r\n", "-OOM a\r\n"],
+            "-ERR partial failure: OOM a\r\n",
+        );
         let lost = "-ERR backend timeout, command may have been executed\r\n";
         check(
             Merge::AllSucceeded,

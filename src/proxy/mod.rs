@@ -105,7 +105,13 @@ pub struct Proxy {
 
 impl Proxy {
     /// A worker's state machine. `worker` is its place among the workers of `process`; `seed` is any number.
-    pub fn new(config: Arc<Config>, table: Arc<Table>, process: Arc<Process>, worker: usize, seed: u64) -> Proxy {
+    pub fn new(
+        config: Arc<Config>,
+        table: Arc<Table>,
+        process: Arc<Process>,
+        worker: usize,
+        seed: u64,
+    ) -> Proxy {
         Proxy {
             until_logged: config.log_every_n,
             handlers: Handlers::new(&table),
@@ -150,7 +156,9 @@ impl Proxy {
         let mut reply = Vec::new();
         encode::error(&mut reply, text.as_bytes());
         if let Some(client) = self.clients.get_mut(id) {
-            client.pipeline.answer(u16::MAX, &reply, &mut client.output, &mut self.pool, now);
+            client
+                .pipeline
+                .answer(u16::MAX, &reply, &mut client.output, &mut self.pool, now);
         }
         self.close_when_told(id);
         id
@@ -354,7 +362,10 @@ impl Proxy {
 
     /// The cluster's topology, as the refresher has just learnt it.
     pub fn adopt(&mut self, topology: Arc<Topology>, now: Time) {
-        let changed = self.upstream.routes.adopt(topology, &mut self.upstream.nodes);
+        let changed = self
+            .upstream
+            .routes
+            .adopt(topology, &mut self.upstream.nodes);
         if changed {
             self.upstream.forgive();
         }
@@ -499,7 +510,9 @@ impl Proxy {
             let name = &self.table.row(completed.command).name;
             let number = client.session.number;
             match client.address {
-                Some(address) => log::info!("access client={address} id={number} command={name} us={micros}"),
+                Some(address) => {
+                    log::info!("access client={address} id={number} command={name} us={micros}")
+                }
                 None => log::info!("access client=unix id={number} command={name} us={micros}"),
             }
         }
@@ -520,12 +533,25 @@ impl Proxy {
         }
         for (id, backend) in self.upstream.backends.iter() {
             backend.check();
-            let node = self.upstream.node(backend.node).expect("a backend has its node");
-            assert!(node.backends().any(|own| own == id), "a node knows its backends");
+            let node = self
+                .upstream
+                .node(backend.node)
+                .expect("a backend has its node");
+            assert!(
+                node.backends().any(|own| own == id),
+                "a node knows its backends"
+            );
         }
-        let held: Vec<_> = self.clients.iter().flat_map(|(_, client)| &client.held).collect();
+        let held: Vec<_> = self
+            .clients
+            .iter()
+            .flat_map(|(_, client)| &client.held)
+            .collect();
         assert_eq!(held.len(), self.held_requests);
-        assert_eq!(held.iter().map(|held| held.bytes.len()).sum::<usize>(), self.held_bytes);
+        assert_eq!(
+            held.iter().map(|held| held.bytes.len()).sum::<usize>(),
+            self.held_bytes
+        );
     }
 
     /// Asserts that nothing is outstanding anywhere: for the end of a test.

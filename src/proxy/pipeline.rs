@@ -156,7 +156,14 @@ impl Pipeline {
     }
 
     /// Answers the newest request at once: it takes its turn behind all that are outstanding.
-    pub fn answer(&mut self, command: u16, reply: &[u8], output: &mut WriteBuf, pool: &mut Pool, now: Time) {
+    pub fn answer(
+        &mut self,
+        command: u16,
+        reply: &[u8],
+        output: &mut WriteBuf,
+        pool: &mut Pool,
+        now: Time,
+    ) {
         if self.requests.is_empty() {
             output.push(reply, pool);
             self.head = Seq(self.head.0.wrapping_add(1));
@@ -168,7 +175,8 @@ impl Pipeline {
 
     #[inline]
     fn get_mut(&mut self, seq: Seq) -> Option<&mut Request> {
-        self.requests.get_mut(seq.0.wrapping_sub(self.head.0) as usize)
+        self.requests
+            .get_mut(seq.0.wrapping_sub(self.head.0) as usize)
     }
 
     /// Whether the reply to this part may go straight to the client: it stands at the head, alone.
@@ -177,7 +185,10 @@ impl Pipeline {
         seq == self.head
             && matches!(
                 self.requests.front(),
-                Some(Request { body: Body::Single { .. }, .. })
+                Some(Request {
+                    body: Body::Single { .. },
+                    ..
+                })
             )
     }
 
@@ -186,7 +197,9 @@ impl Pipeline {
         match self.get_mut(seq).map(|request| &mut request.body) {
             Some(Body::Single { at: place, .. }) => *place = at,
             Some(Body::Split(split)) => split.set_at(part, at),
-            Some(Body::Ready(_)) | None => debug_assert!(false, "a part of an answered request moved"),
+            Some(Body::Ready(_)) | None => {
+                debug_assert!(false, "a part of an answered request moved")
+            }
         }
     }
 
@@ -334,7 +347,14 @@ mod tests {
 
         fn fulfil(&mut self, seq: Seq, part: u16, reply: &str) -> bool {
             self.pipeline
-                .fulfil(seq, part, reply.as_bytes(), &mut self.output, &mut self.pool, &mut self.spares)
+                .fulfil(
+                    seq,
+                    part,
+                    reply.as_bytes(),
+                    &mut self.output,
+                    &mut self.pool,
+                    &mut self.spares,
+                )
                 .is_some()
         }
 
@@ -354,12 +374,14 @@ mod tests {
         rig.check("");
         rig.fulfil(a, 0, "a");
         rig.check("a");
-        rig.pipeline.answer(0, b"d", &mut rig.output, &mut rig.pool, Time::default());
+        rig.pipeline
+            .answer(0, b"d", &mut rig.output, &mut rig.pool, Time::default());
         rig.fulfil(b, 0, "b");
         rig.check("abcd");
         assert!(rig.pipeline.is_empty());
         assert_eq!(rig.pipeline.ready_bytes(), 0);
-        rig.pipeline.answer(0, b"e", &mut rig.output, &mut rig.pool, Time::default());
+        rig.pipeline
+            .answer(0, b"e", &mut rig.output, &mut rig.pool, Time::default());
         rig.check("abcde");
     }
 

@@ -59,19 +59,38 @@ mod tests {
     #[test]
     fn refusals_are_told_from_errors() {
         let slot = Slot::new(3999).unwrap();
-        let check = |text: &str, expected| assert_eq!(Refusal::parse(text.as_bytes()), expected, "{text}");
-        check("MOVED 3999 127.0.0.1:6381", Some(Refusal::Moved(slot, "127.0.0.1:6381")));
+        let check =
+            |text: &str, expected| assert_eq!(Refusal::parse(text.as_bytes()), expected, "{text}");
+        check(
+            "MOVED 3999 127.0.0.1:6381",
+            Some(Refusal::Moved(slot, "127.0.0.1:6381")),
+        );
         check("MOVED 3999 :6380", Some(Refusal::Moved(slot, ":6380")));
-        check("ASK 3999 host.example:1", Some(Refusal::Ask(slot, "host.example:1")));
-        check("TRYAGAIN Multiple keys request during rehashing of slot", Some(Refusal::TryAgain));
-        check("CLUSTERDOWN Hash slot not served", Some(Refusal::Unavailable));
-        check("LOADING Redis is loading the dataset in memory", Some(Refusal::Unavailable));
+        check(
+            "ASK 3999 host.example:1",
+            Some(Refusal::Ask(slot, "host.example:1")),
+        );
+        check(
+            "TRYAGAIN Multiple keys request during rehashing of slot",
+            Some(Refusal::TryAgain),
+        );
+        check(
+            "CLUSTERDOWN Hash slot not served",
+            Some(Refusal::Unavailable),
+        );
+        check(
+            "LOADING Redis is loading the dataset in memory",
+            Some(Refusal::Unavailable),
+        );
         check("MOVED 16384 a:1", None);
         check("MOVED x a:1", None);
         check("MOVED 1", None);
         check("MOVED", None);
         check("ERR MOVED 1 a:1", None);
-        check("WRONGTYPE Operation against a key holding the wrong kind of value", None);
+        check(
+            "WRONGTYPE Operation against a key holding the wrong kind of value",
+            None,
+        );
         check("", None);
     }
 }

@@ -88,7 +88,12 @@ impl Proxy {
         refusal: &[u8],
         now: Time,
     ) {
-        let Origin::Part { client: id, seq, part } = ticket.origin else {
+        let Origin::Part {
+            client: id,
+            seq,
+            part,
+        } = ticket.origin
+        else {
             return;
         };
         let since = *ticket.held_since.get_or_insert(now);
@@ -120,9 +125,9 @@ impl Proxy {
         };
         client.pipeline.set_at(seq, part, At::Held);
         client.unsettle();
-        let at = client
-            .held
-            .partition_point(|other| other.seq.before(seq) || (other.seq == seq && other.part < part));
+        let at = client.held.partition_point(|other| {
+            other.seq.before(seq) || (other.seq == seq && other.part < part)
+        });
         client.held.insert(at, held);
         if !client.listed_as_holding {
             client.listed_as_holding = true;
@@ -217,7 +222,9 @@ impl Proxy {
             return Attempt::Wait(now.after(BACKOFF_MAX / 2));
         };
         let (config, actions) = (&self.config, &mut self.actions);
-        let backend = self.upstream.backend(target, protocol, affinity, config, actions, now);
+        let backend = self
+            .upstream
+            .backend(target, protocol, affinity, config, actions, now);
         let Some(backend) = backend else {
             self.actions.refresh(Wanted::Trouble);
             let retry_at = self.upstream.node(target.node).map(|node| node.retry_at());
@@ -259,18 +266,28 @@ impl Proxy {
             sent_at: now,
             ..held.ticket
         };
-        self.upstream.send(backend, &held.bytes, ticket, pool, actions);
+        self.upstream
+            .send(backend, &held.bytes, ticket, pool, actions);
         self.stats.retries.add(u64::from(held.ticket.tries > 0));
         self.stats.backend_requests.add(1);
         if let Some(client) = self.clients.get_mut(id) {
-            client.pipeline.set_at(held.seq, held.part, At::Backend(backend));
+            client
+                .pipeline
+                .set_at(held.seq, held.part, At::Backend(backend));
             client.unsettle();
         }
     }
 
     /// A request for `slot` at `seq` was executed: what was sent before it and is still held must not
     /// follow it.
-    pub(super) fn overtaken(&mut self, id: ClientId, seq: Seq, slot: u16, readonly: bool, now: Time) {
+    pub(super) fn overtaken(
+        &mut self,
+        id: ClientId,
+        seq: Seq,
+        slot: u16,
+        readonly: bool,
+        now: Time,
+    ) {
         let Some(client) = self.clients.get_mut(id) else {
             return;
         };
@@ -291,7 +308,11 @@ impl Proxy {
         for (seq, part, refusal, len) in overtaken {
             self.held_bytes -= len;
             self.held_requests -= 1;
-            let text = if refusal.is_empty() { refusal::NOT_EXECUTED.as_bytes() } else { &refusal };
+            let text = if refusal.is_empty() {
+                refusal::NOT_EXECUTED.as_bytes()
+            } else {
+                &refusal
+            };
             self.answer_error(id, seq, part, text, now);
         }
     }
@@ -329,7 +350,14 @@ impl Proxy {
     }
 
     /// Answers a part with an error of our own.
-    pub(super) fn answer_error(&mut self, id: ClientId, seq: Seq, part: u16, text: &[u8], now: Time) {
+    pub(super) fn answer_error(
+        &mut self,
+        id: ClientId,
+        seq: Seq,
+        part: u16,
+        text: &[u8],
+        now: Time,
+    ) {
         let mut reply = std::mem::take(&mut self.scratch.reply);
         reply.clear();
         encode::error(&mut reply, text);
@@ -341,5 +369,9 @@ impl Proxy {
 
 /// What the client hears of a request that is given up.
 fn give_up_text(refusal: &[u8]) -> &[u8] {
-    if refusal.is_empty() { refusal::SLOT_NOT_SERVED.as_bytes() } else { refusal }
+    if refusal.is_empty() {
+        refusal::SLOT_NOT_SERVED.as_bytes()
+    } else {
+        refusal
+    }
 }

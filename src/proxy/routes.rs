@@ -110,13 +110,19 @@ impl Routes {
             .iter()
             .map(|shard| ShardRoute {
                 master: keys[shard.master as usize],
-                replicas: shard.replicas.iter().map(|index| keys[*index as usize]).collect(),
+                replicas: shard
+                    .replicas
+                    .iter()
+                    .map(|index| keys[*index as usize])
+                    .collect(),
             })
             .collect();
         self.slots.copy_from_slice(&topology.slots[..]);
         let asked_at = topology.asked_at;
         self.topology = Some(topology);
-        self.learnt.retain(|_, (key, at)| *at > asked_at && nodes.get(key.0 as usize).is_some_and(|node| node.listed));
+        self.learnt.retain(|_, (key, at)| {
+            *at > asked_at && nodes.get(key.0 as usize).is_some_and(|node| node.listed)
+        });
         for (slot, (key, _)) in self.learnt.clone() {
             self.assign(slot, key);
         }
@@ -257,7 +263,10 @@ mod tests {
     fn departed_nodes_make_room() {
         let (mut routes, mut nodes) = (Routes::default(), Slab::new());
         for round in 0..100 {
-            routes.adopt(topology(&[2 * round + 1, 2 * round + 2], round as u64), &mut nodes);
+            routes.adopt(
+                topology(&[2 * round + 1, 2 * round + 2], round as u64),
+                &mut nodes,
+            );
             assert_eq!(nodes.len(), 2);
         }
         assert_eq!(routes.node_at(&address(1)), None);

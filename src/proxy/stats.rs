@@ -129,7 +129,9 @@ impl Process {
     pub fn new(workers: usize) -> Process {
         let hasher = || {
             use std::hash::{BuildHasher, Hasher};
-            std::collections::hash_map::RandomState::new().build_hasher().finish()
+            std::collections::hash_map::RandomState::new()
+                .build_hasher()
+                .finish()
         };
         Process {
             workers: (0..workers).map(|_| Arc::default()).collect(),
@@ -153,6 +155,9 @@ impl Process {
 
     /// One counter's sum over the workers.
     pub fn total(&self, counter: impl Fn(&Stats) -> &Counter) -> u64 {
-        self.workers.iter().map(|worker| counter(worker).get()).sum()
+        self.workers
+            .iter()
+            .map(|worker| counter(worker).get())
+            .sum()
     }
 }

@@ -25,7 +25,10 @@ pub fn is_http(name: &[u8]) -> bool {
 
 /// Bytes as C prints a string: up to a NUL, at most `max` of them.
 fn printed(bytes: &[u8], max: usize) -> String {
-    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    let end = bytes
+        .iter()
+        .position(|byte| *byte == 0)
+        .unwrap_or(bytes.len());
     String::from_utf8_lossy(&bytes[..end.min(max)]).into_owned()
 }
 
@@ -45,7 +48,10 @@ pub fn unknown_command(args: &Args<'_>) -> String {
 /// A container without such a subcommand.
 pub fn unknown_subcommand(container: &Command, args: &Args<'_>) -> String {
     let name = container.name.to_uppercase();
-    format!("ERR unknown subcommand '{}'. Try {name} HELP.", printed(args.at(1), 128))
+    format!(
+        "ERR unknown subcommand '{}'. Try {name} HELP.",
+        printed(args.at(1), 128)
+    )
 }
 
 /// Too few arguments, or too many.
@@ -55,5 +61,8 @@ pub fn wrong_arity(name: &str) -> String {
 
 /// A command that the proxy does not serve.
 pub fn not_yet(command: &Command) -> String {
-    format!("ERR command '{}' is not supported through this proxy", command.name)
+    format!(
+        "ERR command '{}' is not supported through this proxy",
+        command.name
+    )
 }

@@ -69,7 +69,10 @@ impl Upstream {
         let shard = self.routes.shard(slot)?;
         if read && preference != ReadPreference::Master {
             if let Some(node) = self.replica(&shard.replicas, preference, affinity, now) {
-                return Some(Target { node, replica: true });
+                return Some(Target {
+                    node,
+                    replica: true,
+                });
             }
         }
         Some(Target {
@@ -137,7 +140,9 @@ impl Upstream {
         if !node.may_connect(now) {
             return None;
         }
-        let backend = self.backends.insert(Backend::new(target.node, flavor, now, config));
+        let backend = self
+            .backends
+            .insert(Backend::new(target.node, flavor, now, config));
         node.set_shared(flavor, affinity, backend);
         actions.connect(backend, node.address);
         Some(backend)

@@ -7,7 +7,10 @@ use crate::resp::encode;
 pub fn get(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> After {
     let found: Vec<_> = parameters(context)
         .into_iter()
-        .filter(|(name, _)| args.from(2).any(|pattern| matches(pattern, name.as_bytes())))
+        .filter(|(name, _)| {
+            args.from(2)
+                .any(|pattern| matches(pattern, name.as_bytes()))
+        })
         .collect();
     encode::map(out, found.len(), context.session.protocol);
     for (name, value) in found {
@@ -36,7 +39,10 @@ fn parameters(context: &Context<'_>) -> Vec<(&'static str, String)> {
         fixed("timeout", "0"),
         ("maxclients", context.config.limits.clients.to_string()),
         ("port", port.to_string()),
-        ("proto-max-bulk-len", context.config.limits.bulk_bytes.to_string()),
+        (
+            "proto-max-bulk-len",
+            context.config.limits.bulk_bytes.to_string(),
+        ),
     ]
 }
 
@@ -78,7 +84,10 @@ fn one(pattern: &[u8], byte: u8) -> Option<usize> {
         b'?' => Some(1),
         b'\\' if pattern.len() > 1 => same(pattern[1]).then_some(2),
         b'[' => {
-            let close = pattern.iter().position(|b| *b == b']').unwrap_or(pattern.len());
+            let close = pattern
+                .iter()
+                .position(|b| *b == b']')
+                .unwrap_or(pattern.len());
             let inside = &pattern[1..close];
             let (negated, inside) = match inside.strip_prefix(b"^") {
                 Some(rest) => (true, rest),
@@ -88,7 +97,10 @@ fn one(pattern: &[u8], byte: u8) -> Option<usize> {
             let mut at = 0;
             while at < inside.len() {
                 if inside.get(at + 1) == Some(&b'-') && at + 2 < inside.len() {
-                    let (low, high) = (inside[at].min(inside[at + 2]), inside[at].max(inside[at + 2]));
+                    let (low, high) = (
+                        inside[at].min(inside[at + 2]),
+                        inside[at].max(inside[at + 2]),
+                    );
                     let lower = byte.to_ascii_lowercase();
                     hit |= (low.to_ascii_lowercase()..=high.to_ascii_lowercase()).contains(&lower);
                     at += 3;
@@ -110,7 +122,11 @@ mod tests {
     #[test]
     fn patterns_match_as_in_redis() {
         let check = |pattern: &str, text: &str, expected| {
-            assert_eq!(matches(pattern.as_bytes(), text.as_bytes()), expected, "{pattern} {text}");
+            assert_eq!(
+                matches(pattern.as_bytes(), text.as_bytes()),
+                expected,
+                "{pattern} {text}"
+            );
         };
         check("*", "save", true);
         check("SAVE", "save", true);

@@ -5,7 +5,8 @@ use crate::resp::args::Args;
 use crate::resp::encode::{self, Protocol};
 
 const WRONGPASS: &[u8] = b"WRONGPASS invalid username-password pair or user is disabled.";
-const NO_PASSWORD_SET: &[u8] = b"ERR AUTH <password> called without any password configured for the \
+const NO_PASSWORD_SET: &[u8] =
+    b"ERR AUTH <password> called without any password configured for the \
     default user. Are you sure your configuration is correct?";
 
 pub fn ping(_: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> After {
@@ -90,7 +91,10 @@ pub fn hello(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> A
                 return After::Go;
             }
             None => {
-                encode::error(out, b"ERR Protocol version is not an integer or out of range");
+                encode::error(
+                    out,
+                    b"ERR Protocol version is not an integer or out of range",
+                );
                 return After::Go;
             }
         };
@@ -197,7 +201,10 @@ pub fn client_setinfo(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<
         b"lib-name" => &mut identity.lib_name,
         b"lib-ver" => &mut identity.lib_ver,
         _ => {
-            encode::error(out, &[b"ERR Unrecognized option '", attribute, b"'"].concat());
+            encode::error(
+                out,
+                &[b"ERR Unrecognized option '", attribute, b"'"].concat(),
+            );
             return After::Go;
         }
     };

@@ -27,12 +27,14 @@ const PROXY_SECTIONS: &[Section] = &[("Proxy", proxy), ("Topology", topology)];
 pub fn info(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> After {
     let asked: Vec<Vec<u8>> = args.from(1).map(<[u8]>::to_ascii_lowercase).collect();
     let all = asked.is_empty()
-        || asked.iter().any(|name| {
-            matches!(name.as_slice(), b"all" | b"default" | b"everything")
-        });
+        || asked
+            .iter()
+            .any(|name| matches!(name.as_slice(), b"all" | b"default" | b"everything"));
     let sections = SECTIONS.iter().chain(PROXY_SECTIONS);
     let wanted = sections.filter(|(name, _)| {
-        all || asked.iter().any(|asked| name.as_bytes().eq_ignore_ascii_case(asked))
+        all || asked
+            .iter()
+            .any(|asked| name.as_bytes().eq_ignore_ascii_case(asked))
     });
     let text = print(context, wanted);
     encode::verbatim(out, &text, context.session.protocol);
@@ -120,7 +122,10 @@ fn memory(context: &Context<'_>, text: &mut String) {
 /// What the kernel says of our memory; nothing where it does not say.
 fn resident_bytes() -> u64 {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok());
+    let pages = statm
+        .split(' ')
+        .nth(1)
+        .and_then(|pages| pages.parse::<u64>().ok());
     pages.unwrap_or(0) * 4096
 }
 
@@ -129,7 +134,8 @@ fn persistence(_: &Context<'_>, text: &mut String) {
 }
 
 fn stats(context: &Context<'_>, text: &mut String) {
-    let total = |counter: fn(&Stats) -> &crate::proxy::stats::Counter| context.process.total(counter);
+    let total =
+        |counter: fn(&Stats) -> &crate::proxy::stats::Counter| context.process.total(counter);
     fields!(text,
         "total_connections_received" => total(|stats| &stats.clients_accepted),
         "total_commands_processed" => total(|stats| &stats.commands),
@@ -150,7 +156,10 @@ fn cpu(_: &Context<'_>, text: &mut String) {
     let behind = stat.rsplit(')').next().unwrap_or_default();
     let ticks = |index: usize| {
         let field = behind.split_whitespace().nth(index);
-        field.and_then(|ticks| ticks.parse::<f64>().ok()).unwrap_or(0.0) / 100.0
+        field
+            .and_then(|ticks| ticks.parse::<f64>().ok())
+            .unwrap_or(0.0)
+            / 100.0
     };
     fields!(text,
         "used_cpu_sys" => format_args!("{:.6}", ticks(12)),
@@ -180,7 +189,10 @@ fn topology(context: &Context<'_>, text: &mut String) {
         fields!(text, "topology_known" => 0);
         return;
     };
-    let served = topology.slots.iter().filter(|shard| **shard != crate::cluster::topology::NO_SHARD);
+    let served = topology
+        .slots
+        .iter()
+        .filter(|shard| **shard != crate::cluster::topology::NO_SHARD);
     fields!(text,
         "topology_known" => 1,
         "topology_epoch" => topology.epoch,
@@ -190,7 +202,11 @@ fn topology(context: &Context<'_>, text: &mut String) {
     );
     for (index, shard) in topology.shards.iter().enumerate() {
         let address = |node: &u16| topology.nodes[*node as usize].address.to_string();
-        let slots = topology.slots.iter().filter(|owner| **owner as usize == index).count();
+        let slots = topology
+            .slots
+            .iter()
+            .filter(|owner| **owner as usize == index)
+            .count();
         let replicas: Vec<String> = shard.replicas.iter().map(address).collect();
         line(
             text,

@@ -65,7 +65,13 @@ pub struct Handler {
 }
 
 const fn row(name: &'static str, run: Run) -> (&'static str, Handler) {
-    (name, Handler { run, barrier: false })
+    (
+        name,
+        Handler {
+            run,
+            barrier: false,
+        },
+    )
 }
 
 const fn barrier(name: &'static str, run: Run) -> (&'static str, Handler) {
@@ -150,7 +156,9 @@ mod tests {
     fn every_handler_has_a_local_row() {
         let table = Table::compiled();
         for (name, _) in ROWS {
-            let row = table.named(name.as_bytes()).unwrap_or_else(|| panic!("{name}"));
+            let row = table
+                .named(name.as_bytes())
+                .unwrap_or_else(|| panic!("{name}"));
             assert_eq!(row.class, Class::Local, "{name}");
         }
     }

@@ -14,7 +14,9 @@ pub fn from_a_node(_: &mut Context<'_>, _: &Args<'_>, _: &mut Vec<u8>) -> After 
 
 /// `TIME`: the wall clock is read for the client's eyes only, nothing is decided by it.
 pub fn time(_: &mut Context<'_>, _: &Args<'_>, out: &mut Vec<u8>) -> After {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     encode::array(out, 2);
     encode::bulk(out, now.as_secs().to_string().as_bytes());
     encode::bulk(out, now.subsec_micros().to_string().as_bytes());
@@ -49,7 +51,10 @@ pub fn proxy(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> A
             encode::array(out, lines.len());
             lines.iter().for_each(|line| encode::simple(out, line));
         }
-        _ => encode::error(out, texts::unknown_subcommand(context.command, args).as_bytes()),
+        _ => encode::error(
+            out,
+            texts::unknown_subcommand(context.command, args).as_bytes(),
+        ),
     }
     After::Go
 }
