@@ -311,10 +311,10 @@ impl Worker {
             return;
         };
         socket.queued = false;
-        if let Peer::Backend(id) = peer {
-            if !self.check_connect(id, now) {
-                return;
-            }
+        if let Peer::Backend(id) = peer
+            && !self.check_connect(id, now)
+        {
+            return;
         }
         if self.proxy.wants_flush(peer) {
             self.flush(peer, now);
@@ -347,11 +347,11 @@ impl Worker {
     }
 
     fn enqueue(&mut self, peer: Peer) {
-        if let Some(socket) = self.socket(peer) {
-            if !socket.queued {
-                socket.queued = true;
-                self.queue.push_back(peer);
-            }
+        if let Some(socket) = self.socket(peer)
+            && !socket.queued
+        {
+            socket.queued = true;
+            self.queue.push_back(peer);
         }
     }
 

@@ -71,10 +71,11 @@ fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
 /// A socket file that nobody listens on any more is replaced; one that somebody does is not.
 fn unix(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
     use std::os::unix::fs::FileTypeExt;
-    if let Ok(found) = fs::symlink_metadata(path) {
-        if found.file_type().is_socket() && StdUnixStream::connect(path).is_err() {
-            fs::remove_file(path)?;
-        }
+    if let Ok(found) = fs::symlink_metadata(path)
+        && found.file_type().is_socket()
+        && StdUnixStream::connect(path).is_err()
+    {
+        fs::remove_file(path)?;
     }
     let socket = RawSocket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.bind(&SockAddr::unix(path)?)?;

@@ -78,7 +78,7 @@ impl Actions {
 
     /// The next thing to do. Doing it may bring more.
     #[inline]
-    pub fn next(&mut self) -> Option<Action> {
+    pub fn take(&mut self) -> Option<Action> {
         if let Some((backend, address)) = self.connects.pop() {
             return Some(Action::Connect(backend, address));
         }

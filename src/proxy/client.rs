@@ -131,10 +131,10 @@ impl Client {
             self.routes_version = routes_version;
             self.unsettled_until = Some(self.pipeline.tail());
         }
-        if let Some(until) = self.unsettled_until {
-            if !self.pipeline.head().before(until) {
-                self.unsettled_until = None;
-            }
+        if let Some(until) = self.unsettled_until
+            && !self.pipeline.head().before(until)
+        {
+            self.unsettled_until = None;
         }
         self.unsettled_until.is_none() && self.held.is_empty()
     }

@@ -120,12 +120,12 @@ impl Proxy {
             input.consume(len);
             return self.release(id, ticket);
         };
-        if reply.is_error() {
-            if let Some(refusal) = reply.error().and_then(Refusal::parse) {
-                self.refused(id, ticket, refusal, reply, now);
-                input.consume(len);
-                return;
-            }
+        if reply.is_error()
+            && let Some(refusal) = reply.error().and_then(Refusal::parse)
+        {
+            self.refused(id, ticket, refusal, reply, now);
+            input.consume(len);
+            return;
         }
         self.release(id, ticket);
         self.upstream.succeeded(ticket.slot);
@@ -413,10 +413,10 @@ impl Proxy {
             let bytes = backend.output.front(ticket.len as usize).to_vec();
             backend.output.release(ticket.len as usize, &mut self.pool);
             self.orphaned(&backend, ticket, &bytes, index == 0, end <= sent, lost, now);
-            if let Origin::Part { client, .. } = ticket.origin {
-                if touched.last() != Some(&client) {
-                    touched.push(client);
-                }
+            if let Origin::Part { client, .. } = ticket.origin
+                && touched.last() != Some(&client)
+            {
+                touched.push(client);
             }
         }
         for client in touched {

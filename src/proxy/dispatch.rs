@@ -669,11 +669,12 @@ impl Proxy {
 
     /// A backend is ready: what waits in its output may leave.
     pub(super) fn queue_backend_flush(&mut self, id: BackendId) {
-        if let Some(backend) = self.upstream.backends.get_mut(id) {
-            if backend.state != State::Connecting && !backend.flush_queued {
-                backend.flush_queued = true;
-                self.actions.flush_backend(id);
-            }
+        if let Some(backend) = self.upstream.backends.get_mut(id)
+            && backend.state != State::Connecting
+            && !backend.flush_queued
+        {
+            backend.flush_queued = true;
+            self.actions.flush_backend(id);
         }
     }
 

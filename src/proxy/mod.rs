@@ -343,20 +343,20 @@ impl Proxy {
     }
 
     fn queue_flush(&mut self, id: ClientId) {
-        if let Some(client) = self.clients.get_mut(id) {
-            if !client.flush_queued {
-                client.flush_queued = true;
-                self.actions.flush_client(id);
-            }
+        if let Some(client) = self.clients.get_mut(id)
+            && !client.flush_queued
+        {
+            client.flush_queued = true;
+            self.actions.flush_client(id);
         }
     }
 
     fn queue_resume(&mut self, id: ClientId) {
-        if let Some(client) = self.clients.get_mut(id) {
-            if !client.resume_queued {
-                client.resume_queued = true;
-                self.actions.resume(id);
-            }
+        if let Some(client) = self.clients.get_mut(id)
+            && !client.resume_queued
+        {
+            client.resume_queued = true;
+            self.actions.resume(id);
         }
     }
 
@@ -439,7 +439,7 @@ impl Proxy {
     /// The next thing to do with a socket or a thread.
     #[inline]
     pub fn next_action(&mut self) -> Option<Action> {
-        self.actions.next()
+        self.actions.take()
     }
 
     /// Takes no more requests; clients are closed as soon as they have been told what they are owed.

@@ -67,13 +67,14 @@ impl Upstream {
         now: Time,
     ) -> Option<Target> {
         let shard = self.routes.shard(slot)?;
-        if read && preference != ReadPreference::Master {
-            if let Some(node) = self.replica(&shard.replicas, preference, affinity, now) {
-                return Some(Target {
-                    node,
-                    replica: true,
-                });
-            }
+        if read
+            && preference != ReadPreference::Master
+            && let Some(node) = self.replica(&shard.replicas, preference, affinity, now)
+        {
+            return Some(Target {
+                node,
+                replica: true,
+            });
         }
         Some(Target {
             node: shard.master,

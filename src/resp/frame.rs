@@ -207,10 +207,10 @@ impl RequestScanner {
             std::mem::swap(&mut self.spans, spans);
         }
         let scan = self.bulks(bytes, limits, spans);
-        if let Ok(Scan::Incomplete(_)) = scan {
-            if spans.capacity() > 0 {
-                std::mem::swap(&mut self.spans, spans);
-            }
+        if let Ok(Scan::Incomplete(_)) = scan
+            && spans.capacity() > 0
+        {
+            std::mem::swap(&mut self.spans, spans);
         }
         scan
     }

@@ -132,10 +132,10 @@ pub fn hello(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> A
         );
         return After::Go;
     }
-    if let Some(name) = name {
-        if !set_name(context, name, out) {
-            return After::Go;
-        }
+    if let Some(name) = name
+        && !set_name(context, name, out)
+    {
+        return After::Go;
     }
     context.session.protocol = protocol;
     encode::map(out, 7, protocol);
