@@ -15,9 +15,12 @@ pub mod local;
 pub mod merge;
 pub mod node;
 pub mod pipeline;
+pub mod plan;
+pub mod question;
 pub mod refusal;
 pub mod retry;
 pub mod routes;
+mod scatter;
 pub mod session;
 pub mod stats;
 pub mod texts;
@@ -80,6 +83,8 @@ pub struct Proxy {
     table: Arc<Table>,
     handlers: Handlers,
     process: Arc<Process>,
+    /// Our place among the workers.
+    worker: usize,
     stats: Arc<Stats>,
     clients: Arena<Client>,
     upstream: Upstream,
@@ -119,6 +124,7 @@ impl Proxy {
             config,
             table,
             process,
+            worker,
             clients: Arena::default(),
             upstream: Upstream::default(),
             actions: Actions::default(),
