@@ -10,7 +10,7 @@ use crate::clock::Time;
 use crate::cluster::slot::Slot;
 use crate::command::AclCategories;
 use crate::proxy::actions::Wanted;
-use crate::proxy::backend::{Backend, BackendId, Origin, State, Ticket};
+use crate::proxy::backend::{Backend, BackendId, Origin, Pin, State, Ticket};
 use crate::proxy::client::ClientId;
 use crate::proxy::dispatch::MOVED_FRAME;
 use crate::proxy::node::NodeKey;
@@ -448,6 +448,9 @@ impl Proxy {
         // What stood first when two connections were lost may be what kills them: it is not sent again.
         let poison = first && sent && ticket.losses > 0;
         let again = !sent || (ticket.readonly && !poison && lost != Lost::TimedOut);
+        if !again && ticket.pin == Pin::May {
+            return self.leave_out(client, seq, part, now);
+        }
         if !again {
             self.stats.unknown_outcomes.add(1);
             let text = if lost == Lost::TimedOut {
@@ -479,9 +482,9 @@ impl Proxy {
 
 /// Where a request of `node` goes when it is sent again.
 fn goal_of(ticket: &Ticket, node: NodeKey) -> Goal {
-    match (ticket.slot, ticket.pinned) {
-        (_, true) => Goal::Node(node),
-        (NO_SLOT, false) => Goal::AnyMaster,
-        _ => Goal::Owner,
+    match (ticket.pin, ticket.slot) {
+        (Pin::Must | Pin::May, _) => Goal::Node(node),
+        (Pin::Free, NO_SLOT) => Goal::AnyMaster,
+        (Pin::Free, _) => Goal::Owner,
     }
 }

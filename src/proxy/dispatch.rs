@@ -8,7 +8,7 @@ use crate::cluster::route::{self, Place};
 use crate::cluster::slot::Slot;
 use crate::command::{self, Class, Command, Flags, KeysError, Resolved, ResponsePolicy, Table};
 use crate::proxy::actions::Wanted;
-use crate::proxy::backend::{BackendId, Origin, State, Ticket};
+use crate::proxy::backend::{BackendId, Origin, Pin, State, Ticket};
 use crate::proxy::client::{ClientId, Pause};
 use crate::proxy::local::{self, After, Handler};
 use crate::proxy::pipeline::{At, Seq};
@@ -343,7 +343,7 @@ impl Proxy {
             tries: 1,
             losses: 0,
             readonly: command.flags.contains(Flags::READONLY),
-            pinned: false,
+            pin: Pin::Free,
             held_since: None,
             sent_at: now,
         };

@@ -423,6 +423,8 @@ impl Proxy {
             };
             if late {
                 self.lose_backend(id, Lost::TimedOut, now);
+            } else {
+                self.leave_out_silent(id, now);
             }
         }
         self.swept = (self.stats.backend_requests.get(), outstanding);

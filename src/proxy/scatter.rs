@@ -4,7 +4,7 @@
 use crate::clock::Time;
 use crate::cluster::slot::Slot;
 use crate::command::{Command, Flags, ResponsePolicy};
-use crate::proxy::backend::{Origin, Ticket};
+use crate::proxy::backend::{Origin, Pin, Ticket};
 use crate::proxy::client::ClientId;
 use crate::proxy::dispatch::Step;
 use crate::proxy::merge::{Merge, Split};
@@ -65,7 +65,8 @@ impl Proxy {
         Step::Done
     }
 
-    /// Sends a request as it is to every master, or to every node.
+    /// Sends a request as it is to every master, or to every node. Masters must answer; a replica that is
+    /// not there is left out.
     pub(super) fn broadcast(
         &mut self,
         id: ClientId,
@@ -83,7 +84,7 @@ impl Proxy {
         let targets = self.upstream.routes.targets(replicas);
         let plan = Plan {
             asks: targets
-                .map(|target| Ask::Node(target, args.frame().to_vec()))
+                .map(|target| Ask::each(target, args.frame().to_vec()))
                 .collect(),
             merge,
             write: command.flags.contains(Flags::WRITE),
@@ -113,7 +114,7 @@ impl Proxy {
                 });
                 (slot, target, Goal::Owner)
             }
-            PartTarget::Node(target) => (NO_SLOT, Some(target), Goal::Node(target.node)),
+            PartTarget::Node(target, _) => (NO_SLOT, Some(target), Goal::Node(target.node)),
             PartTarget::AnyMaster => (NO_SLOT, self.upstream.any_master(affinity), Goal::AnyMaster),
         };
         let mut ticket = Ticket {
@@ -129,7 +130,10 @@ impl Proxy {
             tries: 0,
             losses: 0,
             readonly,
-            pinned: matches!(to, PartTarget::Node(_)),
+            pin: match to {
+                PartTarget::Node(_, pin) => pin,
+                PartTarget::Slot(_) | PartTarget::AnyMaster => Pin::Free,
+            },
             held_since: None,
             sent_at: now,
         };
@@ -184,7 +188,7 @@ impl Proxy {
         for ask in &plan.asks {
             match ask {
                 Ask::Slot(slot, _) => split.add_parts(*slot, 1),
-                Ask::Node(..) | Ask::AnyMaster(_) => split.add_parts(NO_SLOT, 1),
+                Ask::Node(..) | Ask::IfUp(..) | Ask::AnyMaster(_) => split.add_parts(NO_SLOT, 1),
                 Ask::Workers(_) => split.add_parts(NO_SLOT, self.process.workers.len()),
             }
         }
@@ -198,7 +202,8 @@ impl Proxy {
         let mut part = 0;
         for ask in &plan.asks {
             let (target, frame) = match ask {
-                Ask::Node(target, frame) => (PartTarget::Node(*target), frame),
+                Ask::Node(target, frame) => (PartTarget::Node(*target, Pin::Must), frame),
+                Ask::IfUp(target, frame) => (PartTarget::Node(*target, Pin::May), frame),
                 Ask::Slot(slot, frame) => (PartTarget::Slot(*slot), frame),
                 Ask::AnyMaster(frame) => (PartTarget::AnyMaster, frame),
                 Ask::Workers(question) => {
@@ -218,7 +223,7 @@ impl Proxy {
 #[derive(Clone, Copy)]
 enum PartTarget {
     Slot(u16),
-    Node(Target),
+    Node(Target, Pin),
     AnyMaster,
 }
 

@@ -97,6 +97,8 @@ counters! {
     expired,
     /// Requests with an unknown outcome.
     unknown_outcomes,
+    /// Parts left out of a reply because their node was not there.
+    left_out,
     /// Reads served by a replica.
     replica_reads,
     /// Protocol errors of clients.
