@@ -102,6 +102,12 @@ impl Routes {
         self.by_address.get(address).copied()
     }
 
+    /// The address of a node that the topology lists.
+    pub fn address_of(&self, node: NodeKey) -> Option<SocketAddr> {
+        let mut all = self.by_address.iter();
+        all.find_map(|(address, key)| (*key == node).then_some(*address))
+    }
+
     /// The node that a redirect means. `answering` is the node that sent it: an empty host is its own.
     pub fn resolve(&self, endpoint: &str, answering: SocketAddr) -> Option<NodeKey> {
         let (host, port) = endpoint.rsplit_once(':')?;

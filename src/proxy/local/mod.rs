@@ -3,10 +3,16 @@
 //! A handler sees its own client's session and what can be read of the proxy; it appends one reply. It must
 //! never reach another client, a backend or a socket.
 
+mod channels;
 mod cluster;
 mod config;
 mod connection;
 mod info;
+mod latency;
+mod logs;
+mod memory;
+mod nodes;
+mod randomkey;
 mod server;
 
 use std::net::SocketAddr;
@@ -85,6 +91,7 @@ const ROWS: &[(&str, Handler)] = &[
     barrier("auth", connection::auth),
     barrier("hello", connection::hello),
     barrier("reset", connection::reset),
+    row("acl|log", logs::acl_log),
     row("client|getname", connection::client_getname),
     row("client|id", connection::client_id),
     row("client|info", connection::client_info),
@@ -109,17 +116,33 @@ const ROWS: &[(&str, Handler)] = &[
     row("command|getkeysandflags", server::from_a_node),
     row("command|info", server::from_a_node),
     row("command|list", server::from_a_node),
+    row("commandlog|get", logs::slowlog_get),
     row("config|get", config::get),
     row("echo", connection::echo),
+    row("function|stats", nodes::function_stats),
     row("info", info::info),
+    row("latency|doctor", nodes::report),
+    row("latency|graph", nodes::report),
+    row("latency|histogram", latency::histogram),
+    row("latency|history", latency::history),
+    row("latency|latest", latency::latest),
+    row("memory|doctor", nodes::report),
+    row("memory|malloc-stats", nodes::report),
+    row("memory|stats", memory::stats),
     row("ping", connection::ping),
     row("proxy", server::proxy),
+    row("pubsub|channels", channels::names),
+    row("pubsub|numsub", channels::counts),
+    row("pubsub|shardchannels", channels::names),
+    row("pubsub|shardnumsub", channels::counts),
     row("quit", connection::quit),
+    row("randomkey", randomkey::randomkey),
     row("readonly", cluster::disabled),
     row("readwrite", cluster::disabled),
     row("asking", cluster::disabled),
     row("role", server::role),
     row("select", connection::select),
+    row("slowlog|get", logs::slowlog_get),
     row("time", server::time),
 ];
 
@@ -153,16 +176,40 @@ pub const SERVER_VERSION: &str = "7.0.15";
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::Class;
+    use crate::command::{Class, ResponsePolicy};
+
+    /// Whether a row says that the command has a way of its own.
+    fn is_special(class: Class) -> bool {
+        matches!(
+            class,
+            Class::Local
+                | Class::AllMasters(ResponsePolicy::Special)
+                | Class::AllNodes(ResponsePolicy::Special)
+        )
+    }
 
     #[test]
-    fn every_handler_has_a_local_row() {
+    fn every_handler_has_a_row_that_wants_one() {
         let table = Table::compiled();
         for (name, _) in ROWS {
             let row = table
                 .named(name.as_bytes())
                 .unwrap_or_else(|| panic!("{name}"));
-            assert_eq!(row.class, Class::Local, "{name}");
+            assert!(is_special(row.class), "{name}: {:?}", row.class);
+        }
+    }
+
+    #[test]
+    fn every_special_merge_has_its_handler() {
+        let table = Table::compiled();
+        let handlers = Handlers::new(&table);
+        for row in table.rows() {
+            let wanted = is_special(row.class) && row.class != Class::Local;
+            assert!(
+                !wanted || handlers.get(row.id).is_some(),
+                "nothing merges the replies to {}",
+                row.name
+            );
         }
     }
 }
