@@ -273,7 +273,6 @@ impl Proxy {
         args: &Args<'_>,
         now: Time,
     ) -> Step {
-        let readonly = command.flags.contains(Flags::READONLY);
         let affinity = id.key() as usize;
         if self.upstream.fails_fast(slot.number(), now) {
             return self.refuse(id, refusal::SLOT_NOT_SERVED, now);
@@ -281,7 +280,7 @@ impl Proxy {
         let preference = self.config.read_preference;
         let target = self
             .upstream
-            .target(slot, readonly, preference, affinity, now);
+            .target(slot, command.on_replicas, preference, affinity, now);
         self.send(
             id,
             command,

@@ -258,7 +258,8 @@ impl Proxy {
         let target = match held.goal {
             _ if held.due > now => return Attempt::Wait(held.due),
             Goal::Owner => Slot::new(held.ticket.slot).and_then(|slot| {
-                let fresh = held.ticket.readonly && held.ticket.tries == 0;
+                let on_replicas = self.table.row(held.ticket.command).on_replicas;
+                let fresh = on_replicas && held.ticket.tries == 0;
                 let preference = self.config.read_preference;
                 self.upstream.target(slot, fresh, preference, affinity, now)
             }),

@@ -110,7 +110,7 @@ impl Proxy {
                 let preference = self.config.read_preference;
                 let target = Slot::new(slot).and_then(|slot| {
                     self.upstream
-                        .target(slot, readonly, preference, affinity, now)
+                        .target(slot, command.on_replicas, preference, affinity, now)
                 });
                 (slot, target, Goal::Owner)
             }
