@@ -13,6 +13,7 @@ use std::sync::Arc;
 use slab::Slab;
 
 use crate::clock::Time;
+use crate::cluster::scan::ShardList;
 use crate::cluster::slot::{SLOTS, Slot};
 use crate::cluster::topology::{NO_SHARD, Topology};
 use crate::proxy::node::{Node, NodeKey};
@@ -38,6 +39,8 @@ pub struct Routes {
     learnt: HashMap<u16, (NodeKey, Time)>,
     by_address: HashMap<SocketAddr, NodeKey>,
     topology: Option<Arc<Topology>>,
+    /// The masters of that topology, in the order of a scan.
+    in_order: Arc<ShardList>,
 }
 
 impl Default for Routes {
@@ -49,6 +52,7 @@ impl Default for Routes {
             learnt: HashMap::new(),
             by_address: HashMap::new(),
             topology: None,
+            in_order: Arc::new(ShardList::new(&[NO_SHARD; SLOTS], &[""; 0])),
         }
     }
 }
@@ -68,6 +72,11 @@ impl Routes {
     /// The last topology.
     pub fn topology(&self) -> Option<&Arc<Topology>> {
         self.topology.as_ref()
+    }
+
+    /// The masters of the last topology, in the order in which a scan visits them; none without one.
+    pub fn masters_in_order(&self) -> Arc<ShardList> {
+        self.in_order.clone()
     }
 
     /// The shard that serves a slot.
@@ -141,6 +150,10 @@ impl Routes {
             })
             .collect();
         self.slots.copy_from_slice(&topology.slots[..]);
+        let ids = topology.shards.iter();
+        let ids = ids.map(|shard| topology.nodes[shard.master as usize].id.as_str());
+        let ids: Vec<&str> = ids.collect();
+        self.in_order = Arc::new(ShardList::new(&topology.slots, &ids));
         let asked_at = topology.asked_at;
         self.topology = Some(topology);
         self.learnt.retain(|_, (key, at)| {

@@ -13,6 +13,7 @@ mod logs;
 mod memory;
 mod nodes;
 mod randomkey;
+mod scan;
 mod server;
 
 use std::net::SocketAddr;
@@ -142,6 +143,7 @@ const ROWS: &[(&str, Handler)] = &[
     row("asking", cluster::disabled),
     row("role", server::role),
     row("select", connection::select),
+    row("scan", scan::scan),
     row("slowlog|get", logs::slowlog_get),
     row("time", server::time),
 ];
@@ -183,6 +185,7 @@ mod tests {
         matches!(
             class,
             Class::Local
+                | Class::Scan
                 | Class::AllMasters(ResponsePolicy::Special)
                 | Class::AllNodes(ResponsePolicy::Special)
         )
