@@ -11,6 +11,7 @@ use crate::cluster::slot::Slot;
 use crate::command::AclCategories;
 use crate::proxy::actions::Wanted;
 use crate::proxy::backend::{Backend, BackendId, Origin, Pin, State, Ticket};
+use crate::proxy::calls::ErrorCode;
 use crate::proxy::client::ClientId;
 use crate::proxy::dispatch::MOVED_FRAME;
 use crate::proxy::node::NodeKey;
@@ -120,10 +121,7 @@ impl Proxy {
             input.consume(len);
             return self.release(id, ticket);
         };
-        if reply.is_error()
-            && let Some(refusal) = reply.error().and_then(Refusal::parse)
-        {
-            self.refused(id, ticket, refusal, reply, now);
+        if reply.is_error() && self.is_refused(id, ticket, reply, now) {
             input.consume(len);
             return;
         }
@@ -142,6 +140,21 @@ impl Proxy {
             input.consume(len);
         }
         self.after_execution(client, seq, ticket, now);
+    }
+
+    /// Whether an error says that the request was not executed; it is then held. Else it is its reply.
+    #[cold]
+    #[inline(never)]
+    fn is_refused(&mut self, id: BackendId, ticket: &Ticket, reply: Reply<'_>, now: Time) -> bool {
+        let (Origin::Part { client, seq, .. }, Some(error)) = (ticket.origin, reply.error()) else {
+            return false;
+        };
+        let Some(refusal) = Refusal::parse(error) else {
+            self.count_error(client, seq, error);
+            return false;
+        };
+        self.refused(id, ticket, refusal, reply, now);
+        true
     }
 
     /// The bytes of a request that is answered are no longer needed.
@@ -167,6 +180,11 @@ impl Proxy {
             &mut self.spares,
         );
         if let Some(completed) = completed {
+            if completed.failed
+                && let Some(error) = client.pipeline.failure()
+            {
+                self.stats.calls.failed(completed.command, error);
+            }
             self.completed(id, completed, now);
         }
     }
@@ -189,17 +207,34 @@ impl Proxy {
     /// A request has its whole reply.
     #[inline]
     fn completed(&mut self, id: ClientId, completed: Completed, now: Time) {
+        let micros = now
+            .as_micros()
+            .saturating_sub(completed.started.as_micros());
+        self.stats.calls.answered(completed.command, micros);
         self.log_access(id, completed, now);
-        self.queue_flush(id);
         let Some(client) = self.clients.get_mut(id) else {
             return;
         };
-        if client.pause.is_some() && client.may_resume(&self.config.limits) {
+        if !client.flush_queued {
+            client.flush_queued = true;
+            self.actions.flush_client(id);
+        }
+        let limits = &self.config.limits;
+        let overfull = client.owed_bytes() > limits.client_output_bytes_max;
+        if client.pause.is_some() && client.may_resume(limits) {
             self.queue_resume(id);
         }
-        let owed = self.clients.get(id).map_or(0, |client| client.owed_bytes());
-        if owed > self.config.limits.client_output_bytes_max {
+        if overfull {
             self.drop_client(id, now);
+        }
+    }
+
+    /// A request gets an error for its reply. That of a part counts once all parts have come.
+    #[cold]
+    pub(super) fn count_error(&mut self, id: ClientId, seq: Seq, error: &[u8]) {
+        let client = self.clients.get(id);
+        if let Some(command) = client.and_then(|client| client.pipeline.single(seq)) {
+            self.stats.calls.failed(command, ErrorCode::of(error));
         }
     }
 

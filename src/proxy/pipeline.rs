@@ -11,7 +11,9 @@ use std::collections::VecDeque;
 use crate::buffer::{Pool, WriteBuf};
 use crate::clock::Time;
 use crate::proxy::backend::BackendId;
+use crate::proxy::calls::ErrorCode;
 use crate::proxy::merge::Split;
+use crate::resp::reply::Reply;
 
 /// A place in a client's pipeline. It wraps; the distance to the head is what counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +61,9 @@ pub struct Completed {
     pub command: u16,
     /// When the request was dispatched.
     pub started: Time,
+    /// Whether its parts have become an error, which [`Pipeline::failure`] then names. What came in one part
+    /// has been seen by whoever brought it.
+    pub failed: bool,
 }
 
 /// The requests of one client that are not answered yet, oldest first.
@@ -69,6 +74,7 @@ pub struct Pipeline {
     requests: VecDeque<Request>,
     head: Seq,
     ready_bytes: usize,
+    failure: Option<ErrorCode>,
 }
 
 impl Default for Pipeline {
@@ -77,6 +83,7 @@ impl Default for Pipeline {
             requests: VecDeque::new(),
             head: Seq(0),
             ready_bytes: 0,
+            failure: None,
         }
     }
 }
@@ -192,6 +199,24 @@ impl Pipeline {
             )
     }
 
+    /// The error that the request completed last has become, told once.
+    pub fn failure(&mut self) -> Option<ErrorCode> {
+        self.failure.take()
+    }
+
+    /// The command of a request of one part that is not answered yet.
+    pub fn single(&self, seq: Seq) -> Option<u16> {
+        let index = seq.0.wrapping_sub(self.head.0) as usize;
+        match self.requests.get(index) {
+            Some(Request {
+                command,
+                body: Body::Single { .. },
+                ..
+            }) => Some(*command),
+            _ => None,
+        }
+    }
+
     /// Says where a part is now.
     pub fn set_at(&mut self, seq: Seq, part: u16, at: At) {
         match self.get_mut(seq).map(|request| &mut request.body) {
@@ -220,9 +245,10 @@ impl Pipeline {
             debug_assert!(false, "a reply to a request that has left");
             return None;
         };
-        let completed = Completed {
+        let mut completed = Completed {
             command: request.command,
             started: request.started,
+            failed: false,
         };
         match &mut request.body {
             Body::Single { .. } if at_head => {
@@ -247,6 +273,10 @@ impl Pipeline {
                 let mut merged = spares.take();
                 split.finish(&mut merged, spares);
                 self.ready_bytes -= kept;
+                if let Some(error) = Reply::new(&merged).error() {
+                    self.failure = Some(ErrorCode::of(error));
+                    completed.failed = true;
+                }
                 if at_head {
                     output.push(&merged, pool);
                     spares.give(merged);
@@ -286,6 +316,7 @@ impl Pipeline {
         self.requests.front().map(|request| Completed {
             command: request.command,
             started: request.started,
+            failed: false,
         })
     }
 
