@@ -21,8 +21,7 @@ use redis_cluster_proxy::proxy::{Peer, Proxy};
 
 /// Clients that have something to say in one turn.
 const BATCH: usize = 50;
-const REPLY: &[u8] =
-    b"$64\r\n0123456789012345678901234567890123456789012345678901234567890123\r\n";
+const REPLY: &[u8] = b"$64\r\n0123456789012345678901234567890123456789012345678901234567890123\r\n";
 
 struct Rig {
     proxy: Proxy,
@@ -76,9 +75,7 @@ impl Rig {
                 for _ in 0..pipeline {
                     key = key.wrapping_mul(1664525).wrapping_add(1013904223);
                     let key = format!("key:{:012}", key % 100_000);
-                    bytes.extend(
-                        format!("*2\r\n$3\r\nGET\r\n${}\r\n{key}\r\n", key.len()).bytes(),
-                    );
+                    bytes.extend(format!("*2\r\n$3\r\nGET\r\n${}\r\n{key}\r\n", key.len()).bytes());
                 }
                 bytes
             })
@@ -113,7 +110,10 @@ impl Rig {
                 Action::Flush(peer) => {
                     let mut frames = 0;
                     self.proxy.flush(peer, now, |slices| {
-                        frames += slices.iter().map(|s| memchr::memchr_iter(b'*', s).count()).sum::<usize>();
+                        frames += slices
+                            .iter()
+                            .map(|s| memchr::memchr_iter(b'*', s).count())
+                            .sum::<usize>();
                         slices.iter().map(|slice| slice.len()).sum()
                     });
                     if let Peer::Backend(_) = peer {
@@ -133,7 +133,8 @@ impl Rig {
         self.now += 100;
         for client in 0..BATCH.min(self.clients.len()) {
             let client = self.clients[(index * BATCH + client) % self.clients.len()];
-            let bytes = std::mem::take(&mut self.requests[(index * 31 + client.key() as usize) % 997]);
+            let bytes =
+                std::mem::take(&mut self.requests[(index * 31 + client.key() as usize) % 997]);
             self.feed(Peer::Client(client), &bytes);
             self.requests[(index * 31 + client.key() as usize) % 997] = bytes;
         }
@@ -166,7 +167,10 @@ fn run(clients: usize, nodes: u16, pipeline: usize, turns: usize) {
 }
 
 fn main() {
-    let numbers: Vec<usize> = std::env::args().skip(1).filter_map(|arg| arg.parse().ok()).collect();
+    let numbers: Vec<usize> = std::env::args()
+        .skip(1)
+        .filter_map(|arg| arg.parse().ok())
+        .collect();
     if numbers.is_empty() {
         for (clients, nodes) in [(50, 3), (10_000, 1000)] {
             for pipeline in [1, 16] {
@@ -176,5 +180,10 @@ fn main() {
         return;
     }
     let number = |index: usize, default| numbers.get(index).copied().unwrap_or(default);
-    run(number(0, 50), number(1, 3) as u16, number(2, 1), number(3, 1000));
+    run(
+        number(0, 50),
+        number(1, 3) as u16,
+        number(2, 1),
+        number(3, 1000),
+    );
 }

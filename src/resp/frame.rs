@@ -107,8 +107,27 @@ enum Line {
     Incomplete,
 }
 
+/// Reads a length line `<kind><digits>\r\n` at `at`: lengths of one and two digits, which are nearly all,
+/// from one load; the rest digit by digit. The type byte must have been looked at already, and be there.
+#[inline(always)]
+fn length(bytes: &[u8], at: usize) -> Line {
+    if let Some(window) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+        let word = u64::from_le_bytes(*window) >> 8;
+        let first = (word as u8).wrapping_sub(b'0');
+        if word & 0xff_ff00 == 0x0a_0d00 && first <= 9 {
+            return Line::Number(i64::from(first), at + 4);
+        }
+        let second = ((word >> 8) as u8).wrapping_sub(b'0');
+        // A number of two digits begins with 1 to 9.
+        if word & 0xffff_0000 == 0x0a0d_0000 && first.wrapping_sub(1) <= 8 && second <= 9 {
+            return Line::Number(i64::from(first) * 10 + i64::from(second), at + 5);
+        }
+    }
+    number(bytes, at + 1)
+}
+
 /// Reads the number that starts at `from`, strictly: no plus, no spaces, no leading zeros.
-#[inline]
+#[inline(never)]
 fn number(bytes: &[u8], from: usize) -> Line {
     let mut position = from;
     let mut value: i64 = 0;
@@ -182,7 +201,7 @@ impl RequestScanner {
                 Some(b'*') => {}
                 Some(_) => return inline(bytes, limits),
             }
-            match number(bytes, 1) {
+            match length(bytes, 0) {
                 Line::Number(count, next) => {
                     if count > ARGS_MAX {
                         return Err(ProtocolError::MultibulkLength);
@@ -233,7 +252,7 @@ impl RequestScanner {
                 Some(b'$') => {}
                 Some(&got) => return Err(ProtocolError::ExpectedBulk(got)),
             }
-            let (len, start) = match number(bytes, self.position + 1) {
+            let (len, start) = match length(bytes, self.position) {
                 Line::Number(len, start) => (len, start),
                 Line::Invalid => return Err(ProtocolError::BulkLength),
                 Line::Incomplete if bytes.len() - self.position > limits.inline_bytes => {
@@ -249,12 +268,13 @@ impl RequestScanner {
                 return Err(ProtocolError::UnauthenticatedBulkLength);
             }
             let end = start + len;
-            match (bytes.get(end), bytes.get(end + 1)) {
-                (Some(b'\r'), Some(b'\n')) => {}
-                (Some(b'\r') | None, None) => {
-                    return self.incomplete(bytes.len(), end + 2, limits);
+            match bytes.get(end..end + 2) {
+                Some(b"\r\n") => {}
+                Some(_) => return Err(ProtocolError::BulkEnd),
+                None if bytes.get(end).is_some_and(|byte| *byte != b'\r') => {
+                    return Err(ProtocolError::BulkEnd);
                 }
-                _ => return Err(ProtocolError::BulkEnd),
+                None => return self.incomplete(bytes.len(), end + 2, limits),
             }
             if end > limits.request_bytes {
                 return Err(ProtocolError::RequestTooBig);
@@ -323,7 +343,7 @@ impl ReplyScanner {
             };
             match kind {
                 b'$' | b'!' | b'=' => {
-                    let (len, start) = match number(bytes, self.position + 1) {
+                    let (len, start) = match length(bytes, self.position) {
                         Line::Number(len, start) => (len, start),
                         Line::Invalid => return Err(ProtocolError::Reply),
                         Line::Incomplete => return self.line_incomplete(bytes),
@@ -353,7 +373,7 @@ impl ReplyScanner {
                     self.values_left -= 1;
                 }
                 b'*' | b'~' | b'>' | b'%' | b'|' => {
-                    let (len, start) = match number(bytes, self.position + 1) {
+                    let (len, start) = match length(bytes, self.position) {
                         Line::Number(len, start) => (len, start),
                         Line::Invalid => return Err(ProtocolError::Reply),
                         Line::Incomplete => return self.line_incomplete(bytes),
