@@ -161,9 +161,12 @@ fn samples() -> Vec<Sample> {
     samples
 }
 
-/// Too long to be cut at every byte.
+/// Too long to be cut at every byte. The last byte is the one too many.
 fn long_samples() -> Vec<Sample> {
-    let long = |first: &str| format!("{first}{}", "1".repeat(70 * 1024));
+    let long = |first: &str| {
+        let line = first.rsplit('\n').next().unwrap_or_default();
+        format!("{first}{}", "1".repeat(64 * 1024 + 1 - line.len()))
+    };
     vec![
         sample(
             "P11",
@@ -190,7 +193,7 @@ fn long_samples() -> Vec<Sample> {
 fn unauthenticated_samples() -> Vec<Sample> {
     let noauth = "-NOAUTH Authentication required.\r\n";
     let hello = "-NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO \
-                 <proto> AUTH <user> <pass> option can be used to authenticate the client and select the \
+                 AUTH <user> <pass> option can be used to authenticate the client and select the \
                  RESP protocol version at the same time\r\n";
     let wrongpass = "-WRONGPASS invalid username-password pair or user is disabled.\r\n";
     vec![
@@ -262,16 +265,14 @@ enum Cut {
 const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
 const QUIT: &[u8] = b"*1\r\n$4\r\nQUIT\r\n";
 
-/// Sends a sample behind a PING and returns all that comes until the close. What is behind a sample that
+/// Sends a sample and returns all that comes until the close. What is behind a sample that
 /// closes is never sent, as a reset could then overtake the reply.
 fn talk(addr: &str, (_, bytes, _, then): &Sample, cut: Cut) -> Result<String, String> {
     let mut conn = Conn::connect(addr);
-    conn.send(PING);
     match cut {
         Cut::Whole => conn.send(bytes),
         Cut::At(count) => {
             // In one write with a PING: when it is answered, these bytes were read.
-            conn.read_frame();
             conn.send([PING, &bytes[..count]].concat());
             conn.read_frame();
             conn.try_send(&bytes[count..]).ok();
@@ -282,10 +283,6 @@ fn talk(addr: &str, (_, bytes, _, then): &Sample, cut: Cut) -> Result<String, St
             }
         }
     }
-    let pong = match cut {
-        Cut::At(_) => "",
-        Cut::Whole | Cut::ByByte => "+PONG\r\n",
-    };
     match then {
         Open => conn.send([PING, QUIT].concat()),
         Closed => {}
@@ -307,9 +304,6 @@ fn talk(addr: &str, (_, bytes, _, then): &Sample, cut: Cut) -> Result<String, St
         }
         Err(error) => return Err(error.to_string()),
     };
-    let came = came
-        .strip_prefix(pong)
-        .ok_or_else(|| format!("no +PONG before {came:?}"))?;
     let end = if *then == Open {
         "+PONG\r\n+OK\r\n"
     } else {
