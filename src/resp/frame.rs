@@ -286,7 +286,18 @@ impl RequestScanner {
             match bytes.get(self.position) {
                 None => return self.incomplete(bytes.len(), self.position + 1, limits),
                 Some(b'$') => {}
-                Some(&got) => return Err(ProtocolError::ExpectedBulk(got)),
+                Some(&got) => {
+                    // As in Redis, what stands in a length's place is judged when its line is there.
+                    return match memchr::memchr(b'\r', &bytes[self.position..]) {
+                        Some(end) if self.position + end + 1 < bytes.len() => {
+                            Err(ProtocolError::ExpectedBulk(got))
+                        }
+                        None if bytes.len() - self.position > limits.inline_bytes => {
+                            Err(ProtocolError::BulkCountTooBig)
+                        }
+                        _ => self.incomplete(bytes.len(), bytes.len() + 1, limits),
+                    };
+                }
             }
             let (len, start) = match number(bytes, self.position + 1) {
                 Line::Number(len, start) => (len, start),
