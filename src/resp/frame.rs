@@ -260,6 +260,8 @@ impl RequestScanner {
             spans.clear();
         } else {
             std::mem::swap(&mut self.spans, spans);
+            // What came in exchange is of another frame, and must not be taken for this one's.
+            self.spans.clear();
         }
         let scan = self.bulks(bytes, limits, spans);
         if let Ok(Scan::Incomplete(_)) = scan
@@ -521,6 +523,27 @@ mod tests {
         check_requests(b"*2147483647\r\n", 0, "");
         check_requests(b"*1\r\n$536870912\r\n", 0, "");
         check_requests(b"*1\n", 0, "");
+    }
+
+    #[test]
+    fn scanners_that_share_their_spans_keep_them_apart() {
+        let frame = b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n";
+        let (mut one, mut other) = (RequestScanner::default(), RequestScanner::default());
+        let mut spans = Vec::new();
+        let mut cut = |scanner: &mut RequestScanner, at: usize| {
+            let scan = scanner.next(&frame[..at], &LIMITS, &mut spans);
+            let found = if at == frame.len() { spans.len() } else { 2 };
+            (scan.is_ok(), found)
+        };
+        let whole = frame.len();
+        // Each frame ends after the other scanner has taken the storage that this one had.
+        for at in [5, 9, 13, 16] {
+            for (scanner, at) in [(0, at), (1, whole), (0, whole), (1, 5), (0, 5), (0, whole)] {
+                let scanner = if scanner == 0 { &mut one } else { &mut other };
+                assert_eq!(cut(scanner, at), (true, 2), "cut at {at}");
+            }
+            assert_eq!(cut(&mut other, whole), (true, 2));
+        }
     }
 
     #[test]
