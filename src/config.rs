@@ -43,6 +43,8 @@ pub struct Config {
     pub backend_connections: usize,
     /// Worker threads, each with its own loop and listener.
     pub workers: usize,
+    /// How long a worker may wait for company before it looks for events; zero is not at all.
+    pub coalesce: Duration,
     /// Log file; `None` is standard error.
     pub log_file: Option<PathBuf>,
     /// Log level.
@@ -136,6 +138,7 @@ impl Default for Config {
             backend_idle_connections: 5,
             backend_connections: 1,
             workers: 1,
+            coalesce: Duration::from_micros(100),
             log_file: Some(PathBuf::from("redis-cluster-proxy.log")),
             log_level: log::LevelFilter::Info,
             log_every_n: 100,

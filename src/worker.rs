@@ -12,12 +12,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Receiver;
+use std::thread;
 use std::time::Duration;
 
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use crate::arena::{GENERATION_BITS, Id};
 use crate::clock::{Clock, Time};
+use crate::company::Company;
 use crate::mailbox::{Letter, Mailbox};
 use crate::net::listener::Listener;
 use crate::net::socket::{Filled, Socket};
@@ -149,8 +151,14 @@ impl Worker {
     pub fn run(mut self, others: &[Mailbox], refresh: impl Fn(Wanted)) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
         let mut now = self.clock.now();
+        let mut company = Company::new(self.proxy.config().coalesce);
         loop {
             let timeout = self.timeout(now);
+            if !timeout.is_zero()
+                && let Some(nap) = company.nap(self.proxy.waiting_clients())
+            {
+                thread::sleep(nap);
+            }
             match self.poll.poll(&mut events, Some(timeout)) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 other => other?,
@@ -158,9 +166,12 @@ impl Worker {
             now = self.clock.now();
             self.heartbeat.store(now.as_micros(), Ordering::Relaxed);
             self.proxy.stats().turns.add(1);
+            let mut count = 0;
             for event in &events {
                 self.note(event, now);
+                count += 1;
             }
+            company.turn(count);
             if self.accept_pending && now >= self.accept_after {
                 self.accept(now);
             }

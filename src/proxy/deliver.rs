@@ -208,6 +208,10 @@ impl Proxy {
         let Some(client) = self.clients.get_mut(id) else {
             return;
         };
+        if client.waiting && client.pipeline.is_empty() {
+            client.waiting = false;
+            self.waiting_clients -= 1;
+        }
         if client.pause.is_some() && client.may_resume(&self.config.limits) {
             self.queue_resume(id);
         }

@@ -48,6 +48,10 @@ impl Proxy {
         if let Some(client) = self.clients.get_mut(id) {
             input.settle(&mut self.pool);
             client.input = input;
+            if !client.waiting && !client.pipeline.is_empty() {
+                client.waiting = true;
+                self.waiting_clients += 1;
+            }
             if client.is_finished() {
                 self.queue_flush(id);
             }

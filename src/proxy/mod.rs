@@ -96,6 +96,8 @@ pub struct Proxy {
     holding: Vec<ClientId>,
     held_bytes: usize,
     held_requests: usize,
+    /// Clients that wait for replies.
+    waiting_clients: usize,
     /// When the first held request is due.
     hold_due: Time,
     next_sweep: Time,
@@ -134,6 +136,7 @@ impl Proxy {
             holding: Vec::new(),
             held_bytes: 0,
             held_requests: 0,
+            waiting_clients: 0,
             hold_due: Time::from_micros(u64::MAX),
             next_sweep: Time::default(),
             swept: (0, false),
@@ -258,6 +261,7 @@ impl Proxy {
             return;
         };
         self.drop_held(&client.held);
+        self.waiting_clients -= usize::from(client.waiting);
         self.process.clients.fetch_sub(1, Ordering::Relaxed);
         self.stats.clients_connected.sub(1);
         self.actions.close(Peer::Client(id));
@@ -471,6 +475,12 @@ impl Proxy {
     pub fn is_connecting(&self, id: BackendId) -> bool {
         let backend = self.upstream.backends.get(id);
         backend.is_some_and(|backend| backend.state == State::Connecting)
+    }
+
+    /// Clients that wait for replies.
+    #[inline]
+    pub fn waiting_clients(&self) -> usize {
+        self.waiting_clients
     }
 
     /// Replies that nodes owe us.
