@@ -161,6 +161,8 @@ impl Worker {
                 self.note(event, now);
             }
             if self.accept_pending && now >= self.accept_after {
+                // A newcomer may be given the place of one who has just gone: the socket there goes first.
+                self.act_on_all(&refresh, now);
                 self.accept(now);
             }
             for _ in 0..self.queue.len() {
@@ -169,12 +171,7 @@ impl Worker {
                 }
             }
             self.proxy.tick(now);
-            while let Some(action) = self.proxy.next_action() {
-                match action {
-                    Action::Refresh(wanted) => refresh(wanted),
-                    other => self.act(other, now),
-                }
-            }
+            self.act_on_all(&refresh, now);
             if self.is_done(now) {
                 return Ok(());
             }
@@ -377,6 +374,16 @@ impl Worker {
                 log::debug!("cannot connect: {error}");
                 self.proxy.closed(Peer::Backend(id), now);
                 false
+            }
+        }
+    }
+
+    /// Does all that the proxy asks for.
+    fn act_on_all(&mut self, refresh: &impl Fn(Wanted), now: Time) {
+        while let Some(action) = self.proxy.next_action() {
+            match action {
+                Action::Refresh(wanted) => refresh(wanted),
+                other => self.act(other, now),
             }
         }
     }
