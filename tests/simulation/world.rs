@@ -530,9 +530,7 @@ impl World {
             } else {
                 self.random.skewed(available)
             };
-            let before = link.requests.room();
             link.requests.read_to(&mut link.pending, count);
-            link.blocked &= before > 0 || count == 0;
         }
         let most = if self.swift {
             64
