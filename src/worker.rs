@@ -145,7 +145,8 @@ impl Worker {
 
     /// Serves until told to stop and all clients have gone. `refresh` asks for a topology refresh; it must
     /// not wait.
-    pub fn run(mut self, refresh: impl Fn(Wanted)) -> io::Result<()> {
+    /// `others` are the mailboxes of all workers, by their place.
+    pub fn run(mut self, others: &[Mailbox], refresh: impl Fn(Wanted)) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
         let mut now = self.clock.now();
         loop {
@@ -172,6 +173,12 @@ impl Worker {
             while let Some(action) = self.proxy.next_action() {
                 match action {
                     Action::Refresh(wanted) => refresh(wanted),
+                    Action::Letter(worker, letter) => {
+                        if !others[worker].send(Letter::Worker(letter.clone())) {
+                            log::warn!("worker {worker} does not read its letters");
+                            self.proxy.undelivered(letter, now);
+                        }
+                    }
                     other => self.act(other, now),
                 }
             }
@@ -235,6 +242,7 @@ impl Worker {
         while let Ok(letter) = self.letters.try_recv() {
             match letter {
                 Letter::Topology(topology) => self.proxy.adopt(topology, now),
+                Letter::Worker(letter) => self.proxy.letter(letter, now),
                 Letter::Stop => self.stop(now),
             }
         }
@@ -391,7 +399,7 @@ impl Worker {
                 }
             }
             Action::Close(peer) => self.close(peer),
-            Action::Refresh(_) => {}
+            Action::Refresh(_) | Action::Letter(..) => {}
         }
     }
 
