@@ -1006,7 +1006,8 @@ impl World {
                 .any(|client| !client.sent.is_empty() || client.end != End::Open);
             let still =
                 self.links.iter().all(Link::is_still) && self.clients.iter().all(Client::is_still);
-            if !waiting && still {
+            let open = |link: &Link| link.backend.is_none() || link.phase == Phase::Open;
+            if !waiting && still && self.links.iter().all(open) {
                 break;
             }
             if self.now > start + longest {
@@ -1017,9 +1018,7 @@ impl World {
                 panic!("{when}, clients still wait: {text}");
             }
             // Nothing moves: time passes until the proxy, or the shell's own idle beat, wakes it.
-            let still =
-                self.links.iter().all(Link::is_still) && self.clients.iter().all(Client::is_still);
-            if still && self.random.one_in(8) {
+            if still && self.random.one_in(4) {
                 let idle = self.now + 1000 * MILLIS;
                 let next = self.proxy.next_deadline().map(|at| at.as_micros() + MILLIS);
                 self.now = next.unwrap_or(idle).clamp(self.now, idle);
