@@ -329,7 +329,14 @@ impl World {
         let now = self.now;
         let node = self.random.below(self.cluster.nodes.len());
         if self.random.one_in(troubles.migrate) {
-            self.cluster.begin_migration(&mut self.random);
+            // A slot that comes back to a node at once can refuse a request and take the next one.
+            let rest = if self.manners.strict {
+                1000 * MILLIS
+            } else {
+                0
+            };
+            let rested = now.saturating_sub(rest);
+            self.cluster.begin_migration(rested, &mut self.random);
         }
         if self.random.one_in(troubles.planned_failover) {
             let replicas = self.cluster.replicas(self.cluster.nodes[node].shard);
@@ -492,7 +499,7 @@ impl World {
         }
         for tag in self.cluster.migrating() {
             if self.random.one_in(4) {
-                self.cluster.migrate(tag, &mut self.random);
+                self.cluster.migrate(tag, &mut self.random, now);
             }
         }
         if self.random.one_in(if self.troubles.stale { 16 } else { 2 }) {
