@@ -18,6 +18,7 @@ pub mod pipeline;
 pub mod plan;
 pub mod question;
 pub mod refusal;
+pub mod replies;
 pub mod retry;
 pub mod routes;
 mod scatter;
