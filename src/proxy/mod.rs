@@ -578,6 +578,14 @@ impl Proxy {
         for (_, client) in self.clients.iter() {
             client.check();
         }
+        for (id, client) in self.clients.iter() {
+            assert_eq!(client.session.monitor, self.monitors.contains(&id));
+        }
+        assert!(
+            self.monitors
+                .iter()
+                .all(|id| self.clients.get(*id).is_some())
+        );
         for (id, backend) in self.upstream.backends.iter() {
             backend.check();
             let node = self

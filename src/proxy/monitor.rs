@@ -173,8 +173,118 @@ fn quote(line: &mut Vec<u8>, bytes: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
+
     use crate::command::Table;
+    use crate::config::Config;
+    use crate::proxy::Peer;
+    use crate::proxy::actions::Action;
+    use crate::proxy::stats::Process;
     use crate::resp::encode;
+
+    /// Two workers of one process, and what becomes of what is sent to them.
+    struct Rig {
+        workers: Vec<Proxy>,
+        letters: Vec<(usize, Letter)>,
+    }
+
+    impl Rig {
+        fn new(monitor_bytes: usize) -> Rig {
+            let mut config = Config::default();
+            config.limits.monitor_bytes = monitor_bytes;
+            config.protected_mode = false;
+            let (config, table) = (Arc::new(config), Arc::new(Table::compiled()));
+            let process = Arc::new(Process::new(2));
+            let make = |index| Proxy::new(config.clone(), table.clone(), process.clone(), index, 1);
+            Rig {
+                workers: (0..2).map(make).collect(),
+                letters: Vec::new(),
+            }
+        }
+
+        fn accept(&mut self, worker: usize) -> ClientId {
+            let address = Some("10.0.0.1:9".parse().unwrap());
+            self.workers[worker].accept(address, Time::default())
+        }
+
+        fn send(&mut self, worker: usize, id: ClientId, line: &str) {
+            let (proxy, peer) = (&mut self.workers[worker], Peer::Client(id));
+            let room = proxy.room(peer).expect("it is read");
+            room.spare()[..line.len()].copy_from_slice(line.as_bytes());
+            room.filled(line.len());
+            proxy.input(peer, line.len(), Time::default());
+            while let Some(action) = proxy.next_action() {
+                if let Action::Letter(to, letter) = action {
+                    self.letters.push((to, letter));
+                }
+            }
+            proxy.check();
+        }
+
+        fn read_letters(&mut self) {
+            for (to, letter) in self.letters.drain(..) {
+                self.workers[to].letter(letter, Time::default());
+                self.workers[to].check();
+            }
+        }
+
+        fn received(&mut self, worker: usize, id: ClientId) -> String {
+            let mut bytes = Vec::new();
+            self.workers[worker].flush(Peer::Client(id), Time::default(), |slices| {
+                slices
+                    .iter()
+                    .for_each(|slice| bytes.extend_from_slice(slice));
+                slices.iter().map(|slice| slice.len()).sum()
+            });
+            String::from_utf8(bytes).unwrap()
+        }
+    }
+
+    #[test]
+    fn lines_of_another_worker_come_by_one_letter_and_in_order() {
+        let mut rig = Rig::new(1000);
+        let (monitor, other) = (rig.accept(0), rig.accept(1));
+        rig.send(1, other, "PING before\r\n");
+        rig.send(0, monitor, "MONITOR\r\n");
+        rig.send(1, other, "PING a\r\n");
+        rig.send(1, other, "PING b\r\n");
+        assert_eq!(rig.letters.len(), 1);
+        rig.read_letters();
+        let received = rig.received(0, monitor);
+        let words: Vec<&str> = received
+            .lines()
+            .map(|line| line.rsplit("] ").next().unwrap())
+            .collect();
+        assert_eq!(words, ["+OK", "\"PING\" \"a\"", "\"PING\" \"b\""]);
+        rig.send(0, monitor, "RESET\r\n");
+        rig.send(1, other, "PING c\r\n");
+        assert!(rig.letters.is_empty());
+        assert!(!rig.workers[0].process.attention.is_paid());
+        assert_eq!(rig.received(0, monitor), "+RESET\r\n");
+    }
+
+    #[test]
+    fn a_monitor_that_would_miss_lines_is_closed() {
+        // It does not read.
+        let mut rig = Rig::new(200);
+        let (monitor, other) = (rig.accept(0), rig.accept(0));
+        rig.send(0, monitor, "MONITOR\r\n");
+        for _ in 0..10 {
+            rig.send(0, other, "PING a\r\n");
+        }
+        assert_eq!(rig.workers[0].clients(), 1);
+        assert!(!rig.workers[0].process.attention.is_paid());
+        // Its worker does not.
+        let mut rig = Rig::new(200);
+        let (monitor, other) = (rig.accept(0), rig.accept(1));
+        rig.send(0, monitor, "MONITOR\r\n");
+        for _ in 0..10 {
+            rig.send(1, other, "PING a\r\n");
+        }
+        rig.read_letters();
+        assert_eq!((rig.workers[0].clients(), rig.workers[1].clients()), (0, 1));
+        assert!(!rig.workers[0].process.attention.is_paid());
+    }
 
     #[test]
     fn bytes_are_quoted_as_in_redis() {

@@ -143,9 +143,7 @@ pub fn unknown_type(name: &[u8]) -> Vec<u8> {
 pub fn reply(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> After {
     match args.at(2).to_ascii_lowercase().as_slice() {
         b"on" => {
-            if *context.replies == Replies::Off {
-                *context.replies = Replies::On;
-            }
+            *context.replies = Replies::On;
             ok(out)
         }
         b"off" => {
