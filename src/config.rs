@@ -80,6 +80,8 @@ pub struct Limits {
     pub client_output_bytes: usize,
     /// Bytes in one client's output, held replies included, at which it is closed.
     pub client_output_bytes_max: usize,
+    /// Bytes of lines that one MONITOR client, or all those of a worker together, may have waiting.
+    pub monitor_bytes: usize,
     /// Unsent bytes in one backend's output before its clients are no longer read.
     pub backend_output_bytes: usize,
     /// Bytes of requests held for a retry, over a whole worker.
@@ -108,6 +110,7 @@ impl Default for Limits {
             pipeline_requests: 1024,
             client_output_bytes: 1 << 20,
             client_output_bytes_max: 1 << 30,
+            monitor_bytes: 32 << 20,
             backend_output_bytes: 4 << 20,
             held_bytes: 64 << 20,
             held_requests: 100_000,

@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Receiver;
@@ -20,6 +20,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use crate::arena::{GENERATION_BITS, Id};
 use crate::clock::{Clock, Time};
 use crate::company::Company;
+use crate::config::Listen;
 use crate::mailbox::{Letter, Mailbox};
 use crate::net::listener::Listener;
 use crate::net::socket::{Filled, Socket};
@@ -188,7 +189,7 @@ impl Worker {
                     Action::Letter(worker, letter) => {
                         if !others[worker].send(Letter::Worker(letter.clone())) {
                             log::warn!("worker {worker} does not read its letters");
-                            self.proxy.undelivered(letter, now);
+                            self.proxy.undelivered(worker, letter, now);
                         }
                     }
                     other => self.act(other, now),
@@ -315,11 +316,23 @@ impl Worker {
         let registry = self.poll.registry();
         let interest = Interest::READABLE | Interest::WRITABLE;
         match registry.register(socket.source(), token(Peer::Client(id)), interest) {
-            Ok(()) => self.clients.put(id.key(), id.generation(), socket),
+            Ok(()) => {
+                let local = self.local_of(&socket);
+                self.proxy.introduce(id, socket.descriptor(), local);
+                self.clients.put(id.key(), id.generation(), socket);
+            }
             Err(error) => {
                 log::warn!("cannot watch a client: {error}");
                 self.proxy.closed(Peer::Client(id), now);
             }
+        }
+    }
+
+    /// The address that a client has come to, if we listen on more than one.
+    fn local_of(&self, socket: &Socket) -> Option<IpAddr> {
+        match &self.proxy.config().listen {
+            Listen::Tcp(address) if address.ip().is_unspecified() => socket.local_ip(),
+            Listen::Tcp(_) | Listen::Unix(_) => None,
         }
     }
 
