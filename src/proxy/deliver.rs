@@ -127,6 +127,7 @@ impl Proxy {
             input.consume(len);
             return;
         }
+        let executed = self.bytes_if_held(id, client, ticket);
         self.release(id, ticket);
         self.upstream.succeeded(ticket.slot);
         let moved = len >= MOVED_FRAME
@@ -141,7 +142,10 @@ impl Proxy {
             self.fulfil(client, seq, part, &input.bytes()[..len], now);
             input.consume(len);
         }
-        self.after_execution(client, seq, ticket, now);
+        if let Some(bytes) = executed {
+            self.overtaken(client, seq, ticket, &bytes, now);
+            self.release_held(client, now);
+        }
     }
 
     /// The bytes of a request that is answered are no longer needed.
@@ -200,19 +204,6 @@ impl Proxy {
         let owed = self.clients.get(id).map_or(0, |client| client.owed_bytes());
         if owed > self.config.limits.client_output_bytes_max {
             self.drop_client(id, now);
-        }
-    }
-
-    /// A request was executed: held ones of its client may go on, or must not any more.
-    #[inline]
-    fn after_execution(&mut self, id: ClientId, seq: Seq, ticket: &Ticket, now: Time) {
-        let holds = self
-            .clients
-            .get(id)
-            .is_some_and(|client| !client.held.is_empty());
-        if holds {
-            self.overtaken(id, seq, ticket.slot, ticket.readonly, now);
-            self.release_held(id, now);
         }
     }
 

@@ -14,6 +14,7 @@ mod dispatch;
 pub mod local;
 pub mod merge;
 pub mod node;
+mod overtaken;
 pub mod pipeline;
 pub mod plan;
 pub mod question;

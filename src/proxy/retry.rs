@@ -8,8 +8,8 @@
 //! - a held request is sent only when none of its client's requests for that slot is outstanding, other than
 //!   on the very connection it would take;
 //! - while a slot has held requests of a client, later ones of that client join the tail;
-//! - a held request behind which a later one for the same slot has been executed is not sent any more: it
-//!   is answered with its own refusal (unless both only read).
+//! - a held request behind which a later one for the same key has been executed is not sent any more: it
+//!   is answered with its own refusal (see `overtaken`).
 
 use std::time::Duration;
 
@@ -275,45 +275,6 @@ impl Proxy {
                 .pipeline
                 .set_at(held.seq, held.part, At::Backend(backend));
             client.unsettle();
-        }
-    }
-
-    /// A request for `slot` at `seq` was executed: what was sent before it and is still held must not
-    /// follow it.
-    pub(super) fn overtaken(
-        &mut self,
-        id: ClientId,
-        seq: Seq,
-        slot: u16,
-        readonly: bool,
-        now: Time,
-    ) {
-        let Some(client) = self.clients.get_mut(id) else {
-            return;
-        };
-        if slot == NO_SLOT {
-            return;
-        }
-        let mut overtaken = Vec::new();
-        client.held.retain_mut(|held| {
-            let stays = held.ticket.slot != slot
-                || !held.seq.before(seq)
-                || (readonly && held.ticket.readonly);
-            if !stays {
-                let refusal = std::mem::take(&mut held.refusal);
-                overtaken.push((held.seq, held.part, refusal, held.bytes.len()));
-            }
-            stays
-        });
-        for (seq, part, refusal, len) in overtaken {
-            self.held_bytes -= len;
-            self.held_requests -= 1;
-            let text = if refusal.is_empty() {
-                refusal::NOT_EXECUTED.as_bytes()
-            } else {
-                &refusal
-            };
-            self.answer_error(id, seq, part, text, now);
         }
     }
 
