@@ -280,6 +280,9 @@ impl Proxy {
             }
             Refusal::TryAgain => {
                 self.stats.tryagain.add(1);
+                if self.divide(client, seq, part, &ticket, &bytes, now) {
+                    return self.release_held(client, now);
+                }
                 (goal, self.due_after(ticket.tries.min(4), now), words)
             }
             Refusal::Unavailable => {

@@ -11,6 +11,7 @@ pub mod backend;
 pub mod client;
 mod deliver;
 mod dispatch;
+mod divide;
 pub mod local;
 pub mod merge;
 pub mod node;
