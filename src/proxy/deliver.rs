@@ -128,7 +128,7 @@ impl Proxy {
             input.consume(len);
             return;
         }
-        let executed = self.seen_by_held(id, client, ticket);
+        let executed = self.bytes_if_held(id, client, ticket);
         self.release(id, ticket);
         self.upstream.succeeded(ticket.slot);
         let moved = len >= MOVED_FRAME
@@ -143,22 +143,13 @@ impl Proxy {
             self.fulfil(client, seq, part, &input.bytes()[..len], now);
             input.consume(len);
         }
-        if let Some(executed) = executed {
+        if let Some(bytes) = executed {
             // What a replica answers may be old at any time, and says nothing of the order (rule R5).
             if !self.reads_only(id) {
-                self.overtaken(client, seq, ticket, &executed, now);
+                self.overtaken(client, seq, ticket, &bytes, now);
             }
             self.release_held(client, now);
         }
-    }
-
-    /// The bytes of a request that was executed, if its client has held ones, which may go on now, or must
-    /// not any more.
-    #[inline]
-    fn seen_by_held(&self, id: BackendId, client: ClientId, ticket: &Ticket) -> Option<Vec<u8>> {
-        let holds = !self.clients.get(client)?.held.is_empty();
-        let backend = self.upstream.backends.get(id).filter(|_| holds)?;
-        Some(backend.output.front(ticket.len as usize).to_vec())
     }
 
     /// Whether a backend said READONLY, so that a replica may have answered.
@@ -303,6 +294,9 @@ impl Proxy {
             }
             Refusal::TryAgain => {
                 self.stats.tryagain.add(1);
+                if self.divide(client, seq, part, &ticket, &bytes, now) {
+                    return self.release_held(client, now);
+                }
                 (goal, self.due_after(ticket.tries.min(4), now), words)
             }
             Refusal::Unavailable => {

@@ -550,7 +550,7 @@ impl Proxy {
     }
 }
 
-fn request_limits(limits: &crate::config::Limits, authenticated: bool) -> RequestLimits {
+pub(super) fn request_limits(limits: &crate::config::Limits, authenticated: bool) -> RequestLimits {
     RequestLimits {
         bulk_bytes: limits.bulk_bytes,
         request_bytes: limits.request_bytes,

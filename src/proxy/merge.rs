@@ -112,6 +112,23 @@ impl Split {
         self.order = order;
     }
 
+    /// Makes `count` parts of one, which keeps its number for the first of them; returns the number of the
+    /// second. The keys of that part, in their order, become the keys of the new parts.
+    /// Nothing if they would be too many.
+    pub fn divide(&mut self, part: u16, count: usize) -> Option<u16> {
+        let first = self.parts.len() as u16;
+        if self.parts.len() + count > usize::from(u16::MAX) {
+            return None;
+        }
+        let slot = self.parts[part as usize].slot;
+        self.add_parts(slot, count - 1);
+        let keys = self.order.iter_mut().filter(|own| **own == part);
+        for (key, number) in keys.skip(1).zip(first..) {
+            *key = number;
+        }
+        Some(first)
+    }
+
     /// How many parts there are.
     pub fn len(&self) -> usize {
         self.parts.len()

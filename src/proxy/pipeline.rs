@@ -214,6 +214,30 @@ impl Pipeline {
             )
     }
 
+    /// Makes `count` parts of one part of a request; `whole` is what a request of a single part becomes.
+    /// Returns the number of the second new part; the first keeps the old number.
+    pub fn divide(
+        &mut self,
+        seq: Seq,
+        part: u16,
+        count: usize,
+        whole: impl FnOnce(u16) -> Split,
+    ) -> Option<u16> {
+        let body = &mut self.get_mut(seq)?.body;
+        if let Body::Single { slot, .. } | Body::Muted { slot, .. } = body {
+            debug_assert_eq!(part, 0);
+            let (slot, muted) = (*slot, matches!(body, Body::Muted { .. }));
+            *body = Body::Split {
+                split: Box::new(whole(slot)),
+                muted,
+            };
+        }
+        match body {
+            Body::Split { split, .. } => split.divide(part, count),
+            Body::Single { .. } | Body::Muted { .. } | Body::Ready(_) => None,
+        }
+    }
+
     /// Says where a part is now.
     pub fn set_at(&mut self, seq: Seq, part: u16, at: At) {
         match self.get_mut(seq).map(|request| &mut request.body) {
@@ -465,5 +489,34 @@ mod tests {
         assert!(rig.fulfil(first, 0, "+OK\r\n"));
         rig.check("+OK\r\n:42\r\n");
         assert_eq!(rig.pipeline.ready_bytes(), 0);
+    }
+
+    #[test]
+    fn a_part_may_be_cut_once_more_and_keys_keep_their_order() {
+        let mut rig = Rig::new();
+        let whole = |slot| {
+            let mut split = Split::new(Merge::Gather, false);
+            split.add(slot);
+            split.set_order(vec![0, 0, 0]);
+            split
+        };
+        let single = rig.single();
+        assert_eq!(rig.pipeline.divide(single, 0, 3, whole), Some(1));
+        rig.fulfil(single, 2, "*1\r\n+c\r\n");
+        rig.fulfil(single, 0, "*1\r\n+a\r\n");
+        assert!(rig.fulfil(single, 1, "*1\r\n+b\r\n"));
+        rig.check("*3\r\n+a\r\n+b\r\n+c\r\n");
+
+        let mut split = Split::new(Merge::Gather, false);
+        split.add(1);
+        split.add(2);
+        split.set_order(vec![1, 0, 1]);
+        let many = rig.pipeline.push_split(0, Box::new(split), Time::default());
+        assert_eq!(rig.pipeline.divide(many, 1, 2, whole), Some(2));
+        rig.fulfil(many, 0, "*1\r\n+y\r\n");
+        rig.fulfil(many, 2, "*1\r\n+z\r\n");
+        assert!(rig.fulfil(many, 1, "*1\r\n+x\r\n"));
+        rig.check("*3\r\n+a\r\n+b\r\n+c\r\n*3\r\n+x\r\n+y\r\n+z\r\n");
+        assert!(rig.pipeline.is_empty() && rig.pipeline.ready_bytes() == 0);
     }
 }

@@ -8,14 +8,13 @@
 //! - a held request is sent only when none of its client's requests for that slot is outstanding, other than
 //!   earlier ones on the very connection it would take;
 //! - while a slot has held requests of a client, later ones of that client join the tail;
-//! - a held request behind which a later one with a key of its own has been executed is not sent any more:
-//!   it is answered with its own refusal (unless both only read).
+//! - a held request behind which a later one for the same key has been executed is not sent any more: it
+//!   is answered with its own refusal (see `overtaken`).
 
 use std::time::Duration;
 
 use crate::clock::Time;
 use crate::cluster::slot::Slot;
-use crate::command::{self, Table};
 use crate::proxy::actions::Wanted;
 use crate::proxy::backend::{BackendId, Origin, Ticket};
 use crate::proxy::client::ClientId;
@@ -24,9 +23,7 @@ use crate::proxy::pipeline::{At, Seq};
 use crate::proxy::refusal;
 use crate::proxy::upstream::Target;
 use crate::proxy::{NO_SLOT, Proxy};
-use crate::resp::args::Args;
 use crate::resp::encode;
-use crate::resp::frame::{RequestLimits, RequestScanner, Scan};
 
 const ASKING: &[u8] = b"*1\r\n$6\r\nASKING\r\n";
 const BACKOFF_MIN: Duration = Duration::from_millis(5);
@@ -295,50 +292,6 @@ impl Proxy {
         }
     }
 
-    /// The request at `seq` was executed: what was sent before it, is still held and has a key in common with
-    /// it must not follow it. (Keys apart are free: while a slot migrates, some of its keys are refused and
-    /// others are not.)
-    #[cold]
-    pub(super) fn overtaken(
-        &mut self,
-        id: ClientId,
-        seq: Seq,
-        executed: &Ticket,
-        bytes: &[u8],
-        now: Time,
-    ) {
-        let Some(client) = self.clients.get_mut(id) else {
-            return;
-        };
-        if executed.slot == NO_SLOT {
-            return;
-        }
-        let table = &self.table;
-        let keys = keys_of(table, executed, bytes);
-        let mut overtaken = Vec::new();
-        client.held.retain_mut(|held| {
-            let stays = held.ticket.slot != executed.slot
-                || !held.seq.before(seq)
-                || (executed.readonly && held.ticket.readonly)
-                || are_apart(&keys, &keys_of(table, &held.ticket, &held.bytes));
-            if !stays {
-                let refusal = std::mem::take(&mut held.refusal);
-                overtaken.push((held.seq, held.part, refusal, held.bytes.len()));
-            }
-            stays
-        });
-        for (seq, part, refusal, len) in overtaken {
-            self.held_bytes -= len;
-            self.held_requests -= 1;
-            let text = if refusal.is_empty() {
-                refusal::NOT_EXECUTED.as_bytes()
-            } else {
-                &refusal
-            };
-            self.answer_error(id, seq, part, text, now);
-        }
-    }
-
     /// Tries all held requests of all clients: their time has come, or the routes have changed.
     pub(super) fn release_all(&mut self, now: Time) {
         self.hold_due = Time::from_micros(u64::MAX);
@@ -386,38 +339,6 @@ impl Proxy {
         self.stats.refusals.add(1);
         self.fulfil(id, seq, part, &reply, now);
         self.scratch.reply = reply;
-    }
-}
-
-/// The keys of a request; nothing if they cannot be told.
-fn keys_of<'a>(table: &Table, ticket: &Ticket, bytes: &'a [u8]) -> Option<Vec<&'a [u8]>> {
-    let limits = RequestLimits {
-        bulk_bytes: usize::MAX,
-        request_bytes: usize::MAX - 2,
-        inline_bytes: usize::MAX,
-        authenticated: true,
-        unauthenticated_args: 0,
-        unauthenticated_bulk_bytes: 0,
-    };
-    let (mut spans, mut keys) = (Vec::new(), Vec::new());
-    let scan = RequestScanner::default().next(bytes, &limits, &mut spans);
-    let Ok(Scan::Frame(_)) = scan else {
-        return None;
-    };
-    let args = Args::new(bytes, &spans);
-    command::keys(table.row(ticket.command), &args, &mut keys).ok()?;
-    let key = |index: &u32| {
-        let span = spans[*index as usize];
-        &bytes[span.start as usize..][..span.len as usize]
-    };
-    Some(keys.iter().map(key).collect())
-}
-
-/// Whether two requests are known to have no key in common.
-fn are_apart(one: &Option<Vec<&[u8]>>, other: &Option<Vec<&[u8]>>) -> bool {
-    match (one, other) {
-        (Some(one), Some(other)) => !one.iter().any(|key| other.contains(key)),
-        _ => false,
     }
 }
 

@@ -233,7 +233,7 @@ fn by_slot(keys: &[u32], args: &Args<'_>) -> Vec<(u16, u32)> {
     by_slot
 }
 
-fn merge_of(policy: ResponsePolicy) -> Merge {
+pub(super) fn merge_of(policy: ResponsePolicy) -> Merge {
     match policy {
         ResponsePolicy::Default => Merge::Gather,
         ResponsePolicy::OneSucceeded => Merge::OneSucceeded,
