@@ -16,9 +16,11 @@ use crate::config::{Config, Listen};
 use crate::control::http::{self, ControlHandle};
 use crate::control::refresh::{self, Refresher, Trigger};
 use crate::control::routes::DebugState;
+use crate::live::Live;
 use crate::logging::{self, LogHandle};
 use crate::mailbox::{Letter, Mailbox};
 use crate::net::listener;
+use crate::options;
 use crate::proxy::Proxy;
 use crate::proxy::actions::Wanted;
 use crate::proxy::stats::Process;
@@ -46,7 +48,8 @@ pub fn run(mut config: Config, log: LogHandle) -> io::Result<()> {
         config.workers
     );
 
-    let process = Arc::new(Process::new(config.workers));
+    let live = Live::new(config.clone(), options::SETTINGS);
+    let process = Arc::new(Process::with(config.workers, live));
     let table = Arc::new(Table::compiled());
     let mut workers = Vec::new();
     let mut mailboxes = Vec::new();
@@ -67,8 +70,8 @@ pub fn run(mut config: Config, log: LogHandle) -> io::Result<()> {
         workers.push(worker);
         mailboxes.push(mailbox);
     }
-    let refresher = start_refresher(&config, clock, mailboxes.clone())?;
-    let control = start_control(debug, clock, heartbeats, &log)?;
+    let refresher = start_refresher(&process, clock, mailboxes.clone())?;
+    let control = start_control(debug, clock, heartbeats, &process, &log)?;
     watch_signals(signals, mailboxes.clone(), log)?;
 
     let result = run_workers(workers, &mailboxes, &refresher);
@@ -104,6 +107,7 @@ fn run_workers(
                     refresher.request(match why {
                         Wanted::Moved => Trigger::Moved,
                         Wanted::Trouble => Trigger::Error,
+                        Wanted::Asked => Trigger::Manual,
                     });
                 });
                 // The receiver is gone only when another worker has failed and the process ends.
@@ -121,7 +125,7 @@ fn run_workers(
 }
 
 fn start_refresher(
-    config: &Arc<Config>,
+    process: &Arc<Process>,
     clock: Clock,
     mailboxes: Vec<Mailbox>,
 ) -> io::Result<Refresher> {
@@ -132,29 +136,28 @@ fn start_refresher(
             }
         }
     });
-    refresh::spawn(config.clone(), clock, publish)
+    let live = process.clone();
+    refresh::spawn(Box::new(move || live.live.config()), clock, publish)
 }
 
 fn start_control(
     debug: Option<TcpListener>,
     clock: Clock,
     heartbeats: Vec<Arc<AtomicU64>>,
+    process: &Arc<Process>,
     log: &LogHandle,
 ) -> io::Result<Option<ControlHandle>> {
     let Some(listener) = debug else {
         return Ok(None);
     };
-    let (reader, writer) = (log.clone(), log.clone());
+    let (reader, writer) = (log.clone(), process.clone());
     let state = DebugState {
         clock,
         heartbeats,
         level_get: Box::new(move || logging::level_name(reader.level()).to_string()),
-        level_set: Box::new(move |name| match logging::parse_level(name) {
-            Some(level) => {
-                writer.set_level(level);
-                Ok(())
-            }
-            None => Err(format!("unknown log level '{name}'")),
+        level_set: Box::new(move |name| {
+            let change = writer.live.change(&[("log-level", name)]);
+            change.map_err(|_| format!("unknown log level '{name}'"))
         }),
     };
     http::spawn(listener, state).map(Some)

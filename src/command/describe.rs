@@ -96,7 +96,7 @@ impl<'a> Catalogue<'a> {
 
     /// COMMAND GETKEYS, and with `with_flags` COMMAND GETKEYSANDFLAGS; `args` is the whole request.
     pub fn keys(&self, args: &Args<'_>, with_flags: bool, out: &mut Vec<u8>) -> Answer {
-        let shown = |row: &Command| self.shows(row).then(move || self.said(row));
+        let shown = |row: &'a Command| self.shows(row).then(move || self.said(row));
         let keys = match getkeys::find(self.table, args, shown) {
             Ok(Found::Keys(keys)) => keys,
             Ok(Found::AskNode) => return Answer::AskNode,
@@ -300,7 +300,7 @@ impl<'a> Filter<'a> {
             Filter::Module(_) => false,
             Filter::Category(category) => category.is_some_and(|wanted| row.acl.contains(wanted)),
             Filter::Pattern(pattern) => {
-                glob::matches(pattern, row.name.as_bytes(), Case::Sensitive)
+                glob::matches(pattern, row.name.as_bytes(), Case::Insensitive)
             }
         }
     }

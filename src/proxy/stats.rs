@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::SystemTime;
 
+use crate::live::Live;
+
 /// A number that one thread writes and any thread reads.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -122,11 +124,18 @@ pub struct Process {
     pub run_id: String,
     /// The wall clock at start.
     pub started: SystemTime,
+    /// The config in force.
+    pub live: Live,
 }
 
 impl Process {
-    /// The shared state of `workers` workers.
+    /// The shared state of `workers` workers, whose config is fixed.
     pub fn new(workers: usize) -> Process {
+        Process::with(workers, Live::default())
+    }
+
+    /// The shared state of `workers` workers.
+    pub fn with(workers: usize, live: Live) -> Process {
         let hasher = || {
             use std::hash::{BuildHasher, Hasher};
             std::collections::hash_map::RandomState::new()
@@ -139,6 +148,7 @@ impl Process {
             client_ids: AtomicU64::new(0),
             run_id: format!("{:016x}{:016x}{:08x}", hasher(), hasher(), hasher() as u32),
             started: SystemTime::now(),
+            live,
         }
     }
 
