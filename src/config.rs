@@ -61,6 +61,16 @@ pub struct Config {
     pub limits: Limits,
 }
 
+impl Config {
+    /// What kind of server clients are shown: the words of HELLO and INFO.
+    pub fn mode(&self) -> &'static str {
+        match self.cluster_face {
+            Some(_) => "cluster",
+            None => "standalone",
+        }
+    }
+}
+
 /// Bounds on what peers may make us hold. None of them is a promise to reach it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Limits {

@@ -103,9 +103,7 @@ pub const SETTINGS: Settings = Settings { list, change };
 fn list(config: &Config) -> Vec<(&'static str, String)> {
     let shown = |flag: &&Flag| !matches!(flag.kind, Kind::Secret | Kind::Action);
     let shown = FLAGS.iter().filter(shown);
-    shown
-        .map(|flag| (flag.name, (flag.show)(config)))
-        .collect()
+    shown.map(|flag| (flag.name, (flag.show)(config))).collect()
 }
 
 /// The config with one setting changed, if it can be changed while the program runs.

@@ -68,18 +68,33 @@ fn the_catalogue_is_the_servers() {
     for protocol in [Protocol::Resp2, Protocol::Resp3] {
         let mut conn = server.conn();
         ask(&mut conn, &["HELLO", &protocol.version().to_string()]);
-        let catalogue = Catalogue { table: &table, known: Some(&known), protocol };
+        let catalogue = Catalogue {
+            table: &table,
+            known: Some(&known),
+            protocol,
+        };
         for row in table.rows().iter().filter(|row| known.contains(row.id)) {
             let words = ["COMMAND", "INFO", &row.name];
             let (expected, (_, found)) = (ask(&mut conn, &words), answer(&catalogue, &words));
-            assert_eq!(ordered(&Reply::new(&found)), ordered(&Reply::new(&expected)), "{words:?}");
+            assert_eq!(
+                ordered(&Reply::new(&found)),
+                ordered(&Reply::new(&expected)),
+                "{words:?}"
+            );
         }
         for line in LINES {
-            let words: Vec<&str> = line.split(' ').map(|word| if word == "''" { "" } else { word }).collect();
+            let words: Vec<&str> = line
+                .split(' ')
+                .map(|word| if word == "''" { "" } else { word })
+                .collect();
             let (expected, (answer, found)) = (ask(&mut conn, &words), answer(&catalogue, &words));
             assert_eq!(answer, Answer::Done, "{line}");
             let found = ordered(&Reply::new(&found));
-            assert_eq!(found, ordered(&Reply::new(&expected)), "{protocol:?} {line}");
+            assert_eq!(
+                found,
+                ordered(&Reply::new(&expected)),
+                "{protocol:?} {line}"
+            );
         }
     }
 }

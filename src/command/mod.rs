@@ -3,6 +3,7 @@
 //!
 //! It must never know of clients, nodes or slots, nor build a reply.
 
+mod changes;
 pub mod describe;
 pub mod document;
 pub mod explain;
@@ -57,6 +58,9 @@ pub struct Command {
     pub why: &'static str,
     /// Whether subcommands have rows of their own.
     pub container: bool,
+    /// Whether it changes the servers (or this proxy) rather than the data a client works on: what
+    /// `-admin-commands` is about.
+    pub changes_servers: bool,
 }
 
 impl Command {
@@ -87,6 +91,7 @@ impl Command {
             block_token: None,
             why: "",
             container: false,
+            changes_servers: false,
         }
     }
 

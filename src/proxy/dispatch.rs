@@ -214,6 +214,9 @@ impl Proxy {
         if !client.session.authenticated && !command.flags.contains(Flags::NO_AUTH) {
             return self.refuse(id, texts::NOAUTH, now);
         }
+        if command.changes_servers && !self.config.admin_commands.allow(client.address) {
+            return self.refuse(id, &texts::not_allowed(&command.name), now);
+        }
         if let Some(handler) = self.handlers.get(command.id) {
             return self.answer_locally(id, command, args, handler, now);
         }
@@ -227,12 +230,8 @@ impl Proxy {
             Class::AnyNode => self.send_to_any(id, command, args, now),
             Class::AllMasters(policy) => self.broadcast(id, command, policy, false, args, now),
             Class::AllNodes(policy) => self.broadcast(id, command, policy, true, args, now),
-            Class::Refused(_) => {
-                let text = command.refusal().map(|refusal| refusal.to_string());
-                self.refuse(id, &text.unwrap_or_default(), now)
-            }
-            Class::Leased(_) | Class::Scan | Class::Local => {
-                self.refuse(id, &texts::not_yet(command), now)
+            Class::Refused(_) | Class::Leased(_) | Class::Scan | Class::Local => {
+                self.refuse(id, &texts::unserved(command), now)
             }
         }
     }
@@ -433,12 +432,14 @@ impl Proxy {
             process: &self.process,
             stats: &self.stats,
             routes: &self.upstream.routes,
+            nodes: &self.upstream.nodes,
+            handlers: &self.handlers,
             table: &self.table,
             command,
             now,
         };
         let after = (handler.run)(&mut context, args, &mut reply);
-        if matches!(after, After::Go | After::Close) {
+        if matches!(after, After::Go | After::Refresh | After::Close) {
             self.stats.commands.add(1);
             let (output, pool) = (&mut client.output, &mut self.pool);
             client
@@ -449,6 +450,10 @@ impl Proxy {
         self.scratch.reply = reply;
         match after {
             After::Go => Step::Done,
+            After::Refresh => {
+                self.want_refresh(Wanted::Asked);
+                Step::Done
+            }
             After::Close => Step::Close,
             After::AskAnyMaster => self.send_to_any(id, command, args, now),
             After::Ask(plan) => self.carry_out(id, command, plan, now),

@@ -142,6 +142,17 @@ impl Proxy {
         }
     }
 
+    /// Takes the config that is in force now.
+    fn renew_config(&mut self) {
+        let config = self.process.live.config();
+        if config.log_every_n != self.config.log_every_n {
+            self.until_logged = config.log_every_n;
+        }
+        self.config = config;
+        // The refresher reads its own part of it when it next looks.
+        self.want_refresh(actions::Wanted::Asked);
+    }
+
     /// A client has come. `address` is nothing for a Unix socket. It may be turned away at once; it is then
     /// told so and closed.
     pub fn accept(&mut self, address: Option<SocketAddr>, now: Time) -> ClientId {

@@ -14,6 +14,8 @@ use crate::resp::encode;
 pub enum Question {
     /// How many clients are connected: an integer.
     CountClients,
+    /// To take the config that is in force now: OK.
+    RenewConfig,
 }
 
 /// A letter between workers.
@@ -116,6 +118,10 @@ impl Proxy {
         let mut reply = Vec::new();
         match question {
             Question::CountClients => encode::integer(&mut reply, self.clients.len() as i64),
+            Question::RenewConfig => {
+                self.renew_config();
+                encode::simple(&mut reply, "OK");
+            }
         }
         reply
     }

@@ -7,6 +7,7 @@ mod cluster;
 mod config;
 mod connection;
 mod info;
+mod proxy;
 mod server;
 
 use std::net::SocketAddr;
@@ -15,6 +16,9 @@ use std::sync::Arc;
 use crate::clock::Time;
 use crate::command::{Command, Table};
 use crate::config::Config;
+use slab::Slab;
+
+use crate::proxy::node::Node;
 use crate::proxy::plan::Plan;
 use crate::proxy::routes::Routes;
 use crate::proxy::session::Session;
@@ -30,11 +34,15 @@ pub struct Context<'a> {
     /// What has been decided.
     pub config: &'a Config,
     /// What all workers share.
-    pub process: &'a Process,
+    pub process: &'a Arc<Process>,
     /// This worker's counters.
     pub stats: &'a Stats,
     /// Who serves what.
     pub routes: &'a Routes,
+    /// The nodes of the routes, by their keys.
+    pub nodes: &'a Slab<Node>,
+    /// Who answers what, besides the nodes.
+    pub handlers: &'a Handlers,
     /// All commands.
     pub table: &'a Arc<Table>,
     /// The row of the command at hand.
@@ -48,6 +56,8 @@ pub struct Context<'a> {
 pub enum After {
     /// The next request.
     Go,
+    /// The next request; and the cluster is asked for its topology.
+    Refresh,
     /// The client is closed once it has the reply.
     Close,
     /// No reply was made: any master has it.
@@ -90,18 +100,41 @@ const ROWS: &[(&str, Handler)] = &[
     row("client|info", connection::client_info),
     row("client|setinfo", connection::client_setinfo),
     row("client|setname", connection::client_setname),
-    row("cluster|countkeysinslot", cluster::disabled),
-    row("cluster|getkeysinslot", cluster::disabled),
-    row("cluster|info", cluster::disabled),
-    row("cluster|keyslot", cluster::disabled),
-    row("cluster|links", cluster::disabled),
-    row("cluster|myid", cluster::disabled),
-    row("cluster|myshardid", cluster::disabled),
-    row("cluster|nodes", cluster::disabled),
-    row("cluster|replicas", cluster::disabled),
-    row("cluster|shards", cluster::disabled),
-    row("cluster|slaves", cluster::disabled),
-    row("cluster|slots", cluster::disabled),
+    row("cluster|addslots", cluster::refused),
+    row("cluster|addslotsrange", cluster::refused),
+    row("cluster|bumpepoch", cluster::refused),
+    row("cluster|cancelslotmigrations", cluster::refused),
+    row("cluster|count-failure-reports", cluster::refused),
+    row("cluster|countkeysinslot", cluster::countkeysinslot),
+    row("cluster|delslots", cluster::refused),
+    row("cluster|delslotsrange", cluster::refused),
+    row("cluster|failover", cluster::refused),
+    row("cluster|flushslot", cluster::refused),
+    row("cluster|flushslots", cluster::refused),
+    row("cluster|forget", cluster::refused),
+    row("cluster|getkeysinslot", cluster::getkeysinslot),
+    row("cluster|getslotmigrations", cluster::refused),
+    row("cluster|help", cluster::refused),
+    row("cluster|info", cluster::info),
+    row("cluster|keyslot", cluster::keyslot),
+    row("cluster|links", cluster::links),
+    row("cluster|meet", cluster::refused),
+    row("cluster|migrateslots", cluster::refused),
+    row("cluster|migration", cluster::refused),
+    row("cluster|myid", cluster::myid),
+    row("cluster|myshardid", cluster::myid),
+    row("cluster|nodes", cluster::nodes),
+    row("cluster|replicas", cluster::replicas),
+    row("cluster|replicate", cluster::refused),
+    row("cluster|reset", cluster::refused),
+    row("cluster|saveconfig", cluster::refused),
+    row("cluster|set-config-epoch", cluster::refused),
+    row("cluster|setslot", cluster::refused),
+    row("cluster|shards", cluster::shards),
+    row("cluster|slaves", cluster::replicas),
+    row("cluster|slot-stats", cluster::refused),
+    row("cluster|slots", cluster::slots),
+    row("cluster|syncslots", cluster::refused),
     row("command", server::from_a_node),
     row("command|count", server::from_a_node),
     row("command|docs", server::from_a_node),
@@ -113,11 +146,11 @@ const ROWS: &[(&str, Handler)] = &[
     row("echo", connection::echo),
     row("info", info::info),
     row("ping", connection::ping),
-    row("proxy", server::proxy),
+    row("proxy", proxy::proxy),
     row("quit", connection::quit),
-    row("readonly", cluster::disabled),
-    row("readwrite", cluster::disabled),
-    row("asking", cluster::disabled),
+    row("readonly", cluster::accepted),
+    row("readwrite", cluster::accepted),
+    row("asking", cluster::accepted),
     row("role", server::role),
     row("select", connection::select),
     row("time", server::time),
