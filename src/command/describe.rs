@@ -40,7 +40,7 @@ pub struct Catalogue<'a> {
 /// What COMMAND LIST lists.
 enum Filter<'a> {
     All,
-    Module(&'a [u8]),
+    Module,
     Category(Option<AclCategories>),
     Pattern(&'a [u8]),
 }
@@ -80,7 +80,7 @@ impl<'a> Catalogue<'a> {
             encode::error(out, SYNTAX);
             return Answer::Done;
         };
-        if matches!(filter, Filter::Module(_))
+        if matches!(filter, Filter::Module)
             && self.rows().any(|row| row.flags.contains(Flags::MODULE))
         {
             // Servers do not tell others which module a command is from.
@@ -147,7 +147,9 @@ impl<'a> Catalogue<'a> {
         encode::integer(out, i64::from(said.arity));
         self.words(said.flags.names().map(str::to_string), out);
         let (first, last, step) = legacy_range(&said.key_specs);
-        [first, last, step].map(|number| encode::integer(out, number));
+        for number in [first, last, step] {
+            encode::integer(out, number);
+        }
         self.words(said.acl.names().map(|name| format!("@{name}")), out);
         let tips = || said.tips.split(' ').filter(|tip| !tip.is_empty());
         self.set(tips().count(), out);
@@ -279,7 +281,7 @@ impl<'a> Filter<'a> {
         }
         let value = args.at(4);
         if is(3, b"MODULE") {
-            Some(Filter::Module(value))
+            Some(Filter::Module)
         } else if is(3, b"ACLCAT") {
             let name = std::str::from_utf8(value).ok().map(str::to_ascii_lowercase);
             Some(Filter::Category(
@@ -297,7 +299,7 @@ impl<'a> Filter<'a> {
         match self {
             Filter::All => true,
             // Where there are module commands a server is asked.
-            Filter::Module(_) => false,
+            Filter::Module => false,
             Filter::Category(category) => category.is_some_and(|wanted| row.acl.contains(wanted)),
             Filter::Pattern(pattern) => {
                 glob::matches(pattern, row.name.as_bytes(), Case::Insensitive)

@@ -102,6 +102,9 @@ fn keys(
 
 /// Pushes the keys of one spec; `false` if it does not apply.
 fn apply(spec: &KeySpec, args: &Args<'_>, found: &mut Vec<(u32, KeyFlags)>) -> bool {
+    if spec.flags.contains(KeyFlags::INCOMPLETE) {
+        return false;
+    }
     let len = args.len() as i64;
     let first = match spec.begin {
         BeginSearch::Index(index) => Some(i64::from(index)),

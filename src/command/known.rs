@@ -62,6 +62,11 @@ impl Known {
         self.said.get(&row.id).unwrap_or(row)
     }
 
+    /// How many rows the servers describe in other words than the table.
+    pub fn described(&self) -> usize {
+        self.said.len()
+    }
+
     /// The servers' note on the key spec at this place of a row.
     pub fn note_on(&self, id: u16, spec: usize) -> Option<&str> {
         let spec = u8::try_from(spec).ok()?;

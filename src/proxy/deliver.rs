@@ -97,6 +97,7 @@ impl Proxy {
                 backend.tickets.push_front(ticket);
                 return Some(self.broken(id, "a reply to a request that has not left"));
             }
+            self.upstream.in_flight -= 1;
             self.deliver(id, &ticket, input, len, now);
             if early {
                 // The node gave up on this request while it was being written: it will read no other.
@@ -127,6 +128,7 @@ impl Proxy {
             input.consume(len);
             return;
         }
+        let executed = self.seen_by_held(id, client, ticket);
         self.release(id, ticket);
         self.upstream.succeeded(ticket.slot);
         let moved = len >= MOVED_FRAME
@@ -141,7 +143,19 @@ impl Proxy {
             self.fulfil(client, seq, part, &input.bytes()[..len], now);
             input.consume(len);
         }
-        self.after_execution(client, seq, ticket, now);
+        if let Some(executed) = executed {
+            self.overtaken(client, seq, ticket, &executed, now);
+            self.release_held(client, now);
+        }
+    }
+
+    /// The bytes of a request that was executed, if its client has held ones, which may go on now, or must
+    /// not any more.
+    #[inline]
+    fn seen_by_held(&self, id: BackendId, client: ClientId, ticket: &Ticket) -> Option<Vec<u8>> {
+        let holds = !self.clients.get(client)?.held.is_empty();
+        let backend = self.upstream.backends.get(id).filter(|_| holds)?;
+        Some(backend.output.front(ticket.len as usize).to_vec())
     }
 
     /// The bytes of a request that is answered are no longer needed.
@@ -200,19 +214,6 @@ impl Proxy {
         let owed = self.clients.get(id).map_or(0, |client| client.owed_bytes());
         if owed > self.config.limits.client_output_bytes_max {
             self.drop_client(id, now);
-        }
-    }
-
-    /// A request was executed: held ones of its client may go on, or must not any more.
-    #[inline]
-    fn after_execution(&mut self, id: ClientId, seq: Seq, ticket: &Ticket, now: Time) {
-        let holds = self
-            .clients
-            .get(id)
-            .is_some_and(|client| !client.held.is_empty());
-        if holds {
-            self.overtaken(id, seq, ticket.slot, ticket.readonly, now);
-            self.release_held(id, now);
         }
     }
 
@@ -405,6 +406,7 @@ impl Proxy {
             self.stats.backend_failures.add(1);
             self.want_refresh(Wanted::Trouble);
         }
+        self.upstream.in_flight -= backend.tickets.len();
         let sent = backend.output.sent_len();
         let mut end = 0;
         let mut touched = Vec::new();

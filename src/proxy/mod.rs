@@ -484,6 +484,12 @@ impl Proxy {
         backend.is_some_and(|backend| backend.state == State::Connecting)
     }
 
+    /// Replies that nodes owe us.
+    #[inline]
+    pub fn in_flight(&self) -> usize {
+        self.upstream.in_flight
+    }
+
     /// Clients connected.
     pub fn clients(&self) -> usize {
         self.clients.len()

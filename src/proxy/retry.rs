@@ -8,13 +8,14 @@
 //! - a held request is sent only when none of its client's requests for that slot is outstanding, other than
 //!   on the very connection it would take;
 //! - while a slot has held requests of a client, later ones of that client join the tail;
-//! - a held request behind which a later one for the same slot has been executed is not sent any more: it
-//!   is answered with its own refusal (unless both only read).
+//! - a held request behind which a later one with a key of its own has been executed is not sent any more:
+//!   it is answered with its own refusal (unless both only read).
 
 use std::time::Duration;
 
 use crate::clock::Time;
 use crate::cluster::slot::Slot;
+use crate::command::{self, Table};
 use crate::proxy::actions::Wanted;
 use crate::proxy::backend::{BackendId, Origin, Ticket};
 use crate::proxy::client::ClientId;
@@ -23,7 +24,9 @@ use crate::proxy::pipeline::{At, Seq};
 use crate::proxy::refusal;
 use crate::proxy::upstream::Target;
 use crate::proxy::{NO_SLOT, Proxy};
+use crate::resp::args::Args;
 use crate::resp::encode;
+use crate::resp::frame::{RequestLimits, RequestScanner, Scan};
 
 const ASKING: &[u8] = b"*1\r\n$6\r\nASKING\r\n";
 const BACKOFF_MIN: Duration = Duration::from_millis(5);
@@ -278,27 +281,32 @@ impl Proxy {
         }
     }
 
-    /// A request for `slot` at `seq` was executed: what was sent before it and is still held must not
-    /// follow it.
+    /// The request at `seq` was executed: what was sent before it, is still held and has a key in common with
+    /// it must not follow it. (Keys apart are free: while a slot migrates, some of its keys are refused and
+    /// others are not.)
+    #[cold]
     pub(super) fn overtaken(
         &mut self,
         id: ClientId,
         seq: Seq,
-        slot: u16,
-        readonly: bool,
+        executed: &Ticket,
+        bytes: &[u8],
         now: Time,
     ) {
         let Some(client) = self.clients.get_mut(id) else {
             return;
         };
-        if slot == NO_SLOT {
+        if executed.slot == NO_SLOT {
             return;
         }
+        let table = &self.table;
+        let keys = keys_of(table, executed, bytes);
         let mut overtaken = Vec::new();
         client.held.retain_mut(|held| {
-            let stays = held.ticket.slot != slot
+            let stays = held.ticket.slot != executed.slot
                 || !held.seq.before(seq)
-                || (readonly && held.ticket.readonly);
+                || (executed.readonly && held.ticket.readonly)
+                || are_apart(&keys, &keys_of(table, &held.ticket, &held.bytes));
             if !stays {
                 let refusal = std::mem::take(&mut held.refusal);
                 overtaken.push((held.seq, held.part, refusal, held.bytes.len()));
@@ -364,6 +372,38 @@ impl Proxy {
         self.stats.refusals.add(1);
         self.fulfil(id, seq, part, &reply, now);
         self.scratch.reply = reply;
+    }
+}
+
+/// The keys of a request; nothing if they cannot be told.
+fn keys_of<'a>(table: &Table, ticket: &Ticket, bytes: &'a [u8]) -> Option<Vec<&'a [u8]>> {
+    let limits = RequestLimits {
+        bulk_bytes: usize::MAX,
+        request_bytes: usize::MAX - 2,
+        inline_bytes: usize::MAX,
+        authenticated: true,
+        unauthenticated_args: 0,
+        unauthenticated_bulk_bytes: 0,
+    };
+    let (mut spans, mut keys) = (Vec::new(), Vec::new());
+    let scan = RequestScanner::default().next(bytes, &limits, &mut spans);
+    let Ok(Scan::Frame(_)) = scan else {
+        return None;
+    };
+    let args = Args::new(bytes, &spans);
+    command::keys(table.row(ticket.command), &args, &mut keys).ok()?;
+    let key = |index: &u32| {
+        let span = spans[*index as usize];
+        &bytes[span.start as usize..][..span.len as usize]
+    };
+    Some(keys.iter().map(key).collect())
+}
+
+/// Whether two requests are known to have no key in common.
+fn are_apart(one: &Option<Vec<&[u8]>>, other: &Option<Vec<&[u8]>>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => !one.iter().any(|key| other.contains(key)),
+        _ => false,
     }
 }
 

@@ -9,6 +9,7 @@
 
 mod client;
 mod cluster;
+mod load;
 mod proxy;
 mod reaper;
 mod server;
@@ -16,6 +17,7 @@ mod single;
 
 pub use client::{Conn, Reply};
 pub use cluster::{Cluster, key_in_slot, slot_of};
+pub use load::{Exchange, Model};
 pub use proxy::Proxy;
 pub use server::{Port, Server};
 pub use single::Single;

@@ -136,7 +136,7 @@ pub fn hello(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> A
         encode::error(
             out,
             b"NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO \
-              <proto> AUTH <user> <pass> option can be used to authenticate the client and select the \
+              AUTH <user> <pass> option can be used to authenticate the client and select the \
               RESP protocol version at the same time",
         );
         return After::Go;
