@@ -27,6 +27,7 @@ fn error(reply: &Reply) -> &str {
 fn the_proxy_family() {
     let cluster = Cluster::start(3, 0);
     help_and_errors(&cluster);
+    requests_are_explained(&cluster);
     settings_change_everywhere(&cluster);
     the_cluster_as_the_proxy_knows_it(&cluster);
     admin_commands_can_be_forbidden(&cluster);
@@ -95,6 +96,70 @@ fn help_and_errors(cluster: &Cluster) {
     assert_eq!(reason("get"), None);
     let id = conn.command(&["CLIENT", "ID"]);
     assert_eq!(conn.command(&["PROXY", "CLIENT", "ID"]), id);
+}
+
+/// What EXPLAIN says, RESP2, in one line without the nodes' ports.
+fn explained(conn: &mut Conn, line: &str) -> String {
+    let words: Vec<&str> = ["PROXY", "EXPLAIN"]
+        .into_iter()
+        .chain(line.split(' '))
+        .collect();
+    let reply = conn.command(&words);
+    let pair = |pair: &[Reply]| match &pair[1] {
+        Reply::Array(items) if pair[0].text() == "nodes" => format!("nodes={}", items.len()),
+        Reply::Array(keys) => {
+            let key = |pair: &[Reply]| format!("{}:{}", pair[0].text(), pair[1].int());
+            let keys: Vec<String> = keys.chunks(2).map(key).collect();
+            format!("keys={}", keys.join(","))
+        }
+        Reply::Int(number) => format!("{}={number}", pair[0].text()),
+        other => format!("{}={}", pair[0].text(), other.text()),
+    };
+    let fields: Vec<String> = reply.items().chunks(2).map(pair).collect();
+    fields.join(" ")
+}
+
+fn requests_are_explained(cluster: &Cluster) {
+    let proxy = Proxy::start(cluster, &["-admin-commands", "no"]);
+    let mut conn = proxy.conn();
+    for (line, expected) in [
+        (
+            "GET a",
+            "command=get class=routed keys=a:15495 parts=1 nodes=1",
+        ),
+        (
+            "MGET a b {a}c",
+            "command=mget class=split how=values in the order of the keys keys=a:15495,b:3300,{a}c:15495 parts=2 nodes=2",
+        ),
+        (
+            "RENAME a b",
+            "command=rename class=routed error=CROSSSLOT Keys in request don't hash to the same slot keys=a:15495,b:3300 parts=0 nodes=0",
+        ),
+        (
+            "FLUSHALL",
+            "command=flushall class=all masters how=OK if all succeed error=ERR command 'flushall' is an admin command, which -admin-commands does not allow here keys= parts=0 nodes=0",
+        ),
+        ("ECHO a", "command=echo class=local keys= parts=0 nodes=0"),
+        (
+            "nope",
+            "command=nope class=unknown error=no such command keys= parts=0 nodes=0",
+        ),
+    ] {
+        let said = explained(&mut conn, line);
+        // Words on how and why are the table's own affair.
+        let bare = |text: &str| {
+            let from = text.find(" how=");
+            let to = [" error=", " keys="]
+                .iter()
+                .filter_map(|word| text.find(word))
+                .min();
+            match (from, to) {
+                (Some(from), Some(to)) => format!("{}{}", &text[..from], &text[to..]),
+                _ => text.to_string(),
+            }
+        };
+        assert_eq!(bare(&said), bare(expected), "{line}");
+    }
 }
 
 fn settings_change_everywhere(cluster: &Cluster) {

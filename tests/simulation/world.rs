@@ -875,6 +875,7 @@ impl World {
                 }
                 Action::Close(peer) => self.close(peer),
                 Action::Refresh(_) => self.refresh_wanted = true,
+                Action::Letter(..) => unreachable!("there is one worker"),
             }
         }
     }

@@ -6,6 +6,7 @@
 mod cluster;
 mod config;
 mod connection;
+mod explain;
 mod info;
 mod proxy;
 mod server;

@@ -1,7 +1,7 @@
 //! The PROXY family: what this proxy is, knows and can be told. Each subcommand is a row of [`ROWS`]; HELP
 //! and the errors are made of the same rows.
 
-use super::{After, Context, Run, cluster, info};
+use super::{After, Context, Run, cluster, explain, info};
 use crate::live::Unchanged;
 use crate::proxy::merge::Merge;
 use crate::proxy::plan::{Ask, Plan};
@@ -90,6 +90,14 @@ const ROWS: &[Sub] = &[
         help: "Change settings until this proxy ends: all of them, or none.",
         changes: true,
         run: config_set,
+    },
+    Sub {
+        words: &["EXPLAIN"],
+        arity: -3,
+        usage: "<command> [<arg> ...]",
+        help: "What would become of a command: class, keys, slots, nodes, and why it would be refused.",
+        changes: false,
+        run: explain::explain,
     },
     Sub {
         words: &["HELP"],
