@@ -11,11 +11,12 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::clock::Clock;
-use crate::command::Table;
+use crate::command::{Servers, Table};
 use crate::config::{Config, Listen};
 use crate::control::http::{self, ControlHandle};
 use crate::control::refresh::{self, Refresher, Trigger};
 use crate::control::routes::DebugState;
+use crate::control::survey::{self, Surveyor};
 use crate::live::Live;
 use crate::logging::{self, LogHandle};
 use crate::mailbox::{Letter, Mailbox};
@@ -70,7 +71,9 @@ pub fn run(mut config: Config, log: LogHandle) -> io::Result<()> {
         workers.push(worker);
         mailboxes.push(mailbox);
     }
-    let refresher = start_refresher(&process, clock, mailboxes.clone())?;
+    let servers = Servers::unknown(table);
+    let surveyor = start_survey(&process, clock, servers, mailboxes.clone())?;
+    let refresher = start_refresher(&process, clock, surveyor, mailboxes.clone())?;
     let control = start_control(debug, clock, heartbeats, &process, &log)?;
     watch_signals(signals, mailboxes.clone(), log)?;
 
@@ -127,9 +130,11 @@ fn run_workers(
 fn start_refresher(
     process: &Arc<Process>,
     clock: Clock,
+    surveyor: Surveyor,
     mailboxes: Vec<Mailbox>,
 ) -> io::Result<Refresher> {
     let publish = Box::new(move |topology: Arc<_>| {
+        surveyor.tell(Arc::clone(&topology));
         for mailbox in &mailboxes {
             if !mailbox.send(Letter::Topology(Arc::clone(&topology))) {
                 log::debug!("a worker does not read its letters");
@@ -138,6 +143,28 @@ fn start_refresher(
     });
     let live = process.clone();
     refresh::spawn(Box::new(move || live.live.config()), clock, publish)
+}
+
+fn start_survey(
+    process: &Arc<Process>,
+    clock: Clock,
+    servers: Servers,
+    mailboxes: Vec<Mailbox>,
+) -> io::Result<Surveyor> {
+    let publish = Box::new(move |servers: Arc<Servers>| {
+        for mailbox in &mailboxes {
+            if !mailbox.send(Letter::Servers(Arc::clone(&servers))) {
+                log::debug!("a worker does not read its letters");
+            }
+        }
+    });
+    let live = process.clone();
+    survey::spawn(
+        Box::new(move || live.live.config()),
+        clock,
+        servers,
+        publish,
+    )
 }
 
 fn start_control(

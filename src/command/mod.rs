@@ -15,6 +15,7 @@ pub mod learn;
 pub mod options;
 mod packed;
 mod rows;
+pub mod servers;
 pub mod table;
 
 use std::borrow::Cow;
@@ -25,6 +26,7 @@ pub use flags::{AclCategories, Flags, KeyFlags};
 pub use keys::{KeysError, flagged_keys, keys, unbalanced};
 pub use known::Known;
 pub use options::blocks;
+pub use servers::Servers;
 pub use table::{Resolved, Table};
 
 /// One row of the table.

@@ -435,6 +435,7 @@ impl Proxy {
             nodes: &self.upstream.nodes,
             handlers: &self.handlers,
             table: &self.table,
+            servers: &self.servers,
             command,
             now,
         };

@@ -36,7 +36,7 @@ use crate::arena::Arena;
 use crate::buffer::{Pool, ReadBuf};
 use crate::clock::Time;
 use crate::cluster::topology::Topology;
-use crate::command::Table;
+use crate::command::{Servers, Table};
 use crate::config::{Config, Listen};
 use crate::resp::args::Span;
 use crate::resp::encode;
@@ -81,6 +81,7 @@ struct Scratch {
 pub struct Proxy {
     config: Arc<Config>,
     table: Arc<Table>,
+    servers: Servers,
     handlers: Handlers,
     process: Arc<Process>,
     /// Our place among the workers.
@@ -122,6 +123,7 @@ impl Proxy {
             handlers: Handlers::new(&table),
             stats: process.workers[worker].clone(),
             config,
+            servers: Servers::unknown(table.clone()),
             table,
             process,
             worker,
@@ -140,6 +142,14 @@ impl Proxy {
             draining: false,
             random: seed | 1,
         }
+    }
+
+    /// The servers have said what they are. Rows keep their ids, so what is in flight is not touched.
+    pub fn meet(&mut self, servers: &Servers) {
+        debug_assert!(servers.table.rows().len() >= self.table.rows().len());
+        self.table = servers.table.clone();
+        self.handlers = Handlers::new(&self.table);
+        self.servers = servers.clone();
     }
 
     /// Takes the config that is in force now.

@@ -1,6 +1,6 @@
 //! Commands about the connection itself: PING, AUTH, HELLO, SELECT, CLIENT.
 
-use super::{After, Context, SERVER_VERSION};
+use super::{After, Context};
 use crate::proxy::texts;
 use crate::resp::args::Args;
 use crate::resp::encode::{self, Protocol};
@@ -148,7 +148,7 @@ pub fn hello(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> A
     }
     context.session.protocol = protocol;
     encode::map(out, 7, protocol);
-    for (key, value) in [("server", "redis"), ("version", SERVER_VERSION)] {
+    for (key, value) in [("server", "redis"), ("version", context.version())] {
         encode::bulk(out, key.as_bytes());
         encode::bulk(out, value.as_bytes());
     }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{After, Context, SERVER_VERSION};
+use super::{After, Context};
 use crate::config::Listen;
 use crate::proxy::stats::Stats;
 use crate::resp::args::Args;
@@ -80,7 +80,7 @@ fn server(context: &Context<'_>, text: &mut String) {
         Listen::Unix(path) => (0, path.display().to_string()),
     };
     fields!(text,
-        "redis_version" => SERVER_VERSION,
+        "redis_version" => context.version(),
         "redis_git_sha1" => "00000000",
         "redis_git_dirty" => 0,
         "redis_mode" => context.config.mode(),

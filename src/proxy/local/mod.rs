@@ -4,6 +4,7 @@
 //! never reach another client, a backend or a socket.
 
 mod cluster;
+mod commands;
 mod config;
 mod connection;
 mod explain;
@@ -15,7 +16,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::clock::Time;
-use crate::command::{Command, Table};
+use crate::command::{Command, Servers, Table};
 use crate::config::Config;
 use slab::Slab;
 
@@ -46,6 +47,8 @@ pub struct Context<'a> {
     pub handlers: &'a Handlers,
     /// All commands.
     pub table: &'a Arc<Table>,
+    /// What the nodes have said of themselves.
+    pub servers: &'a Servers,
     /// The row of the command at hand.
     pub command: &'a Command,
     /// The time.
@@ -136,13 +139,13 @@ const ROWS: &[(&str, Handler)] = &[
     row("cluster|slot-stats", cluster::refused),
     row("cluster|slots", cluster::slots),
     row("cluster|syncslots", cluster::refused),
-    row("command", server::from_a_node),
-    row("command|count", server::from_a_node),
-    row("command|docs", server::from_a_node),
-    row("command|getkeys", server::from_a_node),
-    row("command|getkeysandflags", server::from_a_node),
-    row("command|info", server::from_a_node),
-    row("command|list", server::from_a_node),
+    row("command", commands::all),
+    row("command|count", commands::count),
+    row("command|docs", commands::docs),
+    row("command|getkeys", commands::getkeys),
+    row("command|getkeysandflags", commands::getkeysandflags),
+    row("command|info", commands::info),
+    row("command|list", commands::list),
     row("config|get", config::get),
     row("echo", connection::echo),
     row("info", info::info),
@@ -181,8 +184,15 @@ impl Handlers {
     }
 }
 
+impl Context<'_> {
+    /// The lowest version of the servers, by which clients choose what they use.
+    pub fn version(&self) -> &str {
+        self.servers.version.as_deref().unwrap_or(SERVER_VERSION)
+    }
+}
+
 /// What the proxy says its server version is, until a node has said its own.
-pub const SERVER_VERSION: &str = "7.0.15";
+const SERVER_VERSION: &str = "7.0.15";
 
 #[cfg(test)]
 mod tests {

@@ -6,11 +6,6 @@ use super::{After, Context};
 use crate::resp::args::Args;
 use crate::resp::encode;
 
-/// The nodes know their own commands best.
-pub fn from_a_node(_: &mut Context<'_>, _: &Args<'_>, _: &mut Vec<u8>) -> After {
-    After::AskAnyMaster
-}
-
 /// `TIME`: the wall clock is read for the client's eyes only, nothing is decided by it.
 pub fn time(_: &mut Context<'_>, _: &Args<'_>, out: &mut Vec<u8>) -> After {
     let now = SystemTime::now()
