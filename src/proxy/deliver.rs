@@ -180,8 +180,9 @@ impl Proxy {
             &mut self.pool,
             &mut self.spares,
         );
-        if let Some(completed) = completed {
-            self.completed(id, completed, now);
+        match completed {
+            Some(completed) => self.completed(id, completed, now),
+            None => self.ask_next(id, now),
         }
     }
 

@@ -29,6 +29,8 @@ pub(super) enum Step {
     Forward(BackendId, Ticket),
     /// It has been dealt with.
     Done,
+    /// It has been dealt with, and nothing behind it is taken until it is answered.
+    Alone,
     /// Its time has not come: the client is paused.
     Wait(Pause),
     /// It was the client's last.
@@ -120,6 +122,15 @@ impl Proxy {
                         client.scanner = Default::default();
                     }
                     return;
+                }
+                (Step::Alone, len) => {
+                    input.consume(len);
+                    if let Some(client) = self.clients.get_mut(id)
+                        && !client.pipeline.is_empty()
+                    {
+                        client.pause = Some(Pause::Barrier);
+                        return;
+                    }
                 }
                 (Step::Close, _) => {
                     input.consume(input.len());
@@ -256,8 +267,9 @@ impl Proxy {
             (Place::Invalid(KeysError::Unbalanced), _) => {
                 self.refuse(id, &command::unbalanced(command), now)
             }
+            (Place::Invalid(KeysError::Unknown), _) => self.find_keys(id, command, args, now),
             // The node finds the same fault and has the words for it.
-            (Place::Invalid(_), _) => self.send_to_any(id, command, args, now),
+            (Place::Invalid(KeysError::Invalid), _) => self.send_to_any(id, command, args, now),
         };
         self.scratch.keys = keys;
         step

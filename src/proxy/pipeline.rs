@@ -12,6 +12,7 @@ use crate::buffer::{Pool, WriteBuf};
 use crate::clock::Time;
 use crate::proxy::backend::BackendId;
 use crate::proxy::merge::Split;
+use crate::proxy::plan::Plan;
 
 /// A place in a client's pipeline. It wraps; the distance to the head is what counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +70,8 @@ pub struct Pipeline {
     requests: VecDeque<Request>,
     head: Seq,
     ready_bytes: usize,
+    /// What a request has to ask next, until it is taken, which is at once.
+    next: Option<(Seq, Plan)>,
 }
 
 impl Default for Pipeline {
@@ -77,6 +80,7 @@ impl Default for Pipeline {
             requests: VecDeque::new(),
             head: Seq(0),
             ready_bytes: 0,
+            next: None,
         }
     }
 }
@@ -192,6 +196,20 @@ impl Pipeline {
             )
     }
 
+    /// What a request has to ask next, if the last reply has led to that: its place, and its command.
+    pub fn take_next(&mut self) -> Option<(Seq, u16, Plan)> {
+        let (seq, plan) = self.next.take()?;
+        let command = self.get_mut(seq)?.command;
+        Some((seq, command, plan))
+    }
+
+    /// Gives a request that asks again its new parts.
+    pub fn renew_split(&mut self, seq: Seq, split: Box<Split>) {
+        if let Some(request) = self.get_mut(seq) {
+            request.body = Body::Split(split);
+        }
+    }
+
     /// Says where a part is now.
     pub fn set_at(&mut self, seq: Seq, part: u16, at: At) {
         match self.get_mut(seq).map(|request| &mut request.body) {
@@ -245,8 +263,13 @@ impl Pipeline {
                 }
                 let kept = split.kept_bytes();
                 let mut merged = spares.take();
-                split.finish(&mut merged, spares);
+                let next = split.finish(&mut merged, spares);
                 self.ready_bytes -= kept;
+                if let Some(plan) = next {
+                    spares.give(merged);
+                    self.next = Some((seq, plan));
+                    return None;
+                }
                 if at_head {
                     output.push(&merged, pool);
                     spares.give(merged);
