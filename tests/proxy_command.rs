@@ -31,6 +31,7 @@ fn the_proxy_family() {
     settings_change_everywhere(&cluster);
     the_cluster_as_the_proxy_knows_it(&cluster);
     admin_commands_can_be_forbidden(&cluster);
+    commands_are_those_of_the_servers(&cluster);
 }
 
 fn help_and_errors(cluster: &Cluster) {
@@ -286,4 +287,44 @@ fn admin_commands_can_be_forbidden(cluster: &Cluster) {
     let proxy = Proxy::start(cluster, &["-admin-commands", "loopback"]);
     assert_eq!(proxy.conn().command(&["FLUSHALL"]), "OK");
     assert!(proxy.conn().command(&["GET", "k"]).is_nil());
+}
+
+fn commands_are_those_of_the_servers(cluster: &Cluster) {
+    let proxy = Proxy::start(cluster, &["-max-procs", "2"]);
+    wait_for(
+        "the servers to be surveyed",
+        Duration::from_secs(10),
+        || {
+            proxy
+                .log()
+                .contains("servers: version 7.0.15")
+                .then_some(())
+        },
+    );
+    let (mut ours, mut real) = (proxy.conn(), cluster.raw(cluster.masters()[0]));
+    for words in [
+        &["COMMAND", "COUNT"][..],
+        &["COMMAND", "INFO", "get", "config|set", "proxy", "nope"],
+        &["COMMAND", "LIST", "FILTERBY", "PATTERN", "zinter"],
+        &["COMMAND", "GETKEYS", "MSET", "a", "1", "b", "2"],
+        &[
+            "COMMAND",
+            "GETKEYSANDFLAGS",
+            "LMOVE",
+            "a",
+            "b",
+            "LEFT",
+            "LEFT",
+        ],
+        &["COMMAND", "GETKEYS", "PING"],
+        &["COMMAND", "DOCS", "get"],
+    ] {
+        assert_eq!(ours.command(words), real.command(words), "{words:?}");
+    }
+    let version = |conn: &mut Conn| {
+        let info = conn.command(&["INFO", "server"]).text();
+        let line = info.lines().find(|line| line.starts_with("redis_version:"));
+        line.expect("a version").to_string()
+    };
+    assert_eq!(version(&mut ours), version(&mut real));
 }

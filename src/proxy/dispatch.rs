@@ -231,6 +231,12 @@ impl Proxy {
         if let Some(handler) = self.handlers.get(command.id) {
             return self.answer_locally(id, command, args, handler, now);
         }
+        self.serve(id, command, args, now)
+    }
+
+    /// A request that goes where its class says.
+    #[inline]
+    fn serve(&mut self, id: ClientId, command: &Command, args: &Args<'_>, now: Time) -> Step {
         match command.class {
             Class::Routed if command.block_token.is_none() => {
                 self.route(id, command, None, args, now)
@@ -355,6 +361,7 @@ impl Proxy {
             losses: 0,
             readonly: command.flags.contains(Flags::READONLY),
             pinned: false,
+            healed: false,
             held_since: None,
             sent_at: now,
         };
@@ -448,6 +455,7 @@ impl Proxy {
             handlers: &self.handlers,
             table: &self.table,
             servers: &self.servers,
+            seen: &mut self.seen,
             command,
             now,
         };
@@ -468,6 +476,11 @@ impl Proxy {
                 Step::Done
             }
             After::Close => Step::Close,
+            After::Serve => self.serve(id, command, args, now),
+            After::Broadcast(merge) => {
+                let replicas = matches!(command.class, Class::AllNodes(_));
+                self.broadcast_with(id, command, merge, replicas, args, now)
+            }
             After::AskAnyMaster => self.send_to_any(id, command, args, now),
             After::Ask(plan) => self.carry_out(id, command, plan, now),
         }
@@ -529,7 +542,8 @@ impl Proxy {
     }
 }
 
-fn request_limits(limits: &crate::config::Limits, authenticated: bool) -> RequestLimits {
+/// What the scanner of requests is bounded by.
+pub(super) fn request_limits(limits: &crate::config::Limits, authenticated: bool) -> RequestLimits {
     RequestLimits {
         bulk_bytes: limits.bulk_bytes,
         request_bytes: limits.request_bytes,

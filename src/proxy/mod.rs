@@ -11,6 +11,7 @@ pub mod backend;
 pub mod client;
 mod deliver;
 mod dispatch;
+mod heal;
 pub mod local;
 pub mod merge;
 pub mod node;
@@ -21,6 +22,7 @@ pub mod refusal;
 pub mod retry;
 pub mod routes;
 mod scatter;
+pub mod scripts;
 pub mod session;
 pub mod stats;
 pub mod texts;
@@ -46,6 +48,7 @@ use client::{Client, ClientId};
 pub use deliver::Lost;
 use local::Handlers;
 use pipeline::{Completed, Spares};
+use scripts::Seen;
 use session::Session;
 use stats::{Process, Stats};
 use upstream::Upstream;
@@ -93,6 +96,8 @@ pub struct Proxy {
     pool: Pool,
     spares: Spares,
     scratch: Scratch,
+    /// Bodies of EVAL that have been remembered.
+    seen: Seen,
     /// Clients with held requests, each once.
     holding: Vec<ClientId>,
     held_bytes: usize,
@@ -133,6 +138,7 @@ impl Proxy {
             pool: Pool::default(),
             spares: Spares::default(),
             scratch: Scratch::default(),
+            seen: Seen::default(),
             holding: Vec::new(),
             held_bytes: 0,
             held_requests: 0,

@@ -81,6 +81,19 @@ impl Proxy {
             ResponsePolicy::Default => Merge::Concat,
             other => merge_of(other),
         };
+        self.broadcast_with(id, command, merge, replicas, args, now)
+    }
+
+    /// Sends a request as it is to every master, or to every node; their answers become one by `merge`.
+    pub(super) fn broadcast_with(
+        &mut self,
+        id: ClientId,
+        command: &Command,
+        merge: Merge,
+        replicas: bool,
+        args: &Args<'_>,
+        now: Time,
+    ) -> Step {
         let targets = self.upstream.routes.targets(replicas);
         let plan = Plan {
             asks: targets
@@ -131,6 +144,7 @@ impl Proxy {
             losses: 0,
             readonly,
             pinned: matches!(to, PartTarget::Node(_)),
+            healed: false,
             held_since: None,
             sent_at: now,
         };

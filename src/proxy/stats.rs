@@ -3,11 +3,12 @@
 //! A counter has one writer, its worker; others read it relaxed, off the data path. So adding is a plain
 //! load and store, a third of the price of an atomic addition.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use crate::live::Live;
+use crate::proxy::scripts::Scripts;
 
 /// A number that one thread writes and any thread reads.
 #[derive(Debug, Default)]
@@ -91,6 +92,8 @@ counters! {
     tryagain,
     /// CLUSTERDOWN, LOADING, MASTERDOWN and READONLY answers that were waited out.
     unavailable,
+    /// Missing scripts and functions that were loaded again.
+    healed,
     /// Requests that were held for a time.
     held,
     /// Requests sent again.
@@ -126,6 +129,10 @@ pub struct Process {
     pub started: SystemTime,
     /// The config in force.
     pub live: Live,
+    /// Scripts and libraries that were loaded through this proxy.
+    pub scripts: Mutex<Scripts>,
+    /// The epoch of the store's scripts, to be read without a lock.
+    pub scripts_flushed: AtomicU64,
 }
 
 impl Process {
@@ -148,6 +155,8 @@ impl Process {
             client_ids: AtomicU64::new(0),
             run_id: format!("{:016x}{:016x}{:08x}", hasher(), hasher(), hasher() as u32),
             started: SystemTime::now(),
+            scripts: Mutex::new(Scripts::new(live.config().limits.script_bytes)),
+            scripts_flushed: AtomicU64::new(0),
             live,
         }
     }

@@ -10,6 +10,7 @@ mod connection;
 mod explain;
 mod info;
 mod proxy;
+mod scripting;
 mod server;
 
 use std::net::SocketAddr;
@@ -20,9 +21,11 @@ use crate::command::{Command, Servers, Table};
 use crate::config::Config;
 use slab::Slab;
 
+use crate::proxy::merge::Merge;
 use crate::proxy::node::Node;
 use crate::proxy::plan::Plan;
 use crate::proxy::routes::Routes;
+use crate::proxy::scripts::Seen;
 use crate::proxy::session::Session;
 use crate::proxy::stats::{Process, Stats};
 use crate::resp::args::Args;
@@ -49,6 +52,8 @@ pub struct Context<'a> {
     pub table: &'a Arc<Table>,
     /// What the nodes have said of themselves.
     pub servers: &'a Servers,
+    /// Bodies of EVAL that this worker has remembered.
+    pub seen: &'a mut Seen,
     /// The row of the command at hand.
     pub command: &'a Command,
     /// The time.
@@ -64,6 +69,10 @@ pub enum After {
     Refresh,
     /// The client is closed once it has the reply.
     Close,
+    /// No reply was made: the request goes where the class of its row says.
+    Serve,
+    /// As `Serve`, to all masters or all nodes, and their answers become one so.
+    Broadcast(Merge),
     /// No reply was made: any master has it.
     AskAnyMaster,
     /// No reply was made: it is made of the answers to these.
@@ -79,6 +88,8 @@ pub struct Handler {
     pub run: Run,
     /// Whether it changes what later requests mean, so that earlier ones must be answered first.
     pub barrier: bool,
+    /// Whether it only looks at a request that nodes serve.
+    pub watches: bool,
 }
 
 const fn row(name: &'static str, run: Run) -> (&'static str, Handler) {
@@ -87,12 +98,27 @@ const fn row(name: &'static str, run: Run) -> (&'static str, Handler) {
         Handler {
             run,
             barrier: false,
+            watches: false,
         },
     )
 }
 
 const fn barrier(name: &'static str, run: Run) -> (&'static str, Handler) {
-    (name, Handler { run, barrier: true })
+    let handler = Handler {
+        run,
+        barrier: true,
+        watches: false,
+    };
+    (name, handler)
+}
+
+const fn watch(name: &'static str, run: Run) -> (&'static str, Handler) {
+    let handler = Handler {
+        run,
+        barrier: false,
+        watches: true,
+    };
+    (name, handler)
 }
 
 const ROWS: &[(&str, Handler)] = &[
@@ -148,6 +174,12 @@ const ROWS: &[(&str, Handler)] = &[
     row("command|list", commands::list),
     row("config|get", config::get),
     row("echo", connection::echo),
+    watch("eval", scripting::eval),
+    watch("eval_ro", scripting::eval),
+    watch("function|delete", scripting::function_delete),
+    watch("function|flush", scripting::function_flush),
+    watch("function|load", scripting::function_load),
+    watch("function|restore", scripting::function_flush),
     row("info", info::info),
     row("ping", connection::ping),
     row("proxy", proxy::proxy),
@@ -156,6 +188,8 @@ const ROWS: &[(&str, Handler)] = &[
     row("readwrite", cluster::accepted),
     row("asking", cluster::accepted),
     row("role", server::role),
+    watch("script|flush", scripting::script_flush),
+    watch("script|load", scripting::script_load),
     row("select", connection::select),
     row("time", server::time),
 ];
@@ -202,11 +236,11 @@ mod tests {
     #[test]
     fn every_handler_has_a_local_row() {
         let table = Table::compiled();
-        for (name, _) in ROWS {
+        for (name, handler) in ROWS {
             let row = table
                 .named(name.as_bytes())
                 .unwrap_or_else(|| panic!("{name}"));
-            assert_eq!(row.class, Class::Local, "{name}");
+            assert_eq!(row.class == Class::Local, !handler.watches, "{name}");
         }
     }
 }
