@@ -328,6 +328,19 @@ pub const FLAGS: &[Flag] = &[
         live: true,
     },
     Flag {
+        name: "coalesce",
+        kind: Kind::Duration,
+        default: "100µs",
+        help: "how long a worker may wait for more events while several clients wait for replies, so that one turn \
+               serves more of them; it bounds the latency added, one client alone is never delayed; 0 is not at all",
+        apply: |options, value| {
+            options.config.coalesce = not_negative(value)?;
+            Ok(())
+        },
+        show: |config| show_duration(config.coalesce),
+        live: false,
+    },
+    Flag {
         name: "max-procs",
         kind: Kind::Int,
         default: "1",

@@ -1,21 +1,19 @@
 //! Missing scripts and functions: a node that lacks one that was loaded through this proxy is given it again,
 //! adjacent before the same request, once.
 //!
-//! The node has not executed the request, so rule R4 is that of every held request; but the request would take
-//! the very connection on which later ones of its client may stand. So it waits until none of them for its
-//! slot is outstanding: by then they are answered, and it is overtaken, or held behind it.
+//! The node has not executed the request, so it is held like any that was refused, and rule R4 is kept as for
+//! those.
 
 use std::sync::PoisonError;
 
 use crate::cluster::slot::Slot;
+use crate::proxy::Proxy;
 use crate::proxy::backend::{BackendId, Ticket};
-use crate::proxy::client::ClientId;
 use crate::proxy::dispatch::request_limits;
 use crate::proxy::node::NodeKey;
 use crate::proxy::refusal::Missing;
-use crate::proxy::retry::{Goal, Held};
+use crate::proxy::retry::Goal;
 use crate::proxy::scripts::Remedy;
-use crate::proxy::{NO_SLOT, Proxy};
 use crate::resp::args::Args;
 use crate::resp::frame::{RequestScanner, Scan};
 
@@ -67,16 +65,5 @@ impl Proxy {
             // It has been sent there behind an ASKING.
             Some(_) => Goal::Ask(node),
         }
-    }
-
-    /// Whether a later request of this client for the same slot is outstanding.
-    pub(super) fn is_followed(&self, id: ClientId, held: &Held) -> bool {
-        let mut followed = false;
-        if let (true, Some(client)) = (held.ticket.slot != NO_SLOT, self.clients.get(id)) {
-            client.pipeline.outstanding(held.ticket.slot, |seq, _| {
-                followed |= held.seq.before(seq);
-            });
-        }
-        followed
     }
 }

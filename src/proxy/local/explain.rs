@@ -23,7 +23,7 @@ pub fn explain(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) ->
     };
     if let (Some(row), false) = (row, explanation.refused) {
         let served = context.handlers.get(row.id).is_some() || texts::why_unserved(row).is_none();
-        let allowed = !row.changes_servers || context.config.admin_commands.allow(context.address);
+        let allowed = !row.changes_servers || context.administers;
         if !served {
             (explanation.refused, explanation.reason) = (true, texts::unserved(row));
         } else if !allowed {

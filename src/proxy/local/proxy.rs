@@ -145,7 +145,7 @@ pub fn proxy(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> A
         encode::error(out, texts::wrong_arity(&sub.name()).as_bytes());
         return After::Go;
     }
-    if sub.changes && !context.config.admin_commands.allow(context.address) {
+    if sub.changes && !context.administers {
         encode::error(out, texts::not_allowed(&sub.name()).as_bytes());
         return After::Go;
     }
