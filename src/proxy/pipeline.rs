@@ -491,4 +491,35 @@ mod tests {
         rig.check("+OK\r\n:42\r\n");
         assert_eq!(rig.pipeline.ready_bytes(), 0);
     }
+
+    #[test]
+    fn a_request_that_asks_again_keeps_its_place() {
+        let mut rig = Rig::new();
+        let mut split = Split::new(
+            Merge::Then(Box::new(|replies, _| {
+                assert!(replies[0].is_error());
+                Some(Plan {
+                    asks: Vec::new(),
+                    merge: Merge::Sum,
+                    write: false,
+                })
+            })),
+            false,
+        );
+        split.add(1);
+        let asking = rig.pipeline.push_split(9, Box::new(split), Time::default());
+        let behind = rig.single();
+        assert!(rig.fulfil(behind, 0, "+b\r\n"));
+        assert!(!rig.fulfil(asking, 0, "-ERR a\r\n"));
+        rig.check("");
+        let (seq, command, plan) = rig.pipeline.take_next().unwrap();
+        assert_eq!((seq, command), (asking, 9));
+        assert!(rig.pipeline.take_next().is_none());
+        let mut parts = Split::new(plan.merge, plan.write);
+        parts.add(2);
+        rig.pipeline.renew_split(seq, Box::new(parts));
+        assert!(rig.fulfil(asking, 0, ":7\r\n"));
+        rig.check(":7\r\n+b\r\n");
+        assert_eq!(rig.pipeline.ready_bytes(), 0);
+    }
 }

@@ -77,11 +77,13 @@ impl Scripts {
 
     /// A script has been loaded, at `epoch`: if scripts were forgotten since, it is too.
     pub fn loaded(&mut self, name: &[u8], body: &[u8], epoch: u64) {
-        if let (Some(digest), true) = (digest(name), epoch == self.scripts_epoch) {
-            if !self.scripts.contains_key(&digest) && self.make_room(body.len()) {
-                self.bytes += body.len();
-                self.keep(digest, body.to_vec());
-            }
+        if epoch == self.scripts_epoch
+            && let Some(digest) = digest(name)
+            && !self.scripts.contains_key(&digest)
+            && self.make_room(body.len())
+        {
+            self.bytes += body.len();
+            self.keep(digest, body.to_vec());
         }
     }
 

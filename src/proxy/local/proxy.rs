@@ -252,7 +252,7 @@ fn config_set(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> 
 
 /// The names and values of the request.
 fn changes<'a>(args: &Args<'a>) -> Result<Vec<(&'a str, &'a str)>, String> {
-    if args.len() % 2 == 0 {
+    if args.len().is_multiple_of(2) {
         return Err("ERR syntax error".to_string());
     }
     let mut changes: Vec<(&str, &str)> = Vec::new();
