@@ -20,7 +20,7 @@
 //!
 //! | layer | modules | knows |
 //! |---|---|---|
-//! | 0 | [`arena`], [`buffer`], [`clock`], [`config`] | nothing |
+//! | 0 | [`arena`], [`buffer`], [`clock`], [`config`], [`live`] | nothing |
 //! | 1 | [`resp`] | the protocol: bytes to views and back |
 //! | 2 | [`command`] | what each command is |
 //! | 3 | [`cluster`] | where keys live |
@@ -39,6 +39,7 @@ pub mod command;
 pub mod company;
 pub mod config;
 pub mod control;
+pub mod live;
 pub mod logging;
 pub mod mailbox;
 pub mod net;

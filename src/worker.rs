@@ -255,6 +255,7 @@ impl Worker {
         while let Ok(letter) = self.letters.try_recv() {
             match letter {
                 Letter::Topology(topology) => self.proxy.adopt(topology, now),
+                Letter::Servers(servers) => self.proxy.meet(&servers),
                 Letter::Worker(letter) => self.proxy.letter(letter, now),
                 Letter::Stop => self.stop(now),
             }

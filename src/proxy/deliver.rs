@@ -17,6 +17,7 @@ use crate::proxy::node::NodeKey;
 use crate::proxy::pipeline::{Completed, Seq};
 use crate::proxy::refusal::{self, Refusal};
 use crate::proxy::retry::Goal;
+use crate::proxy::scripts::Remedy;
 use crate::proxy::{NO_SLOT, Peer, Proxy};
 use crate::resp::frame::Scan;
 use crate::resp::reply::Reply;
@@ -124,9 +125,16 @@ impl Proxy {
         if reply.is_error()
             && let Some(refusal) = reply.error().and_then(Refusal::parse)
         {
-            self.refused(id, ticket, refusal, reply, now);
-            input.consume(len);
-            return;
+            // What is missing and cannot be loaded again is for the client to hear.
+            let remedy = match refusal {
+                Refusal::Missing(missing) => self.remedy(id, ticket, missing),
+                _ => Some(Vec::new()),
+            };
+            if let Some(remedy) = remedy {
+                self.refused(id, ticket, refusal, remedy, reply, now);
+                input.consume(len);
+                return;
+            }
         }
         let executed = self.bytes_if_held(id, client, ticket);
         self.release(id, ticket);
@@ -180,8 +188,9 @@ impl Proxy {
             &mut self.pool,
             &mut self.spares,
         );
-        if let Some(completed) = completed {
-            self.completed(id, completed, now);
+        match completed {
+            Some(completed) => self.completed(id, completed, now),
+            None => self.ask_next(id, now),
         }
     }
 
@@ -228,6 +237,7 @@ impl Proxy {
         id: BackendId,
         ticket: &Ticket,
         refusal: Refusal<'_>,
+        remedy: Vec<Remedy>,
         reply: Reply<'_>,
         now: Time,
     ) {
@@ -292,6 +302,16 @@ impl Proxy {
                 }
                 (goal, self.due_after(ticket.redirects, now), &b""[..])
             }
+            Refusal::Missing(_) => {
+                self.stats.healed.add(1);
+                let replica = self
+                    .upstream
+                    .backends
+                    .get(id)
+                    .is_some_and(|backend| backend.flavor.read_only);
+                ticket.healed = !remedy.is_empty();
+                (self.healed_goal(&ticket, node, replica), now, words)
+            }
             Refusal::TryAgain => {
                 self.stats.tryagain.add(1);
                 if self.divide(client, seq, part, &ticket, &bytes, now) {
@@ -311,7 +331,7 @@ impl Proxy {
                 (goal, due, words)
             }
         };
-        self.hold(ticket, &bytes, goal, due, words, now);
+        self.hold_behind(ticket, &bytes, goal, due, words, remedy, now);
         self.release_held(client, now);
     }
 

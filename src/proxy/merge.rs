@@ -8,11 +8,16 @@ use std::fmt;
 
 use crate::proxy::backend::BackendId;
 use crate::proxy::pipeline::{At, Spares};
+use crate::proxy::plan::Plan;
 use crate::resp::encode;
 use crate::resp::reply::Reply;
 
 /// Makes one reply of the replies of the parts, in the order of the parts.
 pub type Join = Box<dyn FnOnce(&[Reply<'_>], &mut Vec<u8>) + Send>;
+
+/// Looks at the replies of the parts, errors included, and either makes one reply of them or says whom to ask
+/// next; the answers to that take the place of the parts.
+pub type Then = Box<dyn FnOnce(&[Reply<'_>], &mut Vec<u8>) -> Option<Plan> + Send>;
 
 /// How the replies of the parts become one.
 pub enum Merge {
@@ -38,6 +43,8 @@ pub enum Merge {
     Join(Join),
     /// By the command's own rule, which looks at errors, too.
     JoinAll(Join),
+    /// By the command's own rule, which may be to ask again.
+    Then(Then),
 }
 
 impl fmt::Debug for Merge {
@@ -54,6 +61,7 @@ impl fmt::Debug for Merge {
             Merge::Concat => "Concat",
             Merge::Join(_) => "Join",
             Merge::JoinAll(_) => "JoinAll",
+            Merge::Then(_) => "Then",
         })
     }
 }
@@ -178,11 +186,15 @@ impl Split {
         self.parts.iter().map(|part| part.reply.len()).sum()
     }
 
-    /// Appends the one reply to `out`.
-    pub fn finish(&mut self, out: &mut Vec<u8>, spares: &mut Spares) {
+    /// Appends the one reply to `out`, or else says whom to ask next.
+    pub fn finish(&mut self, out: &mut Vec<u8>, spares: &mut Spares) -> Option<Plan> {
         debug_assert!(self.is_complete());
         let merge = std::mem::replace(&mut self.merge, Merge::AllSucceeded);
-        let tolerant = matches!(merge, Merge::OneSucceeded | Merge::JoinAll(_));
+        let tolerant = matches!(
+            merge,
+            Merge::OneSucceeded | Merge::JoinAll(_) | Merge::Then(_)
+        );
+        let mut next = None;
         match self.first_error() {
             Some(error) if !tolerant => {
                 let partial = self.write && self.parts.len() > 1;
@@ -193,11 +205,12 @@ impl Split {
                     encode::error(out, error);
                 }
             }
-            _ => self.merge_replies(merge, out),
+            _ => next = self.merge_replies(merge, out),
         }
         for part in &mut self.parts {
             spares.give(std::mem::take(&mut part.reply));
         }
+        next
     }
 
     fn first_error(&self) -> Option<&[u8]> {
@@ -210,7 +223,7 @@ impl Split {
         self.parts.iter().map(|part| Reply::new(&part.reply))
     }
 
-    fn merge_replies(&self, merge: Merge, out: &mut Vec<u8>) {
+    fn merge_replies(&self, merge: Merge, out: &mut Vec<u8>) -> Option<Plan> {
         match merge {
             Merge::Gather => self.gather(out),
             Merge::AllSucceeded => self.first(out, |_| true),
@@ -230,7 +243,9 @@ impl Split {
             Merge::Join(join) | Merge::JoinAll(join) => {
                 join(&self.replies().collect::<Vec<_>>(), out);
             }
+            Merge::Then(then) => return then(&self.replies().collect::<Vec<_>>(), out),
         }
+        None
     }
 
     /// The first reply that `suits`, or else the first at all.
@@ -309,7 +324,7 @@ mod tests {
             split.fulfil(index as u16, reply.as_bytes(), &mut spares);
         }
         let mut out = Vec::new();
-        split.finish(&mut out, &mut spares);
+        assert!(split.finish(&mut out, &mut spares).is_none());
         assert_eq!(String::from_utf8_lossy(&out), expected);
     }
 

@@ -15,6 +15,7 @@ mod describe;
 mod dispatch;
 mod divide;
 pub mod feed;
+mod heal;
 pub mod local;
 pub mod merge;
 mod monitor;
@@ -29,6 +30,7 @@ pub mod retry;
 pub mod roster;
 pub mod routes;
 mod scatter;
+pub mod scripts;
 pub mod session;
 pub mod stats;
 pub mod suspension;
@@ -45,7 +47,7 @@ use crate::arena::Arena;
 use crate::buffer::{Pool, ReadBuf};
 use crate::clock::Time;
 use crate::cluster::topology::Topology;
-use crate::command::Table;
+use crate::command::{Servers, Table};
 use crate::config::{Config, Listen};
 use crate::resp::args::Span;
 use crate::resp::encode;
@@ -55,6 +57,7 @@ use client::{Client, ClientId};
 pub use deliver::Lost;
 use local::Handlers;
 use pipeline::{Completed, Spares};
+use scripts::Seen;
 use session::Session;
 use stats::{Process, Stats};
 use suspension::Suspension;
@@ -92,6 +95,7 @@ struct Scratch {
 pub struct Proxy {
     config: Arc<Config>,
     table: Arc<Table>,
+    servers: Servers,
     handlers: Handlers,
     process: Arc<Process>,
     /// Our place among the workers.
@@ -103,6 +107,8 @@ pub struct Proxy {
     pool: Pool,
     spares: Spares,
     scratch: Scratch,
+    /// Bodies of EVAL that have been remembered.
+    seen: Seen,
     /// Clients with held requests, each once.
     holding: Vec<ClientId>,
     held_bytes: usize,
@@ -141,6 +147,7 @@ impl Proxy {
             handlers: Handlers::new(&table),
             stats: process.workers[worker].clone(),
             config,
+            servers: Servers::unknown(table.clone()),
             table,
             process,
             worker,
@@ -150,6 +157,7 @@ impl Proxy {
             pool: Pool::default(),
             spares: Spares::default(),
             scratch: Scratch::default(),
+            seen: Seen::default(),
             holding: Vec::new(),
             held_bytes: 0,
             held_requests: 0,
@@ -163,6 +171,25 @@ impl Proxy {
             returned: Vec::new(),
             random: seed | 1,
         }
+    }
+
+    /// The servers have said what they are. Rows keep their ids, so what is in flight is not touched.
+    pub fn meet(&mut self, servers: &Servers) {
+        debug_assert!(servers.table.rows().len() >= self.table.rows().len());
+        self.table = servers.table.clone();
+        self.handlers = Handlers::new(&self.table);
+        self.servers = servers.clone();
+    }
+
+    /// Takes the config that is in force now.
+    fn renew_config(&mut self) {
+        let config = self.process.live.config();
+        if config.log_every_n != self.config.log_every_n {
+            self.until_logged = config.log_every_n;
+        }
+        self.config = config;
+        // The refresher reads its own part of it when it next looks.
+        self.want_refresh(actions::Wanted::Asked);
     }
 
     /// A client has come. `address` is nothing for a Unix socket. It may be turned away at once; it is then

@@ -12,6 +12,7 @@ use crate::buffer::{Pool, WriteBuf};
 use crate::clock::Time;
 use crate::proxy::backend::BackendId;
 use crate::proxy::merge::Split;
+use crate::proxy::plan::Plan;
 use crate::proxy::replies::Replies;
 
 /// A place in a client's pipeline. It wraps; the distance to the head is what counts.
@@ -72,6 +73,8 @@ pub struct Pipeline {
     requests: VecDeque<Request>,
     head: Seq,
     ready_bytes: usize,
+    /// What a request has to ask next, until it is taken, which is at once.
+    next: Option<(Seq, Plan)>,
     /// Whether the next requests are answered.
     pub replies: Replies,
     /// The row of the newest request; `u16::MAX` if it had none.
@@ -84,6 +87,7 @@ impl Default for Pipeline {
             requests: VecDeque::new(),
             head: Seq(0),
             ready_bytes: 0,
+            next: None,
             replies: Replies::On,
             last_command: u16::MAX,
         }
@@ -238,6 +242,22 @@ impl Pipeline {
         }
     }
 
+    /// What a request has to ask next, if the last reply has led to that: its place, and its command.
+    pub fn take_next(&mut self) -> Option<(Seq, u16, Plan)> {
+        let (seq, plan) = self.next.take()?;
+        let command = self.get_mut(seq)?.command;
+        Some((seq, command, plan))
+    }
+
+    /// Gives a request that asks again its new parts.
+    pub fn renew_split(&mut self, seq: Seq, split: Box<Split>) {
+        if let Some(Body::Split { split: parts, .. }) =
+            self.get_mut(seq).map(|request| &mut request.body)
+        {
+            *parts = split;
+        }
+    }
+
     /// Says where a part is now.
     pub fn set_at(&mut self, seq: Seq, part: u16, at: At) {
         match self.get_mut(seq).map(|request| &mut request.body) {
@@ -299,11 +319,16 @@ impl Pipeline {
                 }
                 let kept = split.kept_bytes();
                 let mut merged = spares.take();
-                split.finish(&mut merged, spares);
+                let next = split.finish(&mut merged, spares);
                 if *muted {
                     merged.clear();
                 }
                 self.ready_bytes -= kept;
+                if let Some(plan) = next {
+                    spares.give(merged);
+                    self.next = Some((seq, plan));
+                    return None;
+                }
                 if at_head {
                     output.push(&merged, pool);
                     spares.give(merged);
@@ -518,5 +543,36 @@ mod tests {
         assert!(rig.fulfil(many, 1, "*1\r\n+x\r\n"));
         rig.check("*3\r\n+a\r\n+b\r\n+c\r\n*3\r\n+x\r\n+y\r\n+z\r\n");
         assert!(rig.pipeline.is_empty() && rig.pipeline.ready_bytes() == 0);
+    }
+
+    #[test]
+    fn a_request_that_asks_again_keeps_its_place() {
+        let mut rig = Rig::new();
+        let mut split = Split::new(
+            Merge::Then(Box::new(|replies, _| {
+                assert!(replies[0].is_error());
+                Some(Plan {
+                    asks: Vec::new(),
+                    merge: Merge::Sum,
+                    write: false,
+                })
+            })),
+            false,
+        );
+        split.add(1);
+        let asking = rig.pipeline.push_split(9, Box::new(split), Time::default());
+        let behind = rig.single();
+        assert!(rig.fulfil(behind, 0, "+b\r\n"));
+        assert!(!rig.fulfil(asking, 0, "-ERR a\r\n"));
+        rig.check("");
+        let (seq, command, plan) = rig.pipeline.take_next().unwrap();
+        assert_eq!((seq, command), (asking, 9));
+        assert!(rig.pipeline.take_next().is_none());
+        let mut parts = Split::new(plan.merge, plan.write);
+        parts.add(2);
+        rig.pipeline.renew_split(seq, Box::new(parts));
+        assert!(rig.fulfil(asking, 0, ":7\r\n"));
+        rig.check(":7\r\n+b\r\n");
+        assert_eq!(rig.pipeline.ready_bytes(), 0);
     }
 }

@@ -16,6 +16,8 @@ use crate::resp::encode;
 pub enum Question {
     /// How many clients are connected: an integer.
     CountClients,
+    /// To take the config that is in force now: OK.
+    RenewConfig,
     /// The lines of these clients: an array of number and line in turns.
     List(Selection),
     /// These clients are closed: how many there were.
@@ -144,6 +146,10 @@ impl Proxy {
         let mut reply = Vec::new();
         match question {
             Question::CountClients => encode::integer(&mut reply, self.clients.len() as i64),
+            Question::RenewConfig => {
+                self.renew_config();
+                encode::simple(&mut reply, "OK");
+            }
             Question::List(selection) => self.list_clients(selection, now, &mut reply),
             Question::Kill(filter) => {
                 let killed = self.kill_clients(filter, asking, now);

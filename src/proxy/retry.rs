@@ -21,6 +21,7 @@ use crate::proxy::client::ClientId;
 use crate::proxy::node::NodeKey;
 use crate::proxy::pipeline::{At, Seq};
 use crate::proxy::refusal;
+use crate::proxy::scripts::Remedy;
 use crate::proxy::upstream::Target;
 use crate::proxy::{NO_SLOT, Proxy};
 use crate::resp::encode;
@@ -62,6 +63,8 @@ pub struct Held {
     /// The node's own words, if a node refused it; empty if it was never refused, or by a redirect, which
     /// no client may see.
     pub refusal: Vec<u8>,
+    /// Requests to be sent right before it, whose replies are nobody's: what a node lacked.
+    pub prelude: Vec<Remedy>,
 }
 
 /// How long to wait before try number `tries`.
@@ -77,15 +80,30 @@ enum Attempt {
 }
 
 impl Proxy {
-    /// Holds a request. It is given up at once when its slot is known to fail, or when too much is held
-    /// already.
+    /// Holds a request, as [`Proxy::hold_behind`], with nothing to be sent before it.
     pub(super) fn hold(
+        &mut self,
+        ticket: Ticket,
+        bytes: &[u8],
+        goal: Goal,
+        due: Time,
+        refusal: &[u8],
+        now: Time,
+    ) {
+        self.hold_behind(ticket, bytes, goal, due, refusal, Vec::new(), now);
+    }
+
+    /// Holds a request, and what is to be sent right before it. It is given up at once when its slot is known to fail, or when too much is held
+    /// already.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn hold_behind(
         &mut self,
         mut ticket: Ticket,
         bytes: &[u8],
         goal: Goal,
         due: Time,
         refusal: &[u8],
+        prelude: Vec<Remedy>,
         now: Time,
     ) {
         let Origin::Part {
@@ -122,6 +140,7 @@ impl Proxy {
             due,
             expires,
             refusal: refusal.to_vec(),
+            prelude,
         };
         client.pipeline.set_at(seq, part, At::Held);
         client.unsettle();
@@ -266,14 +285,16 @@ impl Proxy {
 
     fn send_held(&mut self, id: ClientId, held: &Held, backend: BackendId, now: Time) {
         let (pool, actions) = (&mut self.pool, &mut self.actions);
-        if let Goal::Ask(_) = held.goal {
-            let asking = Ticket {
+        let asking = matches!(held.goal, Goal::Ask(_)).then_some(ASKING);
+        let prelude = held.prelude.iter().map(|frame| &**frame).chain(asking);
+        for frame in prelude {
+            let ticket = Ticket {
                 origin: Origin::Discard,
-                len: ASKING.len() as u32,
+                len: frame.len() as u32,
                 sent_at: now,
                 ..held.ticket
             };
-            self.upstream.send(backend, ASKING, asking, pool, actions);
+            self.upstream.send(backend, frame, ticket, pool, actions);
         }
         let ticket = Ticket {
             tries: held.ticket.tries.saturating_add(1),

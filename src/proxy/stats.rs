@@ -3,13 +3,16 @@
 //! A counter has one writer, its worker; others read it relaxed, off the data path. So adding is a plain
 //! load and store, a third of the price of an atomic addition.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::clock::Time;
 use crate::proxy::attention::Attention;
 use crate::proxy::feed::Feed;
+
+use crate::live::Live;
+use crate::proxy::scripts::Scripts;
 
 /// A number that one thread writes and any thread reads.
 #[derive(Debug, Default)]
@@ -93,6 +96,8 @@ counters! {
     tryagain,
     /// CLUSTERDOWN, LOADING, MASTERDOWN and READONLY answers that were waited out.
     unavailable,
+    /// Missing scripts and functions that were loaded again.
+    healed,
     /// Requests that were held for a time.
     held,
     /// Requests sent again.
@@ -130,11 +135,22 @@ pub struct Process {
     pub run_id: String,
     /// The wall clock at start.
     pub started: SystemTime,
+    /// The config in force.
+    pub live: Live,
+    /// Scripts and libraries that were loaded through this proxy.
+    pub scripts: Mutex<Scripts>,
+    /// The epoch of the store's scripts, to be read without a lock.
+    pub scripts_flushed: AtomicU64,
 }
 
 impl Process {
-    /// The shared state of `workers` workers.
+    /// The shared state of `workers` workers, whose config is fixed.
     pub fn new(workers: usize) -> Process {
+        Process::with(workers, Live::default())
+    }
+
+    /// The shared state of `workers` workers.
+    pub fn with(workers: usize, live: Live) -> Process {
         let hasher = || {
             use std::hash::{BuildHasher, Hasher};
             std::collections::hash_map::RandomState::new()
@@ -149,6 +165,9 @@ impl Process {
             feeds: (0..workers).map(|_| Feed::default()).collect(),
             run_id: format!("{:016x}{:016x}{:08x}", hasher(), hasher(), hasher() as u32),
             started: SystemTime::now(),
+            scripts: Mutex::new(Scripts::new(live.config().limits.script_bytes)),
+            scripts_flushed: AtomicU64::new(0),
+            live,
         }
     }
 

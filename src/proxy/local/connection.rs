@@ -1,8 +1,9 @@
 //! Commands about the connection itself: PING, AUTH, HELLO, SELECT, RESET. CLIENT is in `client`.
 
 use super::client::set_name;
-use super::{After, Context, SERVER_VERSION};
+use super::{After, Context};
 use crate::proxy::replies::Replies;
+use crate::proxy::texts;
 use crate::resp::args::Args;
 use crate::resp::encode::{self, Protocol};
 
@@ -41,11 +42,19 @@ pub fn reset(context: &mut Context<'_>, _: &Args<'_>, out: &mut Vec<u8>) -> Afte
     After::Go
 }
 
+/// Redis Cluster has one database. Valkey 9 may have more: then the index would belong to the flavour of the
+/// backends, since a shared connection never changes its state.
 pub fn select(_: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> After {
-    match crate::resp::reply::parse_number(args.at(1)) {
+    match texts::strict_integer(args.at(1)) {
         Some(0) => encode::simple(out, "OK"),
-        Some(_) => encode::error(out, b"ERR SELECT is not allowed in cluster mode"),
-        None => encode::error(out, b"ERR value is not an integer or out of range"),
+        Some(index) if i32::try_from(index).is_ok() => {
+            encode::error(out, b"ERR SELECT is not allowed in cluster mode");
+        }
+        Some(_) => encode::error(
+            out,
+            b"ERR value is out of range, value must between -2147483648 and 2147483647",
+        ),
+        None => encode::error(out, texts::NOT_AN_INTEGER.as_bytes()),
     }
     After::Go
 }
@@ -144,7 +153,7 @@ pub fn hello(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> A
     }
     context.session.protocol = protocol;
     encode::map(out, 7, protocol);
-    for (key, value) in [("server", "redis"), ("version", SERVER_VERSION)] {
+    for (key, value) in [("server", "redis"), ("version", context.version())] {
         encode::bulk(out, key.as_bytes());
         encode::bulk(out, value.as_bytes());
     }
@@ -152,7 +161,7 @@ pub fn hello(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> A
     encode::integer(out, protocol.version());
     encode::bulk(out, b"id");
     encode::integer(out, context.session.number as i64);
-    for (key, value) in [("mode", "standalone"), ("role", "master")] {
+    for (key, value) in [("mode", context.config.mode()), ("role", "master")] {
         encode::bulk(out, key.as_bytes());
         encode::bulk(out, value.as_bytes());
     }
