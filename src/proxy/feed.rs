@@ -1,63 +1,58 @@
-//! `Feed`: the lines on their way to the monitors of one worker. Every worker may add to it, its own takes all
-//! there is at once; so no more than one letter is on its way to a worker because of them, and their bytes
-//! are bounded.
+//! `Feed`: the lines of one worker's clients on their way to the monitors of another.
 //!
-//! The lock is held for a copy, and only while somebody monitors.
+//! One letter at most is on its way from one worker to another because of them; what comes meanwhile waits
+//! here for the letter to be acknowledged. So a mailbox stays free for everything else, and the bytes are
+//! bounded: lines too many are thrown away, and the monitors hear of it by being closed.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
-#[derive(Debug, Default)]
-struct Lines {
-    bytes: Vec<u8>,
-    /// Whether a letter that says so is on its way.
-    announced: bool,
-    /// Whether there were more than could be kept.
-    overrun: bool,
-}
-
-/// The lines on their way to the monitors of one worker.
+/// The lines on their way to one other worker.
 #[derive(Debug, Default)]
 pub struct Feed {
-    monitors: AtomicUsize,
-    lines: Mutex<Lines>,
+    waiting: Vec<u8>,
+    /// Whether a letter has not been acknowledged yet.
+    on_its_way: bool,
+    /// Whether lines were thrown away since the last letter.
+    is_broken: bool,
+}
+
+/// What one letter carries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lines {
+    /// Whole lines, one behind the other.
+    Whole(Vec<u8>),
+    /// There were too many.
+    Lost,
 }
 
 impl Feed {
-    /// Whether that worker has monitors.
-    pub fn is_wanted(&self) -> bool {
-        self.monitors.load(Ordering::Relaxed) > 0
-    }
-
-    /// Says how many monitors that worker has.
-    pub fn set_monitors(&self, count: usize) {
-        self.monitors.store(count, Ordering::Relaxed);
-    }
-
-    fn lines(&self) -> MutexGuard<'_, Lines> {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Adds a line, unless more than `max` bytes wait already. Returns whether the worker must be told.
-    pub fn add(&self, line: &[u8], max: usize) -> bool {
-        let mut lines = self.lines();
-        if lines.bytes.len() > max {
-            lines.overrun = true;
-        } else {
-            lines.bytes.extend_from_slice(line);
+    /// Adds a line, unless more than `max` bytes wait already. Returns what is to be sent now.
+    pub fn add(&mut self, line: &[u8], max: usize) -> Option<Lines> {
+        if self.waiting.len() > max {
+            self.is_broken = true;
+            self.waiting = Vec::new();
         }
-        !std::mem::replace(&mut lines.announced, true)
+        if !self.is_broken {
+            self.waiting.extend_from_slice(line);
+        }
+        self.next()
     }
 
-    /// The worker could not be told: the next line tries again.
-    pub fn not_told(&self) {
-        self.lines().announced = false;
+    /// The last letter was acknowledged. Returns what is to be sent now.
+    pub fn acknowledged(&mut self) -> Option<Lines> {
+        self.on_its_way = false;
+        self.next()
     }
 
-    /// All lines; nothing if some were lost.
-    pub fn take(&self) -> Option<Vec<u8>> {
-        let lines = std::mem::take(&mut *self.lines());
-        (!lines.overrun).then_some(lines.bytes)
+    fn next(&mut self) -> Option<Lines> {
+        if self.on_its_way || (self.waiting.is_empty() && !self.is_broken) {
+            return None;
+        }
+        self.on_its_way = true;
+        let lines = std::mem::take(&mut self.waiting);
+        Some(if std::mem::take(&mut self.is_broken) {
+            Lines::Lost
+        } else {
+            Lines::Whole(lines)
+        })
     }
 }
 
@@ -65,25 +60,29 @@ impl Feed {
 mod tests {
     use super::*;
 
-    #[test]
-    fn one_letter_brings_all_lines() {
-        let feed = Feed::default();
-        assert!(feed.add(b"a", 10));
-        assert!(!feed.add(b"b", 10));
-        assert_eq!(feed.take().as_deref(), Some(&b"ab"[..]));
-        assert!(feed.add(b"c", 10));
-        feed.not_told();
-        assert!(feed.add(b"d", 10));
-        assert_eq!(feed.take().as_deref(), Some(&b"cd"[..]));
+    fn whole(lines: &str) -> Option<Lines> {
+        Some(Lines::Whole(lines.into()))
     }
 
     #[test]
-    fn lines_that_are_not_taken_are_lost_as_a_whole() {
-        let feed = Feed::default();
+    fn one_letter_is_on_its_way() {
+        let mut feed = Feed::default();
+        assert_eq!(feed.add(b"a", 10), whole("a"));
+        assert_eq!(feed.add(b"b", 10), None);
+        assert_eq!(feed.add(b"c", 10), None);
+        assert_eq!(feed.acknowledged(), whole("bc"));
+        assert_eq!(feed.acknowledged(), None);
+        assert_eq!(feed.add(b"d", 10), whole("d"));
+    }
+
+    #[test]
+    fn lines_too_many_are_lost_as_a_whole() {
+        let mut feed = Feed::default();
         for _ in 0..5 {
-            feed.add(b"0123456789", 25);
+            feed.add(b"0123456789", 15);
         }
-        assert_eq!(feed.take(), None);
-        assert_eq!(feed.take().as_deref(), Some(&b""[..]));
+        assert_eq!(feed.acknowledged(), Some(Lines::Lost));
+        assert_eq!(feed.acknowledged(), None);
+        assert_eq!(feed.add(b"d", 10), whole("d"));
     }
 }

@@ -55,6 +55,7 @@ use actions::{Action, Actions};
 use backend::{BackendId, State};
 use client::{Client, ClientId};
 pub use deliver::Lost;
+use feed::Feed;
 use local::Handlers;
 use pipeline::{Completed, Spares};
 use scripts::Seen;
@@ -128,7 +129,9 @@ pub struct Proxy {
     suspension: Option<Suspension>,
     /// Clients that MONITOR, each once.
     monitors: Vec<ClientId>,
-    /// Answers that other workers had no room for.
+    /// Lines on their way to the monitors of each worker.
+    feeds: Vec<Feed>,
+    /// Letters that somebody waits for, and that other workers had no room for.
     returned: Vec<(usize, question::Letter)>,
     random: u64,
 }
@@ -143,6 +146,7 @@ impl Proxy {
         seed: u64,
     ) -> Proxy {
         Proxy {
+            feeds: process.workers.iter().map(|_| Feed::default()).collect(),
             until_logged: config.log_every_n,
             handlers: Handlers::new(&table),
             stats: process.workers[worker].clone(),

@@ -4,10 +4,13 @@
 //! A monitor that does not read as fast as others send is closed, as one that would miss lines: nobody waits
 //! for it.
 
+use std::sync::atomic::Ordering;
+
 use crate::clock::Time;
 use crate::command::{AclCategories, Class, Command, Flags};
 use crate::proxy::Proxy;
 use crate::proxy::client::{Client, ClientId};
+use crate::proxy::feed::Lines;
 use crate::proxy::question::Letter;
 use crate::proxy::replies::Replies;
 use crate::resp::args::Args;
@@ -21,7 +24,7 @@ impl Proxy {
     pub(super) fn add_monitor(&mut self, id: ClientId) {
         debug_assert!(!self.monitors.contains(&id));
         self.monitors.push(id);
-        self.process.feeds[self.worker].set_monitors(self.monitors.len());
+        self.tell_monitors();
         self.process.attention.add();
     }
 
@@ -31,8 +34,12 @@ impl Proxy {
             return;
         };
         self.monitors.swap_remove(at);
-        self.process.feeds[self.worker].set_monitors(self.monitors.len());
+        self.tell_monitors();
         self.process.attention.sub();
+    }
+
+    fn tell_monitors(&self) {
+        self.process.monitors[self.worker].store(self.monitors.len(), Ordering::Relaxed);
     }
 
     /// Shows a request to all monitors.
@@ -40,7 +47,9 @@ impl Proxy {
         let Some(client) = self.clients.get(id) else {
             return;
         };
-        if !is_shown(command) || !self.process.feeds.iter().any(|feed| feed.is_wanted()) {
+        if !is_shown(command)
+            || !(0..self.feeds.len()).any(|worker| self.process.has_monitors(worker))
+        {
             return;
         }
         let mut line = std::mem::take(&mut self.scratch.line);
@@ -58,15 +67,15 @@ impl Proxy {
             quote(&mut line, if secret { REDACTED } else { args.at(index) });
         }
         line.extend_from_slice(b"\r\n");
-        let process = self.process.clone();
-        for (worker, feed) in process.feeds.iter().enumerate() {
-            if !feed.is_wanted() {
+        for worker in 0..self.feeds.len() {
+            if !self.process.has_monitors(worker) {
                 continue;
             }
             if worker == self.worker {
                 self.show_here(&line, now);
-            } else if feed.add(&line, self.config.limits.monitor_bytes) {
-                self.actions.letter(worker, Letter::Lines);
+            } else {
+                let lines = self.feeds[worker].add(&line, self.config.limits.monitor_bytes);
+                self.send_lines(worker, lines);
             }
         }
         if line.capacity() <= KEPT_LINE {
@@ -97,14 +106,20 @@ impl Proxy {
         }
     }
 
-    /// Other workers have lines for the monitors of this one.
-    pub(super) fn take_lines(&mut self, now: Time) {
-        match self.process.feeds[self.worker].take() {
-            Some(lines) => self.show_here(&lines, now),
-            None => {
-                log::warn!(
-                    "more is to be monitored than this worker can show: its monitors are closed"
-                );
+    /// Sends lines to the monitors of another worker.
+    pub(super) fn send_lines(&mut self, worker: usize, lines: Option<Lines>) {
+        if let Some(lines) = lines {
+            let from = self.worker;
+            self.actions.letter(worker, Letter::Lines { from, lines });
+        }
+    }
+
+    /// Another worker has lines for the monitors of this one.
+    pub(super) fn take_lines(&mut self, lines: &Lines, now: Time) {
+        match lines {
+            Lines::Whole(lines) => self.show_here(lines, now),
+            Lines::Lost => {
+                log::warn!("there is more to monitor than can be shown: monitors are closed");
                 while let Some(id) = self.monitors.first().copied() {
                     self.drop_client(id, now);
                 }
@@ -213,18 +228,24 @@ mod tests {
             room.spare()[..line.len()].copy_from_slice(line.as_bytes());
             room.filled(line.len());
             proxy.input(peer, line.len(), Time::default());
-            while let Some(action) = proxy.next_action() {
+            proxy.check();
+            self.collect(worker);
+        }
+
+        fn collect(&mut self, worker: usize) {
+            while let Some(action) = self.workers[worker].next_action() {
                 if let Action::Letter(to, letter) = action {
                     self.letters.push((to, letter));
                 }
             }
-            proxy.check();
         }
 
         fn read_letters(&mut self) {
-            for (to, letter) in self.letters.drain(..) {
+            while !self.letters.is_empty() {
+                let (to, letter) = self.letters.remove(0);
                 self.workers[to].letter(letter, Time::default());
                 self.workers[to].check();
+                self.collect(to);
             }
         }
 

@@ -6,6 +6,7 @@
 use crate::clock::Time;
 use crate::proxy::Proxy;
 use crate::proxy::client::ClientId;
+use crate::proxy::feed::Lines;
 use crate::proxy::pipeline::Seq;
 use crate::proxy::roster::{Filter, Selection};
 use crate::proxy::suspension::Suspension;
@@ -55,9 +56,18 @@ pub enum Letter {
         /// A reply frame.
         reply: Vec<u8>,
     },
-    /// There are lines for the monitors of this worker. They lie in its `Feed`; no more than one such letter
-    /// is on its way to it.
-    Lines,
+    /// Lines for the monitors of this worker.
+    Lines {
+        /// The worker that they come from.
+        from: usize,
+        /// The lines.
+        lines: Lines,
+    },
+    /// The lines that this worker sent have been taken.
+    LinesTaken {
+        /// The worker that took them.
+        by: usize,
+    },
 }
 
 impl Proxy {
@@ -86,7 +96,15 @@ impl Proxy {
                 part,
                 reply,
             } => self.fulfil(client, seq, part, &reply, now),
-            Letter::Lines => self.take_lines(now),
+            Letter::Lines { from, lines } => {
+                self.take_lines(&lines, now);
+                let by = self.worker;
+                self.actions.letter(from, Letter::LinesTaken { by });
+            }
+            Letter::LinesTaken { by } => {
+                let lines = self.feeds[by].acknowledged();
+                self.send_lines(by, lines);
+            }
         }
     }
 
@@ -96,9 +114,10 @@ impl Proxy {
             Letter::Asked {
                 client, seq, part, ..
             } => self.answer_error(client, seq, part, b"ERR a worker does not answer", now),
-            Letter::Lines => self.process.feeds[worker].not_told(),
             // Somebody waits for it: it is sent again at the next sweep.
-            Letter::Answered { .. } => self.returned.push((worker, letter)),
+            Letter::Answered { .. } | Letter::Lines { .. } | Letter::LinesTaken { .. } => {
+                self.returned.push((worker, letter));
+            }
         }
     }
 

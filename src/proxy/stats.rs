@@ -9,7 +9,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::clock::Time;
 use crate::proxy::attention::Attention;
-use crate::proxy::feed::Feed;
 
 use crate::live::Live;
 use crate::proxy::scripts::Scripts;
@@ -129,8 +128,8 @@ pub struct Process {
     pub client_ids: AtomicU64,
     /// Whether MONITOR or `CLIENT PAUSE` wants to look at each request.
     pub attention: Attention,
-    /// The lines for each worker's monitors.
-    pub feeds: Vec<Feed>,
+    /// How many monitors each worker has.
+    pub monitors: Vec<AtomicUsize>,
     /// 40 hexadecimal digits that name this run.
     pub run_id: String,
     /// The wall clock at start.
@@ -162,13 +161,18 @@ impl Process {
             clients: AtomicUsize::new(0),
             client_ids: AtomicU64::new(0),
             attention: Attention::default(),
-            feeds: (0..workers).map(|_| Feed::default()).collect(),
+            monitors: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
             run_id: format!("{:016x}{:016x}{:08x}", hasher(), hasher(), hasher() as u32),
             started: SystemTime::now(),
             scripts: Mutex::new(Scripts::new(live.config().limits.script_bytes)),
             scripts_flushed: AtomicU64::new(0),
             live,
         }
+    }
+
+    /// Whether a worker has monitors.
+    pub fn has_monitors(&self, worker: usize) -> bool {
+        self.monitors[worker].load(Ordering::Relaxed) > 0
     }
 
     /// What a clock on the wall shows at `now`, since 1970.
