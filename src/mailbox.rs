@@ -6,6 +6,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use mio::Waker;
 
 use crate::cluster::topology::Topology;
+use crate::proxy::question;
 
 /// Letters that a worker may have unread.
 const LETTERS: usize = 256;
@@ -15,6 +16,8 @@ const LETTERS: usize = 256;
 pub enum Letter {
     /// The cluster's topology, as just learnt.
     Topology(Arc<Topology>),
+    /// From another worker.
+    Worker(question::Letter),
     /// Stop accepting, finish what is in flight, and end.
     Stop,
 }

@@ -69,9 +69,9 @@ pub fn run(mut config: Config, log: LogHandle) -> io::Result<()> {
     }
     let refresher = start_refresher(&config, clock, mailboxes.clone())?;
     let control = start_control(debug, clock, heartbeats, &log)?;
-    watch_signals(signals, mailboxes, log)?;
+    watch_signals(signals, mailboxes.clone(), log)?;
 
-    let result = run_workers(workers, &refresher);
+    let result = run_workers(workers, &mailboxes, &refresher);
     refresher.stop();
     if let Some(control) = control {
         control.join();
@@ -88,15 +88,19 @@ fn at(what: &str, error: io::Error) -> io::Error {
 }
 
 /// Runs each worker on a thread of its own; returns when all have ended, or one has failed.
-fn run_workers(workers: Vec<Worker>, refresher: &Refresher) -> io::Result<()> {
+fn run_workers(
+    workers: Vec<Worker>,
+    mailboxes: &[Mailbox],
+    refresher: &Refresher,
+) -> io::Result<()> {
     let (sender, ended) = mpsc::channel();
     let count = workers.len();
     for (index, worker) in workers.into_iter().enumerate() {
-        let (sender, refresher) = (sender.clone(), refresher.clone());
+        let (sender, refresher, others) = (sender.clone(), refresher.clone(), mailboxes.to_vec());
         thread::Builder::new()
             .name(format!("worker-{index}"))
             .spawn(move || {
-                let result = worker.run(|why| {
+                let result = worker.run(&others, |why| {
                     refresher.request(match why {
                         Wanted::Moved => Trigger::Moved,
                         Wanted::Trouble => Trigger::Error,

@@ -145,7 +145,8 @@ impl Worker {
 
     /// Serves until told to stop and all clients have gone. `refresh` asks for a topology refresh; it must
     /// not wait.
-    pub fn run(mut self, refresh: impl Fn(Wanted)) -> io::Result<()> {
+    /// `others` are the mailboxes of all workers, by their place.
+    pub fn run(mut self, others: &[Mailbox], refresh: impl Fn(Wanted)) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
         let mut now = self.clock.now();
         loop {
@@ -162,7 +163,7 @@ impl Worker {
             }
             if self.accept_pending && now >= self.accept_after {
                 // A newcomer may be given the place of one who has just gone: the socket there goes first.
-                self.act_on_all(&refresh, now);
+                self.act_on_all(&refresh, others, now);
                 self.accept(now);
             }
             for _ in 0..self.queue.len() {
@@ -171,7 +172,7 @@ impl Worker {
                 }
             }
             self.proxy.tick(now);
-            self.act_on_all(&refresh, now);
+            self.act_on_all(&refresh, others, now);
             if self.is_done(now) {
                 return Ok(());
             }
@@ -232,6 +233,7 @@ impl Worker {
         while let Ok(letter) = self.letters.try_recv() {
             match letter {
                 Letter::Topology(topology) => self.proxy.adopt(topology, now),
+                Letter::Worker(letter) => self.proxy.letter(letter, now),
                 Letter::Stop => self.stop(now),
             }
         }
@@ -379,10 +381,16 @@ impl Worker {
     }
 
     /// Does all that the proxy asks for.
-    fn act_on_all(&mut self, refresh: &impl Fn(Wanted), now: Time) {
+    fn act_on_all(&mut self, refresh: &impl Fn(Wanted), others: &[Mailbox], now: Time) {
         while let Some(action) = self.proxy.next_action() {
             match action {
                 Action::Refresh(wanted) => refresh(wanted),
+                Action::Letter(worker, letter) => {
+                    if !others[worker].send(Letter::Worker(letter.clone())) {
+                        log::warn!("worker {worker} does not read its letters");
+                        self.proxy.undelivered(letter, now);
+                    }
+                }
                 other => self.act(other, now),
             }
         }
@@ -398,7 +406,7 @@ impl Worker {
                 }
             }
             Action::Close(peer) => self.close(peer),
-            Action::Refresh(_) => {}
+            Action::Refresh(_) | Action::Letter(..) => {}
         }
     }
 

@@ -3,8 +3,14 @@
 //!
 //! It must never know of clients, nodes or slots, nor build a reply.
 
+pub mod describe;
+pub mod document;
+pub mod explain;
 pub mod flags;
+pub mod getkeys;
 pub mod keys;
+pub mod known;
+pub mod learn;
 pub mod options;
 mod packed;
 mod rows;
@@ -16,6 +22,7 @@ use std::fmt;
 use crate::resp::args::Args;
 pub use flags::{AclCategories, Flags, KeyFlags};
 pub use keys::{KeysError, flagged_keys, keys, unbalanced};
+pub use known::Known;
 pub use options::blocks;
 pub use table::{Resolved, Table};
 
@@ -257,6 +264,8 @@ pub enum Keys {
     Streams,
     /// MIGRATE: argument 3, or when that is empty all that follows KEYS.
     Migrate,
+    /// Only a server can tell: the command finds them by code of its own.
+    Unknown,
 }
 
 impl Keys {

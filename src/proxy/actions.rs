@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use crate::proxy::Peer;
 use crate::proxy::backend::BackendId;
 use crate::proxy::client::ClientId;
+use crate::proxy::question::Letter;
 
 /// Why a topology refresh is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,7 +18,7 @@ pub enum Wanted {
 }
 
 /// One thing to be done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Action {
     /// Connect a socket for this backend.
     Connect(BackendId, SocketAddr),
@@ -29,6 +30,8 @@ pub enum Action {
     Close(Peer),
     /// Ask the cluster for its topology.
     Refresh(Wanted),
+    /// Hand a letter to another worker.
+    Letter(usize, Letter),
 }
 
 /// The actions of one turn, in the order in which they are best done: requests leave before replies, so
@@ -41,6 +44,7 @@ pub struct Actions {
     resumes: Vec<ClientId>,
     closes: Vec<Peer>,
     refresh: Option<Wanted>,
+    letters: Vec<(usize, Letter)>,
 }
 
 impl Actions {
@@ -76,6 +80,11 @@ impl Actions {
         self.refresh = Some(wanted);
     }
 
+    /// Asks for a letter to be handed to another worker.
+    pub fn letter(&mut self, worker: usize, letter: Letter) {
+        self.letters.push((worker, letter));
+    }
+
     /// The next thing to do. Doing it may bring more.
     #[inline]
     pub fn take(&mut self) -> Option<Action> {
@@ -94,6 +103,9 @@ impl Actions {
         if let Some(peer) = self.closes.pop() {
             return Some(Action::Close(peer));
         }
+        if let Some((worker, letter)) = self.letters.pop() {
+            return Some(Action::Letter(worker, letter));
+        }
         self.refresh.take().map(Action::Refresh)
     }
 
@@ -105,5 +117,6 @@ impl Actions {
             && self.resumes.is_empty()
             && self.closes.is_empty()
             && self.refresh.is_none()
+            && self.letters.is_empty()
     }
 }

@@ -97,6 +97,7 @@ impl Proxy {
                 backend.tickets.push_front(ticket);
                 return Some(self.broken(id, "a reply to a request that has not left"));
             }
+            self.upstream.in_flight -= 1;
             self.deliver(id, &ticket, input, len, now);
             if early {
                 // The node gave up on this request while it was being written: it will read no other.
@@ -405,6 +406,7 @@ impl Proxy {
             self.stats.backend_failures.add(1);
             self.want_refresh(Wanted::Trouble);
         }
+        self.upstream.in_flight -= backend.tickets.len();
         let sent = backend.output.sent_len();
         let mut end = 0;
         let mut touched = Vec::new();

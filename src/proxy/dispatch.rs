@@ -10,8 +10,7 @@ use crate::command::{self, Class, Command, Flags, KeysError, Resolved, ResponseP
 use crate::proxy::actions::Wanted;
 use crate::proxy::backend::{BackendId, Origin, State, Ticket};
 use crate::proxy::client::{ClientId, Pause};
-use crate::proxy::local::{self, After};
-use crate::proxy::merge::{Merge, Split};
+use crate::proxy::local::{self, After, Handler};
 use crate::proxy::pipeline::{At, Seq};
 use crate::proxy::retry::Goal;
 use crate::proxy::upstream::Target;
@@ -25,7 +24,7 @@ use crate::resp::inline;
 pub(super) const MOVED_FRAME: usize = 16 << 10;
 
 /// What to do with the frame at the front of the client's input.
-enum Step {
+pub(super) enum Step {
     /// It goes to this backend as it is.
     Forward(BackendId, Ticket),
     /// It has been dealt with.
@@ -215,6 +214,9 @@ impl Proxy {
         if !client.session.authenticated && !command.flags.contains(Flags::NO_AUTH) {
             return self.refuse(id, texts::NOAUTH, now);
         }
+        if let Some(handler) = self.handlers.get(command.id) {
+            return self.answer_locally(id, command, args, handler, now);
+        }
         match command.class {
             Class::Routed if command.block_token.is_none() => {
                 self.route(id, command, None, args, now)
@@ -223,14 +225,15 @@ impl Proxy {
             Class::Routed => self.route(id, command, None, args, now),
             Class::Split(policy) => self.route(id, command, Some(policy), args, now),
             Class::AnyNode => self.send_to_any(id, command, args, now),
-            Class::Local => self.answer_locally(id, command, args, now),
             Class::AllMasters(policy) => self.broadcast(id, command, policy, false, args, now),
             Class::AllNodes(policy) => self.broadcast(id, command, policy, true, args, now),
             Class::Refused(_) => {
                 let text = command.refusal().map(|refusal| refusal.to_string());
                 self.refuse(id, &text.unwrap_or_default(), now)
             }
-            Class::Leased(_) | Class::Scan => self.refuse(id, &texts::not_yet(command), now),
+            Class::Leased(_) | Class::Scan | Class::Local => {
+                self.refuse(id, &texts::not_yet(command), now)
+            }
         }
     }
 
@@ -374,7 +377,7 @@ impl Proxy {
 
     /// Rule R4, for a client whose requests may stand at nodes that are not their slot's owner any more.
     #[cold]
-    fn may_follow(&self, id: ClientId, slot: u16, backend: BackendId) -> bool {
+    pub(super) fn may_follow(&self, id: ClientId, slot: u16, backend: BackendId) -> bool {
         let held = self
             .clients
             .get(id)
@@ -406,192 +409,15 @@ impl Proxy {
         Step::Wait(Pause::Backend(backend))
     }
 
-    /// Cuts a request by slot: one node would answer CROSSSLOT even for two slots of its own.
-    fn split(
-        &mut self,
-        id: ClientId,
-        command: &Command,
-        policy: ResponsePolicy,
-        keys: &[u32],
-        args: &Args<'_>,
-        now: Time,
-    ) -> Step {
-        if !self.upstream.routes.is_known() {
-            return self.refuse(id, refusal::CLUSTER_DOWN, now);
-        }
-        let by_slot = by_slot(keys, args);
-        let stride = keys.get(1).map_or(1, |second| (second - keys[0]) as usize);
-        let mut split = Split::new(merge_of(policy), command.flags.contains(Flags::WRITE));
-        let mut order = vec![0u16; keys.len()];
-        let mut frames = std::mem::take(&mut self.scratch.frames);
-        frames.clear();
-        let mut parts = Vec::new();
-        for group in by_slot.chunk_by(|a, b| a.0 == b.0) {
-            let part = split.add(group[0].0);
-            let start = frames.len();
-            encode::array(&mut frames, 1 + group.len() * stride);
-            encode::bulk(&mut frames, args.name());
-            for (_, key) in group {
-                order[*key as usize] = part;
-                let first = keys[*key as usize] as usize;
-                (first..first + stride).for_each(|at| encode::bulk(&mut frames, args.at(at)));
-            }
-            parts.push((group[0].0, start..frames.len()));
-        }
-        split.set_order(order);
-        self.stats.commands.add(1);
-        self.stats.splits.add(1);
-        self.stats.split_parts.add(parts.len() as u64);
-        let Some(client) = self.clients.get_mut(id) else {
-            return Step::Close;
-        };
-        let seq = client.pipeline.push_split(command.id, Box::new(split), now);
-        for (part, (slot, range)) in parts.into_iter().enumerate() {
-            let target = PartTarget::Slot(slot);
-            self.send_part(id, command, seq, part as u16, target, &frames[range], now);
-        }
-        self.scratch.frames = frames;
-        Step::Done
-    }
-
-    /// Sends a request as it is to every master, or to every node.
-    fn broadcast(
-        &mut self,
-        id: ClientId,
-        command: &Command,
-        policy: ResponsePolicy,
-        replicas: bool,
-        args: &Args<'_>,
-        now: Time,
-    ) -> Step {
-        if policy == ResponsePolicy::Special {
-            return self.refuse(id, &texts::not_yet(command), now);
-        }
-        let mut nodes: Vec<Target> = Vec::new();
-        for shard in self.upstream.routes.shards() {
-            let master = Target {
-                node: shard.master,
-                replica: false,
-            };
-            let others = shard.replicas.iter().map(|node| Target {
-                node: *node,
-                replica: true,
-            });
-            nodes.push(master);
-            nodes.extend(others.filter(|_| replicas));
-        }
-        if nodes.is_empty() {
-            return self.refuse(id, refusal::CLUSTER_DOWN, now);
-        }
-        let Some(client) = self.clients.get_mut(id) else {
-            return Step::Close;
-        };
-        let merge = match policy {
-            ResponsePolicy::Default => Merge::Concat,
-            other => merge_of(other),
-        };
-        let mut split = Split::new(merge, command.flags.contains(Flags::WRITE));
-        for _ in &nodes {
-            split.add(NO_SLOT);
-        }
-        self.stats.commands.add(1);
-        self.stats.splits.add(1);
-        self.stats.split_parts.add(nodes.len() as u64);
-        let seq = client.pipeline.push_split(command.id, Box::new(split), now);
-        for (part, target) in nodes.into_iter().enumerate() {
-            let target = PartTarget::Node(target);
-            self.send_part(id, command, seq, part as u16, target, args.frame(), now);
-        }
-        Step::Done
-    }
-
-    #[allow(clippy::too_many_arguments)]
-    fn send_part(
-        &mut self,
-        id: ClientId,
-        command: &Command,
-        seq: Seq,
-        part: u16,
-        to: PartTarget,
-        frame: &[u8],
-        now: Time,
-    ) {
-        let readonly = command.flags.contains(Flags::READONLY);
-        let affinity = id.key() as usize;
-        let (slot, target, goal) = match to {
-            PartTarget::Slot(slot) => {
-                let preference = self.config.read_preference;
-                let target = Slot::new(slot).and_then(|slot| {
-                    self.upstream
-                        .target(slot, readonly, preference, affinity, now)
-                });
-                (slot, target, Goal::Owner)
-            }
-            PartTarget::Node(target) => (NO_SLOT, Some(target), Goal::Node(target.node)),
-        };
-        let mut ticket = Ticket {
-            origin: Origin::Part {
-                client: id,
-                seq,
-                part,
-            },
-            slot,
-            command: command.id,
-            len: frame.len() as u32,
-            redirects: 0,
-            tries: 0,
-            losses: 0,
-            readonly,
-            pinned: matches!(to, PartTarget::Node(_)),
-            held_since: None,
-            sent_at: now,
-        };
-        if self.upstream.fails_fast(slot, now) {
-            return self.answer_error(id, seq, part, refusal::SLOT_NOT_SERVED.as_bytes(), now);
-        }
-        let Some(client) = self.clients.get_mut(id) else {
-            return;
-        };
-        let protocol = client.session.protocol;
-        let orderly = client.is_calm(self.upstream.routes.version()) || slot == NO_SLOT;
-        let (config, actions) = (&self.config, &mut self.actions);
-        let backend = target
-            .and_then(|target| {
-                self.upstream
-                    .backend(target, protocol, affinity, config, actions, now)
-            })
-            .filter(|backend| orderly || self.may_follow(id, slot, *backend));
-        match backend {
-            Some(backend) => {
-                ticket.tries = 1;
-                self.stats.backend_requests.add(1);
-                self.stats
-                    .replica_reads
-                    .add(u64::from(target.is_some_and(|target| target.replica)));
-                if let Some(client) = self.clients.get_mut(id) {
-                    client.pipeline.set_at(seq, part, At::Backend(backend));
-                }
-                let (pool, actions) = (&mut self.pool, &mut self.actions);
-                self.upstream.send(backend, frame, ticket, pool, actions);
-            }
-            None => {
-                self.hold(ticket, frame, goal, now, b"", now);
-                self.release_held(id, now);
-            }
-        }
-    }
-
-    /// A request that the proxy answers itself, in its turn.
+    /// A request that the proxy answers itself, in its turn, or of the answers of others.
     fn answer_locally(
         &mut self,
         id: ClientId,
         command: &Command,
         args: &Args<'_>,
+        handler: Handler,
         now: Time,
     ) -> Step {
-        let Some(handler) = self.handlers.get(command.id) else {
-            return self.refuse(id, &texts::not_yet(command), now);
-        };
         let Some(client) = self.clients.get_mut(id) else {
             return Step::Close;
         };
@@ -612,7 +438,7 @@ impl Proxy {
             now,
         };
         let after = (handler.run)(&mut context, args, &mut reply);
-        if after != After::AskAnyMaster {
+        if matches!(after, After::Go | After::Close) {
             self.stats.commands.add(1);
             let (output, pool) = (&mut client.output, &mut self.pool);
             client
@@ -625,12 +451,13 @@ impl Proxy {
             After::Go => Step::Done,
             After::Close => Step::Close,
             After::AskAnyMaster => self.send_to_any(id, command, args, now),
+            After::Ask(plan) => self.carry_out(id, command, plan, now),
         }
     }
 
     /// Answers a request with an error, in its turn.
     #[cold]
-    fn refuse(&mut self, id: ClientId, text: &str, now: Time) -> Step {
+    pub(super) fn refuse(&mut self, id: ClientId, text: &str, now: Time) -> Step {
         self.stats.commands.add(1);
         self.stats.refusals.add(1);
         self.tell_error(id, text.as_bytes(), now);
@@ -681,37 +508,6 @@ impl Proxy {
     /// Asks for a refresh of the topology.
     pub(super) fn want_refresh(&mut self, wanted: Wanted) {
         self.actions.refresh(wanted);
-    }
-}
-
-/// Where a part goes.
-enum PartTarget {
-    Slot(u16),
-    Node(Target),
-}
-
-/// The keys with their slots, slot by slot, each slot's keys in their order.
-fn by_slot(keys: &[u32], args: &Args<'_>) -> Vec<(u16, u32)> {
-    let mut by_slot: Vec<(u16, u32)> = keys
-        .iter()
-        .zip(0..)
-        .map(|(index, key)| (Slot::of(args.at(*index as usize)).number(), key))
-        .collect();
-    by_slot.sort_unstable();
-    by_slot
-}
-
-fn merge_of(policy: ResponsePolicy) -> Merge {
-    match policy {
-        ResponsePolicy::Default => Merge::Gather,
-        ResponsePolicy::OneSucceeded => Merge::OneSucceeded,
-        ResponsePolicy::AllSucceeded => Merge::AllSucceeded,
-        ResponsePolicy::AggLogicalAnd => Merge::And,
-        ResponsePolicy::AggLogicalOr => Merge::Or,
-        ResponsePolicy::AggMin => Merge::Min,
-        ResponsePolicy::AggMax => Merge::Max,
-        ResponsePolicy::AggSum => Merge::Sum,
-        ResponsePolicy::Special => Merge::Concat,
     }
 }
 

@@ -4,13 +4,17 @@
 //! Errors: if any part failed, the whole reply is the first such error in the order of the parts; but once
 //! part of a write has executed, or may have, while another failed, it is `-ERR partial failure: ...`.
 
+use std::fmt;
+
 use crate::proxy::backend::BackendId;
 use crate::proxy::pipeline::{At, Spares};
 use crate::resp::encode;
 use crate::resp::reply::Reply;
 
+/// Makes one reply of the replies of the parts, in the order of the parts.
+pub type Join = Box<dyn FnOnce(&[Reply<'_>], &mut Vec<u8>) + Send>;
+
 /// How the replies of the parts become one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Merge {
     /// One value for each key, put back in the order of the keys (MGET).
     Gather,
@@ -30,6 +34,28 @@ pub enum Merge {
     Or,
     /// Arrays, one behind the other (KEYS).
     Concat,
+    /// By the command's own rule; no reply is an error.
+    Join(Join),
+    /// By the command's own rule, which looks at errors, too.
+    JoinAll(Join),
+}
+
+impl fmt::Debug for Merge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Merge::Gather => "Gather",
+            Merge::AllSucceeded => "AllSucceeded",
+            Merge::OneSucceeded => "OneSucceeded",
+            Merge::Sum => "Sum",
+            Merge::Min => "Min",
+            Merge::Max => "Max",
+            Merge::And => "And",
+            Merge::Or => "Or",
+            Merge::Concat => "Concat",
+            Merge::Join(_) => "Join",
+            Merge::JoinAll(_) => "JoinAll",
+        })
+    }
 }
 
 #[derive(Debug)]
@@ -72,6 +98,13 @@ impl Split {
         });
         self.pending += 1;
         (self.parts.len() - 1) as u16
+    }
+
+    /// Adds `count` parts for `slot`.
+    pub fn add_parts(&mut self, slot: u16, count: usize) {
+        for _ in 0..count {
+            self.add(slot);
+        }
     }
 
     /// Sets which part each key belongs to.
@@ -131,18 +164,19 @@ impl Split {
     /// Appends the one reply to `out`.
     pub fn finish(&mut self, out: &mut Vec<u8>, spares: &mut Spares) {
         debug_assert!(self.is_complete());
+        let merge = std::mem::replace(&mut self.merge, Merge::AllSucceeded);
+        let tolerant = matches!(merge, Merge::OneSucceeded | Merge::JoinAll(_));
         match self.first_error() {
-            Some(error) if self.merge != Merge::OneSucceeded => {
-                let executed =
-                    self.write && self.parts.iter().any(|part| may_have_executed(&part.reply));
-                if executed && self.parts.len() > 1 {
+            Some(error) if !tolerant => {
+                let partial = self.write && self.parts.len() > 1;
+                if partial && self.parts.iter().any(|part| may_have_executed(&part.reply)) {
                     let text = [b"ERR partial failure: ", error].concat();
                     encode::error(out, &text);
                 } else {
                     encode::error(out, error);
                 }
             }
-            _ => self.merge_replies(out),
+            _ => self.merge_replies(merge, out),
         }
         for part in &mut self.parts {
             spares.give(std::mem::take(&mut part.reply));
@@ -159,8 +193,8 @@ impl Split {
         self.parts.iter().map(|part| Reply::new(&part.reply))
     }
 
-    fn merge_replies(&self, out: &mut Vec<u8>) {
-        match self.merge {
+    fn merge_replies(&self, merge: Merge, out: &mut Vec<u8>) {
+        match merge {
             Merge::Gather => self.gather(out),
             Merge::AllSucceeded => self.first(out, |_| true),
             Merge::OneSucceeded => self.first(out, |reply| !reply.is_error()),
@@ -175,6 +209,9 @@ impl Split {
                 for item in self.replies().flat_map(|reply| reply.items()) {
                     out.extend_from_slice(item.frame());
                 }
+            }
+            Merge::Join(join) | Merge::JoinAll(join) => {
+                join(&self.replies().collect::<Vec<_>>(), out);
             }
         }
     }
@@ -244,7 +281,8 @@ mod tests {
 
     fn check(merge: Merge, order: &[u16], parts: &[&str], expected: &str) {
         let mut spares = Spares::default();
-        let mut split = Split::new(merge, merge == Merge::AllSucceeded);
+        let write = matches!(merge, Merge::AllSucceeded);
+        let mut split = Split::new(merge, write);
         for _ in parts {
             split.add(0);
         }

@@ -15,9 +15,12 @@ pub mod local;
 pub mod merge;
 pub mod node;
 pub mod pipeline;
+pub mod plan;
+pub mod question;
 pub mod refusal;
 pub mod retry;
 pub mod routes;
+mod scatter;
 pub mod session;
 pub mod stats;
 pub mod texts;
@@ -80,6 +83,8 @@ pub struct Proxy {
     table: Arc<Table>,
     handlers: Handlers,
     process: Arc<Process>,
+    /// Our place among the workers.
+    worker: usize,
     stats: Arc<Stats>,
     clients: Arena<Client>,
     upstream: Upstream,
@@ -119,6 +124,7 @@ impl Proxy {
             config,
             table,
             process,
+            worker,
             clients: Arena::default(),
             upstream: Upstream::default(),
             actions: Actions::default(),
@@ -465,6 +471,12 @@ impl Proxy {
     pub fn is_connecting(&self, id: BackendId) -> bool {
         let backend = self.upstream.backends.get(id);
         backend.is_some_and(|backend| backend.state == State::Connecting)
+    }
+
+    /// Replies that nodes owe us.
+    #[inline]
+    pub fn in_flight(&self) -> usize {
+        self.upstream.in_flight
     }
 
     /// Clients connected.

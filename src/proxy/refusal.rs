@@ -15,7 +15,8 @@ pub enum Refusal<'a> {
     Ask(Slot, &'a str),
     /// The keys of one slot are apart while it migrates.
     TryAgain,
-    /// The node cannot serve now: CLUSTERDOWN, LOADING, MASTERDOWN, READONLY.
+    /// The node cannot serve now: CLUSTERDOWN, LOADING, MASTERDOWN, READONLY, or as many clients as it may
+    /// have.
     Unavailable,
 }
 
@@ -28,6 +29,8 @@ impl<'a> Refusal<'a> {
             b"ASK" => redirect(words).map(|(slot, endpoint)| Refusal::Ask(slot, endpoint)),
             b"TRYAGAIN" => Some(Refusal::TryAgain),
             b"CLUSTERDOWN" | b"LOADING" | b"MASTERDOWN" | b"READONLY" => Some(Refusal::Unavailable),
+            // It comes unasked, to a connection that the node does not want.
+            b"ERR" if error == b"ERR max number of clients reached" => Some(Refusal::Unavailable),
             _ => None,
         }
     }
@@ -82,6 +85,11 @@ mod tests {
             "LOADING Redis is loading the dataset in memory",
             Some(Refusal::Unavailable),
         );
+        check(
+            "ERR max number of clients reached",
+            Some(Refusal::Unavailable),
+        );
+        check("ERR max number of clients", None);
         check("MOVED 16384 a:1", None);
         check("MOVED x a:1", None);
         check("MOVED 1", None);

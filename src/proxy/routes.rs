@@ -16,6 +16,7 @@ use crate::clock::Time;
 use crate::cluster::slot::{SLOTS, Slot};
 use crate::cluster::topology::{NO_SHARD, Topology};
 use crate::proxy::node::{Node, NodeKey};
+use crate::proxy::upstream::Target;
 
 /// One master and its replicas.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,6 +79,22 @@ impl Routes {
     /// All shards that serve a slot, each once.
     pub fn shards(&self) -> &[ShardRoute] {
         &self.shards
+    }
+
+    /// Every master, and every replica too if `replicas` are wanted.
+    pub fn targets(&self, replicas: bool) -> impl Iterator<Item = Target> {
+        self.shards.iter().flat_map(move |shard| {
+            let master = Target {
+                node: shard.master,
+                replica: false,
+            };
+            let others = shard.replicas.iter().filter(move |_| replicas);
+            let others = others.map(|node| Target {
+                node: *node,
+                replica: true,
+            });
+            std::iter::once(master).chain(others)
+        })
     }
 
     /// The node at this address, if the topology lists it.

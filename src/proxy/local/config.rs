@@ -3,13 +3,14 @@
 use super::{After, Context};
 use crate::resp::args::Args;
 use crate::resp::encode;
+use crate::resp::glob::{self, Case};
 
 pub fn get(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> After {
     let found: Vec<_> = parameters(context)
         .into_iter()
         .filter(|(name, _)| {
             args.from(2)
-                .any(|pattern| matches(pattern, name.as_bytes()))
+                .any(|pattern| glob::matches(pattern, name.as_bytes(), Case::Insensitive))
         })
         .collect();
     encode::map(out, found.len(), context.session.protocol);
@@ -44,101 +45,4 @@ fn parameters(context: &Context<'_>) -> Vec<(&'static str, String)> {
             context.config.limits.bulk_bytes.to_string(),
         ),
     ]
-}
-
-/// Glob-style match in any case, as `stringmatchlen` of Redis: `*`, `?`, `[a-c]`, `[^x]`, `\`.
-fn matches(pattern: &[u8], text: &[u8]) -> bool {
-    // Where to go on when what follows the last star does not fit: the star takes one byte more.
-    let (mut p, mut t) = (0, 0);
-    let mut star: Option<(usize, usize)> = None;
-    while t < text.len() {
-        let step = match pattern.get(p) {
-            Some(b'*') => {
-                star = Some((p + 1, t));
-                p += 1;
-                continue;
-            }
-            Some(_) => one(&pattern[p..], text[t]),
-            None => None,
-        };
-        match (step, star) {
-            (Some(len), _) => {
-                p += len;
-                t += 1;
-            }
-            (None, Some((after, from))) => {
-                star = Some((after, from + 1));
-                p = after;
-                t = from + 1;
-            }
-            (None, None) => return false,
-        }
-    }
-    pattern[p..].iter().all(|byte| *byte == b'*')
-}
-
-/// Whether the first item of `pattern` takes `byte`, and how long it is.
-fn one(pattern: &[u8], byte: u8) -> Option<usize> {
-    let same = |a: u8| a.eq_ignore_ascii_case(&byte);
-    match pattern[0] {
-        b'?' => Some(1),
-        b'\\' if pattern.len() > 1 => same(pattern[1]).then_some(2),
-        b'[' => {
-            let close = pattern
-                .iter()
-                .position(|b| *b == b']')
-                .unwrap_or(pattern.len());
-            let inside = &pattern[1..close];
-            let (negated, inside) = match inside.strip_prefix(b"^") {
-                Some(rest) => (true, rest),
-                None => (false, inside),
-            };
-            let mut hit = false;
-            let mut at = 0;
-            while at < inside.len() {
-                if inside.get(at + 1) == Some(&b'-') && at + 2 < inside.len() {
-                    let (low, high) = (
-                        inside[at].min(inside[at + 2]),
-                        inside[at].max(inside[at + 2]),
-                    );
-                    let lower = byte.to_ascii_lowercase();
-                    hit |= (low.to_ascii_lowercase()..=high.to_ascii_lowercase()).contains(&lower);
-                    at += 3;
-                } else {
-                    hit |= same(inside[at]);
-                    at += 1;
-                }
-            }
-            (hit != negated).then_some((close + 1).min(pattern.len()))
-        }
-        other => same(other).then_some(1),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn patterns_match_as_in_redis() {
-        let check = |pattern: &str, text: &str, expected| {
-            assert_eq!(
-                matches(pattern.as_bytes(), text.as_bytes()),
-                expected,
-                "{pattern} {text}"
-            );
-        };
-        check("*", "save", true);
-        check("SAVE", "save", true);
-        check("max*", "maxmemory", true);
-        check("*mem*y", "maxmemory", true);
-        check("*x", "maxmemory", false);
-        check("m?x*", "maxclients", true);
-        check("[a-n]ax*", "maxclients", true);
-        check("[^m]ax*", "maxclients", false);
-        check("save\\*", "save*", true);
-        check("", "save", false);
-        check("a*a*a*a*a*a*a*a*b", &"a".repeat(1000), false);
-        check("[", "a", false);
-    }
 }

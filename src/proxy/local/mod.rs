@@ -15,6 +15,7 @@ use std::sync::Arc;
 use crate::clock::Time;
 use crate::command::{Command, Table};
 use crate::config::Config;
+use crate::proxy::plan::Plan;
 use crate::proxy::routes::Routes;
 use crate::proxy::session::Session;
 use crate::proxy::stats::{Process, Stats};
@@ -43,7 +44,7 @@ pub struct Context<'a> {
 }
 
 /// What happens behind the reply.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum After {
     /// The next request.
     Go,
@@ -51,6 +52,8 @@ pub enum After {
     Close,
     /// No reply was made: any master has it.
     AskAnyMaster,
+    /// No reply was made: it is made of the answers to these.
+    Ask(Plan),
 }
 
 type Run = fn(&mut Context<'_>, &Args<'_>, &mut Vec<u8>) -> After;

@@ -1,0 +1,30 @@
+//! `Plan`: whom a command asks, what, and how the answers become one reply. This is how a command of the
+//! proxy's own speaks to nodes and to other workers without a branch anywhere else.
+
+use crate::proxy::merge::Merge;
+use crate::proxy::question::Question;
+use crate::proxy::upstream::Target;
+
+/// Whom one part of a plan asks.
+#[derive(Debug, Clone)]
+pub enum Ask {
+    /// This node, with this request frame.
+    Node(Target, Vec<u8>),
+    /// The owner of this slot, with this request frame.
+    Slot(u16, Vec<u8>),
+    /// Any master, with this request frame.
+    AnyMaster(Vec<u8>),
+    /// Every worker, this one included.
+    Workers(Question),
+}
+
+/// Whom a command asks, and how the answers become one reply.
+#[derive(Debug)]
+pub struct Plan {
+    /// The parts, in order. A question to the workers counts as one part for each worker.
+    pub asks: Vec<Ask>,
+    /// What becomes of the answers.
+    pub merge: Merge,
+    /// Whether a part that succeeded has changed something.
+    pub write: bool,
+}

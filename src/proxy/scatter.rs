@@ -1,0 +1,248 @@
+//! Requests in several parts: cut by slot, sent to many nodes, or asked by a plan. Each part is sent and
+//! held like a request of its own; below the merge nothing knows that it is a part.
+
+use crate::clock::Time;
+use crate::cluster::slot::Slot;
+use crate::command::{Command, Flags, ResponsePolicy};
+use crate::proxy::backend::{Origin, Ticket};
+use crate::proxy::client::ClientId;
+use crate::proxy::dispatch::Step;
+use crate::proxy::merge::{Merge, Split};
+use crate::proxy::pipeline::{At, Seq};
+use crate::proxy::plan::{Ask, Plan};
+use crate::proxy::retry::Goal;
+use crate::proxy::upstream::Target;
+use crate::proxy::{NO_SLOT, Proxy, refusal, texts};
+use crate::resp::args::Args;
+use crate::resp::encode;
+
+impl Proxy {
+    /// Cuts a request by slot: one node would answer CROSSSLOT even for two slots of its own.
+    pub(super) fn split(
+        &mut self,
+        id: ClientId,
+        command: &Command,
+        policy: ResponsePolicy,
+        keys: &[u32],
+        args: &Args<'_>,
+        now: Time,
+    ) -> Step {
+        if !self.upstream.routes.is_known() {
+            return self.refuse(id, refusal::CLUSTER_DOWN, now);
+        }
+        let by_slot = by_slot(keys, args);
+        let stride = keys.get(1).map_or(1, |second| (second - keys[0]) as usize);
+        let mut split = Split::new(merge_of(policy), command.flags.contains(Flags::WRITE));
+        let mut order = vec![0u16; keys.len()];
+        let mut frames = std::mem::take(&mut self.scratch.frames);
+        frames.clear();
+        let mut parts = Vec::new();
+        for group in by_slot.chunk_by(|a, b| a.0 == b.0) {
+            let part = split.add(group[0].0);
+            let start = frames.len();
+            encode::array(&mut frames, 1 + group.len() * stride);
+            encode::bulk(&mut frames, args.name());
+            for (_, key) in group {
+                order[*key as usize] = part;
+                let first = keys[*key as usize] as usize;
+                (first..first + stride).for_each(|at| encode::bulk(&mut frames, args.at(at)));
+            }
+            parts.push((group[0].0, start..frames.len()));
+        }
+        split.set_order(order);
+        self.stats.commands.add(1);
+        self.stats.splits.add(1);
+        self.stats.split_parts.add(parts.len() as u64);
+        let Some(client) = self.clients.get_mut(id) else {
+            return Step::Close;
+        };
+        let seq = client.pipeline.push_split(command.id, Box::new(split), now);
+        for (part, (slot, range)) in parts.into_iter().enumerate() {
+            let target = PartTarget::Slot(slot);
+            self.send_part(id, command, seq, part as u16, target, &frames[range], now);
+        }
+        self.scratch.frames = frames;
+        Step::Done
+    }
+
+    /// Sends a request as it is to every master, or to every node.
+    pub(super) fn broadcast(
+        &mut self,
+        id: ClientId,
+        command: &Command,
+        policy: ResponsePolicy,
+        replicas: bool,
+        args: &Args<'_>,
+        now: Time,
+    ) -> Step {
+        let merge = match policy {
+            ResponsePolicy::Special => return self.refuse(id, &texts::not_yet(command), now),
+            ResponsePolicy::Default => Merge::Concat,
+            other => merge_of(other),
+        };
+        let targets = self.upstream.routes.targets(replicas);
+        let plan = Plan {
+            asks: targets
+                .map(|target| Ask::Node(target, args.frame().to_vec()))
+                .collect(),
+            merge,
+            write: command.flags.contains(Flags::WRITE),
+        };
+        self.carry_out(id, command, plan, now)
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn send_part(
+        &mut self,
+        id: ClientId,
+        command: &Command,
+        seq: Seq,
+        part: u16,
+        to: PartTarget,
+        frame: &[u8],
+        now: Time,
+    ) {
+        let readonly = command.flags.contains(Flags::READONLY);
+        let affinity = id.key() as usize;
+        let (slot, target, goal) = match to {
+            PartTarget::Slot(slot) => {
+                let preference = self.config.read_preference;
+                let target = Slot::new(slot).and_then(|slot| {
+                    self.upstream
+                        .target(slot, readonly, preference, affinity, now)
+                });
+                (slot, target, Goal::Owner)
+            }
+            PartTarget::Node(target) => (NO_SLOT, Some(target), Goal::Node(target.node)),
+            PartTarget::AnyMaster => (NO_SLOT, self.upstream.any_master(affinity), Goal::AnyMaster),
+        };
+        let mut ticket = Ticket {
+            origin: Origin::Part {
+                client: id,
+                seq,
+                part,
+            },
+            slot,
+            command: command.id,
+            len: frame.len() as u32,
+            redirects: 0,
+            tries: 0,
+            losses: 0,
+            readonly,
+            pinned: matches!(to, PartTarget::Node(_)),
+            held_since: None,
+            sent_at: now,
+        };
+        if self.upstream.fails_fast(slot, now) {
+            return self.answer_error(id, seq, part, refusal::SLOT_NOT_SERVED.as_bytes(), now);
+        }
+        let Some(client) = self.clients.get_mut(id) else {
+            return;
+        };
+        let protocol = client.session.protocol;
+        let orderly = client.is_calm(self.upstream.routes.version()) || slot == NO_SLOT;
+        let (config, actions) = (&self.config, &mut self.actions);
+        let backend = target
+            .and_then(|target| {
+                self.upstream
+                    .backend(target, protocol, affinity, config, actions, now)
+            })
+            .filter(|backend| orderly || self.may_follow(id, slot, *backend));
+        match backend {
+            Some(backend) => {
+                ticket.tries = 1;
+                self.stats.backend_requests.add(1);
+                self.stats
+                    .replica_reads
+                    .add(u64::from(target.is_some_and(|target| target.replica)));
+                if let Some(client) = self.clients.get_mut(id) {
+                    client.pipeline.set_at(seq, part, At::Backend(backend));
+                }
+                let (pool, actions) = (&mut self.pool, &mut self.actions);
+                self.upstream.send(backend, frame, ticket, pool, actions);
+            }
+            None => {
+                self.hold(ticket, frame, goal, now, b"", now);
+                self.release_held(id, now);
+            }
+        }
+    }
+
+    /// Asks whom a plan names; the answers become the reply.
+    pub(super) fn carry_out(
+        &mut self,
+        id: ClientId,
+        command: &Command,
+        plan: Plan,
+        now: Time,
+    ) -> Step {
+        let nodes = plan.asks.iter().any(|ask| !matches!(ask, Ask::Workers(_)));
+        if plan.asks.is_empty() || (nodes && !self.upstream.routes.is_known()) {
+            return self.refuse(id, refusal::CLUSTER_DOWN, now);
+        }
+        let mut split = Split::new(plan.merge, plan.write);
+        for ask in &plan.asks {
+            match ask {
+                Ask::Slot(slot, _) => split.add_parts(*slot, 1),
+                Ask::Node(..) | Ask::AnyMaster(_) => split.add_parts(NO_SLOT, 1),
+                Ask::Workers(_) => split.add_parts(NO_SLOT, self.process.workers.len()),
+            }
+        }
+        self.stats.commands.add(1);
+        self.stats.splits.add(1);
+        self.stats.split_parts.add(split.len() as u64);
+        let Some(client) = self.clients.get_mut(id) else {
+            return Step::Close;
+        };
+        let seq = client.pipeline.push_split(command.id, Box::new(split), now);
+        let mut part = 0;
+        for ask in &plan.asks {
+            let (target, frame) = match ask {
+                Ask::Node(target, frame) => (PartTarget::Node(*target), frame),
+                Ask::Slot(slot, frame) => (PartTarget::Slot(*slot), frame),
+                Ask::AnyMaster(frame) => (PartTarget::AnyMaster, frame),
+                Ask::Workers(question) => {
+                    self.ask_workers(id, seq, part, question, now);
+                    part += self.process.workers.len() as u16;
+                    continue;
+                }
+            };
+            self.send_part(id, command, seq, part, target, frame, now);
+            part += 1;
+        }
+        Step::Done
+    }
+}
+
+/// Where a part goes.
+#[derive(Clone, Copy)]
+enum PartTarget {
+    Slot(u16),
+    Node(Target),
+    AnyMaster,
+}
+
+/// The keys with their slots, slot by slot, each slot's keys in their order.
+fn by_slot(keys: &[u32], args: &Args<'_>) -> Vec<(u16, u32)> {
+    let mut by_slot: Vec<(u16, u32)> = keys
+        .iter()
+        .zip(0..)
+        .map(|(index, key)| (Slot::of(args.at(*index as usize)).number(), key))
+        .collect();
+    by_slot.sort_unstable();
+    by_slot
+}
+
+fn merge_of(policy: ResponsePolicy) -> Merge {
+    match policy {
+        ResponsePolicy::Default => Merge::Gather,
+        ResponsePolicy::OneSucceeded => Merge::OneSucceeded,
+        ResponsePolicy::AllSucceeded => Merge::AllSucceeded,
+        ResponsePolicy::AggLogicalAnd => Merge::And,
+        ResponsePolicy::AggLogicalOr => Merge::Or,
+        ResponsePolicy::AggMin => Merge::Min,
+        ResponsePolicy::AggMax => Merge::Max,
+        ResponsePolicy::AggSum => Merge::Sum,
+        ResponsePolicy::Special => Merge::Concat,
+    }
+}
