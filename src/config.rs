@@ -43,6 +43,8 @@ pub struct Config {
     pub backend_connections: usize,
     /// Worker threads, each with its own loop and listener.
     pub workers: usize,
+    /// How long a worker may wait for company before it looks for events; zero is not at all.
+    pub coalesce: Duration,
     /// Log file; `None` is standard error.
     pub log_file: Option<PathBuf>,
     /// Log level.
@@ -78,6 +80,8 @@ pub struct Limits {
     pub client_output_bytes: usize,
     /// Bytes in one client's output, held replies included, at which it is closed.
     pub client_output_bytes_max: usize,
+    /// Bytes of lines that one MONITOR client, or all those of a worker together, may have waiting.
+    pub monitor_bytes: usize,
     /// Unsent bytes in one backend's output before its clients are no longer read.
     pub backend_output_bytes: usize,
     /// Bytes of requests held for a retry, over a whole worker.
@@ -106,6 +110,7 @@ impl Default for Limits {
             pipeline_requests: 1024,
             client_output_bytes: 1 << 20,
             client_output_bytes_max: 1 << 30,
+            monitor_bytes: 32 << 20,
             backend_output_bytes: 4 << 20,
             held_bytes: 64 << 20,
             held_requests: 100_000,
@@ -136,6 +141,7 @@ impl Default for Config {
             backend_idle_connections: 5,
             backend_connections: 1,
             workers: 1,
+            coalesce: Duration::from_micros(100),
             log_file: Some(PathBuf::from("redis-cluster-proxy.log")),
             log_level: log::LevelFilter::Info,
             log_every_n: 100,

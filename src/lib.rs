@@ -26,7 +26,7 @@
 //! | 3 | [`cluster`] | where keys live |
 //! | 4 | [`proxy`] | the state of one worker, without I/O |
 //! | 4' | [`net`] | sockets; neither RESP nor the proxy |
-//! | 5 | [`worker`], [`mailbox`], [`control`] | the loop; the threads beside it |
+//! | 5 | [`worker`], [`company`], [`mailbox`], [`control`] | the loop; the threads beside it |
 //! | 6 | [`options`], [`logging`], [`serve`], `main` | the program |
 
 #![deny(unsafe_code)]
@@ -36,6 +36,7 @@ pub mod buffer;
 pub mod clock;
 pub mod cluster;
 pub mod command;
+pub mod company;
 pub mod config;
 pub mod control;
 pub mod logging;

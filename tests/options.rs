@@ -66,6 +66,7 @@ fn samples(flag: &Flag) -> (&'static str, Option<&'static str>) {
         "connect-timeout" => ("1.5s", Some("0s")),
         "request-timeout" => ("1m30s", Some("10")),
         "park-timeout" => ("100ms", Some("-1s")),
+        "coalesce" => ("0s", Some("-1us")),
         "slots-reload-interval" => ("10s", Some("1d")),
         "backend-connections" => ("2", Some("0")),
         "backend-init-connections" => ("1", Some("x")),

@@ -106,6 +106,16 @@ impl Command {
         options::blocks(self, args)
     }
 
+    /// Whether a server may pass it on to replicas: a write, or what a server counts as one. Servers do not
+    /// tell of the latter (`may_replicate` is not in their COMMAND reply), so they are named here.
+    pub fn may_replicate(&self) -> bool {
+        let counted = matches!(
+            &*self.name,
+            "eval" | "evalsha" | "fcall" | "pfcount" | "publish" | "spublish"
+        );
+        counted || self.flags.contains(Flags::WRITE) || self.flags.contains(Flags::MAY_REPLICATE)
+    }
+
     /// The name of the command that this is a subcommand of.
     pub fn parent(&self) -> Option<&str> {
         self.name.split_once('|').map(|(parent, _)| parent)

@@ -144,7 +144,10 @@ impl Proxy {
             input.consume(len);
         }
         if let Some(executed) = executed {
-            self.overtaken(client, seq, ticket, &executed, now);
+            // What a replica answers may be old at any time, and says nothing of the order (rule R5).
+            if !self.reads_only(id) {
+                self.overtaken(client, seq, ticket, &executed, now);
+            }
             self.release_held(client, now);
         }
     }
@@ -156,6 +159,12 @@ impl Proxy {
         let holds = !self.clients.get(client)?.held.is_empty();
         let backend = self.upstream.backends.get(id).filter(|_| holds)?;
         Some(backend.output.front(ticket.len as usize).to_vec())
+    }
+
+    /// Whether a backend said READONLY, so that a replica may have answered.
+    fn reads_only(&self, id: BackendId) -> bool {
+        let backend = self.upstream.backends.get(id);
+        backend.is_some_and(|backend| backend.flavor.read_only)
     }
 
     /// The bytes of a request that is answered are no longer needed.
@@ -208,6 +217,10 @@ impl Proxy {
         let Some(client) = self.clients.get_mut(id) else {
             return;
         };
+        if client.waiting && client.pipeline.is_empty() {
+            client.waiting = false;
+            self.waiting_clients -= 1;
+        }
         if client.pause.is_some() && client.may_resume(&self.config.limits) {
             self.queue_resume(id);
         }
@@ -296,12 +309,7 @@ impl Proxy {
                 self.stats.unavailable.add(1);
                 self.want_refresh(Wanted::Trouble);
                 // A replica that cannot serve leaves the master to be asked.
-                let replica = self
-                    .upstream
-                    .backends
-                    .get(id)
-                    .is_some_and(|backend| backend.flavor.read_only);
-                let due = if replica {
+                let due = if self.reads_only(id) {
                     now
                 } else {
                     self.due_after(ticket.tries, now)

@@ -37,10 +37,13 @@ pub(super) enum Step {
 
 impl Proxy {
     /// Takes what a client has sent: as many requests as may be taken now.
-    pub fn client_input(&mut self, id: ClientId, now: Time) {
+    /// `count` bytes of it are new.
+    pub fn client_input(&mut self, id: ClientId, count: usize, now: Time) {
         let Some(client) = self.clients.get_mut(id) else {
             return;
         };
+        client.last_active = now;
+        client.bytes_in += count as u64;
         let mut input = std::mem::take(&mut client.input);
         let mut spans = std::mem::take(&mut self.scratch.spans);
         self.take_requests(id, &mut input, &mut spans, now);
@@ -48,6 +51,10 @@ impl Proxy {
         if let Some(client) = self.clients.get_mut(id) {
             input.settle(&mut self.pool);
             client.input = input;
+            if !client.waiting && !client.pipeline.is_empty() {
+                client.waiting = true;
+                self.waiting_clients += 1;
+            }
             if client.is_finished() {
                 self.queue_flush(id);
             }
@@ -214,6 +221,21 @@ impl Proxy {
         if !client.session.authenticated && !command.flags.contains(Flags::NO_AUTH) {
             return self.refuse(id, texts::NOAUTH, now);
         }
+        if self.process.attention.is_paid() {
+            return self.perform_watched(id, command, args, now);
+        }
+        self.perform(id, command, args, now)
+    }
+
+    /// A request that may run: where it goes.
+    #[inline(always)]
+    pub(super) fn perform(
+        &mut self,
+        id: ClientId,
+        command: &Command,
+        args: &Args<'_>,
+        now: Time,
+    ) -> Step {
         if let Some(handler) = self.handlers.get(command.id) {
             return self.answer_locally(id, command, args, handler, now);
         }
@@ -428,7 +450,7 @@ impl Proxy {
         reply.clear();
         let mut context = local::Context {
             session: &mut client.session,
-            address: client.address,
+            replies: &mut client.pipeline.replies,
             config: &self.config,
             process: &self.process,
             stats: &self.stats,
@@ -437,7 +459,19 @@ impl Proxy {
             command,
             now,
         };
-        let after = (handler.run)(&mut context, args, &mut reply);
+        let monitored = context.session.monitor;
+        let mut after = (handler.run)(&mut context, args, &mut reply);
+        let monitors = client.session.monitor;
+        if matches!(after, After::OwnLine) {
+            client.pipeline.last_command = command.id;
+            let line = client.line(&self.config.listen, &self.table, now);
+            encode::verbatim(&mut reply, &line, client.session.protocol);
+            after = After::Go;
+        }
+        if matches!(after, After::Silent) {
+            self.stats.commands.add(1);
+            client.pipeline.last_command = command.id;
+        }
         if matches!(after, After::Go | After::Close) {
             self.stats.commands.add(1);
             let (output, pool) = (&mut client.output, &mut self.pool);
@@ -447,8 +481,13 @@ impl Proxy {
             self.queue_flush(id);
         }
         self.scratch.reply = reply;
+        match (monitored, monitors) {
+            (false, true) => self.add_monitor(id),
+            (true, false) => self.remove_monitor(id),
+            (false, false) | (true, true) => {}
+        }
         match after {
-            After::Go => Step::Done,
+            After::Go | After::OwnLine | After::Silent => Step::Done,
             After::Close => Step::Close,
             After::AskAnyMaster => self.send_to_any(id, command, args, now),
             After::Ask(plan) => self.carry_out(id, command, plan, now),

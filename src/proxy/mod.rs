@@ -7,27 +7,34 @@
 //! It must never know a socket, a clock or a thread.
 
 pub mod actions;
+pub mod attention;
 pub mod backend;
 pub mod client;
 mod deliver;
+mod describe;
 mod dispatch;
+pub mod feed;
 pub mod local;
 pub mod merge;
+mod monitor;
 pub mod node;
 pub mod pipeline;
 pub mod plan;
 pub mod question;
 pub mod refusal;
+pub mod replies;
 pub mod retry;
+pub mod roster;
 pub mod routes;
 mod scatter;
 pub mod session;
 pub mod stats;
+pub mod suspension;
 pub mod texts;
 pub mod upstream;
 
 use std::io::IoSlice;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -48,6 +55,7 @@ use local::Handlers;
 use pipeline::{Completed, Spares};
 use session::Session;
 use stats::{Process, Stats};
+use suspension::Suspension;
 use upstream::Upstream;
 
 /// Stands for the slot of a request without keys.
@@ -74,6 +82,7 @@ struct Scratch {
     keys: Vec<u32>,
     frames: Vec<u8>,
     reply: Vec<u8>,
+    line: Vec<u8>,
 }
 
 /// The state of one worker.
@@ -96,6 +105,8 @@ pub struct Proxy {
     holding: Vec<ClientId>,
     held_bytes: usize,
     held_requests: usize,
+    /// Clients that wait for replies.
+    waiting_clients: usize,
     /// When the first held request is due.
     hold_due: Time,
     next_sweep: Time,
@@ -105,6 +116,12 @@ pub struct Proxy {
     until_logged: u64,
     /// Whether no new clients are taken and the present ones are sent away when they have been answered.
     draining: bool,
+    /// `CLIENT PAUSE`, while it lasts.
+    suspension: Option<Suspension>,
+    /// Clients that MONITOR, each once.
+    monitors: Vec<ClientId>,
+    /// Answers that other workers had no room for.
+    returned: Vec<(usize, question::Letter)>,
     random: u64,
 }
 
@@ -134,10 +151,14 @@ impl Proxy {
             holding: Vec::new(),
             held_bytes: 0,
             held_requests: 0,
+            waiting_clients: 0,
             hold_due: Time::from_micros(u64::MAX),
             next_sweep: Time::default(),
             swept: (0, false),
             draining: false,
+            suspension: None,
+            monitors: Vec::new(),
+            returned: Vec::new(),
             random: seed | 1,
         }
     }
@@ -148,7 +169,7 @@ impl Proxy {
         let number = self.process.client_ids.fetch_add(1, Ordering::Relaxed) + 1;
         let others = self.process.clients.fetch_add(1, Ordering::Relaxed);
         let session = Session::new(number, self.config.client_password.is_none());
-        let id = self.clients.insert(Client::new(address, session));
+        let id = self.clients.insert(Client::new(address, session, now));
         self.stats.clients_accepted.add(1);
         self.stats.clients_connected.add(1);
         let text = if others >= self.config.limits.clients {
@@ -168,6 +189,15 @@ impl Proxy {
         }
         self.close_when_told(id);
         id
+    }
+
+    /// Tells what the shell alone knows of a client: its descriptor, and the address of ours that it has come
+    /// to, where that is not the one we listen on.
+    pub fn introduce(&mut self, id: ClientId, descriptor: i32, local: Option<IpAddr>) {
+        if let Some(client) = self.clients.get_mut(id) {
+            client.descriptor = descriptor;
+            client.local = local;
+        }
     }
 
     /// Protected mode, as in Redis: no password, not listening on loopback only, and a client from outside.
@@ -204,7 +234,7 @@ impl Proxy {
         match peer {
             Peer::Client(id) => {
                 self.stats.client_bytes_in.add(count as u64);
-                self.client_input(id, now);
+                self.client_input(id, count, now);
             }
             Peer::Backend(id) => {
                 self.stats.backend_bytes_in.add(count as u64);
@@ -258,6 +288,10 @@ impl Proxy {
             return;
         };
         self.drop_held(&client.held);
+        self.waiting_clients -= usize::from(client.waiting);
+        if client.session.monitor {
+            self.remove_monitor(id);
+        }
         self.process.clients.fetch_sub(1, Ordering::Relaxed);
         self.stats.clients_connected.sub(1);
         self.actions.close(Peer::Client(id));
@@ -280,6 +314,8 @@ impl Proxy {
                     client.output.mark_sent(taken);
                     client.output.release(taken, &mut self.pool);
                     self.stats.client_bytes_out.add(taken as u64);
+                    client.bytes_out += taken as u64;
+                    client.last_active = now;
                     if taken < offered {
                         break;
                     }
@@ -337,7 +373,7 @@ impl Proxy {
         };
         client.resume_queued = false;
         client.pause = None;
-        self.client_input(id, now);
+        self.client_input(id, 0, now);
         let Some(client) = self.clients.get(id) else {
             return false;
         };
@@ -400,10 +436,17 @@ impl Proxy {
         if now >= self.next_sweep {
             self.sweep(now);
         }
+        if self
+            .suspension
+            .is_some_and(|suspension| now >= suspension.until)
+        {
+            self.lift_suspension();
+        }
     }
 
     fn sweep(&mut self, now: Time) {
         self.next_sweep = now.after(SWEEP);
+        self.send_returned();
         let mut outstanding = false;
         for id in self.upstream.backends.ids() {
             let Some(backend) = self.upstream.backends.get(id) else {
@@ -436,10 +479,12 @@ impl Proxy {
         let (requests, outstanding) = self.swept;
         let busy = outstanding
             || !self.holding.is_empty()
+            || !self.returned.is_empty()
             || requests != self.stats.backend_requests.get();
         let sweep = busy.then_some(self.next_sweep);
         let held = (!self.holding.is_empty()).then_some(self.hold_due);
-        sweep.into_iter().chain(held).min()
+        let suspended = self.suspension.map(|suspension| suspension.until);
+        sweep.into_iter().chain(held).chain(suspended).min()
     }
 
     /// The next thing to do with a socket or a thread.
@@ -471,6 +516,12 @@ impl Proxy {
     pub fn is_connecting(&self, id: BackendId) -> bool {
         let backend = self.upstream.backends.get(id);
         backend.is_some_and(|backend| backend.state == State::Connecting)
+    }
+
+    /// Clients that wait for replies.
+    #[inline]
+    pub fn waiting_clients(&self) -> usize {
+        self.waiting_clients
     }
 
     /// Replies that nodes owe us.
@@ -543,6 +594,14 @@ impl Proxy {
         for (_, client) in self.clients.iter() {
             client.check();
         }
+        for (id, client) in self.clients.iter() {
+            assert_eq!(client.session.monitor, self.monitors.contains(&id));
+        }
+        assert!(
+            self.monitors
+                .iter()
+                .all(|id| self.clients.get(*id).is_some())
+        );
         for (id, backend) in self.upstream.backends.iter() {
             backend.check();
             let node = self

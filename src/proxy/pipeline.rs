@@ -12,6 +12,7 @@ use crate::buffer::{Pool, WriteBuf};
 use crate::clock::Time;
 use crate::proxy::backend::BackendId;
 use crate::proxy::merge::Split;
+use crate::proxy::replies::Replies;
 
 /// A place in a client's pipeline. It wraps; the distance to the head is what counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,9 +40,11 @@ pub enum At {
 enum Body {
     /// One part; its reply passes through as it is.
     Single { slot: u16, at: At },
-    /// Several parts, merged into one reply.
-    Split(Box<Split>),
-    /// The whole reply, waiting for its turn.
+    /// One part whose reply is thrown away.
+    Muted { slot: u16, at: At },
+    /// Several parts, merged into one reply, which may be thrown away.
+    Split { split: Box<Split>, muted: bool },
+    /// The whole reply, waiting for its turn; nothing at all if it is thrown away.
     Ready(Vec<u8>),
 }
 
@@ -69,6 +72,10 @@ pub struct Pipeline {
     requests: VecDeque<Request>,
     head: Seq,
     ready_bytes: usize,
+    /// Whether the next requests are answered.
+    pub replies: Replies,
+    /// The row of the newest request; `u16::MAX` if it had none.
+    pub last_command: u16,
 }
 
 impl Default for Pipeline {
@@ -77,6 +84,8 @@ impl Default for Pipeline {
             requests: VecDeque::new(),
             head: Seq(0),
             ready_bytes: 0,
+            replies: Replies::On,
+            last_command: u16::MAX,
         }
     }
 }
@@ -136,17 +145,24 @@ impl Pipeline {
     /// Takes a place for a request of one part.
     #[inline]
     pub fn push_single(&mut self, command: u16, slot: u16, at: At, started: Time) -> Seq {
-        self.push(command, started, Body::Single { slot, at })
+        let body = if self.replies.take_muted() {
+            Body::Muted { slot, at }
+        } else {
+            Body::Single { slot, at }
+        };
+        self.push(command, started, body)
     }
 
     /// Takes a place for a request of several parts.
     pub fn push_split(&mut self, command: u16, split: Box<Split>, started: Time) -> Seq {
-        self.push(command, started, Body::Split(split))
+        let muted = self.replies.take_muted();
+        self.push(command, started, Body::Split { split, muted })
     }
 
     #[inline]
     fn push(&mut self, command: u16, started: Time, body: Body) -> Seq {
         let seq = self.tail();
+        self.last_command = command;
         self.requests.push_back(Request {
             command,
             started,
@@ -164,7 +180,13 @@ impl Pipeline {
         pool: &mut Pool,
         now: Time,
     ) {
+        let reply = if self.replies.take_muted() {
+            &[]
+        } else {
+            reply
+        };
         if self.requests.is_empty() {
+            self.last_command = command;
             output.push(reply, pool);
             self.head = Seq(self.head.0.wrapping_add(1));
         } else {
@@ -195,8 +217,8 @@ impl Pipeline {
     /// Says where a part is now.
     pub fn set_at(&mut self, seq: Seq, part: u16, at: At) {
         match self.get_mut(seq).map(|request| &mut request.body) {
-            Some(Body::Single { at: place, .. }) => *place = at,
-            Some(Body::Split(split)) => split.set_at(part, at),
+            Some(Body::Single { at: place, .. } | Body::Muted { at: place, .. }) => *place = at,
+            Some(Body::Split { split, .. }) => split.set_at(part, at),
             Some(Body::Ready(_)) | None => {
                 debug_assert!(false, "a part of an answered request moved")
             }
@@ -237,7 +259,15 @@ impl Pipeline {
                 self.ready_bytes += reply.len();
                 return Some(completed);
             }
-            Body::Split(split) => {
+            Body::Muted { .. } if at_head => {
+                self.pop_head(output, pool, spares);
+                return Some(completed);
+            }
+            Body::Muted { .. } => {
+                request.body = Body::Ready(Vec::new());
+                return Some(completed);
+            }
+            Body::Split { split, muted } => {
                 split.fulfil(part, reply, spares);
                 self.ready_bytes += reply.len();
                 if !split.is_complete() {
@@ -246,6 +276,9 @@ impl Pipeline {
                 let kept = split.kept_bytes();
                 let mut merged = spares.take();
                 split.finish(&mut merged, spares);
+                if *muted {
+                    merged.clear();
+                }
                 self.ready_bytes -= kept;
                 if at_head {
                     output.push(&merged, pool);
@@ -298,9 +331,13 @@ impl Pipeline {
                 Body::Single {
                     slot: own,
                     at: At::Backend(backend),
+                }
+                | Body::Muted {
+                    slot: own,
+                    at: At::Backend(backend),
                 } if *own == slot => see(seq, *backend),
-                Body::Single { .. } | Body::Ready(_) => {}
-                Body::Split(split) => split.outstanding(slot, |backend| see(seq, backend)),
+                Body::Single { .. } | Body::Muted { .. } | Body::Ready(_) => {}
+                Body::Split { split, .. } => split.outstanding(slot, |backend| see(seq, backend)),
             }
         }
     }
@@ -383,6 +420,35 @@ mod tests {
         rig.pipeline
             .answer(0, b"e", &mut rig.output, &mut rig.pool, Time::default());
         rig.check("abcde");
+    }
+
+    #[test]
+    fn a_muted_request_keeps_its_place_and_says_nothing() {
+        let mut rig = Rig::new();
+        let a = rig.single();
+        rig.pipeline.replies = Replies::SkipNext;
+        let (b, c) = (rig.single(), rig.single());
+        rig.fulfil(b, 0, "b");
+        rig.fulfil(c, 0, "c");
+        rig.check("");
+        rig.fulfil(a, 0, "a");
+        rig.check("ac");
+        rig.pipeline.replies = Replies::Off;
+        let d = rig.single();
+        assert!(!rig.pipeline.is_single_head(d));
+        let mut split = Split::new(Merge::Sum, true);
+        split.add(1);
+        let sum = rig.pipeline.push_split(0, Box::new(split), Time::default());
+        rig.pipeline
+            .answer(0, b"e", &mut rig.output, &mut rig.pool, Time::default());
+        rig.pipeline.replies = Replies::On;
+        let f = rig.single();
+        assert!(rig.fulfil(sum, 0, ":2\r\n"));
+        rig.fulfil(f, 0, "f");
+        rig.fulfil(d, 0, "d");
+        rig.check("acf");
+        assert!(rig.pipeline.is_empty());
+        assert_eq!(rig.pipeline.ready_bytes(), 0);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //!
 //! Rule R4: commands of one client on one key execute in the order sent, also across redirects. So
 //! - a held request is sent only when none of its client's requests for that slot is outstanding, other than
-//!   on the very connection it would take;
+//!   earlier ones on the very connection it would take;
 //! - while a slot has held requests of a client, later ones of that client join the tail;
 //! - a held request behind which a later one with a key of its own has been executed is not sent any more:
 //!   it is answered with its own refusal (unless both only read).
@@ -234,7 +234,9 @@ impl Proxy {
             let poll = now.after(BACKOFF_MAX / 2);
             return Attempt::Wait(retry_at.map_or(poll, |at| at.min(poll)));
         };
-        if self.stands_elsewhere(id, held.ticket.slot, backend) {
+        if self.stands_elsewhere(id, held.ticket.slot, backend)
+            || self.is_followed(id, held.ticket.slot, held.seq)
+        {
             // The reply that ends this tries again; the due time is only a guard.
             return Attempt::Wait(now.after(BACKOFF_MAX));
         }
@@ -251,6 +253,18 @@ impl Proxy {
                 .outstanding(slot, |_, at| elsewhere |= at != backend);
         }
         elsewhere
+    }
+
+    /// Whether a request of this client for this slot that was sent after place `seq` is outstanding: behind
+    /// it on one connection, the request at `seq` would execute last.
+    fn is_followed(&self, id: ClientId, slot: u16, seq: Seq) -> bool {
+        let mut followed = false;
+        if let (true, Some(client)) = (slot != NO_SLOT, self.clients.get(id)) {
+            client
+                .pipeline
+                .outstanding(slot, |other, _| followed |= seq.before(other));
+        }
+        followed
     }
 
     fn send_held(&mut self, id: ClientId, held: &Held, backend: BackendId, now: Time) {

@@ -5,7 +5,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::clock::Time;
+use crate::proxy::attention::Attention;
+use crate::proxy::feed::Feed;
 
 /// A number that one thread writes and any thread reads.
 #[derive(Debug, Default)]
@@ -118,6 +122,10 @@ pub struct Process {
     pub clients: AtomicUsize,
     /// Clients ever accepted by any worker: the next `CLIENT ID`.
     pub client_ids: AtomicU64,
+    /// Whether MONITOR or `CLIENT PAUSE` wants to look at each request.
+    pub attention: Attention,
+    /// The lines for each worker's monitors.
+    pub feeds: Vec<Feed>,
     /// 40 hexadecimal digits that name this run.
     pub run_id: String,
     /// The wall clock at start.
@@ -137,9 +145,17 @@ impl Process {
             workers: (0..workers).map(|_| Arc::default()).collect(),
             clients: AtomicUsize::new(0),
             client_ids: AtomicU64::new(0),
+            attention: Attention::default(),
+            feeds: (0..workers).map(|_| Feed::default()).collect(),
             run_id: format!("{:016x}{:016x}{:08x}", hasher(), hasher(), hasher() as u32),
             started: SystemTime::now(),
         }
+    }
+
+    /// What a clock on the wall shows at `now`, since 1970.
+    pub fn wall_clock(&self, now: Time) -> Duration {
+        let started = self.started.duration_since(UNIX_EPOCH).unwrap_or_default();
+        started + now.since(Time::default())
     }
 
     /// Each counter's name and its sum over the workers.

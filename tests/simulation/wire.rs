@@ -22,6 +22,11 @@ impl Pipe {
         }
     }
 
+    /// From here on it accepts more.
+    pub fn widen(&mut self, capacity: usize) {
+        self.capacity = self.capacity.max(capacity);
+    }
+
     /// How many bytes are under way.
     pub fn len(&self) -> usize {
         self.bytes.len()

@@ -23,7 +23,7 @@ use crate::resp;
 use crate::wire::Pipe;
 
 /// Turns of one run in which trouble is made.
-const TURNS: usize = 1000;
+const TURNS: usize = 2500;
 const MILLIS: u64 = 1000;
 
 macro_rules! events {
@@ -93,6 +93,15 @@ struct Link {
     blocked: bool,
 }
 
+impl Link {
+    /// Whether nothing is under way.
+    fn is_still(&self) -> bool {
+        let pipes = self.requests.is_empty() && self.replies.is_empty();
+        let ends = self.pending.is_empty() && self.unwritten.is_empty();
+        self.backend.is_none() || (pipes && ends && !self.queued && !self.blocked)
+    }
+}
+
 /// All there is in one run.
 pub struct World {
     seed: u64,
@@ -115,6 +124,8 @@ pub struct World {
     asked_at: u64,
     refresh_wanted: bool,
     capacity: usize,
+    /// Whether all bytes arrive soon.
+    swift: bool,
     pub events: Events,
     pub counts: client::Counts,
     trace: bool,
@@ -225,6 +236,7 @@ impl World {
             asked_at: 0,
             refresh_wanted: false,
             capacity: random.skewed(1 << 17) + 64,
+            swift: false,
             events: Events::default(),
             counts: client::Counts::default(),
             trace: std::env::var_os("SIMULATION_TRACE").is_some(),
@@ -291,9 +303,10 @@ impl World {
     /// One turn of the loop, and what its surroundings do meanwhile.
     fn turn(&mut self, talking: bool) {
         self.events.turns += 1;
-        self.now += match self.random.below(16) {
-            0..10 => self.random.between(1, 200),
-            10..15 => self.random.between(200, 2 * MILLIS),
+        self.now += match self.random.below(64) {
+            _ if self.swift => self.random.between(1, 100),
+            0..48 => self.random.between(1, 100),
+            48..63 => self.random.between(100, 2 * MILLIS),
             _ => self.random.between(2 * MILLIS, 20 * MILLIS),
         };
         self.pass_time();
@@ -316,7 +329,14 @@ impl World {
         let now = self.now;
         let node = self.random.below(self.cluster.nodes.len());
         if self.random.one_in(troubles.migrate) {
-            self.cluster.begin_migration(&mut self.random);
+            // A slot that comes back to a node at once can refuse a request and take the next one.
+            let rest = if self.manners.strict {
+                1000 * MILLIS
+            } else {
+                0
+            };
+            let rested = now.saturating_sub(rest);
+            self.cluster.begin_migration(rested, &mut self.random);
         }
         if self.random.one_in(troubles.planned_failover) {
             let replicas = self.cluster.replicas(self.cluster.nodes[node].shard);
@@ -479,7 +499,7 @@ impl World {
         }
         for tag in self.cluster.migrating() {
             if self.random.one_in(4) {
-                self.cluster.migrate(tag, &mut self.random);
+                self.cluster.migrate(tag, &mut self.random, now);
             }
         }
         if self.random.one_in(if self.troubles.stale { 16 } else { 2 }) {
@@ -494,13 +514,16 @@ impl World {
         for index in 0..self.links.len() {
             let node = &self.cluster.nodes[self.links[index].node];
             let awake = node.alive && self.now >= node.hung_until;
-            if awake && self.links[index].phase == Phase::Open && self.random.one_in(2) {
+            if awake
+                && self.links[index].phase == Phase::Open
+                && (self.swift || self.random.one_in(2))
+            {
                 self.node_reads(index);
             }
             self.node_writes(index);
         }
         self.links.retain(|link| {
-            let done = link.requests.is_empty() && link.pending.is_empty();
+            let done = link.requests.is_empty() && resp::take_request(&link.pending).is_none();
             link.backend.is_some() || (link.phase == Phase::Open && !done)
         });
     }
@@ -509,16 +532,19 @@ impl World {
         let link = &mut self.links[index];
         let available = link.requests.len();
         if available > 0 {
-            let count = if self.random.one_in(2) {
+            let count = if self.swift || self.random.one_in(2) {
                 available
             } else {
                 self.random.skewed(available)
             };
-            let before = link.requests.room();
             link.requests.read_to(&mut link.pending, count);
-            link.blocked &= before > 0 || count == 0;
         }
-        let (mut at, most) = (0, self.random.skewed(64));
+        let most = if self.swift {
+            64
+        } else {
+            self.random.skewed(64)
+        };
+        let mut at = 0;
         for _ in 0..most {
             let Some((args, len)) = resp::take_request(&link.pending[at..]) else {
                 break;
@@ -557,8 +583,8 @@ impl World {
             return;
         }
         let room = link.replies.room().min(link.unwritten.len());
-        if link.phase == Phase::Open && room > 0 && !self.random.one_in(4) {
-            let count = if self.random.one_in(2) {
+        if link.phase == Phase::Open && room > 0 && (self.swift || !self.random.one_in(4)) {
+            let count = if self.swift || self.random.one_in(2) {
                 room
             } else {
                 self.random.skewed(room)
@@ -632,6 +658,7 @@ impl World {
         }
         let until = match fate {
             1 => u64::MAX,
+            _ if self.swift => self.now + 100,
             _ => self.now + self.random.between(1, 3 * MILLIS),
         };
         self.events.connects_in_vain += u64::from(fate == 1);
@@ -656,6 +683,7 @@ impl World {
             self.events.full_nodes += 1;
             link.replies.push(b"-ERR max number of clients reached\r\n");
             link.replies.ended = true;
+            link.requests.cut(0);
             link.queued = true;
         }
         self.links.push(link);
@@ -721,7 +749,7 @@ impl World {
         }
         let space = room.spare();
         let most = space.len().min(link.replies.len());
-        let count = if self.random.one_in(2) {
+        let count = if self.swift || self.random.one_in(2) {
             most
         } else {
             self.random.skewed(most)
@@ -777,7 +805,7 @@ impl World {
             client.make_requests(&mut self.ledger, random);
             self.events.clients_told += u64::from(open && client.end == End::Told);
         }
-        if random.one_in(2) && client.write(random) {
+        if (self.swift || random.one_in(2)) && client.write(random) {
             client.queued = true;
         }
         if talking && random.one_in(200) {
@@ -842,7 +870,7 @@ impl World {
         }
         let space = room.spare();
         let most = space.len().min(client.to_proxy.len());
-        let count = if self.random.one_in(2) {
+        let count = if self.swift || self.random.one_in(2) {
             most
         } else {
             self.random.skewed(most)
@@ -899,7 +927,7 @@ impl World {
             }
         };
         // A connection that is cut still takes what nobody will read.
-        let (random, events) = (&mut self.random, &mut self.events);
+        let (random, events, swift) = (&mut self.random, &mut self.events, self.swift);
         let mut written = Vec::new();
         self.proxy.flush(peer, now, |slices| {
             if reset {
@@ -907,7 +935,7 @@ impl World {
             }
             let offered: Vec<u8> = slices.iter().flat_map(|slice| slice.to_vec()).collect();
             let mut count = offered.len().min(pipe.room());
-            if random.one_in(4) {
+            if !swift && random.one_in(4) {
                 count = count.min(random.skewed(offered.len()));
             }
             pipe.push(&offered[..count]);
@@ -960,8 +988,14 @@ impl World {
             self.cluster.nodes[node].masterless_until = 0;
         }
         self.restarts.clear();
+        self.swift = true;
+        self.capacity = 1 << 17;
         for client in &mut self.clients {
-            client.stalled_until = 0;
+            client.hurry(self.capacity);
+        }
+        for link in &mut self.links {
+            link.requests.widen(self.capacity);
+            link.replies.widen(self.capacity);
         }
     }
 
@@ -977,7 +1011,10 @@ impl World {
                 .clients
                 .iter()
                 .any(|client| !client.sent.is_empty() || client.end != End::Open);
-            if !waiting {
+            let still =
+                self.links.iter().all(Link::is_still) && self.clients.iter().all(Client::is_still);
+            let open = |link: &Link| link.backend.is_none() || link.phase == Phase::Open;
+            if !waiting && still && self.links.iter().all(open) {
                 break;
             }
             if self.now > start + longest {
@@ -988,9 +1025,7 @@ impl World {
                 panic!("{when}, clients still wait: {text}");
             }
             // Nothing moves: time passes until the proxy, or the shell's own idle beat, wakes it.
-            let still = self.links.iter().all(|link| !link.queued && !link.blocked)
-                && self.clients.iter().all(|client| !client.queued);
-            if still && self.random.one_in(8) {
+            if still && self.random.one_in(4) {
                 let idle = self.now + 1000 * MILLIS;
                 let next = self.proxy.next_deadline().map(|at| at.as_micros() + MILLIS);
                 self.now = next.unwrap_or(idle).clamp(self.now, idle);

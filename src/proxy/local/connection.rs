@@ -1,6 +1,8 @@
-//! Commands about the connection itself: PING, AUTH, HELLO, SELECT, CLIENT.
+//! Commands about the connection itself: PING, AUTH, HELLO, SELECT, RESET. CLIENT is in `client`.
 
+use super::client::set_name;
 use super::{After, Context, SERVER_VERSION};
+use crate::proxy::replies::Replies;
 use crate::resp::args::Args;
 use crate::resp::encode::{self, Protocol};
 
@@ -29,9 +31,12 @@ pub fn quit(_: &mut Context<'_>, _: &Args<'_>, out: &mut Vec<u8>) -> After {
 }
 
 pub fn reset(context: &mut Context<'_>, _: &Args<'_>, out: &mut Vec<u8>) -> After {
-    let number = context.session.number;
-    let open = context.config.client_password.is_none();
-    *context.session = crate::proxy::session::Session::new(number, open);
+    context
+        .session
+        .reset(context.config.client_password.is_none());
+    if *context.replies == Replies::Off {
+        *context.replies = Replies::On;
+    }
     encode::simple(out, "RESET");
     After::Go
 }
@@ -153,92 +158,5 @@ pub fn hello(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> A
     }
     encode::bulk(out, b"modules");
     encode::array(out, 0);
-    After::Go
-}
-
-/// Sets the client's name, or says why it cannot be one.
-fn set_name(context: &mut Context<'_>, name: &[u8], out: &mut Vec<u8>) -> bool {
-    if !is_plain(name) {
-        encode::error(
-            out,
-            b"ERR Client names cannot contain spaces, newlines or special characters.",
-        );
-        return false;
-    }
-    context.session.identity_mut().name = name.to_vec();
-    true
-}
-
-fn is_plain(text: &[u8]) -> bool {
-    text.iter().all(|byte| (b'!'..=b'~').contains(byte))
-}
-
-pub fn client_setname(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> After {
-    if set_name(context, args.at(2), out) {
-        encode::simple(out, "OK");
-    }
-    After::Go
-}
-
-pub fn client_getname(context: &mut Context<'_>, _: &Args<'_>, out: &mut Vec<u8>) -> After {
-    match context.session.identity().name.as_slice() {
-        b"" => encode::null(out, context.session.protocol),
-        name => encode::bulk(out, name),
-    }
-    After::Go
-}
-
-pub fn client_id(context: &mut Context<'_>, _: &Args<'_>, out: &mut Vec<u8>) -> After {
-    encode::integer(out, context.session.number as i64);
-    After::Go
-}
-
-/// `CLIENT SETINFO lib-name|lib-ver value`, as Redis 7.2 has it.
-pub fn client_setinfo(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> After {
-    let (attribute, value) = (args.at(2), args.at(3));
-    let identity = context.session.identity_mut();
-    let field = match attribute.to_ascii_lowercase().as_slice() {
-        b"lib-name" => &mut identity.lib_name,
-        b"lib-ver" => &mut identity.lib_ver,
-        _ => {
-            encode::error(
-                out,
-                &[b"ERR Unrecognized option '", attribute, b"'"].concat(),
-            );
-            return After::Go;
-        }
-    };
-    if is_plain(value) {
-        *field = value.to_vec();
-        encode::simple(out, "OK");
-    } else {
-        let attribute = attribute.to_ascii_lowercase();
-        let text = b" cannot contain spaces, newlines or special characters.";
-        encode::error(out, &[&b"ERR "[..], &attribute, text].concat());
-    }
-    After::Go
-}
-
-/// The line of `CLIENT LIST` that is this client's own.
-pub fn client_info(context: &mut Context<'_>, _: &Args<'_>, out: &mut Vec<u8>) -> After {
-    let identity = context.session.identity();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let address = match context.address {
-        Some(address) => address.to_string(),
-        None => "unix:0".to_string(),
-    };
-    let line = format!(
-        "id={} addr={address} laddr={} fd=0 name={} age=0 idle=0 flags=N db=0 sub=0 psub=0 ssub=0 \
-         multi=-1 watch=0 qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 tot-net-in=0 tot-net-out=0 rbs=0 \
-         rbp=0 obl=0 oll=0 omem=0 tot-mem=0 events=r cmd=client|info user=default redir=-1 resp={} \
-         lib-name={} lib-ver={}\n",
-        context.session.number,
-        context.config.listen,
-        text(&identity.name),
-        context.session.protocol.version(),
-        text(&identity.lib_name),
-        text(&identity.lib_ver),
-    );
-    encode::verbatim(out, &line, context.session.protocol);
     After::Go
 }

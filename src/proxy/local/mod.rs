@@ -3,30 +3,35 @@
 //! A handler sees its own client's session and what can be read of the proxy; it appends one reply. It must
 //! never reach another client, a backend or a socket.
 
+mod client;
 mod cluster;
 mod config;
 mod connection;
 mod info;
+mod kill;
+mod pause;
 mod server;
+mod tracking;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::clock::Time;
 use crate::command::{Command, Table};
 use crate::config::Config;
 use crate::proxy::plan::Plan;
+use crate::proxy::replies::Replies;
 use crate::proxy::routes::Routes;
 use crate::proxy::session::Session;
 use crate::proxy::stats::{Process, Stats};
 use crate::resp::args::Args;
+use crate::resp::encode;
 
 /// What a handler sees.
 pub struct Context<'a> {
     /// The client's session.
     pub session: &'a mut Session,
-    /// Where the client comes from.
-    pub address: Option<SocketAddr>,
+    /// Whether the client's next requests are answered.
+    pub replies: &'a mut Replies,
     /// What has been decided.
     pub config: &'a Config,
     /// What all workers share.
@@ -50,6 +55,10 @@ pub enum After {
     Go,
     /// The client is closed once it has the reply.
     Close,
+    /// No reply was made, and there is none.
+    Silent,
+    /// No reply was made: it is the client's own line of `CLIENT LIST`.
+    OwnLine,
     /// No reply was made: any master has it.
     AskAnyMaster,
     /// No reply was made: it is made of the answers to these.
@@ -85,11 +94,26 @@ const ROWS: &[(&str, Handler)] = &[
     barrier("auth", connection::auth),
     barrier("hello", connection::hello),
     barrier("reset", connection::reset),
-    row("client|getname", connection::client_getname),
-    row("client|id", connection::client_id),
-    row("client|info", connection::client_info),
-    row("client|setinfo", connection::client_setinfo),
-    row("client|setname", connection::client_setname),
+    barrier("monitor", client::monitor),
+    row("client|caching", tracking::caching),
+    row("client|capa", client::capa),
+    row("client|getname", client::getname),
+    row("client|getredir", tracking::getredir),
+    row("client|id", client::id),
+    row("client|import-source", client::import_source),
+    row("client|info", client::info),
+    row("client|kill", kill::kill),
+    row("client|list", client::list),
+    row("client|no-evict", client::no_evict),
+    row("client|no-touch", client::no_touch),
+    row("client|pause", pause::pause),
+    row("client|reply", client::reply),
+    row("client|setinfo", client::setinfo),
+    row("client|setname", client::setname),
+    row("client|tracking", tracking::tracking),
+    row("client|trackinginfo", tracking::trackinginfo),
+    row("client|unblock", pause::unblock),
+    row("client|unpause", pause::unpause),
     row("cluster|countkeysinslot", cluster::disabled),
     row("cluster|getkeysinslot", cluster::disabled),
     row("cluster|info", cluster::disabled),
@@ -122,6 +146,30 @@ const ROWS: &[(&str, Handler)] = &[
     row("select", connection::select),
     row("time", server::time),
 ];
+
+const SYNTAX_ERROR: &[u8] = b"ERR syntax error";
+const NO_INTEGER: &[u8] = b"ERR value is not an integer or out of range";
+
+/// `ON` or `OFF`, in any case.
+fn switch(word: &[u8]) -> Option<bool> {
+    match word.to_ascii_lowercase().as_slice() {
+        b"on" => Some(true),
+        b"off" => Some(false),
+        _ => None,
+    }
+}
+
+/// Replies with an error, and no more.
+fn fail(out: &mut Vec<u8>, text: &[u8]) -> After {
+    encode::error(out, text);
+    After::Go
+}
+
+/// Replies with OK, and no more.
+fn ok(out: &mut Vec<u8>) -> After {
+    encode::simple(out, "OK");
+    After::Go
+}
 
 /// The handlers, by the id of their row.
 #[derive(Debug)]
