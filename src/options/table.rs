@@ -261,7 +261,7 @@ pub const FLAGS: &[Flag] = &[
     Flag {
         name: "coalesce",
         kind: Kind::Duration,
-        default: "100us",
+        default: "100µs",
         help: "how long a worker may wait for more events while several clients wait for replies, so that one turn \
                serves more of them; it bounds the latency added, one client alone is never delayed; 0 is not at all",
         apply: |options, value| {
