@@ -6,7 +6,7 @@
 //!
 //! Rule R4: commands of one client on one key execute in the order sent, also across redirects. So
 //! - a held request is sent only when none of its client's requests for that slot is outstanding, other than
-//!   on the very connection it would take;
+//!   earlier ones on the very connection it would take;
 //! - while a slot has held requests of a client, later ones of that client join the tail;
 //! - a held request behind which a later one for the same key has been executed is not sent any more: it
 //!   is answered with its own refusal (see `overtaken`).
@@ -207,9 +207,15 @@ impl Proxy {
         let target = match held.goal {
             _ if held.due > now => return Attempt::Wait(held.due),
             Goal::Owner => Slot::new(held.ticket.slot).and_then(|slot| {
-                let fresh = held.ticket.readonly && held.ticket.tries == 0;
                 let preference = self.config.read_preference;
-                self.upstream.target(slot, fresh, preference, affinity, now)
+                let (reads, fresh) = (held.ticket.readonly, held.ticket.tries == 0);
+                self.upstream
+                    .target(slot, reads && fresh, preference, affinity, now)
+                    .filter(|target| {
+                        fresh || !reads || !self.upstream.is_out_of_reach(*target, now)
+                    })
+                    // A read whose connection was lost takes any node of the shard that it may ask.
+                    .or_else(|| self.upstream.target(slot, reads, preference, affinity, now))
             }),
             Goal::Ask(node) | Goal::Node(node) => Some(Target {
                 node,
@@ -231,7 +237,9 @@ impl Proxy {
             let poll = now.after(BACKOFF_MAX / 2);
             return Attempt::Wait(retry_at.map_or(poll, |at| at.min(poll)));
         };
-        if self.stands_elsewhere(id, held.ticket.slot, backend) {
+        if self.stands_elsewhere(id, held.ticket.slot, backend)
+            || self.stands_behind(id, held.ticket.slot, held.seq)
+        {
             // The reply that ends this tries again; the due time is only a guard.
             return Attempt::Wait(now.after(BACKOFF_MAX));
         }
@@ -248,6 +256,18 @@ impl Proxy {
                 .outstanding(slot, |_, at| elsewhere |= at != backend);
         }
         elsewhere
+    }
+
+    /// Whether a later request of this client for this slot is outstanding anywhere: it may be executed, and
+    /// then the earlier one must not be.
+    fn stands_behind(&self, id: ClientId, slot: u16, seq: Seq) -> bool {
+        let mut behind = false;
+        if let (true, Some(client)) = (slot != NO_SLOT, self.clients.get(id)) {
+            client
+                .pipeline
+                .outstanding(slot, |other, _| behind |= seq.before(other));
+        }
+        behind
     }
 
     fn send_held(&mut self, id: ClientId, held: &Held, backend: BackendId, now: Time) {
