@@ -66,6 +66,8 @@ fn samples(flag: &Flag) -> (&'static str, Option<&'static str>) {
         "connect-timeout" => ("1.5s", Some("0s")),
         "request-timeout" => ("1m30s", Some("10")),
         "park-timeout" => ("100ms", Some("-1s")),
+        "client-idle-timeout" => ("10s", Some("-1s")),
+        "write-stall" => ("1s", Some("-1s")),
         "slots-reload-interval" => ("10s", Some("1d")),
         "backend-connections" => ("2", Some("0")),
         "backend-init-connections" => ("1", Some("x")),

@@ -209,6 +209,26 @@ pub const FLAGS: &[Flag] = &[
         },
     },
     Flag {
+        name: "client-idle-timeout",
+        kind: Kind::Duration,
+        default: "0s",
+        help: "how long a client may ask for nothing before it is closed; 0 is for ever",
+        apply: |options, value| {
+            options.config.client_idle_timeout = not_negative(value)?;
+            Ok(())
+        },
+    },
+    Flag {
+        name: "write-stall",
+        kind: Kind::Duration,
+        default: "1m0s",
+        help: "how long a client may take nothing of the replies that wait for it before it is closed; 0 is for ever",
+        apply: |options, value| {
+            options.config.write_stall = not_negative(value)?;
+            Ok(())
+        },
+    },
+    Flag {
         name: "slots-reload-interval",
         kind: Kind::Duration,
         default: "3s",

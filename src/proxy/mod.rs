@@ -12,6 +12,8 @@ pub mod client;
 mod deliver;
 mod dispatch;
 mod divide;
+mod gone;
+mod idle;
 pub mod local;
 pub mod merge;
 pub mod node;
@@ -101,6 +103,7 @@ pub struct Proxy {
     /// When the first held request is due.
     hold_due: Time,
     next_sweep: Time,
+    next_client_sweep: Time,
     /// Requests sent when deadlines were last looked at, and whether any was outstanding.
     swept: (u64, bool),
     /// Commands until the next line of the access log.
@@ -138,6 +141,7 @@ impl Proxy {
             held_requests: 0,
             hold_due: Time::from_micros(u64::MAX),
             next_sweep: Time::default(),
+            next_client_sweep: Time::default(),
             swept: (0, false),
             draining: false,
             random: seed | 1,
@@ -150,7 +154,9 @@ impl Proxy {
         let number = self.process.client_ids.fetch_add(1, Ordering::Relaxed) + 1;
         let others = self.process.clients.fetch_add(1, Ordering::Relaxed);
         let session = Session::new(number, self.config.client_password.is_none());
-        let id = self.clients.insert(Client::new(address, session));
+        let mut client = Client::new(address, session);
+        client.heard_at = now;
+        let id = self.clients.insert(client);
         self.stats.clients_accepted.add(1);
         self.stats.clients_connected.add(1);
         let text = if others >= self.config.limits.clients {
@@ -206,6 +212,9 @@ impl Proxy {
         match peer {
             Peer::Client(id) => {
                 self.stats.client_bytes_in.add(count as u64);
+                if let Some(client) = self.clients.get_mut(id) {
+                    client.heard_at = now;
+                }
                 self.client_input(id, now);
             }
             Peer::Backend(id) => {
@@ -274,6 +283,7 @@ impl Proxy {
                     return;
                 };
                 client.flush_queued = false;
+                let mut progress = false;
                 while client.output.unsent_len() > 0 {
                     let mut slices = [IoSlice::new(&[]); SLICES];
                     let count = client.output.unsent(&mut slices);
@@ -282,10 +292,12 @@ impl Proxy {
                     client.output.mark_sent(taken);
                     client.output.release(taken, &mut self.pool);
                     self.stats.client_bytes_out.add(taken as u64);
+                    progress |= taken > 0;
                     if taken < offered {
                         break;
                     }
                 }
+                client.note_flush(progress, now);
                 if client.is_finished() {
                     self.drop_client(id, now);
                 } else if client.pause.is_some() && client.may_resume(&self.config.limits) {
@@ -402,6 +414,9 @@ impl Proxy {
         if now >= self.next_sweep {
             self.sweep(now);
         }
+        if now >= self.next_client_sweep {
+            self.sweep_clients(now);
+        }
     }
 
     fn sweep(&mut self, now: Time) {
@@ -411,20 +426,19 @@ impl Proxy {
             let Some(backend) = self.upstream.backends.get(id) else {
                 continue;
             };
-            let late = match (backend.state, backend.tickets.front()) {
+            let lost = match (backend.state, backend.tickets.is_empty()) {
                 (State::Connecting | State::Handshaking(_), _) => {
                     outstanding = true;
-                    now >= backend.deadline
+                    (now >= backend.deadline).then_some(Lost::TimedOut)
                 }
-                (State::Ready, Some(oldest)) => {
+                (State::Ready, false) => {
                     outstanding = true;
-                    let since = oldest.sent_at.max(backend.heard_at);
-                    now.since(since) >= self.config.request_timeout
+                    self.judge_silence(id, now)
                 }
-                (State::Ready, None) => false,
+                (State::Ready, true) => None,
             };
-            if late {
-                self.lose_backend(id, Lost::TimedOut, now);
+            if let Some(lost) = lost {
+                self.lose_backend(id, lost, now);
             }
         }
         self.swept = (self.stats.backend_requests.get(), outstanding);
