@@ -31,6 +31,10 @@ pub struct Config {
     pub connect_timeout: Duration,
     /// Deadline of the oldest reply that a backend owes.
     pub request_timeout: Duration,
+    /// How long a client may ask for nothing; 0 is for ever.
+    pub client_idle_timeout: Duration,
+    /// How long a client may take nothing of what is to be written to it; 0 is for ever.
+    pub write_stall: Duration,
     /// How long a request may wait for its slot to have a reachable owner.
     pub park_timeout: Duration,
     /// Period of the topology refresh.
@@ -152,6 +156,8 @@ impl Default for Config {
             idc_prefixes: Vec::new(),
             connect_timeout: Duration::from_millis(250),
             request_timeout: Duration::from_secs(15),
+            client_idle_timeout: Duration::ZERO,
+            write_stall: Duration::from_secs(60),
             park_timeout: Duration::from_secs(5),
             slots_reload_interval: Duration::from_secs(3),
             backend_init_connections: 5,

@@ -268,6 +268,30 @@ pub const FLAGS: &[Flag] = &[
         live: true,
     },
     Flag {
+        name: "client-idle-timeout",
+        kind: Kind::Duration,
+        default: "0s",
+        help: "how long a client may ask for nothing before it is closed; 0 is for ever",
+        apply: |options, value| {
+            options.config.client_idle_timeout = not_negative(value)?;
+            Ok(())
+        },
+        show: |config| show_duration(config.client_idle_timeout),
+        live: true,
+    },
+    Flag {
+        name: "write-stall",
+        kind: Kind::Duration,
+        default: "1m0s",
+        help: "how long a client may take nothing of the replies that wait for it before it is closed; 0 is for ever",
+        apply: |options, value| {
+            options.config.write_stall = not_negative(value)?;
+            Ok(())
+        },
+        show: |config| show_duration(config.write_stall),
+        live: true,
+    },
+    Flag {
         name: "slots-reload-interval",
         kind: Kind::Duration,
         default: "3s",

@@ -75,6 +75,8 @@ pub struct Client {
     pub ended: bool,
     /// Whether no more requests are taken: it is closed once it has been told all it is owed.
     pub closing: bool,
+    /// Since when it has taken nothing of what is to be written to it, if anything is.
+    pub stalled_since: Option<Time>,
     /// The version of the routes that its requests in flight were sent by.
     pub routes_version: u32,
     /// While the head is before this place, requests in flight may stand at nodes that are not their slot's
@@ -107,8 +109,19 @@ impl Client {
             flush_queued: false,
             ended: false,
             closing: false,
+            stalled_since: None,
             routes_version: 0,
             unsettled_until: None,
+        }
+    }
+
+    /// A write to it was tried, and it took something or nothing.
+    #[inline]
+    pub fn note_flush(&mut self, progress: bool, now: Time) {
+        if self.output.unsent_len() == 0 {
+            self.stalled_since = None;
+        } else if progress || self.stalled_since.is_none() {
+            self.stalled_since = Some(now);
         }
     }
 

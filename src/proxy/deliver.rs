@@ -34,6 +34,8 @@ pub enum Lost {
     Closed,
     /// It could not be connected in time, or a reply did not come in time.
     TimedOut,
+    /// It is silent, and the cluster does without it.
+    Gone,
     /// The node broke the protocol.
     Broken,
     /// The node refused our handshake.
@@ -420,7 +422,7 @@ impl Proxy {
         let jitter = self.random();
         if let Some(node) = self.upstream.node_mut(backend.node) {
             node.forget(id);
-            if backend.state != State::Ready || lost == Lost::TimedOut {
+            if backend.state != State::Ready || matches!(lost, Lost::TimedOut | Lost::Gone) {
                 node.failed(now, jitter);
             }
         }

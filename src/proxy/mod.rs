@@ -15,7 +15,9 @@ mod describe;
 mod dispatch;
 mod divide;
 pub mod feed;
+mod gone;
 mod heal;
+mod idle;
 pub mod local;
 pub mod merge;
 mod monitor;
@@ -119,6 +121,7 @@ pub struct Proxy {
     /// When the first held request is due.
     hold_due: Time,
     next_sweep: Time,
+    next_client_sweep: Time,
     /// Requests sent when deadlines were last looked at, and whether any was outstanding.
     swept: (u64, bool),
     /// Commands until the next line of the access log.
@@ -168,6 +171,7 @@ impl Proxy {
             waiting_clients: 0,
             hold_due: Time::from_micros(u64::MAX),
             next_sweep: Time::default(),
+            next_client_sweep: Time::default(),
             swept: (0, false),
             draining: false,
             suspension: None,
@@ -339,6 +343,7 @@ impl Proxy {
                     return;
                 };
                 client.flush_queued = false;
+                let mut progress = false;
                 while client.output.unsent_len() > 0 {
                     let mut slices = [IoSlice::new(&[]); SLICES];
                     let count = client.output.unsent(&mut slices);
@@ -349,10 +354,12 @@ impl Proxy {
                     self.stats.client_bytes_out.add(taken as u64);
                     client.bytes_out += taken as u64;
                     client.last_active = now;
+                    progress |= taken > 0;
                     if taken < offered {
                         break;
                     }
                 }
+                client.note_flush(progress, now);
                 if client.is_finished() {
                     self.drop_client(id, now);
                 } else if client.pause.is_some() && client.may_resume(&self.config.limits) {
@@ -475,6 +482,9 @@ impl Proxy {
         {
             self.lift_suspension();
         }
+        if now >= self.next_client_sweep {
+            self.sweep_clients(now);
+        }
     }
 
     fn sweep(&mut self, now: Time) {
@@ -485,20 +495,19 @@ impl Proxy {
             let Some(backend) = self.upstream.backends.get(id) else {
                 continue;
             };
-            let late = match (backend.state, backend.tickets.front()) {
+            let lost = match (backend.state, backend.tickets.is_empty()) {
                 (State::Connecting | State::Handshaking(_), _) => {
                     outstanding = true;
-                    now >= backend.deadline
+                    (now >= backend.deadline).then_some(Lost::TimedOut)
                 }
-                (State::Ready, Some(oldest)) => {
+                (State::Ready, false) => {
                     outstanding = true;
-                    let since = oldest.sent_at.max(backend.heard_at);
-                    now.since(since) >= self.config.request_timeout
+                    self.judge_silence(id, now)
                 }
-                (State::Ready, None) => false,
+                (State::Ready, true) => None,
             };
-            if late {
-                self.lose_backend(id, Lost::TimedOut, now);
+            if let Some(lost) = lost {
+                self.lose_backend(id, lost, now);
             }
         }
         self.swept = (self.stats.backend_requests.get(), outstanding);

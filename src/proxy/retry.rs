@@ -226,9 +226,15 @@ impl Proxy {
         let target = match held.goal {
             _ if held.due > now => return Attempt::Wait(held.due),
             Goal::Owner => Slot::new(held.ticket.slot).and_then(|slot| {
-                let fresh = held.ticket.readonly && held.ticket.tries == 0;
                 let preference = self.config.read_preference;
-                self.upstream.target(slot, fresh, preference, affinity, now)
+                let (reads, fresh) = (held.ticket.readonly, held.ticket.tries == 0);
+                self.upstream
+                    .target(slot, reads && fresh, preference, affinity, now)
+                    .filter(|target| {
+                        fresh || !reads || !self.upstream.is_out_of_reach(*target, now)
+                    })
+                    // A read whose connection was lost takes any node of the shard that it may ask.
+                    .or_else(|| self.upstream.target(slot, reads, preference, affinity, now))
             }),
             Goal::Ask(node) | Goal::Node(node) => Some(Target {
                 node,

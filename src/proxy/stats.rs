@@ -65,6 +65,10 @@ counters! {
     clients_accepted,
     /// Clients refused: too many, or from outside in protected mode.
     clients_rejected,
+    /// Clients closed because they did not read.
+    clients_stalled,
+    /// Clients closed because they asked for nothing.
+    clients_idle,
     /// Requests taken.
     commands,
     /// Requests answered with an error that the proxy made.
