@@ -11,6 +11,7 @@ use crate::cluster::slot::Slot;
 use crate::command::AclCategories;
 use crate::proxy::actions::Wanted;
 use crate::proxy::backend::{Backend, BackendId, Origin, Pin, State, Ticket};
+use crate::proxy::calls::ErrorCode;
 use crate::proxy::client::ClientId;
 use crate::proxy::dispatch::MOVED_FRAME;
 use crate::proxy::node::NodeKey;
@@ -121,11 +122,14 @@ impl Proxy {
             return self.release(id, ticket);
         };
         if reply.is_error()
-            && let Some(refusal) = reply.error().and_then(Refusal::parse)
+            && let Some(error) = reply.error()
         {
-            self.refused(id, ticket, refusal, reply, now);
-            input.consume(len);
-            return;
+            if let Some(refusal) = Refusal::parse(error) {
+                self.refused(id, ticket, refusal, reply, now);
+                input.consume(len);
+                return;
+            }
+            self.count_error(client, seq, error);
         }
         self.release(id, ticket);
         self.upstream.succeeded(ticket.slot);
@@ -189,6 +193,13 @@ impl Proxy {
     /// A request has its whole reply.
     #[inline]
     fn completed(&mut self, id: ClientId, completed: Completed, now: Time) {
+        let micros = now
+            .as_micros()
+            .saturating_sub(completed.started.as_micros());
+        self.stats.calls.answered(completed.command, micros);
+        if let Some(error) = completed.failed {
+            self.stats.calls.failed(completed.command, error);
+        }
         self.log_access(id, completed, now);
         self.queue_flush(id);
         let Some(client) = self.clients.get_mut(id) else {
@@ -200,6 +211,15 @@ impl Proxy {
         let owed = self.clients.get(id).map_or(0, |client| client.owed_bytes());
         if owed > self.config.limits.client_output_bytes_max {
             self.drop_client(id, now);
+        }
+    }
+
+    /// A request gets an error for its reply. That of a part counts once all parts have come.
+    #[cold]
+    pub(super) fn count_error(&mut self, id: ClientId, seq: Seq, error: &[u8]) {
+        let client = self.clients.get(id);
+        if let Some(command) = client.and_then(|client| client.pipeline.single(seq)) {
+            self.stats.calls.failed(command, ErrorCode::of(error));
         }
     }
 

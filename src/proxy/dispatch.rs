@@ -9,6 +9,7 @@ use crate::cluster::slot::Slot;
 use crate::command::{self, Class, Command, Flags, KeysError, Resolved, ResponsePolicy, Table};
 use crate::proxy::actions::Wanted;
 use crate::proxy::backend::{BackendId, Origin, Pin, State, Ticket};
+use crate::proxy::calls::ErrorCode;
 use crate::proxy::client::{ClientId, Pause};
 use crate::proxy::local::{self, After, Handler};
 use crate::proxy::pipeline::{At, Seq};
@@ -19,6 +20,7 @@ use crate::resp::args::{Args, Span};
 use crate::resp::encode;
 use crate::resp::frame::{ProtocolError, RequestLimits, Scan};
 use crate::resp::inline;
+use crate::resp::reply::Reply;
 
 /// A frame at least this long is moved to its backend instead of copied, in bytes.
 pub(super) const MOVED_FRAME: usize = 16 << 10;
@@ -206,13 +208,13 @@ impl Proxy {
             }
         };
         if !command.arity_ok(args.len()) {
-            return self.refuse(id, &texts::wrong_arity(&command.name), now);
+            return self.reject(id, command, &texts::wrong_arity(&command.name), now);
         }
         let Some(client) = self.clients.get(id) else {
             return Step::Close;
         };
         if !client.session.authenticated && !command.flags.contains(Flags::NO_AUTH) {
-            return self.refuse(id, texts::NOAUTH, now);
+            return self.reject(id, command, texts::NOAUTH, now);
         }
         if let Some(handler) = self.handlers.get(command.id) {
             return self.answer_locally(id, command, args, handler, now);
@@ -221,7 +223,9 @@ impl Proxy {
             Class::Routed if command.block_token.is_none() => {
                 self.route(id, command, None, args, now)
             }
-            Class::Routed if command.blocks(args) => self.refuse(id, &texts::not_yet(command), now),
+            Class::Routed if command.blocks(args) => {
+                self.reject(id, command, &texts::not_yet(command), now)
+            }
             Class::Routed => self.route(id, command, None, args, now),
             Class::Split(policy) => self.route(id, command, Some(policy), args, now),
             Class::AnyNode => self.send_to_any(id, command, args, now),
@@ -229,10 +233,10 @@ impl Proxy {
             Class::AllNodes(policy) => self.broadcast(id, command, policy, true, args, now),
             Class::Refused(_) => {
                 let text = command.refusal().map(|refusal| refusal.to_string());
-                self.refuse(id, &text.unwrap_or_default(), now)
+                self.reject(id, command, &text.unwrap_or_default(), now)
             }
             Class::Leased(_) | Class::Scan | Class::Local => {
-                self.refuse(id, &texts::not_yet(command), now)
+                self.reject(id, command, &texts::not_yet(command), now)
             }
         }
     }
@@ -252,10 +256,10 @@ impl Proxy {
         let step = match (place, policy) {
             (Place::One(slot), _) => self.send_to_slot(id, command, slot, args, now),
             (Place::Many, Some(policy)) => self.split(id, command, policy, &keys, args, now),
-            (Place::Many, None) => self.refuse(id, refusal::CROSS_SLOT, now),
+            (Place::Many, None) => self.reject(id, command, refusal::CROSS_SLOT, now),
             (Place::Keyless, _) => self.send_to_any(id, command, args, now),
             (Place::Invalid(KeysError::Unbalanced), _) => {
-                self.refuse(id, &command::unbalanced(command), now)
+                self.reject(id, command, &command::unbalanced(command), now)
             }
             // The node finds the same fault and has the words for it.
             (Place::Invalid(_), _) => self.send_to_any(id, command, args, now),
@@ -275,7 +279,7 @@ impl Proxy {
     ) -> Step {
         let affinity = id.key() as usize;
         if self.upstream.fails_fast(slot.number(), now) {
-            return self.refuse(id, refusal::SLOT_NOT_SERVED, now);
+            return self.reject(id, command, refusal::SLOT_NOT_SERVED, now);
         }
         let preference = self.config.read_preference;
         let target = self
@@ -325,7 +329,7 @@ impl Proxy {
         let protocol = client.session.protocol;
         let calm = client.is_calm(self.upstream.routes.version());
         if target.is_none() && !self.upstream.routes.is_known() {
-            return self.refuse(id, refusal::CLUSTER_DOWN, now);
+            return self.reject(id, command, refusal::CLUSTER_DOWN, now);
         }
         let backend = target.and_then(|target| {
             let affinity = id.key() as usize;
@@ -439,6 +443,10 @@ impl Proxy {
         let after = (handler.run)(&mut context, args, &mut reply);
         if matches!(after, After::Go | After::Close) {
             self.stats.commands.add(1);
+            self.stats.calls.answered(command.id, 0);
+            if let Some(error) = Reply::new(&reply).error() {
+                self.stats.calls.failed(command.id, ErrorCode::of(error));
+            }
             let (output, pool) = (&mut client.output, &mut self.pool);
             client
                 .pipeline
@@ -452,6 +460,19 @@ impl Proxy {
             After::AskAnyMaster => self.send_to_any(id, command, args, now),
             After::Ask(plan) => self.carry_out(id, command, plan, now),
         }
+    }
+
+    /// Answers a request of a known command with an error, in its turn.
+    #[cold]
+    pub(super) fn reject(
+        &mut self,
+        id: ClientId,
+        command: &Command,
+        text: &str,
+        now: Time,
+    ) -> Step {
+        self.stats.calls.rejected(command.id);
+        self.refuse(id, text, now)
     }
 
     /// Answers a request with an error, in its turn.
@@ -472,6 +493,7 @@ impl Proxy {
     }
 
     fn tell_error(&mut self, id: ClientId, text: &[u8], now: Time) {
+        self.stats.calls.erred(ErrorCode::of(text));
         let Some(client) = self.clients.get_mut(id) else {
             return;
         };

@@ -8,10 +8,12 @@
 
 pub mod actions;
 pub mod backend;
+pub mod calls;
 pub mod client;
 mod deliver;
 mod dispatch;
 pub mod local;
+pub mod masters;
 pub mod merge;
 pub mod node;
 pub mod pipeline;
@@ -47,7 +49,7 @@ pub use deliver::Lost;
 use local::Handlers;
 use pipeline::{Completed, Spares};
 use session::Session;
-use stats::{Process, Stats};
+use stats::{Process, Rates, Stats};
 use upstream::Upstream;
 
 /// Stands for the slot of a request without keys.
@@ -99,6 +101,8 @@ pub struct Proxy {
     /// When the first held request is due.
     hold_due: Time,
     next_sweep: Time,
+    /// What is counted by the second.
+    rates: Rates,
     /// Requests sent when deadlines were last looked at, and whether any was outstanding.
     swept: (u64, bool),
     /// Commands until the next line of the access log.
@@ -136,6 +140,7 @@ impl Proxy {
             held_requests: 0,
             hold_due: Time::from_micros(u64::MAX),
             next_sweep: Time::default(),
+            rates: Rates::default(),
             swept: (0, false),
             draining: false,
             random: seed | 1,
@@ -399,6 +404,9 @@ impl Proxy {
         }
         if now >= self.next_sweep {
             self.sweep(now);
+        }
+        if self.rates.is_due(now) {
+            self.rates.take(&self.stats, now);
         }
     }
 

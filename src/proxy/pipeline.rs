@@ -11,7 +11,9 @@ use std::collections::VecDeque;
 use crate::buffer::{Pool, WriteBuf};
 use crate::clock::Time;
 use crate::proxy::backend::BackendId;
+use crate::proxy::calls::ErrorCode;
 use crate::proxy::merge::Split;
+use crate::resp::reply::Reply;
 
 /// A place in a client's pipeline. It wraps; the distance to the head is what counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +61,9 @@ pub struct Completed {
     pub command: u16,
     /// When the request was dispatched.
     pub started: Time,
+    /// The error that its parts have become, if they have. What came in one part has been seen by whoever
+    /// brought it.
+    pub failed: Option<ErrorCode>,
 }
 
 /// The requests of one client that are not answered yet, oldest first.
@@ -192,6 +197,19 @@ impl Pipeline {
             )
     }
 
+    /// The command of a request of one part that is not answered yet.
+    pub fn single(&self, seq: Seq) -> Option<u16> {
+        let index = seq.0.wrapping_sub(self.head.0) as usize;
+        match self.requests.get(index) {
+            Some(Request {
+                command,
+                body: Body::Single { .. },
+                ..
+            }) => Some(*command),
+            _ => None,
+        }
+    }
+
     /// Says where a part is now.
     pub fn set_at(&mut self, seq: Seq, part: u16, at: At) {
         match self.get_mut(seq).map(|request| &mut request.body) {
@@ -220,9 +238,10 @@ impl Pipeline {
             debug_assert!(false, "a reply to a request that has left");
             return None;
         };
-        let completed = Completed {
+        let mut completed = Completed {
             command: request.command,
             started: request.started,
+            failed: None,
         };
         match &mut request.body {
             Body::Single { .. } if at_head => {
@@ -247,6 +266,7 @@ impl Pipeline {
                 let mut merged = spares.take();
                 split.finish(&mut merged, spares);
                 self.ready_bytes -= kept;
+                completed.failed = Reply::new(&merged).error().map(ErrorCode::of);
                 if at_head {
                     output.push(&merged, pool);
                     spares.give(merged);
@@ -286,6 +306,7 @@ impl Pipeline {
         self.requests.front().map(|request| Completed {
             command: request.command,
             started: request.started,
+            failed: None,
         })
     }
 

@@ -14,6 +14,8 @@ use crate::resp::encode;
 pub enum Question {
     /// How many clients are connected: an integer.
     CountClients,
+    /// To count from zero again: `OK`.
+    ResetStats,
 }
 
 /// A letter between workers.
@@ -116,6 +118,10 @@ impl Proxy {
         let mut reply = Vec::new();
         match question {
             Question::CountClients => encode::integer(&mut reply, self.clients.len() as i64),
+            Question::ResetStats => {
+                self.stats.reset();
+                encode::simple(&mut reply, "OK");
+            }
         }
         reply
     }

@@ -415,6 +415,7 @@ impl Proxy {
         reply.clear();
         encode::error(&mut reply, text);
         self.stats.refusals.add(1);
+        self.count_error(id, seq, text);
         self.fulfil(id, seq, part, &reply, now);
         self.scratch.reply = reply;
     }

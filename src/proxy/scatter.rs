@@ -28,7 +28,7 @@ impl Proxy {
         now: Time,
     ) -> Step {
         if !self.upstream.routes.is_known() {
-            return self.refuse(id, refusal::CLUSTER_DOWN, now);
+            return self.reject(id, command, refusal::CLUSTER_DOWN, now);
         }
         let by_slot = by_slot(keys, args);
         let stride = keys.get(1).map_or(1, |second| (second - keys[0]) as usize);
@@ -77,7 +77,9 @@ impl Proxy {
         now: Time,
     ) -> Step {
         let merge = match policy {
-            ResponsePolicy::Special => return self.refuse(id, &texts::not_yet(command), now),
+            ResponsePolicy::Special => {
+                return self.reject(id, command, &texts::not_yet(command), now);
+            }
             ResponsePolicy::Default => Merge::Concat,
             other => merge_of(other),
         };
@@ -182,7 +184,7 @@ impl Proxy {
     ) -> Step {
         let nodes = plan.asks.iter().any(|ask| !matches!(ask, Ask::Workers(_)));
         if plan.asks.is_empty() || (nodes && !self.upstream.routes.is_known()) {
-            return self.refuse(id, refusal::CLUSTER_DOWN, now);
+            return self.reject(id, command, refusal::CLUSTER_DOWN, now);
         }
         let mut split = Split::new(plan.merge, plan.write);
         for ask in &plan.asks {

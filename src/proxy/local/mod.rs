@@ -14,6 +14,7 @@ mod memory;
 mod nodes;
 mod randomkey;
 mod scan;
+mod sections;
 mod server;
 
 use std::net::SocketAddr;
@@ -37,7 +38,7 @@ pub struct Context<'a> {
     /// What has been decided.
     pub config: &'a Config,
     /// What all workers share.
-    pub process: &'a Process,
+    pub process: &'a Arc<Process>,
     /// This worker's counters.
     pub stats: &'a Stats,
     /// Who serves what.
@@ -119,6 +120,8 @@ const ROWS: &[(&str, Handler)] = &[
     row("command|list", server::from_a_node),
     row("commandlog|get", logs::slowlog_get),
     row("config|get", config::get),
+    row("config|resetstat", config::resetstat),
+    row("config|set", config::set),
     row("echo", connection::echo),
     row("function|stats", nodes::function_stats),
     row("info", info::info),
