@@ -405,6 +405,10 @@ impl Proxy {
         if now >= self.next_sweep {
             self.sweep(now);
         }
+        if self.process.stale.load(Ordering::Relaxed) {
+            self.process.stale.store(false, Ordering::Relaxed);
+            self.want_refresh(actions::Wanted::Moved);
+        }
         if self.rates.is_due(now) {
             self.rates.take(&self.stats, now);
         }

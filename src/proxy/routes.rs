@@ -15,7 +15,7 @@ use slab::Slab;
 use crate::clock::Time;
 use crate::cluster::scan::ShardList;
 use crate::cluster::slot::{SLOTS, Slot};
-use crate::cluster::topology::{NO_SHARD, Topology};
+use crate::cluster::topology::{NO_SHARD, Shard, Topology};
 use crate::proxy::node::{Node, NodeKey};
 use crate::proxy::upstream::Target;
 
@@ -150,9 +150,12 @@ impl Routes {
             })
             .collect();
         self.slots.copy_from_slice(&topology.slots[..]);
-        let ids = topology.shards.iter();
-        let ids = ids.map(|shard| topology.nodes[shard.master as usize].id.as_str());
-        let ids: Vec<&str> = ids.collect();
+        // With the epoch: a slot that has been away and is back is told by it.
+        let id = |shard: &Shard| {
+            let id = &topology.nodes[shard.master as usize].id;
+            format!("{id}@{}", shard.epoch)
+        };
+        let ids: Vec<String> = topology.shards.iter().map(id).collect();
         self.in_order = Arc::new(ShardList::new(&topology.slots, &ids));
         let asked_at = topology.asked_at;
         self.topology = Some(topology);
@@ -226,7 +229,7 @@ impl Routes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::topology::{NodeInfo, Shard};
+    use crate::cluster::topology::NodeInfo;
 
     fn address(port: u16) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], port))

@@ -4,7 +4,7 @@
 //! load and store, a third of the price of an atomic addition.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use crate::clock::Time;
@@ -178,6 +178,8 @@ pub struct Process {
     pub client_ids: AtomicU64,
     /// 40 hexadecimal digits that name this run.
     pub run_id: String,
+    /// Whether an answer has shown that the topology is out of date: whoever sees it next asks for another.
+    pub stale: AtomicBool,
     /// What the masters last said of themselves.
     pub masters: MastersCache,
     /// The wall clock at start.
@@ -198,6 +200,7 @@ impl Process {
             clients: AtomicUsize::new(0),
             client_ids: AtomicU64::new(0),
             run_id: format!("{:016x}{:016x}{:08x}", hasher(), hasher(), hasher() as u32),
+            stale: AtomicBool::new(false),
             masters: MastersCache::default(),
             started: SystemTime::now(),
         }

@@ -14,8 +14,8 @@ use crate::resp::encode::{self, Protocol};
 use crate::resp::glob::{Case, matches};
 use crate::resp::reply::Reply;
 
-/// A setting and its value.
-type Setting = (&'static str, String);
+/// A setting, by the name that it is shown under, and its value.
+type Setting = (Vec<u8>, String);
 
 /// Settings of the proxy that a node has under the same name. What a node says of them is never shown:
 /// it is wrong for the proxy, or a secret between the proxy and the node.
@@ -59,18 +59,11 @@ const UNASKED: &[(&str, &str)] = &[
 /// `CONFIG GET pattern [pattern ...]`. Where no node is known, or none may be asked for its settings, only the
 /// proxy's own are given and a few that clients rely on.
 pub fn get(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> After {
-    let patterns: Vec<Vec<u8>> = args.from(2).map(<[u8]>::to_vec).collect();
-    let wanted = move |name: &str| {
-        patterns
-            .iter()
-            .any(|pattern| matches(pattern, name.as_bytes(), Case::Insensitive))
-    };
-    let mut own: Vec<Setting> = own(context);
-    own.retain(|(name, _)| wanted(name));
-    let unasked = UNASKED.iter().filter(|(name, _)| wanted(name));
-    let unasked: Vec<Setting> = unasked
-        .map(|(name, value)| (*name, value.to_string()))
-        .collect();
+    let own = shown(args, &own(context));
+    let unasked = UNASKED
+        .iter()
+        .map(|(name, value)| (*name, value.to_string()));
+    let unasked = shown(args, &unasked.collect::<Vec<_>>());
     let protocol = context.session.protocol;
     if !context.routes.is_known() {
         print(&[own, unasked].concat(), &[], protocol, out);
@@ -80,7 +73,8 @@ pub fn get(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> Aft
         Some(reply) if !reply.is_error() => {
             let theirs = pairs(reply).filter(|(name, _)| {
                 let name = name.text().unwrap_or_default();
-                !OWN.iter().any(|own| own.as_bytes() == name)
+                !OWN.iter()
+                    .any(|own| own.as_bytes().eq_ignore_ascii_case(name))
             });
             print(&own, &theirs.collect::<Vec<_>>(), protocol, out);
         }
@@ -125,6 +119,26 @@ pub fn resetstat(context: &mut Context<'_>, args: &Args<'_>, _: &mut Vec<u8>) ->
     after
 }
 
+/// Those of the settings that CONFIG GET asks for. What is asked for by its name is shown as it was written.
+fn shown(args: &Args<'_>, settings: &[(&'static str, String)]) -> Vec<Setting> {
+    let mut shown: Vec<Setting> = Vec::new();
+    for pattern in args.from(2) {
+        let is_name = !pattern.iter().any(|byte| b"[*?".contains(byte));
+        for (name, value) in settings {
+            let name = name.as_bytes();
+            let name = match is_name {
+                true if name.eq_ignore_ascii_case(pattern) => pattern,
+                false if matches(pattern, name, Case::Insensitive) => name,
+                true | false => continue,
+            };
+            if !shown.iter().any(|(known, _)| known == name) {
+                shown.push((name.to_vec(), value.clone()));
+            }
+        }
+    }
+    shown
+}
+
 fn print(
     own: &[Setting],
     theirs: &[(Reply<'_>, Reply<'_>)],
@@ -133,7 +147,7 @@ fn print(
 ) {
     encode::map(out, own.len() + theirs.len(), protocol);
     for (name, value) in own {
-        encode::bulk(out, name.as_bytes());
+        encode::bulk(out, name);
         encode::bulk(out, value.as_bytes());
     }
     for (name, value) in theirs {
@@ -143,7 +157,7 @@ fn print(
 }
 
 /// The proxy's own settings, in the order of [`OWN`].
-fn own(context: &Context<'_>) -> Vec<Setting> {
+fn own(context: &Context<'_>) -> Vec<(&'static str, String)> {
     let config = context.config;
     let (port, bind, socket) = match &config.listen {
         Listen::Tcp(address) => (address.port(), address.ip().to_string(), String::new()),

@@ -1,11 +1,16 @@
 //! SCAN over all masters, one after the other, behind one integer. What the cursor promises is told in
 //! `cluster::scan`; here it is kept: every cursor is made with the list of masters in use, and a scan ends
-//! only if the last master, asked right behind its last reply, still names the same owners of all slots.
+//! only if the last master, asked right behind its last reply, still names the same owners of all slots; else it
+//! begins again, and a newer topology is asked for.
+//!
+//! Not promised is a key that is moved by a migration which is not finished when the scan ends: its slot has the
+//! owner that it had.
+
+use std::sync::atomic::Ordering;
 
 use super::{After, Context};
 use crate::cluster::scan::{self, Position, ShardList};
-use crate::cluster::slot::SLOTS;
-use crate::cluster::topology::{NO_SHARD, Topology};
+use crate::cluster::topology::{NO_SHARD, Shard, Topology};
 use crate::proxy::merge::Merge;
 use crate::proxy::plan::{Ask, Plan};
 use crate::proxy::routes::Routes;
@@ -14,7 +19,7 @@ use crate::resp::args::Args;
 use crate::resp::encode;
 use crate::resp::reply::Reply;
 
-const OWNERS: &[u8] = b"*2\r\n$7\r\nCLUSTER\r\n$5\r\nSLOTS\r\n";
+const OWNERS: &[u8] = b"*2\r\n$7\r\nCLUSTER\r\n$5\r\nNODES\r\n";
 
 /// `SCAN cursor [MATCH pattern] [COUNT count] [TYPE type]`: the options are the node's to read.
 pub fn scan(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> After {
@@ -27,9 +32,12 @@ pub fn scan(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> Af
             let list = context.routes.masters_in_order();
             let at = Position::decode(cursor, &list);
             let asks = ask(at, &list, topology, context.routes, args);
-            let topology = topology.clone();
+            let (topology, process) = (topology.clone(), context.process.clone());
             let join = move |replies: &[Reply<'_>], out: &mut Vec<u8>| {
-                answer(at, &list, &topology, replies, out);
+                let up_to_date = answer(at, &list, &topology, replies, out);
+                if !up_to_date {
+                    process.stale.store(true, Ordering::Relaxed);
+                }
             };
             (asks, Merge::JoinAll(Box::new(join)))
         }
@@ -80,27 +88,30 @@ fn ask(
     frames.map(|frame| Ask::Node(target, frame)).collect()
 }
 
-/// The reply for the client: the cursor of what comes next, and the node's elements as they are.
+/// The reply for the client: the cursor of what comes next, and the node's elements as they are. Returns
+/// whether the list is up to date as far as can be told.
 fn answer(
     at: Position,
     list: &ShardList,
     topology: &Topology,
     replies: &[Reply<'_>],
     out: &mut Vec<u8>,
-) {
+) -> bool {
+    let up_to_date = replies.get(1).is_none_or(|nodes| agrees(topology, nodes));
     if let Some(error) = replies[0].error() {
-        return encode::error(out, error);
+        encode::error(out, error);
+        return up_to_date;
     }
     let mut items = replies[0].items();
     let cursor = items.next().and_then(|cursor| cursor.text());
     let cursor = cursor.and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
     let (Some(node_cursor), Some(elements)) = (cursor, items.next()) else {
-        return encode::error(out, b"ERR a node's reply to SCAN makes no sense");
+        encode::error(out, b"ERR a node's reply to SCAN makes no sense");
+        return up_to_date;
     };
     let next = match at.next(node_cursor, list) {
         Some(next) => next.encode(list),
-        None if replies.get(1).is_none_or(|owners| agrees(topology, owners)) => Ok(0),
-        // Made with a list that is out of date: whatever it says, it means the beginning.
+        None if up_to_date => Ok(0),
         None => Position::FIRST.encode(list),
     };
     match next {
@@ -111,34 +122,46 @@ fn answer(
         }
         Err(unfit) => encode::error(out, unfit.to_string().as_bytes()),
     }
+    up_to_date
 }
 
-/// Whether a node's answer to CLUSTER SLOTS names the owners that we know, for every slot that we know an
-/// owner of. A node that gives no such answer is not asked for more.
-fn agrees(topology: &Topology, owners: &Reply<'_>) -> bool {
-    let id_of = |shard: u16| {
-        let master = topology.shards.get(usize::from(shard))?.master;
-        Some(topology.nodes.get(usize::from(master))?.id.as_bytes())
+/// Whether a node's answer to CLUSTER NODES names the owners that we know, and their epochs: a slot cannot have
+/// been elsewhere and be back with neither changed. What we know no owner of is not compared. A node that gives
+/// no such answer is not asked for more.
+fn agrees(topology: &Topology, nodes: &Reply<'_>) -> bool {
+    let text = String::from_utf8_lossy(nodes.text().unwrap_or_default());
+    let shards = topology.shards.iter().zip(0u16..);
+    let known = |id: &str| {
+        let is_own = |shard: &Shard| topology.nodes[usize::from(shard.master)].id == id;
+        shards.clone().find(|(shard, _)| is_own(shard))
     };
-    owners.items().all(|range| {
-        let mut fields = range.items();
-        let mut bound = || fields.next().and_then(|bound| bound.integer());
-        let (Some(first), Some(last)) = (bound(), bound()) else {
+    text.lines().all(|line| {
+        // Id, address, flags, master, two times, epoch, link, slots (of those in migration: in brackets).
+        let words: Vec<&str> = line.split(' ').collect();
+        let (Some(id), Some(epoch)) = (words.first(), words.get(6)) else {
             return true;
         };
-        let master = fields.next().and_then(|master| master.items().nth(2));
-        let Some(id) = master.and_then(|id| id.text()) else {
-            return true;
-        };
-        let last = last.clamp(0, SLOTS as i64 - 1);
-        let mut known = NO_SHARD;
-        (first.max(0)..=last).all(|slot| {
-            let shard = topology.slots[slot as usize];
-            let same = shard == NO_SHARD || shard == known || id_of(shard) == Some(id);
-            known = if same { shard } else { known };
-            same
-        })
+        let known = known(id);
+        let epoch = epoch.parse().unwrap_or(0);
+        let same_epoch = known.is_none_or(|(shard, _)| shard.epoch == epoch || shard.epoch == 0);
+        let slots = words.get(8..).unwrap_or_default();
+        let mut ranges = slots.iter().filter_map(|range| range_of(range));
+        same_epoch
+            && ranges.all(|(first, last)| {
+                let owners = topology.slots.get(first..=last).unwrap_or_default();
+                let own = known.map(|(_, index)| index);
+                owners
+                    .iter()
+                    .all(|owner| *owner == NO_SHARD || Some(*owner) == own)
+            })
     })
+}
+
+/// `7` or `0-8191`.
+fn range_of(text: &str) -> Option<(usize, usize)> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let range = (first.parse().ok()?, last.parse().ok()?);
+    (range.0 <= range.1).then_some(range)
 }
 
 #[cfg(test)]
@@ -146,7 +169,8 @@ mod tests {
     use super::super::nodes::joined;
     use super::*;
     use crate::clock::Time;
-    use crate::cluster::topology::{NodeInfo, Shard};
+    use crate::cluster::slot::SLOTS;
+    use crate::cluster::topology::NodeInfo;
     use std::collections::HashMap;
 
     /// Two masters `a` and `b` with half of the slots each; slot 5 has no owner.
@@ -162,7 +186,7 @@ mod tests {
         let shard = |master| Shard {
             master,
             replicas: Vec::new(),
-            epoch: 0,
+            epoch: 7,
         };
         Topology {
             nodes: [("a", 1), ("b", 2)].map(node).to_vec(),
@@ -174,26 +198,36 @@ mod tests {
         }
     }
 
-    fn owners(ranges: &[(u16, u16, &str)]) -> String {
-        let range = |(first, last, id): &(u16, u16, &str)| {
-            format!("*3\r\n:{first}\r\n:{last}\r\n*3\r\n$1\r\nh\r\n:7\r\n$1\r\n{id}\r\n")
+    /// An answer to CLUSTER NODES.
+    fn nodes(lines: &[(&str, u64, &str)]) -> String {
+        let line = |(id, epoch, slots): &(&str, u64, &str)| {
+            format!("{id} h:1@2 master - 0 0 {epoch} connected {slots}\n")
         };
-        let ranges: Vec<String> = ranges.iter().map(range).collect();
-        format!("*{}\r\n{}", ranges.len(), ranges.concat())
+        let text: String = lines.iter().map(line).collect();
+        format!("${}\r\n{text}\r\n", text.len())
     }
 
     #[test]
     fn owners_are_compared_where_we_know_one() {
-        let check = |ranges: &[(u16, u16, &str)], expected: bool| {
-            let owners = owners(ranges);
-            let agree = agrees(&topology(), &Reply::new(owners.as_bytes()));
-            assert_eq!(agree, expected, "{ranges:?}");
+        let check = |lines: &[(&str, u64, &str)], expected: bool| {
+            let nodes = nodes(lines);
+            let agree = agrees(&topology(), &Reply::new(nodes.as_bytes()));
+            assert_eq!(agree, expected, "{lines:?}");
         };
-        check(&[(0, 8191, "a"), (8192, 16383, "b")], true);
-        check(&[(0, 4, "a"), (5, 5, "c"), (6, 8191, "a")], true);
-        check(&[(0, 8192, "a"), (8193, 16383, "b")], false);
-        check(&[(0, 8191, "c"), (8192, 16383, "b")], false);
+        check(&[("a", 7, "0-8191"), ("b", 7, "8192-16383")], true);
+        check(
+            &[
+                ("a", 7, "0-4 6-8191"),
+                ("c", 1, "5"),
+                ("b", 7, "8192-16383 [9->-c]"),
+            ],
+            true,
+        );
+        check(&[("a", 7, "0-8192"), ("b", 7, "8193-16383")], false);
+        check(&[("c", 7, "0-8191"), ("b", 7, "8192-16383")], false);
+        check(&[("a", 8, "0-8191"), ("b", 7, "8192-16383")], false);
         assert!(agrees(&topology(), &Reply::new(b"-NOPERM no\r\n")));
+        assert!(agrees(&topology(), &Reply::new(b"$7\r\na 9-1 x\r\n")));
     }
 
     #[test]
@@ -202,7 +236,7 @@ mod tests {
         let list = ShardList::new(&topology.slots, &["a", "b"]);
         let step = |at: Position, replies: &[&str]| {
             let join = |replies: &[Reply<'_>], out: &mut Vec<u8>| {
-                answer(at, &list, &topology, replies, out)
+                answer(at, &list, &topology, replies, out);
             };
             joined(join, replies)
         };
@@ -216,8 +250,8 @@ mod tests {
             "*2\r\n$2\r\n17\r\n*1\r\n$1\r\nk\r\n",
             "*2\r\n$1\r\n0\r\n*1\r\n$1\r\nk\r\n",
         );
-        let same = owners(&[(0, 8191, "a"), (8192, 16383, "b")]);
-        let other = owners(&[(0, 8190, "a"), (8191, 16383, "b")]);
+        let same = nodes(&[("a", 7, "0-8191"), ("b", 7, "8192-16383")]);
+        let other = nodes(&[("a", 8, "0-8191"), ("b", 7, "8192-16383")]);
         assert_eq!(step(at(0, 0), &[more]), after(at(0, 17)));
         assert_eq!(step(at(0, 17), &[end]), after(at(1, 0)));
         assert_eq!(step(at(1, 0), &[more, &same]), after(at(1, 17)));
