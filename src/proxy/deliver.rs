@@ -10,7 +10,8 @@ use crate::clock::Time;
 use crate::cluster::slot::Slot;
 use crate::command::AclCategories;
 use crate::proxy::actions::Wanted;
-use crate::proxy::backend::{Backend, BackendId, Origin, State, Ticket};
+use crate::proxy::backend::{Backend, BackendId, Origin, Pin, State, Ticket};
+use crate::proxy::calls::ErrorCode;
 use crate::proxy::client::ClientId;
 use crate::proxy::dispatch::MOVED_FRAME;
 use crate::proxy::node::NodeKey;
@@ -125,18 +126,21 @@ impl Proxy {
             return self.release(id, ticket);
         };
         if reply.is_error()
-            && let Some(refusal) = reply.error().and_then(Refusal::parse)
+            && let Some(error) = reply.error()
         {
             // What is missing and cannot be loaded again is for the client to hear.
-            let remedy = match refusal {
-                Refusal::Missing(missing) => self.remedy(id, ticket, missing),
-                _ => Some(Vec::new()),
-            };
-            if let Some(remedy) = remedy {
-                self.refused(id, ticket, refusal, remedy, reply, now);
-                input.consume(len);
-                return;
+            if let Some(refusal) = Refusal::parse(error) {
+                let remedy = match refusal {
+                    Refusal::Missing(missing) => self.remedy(id, ticket, missing),
+                    _ => Some(Vec::new()),
+                };
+                if let Some(remedy) = remedy {
+                    self.refused(id, ticket, refusal, remedy, reply, now);
+                    input.consume(len);
+                    return;
+                }
             }
+            self.count_error(client, seq, error);
         }
         let executed = self.bytes_if_held(id, client, ticket);
         self.release(id, ticket);
@@ -214,6 +218,13 @@ impl Proxy {
     /// A request has its whole reply.
     #[inline]
     fn completed(&mut self, id: ClientId, completed: Completed, now: Time) {
+        let micros = now
+            .as_micros()
+            .saturating_sub(completed.started.as_micros());
+        self.stats.calls.answered(completed.command, micros);
+        if let Some(error) = completed.failed {
+            self.stats.calls.failed(completed.command, error);
+        }
         self.log_access(id, completed, now);
         self.queue_flush(id);
         let Some(client) = self.clients.get_mut(id) else {
@@ -229,6 +240,15 @@ impl Proxy {
         let owed = self.clients.get(id).map_or(0, |client| client.owed_bytes());
         if owed > self.config.limits.client_output_bytes_max {
             self.drop_client(id, now);
+        }
+    }
+
+    /// A request gets an error for its reply. That of a part counts once all parts have come.
+    #[cold]
+    pub(super) fn count_error(&mut self, id: ClientId, seq: Seq, error: &[u8]) {
+        let client = self.clients.get(id);
+        if let Some(command) = client.and_then(|client| client.pipeline.single(seq)) {
+            self.stats.calls.failed(command, ErrorCode::of(error));
         }
     }
 
@@ -474,6 +494,9 @@ impl Proxy {
         // What stood first when two connections were lost may be what kills them: it is not sent again.
         let poison = first && sent && ticket.losses > 0;
         let again = !sent || (ticket.readonly && !poison && lost != Lost::TimedOut);
+        if !again && ticket.pin == Pin::May {
+            return self.leave_out(client, seq, part, now);
+        }
         if !again {
             self.stats.unknown_outcomes.add(1);
             let text = if lost == Lost::TimedOut {
@@ -505,9 +528,9 @@ impl Proxy {
 
 /// Where a request of `node` goes when it is sent again.
 fn goal_of(ticket: &Ticket, node: NodeKey) -> Goal {
-    match (ticket.slot, ticket.pinned) {
-        (_, true) => Goal::Node(node),
-        (NO_SLOT, false) => Goal::AnyMaster,
-        _ => Goal::Owner,
+    match (ticket.pin, ticket.slot) {
+        (Pin::Must | Pin::May, _) => Goal::Node(node),
+        (Pin::Free, NO_SLOT) => Goal::AnyMaster,
+        (Pin::Free, _) => Goal::Owner,
     }
 }
