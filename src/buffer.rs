@@ -85,6 +85,11 @@ impl ReadBuf {
         self.start == self.end
     }
 
+    /// Storage that holds nothing.
+    pub fn free(&self) -> usize {
+        self.data.len() - self.len()
+    }
+
     /// Makes room for the next read. `missing` is how many more bytes the frame under way is known to
     /// need (0 when unknown): room grows towards it, but at most doubles what has come.
     pub fn prepare(&mut self, pool: &mut Pool, missing: usize) {
@@ -258,41 +263,37 @@ impl WriteBuf {
     /// Appends a copy of `bytes` as one piece. The one copy of the data path.
     #[inline]
     pub fn push(&mut self, bytes: &[u8], pool: &mut Pool) {
-        self.push_pieces(&[bytes], pool);
+        if let Some(last) = self.chunks.back_mut() {
+            let end = last.end + bytes.len();
+            if end <= last.data.len() && !last.sealed {
+                last.data[last.end..end].copy_from_slice(bytes);
+                last.end = end;
+                self.len += bytes.len();
+                return;
+            }
+        }
+        self.push_apart(bytes, pool);
     }
 
-    /// Appends several slices as one piece.
-    #[inline]
-    pub fn push_pieces(&mut self, pieces: &[&[u8]], pool: &mut Pool) {
-        let total: usize = pieces.iter().map(|piece| piece.len()).sum();
-        if total == 0 {
+    /// Appends a copy of `bytes` in a chunk of its own, which may grow.
+    #[inline(never)]
+    fn push_apart(&mut self, bytes: &[u8], pool: &mut Pool) {
+        if bytes.is_empty() {
             return;
         }
-        let fits = self
-            .chunks
-            .back()
-            .is_some_and(|last| !last.sealed && last.data.len() - last.end >= total);
-        if !fits {
-            let data = if total <= WRITE_BLOCK {
-                pool.take_write()
-            } else {
-                vec![0; total]
-            };
-            self.chunks.push_back(Chunk {
-                data,
-                start: 0,
-                end: 0,
-                sealed: false,
-            });
-        }
-        let Some(last) = self.chunks.back_mut() else {
-            return;
+        let mut data = if bytes.len() <= WRITE_BLOCK {
+            pool.take_write()
+        } else {
+            vec![0; bytes.len()]
         };
-        for piece in pieces {
-            last.data[last.end..last.end + piece.len()].copy_from_slice(piece);
-            last.end += piece.len();
-        }
-        self.len += total;
+        data[..bytes.len()].copy_from_slice(bytes);
+        self.chunks.push_back(Chunk {
+            data,
+            start: 0,
+            end: bytes.len(),
+            sealed: false,
+        });
+        self.len += bytes.len();
     }
 
     /// Appends a chunk, moving its storage.
@@ -354,6 +355,14 @@ impl WriteBuf {
         assert!(count <= self.len);
         self.len -= count;
         self.sent = self.sent.saturating_sub(count);
+        match self.chunks.front_mut() {
+            Some(front) if front.len() > count => front.start += count,
+            _ => self.release_chunks(count, pool),
+        }
+    }
+
+    #[inline(never)]
+    fn release_chunks(&mut self, count: usize, pool: &mut Pool) {
         let mut left = count;
         while let Some(front) = self.chunks.front_mut() {
             let step = left.min(front.len());

@@ -18,6 +18,7 @@ use crate::proxy::node::NodeKey;
 use crate::proxy::pipeline::{Completed, Seq};
 use crate::proxy::refusal::{self, Refusal};
 use crate::proxy::retry::Goal;
+use crate::proxy::scripts::Remedy;
 use crate::proxy::{NO_SLOT, Peer, Proxy};
 use crate::resp::frame::Scan;
 use crate::resp::reply::Reply;
@@ -34,6 +35,8 @@ pub enum Lost {
     Closed,
     /// It could not be connected in time, or a reply did not come in time.
     TimedOut,
+    /// It is silent, and the cluster does without it.
+    Gone,
     /// The node broke the protocol.
     Broken,
     /// The node refused our handshake.
@@ -98,6 +101,7 @@ impl Proxy {
                 backend.tickets.push_front(ticket);
                 return Some(self.broken(id, "a reply to a request that has not left"));
             }
+            self.upstream.in_flight -= 1;
             self.deliver(id, &ticket, input, len, now);
             if early {
                 // The node gave up on this request while it was being written: it will read no other.
@@ -125,6 +129,7 @@ impl Proxy {
             input.consume(len);
             return;
         }
+        let executed = self.bytes_if_held(id, client, ticket);
         self.release(id, ticket);
         self.upstream.succeeded(ticket.slot);
         let moved = len >= MOVED_FRAME
@@ -139,7 +144,19 @@ impl Proxy {
             self.fulfil(client, seq, part, &input.bytes()[..len], now);
             input.consume(len);
         }
-        self.after_execution(client, seq, ticket, now);
+        if let Some(bytes) = executed {
+            // What a replica answers may be old at any time, and says nothing of the order (rule R5).
+            if !self.reads_only(id) {
+                self.overtaken(client, seq, ticket, &bytes, now);
+            }
+            self.release_held(client, now);
+        }
+    }
+
+    /// Whether a backend said READONLY, so that a replica may have answered.
+    fn reads_only(&self, id: BackendId) -> bool {
+        let backend = self.upstream.backends.get(id);
+        backend.is_some_and(|backend| backend.flavor.read_only)
     }
 
     /// Whether an error says that the request was not executed; it is then held. Else it is its reply.
@@ -149,11 +166,18 @@ impl Proxy {
         let (Origin::Part { client, seq, .. }, Some(error)) = (ticket.origin, reply.error()) else {
             return false;
         };
-        let Some(refusal) = Refusal::parse(error) else {
+        // What is missing and cannot be loaded again is for the client to hear.
+        let refusal = Refusal::parse(error);
+        let remedy = match refusal {
+            Some(Refusal::Missing(missing)) => self.remedy(id, ticket, missing),
+            Some(_) => Some(Vec::new()),
+            None => None,
+        };
+        let (Some(refusal), Some(remedy)) = (refusal, remedy) else {
             self.count_error(client, seq, error);
             return false;
         };
-        self.refused(id, ticket, refusal, reply, now);
+        self.refused(id, ticket, refusal, remedy, reply, now);
         true
     }
 
@@ -179,13 +203,16 @@ impl Proxy {
             &mut self.pool,
             &mut self.spares,
         );
-        if let Some(completed) = completed {
-            if completed.failed
-                && let Some(error) = client.pipeline.failure()
-            {
-                self.stats.calls.failed(completed.command, error);
+        match completed {
+            Some(completed) => {
+                if completed.failed
+                    && let Some(error) = client.pipeline.failure()
+                {
+                    self.stats.calls.failed(completed.command, error);
+                }
+                self.completed(id, completed, now);
             }
-            self.completed(id, completed, now);
+            None => self.ask_next(id, now),
         }
     }
 
@@ -215,6 +242,10 @@ impl Proxy {
         let Some(client) = self.clients.get_mut(id) else {
             return;
         };
+        if client.waiting && client.pipeline.is_empty() {
+            client.waiting = false;
+            self.waiting_clients -= 1;
+        }
         if !client.flush_queued {
             client.flush_queued = true;
             self.actions.flush_client(id);
@@ -238,19 +269,6 @@ impl Proxy {
         }
     }
 
-    /// A request was executed: held ones of its client may go on, or must not any more.
-    #[inline]
-    fn after_execution(&mut self, id: ClientId, seq: Seq, ticket: &Ticket, now: Time) {
-        let holds = self
-            .clients
-            .get(id)
-            .is_some_and(|client| !client.held.is_empty());
-        if holds {
-            self.overtaken(id, seq, ticket.slot, ticket.readonly, now);
-            self.release_held(id, now);
-        }
-    }
-
     /// A node refused a request before it executed it: it is held, and goes elsewhere or again.
     #[cold]
     fn refused(
@@ -258,6 +276,7 @@ impl Proxy {
         id: BackendId,
         ticket: &Ticket,
         refusal: Refusal<'_>,
+        remedy: Vec<Remedy>,
         reply: Reply<'_>,
         now: Time,
     ) {
@@ -322,20 +341,28 @@ impl Proxy {
                 }
                 (goal, self.due_after(ticket.redirects, now), &b""[..])
             }
+            Refusal::Missing(_) => {
+                self.stats.healed.add(1);
+                let replica = self
+                    .upstream
+                    .backends
+                    .get(id)
+                    .is_some_and(|backend| backend.flavor.read_only);
+                ticket.healed = !remedy.is_empty();
+                (self.healed_goal(&ticket, node, replica), now, words)
+            }
             Refusal::TryAgain => {
                 self.stats.tryagain.add(1);
+                if self.divide(client, seq, part, &ticket, &bytes, now) {
+                    return self.release_held(client, now);
+                }
                 (goal, self.due_after(ticket.tries.min(4), now), words)
             }
             Refusal::Unavailable => {
                 self.stats.unavailable.add(1);
                 self.want_refresh(Wanted::Trouble);
                 // A replica that cannot serve leaves the master to be asked.
-                let replica = self
-                    .upstream
-                    .backends
-                    .get(id)
-                    .is_some_and(|backend| backend.flavor.read_only);
-                let due = if replica {
+                let due = if self.reads_only(id) {
                     now
                 } else {
                     self.due_after(ticket.tries, now)
@@ -343,7 +370,7 @@ impl Proxy {
                 (goal, due, words)
             }
         };
-        self.hold(ticket, &bytes, goal, due, words, now);
+        self.hold_behind(ticket, &bytes, goal, due, words, remedy, now);
         self.release_held(client, now);
     }
 
@@ -432,7 +459,7 @@ impl Proxy {
         let jitter = self.random();
         if let Some(node) = self.upstream.node_mut(backend.node) {
             node.forget(id);
-            if backend.state != State::Ready || lost == Lost::TimedOut {
+            if backend.state != State::Ready || matches!(lost, Lost::TimedOut | Lost::Gone) {
                 node.failed(now, jitter);
             }
         }
@@ -440,6 +467,7 @@ impl Proxy {
             self.stats.backend_failures.add(1);
             self.want_refresh(Wanted::Trouble);
         }
+        self.upstream.in_flight -= backend.tickets.len();
         let sent = backend.output.sent_len();
         let mut end = 0;
         let mut touched = Vec::new();

@@ -8,6 +8,7 @@ use std::fmt;
 
 use crate::proxy::backend::BackendId;
 use crate::proxy::pipeline::{At, Spares};
+use crate::proxy::plan::Plan;
 use crate::proxy::refusal;
 use crate::resp::encode;
 use crate::resp::reply::Reply;
@@ -15,6 +16,10 @@ use crate::resp::reply::Reply;
 /// Makes one reply of the replies of the parts, in the order of the parts. One that was left out is a reply
 /// without any bytes, and so neither text nor number nor list.
 pub type Join = Box<dyn FnOnce(&[Reply<'_>], &mut Vec<u8>) + Send>;
+
+/// Looks at the replies of the parts, errors included, and either makes one reply of them or says whom to ask
+/// next; the answers to that take the place of the parts.
+pub type Then = Box<dyn FnOnce(&[Reply<'_>], &mut Vec<u8>) -> Option<Plan> + Send>;
 
 /// How the replies of the parts become one.
 pub enum Merge {
@@ -40,6 +45,8 @@ pub enum Merge {
     Join(Join),
     /// By the command's own rule, which looks at errors, too.
     JoinAll(Join),
+    /// By the command's own rule, which may be to ask again.
+    Then(Then),
 }
 
 impl fmt::Debug for Merge {
@@ -56,6 +63,7 @@ impl fmt::Debug for Merge {
             Merge::Concat => "Concat",
             Merge::Join(_) => "Join",
             Merge::JoinAll(_) => "JoinAll",
+            Merge::Then(_) => "Then",
         })
     }
 }
@@ -114,6 +122,23 @@ impl Split {
         self.order = order;
     }
 
+    /// Makes `count` parts of one, which keeps its number for the first of them; returns the number of the
+    /// second. The keys of that part, in their order, become the keys of the new parts.
+    /// Nothing if they would be too many.
+    pub fn divide(&mut self, part: u16, count: usize) -> Option<u16> {
+        let first = self.parts.len() as u16;
+        if self.parts.len() + count > usize::from(u16::MAX) {
+            return None;
+        }
+        let slot = self.parts[part as usize].slot;
+        self.add_parts(slot, count - 1);
+        let keys = self.order.iter_mut().filter(|own| **own == part);
+        for (key, number) in keys.skip(1).zip(first..) {
+            *key = number;
+        }
+        Some(first)
+    }
+
     /// How many parts there are.
     pub fn len(&self) -> usize {
         self.parts.len()
@@ -163,11 +188,15 @@ impl Split {
         self.parts.iter().map(|part| part.reply.len()).sum()
     }
 
-    /// Appends the one reply to `out`.
-    pub fn finish(&mut self, out: &mut Vec<u8>, spares: &mut Spares) {
+    /// Appends the one reply to `out`, or else says whom to ask next.
+    pub fn finish(&mut self, out: &mut Vec<u8>, spares: &mut Spares) -> Option<Plan> {
         debug_assert!(self.is_complete());
         let merge = std::mem::replace(&mut self.merge, Merge::AllSucceeded);
-        let tolerant = matches!(merge, Merge::OneSucceeded | Merge::JoinAll(_));
+        let tolerant = matches!(
+            merge,
+            Merge::OneSucceeded | Merge::JoinAll(_) | Merge::Then(_)
+        );
+        let mut next = None;
         match self.first_error() {
             _ if self.replies().next().is_none() && !matches!(merge, Merge::JoinAll(_)) => {
                 encode::error(out, refusal::CLUSTER_DOWN.as_bytes());
@@ -181,11 +210,12 @@ impl Split {
                     encode::error(out, error);
                 }
             }
-            _ => self.merge_replies(merge, out),
+            _ => next = self.merge_replies(merge, out),
         }
         for part in &mut self.parts {
             spares.give(std::mem::take(&mut part.reply));
         }
+        next
     }
 
     fn first_error(&self) -> Option<&[u8]> {
@@ -200,7 +230,7 @@ impl Split {
         parts.map(|part| Reply::new(&part.reply))
     }
 
-    fn merge_replies(&self, merge: Merge, out: &mut Vec<u8>) {
+    fn merge_replies(&self, merge: Merge, out: &mut Vec<u8>) -> Option<Plan> {
         match merge {
             Merge::Gather => self.gather(out),
             Merge::AllSucceeded => self.first(out, |_| true),
@@ -221,7 +251,9 @@ impl Split {
                 let replies = self.parts.iter().map(|part| Reply::new(&part.reply));
                 join(&replies.collect::<Vec<_>>(), out);
             }
+            Merge::Then(then) => return then(&self.replies().collect::<Vec<_>>(), out),
         }
+        None
     }
 
     /// The first reply that `suits`, or else the first at all.
@@ -303,7 +335,7 @@ mod tests {
             split.fulfil(index as u16, reply.as_bytes(), &mut spares);
         }
         let mut out = Vec::new();
-        split.finish(&mut out, &mut spares);
+        assert!(split.finish(&mut out, &mut spares).is_none());
         assert_eq!(String::from_utf8_lossy(&out), expected);
     }
 

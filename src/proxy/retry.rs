@@ -6,10 +6,10 @@
 //!
 //! Rule R4: commands of one client on one key execute in the order sent, also across redirects. So
 //! - a held request is sent only when none of its client's requests for that slot is outstanding, other than
-//!   on the very connection it would take;
+//!   earlier ones on the very connection it would take;
 //! - while a slot has held requests of a client, later ones of that client join the tail;
-//! - a held request behind which a later one for the same slot has been executed is not sent any more: it
-//!   is answered with its own refusal (unless both only read).
+//! - a held request behind which a later one for the same key has been executed is not sent any more: it
+//!   is answered with its own refusal (see `overtaken`).
 
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ use crate::proxy::client::ClientId;
 use crate::proxy::node::NodeKey;
 use crate::proxy::pipeline::{At, Seq};
 use crate::proxy::refusal;
+use crate::proxy::scripts::Remedy;
 use crate::proxy::upstream::Target;
 use crate::proxy::{NO_SLOT, Proxy};
 use crate::resp::encode;
@@ -64,6 +65,8 @@ pub struct Held {
     /// The node's own words, if a node refused it; empty if it was never refused, or by a redirect, which
     /// no client may see.
     pub refusal: Vec<u8>,
+    /// Requests to be sent right before it, whose replies are nobody's: what a node lacked.
+    pub prelude: Vec<Remedy>,
 }
 
 /// How long to wait before try number `tries`.
@@ -80,15 +83,30 @@ enum Attempt {
 }
 
 impl Proxy {
-    /// Holds a request. It is given up at once when its slot is known to fail, or when too much is held
-    /// already.
+    /// Holds a request, as [`Proxy::hold_behind`], with nothing to be sent before it.
     pub(super) fn hold(
+        &mut self,
+        ticket: Ticket,
+        bytes: &[u8],
+        goal: Goal,
+        due: Time,
+        refusal: &[u8],
+        now: Time,
+    ) {
+        self.hold_behind(ticket, bytes, goal, due, refusal, Vec::new(), now);
+    }
+
+    /// Holds a request, and what is to be sent right before it. It is given up at once when its slot is known to fail, or when too much is held
+    /// already.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn hold_behind(
         &mut self,
         mut ticket: Ticket,
         bytes: &[u8],
         goal: Goal,
         due: Time,
         refusal: &[u8],
+        prelude: Vec<Remedy>,
         now: Time,
     ) {
         let Origin::Part {
@@ -128,6 +146,7 @@ impl Proxy {
             due,
             expires,
             refusal: refusal.to_vec(),
+            prelude,
         };
         client.pipeline.set_at(seq, part, At::Held);
         client.unsettle();
@@ -258,10 +277,16 @@ impl Proxy {
         let target = match held.goal {
             _ if held.due > now => return Attempt::Wait(held.due),
             Goal::Owner => Slot::new(held.ticket.slot).and_then(|slot| {
-                let on_replicas = self.table.row(held.ticket.command).on_replicas;
-                let fresh = on_replicas && held.ticket.tries == 0;
+                let reads = self.table.row(held.ticket.command).on_replicas;
+                let fresh = held.ticket.tries == 0;
                 let preference = self.config.read_preference;
-                self.upstream.target(slot, fresh, preference, affinity, now)
+                self.upstream
+                    .target(slot, reads && fresh, preference, affinity, now)
+                    .filter(|target| {
+                        fresh || !reads || !self.upstream.is_out_of_reach(*target, now)
+                    })
+                    // A read whose connection was lost takes any node of the shard that it may ask.
+                    .or_else(|| self.upstream.target(slot, reads, preference, affinity, now))
             }),
             // A command about the node itself needs no READONLY, wherever it goes.
             Goal::Ask(node) | Goal::Node(node) => Some(Target {
@@ -284,7 +309,9 @@ impl Proxy {
             let poll = now.after(BACKOFF_MAX / 2);
             return Attempt::Wait(retry_at.map_or(poll, |at| at.min(poll)));
         };
-        if self.stands_elsewhere(id, held.ticket.slot, backend) {
+        if self.stands_elsewhere(id, held.ticket.slot, backend)
+            || self.is_followed(id, held.ticket.slot, held.seq)
+        {
             // The reply that ends this tries again; the due time is only a guard.
             return Attempt::Wait(now.after(BACKOFF_MAX));
         }
@@ -303,16 +330,30 @@ impl Proxy {
         elsewhere
     }
 
+    /// Whether a request of this client for this slot that was sent after place `seq` is outstanding: behind
+    /// it on one connection, the request at `seq` would execute last.
+    fn is_followed(&self, id: ClientId, slot: u16, seq: Seq) -> bool {
+        let mut followed = false;
+        if let (true, Some(client)) = (slot != NO_SLOT, self.clients.get(id)) {
+            client
+                .pipeline
+                .outstanding(slot, |other, _| followed |= seq.before(other));
+        }
+        followed
+    }
+
     fn send_held(&mut self, id: ClientId, held: &Held, backend: BackendId, now: Time) {
         let (pool, actions) = (&mut self.pool, &mut self.actions);
-        if let Goal::Ask(_) = held.goal {
-            let asking = Ticket {
+        let asking = matches!(held.goal, Goal::Ask(_)).then_some(ASKING);
+        let prelude = held.prelude.iter().map(|frame| &**frame).chain(asking);
+        for frame in prelude {
+            let ticket = Ticket {
                 origin: Origin::Discard,
-                len: ASKING.len() as u32,
+                len: frame.len() as u32,
                 sent_at: now,
                 ..held.ticket
             };
-            self.upstream.send(backend, ASKING, asking, pool, actions);
+            self.upstream.send(backend, frame, ticket, pool, actions);
         }
         let ticket = Ticket {
             tries: held.ticket.tries.saturating_add(1),
@@ -328,45 +369,6 @@ impl Proxy {
                 .pipeline
                 .set_at(held.seq, held.part, At::Backend(backend));
             client.unsettle();
-        }
-    }
-
-    /// A request for `slot` at `seq` was executed: what was sent before it and is still held must not
-    /// follow it.
-    pub(super) fn overtaken(
-        &mut self,
-        id: ClientId,
-        seq: Seq,
-        slot: u16,
-        readonly: bool,
-        now: Time,
-    ) {
-        let Some(client) = self.clients.get_mut(id) else {
-            return;
-        };
-        if slot == NO_SLOT {
-            return;
-        }
-        let mut overtaken = Vec::new();
-        client.held.retain_mut(|held| {
-            let stays = held.ticket.slot != slot
-                || !held.seq.before(seq)
-                || (readonly && held.ticket.readonly);
-            if !stays {
-                let refusal = std::mem::take(&mut held.refusal);
-                overtaken.push((held.seq, held.part, refusal, held.bytes.len()));
-            }
-            stays
-        });
-        for (seq, part, refusal, len) in overtaken {
-            self.held_bytes -= len;
-            self.held_requests -= 1;
-            let text = if refusal.is_empty() {
-                refusal::NOT_EXECUTED.as_bytes()
-            } else {
-                &refusal
-            };
-            self.answer_error(id, seq, part, text, now);
         }
     }
 

@@ -31,6 +31,8 @@ pub struct Upstream {
     pub routes: Routes,
     /// All connections.
     pub backends: Arena<Backend>,
+    /// Replies that nodes owe us, over all connections.
+    pub in_flight: usize,
     /// Slots whose requests have waited in vain, and when the next one may try.
     failing: HashMap<u16, Time>,
 }
@@ -102,6 +104,12 @@ impl Upstream {
             })
     }
 
+    /// Whether a node is known to be down and not to be tried yet.
+    pub fn is_out_of_reach(&self, target: Target, now: Time) -> bool {
+        self.node(target.node)
+            .is_none_or(|node| node.is_failing() && !node.may_connect(now))
+    }
+
     /// A master for a request without keys: the same for one client while nothing changes, and one that is
     /// up if any is.
     pub fn any_master(&self, affinity: usize) -> Option<Target> {
@@ -167,6 +175,7 @@ impl Upstream {
         debug_assert!(frame.is_empty() || frame.len() == ticket.len as usize);
         backend.output.push(frame, pool);
         backend.tickets.push_back(ticket);
+        self.in_flight += 1;
         if backend.state == State::Ready && !backend.flush_queued {
             backend.flush_queued = true;
             actions.flush_backend(id);

@@ -107,8 +107,58 @@ enum Line {
     Incomplete,
 }
 
-/// Reads the number that starts at `from`, strictly: no plus, no spaces, no leading zeros.
+/// A length line `<kind><digits>\r\n` of one or two digits, which nearly all are, read from one load. Returns
+/// the length and where the line ends; nothing for any other line, or near the end of the bytes.
+#[inline(always)]
+fn short_length(bytes: &[u8], at: usize, kind: u8) -> Option<(usize, usize)> {
+    let word = u64::from_le_bytes(*bytes.get(at..)?.first_chunk::<8>()?);
+    let first = usize::from(((word >> 8) as u8).wrapping_sub(b'0'));
+    if word & 0xffff_00ff == 0x0a0d_0000 | u64::from(kind) && first <= 9 {
+        return Some((first, at + 4));
+    }
+    let second = usize::from(((word >> 16) as u8).wrapping_sub(b'0'));
+    // A number of two digits begins with 1 to 9.
+    let digits = first.wrapping_sub(1) <= 8 && second <= 9;
+    if word & 0xff_ff00_00ff == 0x0a_0d00_0000 | u64::from(kind) && digits {
+        return Some((first * 10 + second, at + 5));
+    }
+    None
+}
+
+/// A request of short arguments that is here to its end: the common case, in one pass without any state.
+/// Nothing for all others, which the scanner then looks at from the start.
 #[inline]
+fn short_request(bytes: &[u8], spans: &mut Vec<Span>) -> Option<usize> {
+    let (count, mut at) = short_length(bytes, 0, b'*')?;
+    spans.clear();
+    for _ in 0..count {
+        let (len, start) = short_length(bytes, at, b'$')?;
+        let end = start + len;
+        if bytes.get(end..end + 2)? != b"\r\n" {
+            return None;
+        }
+        spans.push(Span {
+            start: start as u32,
+            len: len as u32,
+        });
+        at = end + 2;
+    }
+    (count > 0).then_some(at)
+}
+
+/// A reply that is a short string or `+OK`, and here to its end.
+#[inline]
+fn short_reply(bytes: &[u8]) -> Option<usize> {
+    if bytes.first() == Some(&b'$') {
+        let (len, start) = short_length(bytes, 0, b'$')?;
+        let end = start + len;
+        return (bytes.get(end..end + 2)? == b"\r\n").then_some(end + 2);
+    }
+    bytes.starts_with(b"+OK\r\n").then_some(5)
+}
+
+/// Reads the number that starts at `from`, strictly: no plus, no spaces, no leading zeros.
+#[inline(never)]
 fn number(bytes: &[u8], from: usize) -> Line {
     let mut position = from;
     let mut value: i64 = 0;
@@ -177,6 +227,11 @@ impl RequestScanner {
         spans: &mut Vec<Span>,
     ) -> Result<Scan, ProtocolError> {
         if self.args_left == 0 {
+            if limits.authenticated
+                && let Some(len) = short_request(bytes, spans)
+            {
+                return Ok(Scan::Frame(len));
+            }
             match bytes.first() {
                 None => return Ok(Scan::Incomplete(1)),
                 Some(b'*') => {}
@@ -205,11 +260,12 @@ impl RequestScanner {
             spans.clear();
         } else {
             std::mem::swap(&mut self.spans, spans);
+            // What came in exchange is of another frame, and must not be taken for this one's.
+            self.spans.clear();
         }
         let scan = self.bulks(bytes, limits, spans);
-        if let Ok(Scan::Incomplete(_)) = scan
-            && spans.capacity() > 0
-        {
+        // Also when none was found yet: what is kept here may be of another frame.
+        if let Ok(Scan::Incomplete(_)) = scan {
             std::mem::swap(&mut self.spans, spans);
         }
         scan
@@ -231,7 +287,18 @@ impl RequestScanner {
             match bytes.get(self.position) {
                 None => return self.incomplete(bytes.len(), self.position + 1, limits),
                 Some(b'$') => {}
-                Some(&got) => return Err(ProtocolError::ExpectedBulk(got)),
+                Some(&got) => {
+                    // As in Redis, what stands in a length's place is judged when its line is there.
+                    return match memchr::memchr(b'\r', &bytes[self.position..]) {
+                        Some(end) if self.position + end + 1 < bytes.len() => {
+                            Err(ProtocolError::ExpectedBulk(got))
+                        }
+                        None if bytes.len() - self.position > limits.inline_bytes => {
+                            Err(ProtocolError::BulkCountTooBig)
+                        }
+                        _ => self.incomplete(bytes.len(), bytes.len() + 1, limits),
+                    };
+                }
             }
             let (len, start) = match number(bytes, self.position + 1) {
                 Line::Number(len, start) => (len, start),
@@ -249,12 +316,13 @@ impl RequestScanner {
                 return Err(ProtocolError::UnauthenticatedBulkLength);
             }
             let end = start + len;
-            match (bytes.get(end), bytes.get(end + 1)) {
-                (Some(b'\r'), Some(b'\n')) => {}
-                (Some(b'\r') | None, None) => {
-                    return self.incomplete(bytes.len(), end + 2, limits);
+            match bytes.get(end..end + 2) {
+                Some(b"\r\n") => {}
+                Some(_) => return Err(ProtocolError::BulkEnd),
+                None if bytes.get(end).is_some_and(|byte| *byte != b'\r') => {
+                    return Err(ProtocolError::BulkEnd);
                 }
-                _ => return Err(ProtocolError::BulkEnd),
+                None => return self.incomplete(bytes.len(), end + 2, limits),
             }
             if end > limits.request_bytes {
                 return Err(ProtocolError::RequestTooBig);
@@ -315,6 +383,9 @@ impl ReplyScanner {
     #[inline]
     pub fn next(&mut self, bytes: &[u8], bulk_max: usize) -> Result<Scan, ProtocolError> {
         if self.values_left == 0 {
+            if let Some(len) = short_reply(bytes) {
+                return Ok(Scan::Frame(len));
+            }
             self.values_left = 1;
         }
         while self.values_left > 0 {
@@ -443,6 +514,29 @@ mod tests {
         }
     }
 
+    /// The list of spans is shared by all clients: one that was cut short must find its own again.
+    #[test]
+    fn clients_that_share_the_list_of_spans_do_not_mix_their_requests() {
+        let frame = b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n";
+        let mut spans = Vec::new();
+        let mut scanners = [RequestScanner::default(), RequestScanner::default()];
+        for cuts in [[6, 6], [15, 6], [6, 15], [4, 4], [15, 15]] {
+            for _ in 0..3 {
+                for (scanner, cut) in scanners.iter_mut().zip(cuts) {
+                    let scan = scanner.next(&frame[..cut], &LIMITS, &mut spans);
+                    assert!(matches!(scan, Ok(Scan::Incomplete(_))));
+                    // Someone else's turn, with a list that is used up.
+                    spans = Vec::new();
+                }
+                for scanner in &mut scanners {
+                    let scan = scanner.next(frame, &LIMITS, &mut spans);
+                    assert!(matches!(scan, Ok(Scan::Frame(20))), "{scan:?}");
+                    assert_eq!(spans.len(), 2, "{cuts:?}");
+                }
+            }
+        }
+    }
+
     #[test]
     fn requests_are_found_however_they_are_split() {
         check_requests(b"*1\r\n$4\r\nPING\r\n*2\r\n$3\r\nGET\r\n$0\r\n\r\n", 2, "");
@@ -451,6 +545,27 @@ mod tests {
         check_requests(b"*2147483647\r\n", 0, "");
         check_requests(b"*1\r\n$536870912\r\n", 0, "");
         check_requests(b"*1\n", 0, "");
+    }
+
+    #[test]
+    fn scanners_that_share_their_spans_keep_them_apart() {
+        let frame = b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n";
+        let (mut one, mut other) = (RequestScanner::default(), RequestScanner::default());
+        let mut spans = Vec::new();
+        let mut cut = |scanner: &mut RequestScanner, at: usize| {
+            let scan = scanner.next(&frame[..at], &LIMITS, &mut spans);
+            let found = if at == frame.len() { spans.len() } else { 2 };
+            (scan.is_ok(), found)
+        };
+        let whole = frame.len();
+        // Each frame ends after the other scanner has taken the storage that this one had.
+        for at in [5, 9, 13, 16] {
+            for (scanner, at) in [(0, at), (1, whole), (0, whole), (1, 5), (0, 5), (0, whole)] {
+                let scanner = if scanner == 0 { &mut one } else { &mut other };
+                assert_eq!(cut(scanner, at), (true, 2), "cut at {at}");
+            }
+            assert_eq!(cut(&mut other, whole), (true, 2));
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::{Context, SERVER_VERSION};
+use super::Context;
 use crate::config::Listen;
 use crate::proxy::masters::human;
 use crate::proxy::stats::{Counter, Stats};
@@ -97,16 +97,15 @@ fn server(context: &Context<'_>, text: &mut String) {
         Listen::Tcp(address) => address.port(),
         Listen::Unix(_) => 0,
     };
-    let version = context.process.masters.version();
     let wall_clock = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     fields!(text,
-        "redis_version" => version.as_deref().unwrap_or(SERVER_VERSION),
+        "redis_version" => context.version(),
         "redis_git_sha1" => "00000000",
         "redis_git_dirty" => 0,
         "redis_build_id" => "0",
-        "redis_mode" => "standalone",
+        "redis_mode" => context.config.mode(),
         "os" => os(),
         "arch_bits" => usize::BITS,
         "monotonic_clock" => "POSIX clock_gettime",
@@ -264,8 +263,8 @@ fn cpu(_: &Context<'_>, text: &mut String) {
     );
 }
 
-fn cluster(_: &Context<'_>, text: &mut String) {
-    fields!(text, "cluster_enabled" => 0);
+fn cluster(context: &Context<'_>, text: &mut String) {
+    fields!(text, "cluster_enabled" => u8::from(context.config.cluster_face.is_some()));
 }
 
 fn commandstats(context: &Context<'_>, text: &mut String) {

@@ -1,0 +1,189 @@
+//! The core without sockets: a GET in at a client, its reply out, through the very `Proxy` that serves.
+//!
+//! `cargo bench --bench core` prints nanoseconds per command. `bench/instructions.sh` runs it under callgrind
+//! and prints instructions per command, which do not depend on what else the machine does.
+//!
+//! Arguments: `[CLIENTS [NODES [PIPELINE [TURNS]]]]`; without any, a table of the usual cases.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use redis_cluster_proxy::clock::Time;
+use redis_cluster_proxy::cluster::slot::SLOTS;
+use redis_cluster_proxy::cluster::topology::{NodeInfo, Shard, Topology};
+use redis_cluster_proxy::command::Table;
+use redis_cluster_proxy::config::Config;
+use redis_cluster_proxy::proxy::actions::Action;
+use redis_cluster_proxy::proxy::client::ClientId;
+use redis_cluster_proxy::proxy::stats::Process;
+use redis_cluster_proxy::proxy::{Peer, Proxy};
+
+/// Clients that have something to say in one turn.
+const BATCH: usize = 50;
+const REPLY: &[u8] = b"$64\r\n0123456789012345678901234567890123456789012345678901234567890123\r\n";
+
+struct Rig {
+    proxy: Proxy,
+    clients: Vec<ClientId>,
+    requests: Vec<Vec<u8>>,
+    now: u64,
+}
+
+fn topology(nodes: u16) -> Topology {
+    let mut slots = Box::new([0u16; SLOTS]);
+    for (slot, shard) in slots.iter_mut().enumerate() {
+        *shard = (slot * nodes as usize / SLOTS) as u16;
+    }
+    let address = |node: u16| SocketAddr::from(([10, 0, (node >> 8) as u8, node as u8], 6379));
+    Topology {
+        nodes: (0..nodes)
+            .map(|node| NodeInfo {
+                address: address(node),
+                id: node.to_string(),
+                same_idc: false,
+            })
+            .collect(),
+        shards: (0..nodes)
+            .map(|master| Shard {
+                master,
+                replicas: Vec::new(),
+                epoch: 1,
+            })
+            .collect(),
+        slots,
+        announced: Default::default(),
+        epoch: 1,
+        asked_at: Time::default(),
+    }
+}
+
+impl Rig {
+    fn new(clients: usize, nodes: u16, pipeline: usize) -> Rig {
+        let process = Arc::new(Process::new(1));
+        let config = Arc::new(Config::default());
+        let mut proxy = Proxy::new(config, Arc::new(Table::compiled()), process, 0, 1);
+        proxy.adopt(Arc::new(topology(nodes)), Time::default());
+        let local = SocketAddr::from(([127, 0, 0, 1], 1));
+        let clients = (0..clients)
+            .map(|_| proxy.accept(Some(local), Time::default()))
+            .collect();
+        let mut key = 0u32;
+        let requests = (0..997)
+            .map(|_| {
+                let mut bytes = Vec::new();
+                for _ in 0..pipeline {
+                    key = key.wrapping_mul(1664525).wrapping_add(1013904223);
+                    let key = format!("key:{:012}", key % 100_000);
+                    bytes.extend(format!("*2\r\n$3\r\nGET\r\n${}\r\n{key}\r\n", key.len()).bytes());
+                }
+                bytes
+            })
+            .collect();
+        Rig {
+            proxy,
+            clients,
+            requests,
+            now: 1,
+        }
+    }
+
+    fn feed(&mut self, peer: Peer, bytes: &[u8]) {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let room = self.proxy.room(peer).expect("the peer is read");
+            let count = rest.len().min(room.spare().len());
+            room.spare()[..count].copy_from_slice(&rest[..count]);
+            room.filled(count);
+            rest = &rest[count..];
+            self.proxy.input(peer, count, Time::from_micros(self.now));
+        }
+    }
+
+    /// Does what the proxy asks for; every frame that a node gets is answered.
+    fn act(&mut self) {
+        let now = Time::from_micros(self.now);
+        let mut replies = Vec::new();
+        while let Some(action) = self.proxy.next_action() {
+            match action {
+                Action::Connect(id, _) => self.proxy.connected(id, now),
+                Action::Flush(peer) => {
+                    let mut frames = 0;
+                    self.proxy.flush(peer, now, |slices| {
+                        frames += slices
+                            .iter()
+                            .map(|s| memchr::memchr_iter(b'*', s).count())
+                            .sum::<usize>();
+                        slices.iter().map(|slice| slice.len()).sum()
+                    });
+                    if let Peer::Backend(_) = peer {
+                        replies.push((peer, frames));
+                    }
+                }
+                other => unreachable!("{other:?}"),
+            }
+        }
+        for (peer, frames) in replies {
+            self.feed(peer, &REPLY.repeat(frames));
+        }
+    }
+
+    /// One turn with requests, one with replies.
+    fn turn(&mut self, index: usize) {
+        self.now += 100;
+        for client in 0..BATCH.min(self.clients.len()) {
+            let client = self.clients[(index * BATCH + client) % self.clients.len()];
+            let bytes =
+                std::mem::take(&mut self.requests[(index * 31 + client.key() as usize) % 997]);
+            self.feed(Peer::Client(client), &bytes);
+            self.requests[(index * 31 + client.key() as usize) % 997] = bytes;
+        }
+        self.act();
+        self.act();
+    }
+}
+
+#[inline(never)]
+fn measured(rig: &mut Rig, turns: usize) {
+    for index in 0..turns {
+        rig.turn(index);
+    }
+}
+
+fn run(clients: usize, nodes: u16, pipeline: usize, turns: usize) {
+    let mut rig = Rig::new(clients, nodes, pipeline);
+    for index in 0..200 {
+        rig.turn(index);
+    }
+    let before = rig.proxy.stats().commands.get();
+    let start = Instant::now();
+    measured(&mut rig, turns);
+    let elapsed = start.elapsed();
+    let commands = rig.proxy.stats().commands.get() - before;
+    println!(
+        "{clients:6} clients {nodes:5} nodes pipeline {pipeline:3}: {commands} commands, {:.0} ns each",
+        elapsed.as_nanos() as f64 / commands as f64
+    );
+}
+
+fn main() {
+    let numbers: Vec<usize> = std::env::args()
+        .skip(1)
+        .filter_map(|arg| arg.parse().ok())
+        .collect();
+    if numbers.is_empty() {
+        for (clients, nodes) in [(50, 3), (10_000, 1000)] {
+            for pipeline in [1, 16] {
+                run(clients, nodes, pipeline, 20_000 / pipeline);
+            }
+        }
+        return;
+    }
+    let number = |index: usize, default| numbers.get(index).copied().unwrap_or(default);
+    run(
+        number(0, 50),
+        number(1, 3) as u16,
+        number(2, 1),
+        number(3, 1000),
+    );
+}
