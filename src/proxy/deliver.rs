@@ -121,15 +121,9 @@ impl Proxy {
             input.consume(len);
             return self.release(id, ticket);
         };
-        if reply.is_error()
-            && let Some(error) = reply.error()
-        {
-            if let Some(refusal) = Refusal::parse(error) {
-                self.refused(id, ticket, refusal, reply, now);
-                input.consume(len);
-                return;
-            }
-            self.count_error(client, seq, error);
+        if reply.is_error() && self.is_refused(id, ticket, reply, now) {
+            input.consume(len);
+            return;
         }
         self.release(id, ticket);
         self.upstream.succeeded(ticket.slot);
@@ -146,6 +140,21 @@ impl Proxy {
             input.consume(len);
         }
         self.after_execution(client, seq, ticket, now);
+    }
+
+    /// Whether an error says that the request was not executed; it is then held. Else it is its reply.
+    #[cold]
+    #[inline(never)]
+    fn is_refused(&mut self, id: BackendId, ticket: &Ticket, reply: Reply<'_>, now: Time) -> bool {
+        let (Origin::Part { client, seq, .. }, Some(error)) = (ticket.origin, reply.error()) else {
+            return false;
+        };
+        let Some(refusal) = Refusal::parse(error) else {
+            self.count_error(client, seq, error);
+            return false;
+        };
+        self.refused(id, ticket, refusal, reply, now);
+        true
     }
 
     /// The bytes of a request that is answered are no longer needed.
@@ -171,6 +180,11 @@ impl Proxy {
             &mut self.spares,
         );
         if let Some(completed) = completed {
+            if completed.failed
+                && let Some(error) = client.pipeline.failure()
+            {
+                self.stats.calls.failed(completed.command, error);
+            }
             self.completed(id, completed, now);
         }
     }
@@ -197,19 +211,20 @@ impl Proxy {
             .as_micros()
             .saturating_sub(completed.started.as_micros());
         self.stats.calls.answered(completed.command, micros);
-        if let Some(error) = completed.failed {
-            self.stats.calls.failed(completed.command, error);
-        }
         self.log_access(id, completed, now);
-        self.queue_flush(id);
         let Some(client) = self.clients.get_mut(id) else {
             return;
         };
-        if client.pause.is_some() && client.may_resume(&self.config.limits) {
+        if !client.flush_queued {
+            client.flush_queued = true;
+            self.actions.flush_client(id);
+        }
+        let limits = &self.config.limits;
+        let overfull = client.owed_bytes() > limits.client_output_bytes_max;
+        if client.pause.is_some() && client.may_resume(limits) {
             self.queue_resume(id);
         }
-        let owed = self.clients.get(id).map_or(0, |client| client.owed_bytes());
-        if owed > self.config.limits.client_output_bytes_max {
+        if overfull {
             self.drop_client(id, now);
         }
     }

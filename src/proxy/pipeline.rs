@@ -61,9 +61,9 @@ pub struct Completed {
     pub command: u16,
     /// When the request was dispatched.
     pub started: Time,
-    /// The error that its parts have become, if they have. What came in one part has been seen by whoever
-    /// brought it.
-    pub failed: Option<ErrorCode>,
+    /// Whether its parts have become an error, which [`Pipeline::failure`] then names. What came in one part
+    /// has been seen by whoever brought it.
+    pub failed: bool,
 }
 
 /// The requests of one client that are not answered yet, oldest first.
@@ -74,6 +74,7 @@ pub struct Pipeline {
     requests: VecDeque<Request>,
     head: Seq,
     ready_bytes: usize,
+    failure: Option<ErrorCode>,
 }
 
 impl Default for Pipeline {
@@ -82,6 +83,7 @@ impl Default for Pipeline {
             requests: VecDeque::new(),
             head: Seq(0),
             ready_bytes: 0,
+            failure: None,
         }
     }
 }
@@ -197,6 +199,11 @@ impl Pipeline {
             )
     }
 
+    /// The error that the request completed last has become, told once.
+    pub fn failure(&mut self) -> Option<ErrorCode> {
+        self.failure.take()
+    }
+
     /// The command of a request of one part that is not answered yet.
     pub fn single(&self, seq: Seq) -> Option<u16> {
         let index = seq.0.wrapping_sub(self.head.0) as usize;
@@ -241,7 +248,7 @@ impl Pipeline {
         let mut completed = Completed {
             command: request.command,
             started: request.started,
-            failed: None,
+            failed: false,
         };
         match &mut request.body {
             Body::Single { .. } if at_head => {
@@ -266,7 +273,10 @@ impl Pipeline {
                 let mut merged = spares.take();
                 split.finish(&mut merged, spares);
                 self.ready_bytes -= kept;
-                completed.failed = Reply::new(&merged).error().map(ErrorCode::of);
+                if let Some(error) = Reply::new(&merged).error() {
+                    self.failure = Some(ErrorCode::of(error));
+                    completed.failed = true;
+                }
                 if at_head {
                     output.push(&merged, pool);
                     spares.give(merged);
@@ -306,7 +316,7 @@ impl Pipeline {
         self.requests.front().map(|request| Completed {
             command: request.command,
             started: request.started,
-            failed: None,
+            failed: false,
         })
     }
 
