@@ -385,7 +385,9 @@ fn settings_are_the_nodes_but_for_the_proxys_own() {
         let reply = ground.cluster.raw(port).line("CONFIG GET maxmemory-policy");
         assert_eq!(value(&reply).as_deref(), Some("allkeys-lru"), "{port}");
     }
-    assert_eq!(info(&mut conn, "memory")["maxmemory_policy"], "allkeys-lru");
+    wait_for("INFO to tell it", Duration::from_secs(2), || {
+        (info(&mut conn, "memory")["maxmemory_policy"] == "allkeys-lru").then_some(())
+    });
     assert!(conn.line("CONFIG SET maxmemory-policy noeviction") == "OK");
     let everything = conn.line("CONFIG GET *");
     assert!(everything.items().len() > 300);

@@ -125,22 +125,9 @@ impl Proxy {
             input.consume(len);
             return self.release(id, ticket);
         };
-        if reply.is_error()
-            && let Some(error) = reply.error()
-        {
-            // What is missing and cannot be loaded again is for the client to hear.
-            if let Some(refusal) = Refusal::parse(error) {
-                let remedy = match refusal {
-                    Refusal::Missing(missing) => self.remedy(id, ticket, missing),
-                    _ => Some(Vec::new()),
-                };
-                if let Some(remedy) = remedy {
-                    self.refused(id, ticket, refusal, remedy, reply, now);
-                    input.consume(len);
-                    return;
-                }
-            }
-            self.count_error(client, seq, error);
+        if reply.is_error() && self.is_refused(id, ticket, reply, now) {
+            input.consume(len);
+            return;
         }
         let executed = self.bytes_if_held(id, client, ticket);
         self.release(id, ticket);
@@ -172,6 +159,30 @@ impl Proxy {
         backend.is_some_and(|backend| backend.flavor.read_only)
     }
 
+    /// Whether an error says that the request was not executed; it is then held. Else it is its reply.
+    #[cold]
+    #[inline(never)]
+    fn is_refused(&mut self, id: BackendId, ticket: &Ticket, reply: Reply<'_>, now: Time) -> bool {
+        let (Origin::Part { client, seq, .. }, Some(error)) = (ticket.origin, reply.error()) else {
+            return false;
+        };
+        let Some(refusal) = Refusal::parse(error) else {
+            self.count_error(client, seq, error);
+            return false;
+        };
+        // What is missing and cannot be loaded again is for the client to hear.
+        let remedy = match refusal {
+            Refusal::Missing(missing) => self.remedy(id, ticket, missing),
+            _ => Some(Vec::new()),
+        };
+        let Some(remedy) = remedy else {
+            self.count_error(client, seq, error);
+            return false;
+        };
+        self.refused(id, ticket, refusal, remedy, reply, now);
+        true
+    }
+
     /// The bytes of a request that is answered are no longer needed.
     #[inline]
     fn release(&mut self, id: BackendId, ticket: &Ticket) {
@@ -195,7 +206,14 @@ impl Proxy {
             &mut self.spares,
         );
         match completed {
-            Some(completed) => self.completed(id, completed, now),
+            Some(completed) => {
+                if completed.failed
+                    && let Some(error) = client.pipeline.failure()
+                {
+                    self.stats.calls.failed(completed.command, error);
+                }
+                self.completed(id, completed, now);
+            }
             None => self.ask_next(id, now),
         }
     }
@@ -222,23 +240,24 @@ impl Proxy {
             .as_micros()
             .saturating_sub(completed.started.as_micros());
         self.stats.calls.answered(completed.command, micros);
-        if let Some(error) = completed.failed {
-            self.stats.calls.failed(completed.command, error);
-        }
         self.log_access(id, completed, now);
-        self.queue_flush(id);
         let Some(client) = self.clients.get_mut(id) else {
             return;
         };
+        if !client.flush_queued {
+            client.flush_queued = true;
+            self.actions.flush_client(id);
+        }
         if client.waiting && client.pipeline.is_empty() {
             client.waiting = false;
             self.waiting_clients -= 1;
         }
-        if client.pause.is_some() && client.may_resume(&self.config.limits) {
+        let limits = &self.config.limits;
+        let overfull = client.owed_bytes() > limits.client_output_bytes_max;
+        if client.pause.is_some() && client.may_resume(limits) {
             self.queue_resume(id);
         }
-        let owed = self.clients.get(id).map_or(0, |client| client.owed_bytes());
-        if owed > self.config.limits.client_output_bytes_max {
+        if overfull {
             self.drop_client(id, now);
         }
     }

@@ -465,6 +465,7 @@ impl Proxy {
     }
 
     /// A request that the proxy answers itself, in its turn, or of the answers of others.
+    #[inline(never)]
     fn answer_locally(
         &mut self,
         id: ClientId,
@@ -547,6 +548,7 @@ impl Proxy {
 
     /// Answers a request of a known command with an error, in its turn.
     #[cold]
+    #[inline(never)]
     pub(super) fn reject(
         &mut self,
         id: ClientId,

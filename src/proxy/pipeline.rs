@@ -65,9 +65,9 @@ pub struct Completed {
     pub command: u16,
     /// When the request was dispatched.
     pub started: Time,
-    /// The error that its parts have become, if they have. What came in one part has been seen by whoever
-    /// brought it.
-    pub failed: Option<ErrorCode>,
+    /// Whether its parts have become an error, which [`Pipeline::failure`] then names. What came in one part
+    /// has been seen by whoever brought it.
+    pub failed: bool,
 }
 
 /// The requests of one client that are not answered yet, oldest first.
@@ -84,6 +84,7 @@ pub struct Pipeline {
     pub replies: Replies,
     /// The row of the newest request; `u16::MAX` if it had none.
     pub last_command: u16,
+    failure: Option<ErrorCode>,
 }
 
 impl Default for Pipeline {
@@ -95,6 +96,7 @@ impl Default for Pipeline {
             next: None,
             replies: Replies::On,
             last_command: u16::MAX,
+            failure: None,
         }
     }
 }
@@ -263,6 +265,11 @@ impl Pipeline {
         }
     }
 
+    /// The error that the request completed last has become, told once.
+    pub fn failure(&mut self) -> Option<ErrorCode> {
+        self.failure.take()
+    }
+
     /// The command of a request of one part that is not answered yet.
     pub fn single(&self, seq: Seq) -> Option<u16> {
         let index = seq.0.wrapping_sub(self.head.0) as usize;
@@ -307,7 +314,7 @@ impl Pipeline {
         let mut completed = Completed {
             command: request.command,
             started: request.started,
-            failed: None,
+            failed: false,
         };
         match &mut request.body {
             Body::Single { .. } if at_head => {
@@ -348,7 +355,10 @@ impl Pipeline {
                     self.next = Some((seq, plan));
                     return None;
                 }
-                completed.failed = Reply::new(&merged).error().map(ErrorCode::of);
+                if let Some(error) = Reply::new(&merged).error() {
+                    self.failure = Some(ErrorCode::of(error));
+                    completed.failed = true;
+                }
                 if at_head {
                     output.push(&merged, pool);
                     spares.give(merged);
@@ -388,7 +398,7 @@ impl Pipeline {
         self.requests.front().map(|request| Completed {
             command: request.command,
             started: request.started,
-            failed: None,
+            failed: false,
         })
     }
 
