@@ -166,14 +166,16 @@ impl Proxy {
         let (Origin::Part { client, seq, .. }, Some(error)) = (ticket.origin, reply.error()) else {
             return false;
         };
-        // What is missing and cannot be loaded again is for the client to hear.
-        let refusal = Refusal::parse(error);
-        let remedy = match refusal {
-            Some(Refusal::Missing(missing)) => self.remedy(id, ticket, missing),
-            Some(_) => Some(Vec::new()),
-            None => None,
+        let Some(refusal) = Refusal::parse(error) else {
+            self.count_error(client, seq, error);
+            return false;
         };
-        let (Some(refusal), Some(remedy)) = (refusal, remedy) else {
+        // What is missing and cannot be loaded again is for the client to hear.
+        let remedy = match refusal {
+            Refusal::Missing(missing) => self.remedy(id, ticket, missing),
+            _ => Some(Vec::new()),
+        };
+        let Some(remedy) = remedy else {
             self.count_error(client, seq, error);
             return false;
         };
@@ -242,13 +244,13 @@ impl Proxy {
         let Some(client) = self.clients.get_mut(id) else {
             return;
         };
-        if client.waiting && client.pipeline.is_empty() {
-            client.waiting = false;
-            self.waiting_clients -= 1;
-        }
         if !client.flush_queued {
             client.flush_queued = true;
             self.actions.flush_client(id);
+        }
+        if client.waiting && client.pipeline.is_empty() {
+            client.waiting = false;
+            self.waiting_clients -= 1;
         }
         let limits = &self.config.limits;
         let overfull = client.owed_bytes() > limits.client_output_bytes_max;

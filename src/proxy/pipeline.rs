@@ -78,13 +78,13 @@ pub struct Pipeline {
     requests: VecDeque<Request>,
     head: Seq,
     ready_bytes: usize,
-    failure: Option<ErrorCode>,
     /// What a request has to ask next, until it is taken, which is at once.
     next: Option<(Seq, Plan)>,
     /// Whether the next requests are answered.
     pub replies: Replies,
     /// The row of the newest request; `u16::MAX` if it had none.
     pub last_command: u16,
+    failure: Option<ErrorCode>,
 }
 
 impl Default for Pipeline {
@@ -93,10 +93,10 @@ impl Default for Pipeline {
             requests: VecDeque::new(),
             head: Seq(0),
             ready_bytes: 0,
-            failure: None,
             next: None,
             replies: Replies::On,
             last_command: u16::MAX,
+            failure: None,
         }
     }
 }
@@ -225,11 +225,6 @@ impl Pipeline {
             )
     }
 
-    /// The error that the request completed last has become, told once.
-    pub fn failure(&mut self) -> Option<ErrorCode> {
-        self.failure.take()
-    }
-
     /// Makes `count` parts of one part of a request; `whole` is what a request of a single part becomes.
     /// Returns the number of the second new part; the first keeps the old number.
     pub fn divide(
@@ -268,6 +263,11 @@ impl Pipeline {
         {
             *parts = split;
         }
+    }
+
+    /// The error that the request completed last has become, told once.
+    pub fn failure(&mut self) -> Option<ErrorCode> {
+        self.failure.take()
     }
 
     /// The command of a request of one part that is not answered yet.
@@ -346,6 +346,9 @@ impl Pipeline {
                 let kept = split.kept_bytes();
                 let mut merged = spares.take();
                 let next = split.finish(&mut merged, spares);
+                if *muted {
+                    merged.clear();
+                }
                 self.ready_bytes -= kept;
                 if let Some(plan) = next {
                     spares.give(merged);
@@ -355,9 +358,6 @@ impl Pipeline {
                 if let Some(error) = Reply::new(&merged).error() {
                     self.failure = Some(ErrorCode::of(error));
                     completed.failed = true;
-                }
-                if *muted {
-                    merged.clear();
                 }
                 if at_head {
                     output.push(&merged, pool);
