@@ -53,6 +53,8 @@ pub struct Node {
 pub struct Shard {
     /// The master's number.
     pub master: usize,
+    /// When it became that.
+    pub promoted_at: u64,
     data: BTreeMap<Vec<u8>, Data>,
 }
 
@@ -151,6 +153,7 @@ impl Cluster {
             shards: (0..shards)
                 .map(|master| Shard {
                     master,
+                    promoted_at: 0,
                     data: BTreeMap::new(),
                 })
                 .collect(),
@@ -182,9 +185,10 @@ impl Cluster {
     }
 
     /// A replica becomes master. All it takes part in is known to its own shard at once, to others late.
-    pub fn promote(&mut self, node: usize) {
+    pub fn promote(&mut self, node: usize, now: u64) {
         let shard = self.nodes[node].shard;
         self.shards[shard].master = node;
+        self.shards[shard].promoted_at = now;
         for own in &mut self.nodes {
             if own.shard == shard {
                 own.masters[shard] = node;

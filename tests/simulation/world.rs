@@ -23,7 +23,7 @@ use crate::resp;
 use crate::wire::Pipe;
 
 /// Turns of one run in which trouble is made.
-const TURNS: usize = 2500;
+const TURNS: usize = 4000;
 const MILLIS: u64 = 1000;
 
 macro_rules! events {
@@ -328,27 +328,19 @@ impl World {
         let troubles = self.troubles.clone();
         let now = self.now;
         let node = self.random.below(self.cluster.nodes.len());
+        // What comes back to a node at once lets it refuse a request and take the next one: planned work has
+        // no such haste.
+        let rest = if self.manners.strict {
+            1000 * MILLIS
+        } else {
+            0
+        };
+        let rested = now.saturating_sub(rest);
         if self.random.one_in(troubles.migrate) {
-            // A slot that comes back to a node at once can refuse a request and take the next one.
-            let rest = if self.manners.strict {
-                1000 * MILLIS
-            } else {
-                0
-            };
-            let rested = now.saturating_sub(rest);
             self.cluster.begin_migration(rested, &mut self.random);
         }
         if self.random.one_in(troubles.planned_failover) {
-            let replicas = self.cluster.replicas(self.cluster.nodes[node].shard);
-            if let Some(replica) = replicas.first() {
-                // The master pauses writes until the replica has caught up.
-                let until = now + self.random.between(1, 20 * MILLIS);
-                let master = self.cluster.shards[self.cluster.nodes[node].shard].master;
-                let hung = &mut self.cluster.nodes[master].hung_until;
-                *hung = until.max(*hung);
-                self.promotions.push((until, *replica));
-                self.events.planned_failovers += 1;
-            }
+            self.plan_failover(self.cluster.nodes[node].shard, rested);
         }
         if self.random.one_in(troubles.crash) && self.cluster.nodes[node].alive {
             self.crash(node);
@@ -390,6 +382,25 @@ impl World {
             self.clients[client].half_close(&mut self.random);
             self.events.clients_half_closed += 1;
         }
+    }
+
+    /// A replica takes over, once its master has paused long enough for it to catch up.
+    fn plan_failover(&mut self, shard: usize, rested: u64) {
+        let under_way = |(_, node): &(u64, usize)| self.cluster.nodes[*node].shard == shard;
+        let busy = self.promotions.iter().any(under_way);
+        let replicas = self.cluster.replicas(shard);
+        let Some(replica) = replicas.first().filter(|_| !busy) else {
+            return;
+        };
+        let own = &self.cluster.shards[shard];
+        if own.promoted_at > rested {
+            return;
+        }
+        let until = self.now + self.random.between(1, 20 * MILLIS);
+        let hung = &mut self.cluster.nodes[own.master].hung_until;
+        *hung = until.max(*hung);
+        self.promotions.push((until, *replica));
+        self.events.planned_failovers += 1;
     }
 
     fn crash(&mut self, node: usize) {
@@ -486,7 +497,7 @@ impl World {
         while let Some(at) = self.promotions.iter().position(|(due, _)| *due <= now) {
             let (_, node) = self.promotions.swap_remove(at);
             if self.cluster.nodes[node].alive {
-                self.cluster.promote(node);
+                self.cluster.promote(node, now);
                 self.note(|_| format!("node {node} is promoted"));
             }
         }
