@@ -63,6 +63,8 @@ struct Migration {
     to: usize,
     /// The target knows that it owns the slot.
     handed_over: bool,
+    /// One step in so many turns.
+    pace: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -212,6 +214,7 @@ impl Cluster {
             slot.migration = Some(Migration {
                 to,
                 handed_over: false,
+                pace: *random.pick(&[2, 4, 16, 64, 256]),
             });
         }
     }
@@ -226,6 +229,9 @@ impl Cluster {
         else {
             return;
         };
+        if !random.one_in(migration.pace) {
+            return;
+        }
         let prefix = format!("{{t{tag}}}").into_bytes();
         let source = &mut self.shards[owner].data;
         let names: Vec<Vec<u8>> = source

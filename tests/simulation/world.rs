@@ -137,8 +137,8 @@ fn config(random: &mut Random, calm: bool) -> Config {
     let mut config = Config::default();
     let millis = Duration::from_millis;
     config.connect_timeout = millis(random.between(30, 250));
-    config.request_timeout = millis(random.between(200, 2000));
-    config.park_timeout = millis(random.between(200, 5000));
+    config.request_timeout = millis(random.between(30, 600));
+    config.park_timeout = millis(random.between(100, 3000));
     config.backend_connections = random.skewed(3);
     config.read_preference = *random.pick(&[
         ReadPreference::Master,
@@ -188,7 +188,7 @@ fn troubles(random: &mut Random, calm: bool) -> Troubles {
     if !calm {
         troubles = Troubles {
             crash: once_in(200),
-            hang: once_in(100),
+            hang: once_in(400),
             cut: once_in(40),
             garbage: once_in(60),
             full: once_in(60),
@@ -348,7 +348,9 @@ impl World {
         if self.random.one_in(troubles.hang) {
             let timeout = self.proxy.config().request_timeout.as_micros() as u64;
             let longest = *self.random.pick(&[10 * MILLIS, 300 * MILLIS, timeout * 2]);
-            self.cluster.nodes[node].hung_until = now + self.random.between(1, longest);
+            let until = now + self.random.between(1, longest);
+            let hung = &mut self.cluster.nodes[node].hung_until;
+            *hung = until.max(*hung);
             self.events.hangs += 1;
             self.note(|_| format!("node {node} hangs"));
         }
@@ -509,9 +511,7 @@ impl World {
             self.note(|_| format!("node {node} is back"));
         }
         for tag in self.cluster.migrating() {
-            if self.random.one_in(4) {
-                self.cluster.migrate(tag, &mut self.random, now);
-            }
+            self.cluster.migrate(tag, &mut self.random, now);
         }
         if self.random.one_in(if self.troubles.stale { 16 } else { 2 }) {
             let node = self.random.below(self.cluster.nodes.len());
