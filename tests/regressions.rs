@@ -4,7 +4,7 @@ mod support;
 
 use std::sync::OnceLock;
 use std::time::Duration;
-use support::{Cluster, Conn, Proxy, Reply, key_in_slot};
+use support::{Cluster, Conn, Proxy, Reply, key_in_slot, signal};
 
 fn ground() -> &'static (Cluster, Proxy) {
     static GROUND: OnceLock<(Cluster, Proxy)> = OnceLock::new();
@@ -80,4 +80,25 @@ fn hello_without_a_password_has_the_words_of_redis_7_0() {
             .is_some_and(|text| text.contains("otherwise the HELLO AUTH <user> <pass> option")),
         "{reply:?}"
     );
+}
+
+/// One client went and another came in one turn of the loop: the second was given the first one's place while
+/// the first one's socket was still there, and the assertion of that ended the worker.
+#[test]
+fn one_goes_and_one_comes_in_one_turn() {
+    let (cluster, _) = ground();
+    let folder = tempfile::tempdir().expect("a folder");
+    let addr = format!("unix:{}", folder.path().join("sock").display());
+    let proxy = Proxy::start(cluster, &["-addr", &addr]);
+    for _ in 0..20 {
+        let mut first = proxy.conn();
+        assert_eq!(first.line("PING"), "PONG");
+        // While it stands still both things happen, so that it sees both at once.
+        signal(proxy.pid(), "STOP");
+        drop(first);
+        let mut second = proxy.conn();
+        second.send("PING\r\n");
+        signal(proxy.pid(), "CONT");
+        assert_eq!(second.read_reply(), "PONG");
+    }
 }

@@ -3,6 +3,7 @@
 //!
 //! It must never know of clients, nodes or slots, nor build a reply.
 
+mod changes;
 pub mod describe;
 pub mod document;
 pub mod explain;
@@ -14,6 +15,7 @@ pub mod learn;
 pub mod options;
 mod packed;
 mod rows;
+pub mod servers;
 pub mod table;
 
 use std::borrow::Cow;
@@ -24,6 +26,7 @@ pub use flags::{AclCategories, Flags, KeyFlags};
 pub use keys::{KeysError, flagged_keys, keys, unbalanced};
 pub use known::Known;
 pub use options::blocks;
+pub use servers::Servers;
 pub use table::{Resolved, Table};
 
 /// One row of the table.
@@ -57,6 +60,9 @@ pub struct Command {
     pub why: &'static str,
     /// Whether subcommands have rows of their own.
     pub container: bool,
+    /// Whether it changes the servers (or this proxy) rather than the data a client works on: what
+    /// `-admin-commands` is about.
+    pub changes_servers: bool,
 }
 
 impl Command {
@@ -87,6 +93,7 @@ impl Command {
             block_token: None,
             why: "",
             container: false,
+            changes_servers: false,
         }
     }
 
@@ -104,6 +111,16 @@ impl Command {
     /// Whether this request may keep its connection waiting (see [`options::blocks`]).
     pub fn blocks(&self, args: &Args<'_>) -> bool {
         options::blocks(self, args)
+    }
+
+    /// Whether a server may pass it on to replicas: a write, or what a server counts as one. Servers do not
+    /// tell of the latter (`may_replicate` is not in their COMMAND reply), so they are named here.
+    pub fn may_replicate(&self) -> bool {
+        let counted = matches!(
+            &*self.name,
+            "eval" | "evalsha" | "fcall" | "pfcount" | "publish" | "spublish"
+        );
+        counted || self.flags.contains(Flags::WRITE) || self.flags.contains(Flags::MAY_REPLICATE)
     }
 
     /// The name of the command that this is a subcommand of.

@@ -33,6 +33,10 @@ const REQUEST_INTERVAL_MIN: Duration = Duration::from_millis(100);
 /// Longest wait after a refresh that failed.
 const RETRY_MAX: Duration = Duration::from_secs(1);
 
+/// So many failures in a row may follow each other as fast as requests for a refresh allow: that is as long
+/// as requests of clients are parked. Later nobody waits for it but canaries.
+const EAGER_FAILURES: u32 = 50;
+
 /// How long a refresh may go on to try nodes.
 const ROUND_MAX: Duration = Duration::from_secs(5);
 
@@ -152,11 +156,12 @@ impl Refresher {
 
 /// Starts the refresher.
 ///
+/// `settings` gives the config in force; it is asked at each refresh.
 /// `publish` is called after every good answer, also if the table is the same as before
 /// ([`Topology::same_as`]): its `asked_at` is news in itself, since it settles what workers have learnt
 /// from redirects before.
 pub fn spawn(
-    config: Arc<Config>,
+    settings: Box<dyn Fn() -> Arc<Config> + Send>,
     clock: Clock,
     publish: Box<dyn Fn(Arc<Topology>) + Send>,
 ) -> io::Result<Refresher> {
@@ -164,7 +169,8 @@ pub fn spawn(
     let (wake, woken) = sync_channel(1);
     let refresh = Refresh {
         names: RefCell::new(Names::new(clock)),
-        config,
+        config: settings(),
+        settings,
         clock,
         publish,
         shared: Arc::clone(&shared),
@@ -204,7 +210,9 @@ impl fmt::Display for Target {
 
 /// The thread's own state.
 struct Refresh {
+    /// The config of this round.
     config: Arc<Config>,
+    settings: Box<dyn Fn() -> Arc<Config> + Send>,
     clock: Clock,
     publish: Box<dyn Fn(Arc<Topology>) + Send>,
     shared: Arc<Shared>,
@@ -231,6 +239,7 @@ impl Refresh {
         let mut trigger = Trigger::Interval;
         loop {
             self.shared.pending.store(0, Ordering::Release);
+            self.config = (self.settings)();
             let started = self.clock.now();
             let doubted_before = !self.doubted.is_empty();
             let counters = if self.round() {
@@ -254,13 +263,19 @@ impl Refresh {
     /// Waits until the next refresh is due, and tells why it is. `None`: never again.
     fn wait(&mut self, started: Time, again: bool) -> Option<Trigger> {
         let (earliest, due) = if self.failures > 0 {
-            // Requests do not shorten this one: while no node answers, workers ask all the time.
             let wait = REQUEST_INTERVAL_MIN * 2u32.pow((self.failures - 1).min(4));
             let retry = self
                 .clock
                 .now()
                 .after(self.random.jitter(wait.min(RETRY_MAX)));
-            (retry, retry)
+            // Workers ask all the time while no node answers: for ever at that pace would be a burden.
+            let eager = self.failures <= EAGER_FAILURES;
+            let earliest = if eager {
+                started.after(REQUEST_INTERVAL_MIN)
+            } else {
+                retry
+            };
+            (earliest.min(retry), retry)
         } else {
             let interval = self.random.jitter(self.config.slots_reload_interval);
             let wait = if again { Duration::ZERO } else { interval };
@@ -627,7 +642,9 @@ mod tests {
             // The test may be over.
             let _ = send.send(topology);
         });
-        let refresher = spawn(Arc::new(config), Clock::start(), publish).unwrap();
+        let config = Arc::new(config);
+        let settings = Box::new(move || config.clone());
+        let refresher = spawn(settings, Clock::start(), publish).unwrap();
         (refresher, receive)
     }
 
@@ -760,17 +777,26 @@ mod tests {
     }
 
     #[test]
-    fn an_outage_is_retried_with_patience_and_requests_do_not_hurry_it() {
+    fn an_outage_is_retried_every_100_ms_while_requests_wait_and_then_with_patience() {
         let node = FakeNode::start(Play::Hangup);
         let (refresher, receive) = start(config(&[node.address]));
         let clock = Clock::start();
-        while clock.now().as_micros() < 2_000_000 {
-            refresher.request(Trigger::Error);
-            thread::sleep(Duration::from_millis(1));
+        let ask = |micros| {
+            let before = node.asked();
+            let from = clock.now().as_micros();
+            while clock.now().as_micros() < from + micros {
+                refresher.request(Trigger::Error);
+                thread::sleep(Duration::from_millis(1));
+            }
+            node.asked() - before
+        };
+        let eager = ask(2_000_000);
+        assert!((8..=21).contains(&eager), "{eager} tries in 2 s");
+        while node.asked() < EAGER_FAILURES as usize + 2 {
+            ask(100_000);
         }
-        let asked = node.asked();
-        let most = 7 + clock.now().as_micros() as usize / 2_000_000;
-        assert!((2..=most).contains(&asked), "{asked} of {most} tries");
+        let patient = ask(3_000_000);
+        assert!((1..=6).contains(&patient), "{patient} tries in 3 s");
         node.play(answer(&[("a", node.address)]));
         next(&receive);
         refresher.stop();

@@ -110,6 +110,8 @@ pub struct Ticket {
     pub readonly: bool,
     /// Whether the request speaks of the node itself and can be sent to no other.
     pub pinned: bool,
+    /// Whether what the request needs has been loaded again already.
+    pub healed: bool,
     /// When it was first held, if it ever was: the park timeout counts from there.
     pub held_since: Option<Time>,
     /// When it was queued here.

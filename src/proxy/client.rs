@@ -2,10 +2,11 @@
 //!
 //! It must never know which sockets exist, nor point at a backend other than by name.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::arena::Id;
 use crate::buffer::{ReadBuf, WriteBuf};
+use crate::clock::Time;
 use crate::config::Limits;
 use crate::proxy::backend::BackendId;
 use crate::proxy::pipeline::{Pipeline, Seq};
@@ -25,6 +26,8 @@ pub enum Pause {
     Full,
     /// The backend of its next request has too much to send already.
     Backend(BackendId),
+    /// Its next command waits for the end of a `CLIENT PAUSE`.
+    Suspended,
 }
 
 /// One connection from a client.
@@ -32,6 +35,18 @@ pub enum Pause {
 pub struct Client {
     /// Where it comes from; nothing for a Unix socket.
     pub address: Option<SocketAddr>,
+    /// The address of ours that it has come to, where that is not the one we listen on.
+    pub local: Option<IpAddr>,
+    /// Its socket's descriptor, for its own eyes.
+    pub descriptor: i32,
+    /// When it came.
+    pub connected_at: Time,
+    /// When bytes last went either way.
+    pub last_active: Time,
+    /// Bytes that have come from it.
+    pub bytes_in: u64,
+    /// Bytes that have gone to it.
+    pub bytes_out: u64,
     /// Bytes from the client.
     pub input: ReadBuf,
     /// Where the next request ends.
@@ -50,6 +65,8 @@ pub struct Client {
     pub listed_as_holding: bool,
     /// Why it is not read, if it is not.
     pub pause: Option<Pause>,
+    /// Whether it is counted among those that wait for replies.
+    pub waiting: bool,
     /// Whether a `Resume` is on its way.
     pub resume_queued: bool,
     /// Whether it is in the list of those to be flushed.
@@ -58,6 +75,8 @@ pub struct Client {
     pub ended: bool,
     /// Whether no more requests are taken: it is closed once it has been told all it is owed.
     pub closing: bool,
+    /// Since when it has taken nothing of what is to be written to it, if anything is.
+    pub stalled_since: Option<Time>,
     /// The version of the routes that its requests in flight were sent by.
     pub routes_version: u32,
     /// While the head is before this place, requests in flight may stand at nodes that are not their slot's
@@ -67,9 +86,15 @@ pub struct Client {
 
 impl Client {
     /// A client that has just come.
-    pub fn new(address: Option<SocketAddr>, session: Session) -> Client {
+    pub fn new(address: Option<SocketAddr>, session: Session, now: Time) -> Client {
         Client {
             address,
+            local: None,
+            descriptor: -1,
+            connected_at: now,
+            last_active: now,
+            bytes_in: 0,
+            bytes_out: 0,
             input: ReadBuf::default(),
             scanner: RequestScanner::default(),
             missing: 0,
@@ -79,12 +104,24 @@ impl Client {
             held: Vec::new(),
             listed_as_holding: false,
             pause: None,
+            waiting: false,
             resume_queued: false,
             flush_queued: false,
             ended: false,
             closing: false,
+            stalled_since: None,
             routes_version: 0,
             unsettled_until: None,
+        }
+    }
+
+    /// A write to it was tried, and it took something or nothing.
+    #[inline]
+    pub fn note_flush(&mut self, progress: bool, now: Time) {
+        if self.output.unsent_len() == 0 {
+            self.stalled_since = None;
+        } else if progress || self.stalled_since.is_none() {
+            self.stalled_since = Some(now);
         }
     }
 
@@ -105,7 +142,7 @@ impl Client {
     #[inline]
     pub fn may_resume(&self, limits: &Limits) -> bool {
         match self.pause {
-            None | Some(Pause::Backend(_)) => false,
+            None | Some(Pause::Backend(_) | Pause::Suspended) => false,
             Some(Pause::Barrier) => self.pipeline.is_empty(),
             Some(Pause::Full) => {
                 self.pipeline.len() <= limits.pipeline_requests / 2

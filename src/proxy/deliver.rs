@@ -17,6 +17,7 @@ use crate::proxy::node::NodeKey;
 use crate::proxy::pipeline::{Completed, Seq};
 use crate::proxy::refusal::{self, Refusal};
 use crate::proxy::retry::Goal;
+use crate::proxy::scripts::Remedy;
 use crate::proxy::{NO_SLOT, Peer, Proxy};
 use crate::resp::frame::Scan;
 use crate::resp::reply::Reply;
@@ -33,6 +34,8 @@ pub enum Lost {
     Closed,
     /// It could not be connected in time, or a reply did not come in time.
     TimedOut,
+    /// It is silent, and the cluster does without it.
+    Gone,
     /// The node broke the protocol.
     Broken,
     /// The node refused our handshake.
@@ -124,11 +127,18 @@ impl Proxy {
         if reply.is_error()
             && let Some(refusal) = reply.error().and_then(Refusal::parse)
         {
-            self.refused(id, ticket, refusal, reply, now);
-            input.consume(len);
-            return;
+            // What is missing and cannot be loaded again is for the client to hear.
+            let remedy = match refusal {
+                Refusal::Missing(missing) => self.remedy(id, ticket, missing),
+                _ => Some(Vec::new()),
+            };
+            if let Some(remedy) = remedy {
+                self.refused(id, ticket, refusal, remedy, reply, now);
+                input.consume(len);
+                return;
+            }
         }
-        let executed = self.seen_by_held(id, client, ticket);
+        let executed = self.bytes_if_held(id, client, ticket);
         self.release(id, ticket);
         self.upstream.succeeded(ticket.slot);
         let moved = len >= MOVED_FRAME
@@ -143,22 +153,13 @@ impl Proxy {
             self.fulfil(client, seq, part, &input.bytes()[..len], now);
             input.consume(len);
         }
-        if let Some(executed) = executed {
+        if let Some(bytes) = executed {
             // What a replica answers may be old at any time, and says nothing of the order (rule R5).
             if !self.reads_only(id) {
-                self.overtaken(client, seq, ticket, &executed, now);
+                self.overtaken(client, seq, ticket, &bytes, now);
             }
             self.release_held(client, now);
         }
-    }
-
-    /// The bytes of a request that was executed, if its client has held ones, which may go on now, or must
-    /// not any more.
-    #[inline]
-    fn seen_by_held(&self, id: BackendId, client: ClientId, ticket: &Ticket) -> Option<Vec<u8>> {
-        let holds = !self.clients.get(client)?.held.is_empty();
-        let backend = self.upstream.backends.get(id).filter(|_| holds)?;
-        Some(backend.output.front(ticket.len as usize).to_vec())
     }
 
     /// Whether a backend said READONLY, so that a replica may have answered.
@@ -189,8 +190,9 @@ impl Proxy {
             &mut self.pool,
             &mut self.spares,
         );
-        if let Some(completed) = completed {
-            self.completed(id, completed, now);
+        match completed {
+            Some(completed) => self.completed(id, completed, now),
+            None => self.ask_next(id, now),
         }
     }
 
@@ -217,6 +219,10 @@ impl Proxy {
         let Some(client) = self.clients.get_mut(id) else {
             return;
         };
+        if client.waiting && client.pipeline.is_empty() {
+            client.waiting = false;
+            self.waiting_clients -= 1;
+        }
         if client.pause.is_some() && client.may_resume(&self.config.limits) {
             self.queue_resume(id);
         }
@@ -233,6 +239,7 @@ impl Proxy {
         id: BackendId,
         ticket: &Ticket,
         refusal: Refusal<'_>,
+        remedy: Vec<Remedy>,
         reply: Reply<'_>,
         now: Time,
     ) {
@@ -297,8 +304,21 @@ impl Proxy {
                 }
                 (goal, self.due_after(ticket.redirects, now), &b""[..])
             }
+            Refusal::Missing(_) => {
+                self.stats.healed.add(1);
+                let replica = self
+                    .upstream
+                    .backends
+                    .get(id)
+                    .is_some_and(|backend| backend.flavor.read_only);
+                ticket.healed = !remedy.is_empty();
+                (self.healed_goal(&ticket, node, replica), now, words)
+            }
             Refusal::TryAgain => {
                 self.stats.tryagain.add(1);
+                if self.divide(client, seq, part, &ticket, &bytes, now) {
+                    return self.release_held(client, now);
+                }
                 (goal, self.due_after(ticket.tries.min(4), now), words)
             }
             Refusal::Unavailable => {
@@ -313,7 +333,7 @@ impl Proxy {
                 (goal, due, words)
             }
         };
-        self.hold(ticket, &bytes, goal, due, words, now);
+        self.hold_behind(ticket, &bytes, goal, due, words, remedy, now);
         self.release_held(client, now);
     }
 
@@ -402,7 +422,7 @@ impl Proxy {
         let jitter = self.random();
         if let Some(node) = self.upstream.node_mut(backend.node) {
             node.forget(id);
-            if backend.state != State::Ready || lost == Lost::TimedOut {
+            if backend.state != State::Ready || matches!(lost, Lost::TimedOut | Lost::Gone) {
                 node.failed(now, jitter);
             }
         }

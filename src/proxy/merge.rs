@@ -8,11 +8,16 @@ use std::fmt;
 
 use crate::proxy::backend::BackendId;
 use crate::proxy::pipeline::{At, Spares};
+use crate::proxy::plan::Plan;
 use crate::resp::encode;
 use crate::resp::reply::Reply;
 
 /// Makes one reply of the replies of the parts, in the order of the parts.
 pub type Join = Box<dyn FnOnce(&[Reply<'_>], &mut Vec<u8>) + Send>;
+
+/// Looks at the replies of the parts, errors included, and either makes one reply of them or says whom to ask
+/// next; the answers to that take the place of the parts.
+pub type Then = Box<dyn FnOnce(&[Reply<'_>], &mut Vec<u8>) -> Option<Plan> + Send>;
 
 /// How the replies of the parts become one.
 pub enum Merge {
@@ -38,6 +43,8 @@ pub enum Merge {
     Join(Join),
     /// By the command's own rule, which looks at errors, too.
     JoinAll(Join),
+    /// By the command's own rule, which may be to ask again.
+    Then(Then),
 }
 
 impl fmt::Debug for Merge {
@@ -54,6 +61,7 @@ impl fmt::Debug for Merge {
             Merge::Concat => "Concat",
             Merge::Join(_) => "Join",
             Merge::JoinAll(_) => "JoinAll",
+            Merge::Then(_) => "Then",
         })
     }
 }
@@ -112,6 +120,23 @@ impl Split {
         self.order = order;
     }
 
+    /// Makes `count` parts of one, which keeps its number for the first of them; returns the number of the
+    /// second. The keys of that part, in their order, become the keys of the new parts.
+    /// Nothing if they would be too many.
+    pub fn divide(&mut self, part: u16, count: usize) -> Option<u16> {
+        let first = self.parts.len() as u16;
+        if self.parts.len() + count > usize::from(u16::MAX) {
+            return None;
+        }
+        let slot = self.parts[part as usize].slot;
+        self.add_parts(slot, count - 1);
+        let keys = self.order.iter_mut().filter(|own| **own == part);
+        for (key, number) in keys.skip(1).zip(first..) {
+            *key = number;
+        }
+        Some(first)
+    }
+
     /// How many parts there are.
     pub fn len(&self) -> usize {
         self.parts.len()
@@ -161,11 +186,15 @@ impl Split {
         self.parts.iter().map(|part| part.reply.len()).sum()
     }
 
-    /// Appends the one reply to `out`.
-    pub fn finish(&mut self, out: &mut Vec<u8>, spares: &mut Spares) {
+    /// Appends the one reply to `out`, or else says whom to ask next.
+    pub fn finish(&mut self, out: &mut Vec<u8>, spares: &mut Spares) -> Option<Plan> {
         debug_assert!(self.is_complete());
         let merge = std::mem::replace(&mut self.merge, Merge::AllSucceeded);
-        let tolerant = matches!(merge, Merge::OneSucceeded | Merge::JoinAll(_));
+        let tolerant = matches!(
+            merge,
+            Merge::OneSucceeded | Merge::JoinAll(_) | Merge::Then(_)
+        );
+        let mut next = None;
         match self.first_error() {
             Some(error) if !tolerant => {
                 let partial = self.write && self.parts.len() > 1;
@@ -176,11 +205,12 @@ impl Split {
                     encode::error(out, error);
                 }
             }
-            _ => self.merge_replies(merge, out),
+            _ => next = self.merge_replies(merge, out),
         }
         for part in &mut self.parts {
             spares.give(std::mem::take(&mut part.reply));
         }
+        next
     }
 
     fn first_error(&self) -> Option<&[u8]> {
@@ -193,7 +223,7 @@ impl Split {
         self.parts.iter().map(|part| Reply::new(&part.reply))
     }
 
-    fn merge_replies(&self, merge: Merge, out: &mut Vec<u8>) {
+    fn merge_replies(&self, merge: Merge, out: &mut Vec<u8>) -> Option<Plan> {
         match merge {
             Merge::Gather => self.gather(out),
             Merge::AllSucceeded => self.first(out, |_| true),
@@ -213,7 +243,9 @@ impl Split {
             Merge::Join(join) | Merge::JoinAll(join) => {
                 join(&self.replies().collect::<Vec<_>>(), out);
             }
+            Merge::Then(then) => return then(&self.replies().collect::<Vec<_>>(), out),
         }
+        None
     }
 
     /// The first reply that `suits`, or else the first at all.
@@ -292,7 +324,7 @@ mod tests {
             split.fulfil(index as u16, reply.as_bytes(), &mut spares);
         }
         let mut out = Vec::new();
-        split.finish(&mut out, &mut spares);
+        assert!(split.finish(&mut out, &mut spares).is_none());
         assert_eq!(String::from_utf8_lossy(&out), expected);
     }
 

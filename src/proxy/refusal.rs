@@ -18,6 +18,17 @@ pub enum Refusal<'a> {
     /// The node cannot serve now: CLUSTERDOWN, LOADING, MASTERDOWN, READONLY, or as many clients as it may
     /// have.
     Unavailable,
+    /// The node lacks what the request names, and would execute it had it been loaded.
+    Missing(Missing),
+}
+
+/// What a node may lack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missing {
+    /// The script of an EVALSHA.
+    Script,
+    /// The function of an FCALL.
+    Function,
 }
 
 impl<'a> Refusal<'a> {
@@ -29,6 +40,10 @@ impl<'a> Refusal<'a> {
             b"ASK" => redirect(words).map(|(slot, endpoint)| Refusal::Ask(slot, endpoint)),
             b"TRYAGAIN" => Some(Refusal::TryAgain),
             b"CLUSTERDOWN" | b"LOADING" | b"MASTERDOWN" | b"READONLY" => Some(Refusal::Unavailable),
+            b"NOSCRIPT" => Some(Refusal::Missing(Missing::Script)),
+            b"ERR" if error == b"ERR Function not found" => {
+                Some(Refusal::Missing(Missing::Function))
+            }
             // It comes unasked, to a connection that the node does not want.
             b"ERR" if error == b"ERR max number of clients reached" => Some(Refusal::Unavailable),
             _ => None,
@@ -90,6 +105,15 @@ mod tests {
             Some(Refusal::Unavailable),
         );
         check("ERR max number of clients", None);
+        check(
+            "NOSCRIPT No matching script. Please use EVAL.",
+            Some(Refusal::Missing(Missing::Script)),
+        );
+        check(
+            "ERR Function not found",
+            Some(Refusal::Missing(Missing::Function)),
+        );
+        check("ERR Function not found, but other words", None);
         check("MOVED 16384 a:1", None);
         check("MOVED x a:1", None);
         check("MOVED 1", None);

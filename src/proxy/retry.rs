@@ -8,25 +8,23 @@
 //! - a held request is sent only when none of its client's requests for that slot is outstanding, other than
 //!   earlier ones on the very connection it would take;
 //! - while a slot has held requests of a client, later ones of that client join the tail;
-//! - a held request behind which a later one with a key of its own has been executed is not sent any more:
-//!   it is answered with its own refusal (unless both only read).
+//! - a held request behind which a later one for the same key has been executed is not sent any more: it
+//!   is answered with its own refusal (see `overtaken`).
 
 use std::time::Duration;
 
 use crate::clock::Time;
 use crate::cluster::slot::Slot;
-use crate::command::{self, Table};
 use crate::proxy::actions::Wanted;
 use crate::proxy::backend::{BackendId, Origin, Ticket};
 use crate::proxy::client::ClientId;
 use crate::proxy::node::NodeKey;
 use crate::proxy::pipeline::{At, Seq};
 use crate::proxy::refusal;
+use crate::proxy::scripts::Remedy;
 use crate::proxy::upstream::Target;
 use crate::proxy::{NO_SLOT, Proxy};
-use crate::resp::args::Args;
 use crate::resp::encode;
-use crate::resp::frame::{RequestLimits, RequestScanner, Scan};
 
 const ASKING: &[u8] = b"*1\r\n$6\r\nASKING\r\n";
 const BACKOFF_MIN: Duration = Duration::from_millis(5);
@@ -65,6 +63,8 @@ pub struct Held {
     /// The node's own words, if a node refused it; empty if it was never refused, or by a redirect, which
     /// no client may see.
     pub refusal: Vec<u8>,
+    /// Requests to be sent right before it, whose replies are nobody's: what a node lacked.
+    pub prelude: Vec<Remedy>,
 }
 
 /// How long to wait before try number `tries`.
@@ -80,15 +80,30 @@ enum Attempt {
 }
 
 impl Proxy {
-    /// Holds a request. It is given up at once when its slot is known to fail, or when too much is held
-    /// already.
+    /// Holds a request, as [`Proxy::hold_behind`], with nothing to be sent before it.
     pub(super) fn hold(
+        &mut self,
+        ticket: Ticket,
+        bytes: &[u8],
+        goal: Goal,
+        due: Time,
+        refusal: &[u8],
+        now: Time,
+    ) {
+        self.hold_behind(ticket, bytes, goal, due, refusal, Vec::new(), now);
+    }
+
+    /// Holds a request, and what is to be sent right before it. It is given up at once when its slot is known to fail, or when too much is held
+    /// already.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn hold_behind(
         &mut self,
         mut ticket: Ticket,
         bytes: &[u8],
         goal: Goal,
         due: Time,
         refusal: &[u8],
+        prelude: Vec<Remedy>,
         now: Time,
     ) {
         let Origin::Part {
@@ -125,6 +140,7 @@ impl Proxy {
             due,
             expires,
             refusal: refusal.to_vec(),
+            prelude,
         };
         client.pipeline.set_at(seq, part, At::Held);
         client.unsettle();
@@ -210,9 +226,15 @@ impl Proxy {
         let target = match held.goal {
             _ if held.due > now => return Attempt::Wait(held.due),
             Goal::Owner => Slot::new(held.ticket.slot).and_then(|slot| {
-                let fresh = held.ticket.readonly && held.ticket.tries == 0;
                 let preference = self.config.read_preference;
-                self.upstream.target(slot, fresh, preference, affinity, now)
+                let (reads, fresh) = (held.ticket.readonly, held.ticket.tries == 0);
+                self.upstream
+                    .target(slot, reads && fresh, preference, affinity, now)
+                    .filter(|target| {
+                        fresh || !reads || !self.upstream.is_out_of_reach(*target, now)
+                    })
+                    // A read whose connection was lost takes any node of the shard that it may ask.
+                    .or_else(|| self.upstream.target(slot, reads, preference, affinity, now))
             }),
             Goal::Ask(node) | Goal::Node(node) => Some(Target {
                 node,
@@ -269,14 +291,16 @@ impl Proxy {
 
     fn send_held(&mut self, id: ClientId, held: &Held, backend: BackendId, now: Time) {
         let (pool, actions) = (&mut self.pool, &mut self.actions);
-        if let Goal::Ask(_) = held.goal {
-            let asking = Ticket {
+        let asking = matches!(held.goal, Goal::Ask(_)).then_some(ASKING);
+        let prelude = held.prelude.iter().map(|frame| &**frame).chain(asking);
+        for frame in prelude {
+            let ticket = Ticket {
                 origin: Origin::Discard,
-                len: ASKING.len() as u32,
+                len: frame.len() as u32,
                 sent_at: now,
                 ..held.ticket
             };
-            self.upstream.send(backend, ASKING, asking, pool, actions);
+            self.upstream.send(backend, frame, ticket, pool, actions);
         }
         let ticket = Ticket {
             tries: held.ticket.tries.saturating_add(1),
@@ -292,50 +316,6 @@ impl Proxy {
                 .pipeline
                 .set_at(held.seq, held.part, At::Backend(backend));
             client.unsettle();
-        }
-    }
-
-    /// The request at `seq` was executed: what was sent before it, is still held and has a key in common with
-    /// it must not follow it. (Keys apart are free: while a slot migrates, some of its keys are refused and
-    /// others are not.)
-    #[cold]
-    pub(super) fn overtaken(
-        &mut self,
-        id: ClientId,
-        seq: Seq,
-        executed: &Ticket,
-        bytes: &[u8],
-        now: Time,
-    ) {
-        let Some(client) = self.clients.get_mut(id) else {
-            return;
-        };
-        if executed.slot == NO_SLOT {
-            return;
-        }
-        let table = &self.table;
-        let keys = keys_of(table, executed, bytes);
-        let mut overtaken = Vec::new();
-        client.held.retain_mut(|held| {
-            let stays = held.ticket.slot != executed.slot
-                || !held.seq.before(seq)
-                || (executed.readonly && held.ticket.readonly)
-                || are_apart(&keys, &keys_of(table, &held.ticket, &held.bytes));
-            if !stays {
-                let refusal = std::mem::take(&mut held.refusal);
-                overtaken.push((held.seq, held.part, refusal, held.bytes.len()));
-            }
-            stays
-        });
-        for (seq, part, refusal, len) in overtaken {
-            self.held_bytes -= len;
-            self.held_requests -= 1;
-            let text = if refusal.is_empty() {
-                refusal::NOT_EXECUTED.as_bytes()
-            } else {
-                &refusal
-            };
-            self.answer_error(id, seq, part, text, now);
         }
     }
 
@@ -386,38 +366,6 @@ impl Proxy {
         self.stats.refusals.add(1);
         self.fulfil(id, seq, part, &reply, now);
         self.scratch.reply = reply;
-    }
-}
-
-/// The keys of a request; nothing if they cannot be told.
-fn keys_of<'a>(table: &Table, ticket: &Ticket, bytes: &'a [u8]) -> Option<Vec<&'a [u8]>> {
-    let limits = RequestLimits {
-        bulk_bytes: usize::MAX,
-        request_bytes: usize::MAX - 2,
-        inline_bytes: usize::MAX,
-        authenticated: true,
-        unauthenticated_args: 0,
-        unauthenticated_bulk_bytes: 0,
-    };
-    let (mut spans, mut keys) = (Vec::new(), Vec::new());
-    let scan = RequestScanner::default().next(bytes, &limits, &mut spans);
-    let Ok(Scan::Frame(_)) = scan else {
-        return None;
-    };
-    let args = Args::new(bytes, &spans);
-    command::keys(table.row(ticket.command), &args, &mut keys).ok()?;
-    let key = |index: &u32| {
-        let span = spans[*index as usize];
-        &bytes[span.start as usize..][..span.len as usize]
-    };
-    Some(keys.iter().map(key).collect())
-}
-
-/// Whether two requests are known to have no key in common.
-fn are_apart(one: &Option<Vec<&[u8]>>, other: &Option<Vec<&[u8]>>) -> bool {
-    match (one, other) {
-        (Some(one), Some(other)) => !one.iter().any(|key| other.contains(key)),
-        _ => false,
     }
 }
 

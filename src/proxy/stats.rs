@@ -3,9 +3,15 @@
 //! A counter has one writer, its worker; others read it relaxed, off the data path. So adding is a plain
 //! load and store, a third of the price of an atomic addition.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::SystemTime;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::clock::Time;
+use crate::proxy::attention::Attention;
+
+use crate::live::Live;
+use crate::proxy::scripts::Scripts;
 
 /// A number that one thread writes and any thread reads.
 #[derive(Debug, Default)]
@@ -59,6 +65,10 @@ counters! {
     clients_accepted,
     /// Clients refused: too many, or from outside in protected mode.
     clients_rejected,
+    /// Clients closed because they did not read.
+    clients_stalled,
+    /// Clients closed because they asked for nothing.
+    clients_idle,
     /// Requests taken.
     commands,
     /// Requests answered with an error that the proxy made.
@@ -89,6 +99,8 @@ counters! {
     tryagain,
     /// CLUSTERDOWN, LOADING, MASTERDOWN and READONLY answers that were waited out.
     unavailable,
+    /// Missing scripts and functions that were loaded again.
+    healed,
     /// Requests that were held for a time.
     held,
     /// Requests sent again.
@@ -118,15 +130,30 @@ pub struct Process {
     pub clients: AtomicUsize,
     /// Clients ever accepted by any worker: the next `CLIENT ID`.
     pub client_ids: AtomicU64,
+    /// Whether MONITOR or `CLIENT PAUSE` wants to look at each request.
+    pub attention: Attention,
+    /// How many monitors each worker has.
+    pub monitors: Vec<AtomicUsize>,
     /// 40 hexadecimal digits that name this run.
     pub run_id: String,
     /// The wall clock at start.
     pub started: SystemTime,
+    /// The config in force.
+    pub live: Live,
+    /// Scripts and libraries that were loaded through this proxy.
+    pub scripts: Mutex<Scripts>,
+    /// The epoch of the store's scripts, to be read without a lock.
+    pub scripts_flushed: AtomicU64,
 }
 
 impl Process {
-    /// The shared state of `workers` workers.
+    /// The shared state of `workers` workers, whose config is fixed.
     pub fn new(workers: usize) -> Process {
+        Process::with(workers, Live::default())
+    }
+
+    /// The shared state of `workers` workers.
+    pub fn with(workers: usize, live: Live) -> Process {
         let hasher = || {
             use std::hash::{BuildHasher, Hasher};
             std::collections::hash_map::RandomState::new()
@@ -137,9 +164,25 @@ impl Process {
             workers: (0..workers).map(|_| Arc::default()).collect(),
             clients: AtomicUsize::new(0),
             client_ids: AtomicU64::new(0),
+            attention: Attention::default(),
+            monitors: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
             run_id: format!("{:016x}{:016x}{:08x}", hasher(), hasher(), hasher() as u32),
             started: SystemTime::now(),
+            scripts: Mutex::new(Scripts::new(live.config().limits.script_bytes)),
+            scripts_flushed: AtomicU64::new(0),
+            live,
         }
+    }
+
+    /// Whether a worker has monitors.
+    pub fn has_monitors(&self, worker: usize) -> bool {
+        self.monitors[worker].load(Ordering::Relaxed) > 0
+    }
+
+    /// What a clock on the wall shows at `now`, since 1970.
+    pub fn wall_clock(&self, now: Time) -> Duration {
+        let started = self.started.duration_since(UNIX_EPOCH).unwrap_or_default();
+        started + now.since(Time::default())
     }
 
     /// Each counter's name and its sum over the workers.

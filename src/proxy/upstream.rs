@@ -104,6 +104,12 @@ impl Upstream {
             })
     }
 
+    /// Whether a node is known to be down and not to be tried yet.
+    pub fn is_out_of_reach(&self, target: Target, now: Time) -> bool {
+        self.node(target.node)
+            .is_none_or(|node| node.is_failing() && !node.may_connect(now))
+    }
+
     /// A master for a request without keys: the same for one client while nothing changes, and one that is
     /// up if any is.
     pub fn any_master(&self, affinity: usize) -> Option<Target> {

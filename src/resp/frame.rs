@@ -264,9 +264,8 @@ impl RequestScanner {
             self.spans.clear();
         }
         let scan = self.bulks(bytes, limits, spans);
-        if let Ok(Scan::Incomplete(_)) = scan
-            && spans.capacity() > 0
-        {
+        // Also when none was found yet: what is kept here may be of another frame.
+        if let Ok(Scan::Incomplete(_)) = scan {
             std::mem::swap(&mut self.spans, spans);
         }
         scan
@@ -512,6 +511,29 @@ mod tests {
         for step in [1, 2, 3, 5, 7] {
             let split = requests(bytes, step, &LIMITS);
             assert_eq!(split, whole, "{} by {step}", bytes.escape_ascii());
+        }
+    }
+
+    /// The list of spans is shared by all clients: one that was cut short must find its own again.
+    #[test]
+    fn clients_that_share_the_list_of_spans_do_not_mix_their_requests() {
+        let frame = b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n";
+        let mut spans = Vec::new();
+        let mut scanners = [RequestScanner::default(), RequestScanner::default()];
+        for cuts in [[6, 6], [15, 6], [6, 15], [4, 4], [15, 15]] {
+            for _ in 0..3 {
+                for (scanner, cut) in scanners.iter_mut().zip(cuts) {
+                    let scan = scanner.next(&frame[..cut], &LIMITS, &mut spans);
+                    assert!(matches!(scan, Ok(Scan::Incomplete(_))));
+                    // Someone else's turn, with a list that is used up.
+                    spans = Vec::new();
+                }
+                for scanner in &mut scanners {
+                    let scan = scanner.next(frame, &LIMITS, &mut spans);
+                    assert!(matches!(scan, Ok(Scan::Frame(20))), "{scan:?}");
+                    assert_eq!(spans.len(), 2, "{cuts:?}");
+                }
+            }
         }
     }
 

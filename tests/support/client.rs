@@ -148,6 +148,17 @@ impl Conn {
         })
     }
 
+    /// As `try_connect`, and gives up after `limit`.
+    pub fn connect_within(addr: std::net::SocketAddr, limit: Duration) -> io::Result<Conn> {
+        let stream = TcpStream::connect_timeout(&addr, limit)?;
+        stream.set_nodelay(true)?;
+        Ok(Conn {
+            stream: Stream::Tcp(stream),
+            input: Vec::new(),
+            deadline: Duration::from_secs(10),
+        })
+    }
+
     /// How long a reply may take; 10 s unless set.
     pub fn set_deadline(&mut self, deadline: Duration) {
         self.deadline = deadline;
@@ -252,6 +263,19 @@ impl Conn {
             }
         }
         Ok(std::mem::take(&mut self.input))
+    }
+
+    /// Whatever comes next within `time`, as it is; nothing if nothing does.
+    pub fn read_some(&mut self, time: Duration) -> io::Result<Option<Vec<u8>>> {
+        if self.input.is_empty() {
+            match self.fill(Instant::now() + time) {
+                Ok(0) => return Err(io::Error::new(ErrorKind::UnexpectedEof, "closed")),
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::TimedOut => return Ok(None),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Some(std::mem::take(&mut self.input)))
     }
 
     /// Half-close: we send no more, and still read.

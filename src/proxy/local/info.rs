@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{After, Context, SERVER_VERSION};
+use super::{After, Context};
 use crate::config::Listen;
 use crate::proxy::stats::Stats;
 use crate::resp::args::Args;
@@ -80,10 +80,10 @@ fn server(context: &Context<'_>, text: &mut String) {
         Listen::Unix(path) => (0, path.display().to_string()),
     };
     fields!(text,
-        "redis_version" => SERVER_VERSION,
+        "redis_version" => context.version(),
         "redis_git_sha1" => "00000000",
         "redis_git_dirty" => 0,
-        "redis_mode" => "standalone",
+        "redis_mode" => context.config.mode(),
         "os" => std::env::consts::OS,
         "arch_bits" => usize::BITS,
         "multiplexing_api" => "epoll",
@@ -167,8 +167,8 @@ fn cpu(_: &Context<'_>, text: &mut String) {
     );
 }
 
-fn cluster(_: &Context<'_>, text: &mut String) {
-    fields!(text, "cluster_enabled" => 0);
+fn cluster(context: &Context<'_>, text: &mut String) {
+    fields!(text, "cluster_enabled" => u8::from(context.config.cluster_face.is_some()));
 }
 
 fn keyspace(_: &Context<'_>, _: &mut String) {}

@@ -1,0 +1,51 @@
+//! Slow is not gone (rule L8). A node that is silent may be paused, or run a long script: it is waited for.
+//! It is gone when the reply deadline has passed, or when it has been silent for a while *and* the other
+//! nodes have given its place to another. So a silent node makes us ask for the topology, again and again.
+//!
+//! It must never know what becomes of the requests of a node that is gone (that is `deliver`).
+
+use std::time::Duration;
+
+use crate::clock::Time;
+use crate::cluster::slot::Slot;
+use crate::proxy::Proxy;
+use crate::proxy::actions::Wanted;
+use crate::proxy::backend::{Backend, BackendId};
+use crate::proxy::deliver::Lost;
+
+/// How long a node that owes a reply may send nothing before the others are asked about it.
+const SILENCE: Duration = Duration::from_millis(500);
+
+impl Proxy {
+    /// Whether a backend that owes replies, and is past its handshake, is lost by now, and why.
+    pub(super) fn judge_silence(&mut self, id: BackendId, now: Time) -> Option<Lost> {
+        let backend = self.upstream.backends.get(id)?;
+        let oldest = backend.tickets.front()?;
+        let silence = now.since(oldest.sent_at.max(backend.heard_at));
+        if silence >= self.config.request_timeout {
+            return Some(Lost::TimedOut);
+        }
+        if silence < SILENCE {
+            return None;
+        }
+        let replaced = self.is_replaced(backend);
+        self.want_refresh(Wanted::Trouble);
+        replaced.then_some(Lost::Gone)
+    }
+
+    /// Whether the cluster does without this backend's node: it is no member any more, or (as `fail`) not
+    /// counted as one; or the slot of its oldest request has another master.
+    fn is_replaced(&self, backend: &Backend) -> bool {
+        let listed = self
+            .upstream
+            .node(backend.node)
+            .is_some_and(|node| node.listed);
+        let slot = backend
+            .tickets
+            .front()
+            .and_then(|oldest| Slot::new(oldest.slot));
+        let master = slot.and_then(|slot| self.upstream.routes.shard(slot));
+        let another = master.is_some_and(|shard| shard.master != backend.node);
+        !listed || (another && !backend.flavor.read_only)
+    }
+}

@@ -1,0 +1,136 @@
+//! Overtaken requests: a node refused one and then executed a later one of the same client. If the two have a
+//! key in common, sending the first one now would reverse them (rule R4): it is answered with its own refusal.
+//! Requests for other keys of the slot go on: while a slot migrates they stand at different nodes for good
+//! reasons.
+//!
+//! It must never know when a held request is sent (that is `retry`).
+
+use crate::clock::Time;
+use crate::command::{self, Table};
+use crate::proxy::backend::{BackendId, Ticket};
+use crate::proxy::client::ClientId;
+use crate::proxy::pipeline::Seq;
+use crate::proxy::{NO_SLOT, Proxy, refusal};
+use crate::resp::args::Args;
+use crate::resp::frame::{RequestLimits, RequestScanner, Scan};
+
+impl Proxy {
+    /// The bytes of a request that has been answered, if its client holds others that it may have overtaken.
+    #[inline]
+    pub(super) fn bytes_if_held(
+        &self,
+        id: BackendId,
+        client: ClientId,
+        ticket: &Ticket,
+    ) -> Option<Vec<u8>> {
+        if self.clients.get(client)?.held.is_empty() {
+            return None;
+        }
+        let backend = self.upstream.backends.get(id)?;
+        Some(backend.output.front(ticket.len as usize).to_vec())
+    }
+
+    /// A request at `seq` was executed: what was sent before it for one of its keys and is still held must
+    /// not follow it.
+    pub(super) fn overtaken(
+        &mut self,
+        id: ClientId,
+        seq: Seq,
+        executed: &Ticket,
+        bytes: &[u8],
+        now: Time,
+    ) {
+        let Some(client) = self.clients.get_mut(id) else {
+            return;
+        };
+        if executed.slot == NO_SLOT {
+            return;
+        }
+        let table = &self.table;
+        let mut overtaken = Vec::new();
+        client.held.retain_mut(|held| {
+            let stays = held.ticket.slot != executed.slot
+                || !held.seq.before(seq)
+                || (executed.readonly && held.ticket.readonly)
+                || !share_a_key(
+                    table,
+                    (executed.command, bytes),
+                    (held.ticket.command, &held.bytes),
+                );
+            if !stays {
+                let refusal = std::mem::take(&mut held.refusal);
+                overtaken.push((held.seq, held.part, refusal, held.bytes.len()));
+            }
+            stays
+        });
+        for (seq, part, refusal, len) in overtaken {
+            self.held_bytes -= len;
+            self.held_requests -= 1;
+            let text = if refusal.is_empty() {
+                refusal::NOT_EXECUTED.as_bytes()
+            } else {
+                &refusal
+            };
+            self.answer_error(id, seq, part, text, now);
+        }
+    }
+}
+
+/// Whether two requests, each a command's row and a frame, name the same key. When that cannot be told, they
+/// do.
+fn share_a_key(table: &Table, one: (u16, &[u8]), other: (u16, &[u8])) -> bool {
+    match (keys_of(table, one), keys_of(table, other)) {
+        (Some(one), Some(other)) => one.iter().any(|key| other.contains(key)),
+        _ => true,
+    }
+}
+
+fn keys_of(table: &Table, (command, frame): (u16, &[u8])) -> Option<Vec<Vec<u8>>> {
+    let mut spans = Vec::new();
+    let limits = RequestLimits {
+        bulk_bytes: usize::MAX,
+        request_bytes: usize::MAX - 2,
+        inline_bytes: usize::MAX,
+        authenticated: true,
+        unauthenticated_args: 0,
+        unauthenticated_bulk_bytes: 0,
+    };
+    let scan = RequestScanner::default().next(frame, &limits, &mut spans);
+    let Ok(Scan::Frame(_)) = scan else {
+        return None;
+    };
+    let args = Args::new(frame, &spans);
+    let mut keys = Vec::new();
+    command::keys(table.row(command), &args, &mut keys).ok()?;
+    let keys = keys.iter().map(|key| args.at(*key as usize).to_vec());
+    Some(keys.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resp::encode;
+
+    #[test]
+    fn requests_that_share_a_key_are_told_from_others() {
+        let table = Table::compiled();
+        let check = |one: &str, other: &str, expected: bool| {
+            let frame = |line: &str| {
+                let mut frame = Vec::new();
+                let words: Vec<&str> = line.split(' ').collect();
+                encode::command(&mut frame, words.iter().map(|word| word.as_bytes()));
+                let name = words[0].to_ascii_lowercase();
+                (table.named(name.as_bytes()).unwrap().id, frame)
+            };
+            let (one, other) = (frame(one), frame(other));
+            let shared = share_a_key(&table, (one.0, &one.1), (other.0, &other.1));
+            assert_eq!(shared, expected);
+        };
+        check("SET {a}1 x", "GET {a}1", true);
+        check("SET {a}1 x", "GET {a}2", false);
+        check("MSET {a}1 x {a}2 y", "INCR {a}2", true);
+        check("MSET {a}1 {a}2 {a}3 y", "INCR {a}2", false);
+        check("EVAL x 1 {a}1 {a}2", "DEL {a}2 {a}3", false);
+        check("EVAL x nonsense {a}1", "DEL {a}2 {a}3", true);
+    }
+}
