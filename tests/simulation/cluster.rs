@@ -505,7 +505,7 @@ impl Cluster {
             "GET" | "LRANGE" => (0, true),
             "SET" | "INCR" | "INCRBY" | "RPUSH" => (0, false),
             "MGET" | "EXISTS" => (1, true),
-            "DEL" => (1, false),
+            "DEL" | "UNLINK" => (1, false),
             "MSET" => (2, false),
             _ => panic!("a node got {name}"),
         };
@@ -582,16 +582,13 @@ fn run(
             }
             b"+OK\r\n".to_vec()
         }
-        "DEL" => {
-            // Every other key names the write, and never exists.
+        "DEL" | "UNLINK" => {
             let mut found = 0;
-            for pair in keys.chunks(2) {
-                let digits = pair[1].rsplit(|byte| *byte == b':').next();
-                let digits = digits.and_then(|digits| std::str::from_utf8(digits).ok());
-                let nonce = digits.and_then(|digits| digits.parse().ok());
-                let existed = i64::from(data.remove(pair[0]).is_some());
-                let key = ledger.key(pair[0]).expect("a key of ours");
-                ledger.executed(nonce.expect("a nonce"), key, ABSENT, existed);
+            for name in keys {
+                let key = ledger.key(name).expect("a key of ours");
+                let nonce = ledger.deletion(&args[0], key);
+                let existed = i64::from(data.remove(*name).is_some());
+                ledger.executed(nonce, key, ABSENT, existed);
                 found += existed;
             }
             format!(":{found}\r\n").into_bytes()

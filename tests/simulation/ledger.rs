@@ -116,6 +116,9 @@ pub struct Ledger {
     pub slots: Vec<u16>,
     /// The writes.
     pub writes: Vec<Write>,
+    /// The last deletion of a key under each spelling of the command.
+    deletions: HashMap<(String, usize), Nonce>,
+    spellings: usize,
     /// Whether some values are large.
     big: bool,
 }
@@ -143,6 +146,8 @@ impl Ledger {
                 .collect(),
             keys,
             writes: Vec::new(),
+            deletions: HashMap::new(),
+            spellings: 0,
             big,
         }
     }
@@ -169,6 +174,33 @@ impl Ledger {
             outcome: Outcome::Open,
         });
         self.writes.len() - 1
+    }
+
+    /// A deletion has no value to carry its nonces: they are told by the letters that are large in the
+    /// command's name, which comes back after 72 others.
+    pub fn spell_deletion(&mut self, nonces: &[Nonce]) -> Vec<u8> {
+        let spelling = self.spellings % 72;
+        self.spellings += 1;
+        let (word, bits) = match spelling {
+            0..8 => ("del", spelling),
+            _ => ("unlink", spelling - 8),
+        };
+        let letter = |(index, letter): (usize, char)| match bits >> index & 1 {
+            0 => letter,
+            _ => letter.to_ascii_uppercase(),
+        };
+        let name: String = word.chars().enumerate().map(letter).collect();
+        for nonce in nonces {
+            let key = self.writes[*nonce].key;
+            self.deletions.insert((name.clone(), key), *nonce);
+        }
+        name.into_bytes()
+    }
+
+    /// The deletion of `key` that is spelt like this.
+    pub fn deletion(&self, name: &[u8], key: usize) -> Nonce {
+        let name = String::from_utf8_lossy(name).into_owned();
+        self.deletions[&(name, key)]
     }
 
     /// The value that a write puts into its key: it names both.
