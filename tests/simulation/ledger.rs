@@ -118,7 +118,6 @@ pub struct Ledger {
     pub writes: Vec<Write>,
     /// The last deletion of a key under each spelling of the command.
     deletions: HashMap<(String, usize), Nonce>,
-    spellings: usize,
     /// Whether some values are large.
     big: bool,
 }
@@ -147,7 +146,6 @@ impl Ledger {
             keys,
             writes: Vec::new(),
             deletions: HashMap::new(),
-            spellings: 0,
             big,
         }
     }
@@ -177,22 +175,24 @@ impl Ledger {
     }
 
     /// A deletion has no value to carry its nonces: they are told by the letters that are large in the
-    /// command's name, which comes back after 72 others.
+    /// command's name. A spelling comes back once its last outcome is known.
     pub fn spell_deletion(&mut self, nonces: &[Nonce]) -> Vec<u8> {
-        let spelling = self.spellings % 72;
-        self.spellings += 1;
-        let (word, bits) = match spelling {
-            0..8 => ("del", spelling),
-            _ => ("unlink", spelling - 8),
+        let keys: Vec<usize> = nonces.iter().map(|nonce| self.writes[*nonce].key).collect();
+        let free = |name: &String, but: &[Outcome]| {
+            keys.iter().all(|key| {
+                let last = self.deletions.get(&(name.clone(), *key));
+                last.is_none_or(|nonce| !but.contains(&self.writes[*nonce].outcome))
+            })
         };
-        let letter = |(index, letter): (usize, char)| match bits >> index & 1 {
-            0 => letter,
-            _ => letter.to_ascii_uppercase(),
-        };
-        let name: String = word.chars().enumerate().map(letter).collect();
-        for nonce in nonces {
-            let key = self.writes[*nonce].key;
-            self.deletions.insert((name.clone(), key), *nonce);
+        let names: Vec<String> = (0..72).map(spelling).collect();
+        let name = names
+            .iter()
+            .find(|name| free(name, &[Outcome::Open, Outcome::Unknown]))
+            .or_else(|| names.iter().find(|name| free(name, &[Outcome::Open])))
+            .expect("few deletions of one key are under way at once")
+            .clone();
+        for (key, nonce) in keys.iter().zip(nonces) {
+            self.deletions.insert((name.clone(), *key), *nonce);
         }
         name.into_bytes()
     }
@@ -312,4 +312,17 @@ impl Ledger {
             assert!(sound, "write {nonce}: {write:?}");
         }
     }
+}
+
+/// One of 72 ways to write the name of the command that deletes keys.
+fn spelling(number: usize) -> String {
+    let (word, bits) = match number {
+        0..8 => ("del", number),
+        _ => ("unlink", number - 8),
+    };
+    let letter = |(index, letter): (usize, char)| match bits >> index & 1 {
+        0 => letter,
+        _ => letter.to_ascii_uppercase(),
+    };
+    word.chars().enumerate().map(letter).collect()
 }
