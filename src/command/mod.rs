@@ -56,6 +56,8 @@ pub struct Command {
     pub class: Class,
     /// The option that makes it block (`BLOCK` of XREAD), if an option does.
     pub block_token: Option<&'static str>,
+    /// Whether it may be sent to a replica: it reads, and what it reads is not bound to the master.
+    pub on_replicas: bool,
     /// Why `class` or `keys` is not what flags, specs and tips say; empty where it is.
     pub why: &'static str,
     /// Whether subcommands have rows of their own.
@@ -91,6 +93,7 @@ impl Command {
             response,
             class,
             block_token: None,
+            on_replicas: flags.contains(Flags::READONLY),
             why: "",
             container: false,
             changes_servers: false,

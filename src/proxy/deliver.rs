@@ -10,7 +10,8 @@ use crate::clock::Time;
 use crate::cluster::slot::Slot;
 use crate::command::AclCategories;
 use crate::proxy::actions::Wanted;
-use crate::proxy::backend::{Backend, BackendId, Origin, State, Ticket};
+use crate::proxy::backend::{Backend, BackendId, Origin, Pin, State, Ticket};
+use crate::proxy::calls::ErrorCode;
 use crate::proxy::client::ClientId;
 use crate::proxy::dispatch::MOVED_FRAME;
 use crate::proxy::node::NodeKey;
@@ -124,19 +125,9 @@ impl Proxy {
             input.consume(len);
             return self.release(id, ticket);
         };
-        if reply.is_error()
-            && let Some(refusal) = reply.error().and_then(Refusal::parse)
-        {
-            // What is missing and cannot be loaded again is for the client to hear.
-            let remedy = match refusal {
-                Refusal::Missing(missing) => self.remedy(id, ticket, missing),
-                _ => Some(Vec::new()),
-            };
-            if let Some(remedy) = remedy {
-                self.refused(id, ticket, refusal, remedy, reply, now);
-                input.consume(len);
-                return;
-            }
+        if reply.is_error() && self.is_refused(id, ticket, reply, now) {
+            input.consume(len);
+            return;
         }
         let executed = self.bytes_if_held(id, client, ticket);
         self.release(id, ticket);
@@ -168,6 +159,30 @@ impl Proxy {
         backend.is_some_and(|backend| backend.flavor.read_only)
     }
 
+    /// Whether an error says that the request was not executed; it is then held. Else it is its reply.
+    #[cold]
+    #[inline(never)]
+    fn is_refused(&mut self, id: BackendId, ticket: &Ticket, reply: Reply<'_>, now: Time) -> bool {
+        let (Origin::Part { client, seq, .. }, Some(error)) = (ticket.origin, reply.error()) else {
+            return false;
+        };
+        let Some(refusal) = Refusal::parse(error) else {
+            self.count_error(client, seq, error);
+            return false;
+        };
+        // What is missing and cannot be loaded again is for the client to hear.
+        let remedy = match refusal {
+            Refusal::Missing(missing) => self.remedy(id, ticket, missing),
+            _ => Some(Vec::new()),
+        };
+        let Some(remedy) = remedy else {
+            self.count_error(client, seq, error);
+            return false;
+        };
+        self.refused(id, ticket, refusal, remedy, reply, now);
+        true
+    }
+
     /// The bytes of a request that is answered are no longer needed.
     #[inline]
     fn release(&mut self, id: BackendId, ticket: &Ticket) {
@@ -191,7 +206,14 @@ impl Proxy {
             &mut self.spares,
         );
         match completed {
-            Some(completed) => self.completed(id, completed, now),
+            Some(completed) => {
+                if completed.failed
+                    && let Some(error) = client.pipeline.failure()
+                {
+                    self.stats.calls.failed(completed.command, error);
+                }
+                self.completed(id, completed, now);
+            }
             None => self.ask_next(id, now),
         }
     }
@@ -214,21 +236,38 @@ impl Proxy {
     /// A request has its whole reply.
     #[inline]
     fn completed(&mut self, id: ClientId, completed: Completed, now: Time) {
+        let micros = now
+            .as_micros()
+            .saturating_sub(completed.started.as_micros());
+        self.stats.calls.answered(completed.command, micros);
         self.log_access(id, completed, now);
-        self.queue_flush(id);
         let Some(client) = self.clients.get_mut(id) else {
             return;
         };
+        if !client.flush_queued {
+            client.flush_queued = true;
+            self.actions.flush_client(id);
+        }
         if client.waiting && client.pipeline.is_empty() {
             client.waiting = false;
             self.waiting_clients -= 1;
         }
-        if client.pause.is_some() && client.may_resume(&self.config.limits) {
+        let limits = &self.config.limits;
+        let overfull = client.owed_bytes() > limits.client_output_bytes_max;
+        if client.pause.is_some() && client.may_resume(limits) {
             self.queue_resume(id);
         }
-        let owed = self.clients.get(id).map_or(0, |client| client.owed_bytes());
-        if owed > self.config.limits.client_output_bytes_max {
+        if overfull {
             self.drop_client(id, now);
+        }
+    }
+
+    /// A request gets an error for its reply. That of a part counts once all parts have come.
+    #[cold]
+    pub(super) fn count_error(&mut self, id: ClientId, seq: Seq, error: &[u8]) {
+        let client = self.clients.get(id);
+        if let Some(command) = client.and_then(|client| client.pipeline.single(seq)) {
+            self.stats.calls.failed(command, ErrorCode::of(error));
         }
     }
 
@@ -477,6 +516,9 @@ impl Proxy {
         // What stood first when two connections were lost may be what kills them: it is not sent again.
         let poison = first && sent && ticket.losses > 0;
         let again = !sent || (ticket.readonly && !poison && lost != Lost::TimedOut);
+        if !again && ticket.pin == Pin::May {
+            return self.leave_out(client, seq, part, now);
+        }
         if !again {
             self.stats.unknown_outcomes.add(1);
             let text = if lost == Lost::TimedOut {
@@ -508,9 +550,9 @@ impl Proxy {
 
 /// Where a request of `node` goes when it is sent again.
 fn goal_of(ticket: &Ticket, node: NodeKey) -> Goal {
-    match (ticket.slot, ticket.pinned) {
-        (_, true) => Goal::Node(node),
-        (NO_SLOT, false) => Goal::AnyMaster,
-        _ => Goal::Owner,
+    match (ticket.pin, ticket.slot) {
+        (Pin::Must | Pin::May, _) => Goal::Node(node),
+        (Pin::Free, NO_SLOT) => Goal::AnyMaster,
+        (Pin::Free, _) => Goal::Owner,
     }
 }

@@ -8,7 +8,8 @@ use crate::cluster::route::{self, Place};
 use crate::cluster::slot::Slot;
 use crate::command::{self, Class, Command, Flags, KeysError, Resolved, ResponsePolicy, Table};
 use crate::proxy::actions::Wanted;
-use crate::proxy::backend::{BackendId, Origin, State, Ticket};
+use crate::proxy::backend::{BackendId, Origin, Pin, State, Ticket};
+use crate::proxy::calls::ErrorCode;
 use crate::proxy::client::{ClientId, Pause};
 use crate::proxy::local::{self, After, Handler};
 use crate::proxy::pipeline::{At, Seq};
@@ -19,6 +20,7 @@ use crate::resp::args::{Args, Span};
 use crate::resp::encode;
 use crate::resp::frame::{ProtocolError, RequestLimits, Scan};
 use crate::resp::inline;
+use crate::resp::reply::Reply;
 
 /// A frame at least this long is moved to its backend instead of copied, in bytes.
 pub(super) const MOVED_FRAME: usize = 16 << 10;
@@ -224,13 +226,13 @@ impl Proxy {
             }
         };
         if !command.arity_ok(args.len()) {
-            return self.refuse(id, &texts::wrong_arity(&command.name), now);
+            return self.reject(id, command, &texts::wrong_arity(&command.name), now);
         }
         let Some(client) = self.clients.get(id) else {
             return Step::Close;
         };
         if !client.session.authenticated && !command.flags.contains(Flags::NO_AUTH) {
-            return self.refuse(id, texts::NOAUTH, now);
+            return self.reject(id, command, texts::NOAUTH, now);
         }
         if command.changes_servers && !self.config.admin_commands.allow(client.address) {
             return self.refuse(id, &texts::not_allowed(&command.name), now);
@@ -275,14 +277,16 @@ impl Proxy {
             Class::Routed if command.block_token.is_none() => {
                 self.route(id, command, None, args, now)
             }
-            Class::Routed if command.blocks(args) => self.refuse(id, &texts::not_yet(command), now),
+            Class::Routed if command.blocks(args) => {
+                self.reject(id, command, &texts::not_yet(command), now)
+            }
             Class::Routed => self.route(id, command, None, args, now),
             Class::Split(policy) => self.route(id, command, Some(policy), args, now),
             Class::AnyNode => self.send_to_any(id, command, args, now),
             Class::AllMasters(policy) => self.broadcast(id, command, policy, false, args, now),
             Class::AllNodes(policy) => self.broadcast(id, command, policy, true, args, now),
             Class::Refused(_) | Class::Leased(_) | Class::Scan | Class::Local => {
-                self.refuse(id, &texts::unserved(command), now)
+                self.reject(id, command, &texts::unserved(command), now)
             }
         }
     }
@@ -302,10 +306,10 @@ impl Proxy {
         let step = match (place, policy) {
             (Place::One(slot), _) => self.send_to_slot(id, command, slot, args, now),
             (Place::Many, Some(policy)) => self.split(id, command, policy, &keys, args, now),
-            (Place::Many, None) => self.refuse(id, refusal::CROSS_SLOT, now),
+            (Place::Many, None) => self.reject(id, command, refusal::CROSS_SLOT, now),
             (Place::Keyless, _) => self.send_to_any(id, command, args, now),
             (Place::Invalid(KeysError::Unbalanced), _) => {
-                self.refuse(id, &command::unbalanced(command), now)
+                self.reject(id, command, &command::unbalanced(command), now)
             }
             (Place::Invalid(KeysError::Unknown), _) => self.find_keys(id, command, args, now),
             // The node finds the same fault and has the words for it.
@@ -324,15 +328,14 @@ impl Proxy {
         args: &Args<'_>,
         now: Time,
     ) -> Step {
-        let readonly = command.flags.contains(Flags::READONLY);
         let affinity = id.key() as usize;
         if self.upstream.fails_fast(slot.number(), now) {
-            return self.refuse(id, refusal::SLOT_NOT_SERVED, now);
+            return self.reject(id, command, refusal::SLOT_NOT_SERVED, now);
         }
         let preference = self.config.read_preference;
         let target = self
             .upstream
-            .target(slot, readonly, preference, affinity, now);
+            .target(slot, command.on_replicas, preference, affinity, now);
         self.send(
             id,
             command,
@@ -377,7 +380,7 @@ impl Proxy {
         let protocol = client.session.protocol;
         let calm = client.is_calm(self.upstream.routes.version());
         if target.is_none() && !self.upstream.routes.is_known() {
-            return self.refuse(id, refusal::CLUSTER_DOWN, now);
+            return self.reject(id, command, refusal::CLUSTER_DOWN, now);
         }
         let backend = target.and_then(|target| {
             let affinity = id.key() as usize;
@@ -394,7 +397,7 @@ impl Proxy {
             tries: 1,
             losses: 0,
             readonly: command.flags.contains(Flags::READONLY),
-            pinned: false,
+            pin: Pin::Free,
             healed: false,
             held_since: None,
             sent_at: now,
@@ -463,6 +466,7 @@ impl Proxy {
     }
 
     /// A request that the proxy answers itself, in its turn, or of the answers of others.
+    #[inline(never)]
     fn answer_locally(
         &mut self,
         id: ClientId,
@@ -510,6 +514,10 @@ impl Proxy {
         }
         if matches!(after, After::Go | After::Refresh | After::Close) {
             self.stats.commands.add(1);
+            self.stats.calls.answered(command.id, 0);
+            if let Some(error) = Reply::new(&reply).error() {
+                self.stats.calls.failed(command.id, ErrorCode::of(error));
+            }
             let (output, pool) = (&mut client.output, &mut self.pool);
             client
                 .pipeline
@@ -539,6 +547,20 @@ impl Proxy {
         }
     }
 
+    /// Answers a request of a known command with an error, in its turn.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn reject(
+        &mut self,
+        id: ClientId,
+        command: &Command,
+        text: &str,
+        now: Time,
+    ) -> Step {
+        self.stats.calls.rejected(command.id);
+        self.refuse(id, text, now)
+    }
+
     /// Answers a request with an error, in its turn.
     #[cold]
     pub(super) fn refuse(&mut self, id: ClientId, text: &str, now: Time) -> Step {
@@ -557,6 +579,7 @@ impl Proxy {
     }
 
     fn tell_error(&mut self, id: ClientId, text: &[u8], now: Time) {
+        self.stats.calls.erred(ErrorCode::of(text));
         let Some(client) = self.clients.get_mut(id) else {
             return;
         };

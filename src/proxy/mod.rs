@@ -9,6 +9,7 @@
 pub mod actions;
 pub mod attention;
 pub mod backend;
+pub mod calls;
 pub mod client;
 mod deliver;
 mod describe;
@@ -19,6 +20,7 @@ mod gone;
 mod heal;
 mod idle;
 pub mod local;
+pub mod masters;
 pub mod merge;
 mod monitor;
 pub mod node;
@@ -62,7 +64,7 @@ use local::Handlers;
 use pipeline::{Completed, Spares};
 use scripts::Seen;
 use session::Session;
-use stats::{Process, Stats};
+use stats::{Process, Rates, Stats};
 use suspension::Suspension;
 use upstream::Upstream;
 
@@ -122,6 +124,8 @@ pub struct Proxy {
     hold_due: Time,
     next_sweep: Time,
     next_client_sweep: Time,
+    /// What is counted by the second.
+    rates: Rates,
     /// Requests sent when deadlines were last looked at, and whether any was outstanding.
     swept: (u64, bool),
     /// Commands until the next line of the access log.
@@ -172,6 +176,7 @@ impl Proxy {
             hold_due: Time::from_micros(u64::MAX),
             next_sweep: Time::default(),
             next_client_sweep: Time::default(),
+            rates: Rates::default(),
             swept: (0, false),
             draining: false,
             suspension: None,
@@ -485,6 +490,13 @@ impl Proxy {
         if now >= self.next_client_sweep {
             self.sweep_clients(now);
         }
+        if self.process.stale.load(Ordering::Relaxed) {
+            self.process.stale.store(false, Ordering::Relaxed);
+            self.want_refresh(actions::Wanted::Moved);
+        }
+        if self.rates.is_due(now) {
+            self.rates.take(&self.stats, now);
+        }
     }
 
     fn sweep(&mut self, now: Time) {
@@ -506,8 +518,9 @@ impl Proxy {
                 }
                 (State::Ready, true) => None,
             };
-            if let Some(lost) = lost {
-                self.lose_backend(id, lost, now);
+            match lost {
+                Some(lost) => self.lose_backend(id, lost, now),
+                None => self.leave_out_silent(id, now),
             }
         }
         self.swept = (self.stats.backend_requests.get(), outstanding);

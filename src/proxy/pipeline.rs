@@ -11,9 +11,11 @@ use std::collections::VecDeque;
 use crate::buffer::{Pool, WriteBuf};
 use crate::clock::Time;
 use crate::proxy::backend::BackendId;
+use crate::proxy::calls::ErrorCode;
 use crate::proxy::merge::Split;
 use crate::proxy::plan::Plan;
 use crate::proxy::replies::Replies;
+use crate::resp::reply::Reply;
 
 /// A place in a client's pipeline. It wraps; the distance to the head is what counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +65,9 @@ pub struct Completed {
     pub command: u16,
     /// When the request was dispatched.
     pub started: Time,
+    /// Whether its parts have become an error, which [`Pipeline::failure`] then names. What came in one part
+    /// has been seen by whoever brought it.
+    pub failed: bool,
 }
 
 /// The requests of one client that are not answered yet, oldest first.
@@ -79,6 +84,7 @@ pub struct Pipeline {
     pub replies: Replies,
     /// The row of the newest request; `u16::MAX` if it had none.
     pub last_command: u16,
+    failure: Option<ErrorCode>,
 }
 
 impl Default for Pipeline {
@@ -90,6 +96,7 @@ impl Default for Pipeline {
             next: None,
             replies: Replies::On,
             last_command: u16::MAX,
+            failure: None,
         }
     }
 }
@@ -258,6 +265,24 @@ impl Pipeline {
         }
     }
 
+    /// The error that the request completed last has become, told once.
+    pub fn failure(&mut self) -> Option<ErrorCode> {
+        self.failure.take()
+    }
+
+    /// The command of a request of one part that is not answered yet.
+    pub fn single(&self, seq: Seq) -> Option<u16> {
+        let index = seq.0.wrapping_sub(self.head.0) as usize;
+        match self.requests.get(index) {
+            Some(Request {
+                command,
+                body: Body::Single { .. },
+                ..
+            }) => Some(*command),
+            _ => None,
+        }
+    }
+
     /// Says where a part is now.
     pub fn set_at(&mut self, seq: Seq, part: u16, at: At) {
         match self.get_mut(seq).map(|request| &mut request.body) {
@@ -286,9 +311,10 @@ impl Pipeline {
             debug_assert!(false, "a reply to a request that has left");
             return None;
         };
-        let completed = Completed {
+        let mut completed = Completed {
             command: request.command,
             started: request.started,
+            failed: false,
         };
         match &mut request.body {
             Body::Single { .. } if at_head => {
@@ -329,6 +355,10 @@ impl Pipeline {
                     self.next = Some((seq, plan));
                     return None;
                 }
+                if let Some(error) = Reply::new(&merged).error() {
+                    self.failure = Some(ErrorCode::of(error));
+                    completed.failed = true;
+                }
                 if at_head {
                     output.push(&merged, pool);
                     spares.give(merged);
@@ -368,6 +398,7 @@ impl Pipeline {
         self.requests.front().map(|request| Completed {
             command: request.command,
             started: request.started,
+            failed: false,
         })
     }
 

@@ -27,6 +27,8 @@ pub enum Question {
     Suspend(Suspension),
     /// They wait no more.
     Resume,
+    /// To count from zero again: `OK`.
+    ResetStats,
 }
 
 /// A letter between workers.
@@ -180,6 +182,10 @@ impl Proxy {
             }
             Question::Resume => {
                 self.lift_suspension();
+                encode::simple(&mut reply, "OK");
+            }
+            Question::ResetStats => {
+                self.stats.reset();
                 encode::simple(&mut reply, "OK");
             }
         }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use crate::clock::Time;
 use crate::cluster::slot::Slot;
 use crate::proxy::actions::Wanted;
-use crate::proxy::backend::{BackendId, Origin, Ticket};
+use crate::proxy::backend::{BackendId, Origin, Pin, State, Ticket};
 use crate::proxy::client::ClientId;
 use crate::proxy::node::NodeKey;
 use crate::proxy::pipeline::{At, Seq};
@@ -26,6 +26,8 @@ use crate::proxy::upstream::Target;
 use crate::proxy::{NO_SLOT, Proxy};
 use crate::resp::encode;
 
+/// How long a node may be silent that a command can do without.
+const PATIENCE: Duration = Duration::from_secs(1);
 const ASKING: &[u8] = b"*1\r\n$6\r\nASKING\r\n";
 const BACKOFF_MIN: Duration = Duration::from_millis(5);
 const BACKOFF_MAX: Duration = Duration::from_millis(200);
@@ -77,6 +79,7 @@ enum Attempt {
     Sent,
     Wait(Time),
     GiveUp,
+    LeaveOut,
 }
 
 impl Proxy {
@@ -114,6 +117,9 @@ impl Proxy {
         else {
             return;
         };
+        if ticket.pin == Pin::May && (!refusal.is_empty() || !self.is_within_reach(goal, now)) {
+            return self.leave_out(id, seq, part, now);
+        }
         let since = *ticket.held_since.get_or_insert(now);
         let expires = since.after(self.config.park_timeout);
         let over = self.held_bytes + bytes.len() > self.config.limits.held_bytes
@@ -186,6 +192,10 @@ impl Proxy {
                     self.hold_due = self.hold_due.min(due).min(held.expires);
                     keep.push(held);
                 }
+                Attempt::LeaveOut => {
+                    self.unhold(&held);
+                    self.leave_out(id, held.seq, held.part, now);
+                }
                 Attempt::GiveUp => {
                     self.unhold(&held);
                     self.stats.expired.add(1);
@@ -203,6 +213,44 @@ impl Proxy {
         }
     }
 
+    /// Whether the node that a goal names may be waited for: it is a member, and not known to be down.
+    fn is_within_reach(&self, goal: Goal, now: Time) -> bool {
+        match goal {
+            Goal::Node(node) => self
+                .upstream
+                .node(node)
+                .is_some_and(|node| node.listed && (!node.is_failing() || node.may_connect(now))),
+            Goal::Owner | Goal::Ask(_) | Goal::AnyMaster => true,
+        }
+    }
+
+    /// A part whose node is not there is left out of the reply: it is handed in as no bytes at all.
+    pub(super) fn leave_out(&mut self, id: ClientId, seq: Seq, part: u16, now: Time) {
+        self.stats.left_out.add(1);
+        self.fulfil(id, seq, part, b"", now);
+    }
+
+    /// Leaves out what silent nodes owe to commands that can do without them. The request stays in the
+    /// queue, so that its reply is known for what it is when it comes.
+    pub(super) fn leave_out_silent(&mut self, id: BackendId, now: Time) {
+        let mut late = Vec::new();
+        if let Some(backend) = self.upstream.backends.get_mut(id)
+            && backend.state == State::Ready
+        {
+            let old = |ticket: &&mut Ticket| now.since(ticket.sent_at) >= PATIENCE;
+            for ticket in backend.tickets.iter_mut().take_while(old) {
+                if ticket.pin == Pin::May {
+                    late.push(std::mem::replace(&mut ticket.origin, Origin::Discard));
+                }
+            }
+        }
+        for origin in late {
+            if let Origin::Part { client, seq, part } = origin {
+                self.leave_out(client, seq, part, now);
+            }
+        }
+    }
+
     fn unhold(&mut self, held: &Held) {
         self.held_bytes -= held.bytes.len();
         self.held_requests -= 1;
@@ -215,6 +263,9 @@ impl Proxy {
 
     /// Tries to send one held request.
     fn attempt(&mut self, id: ClientId, held: &Held, now: Time) -> Attempt {
+        if held.ticket.pin == Pin::May && !self.is_within_reach(held.goal, now) {
+            return Attempt::LeaveOut;
+        }
         if now >= held.expires {
             return Attempt::GiveUp;
         }
@@ -226,8 +277,9 @@ impl Proxy {
         let target = match held.goal {
             _ if held.due > now => return Attempt::Wait(held.due),
             Goal::Owner => Slot::new(held.ticket.slot).and_then(|slot| {
+                let reads = self.table.row(held.ticket.command).on_replicas;
+                let fresh = held.ticket.tries == 0;
                 let preference = self.config.read_preference;
-                let (reads, fresh) = (held.ticket.readonly, held.ticket.tries == 0);
                 self.upstream
                     .target(slot, reads && fresh, preference, affinity, now)
                     .filter(|target| {
@@ -236,6 +288,7 @@ impl Proxy {
                     // A read whose connection was lost takes any node of the shard that it may ask.
                     .or_else(|| self.upstream.target(slot, reads, preference, affinity, now))
             }),
+            // A command about the node itself needs no READONLY, wherever it goes.
             Goal::Ask(node) | Goal::Node(node) => Some(Target {
                 node,
                 replica: false,
@@ -364,6 +417,7 @@ impl Proxy {
         reply.clear();
         encode::error(&mut reply, text);
         self.stats.refusals.add(1);
+        self.count_error(id, seq, text);
         self.fulfil(id, seq, part, &reply, now);
         self.scratch.reply = reply;
     }

@@ -4,7 +4,7 @@
 use crate::clock::Time;
 use crate::cluster::slot::Slot;
 use crate::command::{Command, Flags, ResponsePolicy};
-use crate::proxy::backend::{Origin, Ticket};
+use crate::proxy::backend::{Origin, Pin, Ticket};
 use crate::proxy::client::{ClientId, Pause};
 use crate::proxy::dispatch::Step;
 use crate::proxy::merge::{Merge, Split};
@@ -29,7 +29,7 @@ impl Proxy {
         now: Time,
     ) -> Step {
         if !self.upstream.routes.is_known() {
-            return self.refuse(id, refusal::CLUSTER_DOWN, now);
+            return self.reject(id, command, refusal::CLUSTER_DOWN, now);
         }
         let by_slot = by_slot(keys, args);
         let stride = keys.get(1).map_or(1, |second| (second - keys[0]) as usize);
@@ -66,7 +66,8 @@ impl Proxy {
         Step::Done
     }
 
-    /// Sends a request as it is to every master, or to every node.
+    /// Sends a request as it is to every master, or to every node. Masters must answer; a replica that is
+    /// not there is left out.
     pub(super) fn broadcast(
         &mut self,
         id: ClientId,
@@ -77,7 +78,9 @@ impl Proxy {
         now: Time,
     ) -> Step {
         let merge = match policy {
-            ResponsePolicy::Special => return self.refuse(id, &texts::not_yet(command), now),
+            ResponsePolicy::Special => {
+                return self.reject(id, command, &texts::not_yet(command), now);
+            }
             ResponsePolicy::Default => Merge::Concat,
             other => merge_of(other),
         };
@@ -97,7 +100,7 @@ impl Proxy {
         let targets = self.upstream.routes.targets(replicas);
         let plan = Plan {
             asks: targets
-                .map(|target| Ask::Node(target, args.frame().to_vec()))
+                .map(|target| Ask::each(target, args.frame().to_vec()))
                 .collect(),
             merge,
             write: command.flags.contains(Flags::WRITE),
@@ -123,11 +126,11 @@ impl Proxy {
                 let preference = self.config.read_preference;
                 let target = Slot::new(slot).and_then(|slot| {
                     self.upstream
-                        .target(slot, readonly, preference, affinity, now)
+                        .target(slot, command.on_replicas, preference, affinity, now)
                 });
                 (slot, target, Goal::Owner)
             }
-            PartTarget::Node(target) => (NO_SLOT, Some(target), Goal::Node(target.node)),
+            PartTarget::Node(target, _) => (NO_SLOT, Some(target), Goal::Node(target.node)),
             PartTarget::AnyMaster => (NO_SLOT, self.upstream.any_master(affinity), Goal::AnyMaster),
         };
         let mut ticket = Ticket {
@@ -143,7 +146,10 @@ impl Proxy {
             tries: 0,
             losses: 0,
             readonly,
-            pinned: matches!(to, PartTarget::Node(_)),
+            pin: match to {
+                PartTarget::Node(_, pin) => pin,
+                PartTarget::Slot(_) | PartTarget::AnyMaster => Pin::Free,
+            },
             healed: false,
             held_since: None,
             sent_at: now,
@@ -193,7 +199,7 @@ impl Proxy {
     ) -> Step {
         let nodes = plan.asks.iter().any(|ask| !matches!(ask, Ask::Workers(_)));
         if plan.asks.is_empty() || (nodes && !self.upstream.routes.is_known()) {
-            return self.refuse(id, refusal::CLUSTER_DOWN, now);
+            return self.reject(id, command, refusal::CLUSTER_DOWN, now);
         }
         let (split, asks) = self.parts_of(plan);
         self.stats.commands.add(1);
@@ -227,7 +233,7 @@ impl Proxy {
         for ask in &plan.asks {
             match ask {
                 Ask::Slot(slot, _) => split.add_parts(*slot, 1),
-                Ask::Node(..) | Ask::AnyMaster(_) => split.add_parts(NO_SLOT, 1),
+                Ask::Node(..) | Ask::IfUp(..) | Ask::AnyMaster(_) => split.add_parts(NO_SLOT, 1),
                 Ask::Workers(_) => split.add_parts(NO_SLOT, self.process.workers.len()),
             }
         }
@@ -240,7 +246,8 @@ impl Proxy {
         let mut part = 0;
         for ask in asks {
             let (target, frame) = match ask {
-                Ask::Node(target, frame) => (PartTarget::Node(*target), frame),
+                Ask::Node(target, frame) => (PartTarget::Node(*target, Pin::Must), frame),
+                Ask::IfUp(target, frame) => (PartTarget::Node(*target, Pin::May), frame),
                 Ask::Slot(slot, frame) => (PartTarget::Slot(*slot), frame),
                 Ask::AnyMaster(frame) => (PartTarget::AnyMaster, frame),
                 Ask::Workers(question) => {
@@ -316,7 +323,7 @@ impl Proxy {
 #[derive(Clone, Copy)]
 enum PartTarget {
     Slot(u16),
-    Node(Target),
+    Node(Target, Pin),
     AnyMaster,
 }
 

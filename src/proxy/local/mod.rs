@@ -3,6 +3,7 @@
 //! A handler sees its own client's session and what can be read of the proxy; it appends one reply. It must
 //! never reach another client, a backend or a socket.
 
+mod channels;
 mod client;
 mod cluster;
 mod commands;
@@ -11,9 +12,16 @@ mod connection;
 mod explain;
 mod info;
 mod kill;
+mod latency;
+mod logs;
+mod memory;
+mod nodes;
 mod pause;
 mod proxy;
+mod randomkey;
+mod scan;
 mod scripting;
+mod sections;
 mod server;
 mod tracking;
 
@@ -136,6 +144,7 @@ const ROWS: &[(&str, Handler)] = &[
     barrier("auth", connection::auth),
     barrier("hello", connection::hello),
     barrier("reset", connection::reset),
+    row("acl|log", logs::acl_log),
     barrier("monitor", client::monitor),
     row("client|caching", tracking::caching),
     row("client|capa", client::capa),
@@ -198,7 +207,10 @@ const ROWS: &[(&str, Handler)] = &[
     row("command|getkeysandflags", commands::getkeysandflags),
     row("command|info", commands::info),
     row("command|list", commands::list),
+    row("commandlog|get", logs::slowlog_get),
     row("config|get", config::get),
+    row("config|resetstat", config::resetstat),
+    row("config|set", config::set),
     row("echo", connection::echo),
     watch("eval", scripting::eval),
     watch("eval_ro", scripting::eval),
@@ -206,10 +218,24 @@ const ROWS: &[(&str, Handler)] = &[
     watch("function|flush", scripting::function_flush),
     watch("function|load", scripting::function_load),
     watch("function|restore", scripting::function_flush),
+    row("function|stats", nodes::function_stats),
     row("info", info::info),
+    row("latency|doctor", nodes::report),
+    row("latency|graph", nodes::report),
+    row("latency|histogram", latency::histogram),
+    row("latency|history", latency::history),
+    row("latency|latest", latency::latest),
+    row("memory|doctor", nodes::report),
+    row("memory|malloc-stats", nodes::report),
+    row("memory|stats", memory::stats),
     row("ping", connection::ping),
     row("proxy", proxy::proxy),
+    row("pubsub|channels", channels::names),
+    row("pubsub|numsub", channels::counts),
+    row("pubsub|shardchannels", channels::names),
+    row("pubsub|shardnumsub", channels::counts),
     row("quit", connection::quit),
+    row("randomkey", randomkey::randomkey),
     row("readonly", cluster::accepted),
     row("readwrite", cluster::accepted),
     row("asking", cluster::accepted),
@@ -217,6 +243,8 @@ const ROWS: &[(&str, Handler)] = &[
     watch("script|flush", scripting::script_flush),
     watch("script|load", scripting::script_load),
     row("select", connection::select),
+    row("scan", scan::scan),
+    row("slowlog|get", logs::slowlog_get),
     row("time", server::time),
 ];
 
@@ -281,16 +309,41 @@ const SERVER_VERSION: &str = "7.0.15";
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::Class;
+    use crate::command::{Class, ResponsePolicy};
+
+    /// Whether a row says that the command has a way of its own.
+    fn is_special(class: Class) -> bool {
+        matches!(
+            class,
+            Class::Local
+                | Class::Scan
+                | Class::AllMasters(ResponsePolicy::Special)
+                | Class::AllNodes(ResponsePolicy::Special)
+        )
+    }
 
     #[test]
-    fn every_handler_has_a_local_row() {
+    fn every_handler_has_a_row_that_wants_one() {
         let table = Table::compiled();
         for (name, handler) in ROWS {
             let row = table
                 .named(name.as_bytes())
                 .unwrap_or_else(|| panic!("{name}"));
-            assert_eq!(row.class == Class::Local, !handler.watches, "{name}");
+            assert_eq!(is_special(row.class), !handler.watches, "{name}");
+        }
+    }
+
+    #[test]
+    fn every_special_merge_has_its_handler() {
+        let table = Table::compiled();
+        let handlers = Handlers::new(&table);
+        for row in table.rows() {
+            let wanted = is_special(row.class) && row.class != Class::Local;
+            assert!(
+                !wanted || handlers.get(row.id).is_some(),
+                "nothing merges the replies to {}",
+                row.name
+            );
         }
     }
 }
