@@ -416,6 +416,7 @@ impl Proxy {
             return Step::Done;
         };
         if self.is_over_mark(backend) {
+            self.upstream.let_another_through(slot, now);
             return self.wait_for(id, backend);
         }
         let seq = self.take_place(id, command, slot, At::Backend(backend), now);

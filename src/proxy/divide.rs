@@ -21,8 +21,9 @@ use crate::resp::frame::{RequestScanner, Scan};
 const KEYS_MAX: usize = 1024;
 
 impl Proxy {
-    /// Cuts a part by key, if its command allows that and there is more than one; the new parts are held, to
-    /// be sent at once. Returns whether it did.
+    /// Cuts a part that was refused, in these words, by key, if its command allows that and there is more
+    /// than one; the new parts are held, to be sent at once. Returns whether it did.
+    #[allow(clippy::too_many_arguments)]
     pub(super) fn divide(
         &mut self,
         id: ClientId,
@@ -30,6 +31,7 @@ impl Proxy {
         part: u16,
         ticket: &Ticket,
         frame: &[u8],
+        refusal: &[u8],
         now: Time,
     ) -> bool {
         let table = self.table.clone();
@@ -83,7 +85,7 @@ impl Proxy {
                 len: bytes.len() as u32,
                 ..*ticket
             };
-            self.hold(ticket, &bytes, Goal::Owner, now, b"", now);
+            self.hold(ticket, &bytes, Goal::Owner, now, refusal, now);
         }
         true
     }

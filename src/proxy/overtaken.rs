@@ -7,6 +7,7 @@
 
 use crate::clock::Time;
 use crate::command::{self, Table};
+use crate::config::ReadPreference;
 use crate::proxy::backend::{BackendId, Ticket};
 use crate::proxy::client::ClientId;
 use crate::proxy::pipeline::Seq;
@@ -47,11 +48,13 @@ impl Proxy {
             return;
         }
         let table = &self.table;
+        // A read that may go to a replica has no place among the writes (rule R5).
+        let anywhere = self.config.read_preference != ReadPreference::Master;
         let mut overtaken = Vec::new();
         client.held.retain_mut(|held| {
             let stays = held.ticket.slot != executed.slot
                 || !held.seq.before(seq)
-                || (executed.readonly && held.ticket.readonly)
+                || (held.ticket.readonly && (executed.readonly || anywhere))
                 || !share_a_key(
                     table,
                     (executed.command, bytes),

@@ -198,6 +198,13 @@ impl Upstream {
         }
     }
 
+    /// A request for this slot that was let through does not leave yet: another may, or the same again.
+    pub fn let_another_through(&mut self, slot: u16, now: Time) {
+        if let Some(canary_at) = self.failing.get_mut(&slot) {
+            *canary_at = now;
+        }
+    }
+
     /// Whether requests for this slot have waited in vain, and none has succeeded since.
     #[inline]
     pub fn is_failing(&self, slot: u16) -> bool {

@@ -245,7 +245,7 @@ impl Client {
         self.request(Kind::Set(nonces), keys, ledger, random);
     }
 
-    fn request(&mut self, kind: Kind, keys: &[usize], ledger: &Ledger, random: &mut Random) {
+    fn request(&mut self, kind: Kind, keys: &[usize], ledger: &mut Ledger, random: &mut Random) {
         let args = self.args(&kind, keys, ledger, random);
         let plain = |arg: &Vec<u8>| {
             !arg.is_empty()
@@ -273,10 +273,10 @@ impl Client {
         &self,
         kind: &Kind,
         keys: &[usize],
-        ledger: &Ledger,
+        ledger: &mut Ledger,
         random: &mut Random,
     ) -> Vec<Vec<u8>> {
-        let name = |key: usize| ledger.keys[key].name.clone();
+        let name = |key: usize, ledger: &Ledger| ledger.keys[key].name.clone();
         let verb = |verb: &str| match verb.len() % 2 {
             0 => verb.as_bytes().to_vec(),
             _ => verb.to_ascii_lowercase().into_bytes(),
@@ -287,38 +287,40 @@ impl Client {
                 let single = nonces.len() == 1;
                 args.push(verb(if single { "SET" } else { "MSET" }));
                 for (key, nonce) in keys.iter().zip(nonces) {
-                    args.extend([name(*key), ledger.value(*nonce)]);
+                    args.extend([name(*key, ledger), ledger.value(*nonce)]);
                 }
             }
             Kind::Del(nonces) => {
-                args.push(verb("DEL"));
-                for (key, nonce) in keys.iter().zip(nonces) {
-                    let tag = ledger.keys[*key].tag;
-                    args.extend([name(*key), format!("{{t{tag}}}:{nonce}").into_bytes()]);
-                }
+                args.push(ledger.spell_deletion(nonces));
+                args.extend(keys.iter().map(|key| name(*key, ledger)));
             }
             Kind::Sum(nonce) => {
                 args.extend([
                     verb("INCRBY"),
-                    name(keys[0]),
+                    name(keys[0], ledger),
                     nonce.to_string().into_bytes(),
                 ]);
             }
             Kind::Push(nonce) => {
-                args.extend([verb("RPUSH"), name(keys[0]), ledger.value(*nonce)]);
+                args.extend([verb("RPUSH"), name(keys[0], ledger), ledger.value(*nonce)]);
             }
-            Kind::Incr(key) => args.extend([verb("INCR"), name(*key)]),
-            Kind::Get(key) => args.extend([verb("GET"), name(*key)]),
+            Kind::Incr(key) => args.extend([verb("INCR"), name(*key, ledger)]),
+            Kind::Get(key) => args.extend([verb("GET"), name(*key, ledger)]),
             Kind::Range(key) => {
-                args.extend([verb("LRANGE"), name(*key), b"0".to_vec(), b"-1".to_vec()]);
+                args.extend([
+                    verb("LRANGE"),
+                    name(*key, ledger),
+                    b"0".to_vec(),
+                    b"-1".to_vec(),
+                ]);
             }
             Kind::MGet(keys) => {
                 args.push(verb("MGET"));
-                args.extend(keys.iter().map(|key| name(*key)));
+                args.extend(keys.iter().map(|key| name(*key, ledger)));
             }
             Kind::Exists(keys) => {
                 args.push(verb("EXISTS"));
-                args.extend(keys.iter().map(|key| name(*key)));
+                args.extend(keys.iter().map(|key| name(*key, ledger)));
             }
             Kind::Echo(text) => args.extend([verb("ECHO"), text.clone()]),
             Kind::Ping => args.push(verb("PING")),

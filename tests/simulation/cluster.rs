@@ -53,6 +53,8 @@ pub struct Node {
 pub struct Shard {
     /// The master's number.
     pub master: usize,
+    /// When it became that.
+    pub promoted_at: u64,
     data: BTreeMap<Vec<u8>, Data>,
 }
 
@@ -61,6 +63,8 @@ struct Migration {
     to: usize,
     /// The target knows that it owns the slot.
     handed_over: bool,
+    /// One step in so many turns.
+    pace: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -151,6 +155,7 @@ impl Cluster {
             shards: (0..shards)
                 .map(|master| Shard {
                     master,
+                    promoted_at: 0,
                     data: BTreeMap::new(),
                 })
                 .collect(),
@@ -182,9 +187,10 @@ impl Cluster {
     }
 
     /// A replica becomes master. All it takes part in is known to its own shard at once, to others late.
-    pub fn promote(&mut self, node: usize) {
+    pub fn promote(&mut self, node: usize, now: u64) {
         let shard = self.nodes[node].shard;
         self.shards[shard].master = node;
+        self.shards[shard].promoted_at = now;
         for own in &mut self.nodes {
             if own.shard == shard {
                 own.masters[shard] = node;
@@ -208,6 +214,7 @@ impl Cluster {
             slot.migration = Some(Migration {
                 to,
                 handed_over: false,
+                pace: *random.pick(&[2, 4, 16, 64, 256]),
             });
         }
     }
@@ -222,6 +229,9 @@ impl Cluster {
         else {
             return;
         };
+        if !random.one_in(migration.pace) {
+            return;
+        }
         let prefix = format!("{{t{tag}}}").into_bytes();
         let source = &mut self.shards[owner].data;
         let names: Vec<Vec<u8>> = source
@@ -495,7 +505,7 @@ impl Cluster {
             "GET" | "LRANGE" => (0, true),
             "SET" | "INCR" | "INCRBY" | "RPUSH" => (0, false),
             "MGET" | "EXISTS" => (1, true),
-            "DEL" => (1, false),
+            "DEL" | "UNLINK" => (1, false),
             "MSET" => (2, false),
             _ => panic!("a node got {name}"),
         };
@@ -572,16 +582,13 @@ fn run(
             }
             b"+OK\r\n".to_vec()
         }
-        "DEL" => {
-            // Every other key names the write, and never exists.
+        "DEL" | "UNLINK" => {
             let mut found = 0;
-            for pair in keys.chunks(2) {
-                let digits = pair[1].rsplit(|byte| *byte == b':').next();
-                let digits = digits.and_then(|digits| std::str::from_utf8(digits).ok());
-                let nonce = digits.and_then(|digits| digits.parse().ok());
-                let existed = i64::from(data.remove(pair[0]).is_some());
-                let key = ledger.key(pair[0]).expect("a key of ours");
-                ledger.executed(nonce.expect("a nonce"), key, ABSENT, existed);
+            for name in keys {
+                let key = ledger.key(name).expect("a key of ours");
+                let nonce = ledger.deletion(&args[0], key);
+                let existed = i64::from(data.remove(*name).is_some());
+                ledger.executed(nonce, key, ABSENT, existed);
                 found += existed;
             }
             format!(":{found}\r\n").into_bytes()

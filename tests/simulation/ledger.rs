@@ -116,6 +116,8 @@ pub struct Ledger {
     pub slots: Vec<u16>,
     /// The writes.
     pub writes: Vec<Write>,
+    /// The last deletion of a key under each spelling of the command.
+    deletions: HashMap<(String, usize), Nonce>,
     /// Whether some values are large.
     big: bool,
 }
@@ -143,6 +145,7 @@ impl Ledger {
                 .collect(),
             keys,
             writes: Vec::new(),
+            deletions: HashMap::new(),
             big,
         }
     }
@@ -169,6 +172,35 @@ impl Ledger {
             outcome: Outcome::Open,
         });
         self.writes.len() - 1
+    }
+
+    /// A deletion has no value to carry its nonces: they are told by the letters that are large in the
+    /// command's name. A spelling comes back once its last outcome is known.
+    pub fn spell_deletion(&mut self, nonces: &[Nonce]) -> Vec<u8> {
+        let keys: Vec<usize> = nonces.iter().map(|nonce| self.writes[*nonce].key).collect();
+        let free = |name: &String, but: &[Outcome]| {
+            keys.iter().all(|key| {
+                let last = self.deletions.get(&(name.clone(), *key));
+                last.is_none_or(|nonce| !but.contains(&self.writes[*nonce].outcome))
+            })
+        };
+        let names: Vec<String> = (0..72).map(spelling).collect();
+        let name = names
+            .iter()
+            .find(|name| free(name, &[Outcome::Open, Outcome::Unknown]))
+            .or_else(|| names.iter().find(|name| free(name, &[Outcome::Open])))
+            .expect("few deletions of one key are under way at once")
+            .clone();
+        for (key, nonce) in keys.iter().zip(nonces) {
+            self.deletions.insert((name.clone(), *key), *nonce);
+        }
+        name.into_bytes()
+    }
+
+    /// The deletion of `key` that is spelt like this.
+    pub fn deletion(&self, name: &[u8], key: usize) -> Nonce {
+        let name = String::from_utf8_lossy(name).into_owned();
+        self.deletions[&(name, key)]
     }
 
     /// The value that a write puts into its key: it names both.
@@ -280,4 +312,17 @@ impl Ledger {
             assert!(sound, "write {nonce}: {write:?}");
         }
     }
+}
+
+/// One of 72 ways to write the name of the command that deletes keys.
+fn spelling(number: usize) -> String {
+    let (word, bits) = match number {
+        0..8 => ("del", number),
+        _ => ("unlink", number - 8),
+    };
+    let letter = |(index, letter): (usize, char)| match bits >> index & 1 {
+        0 => letter,
+        _ => letter.to_ascii_uppercase(),
+    };
+    word.chars().enumerate().map(letter).collect()
 }
