@@ -22,7 +22,9 @@ const KEYS_MAX: usize = 1024;
 
 impl Proxy {
     /// Cuts a part by key, if its command allows that and there is more than one; the new parts are held, to
-    /// be sent at once. Returns whether it did.
+    /// be sent at once. `refusal` is what they are answered if a later request for their key is executed
+    /// before them. Returns whether it did.
+    #[allow(clippy::too_many_arguments)]
     pub(super) fn divide(
         &mut self,
         id: ClientId,
@@ -30,6 +32,7 @@ impl Proxy {
         part: u16,
         ticket: &Ticket,
         frame: &[u8],
+        refusal: &[u8],
         now: Time,
     ) -> bool {
         let table = self.table.clone();
@@ -83,7 +86,7 @@ impl Proxy {
                 len: bytes.len() as u32,
                 ..*ticket
             };
-            self.hold(ticket, &bytes, Goal::Owner, now, b"", now);
+            self.hold(ticket, &bytes, Goal::Owner, now, refusal, now);
         }
         true
     }

@@ -20,6 +20,7 @@ pub mod node;
 mod overtaken;
 pub mod pipeline;
 pub mod plan;
+mod planted;
 pub mod question;
 pub mod refusal;
 pub mod retry;
@@ -437,7 +438,9 @@ impl Proxy {
                 }
                 (State::Ready, true) => None,
             };
-            if let Some(lost) = lost {
+            if planted::is_on("late-reply") && lost == Some(Lost::TimedOut) {
+                self.forget_oldest(id, now);
+            } else if let Some(lost) = lost {
                 self.lose_backend(id, lost, now);
             }
         }

@@ -22,7 +22,7 @@ use crate::proxy::node::NodeKey;
 use crate::proxy::pipeline::{At, Seq};
 use crate::proxy::refusal;
 use crate::proxy::upstream::Target;
-use crate::proxy::{NO_SLOT, Proxy};
+use crate::proxy::{NO_SLOT, Proxy, planted};
 use crate::resp::encode;
 
 const ASKING: &[u8] = b"*1\r\n$6\r\nASKING\r\n";
@@ -237,7 +237,8 @@ impl Proxy {
             let poll = now.after(BACKOFF_MAX / 2);
             return Attempt::Wait(retry_at.map_or(poll, |at| at.min(poll)));
         };
-        if self.stands_elsewhere(id, held.ticket.slot, backend)
+        if (self.stands_elsewhere(id, held.ticket.slot, backend)
+            && !planted::is_on("reorder-across-moved"))
             || self.stands_behind(id, held.ticket.slot, held.seq)
         {
             // The reply that ends this tries again; the due time is only a guard.
@@ -262,6 +263,9 @@ impl Proxy {
     /// then the earlier one must not be.
     fn stands_behind(&self, id: ClientId, slot: u16, seq: Seq) -> bool {
         let mut behind = false;
+        if planted::is_on("refused-resent-late") || planted::is_on("reorder-across-moved") {
+            return false;
+        }
         if let (true, Some(client)) = (slot != NO_SLOT, self.clients.get(id)) {
             client
                 .pipeline
@@ -272,7 +276,8 @@ impl Proxy {
 
     fn send_held(&mut self, id: ClientId, held: &Held, backend: BackendId, now: Time) {
         let (pool, actions) = (&mut self.pool, &mut self.actions);
-        if let Goal::Ask(_) = held.goal {
+        let apart = planted::is_on("asking-apart");
+        if let (Goal::Ask(_), false) = (held.goal, apart) {
             let asking = Ticket {
                 origin: Origin::Discard,
                 len: ASKING.len() as u32,
