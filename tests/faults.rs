@@ -704,6 +704,65 @@ fn f21_replies_that_are_none() {
 }
 
 #[test]
+#[ignore = "long: make faults"]
+fn f22_another_node_at_the_same_address() {
+    let ground = Ground::start(3, 1, None, &[]);
+    let proxy = ground_proxy(&ground, &[]);
+    let key = key_in_slot(0, "x");
+    let probe = Probe::start(proxy.addr(), &key);
+    let ask = |node: usize, args: &[&str]| ground.nodes[node].ask(args);
+    let began = Instant::now();
+    ground.nodes[0].forget();
+    wait_for("the promotion", Duration::from_secs(10), || {
+        (ask(3, &["SET", &key, "y"])? == "OK").then_some(())
+    });
+    let own = began.elapsed();
+    // The stranger: another id, no data, at first no cluster either.
+    ground.nodes[0].launch();
+    let stranger = wait_for("the new node", Duration::from_secs(10), || {
+        ask(0, &["CLUSTER", "MYID"])?.bulk_text()
+    });
+    thread::sleep(ms(1500));
+    ask(3, &["CLUSTER", "FORGET", ground.id(0)]);
+    let addr = ground.nodes[0].addr();
+    let (ip, port) = addr.split_once(':').expect("host:port");
+    for node in 1..6 {
+        ask(node, &["CLUSTER", "FORGET", ground.id(0)]);
+        ask(node, &["CLUSTER", "MEET", ip, port]);
+    }
+    let master = ground.id(3).to_string();
+    wait_for("the new node to follow", Duration::from_secs(20), || {
+        (ask(0, &["CLUSTER", "REPLICATE", &master])? == "OK").then_some(())
+    });
+    wait_for("its data", Duration::from_secs(20), || {
+        let info = ask(0, &["INFO", "replication"])?.bulk_text()?;
+        info.contains("master_link_status:up").then_some(())
+    });
+    wait_for("the stranger to be master", Duration::from_secs(20), || {
+        ask(0, &["CLUSTER", "FAILOVER"]);
+        thread::sleep(ms(300));
+        ask(0, &["ROLE"])?.items()[0]
+            .bulk_text()
+            .filter(|role| role == "master")
+    });
+    thread::sleep(ms(500));
+    let seen = probe.stop();
+    assert_eq!(proxy.conn().command(&["SET", &key, "last"]), "OK");
+    assert_eq!(ask(0, &["GET", &key]).expect("it answers"), "last");
+    eprintln!(
+        "F22: {stranger:.8} at the address of {:.8}: at the nodes {own:?}, through the proxy {:?}, {} errors",
+        ground.id(0),
+        seen.outage,
+        seen.errors.len()
+    );
+    assert!(
+        seen.outage <= own + ms(500) && seen.errors.len() <= 1,
+        "{:?}",
+        seen.errors
+    );
+}
+
+#[test]
 fn f23_the_endpoint_is_not_known() {
     let args = ["--cluster-preferred-endpoint-type", "unknown-endpoint"];
     f2x("F23", &args);

@@ -229,6 +229,14 @@ impl GroundNode {
         }
     }
 
+    /// Makes it a new node that nobody knows, once it is launched again.
+    pub fn forget(&self) {
+        self.kill();
+        for name in ["nodes.conf", "dump.rdb"] {
+            std::fs::remove_file(self.folder.join(name)).ok();
+        }
+    }
+
     /// STOP or CONT.
     pub fn signal(&self, name: &str) {
         if let Some(pid) = self.pid() {
