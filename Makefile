@@ -60,7 +60,7 @@ checker-test: need-cargo
 # One test for each fault by its number, with its figures.
 faults: need-cargo
 	@bash tests/support/install.sh redis-server iproute2
-	$(CARGO) test --locked --test faults -- --include-ignored --nocapture --test-threads=1
+	$(CARGO) test --locked --test fault_catalogue -- --include-ignored --nocapture --test-threads=1
 
 # One table: direct, HAProxy, nutcracker and this proxy; bench/README.md tells the options.
 bench: build

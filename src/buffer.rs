@@ -85,6 +85,11 @@ impl ReadBuf {
         self.start == self.end
     }
 
+    /// Storage that holds nothing.
+    pub fn free(&self) -> usize {
+        self.data.len() - self.len()
+    }
+
     /// Makes room for the next read. `missing` is how many more bytes the frame under way is known to
     /// need (0 when unknown): room grows towards it, but at most doubles what has come.
     pub fn prepare(&mut self, pool: &mut Pool, missing: usize) {

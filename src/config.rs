@@ -47,6 +47,8 @@ pub struct Config {
     pub backend_connections: usize,
     /// Worker threads, each with its own loop and listener.
     pub workers: usize,
+    /// How long a worker may wait for company before it looks for events; zero is not at all.
+    pub coalesce: Duration,
     /// Log file; `None` is standard error.
     pub log_file: Option<PathBuf>,
     /// Log level.
@@ -57,8 +59,22 @@ pub struct Config {
     pub debug_addr: Option<SocketAddr>,
     /// Refuse clients from outside while there is no client password.
     pub protected_mode: bool,
+    /// Who may send commands that change the servers or this proxy.
+    pub admin_commands: AdminCommands,
+    /// Where cluster clients are told to find this proxy; without it, it shows itself as one server.
+    pub cluster_face: Option<Face>,
     /// Bounds on what peers may make us hold.
     pub limits: Limits,
+}
+
+impl Config {
+    /// What kind of server clients are shown: the words of HELLO and INFO.
+    pub fn mode(&self) -> &'static str {
+        match self.cluster_face {
+            Some(_) => "cluster",
+            None => "standalone",
+        }
+    }
 }
 
 /// Bounds on what peers may make us hold. None of them is a promise to reach it.
@@ -82,6 +98,8 @@ pub struct Limits {
     pub client_output_bytes: usize,
     /// Bytes in one client's output, held replies included, at which it is closed.
     pub client_output_bytes_max: usize,
+    /// Bytes of lines that one MONITOR client, or all those of a worker together, may have waiting.
+    pub monitor_bytes: usize,
     /// Unsent bytes in one backend's output before its clients are no longer read.
     pub backend_output_bytes: usize,
     /// Bytes of requests held for a retry, over a whole worker.
@@ -90,6 +108,8 @@ pub struct Limits {
     pub held_requests: usize,
     /// Bytes read from one peer in one turn.
     pub read_bytes: usize,
+    /// Bytes of scripts and libraries remembered, so that a node that lost one can be given it again.
+    pub script_bytes: usize,
     /// How long requests in flight may take to finish after SIGTERM.
     pub drain: Duration,
     /// Lines that may wait for the log thread before lines are dropped.
@@ -110,10 +130,12 @@ impl Default for Limits {
             pipeline_requests: 1024,
             client_output_bytes: 1 << 20,
             client_output_bytes_max: 1 << 30,
+            monitor_bytes: 32 << 20,
             backend_output_bytes: 4 << 20,
             held_bytes: 64 << 20,
             held_requests: 100_000,
             read_bytes: 256 << 10,
+            script_bytes: 16 << 20,
             drain: Duration::from_secs(10),
             log_lines: 8192,
             log_file_bytes: 64 << 20,
@@ -142,11 +164,14 @@ impl Default for Config {
             backend_idle_connections: 5,
             backend_connections: 1,
             workers: 1,
+            coalesce: Duration::from_micros(100),
             log_file: Some(PathBuf::from("redis-cluster-proxy.log")),
             log_level: log::LevelFilter::Info,
             log_every_n: 100,
             debug_addr: None,
             protected_mode: true,
+            admin_commands: AdminCommands::Yes,
+            cluster_face: None,
             limits: Limits::default(),
         }
     }
@@ -166,6 +191,65 @@ impl fmt::Display for Listen {
         match self {
             Listen::Tcp(address) => write!(f, "{address}"),
             Listen::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// Who may send commands that change the servers or this proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AdminCommands {
+    /// Everybody.
+    Yes,
+    /// Nobody.
+    No,
+    /// Clients from the loopback interface or over a Unix socket.
+    Loopback,
+}
+
+impl AdminCommands {
+    /// All choices.
+    pub const ALL: [AdminCommands; 3] = [
+        AdminCommands::Yes,
+        AdminCommands::No,
+        AdminCommands::Loopback,
+    ];
+
+    /// As it is typed.
+    pub fn name(self) -> &'static str {
+        match self {
+            AdminCommands::Yes => "yes",
+            AdminCommands::No => "no",
+            AdminCommands::Loopback => "loopback",
+        }
+    }
+
+    /// Whether a client from `address` (nothing for a Unix socket) may send them.
+    pub fn allow(self, address: Option<SocketAddr>) -> bool {
+        match self {
+            AdminCommands::Yes => true,
+            AdminCommands::No => false,
+            AdminCommands::Loopback => {
+                address.is_none_or(|address| address.ip().to_canonical().is_loopback())
+            }
+        }
+    }
+}
+
+/// An address as clients are told it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Face {
+    /// A name or an address, without brackets.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+impl fmt::Display for Face {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
         }
     }
 }

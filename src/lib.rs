@@ -20,13 +20,13 @@
 //!
 //! | layer | modules | knows |
 //! |---|---|---|
-//! | 0 | [`arena`], [`buffer`], [`clock`], [`config`] | nothing |
+//! | 0 | [`arena`], [`buffer`], [`clock`], [`config`], [`live`] | nothing |
 //! | 1 | [`resp`] | the protocol: bytes to views and back |
 //! | 2 | [`command`] | what each command is |
 //! | 3 | [`cluster`] | where keys live |
 //! | 4 | [`proxy`] | the state of one worker, without I/O |
 //! | 4' | [`net`] | sockets; neither RESP nor the proxy |
-//! | 5 | [`worker`], [`mailbox`], [`control`] | the loop; the threads beside it |
+//! | 5 | [`worker`], [`company`], [`mailbox`], [`control`] | the loop; the threads beside it |
 //! | 6 | [`options`], [`logging`], [`serve`], `main` | the program |
 
 #![deny(unsafe_code)]
@@ -36,8 +36,10 @@ pub mod buffer;
 pub mod clock;
 pub mod cluster;
 pub mod command;
+pub mod company;
 pub mod config;
 pub mod control;
+pub mod live;
 pub mod logging;
 pub mod mailbox;
 pub mod net;

@@ -6,6 +6,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use mio::Waker;
 
 use crate::cluster::topology::Topology;
+use crate::command::Servers;
 use crate::proxy::question;
 
 /// Letters that a worker may have unread.
@@ -16,6 +17,8 @@ const LETTERS: usize = 256;
 pub enum Letter {
     /// The cluster's topology, as just learnt.
     Topology(Arc<Topology>),
+    /// What the servers have said of themselves.
+    Servers(Arc<Servers>),
     /// From another worker.
     Worker(question::Letter),
     /// Stop accepting, finish what is in flight, and end.

@@ -19,6 +19,7 @@ use std::fmt;
 use getopts::{Fail, HasArg, Matches, Occur, ParsingStyle};
 
 use crate::config::{Config, Secret};
+use crate::live::{Settings, Unchanged};
 
 pub use table::{FLAGS, Flag, Kind};
 pub use usage::{readme_section, usage, version};
@@ -93,6 +94,32 @@ impl Options {
         config.backend_password = self.backend_password.unwrap_or(self.password);
         Ok(config)
     }
+}
+
+/// The flags as settings of the running program.
+pub const SETTINGS: Settings = Settings { list, change };
+
+/// Each setting and its value as it would be typed. Secrets and actions are left out.
+fn list(config: &Config) -> Vec<(&'static str, String)> {
+    let shown = |flag: &&Flag| !matches!(flag.kind, Kind::Secret | Kind::Action);
+    let shown = FLAGS.iter().filter(shown);
+    shown.map(|flag| (flag.name, (flag.show)(config))).collect()
+}
+
+/// The config with one setting changed, if it can be changed while the program runs.
+fn change(config: &Config, name: &str, value: &str) -> Result<Config, Unchanged> {
+    let named = |flag: &&Flag| flag.kind != Kind::Action && flag.name.eq_ignore_ascii_case(name);
+    let flag = FLAGS.iter().find(named).ok_or(Unchanged::Unknown)?;
+    if !flag.live {
+        return Err(Unchanged::Fixed);
+    }
+    let mut options = Options {
+        config: config.clone(),
+        ..Options::default()
+    };
+    (flag.apply)(&mut options, value).map_err(Unchanged::Invalid)?;
+    // What only several flags decide together is never live.
+    Ok(options.config)
 }
 
 /// Reads `args` (without the program's name) and, for the flags not given there, `env`.
@@ -352,6 +379,24 @@ mod tests {
             &["-password", "open", "sesame"],
             "unexpected argument after the flags",
         );
+    }
+
+    #[test]
+    fn live_settings_change_and_others_do_not() {
+        let config = Config::default();
+        let changed = |name, value| change(&config, name, value);
+        let faster = changed("Slots-Reload-Interval", "500ms").unwrap();
+        assert_eq!(faster.slots_reload_interval, Duration::from_millis(500));
+        assert_eq!(changed("max-procs", "2"), Err(Unchanged::Fixed));
+        assert_eq!(changed("password", "x"), Err(Unchanged::Fixed));
+        assert_eq!(changed("version", "true"), Err(Unchanged::Unknown));
+        assert_eq!(changed("colour", "red"), Err(Unchanged::Unknown));
+        assert!(matches!(
+            changed("max-clients", "0"),
+            Err(Unchanged::Invalid(_))
+        ));
+        let names: Vec<_> = list(&config).into_iter().map(|(name, _)| name).collect();
+        assert!(names.contains(&"log-level") && !names.contains(&"password"));
     }
 
     #[test]

@@ -11,14 +11,17 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::clock::Clock;
-use crate::command::Table;
+use crate::command::{Servers, Table};
 use crate::config::{Config, Listen};
 use crate::control::http::{self, ControlHandle};
 use crate::control::refresh::{self, Refresher, Trigger};
 use crate::control::routes::DebugState;
+use crate::control::survey::{self, Surveyor};
+use crate::live::Live;
 use crate::logging::{self, LogHandle};
 use crate::mailbox::{Letter, Mailbox};
 use crate::net::listener;
+use crate::options;
 use crate::proxy::Proxy;
 use crate::proxy::actions::Wanted;
 use crate::proxy::stats::Process;
@@ -46,7 +49,8 @@ pub fn run(mut config: Config, log: LogHandle) -> io::Result<()> {
         config.workers
     );
 
-    let process = Arc::new(Process::new(config.workers));
+    let live = Live::new(config.clone(), options::SETTINGS);
+    let process = Arc::new(Process::with(config.workers, live));
     let table = Arc::new(Table::compiled());
     let mut workers = Vec::new();
     let mut mailboxes = Vec::new();
@@ -67,8 +71,10 @@ pub fn run(mut config: Config, log: LogHandle) -> io::Result<()> {
         workers.push(worker);
         mailboxes.push(mailbox);
     }
-    let refresher = start_refresher(&config, clock, mailboxes.clone())?;
-    let control = start_control(debug, clock, heartbeats, &log)?;
+    let servers = Servers::unknown(table);
+    let surveyor = start_survey(&process, clock, servers, mailboxes.clone())?;
+    let refresher = start_refresher(&process, clock, surveyor, mailboxes.clone())?;
+    let control = start_control(debug, clock, heartbeats, &process, &log)?;
     watch_signals(signals, mailboxes.clone(), log)?;
 
     let result = run_workers(workers, &mailboxes, &refresher);
@@ -104,6 +110,7 @@ fn run_workers(
                     refresher.request(match why {
                         Wanted::Moved => Trigger::Moved,
                         Wanted::Trouble => Trigger::Error,
+                        Wanted::Asked => Trigger::Manual,
                     });
                 });
                 // The receiver is gone only when another worker has failed and the process ends.
@@ -121,40 +128,63 @@ fn run_workers(
 }
 
 fn start_refresher(
-    config: &Arc<Config>,
+    process: &Arc<Process>,
     clock: Clock,
+    surveyor: Surveyor,
     mailboxes: Vec<Mailbox>,
 ) -> io::Result<Refresher> {
     let publish = Box::new(move |topology: Arc<_>| {
+        surveyor.tell(Arc::clone(&topology));
         for mailbox in &mailboxes {
             if !mailbox.send(Letter::Topology(Arc::clone(&topology))) {
                 log::debug!("a worker does not read its letters");
             }
         }
     });
-    refresh::spawn(config.clone(), clock, publish)
+    let live = process.clone();
+    refresh::spawn(Box::new(move || live.live.config()), clock, publish)
+}
+
+fn start_survey(
+    process: &Arc<Process>,
+    clock: Clock,
+    servers: Servers,
+    mailboxes: Vec<Mailbox>,
+) -> io::Result<Surveyor> {
+    let publish = Box::new(move |servers: Arc<Servers>| {
+        for mailbox in &mailboxes {
+            if !mailbox.send(Letter::Servers(Arc::clone(&servers))) {
+                log::debug!("a worker does not read its letters");
+            }
+        }
+    });
+    let live = process.clone();
+    survey::spawn(
+        Box::new(move || live.live.config()),
+        clock,
+        servers,
+        publish,
+    )
 }
 
 fn start_control(
     debug: Option<TcpListener>,
     clock: Clock,
     heartbeats: Vec<Arc<AtomicU64>>,
+    process: &Arc<Process>,
     log: &LogHandle,
 ) -> io::Result<Option<ControlHandle>> {
     let Some(listener) = debug else {
         return Ok(None);
     };
-    let (reader, writer) = (log.clone(), log.clone());
+    let (reader, writer) = (log.clone(), process.clone());
     let state = DebugState {
         clock,
         heartbeats,
         level_get: Box::new(move || logging::level_name(reader.level()).to_string()),
-        level_set: Box::new(move |name| match logging::parse_level(name) {
-            Some(level) => {
-                writer.set_level(level);
-                Ok(())
-            }
-            None => Err(format!("unknown log level '{name}'")),
+        level_set: Box::new(move |name| {
+            let change = writer.live.change(&[("log-level", name)]);
+            change.map_err(|_| format!("unknown log level '{name}'"))
         }),
     };
     http::spawn(listener, state).map(Some)

@@ -8,16 +8,19 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Receiver;
+use std::thread;
 use std::time::Duration;
 
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use crate::arena::{GENERATION_BITS, Id};
 use crate::clock::{Clock, Time};
+use crate::company::Company;
+use crate::config::Listen;
 use crate::mailbox::{Letter, Mailbox};
 use crate::net::listener::Listener;
 use crate::net::socket::{Filled, Socket};
@@ -150,8 +153,14 @@ impl Worker {
     pub fn run(mut self, others: &[Mailbox], refresh: impl Fn(Wanted)) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
         let mut now = self.clock.now();
+        let mut company = Company::new(self.proxy.config().coalesce);
         loop {
             let timeout = self.timeout(now);
+            if !timeout.is_zero()
+                && let Some(nap) = company.nap(self.proxy.waiting_clients())
+            {
+                thread::sleep(nap);
+            }
             match self.poll.poll(&mut events, Some(timeout)) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 other => other?,
@@ -159,9 +168,12 @@ impl Worker {
             now = self.clock.now();
             self.heartbeat.store(now.as_micros(), Ordering::Relaxed);
             self.proxy.stats().turns.add(1);
+            let mut count = 0;
             for event in &events {
                 self.note(event, now);
+                count += 1;
             }
+            company.turn(count);
             if self.accept_pending && now >= self.accept_after {
                 self.accept(now);
             }
@@ -177,7 +189,7 @@ impl Worker {
                     Action::Letter(worker, letter) => {
                         if !others[worker].send(Letter::Worker(letter.clone())) {
                             log::warn!("worker {worker} does not read its letters");
-                            self.proxy.undelivered(letter, now);
+                            self.proxy.undelivered(worker, letter, now);
                         }
                     }
                     other => self.act(other, now),
@@ -243,6 +255,7 @@ impl Worker {
         while let Ok(letter) = self.letters.try_recv() {
             match letter {
                 Letter::Topology(topology) => self.proxy.adopt(topology, now),
+                Letter::Servers(servers) => self.proxy.meet(&servers),
                 Letter::Worker(letter) => self.proxy.letter(letter, now),
                 Letter::Stop => self.stop(now),
             }
@@ -304,11 +317,23 @@ impl Worker {
         let registry = self.poll.registry();
         let interest = Interest::READABLE | Interest::WRITABLE;
         match registry.register(socket.source(), token(Peer::Client(id)), interest) {
-            Ok(()) => self.clients.put(id.key(), id.generation(), socket),
+            Ok(()) => {
+                let local = self.local_of(&socket);
+                self.proxy.introduce(id, socket.descriptor(), local);
+                self.clients.put(id.key(), id.generation(), socket);
+            }
             Err(error) => {
                 log::warn!("cannot watch a client: {error}");
                 self.proxy.closed(Peer::Client(id), now);
             }
+        }
+    }
+
+    /// The address that a client has come to, if we listen on more than one.
+    fn local_of(&self, socket: &Socket) -> Option<IpAddr> {
+        match &self.proxy.config().listen {
+            Listen::Tcp(address) if address.ip().is_unspecified() => socket.local_ip(),
+            Listen::Tcp(_) | Listen::Unix(_) => None,
         }
     }
 

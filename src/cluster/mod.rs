@@ -4,6 +4,7 @@ pub mod build;
 pub mod change;
 pub mod idc;
 pub mod route;
+pub mod scan;
 pub mod slot;
 pub mod topology;
 pub mod view;

@@ -38,6 +38,27 @@ impl Slot {
 /// The part of a key that is hashed.
 #[inline]
 fn tag(key: &[u8]) -> &[u8] {
+    if has_brace(key) { tag_inside(key) } else { key }
+}
+
+/// Whether there is a `{` anywhere, eight bytes at a time (a zero byte in the difference borrows into its
+/// high bit). Most keys have none, and calling a byte search costs more than looking.
+#[inline]
+fn has_brace(key: &[u8]) -> bool {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let mut words = key.chunks_exact(8);
+    let mut found = 0;
+    for word in &mut words {
+        let mut bytes = [0; 8];
+        bytes.copy_from_slice(word);
+        let difference = u64::from_le_bytes(bytes) ^ (ONES * b'{' as u64);
+        found |= difference.wrapping_sub(ONES) & !difference & (ONES * 0x80);
+    }
+    found != 0 || words.remainder().contains(&b'{')
+}
+
+#[cold]
+fn tag_inside(key: &[u8]) -> &[u8] {
     let Some(open) = memchr::memchr(b'{', key) else {
         return key;
     };

@@ -83,6 +83,7 @@ fn find(command: &Command, args: &Args<'_>, found: Found<'_>) -> Result<(), Keys
         Keys::StoreOption(from) => options::stored(args, usize::from(from), found),
         Keys::Streams => options::streams(args, found),
         Keys::Migrate => options::migrated(args, found),
+        Keys::Unknown => Err(KeysError::Unknown),
     }
 }
 

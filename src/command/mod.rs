@@ -3,11 +3,19 @@
 //!
 //! It must never know of clients, nodes or slots, nor build a reply.
 
+mod changes;
+pub mod describe;
+pub mod document;
+pub mod explain;
 pub mod flags;
+pub mod getkeys;
 pub mod keys;
+pub mod known;
+pub mod learn;
 pub mod options;
 mod packed;
 mod rows;
+pub mod servers;
 pub mod table;
 
 use std::borrow::Cow;
@@ -16,7 +24,9 @@ use std::fmt;
 use crate::resp::args::Args;
 pub use flags::{AclCategories, Flags, KeyFlags};
 pub use keys::{KeysError, flagged_keys, keys, unbalanced};
+pub use known::Known;
 pub use options::blocks;
+pub use servers::Servers;
 pub use table::{Resolved, Table};
 
 /// One row of the table.
@@ -46,10 +56,15 @@ pub struct Command {
     pub class: Class,
     /// The option that makes it block (`BLOCK` of XREAD), if an option does.
     pub block_token: Option<&'static str>,
+    /// Whether it may be sent to a replica: it reads, and what it reads is not bound to the master.
+    pub on_replicas: bool,
     /// Why `class` or `keys` is not what flags, specs and tips say; empty where it is.
     pub why: &'static str,
     /// Whether subcommands have rows of their own.
     pub container: bool,
+    /// Whether it changes the servers (or this proxy) rather than the data a client works on: what
+    /// `-admin-commands` is about.
+    pub changes_servers: bool,
 }
 
 impl Command {
@@ -78,8 +93,10 @@ impl Command {
             response,
             class,
             block_token: None,
+            on_replicas: flags.contains(Flags::READONLY),
             why: "",
             container: false,
+            changes_servers: false,
         }
     }
 
@@ -97,6 +114,16 @@ impl Command {
     /// Whether this request may keep its connection waiting (see [`options::blocks`]).
     pub fn blocks(&self, args: &Args<'_>) -> bool {
         options::blocks(self, args)
+    }
+
+    /// Whether a server may pass it on to replicas: a write, or what a server counts as one. Servers do not
+    /// tell of the latter (`may_replicate` is not in their COMMAND reply), so they are named here.
+    pub fn may_replicate(&self) -> bool {
+        let counted = matches!(
+            &*self.name,
+            "eval" | "evalsha" | "fcall" | "pfcount" | "publish" | "spublish"
+        );
+        counted || self.flags.contains(Flags::WRITE) || self.flags.contains(Flags::MAY_REPLICATE)
     }
 
     /// The name of the command that this is a subcommand of.
@@ -257,6 +284,8 @@ pub enum Keys {
     Streams,
     /// MIGRATE: argument 3, or when that is empty all that follows KEYS.
     Migrate,
+    /// Only a server can tell: the command finds them by code of its own.
+    Unknown,
 }
 
 impl Keys {

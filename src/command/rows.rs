@@ -2,7 +2,7 @@
 //!
 //! Columns: name, arity, flags, ACL categories (without what the flags imply), key specs, class. Behind them,
 //! where there is need: the server's tips; `keys`, where routing knows more than the specs; `blocks`, the
-//! option that makes it block; `why`, the reason where class or keys are not what the server's words say.
+//! option that makes it block; `on_master`, where a read is never for a replica; `why`, the reason where class or keys are not what the server's words say.
 //! Where versions differ a row is the union that routes all of them right: the widest arity, every key.
 //!
 //! A container's own class is for the container alone (`COMMAND`): with a subcommand, that one's row counts.
@@ -24,6 +24,7 @@ pub(super) struct Row {
     pub(super) tips: &'static str,
     pub(super) keys: Option<Keys>,
     pub(super) block_token: Option<&'static str>,
+    pub(super) on_master: bool,
     pub(super) why: &'static str,
 }
 
@@ -46,6 +47,7 @@ const fn row(
         tips: "",
         keys: Option::None,
         block_token: Option::None,
+        on_master: false,
         why: "",
     }
 }
@@ -67,6 +69,14 @@ impl Row {
         let block_token = Some(token);
         Row {
             block_token,
+            ..self
+        }
+    }
+
+    /// It reads, and yet never at a replica.
+    const fn on_master(self) -> Row {
+        Row {
+            on_master: true,
             ..self
         }
     }
@@ -268,7 +278,7 @@ pub(super) static ROWS: &[Row] = &[
     row("hpexpiretime", -5, READONLY | FAST, HASH, &[key(1, RO | ACCESS)], Routed),
     row("hpttl", -5, READONLY | FAST, HASH, &[key(1, RO | ACCESS)], Routed).tips("nondeterministic_output"),
     row("hrandfield", -2, READONLY, HASH, &[key(1, RO | ACCESS)], Routed).tips("nondeterministic_output"),
-    row("hscan", -3, READONLY, HASH, &[key(1, RO | ACCESS)], Routed).tips("nondeterministic_output"),
+    row("hscan", -3, READONLY, HASH, &[key(1, RO | ACCESS)], Routed).tips("nondeterministic_output").on_master().why("its cursor is worth nothing on another node"),
     row("hset", -4, WRITE | DENYOOM | FAST, HASH, &[key(1, RW | UPDATE)], Routed),
     row("hsetex", -6, WRITE | DENYOOM | FAST, HASH, &[key(1, RW | UPDATE)], Routed),
     row("hsetnx", 4, WRITE | DENYOOM | FAST, HASH, &[key(1, RW | INSERT)], Routed),
@@ -315,7 +325,7 @@ pub(super) static ROWS: &[Row] = &[
     row("spop", -2, WRITE | FAST, SET, &[key(1, RW | ACCESS | DELETE)], Routed).tips("nondeterministic_output"),
     row("srandmember", -2, READONLY, SET, &[key(1, RO | ACCESS)], Routed).tips("nondeterministic_output"),
     row("srem", -3, WRITE | FAST, SET, &[key(1, RW | DELETE)], Routed),
-    row("sscan", -3, READONLY, SET, &[key(1, RO | ACCESS)], Routed).tips("nondeterministic_output"),
+    row("sscan", -3, READONLY, SET, &[key(1, RO | ACCESS)], Routed).tips("nondeterministic_output").on_master().why("its cursor is worth nothing on another node"),
     row("sunion", -2, READONLY, SET, &[range(1, -1, 1, RO | ACCESS)], Routed).tips("nondeterministic_output_order"),
     row("sunionstore", -3, WRITE | DENYOOM, SET, &[key(1, OW | UPDATE), range(2, -1, 1, RO | ACCESS)], Routed),
 
@@ -351,7 +361,7 @@ pub(super) static ROWS: &[Row] = &[
     row("zrevrangebylex", -4, READONLY, SORTEDSET, &[key(1, RO | ACCESS)], Routed),
     row("zrevrangebyscore", -4, READONLY, SORTEDSET, &[key(1, RO | ACCESS)], Routed),
     row("zrevrank", 3, READONLY | FAST, SORTEDSET, &[key(1, RO | ACCESS)], Routed),
-    row("zscan", -3, READONLY, SORTEDSET, &[key(1, RO | ACCESS)], Routed).tips("nondeterministic_output"),
+    row("zscan", -3, READONLY, SORTEDSET, &[key(1, RO | ACCESS)], Routed).tips("nondeterministic_output").on_master().why("its cursor is worth nothing on another node"),
     row("zscore", 3, READONLY | FAST, SORTEDSET, &[key(1, RO | ACCESS)], Routed),
     row("zunion", -3, READONLY | MOVABLEKEYS, SORTEDSET, &[counted(1, 1, RO | ACCESS)], Routed),
     row("zunionstore", -4, WRITE | DENYOOM | MOVABLEKEYS, SORTEDSET, &[key(1, OW | UPDATE), counted(2, 1, RO | ACCESS)], Routed),
@@ -424,7 +434,7 @@ pub(super) static ROWS: &[Row] = &[
     row("rename", 3, WRITE, KEYSPACE, &[key(1, RW | ACCESS | DELETE), key(2, OW | UPDATE)], Routed),
     row("renamenx", 3, WRITE | FAST, KEYSPACE, &[key(1, RW | ACCESS | DELETE), key(2, OW | INSERT)], Routed),
     row("restore", -4, WRITE | DENYOOM, KEYSPACE | DANGEROUS, &[key(1, OW | UPDATE)], Routed),
-    row("scan", -2, READONLY, KEYSPACE, &[], Scan).tips("nondeterministic_output request_policy:special").why("its cursor says which master is next"),
+    row("scan", -2, READONLY, KEYSPACE, &[], Scan).tips("nondeterministic_output request_policy:special").why("its cursor says which master is next, and is worth nothing on another node").on_master(),
     row("sort", -2, WRITE | DENYOOM | MOVABLEKEYS, SET | SORTEDSET | LIST | DANGEROUS, &[key(1, RO | ACCESS), unknown(RO | ACCESS), unknown(OW | UPDATE)], Routed).keys(StoreOption(2)).why("the server's specs do not know STORE; BY and GET are for the server to judge"),
     row("sort_ro", -2, READONLY | MOVABLEKEYS, SET | SORTEDSET | LIST | DANGEROUS, &[key(1, RO | ACCESS), unknown(RO | ACCESS)], Routed).keys(One(1)).why("BY and GET are for the server to judge"),
     row("touch", -2, READONLY | FAST, KEYSPACE, &[range(1, -1, 1, RO)], Split(AggSum)).tips("request_policy:multi_shard response_policy:agg_sum"),
@@ -548,9 +558,9 @@ pub(super) static ROWS: &[Row] = &[
     row("config", -2, NONE, NONE, &[], Local),
     row("config|get", -3, ADMIN | NOSCRIPT | LOADING | STALE, NONE, &[], Local).why("a master is asked, but some values are this proxy's own"),
     row("config|help", 2, LOADING | STALE, NONE, &[], AnyNode),
-    row("config|resetstat", 2, ADMIN | NOSCRIPT | LOADING | STALE, NONE, &[], AllNodes(AllSucceeded)).why("each node has its own counters"),
+    row("config|resetstat", 2, ADMIN | NOSCRIPT | LOADING | STALE, NONE, &[], AllNodes(Special)).why("each node has its own counters, and so has this proxy"),
     row("config|rewrite", 2, ADMIN | NOSCRIPT | LOADING | STALE, NONE, &[], AllNodes(AllSucceeded)).why("each node has its own file"),
-    row("config|set", -4, ADMIN | NOSCRIPT | LOADING | STALE, NONE, &[], AllNodes(AllSucceeded)).tips("request_policy:all_nodes response_policy:all_succeeded"),
+    row("config|set", -4, ADMIN | NOSCRIPT | LOADING | STALE, NONE, &[], AllNodes(Special)).tips("request_policy:all_nodes response_policy:all_succeeded").why("what is this proxy's own is not set on nodes"),
     row("dbsize", 1, READONLY | FAST, KEYSPACE, &[], AllMasters(AggSum)).tips("request_policy:all_shards response_policy:agg_sum"),
     row("debug", -2, ADMIN | NOSCRIPT | LOADING | STALE, NONE, &[], Refused("it can stop or corrupt a server")),
     row("failover", -1, ADMIN | NOSCRIPT | STALE, NONE, &[], Refused("it changes what a server is")),
@@ -603,7 +613,7 @@ pub(super) static ROWS: &[Row] = &[
     // The cluster
     row("asking", 1, FAST, CONNECTION, &[], Local),
     row("cluster", -2, NONE, NONE, &[], Local),
-    row("clusterscan", -2, READONLY, KEYSPACE, &[key(1, NOT_KEY)], Routed).tips("nondeterministic_output request_policy:special response_policy:special").why("its cursor carries the slot, as a hash tag"),
+    row("clusterscan", -2, READONLY, KEYSPACE, &[key(1, NOT_KEY)], Routed).tips("nondeterministic_output request_policy:special response_policy:special").why("its cursor carries the slot, as a hash tag, and is worth nothing on another node").on_master(),
     row("cluster|addslots", -3, ADMIN | STALE | NO_ASYNC_LOADING, NONE, &[], Local),
     row("cluster|addslotsrange", -4, ADMIN | STALE | NO_ASYNC_LOADING, NONE, &[], Local),
     row("cluster|bumpepoch", 2, ADMIN | STALE | NO_ASYNC_LOADING, NONE, &[], Local).tips("nondeterministic_output"),

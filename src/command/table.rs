@@ -3,6 +3,7 @@
 //! Rows are append-only and an id never changes: a table with learnt rows is the old one and more. Its size
 //! is bounded, so whoever sends names or COMMAND replies cannot make it grow.
 
+use super::changes::changes_servers;
 use super::packed::Packed;
 use super::rows::ROWS;
 use super::{AclCategories, Command, Flags};
@@ -54,7 +55,9 @@ impl Table {
             );
             command.keys = row.keys.unwrap_or(command.keys);
             command.block_token = row.block_token;
+            command.on_replicas &= !row.on_master;
             command.why = row.why;
+            command.changes_servers = changes_servers(row.name);
             command
         });
         Table::index(Vec::new(), rows.collect())

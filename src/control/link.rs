@@ -89,7 +89,39 @@ impl Link {
         clock: Clock,
         deadline: Time,
     ) -> Result<(View, Time), Failure> {
-        let mut question = Vec::new();
+        let asked_at = clock.now();
+        let questions: [&[&[u8]]; 2] = [&[b"CLUSTER", b"SLOTS"], &[b"CLUSTER", b"NODES"]];
+        let (bytes, replies) = self.exchange(config, clock, deadline, &questions)?;
+        let value = |at: usize| match Value::parse(&bytes[replies[at].clone()]) {
+            Ok(Some((value, _))) => Ok(value),
+            _ => Err(Failure::Protocol),
+        };
+        let view = View::read(self.address, &value(0)?, &value(1)?).map_err(Failure::Rejected)?;
+        Ok((view, asked_at))
+    }
+
+    /// The reply to one request, as it came.
+    pub(super) fn reply(
+        &mut self,
+        config: &Config,
+        clock: Clock,
+        deadline: Time,
+        words: &[&[u8]],
+    ) -> Result<Vec<u8>, Failure> {
+        let (mut bytes, replies) = self.exchange(config, clock, deadline, &[words])?;
+        bytes.drain(..replies[0].start);
+        Ok(bytes)
+    }
+
+    /// Sends these requests in one go, behind AUTH if there is need, and reads their replies.
+    fn exchange(
+        &mut self,
+        config: &Config,
+        clock: Clock,
+        deadline: Time,
+        questions: &[&[&[u8]]],
+    ) -> Result<(Vec<u8>, Vec<Range<usize>>), Failure> {
+        let mut bytes = Vec::new();
         let password = config.backend_password.as_ref();
         let auth = password.filter(|_| !self.authenticated);
         if let Some(password) = auth {
@@ -98,34 +130,25 @@ impl Link {
                 .into_iter()
                 .flatten()
                 .collect();
-            request(&mut question, &words);
+            request(&mut bytes, &words);
         }
-        request(&mut question, &[b"CLUSTER", b"SLOTS"]);
-        request(&mut question, &[b"CLUSTER", b"NODES"]);
-
-        let asked_at = clock.now();
+        questions
+            .iter()
+            .for_each(|words| request(&mut bytes, words));
         self.stream
             .set_write_timeout(Some(left(clock, deadline)?))
-            .and_then(|()| self.stream.write_all(&question))
+            .and_then(|()| self.stream.write_all(&bytes))
             .map_err(lost)?;
-        let count = 2 + usize::from(auth.is_some());
-        let (bytes, replies) = self.read(count, clock, deadline)?;
-        let mut values = Vec::with_capacity(count);
-        for reply in replies {
-            match Value::parse(&bytes[reply]) {
-                Ok(Some((value, _))) => values.push(value),
-                _ => return Err(Failure::Protocol),
-            }
-        }
+        let count = questions.len() + usize::from(auth.is_some());
+        let (bytes, mut replies) = self.read(count, clock, deadline)?;
         if auth.is_some() {
-            match values.remove(0) {
-                Value::Status(_) => self.authenticated = true,
-                Value::Error(text) => return Err(Failure::Auth(error_code(text))),
+            match Value::parse(&bytes[replies.remove(0)]) {
+                Ok(Some((Value::Status(_), _))) => self.authenticated = true,
+                Ok(Some((Value::Error(text), _))) => return Err(Failure::Auth(error_code(text))),
                 _ => return Err(Failure::Protocol),
             }
         }
-        let view = View::read(self.address, &values[0], &values[1]).map_err(Failure::Rejected)?;
-        Ok((view, asked_at))
+        Ok((bytes, replies))
     }
 
     /// Reads so many replies and nothing more.

@@ -1,4 +1,5 @@
-//! What is slow or shared, on threads of its own: the topology's refresh, and the debug address.
+//! What is slow or shared, on threads of its own: the topology's refresh, the survey of the servers, and
+//! the debug address.
 
 pub mod http;
 mod link;
@@ -7,3 +8,4 @@ mod names;
 mod random;
 pub mod refresh;
 pub mod routes;
+pub mod survey;

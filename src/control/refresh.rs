@@ -156,11 +156,12 @@ impl Refresher {
 
 /// Starts the refresher.
 ///
+/// `settings` gives the config in force; it is asked at each refresh.
 /// `publish` is called after every good answer, also if the table is the same as before
 /// ([`Topology::same_as`]): its `asked_at` is news in itself, since it settles what workers have learnt
 /// from redirects before.
 pub fn spawn(
-    config: Arc<Config>,
+    settings: Box<dyn Fn() -> Arc<Config> + Send>,
     clock: Clock,
     publish: Box<dyn Fn(Arc<Topology>) + Send>,
 ) -> io::Result<Refresher> {
@@ -168,7 +169,8 @@ pub fn spawn(
     let (wake, woken) = sync_channel(1);
     let refresh = Refresh {
         names: RefCell::new(Names::new(clock)),
-        config,
+        config: settings(),
+        settings,
         clock,
         publish,
         shared: Arc::clone(&shared),
@@ -208,7 +210,9 @@ impl fmt::Display for Target {
 
 /// The thread's own state.
 struct Refresh {
+    /// The config of this round.
     config: Arc<Config>,
+    settings: Box<dyn Fn() -> Arc<Config> + Send>,
     clock: Clock,
     publish: Box<dyn Fn(Arc<Topology>) + Send>,
     shared: Arc<Shared>,
@@ -235,6 +239,7 @@ impl Refresh {
         let mut trigger = Trigger::Interval;
         loop {
             self.shared.pending.store(0, Ordering::Release);
+            self.config = (self.settings)();
             let started = self.clock.now();
             let doubted_before = !self.doubted.is_empty();
             let counters = if self.round() {
@@ -637,7 +642,9 @@ mod tests {
             // The test may be over.
             let _ = send.send(topology);
         });
-        let refresher = spawn(Arc::new(config), Clock::start(), publish).unwrap();
+        let config = Arc::new(config);
+        let settings = Box::new(move || config.clone());
+        let refresher = spawn(settings, Clock::start(), publish).unwrap();
         (refresher, receive)
     }
 

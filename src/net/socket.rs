@@ -5,7 +5,8 @@
 //! the stream was announced: that announcement has spent its edge, and only a read of nothing shows it.
 
 use std::io::{self, IoSlice, Read, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use mio::net::{TcpStream, UnixStream};
@@ -86,6 +87,22 @@ impl Socket {
             Ok(_) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
             Err(error) => Err(error),
+        }
+    }
+
+    /// The kernel's number of it, to be shown.
+    pub fn descriptor(&self) -> i32 {
+        match &self.stream {
+            Stream::Tcp(stream) => stream.as_raw_fd(),
+            Stream::Unix(stream) => stream.as_raw_fd(),
+        }
+    }
+
+    /// The address of ours that the peer has come to.
+    pub fn local_ip(&self) -> Option<IpAddr> {
+        match &self.stream {
+            Stream::Tcp(stream) => stream.local_addr().ok().map(|address| address.ip()),
+            Stream::Unix(_) => None,
         }
     }
 

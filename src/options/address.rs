@@ -5,7 +5,7 @@
 use std::net::{Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
-use crate::config::Listen;
+use crate::config::{Face, Listen};
 
 /// Longest path of a Unix socket: `sun_path` without its final zero.
 const UNIX_PATH_BYTES_MAX: usize = 107;
@@ -44,6 +44,25 @@ pub(super) fn tcp(text: &str) -> Result<SocketAddr, String> {
     first
         .copied()
         .ok_or_else(|| "the host has no address".to_string())
+}
+
+/// Where clients find this proxy, as they are told: `host:port`, or nothing.
+pub(super) fn face(text: &str) -> Result<Option<Face>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let text = node(text)?;
+    let (host, port) = split(&text)?;
+    Ok(Some(Face {
+        host: host.to_string(),
+        port,
+    }))
+}
+
+/// A map of addresses as it is typed.
+pub(super) fn show_node_map(map: &[(String, String)]) -> String {
+    let pairs: Vec<String> = map.iter().map(|(a, b)| format!("{a}={b}")).collect();
+    pairs.join(",")
 }
 
 /// A comma list of at least one `host:port`.

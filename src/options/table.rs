@@ -2,11 +2,13 @@
 //!
 //! It must never know how a flag is spelled on a command line or in which order flags came.
 
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
 use super::{Options, address, duration, number};
-use crate::config::{ReadPreference, Secret};
+use crate::config::{AdminCommands, Config, ReadPreference, Secret};
 use crate::logging;
 
 /// A flag: a row of the table.
@@ -22,6 +24,10 @@ pub struct Flag {
     pub help: &'static str,
     /// Takes a value, or says why not.
     pub(super) apply: fn(&mut Options, &str) -> Result<(), String>,
+    /// The value in force, as it would be typed; nothing for a secret.
+    pub(super) show: fn(&Config) -> String,
+    /// Whether it can be changed while the program runs, which is for whoever reads it at each use.
+    pub live: bool,
 }
 
 impl Flag {
@@ -87,6 +93,8 @@ pub const FLAGS: &[Flag] = &[
             options.config.listen = address::listen(value)?;
             Ok(())
         },
+        show: |config| config.listen.to_string(),
+        live: false,
     },
     Flag {
         name: "startup-nodes",
@@ -97,6 +105,8 @@ pub const FLAGS: &[Flag] = &[
             options.config.startup_nodes = address::nodes(value)?;
             Ok(())
         },
+        show: |config| config.startup_nodes.join(","),
+        live: false,
     },
     Flag {
         name: "node-map",
@@ -107,6 +117,8 @@ pub const FLAGS: &[Flag] = &[
             options.config.node_map = address::node_map(value)?;
             Ok(())
         },
+        show: |config| address::show_node_map(&config.node_map),
+        live: true,
     },
     Flag {
         name: "password",
@@ -117,6 +129,8 @@ pub const FLAGS: &[Flag] = &[
             options.password = secret(value);
             Ok(())
         },
+        show: hidden,
+        live: false,
     },
     Flag {
         name: "client-password",
@@ -127,6 +141,8 @@ pub const FLAGS: &[Flag] = &[
             options.client_password = Some(secret(value));
             Ok(())
         },
+        show: hidden,
+        live: false,
     },
     Flag {
         name: "backend-user",
@@ -137,6 +153,8 @@ pub const FLAGS: &[Flag] = &[
             options.config.backend_user = (!value.is_empty()).then(|| value.to_string());
             Ok(())
         },
+        show: |config| config.backend_user.clone().unwrap_or_default(),
+        live: false,
     },
     Flag {
         name: "backend-password",
@@ -147,6 +165,8 @@ pub const FLAGS: &[Flag] = &[
             options.backend_password = Some(secret(value));
             Ok(())
         },
+        show: hidden,
+        live: false,
     },
     Flag {
         name: "protected-mode",
@@ -157,6 +177,35 @@ pub const FLAGS: &[Flag] = &[
             options.config.protected_mode = number::boolean(value)?;
             Ok(())
         },
+        show: |config| config.protected_mode.to_string(),
+        live: true,
+    },
+    Flag {
+        name: "admin-commands",
+        kind: Kind::String,
+        default: "yes",
+        help: "whether clients may send commands that change the servers or this proxy (FLUSHALL, CONFIG SET, PROXY CONFIG SET): yes, no, or loopback for local clients only",
+        apply: |options, value| {
+            options.config.admin_commands = admin_commands(value)?;
+            Ok(())
+        },
+        show: |config| config.admin_commands.name().to_string(),
+        live: false,
+    },
+    Flag {
+        name: "cluster-face",
+        kind: Kind::String,
+        default: "",
+        help: "host:port at which clients reach this proxy: it then shows itself as a cluster of one master with all slots, for cluster clients; empty is a standalone server",
+        apply: |options, value| {
+            options.config.cluster_face = address::face(value)?;
+            Ok(())
+        },
+        show: |config| {
+            let face = config.cluster_face.as_ref();
+            face.map(ToString::to_string).unwrap_or_default()
+        },
+        live: false,
     },
     Flag {
         name: "read-prefer",
@@ -167,6 +216,8 @@ pub const FLAGS: &[Flag] = &[
             options.config.read_preference = read_preference(value)?;
             Ok(())
         },
+        show: |config| (config.read_preference as u8).to_string(),
+        live: true,
     },
     Flag {
         name: "idc-prefixes",
@@ -177,6 +228,8 @@ pub const FLAGS: &[Flag] = &[
             options.config.idc_prefixes = address::items(value).map(str::to_string).collect();
             Ok(())
         },
+        show: |config| config.idc_prefixes.join(","),
+        live: true,
     },
     Flag {
         name: "connect-timeout",
@@ -187,6 +240,8 @@ pub const FLAGS: &[Flag] = &[
             options.config.connect_timeout = positive(value)?;
             Ok(())
         },
+        show: |config| show_duration(config.connect_timeout),
+        live: true,
     },
     Flag {
         name: "request-timeout",
@@ -197,6 +252,8 @@ pub const FLAGS: &[Flag] = &[
             options.config.request_timeout = positive(value)?;
             Ok(())
         },
+        show: |config| show_duration(config.request_timeout),
+        live: true,
     },
     Flag {
         name: "park-timeout",
@@ -207,6 +264,8 @@ pub const FLAGS: &[Flag] = &[
             options.config.park_timeout = not_negative(value)?;
             Ok(())
         },
+        show: |config| show_duration(config.park_timeout),
+        live: true,
     },
     Flag {
         name: "client-idle-timeout",
@@ -217,6 +276,8 @@ pub const FLAGS: &[Flag] = &[
             options.config.client_idle_timeout = not_negative(value)?;
             Ok(())
         },
+        show: |config| show_duration(config.client_idle_timeout),
+        live: true,
     },
     Flag {
         name: "write-stall",
@@ -227,6 +288,8 @@ pub const FLAGS: &[Flag] = &[
             options.config.write_stall = not_negative(value)?;
             Ok(())
         },
+        show: |config| show_duration(config.write_stall),
+        live: true,
     },
     Flag {
         name: "slots-reload-interval",
@@ -237,6 +300,8 @@ pub const FLAGS: &[Flag] = &[
             options.config.slots_reload_interval = positive(value)?;
             Ok(())
         },
+        show: |config| show_duration(config.slots_reload_interval),
+        live: true,
     },
     Flag {
         name: "backend-connections",
@@ -247,6 +312,8 @@ pub const FLAGS: &[Flag] = &[
             options.config.backend_connections = number::within(value, 1, 1024)?;
             Ok(())
         },
+        show: |config| config.backend_connections.to_string(),
+        live: false,
     },
     Flag {
         name: "backend-init-connections",
@@ -257,6 +324,8 @@ pub const FLAGS: &[Flag] = &[
             options.config.backend_init_connections = number::within(value, 0, 65535)?;
             Ok(())
         },
+        show: |config| config.backend_init_connections.to_string(),
+        live: false,
     },
     Flag {
         name: "backend-idle-connections",
@@ -267,6 +336,8 @@ pub const FLAGS: &[Flag] = &[
             options.config.backend_idle_connections = number::within(value, 0, 65535)?;
             Ok(())
         },
+        show: |config| config.backend_idle_connections.to_string(),
+        live: false,
     },
     Flag {
         name: "max-clients",
@@ -277,6 +348,21 @@ pub const FLAGS: &[Flag] = &[
             options.config.limits.clients = number::within(value, 1, 10_000_000)?;
             Ok(())
         },
+        show: |config| config.limits.clients.to_string(),
+        live: true,
+    },
+    Flag {
+        name: "coalesce",
+        kind: Kind::Duration,
+        default: "100µs",
+        help: "how long a worker may wait for more events while several clients wait for replies, so that one turn \
+               serves more of them; it bounds the latency added, one client alone is never delayed; 0 is not at all",
+        apply: |options, value| {
+            options.config.coalesce = not_negative(value)?;
+            Ok(())
+        },
+        show: |config| show_duration(config.coalesce),
+        live: false,
     },
     Flag {
         name: "max-procs",
@@ -290,6 +376,8 @@ pub const FLAGS: &[Flag] = &[
             };
             Ok(())
         },
+        show: |config| config.workers.to_string(),
+        live: false,
     },
     Flag {
         name: "log-file",
@@ -300,6 +388,8 @@ pub const FLAGS: &[Flag] = &[
             options.config.log_file = (!matches!(value, "" | "-")).then(|| value.into());
             Ok(())
         },
+        show: |config| show_path(&config.log_file),
+        live: false,
     },
     Flag {
         name: "log-level",
@@ -311,6 +401,8 @@ pub const FLAGS: &[Flag] = &[
                 .ok_or("must be debug, info, warn, error, fatal or panic")?;
             Ok(())
         },
+        show: |config| logging::level_name(config.log_level).to_string(),
+        live: true,
     },
     Flag {
         name: "log-every-n",
@@ -321,6 +413,8 @@ pub const FLAGS: &[Flag] = &[
             options.config.log_every_n = number::within(value, 0, i64::MAX)?;
             Ok(())
         },
+        show: |config| config.log_every_n.to_string(),
+        live: true,
     },
     Flag {
         name: "debug-addr",
@@ -334,6 +428,8 @@ pub const FLAGS: &[Flag] = &[
             };
             Ok(())
         },
+        show: |config| show_option(&config.debug_addr),
+        live: false,
     },
     Flag {
         name: "version",
@@ -344,8 +440,35 @@ pub const FLAGS: &[Flag] = &[
             options.version = number::boolean(value)?;
             Ok(())
         },
+        show: hidden,
+        live: false,
     },
 ];
+
+/// Of a secret nothing is shown, and what is no setting has no value.
+fn hidden(_: &Config) -> String {
+    String::new()
+}
+
+fn show_duration(duration: Duration) -> String {
+    duration::format(i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX))
+}
+
+fn show_path(path: &Option<PathBuf>) -> String {
+    path.as_ref()
+        .map_or("-".to_string(), |path| path.display().to_string())
+}
+
+fn show_option(value: &Option<SocketAddr>) -> String {
+    value.as_ref().map(ToString::to_string).unwrap_or_default()
+}
+
+fn admin_commands(value: &str) -> Result<AdminCommands, String> {
+    AdminCommands::ALL
+        .into_iter()
+        .find(|choice| choice.name().eq_ignore_ascii_case(value))
+        .ok_or_else(|| "must be yes, no or loopback".to_string())
+}
 
 /// An empty password is none.
 fn secret(value: &str) -> Option<Secret> {
@@ -383,7 +506,14 @@ fn not_negative(value: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
+
+    #[test]
+    fn values_are_shown_as_they_are_typed() {
+        let config = Config::default();
+        for flag in FLAGS.iter().filter(|flag| flag.kind != Kind::Action) {
+            assert_eq!((flag.show)(&config), flag.default, "-{}", flag.name);
+        }
+    }
 
     #[test]
     fn the_defaults_of_the_table_are_those_of_the_config() {

@@ -15,6 +15,8 @@ pub enum Wanted {
     Moved,
     /// A node could not be reached, or said that it cannot serve.
     Trouble,
+    /// A client asked for it, or the way in which it is done has changed.
+    Asked,
 }
 
 /// One thing to be done.

@@ -89,6 +89,17 @@ pub enum Origin {
     Discard,
 }
 
+/// How a request is bound to the node that it was sent to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pin {
+    /// Not at all: its slot says where it goes, or any master will do.
+    Free,
+    /// It speaks of the node itself: that node answers, or the request fails.
+    Must,
+    /// As `Must`, but if the node is not there its part is left out of the reply.
+    May,
+}
+
 /// One reply that the node owes us.
 #[derive(Debug, Clone, Copy)]
 pub struct Ticket {
@@ -109,7 +120,9 @@ pub struct Ticket {
     /// Whether the request changes nothing, so that it may run twice.
     pub readonly: bool,
     /// Whether the request speaks of the node itself and can be sent to no other.
-    pub pinned: bool,
+    pub pin: Pin,
+    /// Whether what the request needs has been loaded again already.
+    pub healed: bool,
     /// When it was first held, if it ever was: the park timeout counts from there.
     pub held_since: Option<Time>,
     /// When it was queued here.

@@ -2,7 +2,7 @@
 //!
 //! It must never know which sockets exist, nor point at a backend other than by name.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::arena::Id;
 use crate::buffer::{ReadBuf, WriteBuf};
@@ -26,6 +26,8 @@ pub enum Pause {
     Full,
     /// The backend of its next request has too much to send already.
     Backend(BackendId),
+    /// Its next command waits for the end of a `CLIENT PAUSE`.
+    Suspended,
 }
 
 /// One connection from a client.
@@ -33,6 +35,18 @@ pub enum Pause {
 pub struct Client {
     /// Where it comes from; nothing for a Unix socket.
     pub address: Option<SocketAddr>,
+    /// The address of ours that it has come to, where that is not the one we listen on.
+    pub local: Option<IpAddr>,
+    /// Its socket's descriptor, for its own eyes.
+    pub descriptor: i32,
+    /// When it came.
+    pub connected_at: Time,
+    /// When bytes last went either way.
+    pub last_active: Time,
+    /// Bytes that have come from it.
+    pub bytes_in: u64,
+    /// Bytes that have gone to it.
+    pub bytes_out: u64,
     /// Bytes from the client.
     pub input: ReadBuf,
     /// Where the next request ends.
@@ -51,6 +65,8 @@ pub struct Client {
     pub listed_as_holding: bool,
     /// Why it is not read, if it is not.
     pub pause: Option<Pause>,
+    /// Whether it is counted among those that wait for replies.
+    pub waiting: bool,
     /// Whether a `Resume` is on its way.
     pub resume_queued: bool,
     /// Whether it is in the list of those to be flushed.
@@ -59,8 +75,6 @@ pub struct Client {
     pub ended: bool,
     /// Whether no more requests are taken: it is closed once it has been told all it is owed.
     pub closing: bool,
-    /// When it last sent something.
-    pub heard_at: Time,
     /// Since when it has taken nothing of what is to be written to it, if anything is.
     pub stalled_since: Option<Time>,
     /// The version of the routes that its requests in flight were sent by.
@@ -72,9 +86,15 @@ pub struct Client {
 
 impl Client {
     /// A client that has just come.
-    pub fn new(address: Option<SocketAddr>, session: Session) -> Client {
+    pub fn new(address: Option<SocketAddr>, session: Session, now: Time) -> Client {
         Client {
             address,
+            local: None,
+            descriptor: -1,
+            connected_at: now,
+            last_active: now,
+            bytes_in: 0,
+            bytes_out: 0,
             input: ReadBuf::default(),
             scanner: RequestScanner::default(),
             missing: 0,
@@ -84,11 +104,11 @@ impl Client {
             held: Vec::new(),
             listed_as_holding: false,
             pause: None,
+            waiting: false,
             resume_queued: false,
             flush_queued: false,
             ended: false,
             closing: false,
-            heard_at: Time::default(),
             stalled_since: None,
             routes_version: 0,
             unsettled_until: None,
@@ -122,7 +142,7 @@ impl Client {
     #[inline]
     pub fn may_resume(&self, limits: &Limits) -> bool {
         match self.pause {
-            None | Some(Pause::Backend(_)) => false,
+            None | Some(Pause::Backend(_) | Pause::Suspended) => false,
             Some(Pause::Barrier) => self.pipeline.is_empty(),
             Some(Pause::Full) => {
                 self.pipeline.len() <= limits.pipeline_requests / 2

@@ -10,13 +10,15 @@ use crate::clock::Time;
 use crate::cluster::slot::Slot;
 use crate::command::AclCategories;
 use crate::proxy::actions::Wanted;
-use crate::proxy::backend::{Backend, BackendId, Origin, State, Ticket};
+use crate::proxy::backend::{Backend, BackendId, Origin, Pin, State, Ticket};
+use crate::proxy::calls::ErrorCode;
 use crate::proxy::client::ClientId;
 use crate::proxy::dispatch::MOVED_FRAME;
 use crate::proxy::node::NodeKey;
 use crate::proxy::pipeline::{Completed, Seq};
 use crate::proxy::refusal::{self, Refusal};
 use crate::proxy::retry::Goal;
+use crate::proxy::scripts::Remedy;
 use crate::proxy::{NO_SLOT, Peer, Proxy, planted};
 use crate::resp::frame::Scan;
 use crate::resp::reply::Reply;
@@ -107,6 +109,7 @@ impl Proxy {
                 backend.tickets.push_front(ticket);
                 return Some(self.broken(id, "a reply to a request that has not left"));
             }
+            self.upstream.in_flight -= 1;
             self.deliver(id, &ticket, input, len, now);
             if early {
                 // The node gave up on this request while it was being written: it will read no other.
@@ -130,10 +133,7 @@ impl Proxy {
             input.consume(len);
             return self.release(id, ticket);
         };
-        if reply.is_error()
-            && let Some(refusal) = reply.error().and_then(Refusal::parse)
-        {
-            self.refused(id, ticket, refusal, reply, now);
+        if reply.is_error() && self.is_refused(id, ticket, reply, now) {
             input.consume(len);
             return;
         }
@@ -153,9 +153,42 @@ impl Proxy {
             input.consume(len);
         }
         if let Some(bytes) = executed {
-            self.overtaken(client, seq, ticket, &bytes, now);
+            // What a replica answers may be old at any time, and says nothing of the order (rule R5).
+            if !self.reads_only(id) {
+                self.overtaken(client, seq, ticket, &bytes, now);
+            }
             self.release_held(client, now);
         }
+    }
+
+    /// Whether a backend said READONLY, so that a replica may have answered.
+    fn reads_only(&self, id: BackendId) -> bool {
+        let backend = self.upstream.backends.get(id);
+        backend.is_some_and(|backend| backend.flavor.read_only)
+    }
+
+    /// Whether an error says that the request was not executed; it is then held. Else it is its reply.
+    #[cold]
+    #[inline(never)]
+    fn is_refused(&mut self, id: BackendId, ticket: &Ticket, reply: Reply<'_>, now: Time) -> bool {
+        let (Origin::Part { client, seq, .. }, Some(error)) = (ticket.origin, reply.error()) else {
+            return false;
+        };
+        let Some(refusal) = Refusal::parse(error) else {
+            self.count_error(client, seq, error);
+            return false;
+        };
+        // What is missing and cannot be loaded again is for the client to hear.
+        let remedy = match refusal {
+            Refusal::Missing(missing) => self.remedy(id, ticket, missing),
+            _ => Some(Vec::new()),
+        };
+        let Some(remedy) = remedy else {
+            self.count_error(client, seq, error);
+            return false;
+        };
+        self.refused(id, ticket, refusal, remedy, reply, now);
+        true
     }
 
     /// The bytes of a request that is answered are no longer needed.
@@ -180,8 +213,16 @@ impl Proxy {
             &mut self.pool,
             &mut self.spares,
         );
-        if let Some(completed) = completed {
-            self.completed(id, completed, now);
+        match completed {
+            Some(completed) => {
+                if completed.failed
+                    && let Some(error) = client.pipeline.failure()
+                {
+                    self.stats.calls.failed(completed.command, error);
+                }
+                self.completed(id, completed, now);
+            }
+            None => self.ask_next(id, now),
         }
     }
 
@@ -203,17 +244,38 @@ impl Proxy {
     /// A request has its whole reply.
     #[inline]
     fn completed(&mut self, id: ClientId, completed: Completed, now: Time) {
+        let micros = now
+            .as_micros()
+            .saturating_sub(completed.started.as_micros());
+        self.stats.calls.answered(completed.command, micros);
         self.log_access(id, completed, now);
-        self.queue_flush(id);
         let Some(client) = self.clients.get_mut(id) else {
             return;
         };
-        if client.pause.is_some() && client.may_resume(&self.config.limits) {
+        if !client.flush_queued {
+            client.flush_queued = true;
+            self.actions.flush_client(id);
+        }
+        if client.waiting && client.pipeline.is_empty() {
+            client.waiting = false;
+            self.waiting_clients -= 1;
+        }
+        let limits = &self.config.limits;
+        let overfull = client.owed_bytes() > limits.client_output_bytes_max;
+        if client.pause.is_some() && client.may_resume(limits) {
             self.queue_resume(id);
         }
-        let owed = self.clients.get(id).map_or(0, |client| client.owed_bytes());
-        if owed > self.config.limits.client_output_bytes_max {
+        if overfull {
             self.drop_client(id, now);
+        }
+    }
+
+    /// A request gets an error for its reply. That of a part counts once all parts have come.
+    #[cold]
+    pub(super) fn count_error(&mut self, id: ClientId, seq: Seq, error: &[u8]) {
+        let client = self.clients.get(id);
+        if let Some(command) = client.and_then(|client| client.pipeline.single(seq)) {
+            self.stats.calls.failed(command, ErrorCode::of(error));
         }
     }
 
@@ -224,6 +286,7 @@ impl Proxy {
         id: BackendId,
         ticket: &Ticket,
         refusal: Refusal<'_>,
+        remedy: Vec<Remedy>,
         reply: Reply<'_>,
         now: Time,
     ) {
@@ -288,6 +351,16 @@ impl Proxy {
                 }
                 (goal, self.due_after(ticket.redirects, now), &b""[..])
             }
+            Refusal::Missing(_) => {
+                self.stats.healed.add(1);
+                let replica = self
+                    .upstream
+                    .backends
+                    .get(id)
+                    .is_some_and(|backend| backend.flavor.read_only);
+                ticket.healed = !remedy.is_empty();
+                (self.healed_goal(&ticket, node, replica), now, words)
+            }
             Refusal::TryAgain => {
                 self.stats.tryagain.add(1);
                 if self.divide(client, seq, part, &ticket, &bytes, words, now) {
@@ -299,12 +372,7 @@ impl Proxy {
                 self.stats.unavailable.add(1);
                 self.want_refresh(Wanted::Trouble);
                 // A replica that cannot serve leaves the master to be asked.
-                let replica = self
-                    .upstream
-                    .backends
-                    .get(id)
-                    .is_some_and(|backend| backend.flavor.read_only);
-                let due = if replica {
+                let due = if self.reads_only(id) {
                     now
                 } else {
                     self.due_after(ticket.tries, now)
@@ -312,7 +380,7 @@ impl Proxy {
                 (goal, due, words)
             }
         };
-        self.hold(ticket, &bytes, goal, due, words, now);
+        self.hold_behind(ticket, &bytes, goal, due, words, remedy, now);
         self.release_held(client, now);
     }
 
@@ -409,6 +477,7 @@ impl Proxy {
             self.stats.backend_failures.add(1);
             self.want_refresh(Wanted::Trouble);
         }
+        self.upstream.in_flight -= backend.tickets.len();
         let sent = backend.output.sent_len();
         let mut end = 0;
         let mut touched = Vec::new();
@@ -469,6 +538,9 @@ impl Proxy {
         let again = !sent
             || planted::is_on("write-resent")
             || (ticket.readonly && !poison && lost != Lost::TimedOut);
+        if !again && ticket.pin == Pin::May {
+            return self.leave_out(client, seq, part, now);
+        }
         if !again {
             self.stats.unknown_outcomes.add(1);
             let text = if lost == Lost::TimedOut {
@@ -500,9 +572,9 @@ impl Proxy {
 
 /// Where a request of `node` goes when it is sent again.
 fn goal_of(ticket: &Ticket, node: NodeKey) -> Goal {
-    match (ticket.slot, ticket.pinned) {
-        (_, true) => Goal::Node(node),
-        (NO_SLOT, false) => Goal::AnyMaster,
-        _ => Goal::Owner,
+    match (ticket.pin, ticket.slot) {
+        (Pin::Must | Pin::May, _) => Goal::Node(node),
+        (Pin::Free, NO_SLOT) => Goal::AnyMaster,
+        (Pin::Free, _) => Goal::Owner,
     }
 }

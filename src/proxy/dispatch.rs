@@ -8,7 +8,8 @@ use crate::cluster::route::{self, Place};
 use crate::cluster::slot::Slot;
 use crate::command::{self, Class, Command, Flags, KeysError, Resolved, ResponsePolicy, Table};
 use crate::proxy::actions::Wanted;
-use crate::proxy::backend::{BackendId, Origin, State, Ticket};
+use crate::proxy::backend::{BackendId, Origin, Pin, State, Ticket};
+use crate::proxy::calls::ErrorCode;
 use crate::proxy::client::{ClientId, Pause};
 use crate::proxy::local::{self, After, Handler};
 use crate::proxy::pipeline::{At, Seq};
@@ -19,6 +20,7 @@ use crate::resp::args::{Args, Span};
 use crate::resp::encode;
 use crate::resp::frame::{ProtocolError, RequestLimits, Scan};
 use crate::resp::inline;
+use crate::resp::reply::Reply;
 
 /// A frame at least this long is moved to its backend instead of copied, in bytes.
 pub(super) const MOVED_FRAME: usize = 16 << 10;
@@ -29,6 +31,8 @@ pub(super) enum Step {
     Forward(BackendId, Ticket),
     /// It has been dealt with.
     Done,
+    /// It has been dealt with, and nothing behind it is taken until it is answered.
+    Alone,
     /// Its time has not come: the client is paused.
     Wait(Pause),
     /// It was the client's last.
@@ -37,10 +41,13 @@ pub(super) enum Step {
 
 impl Proxy {
     /// Takes what a client has sent: as many requests as may be taken now.
-    pub fn client_input(&mut self, id: ClientId, now: Time) {
+    /// `count` bytes of it are new.
+    pub fn client_input(&mut self, id: ClientId, count: usize, now: Time) {
         let Some(client) = self.clients.get_mut(id) else {
             return;
         };
+        client.last_active = now;
+        client.bytes_in += count as u64;
         let mut input = std::mem::take(&mut client.input);
         let mut spans = std::mem::take(&mut self.scratch.spans);
         self.take_requests(id, &mut input, &mut spans, now);
@@ -48,6 +55,10 @@ impl Proxy {
         if let Some(client) = self.clients.get_mut(id) {
             input.settle(&mut self.pool);
             client.input = input;
+            if !client.waiting && !client.pipeline.is_empty() {
+                client.waiting = true;
+                self.waiting_clients += 1;
+            }
             if client.is_finished() {
                 self.queue_flush(id);
             }
@@ -120,6 +131,15 @@ impl Proxy {
                         client.scanner = Default::default();
                     }
                     return;
+                }
+                (Step::Alone, len) => {
+                    input.consume(len);
+                    if let Some(client) = self.clients.get_mut(id)
+                        && !client.pipeline.is_empty()
+                    {
+                        client.pause = Some(Pause::Barrier);
+                        return;
+                    }
                 }
                 (Step::Close, _) => {
                     input.consume(input.len());
@@ -206,33 +226,67 @@ impl Proxy {
             }
         };
         if !command.arity_ok(args.len()) {
-            return self.refuse(id, &texts::wrong_arity(&command.name), now);
+            return self.reject(id, command, &texts::wrong_arity(&command.name), now);
         }
         let Some(client) = self.clients.get(id) else {
             return Step::Close;
         };
         if !client.session.authenticated && !command.flags.contains(Flags::NO_AUTH) {
-            return self.refuse(id, texts::NOAUTH, now);
+            return self.reject(id, command, texts::NOAUTH, now);
         }
+        if command.changes_servers && !self.config.admin_commands.allow(client.address) {
+            return self.refuse(id, &texts::not_allowed(&command.name), now);
+        }
+        if self.process.attention.is_paid() {
+            return self.perform_watched(id, command, args, now);
+        }
+        self.perform(id, command, args, now)
+    }
+
+    /// A request that may run: where it goes.
+    #[inline(always)]
+    pub(super) fn perform(
+        &mut self,
+        id: ClientId,
+        command: &Command,
+        args: &Args<'_>,
+        now: Time,
+    ) -> Step {
         if let Some(handler) = self.handlers.get(command.id) {
             return self.answer_locally(id, command, args, handler, now);
         }
+        self.serve(id, command, args, now)
+    }
+
+    /// A request that a handler has looked at and leaves to the nodes.
+    #[inline(never)]
+    fn serve_watched(
+        &mut self,
+        id: ClientId,
+        command: &Command,
+        args: &Args<'_>,
+        now: Time,
+    ) -> Step {
+        self.serve(id, command, args, now)
+    }
+
+    /// A request that goes where its class says.
+    #[inline(always)]
+    fn serve(&mut self, id: ClientId, command: &Command, args: &Args<'_>, now: Time) -> Step {
         match command.class {
             Class::Routed if command.block_token.is_none() => {
                 self.route(id, command, None, args, now)
             }
-            Class::Routed if command.blocks(args) => self.refuse(id, &texts::not_yet(command), now),
+            Class::Routed if command.blocks(args) => {
+                self.reject(id, command, &texts::not_yet(command), now)
+            }
             Class::Routed => self.route(id, command, None, args, now),
             Class::Split(policy) => self.route(id, command, Some(policy), args, now),
             Class::AnyNode => self.send_to_any(id, command, args, now),
             Class::AllMasters(policy) => self.broadcast(id, command, policy, false, args, now),
             Class::AllNodes(policy) => self.broadcast(id, command, policy, true, args, now),
-            Class::Refused(_) => {
-                let text = command.refusal().map(|refusal| refusal.to_string());
-                self.refuse(id, &text.unwrap_or_default(), now)
-            }
-            Class::Leased(_) | Class::Scan | Class::Local => {
-                self.refuse(id, &texts::not_yet(command), now)
+            Class::Refused(_) | Class::Leased(_) | Class::Scan | Class::Local => {
+                self.reject(id, command, &texts::unserved(command), now)
             }
         }
     }
@@ -252,13 +306,14 @@ impl Proxy {
         let step = match (place, policy) {
             (Place::One(slot), _) => self.send_to_slot(id, command, slot, args, now),
             (Place::Many, Some(policy)) => self.split(id, command, policy, &keys, args, now),
-            (Place::Many, None) => self.refuse(id, refusal::CROSS_SLOT, now),
+            (Place::Many, None) => self.reject(id, command, refusal::CROSS_SLOT, now),
             (Place::Keyless, _) => self.send_to_any(id, command, args, now),
             (Place::Invalid(KeysError::Unbalanced), _) => {
-                self.refuse(id, &command::unbalanced(command), now)
+                self.reject(id, command, &command::unbalanced(command), now)
             }
+            (Place::Invalid(KeysError::Unknown), _) => self.find_keys(id, command, args, now),
             // The node finds the same fault and has the words for it.
-            (Place::Invalid(_), _) => self.send_to_any(id, command, args, now),
+            (Place::Invalid(KeysError::Invalid), _) => self.send_to_any(id, command, args, now),
         };
         self.scratch.keys = keys;
         step
@@ -273,15 +328,14 @@ impl Proxy {
         args: &Args<'_>,
         now: Time,
     ) -> Step {
-        let readonly = command.flags.contains(Flags::READONLY);
         let affinity = id.key() as usize;
         if self.upstream.fails_fast(slot.number(), now) {
-            return self.refuse(id, refusal::SLOT_NOT_SERVED, now);
+            return self.reject(id, command, refusal::SLOT_NOT_SERVED, now);
         }
         let preference = self.config.read_preference;
         let target = self
             .upstream
-            .target(slot, readonly, preference, affinity, now);
+            .target(slot, command.on_replicas, preference, affinity, now);
         self.send(
             id,
             command,
@@ -326,7 +380,7 @@ impl Proxy {
         let protocol = client.session.protocol;
         let calm = client.is_calm(self.upstream.routes.version());
         if target.is_none() && !self.upstream.routes.is_known() {
-            return self.refuse(id, refusal::CLUSTER_DOWN, now);
+            return self.reject(id, command, refusal::CLUSTER_DOWN, now);
         }
         let backend = target.and_then(|target| {
             let affinity = id.key() as usize;
@@ -343,7 +397,8 @@ impl Proxy {
             tries: 1,
             losses: 0,
             readonly: command.flags.contains(Flags::READONLY),
-            pinned: false,
+            pin: Pin::Free,
+            healed: false,
             held_since: None,
             sent_at: now,
         };
@@ -413,6 +468,7 @@ impl Proxy {
     }
 
     /// A request that the proxy answers itself, in its turn, or of the answers of others.
+    #[inline(never)]
     fn answer_locally(
         &mut self,
         id: ClientId,
@@ -430,19 +486,40 @@ impl Proxy {
         let mut reply = std::mem::take(&mut self.scratch.reply);
         reply.clear();
         let mut context = local::Context {
+            administers: self.config.admin_commands.allow(client.address),
             session: &mut client.session,
-            address: client.address,
+            replies: &mut client.pipeline.replies,
             config: &self.config,
             process: &self.process,
             stats: &self.stats,
             routes: &self.upstream.routes,
+            nodes: &self.upstream.nodes,
+            handlers: &self.handlers,
             table: &self.table,
+            servers: &self.servers,
+            seen: &mut self.seen,
             command,
             now,
         };
-        let after = (handler.run)(&mut context, args, &mut reply);
-        if matches!(after, After::Go | After::Close) {
+        let monitored = context.session.monitor;
+        let mut after = (handler.run)(&mut context, args, &mut reply);
+        let monitors = client.session.monitor;
+        if matches!(after, After::OwnLine) {
+            client.pipeline.last_command = command.id;
+            let line = client.line(&self.config.listen, &self.table, now);
+            encode::verbatim(&mut reply, &line, client.session.protocol);
+            after = After::Go;
+        }
+        if matches!(after, After::Silent) {
             self.stats.commands.add(1);
+            client.pipeline.last_command = command.id;
+        }
+        if matches!(after, After::Go | After::Refresh | After::Close) {
+            self.stats.commands.add(1);
+            self.stats.calls.answered(command.id, 0);
+            if let Some(error) = Reply::new(&reply).error() {
+                self.stats.calls.failed(command.id, ErrorCode::of(error));
+            }
             let (output, pool) = (&mut client.output, &mut self.pool);
             client
                 .pipeline
@@ -450,12 +527,40 @@ impl Proxy {
             self.queue_flush(id);
         }
         self.scratch.reply = reply;
+        match (monitored, monitors) {
+            (false, true) => self.add_monitor(id),
+            (true, false) => self.remove_monitor(id),
+            (false, false) | (true, true) => {}
+        }
         match after {
-            After::Go => Step::Done,
+            After::Go | After::OwnLine | After::Silent => Step::Done,
+            After::Refresh => {
+                self.want_refresh(Wanted::Asked);
+                Step::Done
+            }
             After::Close => Step::Close,
+            After::Serve => self.serve_watched(id, command, args, now),
+            After::Broadcast(merge) => {
+                let replicas = matches!(command.class, Class::AllNodes(_));
+                self.broadcast_with(id, command, merge, replicas, args, now)
+            }
             After::AskAnyMaster => self.send_to_any(id, command, args, now),
             After::Ask(plan) => self.carry_out(id, command, plan, now),
         }
+    }
+
+    /// Answers a request of a known command with an error, in its turn.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn reject(
+        &mut self,
+        id: ClientId,
+        command: &Command,
+        text: &str,
+        now: Time,
+    ) -> Step {
+        self.stats.calls.rejected(command.id);
+        self.refuse(id, text, now)
     }
 
     /// Answers a request with an error, in its turn.
@@ -476,6 +581,7 @@ impl Proxy {
     }
 
     fn tell_error(&mut self, id: ClientId, text: &[u8], now: Time) {
+        self.stats.calls.erred(ErrorCode::of(text));
         let Some(client) = self.clients.get_mut(id) else {
             return;
         };
@@ -514,6 +620,7 @@ impl Proxy {
     }
 }
 
+/// What the scanner of requests is bounded by.
 pub(super) fn request_limits(limits: &crate::config::Limits, authenticated: bool) -> RequestLimits {
     RequestLimits {
         bulk_bytes: limits.bulk_bytes,

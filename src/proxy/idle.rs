@@ -22,7 +22,7 @@ impl Proxy {
             let idles = !idle.is_zero()
                 && client.pipeline.is_empty()
                 && client.output.is_empty()
-                && now.since(client.heard_at) >= idle;
+                && now.since(client.last_active) >= idle;
             let stalls = !stall.is_zero()
                 && client
                     .stalled_since

@@ -8,11 +8,18 @@ use std::fmt;
 
 use crate::proxy::backend::BackendId;
 use crate::proxy::pipeline::{At, Spares};
+use crate::proxy::plan::Plan;
+use crate::proxy::refusal;
 use crate::resp::encode;
 use crate::resp::reply::Reply;
 
-/// Makes one reply of the replies of the parts, in the order of the parts.
+/// Makes one reply of the replies of the parts, in the order of the parts. One that was left out is a reply
+/// without any bytes, and so neither text nor number nor list.
 pub type Join = Box<dyn FnOnce(&[Reply<'_>], &mut Vec<u8>) + Send>;
+
+/// Looks at the replies of the parts, errors included, and either makes one reply of them or says whom to ask
+/// next; the answers to that take the place of the parts.
+pub type Then = Box<dyn FnOnce(&[Reply<'_>], &mut Vec<u8>) -> Option<Plan> + Send>;
 
 /// How the replies of the parts become one.
 pub enum Merge {
@@ -38,6 +45,8 @@ pub enum Merge {
     Join(Join),
     /// By the command's own rule, which looks at errors, too.
     JoinAll(Join),
+    /// By the command's own rule, which may be to ask again.
+    Then(Then),
 }
 
 impl fmt::Debug for Merge {
@@ -54,6 +63,7 @@ impl fmt::Debug for Merge {
             Merge::Concat => "Concat",
             Merge::Join(_) => "Join",
             Merge::JoinAll(_) => "JoinAll",
+            Merge::Then(_) => "Then",
         })
     }
 }
@@ -155,7 +165,7 @@ impl Split {
         }
     }
 
-    /// Keeps the reply to one part.
+    /// Keeps the reply to one part; no bytes leave the part out of the whole.
     pub fn fulfil(&mut self, part: u16, reply: &[u8], spares: &mut Spares) {
         let Some(part) = self.parts.get_mut(part as usize) else {
             debug_assert!(false, "a reply to a part that does not exist");
@@ -178,12 +188,19 @@ impl Split {
         self.parts.iter().map(|part| part.reply.len()).sum()
     }
 
-    /// Appends the one reply to `out`.
-    pub fn finish(&mut self, out: &mut Vec<u8>, spares: &mut Spares) {
+    /// Appends the one reply to `out`, or else says whom to ask next.
+    pub fn finish(&mut self, out: &mut Vec<u8>, spares: &mut Spares) -> Option<Plan> {
         debug_assert!(self.is_complete());
         let merge = std::mem::replace(&mut self.merge, Merge::AllSucceeded);
-        let tolerant = matches!(merge, Merge::OneSucceeded | Merge::JoinAll(_));
+        let tolerant = matches!(
+            merge,
+            Merge::OneSucceeded | Merge::JoinAll(_) | Merge::Then(_)
+        );
+        let mut next = None;
         match self.first_error() {
+            _ if self.replies().next().is_none() && !matches!(merge, Merge::JoinAll(_)) => {
+                encode::error(out, refusal::CLUSTER_DOWN.as_bytes());
+            }
             Some(error) if !tolerant => {
                 let partial = self.write && self.parts.len() > 1;
                 if partial && self.parts.iter().any(|part| may_have_executed(&part.reply)) {
@@ -193,11 +210,12 @@ impl Split {
                     encode::error(out, error);
                 }
             }
-            _ => self.merge_replies(merge, out),
+            _ => next = self.merge_replies(merge, out),
         }
         for part in &mut self.parts {
             spares.give(std::mem::take(&mut part.reply));
         }
+        next
     }
 
     fn first_error(&self) -> Option<&[u8]> {
@@ -206,11 +224,13 @@ impl Split {
             .find_map(|part| Reply::new(&part.reply).error())
     }
 
+    /// The replies of the parts that were not left out.
     fn replies(&self) -> impl Iterator<Item = Reply<'_>> {
-        self.parts.iter().map(|part| Reply::new(&part.reply))
+        let parts = self.parts.iter().filter(|part| !part.reply.is_empty());
+        parts.map(|part| Reply::new(&part.reply))
     }
 
-    fn merge_replies(&self, merge: Merge, out: &mut Vec<u8>) {
+    fn merge_replies(&self, merge: Merge, out: &mut Vec<u8>) -> Option<Plan> {
         match merge {
             Merge::Gather => self.gather(out),
             Merge::AllSucceeded => self.first(out, |_| true),
@@ -228,9 +248,12 @@ impl Split {
                 }
             }
             Merge::Join(join) | Merge::JoinAll(join) => {
-                join(&self.replies().collect::<Vec<_>>(), out);
+                let replies = self.parts.iter().map(|part| Reply::new(&part.reply));
+                join(&replies.collect::<Vec<_>>(), out);
             }
+            Merge::Then(then) => return then(&self.replies().collect::<Vec<_>>(), out),
         }
+        None
     }
 
     /// The first reply that `suits`, or else the first at all.
@@ -286,6 +309,9 @@ impl Split {
 
 /// Whether the request behind this reply has changed something, or may have.
 fn may_have_executed(reply: &[u8]) -> bool {
+    if reply.is_empty() {
+        return false;
+    }
     match Reply::new(reply).error() {
         None => true,
         Some(text) => text.ends_with(b"command may have been executed"),
@@ -309,7 +335,7 @@ mod tests {
             split.fulfil(index as u16, reply.as_bytes(), &mut spares);
         }
         let mut out = Vec::new();
-        split.finish(&mut out, &mut spares);
+        assert!(split.finish(&mut out, &mut spares).is_none());
         assert_eq!(String::from_utf8_lossy(&out), expected);
     }
 
@@ -352,6 +378,19 @@ mod tests {
             &[0, 1],
             &["*0\r\n", "*1\r\n+b\r\n"],
             "-ERR a node answered with too few values\r\n",
+        );
+    }
+
+    #[test]
+    fn a_part_that_is_left_out_is_not_in_the_reply() {
+        check(Merge::Sum, &[], &["", ":2\r\n", ""], ":2\r\n");
+        check(Merge::AllSucceeded, &[], &["", "+OK\r\n"], "+OK\r\n");
+        check(Merge::AllSucceeded, &[], &["", "-OOM a\r\n"], "-OOM a\r\n");
+        check(
+            Merge::Sum,
+            &[],
+            &["", ""],
+            "-CLUSTERDOWN The cluster is down\r\n",
         );
     }
 

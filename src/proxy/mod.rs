@@ -7,15 +7,22 @@
 //! It must never know a socket, a clock or a thread.
 
 pub mod actions;
+pub mod attention;
 pub mod backend;
+pub mod calls;
 pub mod client;
 mod deliver;
+mod describe;
 mod dispatch;
 mod divide;
+pub mod feed;
 mod gone;
+mod heal;
 mod idle;
 pub mod local;
+pub mod masters;
 pub mod merge;
+mod monitor;
 pub mod node;
 mod overtaken;
 pub mod pipeline;
@@ -23,16 +30,20 @@ pub mod plan;
 mod planted;
 pub mod question;
 pub mod refusal;
+pub mod replies;
 pub mod retry;
+pub mod roster;
 pub mod routes;
 mod scatter;
+pub mod scripts;
 pub mod session;
 pub mod stats;
+pub mod suspension;
 pub mod texts;
 pub mod upstream;
 
 use std::io::IoSlice;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -41,7 +52,7 @@ use crate::arena::Arena;
 use crate::buffer::{Pool, ReadBuf};
 use crate::clock::Time;
 use crate::cluster::topology::Topology;
-use crate::command::Table;
+use crate::command::{Servers, Table};
 use crate::config::{Config, Listen};
 use crate::resp::args::Span;
 use crate::resp::encode;
@@ -49,10 +60,13 @@ use actions::{Action, Actions};
 use backend::{BackendId, State};
 use client::{Client, ClientId};
 pub use deliver::Lost;
+use feed::Feed;
 use local::Handlers;
 use pipeline::{Completed, Spares};
+use scripts::Seen;
 use session::Session;
-use stats::{Process, Stats};
+use stats::{Process, Rates, Stats};
+use suspension::Suspension;
 use upstream::Upstream;
 
 /// Stands for the slot of a request without keys.
@@ -79,6 +93,7 @@ struct Scratch {
     keys: Vec<u32>,
     frames: Vec<u8>,
     reply: Vec<u8>,
+    line: Vec<u8>,
 }
 
 /// The state of one worker.
@@ -86,6 +101,7 @@ struct Scratch {
 pub struct Proxy {
     config: Arc<Config>,
     table: Arc<Table>,
+    servers: Servers,
     handlers: Handlers,
     process: Arc<Process>,
     /// Our place among the workers.
@@ -97,20 +113,34 @@ pub struct Proxy {
     pool: Pool,
     spares: Spares,
     scratch: Scratch,
+    /// Bodies of EVAL that have been remembered.
+    seen: Seen,
     /// Clients with held requests, each once.
     holding: Vec<ClientId>,
     held_bytes: usize,
     held_requests: usize,
+    /// Clients that wait for replies.
+    waiting_clients: usize,
     /// When the first held request is due.
     hold_due: Time,
     next_sweep: Time,
     next_client_sweep: Time,
+    /// What is counted by the second.
+    rates: Rates,
     /// Requests sent when deadlines were last looked at, and whether any was outstanding.
     swept: (u64, bool),
     /// Commands until the next line of the access log.
     until_logged: u64,
     /// Whether no new clients are taken and the present ones are sent away when they have been answered.
     draining: bool,
+    /// `CLIENT PAUSE`, while it lasts.
+    suspension: Option<Suspension>,
+    /// Clients that MONITOR, each once.
+    monitors: Vec<ClientId>,
+    /// Lines on their way to the monitors of each worker.
+    feeds: Vec<Feed>,
+    /// Letters that somebody waits for, and that other workers had no room for.
+    returned: Vec<(usize, question::Letter)>,
     random: u64,
 }
 
@@ -124,10 +154,12 @@ impl Proxy {
         seed: u64,
     ) -> Proxy {
         Proxy {
+            feeds: process.workers.iter().map(|_| Feed::default()).collect(),
             until_logged: config.log_every_n,
             handlers: Handlers::new(&table),
             stats: process.workers[worker].clone(),
             config,
+            servers: Servers::unknown(table.clone()),
             table,
             process,
             worker,
@@ -137,16 +169,41 @@ impl Proxy {
             pool: Pool::default(),
             spares: Spares::default(),
             scratch: Scratch::default(),
+            seen: Seen::default(),
             holding: Vec::new(),
             held_bytes: 0,
             held_requests: 0,
+            waiting_clients: 0,
             hold_due: Time::from_micros(u64::MAX),
             next_sweep: Time::default(),
             next_client_sweep: Time::default(),
+            rates: Rates::default(),
             swept: (0, false),
             draining: false,
+            suspension: None,
+            monitors: Vec::new(),
+            returned: Vec::new(),
             random: seed | 1,
         }
+    }
+
+    /// The servers have said what they are. Rows keep their ids, so what is in flight is not touched.
+    pub fn meet(&mut self, servers: &Servers) {
+        debug_assert!(servers.table.rows().len() >= self.table.rows().len());
+        self.table = servers.table.clone();
+        self.handlers = Handlers::new(&self.table);
+        self.servers = servers.clone();
+    }
+
+    /// Takes the config that is in force now.
+    fn renew_config(&mut self) {
+        let config = self.process.live.config();
+        if config.log_every_n != self.config.log_every_n {
+            self.until_logged = config.log_every_n;
+        }
+        self.config = config;
+        // The refresher reads its own part of it when it next looks.
+        self.want_refresh(actions::Wanted::Asked);
     }
 
     /// A client has come. `address` is nothing for a Unix socket. It may be turned away at once; it is then
@@ -155,9 +212,7 @@ impl Proxy {
         let number = self.process.client_ids.fetch_add(1, Ordering::Relaxed) + 1;
         let others = self.process.clients.fetch_add(1, Ordering::Relaxed);
         let session = Session::new(number, self.config.client_password.is_none());
-        let mut client = Client::new(address, session);
-        client.heard_at = now;
-        let id = self.clients.insert(client);
+        let id = self.clients.insert(Client::new(address, session, now));
         self.stats.clients_accepted.add(1);
         self.stats.clients_connected.add(1);
         let text = if others >= self.config.limits.clients {
@@ -177,6 +232,15 @@ impl Proxy {
         }
         self.close_when_told(id);
         id
+    }
+
+    /// Tells what the shell alone knows of a client: its descriptor, and the address of ours that it has come
+    /// to, where that is not the one we listen on.
+    pub fn introduce(&mut self, id: ClientId, descriptor: i32, local: Option<IpAddr>) {
+        if let Some(client) = self.clients.get_mut(id) {
+            client.descriptor = descriptor;
+            client.local = local;
+        }
     }
 
     /// Protected mode, as in Redis: no password, not listening on loopback only, and a client from outside.
@@ -213,10 +277,7 @@ impl Proxy {
         match peer {
             Peer::Client(id) => {
                 self.stats.client_bytes_in.add(count as u64);
-                if let Some(client) = self.clients.get_mut(id) {
-                    client.heard_at = now;
-                }
-                self.client_input(id, now);
+                self.client_input(id, count, now);
             }
             Peer::Backend(id) => {
                 self.stats.backend_bytes_in.add(count as u64);
@@ -270,6 +331,10 @@ impl Proxy {
             return;
         };
         self.drop_held(&client.held);
+        self.waiting_clients -= usize::from(client.waiting);
+        if client.session.monitor {
+            self.remove_monitor(id);
+        }
         self.process.clients.fetch_sub(1, Ordering::Relaxed);
         self.stats.clients_connected.sub(1);
         self.actions.close(Peer::Client(id));
@@ -293,6 +358,8 @@ impl Proxy {
                     client.output.mark_sent(taken);
                     client.output.release(taken, &mut self.pool);
                     self.stats.client_bytes_out.add(taken as u64);
+                    client.bytes_out += taken as u64;
+                    client.last_active = now;
                     progress |= taken > 0;
                     if taken < offered {
                         break;
@@ -352,7 +419,7 @@ impl Proxy {
         };
         client.resume_queued = false;
         client.pause = None;
-        self.client_input(id, now);
+        self.client_input(id, 0, now);
         let Some(client) = self.clients.get(id) else {
             return false;
         };
@@ -415,13 +482,27 @@ impl Proxy {
         if now >= self.next_sweep {
             self.sweep(now);
         }
+        if self
+            .suspension
+            .is_some_and(|suspension| now >= suspension.until)
+        {
+            self.lift_suspension();
+        }
         if now >= self.next_client_sweep {
             self.sweep_clients(now);
+        }
+        if self.process.stale.load(Ordering::Relaxed) {
+            self.process.stale.store(false, Ordering::Relaxed);
+            self.want_refresh(actions::Wanted::Moved);
+        }
+        if self.rates.is_due(now) {
+            self.rates.take(&self.stats, now);
         }
     }
 
     fn sweep(&mut self, now: Time) {
         self.next_sweep = now.after(SWEEP);
+        self.send_returned();
         let mut outstanding = false;
         for id in self.upstream.backends.ids() {
             let Some(backend) = self.upstream.backends.get(id) else {
@@ -438,10 +519,10 @@ impl Proxy {
                 }
                 (State::Ready, true) => None,
             };
-            if planted::is_on("late-reply") && lost == Some(Lost::TimedOut) {
-                self.forget_oldest(id, now);
-            } else if let Some(lost) = lost {
-                self.lose_backend(id, lost, now);
+            match lost {
+                Some(Lost::TimedOut) if planted::is_on("late-reply") => self.forget_oldest(id, now),
+                Some(lost) => self.lose_backend(id, lost, now),
+                None => self.leave_out_silent(id, now),
             }
         }
         self.swept = (self.stats.backend_requests.get(), outstanding);
@@ -455,10 +536,12 @@ impl Proxy {
         let (requests, outstanding) = self.swept;
         let busy = outstanding
             || !self.holding.is_empty()
+            || !self.returned.is_empty()
             || requests != self.stats.backend_requests.get();
         let sweep = busy.then_some(self.next_sweep);
         let held = (!self.holding.is_empty()).then_some(self.hold_due);
-        sweep.into_iter().chain(held).min()
+        let suspended = self.suspension.map(|suspension| suspension.until);
+        sweep.into_iter().chain(held).chain(suspended).min()
     }
 
     /// The next thing to do with a socket or a thread.
@@ -490,6 +573,18 @@ impl Proxy {
     pub fn is_connecting(&self, id: BackendId) -> bool {
         let backend = self.upstream.backends.get(id);
         backend.is_some_and(|backend| backend.state == State::Connecting)
+    }
+
+    /// Clients that wait for replies.
+    #[inline]
+    pub fn waiting_clients(&self) -> usize {
+        self.waiting_clients
+    }
+
+    /// Replies that nodes owe us.
+    #[inline]
+    pub fn in_flight(&self) -> usize {
+        self.upstream.in_flight
     }
 
     /// Clients connected.
@@ -556,6 +651,14 @@ impl Proxy {
         for (_, client) in self.clients.iter() {
             client.check();
         }
+        for (id, client) in self.clients.iter() {
+            assert_eq!(client.session.monitor, self.monitors.contains(&id));
+        }
+        assert!(
+            self.monitors
+                .iter()
+                .all(|id| self.clients.get(*id).is_some())
+        );
         for (id, backend) in self.upstream.backends.iter() {
             backend.check();
             let node = self

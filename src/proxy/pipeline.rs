@@ -11,7 +11,11 @@ use std::collections::VecDeque;
 use crate::buffer::{Pool, WriteBuf};
 use crate::clock::Time;
 use crate::proxy::backend::BackendId;
+use crate::proxy::calls::ErrorCode;
 use crate::proxy::merge::Split;
+use crate::proxy::plan::Plan;
+use crate::proxy::replies::Replies;
+use crate::resp::reply::Reply;
 
 /// A place in a client's pipeline. It wraps; the distance to the head is what counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,9 +43,11 @@ pub enum At {
 enum Body {
     /// One part; its reply passes through as it is.
     Single { slot: u16, at: At },
-    /// Several parts, merged into one reply.
-    Split(Box<Split>),
-    /// The whole reply, waiting for its turn.
+    /// One part whose reply is thrown away.
+    Muted { slot: u16, at: At },
+    /// Several parts, merged into one reply, which may be thrown away.
+    Split { split: Box<Split>, muted: bool },
+    /// The whole reply, waiting for its turn; nothing at all if it is thrown away.
     Ready(Vec<u8>),
 }
 
@@ -59,6 +65,9 @@ pub struct Completed {
     pub command: u16,
     /// When the request was dispatched.
     pub started: Time,
+    /// Whether its parts have become an error, which [`Pipeline::failure`] then names. What came in one part
+    /// has been seen by whoever brought it.
+    pub failed: bool,
 }
 
 /// The requests of one client that are not answered yet, oldest first.
@@ -69,6 +78,13 @@ pub struct Pipeline {
     requests: VecDeque<Request>,
     head: Seq,
     ready_bytes: usize,
+    /// What a request has to ask next, until it is taken, which is at once.
+    next: Option<(Seq, Plan)>,
+    /// Whether the next requests are answered.
+    pub replies: Replies,
+    /// The row of the newest request; `u16::MAX` if it had none.
+    pub last_command: u16,
+    failure: Option<ErrorCode>,
 }
 
 impl Default for Pipeline {
@@ -77,6 +93,10 @@ impl Default for Pipeline {
             requests: VecDeque::new(),
             head: Seq(0),
             ready_bytes: 0,
+            next: None,
+            replies: Replies::On,
+            last_command: u16::MAX,
+            failure: None,
         }
     }
 }
@@ -136,17 +156,24 @@ impl Pipeline {
     /// Takes a place for a request of one part.
     #[inline]
     pub fn push_single(&mut self, command: u16, slot: u16, at: At, started: Time) -> Seq {
-        self.push(command, started, Body::Single { slot, at })
+        let body = if self.replies.take_muted() {
+            Body::Muted { slot, at }
+        } else {
+            Body::Single { slot, at }
+        };
+        self.push(command, started, body)
     }
 
     /// Takes a place for a request of several parts.
     pub fn push_split(&mut self, command: u16, split: Box<Split>, started: Time) -> Seq {
-        self.push(command, started, Body::Split(split))
+        let muted = self.replies.take_muted();
+        self.push(command, started, Body::Split { split, muted })
     }
 
     #[inline]
     fn push(&mut self, command: u16, started: Time, body: Body) -> Seq {
         let seq = self.tail();
+        self.last_command = command;
         self.requests.push_back(Request {
             command,
             started,
@@ -164,7 +191,13 @@ impl Pipeline {
         pool: &mut Pool,
         now: Time,
     ) {
+        let reply = if self.replies.take_muted() {
+            &[]
+        } else {
+            reply
+        };
         if self.requests.is_empty() {
+            self.last_command = command;
             output.push(reply, pool);
             self.head = Seq(self.head.0.wrapping_add(1));
         } else {
@@ -202,21 +235,59 @@ impl Pipeline {
         whole: impl FnOnce(u16) -> Split,
     ) -> Option<u16> {
         let body = &mut self.get_mut(seq)?.body;
-        if let Body::Single { slot, .. } = body {
+        if let Body::Single { slot, .. } | Body::Muted { slot, .. } = body {
             debug_assert_eq!(part, 0);
-            *body = Body::Split(Box::new(whole(*slot)));
+            let (slot, muted) = (*slot, matches!(body, Body::Muted { .. }));
+            *body = Body::Split {
+                split: Box::new(whole(slot)),
+                muted,
+            };
         }
         match body {
-            Body::Split(split) => split.divide(part, count),
-            Body::Single { .. } | Body::Ready(_) => None,
+            Body::Split { split, .. } => split.divide(part, count),
+            Body::Single { .. } | Body::Muted { .. } | Body::Ready(_) => None,
+        }
+    }
+
+    /// What a request has to ask next, if the last reply has led to that: its place, and its command.
+    pub fn take_next(&mut self) -> Option<(Seq, u16, Plan)> {
+        let (seq, plan) = self.next.take()?;
+        let command = self.get_mut(seq)?.command;
+        Some((seq, command, plan))
+    }
+
+    /// Gives a request that asks again its new parts.
+    pub fn renew_split(&mut self, seq: Seq, split: Box<Split>) {
+        if let Some(Body::Split { split: parts, .. }) =
+            self.get_mut(seq).map(|request| &mut request.body)
+        {
+            *parts = split;
+        }
+    }
+
+    /// The error that the request completed last has become, told once.
+    pub fn failure(&mut self) -> Option<ErrorCode> {
+        self.failure.take()
+    }
+
+    /// The command of a request of one part that is not answered yet.
+    pub fn single(&self, seq: Seq) -> Option<u16> {
+        let index = seq.0.wrapping_sub(self.head.0) as usize;
+        match self.requests.get(index) {
+            Some(Request {
+                command,
+                body: Body::Single { .. },
+                ..
+            }) => Some(*command),
+            _ => None,
         }
     }
 
     /// Says where a part is now.
     pub fn set_at(&mut self, seq: Seq, part: u16, at: At) {
         match self.get_mut(seq).map(|request| &mut request.body) {
-            Some(Body::Single { at: place, .. }) => *place = at,
-            Some(Body::Split(split)) => split.set_at(part, at),
+            Some(Body::Single { at: place, .. } | Body::Muted { at: place, .. }) => *place = at,
+            Some(Body::Split { split, .. }) => split.set_at(part, at),
             Some(Body::Ready(_)) | None => {
                 debug_assert!(false, "a part of an answered request moved")
             }
@@ -240,9 +311,10 @@ impl Pipeline {
             debug_assert!(false, "a reply to a request that has left");
             return None;
         };
-        let completed = Completed {
+        let mut completed = Completed {
             command: request.command,
             started: request.started,
+            failed: false,
         };
         match &mut request.body {
             Body::Single { .. } if at_head => {
@@ -257,7 +329,15 @@ impl Pipeline {
                 self.ready_bytes += reply.len();
                 return Some(completed);
             }
-            Body::Split(split) => {
+            Body::Muted { .. } if at_head => {
+                self.pop_head(output, pool, spares);
+                return Some(completed);
+            }
+            Body::Muted { .. } => {
+                request.body = Body::Ready(Vec::new());
+                return Some(completed);
+            }
+            Body::Split { split, muted } => {
                 split.fulfil(part, reply, spares);
                 self.ready_bytes += reply.len();
                 if !split.is_complete() {
@@ -265,8 +345,20 @@ impl Pipeline {
                 }
                 let kept = split.kept_bytes();
                 let mut merged = spares.take();
-                split.finish(&mut merged, spares);
+                let next = split.finish(&mut merged, spares);
+                if *muted {
+                    merged.clear();
+                }
                 self.ready_bytes -= kept;
+                if let Some(plan) = next {
+                    spares.give(merged);
+                    self.next = Some((seq, plan));
+                    return None;
+                }
+                if let Some(error) = Reply::new(&merged).error() {
+                    self.failure = Some(ErrorCode::of(error));
+                    completed.failed = true;
+                }
                 if at_head {
                     output.push(&merged, pool);
                     spares.give(merged);
@@ -306,6 +398,7 @@ impl Pipeline {
         self.requests.front().map(|request| Completed {
             command: request.command,
             started: request.started,
+            failed: false,
         })
     }
 
@@ -318,9 +411,13 @@ impl Pipeline {
                 Body::Single {
                     slot: own,
                     at: At::Backend(backend),
+                }
+                | Body::Muted {
+                    slot: own,
+                    at: At::Backend(backend),
                 } if *own == slot => see(seq, *backend),
-                Body::Single { .. } | Body::Ready(_) => {}
-                Body::Split(split) => split.outstanding(slot, |backend| see(seq, backend)),
+                Body::Single { .. } | Body::Muted { .. } | Body::Ready(_) => {}
+                Body::Split { split, .. } => split.outstanding(slot, |backend| see(seq, backend)),
             }
         }
     }
@@ -406,6 +503,35 @@ mod tests {
     }
 
     #[test]
+    fn a_muted_request_keeps_its_place_and_says_nothing() {
+        let mut rig = Rig::new();
+        let a = rig.single();
+        rig.pipeline.replies = Replies::SkipNext;
+        let (b, c) = (rig.single(), rig.single());
+        rig.fulfil(b, 0, "b");
+        rig.fulfil(c, 0, "c");
+        rig.check("");
+        rig.fulfil(a, 0, "a");
+        rig.check("ac");
+        rig.pipeline.replies = Replies::Off;
+        let d = rig.single();
+        assert!(!rig.pipeline.is_single_head(d));
+        let mut split = Split::new(Merge::Sum, true);
+        split.add(1);
+        let sum = rig.pipeline.push_split(0, Box::new(split), Time::default());
+        rig.pipeline
+            .answer(0, b"e", &mut rig.output, &mut rig.pool, Time::default());
+        rig.pipeline.replies = Replies::On;
+        let f = rig.single();
+        assert!(rig.fulfil(sum, 0, ":2\r\n"));
+        rig.fulfil(f, 0, "f");
+        rig.fulfil(d, 0, "d");
+        rig.check("acf");
+        assert!(rig.pipeline.is_empty());
+        assert_eq!(rig.pipeline.ready_bytes(), 0);
+    }
+
+    #[test]
     fn a_split_request_leaves_when_all_its_parts_have_come() {
         let mut rig = Rig::new();
         let first = rig.single();
@@ -448,5 +574,36 @@ mod tests {
         assert!(rig.fulfil(many, 1, "*1\r\n+x\r\n"));
         rig.check("*3\r\n+a\r\n+b\r\n+c\r\n*3\r\n+x\r\n+y\r\n+z\r\n");
         assert!(rig.pipeline.is_empty() && rig.pipeline.ready_bytes() == 0);
+    }
+
+    #[test]
+    fn a_request_that_asks_again_keeps_its_place() {
+        let mut rig = Rig::new();
+        let mut split = Split::new(
+            Merge::Then(Box::new(|replies, _| {
+                assert!(replies[0].is_error());
+                Some(Plan {
+                    asks: Vec::new(),
+                    merge: Merge::Sum,
+                    write: false,
+                })
+            })),
+            false,
+        );
+        split.add(1);
+        let asking = rig.pipeline.push_split(9, Box::new(split), Time::default());
+        let behind = rig.single();
+        assert!(rig.fulfil(behind, 0, "+b\r\n"));
+        assert!(!rig.fulfil(asking, 0, "-ERR a\r\n"));
+        rig.check("");
+        let (seq, command, plan) = rig.pipeline.take_next().unwrap();
+        assert_eq!((seq, command), (asking, 9));
+        assert!(rig.pipeline.take_next().is_none());
+        let mut parts = Split::new(plan.merge, plan.write);
+        parts.add(2);
+        rig.pipeline.renew_split(seq, Box::new(parts));
+        assert!(rig.fulfil(asking, 0, ":7\r\n"));
+        rig.check(":7\r\n+b\r\n");
+        assert_eq!(rig.pipeline.ready_bytes(), 0);
     }
 }

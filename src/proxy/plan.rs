@@ -10,12 +10,26 @@ use crate::proxy::upstream::Target;
 pub enum Ask {
     /// This node, with this request frame.
     Node(Target, Vec<u8>),
+    /// This node, with this request frame; its part is left out of the reply if the node is not there.
+    IfUp(Target, Vec<u8>),
     /// The owner of this slot, with this request frame.
     Slot(u16, Vec<u8>),
     /// Any master, with this request frame.
     AnyMaster(Vec<u8>),
     /// Every worker, this one included.
     Workers(Question),
+}
+
+impl Ask {
+    /// What a command for all nodes asks of one: a master must answer, and a replica if it is there. It has
+    /// nothing of its own but what is lost with it: its logs, its counters, its subscribers.
+    pub fn each(target: Target, frame: Vec<u8>) -> Ask {
+        if target.replica {
+            Ask::IfUp(target, frame)
+        } else {
+            Ask::Node(target, frame)
+        }
+    }
 }
 
 /// Whom a command asks, and how the answers become one reply.

@@ -6,7 +6,10 @@
 use crate::clock::Time;
 use crate::proxy::Proxy;
 use crate::proxy::client::ClientId;
+use crate::proxy::feed::Lines;
 use crate::proxy::pipeline::Seq;
+use crate::proxy::roster::{Filter, Selection};
+use crate::proxy::suspension::Suspension;
 use crate::resp::encode;
 
 /// Something that every worker can answer for itself.
@@ -14,6 +17,18 @@ use crate::resp::encode;
 pub enum Question {
     /// How many clients are connected: an integer.
     CountClients,
+    /// To take the config that is in force now: OK.
+    RenewConfig,
+    /// The lines of these clients: an array of number and line in turns.
+    List(Selection),
+    /// These clients are closed: how many there were.
+    Kill(Filter),
+    /// Requests wait from now on.
+    Suspend(Suspension),
+    /// They wait no more.
+    Resume,
+    /// To count from zero again: `OK`.
+    ResetStats,
 }
 
 /// A letter between workers.
@@ -43,6 +58,18 @@ pub enum Letter {
         /// A reply frame.
         reply: Vec<u8>,
     },
+    /// Lines for the monitors of this worker.
+    Lines {
+        /// The worker that they come from.
+        from: usize,
+        /// The lines.
+        lines: Lines,
+    },
+    /// The lines that this worker sent have been taken.
+    LinesTaken {
+        /// The worker that took them.
+        by: usize,
+    },
 }
 
 impl Proxy {
@@ -56,7 +83,7 @@ impl Proxy {
                 part,
                 question,
             } => {
-                let reply = self.answer_question(&question, now);
+                let reply = self.answer_question(&question, None, now);
                 let answer = Letter::Answered {
                     client,
                     seq,
@@ -71,16 +98,35 @@ impl Proxy {
                 part,
                 reply,
             } => self.fulfil(client, seq, part, &reply, now),
+            Letter::Lines { from, lines } => {
+                self.take_lines(&lines, now);
+                let by = self.worker;
+                self.actions.letter(from, Letter::LinesTaken { by });
+            }
+            Letter::LinesTaken { by } => {
+                let lines = self.feeds[by].acknowledged();
+                self.send_lines(by, lines);
+            }
         }
     }
 
-    /// A letter that its worker did not take: whoever waits for the answer hears of it.
-    pub fn undelivered(&mut self, letter: Letter, now: Time) {
-        if let Letter::Asked {
-            client, seq, part, ..
-        } = letter
-        {
-            self.answer_error(client, seq, part, b"ERR a worker does not answer", now);
+    /// A letter that `worker` did not take: whoever waits for the answer hears of it.
+    pub fn undelivered(&mut self, worker: usize, letter: Letter, now: Time) {
+        match letter {
+            Letter::Asked {
+                client, seq, part, ..
+            } => self.answer_error(client, seq, part, b"ERR a worker does not answer", now),
+            // Somebody waits for it: it is sent again at the next sweep.
+            Letter::Answered { .. } | Letter::Lines { .. } | Letter::LinesTaken { .. } => {
+                self.returned.push((worker, letter));
+            }
+        }
+    }
+
+    /// Sends the letters again that were not taken.
+    pub(super) fn send_returned(&mut self) {
+        for (worker, letter) in self.returned.drain(..) {
+            self.actions.letter(worker, letter);
         }
     }
 
@@ -96,7 +142,7 @@ impl Proxy {
         for worker in 0..self.process.workers.len() {
             let part = first + worker as u16;
             if worker == self.worker {
-                let reply = self.answer_question(question, now);
+                let reply = self.answer_question(question, Some(client), now);
                 self.fulfil(client, seq, part, &reply, now);
             } else {
                 let letter = Letter::Asked {
@@ -111,11 +157,37 @@ impl Proxy {
         }
     }
 
-    /// This worker's own answer, as a reply frame.
-    fn answer_question(&mut self, question: &Question, _now: Time) -> Vec<u8> {
+    /// This worker's own answer, as a reply frame. `asking` is the client that asks, if it is one of ours.
+    fn answer_question(
+        &mut self,
+        question: &Question,
+        asking: Option<ClientId>,
+        now: Time,
+    ) -> Vec<u8> {
         let mut reply = Vec::new();
         match question {
             Question::CountClients => encode::integer(&mut reply, self.clients.len() as i64),
+            Question::RenewConfig => {
+                self.renew_config();
+                encode::simple(&mut reply, "OK");
+            }
+            Question::List(selection) => self.list_clients(selection, now, &mut reply),
+            Question::Kill(filter) => {
+                let killed = self.kill_clients(filter, asking, now);
+                encode::integer(&mut reply, killed);
+            }
+            Question::Suspend(suspension) => {
+                self.suspend(*suspension, now);
+                encode::simple(&mut reply, "OK");
+            }
+            Question::Resume => {
+                self.lift_suspension();
+                encode::simple(&mut reply, "OK");
+            }
+            Question::ResetStats => {
+                self.stats.reset();
+                encode::simple(&mut reply, "OK");
+            }
         }
         reply
     }

@@ -15,8 +15,20 @@ pub enum Refusal<'a> {
     Ask(Slot, &'a str),
     /// The keys of one slot are apart while it migrates.
     TryAgain,
-    /// The node cannot serve now: CLUSTERDOWN, LOADING, MASTERDOWN, READONLY.
+    /// The node cannot serve now: CLUSTERDOWN, LOADING, MASTERDOWN, READONLY, or as many clients as it may
+    /// have.
     Unavailable,
+    /// The node lacks what the request names, and would execute it had it been loaded.
+    Missing(Missing),
+}
+
+/// What a node may lack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missing {
+    /// The script of an EVALSHA.
+    Script,
+    /// The function of an FCALL.
+    Function,
 }
 
 impl<'a> Refusal<'a> {
@@ -28,6 +40,12 @@ impl<'a> Refusal<'a> {
             b"ASK" => redirect(words).map(|(slot, endpoint)| Refusal::Ask(slot, endpoint)),
             b"TRYAGAIN" => Some(Refusal::TryAgain),
             b"CLUSTERDOWN" | b"LOADING" | b"MASTERDOWN" | b"READONLY" => Some(Refusal::Unavailable),
+            b"NOSCRIPT" => Some(Refusal::Missing(Missing::Script)),
+            b"ERR" if error == b"ERR Function not found" => {
+                Some(Refusal::Missing(Missing::Function))
+            }
+            // It comes unasked, to a connection that the node does not want.
+            b"ERR" if error == b"ERR max number of clients reached" => Some(Refusal::Unavailable),
             _ => None,
         }
     }
@@ -82,6 +100,20 @@ mod tests {
             "LOADING Redis is loading the dataset in memory",
             Some(Refusal::Unavailable),
         );
+        check(
+            "ERR max number of clients reached",
+            Some(Refusal::Unavailable),
+        );
+        check("ERR max number of clients", None);
+        check(
+            "NOSCRIPT No matching script. Please use EVAL.",
+            Some(Refusal::Missing(Missing::Script)),
+        );
+        check(
+            "ERR Function not found",
+            Some(Refusal::Missing(Missing::Function)),
+        );
+        check("ERR Function not found, but other words", None);
         check("MOVED 16384 a:1", None);
         check("MOVED x a:1", None);
         check("MOVED 1", None);

@@ -16,15 +16,18 @@ use std::time::Duration;
 use crate::clock::Time;
 use crate::cluster::slot::Slot;
 use crate::proxy::actions::Wanted;
-use crate::proxy::backend::{BackendId, Origin, Ticket};
+use crate::proxy::backend::{BackendId, Origin, Pin, State, Ticket};
 use crate::proxy::client::ClientId;
 use crate::proxy::node::NodeKey;
 use crate::proxy::pipeline::{At, Seq};
 use crate::proxy::refusal;
+use crate::proxy::scripts::Remedy;
 use crate::proxy::upstream::Target;
 use crate::proxy::{NO_SLOT, Proxy, planted};
 use crate::resp::encode;
 
+/// How long a node may be silent that a command can do without.
+const PATIENCE: Duration = Duration::from_secs(1);
 const ASKING: &[u8] = b"*1\r\n$6\r\nASKING\r\n";
 const BACKOFF_MIN: Duration = Duration::from_millis(5);
 const BACKOFF_MAX: Duration = Duration::from_millis(200);
@@ -62,6 +65,8 @@ pub struct Held {
     /// The node's own words, if a node refused it; empty if it was never refused, or by a redirect, which
     /// no client may see.
     pub refusal: Vec<u8>,
+    /// Requests to be sent right before it, whose replies are nobody's: what a node lacked.
+    pub prelude: Vec<Remedy>,
 }
 
 /// How long to wait before try number `tries`.
@@ -74,18 +79,34 @@ enum Attempt {
     Sent,
     Wait(Time),
     GiveUp,
+    LeaveOut,
 }
 
 impl Proxy {
-    /// Holds a request. It is given up at once when its slot is known to fail, or when too much is held
-    /// already.
+    /// Holds a request, as [`Proxy::hold_behind`], with nothing to be sent before it.
     pub(super) fn hold(
+        &mut self,
+        ticket: Ticket,
+        bytes: &[u8],
+        goal: Goal,
+        due: Time,
+        refusal: &[u8],
+        now: Time,
+    ) {
+        self.hold_behind(ticket, bytes, goal, due, refusal, Vec::new(), now);
+    }
+
+    /// Holds a request, and what is to be sent right before it. It is given up at once when its slot is known to fail, or when too much is held
+    /// already.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn hold_behind(
         &mut self,
         mut ticket: Ticket,
         bytes: &[u8],
         goal: Goal,
         due: Time,
         refusal: &[u8],
+        prelude: Vec<Remedy>,
         now: Time,
     ) {
         let Origin::Part {
@@ -96,6 +117,9 @@ impl Proxy {
         else {
             return;
         };
+        if ticket.pin == Pin::May && (!refusal.is_empty() || !self.is_within_reach(goal, now)) {
+            return self.leave_out(id, seq, part, now);
+        }
         let since = *ticket.held_since.get_or_insert(now);
         let expires = since.after(self.config.park_timeout);
         let over = self.held_bytes + bytes.len() > self.config.limits.held_bytes
@@ -122,6 +146,7 @@ impl Proxy {
             due,
             expires,
             refusal: refusal.to_vec(),
+            prelude,
         };
         client.pipeline.set_at(seq, part, At::Held);
         client.unsettle();
@@ -167,6 +192,10 @@ impl Proxy {
                     self.hold_due = self.hold_due.min(due).min(held.expires);
                     keep.push(held);
                 }
+                Attempt::LeaveOut => {
+                    self.unhold(&held);
+                    self.leave_out(id, held.seq, held.part, now);
+                }
                 Attempt::GiveUp => {
                     self.unhold(&held);
                     self.stats.expired.add(1);
@@ -184,6 +213,44 @@ impl Proxy {
         }
     }
 
+    /// Whether the node that a goal names may be waited for: it is a member, and not known to be down.
+    fn is_within_reach(&self, goal: Goal, now: Time) -> bool {
+        match goal {
+            Goal::Node(node) => self
+                .upstream
+                .node(node)
+                .is_some_and(|node| node.listed && (!node.is_failing() || node.may_connect(now))),
+            Goal::Owner | Goal::Ask(_) | Goal::AnyMaster => true,
+        }
+    }
+
+    /// A part whose node is not there is left out of the reply: it is handed in as no bytes at all.
+    pub(super) fn leave_out(&mut self, id: ClientId, seq: Seq, part: u16, now: Time) {
+        self.stats.left_out.add(1);
+        self.fulfil(id, seq, part, b"", now);
+    }
+
+    /// Leaves out what silent nodes owe to commands that can do without them. The request stays in the
+    /// queue, so that its reply is known for what it is when it comes.
+    pub(super) fn leave_out_silent(&mut self, id: BackendId, now: Time) {
+        let mut late = Vec::new();
+        if let Some(backend) = self.upstream.backends.get_mut(id)
+            && backend.state == State::Ready
+        {
+            let old = |ticket: &&mut Ticket| now.since(ticket.sent_at) >= PATIENCE;
+            for ticket in backend.tickets.iter_mut().take_while(old) {
+                if ticket.pin == Pin::May {
+                    late.push(std::mem::replace(&mut ticket.origin, Origin::Discard));
+                }
+            }
+        }
+        for origin in late {
+            if let Origin::Part { client, seq, part } = origin {
+                self.leave_out(client, seq, part, now);
+            }
+        }
+    }
+
     fn unhold(&mut self, held: &Held) {
         self.held_bytes -= held.bytes.len();
         self.held_requests -= 1;
@@ -196,6 +263,9 @@ impl Proxy {
 
     /// Tries to send one held request.
     fn attempt(&mut self, id: ClientId, held: &Held, now: Time) -> Attempt {
+        if held.ticket.pin == Pin::May && !self.is_within_reach(held.goal, now) {
+            return Attempt::LeaveOut;
+        }
         if now >= held.expires {
             return Attempt::GiveUp;
         }
@@ -207,8 +277,9 @@ impl Proxy {
         let target = match held.goal {
             _ if held.due > now => return Attempt::Wait(held.due),
             Goal::Owner => Slot::new(held.ticket.slot).and_then(|slot| {
+                let reads = self.table.row(held.ticket.command).on_replicas;
+                let fresh = held.ticket.tries == 0;
                 let preference = self.config.read_preference;
-                let (reads, fresh) = (held.ticket.readonly, held.ticket.tries == 0);
                 self.upstream
                     .target(slot, reads && fresh, preference, affinity, now)
                     .filter(|target| {
@@ -217,6 +288,7 @@ impl Proxy {
                     // A read whose connection was lost takes any node of the shard that it may ask.
                     .or_else(|| self.upstream.target(slot, reads, preference, affinity, now))
             }),
+            // A command about the node itself needs no READONLY, wherever it goes.
             Goal::Ask(node) | Goal::Node(node) => Some(Target {
                 node,
                 replica: false,
@@ -239,7 +311,7 @@ impl Proxy {
         };
         if (self.stands_elsewhere(id, held.ticket.slot, backend)
             && !planted::is_on("reorder-across-moved"))
-            || self.stands_behind(id, held.ticket.slot, held.seq)
+            || self.is_followed(id, held.ticket.slot, held.seq)
         {
             // The reply that ends this tries again; the due time is only a guard.
             return Attempt::Wait(now.after(BACKOFF_MAX));
@@ -259,32 +331,34 @@ impl Proxy {
         elsewhere
     }
 
-    /// Whether a later request of this client for this slot is outstanding anywhere: it may be executed, and
-    /// then the earlier one must not be.
-    fn stands_behind(&self, id: ClientId, slot: u16, seq: Seq) -> bool {
-        let mut behind = false;
+    /// Whether a request of this client for this slot that was sent after place `seq` is outstanding: behind
+    /// it on one connection, the request at `seq` would execute last.
+    fn is_followed(&self, id: ClientId, slot: u16, seq: Seq) -> bool {
+        let mut followed = false;
         if planted::is_on("refused-resent-late") || planted::is_on("reorder-across-moved") {
             return false;
         }
         if let (true, Some(client)) = (slot != NO_SLOT, self.clients.get(id)) {
             client
                 .pipeline
-                .outstanding(slot, |other, _| behind |= seq.before(other));
+                .outstanding(slot, |other, _| followed |= seq.before(other));
         }
-        behind
+        followed
     }
 
     fn send_held(&mut self, id: ClientId, held: &Held, backend: BackendId, now: Time) {
         let (pool, actions) = (&mut self.pool, &mut self.actions);
-        let apart = planted::is_on("asking-apart");
-        if let (Goal::Ask(_), false) = (held.goal, apart) {
-            let asking = Ticket {
+        let asks = matches!(held.goal, Goal::Ask(_)) && !planted::is_on("asking-apart");
+        let asking = asks.then_some(ASKING);
+        let prelude = held.prelude.iter().map(|frame| &**frame).chain(asking);
+        for frame in prelude {
+            let ticket = Ticket {
                 origin: Origin::Discard,
-                len: ASKING.len() as u32,
+                len: frame.len() as u32,
                 sent_at: now,
                 ..held.ticket
             };
-            self.upstream.send(backend, ASKING, asking, pool, actions);
+            self.upstream.send(backend, frame, ticket, pool, actions);
         }
         let ticket = Ticket {
             tries: held.ticket.tries.saturating_add(1),
@@ -348,6 +422,7 @@ impl Proxy {
         reply.clear();
         encode::error(&mut reply, text);
         self.stats.refusals.add(1);
+        self.count_error(id, seq, text);
         self.fulfil(id, seq, part, &reply, now);
         self.scratch.reply = reply;
     }

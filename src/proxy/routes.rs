@@ -13,8 +13,9 @@ use std::sync::Arc;
 use slab::Slab;
 
 use crate::clock::Time;
+use crate::cluster::scan::ShardList;
 use crate::cluster::slot::{SLOTS, Slot};
-use crate::cluster::topology::{NO_SHARD, Topology};
+use crate::cluster::topology::{NO_SHARD, Shard, Topology};
 use crate::proxy::node::{Node, NodeKey};
 use crate::proxy::upstream::Target;
 
@@ -38,6 +39,8 @@ pub struct Routes {
     learnt: HashMap<u16, (NodeKey, Time)>,
     by_address: HashMap<SocketAddr, NodeKey>,
     topology: Option<Arc<Topology>>,
+    /// The masters of that topology, in the order of a scan.
+    in_order: Arc<ShardList>,
 }
 
 impl Default for Routes {
@@ -49,6 +52,7 @@ impl Default for Routes {
             learnt: HashMap::new(),
             by_address: HashMap::new(),
             topology: None,
+            in_order: Arc::new(ShardList::new(&[NO_SHARD; SLOTS], &[""; 0])),
         }
     }
 }
@@ -68,6 +72,11 @@ impl Routes {
     /// The last topology.
     pub fn topology(&self) -> Option<&Arc<Topology>> {
         self.topology.as_ref()
+    }
+
+    /// The masters of the last topology, in the order in which a scan visits them; none without one.
+    pub fn masters_in_order(&self) -> Arc<ShardList> {
+        self.in_order.clone()
     }
 
     /// The shard that serves a slot.
@@ -100,6 +109,12 @@ impl Routes {
     /// The node at this address, if the topology lists it.
     pub fn node_at(&self, address: &SocketAddr) -> Option<NodeKey> {
         self.by_address.get(address).copied()
+    }
+
+    /// The address of a node that the topology lists.
+    pub fn address_of(&self, node: NodeKey) -> Option<SocketAddr> {
+        let mut all = self.by_address.iter();
+        all.find_map(|(address, key)| (*key == node).then_some(*address))
     }
 
     /// The node that a redirect means. `answering` is the node that sent it: an empty host is its own.
@@ -135,6 +150,13 @@ impl Routes {
             })
             .collect();
         self.slots.copy_from_slice(&topology.slots[..]);
+        // With the epoch: a slot that has been away and is back is told by it.
+        let id = |shard: &Shard| {
+            let id = &topology.nodes[shard.master as usize].id;
+            format!("{id}@{}", shard.epoch)
+        };
+        let ids: Vec<String> = topology.shards.iter().map(id).collect();
+        self.in_order = Arc::new(ShardList::new(&topology.slots, &ids));
         let asked_at = topology.asked_at;
         self.topology = Some(topology);
         self.learnt.retain(|_, (key, at)| {
@@ -207,7 +229,7 @@ impl Routes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::topology::{NodeInfo, Shard};
+    use crate::cluster::topology::NodeInfo;
 
     fn address(port: u16) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], port))

@@ -4,8 +4,8 @@
 use crate::clock::Time;
 use crate::cluster::slot::Slot;
 use crate::command::{Command, Flags, ResponsePolicy};
-use crate::proxy::backend::{Origin, Ticket};
-use crate::proxy::client::ClientId;
+use crate::proxy::backend::{Origin, Pin, Ticket};
+use crate::proxy::client::{ClientId, Pause};
 use crate::proxy::dispatch::Step;
 use crate::proxy::merge::{Merge, Split};
 use crate::proxy::pipeline::{At, Seq};
@@ -15,6 +15,7 @@ use crate::proxy::upstream::Target;
 use crate::proxy::{NO_SLOT, Proxy, refusal, texts};
 use crate::resp::args::Args;
 use crate::resp::encode;
+use crate::resp::reply::Reply;
 
 impl Proxy {
     /// Cuts a request by slot: one node would answer CROSSSLOT even for two slots of its own.
@@ -28,7 +29,7 @@ impl Proxy {
         now: Time,
     ) -> Step {
         if !self.upstream.routes.is_known() {
-            return self.refuse(id, refusal::CLUSTER_DOWN, now);
+            return self.reject(id, command, refusal::CLUSTER_DOWN, now);
         }
         let by_slot = by_slot(keys, args);
         let stride = keys.get(1).map_or(1, |second| (second - keys[0]) as usize);
@@ -65,7 +66,8 @@ impl Proxy {
         Step::Done
     }
 
-    /// Sends a request as it is to every master, or to every node.
+    /// Sends a request as it is to every master, or to every node. Masters must answer; a replica that is
+    /// not there is left out.
     pub(super) fn broadcast(
         &mut self,
         id: ClientId,
@@ -76,14 +78,29 @@ impl Proxy {
         now: Time,
     ) -> Step {
         let merge = match policy {
-            ResponsePolicy::Special => return self.refuse(id, &texts::not_yet(command), now),
+            ResponsePolicy::Special => {
+                return self.reject(id, command, &texts::not_yet(command), now);
+            }
             ResponsePolicy::Default => Merge::Concat,
             other => merge_of(other),
         };
+        self.broadcast_with(id, command, merge, replicas, args, now)
+    }
+
+    /// Sends a request as it is to every master, or to every node; their answers become one by `merge`.
+    pub(super) fn broadcast_with(
+        &mut self,
+        id: ClientId,
+        command: &Command,
+        merge: Merge,
+        replicas: bool,
+        args: &Args<'_>,
+        now: Time,
+    ) -> Step {
         let targets = self.upstream.routes.targets(replicas);
         let plan = Plan {
             asks: targets
-                .map(|target| Ask::Node(target, args.frame().to_vec()))
+                .map(|target| Ask::each(target, args.frame().to_vec()))
                 .collect(),
             merge,
             write: command.flags.contains(Flags::WRITE),
@@ -109,11 +126,11 @@ impl Proxy {
                 let preference = self.config.read_preference;
                 let target = Slot::new(slot).and_then(|slot| {
                     self.upstream
-                        .target(slot, readonly, preference, affinity, now)
+                        .target(slot, command.on_replicas, preference, affinity, now)
                 });
                 (slot, target, Goal::Owner)
             }
-            PartTarget::Node(target) => (NO_SLOT, Some(target), Goal::Node(target.node)),
+            PartTarget::Node(target, _) => (NO_SLOT, Some(target), Goal::Node(target.node)),
             PartTarget::AnyMaster => (NO_SLOT, self.upstream.any_master(affinity), Goal::AnyMaster),
         };
         let mut ticket = Ticket {
@@ -129,7 +146,11 @@ impl Proxy {
             tries: 0,
             losses: 0,
             readonly,
-            pinned: matches!(to, PartTarget::Node(_)),
+            pin: match to {
+                PartTarget::Node(_, pin) => pin,
+                PartTarget::Slot(_) | PartTarget::AnyMaster => Pin::Free,
+            },
+            healed: false,
             held_since: None,
             sent_at: now,
         };
@@ -178,27 +199,55 @@ impl Proxy {
     ) -> Step {
         let nodes = plan.asks.iter().any(|ask| !matches!(ask, Ask::Workers(_)));
         if plan.asks.is_empty() || (nodes && !self.upstream.routes.is_known()) {
-            return self.refuse(id, refusal::CLUSTER_DOWN, now);
+            return self.reject(id, command, refusal::CLUSTER_DOWN, now);
         }
+        let (split, asks) = self.parts_of(plan);
+        self.stats.commands.add(1);
+        self.stats.splits.add(1);
+        let Some(client) = self.clients.get_mut(id) else {
+            return Step::Close;
+        };
+        let seq = client.pipeline.push_split(command.id, split, now);
+        self.ask(id, command, seq, &asks, now);
+        Step::Done
+    }
+
+    /// A request whose parts have led to further questions asks them.
+    pub(super) fn ask_next(&mut self, id: ClientId, now: Time) {
+        let next = self.clients.get_mut(id);
+        let Some((seq, row, plan)) = next.and_then(|client| client.pipeline.take_next()) else {
+            return;
+        };
+        let (split, asks) = self.parts_of(plan);
+        debug_assert!(!asks.is_empty());
+        if let Some(client) = self.clients.get_mut(id) {
+            client.pipeline.renew_split(seq, split);
+        }
+        let table = self.table.clone();
+        self.ask(id, table.row(row), seq, &asks, now);
+    }
+
+    /// The places for the answers to a plan, and what it asks.
+    fn parts_of(&self, plan: Plan) -> (Box<Split>, Vec<Ask>) {
         let mut split = Split::new(plan.merge, plan.write);
         for ask in &plan.asks {
             match ask {
                 Ask::Slot(slot, _) => split.add_parts(*slot, 1),
-                Ask::Node(..) | Ask::AnyMaster(_) => split.add_parts(NO_SLOT, 1),
+                Ask::Node(..) | Ask::IfUp(..) | Ask::AnyMaster(_) => split.add_parts(NO_SLOT, 1),
                 Ask::Workers(_) => split.add_parts(NO_SLOT, self.process.workers.len()),
             }
         }
-        self.stats.commands.add(1);
-        self.stats.splits.add(1);
         self.stats.split_parts.add(split.len() as u64);
-        let Some(client) = self.clients.get_mut(id) else {
-            return Step::Close;
-        };
-        let seq = client.pipeline.push_split(command.id, Box::new(split), now);
+        (Box::new(split), plan.asks)
+    }
+
+    /// Asks for the parts of the request at `seq`.
+    fn ask(&mut self, id: ClientId, command: &Command, seq: Seq, asks: &[Ask], now: Time) {
         let mut part = 0;
-        for ask in &plan.asks {
+        for ask in asks {
             let (target, frame) = match ask {
-                Ask::Node(target, frame) => (PartTarget::Node(*target), frame),
+                Ask::Node(target, frame) => (PartTarget::Node(*target, Pin::Must), frame),
+                Ask::IfUp(target, frame) => (PartTarget::Node(*target, Pin::May), frame),
                 Ask::Slot(slot, frame) => (PartTarget::Slot(*slot), frame),
                 Ask::AnyMaster(frame) => (PartTarget::AnyMaster, frame),
                 Ask::Workers(question) => {
@@ -210,7 +259,63 @@ impl Proxy {
             self.send_part(id, command, seq, part, target, frame, now);
             part += 1;
         }
-        Step::Done
+    }
+
+    /// A request whose keys only a server can find: one is asked where they are, then the request goes there.
+    /// Nothing behind it is taken until it is answered, since its slot is not known.
+    #[cold]
+    pub(super) fn find_keys(
+        &mut self,
+        id: ClientId,
+        command: &Command,
+        args: &Args<'_>,
+        now: Time,
+    ) -> Step {
+        let alone = self.clients.get(id);
+        if alone.is_some_and(|client| !client.pipeline.is_empty()) {
+            return Step::Wait(Pause::Barrier);
+        }
+        let mut question = Vec::new();
+        encode::array(&mut question, args.len() + 2);
+        encode::bulk(&mut question, b"COMMAND");
+        encode::bulk(&mut question, b"GETKEYS");
+        args.from(0)
+            .for_each(|arg| encode::bulk(&mut question, arg));
+        let (frame, write) = (
+            args.frame().to_vec(),
+            !command.flags.contains(Flags::READONLY),
+        );
+        let then = move |replies: &[Reply<'_>], out: &mut Vec<u8>| {
+            let keys = replies.iter().flat_map(|reply| reply.items());
+            let mut slots: Vec<u16> = keys
+                .filter_map(|key| Some(Slot::of(key.text()?).number()))
+                .collect();
+            slots.sort_unstable();
+            slots.dedup();
+            let ask = match slots[..] {
+                [slot] => Ask::Slot(slot, frame),
+                // The server finds no key, or a fault: it finds the same fault again and has the words for it.
+                [] => Ask::AnyMaster(frame),
+                [_, _, ..] => {
+                    encode::error(out, refusal::CROSS_SLOT.as_bytes());
+                    return None;
+                }
+            };
+            Some(Plan {
+                asks: vec![ask],
+                merge: Merge::AllSucceeded,
+                write,
+            })
+        };
+        let plan = Plan {
+            asks: vec![Ask::AnyMaster(question)],
+            merge: Merge::Then(Box::new(then)),
+            write: false,
+        };
+        match self.carry_out(id, command, plan, now) {
+            Step::Done => Step::Alone,
+            other => other,
+        }
     }
 }
 
@@ -218,7 +323,7 @@ impl Proxy {
 #[derive(Clone, Copy)]
 enum PartTarget {
     Slot(u16),
-    Node(Target),
+    Node(Target, Pin),
     AnyMaster,
 }
 

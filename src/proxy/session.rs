@@ -23,6 +23,12 @@ pub struct Session {
     pub authenticated: bool,
     /// What it speaks.
     pub protocol: Protocol,
+    /// Whether it is shown every request.
+    pub monitor: bool,
+    /// `CLIENT NO-EVICT`. The proxy closes clients by limits of their own only, so that nothing follows.
+    pub no_evict: bool,
+    /// `CLIENT NO-TOUCH`. Nodes are not told: their connections are shared.
+    pub no_touch: bool,
     /// What it has told us; most clients tell nothing.
     identity: Option<Box<Identity>>,
 }
@@ -34,13 +40,27 @@ impl Session {
             number,
             authenticated,
             protocol: Protocol::Resp2,
+            monitor: false,
+            no_evict: false,
+            no_touch: false,
             identity: None,
         }
     }
 
+    /// `RESET`: as if it had just come. What library it uses, and that it is not to be evicted, remains.
+    pub fn reset(&mut self, authenticated: bool) {
+        self.authenticated = authenticated;
+        self.protocol = Protocol::Resp2;
+        self.monitor = false;
+        self.no_touch = false;
+        if let Some(identity) = &mut self.identity {
+            identity.name.clear();
+        }
+    }
+
     /// What it has told us of itself.
-    pub fn identity(&self) -> Identity {
-        self.identity.as_deref().cloned().unwrap_or_default()
+    pub fn identity(&self) -> Option<&Identity> {
+        self.identity.as_deref()
     }
 
     /// To change what it has told us of itself.

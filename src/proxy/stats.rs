@@ -3,9 +3,16 @@
 //! A counter has one writer, its worker; others read it relaxed, off the data path. So adding is a plain
 //! load and store, a third of the price of an atomic addition.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::SystemTime;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::clock::Time;
+use crate::live::Live;
+use crate::proxy::attention::Attention;
+use crate::proxy::calls::{self, Calls, CommandCalls};
+use crate::proxy::masters::MastersCache;
+use crate::proxy::scripts::Scripts;
 
 /// A number that one thread writes and any thread reads.
 #[derive(Debug, Default)]
@@ -26,6 +33,11 @@ impl Counter {
         self.0.store(value.wrapping_sub(count), Ordering::Relaxed);
     }
 
+    /// Gives it a value. For the one writing thread only.
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
     /// Its value.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
@@ -38,11 +50,23 @@ macro_rules! counters {
         #[derive(Debug, Default)]
         pub struct Stats {
             $($(#[$doc])* pub $name: Counter,)*
+            /// What is counted of each command and each kind of error.
+            pub calls: Calls,
+            /// What was counted in the last second: commands, bytes from clients, bytes to clients.
+            pub per_second: [Counter; 3],
         }
 
         impl Stats {
             /// The names of all counters, in order.
             pub const NAMES: &'static [&'static str] = &[$(stringify!($name)),*];
+
+            /// Counts from zero again. For the one writing thread only.
+            pub fn reset(&self) {
+                let connected = self.clients_connected.get();
+                $(self.$name.set(0);)*
+                self.clients_connected.set(connected);
+                self.calls.reset();
+            }
 
             /// The values of all counters, in the order of the names.
             pub fn values(&self) -> Vec<u64> {
@@ -93,6 +117,8 @@ counters! {
     tryagain,
     /// CLUSTERDOWN, LOADING, MASTERDOWN and READONLY answers that were waited out.
     unavailable,
+    /// Missing scripts and functions that were loaded again.
+    healed,
     /// Requests that were held for a time.
     held,
     /// Requests sent again.
@@ -101,6 +127,8 @@ counters! {
     expired,
     /// Requests with an unknown outcome.
     unknown_outcomes,
+    /// Parts left out of a reply because their node was not there.
+    left_out,
     /// Reads served by a replica.
     replica_reads,
     /// Protocol errors of clients.
@@ -113,6 +141,41 @@ counters! {
     turns,
 }
 
+/// How often rates are taken.
+const RATE_PERIOD: Duration = Duration::from_secs(1);
+
+/// Takes the rates of one worker, once a second.
+#[derive(Debug, Default)]
+pub struct Rates {
+    taken_at: Time,
+    counts: [u64; 3],
+}
+
+impl Rates {
+    /// Whether the second is over.
+    #[inline]
+    pub fn is_due(&self, now: Time) -> bool {
+        now >= self.taken_at.after(RATE_PERIOD)
+    }
+
+    /// Notes what has been counted since the last time, by the second.
+    pub fn take(&mut self, stats: &Stats, now: Time) {
+        let counts = [
+            stats.commands.get(),
+            stats.client_bytes_in.get(),
+            stats.client_bytes_out.get(),
+        ];
+        let micros = now.since(self.taken_at).as_micros().max(1) as u64;
+        for (at, count) in counts.iter().enumerate() {
+            // Less than before: the counters were reset.
+            let new = count.saturating_sub(self.counts[at]);
+            stats.per_second[at].set(new.saturating_mul(1_000_000) / micros);
+        }
+        self.counts = counts;
+        self.taken_at = now;
+    }
+}
+
 /// What all workers share.
 #[derive(Debug)]
 pub struct Process {
@@ -122,15 +185,34 @@ pub struct Process {
     pub clients: AtomicUsize,
     /// Clients ever accepted by any worker: the next `CLIENT ID`.
     pub client_ids: AtomicU64,
+    /// Whether MONITOR or `CLIENT PAUSE` wants to look at each request.
+    pub attention: Attention,
+    /// How many monitors each worker has.
+    pub monitors: Vec<AtomicUsize>,
     /// 40 hexadecimal digits that name this run.
     pub run_id: String,
+    /// Whether an answer has shown that the topology is out of date: whoever sees it next asks for another.
+    pub stale: AtomicBool,
+    /// What the masters last said of themselves.
+    pub masters: MastersCache,
     /// The wall clock at start.
     pub started: SystemTime,
+    /// The config in force.
+    pub live: Live,
+    /// Scripts and libraries that were loaded through this proxy.
+    pub scripts: Mutex<Scripts>,
+    /// The epoch of the store's scripts, to be read without a lock.
+    pub scripts_flushed: AtomicU64,
 }
 
 impl Process {
-    /// The shared state of `workers` workers.
+    /// The shared state of `workers` workers, whose config is fixed.
     pub fn new(workers: usize) -> Process {
+        Process::with(workers, Live::default())
+    }
+
+    /// The shared state of `workers` workers.
+    pub fn with(workers: usize, live: Live) -> Process {
         let hasher = || {
             use std::hash::{BuildHasher, Hasher};
             std::collections::hash_map::RandomState::new()
@@ -141,9 +223,27 @@ impl Process {
             workers: (0..workers).map(|_| Arc::default()).collect(),
             clients: AtomicUsize::new(0),
             client_ids: AtomicU64::new(0),
+            attention: Attention::default(),
+            monitors: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
             run_id: format!("{:016x}{:016x}{:08x}", hasher(), hasher(), hasher() as u32),
+            stale: AtomicBool::new(false),
+            masters: MastersCache::default(),
             started: SystemTime::now(),
+            scripts: Mutex::new(Scripts::new(live.config().limits.script_bytes)),
+            scripts_flushed: AtomicU64::new(0),
+            live,
         }
+    }
+
+    /// Whether a worker has monitors.
+    pub fn has_monitors(&self, worker: usize) -> bool {
+        self.monitors[worker].load(Ordering::Relaxed) > 0
+    }
+
+    /// What a clock on the wall shows at `now`, since 1970.
+    pub fn wall_clock(&self, now: Time) -> Duration {
+        let started = self.started.duration_since(UNIX_EPOCH).unwrap_or_default();
+        started + now.since(Time::default())
     }
 
     /// Each counter's name and its sum over the workers.
@@ -155,6 +255,20 @@ impl Process {
             }
         }
         Stats::NAMES.iter().copied().zip(sums).collect()
+    }
+
+    /// The counters of commands, all workers together.
+    pub fn commands(&self) -> Vec<CommandCalls> {
+        calls::of_commands(&self.calls())
+    }
+
+    /// The errors given to clients by their codes, and all in all.
+    pub fn errors(&self) -> (Vec<(String, u64)>, u64) {
+        calls::of_errors(&self.calls())
+    }
+
+    fn calls(&self) -> Vec<&Calls> {
+        self.workers.iter().map(|worker| &worker.calls).collect()
     }
 
     /// One counter's sum over the workers.

@@ -1,7 +1,7 @@
 //! The error texts of Redis (7.0.15, `server.c`: `commandCheckExistence`, `commandCheckArity`), word for
 //! word, without the leading `-`.
 
-use crate::command::Command;
+use crate::command::{Class, Command, ResponsePolicy};
 use crate::resp::args::Args;
 
 /// A client that has not shown who it is.
@@ -47,10 +47,14 @@ pub fn unknown_command(args: &Args<'_>) -> String {
 
 /// A container without such a subcommand.
 pub fn unknown_subcommand(container: &Command, args: &Args<'_>) -> String {
-    let name = container.name.to_uppercase();
+    no_subcommand(&container.name.to_uppercase(), args.at(1))
+}
+
+/// `container`, in upper case, has no such subcommand.
+pub fn no_subcommand(container: &str, word: &[u8]) -> String {
     format!(
-        "ERR unknown subcommand '{}'. Try {name} HELP.",
-        printed(args.at(1), 128)
+        "ERR unknown subcommand '{}'. Try {container} HELP.",
+        printed(word, 128)
     )
 }
 
@@ -65,4 +69,81 @@ pub fn not_yet(command: &Command) -> String {
         "ERR command '{}' is not supported through this proxy",
         command.name
     )
+}
+
+/// Why this proxy does not serve a command without a handler; nothing if it does.
+pub fn why_unserved(command: &Command) -> Option<&'static str> {
+    match command.class {
+        Class::Refused(reason) => Some(reason),
+        Class::Leased(_)
+        | Class::Scan
+        | Class::Local
+        | Class::AllMasters(ResponsePolicy::Special)
+        | Class::AllNodes(ResponsePolicy::Special) => Some("not implemented"),
+        Class::Routed
+        | Class::AnyNode
+        | Class::Split(_)
+        | Class::AllMasters(_)
+        | Class::AllNodes(_) => None,
+    }
+}
+
+/// A command that is not served, for whatever reason.
+pub fn unserved(command: &Command) -> String {
+    match command.refusal() {
+        Some(refusal) => refusal.to_string(),
+        None => not_yet(command),
+    }
+}
+
+/// A command that changes the servers or the proxy, from a client that may not.
+pub fn not_allowed(name: &str) -> String {
+    format!("ERR command '{name}' is an admin command, which -admin-commands does not allow here")
+}
+
+/// `CONFIG SET` of what is no setting.
+pub fn unknown_setting(name: &[u8]) -> String {
+    format!(
+        "ERR Unknown option or number of arguments for CONFIG SET - '{}'",
+        printed(name, 128)
+    )
+}
+
+/// `CONFIG SET` that cannot be done.
+pub fn bad_setting(name: &str, reason: &str) -> String {
+    format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {reason}")
+}
+
+/// What should be a whole number and is not.
+pub const NOT_AN_INTEGER: &str = "ERR value is not an integer or out of range";
+
+/// A whole number as Redis takes it from a client (`string2ll`): no plus sign, no zero in front.
+pub fn strict_integer(text: &[u8]) -> Option<i64> {
+    let digits = text.strip_prefix(b"-").unwrap_or(text);
+    let plain = match digits {
+        b"0" => text == b"0",
+        [b'1'..=b'9', rest @ ..] => rest.iter().all(u8::is_ascii_digit),
+        _ => false,
+    };
+    let number = std::str::from_utf8(text).ok()?.parse().ok()?;
+    plain.then_some(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn integers_are_taken_as_redis_takes_them() {
+        let check = |text: &str, expected| {
+            assert_eq!(strict_integer(text.as_bytes()), expected, "{text}");
+        };
+        check("0", Some(0));
+        check("-1", Some(-1));
+        check("9223372036854775807", Some(i64::MAX));
+        check("-9223372036854775808", Some(i64::MIN));
+        for text in ["", "-", "-0", "+1", "01", "1 ", "1x", "9223372036854775808"] {
+            check(text, None);
+        }
+    }
 }

@@ -31,6 +31,8 @@ pub struct Upstream {
     pub routes: Routes,
     /// All connections.
     pub backends: Arena<Backend>,
+    /// Replies that nodes owe us, over all connections.
+    pub in_flight: usize,
     /// Slots whose requests have waited in vain, and when the next one may try.
     failing: HashMap<u16, Time>,
 }
@@ -173,6 +175,7 @@ impl Upstream {
         debug_assert!(frame.is_empty() || frame.len() == ticket.len as usize);
         backend.output.push(frame, pool);
         backend.tickets.push_back(ticket);
+        self.in_flight += 1;
         if backend.state == State::Ready && !backend.flush_queued {
             backend.flush_queued = true;
             actions.flush_backend(id);

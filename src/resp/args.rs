@@ -64,6 +64,14 @@ impl<'a> Args<'a> {
             .map(move |span| &frame[span.start as usize..span.start as usize + span.len as usize])
     }
 
+    /// The request that begins at argument `index`, if there is one: what `COMMAND GETKEYS` is asked about.
+    /// Its [`frame`](Args::frame) is that of the whole.
+    pub fn tail(&self, index: usize) -> Option<Args<'a>> {
+        let spans = self.spans.get(index..)?;
+        let frame = self.frame;
+        (!spans.is_empty()).then_some(Args { frame, spans })
+    }
+
     /// The whole frame, as it goes to a node.
     #[inline]
     pub fn frame(&self) -> &'a [u8] {

@@ -98,6 +98,19 @@ pub fn map(out: &mut Vec<u8>, count: usize, protocol: Protocol) {
     }
 }
 
+/// A double; its text as a bulk string in RESP2.
+pub fn double(out: &mut Vec<u8>, value: f64, protocol: Protocol) {
+    let text = value.to_string();
+    match protocol {
+        Protocol::Resp2 => bulk(out, text.as_bytes()),
+        Protocol::Resp3 => {
+            out.push(b',');
+            out.extend_from_slice(text.as_bytes());
+            out.extend_from_slice(b"\r\n");
+        }
+    }
+}
+
 /// No value.
 pub fn null(out: &mut Vec<u8>, protocol: Protocol) {
     out.extend_from_slice(match protocol {
@@ -150,6 +163,8 @@ mod tests {
         check(&|out| map(out, 2, Protocol::Resp2), "*4\r\n");
         check(&|out| map(out, 2, Protocol::Resp3), "%2\r\n");
         check(&|out| null(out, Protocol::Resp3), "_\r\n");
+        check(&|out| double(out, 1.5, Protocol::Resp3), ",1.5\r\n");
+        check(&|out| double(out, 1.5, Protocol::Resp2), "$3\r\n1.5\r\n");
         check(
             &|out| verbatim(out, "a", Protocol::Resp3),
             "=5\r\ntxt:a\r\n",

@@ -107,23 +107,54 @@ enum Line {
     Incomplete,
 }
 
-/// Reads a length line `<kind><digits>\r\n` at `at`: lengths of one and two digits, which are nearly all,
-/// from one load; the rest digit by digit. The type byte must have been looked at already, and be there.
+/// A length line `<kind><digits>\r\n` of one or two digits, which nearly all are, read from one load. Returns
+/// the length and where the line ends; nothing for any other line, or near the end of the bytes.
 #[inline(always)]
-fn length(bytes: &[u8], at: usize) -> Line {
-    if let Some(window) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
-        let word = u64::from_le_bytes(*window) >> 8;
-        let first = (word as u8).wrapping_sub(b'0');
-        if word & 0xff_ff00 == 0x0a_0d00 && first <= 9 {
-            return Line::Number(i64::from(first), at + 4);
-        }
-        let second = ((word >> 8) as u8).wrapping_sub(b'0');
-        // A number of two digits begins with 1 to 9.
-        if word & 0xffff_0000 == 0x0a0d_0000 && first.wrapping_sub(1) <= 8 && second <= 9 {
-            return Line::Number(i64::from(first) * 10 + i64::from(second), at + 5);
-        }
+fn short_length(bytes: &[u8], at: usize, kind: u8) -> Option<(usize, usize)> {
+    let word = u64::from_le_bytes(*bytes.get(at..)?.first_chunk::<8>()?);
+    let first = usize::from(((word >> 8) as u8).wrapping_sub(b'0'));
+    if word & 0xffff_00ff == 0x0a0d_0000 | u64::from(kind) && first <= 9 {
+        return Some((first, at + 4));
     }
-    number(bytes, at + 1)
+    let second = usize::from(((word >> 16) as u8).wrapping_sub(b'0'));
+    // A number of two digits begins with 1 to 9.
+    let digits = first.wrapping_sub(1) <= 8 && second <= 9;
+    if word & 0xff_ff00_00ff == 0x0a_0d00_0000 | u64::from(kind) && digits {
+        return Some((first * 10 + second, at + 5));
+    }
+    None
+}
+
+/// A request of short arguments that is here to its end: the common case, in one pass without any state.
+/// Nothing for all others, which the scanner then looks at from the start.
+#[inline]
+fn short_request(bytes: &[u8], spans: &mut Vec<Span>) -> Option<usize> {
+    let (count, mut at) = short_length(bytes, 0, b'*')?;
+    spans.clear();
+    for _ in 0..count {
+        let (len, start) = short_length(bytes, at, b'$')?;
+        let end = start + len;
+        if bytes.get(end..end + 2)? != b"\r\n" {
+            return None;
+        }
+        spans.push(Span {
+            start: start as u32,
+            len: len as u32,
+        });
+        at = end + 2;
+    }
+    (count > 0).then_some(at)
+}
+
+/// A reply that is a short string or `+OK`, and here to its end.
+#[inline]
+fn short_reply(bytes: &[u8]) -> Option<usize> {
+    if bytes.first() == Some(&b'$') {
+        let (len, start) = short_length(bytes, 0, b'$')?;
+        let end = start + len;
+        return (bytes.get(end..end + 2)? == b"\r\n").then_some(end + 2);
+    }
+    bytes.starts_with(b"+OK\r\n").then_some(5)
 }
 
 /// Reads the number that starts at `from`, strictly: no plus, no spaces, no leading zeros.
@@ -196,12 +227,17 @@ impl RequestScanner {
         spans: &mut Vec<Span>,
     ) -> Result<Scan, ProtocolError> {
         if self.args_left == 0 {
+            if limits.authenticated
+                && let Some(len) = short_request(bytes, spans)
+            {
+                return Ok(Scan::Frame(len));
+            }
             match bytes.first() {
                 None => return Ok(Scan::Incomplete(1)),
                 Some(b'*') => {}
                 Some(_) => return inline(bytes, limits),
             }
-            match length(bytes, 0) {
+            match number(bytes, 1) {
                 Line::Number(count, next) => {
                     if count > ARGS_MAX {
                         return Err(ProtocolError::MultibulkLength);
@@ -224,6 +260,8 @@ impl RequestScanner {
             spans.clear();
         } else {
             std::mem::swap(&mut self.spans, spans);
+            // What came in exchange is of another frame, and must not be taken for this one's.
+            self.spans.clear();
         }
         let scan = self.bulks(bytes, limits, spans);
         // Also when none was found yet: what is kept here may be of another frame.
@@ -249,9 +287,20 @@ impl RequestScanner {
             match bytes.get(self.position) {
                 None => return self.incomplete(bytes.len(), self.position + 1, limits),
                 Some(b'$') => {}
-                Some(&got) => return Err(ProtocolError::ExpectedBulk(got)),
+                Some(&got) => {
+                    // As in Redis, what stands in a length's place is judged when its line is there.
+                    return match memchr::memchr(b'\r', &bytes[self.position..]) {
+                        Some(end) if self.position + end + 1 < bytes.len() => {
+                            Err(ProtocolError::ExpectedBulk(got))
+                        }
+                        None if bytes.len() - self.position > limits.inline_bytes => {
+                            Err(ProtocolError::BulkCountTooBig)
+                        }
+                        _ => self.incomplete(bytes.len(), bytes.len() + 1, limits),
+                    };
+                }
             }
-            let (len, start) = match length(bytes, self.position) {
+            let (len, start) = match number(bytes, self.position + 1) {
                 Line::Number(len, start) => (len, start),
                 Line::Invalid => return Err(ProtocolError::BulkLength),
                 Line::Incomplete if bytes.len() - self.position > limits.inline_bytes => {
@@ -334,6 +383,9 @@ impl ReplyScanner {
     #[inline]
     pub fn next(&mut self, bytes: &[u8], bulk_max: usize) -> Result<Scan, ProtocolError> {
         if self.values_left == 0 {
+            if let Some(len) = short_reply(bytes) {
+                return Ok(Scan::Frame(len));
+            }
             self.values_left = 1;
         }
         while self.values_left > 0 {
@@ -342,7 +394,7 @@ impl ReplyScanner {
             };
             match kind {
                 b'$' | b'!' | b'=' => {
-                    let (len, start) = match length(bytes, self.position) {
+                    let (len, start) = match number(bytes, self.position + 1) {
                         Line::Number(len, start) => (len, start),
                         Line::Invalid => return Err(ProtocolError::Reply),
                         Line::Incomplete => return self.line_incomplete(bytes),
@@ -372,7 +424,7 @@ impl ReplyScanner {
                     self.values_left -= 1;
                 }
                 b'*' | b'~' | b'>' | b'%' | b'|' => {
-                    let (len, start) = match length(bytes, self.position) {
+                    let (len, start) = match number(bytes, self.position + 1) {
                         Line::Number(len, start) => (len, start),
                         Line::Invalid => return Err(ProtocolError::Reply),
                         Line::Incomplete => return self.line_incomplete(bytes),
@@ -493,6 +545,27 @@ mod tests {
         check_requests(b"*2147483647\r\n", 0, "");
         check_requests(b"*1\r\n$536870912\r\n", 0, "");
         check_requests(b"*1\n", 0, "");
+    }
+
+    #[test]
+    fn scanners_that_share_their_spans_keep_them_apart() {
+        let frame = b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n";
+        let (mut one, mut other) = (RequestScanner::default(), RequestScanner::default());
+        let mut spans = Vec::new();
+        let mut cut = |scanner: &mut RequestScanner, at: usize| {
+            let scan = scanner.next(&frame[..at], &LIMITS, &mut spans);
+            let found = if at == frame.len() { spans.len() } else { 2 };
+            (scan.is_ok(), found)
+        };
+        let whole = frame.len();
+        // Each frame ends after the other scanner has taken the storage that this one had.
+        for at in [5, 9, 13, 16] {
+            for (scanner, at) in [(0, at), (1, whole), (0, whole), (1, 5), (0, 5), (0, whole)] {
+                let scanner = if scanner == 0 { &mut one } else { &mut other };
+                assert_eq!(cut(scanner, at), (true, 2), "cut at {at}");
+            }
+            assert_eq!(cut(&mut other, whole), (true, 2));
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 pub mod args;
 pub mod encode;
 pub mod frame;
+pub mod glob;
 pub mod inline;
 pub mod reply;
 pub mod value;

@@ -74,6 +74,15 @@ impl<'a> Reply<'a> {
         }
     }
 
+    /// The value of a number of any kind: an integer, a double, or in RESP2 the text of a double.
+    pub fn number(&self) -> Option<f64> {
+        let text = match self.kind() {
+            b':' | b',' => line(self.body),
+            _ => self.text()?,
+        };
+        std::str::from_utf8(text).ok()?.parse().ok()
+    }
+
     /// Whether this is no value at all.
     pub fn is_null(&self) -> bool {
         matches!(self.body, b"$-1\r\n" | b"*-1\r\n" | b"_\r\n")
@@ -180,6 +189,11 @@ mod tests {
         assert_eq!(Reply::new(b"$3\r\nabc\r\n").text(), Some(&b"abc"[..]));
         assert_eq!(Reply::new(b"$0\r\n\r\n").text(), Some(&b""[..]));
         assert_eq!(Reply::new(b"=7\r\ntxt:abc\r\n").text(), Some(&b"abc"[..]));
+        assert_eq!(Reply::new(b",1.5\r\n").number(), Some(1.5));
+        assert_eq!(Reply::new(b"$3\r\n1.5\r\n").number(), Some(1.5));
+        assert_eq!(Reply::new(b":-2\r\n").number(), Some(-2.0));
+        assert_eq!(Reply::new(b"*1\r\n:2\r\n").number(), None);
+        assert_eq!(Reply::new(b"").number(), None);
         assert!(Reply::new(b"$-1\r\n").is_null());
         assert_eq!(Reply::new(b"$-1\r\n").text(), None);
         let reply = Reply::new(b"*3\r\n:1\r\n*2\r\n+a\r\n+b\r\n$1\r\nx\r\n");

@@ -286,6 +286,18 @@ impl Conn {
         }
     }
 
+    /// Whether the peer has left the connection open, as far as can be seen within `time`.
+    pub fn is_open(&mut self, time: Duration) -> bool {
+        let deadline = Instant::now() + time;
+        loop {
+            match self.fill(deadline) {
+                Ok(0) => return false,
+                Ok(_) => {}
+                Err(error) => return error.kind() == ErrorKind::TimedOut,
+            }
+        }
+    }
+
     fn fill(&mut self, deadline: Instant) -> io::Result<usize> {
         let late = || io::Error::new(ErrorKind::TimedOut, "the deadline passed");
         let mut chunk = [0; 65536];

@@ -429,10 +429,7 @@ fn ok(conn: &mut Conn, args: &[&str]) {
 }
 
 fn ask(server: &Server, args: &[&str]) -> Option<Reply> {
-    Conn::try_connect(&server.addr())
-        .ok()?
-        .try_command(args)
-        .ok()
+    server.try_conn().ok()?.try_command(args).ok()
 }
 
 fn knows_all(conn: &mut Conn, count: usize) -> bool {

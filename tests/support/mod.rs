@@ -10,6 +10,7 @@
 mod client;
 mod cluster;
 pub mod ground;
+mod load;
 mod proxy;
 mod reaper;
 mod server;
@@ -18,6 +19,7 @@ mod single;
 pub use client::{Conn, Reply};
 pub use cluster::{Cluster, key_in_slot, slot_of};
 pub use ground::Ground;
+pub use load::{Exchange, Model};
 pub use proxy::Proxy;
 pub use server::{Port, Server};
 pub use single::Single;

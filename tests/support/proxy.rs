@@ -155,6 +155,13 @@ impl Proxy {
         std::fs::read_to_string(&self.stderr).unwrap_or_default()
     }
 
+    /// A number of `INFO proxy`.
+    #[track_caller]
+    pub fn counter(&self, name: &str) -> u64 {
+        let text = self.conn().command(&["INFO", "proxy"]).text();
+        number_of(&text, name).unwrap_or_else(|| panic!("INFO proxy has no {name}:\n{text}"))
+    }
+
     /// Resident memory.
     #[track_caller]
     pub fn rss_kib(&self) -> u64 {
@@ -204,6 +211,12 @@ impl Drop for Proxy {
             );
         }
     }
+}
+
+/// `name:number` in what INFO says.
+fn number_of(text: &str, name: &str) -> Option<u64> {
+    let mut lines = text.lines();
+    lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':')?.parse().ok())
 }
 
 /// The last value of a flag, in any of its spellings.

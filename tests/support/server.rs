@@ -167,7 +167,7 @@ impl Server {
                 {
                     return Some(false);
                 }
-                let mut conn = Conn::try_connect(&self.addr()).ok()?;
+                let mut conn = self.try_conn().ok()?;
                 let info = conn.try_command(&["INFO", "server"]).ok()?;
                 info.bulk_text()?
                     .contains(&format!("process_id:{}\r\n", self.pid()))
@@ -190,10 +190,19 @@ impl Server {
         format!("127.0.0.1:{}", self.port())
     }
 
-    /// A connection of its own to this server.
+    /// A connection of its own to this server, that has shown the password if there is one (`--requirepass`).
     #[track_caller]
     pub fn conn(&self) -> Conn {
-        Conn::connect(&self.addr())
+        self.try_conn()
+            .unwrap_or_else(|error| panic!("cannot connect to {}: {error}", self.addr()))
+    }
+
+    pub fn try_conn(&self) -> std::io::Result<Conn> {
+        let mut conn = Conn::try_connect(&self.addr())?;
+        if let Some(at) = self.args.iter().position(|arg| arg == "--requirepass") {
+            conn.try_command(&["AUTH", &self.args[at + 1]])?;
+        }
+        Ok(conn)
     }
 
     #[track_caller]

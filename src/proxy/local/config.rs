@@ -1,144 +1,192 @@
-//! CONFIG GET, for what tools ask at start.
+//! The CONFIG family: the nodes' settings, but for those that are the proxy's own.
+//!
+//! GET asks a master and puts the proxy's own values in the place of the master's. SET goes to all nodes and
+//! refuses what is the proxy's own. RESETSTAT resets the counters of both.
 
+use super::nodes::{ask_all, pairs};
 use super::{After, Context};
+use crate::config::Listen;
+use crate::proxy::merge::{Join, Merge};
+use crate::proxy::plan::{Ask, Plan};
+use crate::proxy::question::Question;
 use crate::resp::args::Args;
-use crate::resp::encode;
+use crate::resp::encode::{self, Protocol};
+use crate::resp::glob::{Case, matches};
+use crate::resp::reply::Reply;
 
+/// A setting, by the name that it is shown under, and its value.
+type Setting = (Vec<u8>, String);
+
+/// Settings of the proxy that a node has under the same name. What a node says of them is never shown:
+/// it is wrong for the proxy, or a secret between the proxy and the node.
+const OWN: &[&str] = &[
+    "bind",
+    "client-query-buffer-limit",
+    "cluster-enabled",
+    "daemonize",
+    "databases",
+    "logfile",
+    "loglevel",
+    "masterauth",
+    "masteruser",
+    "maxclients",
+    "pidfile",
+    "port",
+    "protected-mode",
+    "proto-max-bulk-len",
+    "replicaof",
+    "requirepass",
+    "slaveof",
+    "supervised",
+    "tcp-keepalive",
+    "timeout",
+    "tls-client-key-file-pass",
+    "tls-key-file-pass",
+    "tls-port",
+    "unixsocket",
+];
+
+/// What clients ask for at their start, for as long as no node can be asked.
+const UNASKED: &[(&str, &str)] = &[
+    ("appendonly", "no"),
+    ("maxmemory", "0"),
+    ("maxmemory-policy", "noeviction"),
+    ("replica-read-only", "yes"),
+    ("save", ""),
+    ("slave-read-only", "yes"),
+];
+
+/// `CONFIG GET pattern [pattern ...]`. Where no node is known, or none may be asked for its settings, only the
+/// proxy's own are given and a few that clients rely on.
 pub fn get(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> After {
-    let found: Vec<_> = parameters(context)
-        .into_iter()
-        .filter(|(name, _)| {
-            args.from(2)
-                .any(|pattern| matches(pattern, name.as_bytes()))
-        })
-        .collect();
-    encode::map(out, found.len(), context.session.protocol);
-    for (name, value) in found {
-        encode::bulk(out, name.as_bytes());
+    let own = shown(args, &own(context));
+    let unasked = UNASKED
+        .iter()
+        .map(|(name, value)| (*name, value.to_string()));
+    let unasked = shown(args, &unasked.collect::<Vec<_>>());
+    let protocol = context.session.protocol;
+    if !context.routes.is_known() {
+        print(&[own, unasked].concat(), &[], protocol, out);
+        return After::Go;
+    }
+    let join: Join = Box::new(move |replies, out| match replies.first() {
+        Some(reply) if !reply.is_error() => {
+            let theirs = pairs(reply).filter(|(name, _)| {
+                let name = name.text().unwrap_or_default();
+                !OWN.iter()
+                    .any(|own| own.as_bytes().eq_ignore_ascii_case(name))
+            });
+            print(&own, &theirs.collect::<Vec<_>>(), protocol, out);
+        }
+        _ => print(&[own, unasked].concat(), &[], protocol, out),
+    });
+    After::Ask(Plan {
+        asks: vec![Ask::AnyMaster(args.frame().to_vec())],
+        merge: Merge::JoinAll(join),
+        write: false,
+    })
+}
+
+/// `CONFIG SET name value [name value ...]`.
+pub fn set(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> After {
+    let mut names = args.from(2).step_by(2);
+    let is_own = |name: &[u8]| {
+        OWN.iter()
+            .find(|own| own.as_bytes().eq_ignore_ascii_case(name))
+    };
+    if let Some(own) = names.find_map(is_own) {
+        let text = format!(
+            "ERR CONFIG SET failed (possibly related to argument '{own}') - can't set immutable config"
+        );
+        encode::error(out, text.as_bytes());
+        return After::Go;
+    }
+    match ask_all(context, args, Merge::AllSucceeded) {
+        After::Ask(plan) => After::Ask(Plan {
+            write: true,
+            ..plan
+        }),
+        other => other,
+    }
+}
+
+/// `CONFIG RESETSTAT`: every worker resets its own counters.
+pub fn resetstat(context: &mut Context<'_>, args: &Args<'_>, _: &mut Vec<u8>) -> After {
+    let mut after = ask_all(context, args, Merge::AllSucceeded);
+    if let After::Ask(plan) = &mut after {
+        plan.asks.push(Ask::Workers(Question::ResetStats));
+    }
+    after
+}
+
+/// Those of the settings that CONFIG GET asks for. What is asked for by its name is shown as it was written.
+fn shown(args: &Args<'_>, settings: &[(&'static str, String)]) -> Vec<Setting> {
+    let mut shown: Vec<Setting> = Vec::new();
+    for pattern in args.from(2) {
+        let is_name = !pattern.iter().any(|byte| b"[*?".contains(byte));
+        for (name, value) in settings {
+            let name = name.as_bytes();
+            let name = match is_name {
+                true if name.eq_ignore_ascii_case(pattern) => pattern,
+                false if matches(pattern, name, Case::Insensitive) => name,
+                true | false => continue,
+            };
+            if !shown.iter().any(|(known, _)| known == name) {
+                shown.push((name.to_vec(), value.clone()));
+            }
+        }
+    }
+    shown
+}
+
+fn print(
+    own: &[Setting],
+    theirs: &[(Reply<'_>, Reply<'_>)],
+    protocol: Protocol,
+    out: &mut Vec<u8>,
+) {
+    encode::map(out, own.len() + theirs.len(), protocol);
+    for (name, value) in own {
+        encode::bulk(out, name);
         encode::bulk(out, value.as_bytes());
     }
-    After::Go
+    for (name, value) in theirs {
+        out.extend_from_slice(name.frame());
+        out.extend_from_slice(value.frame());
+    }
 }
 
-/// What a client may want to know of the server it believes to talk to.
-fn parameters(context: &Context<'_>) -> Vec<(&'static str, String)> {
-    let port = match &context.config.listen {
-        crate::config::Listen::Tcp(address) => address.port(),
-        crate::config::Listen::Unix(_) => 0,
+/// The proxy's own settings, in the order of [`OWN`].
+fn own(context: &Context<'_>) -> Vec<(&'static str, String)> {
+    let config = context.config;
+    let (port, bind, socket) = match &config.listen {
+        Listen::Tcp(address) => (address.port(), address.ip().to_string(), String::new()),
+        Listen::Unix(path) => (0, String::new(), path.display().to_string()),
     };
-    let fixed = |name, value: &str| (name, value.to_string());
-    vec![
-        fixed("appendonly", "no"),
-        fixed("databases", "1"),
-        fixed("maxmemory", "0"),
-        fixed("maxmemory-policy", "noeviction"),
-        fixed("replica-read-only", "yes"),
-        fixed("save", ""),
-        fixed("slave-read-only", "yes"),
-        fixed("tcp-keepalive", "300"),
-        fixed("timeout", "0"),
-        ("maxclients", context.config.limits.clients.to_string()),
-        ("port", port.to_string()),
-        (
-            "proto-max-bulk-len",
-            context.config.limits.bulk_bytes.to_string(),
-        ),
-    ]
-}
-
-/// Glob-style match in any case, as `stringmatchlen` of Redis: `*`, `?`, `[a-c]`, `[^x]`, `\`.
-fn matches(pattern: &[u8], text: &[u8]) -> bool {
-    // Where to go on when what follows the last star does not fit: the star takes one byte more.
-    let (mut p, mut t) = (0, 0);
-    let mut star: Option<(usize, usize)> = None;
-    while t < text.len() {
-        let step = match pattern.get(p) {
-            Some(b'*') => {
-                star = Some((p + 1, t));
-                p += 1;
-                continue;
-            }
-            Some(_) => one(&pattern[p..], text[t]),
-            None => None,
-        };
-        match (step, star) {
-            (Some(len), _) => {
-                p += len;
-                t += 1;
-            }
-            (None, Some((after, from))) => {
-                star = Some((after, from + 1));
-                p = after;
-                t = from + 1;
-            }
-            (None, None) => return false,
-        }
-    }
-    pattern[p..].iter().all(|byte| *byte == b'*')
-}
-
-/// Whether the first item of `pattern` takes `byte`, and how long it is.
-fn one(pattern: &[u8], byte: u8) -> Option<usize> {
-    let same = |a: u8| a.eq_ignore_ascii_case(&byte);
-    match pattern[0] {
-        b'?' => Some(1),
-        b'\\' if pattern.len() > 1 => same(pattern[1]).then_some(2),
-        b'[' => {
-            let close = pattern
-                .iter()
-                .position(|b| *b == b']')
-                .unwrap_or(pattern.len());
-            let inside = &pattern[1..close];
-            let (negated, inside) = match inside.strip_prefix(b"^") {
-                Some(rest) => (true, rest),
-                None => (false, inside),
-            };
-            let mut hit = false;
-            let mut at = 0;
-            while at < inside.len() {
-                if inside.get(at + 1) == Some(&b'-') && at + 2 < inside.len() {
-                    let (low, high) = (
-                        inside[at].min(inside[at + 2]),
-                        inside[at].max(inside[at + 2]),
-                    );
-                    let lower = byte.to_ascii_lowercase();
-                    hit |= (low.to_ascii_lowercase()..=high.to_ascii_lowercase()).contains(&lower);
-                    at += 3;
-                } else {
-                    hit |= same(inside[at]);
-                    at += 1;
-                }
-            }
-            (hit != negated).then_some((close + 1).min(pattern.len()))
-        }
-        other => same(other).then_some(1),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn patterns_match_as_in_redis() {
-        let check = |pattern: &str, text: &str, expected| {
-            assert_eq!(
-                matches(pattern.as_bytes(), text.as_bytes()),
-                expected,
-                "{pattern} {text}"
-            );
-        };
-        check("*", "save", true);
-        check("SAVE", "save", true);
-        check("max*", "maxmemory", true);
-        check("*mem*y", "maxmemory", true);
-        check("*x", "maxmemory", false);
-        check("m?x*", "maxclients", true);
-        check("[a-n]ax*", "maxclients", true);
-        check("[^m]ax*", "maxclients", false);
-        check("save\\*", "save*", true);
-        check("", "save", false);
-        check("a*a*a*a*a*a*a*a*b", &"a".repeat(1000), false);
-        check("[", "a", false);
-    }
+    let level = match config.log_level {
+        log::LevelFilter::Trace | log::LevelFilter::Debug => "debug",
+        log::LevelFilter::Info => "notice",
+        log::LevelFilter::Warn | log::LevelFilter::Error | log::LevelFilter::Off => "warning",
+    };
+    let value = |name: &str| match name {
+        "bind" => bind.clone(),
+        "client-query-buffer-limit" => config.limits.request_bytes.to_string(),
+        "cluster-enabled" | "daemonize" | "supervised" => "no".to_string(),
+        "databases" => "1".to_string(),
+        "logfile" => config
+            .log_file
+            .as_ref()
+            .map_or(String::new(), |path| path.display().to_string()),
+        "loglevel" => level.to_string(),
+        "maxclients" => config.limits.clients.to_string(),
+        "port" => port.to_string(),
+        "protected-mode" => if config.protected_mode { "yes" } else { "no" }.to_string(),
+        "proto-max-bulk-len" => config.limits.bulk_bytes.to_string(),
+        "tcp-keepalive" => "300".to_string(),
+        "timeout" | "tls-port" => "0".to_string(),
+        "unixsocket" => socket.clone(),
+        // The rest are secrets, and what a proxy has not.
+        _ => String::new(),
+    };
+    OWN.iter().map(|name| (*name, value(name))).collect()
 }

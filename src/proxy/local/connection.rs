@@ -1,6 +1,9 @@
-//! Commands about the connection itself: PING, AUTH, HELLO, SELECT, CLIENT.
+//! Commands about the connection itself: PING, AUTH, HELLO, SELECT, RESET. CLIENT is in `client`.
 
-use super::{After, Context, SERVER_VERSION};
+use super::client::set_name;
+use super::{After, Context};
+use crate::proxy::replies::Replies;
+use crate::proxy::texts;
 use crate::resp::args::Args;
 use crate::resp::encode::{self, Protocol};
 
@@ -29,18 +32,29 @@ pub fn quit(_: &mut Context<'_>, _: &Args<'_>, out: &mut Vec<u8>) -> After {
 }
 
 pub fn reset(context: &mut Context<'_>, _: &Args<'_>, out: &mut Vec<u8>) -> After {
-    let number = context.session.number;
-    let open = context.config.client_password.is_none();
-    *context.session = crate::proxy::session::Session::new(number, open);
+    context
+        .session
+        .reset(context.config.client_password.is_none());
+    if *context.replies == Replies::Off {
+        *context.replies = Replies::On;
+    }
     encode::simple(out, "RESET");
     After::Go
 }
 
+/// Redis Cluster has one database. Valkey 9 may have more: then the index would belong to the flavour of the
+/// backends, since a shared connection never changes its state.
 pub fn select(_: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> After {
-    match crate::resp::reply::parse_number(args.at(1)) {
+    match texts::strict_integer(args.at(1)) {
         Some(0) => encode::simple(out, "OK"),
-        Some(_) => encode::error(out, b"ERR SELECT is not allowed in cluster mode"),
-        None => encode::error(out, b"ERR value is not an integer or out of range"),
+        Some(index) if i32::try_from(index).is_ok() => {
+            encode::error(out, b"ERR SELECT is not allowed in cluster mode");
+        }
+        Some(_) => encode::error(
+            out,
+            b"ERR value is out of range, value must between -2147483648 and 2147483647",
+        ),
+        None => encode::error(out, texts::NOT_AN_INTEGER.as_bytes()),
     }
     After::Go
 }
@@ -127,7 +141,7 @@ pub fn hello(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> A
         encode::error(
             out,
             b"NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO \
-              <proto> AUTH <user> <pass> option can be used to authenticate the client and select the \
+              AUTH <user> <pass> option can be used to authenticate the client and select the \
               RESP protocol version at the same time",
         );
         return After::Go;
@@ -139,7 +153,7 @@ pub fn hello(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> A
     }
     context.session.protocol = protocol;
     encode::map(out, 7, protocol);
-    for (key, value) in [("server", "redis"), ("version", SERVER_VERSION)] {
+    for (key, value) in [("server", "redis"), ("version", context.version())] {
         encode::bulk(out, key.as_bytes());
         encode::bulk(out, value.as_bytes());
     }
@@ -147,98 +161,11 @@ pub fn hello(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> A
     encode::integer(out, protocol.version());
     encode::bulk(out, b"id");
     encode::integer(out, context.session.number as i64);
-    for (key, value) in [("mode", "standalone"), ("role", "master")] {
+    for (key, value) in [("mode", context.config.mode()), ("role", "master")] {
         encode::bulk(out, key.as_bytes());
         encode::bulk(out, value.as_bytes());
     }
     encode::bulk(out, b"modules");
     encode::array(out, 0);
-    After::Go
-}
-
-/// Sets the client's name, or says why it cannot be one.
-fn set_name(context: &mut Context<'_>, name: &[u8], out: &mut Vec<u8>) -> bool {
-    if !is_plain(name) {
-        encode::error(
-            out,
-            b"ERR Client names cannot contain spaces, newlines or special characters.",
-        );
-        return false;
-    }
-    context.session.identity_mut().name = name.to_vec();
-    true
-}
-
-fn is_plain(text: &[u8]) -> bool {
-    text.iter().all(|byte| (b'!'..=b'~').contains(byte))
-}
-
-pub fn client_setname(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> After {
-    if set_name(context, args.at(2), out) {
-        encode::simple(out, "OK");
-    }
-    After::Go
-}
-
-pub fn client_getname(context: &mut Context<'_>, _: &Args<'_>, out: &mut Vec<u8>) -> After {
-    match context.session.identity().name.as_slice() {
-        b"" => encode::null(out, context.session.protocol),
-        name => encode::bulk(out, name),
-    }
-    After::Go
-}
-
-pub fn client_id(context: &mut Context<'_>, _: &Args<'_>, out: &mut Vec<u8>) -> After {
-    encode::integer(out, context.session.number as i64);
-    After::Go
-}
-
-/// `CLIENT SETINFO lib-name|lib-ver value`, as Redis 7.2 has it.
-pub fn client_setinfo(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> After {
-    let (attribute, value) = (args.at(2), args.at(3));
-    let identity = context.session.identity_mut();
-    let field = match attribute.to_ascii_lowercase().as_slice() {
-        b"lib-name" => &mut identity.lib_name,
-        b"lib-ver" => &mut identity.lib_ver,
-        _ => {
-            encode::error(
-                out,
-                &[b"ERR Unrecognized option '", attribute, b"'"].concat(),
-            );
-            return After::Go;
-        }
-    };
-    if is_plain(value) {
-        *field = value.to_vec();
-        encode::simple(out, "OK");
-    } else {
-        let attribute = attribute.to_ascii_lowercase();
-        let text = b" cannot contain spaces, newlines or special characters.";
-        encode::error(out, &[&b"ERR "[..], &attribute, text].concat());
-    }
-    After::Go
-}
-
-/// The line of `CLIENT LIST` that is this client's own.
-pub fn client_info(context: &mut Context<'_>, _: &Args<'_>, out: &mut Vec<u8>) -> After {
-    let identity = context.session.identity();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let address = match context.address {
-        Some(address) => address.to_string(),
-        None => "unix:0".to_string(),
-    };
-    let line = format!(
-        "id={} addr={address} laddr={} fd=0 name={} age=0 idle=0 flags=N db=0 sub=0 psub=0 ssub=0 \
-         multi=-1 watch=0 qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 tot-net-in=0 tot-net-out=0 rbs=0 \
-         rbp=0 obl=0 oll=0 omem=0 tot-mem=0 events=r cmd=client|info user=default redir=-1 resp={} \
-         lib-name={} lib-ver={}\n",
-        context.session.number,
-        context.config.listen,
-        text(&identity.name),
-        context.session.protocol.version(),
-        text(&identity.lib_name),
-        text(&identity.lib_ver),
-    );
-    encode::verbatim(out, &line, context.session.protocol);
     After::Go
 }

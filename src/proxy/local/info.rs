@@ -1,221 +1,127 @@
 //! INFO: real Redis field names first, then the proxy's own sections.
+//!
+//! Server, Clients, Stats, CPU and what is told of commands and errors are the proxy's own; Memory, Persistence,
+//! Keyspace, and in Stats what only the nodes can count, are those of the masters put together. A master that is
+//! not there is left out: monitoring must not go blind with one node.
 
-use std::fmt::Write;
+use std::sync::Arc;
 
-use super::{After, Context, SERVER_VERSION};
-use crate::config::Listen;
-use crate::proxy::stats::Stats;
+use super::sections::{Field, SECTIONS, Source, line, proxy, topology};
+use super::{After, Context};
+use crate::proxy::masters::Masters;
+use crate::proxy::merge::{Join, Merge};
+use crate::proxy::plan::{Ask, Plan};
 use crate::resp::args::Args;
 use crate::resp::encode;
 
-type Section = (&'static str, fn(&Context<'_>, &mut String));
+const INFO: &[u8] = b"*1\r\n$4\r\nINFO\r\n";
 
-const SECTIONS: &[Section] = &[
-    ("Server", server),
-    ("Clients", clients),
-    ("Memory", memory),
-    ("Persistence", persistence),
-    ("Stats", stats),
-    ("Replication", replication),
-    ("CPU", cpu),
-    ("Cluster", cluster),
-    ("Keyspace", keyspace),
-];
-
-const PROXY_SECTIONS: &[Section] = &[("Proxy", proxy), ("Topology", topology)];
+/// A section that is printed but for what the masters say.
+enum Piece {
+    Printed(String),
+    Mixed {
+        name: &'static str,
+        own: Vec<Field>,
+        stand_ins: Vec<Field>,
+    },
+}
 
 pub fn info(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> After {
     let asked: Vec<Vec<u8>> = args.from(1).map(<[u8]>::to_ascii_lowercase).collect();
-    let all = asked.is_empty()
-        || asked
-            .iter()
-            .any(|name| matches!(name.as_slice(), b"all" | b"default" | b"everything"));
-    let sections = SECTIONS.iter().chain(PROXY_SECTIONS);
-    let wanted = sections.filter(|(name, _)| {
-        all || asked
-            .iter()
-            .any(|asked| name.as_bytes().eq_ignore_ascii_case(asked))
+    let has = |words: &[&[u8]]| asked.iter().any(|word| words.contains(&word.as_slice()));
+    let all = has(&[b"all", b"everything"]);
+    let default = asked.is_empty() || has(&[b"default"]);
+    let wanted = SECTIONS.iter().filter(|section| {
+        all || (default && section.by_default)
+            || has(&[section.name.to_ascii_lowercase().as_bytes()])
     });
-    let text = print(context, wanted);
-    encode::verbatim(out, &text, context.session.protocol);
-    After::Go
+    let pieces: Vec<Piece> = wanted
+        .map(|section| match section.source {
+            Source::Own(print) => {
+                let mut text = format!("# {}\r\n", section.name);
+                print(context, &mut text);
+                Piece::Printed(text)
+            }
+            Source::Mixed(own, stand_ins) => Piece::Mixed {
+                name: section.name,
+                own: own(context),
+                stand_ins: stand_ins(context),
+            },
+        })
+        .collect();
+    let protocol = context.session.protocol;
+    let waits = pieces
+        .iter()
+        .any(|piece| matches!(piece, Piece::Mixed { .. }));
+    let fresh = context.process.masters.fresh(context.now);
+    if !waits || fresh.is_some() || !context.routes.is_known() {
+        let masters = fresh.unwrap_or_default();
+        encode::verbatim(out, &print(&pieces, &masters), protocol);
+        return After::Go;
+    }
+    let (process, asked_at) = (context.process.clone(), context.now);
+    let join: Join = Box::new(move |replies, out| {
+        let texts = replies.iter().filter_map(|reply| reply.text());
+        let texts: Vec<_> = texts.map(String::from_utf8_lossy).collect();
+        let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
+        let masters = Arc::new(Masters::of(&texts));
+        encode::verbatim(out, &print(&pieces, &masters), protocol);
+        if masters.count > 0 {
+            process.masters.keep(asked_at, masters);
+        }
+    });
+    let targets = context.routes.targets(false);
+    After::Ask(Plan {
+        asks: targets
+            .map(|target| Ask::IfUp(target, INFO.to_vec()))
+            .collect(),
+        merge: Merge::JoinAll(join),
+        write: false,
+    })
 }
 
 /// The proxy's own sections, for `PROXY INFO`.
 pub fn proxy_sections(context: &Context<'_>) -> String {
-    print(context, PROXY_SECTIONS.iter())
-}
-
-fn print<'a>(context: &Context<'_>, sections: impl Iterator<Item = &'a Section>) -> String {
-    let mut text = String::new();
-    for (name, section) in sections {
-        if !text.is_empty() {
-            text.push_str("\r\n");
-        }
-        line(&mut text, format_args!("# {name}"));
-        section(context, &mut text);
-    }
+    let mut text = "# Proxy\r\n".to_string();
+    proxy(context, &mut text);
+    text.push_str("\r\n# Topology\r\n");
+    topology(context, &mut text);
     text
 }
 
-fn line(text: &mut String, content: std::fmt::Arguments<'_>) {
-    // Writing to a string does not fail.
-    text.write_fmt(content).ok();
-    text.push_str("\r\n");
+fn print(pieces: &[Piece], masters: &Masters) -> String {
+    let printed = pieces.iter().map(|piece| match piece {
+        Piece::Printed(text) => text.clone(),
+        Piece::Mixed {
+            name,
+            own,
+            stand_ins,
+        } if masters.count == 0 => mix(name, &[own.clone(), stand_ins.clone()].concat(), masters),
+        Piece::Mixed { name, own, .. } => mix(name, own, masters),
+    });
+    printed.collect::<Vec<_>>().join("\r\n")
 }
 
-macro_rules! fields {
-    ($text:expr, $($name:literal => $value:expr),* $(,)?) => {
-        $(line($text, format_args!("{}:{}", $name, $value));)*
-    };
-}
-
-fn uptime_seconds(context: &Context<'_>) -> u64 {
-    context.now.as_micros() / 1_000_000
-}
-
-fn server(context: &Context<'_>, text: &mut String) {
-    let (port, socket) = match &context.config.listen {
-        Listen::Tcp(address) => (address.port(), String::new()),
-        Listen::Unix(path) => (0, path.display().to_string()),
-    };
-    fields!(text,
-        "redis_version" => SERVER_VERSION,
-        "redis_git_sha1" => "00000000",
-        "redis_git_dirty" => 0,
-        "redis_mode" => "standalone",
-        "os" => std::env::consts::OS,
-        "arch_bits" => usize::BITS,
-        "multiplexing_api" => "epoll",
-        "process_id" => std::process::id(),
-        "run_id" => context.process.run_id,
-        "tcp_port" => port,
-        "unixsocket" => socket,
-        "uptime_in_seconds" => uptime_seconds(context),
-        "uptime_in_days" => uptime_seconds(context) / 86400,
-        "executable" => "redis-cluster-proxy",
-        "config_file" => "",
-    );
-}
-
-fn clients(context: &Context<'_>, text: &mut String) {
-    fields!(text,
-        "connected_clients" => context.process.total(|stats| &stats.clients_connected),
-        "cluster_connections" => 0,
-        "maxclients" => context.config.limits.clients,
-        "blocked_clients" => 0,
-        "tracking_clients" => 0,
-    );
-}
-
-fn memory(context: &Context<'_>, text: &mut String) {
-    let _ = context;
-    let rss = resident_bytes();
-    fields!(text,
-        "used_memory" => rss,
-        "used_memory_rss" => rss,
-        "maxmemory" => 0,
-        "maxmemory_policy" => "noeviction",
-    );
-}
-
-/// What the kernel says of our memory; nothing where it does not say.
-fn resident_bytes() -> u64 {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages = statm
-        .split(' ')
-        .nth(1)
-        .and_then(|pages| pages.parse::<u64>().ok());
-    pages.unwrap_or(0) * 4096
-}
-
-fn persistence(_: &Context<'_>, text: &mut String) {
-    fields!(text, "loading" => 0, "async_loading" => 0);
-}
-
-fn stats(context: &Context<'_>, text: &mut String) {
-    let total =
-        |counter: fn(&Stats) -> &crate::proxy::stats::Counter| context.process.total(counter);
-    fields!(text,
-        "total_connections_received" => total(|stats| &stats.clients_accepted),
-        "total_commands_processed" => total(|stats| &stats.commands),
-        "total_net_input_bytes" => total(|stats| &stats.client_bytes_in),
-        "total_net_output_bytes" => total(|stats| &stats.client_bytes_out),
-        "rejected_connections" => total(|stats| &stats.clients_rejected),
-        "total_error_replies" => total(|stats| &stats.refusals),
-    );
-}
-
-fn replication(_: &Context<'_>, text: &mut String) {
-    fields!(text, "role" => "master", "connected_slaves" => 0);
-}
-
-fn cpu(_: &Context<'_>, text: &mut String) {
-    // Fields 14 and 15 behind the command's name, in ticks of a hundredth of a second (proc(5)).
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let behind = stat.rsplit(')').next().unwrap_or_default();
-    let ticks = |index: usize| {
-        let field = behind.split_whitespace().nth(index);
-        field
-            .and_then(|ticks| ticks.parse::<f64>().ok())
-            .unwrap_or(0.0)
-            / 100.0
-    };
-    fields!(text,
-        "used_cpu_sys" => format_args!("{:.6}", ticks(12)),
-        "used_cpu_user" => format_args!("{:.6}", ticks(11)),
-    );
-}
-
-fn cluster(_: &Context<'_>, text: &mut String) {
-    fields!(text, "cluster_enabled" => 0);
-}
-
-fn keyspace(_: &Context<'_>, _: &mut String) {}
-
-fn proxy(context: &Context<'_>, text: &mut String) {
-    fields!(text,
-        "proxy_version" => env!("CARGO_PKG_VERSION"),
-        "proxy_workers" => context.process.workers.len(),
-        "proxy_listen" => context.config.listen,
-    );
-    for (name, value) in context.process.totals() {
-        line(text, format_args!("proxy_{name}:{value}"));
+/// A section of the masters with some fields of our own.
+fn mix(name: &str, own: &[Field], masters: &Masters) -> String {
+    let mut text = format!("# {name}\r\n");
+    let theirs = masters.section(name);
+    let value_of = |name: &str| own.iter().find(|(own, _)| *own == name);
+    for (name, value) in theirs {
+        let value = value_of(name).map_or(value, |(_, value)| value);
+        line(&mut text, format_args!("{name}:{value}"));
     }
-}
-
-fn topology(context: &Context<'_>, text: &mut String) {
-    let Some(topology) = context.routes.topology() else {
-        fields!(text, "topology_known" => 0);
-        return;
-    };
-    let served = topology
-        .slots
+    let missing = own
         .iter()
-        .filter(|shard| **shard != crate::cluster::topology::NO_SHARD);
-    fields!(text,
-        "topology_known" => 1,
-        "topology_epoch" => topology.epoch,
-        "topology_slots_served" => served.count(),
-        "topology_shards" => topology.shards.len(),
-        "topology_nodes" => topology.nodes.len(),
-    );
-    for (index, shard) in topology.shards.iter().enumerate() {
-        let address = |node: &u16| topology.nodes[*node as usize].address.to_string();
-        let slots = topology
-            .slots
-            .iter()
-            .filter(|owner| **owner as usize == index)
-            .count();
-        let replicas: Vec<String> = shard.replicas.iter().map(address).collect();
+        .filter(|(own, _)| !theirs.iter().any(|(name, _)| name == own));
+    for (name, value) in missing {
+        line(&mut text, format_args!("{name}:{value}"));
+    }
+    if name == "Memory" {
         line(
-            text,
-            format_args!(
-                "shard{index}:master={},slots={slots},epoch={},replicas={}",
-                address(&shard.master),
-                shard.epoch,
-                replicas.join(";"),
-            ),
+            &mut text,
+            format_args!("proxy_masters_summed:{}", masters.count),
         );
     }
+    text
 }

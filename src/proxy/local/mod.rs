@@ -3,40 +3,72 @@
 //! A handler sees its own client's session and what can be read of the proxy; it appends one reply. It must
 //! never reach another client, a backend or a socket.
 
+mod channels;
+mod client;
 mod cluster;
+mod commands;
 mod config;
 mod connection;
+mod explain;
 mod info;
+mod kill;
+mod latency;
+mod logs;
+mod memory;
+mod nodes;
+mod pause;
+mod proxy;
+mod randomkey;
+mod scan;
+mod scripting;
+mod sections;
 mod server;
+mod tracking;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::clock::Time;
-use crate::command::{Command, Table};
+use crate::command::{Command, Servers, Table};
 use crate::config::Config;
+use slab::Slab;
+
+use crate::proxy::merge::Merge;
+use crate::proxy::node::Node;
 use crate::proxy::plan::Plan;
+use crate::proxy::replies::Replies;
 use crate::proxy::routes::Routes;
+use crate::proxy::scripts::Seen;
 use crate::proxy::session::Session;
 use crate::proxy::stats::{Process, Stats};
 use crate::resp::args::Args;
+use crate::resp::encode;
 
 /// What a handler sees.
 pub struct Context<'a> {
     /// The client's session.
     pub session: &'a mut Session,
-    /// Where the client comes from.
-    pub address: Option<SocketAddr>,
+    /// Whether the client may send what changes the servers or the proxy.
+    pub administers: bool,
+    /// Whether the client's next requests are answered.
+    pub replies: &'a mut Replies,
     /// What has been decided.
     pub config: &'a Config,
     /// What all workers share.
-    pub process: &'a Process,
+    pub process: &'a Arc<Process>,
     /// This worker's counters.
     pub stats: &'a Stats,
     /// Who serves what.
     pub routes: &'a Routes,
+    /// The nodes of the routes, by their keys.
+    pub nodes: &'a Slab<Node>,
+    /// Who answers what, besides the nodes.
+    pub handlers: &'a Handlers,
     /// All commands.
     pub table: &'a Arc<Table>,
+    /// What the nodes have said of themselves.
+    pub servers: &'a Servers,
+    /// Bodies of EVAL that this worker has remembered.
+    pub seen: &'a mut Seen,
     /// The row of the command at hand.
     pub command: &'a Command,
     /// The time.
@@ -48,8 +80,18 @@ pub struct Context<'a> {
 pub enum After {
     /// The next request.
     Go,
+    /// The next request; and the cluster is asked for its topology.
+    Refresh,
     /// The client is closed once it has the reply.
     Close,
+    /// No reply was made: the request goes where the class of its row says.
+    Serve,
+    /// As `Serve`, to all masters or all nodes, and their answers become one so.
+    Broadcast(Merge),
+    /// No reply was made, and there is none.
+    Silent,
+    /// No reply was made: it is the client's own line of `CLIENT LIST`.
+    OwnLine,
     /// No reply was made: any master has it.
     AskAnyMaster,
     /// No reply was made: it is made of the answers to these.
@@ -65,6 +107,8 @@ pub struct Handler {
     pub run: Run,
     /// Whether it changes what later requests mean, so that earlier ones must be answered first.
     pub barrier: bool,
+    /// Whether it only looks at a request that nodes serve.
+    pub watches: bool,
 }
 
 const fn row(name: &'static str, run: Run) -> (&'static str, Handler) {
@@ -73,55 +117,160 @@ const fn row(name: &'static str, run: Run) -> (&'static str, Handler) {
         Handler {
             run,
             barrier: false,
+            watches: false,
         },
     )
 }
 
 const fn barrier(name: &'static str, run: Run) -> (&'static str, Handler) {
-    (name, Handler { run, barrier: true })
+    let handler = Handler {
+        run,
+        barrier: true,
+        watches: false,
+    };
+    (name, handler)
+}
+
+const fn watch(name: &'static str, run: Run) -> (&'static str, Handler) {
+    let handler = Handler {
+        run,
+        barrier: false,
+        watches: true,
+    };
+    (name, handler)
 }
 
 const ROWS: &[(&str, Handler)] = &[
     barrier("auth", connection::auth),
     barrier("hello", connection::hello),
     barrier("reset", connection::reset),
-    row("client|getname", connection::client_getname),
-    row("client|id", connection::client_id),
-    row("client|info", connection::client_info),
-    row("client|setinfo", connection::client_setinfo),
-    row("client|setname", connection::client_setname),
-    row("cluster|countkeysinslot", cluster::disabled),
-    row("cluster|getkeysinslot", cluster::disabled),
-    row("cluster|info", cluster::disabled),
-    row("cluster|keyslot", cluster::disabled),
-    row("cluster|links", cluster::disabled),
-    row("cluster|myid", cluster::disabled),
-    row("cluster|myshardid", cluster::disabled),
-    row("cluster|nodes", cluster::disabled),
-    row("cluster|replicas", cluster::disabled),
-    row("cluster|shards", cluster::disabled),
-    row("cluster|slaves", cluster::disabled),
-    row("cluster|slots", cluster::disabled),
-    row("command", server::from_a_node),
-    row("command|count", server::from_a_node),
-    row("command|docs", server::from_a_node),
-    row("command|getkeys", server::from_a_node),
-    row("command|getkeysandflags", server::from_a_node),
-    row("command|info", server::from_a_node),
-    row("command|list", server::from_a_node),
+    row("acl|log", logs::acl_log),
+    barrier("monitor", client::monitor),
+    row("client|caching", tracking::caching),
+    row("client|capa", client::capa),
+    row("client|getname", client::getname),
+    row("client|getredir", tracking::getredir),
+    row("client|id", client::id),
+    row("client|import-source", client::import_source),
+    row("client|info", client::info),
+    row("client|kill", kill::kill),
+    row("client|list", client::list),
+    row("client|no-evict", client::no_evict),
+    row("client|no-touch", client::no_touch),
+    row("client|pause", pause::pause),
+    row("client|reply", client::reply),
+    row("client|setinfo", client::setinfo),
+    row("client|setname", client::setname),
+    row("client|tracking", tracking::tracking),
+    row("client|trackinginfo", tracking::trackinginfo),
+    row("client|unblock", pause::unblock),
+    row("client|unpause", pause::unpause),
+    row("cluster|addslots", cluster::refused),
+    row("cluster|addslotsrange", cluster::refused),
+    row("cluster|bumpepoch", cluster::refused),
+    row("cluster|cancelslotmigrations", cluster::refused),
+    row("cluster|count-failure-reports", cluster::refused),
+    row("cluster|countkeysinslot", cluster::countkeysinslot),
+    row("cluster|delslots", cluster::refused),
+    row("cluster|delslotsrange", cluster::refused),
+    row("cluster|failover", cluster::refused),
+    row("cluster|flushslot", cluster::refused),
+    row("cluster|flushslots", cluster::refused),
+    row("cluster|forget", cluster::refused),
+    row("cluster|getkeysinslot", cluster::getkeysinslot),
+    row("cluster|getslotmigrations", cluster::refused),
+    row("cluster|help", cluster::refused),
+    row("cluster|info", cluster::info),
+    row("cluster|keyslot", cluster::keyslot),
+    row("cluster|links", cluster::links),
+    row("cluster|meet", cluster::refused),
+    row("cluster|migrateslots", cluster::refused),
+    row("cluster|migration", cluster::refused),
+    row("cluster|myid", cluster::myid),
+    row("cluster|myshardid", cluster::myid),
+    row("cluster|nodes", cluster::nodes),
+    row("cluster|replicas", cluster::replicas),
+    row("cluster|replicate", cluster::refused),
+    row("cluster|reset", cluster::refused),
+    row("cluster|saveconfig", cluster::refused),
+    row("cluster|set-config-epoch", cluster::refused),
+    row("cluster|setslot", cluster::refused),
+    row("cluster|shards", cluster::shards),
+    row("cluster|slaves", cluster::replicas),
+    row("cluster|slot-stats", cluster::refused),
+    row("cluster|slots", cluster::slots),
+    row("cluster|syncslots", cluster::refused),
+    row("command", commands::all),
+    row("command|count", commands::count),
+    row("command|docs", commands::docs),
+    row("command|getkeys", commands::getkeys),
+    row("command|getkeysandflags", commands::getkeysandflags),
+    row("command|info", commands::info),
+    row("command|list", commands::list),
+    row("commandlog|get", logs::slowlog_get),
     row("config|get", config::get),
+    row("config|resetstat", config::resetstat),
+    row("config|set", config::set),
     row("echo", connection::echo),
+    watch("eval", scripting::eval),
+    watch("eval_ro", scripting::eval),
+    watch("function|delete", scripting::function_delete),
+    watch("function|flush", scripting::function_flush),
+    watch("function|load", scripting::function_load),
+    watch("function|restore", scripting::function_flush),
+    row("function|stats", nodes::function_stats),
     row("info", info::info),
+    row("latency|doctor", nodes::report),
+    row("latency|graph", nodes::report),
+    row("latency|histogram", latency::histogram),
+    row("latency|history", latency::history),
+    row("latency|latest", latency::latest),
+    row("memory|doctor", nodes::report),
+    row("memory|malloc-stats", nodes::report),
+    row("memory|stats", memory::stats),
     row("ping", connection::ping),
-    row("proxy", server::proxy),
+    row("proxy", proxy::proxy),
+    row("pubsub|channels", channels::names),
+    row("pubsub|numsub", channels::counts),
+    row("pubsub|shardchannels", channels::names),
+    row("pubsub|shardnumsub", channels::counts),
     row("quit", connection::quit),
-    row("readonly", cluster::disabled),
-    row("readwrite", cluster::disabled),
-    row("asking", cluster::disabled),
+    row("randomkey", randomkey::randomkey),
+    row("readonly", cluster::accepted),
+    row("readwrite", cluster::accepted),
+    row("asking", cluster::accepted),
     row("role", server::role),
+    watch("script|flush", scripting::script_flush),
+    watch("script|load", scripting::script_load),
     row("select", connection::select),
+    row("scan", scan::scan),
+    row("slowlog|get", logs::slowlog_get),
     row("time", server::time),
 ];
+
+const SYNTAX_ERROR: &[u8] = b"ERR syntax error";
+const NO_INTEGER: &[u8] = b"ERR value is not an integer or out of range";
+
+/// `ON` or `OFF`, in any case.
+fn switch(word: &[u8]) -> Option<bool> {
+    match word.to_ascii_lowercase().as_slice() {
+        b"on" => Some(true),
+        b"off" => Some(false),
+        _ => None,
+    }
+}
+
+/// Replies with an error, and no more.
+fn fail(out: &mut Vec<u8>, text: &[u8]) -> After {
+    encode::error(out, text);
+    After::Go
+}
+
+/// Replies with OK, and no more.
+fn ok(out: &mut Vec<u8>) -> After {
+    encode::simple(out, "OK");
+    After::Go
+}
 
 /// The handlers, by the id of their row.
 #[derive(Debug)]
@@ -147,22 +296,54 @@ impl Handlers {
     }
 }
 
+impl Context<'_> {
+    /// The lowest version of the servers, by which clients choose what they use.
+    pub fn version(&self) -> &str {
+        self.servers.version.as_deref().unwrap_or(SERVER_VERSION)
+    }
+}
+
 /// What the proxy says its server version is, until a node has said its own.
-pub const SERVER_VERSION: &str = "7.0.15";
+const SERVER_VERSION: &str = "7.0.15";
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::Class;
+    use crate::command::{Class, ResponsePolicy};
+
+    /// Whether a row says that the command has a way of its own.
+    fn is_special(class: Class) -> bool {
+        matches!(
+            class,
+            Class::Local
+                | Class::Scan
+                | Class::AllMasters(ResponsePolicy::Special)
+                | Class::AllNodes(ResponsePolicy::Special)
+        )
+    }
 
     #[test]
-    fn every_handler_has_a_local_row() {
+    fn every_handler_has_a_row_that_wants_one() {
         let table = Table::compiled();
-        for (name, _) in ROWS {
+        for (name, handler) in ROWS {
             let row = table
                 .named(name.as_bytes())
                 .unwrap_or_else(|| panic!("{name}"));
-            assert_eq!(row.class, Class::Local, "{name}");
+            assert_eq!(is_special(row.class), !handler.watches, "{name}");
+        }
+    }
+
+    #[test]
+    fn every_special_merge_has_its_handler() {
+        let table = Table::compiled();
+        let handlers = Handlers::new(&table);
+        for row in table.rows() {
+            let wanted = is_special(row.class) && row.class != Class::Local;
+            assert!(
+                !wanted || handlers.get(row.id).is_some(),
+                "nothing merges the replies to {}",
+                row.name
+            );
         }
     }
 }

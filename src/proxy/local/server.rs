@@ -3,14 +3,8 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::{After, Context};
-use crate::proxy::texts;
 use crate::resp::args::Args;
 use crate::resp::encode;
-
-/// The nodes know their own commands best.
-pub fn from_a_node(_: &mut Context<'_>, _: &Args<'_>, _: &mut Vec<u8>) -> After {
-    After::AskAnyMaster
-}
 
 /// `TIME`: the wall clock is read for the client's eyes only, nothing is decided by it.
 pub fn time(_: &mut Context<'_>, _: &Args<'_>, out: &mut Vec<u8>) -> After {
@@ -29,32 +23,5 @@ pub fn role(_: &mut Context<'_>, _: &Args<'_>, out: &mut Vec<u8>) -> After {
     encode::bulk(out, b"master");
     encode::integer(out, 0);
     encode::array(out, 0);
-    After::Go
-}
-
-/// `PROXY INFO`, `PROXY HELP`.
-pub fn proxy(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> After {
-    let word = args.at(1).to_ascii_lowercase();
-    match word.as_slice() {
-        b"info" if args.len() == 2 => {
-            let text = super::info::proxy_sections(context);
-            encode::verbatim(out, &text, context.session.protocol);
-        }
-        b"help" if args.len() == 2 => {
-            let lines = [
-                "PROXY <subcommand>. Subcommands are:",
-                "INFO",
-                "    The sections of INFO that are the proxy's own.",
-                "HELP",
-                "    Print this help.",
-            ];
-            encode::array(out, lines.len());
-            lines.iter().for_each(|line| encode::simple(out, line));
-        }
-        _ => encode::error(
-            out,
-            texts::unknown_subcommand(context.command, args).as_bytes(),
-        ),
-    }
     After::Go
 }

@@ -1,0 +1,484 @@
+//! `Position`: where a SCAN over all masters stands, packed into the one integer that a client is given.
+//!
+//! # The promise
+//!
+//! What SCAN promises on one server holds over the cluster: an element that is there from the beginning of a
+//! scan to its end is returned at least once, though shards join, leave or fail over in between. Elements may be
+//! returned more than once.
+//!
+//! # What keeps it
+//!
+//! A scan visits the masters one after the other in the order of a [`ShardList`]. That order, and what a node's
+//! own cursor is worth, are good only as long as every slot has the same master: if a slot moves, its keys may
+//! go from a master still to be visited to one that was visited; after a failover another server is asked, whose
+//! hash seed and so whose cursors are its own. So the list has a *tag*, a hash of which slot belongs to which
+//! master (by node id, which neither a new address nor a restart changes), and a cursor has the tag of the list
+//! that it was made with. **If it is another than that of the list in use, the scan begins again at the first
+//! master.** As the order comes of the same facts as the tag, all workers and all proxies before a cluster
+//! understand each other's cursors.
+//!
+//! The caller has to
+//! - use one list from the decoding of a cursor to the encoding of the next, the newest it has;
+//! - end a scan (cursor 0) only under a list that was asked of the cluster after the last master's reply: if its
+//!   tag is another, [`Position::FIRST`] is encoded instead;
+//! - put masters without slots into the list too: they come last, since keys can only move to them, and a shard
+//!   that joins is one while its first slot is on its way.
+//!
+//! # The integer
+//!
+//! ```text
+//!   (node cursor * masters + place) << (bits + 3)  |  tag of so many bits  |  3 bits that say how many
+//! ```
+//!
+//! The tag has as many bits as leave the whole below 2^53, the largest integer that is exact for clients written
+//! in JavaScript, as long as these are 15 or more: that is up to a product of 2^35, or a thousand masters with 30
+//! million keys each. Beyond that, as many as leave it below 2^64: node cursors of 46 bits (Valkey 8 and Redis 8
+//! keep the slot in the low 14) fit with a thousand masters. What does not fit is an error and never truncated.
+//! A short tag is mistaken for another once in 2^bits changes of the topology, which is why 53 bits are not bought
+//! with less than 15 of it. A tag is never 0, so that no cursor but the last is.
+
+use crate::cluster::slot::SLOTS;
+
+/// The bits of a tag, by the number that says so.
+const TAG_BITS: [u32; 8] = [31, 27, 23, 19, 15, 12, 9, 5];
+
+/// Bits of the number that says how many bits the tag has.
+const CHOICE_BITS: u32 = 3;
+
+/// No tag is made shorter than this to stay below [`EXACT_MAX`].
+const EXACT_TAG_BITS_MIN: u32 = 15;
+
+/// Below this, integers are exact in clients that know only floating point.
+const EXACT_MAX: u128 = 1 << 53;
+
+/// The masters in the order in which a scan visits them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShardList {
+    /// Indices of shards, as the caller numbers them.
+    order: Vec<u16>,
+    /// A hash of which slot belongs to which master.
+    tag: u64,
+}
+
+/// Where a scan stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// A place in the [`ShardList`].
+    pub place: u16,
+    /// What its master is asked with.
+    pub node_cursor: u64,
+}
+
+/// A node's cursor is too large to be packed with the rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unfit;
+
+impl std::fmt::Display for Unfit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ERR the node's cursor does not fit into a cursor of this proxy")
+    }
+}
+
+impl ShardList {
+    /// Orders the masters, whose node ids are `ids`, by their lowest slot, those without slots last by their
+    /// ids. `slots` says which master each slot has; what is no index of `ids` is none.
+    pub fn new<I: AsRef<str>>(slots: &[u16; SLOTS], ids: &[I]) -> ShardList {
+        let mut lowest = vec![SLOTS; ids.len()];
+        for (slot, shard) in slots.iter().enumerate().rev() {
+            if let Some(lowest) = lowest.get_mut(usize::from(*shard)) {
+                *lowest = slot;
+            }
+        }
+        let mut order: Vec<u16> = (0..ids.len().min(usize::from(u16::MAX)) as u16).collect();
+        let id = |shard: u16| ids[usize::from(shard)].as_ref();
+        order.sort_by_key(|shard| (lowest[usize::from(*shard)], id(*shard)));
+
+        let mut places = vec![u16::MAX; ids.len()];
+        let mut hash = Hash::new();
+        for (place, shard) in order.iter().enumerate() {
+            places[usize::from(*shard)] = place as u16;
+            hash.add(id(*shard).as_bytes());
+            hash.add(b"\n");
+        }
+        for shard in slots {
+            let place = places.get(usize::from(*shard)).unwrap_or(&u16::MAX);
+            hash.add(&place.to_le_bytes());
+        }
+        ShardList {
+            order,
+            tag: hash.finish(),
+        }
+    }
+
+    /// How many masters are visited.
+    pub fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    /// Whether there is no master.
+    pub fn is_empty(&self) -> bool {
+        self.order.is_empty()
+    }
+
+    /// The shard at a place, as the caller numbered it.
+    pub fn shard(&self, place: u16) -> Option<u16> {
+        self.order.get(usize::from(place)).copied()
+    }
+
+    /// Whether cursors made with the other list are good for this one.
+    pub fn same_as(&self, other: &ShardList) -> bool {
+        self.tag == other.tag && self.order.len() == other.order.len()
+    }
+
+    /// The tag in so many bits, never 0.
+    fn tag(&self, bits: u32) -> u64 {
+        self.tag % ((1 << bits) - 1) + 1
+    }
+}
+
+impl Position {
+    /// The beginning.
+    pub const FIRST: Position = Position {
+        place: 0,
+        node_cursor: 0,
+    };
+
+    /// Where the scan of a client's cursor stands: at the beginning if it is 0, or made with another list.
+    pub fn decode(cursor: u64, list: &ShardList) -> Position {
+        let bits = TAG_BITS[(cursor & ((1 << CHOICE_BITS) - 1)) as usize];
+        let rest = cursor >> CHOICE_BITS;
+        let (tag, packed) = (rest & ((1 << bits) - 1), rest >> bits);
+        if list.is_empty() || tag != list.tag(bits) {
+            return Position::FIRST;
+        }
+        let masters = list.len() as u64;
+        Position {
+            place: (packed % masters) as u16,
+            node_cursor: packed / masters,
+        }
+    }
+
+    /// The integer for the client; it is not 0.
+    pub fn encode(self, list: &ShardList) -> Result<u64, Unfit> {
+        debug_assert!(usize::from(self.place) < list.len().max(1));
+        let masters = list.len().max(1) as u128;
+        let packed = u128::from(self.node_cursor) * masters + u128::from(self.place);
+        let choices = || TAG_BITS.iter().zip(0u128..);
+        let cursor = |(bits, choice): (&u32, u128)| {
+            let tagged = packed << bits | u128::from(list.tag(*bits));
+            tagged << CHOICE_BITS | choice
+        };
+        let long = choices().filter(|(bits, _)| **bits >= EXACT_TAG_BITS_MIN);
+        let exact = long.map(cursor).find(|cursor| *cursor < EXACT_MAX);
+        let fits = |cursor| u64::try_from(cursor).ok();
+        exact
+            .and_then(fits)
+            .or_else(|| choices().map(cursor).find_map(fits))
+            .ok_or(Unfit)
+    }
+
+    /// Where the scan goes on once the master here has answered with `node_cursor`; nothing at its end.
+    pub fn next(self, node_cursor: u64, list: &ShardList) -> Option<Position> {
+        if node_cursor != 0 {
+            return Some(Position {
+                node_cursor,
+                ..self
+            });
+        }
+        let place = self.place + 1;
+        (usize::from(place) < list.len()).then_some(Position {
+            place,
+            node_cursor: 0,
+        })
+    }
+}
+
+/// A cursor as Redis reads it from a request (`strtoul`): nothing is 0, a minus wraps. Nothing if it is none:
+/// the error is `ERR invalid cursor`.
+pub fn parse(text: &[u8]) -> Option<u64> {
+    let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
+    let (negative, digits) = match text {
+        [] => return Some(0),
+        [b'-', digits @ ..] => (true, digits),
+        [b'+', digits @ ..] => (false, digits),
+        digits => (false, digits),
+    };
+    if !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let number: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    Some(if negative {
+        number.wrapping_neg()
+    } else {
+        number
+    })
+}
+
+/// FNV-1a with a last mixing: the same on every machine and in every version, which `std`'s is not.
+struct Hash(u64);
+
+impl Hash {
+    fn new() -> Hash {
+        Hash(0xcbf2_9ce4_8422_2325)
+    }
+
+    fn add(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+
+    fn finish(self) -> u64 {
+        let mixed = (self.0 ^ self.0 >> 33).wrapping_mul(0xff51_afd7_ed55_8ccd);
+        mixed ^ mixed >> 33
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::{BTreeMap, BTreeSet};
+
+    const NOBODY: u16 = u16::MAX;
+
+    /// So many masters with even shares.
+    fn list(masters: usize) -> ShardList {
+        let mut slots = Box::new([0; SLOTS]);
+        for (slot, shard) in slots.iter_mut().enumerate() {
+            *shard = (slot * masters / SLOTS) as u16;
+        }
+        let ids: Vec<String> = (0..masters).map(|n| format!("id{n}")).collect();
+        ShardList::new(&slots, &ids)
+    }
+
+    #[test]
+    fn what_fits_comes_back_and_what_does_not_is_an_error() {
+        for masters in [1, 2, 3, 16, 100, 512, 1000] {
+            let list = list(masters);
+            for bits in 0..64 {
+                for node_cursor in [1 << bits, (1 << bits) - 1, (1u64 << bits) | 1] {
+                    for place in [0, masters as u16 / 2, masters as u16 - 1] {
+                        let position = Position { place, node_cursor };
+                        match position.encode(&list) {
+                            Ok(cursor) => {
+                                assert_ne!(cursor, 0);
+                                assert_eq!(Position::decode(cursor, &list), position);
+                                let packed = u128::from(node_cursor) * masters as u128;
+                                let exact = (packed + u128::from(place)) < 1 << 35;
+                                assert_eq!(cursor < 1 << 53, exact, "{masters} {bits}");
+                            }
+                            Err(Unfit) => assert!(bits > 46 - 1, "{masters} {bits}"),
+                        }
+                    }
+                }
+            }
+        }
+        let largest = Position {
+            place: 999,
+            node_cursor: (1 << 46) - 1,
+        };
+        assert!(largest.encode(&list(1000)).is_ok());
+        let position = Position {
+            place: 0,
+            node_cursor: u64::MAX,
+        };
+        assert_eq!(position.encode(&list(1)), Err(Unfit));
+    }
+
+    #[test]
+    fn every_master_has_its_turn() {
+        let list = list(3);
+        let mut at = Position::FIRST;
+        let mut places = vec![at.place];
+        assert_eq!(Position::decode(0, &list), at);
+        at = at.next(7, &list).unwrap();
+        assert_eq!(
+            at,
+            Position {
+                place: 0,
+                node_cursor: 7
+            }
+        );
+        while let Some(next) = at.next(0, &list) {
+            at = Position::decode(next.encode(&list).unwrap(), &list);
+            assert_eq!(at, next);
+            places.push(at.place);
+        }
+        assert_eq!(places, [0, 1, 2]);
+        assert_eq!(list.shard(2), Some(2));
+        assert_eq!(list.shard(3), None);
+    }
+
+    #[test]
+    fn no_list_and_any_number_are_harmless() {
+        let (none, some) = (ShardList::new(&[NOBODY; SLOTS], &[] as &[&str]), list(7));
+        let mut number = 1u64;
+        for _ in 0..100_000 {
+            number = number
+                .wrapping_mul(6364136223846793005)
+                .wrapping_add(1442695040888963407);
+            assert_eq!(Position::decode(number, &none), Position::FIRST);
+            assert!(Position::decode(number >> (number >> 58), &some).place < 7);
+        }
+        assert_eq!(none.shard(0), None);
+    }
+
+    #[test]
+    fn the_tag_tells_assignments_apart_and_not_numberings() {
+        let mut slots = Box::new([0; SLOTS]);
+        slots[8192..].fill(1);
+        let mut swapped = slots.clone();
+        swapped.iter_mut().for_each(|shard| *shard = 1 - *shard);
+        let one = ShardList::new(&slots, &["a", "b"]);
+        let other = ShardList::new(&swapped, &["b", "a"]);
+        assert!(one.same_as(&other));
+        assert_eq!((one.shard(0), other.shard(0)), (Some(0), Some(1)));
+        let differ = |other: ShardList| assert!(!one.same_as(&other));
+        differ(ShardList::new(&swapped, &["a", "b"]));
+        differ(ShardList::new(&slots, &["a", "c"]));
+        differ(ShardList::new(&slots, &["a", "b", "c"]));
+        slots[16383] = 0;
+        differ(ShardList::new(&slots, &["a", "b"]));
+        slots[16383] = NOBODY;
+        differ(ShardList::new(&slots, &["a", "b"]));
+        let joining = ShardList::new(&slots, &["0", "b", "a"]);
+        assert_eq!(joining.shard(2), Some(2), "without slots it is the last");
+    }
+
+    #[test]
+    fn cursors_are_read_as_the_server_reads_them() {
+        for (text, expected) in [
+            ("0", Some(0)),
+            ("", Some(0)),
+            ("18446744073709551615", Some(u64::MAX)),
+            ("18446744073709551616", None),
+            ("-1", Some(u64::MAX)),
+            ("+7", Some(7)),
+            ("+", None),
+            ("-", None),
+            (" 1", None),
+            ("1 ", None),
+            ("1\0x", Some(1)),
+            ("x", None),
+            ("++1", None),
+        ] {
+            assert_eq!(parse(text.as_bytes()), expected, "{text:?}");
+        }
+    }
+
+    /// A pseudo-random number below `bound`.
+    fn random(seed: &mut u64, bound: u64) -> u64 {
+        *seed = seed
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
+        (*seed >> 33) % bound
+    }
+
+    /// A cluster in memory: who has which slot, and each server's own order of keys.
+    struct Cluster {
+        owner: Vec<u64>,
+        servers: u64,
+        shift: u32,
+    }
+
+    /// Slots of the small cluster, each with one key. They stand for ranges of the real ones.
+    const KEYS: usize = 64;
+
+    impl Cluster {
+        fn list(&self) -> (ShardList, Vec<u64>) {
+            let masters: BTreeSet<u64> = self.owner.iter().copied().collect();
+            let masters: Vec<u64> = masters.into_iter().collect();
+            let ids: Vec<String> = masters.iter().map(|id| format!("{id:040x}")).collect();
+            let mut slots = Box::new([NOBODY; SLOTS]);
+            for (slot, shard) in slots.iter_mut().enumerate() {
+                let owner = self.owner[slot * KEYS / SLOTS];
+                *shard = masters.iter().position(|id| *id == owner).unwrap() as u16;
+            }
+            (ShardList::new(&slots, &ids), masters)
+        }
+
+        /// What one call of SCAN on a server gives: a bucket or two, in an order of the server's own.
+        fn scan(&self, server: u64, cursor: u64) -> (u64, Vec<usize>) {
+            let mut order: BTreeMap<u64, usize> = BTreeMap::new();
+            for key in (0..KEYS).filter(|key| self.owner[*key] == server) {
+                let mut seed = server.wrapping_mul(977).wrapping_add(key as u64);
+                random(&mut seed, 1);
+                order.insert(random(&mut seed, 1 << 8) << 8 | key as u64, key);
+            }
+            let from = cursor >> self.shift;
+            let found: Vec<(u64, usize)> = order
+                .range(from..)
+                .take(3)
+                .map(|(at, key)| (*at, *key))
+                .collect();
+            let next = found.last().map_or(0, |(at, _)| at + 1);
+            let more = order.range(next.max(from)..).next().is_some() && next != 0;
+            let next = if more { next << self.shift } else { 0 };
+            (next, found.into_iter().map(|(_, key)| key).collect())
+        }
+
+        /// A shard joins or leaves, slots move, or a server fails over.
+        fn change(&mut self, seed: &mut u64) {
+            let one = self.owner[random(seed, KEYS as u64) as usize];
+            let other = self.owner[random(seed, KEYS as u64) as usize];
+            self.servers += 1;
+            let new = self.servers;
+            match random(seed, 4) {
+                0 => self
+                    .owner
+                    .iter_mut()
+                    .filter(|id| **id == one)
+                    .for_each(|id| *id = new),
+                1 => self
+                    .owner
+                    .iter_mut()
+                    .filter(|id| **id == one)
+                    .for_each(|id| *id = other),
+                2 => {
+                    let from = random(seed, KEYS as u64) as usize;
+                    let until = (from + 8).min(KEYS);
+                    self.owner[from..until].fill(new);
+                }
+                _ => self.owner[random(seed, KEYS as u64) as usize] = other,
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_is_missed_whatever_changes_between_calls() {
+        for seed in 0..400u64 {
+            let mut random_state = seed;
+            let r = &mut random_state;
+            let owner = (0..KEYS).map(|slot| slot as u64 / 16).collect();
+            let shift = random(r, 24) as u32;
+            let mut cluster = Cluster {
+                owner,
+                servers: 100,
+                shift,
+            };
+            let (mut seen, mut cursor, mut changes) = (BTreeSet::new(), 0, random(r, 4));
+            for _ in 0..10_000 {
+                let (list, masters) = cluster.list();
+                let at = Position::decode(cursor, &list);
+                let server = masters[usize::from(list.shard(at.place).unwrap())];
+                let (answer, keys) = cluster.scan(server, at.node_cursor);
+                seen.extend(keys);
+                if changes > 0 && random(r, 5) == 0 {
+                    changes -= 1;
+                    cluster.change(r);
+                }
+                // The end is told only under a list that was asked for after the last reply.
+                let now = cluster.list().0;
+                cursor = match at.next(answer, &list) {
+                    Some(next) => next.encode(&list).unwrap(),
+                    None if now.same_as(&list) => 0,
+                    None => Position::FIRST.encode(&now).unwrap(),
+                };
+                if cursor == 0 {
+                    break;
+                }
+            }
+            assert_eq!((seen.len(), cursor), (KEYS, 0), "seed {seed}");
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! `classes_markdown`: the table as a document, one line for each command, grouped by class.
+//!
+//! `COMMANDS.md` beside this file is its text; a test holds it, and writes it anew where `UPDATE_COMMANDS=1` is
+//! in the environment.
+
+use std::fmt::Write;
+
+use super::{Class, Command, LeaseKind, ResponsePolicy, Table};
+
+/// A group: a title, what its classes mean, and which classes they are.
+type Group = (&'static str, &'static str, fn(Class) -> bool);
+
+/// The groups in their order.
+const GROUPS: &[Group] = &[
+    (
+        "Routed",
+        "To the one master of its keys' slot. Keys in two slots are answered with `-CROSSSLOT`.",
+        |class| matches!(class, Class::Routed),
+    ),
+    (
+        "Split",
+        "Cut by slot, each part to its master; the replies become one.",
+        |class| matches!(class, Class::Split(_)),
+    ),
+    (
+        "All masters",
+        "To every master; the replies become one.",
+        |class| matches!(class, Class::AllMasters(_) | Class::Scan),
+    ),
+    (
+        "All nodes",
+        "To every node, replicas included; the replies become one.",
+        |class| matches!(class, Class::AllNodes(_)),
+    ),
+    (
+        "Any master",
+        "No keys, and every master gives the same answer.",
+        |class| matches!(class, Class::AnyNode),
+    ),
+    (
+        "Local",
+        "Answered by the proxy, which may ask a node for a part of the answer.",
+        |class| matches!(class, Class::Local),
+    ),
+    (
+        "Leased",
+        "On a connection of its own for as long as it is needed.",
+        |class| matches!(class, Class::Leased(_)),
+    ),
+    (
+        "Refused",
+        "Answered with `-ERR command '...' is not supported through this proxy: ` and the reason.",
+        |class| matches!(class, Class::Refused(_)),
+    ),
+];
+
+/// The table in Markdown.
+pub fn classes_markdown(table: &Table) -> String {
+    let mut text = format!(
+        "# Commands\n\nEvery command and subcommand ({} of them) and how the proxy serves it. Generated from the \
+         table; what only the cluster's servers know is added at run time.\n",
+        table.rows().len()
+    );
+    for (title, meaning, is_in) in GROUPS {
+        let mut rows: Vec<&Command> = table.rows().iter().filter(|row| is_in(row.class)).collect();
+        rows.sort_by(|a, b| a.name.cmp(&b.name));
+        line(
+            &mut text,
+            &format!("\n## {title} ({})\n\n{meaning}\n", rows.len()),
+        );
+        line(&mut text, "| Command | How | Why |\n|---|---|---|");
+        for row in rows {
+            let name = row.name.replace('|', " ").to_uppercase();
+            let cells = [&name, how(row.class), why(row)];
+            let cells = cells.map(|cell| format!("| {cell}"));
+            line(&mut text, &format!("{} |", cells.join(" ")));
+        }
+    }
+    text
+}
+
+/// How a class serves, in a few words; nothing where its group says all.
+pub fn how(class: Class) -> &'static str {
+    match class {
+        Class::Routed | Class::AnyNode | Class::Local | Class::Refused(_) => "",
+        Class::Split(ResponsePolicy::Default) => "values in the order of the keys",
+        Class::Split(policy) | Class::AllMasters(policy) | Class::AllNodes(policy) => {
+            merged(policy)
+        }
+        Class::Scan => "one master after the other",
+        Class::Leased(LeaseKind::Blocking) => "until its reply",
+        Class::Leased(LeaseKind::Transaction) => "until EXEC, DISCARD or UNWATCH",
+        Class::Leased(LeaseKind::Subscription) => "until no channel is left",
+        Class::Leased(LeaseKind::Wait) => "the connection that wrote",
+    }
+}
+
+/// How replies become one.
+fn merged(policy: ResponsePolicy) -> &'static str {
+    match policy {
+        ResponsePolicy::Default => "lists joined",
+        ResponsePolicy::OneSucceeded => "the first success",
+        ResponsePolicy::AllSucceeded => "all must succeed",
+        ResponsePolicy::AggLogicalAnd => "1 where all say 1",
+        ResponsePolicy::AggLogicalOr => "1 where any says 1",
+        ResponsePolicy::AggMin => "the least",
+        ResponsePolicy::AggMax => "the greatest",
+        ResponsePolicy::AggSum => "the sum",
+        ResponsePolicy::Special => "merged in a way of its own",
+    }
+}
+
+/// The reason for a class.
+fn why(row: &Command) -> &str {
+    match row.class {
+        Class::Refused(reason) => reason,
+        _ => row.why,
+    }
+}
+
+/// Appends a line.
+fn line(text: &mut String, line: &str) {
+    // Writing to a String does not fail.
+    let _ = writeln!(text, "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_is_that_of_the_table() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/command/COMMANDS.md");
+        let text = classes_markdown(&Table::compiled());
+        if std::env::var_os("UPDATE_COMMANDS").is_some() {
+            std::fs::write(path, &text).unwrap();
+        }
+        let kept = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(
+            kept == text,
+            "COMMANDS.md is old: run the tests with UPDATE_COMMANDS=1"
+        );
+    }
+
+    #[test]
+    fn every_row_is_in_one_group() {
+        for row in Table::compiled().rows() {
+            let groups = GROUPS.iter().filter(|(_, _, is_in)| is_in(row.class));
+            assert_eq!(groups.count(), 1, "{}", row.name);
+        }
+    }
+}

@@ -1,0 +1,816 @@
+//! `learn`: rows made of a server's own reply to COMMAND, so that what modules and later versions bring is
+//! routed without a release.
+//!
+//! The reply is that of Redis 7.0 (ten elements a command) or of Redis 6 (six or seven, without specs and
+//! tips). Nothing in it is trusted: names and tips are short plain words, numbers fit, and there are never
+//! more rows than a table may have. What is odd is left out, or its keys are asked of a server.
+//!
+//! # What a learnt row may do
+//!
+//! A row that the proxy knows by birth wins. Otherwise, by the first rule that fits:
+//!
+//! 1. `admin` is refused: what is new and for administrators may change what a server is.
+//! 2. What changes the connection (`no_auth`, `pubsub` with `noscript`, the categories `connection` and
+//!    `transaction`) is refused: connections are shared, and when it would end cannot be known. HELP is none.
+//! 3. A subcommand whose known siblings are all answered by the proxy is the proxy's to answer or to refuse.
+//! 4. `blocking` has a connection of its own until its reply.
+//! 5. With keys it is routed by them, and cut by slot only where `split` says so.
+//! 6. Without keys it goes where its request policy says, if its response policy says how replies become one;
+//!    if that is `special`, one server's part would pass for the whole, so it is refused.
+//! 7. Without keys and policies any master has it.
+
+use std::fmt;
+
+use super::table::ROWS_MAX;
+use super::{
+    AclCategories, BeginSearch, Class, Command, FindKeys, Flags, KeyFlags, KeySpec, Keys, Known,
+    LeaseKind, RequestPolicy, ResponsePolicy, Table,
+};
+use crate::resp::value::Value;
+
+/// Longest name of a command.
+const NAME_BYTES_MAX: usize = 128;
+/// Most tips of a command.
+const TIPS_MAX: usize = 16;
+/// Longest tip.
+const TIP_BYTES_MAX: usize = 64;
+/// Most key specs of a command.
+const SPECS_MAX: usize = 16;
+/// Longest note on a key spec.
+const NOTE_BYTES_MAX: usize = 512;
+/// The words that a key spec may search for; keys behind another word are asked of a server.
+const KEYWORDS: &[&str] = &[
+    "STREAMS",
+    "KEYS",
+    "STORE",
+    "STOREDIST",
+    "COUNTKEYS",
+    "NUMKEYS",
+];
+
+const ADMIN: &str = "it is for administrators of a single server";
+const CONNECTION: &str = "it would change a connection that clients share";
+const UNMERGEABLE: &str = "how replies of several servers become one is not known";
+
+/// Why a reply taught nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LearnError {
+    /// It is no reply to COMMAND.
+    Malformed,
+    /// The server refused the question.
+    Refused,
+}
+
+impl fmt::Display for LearnError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            LearnError::Malformed => "the reply to COMMAND makes no sense",
+            LearnError::Refused => "the server refuses COMMAND",
+        })
+    }
+}
+
+impl std::error::Error for LearnError {}
+
+/// What a reply to COMMAND taught.
+#[derive(Debug)]
+pub struct Learnt {
+    /// The table with the new rows; nothing if there are none.
+    pub table: Option<Table>,
+    /// The rows that the server has, and its words on them.
+    pub known: Known,
+}
+
+/// One command as a server describes it.
+struct Seen {
+    row: Command,
+    notes: Vec<(u8, Box<str>)>,
+}
+
+/// Reads the RESP2 reply to `COMMAND` of one of the cluster's servers.
+pub fn learn(table: &Table, frame: &[u8]) -> Result<Learnt, LearnError> {
+    let entries = match Value::parse(frame) {
+        Ok(Some((Value::Array(entries), len))) if len == frame.len() => entries,
+        Ok(Some((Value::Error(_), _))) => return Err(LearnError::Refused),
+        _ => return Err(LearnError::Malformed),
+    };
+    let mut seen = Vec::new();
+    for entry in &entries {
+        let items = entry.items().ok_or(LearnError::Malformed)?;
+        let command = read(items, table).ok_or(LearnError::Malformed)?;
+        let parent = command.row.name.clone();
+        seen.push(command);
+        // A subcommand that makes no sense is left out; so is what lies deeper.
+        let subcommands = items.get(9).and_then(Value::items).unwrap_or_default();
+        let subcommands = subcommands
+            .iter()
+            .filter_map(|entry| read(entry.items()?, table));
+        seen.extend(subcommands.filter(|sub| sub.row.parent() == Some(&*parent)));
+        if seen.len() > ROWS_MAX {
+            return Err(LearnError::Malformed);
+        }
+    }
+    let is_new = |seen: &&Seen| table.named(seen.row.name.as_bytes()).is_none();
+    let new: Vec<Command> = seen
+        .iter()
+        .filter(is_new)
+        .map(|seen| seen.row.clone())
+        .collect();
+    let grown = (!new.is_empty()).then(|| table.learn(new));
+    let grown = grown.filter(|grown| grown.rows().len() > table.rows().len());
+    let known = known(grown.as_ref().unwrap_or(table), seen);
+    Ok(Learnt {
+        table: grown,
+        known,
+    })
+}
+
+/// The rows of all that was seen.
+fn known(table: &Table, seen: Vec<Seen>) -> Known {
+    let mut known = Known::default();
+    for Seen { row: said, notes } in seen {
+        let Some(row) = table.named(said.name.as_bytes()) else {
+            continue;
+        };
+        known.insert(row.id);
+        notes
+            .iter()
+            .for_each(|(spec, note)| known.note(row.id, *spec, note));
+        let same = row.arity == said.arity
+            && row.flags == said.flags
+            && row.acl == said.acl
+            && row.key_specs == said.key_specs
+            && row.tips == said.tips;
+        if !same {
+            known.describe(row.id, said);
+        }
+    }
+    known
+}
+
+/// Reads what a server says of one command.
+fn read(items: &[Value<'_>], table: &Table) -> Option<Seen> {
+    let [name, arity, flags, first, last, step, rest @ ..] = items else {
+        return None;
+    };
+    let name = word(name, NAME_BYTES_MAX)?.to_ascii_lowercase();
+    let arity = i16::try_from(arity.integer()?)
+        .ok()
+        .filter(|arity| *arity != 0)?;
+    let flags = union(flags, Flags::from_name, Flags::with);
+    let categories = |name: &str| AclCategories::from_name(name.strip_prefix('@')?);
+    let acl = rest.first().map_or(AclCategories::NONE, |acl| {
+        union(acl, categories, AclCategories::with)
+    });
+    let tips = rest.get(1).and_then(Value::items).unwrap_or_default();
+    let tips: Vec<&str> = tips
+        .iter()
+        .take(TIPS_MAX)
+        .filter_map(|tip| word(tip, TIP_BYTES_MAX))
+        .collect();
+    let legacy = [first, last, step].map(|number| number.integer());
+    let mut notes = Vec::new();
+    let specs = match rest.get(2).and_then(Value::items) {
+        Some(specs) if specs.len() <= SPECS_MAX => specs
+            .iter()
+            .enumerate()
+            .map(|(place, spec)| key_spec(spec, place, &mut notes))
+            .collect(),
+        Some(_) => vec![UNKNOWN],
+        None => legacy_spec(legacy, flags).into_iter().collect(),
+    };
+    let mut row = Command::new(
+        name,
+        arity,
+        flags,
+        acl,
+        specs,
+        tips.join(" "),
+        Class::AnyNode,
+    );
+    if finds_keys_itself(&row) {
+        row.keys = Keys::Unknown;
+    }
+    row.class = class(&row, table);
+    Some(Seen { row, notes })
+}
+
+/// How the proxy serves a command that it does not know by birth.
+fn class(row: &Command, table: &Table) -> Class {
+    let has = |flag: Flags| row.flags.contains(flag);
+    let of = |category: AclCategories| row.acl.contains(category);
+    let subscribes = has(Flags::PUBSUB) && has(Flags::NOSCRIPT);
+    let helps = row.name.ends_with("|help");
+    if has(Flags::ADMIN) {
+        Class::Refused(ADMIN)
+    } else if helps {
+        Class::AnyNode
+    } else if siblings_are_local(row, table) {
+        Class::Local
+    } else if has(Flags::NO_AUTH)
+        || subscribes
+        || of(AclCategories::CONNECTION)
+        || of(AclCategories::TRANSACTION)
+    {
+        Class::Refused(CONNECTION)
+    } else if has(Flags::BLOCKING) {
+        Class::Leased(LeaseKind::Blocking)
+    } else if row.keys != Keys::None {
+        split(row).map_or(Class::Routed, Class::Split)
+    } else {
+        match (row.request, row.response) {
+            (RequestPolicy::Default | RequestPolicy::MultiShard, _) => Class::AnyNode,
+            (_, ResponsePolicy::Special) | (RequestPolicy::Special, _) => {
+                Class::Refused(UNMERGEABLE)
+            }
+            (RequestPolicy::AllShards, response) => Class::AllMasters(response),
+            (RequestPolicy::AllNodes, response) => Class::AllNodes(response),
+        }
+    }
+}
+
+/// Whether a learnt command may be cut by slot, and how its replies become one again.
+///
+/// `multi_shard` alone is not enough: 7.0.15 says it of MSETNX, and 8.4 of MSETEX with `all_succeeded`, both of
+/// which are all or nothing over all keys. So the keys must be all arguments, for an option (NX) could tie them
+/// together, and then
+/// - what only reads may be cut under any policy but `special`: nothing can be half done;
+/// - what writes only under `agg_sum`, one key a part: a sum of keys done says that each key is done by itself
+///   and that none waits for another. `all_succeeded` does not say it.
+fn split(row: &Command) -> Option<ResponsePolicy> {
+    let to_the_end = |spec: &KeySpec| {
+        let range = FindKeys::Range {
+            last: -1,
+            step: 1,
+            limit: 0,
+        };
+        spec.begin == BeginSearch::Index(1)
+            && spec.find == range
+            && !spec.flags.contains(KeyFlags::NOT_KEY)
+    };
+    let plain = matches!(&*row.key_specs, [spec] if to_the_end(spec) && !spec.flags.contains(KeyFlags::INCOMPLETE));
+    let asked = row.request == RequestPolicy::MultiShard && row.keys == Keys::Specs;
+    let safe = if row.flags.contains(Flags::WRITE) {
+        row.response == ResponsePolicy::AggSum
+    } else {
+        row.flags.contains(Flags::READONLY) && row.response != ResponsePolicy::Special
+    };
+    (plain && asked && safe).then_some(row.response)
+}
+
+/// Whether all that the table has of this subcommand's container, HELP aside, the proxy answers itself.
+fn siblings_are_local(row: &Command, table: &Table) -> bool {
+    let container = row
+        .parent()
+        .and_then(|parent| table.lookup(parent.as_bytes()));
+    container
+        .filter(|container| container.container)
+        .is_some_and(|container| {
+            let mut siblings = table
+                .subcommands(container)
+                .filter(|row| !row.name.ends_with("|help"));
+            siblings.all(|row| row.class == Class::Local)
+        })
+}
+
+/// Whether a command's keys move though its specs do not say so: then it finds them by code of its own.
+fn finds_keys_itself(row: &Command) -> bool {
+    let plain = |spec: &KeySpec| match (spec.begin, spec.find) {
+        (BeginSearch::Index(_), FindKeys::Range { step, .. }) => {
+            (step == 1 || row.key_specs.len() == 1) && !spec.flags.contains(KeyFlags::INCOMPLETE)
+        }
+        _ => false,
+    };
+    let follows = |pair: &[KeySpec]| match (pair[0].begin, pair[0].find, pair[1].begin) {
+        (BeginSearch::Index(first), FindKeys::Range { last, .. }, BeginSearch::Index(next)) => {
+            last >= 0 && i64::from(first) + i64::from(last) + 1 == i64::from(next)
+        }
+        _ => false,
+    };
+    let still = row.key_specs.iter().all(plain) && row.key_specs.windows(2).all(follows);
+    row.flags.contains(Flags::MOVABLEKEYS) && still
+}
+
+/// A spec that tells nothing.
+const UNKNOWN: KeySpec = KeySpec {
+    flags: KeyFlags::INCOMPLETE,
+    begin: BeginSearch::Unknown,
+    find: FindKeys::Unknown,
+};
+
+/// The spec of a server that has none: the range between first and last key.
+fn legacy_spec(legacy: [Option<i64>; 3], flags: Flags) -> Option<KeySpec> {
+    let [first, last, step] = legacy;
+    if first == Some(0) {
+        return None;
+    }
+    let access = KeyFlags::ACCESS;
+    let flags = if flags.contains(Flags::WRITE) {
+        KeyFlags::RW.with(access).with(KeyFlags::UPDATE)
+    } else {
+        KeyFlags::RO.with(access)
+    };
+    let spec = || {
+        let (first, last) = (first?, last?);
+        let last = if last < 0 {
+            last
+        } else {
+            last.checked_sub(first).filter(|last| *last >= 0)?
+        };
+        let find = FindKeys::Range {
+            last: i32::try_from(last).ok()?,
+            step: u32::try_from(step?).ok().filter(|step| *step > 0)?,
+            limit: 0,
+        };
+        let begin = BeginSearch::Index(u32::try_from(first).ok()?);
+        Some(KeySpec { flags, begin, find })
+    };
+    Some(spec().unwrap_or(UNKNOWN))
+}
+
+/// One key spec; what it does not say in words that are known here is unknown.
+fn key_spec(spec: &Value<'_>, place: usize, notes: &mut Vec<(u8, Box<str>)>) -> KeySpec {
+    if let Some(note) = field(spec, "notes").and_then(Value::string) {
+        let plain = |text: &&str| text.len() <= NOTE_BYTES_MAX && !text.contains(['\r', '\n']);
+        if let Some(note) = std::str::from_utf8(note).ok().filter(plain) {
+            notes.push((place as u8, note.into()));
+        }
+    }
+    let flags = field(spec, "flags").map_or(KeyFlags::NONE, |flags| {
+        union(flags, KeyFlags::from_name, KeyFlags::with)
+    });
+    let begin = field(spec, "begin_search")
+        .and_then(begin)
+        .unwrap_or(BeginSearch::Unknown);
+    let find = field(spec, "find_keys")
+        .and_then(find)
+        .unwrap_or(FindKeys::Unknown);
+    KeySpec { flags, begin, find }
+}
+
+/// `begin_search` of a key spec.
+fn begin(value: &Value<'_>) -> Option<BeginSearch> {
+    let spec = field(value, "spec")?;
+    match field(value, "type")?.string()? {
+        // The name of the command is no key.
+        b"index" => Some(BeginSearch::Index(
+            number(spec, "index").filter(|index| *index > 0)?,
+        )),
+        b"keyword" => {
+            let keyword = field(spec, "keyword")?.string()?;
+            let same = |word: &&&str| word.as_bytes().eq_ignore_ascii_case(keyword);
+            let word = KEYWORDS.iter().find(same)?;
+            let start_from = number(spec, "startfrom")?;
+            Some(BeginSearch::Keyword { word, start_from })
+        }
+        _ => None,
+    }
+}
+
+/// `find_keys` of a key spec.
+fn find(value: &Value<'_>) -> Option<FindKeys> {
+    let spec = field(value, "spec")?;
+    let step = number(spec, "keystep").filter(|step| *step > 0);
+    match field(value, "type")?.string()? {
+        b"range" => Some(FindKeys::Range {
+            last: number(spec, "lastkey")?,
+            step: step?,
+            limit: number(spec, "limit")?,
+        }),
+        b"keynum" => Some(FindKeys::Keynum {
+            num_index: number(spec, "keynumidx")?,
+            first_key: number(spec, "firstkey")?,
+            step: step?,
+        }),
+        _ => None,
+    }
+}
+
+/// A field of a map.
+fn field<'v, 'a>(map: &'v Value<'a>, name: &str) -> Option<&'v Value<'a>> {
+    let pairs = map.items()?.chunks_exact(2);
+    pairs
+        .into_iter()
+        .find(|pair| pair[0].string() == Some(name.as_bytes()))
+        .map(|pair| &pair[1])
+}
+
+/// A number of a map, if it fits.
+fn number<T: TryFrom<i64>>(map: &Value<'_>, name: &str) -> Option<T> {
+    T::try_from(field(map, name)?.integer()?).ok()
+}
+
+/// All that is known of a list of words.
+fn union<T: Default>(
+    words: &Value<'_>,
+    known: impl Fn(&str) -> Option<T>,
+    with: impl Fn(T, T) -> T,
+) -> T {
+    let words = words.items().unwrap_or_default().iter();
+    let words = words.filter_map(|word| known(std::str::from_utf8(word.string()?).ok()?));
+    words.fold(T::default(), with)
+}
+
+/// A plain word: printable, without spaces, not too long.
+fn word<'a>(value: &Value<'a>, bytes_max: usize) -> Option<&'a str> {
+    let bytes = value.string()?;
+    let plain = (1..=bytes_max).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic);
+    std::str::from_utf8(bytes).ok().filter(|_| plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::Resolved;
+    use crate::command::describe::Catalogue;
+    use crate::resp::args::{Args, Span};
+    use crate::resp::encode::{self, Protocol};
+
+    /// A list of words, each a simple string.
+    fn words(out: &mut Vec<u8>, words: &str) {
+        encode::array(out, words.split_whitespace().count());
+        words
+            .split_whitespace()
+            .for_each(|word| encode::simple(out, word));
+    }
+
+    /// An entry of COMMAND: `specs` and `subcommands` are RESP.
+    fn entry(
+        name: &str,
+        flags: &str,
+        acl: &str,
+        tips: &str,
+        specs: &[u8],
+        subcommands: &[u8],
+    ) -> Vec<u8> {
+        let mut out = Vec::new();
+        encode::array(&mut out, 10);
+        encode::bulk(&mut out, name.as_bytes());
+        encode::integer(&mut out, -2);
+        words(&mut out, flags);
+        (0..3).for_each(|_| encode::integer(&mut out, 0));
+        words(&mut out, acl);
+        words(&mut out, tips);
+        out.extend_from_slice(specs);
+        out.extend_from_slice(subcommands);
+        out
+    }
+
+    /// One key spec: a range from argument 1.
+    fn range(flags: &str, last: i64, step: i64) -> Vec<u8> {
+        let mut out = b"*1\r\n*6\r\n+flags\r\n".to_vec();
+        words(&mut out, flags);
+        out.extend_from_slice(
+            b"+begin_search\r\n*4\r\n+type\r\n+index\r\n+spec\r\n*2\r\n+index\r\n:1\r\n",
+        );
+        out.extend_from_slice(b"+find_keys\r\n*4\r\n+type\r\n+range\r\n+spec\r\n*6\r\n");
+        for (name, number) in [("lastkey", last), ("keystep", step), ("limit", 0)] {
+            encode::simple(&mut out, name);
+            encode::integer(&mut out, number);
+        }
+        out
+    }
+
+    /// A reply of these entries.
+    fn reply(entries: &[Vec<u8>]) -> Vec<u8> {
+        let mut out = Vec::new();
+        encode::array(&mut out, entries.len());
+        out.extend(entries.concat());
+        out
+    }
+
+    /// The class of one learnt command.
+    fn class_of(name: &str, flags: &str, acl: &str, tips: &str, specs: &[u8]) -> Class {
+        let frame = reply(&[entry(name, flags, acl, tips, specs, b"*0\r\n")]);
+        let learnt = learn(&Table::compiled(), &frame).unwrap();
+        let table = learnt.table.expect("a new row");
+        let row = table.named(name.as_bytes()).unwrap();
+        assert!(learnt.known.contains(row.id));
+        row.class
+    }
+
+    #[test]
+    fn classes_follow_the_rules_of_trust() {
+        use ResponsePolicy::*;
+        let none = &b"*0\r\n"[..];
+        let (one, many, pairs) = (range("RO", 0, 1), range("RO", -1, 1), range("OW", -1, 2));
+        let incomplete = range("RO incomplete", -1, 1);
+        let shards = "request_policy:all_shards response_policy:agg_sum";
+        let nodes = "request_policy:all_nodes response_policy:all_succeeded";
+        let multi =
+            |response: &str| format!("request_policy:multi_shard response_policy:{response}");
+        let (sum, all, min) = (multi("agg_sum"), multi("all_succeeded"), multi("agg_min"));
+        let default = "request_policy:multi_shard";
+        for (name, flags, acl, tips, specs, expected) in [
+            ("m.get", "module readonly", "", "", &one[..], Class::Routed),
+            ("m.any", "module readonly", "", "", none, Class::AnyNode),
+            (
+                "m.admin",
+                "admin blocking",
+                "",
+                shards,
+                none,
+                Class::Refused(ADMIN),
+            ),
+            (
+                "m.pop",
+                "write blocking",
+                "",
+                &sum,
+                &many,
+                Class::Leased(LeaseKind::Blocking),
+            ),
+            (
+                "m.size",
+                "readonly",
+                "",
+                shards,
+                none,
+                Class::AllMasters(AggSum),
+            ),
+            (
+                "m.flush",
+                "write",
+                "",
+                nodes,
+                none,
+                Class::AllNodes(AllSucceeded),
+            ),
+            (
+                "m.list",
+                "",
+                "",
+                "request_policy:all_shards",
+                none,
+                Class::AllMasters(Default),
+            ),
+            (
+                "m.stats",
+                "",
+                "",
+                "request_policy:all_shards response_policy:special",
+                none,
+                Class::Refused(UNMERGEABLE),
+            ),
+            (
+                "m.next",
+                "",
+                "",
+                "request_policy:new",
+                none,
+                Class::Refused(UNMERGEABLE),
+            ),
+            (
+                "m.mget",
+                "readonly",
+                "",
+                default,
+                &many,
+                Class::Split(Default),
+            ),
+            ("m.count", "readonly", "", &sum, &many, Class::Split(AggSum)),
+            ("m.least", "readonly", "", &min, &many, Class::Split(AggMin)),
+            ("m.del", "write", "", &sum, &many, Class::Split(AggSum)),
+            ("m.mset", "write", "", &all, &pairs, Class::Routed),
+            ("m.touchall", "write", "", &all, &many, Class::Routed),
+            ("m.setnx", "write", "", &min, &many, Class::Routed),
+            ("m.wmget", "write", "", default, &many, Class::Routed),
+            (
+                "m.part",
+                "readonly",
+                "",
+                default,
+                &incomplete,
+                Class::Routed,
+            ),
+            (
+                "m.moves",
+                "readonly movablekeys",
+                "",
+                default,
+                &many,
+                Class::Routed,
+            ),
+            (
+                "m.new",
+                "readonly",
+                "",
+                &multi("new_word"),
+                &many,
+                Class::Routed,
+            ),
+            ("m.script", "", "", &sum, &many, Class::Routed),
+            (
+                "m.sub",
+                "pubsub noscript",
+                "",
+                "",
+                none,
+                Class::Refused(CONNECTION),
+            ),
+            ("m.pub", "pubsub fast", "", "", &one, Class::Routed),
+            (
+                "m.login",
+                "no_auth",
+                "",
+                "",
+                none,
+                Class::Refused(CONNECTION),
+            ),
+            (
+                "m.begin",
+                "noscript",
+                "@transaction",
+                "",
+                none,
+                Class::Refused(CONNECTION),
+            ),
+            (
+                "client|new",
+                "noscript",
+                "@connection",
+                "",
+                none,
+                Class::Local,
+            ),
+            ("cluster|new", "stale", "", "", none, Class::Local),
+            (
+                "cluster|danger",
+                "admin",
+                "",
+                "",
+                none,
+                Class::Refused(ADMIN),
+            ),
+            ("object|new", "readonly", "", "", &one, Class::Routed),
+        ] {
+            assert_eq!(class_of(name, flags, acl, tips, specs), expected, "{name}");
+        }
+    }
+
+    /// The keys of `line`, for the one command of `frame`.
+    fn keys_of(frame: &[u8], line: &str) -> Result<Vec<u32>, crate::command::KeysError> {
+        let table = learn(&Table::compiled(), frame).unwrap().table.unwrap();
+        let (mut spans, mut start) = (Vec::new(), 0);
+        for word in line.split(' ') {
+            let len = word.len() as u32;
+            spans.push(Span { start, len });
+            start += len + 1;
+        }
+        let args = Args::new(line.as_bytes(), &spans);
+        let Resolved::Command(command) = table.resolve(&args) else {
+            panic!("{line}");
+        };
+        let mut found = Vec::new();
+        crate::command::keys(command, &args, &mut found).map(|()| found)
+    }
+
+    #[test]
+    fn keys_that_only_a_server_finds_are_unknown() {
+        use crate::command::KeysError::Unknown;
+        let many = range("RO", -1, 1);
+        let frame = |flags, specs: &[u8]| reply(&[entry("m.x", flags, "", "", specs, b"*0\r\n")]);
+        assert_eq!(
+            keys_of(&frame("readonly", &many), "M.X a b"),
+            Ok(vec![1, 2])
+        );
+        assert_eq!(
+            keys_of(&frame("readonly", b"*0\r\n"), "m.x a b"),
+            Ok(vec![])
+        );
+        for frame in [
+            frame("readonly movablekeys", &many),
+            frame("readonly movablekeys", b"*0\r\n"),
+            frame("readonly", &range("RO incomplete", -1, 1)),
+            frame("readonly", &range("RO", -1, 0)),
+            frame("readonly", &range("RO", i64::MIN, 1)),
+            frame("readonly", b"*1\r\n*0\r\n"),
+            frame("readonly", b"*1\r\n:5\r\n"),
+        ] {
+            assert_eq!(
+                keys_of(&frame, "m.x a b"),
+                Err(Unknown),
+                "{}",
+                String::from_utf8_lossy(&frame)
+            );
+        }
+    }
+
+    #[test]
+    fn a_server_of_version_6_has_one_range() {
+        let old = |first, last, step, flags: &str| {
+            let mut out = b"*6\r\n$3\r\nm.x\r\n:-2\r\n".to_vec();
+            words(&mut out, flags);
+            for number in [first, last, step] {
+                encode::integer(&mut out, number);
+            }
+            reply(&[out])
+        };
+        assert_eq!(
+            keys_of(&old(1, -1, 2, "write"), "m.x a 1 b 2"),
+            Ok(vec![1, 3])
+        );
+        assert_eq!(
+            keys_of(&old(2, 3, 1, "readonly"), "m.x o a b c"),
+            Ok(vec![2, 3])
+        );
+        assert_eq!(keys_of(&old(0, 0, 0, "readonly"), "m.x a"), Ok(vec![]));
+        for frame in [
+            old(1, 1, 1, "movablekeys"),
+            old(0, 0, 0, "movablekeys"),
+            old(-1, 1, 1, ""),
+            old(1, 1, 0, ""),
+            old(i64::MAX, i64::MIN, i64::MAX, ""),
+        ] {
+            assert_eq!(
+                keys_of(&frame, "m.x a"),
+                Err(crate::command::KeysError::Unknown)
+            );
+        }
+    }
+
+    #[test]
+    fn known_rows_win_and_only_news_make_a_table() {
+        let table = Table::compiled();
+        let get = entry("GET", "write admin", "", "", b"*0\r\n", b"*0\r\n");
+        let learnt = learn(&table, &reply(std::slice::from_ref(&get))).unwrap();
+        assert!(learnt.table.is_none());
+        let row = table.lookup(b"get").unwrap();
+        assert_eq!(learnt.known.len(), 1);
+        assert!(learnt.known.contains(row.id));
+        assert_eq!(learnt.known.said(row).arity, -2, "the servers' own word");
+
+        let mut subcommands = b"*3\r\n".to_vec();
+        for name in ["m.box|open", "other|shut", "m.box|a|b"] {
+            subcommands.extend(entry(name, "", "", "", b"*0\r\n", b"*0\r\n"));
+        }
+        let frame = reply(&[get, entry("m.box", "", "", "", b"*0\r\n", &subcommands)]);
+        let learnt = learn(&table, &frame).unwrap();
+        let grown = learnt.table.unwrap();
+        let new: Vec<&str> = grown.rows()[table.rows().len()..]
+            .iter()
+            .map(|row| &*row.name)
+            .collect();
+        assert_eq!(new, ["m.box", "m.box|open", "m.box|a|b"]);
+        assert!(learn(&grown, &frame).unwrap().table.is_none());
+        let catalogue = Catalogue {
+            table: &grown,
+            known: Some(&learnt.known),
+            protocol: Protocol::Resp2,
+        };
+        let mut out = Vec::new();
+        let _ = catalogue.count(&mut out);
+        assert_eq!(out, b":2\r\n");
+    }
+
+    #[test]
+    fn nonsense_is_refused_or_left_out() {
+        let table = Table::compiled();
+        assert_eq!(
+            learn(&table, b"-NOPERM no\r\n").unwrap_err(),
+            LearnError::Refused
+        );
+        for frame in [
+            &b"*1\r\n"[..],
+            b":1\r\n",
+            b"*1\r\n:1\r\n",
+            b"*1\r\n*0\r\n",
+            b"*0\r\n*0\r\n",
+            b"x",
+        ] {
+            assert_eq!(learn(&table, frame).unwrap_err(), LearnError::Malformed);
+        }
+        for name in ["", "a b", "a\0", "\u{e9}", &"n".repeat(NAME_BYTES_MAX + 1)] {
+            let frame = reply(&[entry(name, "", "", "", b"*0\r\n", b"*0\r\n")]);
+            assert_eq!(
+                learn(&table, &frame).unwrap_err(),
+                LearnError::Malformed,
+                "{name}"
+            );
+        }
+        let many: Vec<_> = (0..ROWS_MAX + 1)
+            .map(|n| entry(&format!("m{n}"), "", "", "", b"*0\r\n", b"*0\r\n"))
+            .collect();
+        assert_eq!(
+            learn(&table, &reply(&many)).unwrap_err(),
+            LearnError::Malformed
+        );
+        // Any cut and any wrong byte is survived.
+        let whole = reply(&[entry(
+            "m.x",
+            "write",
+            "@read",
+            "a",
+            &range("RO", -1, 1),
+            b"*0\r\n",
+        )]);
+        for at in 0..whole.len() {
+            assert!(learn(&table, &whole[..at]).is_err());
+            for byte in [0, b'*', b'-', b'9', b'\n', 255] {
+                let mut wrong = whole.clone();
+                wrong[at] = byte;
+                let _ = learn(&table, &wrong);
+            }
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! The survey: what the servers of the cluster are: which commands they have, and their lowest version. One
+//! thread named `survey`, since many servers may have to be waited for; the topology must not wait with them.
+//!
+//! It asks when the nodes have changed and every few minutes. It must never know what workers do with what is
+//! found.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread;
+use std::time::Duration;
+
+use crate::clock::{Clock, Time};
+use crate::cluster::topology::Topology;
+use crate::command::learn::learn;
+use crate::command::servers::{Servers, version_key, version_of};
+use crate::config::Config;
+use crate::control::link::{Failure, Link};
+
+/// How often the servers are asked though no node has come or gone: one may have been upgraded in its place.
+const PERIOD: Duration = Duration::from_secs(300);
+/// How long after a survey that found nothing.
+const RETRY: Duration = Duration::from_secs(5);
+/// Least time that a node has for its answer.
+const ANSWER_TIMEOUT_MIN: Duration = Duration::from_secs(1);
+/// Nodes asked in one survey.
+const NODES_MAX: usize = 128;
+
+/// Tells the survey of topologies. The thread ends when the last of these is dropped.
+#[derive(Debug, Clone)]
+pub struct Surveyor(SyncSender<Arc<Topology>>);
+
+impl Surveyor {
+    /// A topology has come. Never blocks: while a survey goes on, this news is lost and the next will do.
+    pub fn tell(&self, topology: Arc<Topology>) {
+        // A full channel has one that is as good.
+        let _ = self.0.try_send(topology);
+    }
+}
+
+/// Starts the thread. `settings` gives the config in force, `publish` takes what was found, if it is news.
+pub fn spawn(
+    settings: Box<dyn Fn() -> Arc<Config> + Send>,
+    clock: Clock,
+    servers: Servers,
+    publish: Box<dyn Fn(Arc<Servers>) + Send>,
+) -> io::Result<Surveyor> {
+    let (sender, news) = sync_channel(1);
+    let survey = Survey {
+        settings,
+        clock,
+        servers,
+        publish,
+    };
+    thread::Builder::new()
+        .name("survey".to_string())
+        .spawn(move || survey.run(&news))?;
+    Ok(Surveyor(sender))
+}
+
+struct Survey {
+    settings: Box<dyn Fn() -> Arc<Config> + Send>,
+    clock: Clock,
+    servers: Servers,
+    publish: Box<dyn Fn(Arc<Servers>) + Send>,
+}
+
+impl Survey {
+    fn run(mut self, news: &Receiver<Arc<Topology>>) {
+        let mut topology: Option<Arc<Topology>> = None;
+        let mut due = Time::default();
+        loop {
+            let wait = due.since(self.clock.now());
+            match news.recv_timeout(wait.max(Duration::from_millis(1))) {
+                Ok(new) => {
+                    let nodes_changed = topology.as_ref().is_none_or(|old| old.nodes != new.nodes);
+                    topology = Some(new);
+                    if nodes_changed {
+                        due = self.clock.now();
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            let now = self.clock.now();
+            if now < due {
+                continue;
+            }
+            let found = topology
+                .as_ref()
+                .is_some_and(|topology| self.survey(topology));
+            due = self.clock.now().after(if found { PERIOD } else { RETRY });
+        }
+    }
+
+    /// Asks the nodes. Returns whether any has told its commands.
+    fn survey(&mut self, topology: &Topology) -> bool {
+        let config = (self.settings)();
+        let mut found: Vec<(Link, String)> = Vec::new();
+        for node in topology.nodes.iter().take(NODES_MAX) {
+            let asked = Link::open(node.address, config.connect_timeout)
+                .and_then(|mut link| Ok((self.version(&mut link, &config)?, link)));
+            match asked {
+                Ok((version, link)) => found.push((link, version)),
+                Err(failure) => log::debug!("survey: {}: {failure}", node.address),
+            }
+        }
+        // The commands are those of the lowest version: what it has, all have.
+        found.sort_by_key(|(_, version)| version_key(version));
+        let Some((_, version)) = found.first() else {
+            return false;
+        };
+        let version = version.clone();
+        for (mut link, _) in found {
+            let answer = self.answer(&mut link, &config, &[b"COMMAND"]);
+            let learnt = answer
+                .map_err(|failure| failure.to_string())
+                .and_then(|reply| {
+                    learn(&self.servers.table, &reply).map_err(|error| error.to_string())
+                });
+            match learnt {
+                Ok(learnt) => {
+                    let count = learnt.known.len();
+                    let before = self.servers.table.rows().len();
+                    if let Some(table) = learnt.table {
+                        self.servers.table = Arc::new(table);
+                    }
+                    let new = self.servers.table.rows().len() - before;
+                    if new > 0 || self.servers.version.as_ref() != Some(&version) {
+                        log::info!(
+                            "servers: version {version}, {count} commands, {new} of them learnt now"
+                        );
+                    }
+                    self.servers.known = Some(Arc::new(learnt.known));
+                    self.servers.version = Some(version);
+                    (self.publish)(Arc::new(self.servers.clone()));
+                    return true;
+                }
+                Err(reason) => log::debug!("survey: {}: {reason}", link.address),
+            }
+        }
+        false
+    }
+
+    fn version(&self, link: &mut Link, config: &Config) -> Result<String, Failure> {
+        let reply = self.answer(link, config, &[b"INFO", b"server"])?;
+        let version = version_of(&reply).ok_or(Failure::Protocol)?;
+        Ok(version.to_string())
+    }
+
+    /// One reply, as it came.
+    fn answer(
+        &self,
+        link: &mut Link,
+        config: &Config,
+        words: &[&[u8]],
+    ) -> Result<Vec<u8>, Failure> {
+        let timeout = ANSWER_TIMEOUT_MIN.max(config.connect_timeout);
+        link.reply(config, self.clock, self.clock.now().after(timeout), words)
+    }
+}

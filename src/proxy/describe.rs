@@ -1,0 +1,135 @@
+//! The line of `CLIENT LIST` and `CLIENT INFO` that is one client's: the fields of Redis 7.2 in their order,
+//! then the bytes that went either way, as later servers have them.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::clock::Time;
+use crate::command::Table;
+use crate::config::Listen;
+use crate::proxy::client::{Client, Pause};
+
+/// What Redis keeps of an output within the client itself; only what is beyond counts as a list.
+const OUTPUT_BLOCK: usize = 16 << 10;
+
+impl Client {
+    /// Its line, with the newline.
+    pub(super) fn line(&self, listen: &Listen, table: &Table, now: Time) -> String {
+        let identity = self.session.identity();
+        let text = |bytes: Option<&Vec<u8>>| {
+            String::from_utf8_lossy(bytes.map_or(&[], |bytes| bytes)).into_owned()
+        };
+        let command = match self.pipeline.last_command {
+            u16::MAX => "NULL",
+            id => &table.row(id).name,
+        };
+        let owed = self.owed_bytes();
+        let own = owed.min(OUTPUT_BLOCK);
+        let beyond = owed - own;
+        let input = self.input.len();
+        format!(
+            "id={id} addr={addr} laddr={laddr} fd={fd} name={name} age={age} idle={idle} flags={flags} \
+             db=0 sub=0 psub=0 ssub=0 multi=-1 qbuf={input} qbuf-free={free} argv-mem=0 multi-mem=0 rbs=0 \
+             rbp=0 obl={own} oll={oll} omem={beyond} tot-mem={memory} events={events} cmd={command} \
+             user=default redir=-1 resp={resp} lib-name={lib_name} lib-ver={lib_ver} \
+             tot-net-in={bytes_in} tot-net-out={bytes_out}\n",
+            id = self.session.number,
+            addr = self.peer_name(listen),
+            laddr = self.local_name(listen),
+            fd = self.descriptor,
+            name = text(identity.map(|identity| &identity.name)),
+            age = now.since(self.connected_at).as_secs(),
+            idle = now.since(self.last_active).as_secs(),
+            flags = self.flags(),
+            free = self.input.free(),
+            oll = beyond.div_ceil(OUTPUT_BLOCK),
+            memory = size_of::<Client>() + input + self.input.free() + owed,
+            events = if self.output.unsent_len() > 0 {
+                "rw"
+            } else {
+                "r"
+            },
+            resp = self.session.protocol.version(),
+            lib_name = text(identity.map(|identity| &identity.lib_name)),
+            lib_ver = text(identity.map(|identity| &identity.lib_ver)),
+            bytes_in = self.bytes_in,
+            bytes_out = self.bytes_out,
+        )
+    }
+
+    /// The letters of its states, in Redis' order.
+    fn flags(&self) -> String {
+        let states = [
+            (self.session.monitor, 'O'),
+            (self.pause == Some(Pause::Suspended), 'b'),
+            (self.closing, 'c'),
+            (self.address.is_none(), 'U'),
+            (self.session.no_evict, 'e'),
+            (self.session.no_touch, 'T'),
+        ];
+        let flags: String = states
+            .iter()
+            .filter_map(|(is_so, letter)| is_so.then_some(*letter))
+            .collect();
+        if flags.is_empty() { "N".into() } else { flags }
+    }
+
+    /// Where it comes from, as Redis names it.
+    pub(super) fn peer_name(&self, listen: &Listen) -> String {
+        match (self.address, listen) {
+            (Some(address), _) => canonical(address).to_string(),
+            (None, Listen::Unix(path)) => format!("{}:0", path.display()),
+            (None, Listen::Tcp(_)) => "?:0".into(),
+        }
+    }
+
+    /// What it has come to, as Redis names it.
+    pub(super) fn local_name(&self, listen: &Listen) -> String {
+        match listen {
+            Listen::Tcp(own) => {
+                let ip: IpAddr = self.local.unwrap_or(own.ip());
+                canonical(SocketAddr::new(ip, own.port())).to_string()
+            }
+            Listen::Unix(path) => format!("{}:0", path.display()),
+        }
+    }
+}
+
+/// An IPv4 client of a socket that serves both shows its IPv4 address.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy::session::Session;
+
+    #[test]
+    fn a_line_has_the_fields_of_redis() {
+        let listen = Listen::Tcp("127.0.0.1:7".parse().unwrap());
+        let second = |seconds: u64| Time::from_micros(seconds * 1_000_000);
+        let address = Some("[::ffff:10.0.0.1]:9".parse().unwrap());
+        let mut client = Client::new(address, Session::new(3, true), second(1));
+        client.session.identity_mut().name = b"me".to_vec();
+        client.session.no_evict = true;
+        client.last_active = second(9);
+        let table = Table::compiled();
+        client.pipeline.last_command = table.named(b"client|info").unwrap().id;
+        let line = client.line(&listen, &table, second(11));
+        let start = "id=3 addr=10.0.0.1:9 laddr=127.0.0.1:7 fd=-1 name=me age=10 idle=2 flags=e db=0 \
+                     sub=0 psub=0 ssub=0 multi=-1 qbuf=0 ";
+        assert!(line.starts_with(start), "{line}");
+        let end = "events=r cmd=client|info user=default redir=-1 resp=2 lib-name= lib-ver= \
+                   tot-net-in=0 tot-net-out=0\n";
+        assert!(line.ends_with(end), "{line}");
+    }
+
+    #[test]
+    fn a_unix_socket_is_named_by_its_path() {
+        let listen = Listen::Unix("/run/proxy".into());
+        let client = Client::new(None, Session::new(3, true), Time::default());
+        assert_eq!(client.peer_name(&listen), "/run/proxy:0");
+        assert_eq!(client.local_name(&listen), "/run/proxy:0");
+        assert_eq!(client.flags(), "U");
+    }
+}

@@ -1,0 +1,88 @@
+//! `Feed`: the lines of one worker's clients on their way to the monitors of another.
+//!
+//! One letter at most is on its way from one worker to another because of them; what comes meanwhile waits
+//! here for the letter to be acknowledged. So a mailbox stays free for everything else, and the bytes are
+//! bounded: lines too many are thrown away, and the monitors hear of it by being closed.
+
+/// The lines on their way to one other worker.
+#[derive(Debug, Default)]
+pub struct Feed {
+    waiting: Vec<u8>,
+    /// Whether a letter has not been acknowledged yet.
+    on_its_way: bool,
+    /// Whether lines were thrown away since the last letter.
+    is_broken: bool,
+}
+
+/// What one letter carries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lines {
+    /// Whole lines, one behind the other.
+    Whole(Vec<u8>),
+    /// There were too many.
+    Lost,
+}
+
+impl Feed {
+    /// Adds a line, unless more than `max` bytes wait already. Returns what is to be sent now.
+    pub fn add(&mut self, line: &[u8], max: usize) -> Option<Lines> {
+        if self.waiting.len() > max {
+            self.is_broken = true;
+            self.waiting = Vec::new();
+        }
+        if !self.is_broken {
+            self.waiting.extend_from_slice(line);
+        }
+        self.next()
+    }
+
+    /// The last letter was acknowledged. Returns what is to be sent now.
+    pub fn acknowledged(&mut self) -> Option<Lines> {
+        self.on_its_way = false;
+        self.next()
+    }
+
+    fn next(&mut self) -> Option<Lines> {
+        if self.on_its_way || (self.waiting.is_empty() && !self.is_broken) {
+            return None;
+        }
+        self.on_its_way = true;
+        let lines = std::mem::take(&mut self.waiting);
+        Some(if std::mem::take(&mut self.is_broken) {
+            Lines::Lost
+        } else {
+            Lines::Whole(lines)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn whole(lines: &str) -> Option<Lines> {
+        Some(Lines::Whole(lines.into()))
+    }
+
+    #[test]
+    fn one_letter_is_on_its_way() {
+        let mut feed = Feed::default();
+        assert_eq!(feed.add(b"a", 10), whole("a"));
+        assert_eq!(feed.add(b"b", 10), None);
+        assert_eq!(feed.add(b"c", 10), None);
+        assert_eq!(feed.acknowledged(), whole("bc"));
+        assert_eq!(feed.acknowledged(), None);
+        assert_eq!(feed.add(b"d", 10), whole("d"));
+    }
+
+    #[test]
+    fn lines_too_many_are_lost_as_a_whole() {
+        let mut feed = Feed::default();
+        for _ in 0..5 {
+            feed.add(b"0123456789", 15);
+        }
+        assert_eq!(feed.acknowledged(), Some(Lines::Lost));
+        assert_eq!(feed.acknowledged(), None);
+        assert_eq!(feed.add(b"d", 10), whole("d"));
+    }
+}

@@ -1,0 +1,69 @@
+//! Missing scripts and functions: a node that lacks one that was loaded through this proxy is given it again,
+//! adjacent before the same request, once.
+//!
+//! The node has not executed the request, so it is held like any that was refused, and rule R4 is kept as for
+//! those.
+
+use std::sync::PoisonError;
+
+use crate::cluster::slot::Slot;
+use crate::proxy::Proxy;
+use crate::proxy::backend::{BackendId, Ticket};
+use crate::proxy::dispatch::request_limits;
+use crate::proxy::node::NodeKey;
+use crate::proxy::refusal::Missing;
+use crate::proxy::retry::Goal;
+use crate::proxy::scripts::Remedy;
+use crate::resp::args::Args;
+use crate::resp::frame::{RequestScanner, Scan};
+
+impl Proxy {
+    /// What to send before a request whose script or function a node lacks. Nothing: the proxy cannot help.
+    /// None at all to be sent: the master is to be asked in the replica's place.
+    pub(super) fn remedy(
+        &self,
+        id: BackendId,
+        ticket: &Ticket,
+        missing: Missing,
+    ) -> Option<Vec<Remedy>> {
+        if ticket.healed {
+            return None;
+        }
+        let backend = self.upstream.backends.get(id)?;
+        let frame = backend.output.front(ticket.len as usize);
+        let mut spans = Vec::new();
+        let limits = request_limits(&self.config.limits, true);
+        match RequestScanner::default().next(frame, &limits, &mut spans) {
+            Ok(Scan::Frame(_)) => {}
+            Ok(Scan::Inline(_) | Scan::Nothing(_) | Scan::Incomplete(_)) | Err(_) => return None,
+        }
+        // The script's name and the function's are both the first argument.
+        let name = Args::new(frame, &spans).get(1)?;
+        let scripts = &self.process.scripts;
+        let mut scripts = scripts.lock().unwrap_or_else(PoisonError::into_inner);
+        match missing {
+            Missing::Script => scripts.script(name).map(|script| vec![script]),
+            Missing::Function => {
+                let libraries = scripts.libraries_with(name);
+                match (libraries.is_empty(), backend.flavor.read_only) {
+                    (true, _) => None,
+                    // A replica has the functions of its master, sooner or later.
+                    (false, true) => Some(Vec::new()),
+                    (false, false) => Some(libraries),
+                }
+            }
+        }
+    }
+
+    /// Where a request goes whose script or function `node` lacked: to the same node, but for a replica.
+    pub(super) fn healed_goal(&self, ticket: &Ticket, node: NodeKey, replica: bool) -> Goal {
+        let owner = Slot::new(ticket.slot).and_then(|slot| self.upstream.routes.shard(slot));
+        match owner {
+            None => Goal::AnyMaster,
+            Some(_) if replica => Goal::Owner,
+            Some(shard) if shard.master == node => Goal::Owner,
+            // It has been sent there behind an ASKING.
+            Some(_) => Goal::Ask(node),
+        }
+    }
+}

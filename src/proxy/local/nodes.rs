@@ -1,0 +1,132 @@
+//! What commands have in common that ask every master, or every node, and join the answers by a rule of
+//! their own.
+//!
+//! Masters must answer; a replica that is not there is left out (see `Ask::each`).
+
+use super::{After, Context};
+use crate::command::Class;
+use crate::proxy::merge::{Join, Merge};
+use crate::proxy::plan::{Ask, Plan};
+use crate::resp::args::Args;
+use crate::resp::encode;
+use crate::resp::reply::Reply;
+
+/// Asks whom the row names: every master, or every node.
+pub fn ask_all(context: &Context<'_>, args: &Args<'_>, merge: Merge) -> After {
+    let replicas = matches!(context.command.class, Class::AllNodes(_));
+    let targets = context.routes.targets(replicas);
+    After::Ask(Plan {
+        asks: targets
+            .map(|target| Ask::each(target, args.frame().to_vec()))
+            .collect(),
+        merge,
+        write: false,
+    })
+}
+
+/// As [`ask_all`]; an error of any node is the reply.
+pub fn join_all(
+    context: &Context<'_>,
+    args: &Args<'_>,
+    join: impl FnOnce(&[Reply<'_>], &mut Vec<u8>) + Send + 'static,
+) -> After {
+    ask_all(context, args, Merge::Join(Box::new(join)))
+}
+
+/// The keys and values of a map, which in RESP2 is a list of both in turn.
+pub fn pairs<'a>(map: &Reply<'a>) -> impl Iterator<Item = (Reply<'a>, Reply<'a>)> + use<'a> {
+    let mut items = map.items();
+    std::iter::from_fn(move || Some((items.next()?, items.next()?)))
+}
+
+/// The value behind a key of a map.
+pub fn value<'a>(map: &Reply<'a>, key: &str) -> Option<Reply<'a>> {
+    let found = pairs(map).find(|(name, _)| name.text() == Some(key.as_bytes()));
+    found.map(|(_, value)| value)
+}
+
+/// The place of `name` in a list kept in the order of its first sight.
+pub fn place<T: Default>(list: &mut Vec<(Vec<u8>, T)>, name: &[u8]) -> usize {
+    let found = list.iter().position(|(own, _)| own == name);
+    found.unwrap_or_else(|| {
+        list.push((name.to_vec(), T::default()));
+        list.len() - 1
+    })
+}
+
+/// A report in prose (LATENCY DOCTOR, LATENCY GRAPH, MEMORY DOCTOR, MEMORY MALLOC-STATS): what all nodes say
+/// alike is said once, else each node's words stand under its address. A node that has nothing to report
+/// answers with an error; that is the reply only if all do.
+pub fn report(context: &mut Context<'_>, args: &Args<'_>, _: &mut Vec<u8>) -> After {
+    let replicas = matches!(context.command.class, Class::AllNodes(_));
+    let targets = context.routes.targets(replicas);
+    let names: Vec<String> = targets
+        .map(|target| context.routes.address_of(target.node))
+        .map(|address| address.map_or("?".to_string(), |address| address.to_string()))
+        .collect();
+    let protocol = context.session.protocol;
+    let join: Join = Box::new(move |replies, out| {
+        let said = |reply: &Reply<'_>| Some(String::from_utf8_lossy(reply.text()?).into_owned());
+        let texts: Vec<(&String, String)> = names
+            .iter()
+            .zip(replies)
+            .filter_map(|(name, reply)| Some((name, said(reply)?)))
+            .collect();
+        match texts.first() {
+            None => match replies.iter().find_map(Reply::error) {
+                Some(error) => encode::error(out, error),
+                None => encode::verbatim(out, "", protocol),
+            },
+            Some((_, first)) if texts.iter().all(|(_, text)| text == first) => {
+                encode::verbatim(out, first, protocol);
+            }
+            Some(_) => {
+                let under = |(name, text): &(&String, String)| format!("# {name}\n{text}\n");
+                let whole: String = texts.iter().map(under).collect();
+                encode::verbatim(out, &whole, protocol);
+            }
+        }
+    });
+    ask_all(context, args, Merge::JoinAll(join))
+}
+
+/// `FUNCTION STATS`: every master has the same libraries; the one that runs a script speaks for all.
+pub fn function_stats(context: &mut Context<'_>, args: &Args<'_>, _: &mut Vec<u8>) -> After {
+    join_all(context, args, |replies, out| {
+        let is_running = |reply: &&Reply<'_>| {
+            value(reply, "running_script").is_some_and(|script| !script.is_null())
+        };
+        let speaker = replies.iter().find(is_running).or(replies.first());
+        if let Some(reply) = speaker {
+            out.extend_from_slice(reply.frame());
+        }
+    })
+}
+
+/// Runs a join on replies, for tests of the joins.
+#[cfg(test)]
+pub fn joined(join: impl FnOnce(&[Reply<'_>], &mut Vec<u8>), replies: &[&str]) -> String {
+    let mut out = Vec::new();
+    let replies = replies.iter().map(|reply| Reply::new(reply.as_bytes()));
+    join(&replies.collect::<Vec<_>>(), &mut out);
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn maps_are_read_in_both_protocols() {
+        for map in [
+            "*4\r\n$1\r\na\r\n:1\r\n$1\r\nb\r\n:2\r\n",
+            "%2\r\n+a\r\n:1\r\n+b\r\n:2\r\n",
+        ] {
+            let map = Reply::new(map.as_bytes());
+            assert_eq!(value(&map, "b").and_then(|value| value.integer()), Some(2));
+            assert!(value(&map, "c").is_none());
+            assert_eq!(pairs(&map).count(), 2);
+        }
+        assert_eq!(pairs(&Reply::new(b"")).count(), 0);
+    }
+}

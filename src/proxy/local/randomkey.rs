@@ -1,0 +1,93 @@
+//! RANDOMKEY over all shards: every key is as likely as any other, and there is no answer only if all
+//! shards are empty.
+
+use super::{After, Context};
+use crate::proxy::merge::Merge;
+use crate::proxy::plan::{Ask, Plan};
+use crate::resp::args::Args;
+use crate::resp::encode::{self, Protocol};
+use crate::resp::reply::Reply;
+
+const DBSIZE: &[u8] = b"*1\r\n$6\r\nDBSIZE\r\n";
+
+/// Asks each master how many keys it has, and for one of them.
+pub fn randomkey(context: &mut Context<'_>, args: &Args<'_>, _: &mut Vec<u8>) -> After {
+    let targets = context.routes.targets(false);
+    let asks = targets
+        .flat_map(|target| [DBSIZE, args.frame()].map(|frame| Ask::Node(target, frame.to_vec())));
+    let protocol = context.session.protocol;
+    let seed = context.stats.commands.get() ^ context.now.as_micros().rotate_left(32);
+    After::Ask(Plan {
+        asks: asks.collect(),
+        merge: Merge::Join(Box::new(move |replies, out| {
+            choose(replies, scattered(seed), protocol, out);
+        })),
+        write: false,
+    })
+}
+
+/// The replies are a size and a key for each shard in turn; `chance` is any number.
+fn choose(replies: &[Reply<'_>], chance: u64, protocol: Protocol, out: &mut Vec<u8>) {
+    let shards: Vec<(u64, Reply<'_>)> = replies
+        .chunks_exact(2)
+        .filter(|shard| shard[1].text().is_some())
+        .map(|shard| (shard[0].integer().unwrap_or(1).max(1) as u64, shard[1]))
+        .collect();
+    let total: u64 = shards.iter().map(|(size, _)| size).sum();
+    let mut left = chance % total.max(1);
+    for (size, key) in shards {
+        if left < size {
+            return out.extend_from_slice(key.frame());
+        }
+        left -= size;
+    }
+    encode::null(out, protocol);
+}
+
+/// Spreads a number over all 64 bits (splitmix64).
+fn scattered(seed: u64) -> u64 {
+    let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::nodes::joined;
+    use super::*;
+
+    fn check(replies: &[&str], chance: u64, expected: &str) {
+        let join = |replies: &[Reply<'_>], out: &mut Vec<u8>| {
+            choose(replies, chance, Protocol::Resp2, out);
+        };
+        assert_eq!(joined(join, replies), expected);
+    }
+
+    #[test]
+    fn a_shard_is_chosen_by_its_size() {
+        let replies = [
+            ":1\r\n",
+            "$1\r\na\r\n",
+            ":0\r\n",
+            "$-1\r\n",
+            ":3\r\n",
+            "$1\r\nb\r\n",
+        ];
+        check(&replies, 0, "$1\r\na\r\n");
+        for chance in [1, 2, 3, 5] {
+            check(&replies, chance, "$1\r\nb\r\n");
+        }
+        check(&replies, 4, "$1\r\na\r\n");
+        check(&[":0\r\n", "$-1\r\n"], 7, "$-1\r\n");
+        // The last key came between the two questions.
+        check(&[":0\r\n", "$1\r\na\r\n"], 7, "$1\r\na\r\n");
+    }
+
+    #[test]
+    fn neighbouring_seeds_fall_far_apart() {
+        let mut hits = [0; 4];
+        (0..4000).for_each(|seed| hits[(scattered(seed) % 4) as usize] += 1);
+        assert!(hits.iter().all(|hit| (900..1100).contains(hit)), "{hits:?}");
+    }
+}

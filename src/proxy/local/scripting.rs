@@ -1,0 +1,82 @@
+//! Scripts and function libraries on their way to the nodes: the proxy remembers what is loaded, and forgets
+//! what is deleted, before the nodes hear of it.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard, PoisonError};
+
+use super::{After, Context};
+use crate::proxy::merge::Merge;
+use crate::proxy::scripts::Scripts;
+use crate::proxy::stats::Process;
+use crate::resp::args::Args;
+use crate::resp::reply::Reply;
+
+fn store(process: &Process) -> MutexGuard<'_, Scripts> {
+    process
+        .scripts
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+}
+
+/// EVAL, EVAL_RO: a body that is new is remembered; its name is found when a node lacks it.
+pub fn eval(context: &mut Context<'_>, args: &Args<'_>, _: &mut Vec<u8>) -> After {
+    let (body, process) = (args.at(1), context.process);
+    if context
+        .seen
+        .note(body, process.scripts_flushed.load(Ordering::Relaxed))
+    {
+        store(process).evaluated(body);
+    }
+    After::Serve
+}
+
+/// SCRIPT LOAD: remembered under the name that the nodes give.
+pub fn script_load(context: &mut Context<'_>, args: &Args<'_>, _: &mut Vec<u8>) -> After {
+    let (process, body) = (context.process.clone(), args.at(2).to_vec());
+    let epoch = store(&process).scripts_epoch();
+    remember(move |name| store(&process).loaded(name, &body, epoch))
+}
+
+/// FUNCTION LOAD: remembered under the name that the nodes give.
+pub fn function_load(context: &mut Context<'_>, args: &Args<'_>, _: &mut Vec<u8>) -> After {
+    let (process, code) = (context.process.clone(), args.at(args.len() - 1).to_vec());
+    let epoch = store(&process).libraries_epoch();
+    remember(move |name| store(&process).library_loaded(name, &code, epoch))
+}
+
+/// Once every node has loaded it, the first reply is the client's; it is the name.
+fn remember(keep: impl FnOnce(&[u8]) + Send + 'static) -> After {
+    After::Broadcast(Merge::Join(Box::new(
+        move |replies: &[Reply<'_>], out: &mut Vec<u8>| {
+            let Some(reply) = replies.iter().find(|reply| !reply.frame().is_empty()) else {
+                return;
+            };
+            if let Some(name) = reply.text() {
+                keep(name);
+            }
+            out.extend_from_slice(reply.frame());
+        },
+    )))
+}
+
+/// SCRIPT FLUSH: what a client has flushed must not come back.
+pub fn script_flush(context: &mut Context<'_>, _: &Args<'_>, _: &mut Vec<u8>) -> After {
+    let process: &Arc<Process> = context.process;
+    let mut scripts = store(process);
+    scripts.forget_scripts();
+    let epoch = scripts.scripts_epoch();
+    process.scripts_flushed.store(epoch, Ordering::Relaxed);
+    After::Serve
+}
+
+/// FUNCTION DELETE.
+pub fn function_delete(context: &mut Context<'_>, args: &Args<'_>, _: &mut Vec<u8>) -> After {
+    store(context.process).forget_library(Some(args.at(2)));
+    After::Serve
+}
+
+/// FUNCTION FLUSH, and FUNCTION RESTORE, which may bring other libraries of the same names.
+pub fn function_flush(context: &mut Context<'_>, _: &Args<'_>, _: &mut Vec<u8>) -> After {
+    store(context.process).forget_library(None);
+    After::Serve
+}

@@ -1,0 +1,359 @@
+//! The sections of INFO: which there are, and those that are the proxy's own.
+
+use std::fmt::Write;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::Context;
+use crate::config::Listen;
+use crate::proxy::masters::human;
+use crate::proxy::stats::{Counter, Stats};
+
+macro_rules! fields {
+    ($text:expr, $($name:literal => $value:expr),* $(,)?) => {
+        $(line($text, format_args!("{}:{}", $name, $value));)*
+    };
+}
+
+/// Where a section comes from.
+#[derive(Clone, Copy)]
+pub enum Source {
+    /// The proxy, now.
+    Own(fn(&Context<'_>, &mut String)),
+    /// The masters, but for some fields that are the proxy's; and what stands in for the masters' while none
+    /// of them answers.
+    Mixed(Fields, Fields),
+}
+
+/// A field and its value.
+pub type Field = (&'static str, String);
+
+type Fields = fn(&Context<'_>) -> Vec<Field>;
+
+/// A section of INFO.
+pub struct Section {
+    /// Its name, as it stands in the head.
+    pub name: &'static str,
+    /// Where it comes from.
+    pub source: Source,
+    /// Whether it is given without being asked for.
+    pub by_default: bool,
+}
+
+const fn own(name: &'static str, print: fn(&Context<'_>, &mut String)) -> Section {
+    Section {
+        name,
+        source: Source::Own(print),
+        by_default: true,
+    }
+}
+
+const fn on_demand(name: &'static str, print: fn(&Context<'_>, &mut String)) -> Section {
+    Section {
+        by_default: false,
+        ..own(name, print)
+    }
+}
+
+const fn mixed(name: &'static str, own: Fields, stand_ins: Fields) -> Section {
+    Section {
+        name,
+        source: Source::Mixed(own, stand_ins),
+        by_default: true,
+    }
+}
+
+/// All sections, in the order of Redis.
+pub const SECTIONS: &[Section] = &[
+    own("Server", server),
+    own("Clients", clients),
+    mixed("Memory", none, memory),
+    mixed("Persistence", persistence, none),
+    mixed("Stats", stats, uncounted),
+    own("Replication", replication),
+    own("CPU", cpu),
+    own("Modules", |_, _| {}),
+    on_demand("Commandstats", commandstats),
+    own("Errorstats", errorstats),
+    on_demand("Latencystats", latencystats),
+    own("Cluster", cluster),
+    mixed("Keyspace", none, none),
+    own("Proxy", proxy),
+    own("Topology", topology),
+];
+
+/// A line of a section.
+pub fn line(text: &mut String, content: std::fmt::Arguments<'_>) {
+    // Writing to a string does not fail.
+    text.write_fmt(content).ok();
+    text.push_str("\r\n");
+}
+
+fn uptime_seconds(context: &Context<'_>) -> u64 {
+    context.now.as_micros() / 1_000_000
+}
+
+fn server(context: &Context<'_>, text: &mut String) {
+    let port = match &context.config.listen {
+        Listen::Tcp(address) => address.port(),
+        Listen::Unix(_) => 0,
+    };
+    let wall_clock = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    fields!(text,
+        "redis_version" => context.version(),
+        "redis_git_sha1" => "00000000",
+        "redis_git_dirty" => 0,
+        "redis_build_id" => "0",
+        "redis_mode" => context.config.mode(),
+        "os" => os(),
+        "arch_bits" => usize::BITS,
+        "monotonic_clock" => "POSIX clock_gettime",
+        "multiplexing_api" => "epoll",
+        "process_id" => std::process::id(),
+        "process_supervised" => "no",
+        "run_id" => context.process.run_id,
+        "tcp_port" => port,
+        "server_time_usec" => wall_clock.as_micros(),
+        "uptime_in_seconds" => uptime_seconds(context),
+        "uptime_in_days" => uptime_seconds(context) / 86400,
+        "hz" => 10,
+        "configured_hz" => 10,
+        "lru_clock" => wall_clock.as_secs() & 0xff_ffff,
+        "executable" => "redis-cluster-proxy",
+        "config_file" => "",
+        "io_threads_active" => 0,
+    );
+}
+
+/// As Redis says it: `Linux 6.1.0 x86_64`.
+fn os() -> String {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let (name, machine) = (std::env::consts::OS, std::env::consts::ARCH);
+    let name = if name == "linux" { "Linux" } else { name };
+    format!("{name} {} {machine}", release.trim())
+}
+
+fn clients(context: &Context<'_>, text: &mut String) {
+    fields!(text,
+        "connected_clients" => context.process.total(|stats| &stats.clients_connected),
+        "cluster_connections" => 0,
+        "maxclients" => context.config.limits.clients,
+        "client_recent_max_input_buffer" => 0,
+        "client_recent_max_output_buffer" => 0,
+        "blocked_clients" => 0,
+        "tracking_clients" => 0,
+        "clients_in_timeout_table" => 0,
+    );
+}
+
+fn none(_: &Context<'_>) -> Vec<Field> {
+    Vec::new()
+}
+
+/// The proxy's own memory stands in for that of the data.
+fn memory(_: &Context<'_>) -> Vec<Field> {
+    let rss = resident_bytes();
+    vec![
+        ("used_memory", rss.to_string()),
+        ("used_memory_human", human(rss as i64)),
+        ("used_memory_rss", rss.to_string()),
+        ("used_memory_peak", rss.to_string()),
+        ("total_system_memory", "0".to_string()),
+        ("maxmemory", "0".to_string()),
+        ("maxmemory_policy", "noeviction".to_string()),
+    ]
+}
+
+/// What only nodes count.
+fn uncounted(_: &Context<'_>) -> Vec<Field> {
+    let names = [
+        "expired_keys",
+        "evicted_keys",
+        "keyspace_hits",
+        "keyspace_misses",
+    ];
+    names.map(|name| (name, "0".to_string())).to_vec()
+}
+
+/// What the kernel says of our memory; nothing where it does not say.
+fn resident_bytes() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = statm
+        .split(' ')
+        .nth(1)
+        .and_then(|pages| pages.parse::<u64>().ok());
+    pages.unwrap_or(0) * 4096
+}
+
+/// The proxy serves while one master loads: only that master's slots wait.
+fn persistence(_: &Context<'_>) -> Vec<Field> {
+    vec![
+        ("loading", "0".to_string()),
+        ("async_loading", "0".to_string()),
+    ]
+}
+
+fn stats(context: &Context<'_>) -> Vec<Field> {
+    let total = |counter: fn(&Stats) -> &Counter| context.process.total(counter);
+    let rate = |at: usize| -> u64 {
+        let workers = context.process.workers.iter();
+        workers.map(|stats| stats.per_second[at].get()).sum()
+    };
+    let kilobytes = |at| format!("{:.2}", rate(at) as f64 / 1024.0);
+    let count = |name: &'static str, value: u64| (name, value.to_string());
+    let (_, errors) = context.process.errors();
+    vec![
+        count(
+            "total_connections_received",
+            total(|stats| &stats.clients_accepted),
+        ),
+        count("total_commands_processed", total(|stats| &stats.commands)),
+        count("instantaneous_ops_per_sec", rate(0)),
+        count(
+            "total_net_input_bytes",
+            total(|stats| &stats.client_bytes_in),
+        ),
+        count(
+            "total_net_output_bytes",
+            total(|stats| &stats.client_bytes_out),
+        ),
+        ("instantaneous_input_kbps", kilobytes(1)),
+        ("instantaneous_output_kbps", kilobytes(2)),
+        count(
+            "rejected_connections",
+            total(|stats| &stats.clients_rejected),
+        ),
+        count("total_error_replies", errors),
+    ]
+}
+
+fn replication(context: &Context<'_>, text: &mut String) {
+    fields!(text,
+        "role" => "master",
+        "connected_slaves" => 0,
+        "master_failover_state" => "no-failover",
+        "master_replid" => context.process.run_id,
+        "master_replid2" => "0".repeat(40),
+        "master_repl_offset" => 0,
+        "second_repl_offset" => -1,
+        "repl_backlog_active" => 0,
+        "repl_backlog_size" => 0,
+        "repl_backlog_first_byte_offset" => 0,
+        "repl_backlog_histlen" => 0,
+    );
+}
+
+fn cpu(_: &Context<'_>, text: &mut String) {
+    // Fields 14 to 17 behind the command's name, in ticks of a hundredth of a second (proc(5)).
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let behind = stat.rsplit(')').next().unwrap_or_default();
+    let ticks = |index: usize| {
+        let field = behind.split_whitespace().nth(index);
+        field
+            .and_then(|ticks| ticks.parse::<f64>().ok())
+            .unwrap_or(0.0)
+            / 100.0
+    };
+    fields!(text,
+        "used_cpu_sys" => format_args!("{:.6}", ticks(12)),
+        "used_cpu_user" => format_args!("{:.6}", ticks(11)),
+        "used_cpu_sys_children" => format_args!("{:.6}", ticks(14)),
+        "used_cpu_user_children" => format_args!("{:.6}", ticks(13)),
+    );
+}
+
+fn cluster(context: &Context<'_>, text: &mut String) {
+    fields!(text, "cluster_enabled" => u8::from(context.config.cluster_face.is_some()));
+}
+
+fn commandstats(context: &Context<'_>, text: &mut String) {
+    for calls in context.process.commands() {
+        let name = &context.table.row(calls.command).name;
+        let (count, micros) = (calls.calls, calls.micros);
+        let each = micros as f64 / count.max(1) as f64;
+        let (rejected, failed) = (calls.rejected, calls.failed);
+        line(
+            text,
+            format_args!(
+                "cmdstat_{name}:calls={count},usec={micros},usec_per_call={each:.2},\
+                 rejected_calls={rejected},failed_calls={failed}"
+            ),
+        );
+    }
+}
+
+fn errorstats(context: &Context<'_>, text: &mut String) {
+    for (code, count) in context.process.errors().0 {
+        line(text, format_args!("errorstat_{code}:count={count}"));
+    }
+}
+
+fn latencystats(context: &Context<'_>, text: &mut String) {
+    for calls in context.process.commands() {
+        if calls.calls == 0 {
+            continue;
+        }
+        let name = &context.table.row(calls.command).name;
+        let at = |percent| calls.percentile(percent) as f64;
+        line(
+            text,
+            format_args!(
+                "latency_percentiles_usec_{name}:p50={:.3},p99={:.3},p99.9={:.3}",
+                at(50.0),
+                at(99.0),
+                at(99.9)
+            ),
+        );
+    }
+}
+
+/// What the workers count.
+pub fn proxy(context: &Context<'_>, text: &mut String) {
+    fields!(text,
+        "proxy_version" => env!("CARGO_PKG_VERSION"),
+        "proxy_workers" => context.process.workers.len(),
+        "proxy_listen" => context.config.listen,
+        "proxy_memory_rss" => resident_bytes(),
+    );
+    for (name, value) in context.process.totals() {
+        line(text, format_args!("proxy_{name}:{value}"));
+    }
+}
+
+/// Who serves what.
+pub fn topology(context: &Context<'_>, text: &mut String) {
+    let Some(topology) = context.routes.topology() else {
+        fields!(text, "topology_known" => 0);
+        return;
+    };
+    let served = topology
+        .slots
+        .iter()
+        .filter(|shard| **shard != crate::cluster::topology::NO_SHARD);
+    fields!(text,
+        "topology_known" => 1,
+        "topology_epoch" => topology.epoch,
+        "topology_slots_served" => served.count(),
+        "topology_shards" => topology.shards.len(),
+        "topology_nodes" => topology.nodes.len(),
+    );
+    for (index, shard) in topology.shards.iter().enumerate() {
+        let address = |node: &u16| topology.nodes[*node as usize].address.to_string();
+        let slots = topology
+            .slots
+            .iter()
+            .filter(|owner| **owner as usize == index)
+            .count();
+        let replicas: Vec<String> = shard.replicas.iter().map(address).collect();
+        line(
+            text,
+            format_args!(
+                "shard{index}:master={},slots={slots},epoch={},replicas={}",
+                address(&shard.master),
+                shard.epoch,
+                replicas.join(";"),
+            ),
+        );
+    }
+}

@@ -1,0 +1,195 @@
+//! A lot at once: large values, long pipelines, and a client that does not read.
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::OnceLock;
+use std::time::Duration;
+use support::{Cluster, Conn, Model, Proxy, Reply, wait_for};
+
+fn ground() -> &'static (Cluster, Proxy) {
+    static GROUND: OnceLock<(Cluster, Proxy)> = OnceLock::new();
+    GROUND.get_or_init(|| {
+        let cluster = Cluster::start(2, 0);
+        let proxy = Proxy::start(&cluster, &[]);
+        (cluster, proxy)
+    })
+}
+
+/// Bytes that repeat nowhere in step with a buffer.
+fn noise(length: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed | 1;
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes
+}
+
+/// The reply to a GET, read in large pieces: the client of the other tests looks from the start each time.
+fn read_bulk(stream: &mut TcpStream, length: usize) -> Vec<u8> {
+    let head = format!("${length}\r\n");
+    let mut reply = vec![0; head.len() + length + 2];
+    stream.read_exact(&mut reply).expect("the whole reply");
+    assert!(
+        reply.starts_with(head.as_bytes()),
+        "{}",
+        reply[..20].escape_ascii()
+    );
+    assert!(reply.ends_with(b"\r\n"));
+    reply[head.len()..head.len() + length].to_vec()
+}
+
+fn stream(proxy: &Proxy) -> TcpStream {
+    let stream = TcpStream::connect(proxy.addr()).expect("it listens");
+    stream
+        .set_read_timeout(Some(Duration::from_secs(30)))
+        .expect("a socket");
+    stream
+}
+
+#[test]
+fn large_values_are_whole() {
+    let (_, proxy) = ground();
+    for (number, length) in [20 << 20, (1 << 20) + 1, 16384, 16383, 65536, 65535]
+        .into_iter()
+        .enumerate()
+    {
+        let (key, value) = (format!("large{number}"), noise(length, number as u64 + 1));
+        let mut stream = stream(proxy);
+        // Small requests before and behind, which must not be lost in the large one's shadow.
+        stream.write_all(b"PING\r\n").expect("sent");
+        stream
+            .write_all(&Conn::encode(&[b"SET".as_slice(), key.as_bytes(), &value]))
+            .expect("sent");
+        stream
+            .write_all(&Conn::encode(&["GET", &key]))
+            .expect("sent");
+        stream.write_all(b"PING\r\n").expect("sent");
+        let mut reply = [0; 12];
+        stream.read_exact(&mut reply).expect("replies");
+        assert_eq!(&reply, b"+PONG\r\n+OK\r\n");
+        assert!(
+            read_bulk(&mut stream, length) == value,
+            "{length} bytes came back changed"
+        );
+        let mut reply = [0; 7];
+        stream.read_exact(&mut reply).expect("a reply");
+        assert_eq!(&reply, b"+PONG\r\n");
+    }
+}
+
+#[test]
+fn many_large_values_in_one_reply() {
+    let (_, proxy) = ground();
+    let mut conn = stream(proxy);
+    let values: Vec<Vec<u8>> = (0..12).map(|n| noise(1 << 20, n + 77)).collect();
+    let keys: Vec<String> = (0..12).map(|n| format!("many{n}")).collect();
+    let mut args = vec![b"MSET".to_vec()];
+    for (key, value) in keys.iter().zip(&values) {
+        args.extend([key.as_bytes().to_vec(), value.clone()]);
+    }
+    conn.write_all(&Conn::encode(&args)).expect("sent");
+    let mut ok = [0; 5];
+    conn.read_exact(&mut ok).expect("a reply");
+    assert_eq!(&ok, b"+OK\r\n");
+    conn.write_all(&Conn::encode(&[vec!["MGET".to_string()], keys].concat()))
+        .expect("sent");
+    let mut head = [0; 5];
+    conn.read_exact(&mut head).expect("a reply");
+    assert_eq!(&head, b"*12\r\n");
+    for value in values {
+        assert!(read_bulk(&mut conn, 1 << 20) == value);
+    }
+}
+
+#[test]
+fn a_hundred_thousand_requests_at_once() {
+    let (_, proxy) = ground();
+    let count = 100_000;
+    let mut requests = Vec::new();
+    for number in 0..count {
+        let number = number.to_string();
+        requests.extend(match number.as_bytes()[number.len() - 1] {
+            b'0'..=b'4' => Conn::encode(&["ECHO", &number]),
+            _ => Conn::encode(&["EVAL", "return ARGV[1]", "1", &number, &number]),
+        });
+    }
+    let mut reader = stream(proxy);
+    let mut writer = reader.try_clone().expect("a socket");
+    std::thread::scope(|scope| {
+        scope.spawn(move || writer.write_all(&requests).expect("sent"));
+        // The proxy is well in it before anything is read.
+        wait_for(
+            "the proxy to take requests",
+            Duration::from_secs(20),
+            || (proxy.counter("proxy_commands") > 1000).then_some(()),
+        );
+        let expected: Vec<u8> = (0..count)
+            .flat_map(|number: usize| {
+                let number = number.to_string();
+                format!("${}\r\n{number}\r\n", number.len()).into_bytes()
+            })
+            .collect();
+        let mut came = vec![0; expected.len()];
+        reader.read_exact(&mut came).expect("all replies");
+        assert!(
+            came == expected,
+            "the replies are not those of the requests, in order"
+        );
+    });
+}
+
+/// Hundreds of megabytes are asked for by one who does not read: he is made to wait, nobody else, and the
+/// proxy does not keep it all for him.
+#[test]
+fn a_slow_reader_is_alone_with_it() {
+    let (cluster, _) = ground();
+    let proxy = Proxy::start(cluster, &[]);
+    let value = noise(1 << 20, 5);
+    let mut slow = stream(&proxy);
+    slow.write_all(&Conn::encode(&[b"SET".as_slice(), b"slow", &value]))
+        .expect("sent");
+    let mut ok = [0; 5];
+    slow.read_exact(&mut ok).expect("a reply");
+    let (first, count) = (8, 300);
+    let get = Conn::encode(&["GET", "slow"]);
+    slow.write_all(&get.repeat(first)).expect("sent");
+    wait_for(
+        "the first replies at the proxy",
+        Duration::from_secs(10),
+        || (proxy.counter("proxy_backend_bytes_in") > (first as u64) << 20).then_some(()),
+    );
+    // He is owed more than anybody may be: what he sends from here on waits in his own socket.
+    slow.write_all(&get.repeat(count - first)).expect("sent");
+    std::thread::scope(|scope| {
+        for number in 0..10 {
+            let proxy = &proxy;
+            scope.spawn(move || {
+                let tags: Vec<String> = (0..20).map(|tag| tag.to_string()).collect();
+                let mut model = Model::new(&format!("quick{number}"), &tags, number + 1);
+                let mut conn = proxy.conn();
+                for _ in 0..50 {
+                    model.run(&mut conn, 20);
+                }
+            });
+        }
+    });
+    let rss_kib = proxy.rss_kib();
+    assert!(
+        rss_kib < 150 << 10,
+        "{rss_kib} KiB are kept for one who does not read"
+    );
+    for _ in 0..count {
+        assert!(read_bulk(&mut slow, 1 << 20) == value);
+    }
+    slow.write_all(b"PING\r\n").expect("sent");
+    let mut pong = [0; 7];
+    slow.read_exact(&mut pong).expect("a reply");
+    assert_eq!(proxy.conn().line("GET none"), Reply::NilBulk);
+}

@@ -1,0 +1,533 @@
+//! The program as its users start and stop it: where it listens, whom it lets in, which nodes it reaches how,
+//! signals, the log and the debug address.
+
+mod support;
+
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv6Addr, Shutdown, TcpListener, TcpStream, UdpSocket};
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use support::{Cluster, Conn, Model, Port, Proxy, Reply, key_in_slot, signal, wait_for};
+
+/// A cluster without a password.
+fn open() -> &'static Cluster {
+    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+    CLUSTER.get_or_init(|| Cluster::start(2, 0))
+}
+
+/// A cluster whose nodes ask for one.
+fn locked() -> &'static Cluster {
+    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+    let args = [
+        "--requirepass",
+        "node-secret",
+        "--masterauth",
+        "node-secret",
+    ];
+    CLUSTER.get_or_init(|| Cluster::start_with(2, 0, &args))
+}
+
+/// It serves a key of each half of the slots.
+#[track_caller]
+fn check_serves(conn: &mut Conn) {
+    for slot in [1, 16000] {
+        let key = key_in_slot(slot, "program");
+        wait_for("the key to be served", Duration::from_secs(10), || {
+            (conn.command(&["SET", &key, "here"]) == "OK").then_some(())
+        });
+        assert_eq!(conn.command(&["GET", &key]), "here");
+    }
+}
+
+fn is_noauth(reply: &Reply) -> bool {
+    reply.error() == Some("NOAUTH Authentication required.")
+}
+
+#[test]
+fn it_listens_on_a_unix_socket() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("proxy.sock");
+    let addr = format!("unix:{}", path.display());
+    let proxy = Proxy::start(open(), &["-addr", &addr]);
+    check_serves(&mut proxy.conn());
+    // What a killed one left behind does not stop the next.
+    signal(proxy.pid(), "KILL");
+    drop(proxy);
+    assert!(path.exists());
+    let proxy = Proxy::start(open(), &["-addr", &addr]);
+    check_serves(&mut proxy.conn());
+    assert!(proxy.stop().success());
+    assert!(!path.exists(), "the socket is removed at the end");
+}
+
+#[test]
+fn it_listens_on_ipv6() {
+    if TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_err() {
+        eprintln!("skipped: this machine has no [::1]");
+        return;
+    }
+    for host in ["[::1]", "[::]"] {
+        let port = Port::reserve();
+        let addr = format!("{host}:{}", port.number());
+        let proxy = Proxy::start(open(), &["-addr", &addr]);
+        check_serves(&mut proxy.conn());
+        let reached = Conn::try_connect(&format!("[::1]:{}", port.number()));
+        check_serves(&mut reached.expect("it listens on [::1]"));
+    }
+}
+
+#[test]
+fn a_startup_node_may_be_a_name() {
+    let node = format!("localhost:{}", open().ports()[0]);
+    let proxy = Proxy::spawn(&[node], &[], &[]);
+    proxy.wait_until_answering();
+    proxy.wait_until_serving(open());
+    check_serves(&mut proxy.conn());
+}
+
+/// Passes bytes on, and counts connections.
+fn relay(to: String) -> (u16, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("bound").port();
+    let count = Arc::new(AtomicUsize::new(0));
+    let counter = count.clone();
+    std::thread::spawn(move || {
+        while let Ok((client, _)) = listener.accept() {
+            counter.fetch_add(1, Ordering::Relaxed);
+            let node = TcpStream::connect(&to).expect("the node listens");
+            for (mut from, mut to) in [
+                (
+                    client.try_clone().expect("a socket"),
+                    node.try_clone().expect("a socket"),
+                ),
+                (node, client),
+            ] {
+                std::thread::spawn(move || {
+                    io::copy(&mut from, &mut to).ok();
+                    to.shutdown(Shutdown::Write).ok();
+                });
+            }
+        }
+    });
+    (port, count)
+}
+
+/// The node is reached where the map says, and nowhere else.
+#[test]
+fn nodes_are_reached_where_the_map_says() {
+    let cluster = open();
+    let mapped = cluster.master_of(1);
+    let (port, connections) = relay(format!("127.0.0.1:{mapped}"));
+    let map = format!("127.0.0.1:{mapped}=127.0.0.1:{port}");
+    let proxy = Proxy::start(cluster, &["-node-map", &map]);
+    cluster.raw(mapped).line("CONFIG RESETSTAT");
+    check_serves(&mut proxy.conn());
+    assert!(
+        connections.load(Ordering::Relaxed) > 0,
+        "nobody came through the relay"
+    );
+    let text = proxy.conn().line("PROXY INFO").text();
+    assert!(text.contains(&format!("127.0.0.1:{port}")), "{text}");
+    assert!(!text.contains(&format!("127.0.0.1:{mapped}")), "{text}");
+}
+
+#[test]
+fn passwords_on_either_side() {
+    let cluster = locked();
+    let same = Proxy::start(cluster, &["-password", "node-secret"]);
+    let mut conn = same.conn();
+    assert!(is_noauth(&conn.line("GET a")));
+    assert!(
+        conn.line("AUTH wrong")
+            .error()
+            .is_some_and(|error| error.starts_with("WRONGPASS "))
+    );
+    assert_eq!(conn.line("AUTH node-secret"), "OK");
+    check_serves(&mut conn);
+
+    let flags = ["-password", "node-secret", "-client-password", "other"];
+    let apart = Proxy::start(cluster, &flags);
+    let mut conn = apart.conn();
+    assert!(conn.line("AUTH node-secret").is_error());
+    assert_eq!(conn.line("AUTH other"), "OK");
+    check_serves(&mut conn);
+
+    let nodes_only = Proxy::start(cluster, &["-backend-password", "node-secret"]);
+    check_serves(&mut nodes_only.conn());
+
+    let env = [("REDIS_PROXY_PASSWORD", "node-secret")];
+    let proxy = Proxy::spawn(&cluster.addrs(), &[], &env);
+    proxy.wait_until_answering();
+    let mut conn = proxy.conn();
+    assert_eq!(conn.line("AUTH node-secret"), "OK");
+    check_serves(&mut conn);
+    for proxy in [&same, &apart, &nodes_only, &proxy] {
+        let told = proxy.log() + &proxy.stderr();
+        assert!(
+            !told.contains("secret") && !told.contains("other"),
+            "{told}"
+        );
+        let args = proxy.conn().line("INFO");
+        assert!(!format!("{args:?}").contains("secret"));
+    }
+}
+
+#[test]
+fn a_wrong_password_for_the_nodes_ends_nothing() {
+    let cluster = locked();
+    for flags in [
+        &["-backend-password", "wrong"][..],
+        &[],
+        &["-backend-user", "nobody", "-backend-password", "x"],
+    ] {
+        let mut proxy = Proxy::spawn(&cluster.addrs(), flags, &[]);
+        proxy.wait_until_answering();
+        let mut conn = proxy.conn();
+        conn.set_deadline(Duration::from_secs(20));
+        let reply = conn.line("GET a");
+        assert!(reply.is_error(), "{reply:?}");
+        assert_eq!(conn.line("PING"), "PONG");
+        assert!(proxy.is_running());
+        wait_for("the log to say why", Duration::from_secs(10), || {
+            let log = proxy.log();
+            (log.contains("WRONGPASS") || log.contains("NOAUTH")).then_some(())
+        });
+    }
+}
+
+#[test]
+fn the_nodes_see_the_user_that_was_given() {
+    let cluster = locked();
+    for port in cluster.ports() {
+        let mut node = cluster.raw(port);
+        assert_eq!(
+            node.line("ACL SETUSER app on >app-secret ~* +@all -lpush"),
+            "OK"
+        );
+    }
+    let flags = ["-backend-user", "app", "-backend-password", "app-secret"];
+    let proxy = Proxy::start(cluster, &flags);
+    let mut conn = proxy.conn();
+    check_serves(&mut conn);
+    for protocol in ["2", "3"] {
+        conn.command(&["HELLO", protocol]);
+        let refused = conn.line("LPUSH a b");
+        assert!(
+            refused
+                .error()
+                .is_some_and(|error| error.starts_with("NOPERM ")),
+            "{refused:?}"
+        );
+    }
+    let clients = cluster.raw(cluster.ports()[0]).line("CLIENT LIST").text();
+    assert!(clients.contains("user=app"), "{clients}");
+}
+
+/// An address of this machine that is not loopback: its own, or one that is made for the test.
+fn outer_address() -> Option<(IpAddr, Option<Interface>)> {
+    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
+    // Nothing is sent: the kernel only says which address it would send from.
+    if socket.connect("192.0.2.1:9").is_ok()
+        && let Ok(own) = socket.local_addr()
+        && !own.ip().is_loopback()
+        && !own.ip().is_unspecified()
+    {
+        return Some((own.ip(), None));
+    }
+    let name = format!("rcp{}", std::process::id() % 100_000);
+    let ip = |args: &[&str]| {
+        Command::new("ip")
+            .args(args)
+            .status()
+            .is_ok_and(|status| status.success())
+    };
+    if !ip(&["link", "add", &name, "type", "dummy"]) {
+        return None;
+    }
+    let interface = Interface(name.clone());
+    let made =
+        ip(&["addr", "add", "198.51.100.77/32", "dev", &name]) && ip(&["link", "set", &name, "up"]);
+    made.then(|| {
+        (
+            "198.51.100.77".parse().expect("an address"),
+            Some(interface),
+        )
+    })
+}
+
+/// An interface of our own; gone when dropped.
+struct Interface(String);
+
+impl Drop for Interface {
+    fn drop(&mut self) {
+        Command::new("ip")
+            .args(["link", "del", &self.0])
+            .status()
+            .ok();
+    }
+}
+
+#[test]
+fn protected_mode_keeps_strangers_out() {
+    let Some((address, _interface)) = outer_address() else {
+        eprintln!("skipped: there is no address but loopback, and none can be made");
+        return;
+    };
+    for host in ["0.0.0.0", "[::]"] {
+        let start = |flags: &[&str]| {
+            let port = Port::reserve();
+            let addr = format!("{host}:{}", port.number());
+            let flags = [&["-addr", &addr], flags].concat();
+            let proxy = Proxy::start(open(), &flags);
+            let outside = format!("{address}:{}", port.number());
+            (proxy, outside, port)
+        };
+        if host == "[::]" && TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).is_err() {
+            continue;
+        }
+        let (proxy, outside, _port) = start(&[]);
+        let mut stranger = Conn::connect(&outside);
+        let came = stranger.read_to_close().expect("told, and closed");
+        let came = String::from_utf8_lossy(&came);
+        assert!(
+            came.starts_with("-DENIED redis-cluster-proxy is running in protected mode"),
+            "{came}"
+        );
+        for remedy in [
+            "-client-password",
+            "-addr 127.0.0.1",
+            "-protected-mode=false",
+        ] {
+            assert!(came.contains(remedy), "{came}");
+        }
+        assert_eq!(came.matches("\r\n").count(), 1);
+        check_serves(&mut proxy.conn());
+        assert!(proxy.counter("proxy_clients_rejected") > 0);
+
+        let (_proxy, outside, _port) = start(&["-protected-mode=false"]);
+        check_serves(&mut Conn::connect(&outside));
+        let (_proxy, outside, _port) = start(&["-client-password", "secret"]);
+        let mut stranger = Conn::connect(&outside);
+        assert!(is_noauth(&stranger.line("GET a")));
+        assert_eq!(stranger.line("AUTH secret"), "OK");
+        check_serves(&mut stranger);
+    }
+}
+
+/// Keeps its node busy for a second, and then says so.
+const SLOW: &str = "local t = redis.call('TIME'); local u = t[1] * 1000000 + t[2] + 1000000; \
+                    repeat t = redis.call('TIME') until t[1] * 1000000 + t[2] > u; return 'done'";
+
+#[test]
+fn sigterm_finishes_what_is_in_flight() {
+    let cluster = open();
+    let mut proxy = Proxy::start(cluster, &["-max-procs", "2"]);
+    let tags: Vec<String> = (0..20).map(|tag| tag.to_string()).collect();
+    let mut waiting = proxy.conn();
+    let before = proxy.counter("proxy_commands");
+    let count = 200;
+    let mut bytes = Conn::encode(&["EVAL", SLOW, "1", &key_in_slot(1, "slow")]);
+    for number in 0..count {
+        bytes.extend(Conn::encode(&[
+            "EVAL",
+            "return ARGV[1]",
+            "1",
+            &key_in_slot(1, "x"),
+            &number.to_string(),
+        ]));
+    }
+    waiting.send(bytes);
+    wait_for(
+        "the requests to be in flight",
+        Duration::from_secs(10),
+        || (proxy.counter("proxy_commands") >= before + count).then_some(()),
+    );
+    let (pid, addr) = (proxy.pid(), proxy.addr().to_string());
+    std::thread::scope(|scope| {
+        for number in 0..8 {
+            let (tags, addr) = (&tags, &addr);
+            scope.spawn(move || {
+                // Every reply that comes is right, until the connection ends between two of them.
+                let mut model = Model::new(&format!("term{number}"), tags, number + 1);
+                let Ok(mut conn) = Conn::try_connect(addr) else {
+                    return;
+                };
+                loop {
+                    let exchange = model.next(false);
+                    match conn.try_command(&exchange.args) {
+                        Ok(reply) => assert_eq!(reply, exchange.reply, "{:?}", exchange.args),
+                        Err(error) => {
+                            let kind = error.kind();
+                            let ended = [
+                                io::ErrorKind::UnexpectedEof,
+                                io::ErrorKind::ConnectionReset,
+                                io::ErrorKind::BrokenPipe,
+                            ];
+                            assert!(ended.contains(&kind), "{error}");
+                            return;
+                        }
+                    }
+                }
+            });
+        }
+        signal(pid, "TERM");
+        assert_eq!(waiting.read_reply(), "done");
+        for number in 0..count {
+            assert_eq!(waiting.read_reply(), number.to_string().as_str());
+        }
+        assert_eq!(waiting.read_to_close().expect("closed"), b"");
+    });
+    let status = proxy.wait_exit(Duration::from_secs(15)).expect("it ends");
+    assert_eq!(status.code(), Some(0));
+    assert!(Conn::try_connect(&addr).is_err());
+}
+
+#[test]
+fn a_second_sigterm_ends_at_once() {
+    let cluster = Cluster::start(1, 0);
+    let port = cluster.ports()[0];
+    let mut proxy = Proxy::start(&cluster, &[]);
+    let mut conn = proxy.conn();
+    cluster.freeze(port);
+    let before = proxy.counter("proxy_commands");
+    conn.send(Conn::encode(&["GET", "a"]));
+    wait_for(
+        "the request to be in flight",
+        Duration::from_secs(10),
+        || (proxy.counter("proxy_commands") >= before + 2).then_some(()),
+    );
+    signal(proxy.pid(), "TERM");
+    wait_for(
+        "no more clients to be taken",
+        Duration::from_secs(5),
+        || {
+            Conn::try_connect(proxy.addr())
+                .and_then(|mut conn| conn.try_command(&["PING"]))
+                .is_err()
+                .then_some(())
+        },
+    );
+    assert!(proxy.is_running(), "a reply is outstanding");
+    signal(proxy.pid(), "INT");
+    assert!(
+        proxy.wait_exit(Duration::from_secs(5)).is_some(),
+        "it does not wait any more"
+    );
+    cluster.thaw(port);
+}
+
+#[test]
+fn sighup_opens_the_log_anew() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (path, aside) = (
+        folder.path().join("own.log"),
+        folder.path().join("own.log.1"),
+    );
+    let name = path.to_str().expect("a plain name");
+    let proxy = Proxy::start(open(), &["-log-file", name, "-log-every-n", "1"]);
+    std::fs::rename(&path, &aside).expect("renamed");
+    signal(proxy.pid(), "HUP");
+    wait_for("the log to be back", Duration::from_secs(10), || {
+        path.exists().then_some(())
+    });
+    wait_for("an access line in it", Duration::from_secs(10), || {
+        proxy.conn().line("GET after-the-rename");
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        text.to_lowercase().contains("get").then_some(())
+    });
+    assert!(
+        std::fs::read_to_string(&aside)
+            .expect("the old one")
+            .contains("serving at")
+    );
+    assert!(proxy.stop().success());
+    assert!(
+        std::fs::read_to_string(&path)
+            .expect("the log")
+            .contains("stopped")
+    );
+}
+
+#[test]
+fn a_log_that_cannot_be_opened_stops_nothing() {
+    let proxy = Proxy::start(open(), &["-log-file", "/nowhere/at/all/proxy.log"]);
+    check_serves(&mut proxy.conn());
+    assert!(
+        proxy.stderr().contains("/nowhere/at/all"),
+        "{}",
+        proxy.stderr()
+    );
+}
+
+/// One HTTP request: the status and the body.
+fn http(addr: &str, request: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(addr).expect("the debug address listens");
+    stream
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .expect("a socket");
+    stream.write_all(request.as_bytes()).expect("sent");
+    let mut reply = String::new();
+    stream
+        .read_to_string(&mut reply)
+        .expect("a reply, and the end");
+    let status = reply
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok());
+    let body = reply
+        .split_once("\r\n\r\n")
+        .map(|(_, body)| body.to_string());
+    (status.expect("a status"), body.expect("a head"))
+}
+
+#[test]
+fn the_debug_address_tells_and_changes() {
+    let port = Port::reserve();
+    let addr = format!("127.0.0.1:{}", port.number());
+    let proxy = Proxy::start(open(), &["-debug-addr", &addr, "-log-level", "warn"]);
+    let get = |path: &str| {
+        http(
+            &addr,
+            &format!("GET {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n"),
+        )
+    };
+    let put = |body: &str| {
+        let length = body.len();
+        let head =
+            format!("PUT /debug/log-level HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n");
+        http(
+            &addr,
+            &format!("{head}Content-Length: {length}\r\n\r\n{body}"),
+        )
+    };
+    assert_eq!(get("/healthz").0, 200);
+    assert_eq!(get("/nothing").0, 404);
+    let (status, body) = get("/debug/log-level");
+    assert_eq!((status, body.trim()), (200, "warn"));
+    assert!(!proxy.log().contains("DEBUG") && !proxy.log().contains("INFO"));
+    let (status, body) = put("debug");
+    assert_eq!((status, body.trim()), (200, "debug"));
+    assert_eq!(get("/debug/log-level").1.trim(), "debug");
+    wait_for("the log to say more", Duration::from_secs(15), || {
+        proxy.conn().line("GET a");
+        let log = proxy.log();
+        (log.contains(" DEBUG ") || log.contains(" INFO ")).then_some(())
+    });
+    assert_eq!(put("nonsense").0, 400);
+    assert_eq!(get("/debug/log-level").1.trim(), "debug");
+    check_serves(&mut proxy.conn());
+}
+
+#[test]
+fn an_address_in_use_is_an_error() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let addr = taken.local_addr().expect("bound").to_string();
+    let mut proxy = Proxy::spawn(&open().addrs(), &["-addr", &addr], &[]);
+    let status = proxy
+        .wait_exit(Duration::from_secs(10))
+        .expect("it gives up");
+    assert_eq!(status.code(), Some(1));
+    assert!(proxy.stderr().contains(&addr), "{}", proxy.stderr());
+}

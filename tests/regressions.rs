@@ -1,0 +1,104 @@
+//! What once went wrong, each in the smallest form that showed it.
+
+mod support;
+
+use std::sync::OnceLock;
+use std::time::Duration;
+use support::{Cluster, Conn, Proxy, Reply, key_in_slot, signal};
+
+fn ground() -> &'static (Cluster, Proxy) {
+    static GROUND: OnceLock<(Cluster, Proxy)> = OnceLock::new();
+    GROUND.get_or_init(|| {
+        let cluster = Cluster::start(2, 0);
+        let proxy = Proxy::start(&cluster, &[]);
+        (cluster, proxy)
+    })
+}
+
+/// One request was refused with ASK, one behind it for another key of that slot was not: the first was then
+/// given up, as if the second had overtaken it.
+#[test]
+fn keys_of_a_migrating_slot_do_not_stand_in_each_others_way() {
+    let (cluster, proxy) = ground();
+    let slot = 4711;
+    let keys: Vec<String> = (0..100)
+        .map(|number| key_in_slot(slot, &format!("migrating{number}")))
+        .collect();
+    let mut conn = proxy.conn();
+    for key in &keys {
+        assert_eq!(conn.command(&["SET", key, "0"]), "OK");
+    }
+    let from = cluster.master_of(slot);
+    let to = *cluster
+        .masters()
+        .iter()
+        .find(|port| **port != from)
+        .expect("another");
+    cluster.begin_migration(slot, from, to);
+    assert_eq!(cluster.move_keys(slot, from, to, 50), 50);
+    // The node gave the youngest ones: one that moved, one that did not, and so on.
+    let keys: Vec<&String> = (0..50)
+        .flat_map(|number| [&keys[99 - number], &keys[number]])
+        .collect();
+    let asked = proxy.counter("proxy_ask");
+    for round in 1..=3 {
+        let commands: Vec<Vec<&str>> = keys.iter().map(|key| vec!["INCR", key]).collect();
+        for (reply, key) in conn.pipeline(&commands).into_iter().zip(&keys) {
+            assert_eq!(reply, Reply::Int(round), "{key}");
+        }
+    }
+    assert_eq!(proxy.counter("proxy_ask") - asked, 150);
+    cluster.move_keys(slot, from, to, 100);
+    cluster.end_migration(slot, from, to);
+}
+
+/// What stands where a bulk length should was refused at its first byte; Redis looks at whole lines, and a
+/// client that had sent the rest meanwhile lost the error to a reset.
+#[test]
+fn a_line_is_judged_when_it_is_there() {
+    let (_, proxy) = ground();
+    let mut conn = proxy.conn();
+    conn.send("*1\r\nfo");
+    assert!(conn.is_open(Duration::from_millis(50)));
+    conn.send("o\r\n");
+    let came = conn.read_to_close().expect("it closes");
+    assert_eq!(
+        String::from_utf8_lossy(&came),
+        "-ERR Protocol error: expected '$', got 'f'\r\n"
+    );
+}
+
+/// The text was that of a later Redis.
+#[test]
+fn hello_without_a_password_has_the_words_of_redis_7_0() {
+    let (cluster, _) = ground();
+    let proxy = Proxy::start(cluster, &["-client-password", "secret"]);
+    let reply = Conn::connect(proxy.addr()).line("HELLO 3");
+    assert!(
+        reply
+            .error()
+            .is_some_and(|text| text.contains("otherwise the HELLO AUTH <user> <pass> option")),
+        "{reply:?}"
+    );
+}
+
+/// One client went and another came in one turn of the loop: the second was given the first one's place while
+/// the first one's socket was still there, and the assertion of that ended the worker.
+#[test]
+fn one_goes_and_one_comes_in_one_turn() {
+    let (cluster, _) = ground();
+    let folder = tempfile::tempdir().expect("a folder");
+    let addr = format!("unix:{}", folder.path().join("sock").display());
+    let proxy = Proxy::start(cluster, &["-addr", &addr]);
+    for _ in 0..20 {
+        let mut first = proxy.conn();
+        assert_eq!(first.line("PING"), "PONG");
+        // While it stands still both things happen, so that it sees both at once.
+        signal(proxy.pid(), "STOP");
+        drop(first);
+        let mut second = proxy.conn();
+        second.send("PING\r\n");
+        signal(proxy.pid(), "CONT");
+        assert_eq!(second.read_reply(), "PONG");
+    }
+}

@@ -1,0 +1,124 @@
+//! The simulation: a cluster in memory and random clients drive [`redis_cluster_proxy::proxy::Proxy`], all
+//! from one seed: time, order, sizes of reads and writes, and the trouble made. The same seed is the same
+//! run, to the byte.
+//!
+//! - `SIMULATION_SEED=n cargo test --test simulation` runs one seed; with `SIMULATION_TRACE=1` it tells all.
+//! - `SIMULATION_SEEDS=n` runs so many, beginning with `SIMULATION_FIRST` (0).
+
+#[path = "simulation/client.rs"]
+mod client;
+#[path = "simulation/cluster.rs"]
+mod cluster;
+#[path = "simulation/ledger.rs"]
+mod ledger;
+#[path = "simulation/random.rs"]
+mod random;
+#[path = "simulation/resp.rs"]
+mod resp;
+#[path = "simulation/wire.rs"]
+mod wire;
+#[path = "simulation/world.rs"]
+mod world;
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
+
+use world::World;
+
+/// Seeds of a run of all tests.
+const SEEDS: u64 = 256;
+
+/// Seeds that failed once, each with what was wrong.
+const REGRESSIONS: &[(u64, &str)] = &[];
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
+/// Runs one seed; what happened in it is added to `totals`.
+fn run(seed: u64, totals: &mut BTreeMap<&'static str, u64>) -> Result<u64, ()> {
+    let mut world = World::new(seed);
+    let outcome = catch_unwind(AssertUnwindSafe(|| world.run()));
+    if outcome.is_err() {
+        eprintln!("seed {seed} failed: SIMULATION_SEED={seed} cargo test --test simulation");
+        return Err(());
+    }
+    let counts = &world.counts;
+    let own = [
+        ("replies", counts.replies),
+        ("errors", counts.errors),
+        ("unknown_replies", counts.unknown),
+        ("tryagain_replies", counts.try_again),
+        ("large_replies", counts.big),
+    ];
+    let all = world.proxy_counts();
+    let all = all.into_iter().chain(world.cluster_counts()).chain(own);
+    for (name, count) in all.chain(world.events.list()) {
+        *totals.entry(name).or_default() += count;
+    }
+    Ok(world.digest)
+}
+
+#[test]
+fn seeds() {
+    let first = number("SIMULATION_FIRST").unwrap_or(0);
+    let seeds: Vec<u64> = match (number("SIMULATION_SEED"), number("SIMULATION_SEEDS")) {
+        (Some(seed), _) => vec![seed],
+        (None, count) => {
+            let known = REGRESSIONS.iter().map(|(seed, _)| *seed);
+            known.chain(first..first + count.unwrap_or(SEEDS)).collect()
+        }
+    };
+    let started = Instant::now();
+    let mut totals = BTreeMap::new();
+    let mut failed = Vec::new();
+    for seed in &seeds {
+        if run(*seed, &mut totals).is_err() {
+            failed.push(*seed);
+        }
+        if failed.len() >= 10 && number("SIMULATION_SEEDS").is_none() {
+            break;
+        }
+    }
+    println!("{} seeds in {:?}", seeds.len(), started.elapsed());
+    totals
+        .iter()
+        .for_each(|(name, count)| println!("{name:>24} {count}"));
+    assert!(
+        failed.is_empty(),
+        "{} of {} seeds failed: {failed:?}",
+        failed.len(),
+        seeds.len()
+    );
+    if seeds.len() as u64 >= SEEDS {
+        check_that_it_happened(&totals);
+    }
+}
+
+/// A fault that never strikes proves nothing.
+fn check_that_it_happened(totals: &BTreeMap<&'static str, u64>) {
+    let all = totals.iter().filter(|(_, count)| **count == 0);
+    let never: Vec<&str> = all
+        .map(|(name, _)| *name)
+        .filter(|name| !MAY_BE_ZERO.contains(name))
+        .collect();
+    assert!(never.is_empty(), "these never happened: {never:?}");
+}
+
+/// What no seed is asked to bring about.
+const MAY_BE_ZERO: &[&str] = &[
+    "clients_connected",
+    "clients_rejected",
+    "auth_failures",
+    "turns",
+];
+
+#[test]
+fn the_same_seed_is_the_same_run() {
+    for seed in [1, 7] {
+        let mut totals = BTreeMap::new();
+        let first = run(seed, &mut totals).expect("it passes");
+        assert_eq!(Ok(first), run(seed, &mut totals));
+    }
+}

@@ -1,0 +1,701 @@
+//! `Client`: sends random pipelines, reads as it likes, and holds every reply against the ledger.
+
+use std::collections::VecDeque;
+
+use redis_cluster_proxy::proxy::client::ClientId;
+
+use crate::ledger::{ABSENT, Class, Ledger, Nonce, Outcome};
+use crate::random::Random;
+use crate::resp::{self, Value};
+use crate::wire::Pipe;
+
+/// What a request was, and so what its reply must be.
+#[derive(Debug, Clone)]
+enum Kind {
+    Set(Vec<Nonce>),
+    Del(Vec<Nonce>),
+    Sum(Nonce),
+    Push(Nonce),
+    Incr(usize),
+    Get(usize),
+    Range(usize),
+    MGet(Vec<usize>),
+    Exists(Vec<usize>),
+    Echo(Vec<u8>),
+    Ping,
+    Missing,
+    Size,
+    AnyNode,
+    Hello,
+    /// An error that begins like this.
+    Refused(&'static str),
+    Quit,
+}
+
+/// A request that is not answered yet.
+#[derive(Debug)]
+pub struct Sent {
+    kind: Kind,
+    /// The versions of its keys when it was made, in their order.
+    floors: Vec<u64>,
+    resp3: bool,
+}
+
+/// What a client has seen of one key, in the order of its requests.
+#[derive(Debug, Clone, Copy, Default)]
+struct Seen {
+    /// The version that its last write of known outcome made.
+    written: u64,
+    /// The oldest version that explains all its reads.
+    read: u64,
+}
+
+/// What a client may do, and what it may be told.
+#[derive(Debug, Clone)]
+pub struct Manners {
+    /// Whether no error is excused but TRYAGAIN.
+    pub strict: bool,
+    /// Whether reads may be served by replicas: their order against writes is not promised then.
+    pub replica_reads: bool,
+    /// Whether it sends bytes that are no requests.
+    pub garbage: bool,
+    /// Requests under way at most.
+    pub outstanding_max: usize,
+}
+
+/// How a client ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// It does not.
+    Open,
+    /// It has sent its last: QUIT, or nonsense. The proxy closes.
+    Told,
+    /// It closes its own side once all is written. The proxy answers all, and closes.
+    Half,
+}
+
+/// Counts over all clients.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Replies checked.
+    pub replies: u64,
+    /// Errors among them.
+    pub errors: u64,
+    /// Replies with an unknown outcome.
+    pub unknown: u64,
+    /// Errors for want of a whole slot.
+    pub try_again: u64,
+    /// Large replies or requests.
+    pub big: u64,
+}
+
+/// One client.
+#[derive(Debug)]
+pub struct Client {
+    /// Its name in the proxy.
+    pub id: ClientId,
+    /// What it has written and the proxy has not read.
+    pub to_proxy: Pipe,
+    /// The other way.
+    pub from_proxy: Pipe,
+    /// Whether the shell has yet to look whether there is something to read.
+    pub queued: bool,
+    /// Whether the last write to it was short.
+    pub blocked: bool,
+    /// Until when it does not read.
+    pub stalled_until: u64,
+    /// How it ends.
+    pub end: End,
+    /// Bytes made and not written.
+    pub unwritten: VecDeque<u8>,
+    received: Vec<u8>,
+    /// Requests not answered.
+    pub sent: VecDeque<Sent>,
+    seen: Vec<Seen>,
+    resp3: bool,
+    manners: Manners,
+    number: u64,
+    echoes: u64,
+}
+
+impl Client {
+    /// A client that has just connected.
+    pub fn new(
+        id: ClientId,
+        number: u64,
+        manners: Manners,
+        ledger: &Ledger,
+        capacity: usize,
+    ) -> Client {
+        Client {
+            id,
+            to_proxy: Pipe::new(capacity),
+            from_proxy: Pipe::new(capacity),
+            queued: false,
+            blocked: false,
+            stalled_until: 0,
+            end: End::Open,
+            unwritten: VecDeque::new(),
+            received: Vec::new(),
+            sent: VecDeque::new(),
+            seen: vec![Seen::default(); ledger.keys.len()],
+            resp3: false,
+            manners,
+            number,
+            echoes: 0,
+        }
+    }
+
+    /// From here on every error is a failure, if `strict`.
+    pub fn set_strict(&mut self, strict: bool) {
+        self.manners.strict = strict;
+    }
+
+    /// Reads and writes as fast as it can from here on.
+    pub fn hurry(&mut self, capacity: usize) {
+        self.stalled_until = 0;
+        self.to_proxy.widen(capacity);
+        self.from_proxy.widen(capacity);
+    }
+
+    /// Whether nothing is under way.
+    pub fn is_still(&self) -> bool {
+        let pipes = self.to_proxy.is_empty() && self.from_proxy.is_empty();
+        pipes && self.unwritten.is_empty() && !self.queued && !self.blocked
+    }
+
+    /// Makes a pipeline of random requests, unless it has enough under way.
+    pub fn make_requests(&mut self, ledger: &mut Ledger, random: &mut Random) {
+        let count = random.skewed(64);
+        for _ in 0..count {
+            if self.end != End::Open || self.sent.len() >= self.manners.outstanding_max {
+                return;
+            }
+            self.make_request(ledger, random);
+        }
+    }
+
+    fn make_request(&mut self, ledger: &mut Ledger, random: &mut Random) {
+        // A few keys are written most, so that requests meet.
+        let mut some = |class| {
+            let keys = ledger.keys_of(class);
+            let tops = random.skewed(keys.len());
+            keys[random.below(tops)]
+        };
+        let keys = [
+            some(Class::Text),
+            some(Class::Sum),
+            some(Class::Count),
+            some(Class::Log),
+        ];
+        let [text, sum, count, log] = keys;
+        match random.below(100) {
+            0..22 => self.set(&[text], ledger, random),
+            22..40 => self.request(Kind::Get(text), &[text], ledger, random),
+            40..50 => {
+                let nonce = ledger.begin(sum);
+                self.request(Kind::Sum(nonce), &[sum], ledger, random);
+            }
+            50..56 => self.request(Kind::Incr(count), &[count], ledger, random),
+            56..67 => {
+                let nonce = ledger.begin(log);
+                self.request(Kind::Push(nonce), &[log], ledger, random);
+            }
+            67 => self.request(Kind::Range(log), &[log], ledger, random),
+            68..72 => {
+                let keys = several(ledger, random);
+                let keys: Vec<usize> = keys.into_iter().take(3).collect();
+                let nonces = keys.iter().map(|key| ledger.begin(*key)).collect();
+                self.request(Kind::Del(nonces), &keys, ledger, random);
+            }
+            72..79 => {
+                let keys = several(ledger, random);
+                self.request(Kind::MGet(keys.clone()), &keys, ledger, random);
+            }
+            79..85 => {
+                let keys = several(ledger, random);
+                self.set(&keys, ledger, random);
+            }
+            85..88 => {
+                let keys = several(ledger, random);
+                self.request(Kind::Exists(keys.clone()), &keys, ledger, random);
+            }
+            88..91 => {
+                self.echoes += 1;
+                let text = format!("echo {} {}", self.number, self.echoes).into_bytes();
+                self.request(Kind::Echo(text), &[], ledger, random);
+            }
+            91 => self.request(Kind::Ping, &[], ledger, random),
+            92..94 => self.request(Kind::Missing, &[text], ledger, random),
+            94 => self.request(Kind::Size, &[], ledger, random),
+            95 => self.request(Kind::AnyNode, &[], ledger, random),
+            96 => {
+                self.resp3 = !self.resp3;
+                self.request(Kind::Hello, &[], ledger, random);
+            }
+            97 => self.request(Kind::Refused("CROSSSLOT"), &[], ledger, random),
+            98 => self.request(Kind::Refused("ERR "), &[], ledger, random),
+            _ if self.manners.garbage && random.one_in(8) => self.last_words(random),
+            _ => self.request(Kind::Ping, &[], ledger, random),
+        }
+    }
+
+    fn set(&mut self, keys: &[usize], ledger: &mut Ledger, random: &mut Random) {
+        let nonces = keys.iter().map(|key| ledger.begin(*key)).collect();
+        self.request(Kind::Set(nonces), keys, ledger, random);
+    }
+
+    fn request(&mut self, kind: Kind, keys: &[usize], ledger: &Ledger, random: &mut Random) {
+        let args = self.args(&kind, keys, ledger, random);
+        let plain = |arg: &Vec<u8>| {
+            !arg.is_empty()
+                && arg
+                    .iter()
+                    .all(|byte| byte.is_ascii_graphic() && *byte != b'\'')
+        };
+        let short = args.iter().map(Vec::len).sum::<usize>() < 1000;
+        if random.one_in(16) && short && args.iter().all(plain) {
+            self.unwritten.extend(args.join(&b' '));
+            let end: &[u8] = if random.one_in(2) { b"\r\n" } else { b"\n" };
+            self.unwritten.extend(end);
+        } else {
+            let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
+            self.unwritten.extend(resp::command(&args));
+        }
+        self.sent.push_back(Sent {
+            kind,
+            floors: keys.iter().map(|key| ledger.keys[*key].version()).collect(),
+            resp3: self.resp3,
+        });
+    }
+
+    fn args(
+        &self,
+        kind: &Kind,
+        keys: &[usize],
+        ledger: &Ledger,
+        random: &mut Random,
+    ) -> Vec<Vec<u8>> {
+        let name = |key: usize| ledger.keys[key].name.clone();
+        let verb = |verb: &str| match verb.len() % 2 {
+            0 => verb.as_bytes().to_vec(),
+            _ => verb.to_ascii_lowercase().into_bytes(),
+        };
+        let mut args = Vec::new();
+        match kind {
+            Kind::Set(nonces) => {
+                let single = nonces.len() == 1;
+                args.push(verb(if single { "SET" } else { "MSET" }));
+                for (key, nonce) in keys.iter().zip(nonces) {
+                    args.extend([name(*key), ledger.value(*nonce)]);
+                }
+            }
+            Kind::Del(nonces) => {
+                args.push(verb("DEL"));
+                for (key, nonce) in keys.iter().zip(nonces) {
+                    let tag = ledger.keys[*key].tag;
+                    args.extend([name(*key), format!("{{t{tag}}}:{nonce}").into_bytes()]);
+                }
+            }
+            Kind::Sum(nonce) => {
+                args.extend([
+                    verb("INCRBY"),
+                    name(keys[0]),
+                    nonce.to_string().into_bytes(),
+                ]);
+            }
+            Kind::Push(nonce) => {
+                args.extend([verb("RPUSH"), name(keys[0]), ledger.value(*nonce)]);
+            }
+            Kind::Incr(key) => args.extend([verb("INCR"), name(*key)]),
+            Kind::Get(key) => args.extend([verb("GET"), name(*key)]),
+            Kind::Range(key) => {
+                args.extend([verb("LRANGE"), name(*key), b"0".to_vec(), b"-1".to_vec()]);
+            }
+            Kind::MGet(keys) => {
+                args.push(verb("MGET"));
+                args.extend(keys.iter().map(|key| name(*key)));
+            }
+            Kind::Exists(keys) => {
+                args.push(verb("EXISTS"));
+                args.extend(keys.iter().map(|key| name(*key)));
+            }
+            Kind::Echo(text) => args.extend([verb("ECHO"), text.clone()]),
+            Kind::Ping => args.push(verb("PING")),
+            Kind::Missing => {
+                let tag = ledger.keys[keys[0]].tag;
+                let missing = format!("{{t{tag}}}missing{}", random.below(1000));
+                args.extend([verb("GET"), missing.into_bytes()]);
+            }
+            Kind::Size => args.push(verb("DBSIZE")),
+            Kind::AnyNode => args.extend([verb("ACL"), b"CAT".to_vec()]),
+            Kind::Hello => {
+                let version = if self.resp3 { b"3" } else { b"2" };
+                args.extend([verb("HELLO"), version.to_vec()]);
+            }
+            Kind::Refused("CROSSSLOT") => {
+                args.extend([&b"RENAME"[..], b"{t0}0", b"{t1}0"].map(<[u8]>::to_vec));
+            }
+            Kind::Refused(_) => {
+                let wrong = [&b"GET"[..], b"NOSUCH", b"BLPOP"];
+                args.push(random.pick(&wrong).to_vec());
+            }
+            Kind::Quit => args.push(verb("QUIT")),
+        }
+        args
+    }
+
+    /// Something after which the proxy closes.
+    fn last_words(&mut self, random: &mut Random) {
+        let words: [(&[u8], Option<Kind>); 7] = [
+            (b"*1\r\n$4\r\nQUIT\r\n", Some(Kind::Quit)),
+            (b"*abc\r\n", Some(Kind::Refused("ERR Protocol error"))),
+            (b"*1\r\n$-5\r\n", Some(Kind::Refused("ERR Protocol error"))),
+            (b"*1\r\n:5\r\n", Some(Kind::Refused("ERR Protocol error"))),
+            (
+                b"*1\r\n$4\r\nPINGxx",
+                Some(Kind::Refused("ERR Protocol error")),
+            ),
+            (b"SET \"a b\r\n", Some(Kind::Refused("ERR Protocol error"))),
+            (b"POST / HTTP/1.1\r\nHost: a\r\n\r\n", None),
+        ];
+        let (bytes, kind) = random.pick(&words);
+        self.unwritten.extend(*bytes);
+        if random.one_in(2) {
+            // What comes behind is not read any more.
+            self.unwritten.extend(resp::command(&[b"FLUSHALL"]));
+        }
+        if let Some(kind) = kind.clone() {
+            self.sent.push_back(Sent {
+                kind,
+                floors: Vec::new(),
+                resp3: self.resp3,
+            });
+        }
+        self.end = End::Told;
+    }
+
+    /// Closes its side once all is written, perhaps within a request.
+    pub fn half_close(&mut self, random: &mut Random) {
+        if self.end == End::Open {
+            self.end = End::Half;
+            if random.one_in(2) {
+                self.unwritten.extend(b"*2\r\n$4\r\nECHO\r\n$10\r\nabc");
+            }
+        }
+    }
+
+    /// Writes to the proxy; returns whether anything is news there.
+    pub fn write(&mut self, random: &mut Random) -> bool {
+        let room = self.to_proxy.room().min(self.unwritten.len());
+        if room > 0 {
+            let count = if random.one_in(2) {
+                room
+            } else {
+                random.skewed(room)
+            };
+            let bytes: Vec<u8> = self.unwritten.drain(..count).collect();
+            self.to_proxy.push(&bytes);
+        }
+        let ends = self.end == End::Half && self.unwritten.is_empty() && !self.to_proxy.ended;
+        self.to_proxy.ended |= ends;
+        room > 0 || ends
+    }
+
+    /// Reads from the proxy and checks what has come; returns whether it has been closed.
+    pub fn read(&mut self, ledger: &mut Ledger, counts: &mut Counts, random: &mut Random) -> bool {
+        let most = self.from_proxy.len();
+        if most > 0 {
+            let count = if random.one_in(2) {
+                most
+            } else {
+                random.skewed(most)
+            };
+            self.from_proxy.read_to(&mut self.received, count);
+        }
+        let mut at = 0;
+        while let Some((value, len)) = resp::take_reply(&self.received[at..]) {
+            at += len;
+            counts.replies += 1;
+            counts.big += u64::from(len > 16 << 10);
+            let sent = self.sent.pop_front();
+            let sent = sent.unwrap_or_else(|| panic!("a reply to nothing: {value:?}"));
+            self.check(sent, &value, ledger, counts);
+        }
+        self.received.drain(..at);
+        let closed = self.from_proxy.ended && self.from_proxy.is_empty();
+        if closed {
+            assert!(self.received.is_empty(), "closed within a reply");
+            assert_ne!(
+                self.end,
+                End::Open,
+                "the proxy closed a client without cause"
+            );
+            assert!(self.sent.is_empty(), "closed before all was answered");
+        }
+        closed
+    }
+
+    /// The client has vanished: the outcome of what it had sent is not known to it.
+    pub fn vanish(mut self, ledger: &mut Ledger) {
+        for sent in std::mem::take(&mut self.sent) {
+            settle(&sent.kind, Outcome::Unknown, ledger);
+        }
+    }
+
+    fn check(&mut self, sent: Sent, value: &Value, ledger: &mut Ledger, counts: &mut Counts) {
+        let fits = match (value, &sent.kind) {
+            (Value::Error(text), Kind::Refused(start)) => text.starts_with(start),
+            (Value::Error(text), _) => {
+                counts.errors += 1;
+                return self.check_error(&sent, text, ledger, counts);
+            }
+            _ => self.check_success(&sent, value, ledger),
+        };
+        assert!(
+            fits,
+            "client {}: {:?} was answered {value:?}; it has been at {:?}; the keys: {:?}",
+            self.number,
+            sent,
+            keys_of(&sent.kind, ledger)
+                .iter()
+                .map(|key| self.seen[*key])
+                .collect::<Vec<_>>(),
+            keys_of(&sent.kind, ledger)
+                .iter()
+                .map(|key| (ledger.keys[*key].version(), &ledger.keys[*key]))
+                .map(|(version, key)| (version, key.name.escape_ascii().to_string()))
+                .collect::<Vec<_>>(),
+        );
+    }
+
+    fn check_error(&mut self, sent: &Sent, text: &str, ledger: &mut Ledger, counts: &mut Counts) {
+        let unknown = text.ends_with("command may have been executed")
+            || text.starts_with("ERR partial failure: ");
+        let refused = ["CLUSTERDOWN ", "TRYAGAIN ", "LOADING ", "MASTERDOWN "];
+        let failed = refused.iter().any(|word| text.starts_with(word))
+            || text == "ERR backend unavailable, command was not executed"
+            || text == "ERR max number of clients reached";
+        assert!(unknown || failed, "{:?} was answered {text:?}", sent.kind);
+        let local = matches!(
+            sent.kind,
+            Kind::Echo(_) | Kind::Ping | Kind::Hello | Kind::Quit | Kind::Refused(_)
+        );
+        assert!(!local, "{:?} was answered {text:?}", sent.kind);
+        let excused = !self.manners.strict || text.contains("TRYAGAIN ");
+        assert!(excused, "in planned work {:?} got {text:?}", sent.kind);
+        counts.unknown += u64::from(unknown);
+        counts.try_again += u64::from(text.starts_with("TRYAGAIN"));
+        let outcome = if unknown {
+            Outcome::Unknown
+        } else {
+            Outcome::Failed
+        };
+        settle(&sent.kind, outcome, ledger);
+    }
+
+    fn check_success(&mut self, sent: &Sent, value: &Value, ledger: &mut Ledger) -> bool {
+        match (&sent.kind, value) {
+            (Kind::Set(nonces), Value::Simple(text)) => {
+                self.wrote(nonces, &sent.floors, ledger);
+                text == "OK"
+            }
+            (Kind::Del(nonces), Value::Integer(count)) => {
+                self.wrote(nonces, &sent.floors, ledger);
+                let found: i64 = nonces
+                    .iter()
+                    .map(|nonce| ledger.writes[*nonce].result)
+                    .sum();
+                *count == found
+            }
+            (Kind::Sum(nonce), Value::Integer(sum)) => {
+                self.wrote(&[*nonce], &sent.floors, ledger);
+                let write = &ledger.writes[*nonce];
+                *sum == ledger.keys[write.key].state(write.version)
+            }
+            (Kind::Push(nonce), Value::Integer(len)) => {
+                self.wrote(&[*nonce], &sent.floors, ledger);
+                *len as u64 == ledger.writes[*nonce].version
+            }
+            (Kind::Incr(key), Value::Integer(count)) => {
+                ledger.acknowledge(*key, *count);
+                self.has_written(*key, *count as u64, sent.floors[0]);
+                true
+            }
+            (Kind::Get(key), value) => {
+                self.saw_text(*key, value, sent.floors[0], sent.resp3, ledger)
+            }
+            (Kind::MGet(keys), Value::Array(values)) => {
+                values.len() == keys.len()
+                    && keys
+                        .iter()
+                        .zip(values)
+                        .zip(&sent.floors)
+                        .all(|((key, value), floor)| {
+                            self.saw_text(*key, value, *floor, sent.resp3, ledger)
+                        })
+            }
+            (Kind::Range(key), Value::Array(entries)) => {
+                let known = ledger.keys[*key].entries();
+                let same = known
+                    .iter()
+                    .zip(entries)
+                    .all(|(nonce, entry)| *entry == Value::Bulk(ledger.value(*nonce as usize)));
+                let len = entries.len() as u64;
+                let version = self.saw(*key, sent.floors[0], ledger, |version| version == len);
+                same && entries.len() <= known.len() && version
+            }
+            (Kind::Exists(keys), Value::Integer(count)) => match keys[..] {
+                [key] => {
+                    let states = ledger.keys[key].class;
+                    debug_assert_eq!(states, Class::Text);
+                    self.saw(key, sent.floors[0], ledger, |version| {
+                        i64::from(ledger.keys[key].state(version) != ABSENT) == *count
+                    })
+                }
+                _ => (0..=keys.len() as i64).contains(count),
+            },
+            (Kind::Echo(text), Value::Bulk(echo)) => text == echo,
+            (Kind::Ping, Value::Simple(text)) => text == "PONG",
+            (Kind::Quit, Value::Simple(text)) => text == "OK",
+            (Kind::Missing, value) => is_null(value, sent.resp3),
+            (Kind::Size, Value::Integer(count)) => (0..100_000).contains(count),
+            (Kind::AnyNode, Value::Bulk(text)) => text == b"some",
+            (Kind::Hello, Value::Map(_)) => sent.resp3,
+            (Kind::Hello, Value::Array(_)) => !sent.resp3,
+            _ => false,
+        }
+    }
+
+    fn wrote(&mut self, nonces: &[Nonce], floors: &[u64], ledger: &mut Ledger) {
+        for (nonce, floor) in nonces.iter().zip(floors) {
+            let key = ledger.writes[*nonce].key;
+            if let Some(version) = ledger.told(*nonce, Outcome::Done) {
+                self.has_written(key, version, *floor);
+            }
+        }
+    }
+
+    /// A write of known outcome made this version: it came after all that was sent before it.
+    fn has_written(&mut self, key: usize, version: u64, floor: u64) {
+        let seen = &mut self.seen[key];
+        assert!(
+            version > seen.written && version > floor,
+            "client {}: a write of key {key} made version {version}, but an earlier one {}",
+            self.number,
+            seen.written
+        );
+        assert!(
+            self.manners.replica_reads || version > seen.read,
+            "client {}: a write of key {key} made version {version}, but an earlier read saw {}",
+            self.number,
+            seen.read
+        );
+        seen.written = version;
+    }
+
+    /// A read saw a version of which `fits` is true: is there one that it may have seen?
+    fn saw(&mut self, key: usize, floor: u64, ledger: &Ledger, fits: impl Fn(u64) -> bool) -> bool {
+        let seen = &mut self.seen[key];
+        let floor = if self.manners.replica_reads {
+            floor
+        } else {
+            floor.max(seen.written)
+        };
+        let Some(version) = (floor..=ledger.keys[key].version()).find(|version| fits(*version))
+        else {
+            return false;
+        };
+        if !self.manners.replica_reads {
+            seen.read = seen.read.max(version);
+        }
+        true
+    }
+
+    fn saw_text(
+        &mut self,
+        key: usize,
+        value: &Value,
+        floor: u64,
+        resp3: bool,
+        ledger: &Ledger,
+    ) -> bool {
+        let state = match value {
+            Value::Bulk(bytes) => match Ledger::nonce_of(bytes) {
+                Some(nonce) if nonce < ledger.writes.len() && *bytes == ledger.value(nonce) => {
+                    nonce as i64
+                }
+                _ => return false,
+            },
+            other if is_null(other, resp3) => ABSENT,
+            _ => return false,
+        };
+        self.saw(key, floor, ledger, |version| {
+            ledger.keys[key].state(version) == state
+        })
+    }
+
+    /// Sends a write and a read of every tag, for a cluster that should be well.
+    pub fn probe(&mut self, ledger: &mut Ledger, random: &mut Random) {
+        for tag in 0..ledger.slots.len() {
+            let find = |class| {
+                let is =
+                    |key: &usize| ledger.keys[*key].tag == tag && ledger.keys[*key].class == class;
+                (0..ledger.keys.len())
+                    .find(is)
+                    .expect("a key of each class")
+            };
+            let (text, count) = (find(Class::Text), find(Class::Count));
+            self.set(&[text], ledger, random);
+            self.request(Kind::Get(text), &[text], ledger, random);
+            self.request(Kind::Incr(count), &[count], ledger, random);
+        }
+        self.request(Kind::Size, &[], ledger, random);
+    }
+}
+
+fn is_null(value: &Value, resp3: bool) -> bool {
+    *value == if resp3 { Value::Null } else { Value::NullBulk }
+}
+
+/// Several different text keys; often of one slot.
+fn several(ledger: &Ledger, random: &mut Random) -> Vec<usize> {
+    let mut keys = ledger.keys_of(Class::Text);
+    if random.one_in(2) {
+        let tag = random.below(ledger.slots.len());
+        keys.retain(|key| ledger.keys[*key].tag == tag);
+    }
+    let mut some = Vec::new();
+    for _ in 0..random.skewed(keys.len().min(12)) {
+        some.push(keys.swap_remove(random.below(keys.len())));
+    }
+    some
+}
+
+fn keys_of(kind: &Kind, ledger: &Ledger) -> Vec<usize> {
+    match kind {
+        Kind::Set(nonces) | Kind::Del(nonces) => nonces
+            .iter()
+            .map(|nonce| ledger.writes[*nonce].key)
+            .collect(),
+        Kind::Sum(nonce) | Kind::Push(nonce) => vec![ledger.writes[*nonce].key],
+        Kind::Incr(key) | Kind::Get(key) | Kind::Range(key) => vec![*key],
+        Kind::MGet(keys) | Kind::Exists(keys) => keys.clone(),
+        _ => Vec::new(),
+    }
+}
+
+fn settle(kind: &Kind, outcome: Outcome, ledger: &mut Ledger) {
+    match kind {
+        Kind::Set(nonces) | Kind::Del(nonces) => {
+            for nonce in nonces {
+                ledger.told(*nonce, outcome);
+            }
+        }
+        Kind::Sum(nonce) | Kind::Push(nonce) => {
+            ledger.told(*nonce, outcome);
+        }
+        Kind::Incr(key) if outcome == Outcome::Unknown => ledger.unsure(*key),
+        _ => {}
+    }
+}

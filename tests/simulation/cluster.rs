@@ -1,0 +1,629 @@
+//! `Cluster`: nodes, shards, slots and data as a Redis Cluster has them, with a store that loses nothing
+//! (replicas share their master's data), so that whatever is lost or doubled was lost or doubled by the proxy.
+//!
+//! Slots migrate key by key; between the last key and the end the new owner knows and the old one does not.
+//! Nodes that have no part in a change hear of it late. Refusals are those of the server (7.0,
+//! `getNodeByQuery`), in its order.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use redis_cluster_proxy::clock::Time;
+use redis_cluster_proxy::cluster::slot::SLOTS;
+use redis_cluster_proxy::cluster::topology::{NO_SHARD, NodeInfo, Shard as ShardInfo, Topology};
+
+use crate::ledger::{ABSENT, Ledger};
+use crate::random::Random;
+use crate::resp;
+
+/// What a key holds.
+#[derive(Debug, Clone)]
+enum Data {
+    Text(Vec<u8>),
+    Number(i64),
+    List(Vec<Vec<u8>>),
+}
+
+/// One server.
+#[derive(Debug)]
+pub struct Node {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The shard it belongs to.
+    pub shard: usize,
+    /// Whether its process runs.
+    pub alive: bool,
+    /// Until when it does nothing at all.
+    pub hung_until: u64,
+    /// Until when it loads its data.
+    loading_until: u64,
+    /// Until when it refuses to serve as a replica, its master being out of reach.
+    pub masterless_until: u64,
+    /// Until when it names an address that nobody has in its redirects.
+    pub lying_until: u64,
+    /// Who it thinks owns each tag's slot.
+    owners: Vec<usize>,
+    /// Who it thinks is the master of each shard.
+    masters: Vec<usize>,
+}
+
+/// One master and its replicas.
+#[derive(Debug)]
+pub struct Shard {
+    /// The master's number.
+    pub master: usize,
+    data: BTreeMap<Vec<u8>, Data>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Migration {
+    to: usize,
+    /// The target knows that it owns the slot.
+    handed_over: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct SlotState {
+    owner: usize,
+    migration: Option<Migration>,
+    /// When it last came to rest.
+    settled_at: u64,
+}
+
+/// What a node keeps of one connection.
+#[derive(Debug, Default)]
+pub struct Session {
+    asking: bool,
+    read_only: bool,
+    resp3: bool,
+    authenticated: bool,
+}
+
+impl Session {
+    /// Whether HELLO 3 was said.
+    pub fn is_resp3(&self) -> bool {
+        self.resp3
+    }
+}
+
+/// Part of a shard in a slot's life.
+#[derive(Clone, Copy, PartialEq)]
+enum Role {
+    Owner,
+    Source(usize),
+    Importer,
+    Stranger,
+}
+
+/// What the cluster itself has counted.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Reads executed by replicas.
+    pub replica_reads: u64,
+    /// Redirects to an address that nobody has.
+    pub lies: u64,
+    /// Migrations brought to their end.
+    pub migrations: u64,
+}
+
+/// The cluster.
+#[derive(Debug)]
+pub struct Cluster {
+    /// The servers.
+    pub nodes: Vec<Node>,
+    /// The shards.
+    pub shards: Vec<Shard>,
+    slots: Vec<SlotState>,
+    /// Until when all nodes say that the cluster is down.
+    pub down_until: u64,
+    password: Option<Vec<u8>>,
+    /// What happened.
+    pub counts: Counts,
+}
+
+impl Cluster {
+    /// So many shards, some with a replica.
+    pub fn new(tags: usize, password: Option<Vec<u8>>, random: &mut Random) -> Cluster {
+        let shards = random.between(2, 3) as usize;
+        let replicas: Vec<bool> = (0..shards).map(|_| !random.one_in(4)).collect();
+        let homes = (0..shards).chain((0..shards).filter(|shard| replicas[*shard]));
+        let slots: Vec<SlotState> = (0..tags)
+            .map(|_| SlotState {
+                owner: random.below(shards),
+                migration: None,
+                settled_at: 0,
+            })
+            .collect();
+        let nodes = homes.enumerate().map(|(index, shard)| Node {
+            address: SocketAddr::from(([10, 0, 0, 1], 7001 + index as u16)),
+            shard,
+            alive: true,
+            hung_until: 0,
+            loading_until: 0,
+            masterless_until: 0,
+            lying_until: 0,
+            owners: slots.iter().map(|slot| slot.owner).collect(),
+            masters: (0..shards).collect(),
+        });
+        Cluster {
+            nodes: nodes.collect(),
+            shards: (0..shards)
+                .map(|master| Shard {
+                    master,
+                    data: BTreeMap::new(),
+                })
+                .collect(),
+            slots,
+            down_until: 0,
+            password,
+            counts: Counts::default(),
+        }
+    }
+
+    /// Whether a node is its shard's master.
+    pub fn is_master(&self, node: usize) -> bool {
+        self.shards[self.nodes[node].shard].master == node
+    }
+
+    /// The replicas of a shard that run.
+    pub fn replicas(&self, shard: usize) -> Vec<usize> {
+        (0..self.nodes.len())
+            .filter(|node| {
+                let own = &self.nodes[*node];
+                own.shard == shard && own.alive && !self.is_master(*node)
+            })
+            .collect()
+    }
+
+    /// The node that listens at an address.
+    pub fn node_at(&self, address: SocketAddr) -> Option<usize> {
+        self.nodes.iter().position(|node| node.address == address)
+    }
+
+    /// A replica becomes master. All it takes part in is known to its own shard at once, to others late.
+    pub fn promote(&mut self, node: usize) {
+        let shard = self.nodes[node].shard;
+        self.shards[shard].master = node;
+        for own in &mut self.nodes {
+            if own.shard == shard {
+                own.masters[shard] = node;
+            }
+        }
+    }
+
+    /// A node's process is started, and loads for a while.
+    pub fn start(&mut self, node: usize, loading_until: u64) {
+        self.nodes[node].alive = true;
+        self.nodes[node].hung_until = 0;
+        self.nodes[node].loading_until = loading_until;
+    }
+
+    /// Begins to move a tag's slot, unless it is on its way already, or came to rest after `rested`.
+    pub fn begin_migration(&mut self, rested: u64, random: &mut Random) {
+        let tag = random.below(self.slots.len());
+        let to = random.below(self.shards.len());
+        let slot = &mut self.slots[tag];
+        if slot.migration.is_none() && slot.owner != to && slot.settled_at <= rested {
+            slot.migration = Some(Migration {
+                to,
+                handed_over: false,
+            });
+        }
+    }
+
+    /// Moves one key of a slot that migrates, or takes it one step nearer to its end.
+    pub fn migrate(&mut self, tag: usize, random: &mut Random, now: u64) {
+        let SlotState {
+            owner,
+            migration: Some(migration),
+            ..
+        } = self.slots[tag]
+        else {
+            return;
+        };
+        let prefix = format!("{{t{tag}}}").into_bytes();
+        let source = &mut self.shards[owner].data;
+        let names: Vec<Vec<u8>> = source
+            .keys()
+            .filter(|name| name.starts_with(&prefix))
+            .cloned()
+            .collect();
+        if !names.is_empty() {
+            let name = random.pick(&names);
+            let data = source.remove(name).expect("it was there");
+            self.shards[migration.to].data.insert(name.clone(), data);
+        } else if !migration.handed_over {
+            self.slots[tag].migration = Some(Migration {
+                handed_over: true,
+                ..migration
+            });
+        } else {
+            self.counts.migrations += 1;
+            self.slots[tag] = SlotState {
+                owner: migration.to,
+                migration: None,
+                settled_at: now,
+            };
+            for node in &mut self.nodes {
+                if node.shard == owner || node.shard == migration.to {
+                    node.owners[tag] = migration.to;
+                }
+            }
+        }
+    }
+
+    /// The tags whose slots migrate.
+    pub fn migrating(&self) -> Vec<usize> {
+        (0..self.slots.len())
+            .filter(|tag| self.slots[*tag].migration.is_some())
+            .collect()
+    }
+
+    /// One node hears what is new.
+    pub fn gossip(&mut self, node: usize) {
+        self.nodes[node].owners = self.slots.iter().map(|slot| slot.owner).collect();
+        self.nodes[node].masters = self.shards.iter().map(|shard| shard.master).collect();
+    }
+
+    /// The cluster as `node` describes it at `now`.
+    pub fn topology(
+        &self,
+        node: usize,
+        ledger: &Ledger,
+        random: &mut Random,
+        now: u64,
+    ) -> Topology {
+        let view = &self.nodes[node];
+        let listed: Vec<usize> = (0..self.nodes.len())
+            .filter(|other| {
+                let master = view.masters[self.nodes[*other].shard] == *other;
+                let seen = self.nodes[*other].alive || random.one_in(2);
+                seen && (master || !random.one_in(8))
+            })
+            .collect();
+        let index = |node: usize| listed.iter().position(|listed| *listed == node);
+        let mut shards = Vec::new();
+        let mut places = Vec::new();
+        for (shard, master) in view.masters.iter().enumerate() {
+            let Some(master_index) = index(*master) else {
+                places.push(NO_SHARD);
+                continue;
+            };
+            places.push(shards.len() as u16);
+            let replicas = listed
+                .iter()
+                .filter(|other| self.nodes[**other].shard == shard && **other != *master)
+                .filter_map(|other| index(*other))
+                .map(|index| index as u16);
+            shards.push(ShardInfo {
+                master: master_index as u16,
+                replicas: replicas.collect(),
+                epoch: 0,
+            });
+        }
+        let mut slots = Box::new([NO_SHARD; SLOTS]);
+        for (slot, shard) in slots.iter_mut().enumerate() {
+            *shard = places[slot * places.len() / SLOTS];
+        }
+        for (tag, slot) in ledger.slots.iter().enumerate() {
+            let state = self.slots[tag];
+            let knows = state.migration.is_some_and(|migration| {
+                migration.handed_over && migration.to == self.nodes[node].shard
+            });
+            let owner = match state.migration {
+                Some(migration) if knows => migration.to,
+                _ => view.owners[tag],
+            };
+            slots[usize::from(*slot)] = places[owner];
+        }
+        let mut announced = HashMap::new();
+        for (index, node) in listed.iter().enumerate() {
+            let address = self.nodes[*node].address;
+            announced.insert(address.to_string(), index as u16);
+            announced.insert(format!("node{node}.example:7000"), index as u16);
+        }
+        let nodes = listed.iter().map(|node| NodeInfo {
+            address: self.nodes[*node].address,
+            id: format!("{node:040x}"),
+            same_idc: *node % 2 == 0,
+        });
+        Topology {
+            nodes: nodes.collect(),
+            shards,
+            slots,
+            announced,
+            epoch: 0,
+            asked_at: Time::from_micros(now),
+        }
+    }
+
+    /// The same, handed out.
+    pub fn shared_topology(
+        &self,
+        node: usize,
+        ledger: &Ledger,
+        random: &mut Random,
+        now: u64,
+    ) -> Arc<Topology> {
+        Arc::new(self.topology(node, ledger, random, now))
+    }
+
+    /// How a node writes another's address in a redirect.
+    fn endpoint(&mut self, from: usize, to: usize, random: &mut Random, now: u64) -> String {
+        if now < self.nodes[from].lying_until {
+            self.counts.lies += 1;
+            return "10.99.99.99:6666".to_string();
+        }
+        let address = self.nodes[to].address;
+        match random.below(4) {
+            0 => format!(":{}", address.port()),
+            1 => format!("node{to}.example:7000"),
+            _ => address.to_string(),
+        }
+    }
+
+    fn role(&self, shard: usize, tag: usize) -> Role {
+        match self.slots[tag] {
+            SlotState {
+                owner,
+                migration: Some(migration),
+                ..
+            } => match shard {
+                _ if shard == owner => Role::Source(migration.to),
+                _ if shard != migration.to => Role::Stranger,
+                _ if migration.handed_over => Role::Owner,
+                _ => Role::Importer,
+            },
+            SlotState { owner, .. } if owner == shard => Role::Owner,
+            SlotState { .. } => Role::Stranger,
+        }
+    }
+
+    /// `getNodeByQuery`: why `node` does not execute a request of these keys, if it does not.
+    #[allow(clippy::too_many_arguments)]
+    fn refusal(
+        &mut self,
+        node: usize,
+        session: &Session,
+        tag: usize,
+        slot: u16,
+        keys: &[&[u8]],
+        read: bool,
+        random: &mut Random,
+        now: u64,
+    ) -> Option<String> {
+        let own = &self.nodes[node];
+        if now < own.loading_until {
+            return Some("LOADING Redis is loading the dataset in memory".to_string());
+        }
+        if now < self.down_until {
+            return Some("CLUSTERDOWN The cluster is down".to_string());
+        }
+        let shard = own.shard;
+        let role = self.role(shard, tag);
+        let master = self.is_master(node);
+        let present = keys
+            .iter()
+            .filter(|key| self.shards[shard].data.contains_key(**key))
+            .count();
+        let source = &self.shards[self.slots[tag].owner].data;
+        let at_source = keys.iter().any(|key| source.contains_key(*key));
+        let try_again =
+            || Some("TRYAGAIN Multiple keys request during rehashing of slot".to_string());
+        if (master || (session.read_only && read)) && role != Role::Stranger {
+            if !master && now < own.masterless_until {
+                let text = "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is \
+                            set to 'no'.";
+                return Some(text.to_string());
+            }
+            match role {
+                Role::Owner => return None,
+                Role::Source(_) if present == keys.len() => return None,
+                Role::Source(_) if present > 0 => return try_again(),
+                Role::Source(to) => {
+                    let to = self.shards[to].master;
+                    let endpoint = self.endpoint(node, to, random, now);
+                    return Some(format!("ASK {slot} {endpoint}"));
+                }
+                Role::Importer if master && session.asking => {
+                    if keys.len() > 1 && present < keys.len() {
+                        return try_again();
+                    }
+                    // An ASK out of an earlier migration comes too late. A real node would not notice.
+                    if !at_source {
+                        return None;
+                    }
+                }
+                Role::Importer | Role::Stranger => {}
+            }
+        }
+        let to = match role {
+            Role::Owner | Role::Source(_) => self.shards[shard].master,
+            Role::Importer => self.shards[self.slots[tag].owner].master,
+            // It cannot mean itself: what it once owned it knows to be gone.
+            Role::Stranger => match self.nodes[node].owners[tag] {
+                owner if owner == shard => self.shards[self.slots[tag].owner].master,
+                owner => self.nodes[node].masters[owner],
+            },
+        };
+        let endpoint = self.endpoint(node, to, random, now);
+        Some(format!("MOVED {slot} {endpoint}"))
+    }
+
+    /// A node executes one request; returns its reply.
+    pub fn execute(
+        &mut self,
+        node: usize,
+        session: &mut Session,
+        args: &[Vec<u8>],
+        ledger: &mut Ledger,
+        random: &mut Random,
+        now: u64,
+    ) -> Vec<u8> {
+        let name = String::from_utf8(args[0].to_ascii_uppercase()).expect("a command's name");
+        if !session.authenticated {
+            let expected = self.password.as_deref();
+            session.authenticated = match (name.as_str(), args.last()) {
+                _ if expected.is_none() => true,
+                ("AUTH", password) => password.map(Vec::as_slice) == expected,
+                ("HELLO", _) => args.get(4).map(Vec::as_slice) == expected,
+                _ => false,
+            };
+            assert!(session.authenticated, "{name} came before the password");
+        }
+        let ok = || b"+OK\r\n".to_vec();
+        let (stride, read) = match name.as_str() {
+            "AUTH" => return ok(),
+            "HELLO" => {
+                session.resp3 = args[1] == b"3";
+                return b"%1\r\n$5\r\nproto\r\n:3\r\n".to_vec();
+            }
+            "READONLY" => {
+                session.read_only = true;
+                return ok();
+            }
+            "ASKING" => {
+                session.asking = true;
+                return ok();
+            }
+            "DBSIZE" => {
+                let data = &self.shards[self.nodes[node].shard].data;
+                return format!(":{}\r\n", data.len()).into_bytes();
+            }
+            "ACL" => return resp::bulk(b"some"),
+            "GET" | "LRANGE" => (0, true),
+            "SET" | "INCR" | "INCRBY" | "RPUSH" => (0, false),
+            "MGET" | "EXISTS" => (1, true),
+            "DEL" => (1, false),
+            "MSET" => (2, false),
+            _ => panic!("a node got {name}"),
+        };
+        let keys: Vec<&[u8]> = match stride {
+            0 => vec![&args[1][..]],
+            _ => args[1..]
+                .iter()
+                .step_by(stride)
+                .map(Vec::as_slice)
+                .collect(),
+        };
+        let tag = tag_of(keys[0]);
+        assert!(
+            keys.iter().all(|key| tag_of(key) == tag),
+            "a node got keys of several slots"
+        );
+        let slot = ledger.slots[tag];
+        let refusal = self.refusal(node, session, tag, slot, &keys, read, random, now);
+        session.asking = false;
+        if let Some(text) = refusal {
+            return format!("-{text}\r\n").into_bytes();
+        }
+        if !self.is_master(node) {
+            self.counts.replica_reads += 1;
+        }
+        let data = &mut self.shards[self.nodes[node].shard].data;
+        run(data, &name, args, &keys, session.resp3, ledger)
+    }
+}
+
+fn tag_of(key: &[u8]) -> usize {
+    let end = key.iter().position(|byte| *byte == b'}').expect("a tag");
+    let digits = std::str::from_utf8(&key[2..end]).expect("a tag is text");
+    digits.parse().expect("a tag is a number")
+}
+
+fn null(resp3: bool) -> Vec<u8> {
+    if resp3 { b"_\r\n" } else { &b"$-1\r\n"[..] }.to_vec()
+}
+
+/// The command itself, on the data of one shard.
+fn run(
+    data: &mut BTreeMap<Vec<u8>, Data>,
+    name: &str,
+    args: &[Vec<u8>],
+    keys: &[&[u8]],
+    resp3: bool,
+    ledger: &mut Ledger,
+) -> Vec<u8> {
+    let known = |ledger: &Ledger| ledger.key(keys[0]).expect("a key of ours");
+    let text = |data: &BTreeMap<Vec<u8>, Data>, key: &[u8]| match data.get(key) {
+        Some(Data::Text(value)) => resp::bulk(value),
+        Some(other) => panic!("{key:?} holds {other:?}"),
+        None => null(resp3),
+    };
+    match name {
+        "GET" => text(data, keys[0]),
+        "MGET" => {
+            let mut out = format!("*{}\r\n", keys.len()).into_bytes();
+            keys.iter().for_each(|key| out.extend(text(data, key)));
+            out
+        }
+        "EXISTS" => {
+            let count = keys.iter().filter(|key| data.contains_key(**key)).count();
+            format!(":{count}\r\n").into_bytes()
+        }
+        "SET" | "MSET" => {
+            for pair in args[1..].chunks(2) {
+                let nonce = Ledger::nonce_of(&pair[1]).expect("a value of ours");
+                assert_eq!(pair[1], ledger.value(nonce), "the value was changed");
+                let key = ledger.key(&pair[0]).expect("a key of ours");
+                ledger.executed(nonce, key, nonce as i64, 0);
+                data.insert(pair[0].clone(), Data::Text(pair[1].clone()));
+            }
+            b"+OK\r\n".to_vec()
+        }
+        "DEL" => {
+            // Every other key names the write, and never exists.
+            let mut found = 0;
+            for pair in keys.chunks(2) {
+                let digits = pair[1].rsplit(|byte| *byte == b':').next();
+                let digits = digits.and_then(|digits| std::str::from_utf8(digits).ok());
+                let nonce = digits.and_then(|digits| digits.parse().ok());
+                let existed = i64::from(data.remove(pair[0]).is_some());
+                let key = ledger.key(pair[0]).expect("a key of ours");
+                ledger.executed(nonce.expect("a nonce"), key, ABSENT, existed);
+                found += existed;
+            }
+            format!(":{found}\r\n").into_bytes()
+        }
+        "INCR" | "INCRBY" => {
+            let number = data.entry(keys[0].to_vec()).or_insert(Data::Number(0));
+            let Data::Number(number) = number else {
+                panic!("no number")
+            };
+            if name == "INCR" {
+                *number += 1;
+                ledger.counted(known(ledger), *number);
+            } else {
+                let by = std::str::from_utf8(&args[2]).expect("digits");
+                let nonce: usize = by.parse().expect("digits");
+                *number += nonce as i64;
+                ledger.executed(nonce, known(ledger), *number, 0);
+            }
+            format!(":{number}\r\n").into_bytes()
+        }
+        "RPUSH" => {
+            let nonce = Ledger::nonce_of(&args[2]).expect("an entry of ours");
+            let list = data
+                .entry(keys[0].to_vec())
+                .or_insert(Data::List(Vec::new()));
+            let Data::List(list) = list else {
+                panic!("no list")
+            };
+            list.push(args[2].clone());
+            let len = list.len();
+            ledger.executed(nonce, known(ledger), nonce as i64, 0);
+            format!(":{len}\r\n").into_bytes()
+        }
+        "LRANGE" => {
+            let list = match data.get(keys[0]) {
+                Some(Data::List(list)) => &list[..],
+                _ => &[],
+            };
+            let mut out = format!("*{}\r\n", list.len()).into_bytes();
+            list.iter().for_each(|entry| out.extend(resp::bulk(entry)));
+            out
+        }
+        _ => panic!("a node got {name}"),
+    }
+}

@@ -1,0 +1,283 @@
+//! `Ledger`: what was executed, and what clients were told of it. It is the oracle: whatever must not be,
+//! panics here.
+//!
+//! Every write carries a number of its own, its nonce, in what it writes. The store tells the ledger when a
+//! write executes; the state of each key after each write is kept. So for each reply it can be said whether
+//! it is true, and at which points of the key's history.
+
+use std::collections::HashMap;
+
+use redis_cluster_proxy::cluster::slot::Slot;
+
+use crate::random::mix;
+
+/// Names a write.
+pub type Nonce = usize;
+
+/// State of a text key that does not exist.
+pub const ABSENT: i64 = -1;
+
+/// What a key is used for. A key's class never changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// SET, GET, DEL, ...: the state is the nonce of its value.
+    Text,
+    /// INCRBY by the nonce: the state is the sum.
+    Sum,
+    /// INCR: the state is the count, and so the version.
+    Count,
+    /// RPUSH: the state is the nonce of the last entry.
+    Log,
+}
+
+const CLASSES: [Class; 7] = [
+    Class::Text,
+    Class::Text,
+    Class::Text,
+    Class::Text,
+    Class::Sum,
+    Class::Count,
+    Class::Log,
+];
+
+/// One key: its name and its history.
+#[derive(Debug)]
+pub struct Key {
+    /// Its name.
+    pub name: Vec<u8>,
+    /// The number of its hash tag.
+    pub tag: usize,
+    /// What it is used for.
+    pub class: Class,
+    /// Its state after each write; version `n` is the state after `n` writes.
+    states: Vec<i64>,
+    /// For counts: which were acknowledged.
+    acknowledged: Vec<bool>,
+    /// For counts: increments of unknown outcome.
+    unknown: u64,
+}
+
+impl Key {
+    /// How many writes it has seen.
+    pub fn version(&self) -> u64 {
+        self.states.len() as u64
+    }
+
+    /// Its state after `version` writes.
+    pub fn state(&self, version: u64) -> i64 {
+        match (version, self.class) {
+            (0, Class::Text | Class::Log) => ABSENT,
+            (0, Class::Sum | Class::Count) => 0,
+            _ => self.states[version as usize - 1],
+        }
+    }
+
+    /// The states of a log: its entries.
+    pub fn entries(&self) -> &[i64] {
+        &self.states
+    }
+}
+
+/// What the client of a write was told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing yet.
+    Open,
+    /// It has been executed.
+    Done,
+    /// It was not executed, and never will be.
+    Failed,
+    /// It may have been executed.
+    Unknown,
+}
+
+/// One write.
+#[derive(Debug)]
+pub struct Write {
+    /// Its key.
+    pub key: usize,
+    /// Whether it was executed.
+    pub executed: bool,
+    /// The version of its key that it made.
+    pub version: u64,
+    /// What the store answered (DEL).
+    pub result: i64,
+    /// What its client was told.
+    pub outcome: Outcome,
+}
+
+/// All keys and all writes.
+#[derive(Debug)]
+pub struct Ledger {
+    /// The keys.
+    pub keys: Vec<Key>,
+    by_name: HashMap<Vec<u8>, usize>,
+    /// The slots of the tags.
+    pub slots: Vec<u16>,
+    /// The writes.
+    pub writes: Vec<Write>,
+    /// Whether some values are large.
+    big: bool,
+}
+
+impl Ledger {
+    /// Keys under `tags` hash tags.
+    pub fn new(tags: usize, big: bool) -> Ledger {
+        let mut keys = Vec::new();
+        for tag in 0..tags {
+            for (index, class) in CLASSES.into_iter().enumerate() {
+                keys.push(Key {
+                    name: format!("{{t{tag}}}{index}").into_bytes(),
+                    tag,
+                    class,
+                    states: Vec::new(),
+                    acknowledged: Vec::new(),
+                    unknown: 0,
+                });
+            }
+        }
+        Ledger {
+            by_name: keys.iter().map(|key| key.name.clone()).zip(0..).collect(),
+            slots: (0..tags)
+                .map(|tag| Slot::of(format!("t{tag}").as_bytes()).number())
+                .collect(),
+            keys,
+            writes: Vec::new(),
+            big,
+        }
+    }
+
+    /// The key of this name.
+    pub fn key(&self, name: &[u8]) -> Option<usize> {
+        self.by_name.get(name).copied()
+    }
+
+    /// The keys of a class.
+    pub fn keys_of(&self, class: Class) -> Vec<usize> {
+        (0..self.keys.len())
+            .filter(|key| self.keys[*key].class == class)
+            .collect()
+    }
+
+    /// A new write of `key`.
+    pub fn begin(&mut self, key: usize) -> Nonce {
+        self.writes.push(Write {
+            key,
+            executed: false,
+            version: 0,
+            result: 0,
+            outcome: Outcome::Open,
+        });
+        self.writes.len() - 1
+    }
+
+    /// The value that a write puts into its key: it names both.
+    pub fn value(&self, nonce: Nonce) -> Vec<u8> {
+        let key = &self.keys[self.writes[nonce].key];
+        let mut value = format!("{nonce}|").into_bytes();
+        value.extend(&key.name);
+        let size = mix(nonce as u64);
+        let pad = match size % 128 {
+            _ if key.class != Class::Text => size % 8,
+            0..110 => size % 32,
+            110..126 => size % 800,
+            _ if self.big => 15_000 + size % 60_000,
+            _ => size % 3_000,
+        };
+        value.resize(value.len() + pad as usize, b'.');
+        value
+    }
+
+    /// The nonce of a value.
+    pub fn nonce_of(value: &[u8]) -> Option<Nonce> {
+        let end = value.iter().position(|byte| *byte == b'|')?;
+        std::str::from_utf8(&value[..end]).ok()?.parse().ok()
+    }
+
+    /// The store has executed a write: `key` has this state now.
+    pub fn executed(&mut self, nonce: Nonce, key: usize, state: i64, result: i64) {
+        let write = &mut self.writes[nonce];
+        assert_eq!(write.key, key, "write {nonce} hit another key");
+        assert!(!write.executed, "write {nonce} was executed twice");
+        assert_ne!(
+            write.outcome,
+            Outcome::Failed,
+            "write {nonce} was executed after its client was told that it was not"
+        );
+        write.executed = true;
+        write.result = result;
+        let version = self.counted(key, state);
+        self.writes[nonce].version = version;
+    }
+
+    /// The store has executed a write without a nonce. Returns the key's new version.
+    pub fn counted(&mut self, key: usize, state: i64) -> u64 {
+        let key = &mut self.keys[key];
+        key.states.push(state);
+        key.version()
+    }
+
+    /// A client is told of a write; returns the version that it made if it was executed for certain.
+    pub fn told(&mut self, nonce: Nonce, outcome: Outcome) -> Option<u64> {
+        let write = &mut self.writes[nonce];
+        assert_eq!(write.outcome, Outcome::Open, "write {nonce} answered twice");
+        write.outcome = outcome;
+        match outcome {
+            Outcome::Open | Outcome::Unknown => None,
+            Outcome::Done => {
+                assert!(write.executed, "write {nonce} was never executed");
+                Some(write.version)
+            }
+            Outcome::Failed => {
+                assert!(
+                    !write.executed,
+                    "write {nonce} was executed, but its client is told that it was not"
+                );
+                None
+            }
+        }
+    }
+
+    /// A client is told that its INCR made this of the key.
+    pub fn acknowledge(&mut self, key: usize, count: i64) {
+        let key = &mut self.keys[key];
+        assert!(
+            count >= 1 && count as u64 <= key.version(),
+            "INCR gave {count}, but the key was incremented {} times",
+            key.version()
+        );
+        key.acknowledged.resize(key.states.len(), false);
+        let acknowledged = &mut key.acknowledged[count as usize - 1];
+        assert!(!*acknowledged, "two INCRs were told the same {count}");
+        *acknowledged = true;
+    }
+
+    /// The outcome of an INCR is not known.
+    pub fn unsure(&mut self, key: usize) {
+        self.keys[key].unknown += 1;
+    }
+
+    /// At the end of a run: no more was executed than can be accounted for.
+    pub fn check(&self) {
+        for key in &self.keys {
+            if key.class == Class::Count {
+                let acks = key.acknowledged.iter().filter(|ack| **ack).count() as u64;
+                assert!(
+                    acks <= key.version() && key.version() <= acks + key.unknown,
+                    "{acks} acknowledged, {} unknown, but {} executed",
+                    key.unknown,
+                    key.version()
+                );
+            }
+        }
+        for (nonce, write) in self.writes.iter().enumerate() {
+            let sound = match write.outcome {
+                Outcome::Open => false,
+                Outcome::Done => write.executed,
+                Outcome::Failed => !write.executed,
+                Outcome::Unknown => true,
+            };
+            assert!(sound, "write {nonce}: {write:?}");
+        }
+    }
+}
