@@ -363,6 +363,9 @@ impl Proxy {
             }
             Refusal::TryAgain => {
                 self.stats.tryagain.add(1);
+                // Both ends of a migration say so by turns until its keys are together: that is no loop of
+                // redirects, and the park timeout bounds it.
+                ticket.redirects = 0;
                 if self.divide(client, seq, part, &ticket, &bytes, words, now) {
                     return self.release_held(client, now);
                 }
