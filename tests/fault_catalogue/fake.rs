@@ -75,6 +75,8 @@ fn serve(mut stream: TcpStream, nodes: &Mutex<String>, play: &Play, requests: &A
                     Some(format!("${}\r\n{text}\r\n", text.len()).into_bytes())
                 }
                 "cluster" => Some(b"-ERR no\r\n".to_vec()),
+                // What the proxy wants to know for itself.
+                "command" | "info" | "hello" | "readonly" => Some(b"-ERR no\r\n".to_vec()),
                 _ => {
                     requests.fetch_add(1, Ordering::Relaxed);
                     play(&args)
