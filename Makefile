@@ -2,11 +2,12 @@
 
 CARGO ?= cargo
 SEEDS ?= 1000
+MINUTES ?= 10
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 VENV := target/clients
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: build run test clients check lint simulate bench perf strace clean need-cargo
+.PHONY: build run test clients check lint simulate chaos checker-test faults bench perf strace clean need-cargo
 
 build: need-cargo
 	$(CARGO) build --release --locked
@@ -45,6 +46,21 @@ check: lint test
 # Many seeds of the simulation: make simulate SEEDS=100000
 simulate: need-cargo
 	SIMULATION_SEEDS=$(SEEDS) $(CARGO) test --locked --test simulation -- --nocapture
+
+# The real proxy and real nodes, everything that goes wrong, every reply checked: make chaos MINUTES=10
+chaos: need-cargo
+	@bash tests/support/install.sh redis-server iproute2
+	CHAOS_SECONDS=$$(($(MINUTES) * 60)) $(CARGO) test --locked --test chaos -- --nocapture
+
+# Builds with one bug each: is each of them found?
+checker-test: need-cargo
+	@bash tests/support/install.sh redis-server iproute2
+	@CARGO=$(CARGO) bash tests/chaos/checker.sh
+
+# One test for each fault by its number, with its figures.
+faults: need-cargo
+	@bash tests/support/install.sh redis-server iproute2
+	$(CARGO) test --locked --test fault_catalogue -- --include-ignored --nocapture --test-threads=1
 
 # One table: direct, HAProxy, nutcracker and this proxy; bench/README.md tells the options.
 bench: build

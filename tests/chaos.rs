@@ -164,6 +164,7 @@ fn nothing_wrong_and_nothing_lost() {
     nemesis.free();
     wait_for("the cluster to settle", Duration::from_secs(60), || {
         ground.mend();
+        ground.agree(&nemesis.tags.iter().map(slot_of).collect::<Vec<_>>());
         ground.is_settled().then_some(())
     });
     let settled = wall();
@@ -248,10 +249,26 @@ fn torment(
         let place = fault.is_unplanned().then(|| ledger.unplanned_begins());
         let verified = nemesis.strike(fault, random);
         let deadline = Instant::now() + Duration::from_secs(20);
-        while !nemesis.ground.is_settled() && Instant::now() < deadline {
-            thread::sleep(Duration::from_millis(50));
+        {
+            // While slots move the nodes never quite agree.
+            let _moving = nemesis.moving.lock().expect("no panic holds it");
+            let slots: Vec<u16> = nemesis.tags.iter().map(slot_of).collect();
+            let patience = Instant::now() + Duration::from_secs(4);
+            while !nemesis.ground.is_settled() && Instant::now() < deadline {
+                thread::sleep(Duration::from_millis(50));
+                if Instant::now() > patience {
+                    nemesis.ground.agree(&slots);
+                }
+            }
         }
-        // What is parked may wait for as long as that, and only then be given up.
+        if let Some(why) = nemesis.ground.unsettled() {
+            eprintln!("           not settled: {why}");
+        }
+        let settled = wall();
+        let served = |probe: &[Arc<Successes>; 2]| probe[0].last() > settled;
+        while !probes.iter().all(served) && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(10));
+        }
         thread::sleep(Duration::from_millis(random.within(300, 1000)));
         if let Some(place) = place {
             ledger.unplanned_ends(place, 1_000_000);
@@ -274,7 +291,10 @@ fn torment(
         row.longest = row.longest.max(through);
         row.longest_beside = row.longest_beside.max(beside);
         nemesis.free();
-        if !nemesis.ground.is_settled() {
+        if planted {
+            ledger.check_now();
+        }
+        if !verified {
             nemesis.ground.mend();
         }
     }

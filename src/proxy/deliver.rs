@@ -19,7 +19,7 @@ use crate::proxy::pipeline::{Completed, Seq};
 use crate::proxy::refusal::{self, Refusal};
 use crate::proxy::retry::Goal;
 use crate::proxy::scripts::Remedy;
-use crate::proxy::{NO_SLOT, Peer, Proxy};
+use crate::proxy::{NO_SLOT, Peer, Proxy, planted};
 use crate::resp::frame::Scan;
 use crate::resp::reply::Reply;
 
@@ -97,6 +97,14 @@ impl Proxy {
             let Some(ticket) = backend.tickets.pop_front() else {
                 return Some(self.broken(id, "a reply that nobody asked for"));
             };
+            if planted::is_on("tombstone-dropped")
+                && let Origin::Part { client, .. } = ticket.origin
+                && self.clients.get(client).is_none()
+                && backend.tickets.front().is_some()
+            {
+                self.release(id, &ticket);
+                continue;
+            }
             if early && !reply.is_error() {
                 backend.tickets.push_front(ticket);
                 return Some(self.broken(id, "a reply to a request that has not left"));
@@ -495,6 +503,21 @@ impl Proxy {
         }
     }
 
+    /// For the planted bug: a request that is given up leaves its connection as it is.
+    #[cold]
+    pub(super) fn forget_oldest(&mut self, id: BackendId, now: Time) {
+        let Some(backend) = self.upstream.backends.get_mut(id) else {
+            return;
+        };
+        let Some(ticket) = backend.tickets.pop_front() else {
+            return;
+        };
+        self.release(id, &ticket);
+        if let Origin::Part { client, seq, part } = ticket.origin {
+            self.answer_error(client, seq, part, refusal::TIMED_OUT.as_bytes(), now);
+        }
+    }
+
     /// One request of a backend that has gone.
     #[allow(clippy::too_many_arguments)]
     fn orphaned(
@@ -515,7 +538,9 @@ impl Proxy {
         }
         // What stood first when two connections were lost may be what kills them: it is not sent again.
         let poison = first && sent && ticket.losses > 0;
-        let again = !sent || (ticket.readonly && !poison && lost != Lost::TimedOut);
+        let again = !sent
+            || planted::is_on("write-resent")
+            || (ticket.readonly && !poison && lost != Lost::TimedOut);
         if !again && ticket.pin == Pin::May {
             return self.leave_out(client, seq, part, now);
         }

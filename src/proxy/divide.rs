@@ -21,8 +21,9 @@ use crate::resp::frame::{RequestScanner, Scan};
 const KEYS_MAX: usize = 1024;
 
 impl Proxy {
-    /// Cuts a part that was refused, in these words, by key, if its command allows that and there is more
-    /// than one; the new parts are held, to be sent at once. Returns whether it did.
+    /// Cuts a part by key, if its command allows that and there is more than one; the new parts are held, to
+    /// be sent at once. `refusal` is what they are answered if a later request for their key is executed
+    /// before them. Returns whether it did.
     #[allow(clippy::too_many_arguments)]
     pub(super) fn divide(
         &mut self,

@@ -27,6 +27,7 @@ pub mod node;
 mod overtaken;
 pub mod pipeline;
 pub mod plan;
+mod planted;
 pub mod question;
 pub mod refusal;
 pub mod replies;
@@ -519,6 +520,7 @@ impl Proxy {
                 (State::Ready, true) => None,
             };
             match lost {
+                Some(Lost::TimedOut) if planted::is_on("late-reply") => self.forget_oldest(id, now),
                 Some(lost) => self.lose_backend(id, lost, now),
                 None => self.leave_out_silent(id, now),
             }

@@ -11,7 +11,7 @@ use crate::config::ReadPreference;
 use crate::proxy::backend::{BackendId, Ticket};
 use crate::proxy::client::ClientId;
 use crate::proxy::pipeline::Seq;
-use crate::proxy::{NO_SLOT, Proxy, refusal};
+use crate::proxy::{NO_SLOT, Proxy, planted, refusal};
 use crate::resp::args::Args;
 use crate::resp::frame::{RequestLimits, RequestScanner, Scan};
 
@@ -44,7 +44,7 @@ impl Proxy {
         let Some(client) = self.clients.get_mut(id) else {
             return;
         };
-        if executed.slot == NO_SLOT {
+        if executed.slot == NO_SLOT || planted::is_on("refused-resent-late") {
             return;
         }
         let table = &self.table;

@@ -23,7 +23,7 @@ use crate::proxy::pipeline::{At, Seq};
 use crate::proxy::refusal;
 use crate::proxy::scripts::Remedy;
 use crate::proxy::upstream::Target;
-use crate::proxy::{NO_SLOT, Proxy};
+use crate::proxy::{NO_SLOT, Proxy, planted};
 use crate::resp::encode;
 
 /// How long a node may be silent that a command can do without.
@@ -309,7 +309,8 @@ impl Proxy {
             let poll = now.after(BACKOFF_MAX / 2);
             return Attempt::Wait(retry_at.map_or(poll, |at| at.min(poll)));
         };
-        if self.stands_elsewhere(id, held.ticket.slot, backend)
+        if (self.stands_elsewhere(id, held.ticket.slot, backend)
+            && !planted::is_on("reorder-across-moved"))
             || self.is_followed(id, held.ticket.slot, held.seq)
         {
             // The reply that ends this tries again; the due time is only a guard.
@@ -334,6 +335,9 @@ impl Proxy {
     /// it on one connection, the request at `seq` would execute last.
     fn is_followed(&self, id: ClientId, slot: u16, seq: Seq) -> bool {
         let mut followed = false;
+        if planted::is_on("refused-resent-late") || planted::is_on("reorder-across-moved") {
+            return false;
+        }
         if let (true, Some(client)) = (slot != NO_SLOT, self.clients.get(id)) {
             client
                 .pipeline
@@ -344,7 +348,8 @@ impl Proxy {
 
     fn send_held(&mut self, id: ClientId, held: &Held, backend: BackendId, now: Time) {
         let (pool, actions) = (&mut self.pool, &mut self.actions);
-        let asking = matches!(held.goal, Goal::Ask(_)).then_some(ASKING);
+        let asks = matches!(held.goal, Goal::Ask(_)) && !planted::is_on("asking-apart");
+        let asking = asks.then_some(ASKING);
         let prelude = held.prelude.iter().map(|frame| &**frame).chain(asking);
         for frame in prelude {
             let ticket = Ticket {

@@ -548,7 +548,9 @@ impl Client {
                 End::Unknown
             }
         };
-        self.ledger.error(sent_at, text);
+        let request = format!("client {} {expected:?}", self.number);
+        let request = request[..request.len().min(100)].to_string();
+        self.ledger.error(sent_at, text, request);
         self.end_writes(&expected, end);
         self.ledger.count(end);
         if let (Expected::Set(keys), End::Unknown) = (&expected, end) {

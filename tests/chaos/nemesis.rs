@@ -257,8 +257,8 @@ impl Nemesis {
             }
             Fault::FreezeProxy => {
                 signal(self.proxy_pid, "STOP");
-                let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.proxy_pid));
                 thread::sleep(ms(random.within(500, 3000)));
+                let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.proxy_pid));
                 let stopped = stat.is_ok_and(|stat| stat.contains(") T "));
                 signal(self.proxy_pid, "CONT");
                 stopped
@@ -342,14 +342,17 @@ pub fn keep_moving(nemesis: Arc<Nemesis>, seed: u64, moved: Arc<AtomicU64>, stop
         let Some(()) = nemesis.ground.begin_move(slot, from, to) else {
             continue;
         };
-        while nemesis
-            .ground
-            .move_keys(slot, from, to, random.within(5, 60) as usize)
-            .is_some_and(|count| count > 0)
-        {
+        let mut left = None;
+        for _ in 0..1000 {
+            let count = random.within(5, 60) as usize;
+            left = nemesis.ground.move_keys(slot, from, to, count);
+            if left == Some(0) {
+                break;
+            }
             thread::sleep(ms(random.below(10)));
         }
-        if nemesis.ground.end_move(slot, from, to).is_some() {
+        // A move that failed half-way stays open until it is mended.
+        if left == Some(0) && nemesis.ground.end_move(slot, from, to).is_some() {
             moved.fetch_add(1, Ordering::Relaxed);
         }
         drop(moving);

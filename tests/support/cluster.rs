@@ -14,6 +14,45 @@ pub struct Cluster {
     servers: Vec<Server>,
 }
 
+/// Moves slots from one master to another; other masters hear of it by gossip.
+#[derive(Debug)]
+pub struct Mover {
+    ids: [String; 2],
+    conns: [Conn; 2],
+    to: u16,
+}
+
+impl Mover {
+    /// Moves a slot with its keys.
+    #[track_caller]
+    pub fn migrate(&mut self, slot: u16) {
+        let slot = slot.to_string();
+        let [from, to] = &mut self.conns;
+        ok(
+            to,
+            &["CLUSTER", "SETSLOT", &slot, "IMPORTING", &self.ids[0]],
+        );
+        ok(
+            from,
+            &["CLUSTER", "SETSLOT", &slot, "MIGRATING", &self.ids[1]],
+        );
+        loop {
+            let keys = from.command(&["CLUSTER", "GETKEYSINSLOT", &slot, "100"]);
+            if keys.items().is_empty() {
+                break;
+            }
+            let port = self.to.to_string();
+            let mut args = vec!["MIGRATE", "127.0.0.1", &port, "", "0", "5000", "KEYS"];
+            let keys: Vec<String> = keys.items().iter().map(Reply::text).collect();
+            args.extend(keys.iter().map(String::as_str));
+            let reply = from.command(&args);
+            assert!(reply == "OK" || reply == "NOKEY", "MIGRATE: {reply:?}");
+        }
+        ok(to, &["CLUSTER", "SETSLOT", &slot, "NODE", &self.ids[1]]);
+        ok(from, &["CLUSTER", "SETSLOT", &slot, "NODE", &self.ids[1]]);
+    }
+}
+
 /// What a node says of itself.
 #[derive(Debug, Clone)]
 struct Claim {
@@ -311,6 +350,38 @@ impl Cluster {
                 &mut self.raw(port),
                 &["CLUSTER", "SETSLOT", &slot.to_string(), "NODE", &id],
             );
+        }
+    }
+
+    /// As `failover`, and returns as soon as the replica is a master in its own eyes.
+    #[track_caller]
+    pub fn promote(&self, replica: u16) {
+        let mut asks = 0;
+        wait_for("the replica to be promoted", LIMIT, || {
+            let own = claim(self.server(replica))?;
+            if own.is_master && !own.slots.is_empty() {
+                return Some(());
+            }
+            if asks % 100 == 0 {
+                self.raw(replica).command(&["CLUSTER", "FAILOVER"]);
+            }
+            asks += 1;
+            None
+        });
+        // The old master has to follow before it can be asked back.
+        wait_for("the old master to follow", LIMIT, || {
+            let settled = self.alive().all(is_settled);
+            (settled && !self.replicas_of(replica).is_empty()).then_some(())
+        });
+    }
+
+    /// Moves many slots between two masters, over connections that are kept.
+    #[track_caller]
+    pub fn mover(&self, from: u16, to: u16) -> Mover {
+        Mover {
+            ids: [self.id_of(from), self.id_of(to)],
+            conns: [self.raw(from), self.raw(to)],
+            to,
         }
     }
 

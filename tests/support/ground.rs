@@ -141,7 +141,11 @@ impl GroundNode {
             .args(["--port", &port, "--bind", &self.ip, "--dir"])
             .arg(&self.folder)
             .args(["--protected-mode", "no", "--save", "", "--appendonly", "no"])
-            .args(["--daemonize", "no", "--enable-debug-command", "yes"]);
+            .args(["--daemonize", "no", "--enable-debug-command", "yes"])
+            // Else a master that was a replica once comes back with what it was sent then, of slots, too,
+            // that are another's by now.
+            .args(["--rdb-del-sync-files", "yes"]);
+        std::fs::remove_file(self.folder.join("dump.rdb")).ok();
         if let Some(password) = &self.password {
             command.args(["--requirepass", password, "--masterauth", password]);
         }
@@ -222,6 +226,14 @@ impl GroundNode {
             signal(child.id(), "TERM");
             child.wait().expect("a child can be waited for");
             reaper::ended(child.id());
+        }
+    }
+
+    /// Makes it a new node that nobody knows, once it is launched again.
+    pub fn forget(&self) {
+        self.kill();
+        for name in ["nodes.conf", "dump.rdb"] {
+            std::fs::remove_file(self.folder.join(name)).ok();
         }
     }
 
@@ -470,20 +482,28 @@ impl Ground {
 
     /// Whether all nodes live and agree, and all replicas have their link.
     pub fn is_settled(&self) -> bool {
+        self.unsettled().is_none()
+    }
+
+    /// What keeps the cluster from being settled.
+    pub fn unsettled(&self) -> Option<String> {
         let mut views = Vec::new();
         for (index, node) in self.nodes.iter().enumerate() {
             let Some(mut view) = self.view(index).filter(|_| node.is_up()) else {
-                return false;
+                return Some(format!("node {index} does not answer"));
             };
             view.sort_by_key(|claim| claim.index);
-            let linked = node.ask_text(&["INFO", "replication"]).is_some_and(|text| {
-                text.contains("role:master") || text.contains("master_link_status:up")
-            });
+            let replication = node.ask_text(&["INFO", "replication"]).unwrap_or_default();
+            let linked = replication.contains("role:master")
+                || replication.contains("master_link_status:up");
             let ok = node
                 .ask_text(&["CLUSTER", "INFO"])
                 .is_some_and(|text| text.contains("cluster_state:ok"));
-            if !linked || !ok || view.iter().any(|claim| claim.failed) {
-                return false;
+            let failed = view.iter().find(|claim| claim.failed);
+            if !linked || !ok || failed.is_some() {
+                return Some(format!(
+                    "node {index}: linked {linked}, ok {ok}, failed {failed:?}"
+                ));
             }
             views.push(
                 view.into_iter()
@@ -491,7 +511,9 @@ impl Ground {
                     .collect::<Vec<_>>(),
             );
         }
-        views.iter().all(|view| *view == views[0])
+        let other = views.iter().position(|view| *view != views[0])?;
+        let differ = views[0].iter().zip(&views[other]).find(|(a, b)| a != b);
+        Some(format!("nodes 0 and {other} do not agree: {differ:?}"))
     }
 
     #[track_caller]
@@ -590,6 +612,39 @@ impl Ground {
         }
         self.end_move(slot, from, to)?;
         Some(count)
+    }
+
+    /// Where nodes do not agree who owns a slot, the claimant with the newest claim is named to all. (Moves and
+    /// takeovers may leave two claims of one epoch, which the nodes themselves do not settle.)
+    pub fn agree(&self, slots: &[u16]) {
+        let masters = self.masters();
+        let views: Vec<Vec<Claim>> = masters.iter().filter_map(|node| self.view(*node)).collect();
+        for slot in slots {
+            let owner = |view: &Vec<Claim>| {
+                let owns = |claim: &&Claim| {
+                    let within = |range: &(u16, u16)| (range.0..=range.1).contains(slot);
+                    claim.slots.iter().any(within)
+                };
+                view.iter().find(owns).map(|claim| claim.index)
+            };
+            let owners: Vec<Option<usize>> = views.iter().map(owner).collect();
+            if owners.iter().all(|owner| *owner == owners[0]) {
+                continue;
+            }
+            if let Some(owner) = self.owner(*slot) {
+                let args = [
+                    "CLUSTER",
+                    "SETSLOT",
+                    &slot.to_string(),
+                    "NODE",
+                    &self.ids[owner],
+                ];
+                self.nodes[owner].ask(&["CLUSTER", "BUMPEPOCH"]);
+                masters.iter().for_each(|node| {
+                    self.nodes[*node].ask(&args);
+                });
+            }
+        }
     }
 
     /// Ends whatever moves are half done: the keys go to whoever owns the slot. (As a human would.)

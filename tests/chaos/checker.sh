@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Does the checker find what it is for? One build with bugs, one of them on at a time: each must be found
+# within a minute, and with none on nothing may be found.
+#   bash tests/chaos/checker.sh [BUG...]
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+cargo=${CARGO:-cargo}
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+
+# Bug, the faults that bring it out, flags for the proxy.
+bugs='none:HalfMigrated,Failover,VanishingClients:
+late-reply:Busy,FreezeShort:-request-timeout 300ms
+write-resent:KillConnections,FreezeLong:
+tombstone-dropped:VanishingClients:
+asking-apart:HalfMigrated:
+reorder-across-moved:HalfMigrated,Failover:
+refused-resent-late:HalfMigrated:'
+
+"$cargo" test --locked --features planted-bugs --test chaos --no-run
+missed=0
+while IFS=: read -r bug faults flags; do
+    if [ $# -gt 0 ] && ! printf '%s\n' "$@" | grep -qx "$bug"; then continue; fi
+    seconds=40
+    [ "$bug" = none ] && seconds=15
+    begun=$SECONDS
+    found=no
+    PLANTED_BUG=$bug CHAOS_SECONDS=$seconds CHAOS_FAULTS=$faults CHAOS_FLAGS=$flags \
+        "$cargo" test --locked --features planted-bugs --test chaos -- --nocapture >"$log" 2>&1 </dev/null || found=yes
+    first=$(grep -m1 -E '^VIOLATION|panicked at src' "$log" | cut -c 1-100 || true)
+    printf '%-22s %-3s after %3d s  %s\n' "$bug" "$found" $((SECONDS - begun)) "$first"
+    if [ "$bug" = none ]; then wanted=no; else wanted=yes; fi
+    if [ "$found" != "$wanted" ]; then
+        missed=1
+        tail -40 "$log"
+    fi
+done <<<"$bugs"
+exit "$missed"
