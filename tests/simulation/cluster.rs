@@ -122,6 +122,8 @@ pub struct Cluster {
     /// Until when all nodes say that the cluster is down.
     pub down_until: u64,
     password: Option<Vec<u8>>,
+    /// Requests that were sent on with ASK and have not come behind an ASKING yet.
+    asked: HashMap<Vec<Vec<u8>>, u32>,
     /// What happened.
     pub counts: Counts,
 }
@@ -162,6 +164,7 @@ impl Cluster {
             slots,
             down_until: 0,
             password,
+            asked: HashMap::new(),
             counts: Counts::default(),
         }
     }
@@ -524,8 +527,14 @@ impl Cluster {
         );
         let slot = ledger.slots[tag];
         let refusal = self.refusal(node, session, tag, slot, &keys, read, random, now);
-        session.asking = false;
+        if std::mem::take(&mut session.asking) {
+            let asked = self.asked.get_mut(args).filter(|asked| **asked > 0);
+            *asked.unwrap_or_else(|| panic!("ASKING before {name}, which nobody sent on")) -= 1;
+        }
         if let Some(text) = refusal {
+            if text.starts_with("ASK ") {
+                *self.asked.entry(args.to_vec()).or_default() += 1;
+            }
             return format!("-{text}\r\n").into_bytes();
         }
         if !self.is_master(node) {
