@@ -7,7 +7,8 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 VENV := target/clients
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: build run test clients check lint simulate chaos checker-test faults bench perf strace clean need-cargo
+.PHONY: build run test conformance-long clients check lint simulate chaos checker-test faults bench perf strace \
+    clean need-cargo
 
 build: need-cargo
 	$(CARGO) build --release --locked
@@ -24,6 +25,11 @@ test: need-cargo
 	@bash tests/support/install.sh redis-server
 	$(CARGO) test --locked
 	@$(MAKE) --no-print-directory clients
+
+# A million commands through redis-cli --pipe.
+conformance-long: need-cargo
+	@bash tests/support/install.sh redis-server
+	$(CARGO) test --locked --test connect -- --ignored
 
 # Client libraries of other languages through the proxy: cargo ignores these tests, as they need more than cargo.
 clients: need-cargo $(VENV)/ready

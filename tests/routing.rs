@@ -6,6 +6,7 @@ mod support;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use support::session::{SESSION, UNORDERED, sorted, words};
 use support::{Cluster, Conn, Proxy, Reply, Single, slot_of};
 
 struct Ground {
@@ -36,40 +37,6 @@ impl Ground {
         }
         (proxied, plain)
     }
-}
-
-/// Words separated by spaces; `"a b"` is one word.
-fn words(line: &str) -> Vec<String> {
-    let mut words = Vec::new();
-    for (index, part) in line.split('"').enumerate() {
-        if index % 2 == 1 {
-            words.push(part.to_string());
-        } else {
-            words.extend(part.split_whitespace().map(ToString::to_string));
-        }
-    }
-    words
-}
-
-/// One session: a line is a command, `#` a family. A word of `$` is the text of the reply before. The keys of
-/// one line stand in one slot, and those of different lines all over the cluster.
-const SESSION: &str = include_str!("routing/session.txt");
-
-/// The order of what a set holds is the server's own secret.
-const UNORDERED: &[&str] = &["SUNION", "SINTER", "SDIFF", "SMEMBERS", "HSCAN", "SSCAN"];
-
-fn sorted(reply: Reply) -> Reply {
-    match reply {
-        Reply::Array(items) => Reply::Array(sort(items)),
-        Reply::Set(items) => Reply::Set(sort(items)),
-        other => other,
-    }
-}
-
-fn sort(items: Vec<Reply>) -> Vec<Reply> {
-    let mut items: Vec<Reply> = items.into_iter().map(sorted).collect();
-    items.sort_by_key(|item| format!("{item:?}"));
-    items
 }
 
 #[test]

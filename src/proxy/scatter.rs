@@ -165,8 +165,12 @@ impl Proxy {
         let (config, actions) = (&self.config, &mut self.actions);
         let backend = target
             .and_then(|target| {
-                self.upstream
-                    .backend(target, protocol, affinity, config, actions, now)
+                let upstream = &mut self.upstream;
+                if is_urgent(command) {
+                    upstream.urgent_backend(target, protocol, config, actions, now)
+                } else {
+                    upstream.backend(target, protocol, affinity, config, actions, now)
+                }
             })
             .filter(|backend| orderly || self.may_follow(id, slot, *backend));
         match backend {
@@ -317,6 +321,11 @@ impl Proxy {
             other => other,
         }
     }
+}
+
+/// SCRIPT KILL and FUNCTION KILL: they must not wait for what they are to end.
+fn is_urgent(command: &Command) -> bool {
+    command.response == ResponsePolicy::OneSucceeded && command.flags.contains(Flags::ALLOW_BUSY)
 }
 
 /// Where a part goes.

@@ -137,13 +137,40 @@ impl Upstream {
         actions: &mut Actions,
         now: Time,
     ) -> Option<BackendId> {
+        let affinity = affinity % config.backend_connections.max(1);
+        self.connection(target, protocol, affinity, config, actions, now)
+    }
+
+    /// As `backend`, for what ends a request that keeps a node busy: a connection beside those of all other
+    /// requests, which may be waiting for that one.
+    pub fn urgent_backend(
+        &mut self,
+        target: Target,
+        protocol: Protocol,
+        config: &Config,
+        actions: &mut Actions,
+        now: Time,
+    ) -> Option<BackendId> {
+        let beside = config.backend_connections.max(1);
+        self.connection(target, protocol, beside, config, actions, now)
+    }
+
+    #[inline]
+    fn connection(
+        &mut self,
+        target: Target,
+        protocol: Protocol,
+        index: usize,
+        config: &Config,
+        actions: &mut Actions,
+        now: Time,
+    ) -> Option<BackendId> {
         let flavor = Flavor {
             protocol,
             read_only: target.replica,
         };
-        let affinity = affinity % config.backend_connections.max(1);
         let node = self.nodes.get_mut(target.node.0 as usize)?;
-        if let Some(backend) = node.shared(flavor, affinity) {
+        if let Some(backend) = node.shared(flavor, index) {
             return Some(backend);
         }
         if !node.may_connect(now) {
@@ -152,7 +179,7 @@ impl Upstream {
         let backend = self
             .backends
             .insert(Backend::new(target.node, flavor, now, config));
-        node.set_shared(flavor, affinity, backend);
+        node.set_shared(flavor, index, backend);
         actions.connect(backend, node.address);
         Some(backend)
     }

@@ -367,6 +367,12 @@ fn inline(bytes: &[u8], limits: &RequestLimits) -> Result<Scan, ProtocolError> {
     }
 }
 
+/// Whether this is a number as an integer reply has it.
+fn is_integer(text: &[u8]) -> bool {
+    let digits = text.strip_prefix(b"-").unwrap_or(text);
+    !digits.is_empty() && digits.iter().all(u8::is_ascii_digit)
+}
+
 /// Finds replies of RESP2 and RESP3. Pushes are frames like any other; an attribute belongs to the reply
 /// that follows it.
 #[derive(Debug, Default)]
@@ -417,8 +423,10 @@ impl ReplyScanner {
                     let Some(end) = memchr::memchr(b'\n', &bytes[self.position..]) else {
                         return Ok(Scan::Incomplete(1));
                     };
-                    if bytes[self.position + end - 1] != b'\r' {
-                        return Err(ProtocolError::Reply);
+                    let line = &bytes[self.position + 1..][..end - 1];
+                    match line.split_last() {
+                        Some((b'\r', digits)) if kind != b':' || is_integer(digits) => {}
+                        _ => return Err(ProtocolError::Reply),
                     }
                     self.position += end + 1;
                     self.values_left -= 1;
@@ -697,7 +705,10 @@ mod tests {
             );
         }
         for bad in [
-            &b"x\r\n"[..],
+            &b":\r\n"[..],
+            b":-\r\n",
+            b":1x\r\n",
+            b"x\r\n",
             b"$5\r\nhelloXX",
             b"*-2\r\n",
             b"$a\r\n",

@@ -226,7 +226,8 @@ impl Conn {
             .unwrap_or_else(|error| panic!("no reply: {error}"))
     }
 
-    fn frame(&mut self) -> io::Result<(Reply, Vec<u8>)> {
+    /// One whole reply, as a value and as the bytes that came.
+    pub fn frame(&mut self) -> io::Result<(Reply, Vec<u8>)> {
         let deadline = Instant::now() + self.deadline;
         loop {
             let mut position = 0;

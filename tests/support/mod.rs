@@ -14,6 +14,7 @@ mod load;
 mod proxy;
 mod reaper;
 mod server;
+pub mod session;
 mod single;
 
 pub use client::{Conn, Reply};

@@ -44,6 +44,14 @@ pub fn refused(context: &mut Context<'_>, _: &Args<'_>, out: &mut Vec<u8>) -> Af
     After::Go
 }
 
+/// What every node of a cluster answers.
+pub fn help(context: &mut Context<'_>, _: &Args<'_>, out: &mut Vec<u8>) -> After {
+    match face(context, out) {
+        Some(_) => After::AskAnyMaster,
+        None => After::Go,
+    }
+}
+
 pub fn slots(context: &mut Context<'_>, _: &Args<'_>, out: &mut Vec<u8>) -> After {
     if let Some(face) = face(context, out) {
         encode::array(out, 1);

@@ -26,6 +26,12 @@ pub fn echo(_: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> After {
     After::Go
 }
 
+/// `ACL WHOAMI`: the one user that clients can be.
+pub fn whoami(_: &mut Context<'_>, _: &Args<'_>, out: &mut Vec<u8>) -> After {
+    encode::bulk(out, b"default");
+    After::Go
+}
+
 pub fn quit(_: &mut Context<'_>, _: &Args<'_>, out: &mut Vec<u8>) -> After {
     encode::simple(out, "OK");
     After::Close

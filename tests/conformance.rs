@@ -1,0 +1,455 @@
+//! The table, held to a real server: every command and subcommand that redis-server knows is sent to one plain
+//! server and through the proxy, in RESP2 and RESP3, and the replies are compared byte for byte, but where a
+//! sample says what cannot be. A command without a sample and without an entry in the list of exceptions fails
+//! the test.
+
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+use support::session::{SESSION, UNORDERED, sorted, words};
+use support::{Cluster, Conn, Port, Proxy, Reply, Server};
+
+/// The samples that the session of every family lacks, and what the marks in them mean.
+const SAMPLES: &str = include_str!("conformance/samples.txt");
+
+/// What the proxy cannot answer as one server does, and why.
+const EXCEPTIONS: &[(&str, &str)] = &[
+    (
+        "migrate",
+        "where keys live is for the cluster to decide; a server in the cluster would lose the key",
+    ),
+    (
+        "move",
+        "a cluster has one database; its own servers refuse MOVE",
+    ),
+    (
+        "psync",
+        "it turns the connection into a replication stream of one node, which is not the whole",
+    ),
+    ("replconf", "part of the dialogue of SYNC and PSYNC"),
+    ("replicaof", "it changes what a server of the cluster is"),
+    (
+        "script|debug",
+        "it turns the connection into a debugger and stops the node for all others",
+    ),
+    (
+        "shutdown",
+        "it would stop a server of the cluster, not this proxy",
+    ),
+    ("slaveof", "it changes what a server of the cluster is"),
+    (
+        "swapdb",
+        "a cluster has one database; its own servers refuse SWAPDB",
+    ),
+    (
+        "sync",
+        "it turns the connection into a replication stream of one node, which is not the whole",
+    ),
+];
+
+/// Commands with a state of the connection: they have tests of their own.
+const STATE: &[&str] = &[
+    "blmove",
+    "blmpop",
+    "blpop",
+    "brpop",
+    "brpoplpush",
+    "bzmpop",
+    "bzpopmax",
+    "bzpopmin",
+    "discard",
+    "exec",
+    "multi",
+    "psubscribe",
+    "punsubscribe",
+    "ssubscribe",
+    "subscribe",
+    "sunsubscribe",
+    "unsubscribe",
+    "unwatch",
+    "wait",
+    "watch",
+];
+
+/// The names of all commands and subcommands, as `COMMAND` says.
+fn rows(conn: &mut Conn) -> BTreeSet<String> {
+    let mut rows = BTreeSet::new();
+    for entry in conn.command(&["COMMAND"]).items() {
+        rows.insert(entry.items()[0].text());
+        for subcommand in entry.items()[9].items() {
+            rows.insert(subcommand.items()[0].text());
+        }
+    }
+    rows
+}
+
+/// Which of the rows a command is.
+fn row_of<'a>(rows: &'a BTreeSet<String>, words: &[String]) -> Option<&'a str> {
+    let name = words[0].to_lowercase();
+    let subcommand = words
+        .get(1)
+        .and_then(|word| rows.get(&format!("{name}|{}", word.to_lowercase())));
+    subcommand.or_else(|| rows.get(&name)).map(String::as_str)
+}
+
+/// How the replies to a sample are compared.
+#[derive(Debug, Default)]
+struct Marks {
+    unordered: bool,
+    shape: bool,
+    kind: bool,
+    scan: bool,
+    alone: bool,
+    unanswered: bool,
+    only_errors: bool,
+    cluster_face: bool,
+}
+
+impl Marks {
+    /// The marks before a command, and the command.
+    fn split(line: &str) -> (Marks, &str) {
+        let mut marks = Marks::default();
+        let (before, command) = match line.split_once(' ') {
+            Some((first, rest)) if !first.starts_with(|c: char| c.is_ascii_alphabetic()) => {
+                (first, rest)
+            }
+            _ => ("", line),
+        };
+        for mark in before.chars() {
+            match mark {
+                '~' => marks.unordered = true,
+                '%' => marks.shape = true,
+                '^' => marks.kind = true,
+                '>' => marks.scan = true,
+                '@' => marks.alone = true,
+                '&' => marks.unanswered = true,
+                '!' => marks.only_errors = true,
+                '=' => marks.cluster_face = true,
+                other => panic!("{line}: the mark {other}"),
+            }
+        }
+        (marks, command)
+    }
+}
+
+/// One of the two that are compared.
+struct Side {
+    addr: String,
+    protocol: &'static str,
+    conn: Conn,
+    /// The first text in the reply before.
+    last: Vec<u8>,
+    /// It still waits for its reply.
+    busy: Option<Conn>,
+}
+
+/// A reply that can be compared, and whether it is an error.
+struct Seen {
+    text: String,
+    is_error: bool,
+}
+
+impl Side {
+    fn new(addr: &str, protocol: &'static str) -> Side {
+        Side {
+            addr: addr.to_string(),
+            protocol,
+            conn: open(addr, protocol),
+            last: Vec::new(),
+            busy: None,
+        }
+    }
+
+    fn ask(&mut self, marks: &Marks, words: &[String]) -> Seen {
+        let mut args: Vec<Vec<u8>> = words
+            .iter()
+            .map(|word| match word.as_str() {
+                "$" => self.last.clone(),
+                other => other.replace("\\n", "\n").into_bytes(),
+            })
+            .collect();
+        if marks.alone || marks.unanswered {
+            let mut conn = open(&self.addr, self.protocol);
+            conn.send(Conn::encode(&args));
+            if marks.unanswered {
+                // Until the server is busy with it.
+                std::thread::sleep(Duration::from_millis(300));
+                self.busy = Some(conn);
+                return seen("not waited for".to_string(), false);
+            }
+            return alone(conn);
+        }
+        if marks.scan {
+            return self.scan(&mut args);
+        }
+        self.conn.send(Conn::encode(&args));
+        let (reply, bytes) = self
+            .conn
+            .frame()
+            .unwrap_or_else(|error| panic!("{words:?}: {error}"));
+        self.last = first_text(&reply).unwrap_or_default();
+        let is_error = reply.is_error();
+        let text = if is_error {
+            String::from_utf8_lossy(&bytes).into_owned()
+        } else if marks.kind {
+            kind(&reply)
+        } else if marks.shape {
+            shape(&reply)
+        } else if marks.unordered {
+            format!("{:?}", sorted(reply))
+        } else {
+            bytes.escape_ascii().to_string()
+        };
+        seen(text, is_error)
+    }
+
+    fn scan(&mut self, args: &mut [Vec<u8>]) -> Seen {
+        let at = if args[0] == b"SCAN" { 1 } else { 2 };
+        let mut elements = Vec::new();
+        for _ in 0..10_000 {
+            let reply = self.conn.command(args);
+            if reply.is_error() {
+                return seen(format!("{reply:?}"), true);
+            }
+            elements.extend_from_slice(reply.items()[1].items());
+            args[at] = reply.items()[0].text().into_bytes();
+            if args[at] == b"0" {
+                return seen(format!("{:?}", sorted(Reply::Array(elements))), false);
+            }
+        }
+        panic!("a scan without an end");
+    }
+}
+
+fn seen(text: String, is_error: bool) -> Seen {
+    Seen { text, is_error }
+}
+
+fn open(addr: &str, protocol: &str) -> Conn {
+    let mut conn = Conn::connect(addr);
+    conn.set_deadline(Duration::from_secs(30));
+    assert!(!conn.command(&["HELLO", protocol]).is_error());
+    conn
+}
+
+/// What a new connection gets for the one request it has sent, and for a PING; and whether it is then closed.
+fn alone(mut conn: Conn) -> Seen {
+    let first = conn.read_frame();
+    // The server may have closed already.
+    conn.try_send(&Conn::encode(&["PING"])).ok();
+    let next = match conn.frame() {
+        Ok((_, bytes)) => bytes,
+        Err(_) => b"closed".to_vec(),
+    };
+    let mut next = next.escape_ascii().to_string();
+    if next.contains("\\\"PING\\\"") {
+        next = "monitored".to_string();
+    }
+    let is_error = first.starts_with(b"-");
+    seen(format!("{}, then {next}", first.escape_ascii()), is_error)
+}
+
+fn first_text(reply: &Reply) -> Option<Vec<u8>> {
+    match reply {
+        Reply::Bulk(bytes) | Reply::Verbatim(_, bytes) => Some(bytes.clone()),
+        Reply::Simple(text) => Some(text.clone().into_bytes()),
+        Reply::Array(items) => items.iter().find_map(first_text),
+        _ => None,
+    }
+}
+
+fn kind(reply: &Reply) -> String {
+    let text = format!("{reply:?}");
+    text.split('(').next().unwrap_or_default().to_string()
+}
+
+/// The kinds of all that the reply holds, and the names of fields.
+fn shape(reply: &Reply) -> String {
+    let list = |items: &[Reply]| items.iter().map(shape).collect::<Vec<_>>().join(",");
+    match reply {
+        Reply::Bulk(bytes) => {
+            let text = String::from_utf8_lossy(bytes);
+            if text.contains(":") && text.contains("\r\n") {
+                let names = text
+                    .lines()
+                    .map(|line| line.split(':').next().unwrap_or(line));
+                return format!("fields {:?}", names.collect::<BTreeSet<_>>());
+            }
+            let name = |c: char| c.is_ascii_lowercase() || c == '-' || c == '_';
+            if !text.is_empty() && text.chars().all(name) {
+                return format!("{text:?}");
+            }
+            "Bulk".to_string()
+        }
+        Reply::Array(items) => format!("Array[{}]", list(items)),
+        Reply::Set(items) => format!("Set[{}]", list(items)),
+        Reply::Push(items) => format!("Push[{}]", list(items)),
+        Reply::Map(pairs) => {
+            let pair = |(key, value): &(Reply, Reply)| format!("{}={}", shape(key), shape(value));
+            format!(
+                "Map[{}]",
+                pairs.iter().map(pair).collect::<Vec<_>>().join(",")
+            )
+        }
+        other => kind(other),
+    }
+}
+
+/// What the comparison has found.
+#[derive(Default)]
+struct Found {
+    /// Whether a row had a reply that is no error; each row that was compared is here.
+    rows: BTreeMap<String, bool>,
+    only_errors: BTreeSet<String>,
+    lines: usize,
+    exact: usize,
+    wrong: Vec<String>,
+}
+
+#[test]
+fn every_command_is_answered_as_by_one_server() {
+    let defaults = ["--enable-debug-command", "no"];
+    let single = Server::start(&defaults);
+    let cluster = Cluster::start_with(3, 0, &defaults);
+    let proxy = Proxy::start(&cluster, &[]);
+    let of_one = Server::start(&["--cluster-enabled", "yes"]);
+    let mut conn = of_one.conn();
+    conn.line("CLUSTER ADDSLOTSRANGE 0 16383");
+    support::wait_for("a cluster of one", Duration::from_secs(20), || {
+        let info = conn.command(&["CLUSTER", "INFO"]).text();
+        info.contains("cluster_state:ok").then_some(())
+    });
+    let port = Port::reserve();
+    let face = format!("127.0.0.1:{}", port.number());
+    let faced = Proxy::start(&cluster, &["-addr", &face, "-cluster-face", &face]);
+
+    let rows = rows(&mut single.conn());
+    let mut found = Found::default();
+    for protocol in ["2", "3"] {
+        for addr in [&single.addr(), proxy.addr()] {
+            let reply = open(addr, protocol).command(&["FLUSHALL"]);
+            if reply != "OK" {
+                found
+                    .wrong
+                    .push(format!("RESP{protocol}: {addr}: FLUSHALL is {reply:?}"));
+            }
+        }
+        let mut pair = [proxy.addr(), &single.addr()].map(|addr| Side::new(addr, protocol));
+        let mut cluster_pair = [faced.addr(), &of_one.addr()].map(|addr| Side::new(addr, protocol));
+        for (text, is_session) in [(SESSION, true), (SAMPLES, false)] {
+            for line in text.lines().filter(|line| !line.starts_with('#')) {
+                let (mut marks, command) = Marks::split(line);
+                let words = words(command);
+                marks.unordered |= is_session && UNORDERED.contains(&words[0].as_str());
+                let sides = if marks.cluster_face {
+                    &mut cluster_pair
+                } else {
+                    &mut pair
+                };
+                compare(&mut found, &rows, sides, &marks, &words, line);
+            }
+        }
+    }
+    judge(&rows, &found);
+}
+
+fn compare(
+    found: &mut Found,
+    rows: &BTreeSet<String>,
+    sides: &mut [Side; 2],
+    marks: &Marks,
+    words: &[String],
+    line: &str,
+) {
+    let [ours, theirs] = sides;
+    let protocol = ours.protocol;
+    let (our, their) = (ours.ask(marks, words), theirs.ask(marks, words));
+    if marks.unanswered {
+        return;
+    }
+    found.lines += 1;
+    found.exact += usize::from(!marks.shape && !marks.kind);
+    if our.text != their.text {
+        let cut = |text: &str| text.chars().take(1500).collect::<String>();
+        let (ours, theirs) = (cut(&our.text), cut(&their.text));
+        let wrong = format!("RESP{protocol}: {line}\n   proxy {ours}\n   redis {theirs}");
+        found.wrong.push(wrong);
+    }
+    if marks.only_errors && !their.is_error {
+        let wrong = format!("RESP{protocol}: {line}\n   redis has more than errors for it");
+        found.wrong.push(wrong);
+    }
+    if let Some(row) = row_of(rows, words) {
+        let good = found.rows.entry(row.to_string()).or_default();
+        *good |= !our.is_error && !their.is_error;
+        if marks.only_errors {
+            found.only_errors.insert(row.to_string());
+        }
+    }
+}
+
+fn judge(rows: &BTreeSet<String>, found: &Found) {
+    let mut wrong = found.wrong.clone();
+    let state: BTreeSet<&str> = STATE.iter().copied().collect();
+    let exceptions: BTreeMap<&str, &str> = EXCEPTIONS.iter().copied().collect();
+    let (mut good, mut only_errors) = (0, Vec::new());
+    for row in rows {
+        let row = row.as_str();
+        let excused = state.contains(row) || exceptions.contains_key(row);
+        match found.rows.get(row) {
+            Some(true) if excused => wrong.push(format!("{row} is answered and needs no excuse")),
+            Some(true) => good += 1,
+            _ if excused => {}
+            Some(false) if found.only_errors.contains(row) => only_errors.push(row),
+            Some(false) => wrong.push(format!("{row} has errors only")),
+            None => wrong.push(format!("{row} has neither sample nor exception")),
+        }
+    }
+    for row in state.iter().chain(exceptions.keys()) {
+        if !rows.contains(*row) {
+            wrong.push(format!("{row} is no command of this server"));
+        }
+    }
+    println!(
+        "{} commands and subcommands; {} comparisons, {} of them byte for byte",
+        rows.len(),
+        found.lines,
+        found.exact
+    );
+    println!("{good} with a reply that is no error");
+    let count = only_errors.len();
+    println!("{count} where this server itself has errors only, compared: {only_errors:?}");
+    let count = state.len();
+    println!("{count} with a state, which have tests of their own: {state:?}");
+    println!("{} exceptions:", exceptions.len());
+    for (row, reason) in &exceptions {
+        println!("   {row}: {reason}");
+    }
+    if exceptions.len() * 100 > rows.len() * 3 {
+        wrong.push("more than 3 % are exceptions".to_string());
+    }
+    assert!(
+        wrong.is_empty(),
+        "{} wrong:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
+}
+
+/// A script that does not end is ended from another connection, and its own client is told so.
+#[test]
+fn a_busy_script_is_killed() {
+    let cluster = Cluster::start_with(1, 0, &["--busy-reply-threshold", "10"]);
+    let proxy = Proxy::start(&cluster, &[]);
+    let mut busy = proxy.conn();
+    busy.send(Conn::encode(&["EVAL", "while true do end", "0"]));
+    std::thread::sleep(Duration::from_millis(300));
+    let killed = proxy.conn().command(&["SCRIPT", "KILL"]);
+    // Whatever came of it, the server is not to stay busy.
+    cluster
+        .raw(cluster.masters()[0])
+        .command(&["SCRIPT", "KILL"]);
+    assert_eq!(killed, "OK");
+    assert!(busy.read_reply().is_error());
+}
