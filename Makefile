@@ -22,7 +22,7 @@ run: need-cargo
 	@bash tests/support/demo.sh bin/redis-cluster-proxy $(PROXY_FLAGS)
 
 test: need-cargo
-	@bash tests/support/install.sh redis-server
+	@bash tests/support/install.sh redis-server iproute2
 	$(CARGO) test --locked
 	@$(MAKE) --no-print-directory clients
 
