@@ -199,7 +199,10 @@ impl Proxy {
                 Attempt::GiveUp => {
                     self.unhold(&held);
                     self.stats.expired.add(1);
-                    self.upstream.fail_fast(slot, now);
+                    // A slot whose keys are apart is served: other requests for it have nothing to fear.
+                    if !held.refusal.starts_with(b"TRYAGAIN") {
+                        self.upstream.fail_fast(slot, now);
+                    }
                     let text = give_up_text(&held.refusal).to_vec();
                     self.answer_error(id, held.seq, held.part, &text, now);
                 }
