@@ -327,7 +327,6 @@ impl Refusal<'_> {
                  you can run it from a local connection, otherwise you need to set this option in the \
                  configuration file, and then restart the server.",
             ),
-            "failover" => Some("ERR FAILOVER requires connected replicas."),
             _ => None,
         }
     }
