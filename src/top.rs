@@ -37,7 +37,7 @@ pub fn run(config: &Config, url: &str) -> io::Result<()> {
                 write!(out, "{CLEAR}{page}")?;
                 before = Some(status);
             }
-            Err(error) => write!(out, "{CLEAR}{url}: {error}\n")?,
+            Err(error) => writeln!(out, "{CLEAR}{url}: {error}")?,
         }
         out.flush()?;
         thread::sleep(PERIOD);
