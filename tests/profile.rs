@@ -86,7 +86,7 @@ fn a_profile_of_the_program_names_its_worker() {
         scope.spawn(|| {
             let mut conn = proxy.conn();
             while !stop.load(Ordering::Relaxed) {
-                conn.send(&b"GET a\r\n".repeat(100));
+                conn.send(b"GET a\r\n".repeat(100));
                 for _ in 0..100 {
                     conn.read_reply();
                 }
