@@ -26,6 +26,7 @@ mod monitor;
 pub mod node;
 mod overtaken;
 pub mod pipeline;
+mod plain;
 pub mod plan;
 mod planted;
 pub mod question;
@@ -63,6 +64,7 @@ pub use deliver::Lost;
 use feed::Feed;
 use local::Handlers;
 use pipeline::{Completed, Spares};
+use plain::Plain;
 use scripts::Seen;
 use session::Session;
 use stats::{Process, Rates, Stats};
@@ -103,6 +105,7 @@ pub struct Proxy {
     table: Arc<Table>,
     servers: Servers,
     handlers: Handlers,
+    plain: Plain,
     process: Arc<Process>,
     /// Our place among the workers.
     worker: usize,
@@ -153,10 +156,12 @@ impl Proxy {
         worker: usize,
         seed: u64,
     ) -> Proxy {
+        let handlers = Handlers::new(&table);
         Proxy {
             feeds: process.workers.iter().map(|_| Feed::default()).collect(),
             until_logged: config.log_every_n,
-            handlers: Handlers::new(&table),
+            plain: Plain::new(&table, &handlers),
+            handlers,
             stats: process.workers[worker].clone(),
             config,
             servers: Servers::unknown(table.clone()),
@@ -192,6 +197,7 @@ impl Proxy {
         debug_assert!(servers.table.rows().len() >= self.table.rows().len());
         self.table = servers.table.clone();
         self.handlers = Handlers::new(&self.table);
+        self.plain = Plain::new(&self.table, &self.handlers);
         self.servers = servers.clone();
     }
 
