@@ -43,28 +43,19 @@ impl Proxy {
     /// Takes what a client has sent: as many requests as may be taken now.
     /// `count` bytes of it are new.
     pub fn client_input(&mut self, id: ClientId, count: usize, now: Time) {
-        if let Some(client) = self.clients.get_mut(id) {
-            client.last_active = now;
-            client.bytes_in += count as u64;
+        if self.take_plain_requests(id, count, now) {
+            return;
         }
         loop {
-            self.take_plain_requests(id, now);
             let Some(client) = self.clients.get_mut(id) else {
                 return;
             };
-            if client.input.is_empty() {
-                client.missing = 0;
-                if client.is_full(&self.config.limits) {
-                    client.pause = Some(Pause::Full);
-                }
-                break;
-            }
             let mut input = std::mem::take(&mut client.input);
             let more = self.take_request(id, &mut input, now);
             if let Some(client) = self.clients.get_mut(id) {
                 client.input = input;
             }
-            if !more {
+            if !more || self.take_more_plain_requests(id, now) {
                 break;
             }
         }

@@ -50,7 +50,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::arena::Arena;
-use crate::buffer::{Pool, ReadBuf};
+use crate::buffer::{Pool, ReadBuf, WriteBuf};
 use crate::clock::Time;
 use crate::cluster::topology::Topology;
 use crate::command::{Servers, Table};
@@ -357,12 +357,8 @@ impl Proxy {
                 client.flush_queued = false;
                 let mut progress = false;
                 while client.output.unsent_len() > 0 {
-                    let mut slices = [IoSlice::new(&[]); SLICES];
-                    let count = client.output.unsent(&mut slices);
-                    let offered: usize = slices[..count].iter().map(|slice| slice.len()).sum();
-                    let taken = write(&slices[..count]);
-                    client.output.mark_sent(taken);
-                    client.output.release(taken, &mut self.pool);
+                    let (taken, offered) = write_some(&client.output, &mut write);
+                    client.output.drop_sent(taken, &mut self.pool);
                     self.stats.client_bytes_out.add(taken as u64);
                     client.bytes_out += taken as u64;
                     client.last_active = now;
@@ -387,10 +383,7 @@ impl Proxy {
                     return;
                 };
                 while output.unsent_len() > 0 {
-                    let mut slices = [IoSlice::new(&[]); SLICES];
-                    let count = output.unsent(&mut slices);
-                    let offered: usize = slices[..count].iter().map(|slice| slice.len()).sum();
-                    let taken = write(&slices[..count]);
+                    let (taken, offered) = write_some(output, &mut write);
                     output.mark_sent(taken);
                     self.stats.backend_bytes_out.add(taken as u64);
                     if taken < offered {
@@ -699,4 +692,27 @@ impl Proxy {
             assert!(backend.tickets.is_empty() && backend.output.is_empty());
         }
     }
+}
+
+/// Hands unsent bytes to `write`. Returns how many it took and how many it was offered.
+#[inline]
+fn write_some(
+    output: &WriteBuf,
+    write: &mut impl FnMut(&[IoSlice<'_>]) -> usize,
+) -> (usize, usize) {
+    match output.unsent_in_one() {
+        Some(bytes) => (write(&[IoSlice::new(bytes)]), bytes.len()),
+        None => write_many(output, write),
+    }
+}
+
+#[inline(never)]
+fn write_many(
+    output: &WriteBuf,
+    write: &mut impl FnMut(&[IoSlice<'_>]) -> usize,
+) -> (usize, usize) {
+    let mut slices = [IoSlice::new(&[]); SLICES];
+    let count = output.unsent(&mut slices);
+    let offered = slices[..count].iter().map(|slice| slice.len()).sum();
+    (write(&slices[..count]), offered)
 }

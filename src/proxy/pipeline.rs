@@ -296,7 +296,7 @@ impl Pipeline {
 
     /// Hands in the reply to a request of one part, and says which command it was and when it came. Nothing is
     /// done, and said, if the request is no such one.
-    #[inline]
+    #[inline(always)]
     pub fn fulfil_single(
         &mut self,
         seq: Seq,
@@ -401,10 +401,19 @@ impl Pipeline {
     }
 
     /// The head's reply has gone to the client: the head leaves, and all that is ready behind it.
-    #[inline]
+    #[inline(always)]
     pub fn pop_head(&mut self, output: &mut WriteBuf, pool: &mut Pool, spares: &mut Spares) {
         self.requests.pop_front();
         self.head = Seq(self.head.0.wrapping_add(1));
+        let next = self.requests.front();
+        if next.is_some_and(|next| matches!(next.body, Body::Ready(_))) {
+            self.pop_ready(output, pool, spares);
+        }
+        debug_assert!(!self.requests.is_empty() || self.ready_bytes == 0);
+    }
+
+    #[inline(never)]
+    fn pop_ready(&mut self, output: &mut WriteBuf, pool: &mut Pool, spares: &mut Spares) {
         while let Some(Request {
             body: Body::Ready(reply),
             ..
@@ -416,7 +425,6 @@ impl Pipeline {
             self.requests.pop_front();
             self.head = Seq(self.head.0.wrapping_add(1));
         }
-        debug_assert!(!self.requests.is_empty() || self.ready_bytes == 0);
     }
 
     /// What the head would be completed as, for a reply that is moved instead of copied.

@@ -6,7 +6,7 @@
 //!
 //! Nothing is decided here. This is a shorthand for `dispatch` and `deliver`: what it takes, they would treat
 //! the same, and whatever it declines (it may decline anything) is theirs. So a new state of a client or a
-//! cluster needs one more condition in [`Client::is_plain`] or below, and no other care.
+//! cluster needs one more condition in `Client::is_plain` or below, and no other care.
 //!
 //! It must never answer, refuse, hold or close.
 
@@ -15,7 +15,7 @@ use crate::cluster::slot::Slot;
 use crate::command::{self, Class, Command, Flags, Keys, Table};
 use crate::proxy::Proxy;
 use crate::proxy::backend::{BackendId, Flavor, Origin, Pin, State, Ticket};
-use crate::proxy::client::{Client, ClientId};
+use crate::proxy::client::{ClientId, Pause};
 use crate::proxy::dispatch::MOVED_FRAME;
 use crate::proxy::local::Handlers;
 use crate::proxy::pipeline::At;
@@ -140,11 +140,15 @@ impl Shape {
 }
 
 impl Proxy {
-    /// Takes the plain requests at the front of a client's input, up to the first that is not.
-    pub(super) fn take_plain_requests(&mut self, id: ClientId, now: Time) {
+    /// Takes the plain requests at the front of a client's input, up to the first that is not. `count` bytes of
+    /// the input are new. Returns whether that was all there was.
+    #[inline(always)]
+    pub(super) fn take_plain_requests(&mut self, id: ClientId, count: usize, now: Time) -> bool {
         let Some(client) = self.clients.get_mut(id) else {
-            return;
+            return true;
         };
+        client.last_active = now;
+        client.bytes_in += count as u64;
         let limits = &self.config.limits;
         let upstream = &mut self.upstream;
         let plain = client.is_plain(limits)
@@ -155,14 +159,9 @@ impl Proxy {
             && limits.bulk_bytes >= MOVED_FRAME
             && limits.request_bytes >= MOVED_FRAME;
         if !plain {
-            return;
+            return false;
         }
-        let Client {
-            input,
-            pipeline,
-            session,
-            ..
-        } = client;
+        let (input, pipeline, session) = (&mut client.input, &mut client.pipeline, &client.session);
         let affinity = id.key() as usize;
         let connection = affinity % self.config.backend_connections.max(1);
         let preference = self.config.read_preference;
@@ -243,6 +242,25 @@ impl Proxy {
         if replica_reads > 0 {
             self.stats.replica_reads.add(replica_reads);
         }
+        if !input.is_empty() {
+            return false;
+        }
+        input.settle(&mut self.pool);
+        client.missing = 0;
+        if client.is_full(limits) {
+            client.pause = Some(Pause::Full);
+        }
+        if !client.waiting && taken > 0 {
+            client.waiting = true;
+            self.waiting_clients += 1;
+        }
+        true
+    }
+
+    /// As `take_plain_requests`, behind one that was not plain.
+    #[inline(never)]
+    pub(super) fn take_more_plain_requests(&mut self, id: ClientId, now: Time) -> bool {
+        self.take_plain_requests(id, 0, now)
     }
 
     /// Takes the plain replies at the front of a backend's input, up to the first that is not.

@@ -111,16 +111,19 @@ enum Line {
 /// the length and where the line ends; nothing for any other line, or near the end of the bytes.
 #[inline(always)]
 fn short_length(bytes: &[u8], at: usize, kind: u8) -> Option<(usize, usize)> {
-    let word = u64::from_le_bytes(*bytes.get(at..)?.first_chunk::<8>()?);
-    let first = usize::from(((word >> 8) as u8).wrapping_sub(b'0'));
-    if word & 0xffff_00ff == 0x0a0d_0000 | u64::from(kind) && first <= 9 {
-        return Some((first, at + 4));
+    let line = bytes.get(at..)?.first_chunk::<5>()?;
+    if line[0] != kind {
+        return None;
     }
-    let second = usize::from(((word >> 16) as u8).wrapping_sub(b'0'));
+    let first = line[1].wrapping_sub(b'0');
+    if line[2] == b'\r' && line[3] == b'\n' && first <= 9 {
+        return Some((usize::from(first), at + 4));
+    }
+    let second = line[2].wrapping_sub(b'0');
     // A number of two digits begins with 1 to 9.
-    let digits = first.wrapping_sub(1) <= 8 && second <= 9;
-    if word & 0xff_ff00_00ff == 0x0a_0d00_0000 | u64::from(kind) && digits {
-        return Some((first * 10 + second, at + 5));
+    let digits = first.wrapping_sub(1) < 9 && second <= 9;
+    if digits && line[3] == b'\r' && line[4] == b'\n' {
+        return Some((usize::from(first) * 10 + usize::from(second), at + 5));
     }
     None
 }
