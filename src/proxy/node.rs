@@ -2,6 +2,7 @@
 //!
 //! It must never know which slots it serves.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +29,8 @@ pub struct Node {
     pub same_idc: bool,
     /// The shared connections, by flavour and affinity; those never needed do not exist.
     shared: [Vec<Option<BackendId>>; Flavor::COUNT],
+    /// Those of other databases than the first.
+    elsewhere: HashMap<(Flavor, usize), BackendId>,
     /// Connections that failed in a row.
     failures: u32,
     /// No new connection before this.
@@ -44,6 +47,7 @@ impl Node {
             listed: false,
             same_idc: false,
             shared: Default::default(),
+            elsewhere: HashMap::new(),
             failures: 0,
             retry_at: Time::default(),
             stats: Arc::default(),
@@ -53,11 +57,19 @@ impl Node {
     /// The shared connection of this flavour and affinity, if there is one.
     #[inline]
     pub fn shared(&self, flavor: Flavor, affinity: usize) -> Option<BackendId> {
+        if flavor.database > 0 {
+            return self.elsewhere.get(&(flavor, affinity)).copied();
+        }
         self.shared[flavor.index()].get(affinity).copied().flatten()
     }
 
     /// Sets the shared connection of this flavour and affinity.
     pub fn set_shared(&mut self, flavor: Flavor, affinity: usize, backend: BackendId) {
+        if flavor.database > 0 {
+            let before = self.elsewhere.insert((flavor, affinity), backend);
+            debug_assert!(before.is_none());
+            return;
+        }
         let shared = &mut self.shared[flavor.index()];
         if shared.len() <= affinity {
             shared.resize(affinity + 1, None);
@@ -73,11 +85,13 @@ impl Node {
                 *slot = None;
             }
         }
+        self.elsewhere.retain(|_, other| *other != backend);
     }
 
     /// All connections.
     pub fn backends(&self) -> impl Iterator<Item = BackendId> {
-        self.shared.iter().flatten().filter_map(|slot| *slot)
+        let first = self.shared.iter().flatten().filter_map(|slot| *slot);
+        first.chain(self.elsewhere.values().copied())
     }
 
     /// Whether a new connection may be tried.

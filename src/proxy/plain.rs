@@ -188,6 +188,8 @@ impl Proxy {
             };
             let flavor = Flavor {
                 protocol: session.protocol,
+                // Others are not plain.
+                database: 0,
                 read_only: target.replica,
             };
             let node = upstream.nodes.get(target.node.0 as usize);
