@@ -366,6 +366,7 @@ mod tests {
                     epoch: 1,
                 })
                 .collect(),
+            spare: Vec::new(),
             slots: Box::new(std::array::from_fn(|slot| {
                 (slot * usize::from(nodes) / SLOTS) as u16
             })),
