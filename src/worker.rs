@@ -167,7 +167,6 @@ impl Worker {
             }
             now = self.clock.now();
             self.heartbeat.store(now.as_micros(), Ordering::Relaxed);
-            self.proxy.stats().turns.add(1);
             let mut count = 0;
             for event in &events {
                 self.note(event, now);
@@ -182,19 +181,23 @@ impl Worker {
                     self.serve(peer, now);
                 }
             }
-            self.proxy.tick(now);
+            // What follows is written now: what came before was the proxy's own time.
+            let written_at = self.clock.now();
+            self.proxy.tick(written_at);
             while let Some(action) = self.proxy.next_action() {
                 match action {
                     Action::Refresh(wanted) => refresh(wanted),
                     Action::Letter(worker, letter) => {
                         if !others[worker].send(Letter::Worker(letter.clone())) {
                             log::warn!("worker {worker} does not read its letters");
-                            self.proxy.undelivered(worker, letter, now);
+                            self.proxy.undelivered(worker, letter, written_at);
                         }
                     }
-                    other => self.act(other, now),
+                    other => self.act(other, written_at),
                 }
             }
+            let busy = self.clock.now().since(now);
+            self.proxy.stats().turned(busy);
             if self.is_done(now) {
                 return Ok(());
             }

@@ -483,6 +483,34 @@ pub const FAMILIES: &[Family] = &[
         |status| by_worker(status, |worker| worker.turns),
     ),
     from_status(
+        "redis_proxy_event_loop_busy_seconds_total",
+        Kind::Counter,
+        &["worker"],
+        "Time that a worker's turns took, from the events to the last write",
+        |status| {
+            let workers = status.workers.iter();
+            let samples = workers.map(|worker| {
+                let busy = Number(worker.turn_time.seconds);
+                with([&worker.worker.to_string()], busy)
+            });
+            samples.collect()
+        },
+    ),
+    from_status(
+        "redis_proxy_event_loop_turn_seconds",
+        Kind::Histogram,
+        &["worker"],
+        "How long turns took: as long as this whoever comes next may have to wait",
+        |status| {
+            let workers = status.workers.iter();
+            let samples = workers.map(|worker| {
+                let times = Value::Latency(worker.turn_time.clone());
+                with([&worker.worker.to_string()], times)
+            });
+            samples.collect()
+        },
+    ),
+    from_status(
         "redis_proxy_thread_cpu_seconds_total",
         Kind::Counter,
         &["thread"],

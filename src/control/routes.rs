@@ -12,7 +12,7 @@ use crate::control::connection::Answer;
 use crate::control::message::{Method, Request, Response};
 use crate::control::state::ControlState;
 use crate::control::status::{Status, stuck};
-use crate::control::{actions, metrics, profile, slots};
+use crate::control::{actions, insight, metrics, profile, slots};
 
 /// Serves one method of one path.
 type Page = fn(&Request, &ControlState) -> Answer;
@@ -130,6 +130,26 @@ pub const ROUTES: &[Route] = &[
         "/api/v1/config",
         "name=NAME&value=VALUE: changes a setting until the program ends, as PROXY CONFIG SET",
         |request, state| Answer::Now(actions::set_config(request, state)),
+    ),
+    get(
+        "/api/v1/hotkeys",
+        "the keys that are asked for most",
+        |request, state| Answer::Now(insight::hot_keys(request, state)),
+    ),
+    get(
+        "/api/v1/bigkeys",
+        "the keys with the longest requests or replies",
+        |request, state| Answer::Now(insight::big_keys(request, state)),
+    ),
+    get(
+        "/api/v1/slowlog",
+        "the last slow requests, as PROXY SLOWLOG GET",
+        |request, state| Answer::Now(insight::slow_log(request, state)),
+    ),
+    get(
+        "/api/v1/audit",
+        "requests that a cluster would refuse, counted",
+        |request, state| Answer::Now(insight::audit(request, state)),
     ),
     post(
         "/api/v1/topology/refresh",

@@ -103,6 +103,8 @@ pub struct Worker {
     pub clients: u64,
     /// Turns of its loop.
     pub turns: u64,
+    /// How long its turns took, from the events to the last write.
+    pub turn_time: Latency,
     /// Commands in the last second.
     pub commands_per_second: u64,
 }
@@ -347,6 +349,11 @@ fn workers(sources: &Sources, now: Time) -> Vec<Worker> {
         silent: silent.as_secs_f64(),
         clients: stats.clients_connected.get(),
         turns: stats.turns.get(),
+        turn_time: {
+            let mut latencies = Latencies::default();
+            latencies.add(&stats.turn_times);
+            Latency::of(&latencies)
+        },
         commands_per_second: stats.per_second[0].get(),
     })
     .collect()
@@ -485,7 +492,7 @@ mod tests {
         let poll = mio::Poll::new().unwrap();
         let waker = mio::Waker::new(poll.registry(), mio::Token(0)).unwrap();
         let sources = ControlState::for_tests(Arc::new(waker)).sources;
-        sources.process.workers[0].calls.answered(3, 70);
+        sources.process.workers[0].calls.answered(3, 70, 1);
         let status = Status::of(&sources);
         assert_eq!(status.commands[0].latency.at_most[..3], [0, 1, 1]);
         assert!(!status.ready.ready && status.ready.healthy);

@@ -6,12 +6,15 @@
 //!
 //! It must never know a socket, a clock or a thread.
 
+pub mod access_log;
 pub mod actions;
+mod answers;
 pub mod attention;
 pub mod backend;
 pub mod calls;
 pub mod client;
 mod deliver;
+mod departures;
 mod describe;
 mod dispatch;
 mod divide;
@@ -20,6 +23,7 @@ mod gone;
 mod heal;
 pub mod histogram;
 mod idle;
+pub mod insight;
 pub mod local;
 pub mod masters;
 pub mod merge;
@@ -60,12 +64,14 @@ use crate::config::{Config, Listen};
 use crate::resp::args::Span;
 use crate::resp::encode;
 use actions::{Action, Actions};
+use answers::Answers;
 use backend::{BackendId, State};
 use client::{Client, ClientId};
 pub use deliver::Lost;
 use feed::Feed;
+use insight::Insight;
 use local::Handlers;
-use pipeline::{Completed, Spares};
+use pipeline::Spares;
 use plain::Plain;
 use scripts::Seen;
 use session::Session;
@@ -134,8 +140,12 @@ pub struct Proxy {
     rates: Rates,
     /// Requests sent when deadlines were last looked at, and whether any was outstanding.
     swept: (u64, bool),
-    /// Commands until the next line of the access log.
-    until_logged: u64,
+    /// Requests answered in this turn.
+    answers: Answers,
+    /// What has been seen of single requests.
+    insight: Insight,
+    /// Requests until the next one that is looked at; never 0.
+    until_looked: u64,
     /// Whether no new clients are taken and the present ones are sent away when they have been answered.
     draining: bool,
     /// `CLIENT PAUSE`, while it lasts.
@@ -159,9 +169,12 @@ impl Proxy {
         seed: u64,
     ) -> Proxy {
         let handlers = Handlers::new(&table);
+        let mut insight = Insight::new(config.log_every_n);
         Proxy {
             feeds: process.workers.iter().map(|_| Feed::default()).collect(),
-            until_logged: config.log_every_n,
+            answers: Answers::default(),
+            until_looked: insight.restart(config.log_every_n),
+            insight,
             plain: Plain::new(&table, &handlers),
             handlers,
             stats: process.workers[worker].clone(),
@@ -207,7 +220,7 @@ impl Proxy {
     fn renew_config(&mut self) {
         let config = self.process.live.config();
         if config.log_every_n != self.config.log_every_n {
-            self.until_logged = config.log_every_n;
+            self.until_looked = self.insight.restart(config.log_every_n);
         }
         self.config = config;
         // The refresher reads its own part of it when it next looks.
@@ -289,6 +302,11 @@ impl Proxy {
             }
             Peer::Backend(id) => {
                 self.stats.backend_bytes_in.add(count as u64);
+                if let Some(backend) = self.upstream.backends.get(id)
+                    && let Some(node) = self.upstream.nodes.get(usize::from(backend.node.0))
+                {
+                    node.stats.bytes_in.add(count as u64);
+                }
                 self.backend_input(id, now);
             }
         }
@@ -393,13 +411,25 @@ impl Proxy {
                 let Some(output) = backend.writable() else {
                     return;
                 };
+                let mut written = 0;
                 while output.unsent_len() > 0 {
                     let (taken, offered) = write_some(output, &mut write);
                     output.mark_sent(taken);
-                    self.stats.backend_bytes_out.add(taken as u64);
+                    written += taken;
                     if taken < offered {
                         break;
                     }
+                }
+                self.stats.backend_bytes_out.add(written as u64);
+                // What is still in it leaves with a later write.
+                if output.unsent_len() == 0
+                    && backend.state == State::Ready
+                    && let Some(last) = backend.tickets.back()
+                {
+                    backend.departures.note(last.sent_at, now);
+                }
+                if let Some(node) = self.upstream.nodes.get(usize::from(backend.node.0)) {
+                    node.stats.bytes_out.add(written as u64);
                 }
                 self.wake_waiters(id);
             }
@@ -487,8 +517,9 @@ impl Proxy {
         }
     }
 
-    /// Time passes: what is due is done.
+    /// Time passes: what is due is done. What was answered before leaves from now on.
     pub fn tick(&mut self, now: Time) {
+        self.answers.settle(&self.stats.calls, now);
         if now >= self.hold_due {
             self.release_all(now);
         }
@@ -510,6 +541,7 @@ impl Proxy {
         }
         if self.rates.is_due(now) {
             self.rates.take(&self.stats, now);
+            self.insight.hot.tick(now);
         }
     }
 
@@ -619,37 +651,6 @@ impl Proxy {
     /// What has been decided.
     pub fn config(&self) -> &Arc<Config> {
         &self.config
-    }
-
-    /// One line in N of the access log.
-    #[inline]
-    fn log_access(&mut self, id: ClientId, completed: Completed, now: Time) {
-        if self.until_logged == 0 {
-            return;
-        }
-        self.until_logged -= 1;
-        if self.until_logged == 0 {
-            self.until_logged = self.config.log_every_n;
-            self.write_access_line(id, completed, now);
-        }
-    }
-
-    #[cold]
-    fn write_access_line(&mut self, id: ClientId, completed: Completed, now: Time) {
-        let Some(client) = self.clients.get(id) else {
-            return;
-        };
-        if log::log_enabled!(log::Level::Info) && completed.command != u16::MAX {
-            let micros = now.since(completed.started).as_micros();
-            let name = &self.table.row(completed.command).name;
-            let number = client.session.number;
-            match client.address {
-                Some(address) => {
-                    log::info!("access client={address} id={number} command={name} us={micros}")
-                }
-                None => log::info!("access client=unix id={number} command={name} us={micros}"),
-            }
-        }
     }
 
     /// A number that nobody needs to guess, only to differ (xorshift64).

@@ -16,7 +16,9 @@ use crate::command::{self, Class, Command, Flags, Keys, Table};
 use crate::proxy::Proxy;
 use crate::proxy::backend::{BackendId, Flavor, Origin, Pin, State, Ticket};
 use crate::proxy::client::{ClientId, Pause};
+use crate::proxy::departures::Run;
 use crate::proxy::dispatch::MOVED_FRAME;
+use crate::proxy::insight::{BIG_BYTES, Reasons, Sight};
 use crate::proxy::local::Handlers;
 use crate::proxy::pipeline::At;
 use crate::resp::frame::{ShortRequest, short_reply};
@@ -270,11 +272,16 @@ impl Proxy {
         let Some(backend) = upstream.backends.get_mut(id) else {
             return;
         };
+        let Some(node) = upstream.nodes.get(usize::from(backend.node.0)) else {
+            return;
+        };
         if backend.state != State::Ready || !backend.scanner.is_at_start() || special {
             return;
         }
         let limits = &self.config.limits;
+        let slow_before = self.config.slow_before(now);
         let (mut taken, mut consumed) = (0, 0);
+        let mut run = Run::default();
         let mut rest = backend.input.bytes();
         while let Some(len) = short_reply(rest, MOVED_FRAME) {
             let Some(ticket) = backend.tickets.front() else {
@@ -289,8 +296,11 @@ impl Proxy {
                 break;
             };
             let request_len = ticket.len as usize;
-            // The planted bugs are in the general path.
-            if request_len > backend.output.sent_len() || self.until_logged == 1 {
+            // The planted bugs are in the general path; and what is to be looked at.
+            if request_len > backend.output.sent_len()
+                || request_len >= BIG_BYTES
+                || self.until_looked == 1
+            {
                 break;
             }
             let Some(client) = self.clients.get_mut(client_id) else {
@@ -308,11 +318,33 @@ impl Proxy {
             let Some((command, started)) = completed else {
                 break;
             };
+            if ticket.sent_at == run.sent_at {
+                run.count += 1;
+            } else {
+                run = backend.departures.settle(run, ticket.sent_at, node, now);
+            }
+            if started < slow_before {
+                let sight = Sight {
+                    request: backend.output.front(request_len),
+                    command: self.table.row(command),
+                    slot: ticket.slot,
+                    reply_bytes: len,
+                    client,
+                    node: node.address,
+                    started,
+                    left: backend.departures.of(ticket.sent_at),
+                    now,
+                };
+                let slow = Reasons {
+                    due: false,
+                    slow: true,
+                };
+                self.insight.look(&sight, slow, limits);
+            }
             backend.tickets.pop_front();
             backend.output.release(request_len, &mut self.pool);
-            let micros = now.as_micros().saturating_sub(started.as_micros());
-            self.stats.calls.answered(command, micros);
-            self.until_logged = self.until_logged.saturating_sub(1);
+            self.answers.add(command, started, &self.stats.calls, now);
+            self.until_looked -= 1;
             if !client.flush_queued {
                 client.flush_queued = true;
                 self.actions.flush_client(client_id);
@@ -329,6 +361,7 @@ impl Proxy {
             rest = &rest[len..];
             taken += 1;
         }
+        backend.departures.settle(run, Time::default(), node, now);
         backend.input.consume(consumed);
         upstream.in_flight -= taken;
     }
