@@ -8,7 +8,7 @@ VENV := target/clients
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 .PHONY: build run test conformance-long clients check lint simulate chaos checker-test faults bench perf strace \
-    clean need-cargo
+    flamegraph clean need-cargo
 
 build: need-cargo
 	$(CARGO) build --release --locked
@@ -78,6 +78,11 @@ bench: build
 perf strace: build
 	@bash tests/support/install.sh redis-server python3 $(if $(filter perf,$@),linux-perf,strace)
 	@python3 bench/under_load.py $@
+
+# A picture of it, from the profile that the proxy takes of itself: bin/flamegraph-get-p16.svg.
+flamegraph: build
+	@bash tests/support/install.sh redis-server python3
+	@python3 bench/under_load.py flamegraph
 
 clean: need-cargo
 	$(CARGO) clean

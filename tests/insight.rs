@@ -91,6 +91,12 @@ fn slow_requests_are_told_with_whose_time_it_was() {
         assert_eq!(total, own + node);
         assert!(node >= 100_000 && own < node, "{entry:?}");
     }
+    // Among the nodes' own, on request; they have none of these, since nothing was executed for long.
+    let merged = conn.line("SLOWLOG GET 100 PROXY");
+    let mut entries = merged.items().iter();
+    assert!(entries.any(|entry| entry.items().len() == 9), "{merged:?}");
+    let mut entries = conn.line("SLOWLOG GET 100").items().to_vec().into_iter();
+    assert!(entries.all(|entry| entry.items().len() == 6));
     assert_eq!(conn.line("PROXY SLOWLOG RESET"), "OK");
     assert_eq!(conn.line("PROXY SLOWLOG LEN").int(), 0);
 

@@ -319,7 +319,7 @@ pub const FAMILIES: &[Family] = &[
         "redis_proxy_backend_receive_bytes_total",
         Kind::Counter,
         &["backend"],
-        "Bytes read from the node",
+        "Bytes of the node's replies",
         |status| by_node(status, |node| Integer(node.bytes_in)),
     ),
     from_status(

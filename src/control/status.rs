@@ -169,7 +169,7 @@ pub struct Node {
     pub connects: u64,
     /// Connections that could not be made, or were lost.
     pub failures: u64,
-    /// Bytes read from it.
+    /// Bytes of its replies.
     pub bytes_in: u64,
     /// Bytes written to it.
     pub bytes_out: u64,

@@ -26,18 +26,12 @@ pub struct Answers {
 }
 
 impl Answers {
-    /// A request of this command that came at `started` is answered.
-    #[inline(always)]
-    pub fn add(&mut self, command: u16, started: Time, calls: &Calls, now: Time) {
+    /// So many requests of this command that came at `started` are answered.
+    pub fn add(&mut self, command: u16, started: Time, count: u64, calls: &Calls, now: Time) {
         if self.last.command == command && self.last.started == started {
-            self.last.count += 1;
-        } else {
-            self.begin(command, started, calls, now);
+            self.last.count += count;
+            return;
         }
-    }
-
-    #[inline(never)]
-    fn begin(&mut self, command: u16, started: Time, calls: &Calls, now: Time) {
         if self.earlier.len() >= RUNS_MAX {
             self.settle(calls, now);
         }
@@ -47,7 +41,7 @@ impl Answers {
         self.last = Run {
             command,
             started,
-            count: 1,
+            count,
         };
     }
 
@@ -75,7 +69,7 @@ mod tests {
         let at = Time::from_micros;
         let (mut answers, calls) = (Answers::default(), Calls::default());
         for (command, started) in [(3, 10), (3, 10), (5, 10), (3, 20)] {
-            answers.add(command, at(started), &calls, at(100));
+            answers.add(command, at(started), 1, &calls, at(100));
         }
         assert_eq!(of_commands(&[&calls]), []);
         answers.settle(&calls, at(110));
@@ -95,6 +89,7 @@ mod tests {
             answers.add(
                 1,
                 Time::from_micros(started),
+                1,
                 &calls,
                 Time::from_micros(20_000),
             );

@@ -13,7 +13,6 @@ use crate::proxy::actions::Wanted;
 use crate::proxy::backend::{Backend, BackendId, Origin, Pin, State, Ticket};
 use crate::proxy::calls::ErrorCode;
 use crate::proxy::client::ClientId;
-use crate::proxy::departures::Run;
 use crate::proxy::dispatch::MOVED_FRAME;
 use crate::proxy::insight::{BIG_BYTES, Reasons, Sight};
 use crate::proxy::node::NodeKey;
@@ -139,12 +138,9 @@ impl Proxy {
             return Next::Lost(self.broken(id, "a reply to a request that has not left"));
         }
         self.upstream.in_flight -= 1;
-        let run = Run {
-            sent_at: ticket.sent_at,
-            count: 1,
-        };
         if let Some(node) = self.upstream.nodes.get(usize::from(backend.node.0)) {
-            backend.departures.settle(run, Time::default(), node, now);
+            backend.departures.settle(ticket.sent_at, 1, node, now);
+            node.stats.bytes_in.add(len as u64);
         }
         self.deliver(id, &ticket, input, len, now);
         if early {
@@ -323,7 +319,7 @@ impl Proxy {
     fn completed(&mut self, id: ClientId, completed: Completed, now: Time) {
         let calls = &self.stats.calls;
         self.answers
-            .add(completed.command, completed.started, calls, now);
+            .add(completed.command, completed.started, 1, calls, now);
         self.until_looked -= 1;
         if self.until_looked == 0 {
             self.looked(id, completed, now);

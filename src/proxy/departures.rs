@@ -17,28 +17,13 @@ const WRITES_MAX: usize = 256;
 #[derive(Debug, Default)]
 pub struct Departures(VecDeque<(Time, Time)>);
 
-/// Replies to requests that were queued at one moment.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Run {
-    /// The moment.
-    pub sent_at: Time,
-    /// How many.
-    pub count: u64,
-}
-
 impl Departures {
-    /// Counts a run of replies for their node; the next one has a reply to a request that was queued at `next`.
-    #[inline(never)]
-    pub fn settle(&mut self, run: Run, next: Time, node: &Node, now: Time) -> Run {
-        if run.count > 0 {
-            self.forget_before(run.sent_at);
-            let micros = now.since(self.of(run.sent_at)).as_micros() as u64;
-            node.stats.answered(micros, run.count);
-        }
-        Run {
-            sent_at: next,
-            count: 1,
-        }
+    /// Counts replies to requests that were queued at one moment for their node.
+    pub fn settle(&mut self, queued: Time, count: u64, node: &Node, now: Time) {
+        self.forget_before(queued);
+        let left = self.of(queued);
+        let micros = now.as_micros().saturating_sub(left.as_micros());
+        node.stats.answered(micros, count);
     }
 
     /// All that was queued until `queued` has left by now.

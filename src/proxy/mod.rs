@@ -302,11 +302,6 @@ impl Proxy {
             }
             Peer::Backend(id) => {
                 self.stats.backend_bytes_in.add(count as u64);
-                if let Some(backend) = self.upstream.backends.get(id)
-                    && let Some(node) = self.upstream.nodes.get(usize::from(backend.node.0))
-                {
-                    node.stats.bytes_in.add(count as u64);
-                }
                 self.backend_input(id, now);
             }
         }

@@ -14,12 +14,15 @@ use crate::clock::Time;
 use crate::cluster::slot::Slot;
 use crate::command::{self, Class, Command, Flags, Keys, Table};
 use crate::proxy::Proxy;
+use crate::proxy::answers::Answers;
 use crate::proxy::backend::{BackendId, Flavor, Origin, Pin, State, Ticket};
+use crate::proxy::calls::Calls;
 use crate::proxy::client::{ClientId, Pause};
-use crate::proxy::departures::Run;
+use crate::proxy::departures::Departures;
 use crate::proxy::dispatch::MOVED_FRAME;
 use crate::proxy::insight::{BIG_BYTES, Reasons, Sight};
 use crate::proxy::local::Handlers;
+use crate::proxy::node::Node;
 use crate::proxy::pipeline::At;
 use crate::resp::frame::{ShortRequest, short_reply};
 
@@ -128,6 +131,33 @@ impl Plain {
                 return None;
             }
             at = (at + 1) % PLACES;
+        }
+    }
+}
+
+/// Replies to requests of one command that came at one moment and were queued at one moment: nearly all replies
+/// of a turn, so that counting them costs a few comparisons.
+#[derive(Debug, Clone, Copy, Default)]
+struct Run {
+    sent_at: Time,
+    started: Time,
+    command: u16,
+    count: u64,
+}
+
+impl Run {
+    #[inline(never)]
+    fn settle(
+        self,
+        answers: &mut Answers,
+        calls: &Calls,
+        departures: &mut Departures,
+        node: &Node,
+        now: Time,
+    ) {
+        if self.count > 0 {
+            answers.add(self.command, self.started, self.count, calls, now);
+            departures.settle(self.sent_at, self.count, node, now);
         }
     }
 }
@@ -282,6 +312,7 @@ impl Proxy {
         let slow_before = self.config.slow_before(now);
         let (mut taken, mut consumed) = (0, 0);
         let mut run = Run::default();
+        let (answers, calls) = (&mut self.answers, &self.stats.calls);
         let mut rest = backend.input.bytes();
         while let Some(len) = short_reply(rest, MOVED_FRAME) {
             let Some(ticket) = backend.tickets.front() else {
@@ -318,10 +349,16 @@ impl Proxy {
             let Some((command, started)) = completed else {
                 break;
             };
-            if ticket.sent_at == run.sent_at {
+            if ticket.sent_at == run.sent_at && started == run.started && command == run.command {
                 run.count += 1;
             } else {
-                run = backend.departures.settle(run, ticket.sent_at, node, now);
+                run.settle(answers, calls, &mut backend.departures, node, now);
+                run = Run {
+                    sent_at: ticket.sent_at,
+                    started,
+                    command,
+                    count: 1,
+                };
             }
             if started < slow_before {
                 let sight = Sight {
@@ -343,7 +380,6 @@ impl Proxy {
             }
             backend.tickets.pop_front();
             backend.output.release(request_len, &mut self.pool);
-            self.answers.add(command, started, &self.stats.calls, now);
             self.until_looked -= 1;
             if !client.flush_queued {
                 client.flush_queued = true;
@@ -361,7 +397,8 @@ impl Proxy {
             rest = &rest[len..];
             taken += 1;
         }
-        backend.departures.settle(run, Time::default(), node, now);
+        run.settle(answers, calls, &mut backend.departures, node, now);
+        node.stats.bytes_in.add(consumed as u64);
         backend.input.consume(consumed);
         upstream.in_flight -= taken;
     }
