@@ -9,6 +9,7 @@ use crate::buffer::{ReadBuf, WriteBuf};
 use crate::clock::Time;
 use crate::config::Limits;
 use crate::proxy::backend::BackendId;
+use crate::proxy::lease::{Lease, Work};
 use crate::proxy::pipeline::{Pipeline, Seq};
 use crate::proxy::retry::Held;
 use crate::proxy::session::Session;
@@ -82,6 +83,8 @@ pub struct Client {
     /// While the head is before this place, requests in flight may stand at nodes that are not their slot's
     /// owner any more, and order must be looked after.
     pub unsettled_until: Option<Seq>,
+    /// What it has for itself at nodes.
+    pub lease: Option<Box<Lease>>,
 }
 
 impl Client {
@@ -112,6 +115,7 @@ impl Client {
             stalled_since: None,
             routes_version: 0,
             unsettled_until: None,
+            lease: None,
         }
     }
 
@@ -181,9 +185,16 @@ impl Client {
         self.unsettled_until = Some(self.pipeline.tail());
     }
 
+    /// Whether it waits for the reply to a blocking command.
+    pub fn is_blocked(&self) -> bool {
+        let lease = self.lease.as_deref();
+        lease.is_some_and(|lease| matches!(lease.work, Work::Blocking(_)))
+    }
+
     /// Asserts what must hold between turns.
     pub fn check(&self) {
         self.output.check();
+        assert!(!self.session.queueing || self.lease.is_some());
         assert!(!self.is_finished() || self.flush_queued || self.resume_queued);
         assert!(
             self.held

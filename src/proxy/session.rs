@@ -21,6 +21,8 @@ pub struct Session {
     pub number: u64,
     /// Whether it may run commands.
     pub authenticated: bool,
+    /// Whether it has said MULTI, so that requests are queued.
+    pub queueing: bool,
     /// What it speaks.
     pub protocol: Protocol,
     /// Whether it is shown every request.
@@ -39,6 +41,7 @@ impl Session {
         Session {
             number,
             authenticated,
+            queueing: false,
             protocol: Protocol::Resp2,
             monitor: false,
             no_evict: false,
