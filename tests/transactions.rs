@@ -168,6 +168,7 @@ fn a_slot_may_move_at_any_point() {
         let mut steps = 0;
         let mut maybe_move = || {
             if steps == point {
+                cluster.wait_until_ready();
                 let from = cluster.master_of(slot);
                 cluster.migrate_slot(slot, from, other_master(&cluster, from));
                 cluster.wait_until_ready();

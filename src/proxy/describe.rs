@@ -1,5 +1,5 @@
 //! The line of `CLIENT LIST` and `CLIENT INFO` that is one client's: the fields of Redis 7.2 in their order,
-//! then the bytes that went either way, as later servers have them.
+//! then the bytes that went either way and the keys watched, as later servers have them.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -30,10 +30,10 @@ impl Client {
         let (multi, watch, multi_mem) = self.transaction();
         format!(
             "id={id} addr={addr} laddr={laddr} fd={fd} name={name} age={age} idle={idle} flags={flags} \
-             db=0 sub=0 psub=0 ssub=0 multi={multi} watch={watch} qbuf={input} qbuf-free={free} argv-mem=0 multi-mem={multi_mem} rbs=0 \
+             db=0 sub=0 psub=0 ssub=0 multi={multi} qbuf={input} qbuf-free={free} argv-mem=0 multi-mem={multi_mem} rbs=0 \
              rbp=0 obl={own} oll={oll} omem={beyond} tot-mem={memory} events={events} cmd={command} \
              user=default redir=-1 resp={resp} lib-name={lib_name} lib-ver={lib_ver} \
-             tot-net-in={bytes_in} tot-net-out={bytes_out}\n",
+             tot-net-in={bytes_in} tot-net-out={bytes_out} watch={watch}\n",
             id = self.session.number,
             addr = self.peer_name(listen),
             laddr = self.local_name(listen),
@@ -143,10 +143,10 @@ mod tests {
         client.pipeline.last_command = table.named(b"client|info").unwrap().id;
         let line = client.line(&listen, &table, second(11));
         let start = "id=3 addr=10.0.0.1:9 laddr=127.0.0.1:7 fd=-1 name=me age=10 idle=2 flags=e db=0 \
-                     sub=0 psub=0 ssub=0 multi=-1 watch=0 qbuf=0 ";
+                     sub=0 psub=0 ssub=0 multi=-1 qbuf=0 ";
         assert!(line.starts_with(start), "{line}");
         let end = "events=r cmd=client|info user=default redir=-1 resp=2 lib-name= lib-ver= \
-                   tot-net-in=0 tot-net-out=0\n";
+                   tot-net-in=0 tot-net-out=0 watch=0\n";
         assert!(line.ends_with(end), "{line}");
     }
 
