@@ -14,6 +14,7 @@ use crate::proxy::dispatch::{Step, request_limits};
 use crate::proxy::lease::run::{Owed, Run};
 use crate::proxy::lease::{Lease, Next, Work};
 use crate::proxy::pipeline::At;
+use crate::proxy::session::Dialect;
 use crate::proxy::{NO_SLOT, Proxy, command_unbalanced, refusal, texts};
 use crate::resp::args::Args;
 use crate::resp::encode;
@@ -209,7 +210,10 @@ impl Proxy {
             node: own.node,
             replica: false,
         };
-        let protocol = own.flavor.protocol;
+        let dialect = Dialect {
+            protocol: own.flavor.protocol,
+            database: 0,
+        };
         let mut frame = Vec::new();
         let reason: &[u8] = if with_error { b"ERROR" } else { b"TIMEOUT" };
         let number = number.to_string();
@@ -221,7 +225,7 @@ impl Proxy {
         let (config, actions) = (&self.config, &mut self.actions);
         let shared = self
             .upstream
-            .backend(target, protocol, affinity, config, actions, now);
+            .backend(target, dialect, affinity, config, actions, now);
         let Some(shared) = shared else {
             return self.release_blocked(id, with_error, now);
         };

@@ -23,10 +23,7 @@ impl Proxy {
         run: u16,
         now: Time,
     ) -> Option<BackendId> {
-        let flavor = Flavor {
-            protocol: self.clients.get(client)?.session.protocol,
-            read_only: false,
-        };
+        let flavor = self.flavor_of(client)?;
         let idle = self.upstream.node_mut(node)?.take_idle(flavor);
         let id = match idle {
             Some(id) => id,
@@ -41,6 +38,22 @@ impl Proxy {
         backend.usage = Usage::Lent { client, run };
         self.stats.leases.add(1);
         Some(id)
+    }
+
+    /// What a client asks of connections of its own.
+    fn flavor_of(&self, client: ClientId) -> Option<Flavor> {
+        let dialect = self.clients.get(client)?.session.dialect();
+        Some(Flavor {
+            protocol: dialect.protocol,
+            read_only: false,
+            database: dialect.database,
+        })
+    }
+
+    /// Whether a connection is still what its client asks for: it may have said HELLO or SELECT meanwhile.
+    pub(super) fn suits(&self, backend: BackendId, client: ClientId) -> bool {
+        let own = self.upstream.backends.get(backend).map(|own| own.flavor);
+        own == self.flavor_of(client)
     }
 
     /// The share of this worker in a number that is meant for the process.

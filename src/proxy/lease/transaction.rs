@@ -231,6 +231,13 @@ impl Proxy {
     /// Sends what a run has got: the run may have its connection, wait for one, or need one now.
     pub(super) fn go_on(&mut self, id: ClientId, lease: &mut Lease, index: u16, now: Time) -> Next {
         let run = &mut lease.runs[usize::from(index)];
+        if run.backend.is_some_and(|own| !self.suits(own, id)) {
+            self.leave(run, now);
+            if lease.work.is_watching() {
+                return self.break_watch(id, lease, index, now);
+            }
+        }
+        let run = &mut lease.runs[usize::from(index)];
         if run.backend.is_some() {
             self.send_unsent(id, run, index, now);
             Next::Keep
