@@ -423,6 +423,38 @@ pub const FAMILIES: &[Family] = &[
         &[("replica_reads", "")],
         "Reads served by a replica",
     ),
+    counter(
+        "redis_proxy_leases_total",
+        &[("leases", "")],
+        "Times that an exclusive connection was lent to a transaction or a blocking command",
+    ),
+    counter(
+        "redis_proxy_leases_idle_total",
+        &[("leases_idle", "")],
+        "Transactions whose connections were taken back because nobody went on with them",
+    ),
+    counter(
+        "redis_proxy_leases_total",
+        &[("leases", "")],
+        "Connections that were lent to one client for a time: transactions, blocking commands",
+    ),
+    counter(
+        "redis_proxy_leases_idle_total",
+        &[("leases_idle", "")],
+        "Those of them that stood ready",
+    ),
+    from_status(
+        "redis_proxy_leases",
+        Kind::Gauge,
+        &["kind"],
+        "Connections lent now: blocking or transaction",
+        |status| {
+            vec![
+                with(["blocking"], Integer(status.leases.blocking)),
+                with(["transaction"], Integer(status.leases.transactions)),
+            ]
+        },
+    ),
     from_status(
         "redis_proxy_slots_assigned",
         Kind::Gauge,

@@ -46,6 +46,8 @@ pub struct Status {
     pub rates: Rates,
     /// All counters of the workers together, by the names that INFO has behind `proxy_`.
     pub counters: BTreeMap<String, u64>,
+    /// Connections lent to one client each.
+    pub leases: Leases,
     /// Every command that was ever called.
     pub commands: Vec<Command>,
     /// Errors given to clients, by their first word.
@@ -107,6 +109,15 @@ pub struct Worker {
     pub turn_time: Latency,
     /// Commands in the last second.
     pub commands_per_second: u64,
+}
+
+/// Connections lent to one client each, now.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Leases {
+    /// For blocking commands.
+    pub blocking: u64,
+    /// For transactions.
+    pub transactions: u64,
 }
 
 /// What is happening now: the last whole second.
@@ -275,6 +286,10 @@ impl Status {
             counters: counters
                 .map(|(name, value)| (name.to_string(), value))
                 .collect(),
+            leases: Leases {
+                blocking: process.leases.blocking.load(Ordering::Relaxed) as u64,
+                transactions: process.leases.transactions.load(Ordering::Relaxed) as u64,
+            },
             commands: commands(sources),
             errors: process.errors().0.into_iter().collect(),
             nodes,
