@@ -167,6 +167,15 @@ impl Scrape {
     }
 }
 
+/// Ends the load when it is dropped.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn a_hundred_scrapes_under_load_have_no_gap_and_no_counter_goes_back() {
     let (proxy, addr, _port) = start(&["-max-procs", "2"]);
@@ -189,6 +198,8 @@ fn a_hundred_scrapes_under_load_have_no_gap_and_no_counter_goes_back() {
                 }
             });
         }
+        // Also when the test fails, or the clients would go on for ever.
+        let _stop = Stop(&stop);
         let mut last = Scrape::default();
         for _ in 0..100 {
             let (status, text) = http::get(&addr, "/metrics");
@@ -197,7 +208,6 @@ fn a_hundred_scrapes_under_load_have_no_gap_and_no_counter_goes_back() {
             scrape.check_follows(&last);
             last = scrape;
         }
-        stop.store(true, Ordering::Relaxed);
         // Every metric of the table is there, and nothing else.
         for family in FAMILIES {
             let name = family.name.strip_suffix("_total").unwrap_or(family.name);

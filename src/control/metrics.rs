@@ -424,7 +424,7 @@ pub const FAMILIES: &[Family] = &[
         "Reads served by a replica",
     ),
     counter(
-        "redis_proxy_leases_total",
+        "redis_proxy_leases_granted_total",
         &[("leases", "")],
         "Times that an exclusive connection was lent to a transaction or a blocking command",
     ),
@@ -434,14 +434,14 @@ pub const FAMILIES: &[Family] = &[
         "Transactions whose connections were taken back because nobody went on with them",
     ),
     counter(
-        "redis_proxy_leases_total",
+        "redis_proxy_leases_granted_total",
         &[("leases", "")],
-        "Connections that were lent to one client for a time: transactions, blocking commands",
+        "Times that a connection was lent to one client: for a transaction or a blocking command",
     ),
     counter(
-        "redis_proxy_leases_idle_total",
+        "redis_proxy_leases_expired_total",
         &[("leases_idle", "")],
-        "Those of them that stood ready",
+        "Transactions whose connections were taken back because nobody went on with them",
     ),
     from_status(
         "redis_proxy_leases",
@@ -790,7 +790,10 @@ mod tests {
             if family.kind == Kind::Histogram {
                 assert!(name.ends_with("_seconds"), "{name}");
             }
-            assert!(FAMILIES[..index].iter().all(|other| other.name != name));
+            // The name in the text has no such ending.
+            let bare = |name: &'static str| name.strip_suffix("_total").unwrap_or(name);
+            let mut others = FAMILIES[..index].iter();
+            assert!(others.all(|other| bare(other.name) != bare(name)), "{name}");
             assert!(!family.help.contains(['|', '\n']) && !family.help.ends_with('.'));
         }
     }
