@@ -7,6 +7,7 @@ use std::io::{Read, Write};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
+use support::compare::pairs;
 use support::{Cluster, Conn, Port, Proxy, Reply};
 
 struct Ground {
@@ -284,26 +285,11 @@ const CLUSTER_CLIENTS: &[(&str, Sequence)] = &[
     ),
 ];
 
-/// Names and values, in either protocol.
-fn fields(reply: &Reply) -> Vec<(String, Reply)> {
-    match reply {
-        Reply::Map(pairs) => pairs
-            .iter()
-            .map(|(name, value)| (name.text(), value.clone()))
-            .collect(),
-        Reply::Array(items) => items
-            .chunks(2)
-            .map(|pair| (pair[0].text(), pair[1].clone()))
-            .collect(),
-        other => panic!("no fields: {other:?}"),
-    }
-}
-
 fn suits(need: Need, reply: &Reply) -> bool {
     match need {
         Ok => *reply == Reply::Simple("OK".to_string()),
         Hello => {
-            let fields = fields(reply);
+            let fields = pairs(reply);
             let has = |name: &str, wanted: &dyn Fn(&Reply) -> bool| {
                 fields
                     .iter()
@@ -319,7 +305,7 @@ fn suits(need: Need, reply: &Reply) -> bool {
         }
         Int => matches!(reply, Reply::Int(number) if *number >= 0),
         Text(part) => !reply.is_error() && !reply.is_nil() && reply.text().contains(part),
-        Setting(name) => matches!(&fields(reply)[..], [(own, _)] if own == name),
+        Setting(name) => matches!(&pairs(reply)[..], [(own, _)] if own == name),
         List => matches!(reply, Reply::Array(_) | Reply::Map(_)),
         Nil => reply.is_nil(),
         Shrug(start) => reply.error().is_some_and(|error| error.starts_with(start)),

@@ -9,6 +9,7 @@
 
 mod client;
 mod cluster;
+pub mod compare;
 pub mod ground;
 mod load;
 mod proxy;
