@@ -4,10 +4,12 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Time;
 use crate::proxy::backend::{BackendId, Flavor};
+use crate::proxy::node_stats::NodeStats;
 
 /// Names a node within one worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -33,6 +35,8 @@ pub struct Node {
     failures: u32,
     /// No new connection before this.
     retry_at: Time,
+    /// What is counted of it.
+    pub stats: Arc<NodeStats>,
 }
 
 impl Node {
@@ -46,6 +50,7 @@ impl Node {
             elsewhere: HashMap::new(),
             failures: 0,
             retry_at: Time::default(),
+            stats: Arc::default(),
         }
     }
 
@@ -107,6 +112,7 @@ impl Node {
     /// A connection is ready for requests.
     pub fn succeeded(&mut self) {
         self.failures = 0;
+        self.stats.failing.set(0);
         self.retry_at = Time::default();
     }
 
@@ -116,6 +122,7 @@ impl Node {
         let wait = (BACKOFF_MIN * (1 << self.failures.min(6))).min(BACKOFF_MAX);
         let spread = Duration::from_micros(jitter % (wait.as_micros() as u64 / 4 + 1));
         self.failures = self.failures.saturating_add(1);
+        self.stats.failing.set(1);
         self.retry_at = now.after(wait - spread);
     }
 }

@@ -11,6 +11,7 @@ mod client;
 mod cluster;
 pub mod compare;
 pub mod ground;
+pub mod http;
 mod load;
 mod proxy;
 mod reaper;
