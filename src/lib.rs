@@ -26,7 +26,7 @@
 //! | 3 | [`cluster`] | where keys live |
 //! | 4 | [`proxy`] | the state of one worker, without I/O |
 //! | 4' | [`net`] | sockets; neither RESP nor the proxy |
-//! | 5 | [`worker`], [`company`], [`mailbox`], [`control`] | the loop; the threads beside it |
+//! | 5 | [`worker`], [`company`], [`spread`], [`mailbox`], [`control`] | the loop; the threads beside it |
 //! | 6 | [`options`], [`logging`], [`serve`], `main` | the program |
 
 #![deny(unsafe_code)]
@@ -47,6 +47,7 @@ pub mod options;
 pub mod proxy;
 pub mod resp;
 pub mod serve;
+pub mod spread;
 pub mod worker;
 
 pub use serve::run;

@@ -27,6 +27,7 @@ use crate::net::socket::{Filled, Socket};
 use crate::proxy::actions::{Action, Wanted};
 use crate::proxy::backend::BackendId;
 use crate::proxy::{Lost, Peer, Proxy};
+use crate::spread::Spread;
 
 /// Events taken from the kernel in one turn.
 const EVENTS: usize = 1024;
@@ -102,6 +103,8 @@ pub struct Parts {
     pub clock: Clock,
     /// Where it shows that it lives, in microseconds of the clock.
     pub heartbeat: Arc<AtomicU64>,
+    /// How clients are spread over the workers.
+    pub spread: Arc<Spread>,
 }
 
 /// One thread's loop.
@@ -118,6 +121,7 @@ pub struct Worker {
     proxy: Proxy,
     clock: Clock,
     heartbeat: Arc<AtomicU64>,
+    spread: Arc<Spread>,
     /// When what is in flight is given up, once stopping.
     stop_at: Option<Time>,
 }
@@ -142,6 +146,7 @@ impl Worker {
             proxy,
             clock: parts.clock,
             heartbeat: parts.heartbeat,
+            spread: parts.spread,
             stop_at: None,
         };
         Ok((worker, mailbox))
@@ -175,7 +180,7 @@ impl Worker {
             }
             company.turn(count);
             if self.accept_pending && now >= self.accept_after {
-                self.accept(now);
+                self.accept(others, now);
             }
             for _ in 0..self.queue.len() {
                 if let Some(peer) = self.queue.pop_front() {
@@ -202,7 +207,8 @@ impl Worker {
     }
 
     fn timeout(&self, now: Time) -> Duration {
-        if !self.queue.is_empty() {
+        let spins = self.proxy.config().busy_poll && self.proxy.clients() > 0;
+        if spins || !self.queue.is_empty() {
             return Duration::ZERO;
         }
         let accept = self.accept_pending.then_some(self.accept_after);
@@ -257,6 +263,7 @@ impl Worker {
                 Letter::Topology(topology) => self.proxy.adopt(topology, now),
                 Letter::Servers(servers) => self.proxy.meet(&servers),
                 Letter::Worker(letter) => self.proxy.letter(letter, now),
+                Letter::Client(socket, address) => self.admit(socket, address, now),
                 Letter::Stop => self.stop(now),
             }
         }
@@ -284,13 +291,13 @@ impl Worker {
         }
     }
 
-    fn accept(&mut self, now: Time) {
+    fn accept(&mut self, others: &[Mailbox], now: Time) {
         for _ in 0..ACCEPTS {
             let Some(listener) = &self.listener else {
                 return;
             };
             match listener.accept() {
-                Ok((socket, address)) => self.admit(socket, address, now),
+                Ok((socket, address)) => self.place(socket, address, others, now),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.accept_pending = false;
                     return;
@@ -306,6 +313,29 @@ impl Worker {
             }
         }
         self.accept_after = now;
+    }
+
+    /// Serves a new client, or gives it to a worker that has fewer.
+    fn place(
+        &mut self,
+        socket: Socket,
+        address: Option<SocketAddr>,
+        others: &[Mailbox],
+        now: Time,
+    ) {
+        let own = self.proxy.worker();
+        let worker = self.spread.assign(own);
+        if worker == own {
+            return self.admit(socket, address, now);
+        }
+        // A worker that has no room for letters now takes no client either.
+        if let Err(Letter::Client(socket, address)) =
+            others[worker].hand(Letter::Client(socket, address))
+        {
+            self.spread.left(worker);
+            self.spread.kept(own);
+            self.admit(socket, address, now);
+        }
     }
 
     fn admit(&mut self, mut socket: Socket, address: Option<SocketAddr>, now: Time) {
@@ -469,6 +499,9 @@ impl Worker {
     }
 
     fn close(&mut self, peer: Peer) {
+        if let Peer::Client(_) = peer {
+            self.spread.left(self.proxy.worker());
+        }
         let socket = match peer {
             Peer::Client(id) => self.clients.take(id.key(), id.generation()),
             Peer::Backend(id) => self.backends.take(id.key(), id.generation()),

@@ -96,6 +96,7 @@ struct Scratch {
     frames: Vec<u8>,
     reply: Vec<u8>,
     line: Vec<u8>,
+    backends: Vec<BackendId>,
 }
 
 /// The state of one worker.
@@ -503,7 +504,9 @@ impl Proxy {
         self.next_sweep = now.after(SWEEP);
         self.send_returned();
         let mut outstanding = false;
-        for id in self.upstream.backends.ids() {
+        let mut backends = std::mem::take(&mut self.scratch.backends);
+        backends.extend(self.upstream.backends.iter().map(|(id, _)| id));
+        for id in backends.drain(..) {
             let Some(backend) = self.upstream.backends.get(id) else {
                 continue;
             };
@@ -524,6 +527,7 @@ impl Proxy {
                 None => self.leave_out_silent(id, now),
             }
         }
+        self.scratch.backends = backends;
         self.swept = (self.stats.backend_requests.get(), outstanding);
         if !self.holding.is_empty() {
             self.want_refresh(actions::Wanted::Trouble);
@@ -584,6 +588,12 @@ impl Proxy {
     #[inline]
     pub fn in_flight(&self) -> usize {
         self.upstream.in_flight
+    }
+
+    /// Our place among the workers.
+    #[inline]
+    pub fn worker(&self) -> usize {
+        self.worker
     }
 
     /// Clients connected.
