@@ -148,6 +148,13 @@ impl<T> Arena<T> {
             .map(|(key, (generation, value))| (Id::from_parts(key as u32, *generation), value))
     }
 
+    /// All values with their ids, in key order, to be changed.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (Id<T>, &mut T)> {
+        self.slots
+            .iter_mut()
+            .map(|(key, (generation, value))| (Id::from_parts(key as u32, *generation), value))
+    }
+
     /// All ids, in key order.
     pub fn ids(&self) -> Vec<Id<T>> {
         self.iter().map(|(id, _)| id).collect()

@@ -169,12 +169,7 @@ fn two_hundred_thousand_commands_allocate_nothing() {
     }
     for pipeline in [1, 16] {
         for request in &requests {
-            load(
-                &mut clients,
-                request.as_bytes(),
-                pipeline,
-                20_000 / CLIENTS,
-            );
+            load(&mut clients, request.as_bytes(), pipeline, 20_000 / CLIENTS);
         }
     }
 }

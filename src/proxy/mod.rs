@@ -495,8 +495,22 @@ impl Proxy {
             self.process.stale.store(false, Ordering::Relaxed);
             self.want_refresh(actions::Wanted::Moved);
         }
-        if self.rates.is_due(now) {
-            self.rates.take(&self.stats, now);
+        if self.rates.is_due(now) && !self.rates.take(&self.stats, now) {
+            self.rest();
+        }
+    }
+
+    /// A second has gone by without a command: memory that was kept for the next ones is given back.
+    fn rest(&mut self) {
+        self.pool = Pool::default();
+        self.spares = Spares::default();
+        for (_, client) in self.clients.iter_mut() {
+            client.pipeline.shrink();
+        }
+        for (_, backend) in self.upstream.backends.iter_mut() {
+            if backend.tickets.is_empty() {
+                backend.tickets = Default::default();
+            }
         }
     }
 
@@ -544,6 +558,8 @@ impl Proxy {
         let sweep = busy.then_some(self.next_sweep);
         let held = (!self.holding.is_empty()).then_some(self.hold_due);
         let suspended = self.suspension.map(|suspension| suspension.until);
+        let rest = (self.pool.free_bytes() > 0).then(|| self.rates.due_at());
+        let suspended = suspended.into_iter().chain(rest);
         sweep.into_iter().chain(held).chain(suspended).min()
     }
 
