@@ -160,9 +160,12 @@ impl<T> Arena<T> {
         self.iter().map(|(id, _)| id).collect()
     }
 
-    /// Gives memory back after a storm.
+    /// Gives memory back after a storm, when most of it is not used. Growing again moves every value, so that a
+    /// little is no reason.
     pub fn shrink(&mut self) {
-        self.slots.shrink_to_fit();
+        if self.slots.len() < self.slots.capacity() / 4 {
+            self.slots.shrink_to_fit();
+        }
     }
 }
 

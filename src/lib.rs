@@ -42,6 +42,7 @@ pub mod control;
 pub mod live;
 pub mod logging;
 pub mod mailbox;
+pub mod memory;
 pub mod net;
 pub mod options;
 pub mod proxy;

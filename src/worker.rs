@@ -21,6 +21,7 @@ use crate::arena::{GENERATION_BITS, Id};
 use crate::clock::{Clock, Time};
 use crate::company::Company;
 use crate::config::Listen;
+use crate::memory;
 use crate::mailbox::{Letter, Mailbox};
 use crate::net::listener::Listener;
 use crate::net::socket::{Filled, Socket};
@@ -82,6 +83,16 @@ impl Sockets {
         match self.0.get_mut(key as usize) {
             Some(Some((own, socket))) if *own == generation => Some(socket),
             _ => None,
+        }
+    }
+
+    /// Gives memory back after a storm.
+    fn shrink(&mut self) {
+        while let Some(None) = self.0.last() {
+            self.0.pop();
+        }
+        if self.0.len() < self.0.capacity() / 4 {
+            self.0.shrink_to_fit();
         }
     }
 
@@ -187,7 +198,9 @@ impl Worker {
                     self.serve(peer, now);
                 }
             }
-            self.proxy.tick(now);
+            if self.proxy.tick(now) {
+                self.rest();
+            }
             while let Some(action) = self.proxy.next_action() {
                 match action {
                     Action::Refresh(wanted) => refresh(wanted),
@@ -204,6 +217,16 @@ impl Worker {
                 return Ok(());
             }
         }
+    }
+
+    /// Gives back what a burst has left behind.
+    fn rest(&mut self) {
+        self.clients.shrink();
+        self.backends.shrink();
+        if self.queue.capacity() > 1024 {
+            self.queue.shrink_to(64);
+        }
+        memory::give_back();
     }
 
     fn timeout(&self, now: Time) -> Duration {
@@ -399,8 +422,11 @@ impl Worker {
                     taken += count;
                     self.proxy.input(peer, count, now);
                 }
-                Ok(Filled::Nothing) => return,
-                Ok(Filled::End) => return self.proxy.ended(peer, now),
+                Ok(Filled::Nothing) => return self.proxy.unread(peer),
+                Ok(Filled::End) => {
+                    self.proxy.unread(peer);
+                    return self.proxy.ended(peer, now);
+                }
                 Err(error) => {
                     log::debug!("cannot read from a peer: {error}");
                     return self.proxy.closed(peer, now);

@@ -279,6 +279,21 @@ impl Proxy {
         Some(input)
     }
 
+    /// Nothing came into a peer's room: the memory goes back at once. (A thousand clients that leave in one turn
+    /// would each keep a block until its end.)
+    pub fn unread(&mut self, peer: Peer) {
+        let input = match peer {
+            Peer::Client(id) => self.clients.get_mut(id).map(|client| &mut client.input),
+            Peer::Backend(id) => {
+                let backend = self.upstream.backends.get_mut(id);
+                backend.map(|backend| &mut backend.input)
+            }
+        };
+        if let Some(input) = input {
+            input.settle(&mut self.pool);
+        }
+    }
+
     /// So many bytes have been put into a peer's room; takes what they mean.
     pub fn input(&mut self, peer: Peer, count: usize, now: Time) {
         match peer {
@@ -474,8 +489,9 @@ impl Proxy {
         }
     }
 
-    /// Time passes: what is due is done.
-    pub fn tick(&mut self, now: Time) {
+    /// Time passes: what is due is done. Returns whether the worker rests: nobody asked for anything for a second,
+    /// and memory has been given back.
+    pub fn tick(&mut self, now: Time) -> bool {
         if now >= self.hold_due {
             self.release_all(now);
         }
@@ -495,15 +511,18 @@ impl Proxy {
             self.process.stale.store(false, Ordering::Relaxed);
             self.want_refresh(actions::Wanted::Moved);
         }
-        if self.rates.is_due(now) && !self.rates.take(&self.stats, now) {
+        let rests = self.rates.is_due(now) && !self.rates.take(&self.stats, now);
+        if rests {
             self.rest();
         }
+        rests
     }
 
     /// A second has gone by without a command: memory that was kept for the next ones is given back.
     fn rest(&mut self) {
         self.pool = Pool::default();
         self.spares = Spares::default();
+        self.clients.shrink();
         for (_, client) in self.clients.iter_mut() {
             client.pipeline.shrink();
         }
