@@ -26,8 +26,8 @@
 //! | 3 | [`cluster`] | where keys live |
 //! | 4 | [`proxy`] | the state of one worker, without I/O |
 //! | 4' | [`net`] | sockets; neither RESP nor the proxy |
-//! | 5 | [`worker`], [`company`], [`spread`], [`mailbox`], [`control`] | the loop; the threads beside it |
-//! | 6 | [`options`], [`logging`], [`serve`], `main` | the program |
+//! | 5 | [`worker`], [`company`], [`memory`], [`spread`], [`mailbox`], [`control`] | the loop; the threads beside it |
+//! | 6 | [`options`], [`logging`], [`signals`], [`serve`], [`top`], `main` | the program |
 
 #![deny(unsafe_code)]
 
@@ -48,7 +48,9 @@ pub mod options;
 pub mod proxy;
 pub mod resp;
 pub mod serve;
+pub mod signals;
 pub mod spread;
+pub mod top;
 pub mod worker;
 
 pub use serve::run;

@@ -25,6 +25,13 @@ pub enum Letter {
     Worker(question::Letter),
     /// A client that another worker has accepted, and where it comes from.
     Client(Socket, Option<SocketAddr>),
+    /// From the control thread.
+    Control {
+        /// What is asked.
+        question: question::Question,
+        /// Where the answer goes, a reply frame. It has room for one of each worker.
+        answer: SyncSender<Vec<u8>>,
+    },
     /// Stop accepting, finish what is in flight, and end.
     Stop,
 }

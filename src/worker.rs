@@ -21,8 +21,8 @@ use crate::arena::{GENERATION_BITS, Id};
 use crate::clock::{Clock, Time};
 use crate::company::Company;
 use crate::config::Listen;
-use crate::memory;
 use crate::mailbox::{Letter, Mailbox};
+use crate::memory;
 use crate::net::listener::Listener;
 use crate::net::socket::{Filled, Socket};
 use crate::proxy::actions::{Action, Wanted};
@@ -287,6 +287,11 @@ impl Worker {
                 Letter::Servers(servers) => self.proxy.meet(&servers),
                 Letter::Worker(letter) => self.proxy.letter(letter, now),
                 Letter::Client(socket, address) => self.admit(socket, address, now),
+                Letter::Control { question, answer } => {
+                    let reply = self.proxy.answer_control(&question, now);
+                    // There is room, unless whoever asked has given up.
+                    answer.try_send(reply).ok();
+                }
                 Letter::Stop => self.stop(now),
             }
         }

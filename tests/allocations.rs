@@ -77,6 +77,7 @@ fn topology(nodes: &[SocketAddr]) -> Topology {
             })
             .collect(),
         slots: Box::new(std::array::from_fn(|slot| (slot % nodes.len()) as u16)),
+        spare: Default::default(),
         announced: Default::default(),
         epoch: 1,
         asked_at: Time::default(),

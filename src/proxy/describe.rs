@@ -28,7 +28,7 @@ impl Client {
         let input = self.input.len();
         format!(
             "id={id} addr={addr} laddr={laddr} fd={fd} name={name} age={age} idle={idle} flags={flags} \
-             db=0 sub=0 psub=0 ssub=0 multi=-1 qbuf={input} qbuf-free={free} argv-mem=0 multi-mem=0 rbs=0 \
+             db={database} sub=0 psub=0 ssub=0 multi=-1 qbuf={input} qbuf-free={free} argv-mem=0 multi-mem=0 rbs=0 \
              rbp=0 obl={own} oll={oll} omem={beyond} tot-mem={memory} events={events} cmd={command} \
              user=default redir=-1 resp={resp} lib-name={lib_name} lib-ver={lib_ver} \
              tot-net-in={bytes_in} tot-net-out={bytes_out}\n",
@@ -41,6 +41,7 @@ impl Client {
             idle = now.since(self.last_active).as_secs(),
             flags = self.flags(),
             free = self.input.free(),
+            database = self.session.database,
             oll = beyond.div_ceil(OUTPUT_BLOCK),
             memory = size_of::<Client>() + input + self.input.free() + owed,
             events = if self.output.unsent_len() > 0 {

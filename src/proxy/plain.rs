@@ -188,6 +188,8 @@ impl Proxy {
             };
             let flavor = Flavor {
                 protocol: session.protocol,
+                // Others are not plain.
+                database: 0,
                 read_only: target.replica,
             };
             let node = upstream.nodes.get(target.node.0 as usize);
@@ -364,6 +366,7 @@ mod tests {
                     epoch: 1,
                 })
                 .collect(),
+            spare: Vec::new(),
             slots: Box::new(std::array::from_fn(|slot| {
                 (slot * usize::from(nodes) / SLOTS) as u16
             })),

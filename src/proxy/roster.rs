@@ -115,12 +115,7 @@ impl Proxy {
     }
 
     /// Closes these clients at once; the one that asks for it is first told. Returns how many there were.
-    pub(super) fn kill_clients(
-        &mut self,
-        filter: &Filter,
-        asking: Option<ClientId>,
-        now: Time,
-    ) -> i64 {
+    pub(super) fn kill_clients(&mut self, filter: &Filter, asking: Option<ClientId>) -> i64 {
         let ids: Vec<ClientId> = self
             .clients
             .iter()
@@ -130,8 +125,8 @@ impl Proxy {
         for id in &ids {
             if Some(*id) == asking {
                 self.close_when_told(*id);
-            } else {
-                self.drop_client(*id, now);
+            } else if self.forget_client(*id) {
+                self.stats.clients_killed.add(1);
             }
         }
         ids.len() as i64

@@ -14,6 +14,15 @@ pub struct Identity {
     pub lib_ver: Vec<u8>,
 }
 
+/// What a session asks of the connections that carry its requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Dialect {
+    /// What is spoken.
+    pub protocol: Protocol,
+    /// `SELECT`.
+    pub database: u16,
+}
+
 /// Who a client is and what it has set for itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Session {
@@ -23,6 +32,8 @@ pub struct Session {
     pub authenticated: bool,
     /// What it speaks.
     pub protocol: Protocol,
+    /// `SELECT`: 0 but where the cluster has databases.
+    pub database: u16,
     /// Whether it is shown every request.
     pub monitor: bool,
     /// `CLIENT NO-EVICT`. The proxy closes clients by limits of their own only, so that nothing follows.
@@ -40,6 +51,7 @@ impl Session {
             number,
             authenticated,
             protocol: Protocol::Resp2,
+            database: 0,
             monitor: false,
             no_evict: false,
             no_touch: false,
@@ -51,10 +63,19 @@ impl Session {
     pub fn reset(&mut self, authenticated: bool) {
         self.authenticated = authenticated;
         self.protocol = Protocol::Resp2;
+        self.database = 0;
         self.monitor = false;
         self.no_touch = false;
         if let Some(identity) = &mut self.identity {
             identity.name.clear();
+        }
+    }
+
+    /// What it asks of the connections that carry its requests.
+    pub fn dialect(&self) -> Dialect {
+        Dialect {
+            protocol: self.protocol,
+            database: self.database,
         }
     }
 

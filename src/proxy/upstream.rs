@@ -17,7 +17,7 @@ use crate::proxy::actions::Actions;
 use crate::proxy::backend::{Backend, BackendId, Flavor, State, Ticket};
 use crate::proxy::node::{Node, NodeKey};
 use crate::proxy::routes::Routes;
-use crate::resp::encode::Protocol;
+use crate::proxy::session::Dialect;
 
 /// While a slot fails fast, one request in this time is let through to see whether it still does.
 const CANARY: Duration = Duration::from_millis(100);
@@ -131,14 +131,14 @@ impl Upstream {
     pub fn backend(
         &mut self,
         target: Target,
-        protocol: Protocol,
+        dialect: Dialect,
         affinity: usize,
         config: &Config,
         actions: &mut Actions,
         now: Time,
     ) -> Option<BackendId> {
         let affinity = affinity % config.backend_connections.max(1);
-        self.connection(target, protocol, affinity, config, actions, now)
+        self.connection(target, dialect, affinity, config, actions, now)
     }
 
     /// As `backend`, for what ends a request that keeps a node busy: a connection beside those of all other
@@ -146,27 +146,28 @@ impl Upstream {
     pub fn urgent_backend(
         &mut self,
         target: Target,
-        protocol: Protocol,
+        dialect: Dialect,
         config: &Config,
         actions: &mut Actions,
         now: Time,
     ) -> Option<BackendId> {
         let beside = config.backend_connections.max(1);
-        self.connection(target, protocol, beside, config, actions, now)
+        self.connection(target, dialect, beside, config, actions, now)
     }
 
     #[inline]
     fn connection(
         &mut self,
         target: Target,
-        protocol: Protocol,
+        dialect: Dialect,
         index: usize,
         config: &Config,
         actions: &mut Actions,
         now: Time,
     ) -> Option<BackendId> {
         let flavor = Flavor {
-            protocol,
+            protocol: dialect.protocol,
+            database: dialect.database,
             read_only: target.replica,
         };
         let node = self.nodes.get_mut(target.node.0 as usize)?;
