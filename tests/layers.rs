@@ -226,7 +226,7 @@ fn io_stays_at_the_edge() {
         is_below(source, &["net", "worker", "mailbox", "control"])
     });
     check_word("socket2", |source| is_below(source, &["net"]));
-    check_word("libc", |source| source.path == "main.rs");
+    check_word("libc", |source| source.path == "memory.rs");
     for word in [
         "std::fs",
         "std::thread",

@@ -537,6 +537,7 @@ impl Proxy {
         self.pool = Pool::default();
         self.spares = Spares::default();
         self.clients.shrink();
+        self.actions.shrink();
         for (_, client) in self.clients.iter_mut() {
             client.pipeline.shrink();
         }
