@@ -42,7 +42,7 @@ impl Proxy {
             } else {
                 self.stats.clients_idle.add(1);
             }
-            self.forget_client(id);
+            self.forget_client(id, now);
         }
     }
 }

@@ -20,6 +20,7 @@ mod gone;
 mod heal;
 pub mod histogram;
 mod idle;
+pub mod lease;
 pub mod local;
 pub mod masters;
 pub mod merge;
@@ -55,15 +56,16 @@ use crate::arena::Arena;
 use crate::buffer::{Pool, ReadBuf, WriteBuf};
 use crate::clock::Time;
 use crate::cluster::topology::Topology;
-use crate::command::{Servers, Table};
+use crate::command::{Command, Servers, Table};
 use crate::config::{Config, Listen};
 use crate::resp::args::Span;
 use crate::resp::encode;
 use actions::{Action, Actions};
-use backend::{BackendId, State};
+use backend::{BackendId, State, Usage};
 use client::{Client, ClientId};
 pub use deliver::Lost;
 use feed::Feed;
+use lease::Leases;
 use local::Handlers;
 use pipeline::{Completed, Spares};
 use plain::Plain;
@@ -75,6 +77,11 @@ use upstream::Upstream;
 
 /// Stands for the slot of a request without keys.
 pub const NO_SLOT: u16 = u16::MAX;
+
+/// What is said of keys without their values.
+fn command_unbalanced(command: &Command) -> String {
+    crate::command::unbalanced(command)
+}
 
 /// How often deadlines are looked at: they are seconds, this is their grain.
 const SWEEP: Duration = Duration::from_millis(50);
@@ -141,6 +148,8 @@ pub struct Proxy {
     draining: bool,
     /// `CLIENT PAUSE`, while it lasts.
     suspension: Option<Suspension>,
+    /// When leases are to be looked at.
+    leases: Leases,
     /// Clients that MONITOR, each once.
     monitors: Vec<ClientId>,
     /// Lines on their way to the monitors of each worker.
@@ -189,6 +198,7 @@ impl Proxy {
             swept: (0, false),
             draining: false,
             suspension: None,
+            leases: Leases::default(),
             monitors: Vec::new(),
             returned: Vec::new(),
             random: seed | 1,
@@ -350,18 +360,19 @@ impl Proxy {
     }
 
     /// A client has left, or is sent away for a reason that is not counted apart.
-    fn drop_client(&mut self, id: ClientId, _now: Time) {
-        if self.forget_client(id) {
+    fn drop_client(&mut self, id: ClientId, now: Time) {
+        if self.forget_client(id, now) {
             self.stats.clients_left.add(1);
         }
     }
 
     /// Forgets a client. Its tickets stay where they are: backends need them to count replies by. Returns
     /// whether it was there.
-    fn forget_client(&mut self, id: ClientId) -> bool {
-        let Some(client) = self.clients.remove(id) else {
+    fn forget_client(&mut self, id: ClientId, now: Time) -> bool {
+        let Some(mut client) = self.clients.remove(id) else {
             return false;
         };
+        self.free_lease(client.lease.take(), now);
         self.drop_held(&client.held);
         self.waiting_clients -= usize::from(client.waiting);
         if client.session.monitor {
@@ -482,6 +493,7 @@ impl Proxy {
             .adopt(topology, &mut self.upstream.nodes);
         if changed {
             self.upstream.forgive();
+            self.doubt_blocked();
         }
         self.hasten_held(now);
         self.retire_backends(now);
@@ -509,6 +521,7 @@ impl Proxy {
         if now >= self.hold_due {
             self.release_all(now);
         }
+        self.tick_leases(now);
         if now >= self.next_sweep {
             self.sweep(now);
         }
@@ -527,13 +540,13 @@ impl Proxy {
         }
         let rests = self.rates.is_due(now) && !self.rates.take(&self.stats, now);
         if rests {
-            self.rest();
+            self.give_memory_back();
         }
         rests
     }
 
     /// A second has gone by without a command: memory that was kept for the next ones is given back.
-    fn rest(&mut self) {
+    fn give_memory_back(&mut self) {
         self.pool = Pool::default();
         self.spares = Spares::default();
         self.clients.shrink();
@@ -563,6 +576,7 @@ impl Proxy {
                     outstanding = true;
                     (now >= backend.deadline).then_some(Lost::TimedOut)
                 }
+                (State::Ready, false) if backend.patient => None,
                 (State::Ready, false) => {
                     outstanding = true;
                     self.judge_silence(id, now)
@@ -593,8 +607,11 @@ impl Proxy {
         let held = (!self.holding.is_empty()).then_some(self.hold_due);
         let suspended = self.suspension.map(|suspension| suspension.until);
         let rest = (self.pool.free_bytes() > 0).then(|| self.rates.due_at());
-        let suspended = suspended.into_iter().chain(rest);
-        sweep.into_iter().chain(held).chain(suspended).min()
+        let leases = self.leases.deadline();
+        [sweep, held, suspended, rest, leases]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// The next thing to do with a socket or a thread.
@@ -604,10 +621,13 @@ impl Proxy {
     }
 
     /// Takes no more requests; clients are closed as soon as they have been told what they are owed.
-    pub fn drain(&mut self) {
+    pub fn drain(&mut self, now: Time) {
         self.draining = true;
         self.process.draining.store(true, Ordering::Relaxed);
         for id in self.clients.ids() {
+            if self.is_blocked(id) {
+                self.unblock_client(id, true, now);
+            }
             self.close_when_told(id);
         }
     }
@@ -726,10 +746,16 @@ impl Proxy {
                 .node(backend.node)
                 .expect("a backend has its node");
             assert!(
-                node.backends().any(|own| own == id),
+                backend.usage != Usage::Shared || node.backends().any(|own| own == id),
                 "a node knows its backends"
             );
+            assert_eq!(
+                backend.usage == Usage::Idle,
+                node.idle.iter().any(|(_, own)| *own == id),
+                "a node knows who is idle"
+            );
         }
+        self.check_leases();
         let held: Vec<_> = self
             .clients
             .iter()

@@ -115,7 +115,12 @@ impl Proxy {
     }
 
     /// Closes these clients at once; the one that asks for it is first told. Returns how many there were.
-    pub(super) fn kill_clients(&mut self, filter: &Filter, asking: Option<ClientId>) -> i64 {
+    pub(super) fn kill_clients(
+        &mut self,
+        filter: &Filter,
+        asking: Option<ClientId>,
+        now: Time,
+    ) -> i64 {
         let ids: Vec<ClientId> = self
             .clients
             .iter()
@@ -125,7 +130,7 @@ impl Proxy {
         for id in &ids {
             if Some(*id) == asking {
                 self.close_when_told(*id);
-            } else if self.forget_client(*id) {
+            } else if self.forget_client(*id, now) {
                 self.stats.clients_killed.add(1);
             }
         }

@@ -30,6 +30,8 @@ pub struct Session {
     pub number: u64,
     /// Whether it may run commands.
     pub authenticated: bool,
+    /// Whether it has said MULTI, so that requests are queued.
+    pub queueing: bool,
     /// What it speaks.
     pub protocol: Protocol,
     /// `SELECT`: 0 but where the cluster has databases.
@@ -50,6 +52,7 @@ impl Session {
         Session {
             number,
             authenticated,
+            queueing: false,
             protocol: Protocol::Resp2,
             database: 0,
             monitor: false,

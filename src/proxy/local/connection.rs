@@ -45,7 +45,7 @@ pub fn reset(context: &mut Context<'_>, _: &Args<'_>, out: &mut Vec<u8>) -> Afte
         *context.replies = Replies::On;
     }
     encode::simple(out, "RESET");
-    After::Go
+    After::Reset
 }
 
 /// Redis Cluster has one database, Valkey 9 may have more. The index belongs to the flavour of the backends, since

@@ -84,6 +84,8 @@ pub enum After {
     Go,
     /// The next request; and the cluster is asked for its topology.
     Refresh,
+    /// The next request; and the client holds nothing at nodes any more.
+    Reset,
     /// The client is closed once it has the reply.
     Close,
     /// No reply was made: the request goes where the class of its row says.
