@@ -433,16 +433,6 @@ pub const FAMILIES: &[Family] = &[
         &[("leases_idle", "")],
         "Transactions whose connections were taken back because nobody went on with them",
     ),
-    counter(
-        "redis_proxy_leases_granted_total",
-        &[("leases", "")],
-        "Times that a connection was lent to one client: for a transaction or a blocking command",
-    ),
-    counter(
-        "redis_proxy_leases_expired_total",
-        &[("leases_idle", "")],
-        "Transactions whose connections were taken back because nobody went on with them",
-    ),
     from_status(
         "redis_proxy_leases",
         Kind::Gauge,
