@@ -32,8 +32,9 @@ pub(super) fn compose(
                 ("access", message.to_string())
             } else {
                 let mut bounded = message.to_string();
-                let len = bounded.floor_char_boundary(MESSAGE_BYTES_MAX);
-                bounded.truncate(len);
+                let cut = |at: &usize| bounded.is_char_boundary(*at);
+                let len = (0..=bounded.len().min(MESSAGE_BYTES_MAX)).rev().find(cut);
+                bounded.truncate(len.unwrap_or(0));
                 ("message", serde_json::Value::from(bounded).to_string())
             };
             format!("{{\"time\":\"{time}\",\"level\":\"{level}\",\"{name}\":{value}}}\n")
