@@ -80,6 +80,9 @@ impl Proxy {
             };
             let reply = Reply::new(&input.bytes()[..len]);
             if reply.is_push() {
+                if !self.take_push(id, reply, now) {
+                    return Some(self.broken(id, "a confirmation that nobody asked for"));
+                }
                 input.consume(len);
                 continue;
             }
@@ -130,6 +133,9 @@ impl Proxy {
     ) {
         let reply = Reply::new(&input.bytes()[..len]);
         let Origin::Part { client, seq, part } = ticket.origin else {
+            if ticket.origin == Origin::Subscription {
+                self.subscription_refused(id, reply, now);
+            }
             input.consume(len);
             return self.release(id, ticket);
         };
@@ -451,7 +457,7 @@ impl Proxy {
         Lost::Broken
     }
 
-    fn warn(&self, id: BackendId, what: &str) {
+    pub(super) fn warn(&self, id: BackendId, what: &str) {
         let node = self
             .upstream
             .backends
@@ -501,6 +507,7 @@ impl Proxy {
         for client in std::mem::take(&mut backend.waiters) {
             self.queue_resume(client);
         }
+        self.link_lost(id, backend.node, now);
     }
 
     /// For the planted bug: a request that is given up leaves its connection as it is.

@@ -7,6 +7,7 @@ use crate::clock::Time;
 use crate::command::Table;
 use crate::config::Listen;
 use crate::proxy::client::{Client, Pause};
+use crate::proxy::pubsub::kind::Kind;
 
 /// What Redis keeps of an output within the client itself; only what is beyond counts as a list.
 const OUTPUT_BLOCK: usize = 16 << 10;
@@ -22,13 +23,17 @@ impl Client {
             u16::MAX => "NULL",
             id => &table.row(id).name,
         };
+        let subscriptions = |kind| {
+            let own = self.session.subscriptions();
+            own.map_or(0, |own| own.len(kind))
+        };
         let owed = self.owed_bytes();
         let own = owed.min(OUTPUT_BLOCK);
         let beyond = owed - own;
         let input = self.input.len();
         format!(
             "id={id} addr={addr} laddr={laddr} fd={fd} name={name} age={age} idle={idle} flags={flags} \
-             db=0 sub=0 psub=0 ssub=0 multi=-1 qbuf={input} qbuf-free={free} argv-mem=0 multi-mem=0 rbs=0 \
+             db=0 sub={sub} psub={psub} ssub={ssub} multi=-1 qbuf={input} qbuf-free={free} argv-mem=0 multi-mem=0 rbs=0 \
              rbp=0 obl={own} oll={oll} omem={beyond} tot-mem={memory} events={events} cmd={command} \
              user=default redir=-1 resp={resp} lib-name={lib_name} lib-ver={lib_ver} \
              tot-net-in={bytes_in} tot-net-out={bytes_out}\n",
@@ -40,6 +45,9 @@ impl Client {
             age = now.since(self.connected_at).as_secs(),
             idle = now.since(self.last_active).as_secs(),
             flags = self.flags(),
+            sub = subscriptions(Kind::Channel),
+            psub = subscriptions(Kind::Pattern),
+            ssub = subscriptions(Kind::Shard),
             free = self.input.free(),
             oll = beyond.div_ceil(OUTPUT_BLOCK),
             memory = size_of::<Client>() + input + self.input.free() + owed,
@@ -60,6 +68,7 @@ impl Client {
     fn flags(&self) -> String {
         let states = [
             (self.session.monitor, 'O'),
+            (self.session.subscriptions().is_some(), 'P'),
             (self.pause == Some(Pause::Suspended), 'b'),
             (self.closing, 'c'),
             (self.address.is_none(), 'U'),

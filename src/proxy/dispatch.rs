@@ -14,6 +14,7 @@ use crate::proxy::client::{ClientId, Pause};
 use crate::proxy::local::{self, After, Handler};
 use crate::proxy::pipeline::{At, Seq};
 use crate::proxy::retry::Goal;
+use crate::proxy::session::Session;
 use crate::proxy::upstream::Target;
 use crate::proxy::{NO_SLOT, Proxy, planted, refusal, texts};
 use crate::resp::args::{Args, Span};
@@ -234,6 +235,9 @@ impl Proxy {
         if !client.session.authenticated && !command.flags.contains(Flags::NO_AUTH) {
             return self.reject(id, command, texts::NOAUTH, now);
         }
+        if client.session.is_confined() && !Session::may_send_confined(command) {
+            return self.reject(id, command, &texts::confined(&command.name), now);
+        }
         if command.changes_servers && !self.config.admin_commands.allow(client.address) {
             return self.refuse(id, &texts::not_allowed(&command.name), now);
         }
@@ -285,9 +289,11 @@ impl Proxy {
             Class::AnyNode => self.send_to_any(id, command, args, now),
             Class::AllMasters(policy) => self.broadcast(id, command, policy, false, args, now),
             Class::AllNodes(policy) => self.broadcast(id, command, policy, true, args, now),
-            Class::Refused(_) | Class::Leased(_) | Class::Scan | Class::Local => {
-                self.reject(id, command, &texts::unserved(command), now)
-            }
+            Class::Refused(_)
+            | Class::Leased(_)
+            | Class::Scan
+            | Class::Subscription
+            | Class::Local => self.reject(id, command, &texts::unserved(command), now),
         }
     }
 
@@ -515,7 +521,10 @@ impl Proxy {
             self.stats.commands.add(1);
             client.pipeline.last_command = command.id;
         }
-        if matches!(after, After::Go | After::Refresh | After::Close) {
+        if matches!(
+            after,
+            After::Go | After::Refresh | After::Close | After::Unsubscribed(_)
+        ) {
             self.stats.commands.add(1);
             self.stats.calls.answered(command.id, 0);
             if let Some(error) = Reply::new(&reply).error() {
@@ -540,6 +549,11 @@ impl Proxy {
                 Step::Done
             }
             After::Close => Step::Close,
+            After::Subscriptions(change) => self.change_subscriptions(id, command, change, now),
+            After::Unsubscribed(own) => {
+                self.leave_topics(id, &own, now);
+                Step::Done
+            }
             After::Serve => self.serve_watched(id, command, args, now),
             After::Broadcast(merge) => {
                 let replicas = matches!(command.class, Class::AllNodes(_));

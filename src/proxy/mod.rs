@@ -28,6 +28,7 @@ mod overtaken;
 pub mod pipeline;
 pub mod plan;
 mod planted;
+pub mod pubsub;
 pub mod question;
 pub mod refusal;
 pub mod replies;
@@ -63,6 +64,7 @@ pub use deliver::Lost;
 use feed::Feed;
 use local::Handlers;
 use pipeline::{Completed, Spares};
+use pubsub::Pubsub;
 use scripts::Seen;
 use session::Session;
 use stats::{Process, Rates, Stats};
@@ -115,6 +117,8 @@ pub struct Proxy {
     scratch: Scratch,
     /// Bodies of EVAL that have been remembered.
     seen: Seen,
+    /// What clients are subscribed to.
+    pubsub: Pubsub,
     /// Clients with held requests, each once.
     holding: Vec<ClientId>,
     held_bytes: usize,
@@ -170,6 +174,7 @@ impl Proxy {
             spares: Spares::default(),
             scratch: Scratch::default(),
             seen: Seen::default(),
+            pubsub: Pubsub::default(),
             holding: Vec::new(),
             held_bytes: 0,
             held_requests: 0,
@@ -326,10 +331,13 @@ impl Proxy {
     }
 
     /// Forgets a client. Its tickets stay where they are: backends need them to count replies by.
-    fn drop_client(&mut self, id: ClientId, _now: Time) {
-        let Some(client) = self.clients.remove(id) else {
+    fn drop_client(&mut self, id: ClientId, now: Time) {
+        let Some(mut client) = self.clients.remove(id) else {
             return;
         };
+        if let Some(own) = client.session.take_subscriptions() {
+            self.leave_topics(id, &own, now);
+        }
         self.drop_held(&client.held);
         self.waiting_clients -= usize::from(client.waiting);
         if client.session.monitor {
@@ -459,6 +467,9 @@ impl Proxy {
         }
         self.hasten_held(now);
         self.retire_backends(now);
+        if changed {
+            self.arrange_all(now);
+        }
     }
 
     /// Closes connections to nodes that have left the cluster, once nothing is outstanding there.
@@ -487,6 +498,9 @@ impl Proxy {
             .is_some_and(|suspension| now >= suspension.until)
         {
             self.lift_suspension();
+        }
+        if self.pubsub.is_due(now) {
+            self.tend_subscriptions(now);
         }
         if now >= self.next_client_sweep {
             self.sweep_clients(now);
@@ -541,7 +555,9 @@ impl Proxy {
         let sweep = busy.then_some(self.next_sweep);
         let held = (!self.holding.is_empty()).then_some(self.hold_due);
         let suspended = self.suspension.map(|suspension| suspension.until);
-        sweep.into_iter().chain(held).chain(suspended).min()
+        let subscribed = self.pubsub.deadline();
+        let all = sweep.into_iter().chain(held).chain(suspended);
+        all.chain(subscribed).min()
     }
 
     /// The next thing to do with a socket or a thread.
@@ -659,6 +675,7 @@ impl Proxy {
                 .iter()
                 .all(|id| self.clients.get(*id).is_some())
         );
+        self.check_subscriptions();
         for (id, backend) in self.upstream.backends.iter() {
             backend.check();
             let node = self

@@ -26,6 +26,8 @@ pub struct Node {
     pub same_idc: bool,
     /// The shared connections, by flavour and affinity; those never needed do not exist.
     shared: [Vec<Option<BackendId>>; Flavor::COUNT],
+    /// The connection for subscriptions.
+    pub subscription: Option<BackendId>,
     /// Connections that failed in a row.
     failures: u32,
     /// No new connection before this.
@@ -40,6 +42,7 @@ impl Node {
             listed: false,
             same_idc: false,
             shared: Default::default(),
+            subscription: None,
             failures: 0,
             retry_at: Time::default(),
         }
@@ -68,11 +71,13 @@ impl Node {
                 *slot = None;
             }
         }
+        self.subscription = self.subscription.filter(|own| *own != backend);
     }
 
     /// All connections.
     pub fn backends(&self) -> impl Iterator<Item = BackendId> {
-        self.shared.iter().flatten().filter_map(|slot| *slot)
+        let shared = self.shared.iter().flatten().filter_map(|slot| *slot);
+        shared.chain(self.subscription)
     }
 
     /// Whether a new connection may be tried.

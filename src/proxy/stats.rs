@@ -12,6 +12,7 @@ use crate::live::Live;
 use crate::proxy::attention::Attention;
 use crate::proxy::calls::{self, Calls, CommandCalls};
 use crate::proxy::masters::MastersCache;
+use crate::proxy::pubsub::register::Register;
 use crate::proxy::scripts::Scripts;
 
 /// A number that one thread writes and any thread reads.
@@ -131,6 +132,10 @@ counters! {
     left_out,
     /// Reads served by a replica.
     replica_reads,
+    /// Messages handed to subscribers.
+    messages,
+    /// Subscribers closed because they did not read.
+    subscribers_cut,
     /// Protocol errors of clients.
     protocol_errors,
     /// Backends that broke the protocol.
@@ -185,6 +190,8 @@ pub struct Process {
     pub clients: AtomicUsize,
     /// Clients ever accepted by any worker: the next `CLIENT ID`.
     pub client_ids: AtomicU64,
+    /// What clients are subscribed to.
+    pub register: Register,
     /// Whether MONITOR or `CLIENT PAUSE` wants to look at each request.
     pub attention: Attention,
     /// How many monitors each worker has.
@@ -223,6 +230,7 @@ impl Process {
             workers: (0..workers).map(|_| Arc::default()).collect(),
             clients: AtomicUsize::new(0),
             client_ids: AtomicU64::new(0),
+            register: Register::default(),
             attention: Attention::default(),
             monitors: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
             run_id: format!("{:016x}{:016x}{:08x}", hasher(), hasher(), hasher() as u32),

@@ -155,6 +155,30 @@ impl Upstream {
         self.connection(target, protocol, beside, config, actions, now)
     }
 
+    /// A new connection to a node for subscriptions, which it has not got yet. It speaks RESP3, where what
+    /// comes unasked is told from replies. Nothing while the node is not to be tried.
+    pub fn subscription_backend(
+        &mut self,
+        key: NodeKey,
+        config: &Config,
+        actions: &mut Actions,
+        now: Time,
+    ) -> Option<BackendId> {
+        let flavor = Flavor {
+            protocol: Protocol::Resp3,
+            read_only: false,
+        };
+        let node = self.nodes.get_mut(key.0 as usize)?;
+        debug_assert!(node.subscription.is_none());
+        if !node.may_connect(now) {
+            return None;
+        }
+        let backend = self.backends.insert(Backend::new(key, flavor, now, config));
+        node.subscription = Some(backend);
+        actions.connect(backend, node.address);
+        Some(backend)
+    }
+
     #[inline]
     fn connection(
         &mut self,
