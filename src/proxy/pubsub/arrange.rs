@@ -86,37 +86,57 @@ impl Proxy {
         let routes = &self.upstream.routes;
         let slot = Slot::of(name);
         let owner = routes.shard(slot).map(|shard| shard.master);
-        let is_master = |node: NodeKey| routes.shards().iter().any(|shard| shard.master == node);
+        let masters = if topic.events {
+            self.event_masters()
+        } else {
+            Vec::new()
+        };
+        // With notifications, no node but those may be asked: a replica repeats them.
+        let suits = |node: &NodeKey| !topic.events || masters.contains(node);
         let within_reach = |node: &NodeKey| {
             let (node, replica) = (*node, false);
             !self.upstream.is_out_of_reach(Target { node, replica }, now)
         };
         let stays = |node: &NodeKey| {
             let listed = self.upstream.node(*node).is_some_and(|node| node.listed);
-            listed && (!topic.events || is_master(*node))
+            listed && suits(node)
         };
         let any = || {
             let affinity = usize::from(slot.number());
-            self.upstream.any_master(affinity).map(|target| target.node)
+            let any = self.upstream.any_master(affinity).map(|target| target.node);
+            let other = masters.iter().copied().find(within_reach);
+            any.filter(suits).or(other)
         };
         let home = match kind {
             Kind::Shard => owner,
             Kind::Channel | Kind::Pattern => topic
                 .home()
                 .filter(stays)
-                .or_else(|| owner.filter(within_reach))
+                .or_else(|| owner.filter(|owner| within_reach(owner) && suits(owner)))
                 .or_else(any),
         };
         let mut wanted: Vec<NodeKey> = home.into_iter().collect();
-        if topic.events {
-            let masters = routes.shards().iter().map(|shard| shard.master);
-            for master in masters {
-                if !wanted.contains(&master) {
-                    wanted.push(master);
-                }
+        for master in masters {
+            if !wanted.contains(&master) {
+                wanted.push(master);
             }
         }
         wanted
+    }
+
+    /// The masters that keyspace notifications are taken from, one for each shard: a replica publishes those of
+    /// its master once more. While a failover is known from redirects only, the old master is still listed as
+    /// one; it is left out.
+    fn event_masters(&self) -> Vec<NodeKey> {
+        let shards = self.upstream.routes.shards();
+        let is_master = |node: &NodeKey| shards.iter().any(|shard| shard.master == *node);
+        let mut masters: Vec<NodeKey> = shards
+            .iter()
+            .filter(|shard| !shard.replicas.iter().any(is_master))
+            .map(|shard| shard.master)
+            .collect();
+        masters.dedup();
+        masters
     }
 
     /// Sends a request about a topic to a node; returns its number, or nothing if the node is not to be tried now.

@@ -145,7 +145,8 @@ impl Topic {
     /// Whether a message that came from a node is one to pass on. `event`: it is a keyspace notification.
     pub fn takes(&self, node: NodeKey, event: bool) -> bool {
         if event {
-            self.place(node).is_some()
+            // Before its confirmation comes what was sent for an earlier subscription.
+            self.place(node).is_some_and(|place| place.stands)
         } else {
             self.home == Some(node)
         }
