@@ -5,6 +5,7 @@
 //!
 //! Arguments: `[CLIENTS [NODES [PIPELINE [TURNS]]]]`; without any, a table of the usual cases.
 
+use std::io::IoSlice;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -27,6 +28,8 @@ struct Rig {
     proxy: Proxy,
     clients: Vec<ClientId>,
     requests: Vec<Vec<u8>>,
+    /// What the last flush wrote.
+    written: Vec<u8>,
     now: u64,
 }
 
@@ -84,6 +87,7 @@ impl Rig {
             proxy,
             clients,
             requests,
+            written: Vec::new(),
             now: 1,
         }
     }
@@ -91,12 +95,12 @@ impl Rig {
     fn feed(&mut self, peer: Peer, bytes: &[u8]) {
         let mut rest = bytes;
         while !rest.is_empty() {
-            let room = self.proxy.room(peer).expect("the peer is read");
+            let room = measured::room(&mut self.proxy, peer);
             let count = rest.len().min(room.spare().len());
             room.spare()[..count].copy_from_slice(&rest[..count]);
             room.filled(count);
             rest = &rest[count..];
-            self.proxy.input(peer, count, Time::from_micros(self.now));
+            measured::input(&mut self.proxy, peer, count, Time::from_micros(self.now));
         }
     }
 
@@ -104,21 +108,16 @@ impl Rig {
     fn act(&mut self) {
         let now = Time::from_micros(self.now);
         let mut replies = Vec::new();
-        while let Some(action) = self.proxy.next_action() {
+        while let Some(action) = measured::next_action(&mut self.proxy) {
             match action {
                 Action::Connect(id, _) => self.proxy.connected(id, now),
                 Action::Flush(peer) => {
-                    let mut frames = 0;
-                    self.proxy.flush(peer, now, |slices| {
-                        frames += slices
-                            .iter()
-                            .map(|s| memchr::memchr_iter(b'*', s).count())
-                            .sum::<usize>();
-                        slices.iter().map(|slice| slice.len()).sum()
-                    });
+                    measured::flush(&mut self.proxy, peer, now, &mut self.written);
                     if let Peer::Backend(_) = peer {
+                        let frames = memchr::memchr_iter(b'*', &self.written).count();
                         replies.push((peer, frames));
                     }
+                    self.written.clear();
                 }
                 other => unreachable!("{other:?}"),
             }
@@ -143,11 +142,42 @@ impl Rig {
     }
 }
 
-#[inline(never)]
-fn measured(rig: &mut Rig, turns: usize) {
-    for index in 0..turns {
-        rig.turn(index);
+/// What the shell asks of the core. `instructions.sh` counts what is spent in here and nothing else: the
+/// rest of this file stands for the kernel and for the nodes.
+mod measured {
+    use redis_cluster_proxy::buffer::ReadBuf;
+    use redis_cluster_proxy::clock::Time;
+    use redis_cluster_proxy::proxy::actions::Action;
+    use redis_cluster_proxy::proxy::{Peer, Proxy};
+
+    #[inline(never)]
+    pub fn room(proxy: &mut Proxy, peer: Peer) -> &mut ReadBuf {
+        proxy.room(peer).expect("the peer is read")
     }
+
+    #[inline(never)]
+    pub fn input(proxy: &mut Proxy, peer: Peer, count: usize, now: Time) {
+        proxy.input(peer, count, now);
+    }
+
+    #[inline(never)]
+    pub fn next_action(proxy: &mut Proxy) -> Option<Action> {
+        proxy.next_action()
+    }
+
+    #[inline(never)]
+    pub fn flush(proxy: &mut Proxy, peer: Peer, now: Time, written: &mut Vec<u8>) {
+        proxy.flush(peer, now, |slices| super::write(slices, written));
+    }
+}
+
+/// Takes all of it, as a socket with room does.
+#[inline(never)]
+fn write(slices: &[IoSlice<'_>], written: &mut Vec<u8>) -> usize {
+    slices
+        .iter()
+        .for_each(|slice| written.extend_from_slice(slice));
+    slices.iter().map(|slice| slice.len()).sum()
 }
 
 fn run(clients: usize, nodes: u16, pipeline: usize, turns: usize) {
@@ -157,7 +187,7 @@ fn run(clients: usize, nodes: u16, pipeline: usize, turns: usize) {
     }
     let before = rig.proxy.stats().commands.get();
     let start = Instant::now();
-    measured(&mut rig, turns);
+    (0..turns).for_each(|index| rig.turn(index));
     let elapsed = start.elapsed();
     let commands = rig.proxy.stats().commands.get() - before;
     println!(

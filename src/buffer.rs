@@ -13,16 +13,22 @@ use std::io::IoSlice;
 pub const READ_BLOCK: usize = 64 << 10;
 /// Size of a write block, in bytes. Frames longer than this travel in a chunk of their own.
 pub const WRITE_BLOCK: usize = 16 << 10;
+/// Size of the first write block of an output, in bytes: most outputs need no more in a turn, and a thousand
+/// of them then stay in the cache.
+const FIRST_BLOCK: usize = 2 << 10;
 /// A partial frame of up to this many bytes is copied aside, so that a waiting peer pins no block.
 const STASH: usize = 2 << 10;
-/// Free blocks that the pool keeps of each kind; more are given back to the allocator.
+/// Free blocks that the pool keeps of each of the larger kinds; more are given back to the allocator.
 const KEPT: usize = 256;
+/// First blocks that the pool keeps.
+const FIRST_KEPT: usize = 2048;
 
 /// Free blocks of one worker.
 #[derive(Debug, Default)]
 pub struct Pool {
     read_blocks: Vec<Vec<u8>>,
     write_blocks: Vec<Vec<u8>>,
+    first_blocks: Vec<Vec<u8>>,
 }
 
 impl Pool {
@@ -38,21 +44,41 @@ impl Pool {
             .unwrap_or_else(|| vec![0; WRITE_BLOCK])
     }
 
+    fn take_first(&mut self) -> Vec<u8> {
+        self.first_blocks
+            .pop()
+            .unwrap_or_else(|| vec![0; FIRST_BLOCK])
+    }
+
+    /// As `give`, of what is most likely a read block.
+    #[inline]
+    fn give_read(&mut self, block: Vec<u8>) {
+        if block.len() == READ_BLOCK && self.read_blocks.len() < KEPT {
+            self.read_blocks.push(block);
+        } else {
+            self.give(block);
+        }
+    }
+
     /// Takes a block back if it is one of ours; anything else is freed.
+    #[inline]
     fn give(&mut self, block: Vec<u8>) {
-        let kept = match block.len() {
-            READ_BLOCK => &mut self.read_blocks,
-            WRITE_BLOCK => &mut self.write_blocks,
+        let (kept, most) = match block.len() {
+            FIRST_BLOCK => (&mut self.first_blocks, FIRST_KEPT),
+            READ_BLOCK => (&mut self.read_blocks, KEPT),
+            WRITE_BLOCK => (&mut self.write_blocks, KEPT),
             _ => return,
         };
-        if kept.len() < KEPT {
+        if kept.len() < most {
             kept.push(block);
         }
     }
 
     /// Bytes in free blocks.
     pub fn free_bytes(&self) -> usize {
-        self.read_blocks.len() * READ_BLOCK + self.write_blocks.len() * WRITE_BLOCK
+        self.read_blocks.len() * READ_BLOCK
+            + self.write_blocks.len() * WRITE_BLOCK
+            + self.first_blocks.len() * FIRST_BLOCK
     }
 }
 
@@ -92,7 +118,18 @@ impl ReadBuf {
 
     /// Makes room for the next read. `missing` is how many more bytes the frame under way is known to
     /// need (0 when unknown): room grows towards it, but at most doubles what has come.
+    #[inline]
     pub fn prepare(&mut self, pool: &mut Pool, missing: usize) {
+        if self.data.is_empty() {
+            self.data = pool.take_read();
+        } else {
+            self.grow(pool, missing);
+        }
+        debug_assert!(self.end < self.data.len());
+    }
+
+    #[inline(never)]
+    fn grow(&mut self, pool: &mut Pool, missing: usize) {
         if self.data.len() < READ_BLOCK {
             self.move_to(pool.take_read(), pool);
         }
@@ -106,7 +143,6 @@ impl ReadBuf {
             let room = wanted.min(self.data.len() * 2);
             self.move_to(vec![0; room], pool);
         }
-        debug_assert!(self.end < self.data.len());
     }
 
     fn move_to(&mut self, mut data: Vec<u8>, pool: &mut Pool) {
@@ -174,14 +210,12 @@ impl ReadBuf {
     }
 
     /// Gives memory back: all of it when nothing is left, a whole block when little is.
+    #[inline]
     pub fn settle(&mut self, pool: &mut Pool) {
-        if self.data.is_empty() {
-            return;
-        }
         if self.is_empty() {
             self.start = 0;
             self.end = 0;
-            pool.give(std::mem::take(&mut self.data));
+            pool.give_read(std::mem::take(&mut self.data));
         } else if self.len() <= STASH && self.data.len() >= READ_BLOCK {
             let small = self.bytes().to_vec();
             self.start = 0;
@@ -192,7 +226,7 @@ impl ReadBuf {
 }
 
 /// A piece of output: one or more whole frames.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Chunk {
     data: Vec<u8>,
     start: usize,
@@ -224,11 +258,14 @@ impl Chunk {
 
 /// Bytes that go to a peer: first those already sent and kept, then those unsent.
 ///
-/// Invariants: `sent <= len`; `len` is the sum of the chunks; no chunk is empty; what was pushed in one
-/// piece lies in one chunk, so it can be read back in one piece.
+/// Invariants: `sent <= len`; `len` is the sum of the chunks; no chunk is empty, but for the first when there
+/// is nothing at all; what was pushed in one piece lies in one chunk, so it can be read back in one piece.
 #[derive(Debug, Default)]
 pub struct WriteBuf {
-    chunks: VecDeque<Chunk>,
+    /// The first chunk. Most outputs have no other.
+    first: Chunk,
+    /// Those behind it.
+    more: VecDeque<Chunk>,
     len: usize,
     sent: usize,
     /// The chunk that holds the first unsent byte (may be one past the last), and the offset in it.
@@ -263,16 +300,24 @@ impl WriteBuf {
     /// Appends a copy of `bytes` as one piece. The one copy of the data path.
     #[inline]
     pub fn push(&mut self, bytes: &[u8], pool: &mut Pool) {
-        if let Some(last) = self.chunks.back_mut() {
-            let end = last.end + bytes.len();
-            if end <= last.data.len() && !last.sealed {
-                last.data[last.end..end].copy_from_slice(bytes);
-                last.end = end;
-                self.len += bytes.len();
-                return;
+        let last = if self.more.is_empty() {
+            &mut self.first
+        } else {
+            match self.more.back_mut() {
+                Some(last) => last,
+                None => return,
             }
+        };
+        let end = last.end + bytes.len();
+        if !last.sealed
+            && let Some(room) = last.data.get_mut(last.end..end)
+        {
+            room.copy_from_slice(bytes);
+            last.end = end;
+            self.len += bytes.len();
+        } else {
+            self.push_apart(bytes, pool);
         }
-        self.push_apart(bytes, pool);
     }
 
     /// Appends a copy of `bytes` in a chunk of its own, which may grow.
@@ -281,38 +326,67 @@ impl WriteBuf {
         if bytes.is_empty() {
             return;
         }
-        let mut data = if bytes.len() <= WRITE_BLOCK {
-            pool.take_write()
-        } else {
-            vec![0; bytes.len()]
+        let mut data = match bytes.len() {
+            ..=FIRST_BLOCK if self.len == 0 => pool.take_first(),
+            ..=WRITE_BLOCK => pool.take_write(),
+            len => vec![0; len],
         };
         data[..bytes.len()].copy_from_slice(bytes);
-        self.chunks.push_back(Chunk {
+        self.append(Chunk {
             data,
             start: 0,
             end: bytes.len(),
             sealed: false,
         });
-        self.len += bytes.len();
     }
 
     /// Appends a chunk, moving its storage.
     pub fn push_chunk(&mut self, chunk: Chunk) {
         debug_assert!(chunk.sealed);
-        if chunk.len() == 0 {
-            return;
+        if chunk.len() > 0 {
+            self.append(chunk);
         }
+    }
+
+    #[inline]
+    fn append(&mut self, chunk: Chunk) {
+        let empty = self.len == 0;
         self.len += chunk.len();
-        self.chunks.push_back(chunk);
+        if empty {
+            self.first = chunk;
+        } else {
+            self.more.push_back(chunk);
+        }
+    }
+
+    /// The chunk at `index`, if there is one.
+    fn chunk(&self, index: usize) -> Option<&Chunk> {
+        match index.checked_sub(1) {
+            None => Some(&self.first),
+            Some(index) => self.more.get(index),
+        }
+    }
+
+    /// The unsent bytes, if they lie in one piece and there are any.
+    #[inline]
+    pub fn unsent_in_one(&self) -> Option<&[u8]> {
+        let (index, offset) = self.cursor;
+        if index != self.more.len() {
+            return None;
+        }
+        let last = self.more.back().unwrap_or(&self.first);
+        let bytes = last.data.get(last.start.max(offset)..last.end)?;
+        (!bytes.is_empty()).then_some(bytes)
     }
 
     /// The unsent bytes, as up to `slices.len()` slices; returns how many were set.
-    #[inline]
     pub fn unsent<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let (first, offset) = self.cursor;
         let mut count = 0;
-        for index in first..self.chunks.len() {
-            let chunk = &self.chunks[index];
+        for index in first..=self.more.len() {
+            let Some(chunk) = self.chunk(index) else {
+                break;
+            };
             let from = if index == first {
                 chunk.start.max(offset)
             } else {
@@ -337,16 +411,26 @@ impl WriteBuf {
         let mut left = count;
         while left > 0 {
             let (index, offset) = self.cursor;
-            let chunk = &self.chunks[index];
+            let Some(chunk) = self.chunk(index) else {
+                break;
+            };
             let from = chunk.start.max(offset);
-            let step = left.min(chunk.end - from);
+            let (step, end) = (left.min(chunk.end - from), chunk.end);
             left -= step;
             self.cursor.1 = from + step;
-            if self.cursor.1 == chunk.end && index + 1 < self.chunks.len() {
+            if self.cursor.1 == end && index < self.more.len() {
                 self.cursor = (index + 1, 0);
             }
         }
         // The last chunk may still grow, so the cursor stays in it even at its end.
+    }
+
+    /// Drops the first `count` unsent bytes, which have left and are not needed again. For an output that keeps
+    /// nothing of what is sent.
+    #[inline]
+    pub fn drop_sent(&mut self, count: usize, pool: &mut Pool) {
+        debug_assert_eq!(self.sent, 0);
+        self.release(count, pool);
     }
 
     /// Drops the first `count` bytes, sent or not.
@@ -355,40 +439,42 @@ impl WriteBuf {
         assert!(count <= self.len);
         self.len -= count;
         self.sent = self.sent.saturating_sub(count);
-        match self.chunks.front_mut() {
-            Some(front) if front.len() > count => front.start += count,
-            _ => self.release_chunks(count, pool),
+        if self.first.len() > count {
+            self.first.start += count;
+        } else {
+            self.release_chunks(count, pool);
         }
     }
 
     #[inline(never)]
     fn release_chunks(&mut self, count: usize, pool: &mut Pool) {
         let mut left = count;
-        while let Some(front) = self.chunks.front_mut() {
-            let step = left.min(front.len());
-            front.start += step;
-            left -= step;
-            if front.len() > 0 {
-                break;
-            }
-            if let Some(empty) = self.chunks.pop_front() {
-                pool.give(empty.data);
-            }
+        loop {
+            left -= self.first.len();
+            pool.give(std::mem::take(&mut self.first.data));
             self.cursor = match self.cursor {
                 (0, _) => (0, 0),
                 (index, offset) => (index - 1, offset),
             };
+            self.first = match self.more.pop_front() {
+                Some(next) => next,
+                None => {
+                    debug_assert_eq!(left, 0);
+                    self.first = Chunk::default();
+                    return;
+                }
+            };
+            if self.first.len() > left {
+                self.first.start += left;
+                return;
+            }
         }
-        debug_assert_eq!(left, 0);
     }
 
     /// The first `count` bytes, which must have been pushed as one piece.
     #[inline]
     pub fn front(&self, count: usize) -> &[u8] {
-        match self.chunks.front() {
-            Some(front) => &front.data[front.start..front.start + count],
-            None => &[],
-        }
+        &self.first.data[self.first.start..self.first.start + count]
     }
 
     /// Says that nothing has been sent: the peer is a new one.
@@ -400,12 +486,17 @@ impl WriteBuf {
     /// Asserts the invariants above.
     pub fn check(&self) {
         assert!(self.sent <= self.len);
-        assert_eq!(self.len, self.chunks.iter().map(Chunk::len).sum::<usize>());
-        assert!(self.chunks.iter().all(|chunk| chunk.len() > 0));
-        let before: usize = self.chunks.iter().take(self.cursor.0).map(Chunk::len).sum();
+        let lens = || {
+            std::iter::once(&self.first)
+                .chain(&self.more)
+                .map(Chunk::len)
+        };
+        assert_eq!(self.len, lens().sum::<usize>());
+        assert!(self.len == 0 || lens().all(|len| len > 0));
+        assert!(self.len > 0 || self.first.data.is_empty());
+        let before: usize = lens().take(self.cursor.0).sum();
         let inside = self
-            .chunks
-            .get(self.cursor.0)
+            .chunk(self.cursor.0)
             .map_or(0, |chunk| self.cursor.1.max(chunk.start) - chunk.start);
         assert_eq!(before + inside, self.sent);
     }

@@ -117,7 +117,7 @@ fn one_master(cluster: &Cluster, proxy: &Proxy) {
         let keys = conn.command(&["CLUSTER", "GETKEYSINSLOT", &slot, "10"]);
         assert_eq!(keys.items()[0].text(), key);
     }
-    assert!(error(&conn.command(&["CLUSTER", "ADDSLOTS", "1"])).contains("not supported"));
+    assert!(error(&conn.command(&["CLUSTER", "DELSLOTS", "1"])).contains("not supported"));
     let hello = conn.command(&["HELLO", "3"]);
     let Reply::Map(fields) = hello else {
         panic!("{hello:?}")

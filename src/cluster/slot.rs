@@ -46,15 +46,12 @@ fn tag(key: &[u8]) -> &[u8] {
 #[inline]
 fn has_brace(key: &[u8]) -> bool {
     const ONES: u64 = 0x0101_0101_0101_0101;
-    let mut words = key.chunks_exact(8);
-    let mut found = 0;
-    for word in &mut words {
-        let mut bytes = [0; 8];
-        bytes.copy_from_slice(word);
-        let difference = u64::from_le_bytes(bytes) ^ (ONES * b'{' as u64);
-        found |= difference.wrapping_sub(ONES) & !difference & (ONES * 0x80);
-    }
-    found != 0 || words.remainder().contains(&b'{')
+    let (words, rest) = key.as_chunks::<8>();
+    let found = words.iter().fold(0, |found, word| {
+        let difference = u64::from_le_bytes(*word) ^ (ONES * b'{' as u64);
+        found | (difference.wrapping_sub(ONES) & !difference & (ONES * 0x80))
+    });
+    found != 0 || rest.iter().any(|byte| *byte == b'{')
 }
 
 #[cold]
@@ -107,8 +104,8 @@ const fn tables() -> [[u16; 256]; 8] {
 #[inline]
 fn crc16(bytes: &[u8]) -> u16 {
     let mut crc = 0u16;
-    let mut chunks = bytes.chunks_exact(8);
-    for c in &mut chunks {
+    let (chunks, rest) = bytes.as_chunks::<8>();
+    for c in chunks {
         crc = TABLES[7][(c[0] ^ (crc >> 8) as u8) as usize]
             ^ TABLES[6][(c[1] ^ crc as u8) as usize]
             ^ TABLES[5][c[2] as usize]
@@ -118,7 +115,7 @@ fn crc16(bytes: &[u8]) -> u16 {
             ^ TABLES[1][c[6] as usize]
             ^ TABLES[0][c[7] as usize];
     }
-    for &byte in chunks.remainder() {
+    for &byte in rest {
         crc = (crc << 8) ^ TABLES[0][((crc >> 8) as u8 ^ byte) as usize];
     }
     crc

@@ -1,7 +1,8 @@
 //! Which commands change the servers or this proxy: a column of the table that stands by itself, since most
 //! rows have nothing in it.
 //!
-//! Data that clients work on is not meant, but for commands that wipe all of it. What only looks is not here,
+//! Data that clients work on is not meant, but for commands that wipe all of it, or have a server carry it off
+//! to another. What only looks is not here,
 //! be it for administrators or not.
 
 /// The names of these rows.
@@ -16,6 +17,7 @@ const CHANGES_SERVERS: &[&str] = &[
     "client|pause",
     "client|unblock",
     "client|unpause",
+    "cluster|saveconfig",
     "commandlog|reset",
     "config|resetstat",
     "config|rewrite",
@@ -29,6 +31,7 @@ const CHANGES_SERVERS: &[&str] = &[
     "function|restore",
     "latency|reset",
     "memory|purge",
+    "migrate",
     "save",
     "script|flush",
     "script|kill",

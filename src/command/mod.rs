@@ -26,6 +26,7 @@ pub use flags::{AclCategories, Flags, KeyFlags};
 pub use keys::{KeysError, flagged_keys, keys, unbalanced};
 pub use known::Known;
 pub use options::blocks;
+pub use packed::lower;
 pub use servers::Servers;
 pub use table::{Resolved, Table};
 
@@ -326,7 +327,6 @@ impl Refusal<'_> {
                  you can run it from a local connection, otherwise you need to set this option in the \
                  configuration file, and then restart the server.",
             ),
-            "failover" => Some("ERR FAILOVER requires connected replicas."),
             _ => None,
         }
     }

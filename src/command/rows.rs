@@ -417,7 +417,7 @@ pub(super) static ROWS: &[Row] = &[
     row("expireat", -3, WRITE | FAST, KEYSPACE, &[key(1, RW | UPDATE)], Routed),
     row("expiretime", 2, READONLY | FAST, KEYSPACE, &[key(1, RO | ACCESS)], Routed),
     row("keys", 2, READONLY, KEYSPACE | DANGEROUS, &[], AllMasters(Default)).tips("request_policy:all_shards nondeterministic_output_order"),
-    row("migrate", -6, WRITE | MOVABLEKEYS, KEYSPACE | DANGEROUS, &[key(3, RW | ACCESS | DELETE), after("KEYS", -2, range(0, -1, 1, RW | ACCESS | DELETE | INCOMPLETE))], Refused("where keys live is for the cluster to decide")).tips("nondeterministic_output").keys(Migrate).why("the server's specs are incomplete"),
+    row("migrate", -6, WRITE | MOVABLEKEYS, KEYSPACE | DANGEROUS, &[key(3, RW | ACCESS | DELETE), after("KEYS", -2, range(0, -1, 1, RW | ACCESS | DELETE | INCOMPLETE))], Routed).tips("nondeterministic_output").keys(Migrate).why("the server's specs are incomplete"),
     row("move", 3, WRITE | FAST, KEYSPACE, &[key(1, RW | ACCESS | UPDATE)], Routed),
     row("object", -2, NONE, NONE, &[], Local),
     row("object|encoding", 3, READONLY, KEYSPACE, &[key(2, RO)], Routed).tips("nondeterministic_output"),

@@ -168,6 +168,7 @@ impl Socket {
             let result = match (&mut self.stream, slices) {
                 (Stream::Tcp(stream), [one]) => stream.write(one),
                 (Stream::Tcp(stream), many) => stream.write_vectored(many),
+                (Stream::Unix(stream), [one]) => stream.write(one),
                 (Stream::Unix(stream), many) => stream.write_vectored(many),
             };
             match result {

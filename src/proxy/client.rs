@@ -10,6 +10,7 @@ use crate::clock::Time;
 use crate::config::Limits;
 use crate::proxy::backend::BackendId;
 use crate::proxy::pipeline::{Pipeline, Seq};
+use crate::proxy::replies::Replies;
 use crate::proxy::retry::Held;
 use crate::proxy::session::Session;
 use crate::resp::frame::RequestScanner;
@@ -136,6 +137,20 @@ impl Client {
     pub fn is_full(&self, limits: &Limits) -> bool {
         self.pipeline.len() >= limits.pipeline_requests
             || self.owed_bytes() > limits.client_output_bytes
+    }
+
+    /// Whether its requests may be taken as plain ones (see `plain`): it is read, it is who it says, it is at
+    /// the start of a frame, it is answered, and it is owed no more than it may be.
+    #[inline]
+    pub fn is_plain(&self, limits: &Limits) -> bool {
+        self.session.authenticated
+            && !self.closing
+            && self.pause.is_none()
+            && !self.session.monitor
+            && !self.session.is_confined()
+            && self.scanner.is_at_start()
+            && self.pipeline.replies == Replies::On
+            && !self.is_full(limits)
     }
 
     /// Whether what paused it is over, by its own state. (A backend says itself when it has drained.)

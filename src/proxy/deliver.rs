@@ -45,80 +45,105 @@ pub enum Lost {
     Retired,
 }
 
+/// What follows after a reply.
+enum Next {
+    /// The next reply may be looked for.
+    More,
+    /// It is not whole yet.
+    Wait,
+    /// The backend is not to be used any more.
+    Lost(Lost),
+}
+
 impl Proxy {
     /// Takes what a node has sent: every reply that is whole.
     pub fn backend_input(&mut self, id: BackendId, now: Time) {
-        let Some(backend) = self.upstream.backends.get_mut(id) else {
-            return;
-        };
-        backend.heard_at = now;
-        let mut input = std::mem::take(&mut backend.input);
-        let lost = self.take_replies(id, &mut input, now);
         if let Some(backend) = self.upstream.backends.get_mut(id) {
-            input.settle(&mut self.pool);
-            backend.input = input;
-            match lost {
-                Some(lost) => self.lose_backend(id, lost, now),
-                None => self.wake_waiters(id),
+            backend.heard_at = now;
+        }
+        loop {
+            self.take_plain_replies(id, now);
+            let Some(backend) = self.upstream.backends.get_mut(id) else {
+                return;
+            };
+            if backend.input.is_empty() {
+                backend.missing = 0;
+                break;
             }
+            let mut input = std::mem::take(&mut backend.input);
+            let next = self.take_reply(id, &mut input, now);
+            if let Some(backend) = self.upstream.backends.get_mut(id) {
+                backend.input = input;
+            }
+            match next {
+                Next::More => {}
+                Next::Wait => break,
+                Next::Lost(lost) => return self.lose_backend(id, lost, now),
+            }
+        }
+        if let Some(backend) = self.upstream.backends.get_mut(id) {
+            backend.input.settle(&mut self.pool);
+            self.wake_waiters(id);
         }
     }
 
-    fn take_replies(&mut self, id: BackendId, input: &mut ReadBuf, now: Time) -> Option<Lost> {
-        loop {
-            let bulk_max = self.config.limits.bulk_bytes;
-            let backend = self.upstream.backends.get_mut(id)?;
-            let len = match backend.scanner.next(input.bytes(), bulk_max) {
-                Ok(Scan::Frame(len)) => len,
-                Ok(Scan::Incomplete(missing)) => {
-                    backend.missing = missing;
-                    return None;
-                }
-                Ok(Scan::Inline(_) | Scan::Nothing(_)) | Err(_) => {
-                    return Some(self.broken(id, "bytes that are no reply"));
-                }
-            };
-            let reply = Reply::new(&input.bytes()[..len]);
-            if reply.is_push() {
-                if !self.take_push(id, reply, now) {
-                    return Some(self.broken(id, "a confirmation that nobody asked for"));
-                }
-                input.consume(len);
-                continue;
+    /// Takes one reply of any kind.
+    fn take_reply(&mut self, id: BackendId, input: &mut ReadBuf, now: Time) -> Next {
+        let bulk_max = self.config.limits.bulk_bytes;
+        let Some(backend) = self.upstream.backends.get_mut(id) else {
+            return Next::Wait;
+        };
+        let len = match backend.scanner.next(input.bytes(), bulk_max) {
+            Ok(Scan::Frame(len)) => len,
+            Ok(Scan::Incomplete(missing)) => {
+                backend.missing = missing;
+                return Next::Wait;
             }
-            if let State::Handshaking(steps) = backend.state {
-                if let Some(error) = reply.error() {
-                    let text = String::from_utf8_lossy(error).into_owned();
-                    self.warn(id, &format!("refused our handshake: {text}"));
-                    return Some(Lost::Refused);
-                }
-                input.consume(len);
-                self.greeted(id, steps, now);
-                continue;
+            Ok(Scan::Inline(_) | Scan::Nothing(_)) | Err(_) => {
+                return Next::Lost(self.broken(id, "bytes that are no reply"));
             }
-            let early = !backend.front_is_sent();
-            let Some(ticket) = backend.tickets.pop_front() else {
-                return Some(self.broken(id, "a reply that nobody asked for"));
-            };
-            if planted::is_on("tombstone-dropped")
-                && let Origin::Part { client, .. } = ticket.origin
-                && self.clients.get(client).is_none()
-                && backend.tickets.front().is_some()
-            {
-                self.release(id, &ticket);
-                continue;
+        };
+        let reply = Reply::new(&input.bytes()[..len]);
+        if reply.is_push() {
+            if !self.take_push(id, reply, now) {
+                return Next::Lost(self.broken(id, "a confirmation that nobody asked for"));
             }
-            if early && !reply.is_error() {
-                backend.tickets.push_front(ticket);
-                return Some(self.broken(id, "a reply to a request that has not left"));
-            }
-            self.upstream.in_flight -= 1;
-            self.deliver(id, &ticket, input, len, now);
-            if early {
-                // The node gave up on this request while it was being written: it will read no other.
-                return Some(Lost::Closed);
-            }
+            input.consume(len);
+            return Next::More;
         }
+        if let State::Handshaking(steps) = backend.state {
+            if let Some(error) = reply.error() {
+                let text = String::from_utf8_lossy(error).into_owned();
+                self.warn(id, &format!("refused our handshake: {text}"));
+                return Next::Lost(Lost::Refused);
+            }
+            input.consume(len);
+            self.greeted(id, steps, now);
+            return Next::More;
+        }
+        let early = !backend.front_is_sent();
+        let Some(ticket) = backend.tickets.pop_front() else {
+            return Next::Lost(self.broken(id, "a reply that nobody asked for"));
+        };
+        if planted::is_on("tombstone-dropped")
+            && let Origin::Part { client, .. } = ticket.origin
+            && self.clients.get(client).is_none()
+            && backend.tickets.front().is_some()
+        {
+            self.release(id, &ticket);
+            return Next::More;
+        }
+        if early && !reply.is_error() {
+            backend.tickets.push_front(ticket);
+            return Next::Lost(self.broken(id, "a reply to a request that has not left"));
+        }
+        self.upstream.in_flight -= 1;
+        self.deliver(id, &ticket, input, len, now);
+        if early {
+            // The node gave up on this request while it was being written: it will read no other.
+            return Next::Lost(Lost::Closed);
+        }
+        Next::More
     }
 
     /// One reply, to the one part that its ticket names.

@@ -17,7 +17,7 @@ use crate::proxy::retry::Goal;
 use crate::proxy::session::Session;
 use crate::proxy::upstream::Target;
 use crate::proxy::{NO_SLOT, Proxy, planted, refusal, texts};
-use crate::resp::args::{Args, Span};
+use crate::resp::args::Args;
 use crate::resp::encode;
 use crate::resp::frame::{ProtocolError, RequestLimits, Scan};
 use crate::resp::inline;
@@ -44,18 +44,24 @@ impl Proxy {
     /// Takes what a client has sent: as many requests as may be taken now.
     /// `count` bytes of it are new.
     pub fn client_input(&mut self, id: ClientId, count: usize, now: Time) {
-        let Some(client) = self.clients.get_mut(id) else {
+        if self.take_plain_requests(id, count, now) {
             return;
-        };
-        client.last_active = now;
-        client.bytes_in += count as u64;
-        let mut input = std::mem::take(&mut client.input);
-        let mut spans = std::mem::take(&mut self.scratch.spans);
-        self.take_requests(id, &mut input, &mut spans, now);
-        self.scratch.spans = spans;
+        }
+        loop {
+            let Some(client) = self.clients.get_mut(id) else {
+                return;
+            };
+            let mut input = std::mem::take(&mut client.input);
+            let more = self.take_request(id, &mut input, now);
+            if let Some(client) = self.clients.get_mut(id) {
+                client.input = input;
+            }
+            if !more || self.take_more_plain_requests(id, now) {
+                break;
+            }
+        }
         if let Some(client) = self.clients.get_mut(id) {
-            input.settle(&mut self.pool);
-            client.input = input;
+            client.input.settle(&mut self.pool);
             if !client.waiting && !client.pipeline.is_empty() {
                 client.waiting = true;
                 self.waiting_clients += 1;
@@ -66,88 +72,92 @@ impl Proxy {
         }
     }
 
-    fn take_requests(
-        &mut self,
-        id: ClientId,
-        input: &mut ReadBuf,
-        spans: &mut Vec<Span>,
-        now: Time,
-    ) {
-        let table = self.table.clone();
-        loop {
-            let Some(client) = self.clients.get_mut(id) else {
-                return;
-            };
-            if client.closing {
+    /// Takes one request of any kind. Returns whether more may be taken now.
+    fn take_request(&mut self, id: ClientId, input: &mut ReadBuf, now: Time) -> bool {
+        let Some(client) = self.clients.get_mut(id) else {
+            return false;
+        };
+        if client.closing {
+            input.consume(input.len());
+            return false;
+        }
+        if client.is_full(&self.config.limits) {
+            client.pause = Some(Pause::Full);
+            return false;
+        }
+        client.pause = None;
+        let limits = request_limits(&self.config.limits, client.session.authenticated);
+        let mut spans = std::mem::take(&mut self.scratch.spans);
+        let scan = client.scanner.next(input.bytes(), &limits, &mut spans);
+        let more = match scan {
+            Ok(Scan::Frame(len)) => {
+                let table = self.table.clone();
+                let args = Args::new(&input.bytes()[..len], &spans);
+                let step = self.dispatch(&table, id, &args, now);
+                self.take_step(id, step, input, len)
+            }
+            Ok(Scan::Inline(len)) => {
+                let table = self.table.clone();
+                let step = match self.dispatch_inline(&table, id, input, len, now) {
+                    // Its frame was made of the line, and has been sent.
+                    Step::Forward(..) => Step::Done,
+                    other => other,
+                };
+                self.take_step(id, step, input, len)
+            }
+            Ok(Scan::Nothing(len)) => {
+                input.consume(len);
+                true
+            }
+            Ok(Scan::Incomplete(missing)) => {
+                client.missing = missing;
+                false
+            }
+            Err(error) => {
+                self.protocol_error(id, error, now);
                 input.consume(input.len());
-                return;
+                false
             }
-            if client.is_full(&self.config.limits) {
-                client.pause = Some(Pause::Full);
-                return;
+        };
+        self.scratch.spans = spans;
+        more
+    }
+
+    /// Does with the frame of `len` bytes at the front of the client's input what was decided. Returns whether
+    /// more may be taken.
+    fn take_step(&mut self, id: ClientId, step: Step, input: &mut ReadBuf, len: usize) -> bool {
+        match step {
+            Step::Forward(backend, ticket) => {
+                self.forward(backend, ticket, input);
+                true
             }
-            client.pause = None;
-            let limits = request_limits(&self.config.limits, client.session.authenticated);
-            let step = match client.scanner.next(input.bytes(), &limits, spans) {
-                Ok(Scan::Frame(len)) => {
-                    let args = Args::new(&input.bytes()[..len], spans);
-                    match self.dispatch(&table, id, &args, now) {
-                        Step::Forward(backend, ticket) => {
-                            self.forward(backend, ticket, input);
-                            continue;
-                        }
-                        Step::Done => {
-                            input.consume(len);
-                            continue;
-                        }
-                        other => (other, len),
-                    }
+            Step::Done => {
+                input.consume(len);
+                true
+            }
+            Step::Wait(pause) => {
+                if let Some(client) = self.clients.get_mut(id) {
+                    client.pause = Some(pause);
+                    // The frame stays; it is scanned again from its start.
+                    client.scanner = Default::default();
                 }
-                Ok(Scan::Inline(len)) => match self.dispatch_inline(&table, id, input, len, now) {
-                    Step::Done | Step::Forward(..) => {
-                        input.consume(len);
-                        continue;
-                    }
-                    other => (other, len),
-                },
-                Ok(Scan::Nothing(len)) => {
-                    input.consume(len);
-                    continue;
+                false
+            }
+            Step::Alone => {
+                input.consume(len);
+                let Some(client) = self.clients.get_mut(id) else {
+                    return false;
+                };
+                if client.pipeline.is_empty() {
+                    return true;
                 }
-                Ok(Scan::Incomplete(missing)) => {
-                    client.missing = missing;
-                    return;
-                }
-                Err(error) => {
-                    self.protocol_error(id, error, now);
-                    input.consume(input.len());
-                    return;
-                }
-            };
-            match step {
-                (Step::Wait(pause), _) => {
-                    if let Some(client) = self.clients.get_mut(id) {
-                        client.pause = Some(pause);
-                        // The frame stays; it is scanned again from its start.
-                        client.scanner = Default::default();
-                    }
-                    return;
-                }
-                (Step::Alone, len) => {
-                    input.consume(len);
-                    if let Some(client) = self.clients.get_mut(id)
-                        && !client.pipeline.is_empty()
-                    {
-                        client.pause = Some(Pause::Barrier);
-                        return;
-                    }
-                }
-                (Step::Close, _) => {
-                    input.consume(input.len());
-                    self.close_when_told(id);
-                    return;
-                }
-                (Step::Done | Step::Forward(..), len) => input.consume(len),
+                client.pause = Some(Pause::Barrier);
+                false
+            }
+            Step::Close => {
+                input.consume(input.len());
+                self.close_when_told(id);
+                false
             }
         }
     }

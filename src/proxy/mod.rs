@@ -26,6 +26,7 @@ mod monitor;
 pub mod node;
 mod overtaken;
 pub mod pipeline;
+mod plain;
 pub mod plan;
 mod planted;
 pub mod pubsub;
@@ -50,7 +51,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::arena::Arena;
-use crate::buffer::{Pool, ReadBuf};
+use crate::buffer::{Pool, ReadBuf, WriteBuf};
 use crate::clock::Time;
 use crate::cluster::topology::Topology;
 use crate::command::{Servers, Table};
@@ -64,6 +65,7 @@ pub use deliver::Lost;
 use feed::Feed;
 use local::Handlers;
 use pipeline::{Completed, Spares};
+use plain::Plain;
 use pubsub::Pubsub;
 use scripts::Seen;
 use session::Session;
@@ -105,6 +107,7 @@ pub struct Proxy {
     table: Arc<Table>,
     servers: Servers,
     handlers: Handlers,
+    plain: Plain,
     process: Arc<Process>,
     /// Our place among the workers.
     worker: usize,
@@ -157,10 +160,12 @@ impl Proxy {
         worker: usize,
         seed: u64,
     ) -> Proxy {
+        let handlers = Handlers::new(&table);
         Proxy {
             feeds: process.workers.iter().map(|_| Feed::default()).collect(),
             until_logged: config.log_every_n,
-            handlers: Handlers::new(&table),
+            plain: Plain::new(&table, &handlers),
+            handlers,
             stats: process.workers[worker].clone(),
             config,
             servers: Servers::unknown(table.clone()),
@@ -197,6 +202,7 @@ impl Proxy {
         debug_assert!(servers.table.rows().len() >= self.table.rows().len());
         self.table = servers.table.clone();
         self.handlers = Handlers::new(&self.table);
+        self.plain = Plain::new(&self.table, &self.handlers);
         self.servers = servers.clone();
     }
 
@@ -359,12 +365,8 @@ impl Proxy {
                 client.flush_queued = false;
                 let mut progress = false;
                 while client.output.unsent_len() > 0 {
-                    let mut slices = [IoSlice::new(&[]); SLICES];
-                    let count = client.output.unsent(&mut slices);
-                    let offered: usize = slices[..count].iter().map(|slice| slice.len()).sum();
-                    let taken = write(&slices[..count]);
-                    client.output.mark_sent(taken);
-                    client.output.release(taken, &mut self.pool);
+                    let (taken, offered) = write_some(&client.output, &mut write);
+                    client.output.drop_sent(taken, &mut self.pool);
                     self.stats.client_bytes_out.add(taken as u64);
                     client.bytes_out += taken as u64;
                     client.last_active = now;
@@ -389,10 +391,7 @@ impl Proxy {
                     return;
                 };
                 while output.unsent_len() > 0 {
-                    let mut slices = [IoSlice::new(&[]); SLICES];
-                    let count = output.unsent(&mut slices);
-                    let offered: usize = slices[..count].iter().map(|slice| slice.len()).sum();
-                    let taken = write(&slices[..count]);
+                    let (taken, offered) = write_some(output, &mut write);
                     output.mark_sent(taken);
                     self.stats.backend_bytes_out.add(taken as u64);
                     if taken < offered {
@@ -710,4 +709,27 @@ impl Proxy {
             assert!(backend.tickets.is_empty() && backend.output.is_empty());
         }
     }
+}
+
+/// Hands unsent bytes to `write`. Returns how many it took and how many it was offered.
+#[inline]
+fn write_some(
+    output: &WriteBuf,
+    write: &mut impl FnMut(&[IoSlice<'_>]) -> usize,
+) -> (usize, usize) {
+    match output.unsent_in_one() {
+        Some(bytes) => (write(&[IoSlice::new(bytes)]), bytes.len()),
+        None => write_many(output, write),
+    }
+}
+
+#[inline(never)]
+fn write_many(
+    output: &WriteBuf,
+    write: &mut impl FnMut(&[IoSlice<'_>]) -> usize,
+) -> (usize, usize) {
+    let mut slices = [IoSlice::new(&[]); SLICES];
+    let count = output.unsent(&mut slices);
+    let offered = slices[..count].iter().map(|slice| slice.len()).sum();
+    (write(&slices[..count]), offered)
 }

@@ -304,6 +304,35 @@ impl Pipeline {
         }
     }
 
+    /// Hands in the reply to a request of one part, and says which command it was and when it came. Nothing is
+    /// done, and said, if the request is no such one.
+    #[inline(always)]
+    pub fn fulfil_single(
+        &mut self,
+        seq: Seq,
+        reply: &[u8],
+        output: &mut WriteBuf,
+        pool: &mut Pool,
+        spares: &mut Spares,
+    ) -> Option<(u16, Time)> {
+        let index = seq.0.wrapping_sub(self.head.0) as usize;
+        let request = self.requests.get_mut(index)?;
+        if !matches!(request.body, Body::Single { .. }) {
+            return None;
+        }
+        let completed = (request.command, request.started);
+        if index == 0 {
+            output.push(reply, pool);
+            self.pop_head(output, pool, spares);
+        } else {
+            let mut kept = spares.take();
+            kept.extend_from_slice(reply);
+            request.body = Body::Ready(kept);
+            self.ready_bytes += reply.len();
+        }
+        Some(completed)
+    }
+
     /// Hands in the reply to one part. Whatever is complete at the head goes to `output`.
     #[inline]
     pub fn fulfil(
@@ -315,6 +344,13 @@ impl Pipeline {
         pool: &mut Pool,
         spares: &mut Spares,
     ) -> Option<Completed> {
+        if let Some((command, started)) = self.fulfil_single(seq, reply, output, pool, spares) {
+            return Some(Completed {
+                command,
+                started,
+                failed: false,
+            });
+        }
         let at_head = seq == self.head;
         let index = seq.0.wrapping_sub(self.head.0) as usize;
         let Some(request) = self.requests.get_mut(index) else {
@@ -327,18 +363,6 @@ impl Pipeline {
             failed: false,
         };
         match &mut request.body {
-            Body::Single { .. } if at_head => {
-                output.push(reply, pool);
-                self.pop_head(output, pool, spares);
-                return Some(completed);
-            }
-            Body::Single { .. } => {
-                let mut kept = spares.take();
-                kept.extend_from_slice(reply);
-                request.body = Body::Ready(kept);
-                self.ready_bytes += reply.len();
-                return Some(completed);
-            }
             Body::Muted { .. } if at_head => {
                 self.pop_head(output, pool, spares);
                 return Some(completed);
@@ -379,16 +403,27 @@ impl Pipeline {
                 }
                 return Some(completed);
             }
-            Body::Ready(_) => debug_assert!(false, "two replies to one request"),
+            Body::Single { .. } | Body::Ready(_) => {
+                debug_assert!(false, "two replies to one request")
+            }
         }
         None
     }
 
     /// The head's reply has gone to the client: the head leaves, and all that is ready behind it.
-    #[inline]
+    #[inline(always)]
     pub fn pop_head(&mut self, output: &mut WriteBuf, pool: &mut Pool, spares: &mut Spares) {
         self.requests.pop_front();
         self.head = Seq(self.head.0.wrapping_add(1));
+        let next = self.requests.front();
+        if next.is_some_and(|next| matches!(next.body, Body::Ready(_))) {
+            self.pop_ready(output, pool, spares);
+        }
+        debug_assert!(!self.requests.is_empty() || self.ready_bytes == 0);
+    }
+
+    #[inline(never)]
+    fn pop_ready(&mut self, output: &mut WriteBuf, pool: &mut Pool, spares: &mut Spares) {
         while let Some(Request {
             body: Body::Ready(reply),
             ..
@@ -400,7 +435,6 @@ impl Pipeline {
             self.requests.pop_front();
             self.head = Seq(self.head.0.wrapping_add(1));
         }
-        debug_assert!(!self.requests.is_empty() || self.ready_bytes == 0);
     }
 
     /// What the head would be completed as, for a reply that is moved instead of copied.

@@ -20,7 +20,7 @@ use crate::proxy::backend::{BackendId, Origin, Pin, State, Ticket};
 use crate::proxy::client::ClientId;
 use crate::proxy::node::NodeKey;
 use crate::proxy::pipeline::{At, Seq};
-use crate::proxy::refusal;
+use crate::proxy::refusal::{self, Refusal};
 use crate::proxy::scripts::Remedy;
 use crate::proxy::upstream::Target;
 use crate::proxy::{NO_SLOT, Proxy, planted};
@@ -67,6 +67,13 @@ pub struct Held {
     pub refusal: Vec<u8>,
     /// Requests to be sent right before it, whose replies are nobody's: what a node lacked.
     pub prelude: Vec<Remedy>,
+}
+
+impl Held {
+    /// Whether its slot is served, and its keys are apart while that migrates.
+    fn waits_for_keys(&self) -> bool {
+        Refusal::parse(&self.refusal) == Some(Refusal::TryAgain)
+    }
 }
 
 /// How long to wait before try number `tries`.
@@ -200,7 +207,7 @@ impl Proxy {
                     self.unhold(&held);
                     self.stats.expired.add(1);
                     // A slot whose keys are apart is served: other requests for it have nothing to fear.
-                    if !held.refusal.starts_with(b"TRYAGAIN") {
+                    if !held.waits_for_keys() {
                         self.upstream.fail_fast(slot, now);
                     }
                     let text = give_up_text(&held.refusal).to_vec();
@@ -403,7 +410,7 @@ impl Proxy {
             if let Some(client) = self.clients.get_mut(*id) {
                 for held in &mut client.held {
                     // What waits for a slot to finish migrating gains nothing from haste.
-                    if !held.refusal.starts_with(b"TRYAGAIN") {
+                    if !held.waits_for_keys() {
                         held.due = held.due.min(now);
                     }
                 }

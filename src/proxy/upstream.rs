@@ -249,6 +249,12 @@ impl Upstream {
         }
     }
 
+    /// Whether requests for any slot are to be refused at once.
+    #[inline]
+    pub fn any_failing(&self) -> bool {
+        !self.failing.is_empty()
+    }
+
     /// A request for this slot that was let through does not leave yet: another may, or the same again.
     pub fn let_another_through(&mut self, slot: u16, now: Time) {
         if let Some(canary_at) = self.failing.get_mut(&slot) {

@@ -51,6 +51,9 @@ impl Port {
     }
 }
 
+/// In a server's folder; its arguments win over what is in it.
+const CONFIG_FILE: &str = "server.conf";
+
 /// One redis-server process; may be killed, frozen and started again at the same port and folder.
 #[derive(Debug)]
 pub struct Server {
@@ -102,6 +105,10 @@ impl Server {
         let port = Port::reserve();
         let folder = reaper::folder().join(port.number().to_string());
         std::fs::create_dir_all(&folder).expect("a folder for the server");
+        // An empty file of each, so that CONFIG REWRITE and, with `--aclfile users.acl`, ACL SAVE have one.
+        for name in [CONFIG_FILE, "users.acl"] {
+            std::fs::write(folder.join(name), "").expect("a file for the server");
+        }
         let args = args.iter().map(ToString::to_string).collect();
         let server = Server {
             port,
@@ -123,6 +130,7 @@ impl Server {
                 .expect("a log file")
         };
         let child = Command::new(&program)
+            .arg(self.folder.join(CONFIG_FILE))
             .args([
                 "--port",
                 &self.port().to_string(),

@@ -19,8 +19,11 @@ const DISABLED: &[u8] = b"ERR This instance has cluster support disabled";
 /// What a server has beside its port for its peers, which a proxy has not.
 const BUS_OFFSET: u16 = 10_000;
 
+/// The config epoch of the face's one node.
+pub(super) const EPOCH: u64 = 1;
+
 /// The face, or the error that there is none.
-fn face<'a>(context: &Context<'a>, out: &mut Vec<u8>) -> Option<&'a Face> {
+pub(super) fn face<'a>(context: &Context<'a>, out: &mut Vec<u8>) -> Option<&'a Face> {
     let face = context.config.cluster_face.as_ref();
     if face.is_none() {
         encode::error(out, DISABLED);
@@ -36,7 +39,7 @@ pub fn accepted(context: &mut Context<'_>, _: &Args<'_>, out: &mut Vec<u8>) -> A
     After::Go
 }
 
-/// What would change the cluster.
+/// What would change the cluster, and is not what it is already (`reshape` has the rest).
 pub fn refused(context: &mut Context<'_>, _: &Args<'_>, out: &mut Vec<u8>) -> After {
     if face(context, out).is_some() {
         encode::error(out, texts::not_yet(context.command).as_bytes());
@@ -103,7 +106,7 @@ pub fn nodes(context: &mut Context<'_>, _: &Args<'_>, out: &mut Vec<u8>) -> Afte
     if let Some(face) = face(context, out) {
         let bus = face.port.checked_add(BUS_OFFSET).unwrap_or(0);
         let (id, last) = (&context.process.run_id, SLOTS - 1);
-        let rest = format!("master - 0 0 1 connected 0-{last}\n");
+        let rest = format!("master - 0 0 {EPOCH} connected 0-{last}\n");
         let text = format!("{id} {face}@{bus} myself,{rest}{id} {face}@{bus} {rest}");
         encode::verbatim(out, &text, context.session.protocol);
     }
@@ -274,7 +277,7 @@ fn state(topology: Option<&Topology>, nodes: usize, masters: usize) -> String {
     format!(
         "cluster_state:{state}\r\ncluster_slots_assigned:{served}\r\ncluster_slots_ok:{served}\r\n\
          cluster_slots_pfail:0\r\ncluster_slots_fail:0\r\ncluster_known_nodes:{nodes}\r\n\
-         cluster_size:{masters}\r\ncluster_current_epoch:{epoch}\r\ncluster_my_epoch:1\r\n\
+         cluster_size:{masters}\r\ncluster_current_epoch:{epoch}\r\ncluster_my_epoch:{EPOCH}\r\n\
          cluster_stats_messages_sent:0\r\ncluster_stats_messages_received:0\r\n\
          total_cluster_links_buffer_limit_exceeded:0\r\n"
     )

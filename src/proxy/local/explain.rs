@@ -22,7 +22,7 @@ pub fn explain(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) ->
         Resolved::Unknown | Resolved::UnknownSubcommand(_) => None,
     };
     if let (Some(row), false) = (row, explanation.refused) {
-        let served = context.handlers.get(row.id).is_some() || texts::why_unserved(row).is_none();
+        let served = context.handlers.answers(row.id) || texts::why_unserved(row).is_none();
         let allowed = !row.changes_servers || context.administers;
         if !served {
             (explanation.refused, explanation.reason) = (true, texts::unserved(row));

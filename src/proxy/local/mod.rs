@@ -10,6 +10,7 @@ mod commands;
 mod config;
 mod connection;
 mod explain;
+mod identity;
 mod info;
 mod kill;
 mod latency;
@@ -19,6 +20,7 @@ mod nodes;
 mod pause;
 mod proxy;
 mod randomkey;
+mod reshape;
 mod scan;
 mod scripting;
 mod sections;
@@ -114,7 +116,7 @@ pub struct Handler {
     pub run: Run,
     /// Whether it changes what later requests mean, so that earlier ones must be answered first.
     pub barrier: bool,
-    /// Whether it only looks at a request that nodes serve.
+    /// Whether it only looks at a request that then goes where the class of its row says: to nodes, or nowhere.
     pub watches: bool,
 }
 
@@ -173,36 +175,39 @@ const ROWS: &[(&str, Handler)] = &[
     row("client|trackinginfo", tracking::trackinginfo),
     row("client|unblock", pause::unblock),
     row("client|unpause", pause::unpause),
-    row("cluster|addslots", cluster::refused),
-    row("cluster|addslotsrange", cluster::refused),
-    row("cluster|bumpepoch", cluster::refused),
+    row("cluster|addslots", reshape::addslots),
+    row("cluster|addslotsrange", reshape::addslotsrange),
+    row("cluster|bumpepoch", reshape::bumpepoch),
     row("cluster|cancelslotmigrations", cluster::refused),
-    row("cluster|count-failure-reports", cluster::refused),
+    row(
+        "cluster|count-failure-reports",
+        reshape::count_failure_reports,
+    ),
     row("cluster|countkeysinslot", cluster::countkeysinslot),
     row("cluster|delslots", cluster::refused),
     row("cluster|delslotsrange", cluster::refused),
-    row("cluster|failover", cluster::refused),
+    row("cluster|failover", reshape::failover),
     row("cluster|flushslot", cluster::refused),
     row("cluster|flushslots", cluster::refused),
-    row("cluster|forget", cluster::refused),
+    row("cluster|forget", reshape::forget),
     row("cluster|getkeysinslot", cluster::getkeysinslot),
     row("cluster|getslotmigrations", cluster::refused),
     row("cluster|help", cluster::help),
     row("cluster|info", cluster::info),
     row("cluster|keyslot", cluster::keyslot),
     row("cluster|links", cluster::links),
-    row("cluster|meet", cluster::refused),
+    row("cluster|meet", reshape::meet),
     row("cluster|migrateslots", cluster::refused),
     row("cluster|migration", cluster::refused),
     row("cluster|myid", cluster::myid),
     row("cluster|myshardid", cluster::myid),
     row("cluster|nodes", cluster::nodes),
     row("cluster|replicas", cluster::replicas),
-    row("cluster|replicate", cluster::refused),
+    row("cluster|replicate", reshape::replicate),
     row("cluster|reset", cluster::refused),
-    row("cluster|saveconfig", cluster::refused),
-    row("cluster|set-config-epoch", cluster::refused),
-    row("cluster|setslot", cluster::refused),
+    row("cluster|saveconfig", reshape::saveconfig),
+    row("cluster|set-config-epoch", reshape::set_config_epoch),
+    row("cluster|setslot", reshape::setslot),
     row("cluster|shards", cluster::shards),
     row("cluster|slaves", cluster::replicas),
     row("cluster|slot-stats", cluster::refused),
@@ -222,6 +227,7 @@ const ROWS: &[(&str, Handler)] = &[
     row("echo", connection::echo),
     watch("eval", scripting::eval),
     watch("eval_ro", scripting::eval),
+    watch("failover", identity::failover),
     watch("function|delete", scripting::function_delete),
     watch("function|flush", scripting::function_flush),
     watch("function|load", scripting::function_load),
@@ -251,16 +257,22 @@ const ROWS: &[(&str, Handler)] = &[
     row("readonly", cluster::accepted),
     row("readwrite", cluster::accepted),
     row("asking", cluster::accepted),
+    watch("replconf", identity::replconf),
+    watch("replicaof", identity::replicaof),
     row("role", server::role),
+    watch("script|debug", identity::script_debug),
     watch("script|flush", scripting::script_flush),
     watch("script|load", scripting::script_load),
     row("select", connection::select),
     row("scan", scan::scan),
+    watch("shutdown", identity::shutdown),
+    watch("slaveof", identity::replicaof),
     row("slowlog|get", logs::slowlog_get),
     watch("spublish", channels::spublish),
     barrier("ssubscribe", subscribe::ssubscribe),
     barrier("subscribe", subscribe::subscribe),
     barrier("sunsubscribe", subscribe::sunsubscribe),
+    watch("swapdb", identity::swapdb),
     row("time", server::time),
     barrier("unsubscribe", subscribe::unsubscribe),
 ];
@@ -310,6 +322,11 @@ impl Handlers {
     /// The handler of a row, if it has one.
     pub fn get(&self, id: u16) -> Option<Handler> {
         self.0.get(id as usize).copied().flatten()
+    }
+
+    /// Whether a row has a handler that answers all of its requests.
+    pub fn answers(&self, id: u16) -> bool {
+        self.get(id).is_some_and(|handler| !handler.watches)
     }
 }
 

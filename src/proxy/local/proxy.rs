@@ -209,7 +209,7 @@ fn update(_: &mut Context<'_>, _: &Args<'_>, out: &mut Vec<u8>) -> After {
 fn unsupported(context: &mut Context<'_>, _: &Args<'_>, out: &mut Vec<u8>) -> After {
     let rows = context.table.rows().iter();
     let found: Vec<_> = rows
-        .filter(|row| context.handlers.get(row.id).is_none() && !row.container)
+        .filter(|row| !context.handlers.answers(row.id) && !row.container)
         .filter_map(|row| Some((&row.name, texts::why_unserved(row)?)))
         .collect();
     encode::map(out, found.len(), context.session.protocol);

@@ -1,0 +1,333 @@
+//! Plain requests and plain replies: runs of them are taken with one look at their connection.
+//!
+//! A request is plain if its row says that one key decides where it goes and nothing else is to be looked
+//! at, and if neither its client nor the cluster is in any special state; a reply is plain if it is the
+//! whole answer to such a request. Nearly all traffic is.
+//!
+//! Nothing is decided here. This is a shorthand for `dispatch` and `deliver`: what it takes, they would treat
+//! the same, and whatever it declines (it may decline anything) is theirs. So a new state of a client or a
+//! cluster needs one more condition in `Client::is_plain` or below, and no other care.
+//!
+//! It must never answer, refuse, hold or close.
+
+use crate::clock::Time;
+use crate::cluster::slot::Slot;
+use crate::command::{self, Class, Command, Flags, Keys, Table};
+use crate::proxy::Proxy;
+use crate::proxy::backend::{BackendId, Flavor, Origin, Pin, State, Ticket};
+use crate::proxy::client::{ClientId, Pause};
+use crate::proxy::dispatch::MOVED_FRAME;
+use crate::proxy::local::Handlers;
+use crate::proxy::pipeline::At;
+use crate::resp::frame::{ShortRequest, short_reply};
+
+/// Places of the index; a power of two, so that a hash is cut to it.
+const PLACES: usize = 1024;
+/// Rows that the index takes, so that most places stay empty; further ones are declined.
+const ROWS_MAX: usize = PLACES / 2;
+
+/// What is to be known of a plain command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Shape {
+    /// The command's row.
+    id: u16,
+    /// As in the row.
+    arity: i16,
+    /// Which argument is the key.
+    key: u8,
+    /// Whether it changes nothing.
+    readonly: bool,
+    /// Whether a replica may serve it.
+    on_replicas: bool,
+    /// Length of its name; 0 in an empty place.
+    name_len: u8,
+}
+
+const EMPTY: Shape = Shape {
+    id: 0,
+    arity: 0,
+    key: 0,
+    readonly: false,
+    on_replicas: false,
+    name_len: 0,
+};
+
+/// The plain commands whose names have at most eight bytes, by name.
+///
+/// Invariant: some place is empty.
+#[derive(Debug)]
+pub struct Plain {
+    names: Box<[u64; PLACES]>,
+    shapes: Box<[Shape; PLACES]>,
+}
+
+/// Where to look for a name first.
+#[inline(always)]
+fn place(name: u64) -> usize {
+    (name.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - PLACES.trailing_zeros())) as usize
+}
+
+/// What makes a command plain, if it is.
+fn shape(command: &Command, handlers: &Handlers) -> Option<Shape> {
+    let Keys::One(key) = command.keys else {
+        return None;
+    };
+    let plain = command.class == Class::Routed
+        && command.block_token.is_none()
+        && command.parent().is_none()
+        && !command.container
+        && !command.changes_servers
+        && handlers.get(command.id).is_none();
+    plain.then_some(Shape {
+        id: command.id,
+        arity: command.arity,
+        key,
+        readonly: command.flags.contains(Flags::READONLY),
+        on_replicas: command.on_replicas,
+        name_len: command.name.len() as u8,
+    })
+}
+
+impl Plain {
+    /// The plain commands of a table, but for those that a handler looks at.
+    pub fn new(table: &Table, handlers: &Handlers) -> Plain {
+        let mut plain = Plain {
+            names: Box::new([0; PLACES]),
+            shapes: Box::new([EMPTY; PLACES]),
+        };
+        let short = |row: &&Command| (1..=8).contains(&row.name.len());
+        let rows = table.rows().iter().filter(short);
+        let shapes = rows.filter_map(|row| Some((row, shape(row, handlers)?)));
+        for (row, shape) in shapes.take(ROWS_MAX) {
+            let mut bytes = [0; 8];
+            bytes[..row.name.len()].copy_from_slice(row.name.as_bytes());
+            let name = command::lower(u64::from_le_bytes(bytes));
+            let mut at = place(name);
+            while plain.shapes[at].name_len != 0 {
+                at = (at + 1) % PLACES;
+            }
+            plain.names[at] = name;
+            plain.shapes[at] = shape;
+        }
+        plain
+    }
+
+    /// The plain command of this name: its bytes in any case, the first one lowest, and their number, up to 8.
+    #[inline(always)]
+    fn find(&self, name: u64, len: usize) -> Option<Shape> {
+        let name = command::lower(name);
+        let mut at = place(name);
+        loop {
+            let shape = self.shapes[at];
+            if self.names[at] == name && usize::from(shape.name_len) == len {
+                return Some(shape);
+            }
+            if shape.name_len == 0 {
+                return None;
+            }
+            at = (at + 1) % PLACES;
+        }
+    }
+}
+
+impl Shape {
+    /// As [`Command::arity_ok`].
+    #[inline(always)]
+    fn arity_ok(self, args_len: usize) -> bool {
+        let wanted = usize::from(self.arity.unsigned_abs());
+        args_len == wanted || (self.arity < 0 && args_len > wanted)
+    }
+}
+
+impl Proxy {
+    /// Takes the plain requests at the front of a client's input, up to the first that is not. `count` bytes of
+    /// the input are new. Returns whether that was all there was.
+    #[inline(always)]
+    pub(super) fn take_plain_requests(&mut self, id: ClientId, count: usize, now: Time) -> bool {
+        let Some(client) = self.clients.get_mut(id) else {
+            return true;
+        };
+        client.last_active = now;
+        client.bytes_in += count as u64;
+        let limits = &self.config.limits;
+        let upstream = &mut self.upstream;
+        let plain = client.is_plain(limits)
+            && client.is_calm(upstream.routes.version())
+            && !self.process.attention.is_paid()
+            && !upstream.any_failing()
+            // Longer ones are declined anyway, so that no length has to be looked at below.
+            && limits.bulk_bytes >= MOVED_FRAME
+            && limits.request_bytes >= MOVED_FRAME;
+        if !plain {
+            return false;
+        }
+        let (input, pipeline, session) = (&mut client.input, &mut client.pipeline, &client.session);
+        let affinity = id.key() as usize;
+        let connection = affinity % self.config.backend_connections.max(1);
+        let preference = self.config.read_preference;
+        let mut room = limits.pipeline_requests - pipeline.len();
+        let (mut taken, mut replica_reads, mut consumed) = (0, 0, 0);
+        let mut rest = input.bytes();
+        while room > 0 {
+            let Some(request) = ShortRequest::find(rest, MOVED_FRAME) else {
+                break;
+            };
+            let Some(shape) = self.plain.find(request.name, request.name_len) else {
+                break;
+            };
+            if !shape.arity_ok(request.args_len) {
+                break;
+            }
+            let Some(key) = request.arg(rest, shape.key) else {
+                break;
+            };
+            let slot = Slot::of(key);
+            let target = upstream.target(slot, shape.on_replicas, preference, affinity, now);
+            let Some(target) = target else {
+                break;
+            };
+            let flavor = Flavor {
+                protocol: session.protocol,
+                read_only: target.replica,
+            };
+            let node = upstream.nodes.get(target.node.0 as usize);
+            let shared = node.and_then(|node| node.shared(flavor, connection));
+            let Some(backend_id) = shared else {
+                break;
+            };
+            let Some(backend) = upstream.backends.get_mut(backend_id) else {
+                break;
+            };
+            if backend.output.unsent_len() > limits.backend_output_bytes {
+                break;
+            }
+            let at = At::Backend(backend_id);
+            let seq = pipeline.push_single(shape.id, slot.number(), at, now);
+            // The one copy of the request path.
+            backend.output.push(&rest[..request.len], &mut self.pool);
+            backend.tickets.push_back(Ticket {
+                origin: Origin::Part {
+                    client: id,
+                    seq,
+                    part: 0,
+                },
+                slot: slot.number(),
+                command: shape.id,
+                len: request.len as u32,
+                redirects: 0,
+                tries: 1,
+                losses: 0,
+                readonly: shape.readonly,
+                pin: Pin::Free,
+                healed: false,
+                held_since: None,
+                sent_at: now,
+            });
+            if backend.state == State::Ready && !backend.flush_queued {
+                backend.flush_queued = true;
+                self.actions.flush_backend(backend_id);
+            }
+            replica_reads += u64::from(target.replica);
+            consumed += request.len;
+            rest = &rest[request.len..];
+            room -= 1;
+            taken += 1;
+        }
+        input.consume(consumed);
+        upstream.in_flight += taken;
+        self.stats.commands.add(taken as u64);
+        self.stats.backend_requests.add(taken as u64);
+        if replica_reads > 0 {
+            self.stats.replica_reads.add(replica_reads);
+        }
+        if !input.is_empty() {
+            return false;
+        }
+        input.settle(&mut self.pool);
+        client.missing = 0;
+        if client.is_full(limits) {
+            client.pause = Some(Pause::Full);
+        }
+        if !client.waiting && taken > 0 {
+            client.waiting = true;
+            self.waiting_clients += 1;
+        }
+        true
+    }
+
+    /// As `take_plain_requests`, behind one that was not plain.
+    #[inline(never)]
+    pub(super) fn take_more_plain_requests(&mut self, id: ClientId, now: Time) -> bool {
+        self.take_plain_requests(id, 0, now)
+    }
+
+    /// Takes the plain replies at the front of a backend's input, up to the first that is not.
+    pub(super) fn take_plain_replies(&mut self, id: BackendId, now: Time) {
+        let upstream = &mut self.upstream;
+        let any_failing = upstream.any_failing();
+        let Some(backend) = upstream.backends.get_mut(id) else {
+            return;
+        };
+        if backend.state != State::Ready || !backend.scanner.is_at_start() || any_failing {
+            return;
+        }
+        let limits = &self.config.limits;
+        let (mut taken, mut consumed) = (0, 0);
+        let mut rest = backend.input.bytes();
+        while let Some(len) = short_reply(rest, MOVED_FRAME) {
+            let Some(ticket) = backend.tickets.front() else {
+                break;
+            };
+            let Origin::Part {
+                client: client_id,
+                seq,
+                ..
+            } = ticket.origin
+            else {
+                break;
+            };
+            let request_len = ticket.len as usize;
+            // The planted bugs are in the general path.
+            if request_len > backend.output.sent_len() || self.until_logged == 1 {
+                break;
+            }
+            let Some(client) = self.clients.get_mut(client_id) else {
+                break;
+            };
+            if !client.held.is_empty() || client.owed_bytes() + len > limits.client_output_bytes_max
+            {
+                break;
+            }
+            let (output, pool) = (&mut client.output, &mut self.pool);
+            let completed =
+                client
+                    .pipeline
+                    .fulfil_single(seq, &rest[..len], output, pool, &mut self.spares);
+            let Some((command, started)) = completed else {
+                break;
+            };
+            backend.tickets.pop_front();
+            backend.output.release(request_len, &mut self.pool);
+            let micros = now.as_micros().saturating_sub(started.as_micros());
+            self.stats.calls.answered(command, micros);
+            self.until_logged = self.until_logged.saturating_sub(1);
+            if !client.flush_queued {
+                client.flush_queued = true;
+                self.actions.flush_client(client_id);
+            }
+            if client.waiting && client.pipeline.is_empty() {
+                client.waiting = false;
+                self.waiting_clients -= 1;
+            }
+            if client.pause.is_some() && client.may_resume(limits) && !client.resume_queued {
+                client.resume_queued = true;
+                self.actions.resume(client_id);
+            }
+            consumed += len;
+            rest = &rest[len..];
+            taken += 1;
+        }
+        backend.input.consume(consumed);
+        upstream.in_flight -= taken;
+    }
+}
