@@ -54,6 +54,7 @@ fn topology(nodes: u16) -> Topology {
                 epoch: 1,
             })
             .collect(),
+        spare: Vec::new(),
         slots,
         announced: Default::default(),
         epoch: 1,

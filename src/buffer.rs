@@ -50,6 +50,16 @@ impl Pool {
             .unwrap_or_else(|| vec![0; FIRST_BLOCK])
     }
 
+    /// As `give`, of what is most likely a first block.
+    #[inline]
+    fn give_first(&mut self, block: Vec<u8>) {
+        if block.len() == FIRST_BLOCK && self.first_blocks.len() < FIRST_KEPT {
+            self.first_blocks.push(block);
+        } else {
+            self.give(block);
+        }
+    }
+
     /// As `give`, of what is most likely a read block.
     #[inline]
     fn give_read(&mut self, block: Vec<u8>) {
@@ -61,7 +71,7 @@ impl Pool {
     }
 
     /// Takes a block back if it is one of ours; anything else is freed.
-    #[inline]
+    #[inline(never)]
     fn give(&mut self, block: Vec<u8>) {
         let (kept, most) = match block.len() {
             FIRST_BLOCK => (&mut self.first_blocks, FIRST_KEPT),
@@ -216,7 +226,15 @@ impl ReadBuf {
             self.start = 0;
             self.end = 0;
             pool.give_read(std::mem::take(&mut self.data));
-        } else if self.len() <= STASH && self.data.len() >= READ_BLOCK {
+        } else {
+            self.stash(pool);
+        }
+    }
+
+    /// Copies a little that is left out of its block.
+    #[inline(never)]
+    fn stash(&mut self, pool: &mut Pool) {
+        if self.len() <= STASH && self.data.len() >= READ_BLOCK {
             let small = self.bytes().to_vec();
             self.start = 0;
             self.end = small.len();
@@ -323,6 +341,15 @@ impl WriteBuf {
     /// Appends a copy of `bytes` in a chunk of its own, which may grow.
     #[inline(never)]
     fn push_apart(&mut self, bytes: &[u8], pool: &mut Pool) {
+        if self.len == 0
+            && let Some(block) = pool.first_blocks.pop_if(|block| bytes.len() <= block.len())
+        {
+            self.first.data = block;
+            self.first.data[..bytes.len()].copy_from_slice(bytes);
+            self.first.end = bytes.len();
+            self.len = bytes.len();
+            return;
+        }
         if bytes.is_empty() {
             return;
         }
@@ -448,6 +475,12 @@ impl WriteBuf {
 
     #[inline(never)]
     fn release_chunks(&mut self, count: usize, pool: &mut Pool) {
+        if self.more.is_empty() {
+            debug_assert_eq!(self.len, 0);
+            self.cursor = (0, 0);
+            (self.first.start, self.first.end, self.first.sealed) = (0, 0, false);
+            return pool.give_first(std::mem::take(&mut self.first.data));
+        }
         let mut left = count;
         loop {
             left -= self.first.len();

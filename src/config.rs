@@ -17,6 +17,12 @@ pub struct Config {
     pub startup_nodes: Vec<String>,
     /// Announced address to reachable address (NAT, containers), both as `host:port` or `host`.
     pub node_map: Vec<(String, String)>,
+    /// The file that settings came from.
+    pub config_file: Option<PathBuf>,
+    /// The file that the passwords came from.
+    pub password_file: Option<PathBuf>,
+    /// A proxy whose status is to be shown, in place of serving: `http://host:port`.
+    pub top: Option<String>,
     /// Demanded from clients, if set.
     pub client_password: Option<Secret>,
     /// ACL user for the backends; `None` is the default user.
@@ -57,6 +63,8 @@ pub struct Config {
     pub log_every_n: u64,
     /// Where `/healthz` and the rest of the debug pages are served.
     pub debug_addr: Option<SocketAddr>,
+    /// What requests to the debug address must bear.
+    pub debug_token: Option<Secret>,
     /// Refuse clients from outside while there is no client password.
     pub protected_mode: bool,
     /// Who may send commands that change the servers or this proxy.
@@ -155,6 +163,9 @@ impl Default for Config {
             listen: Listen::Tcp(SocketAddr::from(([0, 0, 0, 0], 8088))),
             startup_nodes: vec!["127.0.0.1:7001".to_string()],
             node_map: Vec::new(),
+            config_file: None,
+            password_file: None,
+            top: None,
             client_password: None,
             backend_user: None,
             backend_password: None,
@@ -175,6 +186,7 @@ impl Default for Config {
             log_level: log::LevelFilter::Info,
             log_every_n: 100,
             debug_addr: None,
+            debug_token: None,
             protected_mode: true,
             admin_commands: AdminCommands::Yes,
             cluster_face: None,

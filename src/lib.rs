@@ -27,7 +27,7 @@
 //! | 4 | [`proxy`] | the state of one worker, without I/O |
 //! | 4' | [`net`] | sockets; neither RESP nor the proxy |
 //! | 5 | [`worker`], [`company`], [`mailbox`], [`control`] | the loop; the threads beside it |
-//! | 6 | [`options`], [`logging`], [`serve`], `main` | the program |
+//! | 6 | [`options`], [`logging`], [`signals`], [`serve`], [`top`], `main` | the program |
 
 #![deny(unsafe_code)]
 
@@ -47,6 +47,8 @@ pub mod options;
 pub mod proxy;
 pub mod resp;
 pub mod serve;
+pub mod signals;
+pub mod top;
 pub mod worker;
 
 pub use serve::run;

@@ -21,6 +21,13 @@ pub enum Letter {
     Servers(Arc<Servers>),
     /// From another worker.
     Worker(question::Letter),
+    /// From the control thread.
+    Control {
+        /// What is asked.
+        question: question::Question,
+        /// Where the answer goes, a reply frame. It has room for one of each worker.
+        answer: SyncSender<Vec<u8>>,
+    },
     /// Stop accepting, finish what is in flight, and end.
     Stop,
 }

@@ -11,17 +11,29 @@ use std::process::ExitCode;
 use redis_cluster_proxy::config::Config;
 use redis_cluster_proxy::logging;
 use redis_cluster_proxy::options::{self, Parsed};
+use redis_cluster_proxy::top;
 
 fn main() -> ExitCode {
     match options::parse(env::args_os().skip(1), |name| env::var_os(name)) {
-        Ok(Parsed::Run(config)) => serve(config),
-        Ok(Parsed::Help(text) | Parsed::Version(text)) => {
+        Ok(Parsed::Run(config)) => match &config.top {
+            Some(url) => watch(&config, url),
+            None => serve(config),
+        },
+        Ok(Parsed::Help(text) | Parsed::Version(text) | Parsed::Check(text)) => {
             match io::stdout().write_all(text.as_bytes()) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(_) => ExitCode::FAILURE,
             }
         }
         Err(error) => complain(&error.to_string(), 2),
+    }
+}
+
+/// Shows the status of another proxy.
+fn watch(config: &Config, url: &str) -> ExitCode {
+    match top::run(config, url) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => complain(&format!("{url}: {error}\n"), 1),
     }
 }
 

@@ -9,6 +9,7 @@
 
 mod address;
 pub mod duration;
+mod file;
 mod number;
 pub mod table;
 mod usage;
@@ -35,6 +36,8 @@ pub enum Parsed {
     Help(String),
     /// To print this version line.
     Version(String),
+    /// To print this and do no more: the flags are good.
+    Check(String),
 }
 
 /// A command line or an environment that cannot be used. It prints as the reason and then the usage, as Go
@@ -78,9 +81,24 @@ pub struct Options {
     backend_password: Option<Option<Secret>>,
     /// `-version`.
     version: bool,
+    /// `-check`.
+    check: bool,
+    /// The text of the file of `-config`.
+    file: String,
 }
 
 impl Options {
+    /// Whether the text of a file can be used: each of its values is checked, also those that are overridden.
+    fn check_file(&self, text: &str) -> Result<(), String> {
+        let mut options = Options::default();
+        file::parse(text)?.iter().try_for_each(|setting| {
+            let applied = (setting.flag.apply)(&mut options, setting.value);
+            applied.map_err(|reason| {
+                format!("line {}: -{}: {reason}", setting.line, setting.flag.name)
+            })
+        })
+    }
+
     /// Checks what concerns more than one flag, and settles who gets which password.
     fn into_config(self) -> Result<Config, String> {
         let mut config = self.config;
@@ -88,6 +106,15 @@ impl Options {
             return Err(format!(
                 "-backend-init-connections ({}) must not be more than -backend-idle-connections ({})",
                 config.backend_init_connections, config.backend_idle_connections
+            ));
+        }
+        let open = config.debug_token.is_none();
+        if let Some(address) = config.debug_addr
+            && open
+            && !address.ip().to_canonical().is_loopback()
+        {
+            return Err(format!(
+                "-debug-addr {address} is not a loopback address: set -debug-token"
             ));
         }
         config.client_password = self.client_password.unwrap_or(self.password.clone());
@@ -106,6 +133,14 @@ fn list(config: &Config) -> Vec<(&'static str, String)> {
     shown.map(|flag| (flag.name, (flag.show)(config))).collect()
 }
 
+/// The settings that differ: each with its value before and after.
+pub fn differences(before: &Config, after: &Config) -> Vec<(&'static str, String, String)> {
+    let both = list(before).into_iter().zip(list(after));
+    both.filter(|((_, before), (_, after))| before != after)
+        .map(|((name, before), (_, after))| (name, before, after))
+        .collect()
+}
+
 /// The config with one setting changed, if it can be changed while the program runs.
 fn change(config: &Config, name: &str, value: &str) -> Result<Config, Unchanged> {
     let named = |flag: &&Flag| flag.kind != Kind::Action && flag.name.eq_ignore_ascii_case(name);
@@ -120,6 +155,34 @@ fn change(config: &Config, name: &str, value: &str) -> Result<Config, Unchanged>
     (flag.apply)(&mut options, value).map_err(Unchanged::Invalid)?;
     // What only several flags decide together is never live.
     Ok(options.config)
+}
+
+/// The program's name and its arguments as they may be shown: without the values of secrets.
+pub fn command_line(args: impl Iterator<Item = OsString>) -> Vec<String> {
+    let mut hide_next = false;
+    let show = |arg: OsString| {
+        let arg = arg.to_string_lossy().into_owned();
+        if std::mem::take(&mut hide_next) {
+            return "***".to_string();
+        }
+        let bare = arg.trim_start_matches('-');
+        let (name, value) = match bare.split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (bare, None),
+        };
+        let mut flags = FLAGS.iter();
+        if !arg.starts_with('-')
+            || !flags.any(|flag| flag.name == name && flag.kind == Kind::Secret)
+        {
+            return arg;
+        }
+        hide_next = value.is_none();
+        match value {
+            Some(value) => format!("{}***", &arg[..arg.len() - value.len()]),
+            None => arg,
+        }
+    };
+    args.map(show).collect()
 }
 
 /// Reads `args` (without the program's name) and, for the flags not given there, `env`.
@@ -142,15 +205,23 @@ pub fn parse(
     if options.version {
         return Ok(Parsed::Version(version()));
     }
+    let mut unset = Vec::new();
     for flag in FLAGS {
         let typed = given
             .iter()
             .any(|(_, other, _)| other.is_some_and(|other| other.name == flag.name));
-        if !typed {
-            apply_environment(&mut options, flag, &env)?;
+        if !typed && !apply_environment(&mut options, flag, &env)? {
+            unset.push(flag.name);
         }
     }
-    Ok(Parsed::Run(options.into_config()?))
+    apply_file(&mut options, &unset)?;
+    let check = options.check;
+    let config = options.into_config()?;
+    Ok(if check {
+        Parsed::Check("the flags are good\n".to_string())
+    } else {
+        Parsed::Run(config)
+    })
 }
 
 /// Splits the arguments into flags with their values, and leftovers.
@@ -237,22 +308,42 @@ fn apply_argument(options: &mut Options, flag: &Flag, value: &str) -> Result<(),
     })
 }
 
-/// Takes the value of a flag from its environment variable, if there is one and it says something.
+/// Takes the values of flags from the file of `-config`, for those that nothing else has set.
+fn apply_file(options: &mut Options, unset: &[&str]) -> Result<(), UsageError> {
+    let text = std::mem::take(&mut options.file);
+    // They have all been checked when the file was read.
+    for setting in file::parse(&text)? {
+        // One password in two forms: that of the file does not override the other form.
+        let other = match setting.flag.name {
+            "password" => "password-file",
+            "password-file" => "password",
+            name => name,
+        };
+        if unset.contains(&setting.flag.name) && unset.contains(&other) {
+            (setting.flag.apply)(options, setting.value)?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes the value of a flag from its environment variable, if there is one and it says something; whether it
+/// did.
 fn apply_environment(
     options: &mut Options,
     flag: &Flag,
     env: impl Fn(&str) -> Option<OsString>,
-) -> Result<(), UsageError> {
+) -> Result<bool, UsageError> {
     let Some(variable) = flag.variable() else {
-        return Ok(());
+        return Ok(false);
     };
     let Some(value) = env(&variable).filter(|value| !value.is_empty()) else {
-        return Ok(());
+        return Ok(false);
     };
     let value = value.into_string().map_err(|_| {
         format!("invalid value for environment variable {variable}: not valid UTF-8")
     })?;
-    (flag.apply)(options, &value).map_err(|reason| {
+    let applied = (flag.apply)(options, &value);
+    applied.map(|()| true).map_err(|reason| {
         UsageError::from(match flag.kind {
             Kind::Secret => {
                 format!("invalid value for environment variable {variable}: {reason}")
@@ -550,6 +641,39 @@ mod tests {
             error.unwrap_err().reason(),
             "invalid value for environment variable REDIS_PROXY_PASSWORD: not valid UTF-8"
         );
+    }
+
+    #[test]
+    fn the_command_line_is_shown_without_secrets() {
+        let args = [
+            "proxy",
+            "-password",
+            "open sesame",
+            "--client-password=sesame",
+            "-addr",
+            "sesame:1",
+        ];
+        assert_eq!(
+            command_line(args.iter().map(OsString::from)),
+            [
+                "proxy",
+                "-password",
+                "***",
+                "--client-password=***",
+                "-addr",
+                "sesame:1"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_debug_address_that_others_reach_needs_a_token() {
+        let reason = "-debug-addr 0.0.0.0:9090 is not a loopback address: set -debug-token";
+        check_refused(&["-debug-addr", ":9090"], reason);
+        check_refused(&["-debug-addr", ":9090", "-debug-token", ""], reason);
+        let open = config(&["-debug-addr", ":9090", "-debug-token", "sesame"]);
+        assert_eq!(open.debug_token, Some(Secret::new("sesame")));
+        assert_eq!(config(&["-debug-addr", "[::1]:9090"]).debug_token, None);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `run`: the threads of the program, put together: workers, topology, control, signals.
 
+use std::env;
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -7,24 +8,22 @@ use std::sync::atomic::AtomicU64;
 use std::sync::mpsc;
 use std::thread;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
-
 use crate::clock::Clock;
 use crate::command::{Servers, Table};
 use crate::config::{Config, Listen};
 use crate::control::http::{self, ControlHandle};
 use crate::control::refresh::{self, Refresher, Trigger};
-use crate::control::routes::DebugState;
+use crate::control::state::{ControlState, Latest, Sources};
 use crate::control::survey::{self, Surveyor};
 use crate::live::Live;
-use crate::logging::{self, LogHandle};
+use crate::logging::LogHandle;
 use crate::mailbox::{Letter, Mailbox};
 use crate::net::listener;
 use crate::options;
 use crate::proxy::Proxy;
 use crate::proxy::actions::Wanted;
 use crate::proxy::stats::Process;
+use crate::signals;
 use crate::worker::{Parts, Worker};
 
 /// Serves until a signal says stop and what was in flight has been answered.
@@ -40,7 +39,7 @@ pub fn run(mut config: Config, log: LogHandle) -> io::Result<()> {
         ),
         None => None,
     };
-    let signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    let signals = signals::catch()?;
     let config = Arc::new(config);
     log::info!(
         "serving at {} for the cluster of {}, {} worker(s)",
@@ -72,10 +71,23 @@ pub fn run(mut config: Config, log: LogHandle) -> io::Result<()> {
         mailboxes.push(mailbox);
     }
     let servers = Servers::unknown(table);
-    let surveyor = start_survey(&process, clock, servers, mailboxes.clone())?;
-    let refresher = start_refresher(&process, clock, surveyor, mailboxes.clone())?;
-    let control = start_control(debug, clock, heartbeats, &process, &log)?;
-    watch_signals(signals, mailboxes.clone(), log)?;
+    let latest = Arc::new(Latest::new(servers.clone()));
+    let surveyor = start_survey(&process, clock, servers, &latest, mailboxes.clone())?;
+    let refresher = start_refresher(&process, clock, surveyor, &latest, mailboxes.clone())?;
+    let dropped = log.clone();
+    let sources = Sources {
+        clock,
+        heartbeats,
+        process,
+        latest,
+        refresher: refresher.clone(),
+        log_dropped: Arc::new(move || dropped.dropped()),
+    };
+    let control = match debug {
+        Some(listener) => Some(start_control(listener, &sources, &config, &mailboxes)?),
+        None => None,
+    };
+    signals::watch(signals, sources, mailboxes.clone(), log)?;
 
     let result = run_workers(workers, &mailboxes, &refresher);
     refresher.stop();
@@ -131,9 +143,12 @@ fn start_refresher(
     process: &Arc<Process>,
     clock: Clock,
     surveyor: Surveyor,
+    latest: &Arc<Latest>,
     mailboxes: Vec<Mailbox>,
 ) -> io::Result<Refresher> {
+    let latest = latest.clone();
     let publish = Box::new(move |topology: Arc<_>| {
+        latest.set_topology(Arc::clone(&topology));
         surveyor.tell(Arc::clone(&topology));
         for mailbox in &mailboxes {
             if !mailbox.send(Letter::Topology(Arc::clone(&topology))) {
@@ -149,9 +164,12 @@ fn start_survey(
     process: &Arc<Process>,
     clock: Clock,
     servers: Servers,
+    latest: &Arc<Latest>,
     mailboxes: Vec<Mailbox>,
 ) -> io::Result<Surveyor> {
+    let latest = latest.clone();
     let publish = Box::new(move |servers: Arc<Servers>| {
+        latest.set_servers(Servers::clone(&servers));
         for mailbox in &mailboxes {
             if !mailbox.send(Letter::Servers(Arc::clone(&servers))) {
                 log::debug!("a worker does not read its letters");
@@ -168,55 +186,19 @@ fn start_survey(
 }
 
 fn start_control(
-    debug: Option<TcpListener>,
-    clock: Clock,
-    heartbeats: Vec<Arc<AtomicU64>>,
-    process: &Arc<Process>,
-    log: &LogHandle,
-) -> io::Result<Option<ControlHandle>> {
-    let Some(listener) = debug else {
-        return Ok(None);
-    };
-    let (reader, writer) = (log.clone(), process.clone());
-    let state = DebugState {
-        clock,
-        heartbeats,
-        level_get: Box::new(move || logging::level_name(reader.level()).to_string()),
-        level_set: Box::new(move |name| {
-            let change = writer.live.change(&[("log-level", name)]);
-            change.map_err(|_| format!("unknown log level '{name}'"))
-        }),
-    };
-    http::spawn(listener, state).map(Some)
-}
-
-/// The first SIGTERM or SIGINT lets every worker finish; a second one ends the process at once. SIGHUP
-/// reopens the log.
-fn watch_signals(mut signals: Signals, mailboxes: Vec<Mailbox>, log: LogHandle) -> io::Result<()> {
-    thread::Builder::new()
-        .name("signals".into())
-        .spawn(move || {
-            let mut stopping = false;
-            for signal in signals.forever() {
-                match signal {
-                    SIGHUP => {
-                        log::info!("SIGHUP: reopening the log");
-                        log.reopen();
-                    }
-                    _ if stopping => {
-                        log::warn!("second signal: ending at once");
-                        log.flush();
-                        std::process::exit(0);
-                    }
-                    _ => {
-                        stopping = true;
-                        log::info!("stopping: no new clients, finishing what is in flight");
-                        for mailbox in &mailboxes {
-                            mailbox.send(Letter::Stop);
-                        }
-                    }
-                }
-            }
-        })?;
-    Ok(())
+    listener: TcpListener,
+    sources: &Sources,
+    config: &Config,
+    mailboxes: &[Mailbox],
+) -> io::Result<ControlHandle> {
+    let (sources, mailboxes) = (sources.clone(), mailboxes.to_vec());
+    let token = config.debug_token.clone();
+    http::spawn(listener, move |waker| ControlState {
+        sources,
+        mailboxes,
+        token,
+        command_line: options::command_line(env::args_os()),
+        waker,
+        profiling: Arc::default(),
+    })
 }

@@ -257,6 +257,11 @@ impl Worker {
                 Letter::Topology(topology) => self.proxy.adopt(topology, now),
                 Letter::Servers(servers) => self.proxy.meet(&servers),
                 Letter::Worker(letter) => self.proxy.letter(letter, now),
+                Letter::Control { question, answer } => {
+                    let reply = self.proxy.answer_control(&question, now);
+                    // There is room, unless whoever asked has given up.
+                    answer.try_send(reply).ok();
+                }
                 Letter::Stop => self.stop(now),
             }
         }

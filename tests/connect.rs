@@ -3,9 +3,10 @@
 
 mod support;
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 use support::{Cluster, Conn, Port, Proxy, Reply};
 
 struct Ground {
@@ -522,6 +523,111 @@ fn redis_cli_does_all_it_can() {
         first.split(' ').count() >= 4 && !latency.contains("rror"),
         "{latency}"
     );
+}
+
+/// redis-cli on a terminal of its own, and what it has shown.
+struct Terminal {
+    child: std::process::Child,
+    shown: std::sync::mpsc::Receiver<Vec<u8>>,
+    text: String,
+}
+
+impl Terminal {
+    fn open(addr: &str) -> Terminal {
+        let (host, port) = addr.rsplit_once(':').expect("host:port");
+        // Without a size redis-cli asks the terminal for one, and there is nobody to answer.
+        let line = format!("stty cols 120 rows 40; exec redis-cli -3 -h {host} -p {port}");
+        let mut child = Command::new("script")
+            .args(["-qefc", &line, "/dev/null"])
+            .env("TERM", "xterm")
+            .env("HOME", std::env::temp_dir())
+            .env("REDISCLI_HISTFILE", "/dev/null")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("script, of bsdutils, gives redis-cli a terminal");
+        let mut stdout = child.stdout.take().expect("it is piped");
+        let (sender, shown) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Result::Ok(count @ 1..) = stdout.read(&mut buffer) {
+                if sender.send(buffer[..count].to_vec()).is_err() {
+                    return;
+                }
+            }
+        });
+        Terminal {
+            child,
+            shown,
+            text: String::new(),
+        }
+    }
+
+    /// Types this, and waits until `expected` is shown behind all that was shown before.
+    #[track_caller]
+    fn types(&mut self, keys: &str, expected: &str) {
+        let from = self.text.len();
+        let stdin = self.child.stdin.as_mut().expect("it is piped");
+        stdin.write_all(keys.as_bytes()).expect("it reads");
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !self.text[from..].contains(expected) {
+            let rest = deadline.saturating_duration_since(Instant::now());
+            match self.shown.recv_timeout(rest).ok() {
+                Some(bytes) => self.text += &String::from_utf8_lossy(&bytes),
+                None => panic!("{keys:?} and no {expected:?}: {:?}", &self.text[from..]),
+            }
+        }
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        // It ends when its terminal does.
+        drop(self.child.stdin.take());
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// The names, hints and help that it shows are those of the server it talks to: COMMAND DOCS, asked at its start.
+#[test]
+fn redis_cli_on_a_terminal() {
+    let single = support::Server::start(&[]);
+    let ground = ground();
+    let session = |addr: &str| {
+        let mut cli = Terminal::open(addr);
+        cli.types("", "> ");
+        // A hint behind what is typed, in the words of COMMAND DOCS.
+        cli.types("set", "key value [NX|XX]");
+        cli.types(" typed 1", "[GET]");
+        cli.types("\r", "OK\r\n");
+        // A subcommand's hint, and a command of which the server does not know.
+        cli.types("object freq", "key");
+        cli.types(
+            "\u{15}nonsense x\r",
+            "(error) ERR unknown command 'nonsense'",
+        );
+        // Completion goes through all commands that begin so.
+        cli.types("getr\t", "GETRANGE");
+        cli.types("\u{15}xautocl\t", "XAUTOCLAIM");
+        cli.types(
+            "\u{15}help getset\r",
+            "Set the string value of a key and return its old value",
+        );
+        cli.types("hset {h} f v\r", "(integer) 1");
+        cli.types("hgetall {h}\r", "1# \"f\" => \"v\"");
+        cli.types("mget typed none\r", "2) (nil)");
+        cli.types("del {h} typed\r", "(integer) 2");
+        cli.types("quit\r", "");
+        let ended = cli.child.wait().expect("it can be waited for");
+        assert!(ended.success());
+        while let Result::Ok(bytes) = cli.shown.recv_timeout(Duration::from_secs(5)) {
+            cli.text += &String::from_utf8_lossy(&bytes);
+        }
+        cli.text.replace(addr, "ADDRESS")
+    };
+    assert_eq!(session(ground.proxy.addr()), session(&single.addr()));
 }
 
 /// As many commands of many kinds, for keys all over the cluster.

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
-use support::{Cluster, Conn, Proxy, Reply, Single, key_in_slot, wait_for};
+use support::{Cluster, Conn, Proxy, Reply, Server, Single, key_in_slot, wait_for};
 
 struct Ground {
     cluster: Cluster,
@@ -328,6 +328,89 @@ fn a_scan_sees_every_key_also_while_slots_move_and_masters_change() {
         }
     });
     let found: BTreeSet<String> = found.into_iter().collect();
+    assert!(keys.is_subset(&found), "{} of {}", found.len(), keys.len());
+}
+
+/// Begins to move a slot from one node to another, over connections to them.
+fn begin_move(slot: u16, from: &mut Conn, to: &mut Conn) {
+    let (from_id, to_id) = (from.line("CLUSTER MYID"), to.line("CLUSTER MYID"));
+    let importing = format!("CLUSTER SETSLOT {slot} IMPORTING {}", from_id.text());
+    assert_eq!(to.line(&importing), "OK");
+    let migrating = format!("CLUSTER SETSLOT {slot} MIGRATING {}", to_id.text());
+    assert_eq!(from.line(&migrating), "OK");
+}
+
+/// Moves the keys of a slot and leaves the slot where it is. Returns how many there were.
+fn move_keys(slot: u16, from: &mut Conn, to_port: u16) -> usize {
+    let keys = from.line(&format!("CLUSTER GETKEYSINSLOT {slot} 1000"));
+    for key in keys.items() {
+        let line = format!("MIGRATE 127.0.0.1 {to_port} {} 0 5000", key.text());
+        assert_eq!(from.line(&line), "OK");
+    }
+    keys.items().len()
+}
+
+#[test]
+fn a_scan_sees_every_key_of_migrations_that_stay_open() {
+    let cluster = Cluster::start(2, 0);
+    let proxy = Proxy::start(&cluster, &[]);
+    let mut conn = proxy.conn();
+    let (first, last) = (cluster.master_of(0), cluster.master_of(16383));
+    let keys: BTreeSet<String> = (0..2000).map(|number| format!("key{number}")).collect();
+    let sets: Vec<Vec<&str>> = keys.iter().map(|key| vec!["SET", key, "1"]).collect();
+    conn.pipeline(&sets);
+    // From the master that is scanned last to the one that was scanned by then, and they stay there.
+    let (mut from, mut to) = (cluster.raw(last), cluster.raw(first));
+    let mut moved = 0;
+    let found = scan_all(&mut conn, "COUNT 60", |call| {
+        if (20..30).contains(&call) {
+            for slot in (0..20).map(|slot| (16_383 - 20 * call - slot) as u16) {
+                begin_move(slot, &mut from, &mut to);
+                moved += move_keys(slot, &mut from, first);
+            }
+        }
+    });
+    let found: BTreeSet<String> = found.into_iter().collect();
+    assert!(moved > 0, "it was worth the while");
+    assert!(keys.is_subset(&found), "{} of {}", found.len(), keys.len());
+    // To a master without slots, that joins when the scan is under way, and to one that has been there.
+    let joining = Server::start(&["--cluster-enabled", "yes", "--cluster-node-timeout", "1000"]);
+    let mut to = joining.conn();
+    for call_of_joining in [10, 0] {
+        let mut moved = 0;
+        let found = scan_all(&mut conn, "COUNT 60", |call| {
+            if call == call_of_joining {
+                to.line(&format!("CLUSTER MEET 127.0.0.1 {last}"));
+                wait_for("the new node to be known", Duration::from_secs(10), || {
+                    let id = to.line("CLUSTER MYID").text();
+                    let known = |conn: &mut Conn| {
+                        let nodes = conn.line("CLUSTER NODES").text();
+                        let state = conn.line("CLUSTER INFO").text();
+                        nodes.contains(&id)
+                            && nodes.lines().count() == 3
+                            && state.contains("cluster_state:ok")
+                    };
+                    (known(&mut from) && known(&mut to)).then_some(())
+                });
+            }
+            if call > call_of_joining && call < call_of_joining + 10 {
+                let start = 9000 + 100 * call_of_joining + 20 * call;
+                for slot in (0..20).map(|slot| (start + slot) as u16) {
+                    begin_move(slot, &mut from, &mut to);
+                    moved += move_keys(slot, &mut from, joining.port());
+                }
+            }
+        });
+        let found: BTreeSet<String> = found.into_iter().collect();
+        assert!(moved > 0, "it was worth the while");
+        assert!(keys.is_subset(&found), "{} of {}", found.len(), keys.len());
+    }
+    let at_joining = to.line("DBSIZE").int();
+    assert!(at_joining > 0);
+    // Each of what has been moved is seen though its slot is another's.
+    let found: BTreeSet<String> = scan_all(&mut conn, "COUNT 60", |_| {})
+        .into_iter()
+        .collect();
     assert!(keys.is_subset(&found), "{} of {}", found.len(), keys.len());
 }
 

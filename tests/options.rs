@@ -58,7 +58,11 @@ fn samples(flag: &Flag) -> (&'static str, Option<&'static str>) {
         "addr" => ("127.0.0.1:8089", Some("nowhere")),
         "startup-nodes" => ("a:7001,b:7001", Some("a")),
         "node-map" => ("a:1=b:2", Some("a")),
-        "password" | "client-password" | "backend-password" => ("sesame", None),
+        "password" | "client-password" | "backend-password" | "debug-token" => ("sesame", None),
+        "password-file" => ("/dev/null", Some("/nowhere/at/all")),
+        "config" => ("/dev/null", Some("/nowhere/at/all")),
+        "check" => ("false", Some("maybe")),
+        "top" => ("http://127.0.0.1:9090", Some("127.0.0.1:9090")),
         "backend-user" => ("app", None),
         "protected-mode" => ("false", Some("maybe")),
         "admin-commands" => ("loopback", Some("maybe")),
@@ -168,6 +172,68 @@ fn bad_usage_is_refused_with_its_reason() {
         &[],
         "-backend-init-connections (5) must not be more than -backend-idle-connections (1)",
     );
+}
+
+#[test]
+fn a_check_says_whether_all_is_well_and_serves_nobody() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("proxy.conf");
+    let file = file.to_str().expect("a plain path");
+    let check = |text: &str| {
+        fs::write(file, text).expect("a file");
+        run(&["-check", "-config", file], &[])
+    };
+    let good = check("addr :1\npassword sesame\n");
+    assert_eq!(
+        (good.code, good.stdout.as_str()),
+        (0, "the flags are good\n")
+    );
+    for (text, reason) in [
+        ("max-procs x", "line 1: -max-procs: parse error"),
+        ("\ncolour red", "line 2: there is no flag of this name"),
+        (
+            "password sesame\npassword-file /nowhere",
+            "line 2: -password-file: cannot read it: ",
+        ),
+    ] {
+        let bad = check(text);
+        assert_eq!(bad.code, 2, "{text}");
+        assert!(bad.stderr.contains(reason), "{}", bad.stderr);
+        assert!(!bad.stderr.contains("sesame"));
+    }
+    let bad = check("backend-idle-connections 1\n");
+    assert_eq!(bad.code, 2, "what only several flags show is checked, too");
+}
+
+#[test]
+fn a_file_gives_what_neither_flags_nor_variables_say() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("proxy.conf");
+    let secret = folder.path().join("secret");
+    fs::write(&secret, "sesame\nmore\n").expect("a file");
+    let text = "max-procs 2\nmax-clients 3\nlog-every-n 4\npassword open\n";
+    fs::write(&path, text).expect("a file");
+    let args = |more: &[&str]| {
+        let mut args = vec![OsString::from("-config"), path.clone().into()];
+        args.extend(more.iter().map(OsString::from));
+        args
+    };
+    let env = |name: &str| (name == "REDIS_PROXY_MAX_CLIENTS").then(|| OsString::from("5"));
+    let found = config(args(&["-max-procs", "6"]), env);
+    assert_eq!(
+        (found.workers, found.limits.clients, found.log_every_n),
+        (6, 5, 4)
+    );
+    assert!(found.client_password.expect("one").matches(b"open"));
+    let found = config(
+        args(&["-password-file", secret.to_str().expect("plain")]),
+        |_| None,
+    );
+    assert!(found.client_password.expect("one").matches(b"sesame"));
+    let by_variable = config(Vec::new(), |name| {
+        (name == "REDIS_PROXY_CONFIG").then(|| path.clone().into())
+    });
+    assert_eq!(by_variable.workers, 2);
 }
 
 #[test]

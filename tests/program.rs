@@ -3,13 +3,13 @@
 
 mod support;
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::{IpAddr, Ipv6Addr, Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use support::{Cluster, Conn, Model, Port, Proxy, Reply, key_in_slot, signal, wait_for};
+use support::{Cluster, Conn, Model, Port, Proxy, Reply, http, key_in_slot, signal, wait_for};
 
 /// A cluster without a password.
 fn open() -> &'static Cluster {
@@ -304,7 +304,7 @@ fn protected_mode_keeps_strangers_out() {
         }
         assert_eq!(came.matches("\r\n").count(), 1);
         check_serves(&mut proxy.conn());
-        assert!(proxy.counter("proxy_clients_rejected") > 0);
+        assert!(proxy.counter("proxy_clients_denied") > 0);
 
         let (_proxy, outside, _port) = start(&["-protected-mode=false"]);
         check_serves(&mut Conn::connect(&outside));
@@ -461,47 +461,13 @@ fn a_log_that_cannot_be_opened_stops_nothing() {
     );
 }
 
-/// One HTTP request: the status and the body.
-fn http(addr: &str, request: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(addr).expect("the debug address listens");
-    stream
-        .set_read_timeout(Some(Duration::from_secs(10)))
-        .expect("a socket");
-    stream.write_all(request.as_bytes()).expect("sent");
-    let mut reply = String::new();
-    stream
-        .read_to_string(&mut reply)
-        .expect("a reply, and the end");
-    let status = reply
-        .split(' ')
-        .nth(1)
-        .and_then(|status| status.parse().ok());
-    let body = reply
-        .split_once("\r\n\r\n")
-        .map(|(_, body)| body.to_string());
-    (status.expect("a status"), body.expect("a head"))
-}
-
 #[test]
 fn the_debug_address_tells_and_changes() {
     let port = Port::reserve();
     let addr = format!("127.0.0.1:{}", port.number());
     let proxy = Proxy::start(open(), &["-debug-addr", &addr, "-log-level", "warn"]);
-    let get = |path: &str| {
-        http(
-            &addr,
-            &format!("GET {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n"),
-        )
-    };
-    let put = |body: &str| {
-        let length = body.len();
-        let head =
-            format!("PUT /debug/log-level HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n");
-        http(
-            &addr,
-            &format!("{head}Content-Length: {length}\r\n\r\n{body}"),
-        )
-    };
+    let get = |path: &str| http::get(&addr, path);
+    let put = |body: &str| http::change(&addr, "PUT", "/debug/log-level", body);
     assert_eq!(get("/healthz").0, 200);
     assert_eq!(get("/nothing").0, 404);
     let (status, body) = get("/debug/log-level");
@@ -518,6 +484,101 @@ fn the_debug_address_tells_and_changes() {
     assert_eq!(put("nonsense").0, 400);
     assert_eq!(get("/debug/log-level").1.trim(), "debug");
     check_serves(&mut proxy.conn());
+}
+
+#[test]
+fn others_than_the_machine_itself_need_the_token() {
+    let port = Port::reserve();
+    let listen = format!("0.0.0.0:{}", port.number());
+    let addr = format!("127.0.0.1:{}", port.number());
+    let flags = ["-debug-addr", &listen, "-debug-token", "sesame"];
+    let proxy = Proxy::start(open(), &flags);
+    let with = |path: &str, token: &str| {
+        http::send(
+            &addr,
+            &format!(
+                "GET {path} HTTP/1.1\r\nHost: proxy.test\r\nAuthorization: Bearer {token}\r\n\
+                 Connection: close\r\n\r\n"
+            ),
+        )
+    };
+    assert_eq!(http::get(&addr, "/healthz").0, 200);
+    assert_eq!(http::get(&addr, "/readyz").0, 200);
+    assert_eq!(http::get(&addr, "/metrics").0, 401);
+    assert_eq!(with("/metrics", "sesam").0, 401);
+    assert_eq!(with("/metrics", "sesame").0, 200);
+    let (_, line) = with("/debug/pprof/cmdline", "sesame");
+    let line = String::from_utf8_lossy(&line).into_owned();
+    assert!(line.contains("-debug-token\0***"), "{line}");
+    assert!(!(proxy.log() + &line).contains("sesame"), "{line}");
+}
+
+#[test]
+fn a_file_gives_flags_and_is_read_again_at_sighup() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("proxy.conf");
+    let write = |text: &str| std::fs::write(&path, text).expect("a file");
+    write("# ours\nlog-every-n 7\nwrite-stall 30s\nmax-clients 77\n");
+    let file = path.to_str().expect("a plain path");
+    let proxy = Proxy::start(open(), &["-config", file, "-write-stall", "20s"]);
+    let get = |name: &str| {
+        let reply = proxy.conn().command(&["PROXY", "CONFIG", "GET", name]);
+        reply.items()[1].text()
+    };
+    assert_eq!(get("log-every-n"), "7");
+    assert_eq!(get("write-stall"), "20s");
+    assert_eq!(get("max-clients"), "77");
+
+    let log_says = |text: &str| {
+        wait_for(text, Duration::from_secs(10), || {
+            proxy.log().contains(text).then_some(())
+        });
+    };
+    write("log-every-n 9\nmax-procs 2\npassword sesame\n");
+    signal(proxy.pid(), "HUP");
+    log_says("log-every-n is \"9\", was \"7\"");
+    log_says("max-clients is \"100000\", was \"77\"");
+    log_says("max-procs stays \"1\" until the next start, which makes it \"2\"");
+    log_says("a password stays until the next start");
+    assert_eq!(get("log-every-n"), "9");
+    assert_eq!(get("write-stall"), "20s");
+
+    write("log-every-n nine\n");
+    signal(proxy.pid(), "HUP");
+    log_says("is not taken: ");
+    assert_eq!(get("log-every-n"), "9");
+    check_serves(&mut proxy.conn());
+    assert!(!proxy.log().contains("sesame"));
+}
+
+#[test]
+fn a_summary_is_logged_at_sigusr1_and_shown_by_top() {
+    let port = Port::reserve();
+    let addr = format!("127.0.0.1:{}", port.number());
+    let proxy = Proxy::start(open(), &["-debug-addr", &addr]);
+    check_serves(&mut proxy.conn());
+    signal(proxy.pid(), "USR1");
+    wait_for("the summary", Duration::from_secs(10), || {
+        let log = proxy.log();
+        let node = format!("status: node 127.0.0.1:{} master up", open().ports()[0]);
+        (log.contains("16384 of 16384 slots") && log.contains(&node)).then_some(())
+    });
+    let top = Command::new(env!("CARGO_BIN_EXE_redis-cluster-proxy"))
+        .args(["-top", &format!("http://{addr}")])
+        .output()
+        .expect("it runs");
+    let text = String::from_utf8_lossy(&top.stdout);
+    assert!(top.status.success(), "{top:?}");
+    assert!(
+        text.contains(", ready\n") && text.contains("\nget "),
+        "{text}"
+    );
+    let nobody = Port::reserve();
+    let top = Command::new(env!("CARGO_BIN_EXE_redis-cluster-proxy"))
+        .args(["-top", &format!("http://127.0.0.1:{}", nobody.number())])
+        .output()
+        .expect("it runs");
+    assert_eq!(top.status.code(), Some(1));
 }
 
 #[test]

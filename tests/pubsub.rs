@@ -278,12 +278,8 @@ fn affordable(wanted: usize) -> usize {
 /// How often nodes count a channel: our connections.
 fn numsub(cluster: &Cluster, channel: &str) -> i64 {
     let count = |port: u16| {
-        let reply = cluster
-            .raw(port)
-            .command(&["PUBSUB", "NUMSUB", channel])
-            .items()[1]
-            .int();
-        reply
+        let mut conn = cluster.raw(port);
+        conn.command(&["PUBSUB", "NUMSUB", channel]).items()[1].int()
     };
     cluster.masters().into_iter().map(count).sum()
 }

@@ -87,6 +87,7 @@ pub fn build(
                 same_idc: (surroundings.same_idc)(node.address, &node.names()),
             })
             .collect(),
+        spare: spare(&known, &shards),
         shards,
         slots,
         asked_at,
@@ -441,6 +442,16 @@ fn shards(view: &View, known: &[Known<'_>], owners: &[Owner]) -> (Vec<Shard>, Bo
         }
     }
     (shards, slots)
+}
+
+/// Masters to which no slot has been given.
+fn spare(known: &[Known<'_>], shards: &[Shard]) -> Vec<u16> {
+    let nodes = (0..known.len() as u16).zip(known);
+    nodes
+        .filter(|(_, node)| node.member.is_master)
+        .map(|(index, _)| index)
+        .filter(|index| shards.iter().all(|shard| shard.master != *index))
+        .collect()
 }
 
 /// Whether a replica may be sent reads: up, linked, and in CLUSTER SLOTS if its master is there, since

@@ -19,8 +19,15 @@ impl Topology {
         self.epoch == other.epoch
             && self.nodes == other.nodes
             && self.shards == other.shards
+            && self.spare == other.spare
             && self.slots == other.slots
             && self.announced == other.announced
+    }
+
+    /// All masters, as indices in `nodes`: those of the shards in their order, then those without slots.
+    pub fn masters(&self) -> impl Iterator<Item = u16> {
+        let with_slots = self.shards.iter().map(|shard| shard.master);
+        with_slots.chain(self.spare.iter().copied())
     }
 
     /// How many slots have an owner.

@@ -17,21 +17,42 @@
 //! master.** As the order comes of the same facts as the tag, all workers and all proxies before a cluster
 //! understand each other's cursors.
 //!
+//! A tag is as old as the topology that it was made of, and keys move before a slot does. So every master is
+//! asked of itself (its own line of CLUSTER NODES) once its visit is over; its [`Word`] is that
+//! - it has other slots, or another epoch, than the list says: the scan begins again;
+//! - it is moving a slot to a master before it in the list: there will be a *second round* over all masters;
+//! - neither.
+//!
+//! *Why no key is missed.* Let a key stay in the cluster during the whole scan, and let X be the master that
+//! has it at the beginning. If it is at X until X's visit is over, X returned it. Else it left X before that, by
+//! a migration of its slot from X to some Y. When X is asked, after its visit, either that migration is over: X
+//! does not have the slot any more (or has it back, with another epoch), says so, and the scan begins again. Or
+//! it is open, and X says that, too: if Y stands behind X in the list, its visit began after X's was over, else
+//! the second round visits it. The key is at Y from before that visit; it leaves Y only to a third master, for
+//! which Y has to be the owner of its slot, and then X, when it is asked after its next visit, is not (or Y has
+//! more slots than the list says). *A second round is enough*: a migration that X had not begun at the end of
+//! its visit moves only keys that X has returned.
+//!
+//! What is *not* seen is a migration that takes keys away and is then taken back (`SETSLOT STABLE`, the keys
+//! returned by hand) between two questions to its source: keys that go to and fro meanwhile may be missed.
+//! And while slots keep changing owners the scan keeps beginning again; it ends once they rest for as long as
+//! a scan takes.
+//!
 //! The caller has to
 //! - use one list from the decoding of a cursor to the encoding of the next, the newest it has;
-//! - end a scan (cursor 0) only under a list that was asked of the cluster after the last master's reply: if its
-//!   tag is another, [`Position::FIRST`] is encoded instead;
+//! - ask every master for its word after the last reply of its visit, and before the scan ends or a second round
+//!   begins ([`Position::asks_previous`], [`Position::is_last`]);
 //! - put masters without slots into the list too: they come last, since keys can only move to them, and a shard
-//!   that joins is one while its first slot is on its way.
+//!   that joins is one while its first slot is on its way. A target that is not in the list makes it out of date.
 //!
 //! # The integer
 //!
 //! ```text
-//!   (node cursor * masters + place) << (bits + 3)  |  tag of so many bits  |  3 bits that say how many
+//!   (node cursor * 3 * masters + round * masters + place) << (bits + 3)  |  tag of so many bits  |  3 bits that say how many
 //! ```
 //!
 //! The tag has as many bits as leave the whole below 2^53, the largest integer that is exact for clients written
-//! in JavaScript, as long as these are 15 or more: that is up to a product of 2^35, or a thousand masters with 30
+//! in JavaScript, as long as these are 15 or more: that is up to a product of 2^35, or 300 masters with 30
 //! million keys each. Beyond that, as many as leave it below 2^64: node cursors of 46 bits (Valkey 8 and Redis 8
 //! keep the slot in the low 14) fit with a thousand masters. What does not fit is an error and never truncated.
 //! A short tag is mistaken for another once in 2^bits changes of the topology, which is why 53 bits are not bought
@@ -40,10 +61,13 @@
 use crate::cluster::slot::SLOTS;
 
 /// The bits of a tag, by the number that says so.
-const TAG_BITS: [u32; 8] = [31, 27, 23, 19, 15, 12, 9, 5];
+const TAG_BITS: [u32; 8] = [31, 27, 23, 19, 15, 11, 7, 3];
 
 /// Bits of the number that says how many bits the tag has.
 const CHOICE_BITS: u32 = 3;
+
+/// As many as [`Round`] has.
+const ROUNDS: u64 = 3;
 
 /// No tag is made shorter than this to stay below [`EXACT_MAX`].
 const EXACT_TAG_BITS_MIN: u32 = 15;
@@ -60,13 +84,37 @@ pub struct ShardList {
     tag: u64,
 }
 
+/// Which time the masters are visited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Round {
+    /// The first, and so far it is the only one.
+    Only,
+    /// The first of two: a master that was visited may have got keys since.
+    First,
+    /// The second.
+    Second,
+}
+
 /// Where a scan stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
+    /// Which time the masters are visited.
+    pub round: Round,
     /// A place in the [`ShardList`].
     pub place: u16,
     /// What its master is asked with.
     pub node_cursor: u64,
+}
+
+/// What a master says of itself after its visit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Word {
+    /// It is the owner of what the list says, and no key leaves it for a master before it in the list.
+    Settled,
+    /// So it is, but keys are leaving it for a master before it in the list.
+    Moving,
+    /// It is not, or the list lacks a master.
+    Changed,
 }
 
 /// A node's cursor is too large to be packed with the rest.
@@ -125,6 +173,12 @@ impl ShardList {
         self.order.get(usize::from(place)).copied()
     }
 
+    /// The place of a shard, numbered as by the caller.
+    pub fn place(&self, shard: u16) -> Option<u16> {
+        let place = self.order.iter().position(|other| *other == shard)?;
+        u16::try_from(place).ok()
+    }
+
     /// Whether cursors made with the other list are good for this one.
     pub fn same_as(&self, other: &ShardList) -> bool {
         self.tag == other.tag && self.order.len() == other.order.len()
@@ -139,6 +193,7 @@ impl ShardList {
 impl Position {
     /// The beginning.
     pub const FIRST: Position = Position {
+        round: Round::Only,
         place: 0,
         node_cursor: 0,
     };
@@ -153,8 +208,13 @@ impl Position {
         }
         let masters = list.len() as u64;
         Position {
+            round: match packed / masters % ROUNDS {
+                0 => Round::Only,
+                1 => Round::First,
+                _ => Round::Second,
+            },
             place: (packed % masters) as u16,
-            node_cursor: packed / masters,
+            node_cursor: packed / masters / ROUNDS,
         }
     }
 
@@ -162,7 +222,8 @@ impl Position {
     pub fn encode(self, list: &ShardList) -> Result<u64, Unfit> {
         debug_assert!(usize::from(self.place) < list.len().max(1));
         let masters = list.len().max(1) as u128;
-        let packed = u128::from(self.node_cursor) * masters + u128::from(self.place);
+        let visits = u128::from(self.node_cursor) * u128::from(ROUNDS) + self.round as u128;
+        let packed = visits * masters + u128::from(self.place);
         let choices = || TAG_BITS.iter().zip(0u128..);
         let cursor = |(bits, choice): (&u32, u128)| {
             let tagged = packed << bits | u128::from(list.tag(*bits));
@@ -177,16 +238,42 @@ impl Position {
             .ok_or(Unfit)
     }
 
-    /// Where the scan goes on once the master here has answered with `node_cursor`; nothing at its end.
-    pub fn next(self, node_cursor: u64, list: &ShardList) -> Option<Position> {
+    /// The place of the master that is to be asked for its word now, as its visit ended with the call before.
+    pub fn asks_previous(self) -> Option<u16> {
+        let is_first_call = self.node_cursor == 0;
+        self.place.checked_sub(1).filter(|_| is_first_call)
+    }
+
+    /// Whether the master here is the last of its round, and so asked for its word behind each call: the scan
+    /// may end with it.
+    pub fn is_last(self, list: &ShardList) -> bool {
+        usize::from(self.place) + 1 == list.len()
+    }
+
+    /// Where the scan goes on once the master here has answered with `node_cursor`, and those that were asked
+    /// (the one before, this one) have said this; nothing at its end.
+    pub fn next(self, node_cursor: u64, words: &[Word], list: &ShardList) -> Option<Position> {
+        if words.contains(&Word::Changed) {
+            return Some(Position::FIRST);
+        }
+        let round = match self.round {
+            Round::Only if words.contains(&Word::Moving) => Round::First,
+            round => round,
+        };
         if node_cursor != 0 {
             return Some(Position {
+                round,
                 node_cursor,
                 ..self
             });
         }
-        let place = self.place + 1;
-        (usize::from(place) < list.len()).then_some(Position {
+        let (round, place) = match round {
+            round if !self.is_last(list) => (round, self.place + 1),
+            Round::First => (Round::Second, 0),
+            Round::Only | Round::Second => return None,
+        };
+        Some(Position {
+            round,
             place,
             node_cursor: 0,
         })
@@ -258,12 +345,16 @@ mod tests {
             for bits in 0..64 {
                 for node_cursor in [1 << bits, (1 << bits) - 1, (1u64 << bits) | 1] {
                     for place in [0, masters as u16 / 2, masters as u16 - 1] {
-                        let position = Position { place, node_cursor };
+                        let position = Position {
+                            round: Round::Second,
+                            place,
+                            node_cursor,
+                        };
                         match position.encode(&list) {
                             Ok(cursor) => {
                                 assert_ne!(cursor, 0);
                                 assert_eq!(Position::decode(cursor, &list), position);
-                                let packed = u128::from(node_cursor) * masters as u128;
+                                let packed = (u128::from(node_cursor) * 3 + 2) * masters as u128;
                                 let exact = (packed + u128::from(place)) < 1 << 35;
                                 assert_eq!(cursor < 1 << 53, exact, "{masters} {bits}");
                             }
@@ -274,39 +365,62 @@ mod tests {
             }
         }
         let largest = Position {
+            round: Round::Second,
             place: 999,
             node_cursor: (1 << 46) - 1,
         };
         assert!(largest.encode(&list(1000)).is_ok());
         let position = Position {
+            round: Round::Only,
             place: 0,
             node_cursor: u64::MAX,
         };
         assert_eq!(position.encode(&list(1)), Err(Unfit));
     }
 
+    /// The places of a scan whose masters say this, each answering in two calls.
+    fn places(list: &ShardList, word: impl Fn(Position) -> Word) -> Vec<u16> {
+        let (mut at, mut places) = (Position::FIRST, Vec::new());
+        loop {
+            assert_eq!(Position::decode(at.encode(list).unwrap(), list), at);
+            let node_cursor = if at.node_cursor == 0 { 7 } else { 0 };
+            let previous = at.asks_previous().map(|place| Position { place, ..at });
+            let own = (at.is_last(list) && node_cursor == 0).then_some(at);
+            let words: Vec<Word> = previous.into_iter().chain(own).map(&word).collect();
+            if node_cursor == 0 {
+                places.push(at.place);
+            }
+            match at.next(node_cursor, &words, list) {
+                Some(next) => at = next,
+                None => return places,
+            }
+            assert!(places.len() < 20);
+        }
+    }
+
     #[test]
     fn every_master_has_its_turn() {
         let list = list(3);
-        let mut at = Position::FIRST;
-        let mut places = vec![at.place];
-        assert_eq!(Position::decode(0, &list), at);
-        at = at.next(7, &list).unwrap();
-        assert_eq!(
-            at,
-            Position {
-                place: 0,
-                node_cursor: 7
-            }
-        );
-        while let Some(next) = at.next(0, &list) {
-            at = Position::decode(next.encode(&list).unwrap(), &list);
-            assert_eq!(at, next);
-            places.push(at.place);
+        assert_eq!(Position::decode(0, &list), Position::FIRST);
+        assert_eq!((list.shard(2), list.shard(3)), (Some(2), None));
+        assert_eq!((list.place(2), list.place(3)), (Some(2), None));
+        assert_eq!(places(&list, |_| Word::Settled), [0, 1, 2]);
+        for mover in [1, 2] {
+            let word = |at: Position| match at.place == mover {
+                true => Word::Moving,
+                false => Word::Settled,
+            };
+            assert_eq!(places(&list, word), [0, 1, 2, 0, 1, 2], "{mover}");
         }
-        assert_eq!(places, [0, 1, 2]);
-        assert_eq!(list.shard(2), Some(2));
-        assert_eq!(list.shard(3), None);
+        let asked = std::cell::Cell::new(0);
+        let once = |_: Position| {
+            asked.set(asked.get() + 1);
+            match asked.get() {
+                2 => Word::Changed,
+                _ => Word::Settled,
+            }
+        };
+        assert_eq!(places(&list, once), [0, 1, 0, 1, 2]);
     }
 
     #[test]
@@ -374,24 +488,37 @@ mod tests {
         (*seed >> 33) % bound
     }
 
-    /// A cluster in memory: who has which slot, and each server's own order of keys.
+    /// A cluster in memory: who has which slot, where its keys are, and each server's own order of keys.
     struct Cluster {
         owner: Vec<u64>,
+        /// The server that each key is at: of a slot that migrates, the owner or the target.
+        at: Vec<u64>,
+        /// Slots that migrate, and where to.
+        open: BTreeMap<usize, u64>,
         servers: u64,
         shift: u32,
     }
 
-    /// Slots of the small cluster, each with one key. They stand for ranges of the real ones.
-    const KEYS: usize = 64;
+    /// Slots of the small cluster, which stand for ranges of the real ones.
+    const RANGES: usize = 32;
+    /// Keys, so many to a slot.
+    const KEYS: usize = RANGES * KEYS_OF_ONE;
+    const KEYS_OF_ONE: usize = 4;
 
     impl Cluster {
+        /// The list, with the masters that have no slots, and the servers by their numbers in it.
         fn list(&self) -> (ShardList, Vec<u64>) {
-            let masters: BTreeSet<u64> = self.owner.iter().copied().collect();
+            let masters: BTreeSet<u64> = self
+                .owner
+                .iter()
+                .chain(self.open.values())
+                .copied()
+                .collect();
             let masters: Vec<u64> = masters.into_iter().collect();
             let ids: Vec<String> = masters.iter().map(|id| format!("{id:040x}")).collect();
             let mut slots = Box::new([NOBODY; SLOTS]);
             for (slot, shard) in slots.iter_mut().enumerate() {
-                let owner = self.owner[slot * KEYS / SLOTS];
+                let owner = self.owner[slot * RANGES / SLOTS];
                 *shard = masters.iter().position(|id| *id == owner).unwrap() as u16;
             }
             (ShardList::new(&slots, &ids), masters)
@@ -400,7 +527,7 @@ mod tests {
         /// What one call of SCAN on a server gives: a bucket or two, in an order of the server's own.
         fn scan(&self, server: u64, cursor: u64) -> (u64, Vec<usize>) {
             let mut order: BTreeMap<u64, usize> = BTreeMap::new();
-            for key in (0..KEYS).filter(|key| self.owner[*key] == server) {
+            for key in (0..KEYS).filter(|key| self.at[*key] == server) {
                 let mut seed = server.wrapping_mul(977).wrapping_add(key as u64);
                 random(&mut seed, 1);
                 order.insert(random(&mut seed, 1 << 8) << 8 | key as u64, key);
@@ -417,68 +544,145 @@ mod tests {
             (next, found.into_iter().map(|(_, key)| key).collect())
         }
 
-        /// A shard joins or leaves, slots move, or a server fails over.
-        fn change(&mut self, seed: &mut u64) {
-            let one = self.owner[random(seed, KEYS as u64) as usize];
-            let other = self.owner[random(seed, KEYS as u64) as usize];
-            self.servers += 1;
-            let new = self.servers;
-            match random(seed, 4) {
-                0 => self
-                    .owner
-                    .iter_mut()
-                    .filter(|id| **id == one)
-                    .for_each(|id| *id = new),
-                1 => self
-                    .owner
-                    .iter_mut()
-                    .filter(|id| **id == one)
-                    .for_each(|id| *id = other),
-                2 => {
-                    let from = random(seed, KEYS as u64) as usize;
-                    let until = (from + 8).min(KEYS);
-                    self.owner[from..until].fill(new);
+        /// What the master at a place of this list says of itself.
+        fn word(&self, place: u16, list: &ShardList, masters: &[u64], slots: &[u64]) -> Word {
+            let own = masters[usize::from(list.shard(place).unwrap())];
+            let owns = |owner: &[u64]| owner.iter().map(|id| *id == own).collect::<Vec<_>>();
+            if owns(&self.owner) != owns(slots) {
+                return Word::Changed;
+            }
+            let mut word = Word::Settled;
+            for (slot, target) in &self.open {
+                if self.owner[*slot] != own {
+                    continue;
                 }
-                _ => self.owner[random(seed, KEYS as u64) as usize] = other,
+                let target = masters.iter().position(|id| id == target);
+                match target.and_then(|target| list.place(target as u16)) {
+                    None => return Word::Changed,
+                    Some(target) if target < place => word = Word::Moving,
+                    Some(_) => {}
+                }
+            }
+            word
+        }
+
+        /// A slot begins to migrate, some of its keys go, or it ends; or a server fails over.
+        fn change(&mut self, seed: &mut u64) {
+            let slot = random(seed, RANGES as u64) as usize;
+            let keys = slot * KEYS_OF_ONE..(slot + 1) * KEYS_OF_ONE;
+            let open: Vec<usize> = self.open.keys().copied().collect();
+            let one_open = |seed: &mut u64| open[random(seed, open.len() as u64) as usize];
+            match random(seed, 16) {
+                0 => {
+                    let (one, new) = (self.owner[slot], self.servers + 1);
+                    self.servers += 1;
+                    let all = self.owner.iter_mut().chain(&mut self.at);
+                    all.chain(self.open.values_mut())
+                        .filter(|id| **id == one)
+                        .for_each(|id| *id = new);
+                }
+                1..4 if !self.open.contains_key(&slot) => {
+                    let target = match random(seed, 3) {
+                        0 => {
+                            self.servers += 1;
+                            self.servers
+                        }
+                        _ => self.owner[random(seed, RANGES as u64) as usize],
+                    };
+                    if target != self.owner[slot] {
+                        self.open.insert(slot, target);
+                    }
+                    debug_assert!(keys.clone().all(|key| self.at[key] == self.owner[slot]));
+                }
+                4 if !open.is_empty() => {
+                    let slot = one_open(seed);
+                    let target = self.open.remove(&slot).unwrap();
+                    self.owner[slot] = target;
+                    self.at[slot * KEYS_OF_ONE..(slot + 1) * KEYS_OF_ONE].fill(target);
+                }
+                _ if !open.is_empty() => {
+                    let slot = one_open(seed);
+                    let key = slot * KEYS_OF_ONE + random(seed, KEYS_OF_ONE as u64) as usize;
+                    self.at[key] = self.open[&slot];
+                }
+                _ => {}
             }
         }
     }
 
+    /// Scans a cluster that changes between any two acts, with a topology that is behind it. Returns the keys
+    /// seen, and whether the scan came to its end. `words` are what masters say as it is heard.
+    fn scanned(seed: u64, words: impl Fn(Word) -> Word) -> (usize, bool) {
+        let mut random_state = seed;
+        let r = &mut random_state;
+        let owner: Vec<u64> = (0..RANGES as u64).map(|slot| slot / 8).collect();
+        let mut cluster = Cluster {
+            at: (0..KEYS).map(|key| owner[key / KEYS_OF_ONE]).collect(),
+            owner,
+            open: BTreeMap::new(),
+            servers: 100,
+            shift: random(r, 24) as u32,
+        };
+        let (mut seen, mut cursor, mut changes) = (BTreeSet::new(), 0, random(r, 60));
+        (0..random(r, 10)).for_each(|_| cluster.change(r));
+        let mut topology = (cluster.list(), cluster.owner.clone());
+        let mut between = |cluster: &mut Cluster, r: &mut u64| {
+            while changes > 0 && random(r, 3) != 0 {
+                changes -= 1;
+                cluster.change(r);
+            }
+        };
+        for _ in 0..10_000 {
+            let ((list, masters), slots) = &topology;
+            let at = Position::decode(cursor, list);
+            let server = masters[usize::from(list.shard(at.place).unwrap())];
+            let (node_cursor, keys) = cluster.scan(server, at.node_cursor);
+            seen.extend(keys);
+            between(&mut cluster, r);
+            let asked = at.asks_previous().into_iter();
+            let asked = asked.chain(at.is_last(list).then_some(at.place));
+            let mut said = Vec::new();
+            for place in asked {
+                said.push(words(cluster.word(place, list, masters, slots)));
+                between(&mut cluster, r);
+            }
+            match at.next(node_cursor, &said, list) {
+                Some(next) => cursor = next.encode(list).unwrap(),
+                None => return (seen.len(), true),
+            }
+            // A newer topology comes when one is asked for, and now and then.
+            if said.contains(&Word::Changed) || random(r, 20) == 0 {
+                topology = (cluster.list(), cluster.owner.clone());
+            }
+            between(&mut cluster, r);
+        }
+        (seen.len(), false)
+    }
+
     #[test]
     fn nothing_is_missed_whatever_changes_between_calls() {
-        for seed in 0..400u64 {
-            let mut random_state = seed;
-            let r = &mut random_state;
-            let owner = (0..KEYS).map(|slot| slot as u64 / 16).collect();
-            let shift = random(r, 24) as u32;
-            let mut cluster = Cluster {
-                owner,
-                servers: 100,
-                shift,
-            };
-            let (mut seen, mut cursor, mut changes) = (BTreeSet::new(), 0, random(r, 4));
-            for _ in 0..10_000 {
-                let (list, masters) = cluster.list();
-                let at = Position::decode(cursor, &list);
-                let server = masters[usize::from(list.shard(at.place).unwrap())];
-                let (answer, keys) = cluster.scan(server, at.node_cursor);
-                seen.extend(keys);
-                if changes > 0 && random(r, 5) == 0 {
-                    changes -= 1;
-                    cluster.change(r);
-                }
-                // The end is told only under a list that was asked for after the last reply.
-                let now = cluster.list().0;
-                cursor = match at.next(answer, &list) {
-                    Some(next) => next.encode(&list).unwrap(),
-                    None if now.same_as(&list) => 0,
-                    None => Position::FIRST.encode(&now).unwrap(),
-                };
-                if cursor == 0 {
-                    break;
-                }
-            }
-            assert_eq!((seen.len(), cursor), (KEYS, 0), "seed {seed}");
+        for seed in 0..2000 {
+            assert_eq!(scanned(seed, |word| word), (KEYS, true), "seed {seed}");
         }
+    }
+
+    #[test]
+    fn each_word_is_needed() {
+        let misses = |hear: fn(Word) -> Word| {
+            let missed = (0..1000).filter(|seed| scanned(*seed, hear).0 < KEYS);
+            missed.count()
+        };
+        assert!(
+            misses(|word| match word {
+                Word::Moving => Word::Settled,
+                other => other,
+            }) > 0
+        );
+        assert!(
+            misses(|word| match word {
+                Word::Changed => Word::Settled,
+                other => other,
+            }) > 0
+        );
     }
 }

@@ -19,6 +19,8 @@ pub struct Topology {
     pub nodes: Vec<NodeInfo>,
     /// The shards, each with one master.
     pub shards: Vec<Shard>,
+    /// Masters without slots, as indices in `nodes`: a shard that joins is one, while its first slot is on its way.
+    pub spare: Vec<u16>,
     /// Slot to index in `shards`, or [`NO_SHARD`].
     pub slots: Box<[u16; SLOTS]>,
     /// Every name under which a redirect may announce a node (`host:port` as the nodes write it, by IP and

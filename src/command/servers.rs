@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use super::{Known, Table};
+use crate::resp::value::Value;
 
 /// What the servers have said of themselves.
 #[derive(Debug, Clone)]
@@ -15,6 +16,8 @@ pub struct Servers {
     pub known: Option<Arc<Known>>,
     /// The lowest version among them, as `redis_version` of INFO.
     pub version: Option<String>,
+    /// How many databases each of them has: 1, but where `cluster-databases` says otherwise.
+    pub databases: u16,
 }
 
 impl Servers {
@@ -24,6 +27,7 @@ impl Servers {
             table,
             known: None,
             version: None,
+            databases: 1,
         }
     }
 }
@@ -34,6 +38,16 @@ pub fn version_of(info: &[u8]) -> Option<&str> {
     let version = lines.find_map(|line| line.strip_prefix("redis_version:"))?;
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-');
     (!version.is_empty() && version.len() <= 32 && version.bytes().all(plain)).then_some(version)
+}
+
+/// How many databases a server of a cluster has, by its answer to `CONFIG GET cluster-databases`: one, if it
+/// does not say.
+pub fn databases_of(answer: &[u8]) -> u16 {
+    let value = Value::parse(answer).ok().flatten();
+    let items = value.as_ref().and_then(|(value, _)| value.items());
+    let number = items.and_then(|items| std::str::from_utf8(items.get(1)?.string()?).ok());
+    let number: Option<u64> = number.and_then(|text| text.parse().ok());
+    number.map_or(1, |number| number.clamp(1, u64::from(u16::MAX)) as u16)
 }
 
 /// What two versions are compared by: the numbers between the dots.
@@ -55,6 +69,30 @@ mod tests {
         assert_eq!(version_of(b"# Server\r\n"), None);
         assert_eq!(version_of(b"redis_version:\r\n"), None);
         assert_eq!(version_of(b"redis_version:7\x1b[2J\r\n"), None);
+    }
+
+    #[test]
+    fn a_cluster_has_one_database_unless_it_says_otherwise() {
+        let setting = |value: &str| {
+            let name = "cluster-databases";
+            format!(
+                "*2\r\n${}\r\n{name}\r\n${}\r\n{value}\r\n",
+                name.len(),
+                value.len()
+            )
+        };
+        for (value, expected) in [
+            ("16", 16),
+            ("1", 1),
+            ("0", 1),
+            ("x", 1),
+            ("100000", u16::MAX),
+        ] {
+            assert_eq!(databases_of(setting(value).as_bytes()), expected, "{value}");
+        }
+        for answer in ["*0\r\n", "-NOPERM no\r\n", "*2\r\n$1\r\na\r\n", ""] {
+            assert_eq!(databases_of(answer.as_bytes()), 1, "{answer}");
+        }
     }
 
     #[test]

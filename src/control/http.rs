@@ -3,8 +3,7 @@
 //!
 //! It must never know what a page shows (`routes`) nor how a request is written (`message`).
 
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::Shutdown;
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -14,27 +13,24 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 use slab::Slab;
 
-use crate::clock::{Clock, Time};
-use crate::control::message::{BODY_BYTES_MAX, HEAD_BYTES_MAX, Parsed, parse};
-use crate::control::routes::{DebugState, answer};
+use crate::clock::Time;
+use crate::control::access::Access;
+use crate::control::connection::{Answer, Connection, Turn};
+use crate::control::message::{Request, Response};
+use crate::control::routes::{answer, event};
+use crate::control::state::ControlState;
 
 /// Connections at once.
 const CONNECTIONS_MAX: usize = 64;
 
-/// How long a connection may take for its next request, or to take its answer.
-const IDLE: Duration = Duration::from_secs(10);
+/// Connections that are sent events, at once.
+const VIEWERS_MAX: usize = 32;
 
-/// How long a connection that we end may take to read its last answer.
-const LINGER: Duration = Duration::from_secs(1);
+/// How often they are sent one.
+const EVENT_PERIOD: Duration = Duration::from_secs(1);
 
 /// Wait after an `accept` that failed, for example for want of file descriptors.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
-
-/// Requests of one connection that are answered before the others have their turn.
-const REQUESTS_PER_TURN: usize = 32;
-
-/// How much is read at once.
-const READ_BYTES: usize = 16 << 10;
 
 const LISTENER: Token = Token(usize::MAX);
 const WAKER: Token = Token(usize::MAX - 1);
@@ -65,8 +61,12 @@ impl ControlHandle {
     }
 }
 
-/// Starts the server on a listener that is bound already.
-pub fn spawn(listener: std::net::TcpListener, state: DebugState) -> io::Result<ControlHandle> {
+/// Starts the server on a listener that is bound already. `make` makes the state; it is given what wakes the
+/// server when an answer that was to come later has come.
+pub fn spawn(
+    listener: std::net::TcpListener,
+    make: impl FnOnce(Arc<Waker>) -> ControlState,
+) -> io::Result<ControlHandle> {
     let loopback = listener.local_addr()?.ip().to_canonical().is_loopback();
     listener.set_nonblocking(true)?;
     let mut listener = TcpListener::from_std(listener);
@@ -75,17 +75,21 @@ pub fn spawn(listener: std::net::TcpListener, state: DebugState) -> io::Result<C
     poll.registry()
         .register(&mut listener, LISTENER, Interest::READABLE)?;
     let stopped = Arc::new(AtomicBool::new(false));
+    let state = make(Arc::clone(&waker));
     let server = Server {
         poll,
         listener,
         accept_at: None,
+        event_at: None,
         stopped: Arc::clone(&stopped),
         connections: Slab::new(),
         next_serial: 0,
         again: Vec::new(),
-        clock: state.clock,
+        access: Access {
+            loopback,
+            token: state.token.clone(),
+        },
         state,
-        loopback,
     };
     let thread = thread::Builder::new()
         .name("control".to_string())
@@ -97,55 +101,25 @@ pub fn spawn(listener: std::net::TcpListener, state: DebugState) -> io::Result<C
     })
 }
 
-/// What a connection does next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Turn {
-    /// Wait for the peer.
-    Wait,
-    /// Go on when the others have had their turn.
-    Again,
-    /// End.
-    Close,
-}
-
-/// The life of a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    /// Requests are answered.
-    Open,
-    /// The last answer is on its way.
-    Closing,
-    /// It is out, and the peer has been told so; what it still sends is thrown away, since closing with
-    /// unread bytes would reset the connection and destroy the answer.
-    Lingering,
-}
-
-/// One peer.
+/// A connection and which it is: keys of the slab are reused within a turn.
 #[derive(Debug)]
-struct Connection {
-    stream: TcpStream,
-    input: Vec<u8>,
-    output: Vec<u8>,
-    sent: usize,
-    phase: Phase,
-    told_to_go_on: bool,
-    read_closed: bool,
-    deadline: Time,
-    /// Which key of the slab this is the owner of: keys are reused within a turn.
+struct Numbered {
     serial: u64,
+    connection: Connection,
 }
 
 struct Server {
     poll: Poll,
     listener: TcpListener,
     accept_at: Option<Time>,
+    /// When the next event is due, while anybody is sent events.
+    event_at: Option<Time>,
     stopped: Arc<AtomicBool>,
-    connections: Slab<Connection>,
+    connections: Slab<Numbered>,
     next_serial: u64,
     again: Vec<(usize, u64)>,
-    clock: Clock,
-    state: DebugState,
-    loopback: bool,
+    state: ControlState,
+    access: Access,
 }
 
 impl Server {
@@ -161,19 +135,22 @@ impl Server {
                     return;
                 }
             }
-            let now = self.clock.now();
+            let now = self.state.sources.clock.now();
             let mut ready = std::mem::take(&mut self.again);
             let mut accept = self.accept_at.is_some_and(|at| at <= now);
             for event in &events {
                 match event.token() {
                     LISTENER => accept = true,
-                    WAKER => {}
+                    WAKER => ready.extend(self.those(Connection::is_waiting)),
                     Token(key) => {
-                        if let Some(connection) = self.connections.get(key) {
-                            ready.push((key, connection.serial));
+                        if let Some(numbered) = self.connections.get(key) {
+                            ready.push((key, numbered.serial));
                         }
                     }
                 }
+            }
+            if self.event_at.is_some_and(|at| at <= now) {
+                ready.extend(self.push_event(now));
             }
             ready.sort_unstable();
             ready.dedup();
@@ -187,18 +164,37 @@ impl Server {
         }
     }
 
+    /// Those connections that are so.
+    fn those(&self, are: impl Fn(&Connection) -> bool) -> Vec<(usize, u64)> {
+        let all = self.connections.iter();
+        all.filter(|(_, numbered)| are(&numbered.connection))
+            .map(|(key, numbered)| (key, numbered.serial))
+            .collect()
+    }
+
+    /// Gives the next event to those who are sent events, and says who they are.
+    fn push_event(&mut self, now: Time) -> Vec<(usize, u64)> {
+        let viewers = self.those(Connection::is_streaming);
+        self.event_at = (!viewers.is_empty()).then(|| now.after(EVENT_PERIOD));
+        if !viewers.is_empty() {
+            let event = event(&self.state);
+            for (key, _) in &viewers {
+                self.connections[*key].connection.push_event(&event);
+            }
+        }
+        viewers
+    }
+
     /// Until the next deadline.
     fn timeout(&self) -> Option<Duration> {
         if !self.again.is_empty() {
             return Some(Duration::ZERO);
         }
-        let deadlines = self
-            .connections
-            .iter()
-            .map(|(_, connection)| connection.deadline);
-        let next = deadlines.chain(self.accept_at).min()?;
+        let deadlines = self.connections.iter();
+        let deadlines = deadlines.map(|(_, numbered)| numbered.connection.deadline);
+        let next = deadlines.chain(self.accept_at).chain(self.event_at).min()?;
         // A millisecond more, since poll counts in whole ones and must not return too early again and again.
-        Some(next.since(self.clock.now()) + Duration::from_millis(1))
+        Some(next.since(self.state.sources.clock.now()) + Duration::from_millis(1))
     }
 
     fn accept(&mut self, now: Time) {
@@ -237,16 +233,9 @@ impl Server {
         let serial = self.next_serial;
         self.next_serial += 1;
         let key = entry.key();
-        entry.insert(Connection {
-            stream,
-            input: Vec::new(),
-            output: Vec::new(),
-            sent: 0,
-            phase: Phase::Open,
-            told_to_go_on: false,
-            read_closed: false,
-            deadline: now.after(IDLE),
+        entry.insert(Numbered {
             serial,
+            connection: Connection::new(stream, now),
         });
         self.turn(key, serial, now);
     }
@@ -257,8 +246,8 @@ impl Server {
         let idle = self
             .connections
             .iter()
-            .filter(|(_, connection)| connection.input.is_empty() && connection.output.is_empty())
-            .min_by_key(|(_, connection)| connection.deadline)
+            .filter(|(_, numbered)| numbered.connection.is_idle())
+            .min_by_key(|(_, numbered)| numbered.connection.deadline)
             .map(|(key, _)| key);
         if let Some(key) = idle {
             self.close(key);
@@ -267,13 +256,7 @@ impl Server {
     }
 
     fn expire(&mut self, now: Time) {
-        let late: Vec<usize> = self
-            .connections
-            .iter()
-            .filter(|(_, connection)| connection.deadline <= now)
-            .map(|(key, _)| key)
-            .collect();
-        for key in late {
+        for (key, _) in self.those(|connection| connection.deadline <= now) {
             self.close(key);
         }
     }
@@ -284,13 +267,25 @@ impl Server {
     }
 
     fn turn(&mut self, key: usize, serial: u64, now: Time) {
-        let Some(connection) = self.connections.get_mut(key) else {
+        let viewers = self.those(Connection::is_streaming).len();
+        let Some(numbered) = self.connections.get_mut(key) else {
             return;
         };
-        if connection.serial != serial {
+        if numbered.serial != serial {
             return;
         }
-        match connection.turn(now, &self.state, self.loopback) {
+        let (state, access) = (&self.state, &self.access);
+        let respond = |request: &Request| match answer(request, state, access) {
+            Answer::Stream if viewers >= VIEWERS_MAX => {
+                Answer::Now(Response::text(503, "there are too many viewers"))
+            }
+            answer => answer,
+        };
+        let turn = numbered.connection.turn(now, respond);
+        if numbered.connection.is_streaming() && self.event_at.is_none() {
+            self.event_at = Some(now);
+        }
+        match turn {
             Ok(Turn::Wait) => {}
             Ok(Turn::Again) => self.again.push((key, serial)),
             Ok(Turn::Close) => self.close(key),
@@ -302,144 +297,23 @@ impl Server {
     }
 }
 
-impl Connection {
-    /// Goes on until the peer has to do something: reads, answers and writes by turns, and never reads on
-    /// while an answer has not been taken.
-    fn turn(&mut self, now: Time, state: &DebugState, loopback: bool) -> io::Result<Turn> {
-        for _ in 0..REQUESTS_PER_TURN {
-            if !self.flush(now)? {
-                return Ok(Turn::Wait);
-            }
-            match self.phase {
-                Phase::Open => {
-                    if self.respond(state, loopback, now) {
-                        continue;
-                    }
-                    if self.read_closed {
-                        return Ok(Turn::Close);
-                    }
-                    if !self.fill()? {
-                        return Ok(Turn::Wait);
-                    }
-                }
-                Phase::Closing => {
-                    self.stream.shutdown(Shutdown::Write)?;
-                    self.phase = Phase::Lingering;
-                    self.deadline = now.after(LINGER);
-                }
-                Phase::Lingering => {
-                    self.input.clear();
-                    if self.read_closed {
-                        return Ok(Turn::Close);
-                    }
-                    if !self.fill()? {
-                        return Ok(Turn::Wait);
-                    }
-                }
-            }
-        }
-        Ok(Turn::Again)
-    }
-
-    /// Writes what is to be written; whether all of it is out.
-    fn flush(&mut self, now: Time) -> io::Result<bool> {
-        while self.sent < self.output.len() {
-            match self.stream.write(&self.output[self.sent..]) {
-                Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(len) => {
-                    self.sent += len;
-                    self.deadline = now.after(IDLE);
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        self.output.clear();
-        self.sent = 0;
-        Ok(true)
-    }
-
-    /// Reads once; whether that changed anything.
-    fn fill(&mut self) -> io::Result<bool> {
-        debug_assert!(self.input.len() <= HEAD_BYTES_MAX + BODY_BYTES_MAX + READ_BYTES);
-        let mut chunk = [0; READ_BYTES];
-        loop {
-            match self.stream.read(&mut chunk) {
-                Ok(0) => {
-                    self.read_closed = true;
-                    return Ok(true);
-                }
-                Ok(len) => {
-                    self.input.extend_from_slice(&chunk[..len]);
-                    return Ok(true);
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    /// Answers the next request, if it is all there; whether anything is to be written.
-    fn respond(&mut self, state: &DebugState, loopback: bool, now: Time) -> bool {
-        if self.input.is_empty() {
-            return false;
-        }
-        match parse(&self.input) {
-            Parsed::Whole(request, len) => {
-                self.input.drain(..len);
-                self.told_to_go_on = false;
-                self.deadline = now.after(IDLE);
-                if !request.keep_alive {
-                    self.phase = Phase::Closing;
-                }
-                answer(&request, state, loopback).encode(
-                    request.head_only,
-                    request.keep_alive,
-                    &mut self.output,
-                );
-                true
-            }
-            Parsed::Partial { waits } => {
-                let tell = waits && !self.told_to_go_on;
-                if tell {
-                    self.told_to_go_on = true;
-                    self.output
-                        .extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
-                }
-                tell
-            }
-            Parsed::Bad(response) => {
-                self.phase = Phase::Closing;
-                response.encode(false, false, &mut self.output);
-                true
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{Read, Write};
+    use std::net::Shutdown;
     use std::net::{SocketAddr, TcpStream as Peer};
-    use std::sync::Mutex;
 
     fn server() -> (SocketAddr, ControlHandle) {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let level = Arc::new(Mutex::new("info".to_string()));
-        let set = Arc::clone(&level);
-        let state = DebugState {
-            clock: Clock::start(),
-            heartbeats: vec![Arc::default()],
-            level_get: Box::new(move || level.lock().unwrap().clone()),
-            level_set: Box::new(move |name| {
-                *set.lock().unwrap() = name.to_string();
-                Ok(())
-            }),
+        let make = |waker| {
+            let mut state = ControlState::for_tests(waker);
+            let now = state.sources.clock.now().as_micros();
+            state.sources.heartbeats = vec![Arc::new(now.into())];
+            state
         };
-        (address, spawn(listener, state).unwrap())
+        (address, spawn(listener, make).unwrap())
     }
 
     fn peer(address: SocketAddr) -> Peer {
@@ -465,11 +339,11 @@ mod tests {
         let mut peer = peer(address);
         peer.set_nodelay(true).unwrap();
         let put = "PUT /debug/log-level HTTP/1.1\r\nHost: localhost\r\nContent-Length: 11\r\n\r\n\
-                   level=debug";
+                   level=error";
         for byte in put.as_bytes() {
             peer.write_all(&[*byte]).unwrap();
         }
-        let text = read_until(&mut peer, "debug\n");
+        let text = read_until(&mut peer, "error\n");
         assert!(text.starts_with("HTTP/1.1 200 OK\r\n"), "{text}");
         peer.write_all(
             b"HEAD /healthz HTTP/1.1\r\nHost: a\r\n\r\nGET /healthz HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -477,7 +351,7 @@ mod tests {
         .unwrap();
         let text = read_until(&mut peer, "\r\n\r\nok\n");
         assert_eq!(text.matches("Content-Length: 3").count(), 2, "{text}");
-        peer.write_all(b"POST /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        peer.write_all(b"POST /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             .unwrap();
         let mut rest = String::new();
         peer.read_to_string(&mut rest).unwrap();

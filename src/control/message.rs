@@ -2,6 +2,8 @@
 //!
 //! They must never know a socket, nor what a path means. Nothing here allocates from a declared length.
 
+use crate::config::Secret;
+
 /// Longest head of a request.
 pub const HEAD_BYTES_MAX: usize = 8 << 10;
 
@@ -51,10 +53,45 @@ pub struct Request {
     pub host: Option<String>,
     /// The `Origin` field.
     pub origin: Option<String>,
+    /// What the `Authorization` field bears.
+    pub token: Option<Secret>,
     /// The body.
     pub body: Vec<u8>,
     /// Whether the connection is to stay open.
     pub keep_alive: bool,
+}
+
+impl Request {
+    /// The value of a name in the query, or in a body of the same form (`name=value&name=value`), percent signs
+    /// decoded.
+    pub fn parameter(&self, name: &str) -> Option<String> {
+        let body = std::str::from_utf8(&self.body).unwrap_or_default().trim();
+        let pairs = self.query.split('&').chain(body.split('&'));
+        let mut pairs = pairs.filter_map(|pair| pair.split_once('='));
+        pairs
+            .find(|(own, _)| *own == name)
+            .map(|(_, value)| decoded(value))
+    }
+}
+
+/// A value of a query: `+` is a space, `%41` is an A; what is no such escape stays as it is.
+fn decoded(value: &str) -> String {
+    let mut bytes = Vec::with_capacity(value.len());
+    let mut rest = value.as_bytes();
+    while let [first, behind @ ..] = rest {
+        let escape = behind.get(..2).and_then(|digits| {
+            let digits = std::str::from_utf8(digits).ok()?;
+            u8::from_str_radix(digits, 16).ok()
+        });
+        let (byte, next) = match (first, escape) {
+            (b'%', Some(byte)) => (byte, &behind[2..]),
+            (b'+', _) => (b' ', behind),
+            _ => (*first, behind),
+        };
+        bytes.push(byte);
+        rest = next;
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// What the bytes so far are.
@@ -112,6 +149,7 @@ pub fn parse(bytes: &[u8]) -> Parsed {
         query: query.to_string(),
         host: fields.host,
         origin: fields.origin,
+        token: fields.token,
         body: body.to_vec(),
         keep_alive: fields.keep_alive,
     };
@@ -126,6 +164,7 @@ fn bad(status: u16, text: &str) -> Parsed {
 struct Fields {
     host: Option<String>,
     origin: Option<String>,
+    token: Option<Secret>,
     body_len: usize,
     keep_alive: bool,
     waits: bool,
@@ -136,6 +175,7 @@ impl Fields {
         let mut fields = Fields {
             host: None,
             origin: None,
+            token: None,
             body_len: 0,
             keep_alive: version_1_1,
             waits: false,
@@ -152,6 +192,11 @@ impl Fields {
                 }
             } else if named("Origin") {
                 fields.origin = Some(value.to_string());
+            } else if named("Authorization") {
+                let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
+                if scheme.eq_ignore_ascii_case("Bearer") {
+                    fields.token = Some(Secret::new(token.trim()));
+                }
             } else if named("Content-Length") {
                 // No plus sign: two readings of one length are how requests are smuggled.
                 let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
@@ -192,21 +237,41 @@ pub struct Response {
     pub status: u16,
     /// The media type of the body.
     pub content_type: &'static str,
-    /// The `Allow` field, for 405.
-    pub allow: Option<String>,
+    /// Further header fields.
+    pub headers: Vec<(&'static str, String)>,
     /// The body.
     pub body: Vec<u8>,
 }
 
+/// The head of an answer that never ends by itself: events follow (`text/event-stream`).
+pub const STREAM_HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\
+    Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n";
+
 impl Response {
+    /// A body of this media type.
+    pub fn new(content_type: &'static str, body: Vec<u8>) -> Response {
+        Response {
+            status: 200,
+            content_type,
+            headers: Vec::new(),
+            body,
+        }
+    }
+
     /// One line of plain text.
     pub fn text(status: u16, text: &str) -> Response {
         Response {
             status,
             content_type: "text/plain; charset=utf-8",
-            allow: None,
+            headers: Vec::new(),
             body: format!("{text}\n").into_bytes(),
         }
+    }
+
+    /// This answer with one more header field.
+    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Response {
+        self.headers.push((name, value.into()));
+        self
     }
 
     /// Appends the answer as it goes over the wire.
@@ -221,8 +286,9 @@ impl Response {
             if keep_alive { "keep-alive" } else { "close" },
         );
         out.extend_from_slice(head.as_bytes());
-        if let Some(allow) = &self.allow {
-            out.extend_from_slice(format!("Allow: {allow}\r\n").as_bytes());
+        for (name, value) in &self.headers {
+            debug_assert!(!value.contains(['\r', '\n']));
+            out.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
         }
         out.extend_from_slice(b"\r\n");
         if !head_only {
@@ -234,12 +300,16 @@ impl Response {
 fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",
+        202 => "Accepted",
         400 => "Bad Request",
+        401 => "Unauthorized",
         403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
+        409 => "Conflict",
         413 => "Content Too Large",
         431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
         503 => "Service Unavailable",
         _ => "",
     }
@@ -251,7 +321,7 @@ mod tests {
 
     const PUT: &[u8] =
         b"PUT /debug/log-level?x=1 HTTP/1.1\r\nHost: localhost:9\r\nOrigin: http://h\r\n\
-                         Content-Length: 5\r\n\r\ndebugGET /";
+                         authorization: bearer T0 \r\nContent-Length: 5\r\n\r\ndebugGET /";
 
     #[test]
     fn a_request_is_read_however_it_is_cut() {
@@ -268,6 +338,7 @@ mod tests {
                 query: "x=1".to_string(),
                 host: Some("localhost:9".to_string()),
                 origin: Some("http://h".to_string()),
+                token: Some(Secret::new("T0")),
                 body: b"debug".to_vec(),
                 keep_alive: true,
             }
@@ -275,6 +346,20 @@ mod tests {
         for cut in 0..len {
             assert_eq!(parse(&PUT[..cut]), Parsed::Partial { waits: false });
         }
+    }
+
+    #[test]
+    fn parameters_come_from_the_query_or_the_body() {
+        let request = |bytes: &str| match parse(bytes.as_bytes()) {
+            Parsed::Whole(request, _) => request,
+            other => panic!("{other:?}"),
+        };
+        let get = request("GET /?key=%7ba%7D+b%2&k= HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(get.parameter("key").as_deref(), Some("{a} b%2"));
+        assert_eq!(get.parameter("k").as_deref(), Some(""));
+        assert_eq!(get.parameter("ke"), None);
+        let post = request("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nid=5\r\n");
+        assert_eq!(post.parameter("id").as_deref(), Some("5"));
     }
 
     #[test]

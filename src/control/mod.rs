@@ -1,11 +1,21 @@
 //! What is slow or shared, on threads of its own: the topology's refresh, the survey of the servers, and
 //! the debug address.
 
+pub mod access;
+pub mod actions;
+pub mod connection;
 pub mod http;
 mod link;
 pub mod message;
+pub mod metrics;
 mod names;
+pub mod process;
+pub mod profile;
 mod random;
 pub mod refresh;
 pub mod routes;
+pub mod slots;
+pub mod state;
+pub mod status;
+pub mod summary;
 pub mod survey;

@@ -135,6 +135,16 @@ impl Refresher {
         let _ = self.wake.try_send(());
     }
 
+    /// A handle on nothing, for tests of those who hold one.
+    #[cfg(test)]
+    pub fn idle() -> Refresher {
+        let (wake, _) = sync_channel(1);
+        Refresher {
+            shared: Arc::default(),
+            wake,
+        }
+    }
+
     /// Refreshes that gave a table, by what they were made for.
     pub fn succeeded(&self, trigger: Trigger) -> u64 {
         self.shared.succeeded[trigger as usize].load(Ordering::Relaxed)

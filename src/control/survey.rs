@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::clock::{Clock, Time};
 use crate::cluster::topology::Topology;
 use crate::command::learn::learn;
-use crate::command::servers::{Servers, version_key, version_of};
+use crate::command::servers::{Servers, databases_of, version_key, version_of};
 use crate::config::Config;
 use crate::control::link::{Failure, Link};
 
@@ -97,11 +97,16 @@ impl Survey {
     fn survey(&mut self, topology: &Topology) -> bool {
         let config = (self.settings)();
         let mut found: Vec<(Link, String)> = Vec::new();
+        let mut databases: Option<u16> = None;
         for node in topology.nodes.iter().take(NODES_MAX) {
             let asked = Link::open(node.address, config.connect_timeout)
                 .and_then(|mut link| Ok((self.version(&mut link, &config)?, link)));
             match asked {
-                Ok((version, link)) => found.push((link, version)),
+                Ok((version, mut link)) => {
+                    let has = self.databases(&mut link, &config);
+                    databases = Some(databases.map_or(has, |least| least.min(has)));
+                    found.push((link, version));
+                }
                 Err(failure) => log::debug!("survey: {}: {failure}", node.address),
             }
         }
@@ -133,6 +138,7 @@ impl Survey {
                     }
                     self.servers.known = Some(Arc::new(learnt.known));
                     self.servers.version = Some(version);
+                    self.servers.databases = databases.unwrap_or(1);
                     (self.publish)(Arc::new(self.servers.clone()));
                     return true;
                 }
@@ -146,6 +152,13 @@ impl Survey {
         let reply = self.answer(link, config, &[b"INFO", b"server"])?;
         let version = version_of(&reply).ok_or(Failure::Protocol)?;
         Ok(version.to_string())
+    }
+
+    /// Who does not say has one.
+    fn databases(&self, link: &mut Link, config: &Config) -> u16 {
+        let question: &[&[u8]] = &[b"CONFIG", b"GET", b"cluster-databases"];
+        self.answer(link, config, question)
+            .map_or(1, |answer| databases_of(&answer))
     }
 
     /// One reply, as it came.

@@ -3,13 +3,14 @@
 //! It must never know how a flag is spelled on a command line or in which order flags came.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 use std::time::Duration;
 
 use super::{Options, address, duration, number};
 use crate::config::{AdminCommands, Config, ReadPreference, Secret};
 use crate::logging;
+use crate::top;
 
 /// A flag: a row of the table.
 #[derive(Debug)]
@@ -85,6 +86,53 @@ impl Kind {
 /// All flags, grouped by what they concern; the usage sorts them by name.
 pub const FLAGS: &[Flag] = &[
     Flag {
+        name: "config",
+        kind: Kind::String,
+        default: "",
+        help: "file with a flag on each line, its name and its value (# begins a comment); the command line and the \
+               environment win; SIGHUP reads it again",
+        apply: |options, value| {
+            let path = path(value);
+            if let Some(path) = &path {
+                let text = read(path)?;
+                options.check_file(&text)?;
+                options.file = text;
+            }
+            options.config.config_file = path;
+            Ok(())
+        },
+        show: |config| show_file(&config.config_file),
+        live: false,
+    },
+    Flag {
+        name: "check",
+        kind: Kind::Action,
+        default: "false",
+        help: "check the command line, the environment and the file of -config, and exit",
+        apply: |options, value| {
+            options.check = number::boolean(value)?;
+            Ok(())
+        },
+        show: hidden,
+        live: false,
+    },
+    Flag {
+        name: "top",
+        kind: Kind::String,
+        default: "",
+        help: "show the status of the proxy whose -debug-addr is at this URL, such as http://127.0.0.1:9090, in place \
+               of serving; -debug-token is sent along",
+        apply: |options, value| {
+            if !value.is_empty() && top::authority(value).is_none() {
+                return Err("must be http://host:port".to_string());
+            }
+            options.config.top = (!value.is_empty()).then(|| value.to_string());
+            Ok(())
+        },
+        show: |config| config.top.clone().unwrap_or_default(),
+        live: false,
+    },
+    Flag {
         name: "addr",
         kind: Kind::String,
         default: "0.0.0.0:8088",
@@ -130,6 +178,23 @@ pub const FLAGS: &[Flag] = &[
             Ok(())
         },
         show: hidden,
+        live: false,
+    },
+    Flag {
+        name: "password-file",
+        kind: Kind::String,
+        default: "",
+        help: "file whose first line is taken as -password",
+        apply: |options, value| {
+            let path = path(value);
+            if let Some(path) = &path {
+                let text = read(path)?;
+                options.password = secret(text.lines().next().unwrap_or_default());
+            }
+            options.config.password_file = path;
+            Ok(())
+        },
+        show: |config| show_file(&config.password_file),
         live: false,
     },
     Flag {
@@ -432,7 +497,7 @@ pub const FLAGS: &[Flag] = &[
         name: "debug-addr",
         kind: Kind::String,
         default: "",
-        help: "serving address of /healthz and /debug/log-level, host:port or :port; empty is none",
+        help: "serving address of the operator's pages (/healthz, /readyz, /metrics, /debug/pprof/profile, /api/v1/status; / lists them), host:port or :port; empty is none; one that is not loopback needs -debug-token",
         apply: |options, value| {
             options.config.debug_addr = match value {
                 "" => None,
@@ -441,6 +506,18 @@ pub const FLAGS: &[Flag] = &[
             Ok(())
         },
         show: |config| show_option(&config.debug_addr),
+        live: false,
+    },
+    Flag {
+        name: "debug-token",
+        kind: Kind::Secret,
+        default: "",
+        help: "token that requests to -debug-addr must bear (Authorization: Bearer TOKEN), but for /healthz and /readyz",
+        apply: |options, value| {
+            options.config.debug_token = secret(value);
+            Ok(())
+        },
+        show: hidden,
         live: false,
     },
     Flag {
@@ -469,6 +546,21 @@ fn show_duration(duration: Duration) -> String {
 fn show_path(path: &Option<PathBuf>) -> String {
     path.as_ref()
         .map_or("-".to_string(), |path| path.display().to_string())
+}
+
+/// An empty path is none.
+fn path(value: &str) -> Option<PathBuf> {
+    (!value.is_empty()).then(|| value.into())
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    std::fs::read_to_string(path).map_err(|error| format!("cannot read it: {error}"))
+}
+
+fn show_file(path: &Option<PathBuf>) -> String {
+    let path = path.as_ref();
+    path.map(|path| path.display().to_string())
+        .unwrap_or_default()
 }
 
 fn show_option(value: &Option<SocketAddr>) -> String {

@@ -26,16 +26,19 @@ pub type BackendId = Id<Backend>;
 pub struct Flavor {
     /// The protocol spoken.
     pub protocol: Protocol,
+    /// The database that was selected.
+    pub database: u16,
     /// Whether READONLY was sent: a replica then serves reads.
     pub read_only: bool,
 }
 
 impl Flavor {
-    /// How many flavours there are.
+    /// How many flavours there are of the first database, the only one that most clusters have.
     pub const COUNT: usize = 4;
 
-    /// 0 to 3.
+    /// 0 to 3, for the first database.
     pub fn index(self) -> usize {
+        debug_assert_eq!(self.database, 0);
         self.protocol.index() * 2 + usize::from(self.read_only)
     }
 
@@ -67,6 +70,11 @@ impl Flavor {
         }
         if self.read_only {
             encode::command(out, [&b"READONLY"[..]]);
+            steps += 1;
+        }
+        if self.database > 0 {
+            let index = self.database.to_string();
+            encode::command(out, [&b"SELECT"[..], index.as_bytes()]);
             steps += 1;
         }
         steps
@@ -243,45 +251,56 @@ mod tests {
 
     #[test]
     fn the_handshake_is_what_the_flavor_needs() {
-        let check =
-            |protocol, read_only, user: Option<&str>, password: Option<&str>, expected: &str| {
-                let config = Config {
-                    backend_user: user.map(str::to_string),
-                    backend_password: password.map(Secret::new),
-                    ..Config::default()
-                };
-                let flavor = Flavor {
-                    protocol,
-                    read_only,
-                };
-                let mut out = Vec::new();
-                let steps = flavor.handshake(&config, &mut out);
-                let text = String::from_utf8_lossy(&out).into_owned();
-                let words: Vec<&str> = text
-                    .split("\r\n")
-                    .filter(|line| !line.is_empty() && !line.starts_with(['*', '$']))
-                    .collect();
-                assert_eq!(
-                    (words.join(" ").as_str(), steps as usize),
-                    (expected, text.matches('*').count())
-                );
+        let check = |(protocol, database),
+                     read_only,
+                     user: Option<&str>,
+                     password: Option<&str>,
+                     expected: &str| {
+            let config = Config {
+                backend_user: user.map(str::to_string),
+                backend_password: password.map(Secret::new),
+                ..Config::default()
             };
-        check(Protocol::Resp2, false, None, None, "");
-        check(Protocol::Resp2, true, None, Some("pw"), "AUTH pw READONLY");
+            let flavor = Flavor {
+                protocol,
+                database,
+                read_only,
+            };
+            let mut out = Vec::new();
+            let steps = flavor.handshake(&config, &mut out);
+            let text = String::from_utf8_lossy(&out).into_owned();
+            let words: Vec<&str> = text
+                .split("\r\n")
+                .filter(|line| !line.is_empty() && !line.starts_with(['*', '$']))
+                .collect();
+            assert_eq!(
+                (words.join(" ").as_str(), steps as usize),
+                (expected, text.matches('*').count())
+            );
+        };
+        check((Protocol::Resp2, 0), false, None, None, "");
         check(
-            Protocol::Resp2,
+            (Protocol::Resp2, 0),
+            true,
+            None,
+            Some("pw"),
+            "AUTH pw READONLY",
+        );
+        check(
+            (Protocol::Resp2, 0),
             false,
             Some("joe"),
             Some("pw"),
             "AUTH joe pw",
         );
-        check(Protocol::Resp3, false, None, None, "HELLO 3");
+        check((Protocol::Resp3, 0), false, None, None, "HELLO 3");
         check(
-            Protocol::Resp3,
+            (Protocol::Resp3, 0),
             true,
             None,
             Some("pw"),
             "HELLO 3 AUTH default pw READONLY",
         );
+        check((Protocol::Resp2, 7), true, None, None, "READONLY SELECT 7");
     }
 }

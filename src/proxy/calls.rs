@@ -8,29 +8,11 @@
 use std::sync::OnceLock;
 
 use crate::command::table::ROWS_MAX;
+use crate::proxy::histogram::{Histogram, Latencies};
 use crate::proxy::stats::Counter;
 
-/// Parts that each power of two is cut into: a latency is known to one part in sixteen.
-const PARTS: u64 = 16;
-/// Latencies of 2^32 microseconds (71 minutes) and more are counted as that.
-const MICROS_MAX: u64 = (1 << 32) - 1;
-const BUCKETS: usize = (PARTS * 29) as usize;
 /// Kinds of errors that are told apart; further ones count in the sum only.
 const ERRORS_MAX: usize = 64;
-
-/// The histogram's bucket for a latency.
-#[inline]
-fn bucket(micros: u64) -> usize {
-    let micros = micros.min(MICROS_MAX);
-    let shift = u64::from(59 - (micros | (2 * PARTS - 1)).leading_zeros());
-    (shift * PARTS + (micros >> shift)) as usize
-}
-
-/// The largest latency that falls into a bucket, in microseconds.
-fn upper_bound(bucket: usize) -> u64 {
-    let shift = (bucket as u64 / PARTS).saturating_sub(1);
-    ((bucket as u64 - shift * PARTS + 1) << shift) - 1
-}
 
 /// The code of an error, its first word: at most 16 bytes of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,23 +38,11 @@ impl ErrorCode {
 }
 
 /// What is counted of one command.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Record {
-    micros: Counter,
+    latencies: Histogram,
     failed: Counter,
     rejected: Counter,
-    buckets: [Counter; BUCKETS],
-}
-
-impl Default for Record {
-    fn default() -> Record {
-        Record {
-            micros: Counter::default(),
-            failed: Counter::default(),
-            rejected: Counter::default(),
-            buckets: std::array::from_fn(|_| Counter::default()),
-        }
-    }
 }
 
 #[derive(Debug, Default)]
@@ -115,8 +85,7 @@ impl Calls {
     #[inline]
     pub fn answered(&self, command: u16, micros: u64) {
         if let Some(record) = self.record(command) {
-            record.micros.add(micros);
-            record.buckets[bucket(micros)].add(1);
+            record.latencies.record(micros, 1);
         }
     }
 
@@ -150,10 +119,9 @@ impl Calls {
     /// Counts from zero again. For the writing thread only.
     pub fn reset(&self) {
         for record in self.records.iter().filter_map(OnceLock::get) {
-            for counter in [&record.micros, &record.failed, &record.rejected] {
-                counter.set(0);
-            }
-            record.buckets.iter().for_each(|bucket| bucket.set(0));
+            record.latencies.reset();
+            record.failed.set(0);
+            record.rejected.set(0);
         }
         self.errors.iter().for_each(|slot| slot.count.set(0));
         self.errors_total.set(0);
@@ -170,15 +138,12 @@ fn first(cell: &OnceLock<Box<Record>>) -> &Record {
 pub struct CommandCalls {
     /// The command's row.
     pub command: u16,
-    /// Calls that were answered.
-    pub calls: u64,
-    /// Their time in all.
-    pub micros: u64,
+    /// Calls that were answered, from their arrival to their reply.
+    pub latencies: Latencies,
     /// Those of them that were answered with an error.
     pub failed: u64,
     /// Requests refused before anybody was asked.
     pub rejected: u64,
-    buckets: Vec<u64>,
 }
 
 impl CommandCalls {
@@ -198,29 +163,16 @@ impl CommandCalls {
                 .sum::<u64>()
         };
         let rejected = sum(&|record| &record.rejected);
-        let buckets: Vec<u64> = (0..BUCKETS)
-            .map(|at| sum(&|record| &record.buckets[at]))
-            .collect();
-        let calls = buckets.iter().sum();
-        (calls > 0 || rejected > 0).then(|| CommandCalls {
+        let mut latencies = Latencies::default();
+        records
+            .iter()
+            .for_each(|record| latencies.add(&record.latencies));
+        (latencies.count > 0 || rejected > 0).then(|| CommandCalls {
             command,
-            calls,
-            micros: sum(&|record| &record.micros),
+            latencies,
             failed: sum(&|record| &record.failed),
             rejected,
-            buckets,
         })
-    }
-
-    /// The latency that so many percent of the calls did not exceed, in microseconds.
-    pub fn percentile(&self, percent: f64) -> u64 {
-        let wanted = (self.calls as f64 * percent / 100.0).ceil().max(1.0) as u64;
-        let mut seen = 0;
-        let reached = self.buckets.iter().position(|count| {
-            seen += count;
-            seen >= wanted
-        });
-        reached.map_or(0, upper_bound)
     }
 }
 
@@ -261,23 +213,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_latency_falls_into_a_bucket_that_bounds_it() {
-        let mut last = 0;
-        for micros in (0..100_000).chain([MICROS_MAX - 1, MICROS_MAX, u64::MAX]) {
-            let at = bucket(micros);
-            assert!(at < BUCKETS && (at == last || at == last + 1 || micros > 100_000));
-            last = at;
-            let bound = upper_bound(at);
-            assert!(bound >= micros.min(MICROS_MAX), "{micros}");
-            assert!(
-                bound - micros.min(MICROS_MAX) <= micros / PARTS,
-                "{micros}: {bound}"
-            );
-        }
-        assert_eq!(bucket(u64::MAX), BUCKETS - 1);
-    }
-
-    #[test]
     fn workers_are_summed_and_a_reset_forgets() {
         let (one, two) = (Calls::default(), Calls::default());
         for micros in 1..=100 {
@@ -294,10 +229,17 @@ mod tests {
             all.iter().map(|calls| calls.command).collect::<Vec<_>>(),
             [7, 9]
         );
-        assert_eq!((all[0].calls, all[0].micros, all[0].failed), (101, 6050, 1));
-        assert_eq!((all[1].calls, all[1].rejected), (0, 1));
-        assert_eq!(all[0].percentile(50.0), 51);
-        assert!((1000..1063).contains(&all[0].percentile(100.0)));
+        assert_eq!(
+            (
+                all[0].latencies.count,
+                all[0].latencies.micros,
+                all[0].failed
+            ),
+            (101, 6050, 1)
+        );
+        assert_eq!((all[1].latencies.count, all[1].rejected), (0, 1));
+        assert_eq!(all[0].latencies.percentile(50.0), 51);
+        assert!((1000..1063).contains(&all[0].latencies.percentile(100.0)));
         let (errors, total) = of_errors(&[&one, &two]);
         assert_eq!(
             errors,

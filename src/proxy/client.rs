@@ -144,6 +144,7 @@ impl Client {
     #[inline]
     pub fn is_plain(&self, limits: &Limits) -> bool {
         self.session.authenticated
+            && self.session.database == 0
             && !self.closing
             && self.pause.is_none()
             && !self.session.monitor

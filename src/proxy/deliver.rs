@@ -296,8 +296,8 @@ impl Proxy {
         if client.pause.is_some() && client.may_resume(limits) {
             self.queue_resume(id);
         }
-        if overfull {
-            self.drop_client(id, now);
+        if overfull && self.forget_client(id, now) {
+            self.stats.clients_overfull.add(1);
         }
     }
 
@@ -468,6 +468,8 @@ impl Proxy {
         if let Some(node) = self.upstream.node_mut(node) {
             back = node.is_failing();
             node.succeeded();
+            node.stats.connects.add(1);
+            node.stats.connections.add(1);
         }
         if back {
             self.hasten_held(now);
@@ -503,6 +505,12 @@ impl Proxy {
         let jitter = self.random();
         if let Some(node) = self.upstream.node_mut(backend.node) {
             node.forget(id);
+            if backend.state == State::Ready {
+                node.stats.connections.sub(1);
+            }
+            if lost != Lost::Retired {
+                node.stats.failures.add(1);
+            }
             if backend.state != State::Ready || matches!(lost, Lost::TimedOut | Lost::Gone) {
                 node.failed(now, jitter);
             }

@@ -33,7 +33,7 @@ impl Client {
         let input = self.input.len();
         format!(
             "id={id} addr={addr} laddr={laddr} fd={fd} name={name} age={age} idle={idle} flags={flags} \
-             db=0 sub={sub} psub={psub} ssub={ssub} multi=-1 qbuf={input} qbuf-free={free} argv-mem=0 multi-mem=0 rbs=0 \
+             db={database} sub={sub} psub={psub} ssub={ssub} multi=-1 qbuf={input} qbuf-free={free} argv-mem=0 multi-mem=0 rbs=0 \
              rbp=0 obl={own} oll={oll} omem={beyond} tot-mem={memory} events={events} cmd={command} \
              user=default redir=-1 resp={resp} lib-name={lib_name} lib-ver={lib_ver} \
              tot-net-in={bytes_in} tot-net-out={bytes_out}\n",
@@ -49,6 +49,7 @@ impl Client {
             psub = subscriptions(Kind::Pattern),
             ssub = subscriptions(Kind::Shard),
             free = self.input.free(),
+            database = self.session.database,
             oll = beyond.div_ceil(OUTPUT_BLOCK),
             memory = size_of::<Client>() + input + self.input.free() + owed,
             events = if self.output.unsent_len() > 0 {

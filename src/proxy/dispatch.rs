@@ -393,7 +393,7 @@ impl Proxy {
         let Some(client) = self.clients.get_mut(id) else {
             return Step::Close;
         };
-        let protocol = client.session.protocol;
+        let dialect = client.session.dialect();
         let calm = client.is_calm(self.upstream.routes.version());
         if target.is_none() && !self.upstream.routes.is_known() {
             return self.reject(id, command, refusal::CLUSTER_DOWN, now);
@@ -402,7 +402,7 @@ impl Proxy {
             let affinity = id.key() as usize;
             let (config, actions) = (&self.config, &mut self.actions);
             self.upstream
-                .backend(target, protocol, affinity, config, actions, now)
+                .backend(target, dialect, affinity, config, actions, now)
         });
         let mut ticket = Ticket {
             origin: Origin::Discard,

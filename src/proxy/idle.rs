@@ -44,7 +44,7 @@ impl Proxy {
             } else {
                 self.stats.clients_idle.add(1);
             }
-            self.drop_client(id, now);
+            self.forget_client(id, now);
         }
     }
 }

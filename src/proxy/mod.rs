@@ -18,12 +18,14 @@ mod divide;
 pub mod feed;
 mod gone;
 mod heal;
+pub mod histogram;
 mod idle;
 pub mod local;
 pub mod masters;
 pub mod merge;
 mod monitor;
 pub mod node;
+pub mod node_stats;
 mod overtaken;
 pub mod pipeline;
 mod plain;
@@ -226,14 +228,14 @@ impl Proxy {
         let id = self.clients.insert(Client::new(address, session, now));
         self.stats.clients_accepted.add(1);
         self.stats.clients_connected.add(1);
-        let text = if others >= self.config.limits.clients {
-            texts::TOO_MANY_CLIENTS
+        let (text, counter) = if others >= self.config.limits.clients {
+            (texts::TOO_MANY_CLIENTS, &self.stats.clients_rejected)
         } else if self.is_denied(address) {
-            texts::DENIED
+            (texts::DENIED, &self.stats.clients_denied)
         } else {
             return id;
         };
-        self.stats.clients_rejected.add(1);
+        counter.add(1);
         let mut reply = Vec::new();
         encode::error(&mut reply, text.as_bytes());
         if let Some(client) = self.clients.get_mut(id) {
@@ -336,10 +338,18 @@ impl Proxy {
         }
     }
 
-    /// Forgets a client. Its tickets stay where they are: backends need them to count replies by.
+    /// A client has left, or is sent away for a reason that is not counted apart.
     fn drop_client(&mut self, id: ClientId, now: Time) {
+        if self.forget_client(id, now) {
+            self.stats.clients_left.add(1);
+        }
+    }
+
+    /// Forgets a client. Its tickets stay where they are: backends need them to count replies by. Returns
+    /// whether it was there.
+    fn forget_client(&mut self, id: ClientId, now: Time) -> bool {
         let Some(mut client) = self.clients.remove(id) else {
-            return;
+            return false;
         };
         if let Some(own) = client.session.take_subscriptions() {
             self.leave_topics(id, &own, now);
@@ -352,6 +362,7 @@ impl Proxy {
         self.process.clients.fetch_sub(1, Ordering::Relaxed);
         self.stats.clients_connected.sub(1);
         self.actions.close(Peer::Client(id));
+        true
     }
 
     /// Writes what a peer's output holds. `write` takes slices and returns how many bytes it accepted; less
@@ -469,6 +480,9 @@ impl Proxy {
         if changed {
             self.arrange_all(now);
         }
+        let nodes = self.upstream.nodes.iter();
+        let nodes = nodes.map(|(_, node)| (node.address, node.stats.clone()));
+        self.stats.show_nodes(nodes);
     }
 
     /// Closes connections to nodes that have left the cluster, once nothing is outstanding there.
@@ -568,6 +582,7 @@ impl Proxy {
     /// Takes no more requests; clients are closed as soon as they have been told what they are owed.
     pub fn drain(&mut self) {
         self.draining = true;
+        self.process.draining.store(true, Ordering::Relaxed);
         for id in self.clients.ids() {
             self.close_when_told(id);
         }

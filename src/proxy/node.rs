@@ -2,11 +2,14 @@
 //!
 //! It must never know which slots it serves.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Time;
 use crate::proxy::backend::{BackendId, Flavor};
+use crate::proxy::node_stats::NodeStats;
 
 /// Names a node within one worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -28,10 +31,14 @@ pub struct Node {
     shared: [Vec<Option<BackendId>>; Flavor::COUNT],
     /// The connection for subscriptions.
     pub subscription: Option<BackendId>,
+    /// Those of other databases than the first.
+    elsewhere: HashMap<(Flavor, usize), BackendId>,
     /// Connections that failed in a row.
     failures: u32,
     /// No new connection before this.
     retry_at: Time,
+    /// What is counted of it.
+    pub stats: Arc<NodeStats>,
 }
 
 impl Node {
@@ -43,19 +50,29 @@ impl Node {
             same_idc: false,
             shared: Default::default(),
             subscription: None,
+            elsewhere: HashMap::new(),
             failures: 0,
             retry_at: Time::default(),
+            stats: Arc::default(),
         }
     }
 
     /// The shared connection of this flavour and affinity, if there is one.
     #[inline]
     pub fn shared(&self, flavor: Flavor, affinity: usize) -> Option<BackendId> {
+        if flavor.database > 0 {
+            return self.elsewhere.get(&(flavor, affinity)).copied();
+        }
         self.shared[flavor.index()].get(affinity).copied().flatten()
     }
 
     /// Sets the shared connection of this flavour and affinity.
     pub fn set_shared(&mut self, flavor: Flavor, affinity: usize, backend: BackendId) {
+        if flavor.database > 0 {
+            let before = self.elsewhere.insert((flavor, affinity), backend);
+            debug_assert!(before.is_none());
+            return;
+        }
         let shared = &mut self.shared[flavor.index()];
         if shared.len() <= affinity {
             shared.resize(affinity + 1, None);
@@ -72,12 +89,14 @@ impl Node {
             }
         }
         self.subscription = self.subscription.filter(|own| *own != backend);
+        self.elsewhere.retain(|_, other| *other != backend);
     }
 
     /// All connections.
     pub fn backends(&self) -> impl Iterator<Item = BackendId> {
-        let shared = self.shared.iter().flatten().filter_map(|slot| *slot);
-        shared.chain(self.subscription)
+        let first = self.shared.iter().flatten().filter_map(|slot| *slot);
+        let elsewhere = self.elsewhere.values().copied();
+        first.chain(elsewhere).chain(self.subscription)
     }
 
     /// Whether a new connection may be tried.
@@ -98,6 +117,7 @@ impl Node {
     /// A connection is ready for requests.
     pub fn succeeded(&mut self) {
         self.failures = 0;
+        self.stats.failing.set(0);
         self.retry_at = Time::default();
     }
 
@@ -107,6 +127,7 @@ impl Node {
         let wait = (BACKOFF_MIN * (1 << self.failures.min(6))).min(BACKOFF_MAX);
         let spread = Duration::from_micros(jitter % (wait.as_micros() as u64 / 4 + 1));
         self.failures = self.failures.saturating_add(1);
+        self.stats.failing.set(1);
         self.retry_at = now.after(wait - spread);
     }
 }

@@ -188,6 +188,8 @@ impl Proxy {
             };
             let flavor = Flavor {
                 protocol: session.protocol,
+                // Others are not plain.
+                database: 0,
                 read_only: target.replica,
             };
             let node = upstream.nodes.get(target.node.0 as usize);
@@ -264,11 +266,11 @@ impl Proxy {
     /// Takes the plain replies at the front of a backend's input, up to the first that is not.
     pub(super) fn take_plain_replies(&mut self, id: BackendId, now: Time) {
         let upstream = &mut self.upstream;
-        let any_failing = upstream.any_failing();
+        let special = upstream.any_failing() || self.process.attention.is_paid();
         let Some(backend) = upstream.backends.get_mut(id) else {
             return;
         };
-        if backend.state != State::Ready || !backend.scanner.is_at_start() || any_failing {
+        if backend.state != State::Ready || !backend.scanner.is_at_start() || special {
             return;
         }
         let limits = &self.config.limits;
@@ -329,5 +331,217 @@ impl Proxy {
         }
         backend.input.consume(consumed);
         upstream.in_flight -= taken;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::sync::Arc;
+
+    use crate::clock::Time;
+    use crate::cluster::slot::SLOTS;
+    use crate::cluster::topology::{NodeInfo, Shard, Topology};
+    use crate::command::Table;
+    use crate::config::Config;
+    use crate::proxy::actions::Action;
+    use crate::proxy::client::ClientId;
+    use crate::proxy::stats::Process;
+    use crate::proxy::{Peer, Proxy};
+
+    fn topology(nodes: u16) -> Topology {
+        let address = |node: u16| SocketAddr::from(([10, 0, 0, node as u8], 6379));
+        Topology {
+            nodes: (0..nodes)
+                .map(|node| NodeInfo {
+                    address: address(node),
+                    id: node.to_string(),
+                    same_idc: false,
+                })
+                .collect(),
+            shards: (0..nodes)
+                .map(|master| Shard {
+                    master,
+                    replicas: Vec::new(),
+                    epoch: 1,
+                })
+                .collect(),
+            spare: Vec::new(),
+            slots: Box::new(std::array::from_fn(|slot| {
+                (slot * usize::from(nodes) / SLOTS) as u16
+            })),
+            announced: Default::default(),
+            epoch: 1,
+            asked_at: Time::default(),
+        }
+    }
+
+    /// A proxy of one client, and all that it wrote: to its nodes, by their places, and to its client.
+    struct Rig {
+        proxy: Proxy,
+        client: ClientId,
+        to_nodes: Vec<(Peer, Vec<u8>)>,
+        to_client: Vec<u8>,
+    }
+
+    impl Rig {
+        fn new(plain: bool) -> Rig {
+            let process = Arc::new(Process::new(1));
+            if !plain {
+                // While somebody looks at requests none is plain.
+                process.attention.add();
+            }
+            let table = Arc::new(Table::compiled());
+            let mut proxy = Proxy::new(Arc::new(Config::default()), table, process, 0, 1);
+            proxy.adopt(Arc::new(topology(3)), Time::default());
+            let local = SocketAddr::from(([127, 0, 0, 1], 1));
+            Rig {
+                client: proxy.accept(Some(local), Time::default()),
+                proxy,
+                to_nodes: Vec::new(),
+                to_client: Vec::new(),
+            }
+        }
+
+        fn feed(&mut self, peer: Peer, bytes: &[u8]) {
+            let mut rest = bytes;
+            while !rest.is_empty() {
+                let Some(room) = self.proxy.room(peer) else {
+                    return;
+                };
+                let count = rest.len().min(room.spare().len());
+                room.spare()[..count].copy_from_slice(&rest[..count]);
+                room.filled(count);
+                rest = &rest[count..];
+                self.proxy.input(peer, count, Time::from_micros(7));
+            }
+        }
+
+        fn act(&mut self) {
+            let now = Time::from_micros(7);
+            while let Some(action) = self.proxy.next_action() {
+                match action {
+                    Action::Connect(id, _) => self.proxy.connected(id, now),
+                    Action::Flush(peer) => {
+                        let mut bytes = Vec::new();
+                        self.proxy.flush(peer, now, |slices| {
+                            slices
+                                .iter()
+                                .for_each(|slice| bytes.extend_from_slice(slice));
+                            slices.iter().map(|slice| slice.len()).sum()
+                        });
+                        match peer {
+                            Peer::Client(_) => self.to_client.extend(bytes),
+                            Peer::Backend(_) => {
+                                match self.to_nodes.iter_mut().find(|(node, _)| *node == peer) {
+                                    Some((_, all)) => all.extend(bytes),
+                                    None => self.to_nodes.push((peer, bytes)),
+                                }
+                            }
+                        }
+                    }
+                    Action::Resume(id) => {
+                        self.proxy.resume(id, now);
+                    }
+                    _ => {}
+                }
+            }
+            self.proxy.check();
+        }
+    }
+
+    const WORDS: [&str; 14] = [
+        "GET",
+        "get",
+        "SET",
+        "INCR",
+        "LPUSH",
+        "MGET",
+        "DEL",
+        "PING",
+        "ECHO",
+        "NOSUCH",
+        "HSET",
+        "XREAD",
+        "SETRANGE",
+        "BITFIELD_RO",
+    ];
+    const REPLIES: [&str; 9] = [
+        "$3\r\nabc\r\n",
+        "$-1\r\n",
+        "+OK\r\n",
+        ":12\r\n",
+        ":-1\r\n",
+        "-ERR wrong\r\n",
+        "*2\r\n$1\r\na\r\n:1\r\n",
+        "+QUEUED\r\n",
+        "$0\r\n\r\n",
+    ];
+
+    #[test]
+    fn what_is_plain_goes_where_the_general_path_sends_it() {
+        let (mut plain, mut general) = (Rig::new(true), Rig::new(false));
+        let mut seed = 5u64;
+        let mut random = |below: usize| {
+            seed = seed
+                .wrapping_mul(6364136223846793005)
+                .wrapping_add(1442695040888963407);
+            (seed >> 33) as usize % below
+        };
+        let mut owed: Vec<usize> = Vec::new();
+        for _ in 0..20_000 {
+            let mut requests = Vec::new();
+            for _ in 0..random(5) {
+                let count = random(12);
+                let long = "x".repeat([1, 9, 10, 99, 100, 20_000][random(6) * random(2)]);
+                requests.extend(format!("*{}\r\n", count + 1).bytes());
+                let name = WORDS[random(WORDS.len())];
+                requests.extend(format!("${}\r\n{name}\r\n", name.len()).bytes());
+                for index in 0..count {
+                    let word = if index == 1 {
+                        long.clone()
+                    } else {
+                        format!("k{}", random(9))
+                    };
+                    requests.extend(format!("${}\r\n{word}\r\n", word.len()).bytes());
+                }
+            }
+            let cut = random(requests.len() + 1);
+            for part in [&requests[..cut], &requests[cut..]] {
+                for rig in [&mut plain, &mut general] {
+                    rig.feed(Peer::Client(rig.client), part);
+                    rig.act();
+                }
+            }
+            assert_eq!(plain.to_nodes, general.to_nodes);
+            owed.resize(plain.to_nodes.len(), 0);
+            let nodes: Vec<Peer> = plain.to_nodes.iter().map(|(peer, _)| *peer).collect();
+            for (place, peer) in nodes.iter().enumerate() {
+                // No argument has this byte.
+                let sent = std::mem::take(&mut plain.to_nodes[place].1);
+                general.to_nodes[place].1.clear();
+                owed[place] += sent.iter().filter(|byte| **byte == b'*').count();
+                let answered = random(owed[place] + 1);
+                owed[place] -= answered;
+                let replies: String = (0..answered)
+                    .map(|_| REPLIES[random(REPLIES.len())])
+                    .collect();
+                let cut = random(replies.len() + 1);
+                for part in [&replies[..cut], &replies[cut..]] {
+                    for rig in [&mut plain, &mut general] {
+                        rig.feed(*peer, part.as_bytes());
+                        rig.act();
+                    }
+                }
+            }
+            assert_eq!(plain.to_client, general.to_client);
+            plain.to_client.clear();
+            general.to_client.clear();
+        }
+        let commands = |rig: &Rig| rig.proxy.stats().commands.get();
+        assert!(commands(&plain) > 20_000);
+        assert_eq!(commands(&plain), commands(&general));
+        let sent = |rig: &Rig| rig.proxy.stats().backend_requests.get();
+        assert_eq!(sent(&plain), sent(&general));
     }
 }

@@ -157,6 +157,11 @@ impl Proxy {
         }
     }
 
+    /// The answer for the control thread, as a reply frame.
+    pub fn answer_control(&mut self, question: &Question, now: Time) -> Vec<u8> {
+        self.answer_question(question, None, now)
+    }
+
     /// This worker's own answer, as a reply frame. `asking` is the client that asks, if it is one of ours.
     fn answer_question(
         &mut self,

@@ -282,7 +282,7 @@ impl Proxy {
         let Some(client) = self.clients.get(id) else {
             return Attempt::GiveUp;
         };
-        let protocol = client.session.protocol;
+        let dialect = client.session.dialect();
         let affinity = id.key() as usize;
         let target = match held.goal {
             _ if held.due > now => return Attempt::Wait(held.due),
@@ -312,7 +312,7 @@ impl Proxy {
         let (config, actions) = (&self.config, &mut self.actions);
         let backend = self
             .upstream
-            .backend(target, protocol, affinity, config, actions, now);
+            .backend(target, dialect, affinity, config, actions, now);
         let Some(backend) = backend else {
             self.actions.refresh(Wanted::Trouble);
             let retry_at = self.upstream.node(target.node).map(|node| node.retry_at());

@@ -133,8 +133,8 @@ impl Proxy {
         for id in &ids {
             if Some(*id) == asking {
                 self.close_when_told(*id);
-            } else {
-                self.drop_client(*id, now);
+            } else if self.forget_client(*id, now) {
+                self.stats.clients_killed.add(1);
             }
         }
         ids.len() as i64

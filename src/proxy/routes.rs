@@ -15,7 +15,7 @@ use slab::Slab;
 use crate::clock::Time;
 use crate::cluster::scan::ShardList;
 use crate::cluster::slot::{SLOTS, Slot};
-use crate::cluster::topology::{NO_SHARD, Shard, Topology};
+use crate::cluster::topology::{NO_SHARD, Topology};
 use crate::proxy::node::{Node, NodeKey};
 use crate::proxy::upstream::Target;
 
@@ -151,11 +151,11 @@ impl Routes {
             .collect();
         self.slots.copy_from_slice(&topology.slots[..]);
         // With the epoch: a slot that has been away and is back is told by it.
-        let id = |shard: &Shard| {
-            let id = &topology.nodes[shard.master as usize].id;
-            format!("{id}@{}", shard.epoch)
-        };
-        let ids: Vec<String> = topology.shards.iter().map(id).collect();
+        let epochs = topology.shards.iter().map(|shard| shard.epoch);
+        let masters = topology.masters().zip(epochs.chain(std::iter::repeat(0)));
+        let ids: Vec<String> = masters
+            .map(|(master, epoch)| format!("{}@{epoch}", topology.nodes[master as usize].id))
+            .collect();
         self.in_order = Arc::new(ShardList::new(&topology.slots, &ids));
         let asked_at = topology.asked_at;
         self.topology = Some(topology);
@@ -229,7 +229,7 @@ impl Routes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::topology::NodeInfo;
+    use crate::cluster::topology::{NodeInfo, Shard};
 
     fn address(port: u16) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], port))
@@ -257,6 +257,7 @@ mod tests {
                     epoch: 0,
                 })
                 .collect(),
+            spare: Vec::new(),
             slots,
             announced: ports
                 .iter()

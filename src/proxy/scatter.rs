@@ -160,16 +160,16 @@ impl Proxy {
         let Some(client) = self.clients.get_mut(id) else {
             return;
         };
-        let protocol = client.session.protocol;
+        let dialect = client.session.dialect();
         let orderly = client.is_calm(self.upstream.routes.version()) || slot == NO_SLOT;
         let (config, actions) = (&self.config, &mut self.actions);
         let backend = target
             .and_then(|target| {
                 let upstream = &mut self.upstream;
                 if is_urgent(command) {
-                    upstream.urgent_backend(target, protocol, config, actions, now)
+                    upstream.urgent_backend(target, dialect, config, actions, now)
                 } else {
-                    upstream.backend(target, protocol, affinity, config, actions, now)
+                    upstream.backend(target, dialect, affinity, config, actions, now)
                 }
             })
             .filter(|backend| orderly || self.may_follow(id, slot, *backend));

@@ -16,6 +16,15 @@ pub struct Identity {
     pub lib_ver: Vec<u8>,
 }
 
+/// What a session asks of the connections that carry its requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Dialect {
+    /// What is spoken.
+    pub protocol: Protocol,
+    /// `SELECT`.
+    pub database: u16,
+}
+
 /// Who a client is and what it has set for itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Session {
@@ -25,6 +34,8 @@ pub struct Session {
     pub authenticated: bool,
     /// What it speaks.
     pub protocol: Protocol,
+    /// `SELECT`: 0 but where the cluster has databases.
+    pub database: u16,
     /// Whether it is shown every request.
     pub monitor: bool,
     /// `CLIENT NO-EVICT`. The proxy closes clients by limits of their own only, so that nothing follows.
@@ -48,6 +59,7 @@ impl Session {
             number,
             authenticated,
             protocol: Protocol::Resp2,
+            database: 0,
             monitor: false,
             no_evict: false,
             no_touch: false,
@@ -62,6 +74,7 @@ impl Session {
     pub fn reset(&mut self, authenticated: bool) -> Option<Box<Subscriptions>> {
         self.authenticated = authenticated;
         self.protocol = Protocol::Resp2;
+        self.database = 0;
         self.monitor = false;
         self.no_touch = false;
         if let Some(identity) = &mut self.identity {
@@ -110,6 +123,14 @@ impl Session {
         let subscribes =
             command.flags.contains(Flags::PUBSUB) && command.flags.contains(Flags::NOSCRIPT);
         subscribes || matches!(&*command.name, "ping" | "quit" | "reset")
+    }
+
+    /// What it asks of the connections that carry its requests.
+    pub fn dialect(&self) -> Dialect {
+        Dialect {
+            protocol: self.protocol,
+            database: self.database,
+        }
     }
 
     /// What it has told us of itself.

@@ -3,8 +3,10 @@
 //! A counter has one writer, its worker; others read it relaxed, off the data path. So adding is a plain
 //! load and store, a third of the price of an atomic addition.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::clock::Time;
@@ -12,6 +14,7 @@ use crate::live::Live;
 use crate::proxy::attention::Attention;
 use crate::proxy::calls::{self, Calls, CommandCalls};
 use crate::proxy::masters::MastersCache;
+use crate::proxy::node_stats::{NodeStats, NodeTotals};
 use crate::proxy::pubsub::register::Register;
 use crate::proxy::scripts::Scripts;
 
@@ -53,6 +56,8 @@ macro_rules! counters {
             $($(#[$doc])* pub $name: Counter,)*
             /// What is counted of each command and each kind of error.
             pub calls: Calls,
+            /// What is counted of each node that the worker knows.
+            nodes: Mutex<Vec<(SocketAddr, Arc<NodeStats>)>>,
             /// What was counted in the last second: commands, bytes from clients, bytes to clients.
             pub per_second: [Counter; 3],
         }
@@ -67,6 +72,7 @@ macro_rules! counters {
                 $(self.$name.set(0);)*
                 self.clients_connected.set(connected);
                 self.calls.reset();
+                self.nodes().iter().for_each(|(_, stats)| stats.reset());
             }
 
             /// The values of all counters, in the order of the names.
@@ -82,12 +88,20 @@ counters! {
     clients_connected,
     /// Clients accepted.
     clients_accepted,
-    /// Clients refused: too many, or from outside in protected mode.
+    /// Clients refused: there were too many.
     clients_rejected,
+    /// Clients refused: they came from outside in protected mode.
+    clients_denied,
     /// Clients closed because they did not read.
     clients_stalled,
     /// Clients closed because they asked for nothing.
     clients_idle,
+    /// Clients closed by CLIENT KILL, or from the debug address.
+    clients_killed,
+    /// Clients closed because too much waited for them.
+    clients_overfull,
+    /// Clients that went for any other reason.
+    clients_left,
     /// Requests taken.
     commands,
     /// Requests answered with an error that the proxy made.
@@ -146,6 +160,18 @@ counters! {
     turns,
 }
 
+impl Stats {
+    /// The nodes that the worker knows from now on.
+    pub fn show_nodes(&self, nodes: impl Iterator<Item = (SocketAddr, Arc<NodeStats>)>) {
+        *self.nodes.lock().unwrap_or_else(PoisonError::into_inner) = nodes.collect();
+    }
+
+    fn nodes(&self) -> Vec<(SocketAddr, Arc<NodeStats>)> {
+        let nodes = self.nodes.lock();
+        nodes.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
 /// How often rates are taken.
 const RATE_PERIOD: Duration = Duration::from_secs(1);
 
@@ -202,6 +228,8 @@ pub struct Process {
     pub stale: AtomicBool,
     /// What the masters last said of themselves.
     pub masters: MastersCache,
+    /// Whether clients are being sent away.
+    pub draining: AtomicBool,
     /// The wall clock at start.
     pub started: SystemTime,
     /// The config in force.
@@ -236,6 +264,7 @@ impl Process {
             run_id: format!("{:016x}{:016x}{:08x}", hasher(), hasher(), hasher() as u32),
             stale: AtomicBool::new(false),
             masters: MastersCache::default(),
+            draining: AtomicBool::new(false),
             started: SystemTime::now(),
             scripts: Mutex::new(Scripts::new(live.config().limits.script_bytes)),
             scripts_flushed: AtomicU64::new(0),
@@ -263,6 +292,15 @@ impl Process {
             }
         }
         Stats::NAMES.iter().copied().zip(sums).collect()
+    }
+
+    /// What all workers have counted of each node that any of them knows.
+    pub fn nodes(&self) -> BTreeMap<SocketAddr, NodeTotals> {
+        let mut all: BTreeMap<SocketAddr, NodeTotals> = BTreeMap::new();
+        for (address, stats) in self.workers.iter().flat_map(|worker| worker.nodes()) {
+            all.entry(address).or_default().add(&stats);
+        }
+        all
     }
 
     /// The counters of commands, all workers together.

@@ -17,6 +17,7 @@ use crate::proxy::actions::Actions;
 use crate::proxy::backend::{Backend, BackendId, Flavor, State, Ticket};
 use crate::proxy::node::{Node, NodeKey};
 use crate::proxy::routes::Routes;
+use crate::proxy::session::Dialect;
 use crate::resp::encode::Protocol;
 
 /// While a slot fails fast, one request in this time is let through to see whether it still does.
@@ -131,14 +132,14 @@ impl Upstream {
     pub fn backend(
         &mut self,
         target: Target,
-        protocol: Protocol,
+        dialect: Dialect,
         affinity: usize,
         config: &Config,
         actions: &mut Actions,
         now: Time,
     ) -> Option<BackendId> {
         let affinity = affinity % config.backend_connections.max(1);
-        self.connection(target, protocol, affinity, config, actions, now)
+        self.connection(target, dialect, affinity, config, actions, now)
     }
 
     /// As `backend`, for what ends a request that keeps a node busy: a connection beside those of all other
@@ -146,13 +147,13 @@ impl Upstream {
     pub fn urgent_backend(
         &mut self,
         target: Target,
-        protocol: Protocol,
+        dialect: Dialect,
         config: &Config,
         actions: &mut Actions,
         now: Time,
     ) -> Option<BackendId> {
         let beside = config.backend_connections.max(1);
-        self.connection(target, protocol, beside, config, actions, now)
+        self.connection(target, dialect, beside, config, actions, now)
     }
 
     /// A new connection to a node for subscriptions, which it has not got yet. It speaks RESP3, where what
@@ -166,6 +167,8 @@ impl Upstream {
     ) -> Option<BackendId> {
         let flavor = Flavor {
             protocol: Protocol::Resp3,
+            // Messages know of no database.
+            database: 0,
             read_only: false,
         };
         let node = self.nodes.get_mut(key.0 as usize)?;
@@ -183,14 +186,15 @@ impl Upstream {
     fn connection(
         &mut self,
         target: Target,
-        protocol: Protocol,
+        dialect: Dialect,
         index: usize,
         config: &Config,
         actions: &mut Actions,
         now: Time,
     ) -> Option<BackendId> {
         let flavor = Flavor {
-            protocol,
+            protocol: dialect.protocol,
+            database: dialect.database,
             read_only: target.replica,
         };
         let node = self.nodes.get_mut(target.node.0 as usize)?;

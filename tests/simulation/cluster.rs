@@ -421,6 +421,7 @@ impl Cluster {
         Topology {
             nodes: nodes.collect(),
             shards,
+            spare: Vec::new(),
             slots,
             announced,
             epoch: 0,

@@ -159,6 +159,15 @@ impl Conn {
         })
     }
 
+    /// A connection that is there; of one that was accepted, the other side's requests are read as replies.
+    pub fn from_stream(stream: TcpStream) -> Conn {
+        Conn {
+            stream: Stream::Tcp(stream),
+            input: Vec::new(),
+            deadline: Duration::from_secs(600),
+        }
+    }
+
     /// How long a reply may take; 10 s unless set.
     pub fn set_deadline(&mut self, deadline: Duration) {
         self.deadline = deadline;

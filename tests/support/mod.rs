@@ -10,6 +10,7 @@
 mod client;
 mod cluster;
 pub mod ground;
+pub mod http;
 mod load;
 mod proxy;
 mod reaper;

@@ -172,7 +172,7 @@ fn own(context: &Context<'_>) -> Vec<(&'static str, String)> {
         "bind" => bind.clone(),
         "client-query-buffer-limit" => config.limits.request_bytes.to_string(),
         "cluster-enabled" | "daemonize" | "supervised" => "no".to_string(),
-        "databases" => "1".to_string(),
+        "databases" => context.servers.databases.to_string(),
         "logfile" => config
             .log_file
             .as_ref()

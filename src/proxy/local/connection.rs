@@ -54,11 +54,21 @@ pub fn reset(context: &mut Context<'_>, _: &Args<'_>, out: &mut Vec<u8>) -> Afte
     left.map_or(After::Go, After::Unsubscribed)
 }
 
-/// Redis Cluster has one database. Valkey 9 may have more: then the index would belong to the flavour of the
-/// backends, since a shared connection never changes its state.
-pub fn select(_: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> After {
-    match texts::strict_integer(args.at(1)) {
-        Some(0) => encode::simple(out, "OK"),
+/// Redis Cluster has one database, Valkey 9 may have more. The index belongs to the flavour of the backends, since
+/// a shared connection never changes its state.
+pub fn select(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> After {
+    let databases = context.servers.databases;
+    let index = texts::strict_integer(args.at(1));
+    let database = index.and_then(|index| u16::try_from(index).ok());
+    if let Some(database) = database.filter(|index| *index < databases) {
+        context.session.database = database;
+        encode::simple(out, "OK");
+        return After::Go;
+    }
+    match index {
+        Some(index) if i32::try_from(index).is_ok() && databases > 1 => {
+            encode::error(out, b"ERR DB index is out of range");
+        }
         Some(index) if i32::try_from(index).is_ok() => {
             encode::error(out, b"ERR SELECT is not allowed in cluster mode");
         }

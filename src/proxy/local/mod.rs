@@ -263,7 +263,7 @@ const ROWS: &[(&str, Handler)] = &[
     watch("script|debug", identity::script_debug),
     watch("script|flush", scripting::script_flush),
     watch("script|load", scripting::script_load),
-    row("select", connection::select),
+    barrier("select", connection::select),
     row("scan", scan::scan),
     watch("shutdown", identity::shutdown),
     watch("slaveof", identity::replicaof),

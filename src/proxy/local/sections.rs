@@ -225,7 +225,7 @@ fn stats(context: &Context<'_>) -> Vec<Field> {
         ("instantaneous_output_kbps", kilobytes(2)),
         count(
             "rejected_connections",
-            total(|stats| &stats.clients_rejected),
+            total(|stats| &stats.clients_rejected) + total(|stats| &stats.clients_denied),
         ),
         count("pubsub_channels", names(Kind::Channel)),
         count("pubsub_patterns", names(Kind::Pattern)),
@@ -276,7 +276,7 @@ fn cluster(context: &Context<'_>, text: &mut String) {
 fn commandstats(context: &Context<'_>, text: &mut String) {
     for calls in context.process.commands() {
         let name = &context.table.row(calls.command).name;
-        let (count, micros) = (calls.calls, calls.micros);
+        let (count, micros) = (calls.latencies.count, calls.latencies.micros);
         let each = micros as f64 / count.max(1) as f64;
         let (rejected, failed) = (calls.rejected, calls.failed);
         line(
@@ -297,11 +297,11 @@ fn errorstats(context: &Context<'_>, text: &mut String) {
 
 fn latencystats(context: &Context<'_>, text: &mut String) {
     for calls in context.process.commands() {
-        if calls.calls == 0 {
+        if calls.latencies.count == 0 {
             continue;
         }
         let name = &context.table.row(calls.command).name;
-        let at = |percent| calls.percentile(percent) as f64;
+        let at = |percent| calls.latencies.percentile(percent) as f64;
         line(
             text,
             format_args!(

@@ -1,0 +1,167 @@
+//! `ControlState`: what the pages of the debug address see and drive; `Latest`: what the threads beside the
+//! workers have last found out.
+//!
+//! It must never know a socket.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use mio::Waker;
+
+use crate::clock::Clock;
+use crate::cluster::topology::Topology;
+use crate::command::{Servers, Table};
+use crate::config::Secret;
+use crate::control::refresh::Refresher;
+use crate::mailbox::{Letter, Mailbox};
+use crate::proxy::question::Question;
+use crate::proxy::stats::Process;
+
+/// How long workers may take to answer a question.
+const ANSWER_WAIT: Duration = Duration::from_secs(1);
+
+/// What the refresher and the survey have last found out. Their threads write it, others look.
+#[derive(Debug)]
+pub struct Latest {
+    topology: Mutex<Option<Arc<Topology>>>,
+    servers: Mutex<Servers>,
+}
+
+impl Latest {
+    /// Nothing yet, but for the commands compiled in.
+    pub fn new(servers: Servers) -> Latest {
+        Latest {
+            topology: Mutex::new(None),
+            servers: Mutex::new(servers),
+        }
+    }
+
+    /// The topology, if there has ever been one.
+    pub fn topology(&self) -> Option<Arc<Topology>> {
+        let topology = self.topology.lock();
+        topology.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A new topology.
+    pub fn set_topology(&self, topology: Arc<Topology>) {
+        *self.topology.lock().unwrap_or_else(PoisonError::into_inner) = Some(topology);
+    }
+
+    /// All commands that are known.
+    pub fn table(&self) -> Arc<Table> {
+        let servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
+        servers.table.clone()
+    }
+
+    /// What the servers have said of themselves.
+    pub fn set_servers(&self, servers: Servers) {
+        *self.servers.lock().unwrap_or_else(PoisonError::into_inner) = servers;
+    }
+}
+
+/// Where the state of the program is read from. Clones read the same.
+#[derive(Clone)]
+pub struct Sources {
+    /// The clock of the process.
+    pub clock: Clock,
+    /// For each worker the microseconds of [`Clock`] at its last turn. A worker without work must write it
+    /// too, at least every second or two.
+    pub heartbeats: Vec<Arc<AtomicU64>>,
+    /// What the workers count and share.
+    pub process: Arc<Process>,
+    /// What is known of the cluster.
+    pub latest: Arc<Latest>,
+    /// Refreshes of the topology.
+    pub refresher: Refresher,
+    /// Log lines lost so far.
+    pub log_dropped: Arc<dyn Fn() -> u64 + Send + Sync>,
+}
+
+impl fmt::Debug for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sources").finish_non_exhaustive()
+    }
+}
+
+impl Sources {
+    /// The value of a setting, as it would be typed.
+    pub fn setting(&self, name: &str) -> String {
+        let settings = self.process.live.list();
+        let found = settings.into_iter().find(|(own, _)| *own == name);
+        found.map(|(_, value)| value).unwrap_or_default()
+    }
+}
+
+/// What the pages see and drive.
+#[derive(Debug)]
+pub struct ControlState {
+    /// Where all that is shown comes from.
+    pub sources: Sources,
+    /// The workers.
+    pub mailboxes: Vec<Mailbox>,
+    /// What requests must bear, if anything.
+    pub token: Option<Secret>,
+    /// The program and its arguments, passwords left out.
+    pub command_line: Vec<String>,
+    /// Wakes the server.
+    pub waker: Arc<Waker>,
+    /// Whether a profile is being taken.
+    pub profiling: Arc<AtomicBool>,
+}
+
+/// The workers that did not answer, as a text for whoever asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Silent(pub String);
+
+impl ControlState {
+    /// Asks every worker, and waits a little for their answers: reply frames.
+    pub fn ask_workers(&self, question: &Question) -> Result<Vec<Vec<u8>>, Silent> {
+        let (sender, answers) = sync_channel(self.mailboxes.len().max(1));
+        for (worker, mailbox) in self.mailboxes.iter().enumerate() {
+            let letter = Letter::Control {
+                question: question.clone(),
+                answer: sender.clone(),
+            };
+            if !mailbox.send(letter) {
+                return Err(Silent(format!("worker {worker} does not read its letters")));
+            }
+        }
+        let until = Instant::now() + ANSWER_WAIT;
+        let answer = |_| {
+            let left = until.saturating_duration_since(Instant::now());
+            let answer = answers.recv_timeout(left);
+            answer.map_err(|_| Silent("a worker does not answer".to_string()))
+        };
+        (0..self.mailboxes.len()).map(answer).collect()
+    }
+}
+
+#[cfg(test)]
+impl ControlState {
+    /// A state of two workers that have nothing to say.
+    pub fn for_tests(waker: Arc<Waker>) -> ControlState {
+        use crate::live::Live;
+        use crate::options::SETTINGS;
+
+        let clock = Clock::start();
+        let process = Process::with(2, Live::new(Arc::default(), SETTINGS));
+        ControlState {
+            sources: Sources {
+                clock,
+                heartbeats: vec![Arc::default(), Arc::default()],
+                process: Arc::new(process),
+                latest: Arc::new(Latest::new(Servers::unknown(Arc::new(Table::compiled())))),
+                refresher: Refresher::idle(),
+                log_dropped: Arc::new(|| 0),
+            },
+            mailboxes: Vec::new(),
+            token: None,
+            command_line: vec!["redis-cluster-proxy".to_string()],
+            waker,
+            profiling: Arc::default(),
+        }
+    }
+}

@@ -1,0 +1,497 @@
+//! `Status`: the program at one moment, as plain data. `/metrics`, `/api/v1/status`, the summary of SIGUSR1 and
+//! `-top` are four faces of it, so that they never disagree.
+//!
+//! Names are part of the API (`/api/v1`): fields may be added, and nothing else. Durations are seconds and
+//! sizes are bytes unless a name says otherwise; counters count from the start, or from the last
+//! CONFIG RESETSTAT.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Time;
+use crate::cluster::slot::SLOTS;
+use crate::cluster::topology::{NO_SHARD, Topology};
+use crate::control::process;
+use crate::control::refresh::Trigger;
+use crate::control::state::Sources;
+use crate::proxy::histogram::Latencies;
+
+/// The version of this form.
+pub const VERSION: u32 = 1;
+
+/// A worker that has not said anything for so long is stuck.
+const HEARTBEAT_MAX: Duration = Duration::from_secs(5);
+
+/// Upper bounds of latencies in microseconds: what histograms are shown by.
+pub const BOUNDS_MICROS: [u64; 15] = [
+    50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000,
+    1_000_000, 2_500_000,
+];
+
+/// The program at one moment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// [`VERSION`].
+    pub version: u32,
+    /// What this program is and how it was started.
+    pub program: Program,
+    /// Whether clients should be sent here.
+    pub ready: Ready,
+    /// Each worker, by its place.
+    pub workers: Vec<Worker>,
+    /// What is happening now.
+    pub rates: Rates,
+    /// All counters of the workers together, by the names that INFO has behind `proxy_`.
+    pub counters: BTreeMap<String, u64>,
+    /// Every command that was ever called.
+    pub commands: Vec<Command>,
+    /// Errors given to clients, by their first word.
+    pub errors: BTreeMap<String, u64>,
+    /// Every node that the workers know.
+    pub nodes: Vec<Node>,
+    /// The cluster as it is known.
+    pub topology: Cluster,
+    /// What the kernel says of this process.
+    pub process: process::Usage,
+    /// The log.
+    pub log: Log,
+}
+
+/// What this program is and how it was started.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Program {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// 40 digits that name this run.
+    pub run_id: String,
+    /// Its process.
+    pub pid: u32,
+    /// Where clients are served.
+    pub listen: String,
+    /// When it started, since 1970.
+    pub started: f64,
+    /// How long ago that was.
+    pub uptime: f64,
+}
+
+/// Whether clients should be sent here.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Ready {
+    /// Whether they should.
+    pub ready: bool,
+    /// If not, why.
+    pub reasons: Vec<String>,
+    /// Whether every worker turns.
+    pub healthy: bool,
+    /// Whether clients are being sent away.
+    pub draining: bool,
+}
+
+/// One worker.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Worker {
+    /// Its place.
+    pub worker: usize,
+    /// How long ago it last turned.
+    pub silent: f64,
+    /// Clients connected to it.
+    pub clients: u64,
+    /// Turns of its loop.
+    pub turns: u64,
+    /// Commands in the last second.
+    pub commands_per_second: u64,
+}
+
+/// What is happening now: the last whole second.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Rates {
+    /// Commands.
+    pub commands: u64,
+    /// Bytes from clients.
+    pub bytes_in: u64,
+    /// Bytes to clients.
+    pub bytes_out: u64,
+}
+
+/// Latencies.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Latency {
+    /// How many there were.
+    pub count: u64,
+    /// Their sum.
+    pub seconds: f64,
+    /// The half of them took no longer, in microseconds, to one part in sixteen.
+    pub p50_us: u64,
+    /// Of a hundred 99 took no longer.
+    pub p99_us: u64,
+    /// Of a thousand 999.
+    pub p999_us: u64,
+    /// How many took at most each of [`BOUNDS_MICROS`].
+    pub at_most: Vec<u64>,
+}
+
+/// One command.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Command {
+    /// Its name, with `|` before a subcommand.
+    pub name: String,
+    /// From its arrival to its reply.
+    pub latency: Latency,
+    /// Calls that were answered with an error.
+    pub failed: u64,
+    /// Requests that were refused before any node was asked.
+    pub rejected: u64,
+}
+
+/// One node.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Node {
+    /// Where it is reached.
+    pub address: String,
+    /// `master` or `replica`; `unlisted` if the topology has it no more.
+    pub role: String,
+    /// Its id in the cluster.
+    pub id: String,
+    /// Slots that it serves as a master.
+    pub slots: usize,
+    /// Whether no worker's last attempt to reach it failed.
+    pub up: bool,
+    /// Connections to it that are ready.
+    pub connections: u64,
+    /// Connections that became ready.
+    pub connects: u64,
+    /// Connections that could not be made, or were lost.
+    pub failures: u64,
+    /// Bytes read from it.
+    pub bytes_in: u64,
+    /// Bytes written to it.
+    pub bytes_out: u64,
+    /// MOVED redirects that it gave.
+    pub moved: u64,
+    /// ASK redirects that it gave.
+    pub ask: u64,
+    /// From the moment that a request was written until its reply was read.
+    pub latency: Latency,
+}
+
+/// The cluster as it is known.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Cluster {
+    /// Its epoch, as the node knows it that answered last.
+    pub epoch: u64,
+    /// How long ago the topology was last asked for with success; nothing as long as it never was.
+    pub age: Option<f64>,
+    /// When that was, since 1970.
+    pub last_success: f64,
+    /// Slots with an owner, of 16384.
+    pub slots_assigned: usize,
+    /// Ranges of slots, each with its master.
+    pub ranges: Vec<Range>,
+    /// Shards: each master and its replicas.
+    pub shards: Vec<Shard>,
+    /// Refreshes by what they were made for.
+    pub reloads: BTreeMap<String, Reloads>,
+}
+
+/// Slots that one shard serves.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Range {
+    /// The first.
+    pub first: usize,
+    /// The last.
+    pub last: usize,
+    /// Their master.
+    pub master: String,
+}
+
+/// A master and its replicas.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Shard {
+    /// The master.
+    pub master: String,
+    /// Its replicas.
+    pub replicas: Vec<String>,
+}
+
+/// Refreshes of the topology.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Reloads {
+    /// Those that gave a topology.
+    pub succeeded: u64,
+    /// Those that did not.
+    pub failed: u64,
+}
+
+/// The log.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Log {
+    /// Its level.
+    pub level: String,
+    /// Lines lost, for a full queue or a write that failed.
+    pub dropped: u64,
+}
+
+impl Status {
+    /// How things are now.
+    pub fn of(sources: &Sources) -> Status {
+        let now = sources.clock.now();
+        let process = &sources.process;
+        let config = process.live.config();
+        let topology = sources.latest.topology();
+        let nodes = nodes(sources, topology.as_deref());
+        let started = process.started.duration_since(UNIX_EPOCH);
+        let started = started.unwrap_or_default().as_secs_f64();
+        let cluster = cluster(sources, topology.as_deref(), now, started);
+        let rate = |at: usize| {
+            let workers = process.workers.iter();
+            workers.map(|stats| stats.per_second[at].get()).sum()
+        };
+        let counters = process.totals().into_iter();
+        Status {
+            version: VERSION,
+            program: Program {
+                name: env!("CARGO_PKG_NAME").to_string(),
+                version: env!("CARGO_PKG_VERSION").to_string(),
+                run_id: process.run_id.clone(),
+                pid: std::process::id(),
+                listen: config.listen.to_string(),
+                started,
+                uptime: now.since(Time::default()).as_secs_f64(),
+            },
+            ready: ready(sources, &nodes, &cluster, now),
+            workers: workers(sources, now),
+            rates: Rates {
+                commands: rate(0),
+                bytes_in: rate(1),
+                bytes_out: rate(2),
+            },
+            counters: counters
+                .map(|(name, value)| (name.to_string(), value))
+                .collect(),
+            commands: commands(sources),
+            errors: process.errors().0.into_iter().collect(),
+            nodes,
+            topology: cluster,
+            process: process::usage(),
+            log: Log {
+                level: sources.setting("log-level"),
+                dropped: (sources.log_dropped)(),
+            },
+        }
+    }
+}
+
+impl Latency {
+    /// These latencies.
+    pub fn of(latencies: &Latencies) -> Latency {
+        Latency {
+            count: latencies.count,
+            seconds: latencies.micros as f64 / 1e6,
+            p50_us: latencies.percentile(50.0),
+            p99_us: latencies.percentile(99.0),
+            p999_us: latencies.percentile(99.9),
+            at_most: latencies.at_most(&BOUNDS_MICROS),
+        }
+    }
+}
+
+fn silences(sources: &Sources, now: Time) -> impl Iterator<Item = Duration> {
+    let beats = sources.heartbeats.iter();
+    beats.map(move |beat| now.since(Time::from_micros(beat.load(Ordering::Relaxed))))
+}
+
+/// The first worker that has been silent for too long, and for how long.
+pub fn stuck(sources: &Sources, now: Time) -> Option<(usize, Duration)> {
+    silences(sources, now)
+        .enumerate()
+        .find(|(_, silent)| *silent >= HEARTBEAT_MAX)
+}
+
+fn ready(sources: &Sources, nodes: &[Node], cluster: &Cluster, now: Time) -> Ready {
+    let mut reasons = Vec::new();
+    let stuck = stuck(sources, now);
+    if let Some((worker, silent)) = stuck {
+        reasons.push(format!("worker {worker} has not turned for {silent:.1?}"));
+    }
+    if cluster.slots_assigned < SLOTS {
+        reasons.push(format!(
+            "{} of {SLOTS} slots have an owner",
+            cluster.slots_assigned
+        ));
+    }
+    if !nodes.iter().any(|node| node.up && node.role == "master") {
+        reasons.push("no master is up".to_string());
+    }
+    let draining = sources.process.draining.load(Ordering::Relaxed);
+    if draining {
+        reasons.push("draining".to_string());
+    }
+    Ready {
+        ready: reasons.is_empty(),
+        reasons,
+        healthy: stuck.is_none(),
+        draining,
+    }
+}
+
+fn workers(sources: &Sources, now: Time) -> Vec<Worker> {
+    let stats = sources.process.workers.iter();
+    let both = stats.zip(silences(sources, now)).enumerate();
+    both.map(|(worker, (stats, silent))| Worker {
+        worker,
+        silent: silent.as_secs_f64(),
+        clients: stats.clients_connected.get(),
+        turns: stats.turns.get(),
+        commands_per_second: stats.per_second[0].get(),
+    })
+    .collect()
+}
+
+fn commands(sources: &Sources) -> Vec<Command> {
+    let table = sources.latest.table();
+    let all = sources.process.commands().into_iter();
+    all.filter_map(|calls| {
+        let row = table.rows().get(usize::from(calls.command))?;
+        Some(Command {
+            name: row.name.to_string(),
+            latency: Latency::of(&calls.latencies),
+            failed: calls.failed,
+            rejected: calls.rejected,
+        })
+    })
+    .collect()
+}
+
+fn nodes(sources: &Sources, topology: Option<&Topology>) -> Vec<Node> {
+    let all = sources.process.nodes().into_iter();
+    all.map(|(address, totals)| {
+        let listed = topology.and_then(|topology| {
+            let mut nodes = topology.nodes.iter();
+            let index = nodes.position(|node| node.address == address)?;
+            let shard = topology
+                .shards
+                .iter()
+                .position(|shard| usize::from(shard.master) == index);
+            Some((topology, index, shard))
+        });
+        let slots = match listed {
+            Some((topology, _, Some(shard))) => {
+                let owners = topology.slots.iter();
+                owners.filter(|owner| usize::from(**owner) == shard).count()
+            }
+            Some((_, _, None)) | None => 0,
+        };
+        let role = match listed {
+            Some((_, _, Some(_))) => "master",
+            Some((_, _, None)) => "replica",
+            None => "unlisted",
+        };
+        Node {
+            address: address.to_string(),
+            role: role.to_string(),
+            id: listed
+                .map(|(topology, index, _)| topology.nodes[index].id.clone())
+                .unwrap_or_default(),
+            slots,
+            up: totals.failing == 0,
+            connections: totals.connections,
+            connects: totals.connects,
+            failures: totals.failures,
+            bytes_in: totals.bytes_in,
+            bytes_out: totals.bytes_out,
+            moved: totals.moved,
+            ask: totals.ask,
+            latency: Latency::of(&totals.latencies),
+        }
+    })
+    .collect()
+}
+
+fn cluster(sources: &Sources, topology: Option<&Topology>, now: Time, started: f64) -> Cluster {
+    let refresher = &sources.refresher;
+    let reloads = Trigger::ALL.map(|trigger| {
+        let reloads = Reloads {
+            succeeded: refresher.succeeded(trigger),
+            failed: refresher.failed(trigger),
+        };
+        (trigger.to_string(), reloads)
+    });
+    let success = refresher.last_success();
+    let mut cluster = Cluster {
+        age: success.map(|at| now.since(at).as_secs_f64()),
+        last_success: success.map_or(0.0, |at| started + at.as_micros() as f64 / 1e6),
+        reloads: reloads.into_iter().collect(),
+        ..Cluster::default()
+    };
+    let Some(topology) = topology else {
+        return cluster;
+    };
+    let address = |node: u16| topology.nodes[usize::from(node)].address.to_string();
+    cluster.epoch = topology.epoch;
+    for (slot, shard) in topology.slots.iter().enumerate() {
+        if *shard == NO_SHARD {
+            continue;
+        }
+        cluster.slots_assigned += 1;
+        let joined = slot > 0 && topology.slots[slot - 1] == *shard;
+        match cluster.ranges.last_mut() {
+            Some(range) if joined => range.last = slot,
+            Some(_) | None => cluster.ranges.push(Range {
+                first: slot,
+                last: slot,
+                master: address(topology.shards[usize::from(*shard)].master),
+            }),
+        }
+    }
+    let shards = topology.shards.iter();
+    cluster.shards = shards
+        .map(|shard| Shard {
+            master: address(shard.master),
+            replicas: shard.replicas.iter().map(|node| address(*node)).collect(),
+        })
+        .collect();
+    cluster
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::state::ControlState;
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicU64;
+
+    #[test]
+    fn a_worker_that_does_not_turn_is_found() {
+        let poll = mio::Poll::new().unwrap();
+        let waker = mio::Waker::new(poll.registry(), mio::Token(0)).unwrap();
+        let mut sources = ControlState::for_tests(Arc::new(waker)).sources;
+        sources.heartbeats = [19, 16]
+            .map(|second| Arc::new(AtomicU64::new(second * 1_000_000)))
+            .to_vec();
+        let at = |second: u64| stuck(&sources, Time::from_micros(second * 1_000_000));
+        assert_eq!(at(15), None);
+        assert_eq!(at(20), None);
+        assert_eq!(at(21), Some((1, Duration::from_secs(5))));
+        assert_eq!(at(30), Some((0, Duration::from_secs(11))));
+    }
+
+    #[test]
+    fn it_is_the_same_after_a_journey_as_json() {
+        let poll = mio::Poll::new().unwrap();
+        let waker = mio::Waker::new(poll.registry(), mio::Token(0)).unwrap();
+        let sources = ControlState::for_tests(Arc::new(waker)).sources;
+        sources.process.workers[0].calls.answered(3, 70);
+        let status = Status::of(&sources);
+        assert_eq!(status.commands[0].latency.at_most[..3], [0, 1, 1]);
+        assert!(!status.ready.ready && status.ready.healthy);
+        let json = serde_json::to_string(&status).unwrap();
+        let again: Status = serde_json::from_str(&json).unwrap();
+        assert_eq!(again.commands, status.commands);
+        assert_eq!(again.counters, status.counters);
+    }
+}

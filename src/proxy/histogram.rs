@@ -1,0 +1,160 @@
+//! `Histogram`: latencies as one worker counts them; `Latencies`: those of all workers together.
+//!
+//! One writer, its worker; readers look at any time and see each number as it is. Buckets are log-linear:
+//! recording is two additions and a few shifts, and how many there were is what the buckets hold.
+
+use crate::proxy::stats::Counter;
+
+/// Parts that each power of two is cut into: a latency is known to one part in sixteen.
+const PARTS: u64 = 16;
+/// Latencies of 2^32 microseconds (71 minutes) and more are counted as that.
+const MICROS_MAX: u64 = (1 << 32) - 1;
+const BUCKETS: usize = (PARTS * 29) as usize;
+
+/// The bucket for a latency.
+#[inline]
+fn bucket(micros: u64) -> usize {
+    let micros = micros.min(MICROS_MAX);
+    let shift = u64::from(59 - (micros | (2 * PARTS - 1)).leading_zeros());
+    (shift * PARTS + (micros >> shift)) as usize
+}
+
+/// The largest latency that falls into a bucket, in microseconds.
+fn upper_bound(bucket: usize) -> u64 {
+    let shift = (bucket as u64 / PARTS).saturating_sub(1);
+    ((bucket as u64 - shift * PARTS + 1) << shift) - 1
+}
+
+/// Latencies as one worker counts them.
+#[derive(Debug)]
+pub struct Histogram {
+    micros: Counter,
+    buckets: [Counter; BUCKETS],
+}
+
+impl Default for Histogram {
+    fn default() -> Histogram {
+        Histogram {
+            micros: Counter::default(),
+            buckets: std::array::from_fn(|_| Counter::default()),
+        }
+    }
+}
+
+impl Histogram {
+    /// So many that took so many microseconds each. For the writing thread only.
+    #[inline]
+    pub fn record(&self, micros: u64, count: u64) {
+        self.micros.add(micros.wrapping_mul(count));
+        self.buckets[bucket(micros)].add(count);
+    }
+
+    /// Counts from zero again. For the writing thread only.
+    pub fn reset(&self) {
+        self.micros.set(0);
+        self.buckets.iter().for_each(|bucket| bucket.set(0));
+    }
+}
+
+/// Latencies of all workers together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Latencies {
+    /// How many there were.
+    pub count: u64,
+    /// Their sum, in microseconds.
+    pub micros: u64,
+    buckets: Vec<u64>,
+}
+
+impl Default for Latencies {
+    fn default() -> Latencies {
+        Latencies {
+            count: 0,
+            micros: 0,
+            buckets: vec![0; BUCKETS],
+        }
+    }
+}
+
+impl Latencies {
+    /// Adds what one worker has counted.
+    pub fn add(&mut self, histogram: &Histogram) {
+        self.micros = self.micros.wrapping_add(histogram.micros.get());
+        for (sum, bucket) in self.buckets.iter_mut().zip(&histogram.buckets) {
+            let count = bucket.get();
+            *sum += count;
+            self.count += count;
+        }
+    }
+
+    /// Adds others.
+    pub fn add_all(&mut self, others: &Latencies) {
+        self.micros = self.micros.wrapping_add(others.micros);
+        self.count += others.count;
+        for (sum, bucket) in self.buckets.iter_mut().zip(&others.buckets) {
+            *sum += bucket;
+        }
+    }
+
+    /// What so many percent of them did not exceed, in microseconds.
+    pub fn percentile(&self, percent: f64) -> u64 {
+        let wanted = (self.count as f64 * percent / 100.0).ceil().max(1.0) as u64;
+        let mut seen = 0;
+        let reached = self.buckets.iter().position(|count| {
+            seen += count;
+            seen >= wanted
+        });
+        reached.map_or(0, upper_bound)
+    }
+
+    /// How many took at most each of these, which rise; one that shares its bucket with longer ones counts as
+    /// longer.
+    pub fn at_most(&self, bounds: &[u64]) -> Vec<u64> {
+        debug_assert!(bounds.is_sorted());
+        let (mut at, mut seen) = (0, 0);
+        let counts = bounds.iter().map(|bound| {
+            while at < self.buckets.len() && upper_bound(at) <= *bound {
+                seen += self.buckets[at];
+                at += 1;
+            }
+            seen
+        });
+        counts.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_latency_falls_into_a_bucket_that_bounds_it() {
+        let mut last = 0;
+        for micros in (0..100_000).chain([MICROS_MAX - 1, MICROS_MAX, u64::MAX]) {
+            let at = bucket(micros);
+            assert!(at < BUCKETS && (at == last || at == last + 1 || micros > 100_000));
+            last = at;
+            let bound = upper_bound(at);
+            assert!(bound >= micros.min(MICROS_MAX), "{micros}");
+            assert!(
+                bound - micros.min(MICROS_MAX) <= micros / PARTS,
+                "{micros}: {bound}"
+            );
+        }
+        assert_eq!(bucket(u64::MAX), BUCKETS - 1);
+    }
+
+    #[test]
+    fn counts_by_bounds_rise_to_the_count() {
+        let histogram = Histogram::default();
+        for micros in [1, 50, 51, 1000, 5_000_000] {
+            histogram.record(micros, 2);
+        }
+        let mut sum = Latencies::default();
+        sum.add(&histogram);
+        assert_eq!((sum.count, sum.micros), (10, 2 * 5_001_102));
+        let counts = sum.at_most(&[0, 51, 900, 1100, u64::MAX]);
+        assert_eq!(counts, [0, 6, 6, 8, 10]);
+        assert_eq!(sum.percentile(40.0), 51);
+    }
+}

@@ -1,0 +1,345 @@
+//! `/metrics`, `/readyz` and `/api/v1` of the real program under load; and METRICS.md, which is made from the table
+//! of metrics: `UPDATE_METRICS=1 cargo test --test metrics`.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use support::{Cluster, Port, Proxy, http, key_in_slot, wait_for};
+
+use redis_cluster_proxy::control::metrics::{FAMILIES, Kind, document};
+use redis_cluster_proxy::control::status::Status;
+
+fn cluster() -> &'static Cluster {
+    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+    CLUSTER.get_or_init(|| Cluster::start(2, 0))
+}
+
+/// A proxy and its debug address.
+fn start(flags: &[&str]) -> (Proxy, String, Port) {
+    let port = Port::reserve();
+    let addr = format!("127.0.0.1:{}", port.number());
+    let flags = [&["-debug-addr", &addr], flags].concat();
+    (Proxy::start(cluster(), &flags), addr, port)
+}
+
+#[test]
+fn every_metric_is_documented() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/METRICS.md");
+    if std::env::var_os("UPDATE_METRICS").is_some() {
+        std::fs::write(path, document()).expect("METRICS.md can be written");
+        return;
+    }
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(
+        text == document(),
+        "METRICS.md is behind the table: UPDATE_METRICS=1 cargo test --test metrics"
+    );
+}
+
+/// What one scrape says: each series with its value. Everything that the format forbids is a failure.
+#[derive(Debug, Default)]
+struct Scrape {
+    kinds: BTreeMap<String, String>,
+    series: BTreeMap<String, f64>,
+}
+
+/// Splits `name{a="b"}` in the name and the labels.
+fn labels(series: &str) -> (&str, Vec<(String, String)>) {
+    let Some((name, rest)) = series.split_once('{') else {
+        return (series, Vec::new());
+    };
+    let mut rest = rest.strip_suffix('}').expect("labels are closed");
+    let mut labels = Vec::new();
+    while !rest.is_empty() {
+        let (name, value) = rest.split_once("=\"").expect("a label has a value");
+        let mut escaped = false;
+        let end = value.find(|byte: char| {
+            let ends = byte == '"' && !escaped;
+            escaped = byte == '\\' && !escaped;
+            ends
+        });
+        let end = end.expect("a value is closed");
+        labels.push((name.to_string(), value[..end].to_string()));
+        rest = &value[end + 1..];
+        rest = rest.strip_prefix(',').unwrap_or(rest);
+    }
+    (name, labels)
+}
+
+impl Scrape {
+    fn parse(text: &str) -> Scrape {
+        let mut scrape = Scrape::default();
+        let text = text.strip_suffix("# EOF\n").expect("it ends");
+        let mut family = String::new();
+        for line in text.lines() {
+            if let Some(rest) = line.strip_prefix("# TYPE ") {
+                let (name, kind) = rest.split_once(' ').expect("a type");
+                let before = scrape.kinds.insert(name.to_string(), kind.to_string());
+                assert_eq!(before, None, "{name} comes twice");
+                family = name.to_string();
+            } else if let Some(rest) = line.strip_prefix("# HELP ") {
+                let (_, help) = rest.split_once(' ').expect("a help");
+                assert!(!help.is_empty());
+            } else {
+                assert!(!line.starts_with('#') && !line.is_empty(), "{line:?}");
+                let (series, value) = line.rsplit_once(' ').expect("a value");
+                let (name, labels) = labels(series);
+                let suffix = name.strip_prefix(&family).expect("families stay together");
+                let suffixes: &[&str] = match scrape.kinds[&family].as_str() {
+                    "counter" => &["_total"],
+                    "gauge" => &[""],
+                    "histogram" => &["_sum", "_count", "_bucket"],
+                    other => panic!("{other}"),
+                };
+                assert!(suffixes.contains(&suffix), "{line}");
+                for (label, _) in &labels {
+                    let plain = |byte: char| byte.is_ascii_lowercase() || byte == '_';
+                    assert!(label.chars().all(plain), "{line}");
+                }
+                let value: f64 = value.parse().expect("a number");
+                let before = scrape.series.insert(series.to_string(), value);
+                assert_eq!(before, None, "{series} comes twice");
+            }
+        }
+        scrape.check_histograms();
+        scrape
+    }
+
+    /// Buckets rise, and the last one is the count.
+    fn check_histograms(&self) {
+        let mut last: BTreeMap<String, (f64, f64)> = BTreeMap::new();
+        let mut buckets: Vec<(String, f64, f64)> = Vec::new();
+        for (series, value) in &self.series {
+            let (name, labels) = labels(series);
+            let Some(name) = name.strip_suffix("_bucket") else {
+                continue;
+            };
+            let (bounds, rest): (Vec<_>, Vec<_>) =
+                labels.into_iter().partition(|(label, _)| label == "le");
+            let bound = match bounds[0].1.as_str() {
+                "+Inf" => f64::INFINITY,
+                bound => bound.parse().expect("a bound"),
+            };
+            let rest: Vec<String> = rest.iter().map(|(l, v)| format!("{l}=\"{v}\"")).collect();
+            buckets.push((format!("{name}_count{{{}}}", rest.join(",")), bound, *value));
+        }
+        buckets.sort_by(|a, b| (&a.0, a.1).partial_cmp(&(&b.0, b.1)).expect("numbers"));
+        for (count, bound, value) in buckets {
+            let before = last.insert(count.clone(), (bound, value));
+            assert!(
+                before.is_none_or(|(_, before)| before <= value),
+                "{count} {bound}"
+            );
+        }
+        for (count, (bound, value)) in last {
+            assert_eq!(bound, f64::INFINITY, "{count}");
+            assert_eq!(self.series[&count], value, "{count}");
+        }
+    }
+
+    fn kind_of(&self, series: &str) -> &str {
+        let (name, _) = labels(series);
+        let mut families = self.kinds.iter();
+        let own = |family: &str| {
+            ["", "_total", "_sum", "_count", "_bucket"]
+                .iter()
+                .any(|suffix| name.strip_suffix(suffix) == Some(family))
+        };
+        families
+            .find_map(|(family, kind)| own(family).then_some(kind))
+            .expect("each series has a family")
+    }
+
+    /// Nothing that was there is gone, and no counter went back.
+    fn check_follows(&self, before: &Scrape) {
+        for (series, value) in &before.series {
+            let now = self.series.get(series);
+            let now = *now.unwrap_or_else(|| panic!("a gap: {series} is gone"));
+            if self.kind_of(series) != "gauge" {
+                assert!(now >= *value, "{series} went back: {value}, {now}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_hundred_scrapes_under_load_have_no_gap_and_no_counter_goes_back() {
+    let (proxy, addr, _port) = start(&["-max-procs", "2"]);
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for client in 0..4 {
+            let (proxy, stop) = (&proxy, &stop);
+            scope.spawn(move || {
+                let mut conn = proxy.conn();
+                for round in (0..160u16).cycle() {
+                    if stop.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    let key = key_in_slot(round * 97 + client, "scrape");
+                    conn.command(&["SET", &key, "v"]);
+                    conn.command(&["GET", &key]);
+                    conn.command(&["LPUSH", &key, "v"]);
+                    conn.command(&["MGET", &key, "other"]);
+                    conn.command(&["NOSUCH", "a"]);
+                }
+            });
+        }
+        let mut last = Scrape::default();
+        for _ in 0..100 {
+            let (status, text) = http::get(&addr, "/metrics");
+            assert_eq!(status, 200);
+            let scrape = Scrape::parse(&text);
+            scrape.check_follows(&last);
+            last = scrape;
+        }
+        stop.store(true, Ordering::Relaxed);
+        // Every metric of the table is there, and nothing else.
+        for family in FAMILIES {
+            let name = family.name.strip_suffix("_total").unwrap_or(family.name);
+            let kind = last.kinds.remove(name);
+            let expected = match family.kind {
+                Kind::Counter => "counter",
+                Kind::Gauge => "gauge",
+                Kind::Histogram => "histogram",
+            };
+            assert_eq!(kind.as_deref(), Some(expected), "{}", family.name);
+        }
+        assert_eq!(last.kinds, BTreeMap::new());
+        let value = |series: &str| last.series.get(series).copied().unwrap_or(-1.0);
+        assert!(value("redis_proxy_requests_total{cmd=\"get\"}") > 0.0);
+        assert!(value("redis_proxy_request_errors_total{cmd=\"lpush\",reason=\"failed\"}") > 0.0);
+        assert_eq!(value("redis_proxy_slots_assigned"), 16384.0);
+        assert_eq!(value("redis_proxy_ready"), 1.0);
+        assert!(value("redis_proxy_client_connections{worker=\"1\"}") >= 0.0);
+        let node = format!("127.0.0.1:{}", cluster().ports()[0]);
+        let up = format!("redis_proxy_backend_up{{backend=\"{node}\",role=\"master\"}}");
+        assert_eq!(value(&up), 1.0);
+        assert!(
+            value(&format!(
+                "redis_proxy_backend_connections{{backend=\"{node}\"}}"
+            )) >= 1.0
+        );
+    });
+}
+
+#[test]
+fn readiness_says_why_not() {
+    let port = Port::reserve();
+    let nowhere = Port::reserve();
+    let addr = format!("127.0.0.1:{}", port.number());
+    let startup = format!("127.0.0.1:{}", nowhere.number());
+    let proxy = Proxy::spawn(&[startup], &["-debug-addr", &addr], &[]);
+    proxy.wait_until_answering();
+    let (status, body) = http::get(&addr, "/readyz");
+    assert_eq!(status, 503);
+    assert!(body.contains("0 of 16384 slots have an owner"), "{body}");
+    assert!(body.contains("no master is up"), "{body}");
+    assert_eq!(http::get(&addr, "/healthz").0, 200);
+
+    let (_proxy, addr, _port) = start(&[]);
+    let (status, body) = http::get(&addr, "/readyz");
+    assert_eq!(status, 200, "{body}");
+}
+
+#[test]
+fn the_status_is_one_snapshot_and_a_stream_of_them() {
+    let (proxy, addr, _port) = start(&[]);
+    let mut conn = proxy.conn();
+    for _ in 0..10 {
+        conn.command(&["GET", "a"]);
+    }
+    let (code, body) = http::get(&addr, "/api/v1/status");
+    assert_eq!(code, 200);
+    let status: Status = serde_json::from_str(&body).expect("a status");
+    let get = status.commands.iter().find(|command| command.name == "get");
+    assert!(get.expect("GET was called").latency.count >= 10);
+    assert_eq!(status.nodes.len(), 2);
+    assert!(status.ready.ready, "{:?}", status.ready);
+    let names: Vec<&str> = status
+        .process
+        .threads
+        .iter()
+        .map(|thread| thread.name.as_str())
+        .collect();
+    for name in ["control", "log", "signals", "topology", "worker-0"] {
+        assert!(names.contains(&name), "{names:?}");
+    }
+
+    let mut stream = TcpStream::connect(&addr).expect("it listens");
+    stream
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .expect("a socket");
+    write!(
+        stream,
+        "GET /api/v1/stream HTTP/1.1\r\nHost: {addr}\r\n\r\n"
+    )
+    .expect("sent");
+    let mut text = String::new();
+    let mut chunk = [0; 4096];
+    while text.matches("\n\n").count() < 3 {
+        let len = stream.read(&mut chunk).expect("events come");
+        assert!(len > 0, "the stream ended: {text}");
+        text += std::str::from_utf8(&chunk[..len]).expect("text");
+    }
+    assert!(text.contains("Content-Type: text/event-stream\r\n"));
+    let (_, events) = text.split_once("\r\n\r\n").expect("a head");
+    let mut before = 0.0;
+    for event in events.split("\n\n").take(2) {
+        let data = event
+            .strip_prefix("event: status\ndata: ")
+            .expect("an event");
+        let status: Status = serde_json::from_str(data).expect("a status");
+        assert!(status.program.uptime > before);
+        before = status.program.uptime;
+    }
+}
+
+#[test]
+fn what_is_asked_for_is_done() {
+    let (proxy, addr, _port) = start(&["-max-procs", "2"]);
+    let post = |path: &str, body: &str| http::change(&addr, "POST", path, body);
+    let mut victim = proxy.conn();
+    let id = victim.command(&["CLIENT", "ID"]).int();
+    assert_eq!(http::get(&addr, "/api/v1/clients/kill").0, 405);
+    let (status, body) = post("/api/v1/clients/kill", &format!("id={id}"));
+    assert_eq!((status, body.as_str()), (200, "{\"killed\":1}"));
+    assert!(victim.try_command(&["PING"]).is_err());
+    assert!(proxy.counter("proxy_clients_killed") == 1);
+
+    let before = proxy.counter("proxy_commands");
+    assert!(before > 0);
+    assert_eq!(post("/api/v1/stats/reset", "").0, 200);
+    assert!(proxy.counter("proxy_commands") < before);
+
+    assert_eq!(post("/api/v1/topology/refresh", "").0, 202);
+    wait_for("a refresh by hand", Duration::from_secs(5), || {
+        let (_, body) = http::get(&addr, "/api/v1/status");
+        let status: Status = serde_json::from_str(&body).expect("a status");
+        (status.topology.reloads["manual"].succeeded > 0).then_some(())
+    });
+
+    assert_eq!(post("/api/v1/config", "name=log-every-n&value=7").0, 200);
+    let told = proxy
+        .conn()
+        .command(&["PROXY", "CONFIG", "GET", "log-every-n"]);
+    assert_eq!(told.items()[1].text(), "7");
+
+    let (status, body) = http::get(&addr, &format!("/api/v1/slot?key={}", "foo"));
+    assert_eq!(status, 200);
+    let master = format!("127.0.0.1:{}", cluster().master_of(12182));
+    assert_eq!(
+        body,
+        format!("{{\"slot\":12182,\"master\":\"{master}\",\"replicas\":[]}}")
+    );
+
+    // A client that waits for nothing is sent away, and the program ends.
+    let mut proxy = proxy;
+    assert_eq!(post("/api/v1/drain", "").0, 202);
+    let end = proxy.wait_exit(Duration::from_secs(15)).expect("it ends");
+    assert!(end.success());
+}

@@ -1,0 +1,111 @@
+//! CPU profiles: whoever burns the time is the one that is blamed.
+
+mod support;
+
+use std::collections::HashMap;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use pprof::protos::{Message, Profile};
+use redis_cluster_proxy::control::profile;
+use support::{Cluster, Port, Proxy, http};
+
+/// Samples by thread and by the function that was running, with those that it was inlined into.
+fn leaves(profile: &Profile) -> HashMap<(String, String), i64> {
+    let text = |index: i64| profile.string_table[usize::try_from(index).expect("an index")].clone();
+    let functions: HashMap<u64, String> = profile
+        .function
+        .iter()
+        .map(|function| (function.id, text(function.name)))
+        .collect();
+    // An inlined function has a location of its own, before that of the one it was inlined into.
+    let locations: HashMap<u64, u64> = profile
+        .location
+        .iter()
+        .map(|location| (location.id, location.line[0].function_id))
+        .collect();
+    let mut leaves = HashMap::new();
+    for sample in &profile.sample {
+        let frames = sample.location_id.iter().take(2).map(|id| locations[id]);
+        let names: Vec<&str> = frames.map(|id| functions[&id].as_str()).collect();
+        let leaf = names.join(" in ");
+        let label = sample
+            .label
+            .iter()
+            .find(|label| text(label.key) == "thread");
+        let thread = label.map_or_else(String::new, |label| text(label.str));
+        *leaves.entry((thread, leaf)).or_default() += sample.value[0];
+    }
+    leaves
+}
+
+#[inline(never)]
+fn the_known_culprit(rounds: u64) -> u64 {
+    let mut sum = 1u64;
+    for round in 0..rounds {
+        sum = std::hint::black_box((sum >> 1) ^ round);
+    }
+    sum
+}
+
+#[test]
+fn the_function_that_spins_is_blamed() {
+    static STOP: AtomicBool = AtomicBool::new(false);
+    let spinner = std::thread::Builder::new()
+        .name("spinner".to_string())
+        .spawn(|| {
+            while !STOP.load(Ordering::Relaxed) {
+                std::hint::black_box(the_known_culprit(1_000_000));
+            }
+        })
+        .expect("a thread");
+    let bytes = profile::take(Duration::from_secs(2)).expect("a profile");
+    STOP.store(true, Ordering::Relaxed);
+    spinner.join().expect("it ended");
+    let leaves = leaves(&Profile::decode(&bytes[..]).expect("a profile"));
+    let of_spinner = leaves.iter().filter(|((thread, _), _)| thread == "spinner");
+    let all: i64 = of_spinner.clone().map(|(_, count)| count).sum();
+    let blamed: i64 = of_spinner
+        .filter(|((_, leaf), _)| leaf.contains("the_known_culprit"))
+        .map(|(_, count)| count)
+        .sum();
+    assert!(all >= 10, "the spinner was seen: {leaves:?}");
+    assert!(blamed * 10 >= all * 9, "{blamed} of {all}: {leaves:?}");
+}
+
+#[test]
+fn a_profile_of_the_program_names_its_worker() {
+    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+    let cluster = CLUSTER.get_or_init(|| Cluster::start(1, 0));
+    let port = Port::reserve();
+    let addr = format!("127.0.0.1:{}", port.number());
+    let proxy = Proxy::start(cluster, &["-debug-addr", &addr]);
+    let stop = AtomicBool::new(false);
+    let (status, bytes) = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut conn = proxy.conn();
+            while !stop.load(Ordering::Relaxed) {
+                conn.send(b"GET a\r\n".repeat(100));
+                for _ in 0..100 {
+                    conn.read_reply();
+                }
+            }
+        });
+        let taken = scope.spawn(|| http::get_bytes(&addr, "/debug/pprof/profile?seconds=2"));
+        std::thread::sleep(Duration::from_millis(500));
+        // The others are served meanwhile, and there is one profile at a time.
+        assert_eq!(http::get(&addr, "/healthz").0, 200);
+        assert_eq!(http::get(&addr, "/debug/pprof/profile?seconds=1").0, 409);
+        let taken = taken.join().expect("it was taken");
+        stop.store(true, Ordering::Relaxed);
+        taken
+    });
+    assert_eq!(status, 200);
+    let leaves = leaves(&Profile::decode(&bytes[..]).expect("a profile"));
+    assert!(
+        leaves.keys().any(|(thread, _)| thread == "worker-0"),
+        "{leaves:?}"
+    );
+    assert_eq!(proxy.conn().command(&["PING"]), "PONG");
+}
