@@ -155,7 +155,7 @@ impl Proxy {
             );
             self.stats.subscribers_cut.add(1);
         }
-        self.drop_client(id, now);
+        self.forget_client(id, now);
     }
 }
 
