@@ -49,6 +49,10 @@ pub struct Config {
     pub backend_init_connections: usize,
     /// Exclusive connections kept idle for each backend.
     pub backend_idle_connections: usize,
+    /// How long nobody may go on with a transaction before its connections serve others; 0 is for ever.
+    pub transaction_idle_timeout: Duration,
+    /// What becomes of a transaction that names several slots.
+    pub cross_slot_transactions: CrossSlot,
     /// Shared pipelines to each node, for each worker.
     pub backend_connections: usize,
     /// Worker threads, each with its own loop and listener.
@@ -118,6 +122,12 @@ pub struct Limits {
     pub held_bytes: usize,
     /// Requests held for a retry, over a whole worker.
     pub held_requests: usize,
+    /// Clients in blocking commands at once, over all workers.
+    pub blocking_leases: usize,
+    /// Clients in transactions at once, over all workers.
+    pub transaction_leases: usize,
+    /// Bytes of requests queued in one transaction.
+    pub transaction_bytes: usize,
     /// Bytes read from one peer in one turn.
     pub read_bytes: usize,
     /// Bytes of scripts and libraries remembered, so that a node that lost one can be given it again.
@@ -148,6 +158,9 @@ impl Default for Limits {
             backend_output_bytes: 4 << 20,
             held_bytes: 64 << 20,
             held_requests: 100_000,
+            blocking_leases: 4000,
+            transaction_leases: 4000,
+            transaction_bytes: 64 << 20,
             read_bytes: 256 << 10,
             script_bytes: 16 << 20,
             drain: Duration::from_secs(10),
@@ -179,6 +192,8 @@ impl Default for Config {
             slots_reload_interval: Duration::from_secs(3),
             backend_init_connections: 5,
             backend_idle_connections: 5,
+            transaction_idle_timeout: Duration::from_secs(60),
+            cross_slot_transactions: CrossSlot::Refuse,
             backend_connections: 1,
             workers: 1,
             coalesce: Duration::from_micros(100),
@@ -250,6 +265,33 @@ impl AdminCommands {
                 address.is_none_or(|address| address.ip().to_canonical().is_loopback())
             }
         }
+    }
+}
+
+/// What becomes of a transaction that names several slots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CrossSlot {
+    /// EXEC fails, as on one node.
+    Refuse,
+    /// One transaction in each slot.
+    PerSlot,
+}
+
+impl CrossSlot {
+    /// All choices.
+    pub const ALL: [CrossSlot; 2] = [CrossSlot::Refuse, CrossSlot::PerSlot];
+
+    /// As it is typed.
+    pub fn name(self) -> &'static str {
+        match self {
+            CrossSlot::Refuse => "refuse",
+            CrossSlot::PerSlot => "per-slot",
+        }
+    }
+
+    /// Whether there is one transaction in each slot.
+    pub fn is_per_slot(self) -> bool {
+        self == CrossSlot::PerSlot
     }
 }
 

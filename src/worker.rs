@@ -235,7 +235,13 @@ impl Worker {
                     socket.queued = true;
                     self.queue.push_back(peer);
                 }
-                // A client that is gone for good is noticed even while it is not read.
+                let closed = event.is_read_closed();
+                // A client that is gone for good is noticed even while it is not read; and so is one that
+                // only stopped sending, while it waits for the reply to a blocking command.
+                match peer {
+                    Peer::Client(id) if closed && !gone => self.proxy.leaves(id, now),
+                    Peer::Client(_) | Peer::Backend(_) => {}
+                }
                 if gone && matches!(peer, Peer::Client(_)) {
                     self.proxy.closed(peer, now);
                 }
@@ -277,7 +283,7 @@ impl Worker {
             for id in self.proxy.client_ids() {
                 self.serve(Peer::Client(id), now);
             }
-            self.proxy.drain();
+            self.proxy.drain(now);
             self.stop_at = Some(now.after(self.proxy.config().limits.drain));
         }
     }
@@ -366,7 +372,11 @@ impl Worker {
             let Some(socket) = socket.filter(|socket| socket.readable) else {
                 return;
             };
+            let read_closed = socket.read_closed;
             let Some(room) = self.proxy.room(peer) else {
+                if let (true, Peer::Client(id)) = (read_closed, peer) {
+                    self.proxy.leaves(id, now);
+                }
                 return;
             };
             match socket.fill(room) {

@@ -25,7 +25,7 @@ use crate::resp::args::Args;
 pub use flags::{AclCategories, Flags, KeyFlags};
 pub use keys::{KeysError, flagged_keys, keys, unbalanced};
 pub use known::Known;
-pub use options::blocks;
+pub use options::{Timeout, blocks};
 pub use packed::lower;
 pub use servers::Servers;
 pub use table::{Resolved, Table};
@@ -57,6 +57,8 @@ pub struct Command {
     pub class: Class,
     /// The option that makes it block (`BLOCK` of XREAD), if an option does.
     pub block_token: Option<&'static str>,
+    /// Which argument says, in seconds, how long it blocks; counted from the end if negative.
+    pub timeout_at: Option<i8>,
     /// Whether it may be sent to a replica: it reads, and what it reads is not bound to the master.
     pub on_replicas: bool,
     /// Why `class` or `keys` is not what flags, specs and tips say; empty where it is.
@@ -94,6 +96,7 @@ impl Command {
             response,
             class,
             block_token: None,
+            timeout_at: None,
             on_replicas: flags.contains(Flags::READONLY),
             why: "",
             container: false,
@@ -115,6 +118,11 @@ impl Command {
     /// Whether this request may keep its connection waiting (see [`options::blocks`]).
     pub fn blocks(&self, args: &Args<'_>) -> bool {
         options::blocks(self, args)
+    }
+
+    /// Which argument of this request says how long it blocks, and in what unit.
+    pub fn timeout(&self, args: &Args<'_>) -> Option<(usize, Timeout)> {
+        options::timeout(self, args)
     }
 
     /// Whether a server may pass it on to replicas: a write, or what a server counts as one. Servers do not

@@ -3,6 +3,8 @@
 //! They are walked as the command itself walks them, so that an operand is never taken for an option: here
 //! are the commands (SORT, GEORADIUS, XREAD, MIGRATE) whose key specs cannot say where their keys are.
 
+use std::time::Duration;
+
 use super::keys::Found;
 use super::{Class, Command, KeyFlags, KeysError, LeaseKind};
 use crate::resp::args::Args;
@@ -24,6 +26,56 @@ pub fn blocks(command: &Command, args: &Args<'_>) -> bool {
         let mut words = Options::new(args, 1, STREAM_OPTIONS).map_while(|(_, word)| word);
         words.any(|word| word == token)
     })
+}
+
+/// The unit of the argument that says how long a command blocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Timeout {
+    /// Seconds, with a fraction.
+    Seconds,
+    /// Whole milliseconds.
+    Millis,
+}
+
+impl Timeout {
+    /// How long that is; nothing if it is for ever, or no time at all.
+    pub fn parse(self, text: &[u8]) -> Option<Duration> {
+        let number: f64 = std::str::from_utf8(text).ok()?.parse().ok()?;
+        let seconds = match self {
+            Timeout::Seconds => number,
+            Timeout::Millis => number / 1000.0,
+        };
+        let some = seconds > 0.0 && seconds < FOR_EVER;
+        some.then(|| Duration::from_secs_f64(seconds))
+    }
+
+    /// As the argument is written.
+    pub fn text(self, wait: Duration) -> String {
+        match self {
+            Timeout::Seconds => format!("{:.3}", wait.as_secs_f64()),
+            Timeout::Millis => wait.as_millis().to_string(),
+        }
+    }
+}
+
+/// Seconds that nobody waits for.
+const FOR_EVER: f64 = 1e9;
+
+/// Which argument of a request says how long it blocks.
+pub fn timeout(command: &Command, args: &Args<'_>) -> Option<(usize, Timeout)> {
+    if let Some(token) = command.block_token {
+        let mut options = Options::new(args, 1, STREAM_OPTIONS)
+            .map_while(|(index, word)| word.map(|word| (index, word)));
+        let (index, _) = options.find(|(_, word)| *word == token)?;
+        return Some((index + 1, Timeout::Millis));
+    }
+    let at = command.timeout_at?;
+    let index = if at < 0 {
+        args.len().checked_sub(usize::from(at.unsigned_abs()))?
+    } else {
+        usize::from(at.unsigned_abs())
+    };
+    Some((index, Timeout::Seconds))
 }
 
 /// SORT and GEORADIUS: argument 1, and the operand of the last STORE or STOREDIST from argument `from` on.
@@ -121,6 +173,32 @@ impl Iterator for Options<'_> {
 #[cfg(test)]
 mod tests {
     use super::super::keys::with_line;
+    use super::*;
+
+    #[test]
+    fn the_time_to_block_is_an_argument() {
+        let check = |line: &str, expected: Option<(usize, Timeout, u64)>| {
+            let found = with_line(line, |command, args| {
+                let (at, unit) = command.timeout(args)?;
+                let wait = unit.parse(args.at(at)).unwrap_or_default();
+                Some((at, unit, wait.as_millis() as u64))
+            });
+            assert_eq!(found, expected, "{line}");
+        };
+        check("blpop a b 1.5", Some((3, Timeout::Seconds, 1500)));
+        check("blmpop 2 1 a left", Some((1, Timeout::Seconds, 2000)));
+        check("blmove a b left right 0", Some((5, Timeout::Seconds, 0)));
+        check(
+            "xread count 1 block 7 streams a $",
+            Some((4, Timeout::Millis, 7)),
+        );
+        check("xread count 1 streams a $", None);
+        check("get a", None);
+        assert_eq!(Timeout::Seconds.parse(b"-1"), None);
+        assert_eq!(Timeout::Seconds.parse(b"x"), None);
+        assert_eq!(Timeout::Seconds.text(Duration::from_millis(1)), "0.001");
+        assert_eq!(Timeout::Millis.text(Duration::from_millis(1)), "1");
+    }
 
     #[test]
     fn blocking_is_a_matter_of_the_options() {

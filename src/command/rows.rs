@@ -2,7 +2,7 @@
 //!
 //! Columns: name, arity, flags, ACL categories (without what the flags imply), key specs, class. Behind them,
 //! where there is need: the server's tips; `keys`, where routing knows more than the specs; `blocks`, the
-//! option that makes it block; `on_master`, where a read is never for a replica; `why`, the reason where class or keys are not what the server's words say.
+//! option that makes it block; `timeout`, the argument that says how long; `on_master`, where a read is never for a replica; `why`, the reason where class or keys are not what the server's words say.
 //! Where versions differ a row is the union that routes all of them right: the widest arity, every key.
 //!
 //! A container's own class is for the container alone (`COMMAND`): with a subcommand, that one's row counts.
@@ -24,6 +24,7 @@ pub(super) struct Row {
     pub(super) tips: &'static str,
     pub(super) keys: Option<Keys>,
     pub(super) block_token: Option<&'static str>,
+    pub(super) timeout_at: Option<i8>,
     pub(super) on_master: bool,
     pub(super) why: &'static str,
 }
@@ -47,6 +48,7 @@ const fn row(
         tips: "",
         keys: Option::None,
         block_token: Option::None,
+        timeout_at: Option::None,
         on_master: false,
         why: "",
     }
@@ -71,6 +73,12 @@ impl Row {
             block_token,
             ..self
         }
+    }
+
+    /// The argument that says how long it blocks, in seconds; from the end if negative.
+    const fn timeout(self, at: i8) -> Row {
+        let timeout_at = Some(at);
+        Row { timeout_at, ..self }
     }
 
     /// It reads, and yet never at a replica.
@@ -287,11 +295,11 @@ pub(super) static ROWS: &[Row] = &[
     row("hvals", 2, READONLY, HASH, &[key(1, RO | ACCESS)], Routed).tips("nondeterministic_output_order"),
 
     // Lists
-    row("blmove", 6, WRITE | DENYOOM | NOSCRIPT | BLOCKING, LIST, &[key(1, RW | ACCESS | DELETE), key(2, RW | INSERT)], Leased(Blocking)),
-    row("blmpop", -5, WRITE | BLOCKING | MOVABLEKEYS, LIST, &[counted(2, 1, RW | ACCESS | DELETE)], Leased(Blocking)),
-    row("blpop", -3, WRITE | NOSCRIPT | BLOCKING, LIST, &[range(1, -2, 1, RW | ACCESS | DELETE)], Leased(Blocking)),
-    row("brpop", -3, WRITE | NOSCRIPT | BLOCKING, LIST, &[range(1, -2, 1, RW | ACCESS | DELETE)], Leased(Blocking)),
-    row("brpoplpush", 4, WRITE | DENYOOM | NOSCRIPT | BLOCKING, LIST, &[key(1, RW | ACCESS | DELETE), key(2, RW | INSERT)], Leased(Blocking)),
+    row("blmove", 6, WRITE | DENYOOM | NOSCRIPT | BLOCKING, LIST, &[key(1, RW | ACCESS | DELETE), key(2, RW | INSERT)], Leased(Blocking)).timeout(-1),
+    row("blmpop", -5, WRITE | BLOCKING | MOVABLEKEYS, LIST, &[counted(2, 1, RW | ACCESS | DELETE)], Leased(Blocking)).timeout(1),
+    row("blpop", -3, WRITE | NOSCRIPT | BLOCKING, LIST, &[range(1, -2, 1, RW | ACCESS | DELETE)], Leased(Blocking)).timeout(-1),
+    row("brpop", -3, WRITE | NOSCRIPT | BLOCKING, LIST, &[range(1, -2, 1, RW | ACCESS | DELETE)], Leased(Blocking)).timeout(-1),
+    row("brpoplpush", 4, WRITE | DENYOOM | NOSCRIPT | BLOCKING, LIST, &[key(1, RW | ACCESS | DELETE), key(2, RW | INSERT)], Leased(Blocking)).timeout(-1),
     row("lindex", 3, READONLY, LIST, &[key(1, RO | ACCESS)], Routed),
     row("linsert", 5, WRITE | DENYOOM, LIST, &[key(1, RW | INSERT)], Routed),
     row("llen", 2, READONLY | FAST, LIST, &[key(1, RO)], Routed),
@@ -330,9 +338,9 @@ pub(super) static ROWS: &[Row] = &[
     row("sunionstore", -3, WRITE | DENYOOM, SET, &[key(1, OW | UPDATE), range(2, -1, 1, RO | ACCESS)], Routed),
 
     // Sorted sets
-    row("bzmpop", -5, WRITE | BLOCKING | MOVABLEKEYS, SORTEDSET, &[counted(2, 1, RW | ACCESS | DELETE)], Leased(Blocking)),
-    row("bzpopmax", -3, WRITE | NOSCRIPT | BLOCKING | FAST, SORTEDSET, &[range(1, -2, 1, RW | ACCESS | DELETE)], Leased(Blocking)),
-    row("bzpopmin", -3, WRITE | NOSCRIPT | BLOCKING | FAST, SORTEDSET, &[range(1, -2, 1, RW | ACCESS | DELETE)], Leased(Blocking)),
+    row("bzmpop", -5, WRITE | BLOCKING | MOVABLEKEYS, SORTEDSET, &[counted(2, 1, RW | ACCESS | DELETE)], Leased(Blocking)).timeout(1),
+    row("bzpopmax", -3, WRITE | NOSCRIPT | BLOCKING | FAST, SORTEDSET, &[range(1, -2, 1, RW | ACCESS | DELETE)], Leased(Blocking)).timeout(-1),
+    row("bzpopmin", -3, WRITE | NOSCRIPT | BLOCKING | FAST, SORTEDSET, &[range(1, -2, 1, RW | ACCESS | DELETE)], Leased(Blocking)).timeout(-1),
     row("zadd", -4, WRITE | DENYOOM | FAST, SORTEDSET, &[key(1, RW | UPDATE)], Routed),
     row("zcard", 2, READONLY | FAST, SORTEDSET, &[key(1, RO)], Routed),
     row("zcount", 4, READONLY | FAST, SORTEDSET, &[key(1, RO | ACCESS)], Routed),

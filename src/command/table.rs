@@ -55,6 +55,7 @@ impl Table {
             );
             command.keys = row.keys.unwrap_or(command.keys);
             command.block_token = row.block_token;
+            command.timeout_at = row.timeout_at;
             command.on_replicas &= !row.on_master;
             command.why = row.why;
             command.changes_servers = changes_servers(row.name);

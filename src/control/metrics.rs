@@ -429,6 +429,16 @@ pub const FAMILIES: &[Family] = &[
         &[("replica_reads", "")],
         "Reads served by a replica",
     ),
+    counter(
+        "redis_proxy_leases_total",
+        &[("leases", "")],
+        "Times that an exclusive connection was lent to a transaction or a blocking command",
+    ),
+    counter(
+        "redis_proxy_leases_idle_total",
+        &[("leases_idle", "")],
+        "Transactions whose connections were taken back because nobody went on with them",
+    ),
     from_status(
         "redis_proxy_slots_assigned",
         Kind::Gauge,

@@ -8,7 +8,7 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use super::{Options, address, duration, number};
-use crate::config::{AdminCommands, Config, ReadPreference, Secret};
+use crate::config::{AdminCommands, Config, CrossSlot, ReadPreference, Secret};
 use crate::logging;
 use crate::top;
 
@@ -396,7 +396,7 @@ pub const FLAGS: &[Flag] = &[
         name: "backend-init-connections",
         kind: Kind::Int,
         default: "5",
-        help: "exclusive connections kept ready for each backend, at most -backend-idle-connections",
+        help: "exclusive connections (for transactions and blocking commands) made to a backend as soon as the first is needed, at most -backend-idle-connections",
         apply: |options, value| {
             options.config.backend_init_connections = number::within(value, 0, 65535)?;
             Ok(())
@@ -408,7 +408,7 @@ pub const FLAGS: &[Flag] = &[
         name: "backend-idle-connections",
         kind: Kind::Int,
         default: "5",
-        help: "exclusive connections kept idle for each backend",
+        help: "exclusive connections kept idle for each backend, over all workers",
         apply: |options, value| {
             options.config.backend_idle_connections = number::within(value, 0, 65535)?;
             Ok(())
@@ -427,6 +427,54 @@ pub const FLAGS: &[Flag] = &[
         },
         show: |config| config.limits.clients.to_string(),
         live: true,
+    },
+    Flag {
+        name: "max-blocked-clients",
+        kind: Kind::Int,
+        default: "4000",
+        help: "clients in blocking commands (BLPOP) at once, over all workers, each with a connection of its own to a node; one more gets an error at once",
+        apply: |options, value| {
+            options.config.limits.blocking_leases = number::within(value, 0, 10_000_000)?;
+            Ok(())
+        },
+        show: |config| config.limits.blocking_leases.to_string(),
+        live: true,
+    },
+    Flag {
+        name: "max-transactions",
+        kind: Kind::Int,
+        default: "4000",
+        help: "clients in transactions (WATCH, MULTI) at once, over all workers, each with a connection of its own to a node; one more gets an error at once",
+        apply: |options, value| {
+            options.config.limits.transaction_leases = number::within(value, 0, 10_000_000)?;
+            Ok(())
+        },
+        show: |config| config.limits.transaction_leases.to_string(),
+        live: true,
+    },
+    Flag {
+        name: "transaction-idle-timeout",
+        kind: Kind::Duration,
+        default: "1m0s",
+        help: "how long a client may leave a transaction alone before its connection serves others: what it has queued is kept, after WATCH its EXEC answers nil; 0 is for ever",
+        apply: |options, value| {
+            options.config.transaction_idle_timeout = not_negative(value)?;
+            Ok(())
+        },
+        show: |config| show_duration(config.transaction_idle_timeout),
+        live: true,
+    },
+    Flag {
+        name: "cross-slot-transactions",
+        kind: Kind::String,
+        default: "refuse",
+        help: "what becomes of a transaction whose keys lie in several slots: refuse, as one node does; or per-slot, one MULTI/EXEC in each slot and the replies put together, which gives up that all is executed or nothing, that others see all or nothing, and WATCH",
+        apply: |options, value| {
+            options.config.cross_slot_transactions = cross_slot(value)?;
+            Ok(())
+        },
+        show: |config| config.cross_slot_transactions.name().to_string(),
+        live: false,
     },
     Flag {
         name: "coalesce",
@@ -572,6 +620,13 @@ fn admin_commands(value: &str) -> Result<AdminCommands, String> {
         .into_iter()
         .find(|choice| choice.name().eq_ignore_ascii_case(value))
         .ok_or_else(|| "must be yes, no or loopback".to_string())
+}
+
+fn cross_slot(value: &str) -> Result<CrossSlot, String> {
+    CrossSlot::ALL
+        .into_iter()
+        .find(|choice| choice.name().eq_ignore_ascii_case(value))
+        .ok_or_else(|| "must be refuse or per-slot".to_string())
 }
 
 /// An empty password is none.

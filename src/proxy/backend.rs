@@ -97,6 +97,35 @@ pub enum Origin {
     Subscription,
     /// Nobody's: the reply is thrown away (ASKING).
     Discard,
+    /// The next request of a run of a client's lease, whose connection this is.
+    Lease {
+        /// The client.
+        client: ClientId,
+        /// The run.
+        run: u16,
+    },
+    /// What makes an exclusive connection clean: it has to succeed.
+    Cleaner,
+    /// The number by which the node knows this connection (`CLIENT ID`).
+    Number,
+}
+
+/// Whose a connection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Usage {
+    /// All clients'.
+    Shared,
+    /// Nobody's for now: the next run's.
+    Idle,
+    /// A run's, of a client's lease.
+    Lent {
+        /// The client.
+        client: ClientId,
+        /// The run.
+        run: u16,
+    },
+    /// Nobody's until it has been shown to be clean.
+    Cleaning,
 }
 
 /// How a request is bound to the node that it was sent to.
@@ -150,7 +179,7 @@ pub enum State {
     Ready,
 }
 
-/// One shared connection to a node.
+/// One connection to a node.
 ///
 /// Invariants: the sum of the tickets' `len` is `output.len()`; a frame from the node that is no push takes
 /// exactly one ticket (or one step of the handshake).
@@ -182,6 +211,12 @@ pub struct Backend {
     pub waiters: Vec<ClientId>,
     /// When a reply last came, or the state last changed: a node that is sending is not gone.
     pub heard_at: Time,
+    /// Whose it is.
+    pub usage: Usage,
+    /// Whether what it carries may take as long as a client wishes, so that silence says nothing.
+    pub patient: bool,
+    /// The number by which the node knows it, of an exclusive one.
+    pub number: Option<i64>,
 }
 
 impl Backend {
@@ -201,6 +236,9 @@ impl Backend {
             flush_queued: false,
             waiters: Vec::new(),
             heard_at: now,
+            usage: Usage::Shared,
+            patient: false,
+            number: None,
         }
     }
 

@@ -9,6 +9,7 @@ use crate::buffer::{ReadBuf, WriteBuf};
 use crate::clock::Time;
 use crate::config::Limits;
 use crate::proxy::backend::BackendId;
+use crate::proxy::lease::{Lease, Work};
 use crate::proxy::pipeline::{Pipeline, Seq};
 use crate::proxy::replies::Replies;
 use crate::proxy::retry::Held;
@@ -83,6 +84,8 @@ pub struct Client {
     /// While the head is before this place, requests in flight may stand at nodes that are not their slot's
     /// owner any more, and order must be looked after.
     pub unsettled_until: Option<Seq>,
+    /// What it has for itself at nodes.
+    pub lease: Option<Box<Lease>>,
 }
 
 impl Client {
@@ -113,6 +116,7 @@ impl Client {
             stalled_since: None,
             routes_version: 0,
             unsettled_until: None,
+            lease: None,
         }
     }
 
@@ -140,7 +144,7 @@ impl Client {
     }
 
     /// Whether its requests may be taken as plain ones (see `plain`): it is read, it is who it says, it is at
-    /// the start of a frame, it is answered, and it is owed no more than it may be.
+    /// the start of a frame, it holds no lease, it is answered, and it is owed no more than it may be.
     #[inline]
     pub fn is_plain(&self, limits: &Limits) -> bool {
         self.session.authenticated
@@ -149,6 +153,7 @@ impl Client {
             && self.pause.is_none()
             && !self.session.monitor
             && !self.session.is_confined()
+            && self.lease.is_none()
             && self.scanner.is_at_start()
             && self.pipeline.replies == Replies::On
             && !self.is_full(limits)
@@ -197,9 +202,16 @@ impl Client {
         self.unsettled_until = Some(self.pipeline.tail());
     }
 
+    /// Whether it waits for the reply to a blocking command.
+    pub fn is_blocked(&self) -> bool {
+        let lease = self.lease.as_deref();
+        lease.is_some_and(|lease| matches!(lease.work, Work::Blocking(_)))
+    }
+
     /// Asserts what must hold between turns.
     pub fn check(&self) {
         self.output.check();
+        assert!(!self.session.queueing || self.lease.is_some());
         assert!(!self.is_finished() || self.flush_queued || self.resume_queued);
         assert!(
             self.held

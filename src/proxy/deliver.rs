@@ -10,7 +10,7 @@ use crate::clock::Time;
 use crate::cluster::slot::Slot;
 use crate::command::AclCategories;
 use crate::proxy::actions::Wanted;
-use crate::proxy::backend::{Backend, BackendId, Origin, Pin, State, Ticket};
+use crate::proxy::backend::{Backend, BackendId, Origin, Pin, State, Ticket, Usage};
 use crate::proxy::calls::ErrorCode;
 use crate::proxy::client::ClientId;
 use crate::proxy::dispatch::MOVED_FRAME;
@@ -158,11 +158,8 @@ impl Proxy {
     ) {
         let reply = Reply::new(&input.bytes()[..len]);
         let Origin::Part { client, seq, part } = ticket.origin else {
-            if ticket.origin == Origin::Subscription {
-                self.subscription_refused(id, reply, now);
-            }
-            input.consume(len);
-            return self.release(id, ticket);
+            self.deliver_apart(id, ticket, reply, now);
+            return input.consume(len);
         };
         if reply.is_error() && self.is_refused(id, ticket, reply, now) {
             input.consume(len);
@@ -189,6 +186,29 @@ impl Proxy {
                 self.overtaken(client, seq, ticket, &bytes, now);
             }
             self.release_held(client, now);
+        }
+    }
+
+    /// A reply that is no part of a request on a shared connection.
+    #[cold]
+    fn deliver_apart(&mut self, id: BackendId, ticket: &Ticket, reply: Reply<'_>, now: Time) {
+        match ticket.origin {
+            Origin::Lease { client, run } => self.settle(id, ticket, (client, run), reply, now),
+            Origin::Part { .. } | Origin::Discard => self.release(id, ticket),
+            Origin::Subscription => {
+                self.release(id, ticket);
+                self.subscription_refused(id, reply, now);
+            }
+            Origin::Cleaner => {
+                self.release(id, ticket);
+                self.cleaned(id, reply, now);
+            }
+            Origin::Number => {
+                self.release(id, ticket);
+                if let Some(backend) = self.upstream.backends.get_mut(id) {
+                    backend.number = reply.integer();
+                }
+            }
         }
     }
 
@@ -430,6 +450,11 @@ impl Proxy {
         if scripted {
             return;
         }
+        self.learn_owner(slot, node, now);
+    }
+
+    /// A redirect that no script can have made up.
+    pub(super) fn learn_owner(&mut self, slot: Slot, node: NodeKey, now: Time) {
         let version = self.upstream.routes.version();
         self.upstream.routes.learn(slot, node, now);
         if self.upstream.routes.version() != version {
@@ -504,7 +529,10 @@ impl Proxy {
         self.actions.close(Peer::Backend(id));
         let jitter = self.random();
         if let Some(node) = self.upstream.node_mut(backend.node) {
-            node.forget(id);
+            match backend.usage {
+                Usage::Shared => node.forget(id),
+                Usage::Idle | Usage::Lent { .. } | Usage::Cleaning => node.forget_exclusive(id),
+            }
             if backend.state == State::Ready {
                 node.stats.connections.sub(1);
             }
@@ -520,6 +548,9 @@ impl Proxy {
             self.want_refresh(Wanted::Trouble);
         }
         self.upstream.in_flight -= backend.tickets.len();
+        if backend.usage != Usage::Shared {
+            return self.lease_lost(id, &backend, lost, now);
+        }
         let sent = backend.output.sent_len();
         let mut end = 0;
         let mut touched = Vec::new();

@@ -1,5 +1,5 @@
 //! The line of `CLIENT LIST` and `CLIENT INFO` that is one client's: the fields of Redis 7.2 in their order,
-//! then the bytes that went either way, as later servers have them.
+//! then the bytes that went either way and the keys watched, as later servers have them.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -7,6 +7,7 @@ use crate::clock::Time;
 use crate::command::Table;
 use crate::config::Listen;
 use crate::proxy::client::{Client, Pause};
+use crate::proxy::lease::Work;
 use crate::proxy::pubsub::kind::Kind;
 
 /// What Redis keeps of an output within the client itself; only what is beyond counts as a list.
@@ -31,12 +32,13 @@ impl Client {
         let own = owed.min(OUTPUT_BLOCK);
         let beyond = owed - own;
         let input = self.input.len();
+        let (multi, watch, multi_mem) = self.transaction();
         format!(
             "id={id} addr={addr} laddr={laddr} fd={fd} name={name} age={age} idle={idle} flags={flags} \
-             db={database} sub={sub} psub={psub} ssub={ssub} multi=-1 qbuf={input} qbuf-free={free} argv-mem=0 multi-mem=0 rbs=0 \
+             db={database} sub={sub} psub={psub} ssub={ssub} multi={multi} qbuf={input} qbuf-free={free} argv-mem=0 multi-mem={multi_mem} rbs=0 \
              rbp=0 obl={own} oll={oll} omem={beyond} tot-mem={memory} events={events} cmd={command} \
              user=default redir=-1 resp={resp} lib-name={lib_name} lib-ver={lib_ver} \
-             tot-net-in={bytes_in} tot-net-out={bytes_out}\n",
+             tot-net-in={bytes_in} tot-net-out={bytes_out} watch={watch}\n",
             id = self.session.number,
             addr = self.peer_name(listen),
             laddr = self.local_name(listen),
@@ -70,7 +72,12 @@ impl Client {
         let states = [
             (self.session.monitor, 'O'),
             (self.session.subscriptions().is_some(), 'P'),
-            (self.pause == Some(Pause::Suspended), 'b'),
+            (self.session.queueing, 'x'),
+            (
+                self.pause == Some(Pause::Suspended) || self.is_blocked(),
+                'b',
+            ),
+            (self.is_broken(), 'd'),
             (self.closing, 'c'),
             (self.address.is_none(), 'U'),
             (self.session.no_evict, 'e'),
@@ -81,6 +88,25 @@ impl Client {
             .filter_map(|(is_so, letter)| is_so.then_some(*letter))
             .collect();
         if flags.is_empty() { "N".into() } else { flags }
+    }
+
+    /// How many requests it has queued (-1: it has not said MULTI), how many keys it watches, and the bytes
+    /// of the former.
+    fn transaction(&self) -> (i64, usize, usize) {
+        match self.lease.as_deref().map(|lease| &lease.work) {
+            Some(Work::Transaction(transaction)) => {
+                let queued = transaction.items.len() as i64;
+                let multi = if self.session.queueing { queued } else { -1 };
+                (multi, transaction.watched, transaction.bytes)
+            }
+            Some(Work::Blocking(_)) | None => (-1, 0, 0),
+        }
+    }
+
+    /// Whether EXEC will answer nil.
+    fn is_broken(&self) -> bool {
+        let work = self.lease.as_deref().map(|lease| &lease.work);
+        matches!(work, Some(Work::Transaction(transaction)) if transaction.broken)
     }
 
     /// Where it comes from, as Redis names it.
@@ -130,7 +156,7 @@ mod tests {
                      sub=0 psub=0 ssub=0 multi=-1 qbuf=0 ";
         assert!(line.starts_with(start), "{line}");
         let end = "events=r cmd=client|info user=default redir=-1 resp=2 lib-name= lib-ver= \
-                   tot-net-in=0 tot-net-out=0\n";
+                   tot-net-in=0 tot-net-out=0 watch=0\n";
         assert!(line.ends_with(end), "{line}");
     }
 

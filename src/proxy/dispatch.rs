@@ -6,7 +6,10 @@ use crate::buffer::ReadBuf;
 use crate::clock::Time;
 use crate::cluster::route::{self, Place};
 use crate::cluster::slot::Slot;
-use crate::command::{self, Class, Command, Flags, KeysError, Resolved, ResponsePolicy, Table};
+use crate::command::{
+    self, Class, Command, Flags, KeysError, LeaseKind, Resolved, ResponsePolicy, Table,
+};
+use crate::config::ReadPreference;
 use crate::proxy::actions::Wanted;
 use crate::proxy::backend::{BackendId, Origin, Pin, State, Ticket};
 use crate::proxy::calls::ErrorCode;
@@ -251,6 +254,9 @@ impl Proxy {
         if command.changes_servers && !self.config.admin_commands.allow(client.address) {
             return self.refuse(id, &texts::not_allowed(&command.name), now);
         }
+        if client.session.queueing {
+            return self.perform_queueing(id, command, args, now);
+        }
         if self.process.attention.is_paid() {
             return self.perform_watched(id, command, args, now);
         }
@@ -272,6 +278,19 @@ impl Proxy {
         self.serve(id, command, args, now)
     }
 
+    /// A request that is not queued although its client has said MULTI.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn perform_apart(
+        &mut self,
+        id: ClientId,
+        command: &Command,
+        args: &Args<'_>,
+        now: Time,
+    ) -> Step {
+        self.perform(id, command, args, now)
+    }
+
     /// A request that a handler has looked at and leaves to the nodes.
     #[inline(never)]
     fn serve_watched(
@@ -291,14 +310,14 @@ impl Proxy {
             Class::Routed if command.block_token.is_none() => {
                 self.route(id, command, None, args, now)
             }
-            Class::Routed if command.blocks(args) => {
-                self.reject(id, command, &texts::not_yet(command), now)
-            }
+            Class::Routed if command.blocks(args) => self.block(id, command, args, now),
             Class::Routed => self.route(id, command, None, args, now),
             Class::Split(policy) => self.route(id, command, Some(policy), args, now),
             Class::AnyNode => self.send_to_any(id, command, args, now),
             Class::AllMasters(policy) => self.broadcast(id, command, policy, false, args, now),
             Class::AllNodes(policy) => self.broadcast(id, command, policy, true, args, now),
+            Class::Leased(LeaseKind::Transaction) => self.transact(id, command, args, now),
+            Class::Leased(LeaseKind::Blocking) => self.block(id, command, args, now),
             Class::Refused(_)
             | Class::Leased(_)
             | Class::Scan
@@ -349,9 +368,11 @@ impl Proxy {
             return self.reject(id, command, refusal::SLOT_NOT_SERVED, now);
         }
         let preference = self.config.read_preference;
-        let target = self
-            .upstream
-            .target(slot, command.on_replicas, preference, affinity, now);
+        // What a client reads while it watches decides what it writes: no replica may be behind.
+        let reads = command.on_replicas
+            && (preference == ReadPreference::Master
+                || self.clients.get(id).is_none_or(|c| c.lease.is_none()));
+        let target = self.upstream.target(slot, reads, preference, affinity, now);
         self.send(
             id,
             command,
@@ -461,7 +482,14 @@ impl Proxy {
     }
 
     #[inline]
-    fn take_place(&mut self, id: ClientId, command: &Command, slot: u16, at: At, now: Time) -> Seq {
+    pub(super) fn take_place(
+        &mut self,
+        id: ClientId,
+        command: &Command,
+        slot: u16,
+        at: At,
+        now: Time,
+    ) -> Seq {
         self.stats.commands.add(1);
         match self.clients.get_mut(id) {
             Some(client) => client.pipeline.push_single(command.id, slot, at, now),
@@ -533,7 +561,7 @@ impl Proxy {
         }
         if matches!(
             after,
-            After::Go | After::Refresh | After::Close | After::Unsubscribed(_)
+            After::Go | After::Refresh | After::Close | After::Reset(_)
         ) {
             self.stats.commands.add(1);
             self.stats.calls.answered(command.id, 0);
@@ -558,12 +586,15 @@ impl Proxy {
                 self.want_refresh(Wanted::Asked);
                 Step::Done
             }
-            After::Close => Step::Close,
-            After::Subscriptions(change) => self.change_subscriptions(id, command, change, now),
-            After::Unsubscribed(own) => {
-                self.leave_topics(id, &own, now);
+            After::Reset(subscriptions) => {
+                self.end_lease(id, now);
+                if let Some(own) = subscriptions {
+                    self.leave_topics(id, &own, now);
+                }
                 Step::Done
             }
+            After::Close => Step::Close,
+            After::Subscriptions(change) => self.change_subscriptions(id, command, change, now),
             After::Serve => self.serve_watched(id, command, args, now),
             After::Broadcast(merge) => {
                 let replicas = matches!(command.class, Class::AllNodes(_));
@@ -585,6 +616,9 @@ impl Proxy {
         now: Time,
     ) -> Step {
         self.stats.calls.rejected(command.id);
+        if let Some(abort) = self.refused_inside(id, command, text, now) {
+            return self.refuse(id, &abort, now);
+        }
         self.refuse(id, text, now)
     }
 
@@ -593,6 +627,7 @@ impl Proxy {
     pub(super) fn refuse(&mut self, id: ClientId, text: &str, now: Time) -> Step {
         self.stats.commands.add(1);
         self.stats.refusals.add(1);
+        self.doom(id);
         self.tell_error(id, text.as_bytes(), now);
         Step::Done
     }

@@ -20,6 +20,7 @@ mod gone;
 mod heal;
 pub mod histogram;
 mod idle;
+pub mod lease;
 pub mod local;
 pub mod masters;
 pub mod merge;
@@ -56,15 +57,16 @@ use crate::arena::Arena;
 use crate::buffer::{Pool, ReadBuf, WriteBuf};
 use crate::clock::Time;
 use crate::cluster::topology::Topology;
-use crate::command::{Servers, Table};
+use crate::command::{Command, Servers, Table};
 use crate::config::{Config, Listen};
 use crate::resp::args::Span;
 use crate::resp::encode;
 use actions::{Action, Actions};
-use backend::{BackendId, State};
+use backend::{BackendId, State, Usage};
 use client::{Client, ClientId};
 pub use deliver::Lost;
 use feed::Feed;
+use lease::Leases;
 use local::Handlers;
 use pipeline::{Completed, Spares};
 use plain::Plain;
@@ -77,6 +79,11 @@ use upstream::Upstream;
 
 /// Stands for the slot of a request without keys.
 pub const NO_SLOT: u16 = u16::MAX;
+
+/// What is said of keys without their values.
+fn command_unbalanced(command: &Command) -> String {
+    crate::command::unbalanced(command)
+}
 
 /// How often deadlines are looked at: they are seconds, this is their grain.
 const SWEEP: Duration = Duration::from_millis(50);
@@ -144,6 +151,8 @@ pub struct Proxy {
     draining: bool,
     /// `CLIENT PAUSE`, while it lasts.
     suspension: Option<Suspension>,
+    /// When leases are to be looked at.
+    leases: Leases,
     /// Clients that MONITOR, each once.
     monitors: Vec<ClientId>,
     /// Lines on their way to the monitors of each worker.
@@ -193,6 +202,7 @@ impl Proxy {
             swept: (0, false),
             draining: false,
             suspension: None,
+            leases: Leases::default(),
             monitors: Vec::new(),
             returned: Vec::new(),
             random: seed | 1,
@@ -354,6 +364,7 @@ impl Proxy {
         if let Some(own) = client.session.take_subscriptions() {
             self.leave_topics(id, &own, now);
         }
+        self.free_lease(client.lease.take(), now);
         self.drop_held(&client.held);
         self.waiting_clients -= usize::from(client.waiting);
         if client.session.monitor {
@@ -474,6 +485,7 @@ impl Proxy {
             .adopt(topology, &mut self.upstream.nodes);
         if changed {
             self.upstream.forgive();
+            self.doubt_blocked();
         }
         self.hasten_held(now);
         self.retire_backends(now);
@@ -503,6 +515,7 @@ impl Proxy {
         if now >= self.hold_due {
             self.release_all(now);
         }
+        self.tick_leases(now);
         if now >= self.next_sweep {
             self.sweep(now);
         }
@@ -540,6 +553,7 @@ impl Proxy {
                     outstanding = true;
                     (now >= backend.deadline).then_some(Lost::TimedOut)
                 }
+                (State::Ready, false) if backend.patient => None,
                 (State::Ready, false) => {
                     outstanding = true;
                     self.judge_silence(id, now)
@@ -568,9 +582,10 @@ impl Proxy {
         let sweep = busy.then_some(self.next_sweep);
         let held = (!self.holding.is_empty()).then_some(self.hold_due);
         let suspended = self.suspension.map(|suspension| suspension.until);
+        let leases = self.leases.deadline();
         let subscribed = self.pubsub.deadline();
         let all = sweep.into_iter().chain(held).chain(suspended);
-        all.chain(subscribed).min()
+        all.chain(leases).chain(subscribed).min()
     }
 
     /// The next thing to do with a socket or a thread.
@@ -580,10 +595,13 @@ impl Proxy {
     }
 
     /// Takes no more requests; clients are closed as soon as they have been told what they are owed.
-    pub fn drain(&mut self) {
+    pub fn drain(&mut self, now: Time) {
         self.draining = true;
         self.process.draining.store(true, Ordering::Relaxed);
         for id in self.clients.ids() {
+            if self.is_blocked(id) {
+                self.unblock_client(id, true, now);
+            }
             self.close_when_told(id);
         }
     }
@@ -697,10 +715,16 @@ impl Proxy {
                 .node(backend.node)
                 .expect("a backend has its node");
             assert!(
-                node.backends().any(|own| own == id),
+                backend.usage != Usage::Shared || node.backends().any(|own| own == id),
                 "a node knows its backends"
             );
+            assert_eq!(
+                backend.usage == Usage::Idle,
+                node.idle.iter().any(|(_, own)| *own == id),
+                "a node knows who is idle"
+            );
         }
+        self.check_leases();
         let held: Vec<_> = self
             .clients
             .iter()

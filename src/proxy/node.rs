@@ -1,4 +1,4 @@
-//! `Node`: one server of the cluster and our shared connections to it; when it may be tried again.
+//! `Node`: one server of the cluster and our connections to it; when it may be tried again.
 //!
 //! It must never know which slots it serves.
 
@@ -31,6 +31,10 @@ pub struct Node {
     shared: [Vec<Option<BackendId>>; Flavor::COUNT],
     /// The connection for subscriptions.
     pub subscription: Option<BackendId>,
+    /// Exclusive connections that nobody uses, the last used last.
+    pub idle: Vec<(Flavor, BackendId)>,
+    /// How many exclusive connections there are, used or not.
+    pub exclusive: usize,
     /// Those of other databases than the first.
     elsewhere: HashMap<(Flavor, usize), BackendId>,
     /// Connections that failed in a row.
@@ -50,6 +54,8 @@ impl Node {
             same_idc: false,
             shared: Default::default(),
             subscription: None,
+            idle: Vec::new(),
+            exclusive: 0,
             elsewhere: HashMap::new(),
             failures: 0,
             retry_at: Time::default(),
@@ -81,7 +87,20 @@ impl Node {
         shared[affinity] = Some(backend);
     }
 
-    /// Forgets a connection that has been closed.
+    /// Takes the exclusive connection that was used last.
+    pub fn take_idle(&mut self, flavor: Flavor) -> Option<BackendId> {
+        let at = self.idle.iter().rposition(|(own, _)| *own == flavor)?;
+        Some(self.idle.remove(at).1)
+    }
+
+    /// Forgets an exclusive connection that has been closed.
+    pub fn forget_exclusive(&mut self, backend: BackendId) {
+        debug_assert!(self.exclusive > 0);
+        self.exclusive -= 1;
+        self.idle.retain(|(_, own)| *own != backend);
+    }
+
+    /// Forgets a shared connection that has been closed.
     pub fn forget(&mut self, backend: BackendId) {
         for slot in self.shared.iter_mut().flatten() {
             if *slot == Some(backend) {
@@ -92,7 +111,7 @@ impl Node {
         self.elsewhere.retain(|_, other| *other != backend);
     }
 
-    /// All connections.
+    /// All shared connections.
     pub fn backends(&self) -> impl Iterator<Item = BackendId> {
         let first = self.shared.iter().flatten().filter_map(|slot| *slot);
         let elsewhere = self.elsewhere.values().copied();

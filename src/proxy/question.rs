@@ -27,6 +27,8 @@ pub enum Question {
     Suspend(Suspension),
     /// They wait no more.
     Resume,
+    /// The client of this number waits no more, and hears of it in an error if so wished: 1 if it waited.
+    Unblock(i64, bool),
     /// To count from zero again: `OK`.
     ResetStats,
 }
@@ -188,6 +190,10 @@ impl Proxy {
             Question::Resume => {
                 self.lift_suspension();
                 encode::simple(&mut reply, "OK");
+            }
+            Question::Unblock(number, with_error) => {
+                let found = self.unblock(*number, *with_error, now);
+                encode::integer(&mut reply, i64::from(found));
             }
             Question::ResetStats => {
                 self.stats.reset();

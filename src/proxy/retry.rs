@@ -28,7 +28,7 @@ use crate::resp::encode;
 
 /// How long a node may be silent that a command can do without.
 const PATIENCE: Duration = Duration::from_secs(1);
-const ASKING: &[u8] = b"*1\r\n$6\r\nASKING\r\n";
+pub(super) const ASKING: &[u8] = b"*1\r\n$6\r\nASKING\r\n";
 const BACKOFF_MIN: Duration = Duration::from_millis(5);
 const BACKOFF_MAX: Duration = Duration::from_millis(200);
 
@@ -417,6 +417,7 @@ impl Proxy {
             }
         }
         self.hold_due = self.hold_due.min(now);
+        self.hasten_leases(now);
     }
 
     /// Answers a part with an error of our own.

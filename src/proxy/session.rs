@@ -32,6 +32,8 @@ pub struct Session {
     pub number: u64,
     /// Whether it may run commands.
     pub authenticated: bool,
+    /// Whether it has said MULTI, so that requests are queued.
+    pub queueing: bool,
     /// What it speaks.
     pub protocol: Protocol,
     /// `SELECT`: 0 but where the cluster has databases.
@@ -58,6 +60,7 @@ impl Session {
         Session {
             number,
             authenticated,
+            queueing: false,
             protocol: Protocol::Resp2,
             database: 0,
             monitor: false,

@@ -13,6 +13,7 @@ use crate::clock::Time;
 use crate::live::Live;
 use crate::proxy::attention::Attention;
 use crate::proxy::calls::{self, Calls, CommandCalls};
+use crate::proxy::lease::LeaseCounts;
 use crate::proxy::masters::MastersCache;
 use crate::proxy::node_stats::{NodeStats, NodeTotals};
 use crate::proxy::pubsub::register::Register;
@@ -150,6 +151,10 @@ counters! {
     messages,
     /// Subscribers closed because they did not read.
     subscribers_cut,
+    /// Times that an exclusive connection was lent.
+    leases,
+    /// Transactions whose connections were taken back because nobody went on with them.
+    leases_idle,
     /// Protocol errors of clients.
     protocol_errors,
     /// Backends that broke the protocol.
@@ -222,6 +227,8 @@ pub struct Process {
     pub attention: Attention,
     /// How many monitors each worker has.
     pub monitors: Vec<AtomicUsize>,
+    /// What leases clients hold.
+    pub leases: LeaseCounts,
     /// 40 hexadecimal digits that name this run.
     pub run_id: String,
     /// Whether an answer has shown that the topology is out of date: whoever sees it next asks for another.
@@ -260,6 +267,7 @@ impl Process {
             client_ids: AtomicU64::new(0),
             register: Register::default(),
             attention: Attention::default(),
+            leases: LeaseCounts::default(),
             monitors: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
             run_id: format!("{:016x}{:016x}{:08x}", hasher(), hasher(), hasher() as u32),
             stale: AtomicBool::new(false),

@@ -1,7 +1,7 @@
 //! The error texts of Redis (7.0.15, `server.c`: `commandCheckExistence`, `commandCheckArity`), word for
 //! word, without the leading `-`.
 
-use crate::command::{Class, Command, ResponsePolicy};
+use crate::command::{Class, Command, LeaseKind, ResponsePolicy};
 use crate::resp::args::Args;
 
 /// A client that has not shown who it is.
@@ -25,6 +25,40 @@ pub fn confined(name: &str) -> String {
 
 /// There are as many clients as there may be.
 pub const TOO_MANY_CLIENTS: &str = "ERR max number of clients reached";
+
+/// EXEC of a client that has not said MULTI.
+pub const EXEC_WITHOUT_MULTI: &str = "ERR EXEC without MULTI";
+/// DISCARD of a client that has not said MULTI.
+pub const DISCARD_WITHOUT_MULTI: &str = "ERR DISCARD without MULTI";
+/// MULTI of a client that has said it.
+pub const NESTED_MULTI: &str = "ERR MULTI calls can not be nested";
+/// WATCH of a client that has said MULTI.
+pub const WATCH_INSIDE_MULTI: &str = "ERR WATCH inside MULTI is not allowed";
+/// A command that no transaction may have.
+pub const NOT_INSIDE_MULTI: &str = "ERR Command not allowed inside a transaction";
+/// EXEC behind a request that could not be queued.
+pub const EXECABORT: &str = "EXECABORT Transaction discarded because of previous errors.";
+/// There are as many clients in transactions as there may be.
+pub const TOO_MANY_TRANSACTIONS: &str = "ERR max number of clients in transactions reached";
+/// There are as many clients in blocking commands as there may be.
+pub const TOO_MANY_BLOCKED: &str = "ERR max number of blocked clients reached";
+/// More is queued than may be.
+pub const TRANSACTION_TOO_LARGE: &str = "ERR transaction is too large";
+/// WATCH where a transaction may have parts.
+pub const NO_WATCH_PER_SLOT: &str =
+    "ERR WATCH is not allowed with -cross-slot-transactions per-slot";
+/// The node does not let our user have transactions.
+pub const MULTI_REFUSED: &str = "ERR the node refused MULTI, command may have been executed";
+/// A client that `CLIENT UNBLOCK` lets go.
+pub const UNBLOCKED: &str = "UNBLOCKED client unblocked via CLIENT UNBLOCK";
+
+/// A command that has no place between MULTI and EXEC here.
+pub fn not_inside(command: &Command) -> String {
+    format!(
+        "ERR command '{}' is not supported inside MULTI through this proxy",
+        command.name
+    )
+}
 
 /// What a browser, or a page that misuses one, sends first.
 pub fn is_http(name: &[u8]) -> bool {
@@ -83,7 +117,8 @@ pub fn not_yet(command: &Command) -> String {
 pub fn why_unserved(command: &Command) -> Option<&'static str> {
     match command.class {
         Class::Refused(reason) => Some(reason),
-        Class::Leased(_)
+        Class::Leased(LeaseKind::Transaction | LeaseKind::Blocking) => None,
+        Class::Leased(LeaseKind::Wait)
         | Class::Scan
         | Class::Subscription
         | Class::Local

@@ -51,7 +51,7 @@ pub fn reset(context: &mut Context<'_>, _: &Args<'_>, out: &mut Vec<u8>) -> Afte
         *context.replies = Replies::On;
     }
     encode::simple(out, "RESET");
-    left.map_or(After::Go, After::Unsubscribed)
+    After::Reset(left)
 }
 
 /// Redis Cluster has one database, Valkey 9 may have more. The index belongs to the flavour of the backends, since

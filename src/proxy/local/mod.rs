@@ -87,12 +87,12 @@ pub enum After {
     Go,
     /// The next request; and the cluster is asked for its topology.
     Refresh,
+    /// The next request; and the client holds nothing at nodes any more.
+    Reset(Option<Box<Subscriptions>>),
     /// The client is closed once it has the reply.
     Close,
     /// No reply was made: the request goes where the class of its row says.
     Serve,
-    /// The next request; and the client has left what it was subscribed to.
-    Unsubscribed(Box<Subscriptions>),
     /// No reply was made: it is made when the client's subscriptions have changed so.
     Subscriptions(Change),
     /// As `Serve`, to all masters or all nodes, and their answers become one so.

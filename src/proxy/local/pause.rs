@@ -8,7 +8,6 @@ use crate::proxy::plan::{Ask, Plan};
 use crate::proxy::question::Question;
 use crate::proxy::suspension::Suspension;
 use crate::resp::args::Args;
-use crate::resp::encode;
 use crate::resp::reply::parse_number;
 
 /// `CLIENT PAUSE milliseconds [WRITE|ALL]`.
@@ -47,21 +46,25 @@ fn ask_all(question: Question) -> After {
     })
 }
 
-/// `CLIENT UNBLOCK id [TIMEOUT|ERROR]`: no client of a proxy without blocking commands is blocked.
+/// `CLIENT UNBLOCK id [TIMEOUT|ERROR]`: the worker that has the client knows.
 pub fn unblock(_: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> After {
     let reason = args.get(3).map(<[u8]>::to_ascii_lowercase);
-    match reason.as_deref() {
+    let with_error = match reason.as_deref() {
         _ if args.len() > 4 => return fail(out, &wrong_number(args)),
-        None | Some(b"timeout" | b"error") => {}
+        None | Some(b"timeout") => false,
+        Some(b"error") => true,
         Some(_) => {
             return fail(out, b"ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR");
         }
-    }
-    if parse_number(args.at(2)).is_none() {
+    };
+    let Some(number) = parse_number(args.at(2)) else {
         return fail(out, NO_INTEGER);
-    }
-    encode::integer(out, 0);
-    After::Go
+    };
+    After::Ask(Plan {
+        asks: vec![Ask::Workers(Question::Unblock(number, with_error))],
+        merge: Merge::Sum,
+        write: false,
+    })
 }
 
 /// What Redis says of too many arguments where the table lets any number pass.

@@ -1,6 +1,7 @@
 //! The sections of INFO: which there are, and those that are the proxy's own.
 
 use std::fmt::Write;
+use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Context;
@@ -142,7 +143,7 @@ fn clients(context: &Context<'_>, text: &mut String) {
         "maxclients" => context.config.limits.clients,
         "client_recent_max_input_buffer" => 0,
         "client_recent_max_output_buffer" => 0,
-        "blocked_clients" => 0,
+        "blocked_clients" => context.process.leases.blocking.load(Ordering::Relaxed),
         "tracking_clients" => 0,
         "pubsub_clients" => context.process.register.subscribers(),
         "clients_in_timeout_table" => 0,

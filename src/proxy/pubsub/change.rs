@@ -194,7 +194,7 @@ impl Proxy {
     }
 
     /// A request that waits is given up.
-    fn give_up(&mut self, key: usize, text: &[u8], now: Time) {
+    fn give_up_change(&mut self, key: usize, text: &[u8], now: Time) {
         let pending = self.pubsub.pending.remove(key);
         for name in &pending.topics {
             if let Some(topic) = self.pubsub.topic_mut(pending.kind, name) {
@@ -216,7 +216,7 @@ impl Proxy {
             .topic(kind, name)
             .and_then(|topic| topic.waiting.first().copied())
         {
-            self.give_up(key, text, now);
+            self.give_up_change(key, text, now);
         }
     }
 
@@ -234,7 +234,7 @@ impl Proxy {
             .collect();
         for key in late {
             self.stats.expired.add(1);
-            self.give_up(key, refusal::NOT_EXECUTED.as_bytes(), now);
+            self.give_up_change(key, refusal::NOT_EXECUTED.as_bytes(), now);
         }
         let pending = self.pubsub.pending.iter();
         pending.map(|(_, pending)| pending.expires).min()

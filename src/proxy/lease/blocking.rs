@@ -1,0 +1,293 @@
+//! `Blocking`: a command that may keep its connection waiting, on a connection of its own until its reply.
+//!
+//! A node that stops being the master of the slot throws the client out before anything is popped; the
+//! command then goes on at the new owner with the time that remains.
+
+use std::time::Duration;
+
+use crate::clock::Time;
+use crate::cluster::route::{self, Place};
+use crate::command::{Command, Flags, KeysError, Timeout};
+use crate::proxy::backend::{Origin, Usage};
+use crate::proxy::client::{ClientId, Pause};
+use crate::proxy::dispatch::{Step, request_limits};
+use crate::proxy::lease::run::{Owed, Run};
+use crate::proxy::lease::{Lease, Next, Work};
+use crate::proxy::pipeline::At;
+use crate::proxy::session::Dialect;
+use crate::proxy::{NO_SLOT, Proxy, command_unbalanced, refusal, texts};
+use crate::resp::args::Args;
+use crate::resp::encode;
+use crate::resp::frame::{RequestScanner, Scan};
+use crate::resp::reply::Reply;
+
+/// How long a command may take to find what is there for it, even if its client has stopped sending.
+const GRACE: Duration = Duration::from_millis(100);
+/// How long until a node is told once more to let a client go, which may not have been blocked there yet.
+const UNBLOCK_AGAIN: Duration = Duration::from_millis(20);
+
+/// A command that may keep its connection waiting.
+#[derive(Debug)]
+pub struct Blocking {
+    /// When its own time is over, if it names one.
+    pub deadline: Option<Time>,
+    /// Which argument names it.
+    timeout: Option<(usize, Timeout)>,
+    /// Whether it changes nothing.
+    pub readonly: bool,
+    /// Whether it has been sent once.
+    begun: bool,
+    /// When it came.
+    since: Time,
+    /// Whether its client has stopped sending.
+    left: bool,
+    /// Whether somebody has asked that it be let go, with an error or without.
+    unblock: Option<bool>,
+}
+
+/// What a node says to a blocked client when it is no master any more.
+pub(super) fn is_thrown_out(error: &[u8]) -> bool {
+    error.starts_with(b"UNBLOCKED force unblock from blocking operation, instance state changed")
+}
+
+impl Proxy {
+    /// A request that may keep its connection waiting.
+    pub(in crate::proxy) fn block(
+        &mut self,
+        id: ClientId,
+        command: &Command,
+        args: &Args<'_>,
+        now: Time,
+    ) -> Step {
+        if self.clients.get(id).is_none_or(|c| !c.pipeline.is_empty()) {
+            return Step::Wait(Pause::Barrier);
+        }
+        let mut keys = std::mem::take(&mut self.scratch.keys);
+        let place = route::place(command, args, &mut keys);
+        self.scratch.keys = keys;
+        let slot = match place {
+            Place::One(slot) => slot.number(),
+            Place::Many => return self.reject(id, command, refusal::CROSS_SLOT, now),
+            Place::Invalid(KeysError::Unbalanced) => {
+                return self.reject(id, command, &command_unbalanced(command), now);
+            }
+            Place::Invalid(KeysError::Unknown) => {
+                return self.reject(id, command, &texts::not_yet(command), now);
+            }
+            // The node finds the same fault and has the words for it.
+            Place::Keyless | Place::Invalid(KeysError::Invalid) => NO_SLOT,
+        };
+        if self.upstream.fails_fast(slot, now) {
+            return self.reject(id, command, refusal::SLOT_NOT_SERVED, now);
+        }
+        let timeout = command.timeout(args);
+        let wait = timeout.and_then(|(at, unit)| unit.parse(args.at(at)));
+        let blocking = Blocking {
+            deadline: wait.map(|wait| now.after(wait)),
+            timeout,
+            readonly: command.flags.contains(Flags::READONLY),
+            begun: false,
+            since: now,
+            left: false,
+            unblock: None,
+        };
+        let mut run = Run::new(slot);
+        run.patient = true;
+        let granted = self.grant(id, Work::Blocking(blocking), vec![run], now);
+        if granted.is_none() {
+            return self.reject(id, command, texts::TOO_MANY_BLOCKED, now);
+        }
+        let Some(mut lease) = self.take_lease(id) else {
+            return Step::Close;
+        };
+        let seq = self.take_place(id, command, slot, At::Held, now);
+        let owed = Owed::Last(seq, 0);
+        let next = self.add(id, &mut lease, 0, command.id, args, owed, now);
+        self.put_lease(id, lease, next, now);
+        Step::Alone
+    }
+
+    /// Before a run begins: a command that has waited already waits for the rest of its time only.
+    pub(super) fn renew(&mut self, lease: &mut Lease, now: Time) {
+        let Work::Blocking(blocking) = &mut lease.work else {
+            return;
+        };
+        let again = std::mem::replace(&mut blocking.begun, true);
+        let (true, Some(deadline), Some((at, unit))) = (again, blocking.deadline, blocking.timeout)
+        else {
+            return;
+        };
+        // Zero would be for ever.
+        let left = deadline.since(now).max(Duration::from_millis(1));
+        let limits = request_limits(&self.config.limits, true);
+        for line in lease.runs.iter_mut().flat_map(|run| &mut run.lines) {
+            let mut spans = Vec::new();
+            let scan = RequestScanner::default().next(&line.frame, &limits, &mut spans);
+            let Ok(Scan::Frame(_)) = scan else {
+                continue;
+            };
+            let args = Args::new(&line.frame, &spans);
+            let mut frame = Vec::new();
+            encode::array(&mut frame, args.len());
+            for (index, argument) in args.from(0).enumerate() {
+                if index == at {
+                    encode::bulk(&mut frame, unit.text(left).as_bytes());
+                } else {
+                    encode::bulk(&mut frame, argument);
+                }
+            }
+            line.frame = frame;
+        }
+    }
+
+    /// The reply to a blocking command.
+    pub(super) fn settle_blocking(
+        &mut self,
+        id: ClientId,
+        owed: Owed,
+        reply: Reply<'_>,
+        now: Time,
+    ) -> Next {
+        let Owed::Last(seq, part) = owed else {
+            return Next::Keep;
+        };
+        self.fulfil(id, seq, part, reply.frame(), now);
+        Next::End
+    }
+
+    /// `CLIENT UNBLOCK`: whether the client of this number is blocked; it then gets its reply from the node,
+    /// which is told to give it one.
+    pub(in crate::proxy) fn unblock(&mut self, number: i64, with_error: bool, now: Time) -> bool {
+        let found = self.clients.iter().find(|(_, client)| {
+            let lease = client.lease.as_deref();
+            client.session.number as i64 == number
+                && lease.is_some_and(|lease| matches!(lease.work, Work::Blocking(_)))
+        });
+        let Some((id, _)) = found else {
+            return false;
+        };
+        self.unblock_client(id, with_error, now);
+        true
+    }
+
+    /// Ends what a client waits for.
+    pub(in crate::proxy) fn unblock_client(&mut self, id: ClientId, with_error: bool, now: Time) {
+        let lease = self.clients.get_mut(id).and_then(|c| c.lease.as_mut());
+        let Some(lease) = lease else {
+            return;
+        };
+        if let Work::Blocking(blocking) = &mut lease.work {
+            blocking.unblock = Some(with_error);
+        }
+        // A late order to let go must not find the next client there.
+        lease.runs.iter_mut().for_each(|run| run.spoilt = true);
+        let backends: Vec<_> = lease.runs.iter().filter_map(|run| run.backend).collect();
+        self.leases.wait(id, now.after(UNBLOCK_AGAIN));
+        if backends.is_empty() {
+            // It waits for a node: nothing can have been popped.
+            return self.release_blocked(id, with_error, now);
+        }
+        for backend in backends {
+            self.unblock_at_node(id, backend, with_error, now);
+        }
+    }
+
+    fn unblock_at_node(
+        &mut self,
+        id: ClientId,
+        backend: crate::proxy::backend::BackendId,
+        with_error: bool,
+        now: Time,
+    ) {
+        let Some(own) = self.upstream.backends.get(backend) else {
+            return;
+        };
+        debug_assert!(matches!(own.usage, Usage::Lent { .. }));
+        let Some(number) = own.number else {
+            return self.release_blocked(id, with_error, now);
+        };
+        let target = crate::proxy::upstream::Target {
+            node: own.node,
+            replica: false,
+        };
+        let dialect = Dialect {
+            protocol: own.flavor.protocol,
+            database: 0,
+        };
+        let mut frame = Vec::new();
+        let reason: &[u8] = if with_error { b"ERROR" } else { b"TIMEOUT" };
+        let number = number.to_string();
+        encode::command(
+            &mut frame,
+            [&b"CLIENT"[..], b"UNBLOCK", number.as_bytes(), reason],
+        );
+        let affinity = id.key() as usize;
+        let (config, actions) = (&self.config, &mut self.actions);
+        let shared = self
+            .upstream
+            .backend(target, dialect, affinity, config, actions, now);
+        let Some(shared) = shared else {
+            return self.release_blocked(id, with_error, now);
+        };
+        let ticket = self.ticket(NO_SLOT, frame.len(), u16::MAX, Origin::Discard, now);
+        let (pool, actions) = (&mut self.pool, &mut self.actions);
+        self.upstream.send(shared, &frame, ticket, pool, actions);
+    }
+
+    /// A blocked client whose node cannot be asked to let it go is let go here.
+    fn release_blocked(&mut self, id: ClientId, with_error: bool, now: Time) {
+        let Some(mut lease) = self.take_lease(id) else {
+            return;
+        };
+        let nil = super::transaction::null_array(self.protocol_of(id));
+        for run in &mut lease.runs {
+            for (seq, part) in run.take_owed() {
+                if with_error {
+                    self.answer_error(id, seq, part, texts::UNBLOCKED.as_bytes(), now);
+                } else {
+                    self.fulfil(id, seq, part, nil, now);
+                }
+            }
+        }
+        self.put_lease(id, lease, Next::End, now);
+    }
+
+    /// A client has stopped sending. If it is blocked nobody waits for it any more; but what was there for it
+    /// when it asked it still gets, as from Redis.
+    pub fn leaves(&mut self, id: ClientId, now: Time) {
+        let lease = self.clients.get_mut(id).and_then(|c| c.lease.as_mut());
+        let Some(Work::Blocking(blocking)) = lease.map(|lease| &mut lease.work) else {
+            return;
+        };
+        let due = blocking.since.after(GRACE);
+        if now >= due {
+            return self.drop_client(id, now);
+        }
+        blocking.left = true;
+        self.leases.wait(id, due);
+    }
+
+    /// A blocked client that is to be looked at again. Returns whether that was all.
+    pub(super) fn attend_blocked(&mut self, id: ClientId, now: Time) -> bool {
+        let lease = self.clients.get(id).and_then(|c| c.lease.as_deref());
+        let Some(Work::Blocking(blocking)) = lease.map(|lease| &lease.work) else {
+            return false;
+        };
+        if blocking.left {
+            self.leaves(id, now);
+            return true;
+        }
+        let Some(with_error) = blocking.unblock else {
+            return false;
+        };
+        self.unblock_client(id, with_error, now);
+        false
+    }
+
+    /// Whether a client waits for the reply to a blocking command.
+    pub fn is_blocked(&self, id: ClientId) -> bool {
+        self.clients
+            .get(id)
+            .is_some_and(|client| client.is_blocked())
+    }
+}

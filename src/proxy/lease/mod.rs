@@ -1,0 +1,433 @@
+//! `Lease`: what one client has for itself at nodes, because the state of a connection is what it asked for:
+//! a transaction (WATCH or MULTI until EXEC, DISCARD or UNWATCH), a blocking command (until its reply), or
+//! WAIT.
+//!
+//! A lease is made of *runs*: each is one sequence of requests that one exclusive connection carries, kept
+//! so that it can begin anew at another node as long as nothing of it has been executed (see `run`).
+//!
+//! A lease begins and ends on an empty pipeline, so that order against the requests on shared connections
+//! keeps itself. Invariant: a backend that is lent names its client and run, and that run names the backend.
+//!
+//! It must never know a socket, nor what a shared connection carries.
+
+pub mod blocking;
+mod exec;
+mod pool;
+mod queueing;
+pub mod run;
+mod timing;
+pub mod transaction;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::clock::Time;
+use crate::command::Command;
+use crate::proxy::Proxy;
+use crate::proxy::backend::{Backend, BackendId, Ticket, Usage};
+use crate::proxy::calls::ErrorCode;
+use crate::proxy::client::ClientId;
+use crate::proxy::deliver::Lost;
+use crate::proxy::refusal::{self, Missing, Refusal};
+use crate::resp::reply::Reply;
+use blocking::Blocking;
+use run::{Owed, Run};
+use transaction::Transaction;
+
+pub use timing::Leases;
+
+/// What one client has for itself at nodes.
+#[derive(Debug)]
+pub struct Lease {
+    /// What it is for.
+    pub work: Work,
+    /// Its sequences of requests.
+    pub runs: Vec<Run>,
+    /// When the client last asked for something of it.
+    pub active_at: Time,
+    /// What the client held before: keys watched, while it blocks.
+    pub beneath: Option<Box<Lease>>,
+}
+
+/// What a lease is for.
+#[derive(Debug)]
+pub enum Work {
+    /// WATCH and MULTI.
+    Transaction(Transaction),
+    /// A command that waits for its reply as long as the client wishes.
+    Blocking(Blocking),
+}
+
+/// What leases there are in the process, by their cap.
+#[derive(Debug, Default)]
+pub struct LeaseCounts {
+    /// Blocking ones.
+    pub blocking: AtomicUsize,
+    /// Transactions.
+    pub transactions: AtomicUsize,
+}
+
+/// Whether a lease goes on after a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    /// It does.
+    Keep,
+    /// It has done its work.
+    End,
+}
+
+/// What a node says when it would discard a transaction for a reason that passes.
+const DISCARDED_BECAUSE: &[u8] = b"EXECABORT Transaction discarded because of: ";
+
+impl LeaseCounts {
+    fn of(&self, work: &Work) -> &AtomicUsize {
+        match work {
+            Work::Transaction(_) => &self.transactions,
+            Work::Blocking(_) => &self.blocking,
+        }
+    }
+}
+
+impl Proxy {
+    /// Makes a client the holder of a new lease. Nothing if there are as many of the kind as there may be.
+    fn grant(&mut self, id: ClientId, work: Work, runs: Vec<Run>, now: Time) -> Option<()> {
+        let limits = &self.config.limits;
+        let cap = match &work {
+            Work::Transaction(_) => limits.transaction_leases,
+            Work::Blocking(_) => limits.blocking_leases,
+        };
+        let counts = &self.process.leases;
+        let client = self.clients.get_mut(id)?;
+        debug_assert!(client.pipeline.is_empty() && !client.session.queueing);
+        if counts.of(&work).fetch_add(1, Ordering::Relaxed) >= cap {
+            counts.of(&work).fetch_sub(1, Ordering::Relaxed);
+            return None;
+        }
+        client.lease = Some(Box::new(Lease {
+            work,
+            runs,
+            active_at: now,
+            beneath: client.lease.take(),
+        }));
+        self.leases.held += 1;
+        Some(())
+    }
+
+    /// Takes a client's lease out, to work on it; [`Proxy::put_lease`] puts it back.
+    fn take_lease(&mut self, id: ClientId) -> Option<Box<Lease>> {
+        self.clients.get_mut(id)?.lease.take()
+    }
+
+    /// Puts a lease back, or ends it. The client may have gone in between.
+    fn put_lease(&mut self, id: ClientId, mut lease: Box<Lease>, next: Next, now: Time) {
+        match (next, self.clients.get_mut(id)) {
+            (Next::Keep, Some(client)) => client.lease = Some(lease),
+            (Next::End, client) => {
+                if let Some(client) = client {
+                    client.session.queueing = false;
+                    client.lease = lease.beneath.take();
+                }
+                self.free_lease(Some(lease), now);
+            }
+            (Next::Keep, None) => self.free_lease(Some(lease), now),
+        }
+    }
+
+    /// Ends a client's lease, whatever its state: its connections go back if they can be proven clean.
+    pub(super) fn end_lease(&mut self, id: ClientId, now: Time) {
+        if let Some(lease) = self.take_lease(id) {
+            self.put_lease(id, lease, Next::End, now);
+        }
+    }
+
+    /// The lease of a client that has gone.
+    pub(super) fn free_lease(&mut self, lease: Option<Box<Lease>>, now: Time) {
+        let mut next = lease;
+        while let Some(mut lease) = next {
+            self.free(&mut lease, now);
+            next = lease.beneath.take();
+        }
+    }
+
+    fn free(&mut self, lease: &mut Lease, now: Time) {
+        self.leases.held -= 1;
+        let before = self
+            .process
+            .leases
+            .of(&lease.work)
+            .fetch_sub(1, Ordering::Relaxed);
+        debug_assert!(before > 0);
+        for run in &mut lease.runs {
+            self.leave(run, now);
+        }
+    }
+
+    /// The reply to one request of a lease.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn settle(
+        &mut self,
+        from: BackendId,
+        ticket: &Ticket,
+        (id, index): (ClientId, u16),
+        reply: Reply<'_>,
+        now: Time,
+    ) {
+        if let Some(backend) = self.upstream.backends.get_mut(from) {
+            backend.output.release(ticket.len as usize, &mut self.pool);
+        }
+        let Some(mut lease) = self.take_lease(id) else {
+            debug_assert!(false, "a lent connection whose client has no lease");
+            return;
+        };
+        let next = self.settle_run(id, &mut lease, (from, index), reply, now);
+        self.put_lease(id, lease, next, now);
+    }
+
+    fn settle_run(
+        &mut self,
+        id: ClientId,
+        lease: &mut Lease,
+        (from, index): (BackendId, u16),
+        reply: Reply<'_>,
+        now: Time,
+    ) -> Next {
+        let Some(run) = lease.runs.get_mut(usize::from(index)) else {
+            debug_assert!(false, "a lent connection of a run that is not");
+            return Next::Keep;
+        };
+        debug_assert_eq!(run.backend, Some(from));
+        let Some(owed) = run.next_owed() else {
+            debug_assert!(false, "a reply to a request that is not");
+            return Next::Keep;
+        };
+        if let Some(refusal) = refusal_in(reply, owed) {
+            let words = reply.error().unwrap_or_default();
+            return self.turned_away(id, lease, index, refusal, words, now);
+        }
+        run.note_answer();
+        run.held_since = None;
+        if let (Some(error), Some((seq, _))) = (reply.error(), owed.place()) {
+            self.count_error(id, seq, error);
+        }
+        match &mut lease.work {
+            Work::Transaction(_) => self.settle_transaction(id, lease, owed, reply, now),
+            Work::Blocking(_) => self.settle_blocking(id, owed, reply, now),
+        }
+    }
+
+    /// A connection that was lent is lost. `backend` has left the arena already.
+    pub(super) fn lease_lost(
+        &mut self,
+        lost_id: BackendId,
+        backend: &Backend,
+        lost: Lost,
+        now: Time,
+    ) {
+        let Usage::Lent { client: id, run } = backend.usage else {
+            return;
+        };
+        let Some(mut lease) = self.take_lease(id) else {
+            return;
+        };
+        let own = lease.runs.get(usize::from(run));
+        let next = match (own.and_then(|run| run.backend), &mut lease.beneath) {
+            (Some(own), _) if own == lost_id => {
+                self.lost_run(id, &mut lease, run, backend, lost, now)
+            }
+            (_, Some(beneath)) => self.lost_run(id, beneath, run, backend, lost, now),
+            (_, None) => Next::Keep,
+        };
+        self.put_lease(id, lease, next, now);
+    }
+
+    fn lost_run(
+        &mut self,
+        id: ClientId,
+        lease: &mut Lease,
+        index: u16,
+        backend: &Backend,
+        lost: Lost,
+        now: Time,
+    ) -> Next {
+        let Some(run) = lease.runs.get_mut(usize::from(index)) else {
+            return Next::Keep;
+        };
+        run.backend = None;
+        let queued: usize = backend.tickets.iter().map(|t| t.len as usize).sum();
+        let all_sent = !backend.tickets.is_empty() && backend.output.sent_len() >= queued;
+        let last = run.lines.last().map(|line| line.owed);
+        // What was wholly sent and is executed by its own reply may have been executed.
+        if let (true, Some(Owed::Last(seq, part))) = (all_sent, last)
+            && !lease.work.may_run_twice(lost)
+        {
+            self.stats.unknown_outcomes.add(1);
+            let text = match lost {
+                Lost::TimedOut => refusal::TIMED_OUT,
+                _ => refusal::LOST,
+            };
+            self.queue_all(id, lease, index, now);
+            self.answer_error(id, seq, part, text.as_bytes(), now);
+            return self.part_done(lease);
+        }
+        if lease.work.is_watching() {
+            return self.break_watch(id, lease, index, now);
+        }
+        if run.is_waited_for() {
+            return self.begin_or_wait(id, lease, index, now, now);
+        }
+        // Nobody waits for it: it begins anew when it is next needed.
+        Next::Keep
+    }
+
+    /// A node refused a request of a run before anything of the run was executed.
+    fn turned_away(
+        &mut self,
+        id: ClientId,
+        lease: &mut Lease,
+        index: u16,
+        refusal: Refusal<'_>,
+        words: &[u8],
+        now: Time,
+    ) -> Next {
+        let run = &mut lease.runs[usize::from(index)];
+        let from = run
+            .backend
+            .and_then(|from| self.upstream.node(self.upstream.backends.get(from)?.node))
+            .map(|node| node.address);
+        self.leave(run, now);
+        if lease.work.is_watching() {
+            self.note_refusal(run.slot, refusal, from, now);
+            return self.break_watch(id, lease, index, now);
+        }
+        match self.follow(run, refusal, words, from, now) {
+            Ok(due) => self.begin_or_wait(id, lease, index, due, now),
+            Err(text) => self.give_up(id, lease, index, &text, now),
+        }
+    }
+
+    /// Begins a run, or has it wait until it can begin.
+    fn begin_or_wait(
+        &mut self,
+        id: ClientId,
+        lease: &mut Lease,
+        index: u16,
+        due: Time,
+        now: Time,
+    ) -> Next {
+        self.renew(lease, now);
+        let run = &mut lease.runs[usize::from(index)];
+        let since = *run.held_since.get_or_insert(now);
+        if now >= since.after(self.config.park_timeout) {
+            let text = run.give_up_text();
+            return self.give_up(id, lease, index, &text, now);
+        }
+        let wait = if due > now {
+            Some(due)
+        } else {
+            self.begin(id, run, index, now).err()
+        };
+        if let Some(due) = wait {
+            let due = due.min(since.after(self.config.park_timeout));
+            run.due = Some(due);
+            self.leases.wait(id, due);
+        }
+        Next::Keep
+    }
+
+    /// A run is not begun again: whoever waits for it is told.
+    fn give_up(
+        &mut self,
+        id: ClientId,
+        lease: &mut Lease,
+        index: u16,
+        text: &[u8],
+        now: Time,
+    ) -> Next {
+        self.stats.expired.add(1);
+        let run = &mut lease.runs[usize::from(index)];
+        run.due = None;
+        run.held_since = None;
+        if !text.starts_with(b"TRYAGAIN") {
+            self.upstream.fail_fast(run.slot, now);
+        }
+        match lease.work {
+            Work::Transaction(_) => self.give_up_transaction(id, lease, index, text, now),
+            Work::Blocking(_) => {
+                self.tell_all(id, &mut lease.runs[usize::from(index)], text, now);
+                Next::End
+            }
+        }
+    }
+
+    /// Asserts that leases and the connections lent to them name each other. For tests.
+    pub(super) fn check_leases(&self) {
+        let mut held = 0;
+        let mut lent = 0;
+        for (id, client) in self.clients.iter() {
+            let mut next = client.lease.as_deref();
+            while let Some(lease) = next {
+                held += 1;
+                for (index, run) in lease.runs.iter().enumerate() {
+                    let Some(backend) = run.backend else { continue };
+                    lent += 1;
+                    let usage = self.upstream.backends.get(backend).map(|own| own.usage);
+                    let run = index as u16;
+                    assert_eq!(usage, Some(Usage::Lent { client: id, run }));
+                }
+                next = lease.beneath.as_deref();
+            }
+        }
+        assert_eq!(held, self.leases.held);
+        let backends = self.upstream.backends.iter();
+        let named = backends.filter(|(_, own)| matches!(own.usage, Usage::Lent { .. }));
+        assert_eq!(lent, named.count(), "a connection is lent to nobody");
+    }
+
+    /// Answers all that a run owes with an error.
+    fn tell_all(&mut self, id: ClientId, run: &mut Run, text: &[u8], now: Time) {
+        for (seq, part) in run.take_owed() {
+            self.answer_error(id, seq, part, text, now);
+        }
+    }
+
+    /// Answers a request at once, in its turn.
+    fn say(&mut self, id: ClientId, command: &Command, reply: &[u8], now: Time) {
+        self.stats.commands.add(1);
+        self.stats.calls.answered(command.id, 0);
+        if let Some(error) = Reply::new(reply).error() {
+            self.stats.calls.failed(command.id, ErrorCode::of(error));
+        }
+        if let Some(client) = self.clients.get_mut(id) {
+            let (output, pool) = (&mut client.output, &mut self.pool);
+            client.pipeline.answer(command.id, reply, output, pool, now);
+        }
+        self.queue_flush(id);
+    }
+}
+
+impl Work {
+    /// Whether keys are watched at a node, so that what was there cannot be begun anew elsewhere.
+    fn is_watching(&self) -> bool {
+        matches!(self, Work::Transaction(transaction) if transaction.watching)
+    }
+
+    /// Whether it does no harm to run it again after its connection was lost behind its last byte.
+    fn may_run_twice(&self, lost: Lost) -> bool {
+        matches!(self, Work::Blocking(blocking) if blocking.readonly) && lost != Lost::TimedOut
+    }
+}
+
+/// Whether a reply says that nothing has been executed, and another place or time may do better.
+fn refusal_in<'a>(reply: Reply<'a>, owed: Owed) -> Option<Refusal<'a>> {
+    let mut error = reply.error()?;
+    if matches!(owed, Owed::Last(..)) {
+        error = error.strip_prefix(DISCARDED_BECAUSE).unwrap_or(error);
+        if blocking::is_thrown_out(error) {
+            return Some(Refusal::Unavailable);
+        }
+    }
+    match Refusal::parse(error)? {
+        Refusal::Missing(Missing::Script | Missing::Function) => None,
+        refusal => Some(refusal),
+    }
+}

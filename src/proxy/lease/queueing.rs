@@ -1,0 +1,208 @@
+//! Requests of a client between MULTI and EXEC: each is queued at its node, or here if the proxy answers it
+//! itself, or refused, which dooms the transaction.
+
+use crate::clock::Time;
+use crate::cluster::route::{self, Place};
+use crate::command::{Class, Command, Flags, KeysError, LeaseKind};
+use crate::proxy::client::{ClientId, Pause};
+use crate::proxy::dispatch::Step;
+use crate::proxy::lease::run::{Line, Owed, Run};
+use crate::proxy::lease::transaction::{Item, OK, QUEUED, Verb};
+use crate::proxy::lease::{Next, Work};
+use crate::proxy::pipeline::At;
+use crate::proxy::{NO_SLOT, Proxy, command_unbalanced, refusal, texts};
+use crate::resp::args::Args;
+
+/// What is executed at once, even between MULTI and EXEC, and ends it.
+const IMMEDIATE: &[&str] = &["quit", "reset"];
+/// What the proxy answers itself and has no sense between other replies.
+const ALONE: &[&str] = &["monitor", "client|reply"];
+
+/// Who will answer a queued request.
+enum Where {
+    /// The node of this slot, or of [`NO_SLOT`].
+    Node(u16),
+    /// The proxy.
+    Here,
+}
+
+impl Proxy {
+    /// One request of a client that has said MULTI.
+    #[cold]
+    #[inline(never)]
+    pub(in crate::proxy) fn perform_queueing(
+        &mut self,
+        id: ClientId,
+        command: &Command,
+        args: &Args<'_>,
+        now: Time,
+    ) -> Step {
+        let step = self.queueing(id, command, args, now);
+        if self.process.attention.is_paid() && !matches!(step, Step::Wait(_)) {
+            self.show(id, command, args, now);
+        }
+        step
+    }
+
+    fn queueing(&mut self, id: ClientId, command: &Command, args: &Args<'_>, now: Time) -> Step {
+        let busy = self.clients.get(id).is_none_or(|c| !c.pipeline.is_empty());
+        let verb = match command.class {
+            Class::Leased(LeaseKind::Transaction) => Verb::of(command),
+            _ => None,
+        };
+        match verb {
+            Some(Verb::Multi) => self.fail_inside(id, command, texts::NESTED_MULTI, now),
+            Some(Verb::Watch) => self.fail_inside(id, command, texts::WATCH_INSIDE_MULTI, now),
+            Some(Verb::Exec) => self.exec(id, command, args, now),
+            Some(Verb::Discard) if busy => Step::Wait(Pause::Barrier),
+            Some(Verb::Discard) => {
+                self.end_lease(id, now);
+                self.say(id, command, OK, now);
+                Step::Done
+            }
+            None if IMMEDIATE.contains(&&*command.name) => {
+                if busy {
+                    return Step::Wait(Pause::Barrier);
+                }
+                self.end_lease(id, now);
+                self.perform_apart(id, command, args, now)
+            }
+            Some(Verb::Unwatch) | None => self.queue(id, command, args, now),
+        }
+    }
+
+    fn queue(&mut self, id: ClientId, command: &Command, args: &Args<'_>, now: Time) -> Step {
+        let place = match self.place_inside(command, args) {
+            Ok(place) => place,
+            Err(text) => return self.reject(id, command, &text, now),
+        };
+        let Some(mut lease) = self.take_lease(id) else {
+            return Step::Close;
+        };
+        lease.active_at = now;
+        let Work::Transaction(transaction) = &mut lease.work else {
+            debug_assert!(false, "a blocked client asks for more");
+            return Step::Close;
+        };
+        transaction.bytes += args.frame().len();
+        if transaction.bytes > self.config.limits.transaction_bytes {
+            self.put_lease(id, lease, Next::Keep, now);
+            return self.reject(id, command, texts::TRANSACTION_TOO_LARGE, now);
+        }
+        let slot = match place {
+            _ if transaction.doomed || transaction.crossed || transaction.broken => {
+                return self.queued_here(id, command, lease, now);
+            }
+            Where::Node(slot) => slot,
+            Where::Here => {
+                let item = Item::Local(command.id, args.frame().to_vec());
+                transaction.items.push(item);
+                return self.queued_here(id, command, lease, now);
+            }
+        };
+        let per_slot = self.config.cross_slot_transactions.is_per_slot();
+        let Some(index) = run_of(&mut lease.runs, slot, per_slot) else {
+            transaction.crossed = true;
+            return self.queued_here(id, command, lease, now);
+        };
+        let run = &mut lease.runs[usize::from(index)];
+        let needs_node = run.backend.is_none() && run.due.is_none() && run.slot != NO_SLOT;
+        if needs_node && self.upstream.fails_fast(run.slot, now) {
+            self.put_lease(id, lease, Next::Keep, now);
+            return self.reject(id, command, refusal::SLOT_NOT_SERVED, now);
+        }
+        transaction.writes |= command.may_replicate();
+        transaction.items.push(Item::Run(index));
+        run.open();
+        if run.slot == NO_SLOT {
+            // No key has said yet where it goes.
+            run.lines.push(Line {
+                frame: args.frame().to_vec(),
+                command: command.id,
+                owed: Owed::Nobody,
+            });
+            return self.queued_here(id, command, lease, now);
+        }
+        let seq = self.take_place(id, command, run.slot, At::Held, now);
+        let next = self.add(
+            id,
+            &mut lease,
+            index,
+            command.id,
+            args,
+            Owed::Queued(seq),
+            now,
+        );
+        self.put_lease(id, lease, next, now);
+        Step::Done
+    }
+
+    /// The proxy itself says that a request is queued.
+    fn queued_here(
+        &mut self,
+        id: ClientId,
+        command: &Command,
+        lease: Box<crate::proxy::lease::Lease>,
+        now: Time,
+    ) -> Step {
+        self.put_lease(id, lease, Next::Keep, now);
+        self.say(id, command, QUEUED, now);
+        Step::Done
+    }
+
+    /// Who is to answer a request between MULTI and EXEC; or why nobody can.
+    fn place_inside(&mut self, command: &Command, args: &Args<'_>) -> Result<Where, String> {
+        if command.flags.contains(Flags::NO_MULTI) {
+            return Err(texts::NOT_INSIDE_MULTI.into());
+        }
+        match command.class {
+            Class::Local if ALONE.contains(&&*command.name) => Err(texts::not_inside(command)),
+            Class::Local => match self.handlers.get(command.id) {
+                Some(_) => Ok(Where::Here),
+                None => Err(texts::unserved(command)),
+            },
+            Class::Refused(_) => Err(texts::unserved(command)),
+            Class::Scan | Class::AllMasters(_) | Class::AllNodes(_) | Class::Subscription => {
+                Err(texts::not_inside(command))
+            }
+            Class::AnyNode | Class::Leased(LeaseKind::Transaction | LeaseKind::Wait) => {
+                Ok(Where::Node(NO_SLOT))
+            }
+            Class::Routed | Class::Split(_) | Class::Leased(LeaseKind::Blocking) => {
+                let mut keys = std::mem::take(&mut self.scratch.keys);
+                let place = route::place(command, args, &mut keys);
+                self.scratch.keys = keys;
+                match place {
+                    Place::One(slot) => Ok(Where::Node(slot.number())),
+                    Place::Many => Err(refusal::CROSS_SLOT.into()),
+                    // What is wrong with the keys, the node says.
+                    Place::Keyless | Place::Invalid(KeysError::Invalid) => Ok(Where::Node(NO_SLOT)),
+                    Place::Invalid(KeysError::Unbalanced) => Err(command_unbalanced(command)),
+                    Place::Invalid(KeysError::Unknown) => Err(texts::not_inside(command)),
+                }
+            }
+        }
+    }
+}
+
+/// The run for a request of `slot`, made if need be; nothing if that would be a second one and there may be
+/// no second.
+fn run_of(runs: &mut Vec<Run>, slot: u16, per_slot: bool) -> Option<u16> {
+    debug_assert!(!runs.is_empty());
+    if slot == NO_SLOT {
+        return Some(0);
+    }
+    if runs[0].slot == NO_SLOT {
+        runs[0].set_slot(slot);
+        return Some(0);
+    }
+    let known = runs.iter().position(|run| run.slot == slot);
+    match known {
+        Some(index) => Some(index as u16),
+        None if per_slot => {
+            runs.push(Run::new(slot));
+            Some(runs.len() as u16 - 1)
+        }
+        None => None,
+    }
+}

@@ -1,0 +1,401 @@
+//! `Transaction`: WATCH and MULTI, until EXEC, DISCARD or UNWATCH.
+//!
+//! MULTI is answered at once: it names no key. The first keyed command says which node it is for and brings
+//! MULTI there (WATCH may have said so before). What is queued is kept, too: as long as EXEC has not been
+//! sent nothing of it has run, so that the whole can begin anew elsewhere. Only what WATCH saw cannot be
+//! seen again: when its connection is lost, EXEC answers nil, as if a key had changed.
+
+use crate::clock::Time;
+use crate::cluster::route::{self, Place};
+use crate::command::{Command, KeysError};
+use crate::proxy::client::{ClientId, Pause};
+use crate::proxy::dispatch::Step;
+use crate::proxy::lease::run::{Line, Owed, Run};
+use crate::proxy::lease::{Lease, Next, Work};
+use crate::proxy::pipeline::At;
+use crate::proxy::{NO_SLOT, Proxy, command_unbalanced, refusal, texts};
+use crate::resp::args::Args;
+use crate::resp::encode::{self, Protocol};
+use crate::resp::reply::Reply;
+
+pub(super) const OK: &[u8] = b"+OK\r\n";
+pub(super) const QUEUED: &[u8] = b"+QUEUED\r\n";
+pub(super) const DISCARD: &[u8] = b"*1\r\n$7\r\nDISCARD\r\n";
+const UNWATCH: &[u8] = b"*1\r\n$7\r\nUNWATCH\r\n";
+
+/// The state of a transaction. Whether MULTI has been said stands in the session (`queueing`).
+#[derive(Debug, Default)]
+pub struct Transaction {
+    /// What has been queued, in order, and who will answer it.
+    pub items: Vec<Item>,
+    /// Bytes of it.
+    pub bytes: usize,
+    /// A request failed to be queued: EXEC fails.
+    pub doomed: bool,
+    /// Two slots have been named: EXEC fails as on one node.
+    pub crossed: bool,
+    /// A WATCH has succeeded at the node that the run is at.
+    pub watching: bool,
+    /// What was watched is watched no more: EXEC answers nil.
+    pub broken: bool,
+    /// Keys named by WATCH.
+    pub watched: usize,
+    /// Whether anything queued may change data.
+    pub writes: bool,
+}
+
+/// One queued request.
+#[derive(Debug)]
+pub enum Item {
+    /// This run answers it.
+    Run(u16),
+    /// The proxy does, when the time comes: its row and its bytes.
+    Local(u16, Vec<u8>),
+}
+
+/// The commands of a transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verb {
+    Multi,
+    Exec,
+    Discard,
+    Watch,
+    Unwatch,
+}
+
+impl Verb {
+    /// What a row of `Class::Leased(LeaseKind::Transaction)` asks for.
+    pub fn of(command: &Command) -> Option<Verb> {
+        match &*command.name {
+            "multi" => Some(Verb::Multi),
+            "exec" => Some(Verb::Exec),
+            "discard" => Some(Verb::Discard),
+            "watch" => Some(Verb::Watch),
+            "unwatch" => Some(Verb::Unwatch),
+            _ => None,
+        }
+    }
+}
+
+impl Run {
+    /// MULTI goes before what is queued.
+    pub(super) fn open(&mut self) {
+        if self.cleaner != DISCARD {
+            self.cleaner = DISCARD;
+            self.lines.push(Line {
+                frame: b"*1\r\n$5\r\nMULTI\r\n".to_vec(),
+                command: u16::MAX,
+                owed: Owed::Nobody,
+            });
+        }
+    }
+
+    /// Whether MULTI is among its requests.
+    pub(super) fn is_open(&self) -> bool {
+        self.cleaner == DISCARD
+    }
+}
+
+impl Proxy {
+    /// A command of a transaction, from a client that is in no MULTI.
+    pub(in crate::proxy) fn transact(
+        &mut self,
+        id: ClientId,
+        command: &Command,
+        args: &Args<'_>,
+        now: Time,
+    ) -> Step {
+        let Some(verb) = Verb::of(command) else {
+            return self.reject(id, command, &texts::not_yet(command), now);
+        };
+        let busy = self.clients.get(id).is_none_or(|c| !c.pipeline.is_empty());
+        match verb {
+            Verb::Exec => self.fail_inside(id, command, texts::EXEC_WITHOUT_MULTI, now),
+            Verb::Discard => self.fail_inside(id, command, texts::DISCARD_WITHOUT_MULTI, now),
+            Verb::Multi | Verb::Watch | Verb::Unwatch if busy => Step::Wait(Pause::Barrier),
+            Verb::Multi => self.multi(id, command, now),
+            Verb::Watch => self.watch(id, command, args, now),
+            Verb::Unwatch => {
+                self.end_lease(id, now);
+                self.say(id, command, OK, now);
+                Step::Done
+            }
+        }
+    }
+
+    /// Answers with an error that does not doom the transaction.
+    pub(super) fn fail_inside(
+        &mut self,
+        id: ClientId,
+        command: &Command,
+        text: &str,
+        now: Time,
+    ) -> Step {
+        let mut reply = Vec::new();
+        encode::error(&mut reply, text.as_bytes());
+        self.say(id, command, &reply, now);
+        Step::Done
+    }
+
+    fn multi(&mut self, id: ClientId, command: &Command, now: Time) -> Step {
+        let holds = self.clients.get(id).is_some_and(|c| c.lease.is_some());
+        if !holds {
+            let work = Work::Transaction(Transaction::default());
+            if self.grant(id, work, vec![Run::new(NO_SLOT)], now).is_none() {
+                return self.reject(id, command, texts::TOO_MANY_TRANSACTIONS, now);
+            }
+        }
+        if let Some(client) = self.clients.get_mut(id) {
+            client.session.queueing = true;
+        }
+        self.say(id, command, OK, now);
+        Step::Done
+    }
+
+    fn watch(&mut self, id: ClientId, command: &Command, args: &Args<'_>, now: Time) -> Step {
+        if self.config.cross_slot_transactions.is_per_slot() {
+            return self.reject(id, command, texts::NO_WATCH_PER_SLOT, now);
+        }
+        let mut keys = std::mem::take(&mut self.scratch.keys);
+        let place = route::place(command, args, &mut keys);
+        self.scratch.keys = keys;
+        let slot = match place {
+            Place::One(slot) => slot.number(),
+            Place::Many | Place::Keyless => {
+                return self.reject(id, command, refusal::CROSS_SLOT, now);
+            }
+            Place::Invalid(KeysError::Unbalanced) => {
+                return self.reject(id, command, &command_unbalanced(command), now);
+            }
+            Place::Invalid(_) => return self.reject(id, command, &texts::not_yet(command), now),
+        };
+        if self.upstream.fails_fast(slot, now) {
+            return self.reject(id, command, refusal::SLOT_NOT_SERVED, now);
+        }
+        let holds = self.clients.get(id).is_some_and(|c| c.lease.is_some());
+        if !holds {
+            let work = Work::Transaction(Transaction::default());
+            if self.grant(id, work, vec![Run::new(slot)], now).is_none() {
+                return self.reject(id, command, texts::TOO_MANY_TRANSACTIONS, now);
+            }
+        }
+        let Some(mut lease) = self.take_lease(id) else {
+            return Step::Close;
+        };
+        let crossed = lease.runs.first().is_some_and(|run| run.slot != slot);
+        let Work::Transaction(transaction) = &mut lease.work else {
+            debug_assert!(false, "a blocked client asks for more");
+            return Step::Close;
+        };
+        if crossed {
+            self.put_lease(id, lease, Next::Keep, now);
+            return self.reject(id, command, refusal::CROSS_SLOT, now);
+        }
+        lease.active_at = now;
+        if transaction.broken {
+            self.put_lease(id, lease, Next::Keep, now);
+            self.say(id, command, OK, now);
+            return Step::Done;
+        }
+        transaction.watched += args.len() - 1;
+        let seq = self.take_place(id, command, slot, At::Held, now);
+        let run = &mut lease.runs[0];
+        run.cleaner = UNWATCH;
+        let next = self.add(id, &mut lease, 0, command.id, args, Owed::Watch(seq), now);
+        self.put_lease(id, lease, next, now);
+        Step::Alone
+    }
+
+    /// Adds a request to a run, and sends it as soon as can be.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn add(
+        &mut self,
+        id: ClientId,
+        lease: &mut Lease,
+        index: u16,
+        command: u16,
+        args: &Args<'_>,
+        owed: Owed,
+        now: Time,
+    ) -> Next {
+        let frame = args.frame().to_vec();
+        let run = &mut lease.runs[usize::from(index)];
+        run.lines.push(Line {
+            frame,
+            command,
+            owed,
+        });
+        self.go_on(id, lease, index, now)
+    }
+
+    /// Sends what a run has got: the run may have its connection, wait for one, or need one now.
+    pub(super) fn go_on(&mut self, id: ClientId, lease: &mut Lease, index: u16, now: Time) -> Next {
+        let run = &mut lease.runs[usize::from(index)];
+        if run.backend.is_some_and(|own| !self.suits(own, id)) {
+            self.leave(run, now);
+            if lease.work.is_watching() {
+                return self.break_watch(id, lease, index, now);
+            }
+        }
+        let run = &mut lease.runs[usize::from(index)];
+        if run.backend.is_some() {
+            self.send_unsent(id, run, index, now);
+            Next::Keep
+        } else if run.due.is_some() {
+            Next::Keep
+        } else {
+            self.begin_or_wait(id, lease, index, now, now)
+        }
+    }
+
+    /// The reply to one request of a transaction; it is none that begins it anew.
+    pub(super) fn settle_transaction(
+        &mut self,
+        id: ClientId,
+        lease: &mut Lease,
+        owed: Owed,
+        reply: Reply<'_>,
+        now: Time,
+    ) -> Next {
+        let Work::Transaction(transaction) = &mut lease.work else {
+            return Next::End;
+        };
+        match owed {
+            Owed::Nobody => Next::Keep,
+            Owed::Queued(seq) if reply.text() == Some(b"QUEUED") => {
+                self.fulfil(id, seq, 0, reply.frame(), now);
+                Next::Keep
+            }
+            Owed::Queued(seq) => {
+                transaction.doomed = true;
+                if reply.is_error() {
+                    self.fulfil(id, seq, 0, reply.frame(), now);
+                } else {
+                    // MULTI itself was refused, by a rule for our user at the node.
+                    self.answer_error(id, seq, 0, texts::MULTI_REFUSED.as_bytes(), now);
+                }
+                Next::Keep
+            }
+            Owed::Watch(seq) => {
+                let watching = transaction.watching || !reply.is_error();
+                transaction.watching = watching;
+                self.fulfil(id, seq, 0, reply.frame(), now);
+                if watching { Next::Keep } else { Next::End }
+            }
+            Owed::Last(seq, part) => self.settle_exec(id, lease, (seq, part), reply, now),
+        }
+    }
+
+    /// What was watched cannot be watched any more: EXEC will answer nil, or does so now.
+    pub(super) fn break_watch(
+        &mut self,
+        id: ClientId,
+        lease: &mut Lease,
+        index: u16,
+        now: Time,
+    ) -> Next {
+        let Work::Transaction(transaction) = &mut lease.work else {
+            return Next::Keep;
+        };
+        transaction.watching = false;
+        transaction.broken = true;
+        let run = &mut lease.runs[usize::from(index)];
+        self.leave(run, now);
+        run.due = None;
+        let mut next = Next::Keep;
+        for line in run.lines.drain(..) {
+            match line.owed {
+                Owed::Nobody => {}
+                Owed::Watch(seq) => self.fulfil(id, seq, 0, OK, now),
+                Owed::Queued(seq) => self.fulfil(id, seq, 0, QUEUED, now),
+                Owed::Last(seq, part) => {
+                    let nil = null_array(self.protocol_of(id));
+                    self.fulfil(id, seq, part, nil, now);
+                    next = Next::End;
+                }
+            }
+        }
+        run.cleaner = b"";
+        next
+    }
+
+    /// Answers those that wait to be queued: what becomes of them is said by EXEC.
+    pub(super) fn queue_all(&mut self, id: ClientId, lease: &mut Lease, index: u16, now: Time) {
+        for line in &mut lease.runs[usize::from(index)].lines {
+            match std::mem::replace(&mut line.owed, Owed::Nobody) {
+                Owed::Queued(seq) => self.fulfil(id, seq, 0, QUEUED, now),
+                Owed::Watch(seq) => self.fulfil(id, seq, 0, OK, now),
+                Owed::Last(..) | Owed::Nobody => {}
+            }
+        }
+    }
+
+    /// A run of a transaction cannot begin.
+    pub(super) fn give_up_transaction(
+        &mut self,
+        id: ClientId,
+        lease: &mut Lease,
+        index: u16,
+        text: &[u8],
+        now: Time,
+    ) -> Next {
+        let Work::Transaction(transaction) = &mut lease.work else {
+            return Next::End;
+        };
+        transaction.doomed = true;
+        let queueing = self.clients.get(id).is_some_and(|c| c.session.queueing);
+        let run = &mut lease.runs[usize::from(index)];
+        self.leave(run, now);
+        let mut last = None;
+        for line in &mut run.lines {
+            match std::mem::replace(&mut line.owed, Owed::Nobody) {
+                Owed::Nobody => {}
+                Owed::Queued(seq) | Owed::Watch(seq) => self.answer_error(id, seq, 0, text, now),
+                Owed::Last(seq, part) => last = Some((seq, part)),
+            }
+        }
+        if let Some((seq, part)) = last {
+            self.answer_error(id, seq, part, texts::EXECABORT.as_bytes(), now);
+            return self.part_done(lease);
+        }
+        if queueing { Next::Keep } else { Next::End }
+    }
+
+    /// A request of a client in MULTI was refused before it was queued.
+    pub(in crate::proxy) fn doom(&mut self, id: ClientId) {
+        let lease = self.clients.get_mut(id).and_then(|c| c.lease.as_mut());
+        if let Some(Work::Transaction(transaction)) = lease.map(|lease| &mut lease.work) {
+            transaction.doomed = true;
+        }
+    }
+
+    /// Nobody has gone on with a transaction for a while: its connections serve others. What is queued is
+    /// kept; what is watched is not.
+    pub(super) fn park_transaction(&mut self, id: ClientId, now: Time) {
+        let Some(mut lease) = self.take_lease(id) else {
+            return;
+        };
+        let mut next = Next::Keep;
+        if lease.work.is_watching() {
+            next = self.break_watch(id, &mut lease, 0, now);
+        } else {
+            for run in &mut lease.runs {
+                self.leave(run, now);
+            }
+        }
+        self.put_lease(id, lease, next, now);
+    }
+
+    pub(super) fn protocol_of(&self, id: ClientId) -> Protocol {
+        let client = self.clients.get(id);
+        client.map_or(Protocol::Resp2, |client| client.session.protocol)
+    }
+}
+
+/// What EXEC answers when a watched key has changed.
+pub(super) fn null_array(protocol: Protocol) -> &'static [u8] {
+    match protocol {
+        Protocol::Resp2 => b"*-1\r\n",
+        Protocol::Resp3 => b"_\r\n",
+    }
+}

@@ -1,0 +1,415 @@
+//! MULTI, EXEC, DISCARD, WATCH and UNWATCH through the proxy, compared with one cluster node that has all slots,
+//! and put through what happens to clusters.
+
+mod support;
+
+use std::sync::OnceLock;
+use std::time::Duration;
+use support::{Cluster, Conn, Proxy, Reply, key_in_slot, session, slot_of};
+
+/// One node with all slots, and a cluster of three behind a proxy.
+fn ground() -> &'static (Cluster, Cluster, Proxy) {
+    static GROUND: OnceLock<(Cluster, Cluster, Proxy)> = OnceLock::new();
+    GROUND.get_or_init(|| {
+        let one = Cluster::start(1, 0);
+        let cluster = Cluster::start(3, 0);
+        let proxy = Proxy::start(&cluster, &[]);
+        (one, cluster, proxy)
+    })
+}
+
+/// Sequences of one client, `|` between its requests; `2:` is said by another client. Each begins with a
+/// cluster whose keys `a`, `b` and `{a}l` do not exist.
+const SEQUENCES: &[&str] = &[
+    "MULTI | SET a 1 | GET a | EXEC | GET a",
+    "MULTI | EXEC",
+    "MULTI | PING | ECHO hi | TYPE a | EXEC",
+    "MULTI | PING | PING there | EXEC",
+    "MULTI | SET a 1 | PING | INCR a | ECHO x | GET a | EXEC",
+    "MULTI | MULTI | SET a 1 | MULTI | EXEC | GET a",
+    "MULTI | WATCH a | SET a 1 | WATCH a | EXEC | GET a",
+    "EXEC | DISCARD | UNWATCH | MULTI | DISCARD | EXEC",
+    "MULTI | SET a 1 | DISCARD | GET a | MULTI | SET a 2 | EXEC | GET a",
+    "MULTI | SET a | SET a 1 | EXEC | GET a | EXEC",
+    "MULTI | NOSUCH | SET a 1 | EXEC | GET a",
+    "MULTI | SET a 1 | NOSUCH x y | DISCARD | GET a",
+    "MULTI | SET a x | INCR a | GET a | EXEC | GET a",
+    "MULTI | SET a 1 | SET b 2 | EXEC | GET a | GET b",
+    "MULTI | SET a 1 | SET b 2 | SET a | EXEC | GET a",
+    "MULTI | SET a 1 | SET a | SET b 2 | EXEC | GET a",
+    "MULTI | MGET a b | EXEC",
+    "MULTI | MSET a 1 b 2 | SET a 1 | EXEC | GET a",
+    "MULTI | MSET a 1 {a}b 2 | MGET a {a}b | DEL a {a}b nokey{a} | EXEC",
+    "MULTI | SET a 1 | EXEC x | EXEC | GET a",
+    "MULTI | SET a 1 | DISCARD x | EXEC | GET a",
+    "MULTI x | EXEC | UNWATCH x | WATCH",
+    "MULTI | SYNC | EXEC",
+    "MULTI | SET a 1 | RESET | GET a | EXEC",
+    "MULTI | UNWATCH | SET a 1 | EXEC",
+    "WATCH a | MULTI | SET a 1 | EXEC | GET a",
+    "WATCH a | SET a 5 | MULTI | SET a 1 | EXEC | GET a",
+    "WATCH a | 2: SET a 5 | MULTI | SET a 1 | EXEC | GET a",
+    "WATCH a | MULTI | 2: SET a 5 | SET a 1 | EXEC | GET a | MULTI | SET a 7 | EXEC | GET a",
+    "WATCH a | MULTI | SET a 1 | 2: SET a 5 | EXEC | GET a",
+    "WATCH a | 2: SET a 5 | UNWATCH | MULTI | SET a 1 | EXEC | GET a",
+    "WATCH a | 2: SET a 5 | MULTI | DISCARD | MULTI | SET a 1 | EXEC | GET a",
+    "WATCH a | 2: SET a 5 | RESET | MULTI | SET a 1 | EXEC | GET a",
+    "WATCH a | 2: SET a 5 | MULTI | EXEC",
+    "WATCH a | 2: SET a 5 | MULTI | PING | EXEC",
+    "WATCH a | MULTI | PING | EXEC | MULTI | EXEC",
+    "WATCH a | 2: SET a 5 | MULTI | SET a | EXEC | GET a",
+    "WATCH {a}l a | GET a | 2: LPUSH {a}l x | MULTI | GET a | EXEC",
+    "WATCH a | WATCH {a}l | 2: LPUSH {a}l x | MULTI | GET a | EXEC",
+    "WATCH a b | MULTI | SET a 1 | EXEC",
+    "WATCH a | GET a | GET b | MULTI | SET a 1 | EXEC",
+    "WATCH a | EXEC | 2: SET a 5 | MULTI | GET a | EXEC",
+    "MULTI | BLPOP {a}l 0 | RPUSH {a}l x | BLPOP {a}l 0 | XREAD BLOCK 0 STREAMS {a}s $ | EXEC",
+    "MULTI | EVAL \"return 7\" 0 | EXEC | MULTI | EVAL \"return redis.call('INCR',KEYS[1])\" 1 a | EXEC",
+    "MULTI | CLIENT SETNAME me | CLIENT GETNAME | SET a 1 | CLIENT GETNAME | EXEC | CLIENT GETNAME",
+    "MULTI | SELECT 0 | SELECT 1 | TYPE a | EXEC",
+    "MULTI | LPUSH {a}l 1 2 3 | LRANGE {a}l 0 -1 | HSET {a}h f v | HGETALL {a}h | ZADD {a}z 1 m | \
+     ZRANGE {a}z 0 -1 WITHSCORES | EXEC | DEL {a}h {a}z",
+    "CLIENT SETNAME tx | MULTI | GET a | RESET | CLIENT GETNAME",
+    "MULTI | SET a 1 | SET a | RESET | MULTI | SET a 3 | EXEC",
+];
+
+fn clear(conn: &mut Conn) {
+    for key in ["a", "b", "{a}l"] {
+        assert!(!conn.command(&["DEL", key]).is_error());
+    }
+}
+
+/// What both clients hear, one request after the other, or what they send between each other's at once.
+fn replies(addr: &str, sequence: &str, protocol: &str, at_once: bool) -> Vec<Reply> {
+    let mut clients = [Conn::connect(addr), Conn::connect(addr)];
+    clear(&mut clients[1]);
+    clients[0].command(&["HELLO", protocol]);
+    let mut heard = Vec::new();
+    let mut unsent: Vec<Vec<String>> = Vec::new();
+    for request in sequence.split(" | ") {
+        match request.strip_prefix("2: ") {
+            Some(request) => {
+                heard.extend(clients[0].pipeline(&std::mem::take(&mut unsent)));
+                heard.push(clients[1].command(&session::words(request)));
+            }
+            None if at_once => unsent.push(session::words(request)),
+            None => heard.push(
+                clients[0]
+                    .try_command(&session::words(request))
+                    .unwrap_or_else(|error| panic!("{sequence}: {request}: {error} {heard:?}")),
+            ),
+        }
+    }
+    heard.extend(clients[0].pipeline(&unsent));
+    heard
+}
+
+#[test]
+fn a_transaction_is_answered_as_by_one_node() {
+    let (one, _, proxy) = ground();
+    let node = format!("127.0.0.1:{}", one.ports()[0]);
+    let mut different = Vec::new();
+    for sequence in SEQUENCES {
+        for (protocol, at_once) in [("2", false), ("2", true), ("3", false), ("3", true)] {
+            let expected = replies(&node, sequence, protocol, at_once);
+            let found = replies(proxy.addr(), sequence, protocol, at_once);
+            if found != expected {
+                different.push(format!(
+                    "{sequence} (RESP{protocol}, at once: {at_once})\n  one node {expected:?}\n  proxy    {found:?}"
+                ));
+            }
+        }
+    }
+    assert!(different.is_empty(), "{}", different.join("\n"));
+}
+
+/// What has no place inside a transaction is refused when it comes, and nothing of the transaction runs.
+#[test]
+fn what_cannot_be_queued_says_so() {
+    let (_, _, proxy) = ground();
+    let mut conn = proxy.conn();
+    let key = "cannot be queued";
+    for request in [
+        "DBSIZE",
+        "SCAN 0",
+        "KEYS x",
+        "SUBSCRIBE x",
+        "MONITOR",
+        "SHUTDOWN",
+    ] {
+        assert_eq!(conn.line("MULTI"), "OK");
+        assert_eq!(conn.command(&["SET", key, "1"]), "QUEUED");
+        assert!(conn.line(request).is_error(), "{request}");
+        let error = conn.line("EXEC");
+        assert!(error.error().expect(request).starts_with("EXECABORT"));
+        assert!(conn.command(&["GET", key]).is_nil());
+    }
+}
+
+#[track_caller]
+fn other_master(cluster: &Cluster, port: u16) -> u16 {
+    let masters = cluster.masters();
+    *masters.iter().find(|own| **own != port).expect("another")
+}
+
+/// A slot moves at every point of a transaction: nobody sees it, but for who watches.
+#[test]
+fn a_slot_may_move_at_any_point() {
+    let cluster = Cluster::start(2, 0);
+    let proxy = Proxy::start(&cluster, &[]);
+    let mut conn = proxy.conn();
+    for (watch, point) in (0..5).flat_map(|point| [(false, point), (true, point)]) {
+        // Each slot moves once, and all the same way: moving back at once confuses a cluster.
+        let slot = 1000 + 2 * point + u16::from(watch);
+        let (key, list) = (key_in_slot(slot, "moves"), key_in_slot(slot, "moves list"));
+        assert_eq!(conn.command(&["SET", &key, "0"]), "OK");
+        let mut steps = 0;
+        let mut maybe_move = || {
+            if steps == point {
+                let from = cluster.master_of(slot);
+                cluster.migrate_slot(slot, from, other_master(&cluster, from));
+            }
+            steps += 1;
+        };
+        maybe_move();
+        if watch {
+            assert_eq!(conn.command(&["WATCH", &key]), "OK");
+        }
+        maybe_move();
+        assert_eq!(conn.line("MULTI"), "OK");
+        maybe_move();
+        assert_eq!(conn.command(&["INCR", &key]), "QUEUED");
+        assert_eq!(conn.command(&["PING"]), "QUEUED");
+        maybe_move();
+        assert_eq!(conn.command(&["RPUSH", &list, "x"]), "QUEUED");
+        maybe_move();
+        let reply = conn.line("EXEC");
+        let said = conn.command(&["GET", &key]);
+        if watch && point > 0 {
+            assert!(reply.is_nil(), "{point}: {reply:?}");
+            assert_eq!(said, "0");
+        } else {
+            let expected = [Reply::Int(1), Reply::Simple("PONG".into()), Reply::Int(1)];
+            assert_eq!(reply.items(), expected, "watch {watch}, point {point}");
+            assert_eq!(said, "1");
+        }
+    }
+}
+
+/// While a slot migrates its keys are at two nodes: transactions follow, each key alone, and those with keys
+/// at both wait until they are together.
+#[test]
+fn a_slot_may_be_migrating() {
+    let (_, cluster, proxy) = ground();
+    let slot = 2000;
+    let keys: Vec<String> = (0..8)
+        .map(|n| key_in_slot(slot, &format!("migrating{n}")))
+        .collect();
+    let mut conn = proxy.conn();
+    for key in &keys {
+        assert_eq!(conn.command(&["SET", key, "0"]), "OK");
+    }
+    let from = cluster.master_of(slot);
+    let to = other_master(cluster, from);
+    cluster.begin_migration(slot, from, to);
+    assert_eq!(cluster.move_keys(slot, from, to, 4), 4);
+    for round in 1..=3 {
+        for key in &keys {
+            let commands = [
+                vec!["MULTI"],
+                vec!["INCR", key],
+                vec!["GET", key],
+                vec!["EXEC"],
+            ];
+            let replies = conn.pipeline(&commands);
+            let text = round.to_string();
+            assert_eq!(
+                replies[3].items()[0],
+                Reply::Int(round),
+                "{key} {replies:?}"
+            );
+            assert_eq!(replies[3].items()[1], text.as_str());
+        }
+    }
+    // A new key is made at the target.
+    let fresh = key_in_slot(slot, "fresh");
+    let commands = [vec!["MULTI"], vec!["SET", &fresh, "1"], vec!["EXEC"]];
+    assert_eq!(conn.pipeline(&commands)[2].items()[0], "OK");
+    // All keys at once have to wait for the end.
+    let mut all = vec![vec!["MULTI"]];
+    all.extend(keys.iter().map(|key| vec!["INCR", key.as_str()]));
+    all.push(vec!["EXEC"]);
+    let requests: Vec<u8> = all.iter().flat_map(|words| Conn::encode(words)).collect();
+    conn.send(requests);
+    std::thread::sleep(Duration::from_millis(100));
+    cluster.move_keys(slot, from, to, 100);
+    cluster.end_migration(slot, from, to);
+    assert_eq!(conn.read_reply(), "OK");
+    for _ in &keys {
+        assert_eq!(conn.read_reply(), "QUEUED");
+    }
+    let reply = conn.read_reply();
+    assert_eq!(reply.items(), vec![Reply::Int(4); keys.len()]);
+}
+
+/// The nodes close our connections between any two requests: nothing of it had run, so that nobody notices;
+/// what was watched may have changed meanwhile.
+#[test]
+fn a_lost_connection_before_exec_is_not_seen() {
+    let (_, cluster, proxy) = ground();
+    let key = key_in_slot(3000, "lost");
+    let cut = || {
+        for port in cluster.masters() {
+            cluster.raw(port).line("CLIENT KILL TYPE normal SKIPME yes");
+        }
+    };
+    let mut conn = proxy.conn();
+    for watch in [false, true] {
+        conn.command(&["DEL", &key]);
+        if watch {
+            assert_eq!(conn.command(&["WATCH", &key]), "OK");
+        }
+        cut();
+        assert_eq!(conn.line("MULTI"), "OK");
+        assert_eq!(conn.command(&["INCR", &key]), "QUEUED");
+        cut();
+        assert_eq!(conn.command(&["INCR", &key]), "QUEUED");
+        cut();
+        let reply = conn.line("EXEC");
+        if watch {
+            assert!(reply.is_nil(), "{reply:?}");
+        } else {
+            assert_eq!(reply.items(), [Reply::Int(1), Reply::Int(2)]);
+        }
+    }
+}
+
+/// EXEC was sent and its connection is lost, or its reply does not come: it may have run.
+#[test]
+fn a_lost_connection_behind_exec_is_an_unknown_outcome() {
+    let cluster = Cluster::start(1, 0);
+    let proxy = Proxy::start(&cluster, &["-request-timeout", "2s"]);
+    let master = cluster.ports()[0];
+    for (dies, expected) in [
+        (false, "ERR backend timeout, command may have been executed"),
+        (
+            true,
+            "ERR backend connection lost, command may have been executed",
+        ),
+    ] {
+        let mut conn = proxy.conn();
+        assert_eq!(conn.line("MULTI"), "OK");
+        assert_eq!(conn.line("INCR unknown"), "QUEUED");
+        cluster.freeze(master);
+        conn.send(Conn::encode(&["EXEC"]));
+        if dies {
+            std::thread::sleep(Duration::from_millis(200));
+            cluster.kill(master);
+        }
+        assert_eq!(conn.read_reply().error(), Some(expected));
+        if dies {
+            cluster.restart(master);
+        } else {
+            cluster.thaw(master);
+        }
+        proxy.wait_until_serving(&cluster);
+        // The next one is a new one.
+        assert_eq!(conn.line("MULTI"), "OK");
+        assert_eq!(conn.line("GET unknown"), "QUEUED");
+        assert_eq!(conn.line("EXEC").items().len(), 1);
+    }
+}
+
+#[test]
+fn one_transaction_in_each_slot() {
+    let (_, cluster, _) = ground();
+    let proxy = Proxy::start(cluster, &["-cross-slot-transactions", "per-slot"]);
+    let keys: Vec<String> = (0..20).map(|n| format!("per-slot{n}")).collect();
+    let mut conn = proxy.conn();
+    for round in 1..=3 {
+        assert_eq!(conn.line("MULTI"), "OK");
+        assert_eq!(conn.line("PING"), "QUEUED");
+        for key in &keys {
+            assert_eq!(conn.command(&["INCR", key]), "QUEUED");
+            assert_eq!(conn.command(&["ECHO", key]), "QUEUED");
+        }
+        assert_eq!(conn.command(&["GET", &keys[0]]), "QUEUED");
+        let reply = conn.line("EXEC");
+        let items = reply.items();
+        assert_eq!(items.len(), 2 + 2 * keys.len(), "{reply:?}");
+        assert_eq!(items[0], "PONG");
+        for (pair, key) in items[1..].chunks_exact(2).zip(&keys) {
+            assert_eq!(pair[0], Reply::Int(round));
+            assert_eq!(pair[1], key.as_str());
+        }
+        assert_eq!(items[items.len() - 1], round.to_string().as_str());
+    }
+    // An error of any slot keeps all from running.
+    assert_eq!(conn.line("MULTI"), "OK");
+    assert_eq!(conn.command(&["INCR", &keys[0]]), "QUEUED");
+    assert_eq!(conn.command(&["INCR", &keys[1]]), "QUEUED");
+    assert!(conn.command(&["INCR"]).is_error());
+    assert!(conn.line("EXEC").is_error());
+    assert_eq!(conn.command(&["GET", &keys[0]]), "3");
+    assert_eq!(conn.line("MULTI"), "OK");
+    assert_eq!(conn.command(&["INCR", &keys[0]]), "QUEUED");
+    assert_eq!(conn.command(&["INCR", &keys[1]]), "QUEUED");
+    assert_eq!(conn.line("DISCARD"), "OK");
+    assert_eq!(conn.command(&["GET", &keys[0]]), "3");
+    let error = conn.command(&["WATCH", &keys[0]]);
+    assert!(error.error().expect("refused").contains("per-slot"));
+    assert_ne!(slot_of(&keys[0]), slot_of(&keys[1]));
+}
+
+#[test]
+fn at_the_cap_there_is_an_error_at_once() {
+    let (_, cluster, _) = ground();
+    let proxy = Proxy::start(cluster, &["-max-transactions", "2"]);
+    let mut conns = [proxy.conn(), proxy.conn(), proxy.conn()];
+    assert_eq!(conns[0].line("MULTI"), "OK");
+    assert_eq!(conns[1].line("WATCH a"), "OK");
+    assert!(conns[2].line("MULTI").is_error());
+    assert!(conns[2].line("WATCH a").is_error());
+    assert_eq!(conns[2].line("SET a 1"), "OK");
+    assert_eq!(conns[0].line("DISCARD"), "OK");
+    assert_eq!(conns[2].line("MULTI"), "OK");
+    assert_eq!(conns[2].line("GET a"), "QUEUED");
+    assert_eq!(conns[2].line("EXEC").items()[0], "1");
+    // Who leaves makes room, too.
+    let [a, b, mut c] = conns;
+    drop((a, b));
+    support::wait_for("room", Duration::from_secs(5), || {
+        (!c.line("WATCH a").is_error()).then_some(())
+    });
+}
+
+#[test]
+fn an_idle_transaction_gives_its_connection_back() {
+    let (_, cluster, _) = ground();
+    let proxy = Proxy::start(cluster, &["-transaction-idle-timeout", "1s"]);
+    let (mut queues, mut watches) = (proxy.conn(), proxy.conn());
+    assert_eq!(queues.line("MULTI"), "OK");
+    assert_eq!(queues.line("SET idle 1"), "QUEUED");
+    assert_eq!(watches.line("WATCH idle"), "OK");
+    let lent = || {
+        let masters = cluster.masters();
+        let lists = masters
+            .iter()
+            .map(|port| cluster.raw(*port).line("CLIENT LIST").text());
+        lists.filter(|list| list.contains("multi=1")).count()
+    };
+    assert_eq!(lent(), 1);
+    support::wait_for(
+        "the connection to be taken back",
+        Duration::from_secs(10),
+        || (lent() == 0 && proxy.counter("proxy_leases_idle") == 2).then_some(()),
+    );
+    assert_eq!(queues.line("GET idle"), "QUEUED");
+    let reply = queues.line("EXEC");
+    assert_eq!(reply.items().len(), 2);
+    assert_eq!(reply.items()[1], "1");
+    assert_eq!(watches.line("MULTI"), "OK");
+    assert_eq!(watches.line("SET idle 2"), "QUEUED");
+    assert!(watches.line("EXEC").is_nil());
+    assert_eq!(watches.line("GET idle"), "1");
+}
