@@ -480,8 +480,8 @@ pub const FLAGS: &[Flag] = &[
         name: "coalesce",
         kind: Kind::Duration,
         default: "100µs",
-        help: "how long a worker may wait for more events while several clients wait for replies, so that one turn \
-               serves more of them; it bounds the latency added, one client alone is never delayed; 0 is not at all",
+        help: "how long a worker may wait for more events while eight clients or more are active, so that one turn \
+               serves more of them; it bounds the latency added, fewer clients are never delayed; 0 is not at all",
         apply: |options, value| {
             options.config.coalesce = not_negative(value)?;
             Ok(())
