@@ -5,6 +5,7 @@ SEEDS ?= 1000
 MINUTES ?= 10
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 VENV := target/clients
+CLIENTS_SECONDS ?= 10
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 .PHONY: build run test conformance-long clients check lint simulate chaos checker-test faults bench perf strace \
@@ -31,16 +32,23 @@ conformance-long: need-cargo
 	@bash tests/support/install.sh redis-server
 	$(CARGO) test --locked --test connect -- --ignored
 
-# Client libraries of other languages through the proxy: cargo ignores these tests, as they need more than cargo.
-clients: need-cargo $(VENV)/ready
+# Client libraries and programs that live by one, through the proxy: cargo ignores those of other languages, as they
+# need more than cargo. make clients CLIENTS_SECONDS=60 lets the programs work for a minute each.
+clients: need-cargo $(VENV)/ready $(VENV)/node/ready
 	@bash tests/support/install.sh redis-server
-	$(CARGO) test --locked --test clients -- --ignored
+	CLIENTS_SECONDS=$(CLIENTS_SECONDS) $(CARGO) test --locked --test clients -- --include-ignored --test-threads=2
 
 $(VENV)/ready: tests/clients/requirements.txt
 	@bash tests/support/install.sh python3 python3-venv
 	@rm -rf $(VENV) && mkdir -p target
 	python3 -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/clients/requirements.txt
+	@touch $@
+
+$(VENV)/node/ready: tests/clients/package.json tests/clients/package-lock.json | $(VENV)/ready
+	@bash tests/support/install.sh nodejs npm
+	@rm -rf $(VENV)/node && mkdir -p $(VENV)/node && cp tests/clients/package*.json $(VENV)/node
+	npm ci --prefix $(VENV)/node --ignore-scripts --no-audit --no-fund --silent
 	@touch $@
 
 lint: need-cargo
