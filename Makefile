@@ -8,7 +8,7 @@ VENV := target/clients
 CLIENTS_SECONDS ?= 10
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: build run test conformance-long clients check lint simulate chaos checker-test faults bench perf strace \
+.PHONY: build run test conformance-long subscribers clients check lint simulate chaos checker-test faults bench perf strace \
     clean need-cargo
 
 build: need-cargo
@@ -32,6 +32,11 @@ conformance-long: need-cargo
 	@bash tests/support/install.sh redis-server
 	$(CARGO) test --locked --test connect -- --ignored
 
+# 10,000 subscribers of one channel.
+subscribers: need-cargo
+	@bash tests/support/install.sh redis-server
+	ulimit -n $$(ulimit -H -n) && $(CARGO) test --locked --test pubsub -- --ignored --nocapture
+
 # Client libraries and programs that live by one, through the proxy: cargo ignores those of other languages, as they
 # need more than cargo. make clients CLIENTS_SECONDS=60 lets the programs work for a minute each.
 clients: need-cargo $(VENV)/ready $(VENV)/node/ready
@@ -48,7 +53,7 @@ $(VENV)/ready: tests/clients/requirements.txt
 $(VENV)/node/ready: tests/clients/package.json tests/clients/package-lock.json | $(VENV)/ready
 	@bash tests/support/install.sh nodejs npm
 	@rm -rf $(VENV)/node && mkdir -p $(VENV)/node && cp tests/clients/package*.json $(VENV)/node
-	npm ci --prefix $(VENV)/node --ignore-scripts --no-audit --no-fund --silent
+	cd $(VENV)/node && npm install --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
 lint: need-cargo

@@ -146,6 +146,7 @@ fn redis_rs() {
         rs_basics(&mut conn);
         rs_transactions(&client, &mut conn);
         rs_blocking(&client, &mut conn);
+        rs_publish_and_subscribe(&client, &mut conn);
         rs_scripts_and_scan(&mut conn);
     }
     rs_while_a_master_fails_over(&cluster, &proxy);
@@ -210,6 +211,23 @@ fn rs_blocking(client: &redis::Client, conn: &mut redis::Connection) {
     let popped: Option<(String, String)> = conn.blpop("rs:queue", 10.0).expect("BLPOP");
     assert_eq!(popped, Some(("rs:queue".to_string(), "x".to_string())));
     pusher.join().expect("no panic");
+}
+
+fn rs_publish_and_subscribe(client: &redis::Client, conn: &mut redis::Connection) {
+    let mut own = client.get_connection().expect("a connection");
+    let mut subscriber = own.as_pubsub();
+    subscriber.subscribe("rs:news").expect("SUBSCRIBE");
+    subscriber.psubscribe("rs:p*").expect("PSUBSCRIBE");
+    for channel in ["rs:news", "rs:paper"] {
+        let heard: i64 = conn.publish(channel, "text").expect("PUBLISH");
+        assert_eq!(heard, 1);
+        let message = subscriber.get_message().expect("a message");
+        assert_eq!(message.get_channel_name(), channel);
+        assert_eq!(message.get_payload::<String>().expect("text"), "text");
+    }
+    subscriber.unsubscribe("rs:news").expect("UNSUBSCRIBE");
+    let heard: i64 = conn.publish("rs:news", "text").expect("PUBLISH");
+    assert_eq!(heard, 0);
 }
 
 fn rs_scripts_and_scan(conn: &mut redis::Connection) {

@@ -52,6 +52,22 @@ async function blocking(r) {
   await waiting.quit();
 }
 
+async function publishAndSubscribe(r) {
+  const subscriber = connect();
+  const messages = [];
+  subscriber.on("message", (channel, message) => messages.push([channel, message]));
+  subscriber.on("pmessage", (_, channel, message) => messages.push([channel, message]));
+  check("subscribe", await subscriber.subscribe("io:news"), 1);
+  check("psubscribe", await subscriber.psubscribe("io:p*"), 2);
+  check("publish", await r.publish("io:news", "one"), 1);
+  check("publish to a pattern", await r.publish("io:paper", "two"), 1);
+  for (let wait = 0; messages.length < 2 && wait < 500; wait++) await sleep(10);
+  check("messages", messages.sort(), [["io:news", "one"], ["io:paper", "two"]]);
+  check("unsubscribe", await subscriber.unsubscribe("io:news"), 1);
+  check("publish to nobody", await r.publish("io:news", "three"), 0);
+  await subscriber.quit();
+}
+
 async function scriptsAndScan(r) {
   r.defineCommand("bump", { numberOfKeys: 1, lua: "return redis.call('INCRBY', KEYS[1], ARGV[1])" });
   await r.del("io:script");
@@ -88,6 +104,7 @@ for (const protocol of [2, 3]) {
   await basics(r);
   await transactions(r);
   await blocking(r);
+  await publishAndSubscribe(r);
   await scriptsAndScan(r);
   await r.quit();
 }

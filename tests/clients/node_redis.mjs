@@ -55,6 +55,20 @@ async function blocking(r) {
   await waiting.close();
 }
 
+async function publishAndSubscribe(r) {
+  const subscriber = await r.duplicate().connect();
+  const messages = [];
+  await subscriber.subscribe("nr:news", (message, channel) => messages.push([channel, message]));
+  await subscriber.pSubscribe("nr:p*", (message, channel) => messages.push([channel, message]));
+  check("publish", await r.publish("nr:news", "one"), 1);
+  check("publish to a pattern", await r.publish("nr:paper", "two"), 1);
+  for (let wait = 0; messages.length < 2 && wait < 500; wait++) await sleep(10);
+  check("messages", messages.sort(), [["nr:news", "one"], ["nr:paper", "two"]]);
+  await subscriber.unsubscribe("nr:news");
+  check("publish to nobody", await r.publish("nr:news", "three"), 0);
+  await subscriber.close();
+}
+
 async function scriptsAndScan(r) {
   const source = "return redis.call('INCRBY', KEYS[1], ARGV[1])";
   await r.del("nr:script");
@@ -91,6 +105,7 @@ for (const RESP of [2, 3]) {
   await basics(r);
   await transactions(r);
   await blocking(r);
+  await publishAndSubscribe(r);
   await scriptsAndScan(r);
   await r.close();
 }

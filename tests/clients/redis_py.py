@@ -126,6 +126,22 @@ def locks(r):
     lock.release()
 
 
+def publish_and_subscribe(r):
+    with redis.Redis(port=port(), decode_responses=True).pubsub() as subscriber:
+        subscriber.subscribe("py:news")
+        subscriber.psubscribe("py:p*")
+        for kind in ("subscribe", "psubscribe"):
+            check(kind, subscriber.get_message(timeout=5)["type"], kind)
+        check("publish", r.publish("py:news", "one"), 1)
+        check("message", subscriber.get_message(timeout=5)["data"], "one")
+        check("publish to a pattern", r.publish("py:paper", "two"), 1)
+        message = subscriber.get_message(timeout=5)
+        check("pmessage", (message["type"], message["channel"], message["data"]), ("pmessage", "py:paper", "two"))
+        subscriber.unsubscribe("py:news")
+        check("unsubscribe", subscriber.get_message(timeout=5)["type"], "unsubscribe")
+        check("publish to nobody", r.publish("py:news", "three"), 0)
+
+
 def scan(r):
     expected = {f"py:scan:{number}" for number in range(500)}
     with r.pipeline(transaction=False) as pipe:
@@ -191,6 +207,7 @@ def main():
             transactions(r)
             blocking(r)
             locks(r)
+            publish_and_subscribe(r)
             scan(r)
             clients(r)
     with redis.Redis(port=port(), decode_responses=True) as r:

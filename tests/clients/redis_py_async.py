@@ -65,6 +65,15 @@ async def blocking(r):
     check("blpop of what another connection pushes", tuple(await waiting), ("async:queue", "x"))
 
 
+async def publish_and_subscribe(r):
+    async with r.pubsub() as subscriber:
+        await subscriber.subscribe("async:news")
+        await subscriber.get_message(timeout=5)
+        check("publish", await r.publish("async:news", "one"), 1)
+        message = await subscriber.get_message(timeout=5)
+        check("message", message["data"], "one")
+
+
 async def scripts_and_scan(r):
     script = r.register_script("return redis.call('GET', KEYS[1])")
     check("script", await script(keys=["async:7"]), "7")
@@ -96,6 +105,7 @@ async def main():
             await many_at_once(r)
             await transactions(r)
             await blocking(r)
+            await publish_and_subscribe(r)
             await scripts_and_scan(r)
     async with connect(retry=None) as r:
         await while_a_master_fails_over(r)
