@@ -16,6 +16,7 @@ pub mod options;
 mod packed;
 mod rows;
 pub mod servers;
+mod specs;
 pub mod table;
 
 use std::borrow::Cow;
