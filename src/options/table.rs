@@ -357,6 +357,18 @@ pub const FLAGS: &[Flag] = &[
         live: true,
     },
     Flag {
+        name: "pubsub-output",
+        kind: Kind::Int,
+        default: "33554432",
+        help: "bytes that may wait for a client that is subscribed to channels before it is closed",
+        apply: |options, value| {
+            options.config.limits.pubsub_output_bytes = number::within(value, 1, 1 << 40)?;
+            Ok(())
+        },
+        show: |config| config.limits.pubsub_output_bytes.to_string(),
+        live: true,
+    },
+    Flag {
         name: "slots-reload-interval",
         kind: Kind::Duration,
         default: "3s",

@@ -15,6 +15,14 @@ pub const DENIED: &str = "DENIED redis-cluster-proxy is running in protected mod
     loopback interface only with -addr 127.0.0.1:8088. 3) If the network is trusted, turn protected mode \
     off with -protected-mode=false.";
 
+/// A subscriber that speaks RESP2 may send a few commands only.
+pub fn confined(name: &str) -> String {
+    format!(
+        "ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are \
+         allowed in this context"
+    )
+}
+
 /// There are as many clients as there may be.
 pub const TOO_MANY_CLIENTS: &str = "ERR max number of clients reached";
 
@@ -110,8 +118,9 @@ pub fn why_unserved(command: &Command) -> Option<&'static str> {
     match command.class {
         Class::Refused(reason) => Some(reason),
         Class::Leased(LeaseKind::Transaction | LeaseKind::Blocking) => None,
-        Class::Leased(LeaseKind::Subscription | LeaseKind::Wait)
+        Class::Leased(LeaseKind::Wait)
         | Class::Scan
+        | Class::Subscription
         | Class::Local
         | Class::AllMasters(ResponsePolicy::Special)
         | Class::AllNodes(ResponsePolicy::Special) => Some("not implemented"),
