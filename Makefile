@@ -8,7 +8,7 @@ VENV := target/clients
 CLIENTS_SECONDS ?= 10
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: build run test conformance-long subscribers clients check lint simulate chaos checker-test faults bench perf strace \
+.PHONY: build run test conformance-long subscribers clients check lint simulate chaos checker-test faults bench bench-latency bench-memory perf strace \
     clean need-cargo
 
 build: need-cargo
@@ -86,6 +86,11 @@ bench: build
 	@bash tests/support/install.sh redis-server python3 haproxy nutcracker
 	@bash tests/support/install.sh linux-perf || echo "without perf: system calls are counted by strace, if it is there"
 	@python3 bench/run.py
+
+# Latency under a steady rate, beside a direct connection; memory of idle clients, and the time to start.
+bench-latency bench-memory: build
+	@bash tests/support/install.sh redis-server python3
+	@python3 bench/$(@:bench-%=%).py
 
 # Where the running release spends its time, and its system calls, under load.
 perf strace: build
