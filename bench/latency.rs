@@ -87,14 +87,20 @@ fn run(address: SocketAddr, rate: f64, seconds: f64, clients: usize) -> Vec<u64>
             let index = (number % clients.len() as u64) as usize;
             let client = &mut clients[index];
             let key = format!("key:{:012}", number.wrapping_mul(2654435761) % KEYS);
-            write!(client.output, "*2\r\n$3\r\nGET\r\n${}\r\n{key}\r\n", key.len()).expect("memory");
+            write!(
+                client.output,
+                "*2\r\n$3\r\nGET\r\n${}\r\n{key}\r\n",
+                key.len()
+            )
+            .expect("memory");
             client.due.push_back(next);
             client.flush();
             number += 1;
             next += gap;
         }
         // It spins: a sleep would add its own lateness to every figure.
-        poll.poll(&mut events, Some(Duration::ZERO)).expect("a poll");
+        poll.poll(&mut events, Some(Duration::ZERO))
+            .expect("a poll");
         for event in &events {
             let client = &mut clients[event.token().0];
             client.flush();
@@ -104,7 +110,10 @@ fn run(address: SocketAddr, rate: f64, seconds: f64, clients: usize) -> Vec<u64>
 }
 
 fn main() {
-    let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
+    let args: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|arg| arg != "--bench")
+        .collect();
     let [address, rate, seconds, clients] = &args[..] else {
         println!("usage: cargo bench --bench latency -- ADDRESS RATE SECONDS CLIENTS");
         return;
@@ -113,7 +122,12 @@ fn main() {
     let address = address.parse().expect("an address");
     // What is needed once comes first: connections to nodes, memory.
     run(address, number(rate) / 4.0, 1.0, number(clients) as usize);
-    let mut took = run(address, number(rate), number(seconds), number(clients) as usize);
+    let mut took = run(
+        address,
+        number(rate),
+        number(seconds),
+        number(clients) as usize,
+    );
     took.sort_unstable();
     let at = |share: f64| took[((took.len() - 1) as f64 * share) as usize];
     println!(
