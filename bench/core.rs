@@ -20,7 +20,8 @@ use redis_cluster_proxy::proxy::client::ClientId;
 use redis_cluster_proxy::proxy::stats::Process;
 use redis_cluster_proxy::proxy::{Peer, Proxy};
 
-/// Clients that have something to say in one turn.
+/// Clients that have something to say in one turn, for three nodes. More nodes take as many more, so that a turn
+/// has as much for each node and rows differ by what grows with clients and nodes alone.
 const BATCH: usize = 50;
 const REPLY: &[u8] = b"$64\r\n0123456789012345678901234567890123456789012345678901234567890123\r\n";
 
@@ -30,6 +31,8 @@ struct Rig {
     requests: Vec<Vec<u8>>,
     /// What the last flush wrote.
     written: Vec<u8>,
+    /// Clients in a turn.
+    batch: usize,
     now: u64,
 }
 
@@ -69,6 +72,7 @@ impl Rig {
         let mut proxy = Proxy::new(config, Arc::new(Table::compiled()), process, 0, 1);
         proxy.adopt(Arc::new(topology(nodes)), Time::default());
         let local = SocketAddr::from(([127, 0, 0, 1], 1));
+        let batch = (BATCH * usize::from(nodes).div_ceil(3)).min(clients);
         let clients = (0..clients)
             .map(|_| proxy.accept(Some(local), Time::default()))
             .collect();
@@ -89,6 +93,7 @@ impl Rig {
             clients,
             requests,
             written: Vec::new(),
+            batch,
             now: 1,
         }
     }
@@ -131,8 +136,8 @@ impl Rig {
     /// One turn with requests, one with replies.
     fn turn(&mut self, index: usize) {
         self.now += 100;
-        for client in 0..BATCH.min(self.clients.len()) {
-            let client = self.clients[(index * BATCH + client) % self.clients.len()];
+        for client in 0..self.batch {
+            let client = self.clients[(index * self.batch + client) % self.clients.len()];
             let bytes =
                 std::mem::take(&mut self.requests[(index * 31 + client.key() as usize) % 997]);
             self.feed(Peer::Client(client), &bytes);
@@ -183,7 +188,7 @@ fn write(slices: &[IoSlice<'_>], written: &mut Vec<u8>) -> usize {
 
 fn run(clients: usize, nodes: u16, pipeline: usize, turns: usize) {
     let mut rig = Rig::new(clients, nodes, pipeline);
-    for index in 0..200 {
+    for index in 0..(200 * BATCH / rig.batch).max(4) {
         rig.turn(index);
     }
     let before = rig.proxy.stats().commands.get();
@@ -205,7 +210,8 @@ fn main() {
     if numbers.is_empty() {
         for (clients, nodes) in [(50, 3), (10_000, 1000)] {
             for pipeline in [1, 16] {
-                run(clients, nodes, pipeline, 20_000 / pipeline);
+                let batch = BATCH * usize::from(nodes).div_ceil(3);
+                run(clients, nodes, pipeline, 1_000_000 / batch / pipeline);
             }
         }
         return;
