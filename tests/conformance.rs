@@ -89,26 +89,12 @@ const ONLY_ERRORS: &[(&str, &str)] = &[
 
 /// Commands with a state of the connection: they have tests of their own.
 const STATE: &[&str] = &[
-    "blmove",
-    "blmpop",
-    "blpop",
-    "brpop",
-    "brpoplpush",
-    "bzmpop",
-    "bzpopmax",
-    "bzpopmin",
-    "discard",
-    "exec",
-    "multi",
     "psubscribe",
     "punsubscribe",
     "ssubscribe",
     "subscribe",
     "sunsubscribe",
     "unsubscribe",
-    "unwatch",
-    "wait",
-    "watch",
 ];
 
 /// The names of all commands and subcommands, as `COMMAND` says.

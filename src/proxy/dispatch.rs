@@ -314,6 +314,7 @@ impl Proxy {
             Class::AllNodes(policy) => self.broadcast(id, command, policy, true, args, now),
             Class::Leased(LeaseKind::Transaction) => self.transact(id, command, args, now),
             Class::Leased(LeaseKind::Blocking) => self.block(id, command, args, now),
+            Class::Leased(LeaseKind::Wait) => self.wait_for_replicas(id, command, args, now),
             Class::Refused(_) | Class::Leased(_) | Class::Scan | Class::Local => {
                 self.reject(id, command, &texts::unserved(command), now)
             }

@@ -109,8 +109,8 @@ pub fn not_yet(command: &Command) -> String {
 pub fn why_unserved(command: &Command) -> Option<&'static str> {
     match command.class {
         Class::Refused(reason) => Some(reason),
-        Class::Leased(LeaseKind::Transaction | LeaseKind::Blocking) => None,
-        Class::Leased(LeaseKind::Subscription | LeaseKind::Wait)
+        Class::Leased(LeaseKind::Transaction | LeaseKind::Blocking | LeaseKind::Wait) => None,
+        Class::Leased(LeaseKind::Subscription)
         | Class::Scan
         | Class::Local
         | Class::AllMasters(ResponsePolicy::Special)
