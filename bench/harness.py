@@ -264,7 +264,7 @@ class Contender:
         lines = (said.stdout + said.stderr).strip().splitlines()
         return lines[0] if lines else "says nothing"
 
-    def start(self, bench, core, batch):
+    def start(self, bench, core, batch=False, wait=True):
         servers = bench.addresses(self.module.SERVERS)
         if self.is_direct:
             self.port = int(servers[0].rsplit(":", 1)[1])
@@ -275,6 +275,8 @@ class Contender:
             Path(config).write_text(self.module.CONFIG.format(port=self.port, servers=servers))
         argv = self.module.command(self.program, config, self.port, servers)
         self.process = bench.start(argv, core, self.name, batch)
+        if not wait:
+            return
         wait_until(f"{self.name} answers", lambda: serves(self.process, self.port))
 
     def stop(self, bench):

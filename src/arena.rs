@@ -148,14 +148,24 @@ impl<T> Arena<T> {
             .map(|(key, (generation, value))| (Id::from_parts(key as u32, *generation), value))
     }
 
+    /// All values with their ids, in key order, to be changed.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (Id<T>, &mut T)> {
+        self.slots
+            .iter_mut()
+            .map(|(key, (generation, value))| (Id::from_parts(key as u32, *generation), value))
+    }
+
     /// All ids, in key order.
     pub fn ids(&self) -> Vec<Id<T>> {
         self.iter().map(|(id, _)| id).collect()
     }
 
-    /// Gives memory back after a storm.
+    /// Gives memory back after a storm, when most of it is not used. Growing again moves every value, so that a
+    /// little is no reason.
     pub fn shrink(&mut self) {
-        self.slots.shrink_to_fit();
+        if self.slots.len() < self.slots.capacity() / 4 {
+            self.slots.shrink_to_fit();
+        }
     }
 }
 

@@ -16,8 +16,8 @@ pub const WRITE_BLOCK: usize = 16 << 10;
 /// Size of the first write block of an output, in bytes: most outputs need no more in a turn, and a thousand
 /// of them then stay in the cache.
 const FIRST_BLOCK: usize = 2 << 10;
-/// A partial frame of up to this many bytes is copied aside, so that a waiting peer pins no block.
-const STASH: usize = 2 << 10;
+/// A partial frame of up to this many bytes is copied aside, so that a waiting peer pins no large block.
+const STASH: usize = FIRST_BLOCK;
 /// Free blocks that the pool keeps of each of the larger kinds; more are given back to the allocator.
 const KEPT: usize = 256;
 /// First blocks that the pool keeps.
@@ -235,10 +235,8 @@ impl ReadBuf {
     #[inline(never)]
     fn stash(&mut self, pool: &mut Pool) {
         if self.len() <= STASH && self.data.len() >= READ_BLOCK {
-            let small = self.bytes().to_vec();
-            self.start = 0;
-            self.end = small.len();
-            pool.give(std::mem::replace(&mut self.data, small));
+            let small = pool.take_first();
+            self.move_to(small, pool);
         }
     }
 }
@@ -625,7 +623,7 @@ mod tests {
         let all = buffer.len();
         buffer.consume(all - 10);
         buffer.settle(&mut pool);
-        assert_eq!(buffer.data.len(), 10);
+        assert_eq!((buffer.len(), buffer.data.len()), (10, FIRST_BLOCK));
         buffer.consume(10);
         buffer.settle(&mut pool);
         assert_eq!(buffer.data.capacity(), 0);

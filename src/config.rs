@@ -59,6 +59,10 @@ pub struct Config {
     pub workers: usize,
     /// How long a worker may wait for company before it looks for events; zero is not at all.
     pub coalesce: Duration,
+    /// Whether a worker with clients looks for events all the time instead of sleeping until there are some.
+    pub busy_poll: bool,
+    /// The processors that the workers are bound to, in turn; nothing is any.
+    pub cpu_affinity: Vec<usize>,
     /// Log file; `None` is standard error.
     pub log_file: Option<PathBuf>,
     /// Log level.
@@ -191,6 +195,8 @@ impl Default for Config {
             backend_connections: 1,
             workers: 1,
             coalesce: Duration::from_micros(100),
+            busy_poll: false,
+            cpu_affinity: Vec::new(),
             log_file: Some(PathBuf::from("redis-cluster-proxy.log")),
             log_level: log::LevelFilter::Info,
             log_every_n: 100,

@@ -26,7 +26,7 @@
 //! | 3 | [`cluster`] | where keys live |
 //! | 4 | [`proxy`] | the state of one worker, without I/O |
 //! | 4' | [`net`] | sockets; neither RESP nor the proxy |
-//! | 5 | [`worker`], [`company`], [`mailbox`], [`control`] | the loop; the threads beside it |
+//! | 5 | [`worker`], [`company`], [`memory`], [`spread`], [`mailbox`], [`control`] | the loop; the threads beside it |
 //! | 6 | [`options`], [`logging`], [`signals`], [`serve`], [`top`], `main` | the program |
 
 #![deny(unsafe_code)]
@@ -42,12 +42,14 @@ pub mod control;
 pub mod live;
 pub mod logging;
 pub mod mailbox;
+pub mod memory;
 pub mod net;
 pub mod options;
 pub mod proxy;
 pub mod resp;
 pub mod serve;
 pub mod signals;
+pub mod spread;
 pub mod top;
 pub mod worker;
 

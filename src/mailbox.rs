@@ -1,5 +1,6 @@
 //! `Mailbox`: what other threads say to a worker. Bounded; sending wakes the worker and never waits.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
@@ -7,13 +8,14 @@ use mio::Waker;
 
 use crate::cluster::topology::Topology;
 use crate::command::Servers;
+use crate::net::socket::Socket;
 use crate::proxy::question;
 
 /// Letters that a worker may have unread.
 const LETTERS: usize = 256;
 
 /// One thing said to a worker.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub enum Letter {
     /// The cluster's topology, as just learnt.
     Topology(Arc<Topology>),
@@ -21,6 +23,8 @@ pub enum Letter {
     Servers(Arc<Servers>),
     /// From another worker.
     Worker(question::Letter),
+    /// A client that another worker has accepted, and where it comes from.
+    Client(Socket, Option<SocketAddr>),
     /// From the control thread.
     Control {
         /// What is asked.
@@ -50,13 +54,17 @@ impl Mailbox {
     /// Says something to the worker. Returns whether there was room for it: a worker that does not read its
     /// letters has ended or hangs.
     pub fn send(&self, letter: Letter) -> bool {
-        let sent = !matches!(
-            self.sender.try_send(letter),
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_))
-        );
+        self.hand(letter).is_ok()
+    }
+
+    /// As `send`; a letter that there was no room for comes back.
+    pub fn hand(&self, letter: Letter) -> Result<(), Letter> {
+        let sent = self.sender.try_send(letter);
         if let Err(error) = self.waker.wake() {
             log::error!("cannot wake a worker: {error}");
         }
-        sent
+        sent.map_err(|error| match error {
+            TrySendError::Full(letter) | TrySendError::Disconnected(letter) => letter,
+        })
     }
 }

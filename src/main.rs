@@ -1,17 +1,17 @@
 //! The program: options, descriptors, log, and then the library. The exit codes are decided here: 0 done,
 //! 1 cannot run, 2 bad usage.
-//!
-//! It is the only file with calls to libc.
-#![allow(unsafe_code)]
 
 use std::env;
 use std::io::{self, Write};
+use std::num::NonZeroU64;
 use std::process::ExitCode;
 
 use redis_cluster_proxy::config::Config;
 use redis_cluster_proxy::logging;
 use redis_cluster_proxy::options::{self, Parsed};
 use redis_cluster_proxy::top;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::thread::set_current_timer_slack;
 
 fn main() -> ExitCode {
     match options::parse(env::args_os().skip(1), |name| env::var_os(name)) {
@@ -43,9 +43,13 @@ fn serve(config: Config) -> ExitCode {
         Err(error) => return complain(&format!("cannot start the log: {error}\n"), 1),
     };
     match raise_descriptor_limit() {
-        Ok((before, after)) if before == after => log::info!("file descriptors: {after} at most"),
         Ok((before, after)) => {
-            log::info!("file descriptors: {after} at most, raised from {before}");
+            let number = |limit: Option<u64>| limit.map_or("any".to_string(), |n| n.to_string());
+            log::info!(
+                "file descriptors: {} at most, soft limit before: {}",
+                number(after),
+                number(before)
+            );
         }
         Err(error) => log::warn!("cannot raise the limit of file descriptors: {error}"),
     }
@@ -70,34 +74,21 @@ fn complain(text: &str, code: u8) -> ExitCode {
     ExitCode::from(code)
 }
 
-/// Raises the soft limit of open files to the hard one. Returns the limit before and after.
-fn raise_descriptor_limit() -> io::Result<(libc::rlim_t, libc::rlim_t)> {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    // SAFETY: `limit` is a valid `rlimit` to be written to for the length of the call.
-    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } != 0 {
-        return Err(io::Error::last_os_error());
+/// Raises the soft limit of open files to the hard one. Returns the limit before and after; nothing is no limit.
+fn raise_descriptor_limit() -> io::Result<(Option<u64>, Option<u64>)> {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        let raised = Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        };
+        setrlimit(Resource::Nofile, raised)?;
     }
-    let before = limit.rlim_cur;
-    if before == limit.rlim_max {
-        return Ok((before, before));
-    }
-    limit.rlim_cur = limit.rlim_max;
-    // SAFETY: `limit` is a valid `rlimit` to be read for the length of the call.
-    if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok((before, limit.rlim_cur))
+    Ok((limit.current, limit.maximum))
 }
 
 /// Lets short sleeps end when they should: by default the kernel may add 50 microseconds to each. Threads made
 /// from now on have it too.
 fn sharpen_timers() -> io::Result<()> {
-    // SAFETY: this call takes numbers only.
-    match unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1, 0, 0, 0) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
+    Ok(set_current_timer_slack(NonZeroU64::new(1))?)
 }

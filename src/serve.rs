@@ -8,6 +8,8 @@ use std::sync::atomic::AtomicU64;
 use std::sync::mpsc;
 use std::thread;
 
+use rustix::thread::{CpuSet, sched_setaffinity};
+
 use crate::clock::Clock;
 use crate::command::{Servers, Table};
 use crate::config::{Config, Listen};
@@ -24,6 +26,7 @@ use crate::proxy::Proxy;
 use crate::proxy::actions::Wanted;
 use crate::proxy::stats::Process;
 use crate::signals;
+use crate::spread::Spread;
 use crate::worker::{Parts, Worker};
 
 /// Serves until a signal says stop and what was in flight has been answered.
@@ -54,6 +57,7 @@ pub fn run(mut config: Config, log: LogHandle) -> io::Result<()> {
     let mut workers = Vec::new();
     let mut mailboxes = Vec::new();
     let mut heartbeats = Vec::new();
+    let spread = Arc::new(Spread::new(config.workers));
     for (index, listener) in listeners.into_iter().enumerate() {
         let heartbeat = Arc::new(AtomicU64::new(clock.now().as_micros()));
         heartbeats.push(heartbeat.clone());
@@ -65,6 +69,7 @@ pub fn run(mut config: Config, log: LogHandle) -> io::Result<()> {
             listener,
             clock,
             heartbeat,
+            spread: spread.clone(),
         };
         let (worker, mailbox) = Worker::new(parts, proxy)?;
         workers.push(worker);
@@ -89,7 +94,7 @@ pub fn run(mut config: Config, log: LogHandle) -> io::Result<()> {
     };
     signals::watch(signals, sources, mailboxes.clone(), log)?;
 
-    let result = run_workers(workers, &mailboxes, &refresher);
+    let result = run_workers(workers, &mailboxes, &config.cpu_affinity, &refresher);
     refresher.stop();
     if let Some(control) = control {
         control.join();
@@ -105,25 +110,40 @@ fn at(what: &str, error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{what}: {error}"))
 }
 
+/// Binds this thread to a processor.
+fn bind_to(processor: usize) -> io::Result<()> {
+    let mut set = CpuSet::new();
+    set.set(processor);
+    sched_setaffinity(None, &set).map_err(|error| {
+        let what = format!("cannot bind a worker to processor {processor} (-cpu-affinity)");
+        at(&what, error.into())
+    })
+}
+
 /// Runs each worker on a thread of its own; returns when all have ended, or one has failed.
 fn run_workers(
     workers: Vec<Worker>,
     mailboxes: &[Mailbox],
+    affinity: &[usize],
     refresher: &Refresher,
 ) -> io::Result<()> {
     let (sender, ended) = mpsc::channel();
     let count = workers.len();
     for (index, worker) in workers.into_iter().enumerate() {
         let (sender, refresher, others) = (sender.clone(), refresher.clone(), mailboxes.to_vec());
+        let processor = (!affinity.is_empty()).then(|| affinity[index % affinity.len()]);
         thread::Builder::new()
             .name(format!("worker-{index}"))
             .spawn(move || {
-                let result = worker.run(&others, |why| {
-                    refresher.request(match why {
-                        Wanted::Moved => Trigger::Moved,
-                        Wanted::Trouble => Trigger::Error,
-                        Wanted::Asked => Trigger::Manual,
-                    });
+                let bound = processor.map_or(Ok(()), bind_to);
+                let result = bound.and_then(|()| {
+                    worker.run(&others, |why| {
+                        refresher.request(match why {
+                            Wanted::Moved => Trigger::Moved,
+                            Wanted::Trouble => Trigger::Error,
+                            Wanted::Asked => Trigger::Manual,
+                        });
+                    })
                 });
                 // The receiver is gone only when another worker has failed and the process ends.
                 sender.send(result).ok();

@@ -22,11 +22,13 @@ use crate::clock::{Clock, Time};
 use crate::company::Company;
 use crate::config::Listen;
 use crate::mailbox::{Letter, Mailbox};
+use crate::memory;
 use crate::net::listener::Listener;
 use crate::net::socket::{Filled, Socket};
 use crate::proxy::actions::{Action, Wanted};
 use crate::proxy::backend::BackendId;
 use crate::proxy::{Lost, Peer, Proxy};
+use crate::spread::Spread;
 
 /// Events taken from the kernel in one turn.
 const EVENTS: usize = 1024;
@@ -84,6 +86,16 @@ impl Sockets {
         }
     }
 
+    /// Gives memory back after a storm.
+    fn shrink(&mut self) {
+        while let Some(None) = self.0.last() {
+            self.0.pop();
+        }
+        if self.0.len() < self.0.capacity() / 4 {
+            self.0.shrink_to_fit();
+        }
+    }
+
     fn take(&mut self, key: u32, generation: u32) -> Option<Socket> {
         self.get(key, generation)?;
         self.0
@@ -102,6 +114,8 @@ pub struct Parts {
     pub clock: Clock,
     /// Where it shows that it lives, in microseconds of the clock.
     pub heartbeat: Arc<AtomicU64>,
+    /// How clients are spread over the workers.
+    pub spread: Arc<Spread>,
 }
 
 /// One thread's loop.
@@ -118,6 +132,7 @@ pub struct Worker {
     proxy: Proxy,
     clock: Clock,
     heartbeat: Arc<AtomicU64>,
+    spread: Arc<Spread>,
     /// When what is in flight is given up, once stopping.
     stop_at: Option<Time>,
 }
@@ -142,6 +157,7 @@ impl Worker {
             proxy,
             clock: parts.clock,
             heartbeat: parts.heartbeat,
+            spread: parts.spread,
             stop_at: None,
         };
         Ok((worker, mailbox))
@@ -175,14 +191,16 @@ impl Worker {
             }
             company.turn(count);
             if self.accept_pending && now >= self.accept_after {
-                self.accept(now);
+                self.accept(others, now);
             }
             for _ in 0..self.queue.len() {
                 if let Some(peer) = self.queue.pop_front() {
                     self.serve(peer, now);
                 }
             }
-            self.proxy.tick(now);
+            if self.proxy.tick(now) {
+                self.give_memory_back();
+            }
             while let Some(action) = self.proxy.next_action() {
                 match action {
                     Action::Refresh(wanted) => refresh(wanted),
@@ -201,8 +219,19 @@ impl Worker {
         }
     }
 
+    /// Gives back what a burst has left behind.
+    fn give_memory_back(&mut self) {
+        self.clients.shrink();
+        self.backends.shrink();
+        if self.queue.capacity() > 1024 {
+            self.queue.shrink_to(64);
+        }
+        memory::give_back();
+    }
+
     fn timeout(&self, now: Time) -> Duration {
-        if !self.queue.is_empty() {
+        let spins = self.proxy.config().busy_poll && self.proxy.clients() > 0;
+        if spins || !self.queue.is_empty() {
             return Duration::ZERO;
         }
         let accept = self.accept_pending.then_some(self.accept_after);
@@ -263,6 +292,7 @@ impl Worker {
                 Letter::Topology(topology) => self.proxy.adopt(topology, now),
                 Letter::Servers(servers) => self.proxy.meet(&servers),
                 Letter::Worker(letter) => self.proxy.letter(letter, now),
+                Letter::Client(socket, address) => self.admit(socket, address, now),
                 Letter::Control { question, answer } => {
                     let reply = self.proxy.answer_control(&question, now);
                     // There is room, unless whoever asked has given up.
@@ -295,13 +325,13 @@ impl Worker {
         }
     }
 
-    fn accept(&mut self, now: Time) {
+    fn accept(&mut self, others: &[Mailbox], now: Time) {
         for _ in 0..ACCEPTS {
             let Some(listener) = &self.listener else {
                 return;
             };
             match listener.accept() {
-                Ok((socket, address)) => self.admit(socket, address, now),
+                Ok((socket, address)) => self.place(socket, address, others, now),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.accept_pending = false;
                     return;
@@ -317,6 +347,29 @@ impl Worker {
             }
         }
         self.accept_after = now;
+    }
+
+    /// Serves a new client, or gives it to a worker that has fewer.
+    fn place(
+        &mut self,
+        socket: Socket,
+        address: Option<SocketAddr>,
+        others: &[Mailbox],
+        now: Time,
+    ) {
+        let own = self.proxy.worker();
+        let worker = self.spread.assign(own);
+        if worker == own {
+            return self.admit(socket, address, now);
+        }
+        // A worker that has no room for letters now takes no client either.
+        if let Err(Letter::Client(socket, address)) =
+            others[worker].hand(Letter::Client(socket, address))
+        {
+            self.spread.left(worker);
+            self.spread.kept(own);
+            self.admit(socket, address, now);
+        }
     }
 
     fn admit(&mut self, mut socket: Socket, address: Option<SocketAddr>, now: Time) {
@@ -384,8 +437,11 @@ impl Worker {
                     taken += count;
                     self.proxy.input(peer, count, now);
                 }
-                Ok(Filled::Nothing) => return,
-                Ok(Filled::End) => return self.proxy.ended(peer, now),
+                Ok(Filled::Nothing) => return self.proxy.unread(peer),
+                Ok(Filled::End) => {
+                    self.proxy.unread(peer);
+                    return self.proxy.ended(peer, now);
+                }
                 Err(error) => {
                     log::debug!("cannot read from a peer: {error}");
                     return self.proxy.closed(peer, now);
@@ -484,6 +540,9 @@ impl Worker {
     }
 
     fn close(&mut self, peer: Peer) {
+        if let Peer::Client(_) = peer {
+            self.spread.left(self.proxy.worker());
+        }
         let socket = match peer {
             Peer::Client(id) => self.clients.take(id.key(), id.generation()),
             Peer::Backend(id) => self.backends.take(id.key(), id.generation()),

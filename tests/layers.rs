@@ -226,7 +226,7 @@ fn io_stays_at_the_edge() {
         is_below(source, &["net", "worker", "mailbox", "control"])
     });
     check_word("socket2", |source| is_below(source, &["net"]));
-    check_word("libc", |source| source.path == "main.rs");
+    check_word("libc", |source| source.path == "memory.rs");
     for word in [
         "std::fs",
         "std::thread",
@@ -256,7 +256,7 @@ fn time_is_an_argument() {
 #[test]
 fn memory_is_owned_in_one_place() {
     let layers = layers();
-    check_word("unsafe", |source| source.path == "main.rs");
+    check_word("unsafe", |source| source.path == "memory.rs");
     check_word("Rc", |_| false);
     check_word("RefCell", |source| {
         !is_core(source, &layers) && !is_below(source, &["net", "worker"])

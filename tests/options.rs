@@ -73,6 +73,8 @@ fn samples(flag: &Flag) -> (&'static str, Option<&'static str>) {
         "request-timeout" => ("1m30s", Some("10")),
         "park-timeout" => ("100ms", Some("-1s")),
         "coalesce" => ("0s", Some("-1us")),
+        "busy-poll" => ("true", Some("maybe")),
+        "cpu-affinity" => ("0,2-3", Some("a-b")),
         "client-idle-timeout" => ("10s", Some("-1s")),
         "write-stall" => ("1s", Some("-1s")),
         "slots-reload-interval" => ("10s", Some("1d")),

@@ -592,3 +592,75 @@ fn an_address_in_use_is_an_error() {
     assert_eq!(status.code(), Some(1));
     assert!(proxy.stderr().contains(&addr), "{}", proxy.stderr());
 }
+
+/// How many clients each worker has.
+fn clients_by_worker(conn: &mut Conn) -> Vec<usize> {
+    let info = conn.command(&["PROXY", "INFO"]).text();
+    let lines = info
+        .lines()
+        .filter(|line| line.starts_with("proxy_worker_"));
+    let count = |line: &str| {
+        line.split_once("clients=")?
+            .1
+            .split(',')
+            .next()?
+            .parse()
+            .ok()
+    };
+    lines.map(|line| count(line).expect("a number")).collect()
+}
+
+#[test]
+fn clients_are_spread_evenly_over_the_workers() {
+    let proxy = Proxy::start(open(), &["-max-procs", "3"]);
+    let mut conns: Vec<Conn> = (0..50).map(|_| proxy.conn()).collect();
+    conns.iter_mut().for_each(check_serves);
+    let check_even = |conns: &mut Vec<Conn>| {
+        let total = conns.len();
+        wait_for("an even spread", Duration::from_secs(10), || {
+            let counts = clients_by_worker(&mut conns[0]);
+            let even = counts.iter().all(|count| count.abs_diff(total / 3) <= 2);
+            (counts.len() == 3 && counts.iter().sum::<usize>() == total && even).then_some(())
+        });
+    };
+    check_even(&mut conns);
+    // Those that come fill the place of those that have gone, wherever that was.
+    conns.drain(10..30);
+    check_even_after_leaving(&mut conns);
+    conns.extend((0..31).map(|_| proxy.conn()));
+    conns.iter_mut().for_each(check_serves);
+    check_even(&mut conns);
+}
+
+/// Until the proxy has seen them go.
+fn check_even_after_leaving(conns: &mut [Conn]) {
+    wait_for("clients to be gone", Duration::from_secs(10), || {
+        let counts = clients_by_worker(&mut conns[0]);
+        (counts.iter().sum::<usize>() == conns.len()).then_some(())
+    });
+}
+
+#[test]
+fn workers_can_spin_and_be_bound_to_a_processor() {
+    let proxy = Proxy::start(
+        open(),
+        &["-busy-poll", "-cpu-affinity", "0", "-max-procs", "2"],
+    );
+    let mut conns: Vec<Conn> = (0..4).map(|_| proxy.conn()).collect();
+    conns.iter_mut().for_each(check_serves);
+    let threads = std::fs::read_dir(format!("/proc/{}/task", proxy.pid())).expect("its threads");
+    let mut workers = 0;
+    for thread in threads {
+        let status = thread.expect("a thread").path().join("status");
+        let status = std::fs::read_to_string(status).expect("its status");
+        if status.starts_with("Name:\tworker-") {
+            workers += 1;
+            assert!(status.contains("Cpus_allowed_list:\t0\n"), "{status}");
+        }
+    }
+    assert_eq!(workers, 2);
+    let mut nowhere = Proxy::spawn(&open().addrs(), &["-cpu-affinity", "1023"], &[]);
+    let status = nowhere.wait_exit(Duration::from_secs(10)).expect("it ends");
+    assert!(!status.success());
+    assert!(nowhere.log().contains("-cpu-affinity") || nowhere.stderr().contains("-cpu-affinity"));
+}

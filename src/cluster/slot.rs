@@ -51,7 +51,7 @@ fn has_brace(key: &[u8]) -> bool {
         let difference = u64::from_le_bytes(*word) ^ (ONES * b'{' as u64);
         found | (difference.wrapping_sub(ONES) & !difference & (ONES * 0x80))
     });
-    found != 0 || rest.iter().any(|byte| *byte == b'{')
+    found != 0 || rest.contains(&b'{')
 }
 
 #[cold]

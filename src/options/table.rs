@@ -478,6 +478,34 @@ pub const FLAGS: &[Flag] = &[
         live: false,
     },
     Flag {
+        name: "busy-poll",
+        kind: Kind::Bool,
+        default: "false",
+        help: "workers that have clients never sleep: a request is seen at once, for which each worker burns a whole \
+               processor; -coalesce then does nothing",
+        apply: |options, value| {
+            options.config.busy_poll = number::boolean(value)?;
+            Ok(())
+        },
+        show: |config| config.busy_poll.to_string(),
+        live: true,
+    },
+    Flag {
+        name: "cpu-affinity",
+        kind: Kind::String,
+        default: "",
+        help: "processors to bind the workers to, in turn, such as 0,2-3; empty is not to",
+        apply: |options, value| {
+            options.config.cpu_affinity = processors(value)?;
+            Ok(())
+        },
+        show: |config| {
+            let numbers: Vec<String> = config.cpu_affinity.iter().map(usize::to_string).collect();
+            numbers.join(",")
+        },
+        live: false,
+    },
+    Flag {
         name: "max-procs",
         kind: Kind::Int,
         default: "1",
@@ -641,6 +669,20 @@ fn positive(value: &str) -> Result<Duration, String> {
         nanos @ 1.. => Ok(Duration::from_nanos(nanos.unsigned_abs())),
         _ => Err("must be more than 0".to_string()),
     }
+}
+
+/// A list of processors and ranges of them: `0,2-3`.
+fn processors(value: &str) -> Result<Vec<usize>, String> {
+    let mut processors = Vec::new();
+    for part in value.split(',').filter(|part| !part.is_empty()) {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let number = |text: &str| match text.parse::<usize>() {
+            Ok(number) if number < 1024 => Ok(number),
+            _ => Err(format!("no processor: {part:?}")),
+        };
+        processors.extend(number(first)?..=number(last)?);
+    }
+    Ok(processors)
 }
 
 fn not_negative(value: &str) -> Result<Duration, String> {

@@ -111,6 +111,13 @@ impl Actions {
         self.refresh.take().map(Action::Refresh)
     }
 
+    /// Gives memory back after a storm.
+    pub fn shrink(&mut self) {
+        self.client_flushes.shrink_to(64);
+        self.resumes.shrink_to(64);
+        self.closes.shrink_to(64);
+    }
+
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
         self.connects.is_empty()

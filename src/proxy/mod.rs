@@ -105,6 +105,7 @@ struct Scratch {
     frames: Vec<u8>,
     reply: Vec<u8>,
     line: Vec<u8>,
+    backends: Vec<BackendId>,
 }
 
 /// The state of one worker.
@@ -288,6 +289,21 @@ impl Proxy {
         };
         input.prepare(&mut self.pool, missing);
         Some(input)
+    }
+
+    /// Nothing came into a peer's room: the memory goes back at once. (A thousand clients that leave in one turn
+    /// would each keep a block until its end.)
+    pub fn unread(&mut self, peer: Peer) {
+        let input = match peer {
+            Peer::Client(id) => self.clients.get_mut(id).map(|client| &mut client.input),
+            Peer::Backend(id) => {
+                let backend = self.upstream.backends.get_mut(id);
+                backend.map(|backend| &mut backend.input)
+            }
+        };
+        if let Some(input) = input {
+            input.settle(&mut self.pool);
+        }
     }
 
     /// So many bytes have been put into a peer's room; takes what they mean.
@@ -499,8 +515,9 @@ impl Proxy {
         }
     }
 
-    /// Time passes: what is due is done.
-    pub fn tick(&mut self, now: Time) {
+    /// Time passes: what is due is done. Returns whether the worker rests: nobody asked for anything for a second,
+    /// and memory has been given back.
+    pub fn tick(&mut self, now: Time) -> bool {
         if now >= self.hold_due {
             self.release_all(now);
         }
@@ -521,8 +538,26 @@ impl Proxy {
             self.process.stale.store(false, Ordering::Relaxed);
             self.want_refresh(actions::Wanted::Moved);
         }
-        if self.rates.is_due(now) {
-            self.rates.take(&self.stats, now);
+        let rests = self.rates.is_due(now) && !self.rates.take(&self.stats, now);
+        if rests {
+            self.give_memory_back();
+        }
+        rests
+    }
+
+    /// A second has gone by without a command: memory that was kept for the next ones is given back.
+    fn give_memory_back(&mut self) {
+        self.pool = Pool::default();
+        self.spares = Spares::default();
+        self.clients.shrink();
+        self.actions.shrink();
+        for (_, client) in self.clients.iter_mut() {
+            client.pipeline.shrink();
+        }
+        for (_, backend) in self.upstream.backends.iter_mut() {
+            if backend.tickets.is_empty() {
+                backend.tickets = Default::default();
+            }
         }
     }
 
@@ -530,7 +565,9 @@ impl Proxy {
         self.next_sweep = now.after(SWEEP);
         self.send_returned();
         let mut outstanding = false;
-        for id in self.upstream.backends.ids() {
+        let mut backends = std::mem::take(&mut self.scratch.backends);
+        backends.extend(self.upstream.backends.iter().map(|(id, _)| id));
+        for id in backends.drain(..) {
             let Some(backend) = self.upstream.backends.get(id) else {
                 continue;
             };
@@ -552,6 +589,7 @@ impl Proxy {
                 None => self.leave_out_silent(id, now),
             }
         }
+        self.scratch.backends = backends;
         self.swept = (self.stats.backend_requests.get(), outstanding);
         if !self.holding.is_empty() {
             self.want_refresh(actions::Wanted::Trouble);
@@ -568,12 +606,11 @@ impl Proxy {
         let sweep = busy.then_some(self.next_sweep);
         let held = (!self.holding.is_empty()).then_some(self.hold_due);
         let suspended = self.suspension.map(|suspension| suspension.until);
+        let rest = (self.pool.free_bytes() > 0).then(|| self.rates.due_at());
         let leases = self.leases.deadline();
-        sweep
+        [sweep, held, suspended, rest, leases]
             .into_iter()
-            .chain(held)
-            .chain(suspended)
-            .chain(leases)
+            .flatten()
             .min()
     }
 
@@ -622,6 +659,12 @@ impl Proxy {
     #[inline]
     pub fn in_flight(&self) -> usize {
         self.upstream.in_flight
+    }
+
+    /// Our place among the workers.
+    #[inline]
+    pub fn worker(&self) -> usize {
+        self.worker
     }
 
     /// Clients connected.

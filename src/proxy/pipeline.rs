@@ -456,9 +456,9 @@ impl Pipeline {
         }
     }
 
-    /// Gives memory back to the allocator when a burst is over.
+    /// Gives memory back to the allocator, for a client that has nothing outstanding.
     pub fn shrink(&mut self) {
-        if self.requests.is_empty() && self.requests.capacity() > 64 {
+        if self.requests.is_empty() {
             self.requests = VecDeque::new();
         }
     }

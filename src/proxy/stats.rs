@@ -186,11 +186,16 @@ impl Rates {
     /// Whether the second is over.
     #[inline]
     pub fn is_due(&self, now: Time) -> bool {
-        now >= self.taken_at.after(RATE_PERIOD)
+        now >= self.due_at()
     }
 
-    /// Notes what has been counted since the last time, by the second.
-    pub fn take(&mut self, stats: &Stats, now: Time) {
+    /// When the second is over.
+    pub fn due_at(&self) -> Time {
+        self.taken_at.after(RATE_PERIOD)
+    }
+
+    /// Notes what has been counted since the last time, by the second. Returns whether any command was.
+    pub fn take(&mut self, stats: &Stats, now: Time) -> bool {
         let counts = [
             stats.commands.get(),
             stats.client_bytes_in.get(),
@@ -202,8 +207,10 @@ impl Rates {
             let new = count.saturating_sub(self.counts[at]);
             stats.per_second[at].set(new.saturating_mul(1_000_000) / micros);
         }
+        let active = counts[0] != self.counts[0];
         self.counts = counts;
         self.taken_at = now;
+        active
     }
 }
 

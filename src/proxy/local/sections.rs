@@ -320,6 +320,11 @@ pub fn proxy(context: &Context<'_>, text: &mut String) {
     for (name, value) in context.process.totals() {
         line(text, format_args!("proxy_{name}:{value}"));
     }
+    for (index, stats) in context.process.workers.iter().enumerate() {
+        let (clients, commands) = (stats.clients_connected.get(), stats.commands.get());
+        let counts = format_args!("clients={clients},commands={commands}");
+        line(text, format_args!("proxy_worker_{index}:{counts}"));
+    }
 }
 
 /// Who serves what.

@@ -1,0 +1,63 @@
+//! `Spread`: how new clients are spread over the workers.
+//!
+//! The kernel spreads connections over listeners by a hash, which leaves few connections uneven: of fifty, one
+//! of two workers gets twenty or thirty. So the worker that accepts a client gives it to whoever has the
+//! fewest. It costs once per client, and nothing while there is one worker.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// How many clients each worker has, those on their way to it included.
+#[derive(Debug)]
+pub struct Spread(Box<[AtomicUsize]>);
+
+impl Spread {
+    /// For so many workers.
+    pub fn new(workers: usize) -> Spread {
+        Spread((0..workers).map(|_| AtomicUsize::new(0)).collect())
+    }
+
+    /// The worker for a client that `own` has accepted: one with the fewest, itself if it is one. It is counted
+    /// there from now on.
+    pub fn assign(&self, own: usize) -> usize {
+        let count = |worker: usize| self.0[worker].load(Ordering::Relaxed);
+        let others = (0..self.0.len()).min_by_key(|worker| count(*worker));
+        let worker = others
+            .filter(|worker| count(*worker) < count(own))
+            .unwrap_or(own);
+        self.0[worker].fetch_add(1, Ordering::Relaxed);
+        worker
+    }
+
+    /// A client of `worker` has gone, or has not got there.
+    pub fn left(&self, worker: usize) {
+        let before = self.0[worker].fetch_sub(1, Ordering::Relaxed);
+        debug_assert!(before > 0);
+    }
+
+    /// `own` serves a client itself that it meant to give away.
+    pub fn kept(&self, own: usize) {
+        self.0[own].fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_are_even_whoever_accepts_them_and_whoever_leaves() {
+        let spread = Spread::new(3);
+        for own in [0, 0, 0, 0, 2, 2, 0, 0, 1] {
+            spread.assign(own);
+        }
+        let counts = || spread.0.iter().map(|count| count.load(Ordering::Relaxed));
+        assert!(counts().eq([3, 3, 3]));
+        spread.left(1);
+        spread.left(1);
+        assert_eq!((spread.assign(0), spread.assign(2)), (1, 1));
+        assert_eq!(spread.assign(2), 2, "who accepts keeps, if none has fewer");
+        spread.left(0);
+        spread.kept(2);
+        assert!(counts().eq([2, 3, 5]));
+    }
+}
