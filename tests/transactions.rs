@@ -439,7 +439,7 @@ fn who_leaves_in_the_middle_leaves_nothing_behind() {
             let (mut seed, mut count) = (99u64, 0);
             while !done.load(std::sync::atomic::Ordering::Relaxed) {
                 let own = format!("own{}", random(&mut seed) % 64);
-                let watches = random(&mut seed) % 2 == 0;
+                let watches = random(&mut seed).is_multiple_of(2);
                 let mut requests: Vec<Vec<&str>> = Vec::new();
                 if watches {
                     requests.push(vec!["WATCH", &own]);
