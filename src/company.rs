@@ -1,16 +1,16 @@
 //! `Company`: whether a worker should wait a moment before it looks for events, so that one turn serves more
 //! clients with the same number of system calls.
 //!
-//! Waking up, polling, and writing to each node are paid once a turn: with fifty clients waiting for replies
-//! and three events in a turn, nearly all that is paid is overhead. A short nap then lets more replies and
-//! requests come together. It is taken only in company: while several clients wait, and turns carry few of
-//! them. One client is never delayed.
+//! Waking up, polling, and writing to each node are paid once a turn: with fifty clients at work and three
+//! events in a turn, nearly all that is paid is overhead. A short nap then lets more replies and requests come
+//! together. It is taken only in company: while several clients have just asked for something, and turns carry
+//! few of them. A few clients, and one that asks quickly, are never delayed.
 
 use std::time::Duration;
 
-/// Fewer clients than this that wait for replies are no company.
-const CLIENTS_MIN: usize = 4;
-/// A turn that carries one event for so many waiting clients is large enough.
+/// Fewer active clients than this are no company.
+const CLIENTS_MIN: usize = 8;
+/// A turn that carries one event for so many active clients is large enough.
 const SHARE: usize = 2;
 
 /// Decides on naps.
@@ -33,10 +33,10 @@ impl Company {
         self.events = events;
     }
 
-    /// How long to wait before looking for events, while so many clients wait for replies.
+    /// How long to wait before looking for events, while so many clients are active.
     #[inline]
-    pub fn nap(&self, waiting_clients: usize) -> Option<Duration> {
-        let company = waiting_clients >= CLIENTS_MIN && self.events * SHARE < waiting_clients;
+    pub fn nap(&self, active_clients: usize) -> Option<Duration> {
+        let company = active_clients >= CLIENTS_MIN && self.events * SHARE < active_clients;
         (company && !self.bound.is_zero()).then_some(self.bound)
     }
 }
@@ -50,7 +50,7 @@ mod tests {
         let mut company = Company::new(Duration::from_micros(100));
         company.turn(1);
         assert_eq!(company.nap(1), None);
-        assert_eq!(company.nap(3), None);
+        assert_eq!(company.nap(7), None);
         assert_eq!(company.nap(50), Some(Duration::from_micros(100)));
         company.turn(25);
         assert_eq!(company.nap(50), None);

@@ -173,7 +173,7 @@ impl Worker {
         loop {
             let timeout = self.timeout(now);
             if !timeout.is_zero()
-                && let Some(nap) = company.nap(self.proxy.waiting_clients())
+                && let Some(nap) = company.nap(self.proxy.active_clients(now))
             {
                 thread::sleep(nap);
             }

@@ -7,7 +7,8 @@ mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
-use support::session::{SESSION, UNORDERED, sorted, words};
+use support::compare::{Field, compare_fields, fields, first_text, kind, shape, sorted};
+use support::session::{SESSION, UNORDERED, words};
 use support::{Cluster, Conn, Port, Proxy, Reply, Server};
 
 /// The samples that the session of every family lacks, and what the marks in them mean.
@@ -130,6 +131,7 @@ struct Marks {
     awaited: bool,
     only_errors: bool,
     cluster_face: bool,
+    fields: bool,
 }
 
 impl Marks {
@@ -153,6 +155,7 @@ impl Marks {
                 '<' => marks.awaited = true,
                 '!' => marks.only_errors = true,
                 '=' => marks.cluster_face = true,
+                '?' => marks.fields = true,
                 other => panic!("{line}: the mark {other}"),
             }
         }
@@ -175,6 +178,7 @@ struct Side {
 struct Seen {
     text: String,
     is_error: bool,
+    fields: Vec<Field>,
 }
 
 impl Side {
@@ -229,6 +233,12 @@ impl Side {
         let is_error = reply.is_error();
         let text = if is_error {
             String::from_utf8_lossy(&bytes).into_owned()
+        } else if marks.fields {
+            return Seen {
+                text: kind(&reply),
+                is_error,
+                fields: fields(&reply),
+            };
         } else if marks.kind {
             kind(&reply)
         } else if marks.shape {
@@ -260,7 +270,11 @@ impl Side {
 }
 
 fn seen(text: String, is_error: bool) -> Seen {
-    Seen { text, is_error }
+    Seen {
+        text,
+        is_error,
+        fields: Vec::new(),
+    }
 }
 
 fn open(addr: &str, protocol: &str) -> Conn {
@@ -287,52 +301,6 @@ fn alone(mut conn: Conn) -> Seen {
     seen(format!("{}, then {next}", first.escape_ascii()), is_error)
 }
 
-fn first_text(reply: &Reply) -> Option<Vec<u8>> {
-    match reply {
-        Reply::Bulk(bytes) | Reply::Verbatim(_, bytes) => Some(bytes.clone()),
-        Reply::Simple(text) => Some(text.clone().into_bytes()),
-        Reply::Array(items) => items.iter().find_map(first_text),
-        _ => None,
-    }
-}
-
-fn kind(reply: &Reply) -> String {
-    let text = format!("{reply:?}");
-    text.split('(').next().unwrap_or_default().to_string()
-}
-
-/// The kinds of all that the reply holds, and the names of fields.
-fn shape(reply: &Reply) -> String {
-    let list = |items: &[Reply]| items.iter().map(shape).collect::<Vec<_>>().join(",");
-    match reply {
-        Reply::Bulk(bytes) => {
-            let text = String::from_utf8_lossy(bytes);
-            if text.contains(":") && text.contains("\r\n") {
-                let names = text
-                    .lines()
-                    .map(|line| line.split(':').next().unwrap_or(line));
-                return format!("fields {:?}", names.collect::<BTreeSet<_>>());
-            }
-            let name = |c: char| c.is_ascii_lowercase() || c == '-' || c == '_';
-            if !text.is_empty() && text.chars().all(name) {
-                return format!("{text:?}");
-            }
-            "Bulk".to_string()
-        }
-        Reply::Array(items) => format!("Array[{}]", list(items)),
-        Reply::Set(items) => format!("Set[{}]", list(items)),
-        Reply::Push(items) => format!("Push[{}]", list(items)),
-        Reply::Map(pairs) => {
-            let pair = |(key, value): &(Reply, Reply)| format!("{}={}", shape(key), shape(value));
-            format!(
-                "Map[{}]",
-                pairs.iter().map(pair).collect::<Vec<_>>().join(",")
-            )
-        }
-        other => kind(other),
-    }
-}
-
 /// What the comparison has found.
 #[derive(Default)]
 struct Found {
@@ -341,6 +309,7 @@ struct Found {
     only_errors: BTreeSet<String>,
     lines: usize,
     exact: usize,
+    fields: usize,
     wrong: Vec<String>,
 }
 
@@ -419,7 +388,11 @@ fn compare(
         return;
     }
     found.lines += 1;
-    found.exact += usize::from(!marks.shape && !marks.kind);
+    found.exact += usize::from(!marks.shape && !marks.kind && !marks.fields);
+    for fault in compare_fields(&our.fields, &their.fields) {
+        found.wrong.push(format!("RESP{protocol}: {line}: {fault}"));
+    }
+    found.fields += their.fields.len();
     if our.text != their.text {
         let cut = |text: &str| text.chars().take(1500).collect::<String>();
         let (ours, theirs) = (cut(&our.text), cut(&their.text));
@@ -496,6 +469,7 @@ fn judge(rows: &BTreeSet<String>, found: &Found) {
         found.lines,
         found.exact
     );
+    println!("{} fields compared by name, kind and order", found.fields);
     println!("{good} with a reply that is no error");
     println!(
         "{} containers, which the server alone answers with an error: {containers:?}",

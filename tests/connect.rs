@@ -7,6 +7,7 @@ use std::io::{Read, Write};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
+use support::compare::pairs;
 use support::{Cluster, Conn, Port, Proxy, Reply};
 
 struct Ground {
@@ -284,26 +285,11 @@ const CLUSTER_CLIENTS: &[(&str, Sequence)] = &[
     ),
 ];
 
-/// Names and values, in either protocol.
-fn fields(reply: &Reply) -> Vec<(String, Reply)> {
-    match reply {
-        Reply::Map(pairs) => pairs
-            .iter()
-            .map(|(name, value)| (name.text(), value.clone()))
-            .collect(),
-        Reply::Array(items) => items
-            .chunks(2)
-            .map(|pair| (pair[0].text(), pair[1].clone()))
-            .collect(),
-        other => panic!("no fields: {other:?}"),
-    }
-}
-
 fn suits(need: Need, reply: &Reply) -> bool {
     match need {
         Ok => *reply == Reply::Simple("OK".to_string()),
         Hello => {
-            let fields = fields(reply);
+            let fields = pairs(reply);
             let has = |name: &str, wanted: &dyn Fn(&Reply) -> bool| {
                 fields
                     .iter()
@@ -319,7 +305,7 @@ fn suits(need: Need, reply: &Reply) -> bool {
         }
         Int => matches!(reply, Reply::Int(number) if *number >= 0),
         Text(part) => !reply.is_error() && !reply.is_nil() && reply.text().contains(part),
-        Setting(name) => matches!(&fields(reply)[..], [(own, _)] if own == name),
+        Setting(name) => matches!(&pairs(reply)[..], [(own, _)] if own == name),
         List => matches!(reply, Reply::Array(_) | Reply::Map(_)),
         Nil => reply.is_nil(),
         Shrug(start) => reply.error().is_some_and(|error| error.starts_with(start)),
@@ -570,12 +556,26 @@ impl Terminal {
         let from = self.text.len();
         let stdin = self.child.stdin.as_mut().expect("it is piped");
         stdin.write_all(keys.as_bytes()).expect("it reads");
+        self.waits(from, expected);
+    }
+
+    /// Types the rest of a line, and waits until `expected` is shown and, behind it, the prompt: what is typed
+    /// before that may get lost.
+    #[track_caller]
+    fn enters(&mut self, keys: &str, expected: &str) {
+        self.types(&format!("{keys}\r"), expected);
+        let shown = self.text.rfind(expected).expect("it has been shown");
+        self.waits(shown + expected.len(), "> ");
+    }
+
+    #[track_caller]
+    fn waits(&mut self, from: usize, expected: &str) {
         let deadline = Instant::now() + Duration::from_secs(20);
         while !self.text[from..].contains(expected) {
             let rest = deadline.saturating_duration_since(Instant::now());
             match self.shown.recv_timeout(rest).ok() {
                 Some(bytes) => self.text += &String::from_utf8_lossy(&bytes),
-                None => panic!("{keys:?} and no {expected:?}: {:?}", &self.text[from..]),
+                None => panic!("no {expected:?}: {:?}", &self.text[from..]),
             }
         }
     }
@@ -601,24 +601,19 @@ fn redis_cli_on_a_terminal() {
         // A hint behind what is typed, in the words of COMMAND DOCS.
         cli.types("set", "key value [NX|XX]");
         cli.types(" typed 1", "[GET]");
-        cli.types("\r", "OK\r\n");
+        cli.enters("", "OK\r\n");
         // A subcommand's hint, and a command of which the server does not know.
         cli.types("object freq", "key");
-        cli.types(
-            "\u{15}nonsense x\r",
-            "(error) ERR unknown command 'nonsense'",
-        );
+        cli.enters("\u{15}nonsense x", "(error) ERR unknown command 'nonsense'");
         // Completion goes through all commands that begin so.
         cli.types("getr\t", "GETRANGE");
         cli.types("\u{15}xautocl\t", "XAUTOCLAIM");
-        cli.types(
-            "\u{15}help getset\r",
-            "Set the string value of a key and return its old value",
-        );
-        cli.types("hset {h} f v\r", "(integer) 1");
-        cli.types("hgetall {h}\r", "1# \"f\" => \"v\"");
-        cli.types("mget typed none\r", "2) (nil)");
-        cli.types("del {h} typed\r", "(integer) 2");
+        let help = "Set the string value of a key and return its old value";
+        cli.enters("\u{15}help getset", help);
+        cli.enters("hset {h} f v", "(integer) 1");
+        cli.enters("hgetall {h}", "1# \"f\" => \"v\"");
+        cli.enters("mget typed none", "2) (nil)");
+        cli.enters("del {h} typed", "(integer) 2");
         cli.types("quit\r", "");
         let ended = cli.child.wait().expect("it can be waited for");
         assert!(ended.success());

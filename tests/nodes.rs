@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
+use support::compare::outline;
 use support::{Cluster, Conn, Proxy, Reply, Server, Single, key_in_slot, wait_for};
 
 struct Ground {
@@ -69,30 +70,9 @@ impl Ground {
         for protocol in [2, 3] {
             let [server, proxy] = self
                 .both(protocol)
-                .map(|(mut conn, _)| shape(&conn.line(line)));
+                .map(|(mut conn, _)| outline(&conn.line(line)));
             assert_eq!(server, proxy, "{line} in RESP{protocol}");
         }
-    }
-}
-
-/// What a reply looks like, numbers left out.
-fn shape(reply: &Reply) -> String {
-    match reply {
-        Reply::Int(_) => "int".to_string(),
-        Reply::Double(_) => "double".to_string(),
-        Reply::Bulk(bytes)
-            if std::str::from_utf8(bytes).is_ok_and(|text| text.parse::<f64>().is_ok()) =>
-        {
-            "number".to_string()
-        }
-        Reply::Bulk(bytes) if bytes.len() > 99 => "text".to_string(),
-        Reply::Array(items) => format!("{:?}", items.iter().map(shape).collect::<Vec<_>>()),
-        Reply::Map(pairs) => {
-            let pair = |(name, value): &(Reply, Reply)| (format!("{name:?}"), shape(value));
-            format!("{:?}", pairs.iter().map(pair).collect::<BTreeMap<_, _>>())
-        }
-        Reply::Verbatim(format, _) => format!("verbatim {format}"),
-        other => format!("{other:?}"),
     }
 }
 
@@ -209,7 +189,11 @@ fn logs_are_the_newest_of_all_nodes() {
             all.items().len() as i64,
             "{whose}"
         );
-        assert_eq!(shape(&all.items()[0]).matches("int").count(), 3, "{whose}");
+        assert_eq!(
+            outline(&all.items()[0]).matches("int").count(),
+            3,
+            "{whose}"
+        );
     }
     for port in ground.cluster.ports() {
         ground.cluster.raw(port).line("AUTH nobody nothing");
@@ -222,7 +206,7 @@ fn logs_are_the_newest_of_all_nodes() {
         let [server, proxy] = ground
             .both(protocol)
             .map(|(mut conn, _)| conn.line("ACL LOG 1"));
-        assert_eq!(shape(&server), shape(&proxy));
+        assert_eq!(outline(&server), outline(&proxy));
     }
 }
 

@@ -6,7 +6,8 @@ mod support;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use support::session::{SESSION, UNORDERED, sorted, words};
+use support::compare::sorted;
+use support::session::{SESSION, UNORDERED, words};
 use support::{Cluster, Conn, Proxy, Reply, Single, slot_of};
 
 struct Ground {

@@ -6,6 +6,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
 use std::time::{Duration, SystemTime};
 
 use log::Level;
@@ -13,6 +14,8 @@ use log::Level;
 use super::file::LogFile;
 use super::line;
 
+/// How long lines are gathered before they are written.
+const GATHER: Duration = Duration::from_millis(20);
 /// Bytes gathered from the queue before they are written.
 const BATCH_BYTES: usize = 64 << 10;
 
@@ -123,6 +126,8 @@ impl LineReceiver {
         file.open();
         self.warn(&mut file);
         while let Ok(first) = self.messages.recv() {
+            // While nobody waits for lines, sending one wakes nobody: a worker then makes no system call.
+            thread::sleep(GATHER);
             let (batch, lines, messages) = self.gather(first);
             if self.shared.reopen.swap(false, Ordering::AcqRel) {
                 file.open();

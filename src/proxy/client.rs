@@ -67,8 +67,8 @@ pub struct Client {
     pub listed_as_holding: bool,
     /// Why it is not read, if it is not.
     pub pause: Option<Pause>,
-    /// Whether it is counted among those that wait for replies.
-    pub waiting: bool,
+    /// When it last sent something, as `Active` counts time.
+    pub seen_in: u32,
     /// Whether a `Resume` is on its way.
     pub resume_queued: bool,
     /// Whether it is in the list of those to be flushed.
@@ -108,7 +108,7 @@ impl Client {
             held: Vec::new(),
             listed_as_holding: false,
             pause: None,
-            waiting: false,
+            seen_in: u32::MAX,
             resume_queued: false,
             flush_queued: false,
             ended: false,

@@ -300,10 +300,6 @@ impl Proxy {
             client.flush_queued = true;
             self.actions.flush_client(id);
         }
-        if client.waiting && client.pipeline.is_empty() {
-            client.waiting = false;
-            self.waiting_clients -= 1;
-        }
         let limits = &self.config.limits;
         let overfull = client.owed_bytes() > limits.client_output_bytes_max;
         if client.pause.is_some() && client.may_resume(limits) {

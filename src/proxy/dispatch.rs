@@ -64,10 +64,6 @@ impl Proxy {
         }
         if let Some(client) = self.clients.get_mut(id) {
             client.input.settle(&mut self.pool);
-            if !client.waiting && !client.pipeline.is_empty() {
-                client.waiting = true;
-                self.waiting_clients += 1;
-            }
             if client.is_finished() {
                 self.queue_flush(id);
             }

@@ -7,6 +7,7 @@
 //! It must never know a socket, a clock or a thread.
 
 pub mod actions;
+mod active;
 pub mod attention;
 pub mod backend;
 pub mod calls;
@@ -61,6 +62,7 @@ use crate::config::{Config, Listen};
 use crate::resp::args::Span;
 use crate::resp::encode;
 use actions::{Action, Actions};
+use active::Active;
 use backend::{BackendId, State, Usage};
 use client::{Client, ClientId};
 pub use deliver::Lost;
@@ -132,8 +134,8 @@ pub struct Proxy {
     holding: Vec<ClientId>,
     held_bytes: usize,
     held_requests: usize,
-    /// Clients that wait for replies.
-    waiting_clients: usize,
+    /// How many clients have just asked for something.
+    active: Active,
     /// When the first held request is due.
     hold_due: Time,
     next_sweep: Time,
@@ -190,7 +192,7 @@ impl Proxy {
             holding: Vec::new(),
             held_bytes: 0,
             held_requests: 0,
-            waiting_clients: 0,
+            active: Active::default(),
             hold_due: Time::from_micros(u64::MAX),
             next_sweep: Time::default(),
             next_client_sweep: Time::default(),
@@ -374,7 +376,6 @@ impl Proxy {
         };
         self.free_lease(client.lease.take(), now);
         self.drop_held(&client.held);
-        self.waiting_clients -= usize::from(client.waiting);
         if client.session.monitor {
             self.remove_monitor(id);
         }
@@ -649,10 +650,10 @@ impl Proxy {
         backend.is_some_and(|backend| backend.state == State::Connecting)
     }
 
-    /// Clients that wait for replies.
+    /// How many clients have just asked for something.
     #[inline]
-    pub fn waiting_clients(&self) -> usize {
-        self.waiting_clients
+    pub fn active_clients(&self, now: Time) -> usize {
+        self.active.clients(now)
     }
 
     /// Replies that nodes owe us.

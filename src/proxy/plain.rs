@@ -148,6 +148,7 @@ impl Proxy {
             return true;
         };
         client.last_active = now;
+        self.active.note(&mut client.seen_in, now);
         client.bytes_in += count as u64;
         let limits = &self.config.limits;
         let upstream = &mut self.upstream;
@@ -250,10 +251,6 @@ impl Proxy {
         if client.is_full(limits) {
             client.pause = Some(Pause::Full);
         }
-        if !client.waiting && taken > 0 {
-            client.waiting = true;
-            self.waiting_clients += 1;
-        }
         true
     }
 
@@ -316,10 +313,6 @@ impl Proxy {
             if !client.flush_queued {
                 client.flush_queued = true;
                 self.actions.flush_client(client_id);
-            }
-            if client.waiting && client.pipeline.is_empty() {
-                client.waiting = false;
-                self.waiting_clients -= 1;
             }
             if client.pause.is_some() && client.may_resume(limits) && !client.resume_queued {
                 client.resume_queued = true;

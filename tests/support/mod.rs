@@ -9,6 +9,7 @@
 
 mod client;
 mod cluster;
+pub mod compare;
 pub mod ground;
 pub mod http;
 mod load;

@@ -1,6 +1,4 @@
-//! Sessions of commands as text, and what makes two replies comparable.
-
-use super::Reply;
+//! Sessions of commands as text.
 
 /// One session of every family: a line is a command, `#` a family. A word of `$` is the text of the reply
 /// before. The keys of one line stand in one slot, and those of different lines all over the cluster.
@@ -20,25 +18,4 @@ pub fn words(line: &str) -> Vec<String> {
         }
     }
     words
-}
-
-/// The reply with all that it holds in one order.
-pub fn sorted(reply: Reply) -> Reply {
-    match reply {
-        Reply::Array(items) => Reply::Array(sort(items)),
-        Reply::Set(items) => Reply::Set(sort(items)),
-        Reply::Map(pairs) => {
-            let sorted_pair = |(key, value)| (sorted(key), sorted(value));
-            let mut pairs: Vec<(Reply, Reply)> = pairs.into_iter().map(sorted_pair).collect();
-            pairs.sort_by_cached_key(|(key, _)| format!("{key:?}"));
-            Reply::Map(pairs)
-        }
-        other => other,
-    }
-}
-
-fn sort(items: Vec<Reply>) -> Vec<Reply> {
-    let mut items: Vec<Reply> = items.into_iter().map(sorted).collect();
-    items.sort_by_cached_key(|item| format!("{item:?}"));
-    items
 }

@@ -105,12 +105,15 @@ fn server(context: &Context<'_>, text: &mut String) {
         "redis_version" => context.version(),
         "redis_git_sha1" => "00000000",
         "redis_git_dirty" => 0,
-        "redis_build_id" => "0",
+        "redis_build_id" => "0000000000000000",
         "redis_mode" => context.config.mode(),
         "os" => os(),
         "arch_bits" => usize::BITS,
         "monotonic_clock" => "POSIX clock_gettime",
         "multiplexing_api" => "epoll",
+        "atomicvar_api" => "std",
+        // As of a server that another compiler has built.
+        "gcc_version" => "0.0.0",
         "process_id" => std::process::id(),
         "process_supervised" => "no",
         "run_id" => context.process.run_id,
@@ -245,22 +248,29 @@ fn replication(context: &Context<'_>, text: &mut String) {
     );
 }
 
-fn cpu(_: &Context<'_>, text: &mut String) {
+/// Seconds that the threads of one of these files of proc have used: user, system, and the same of children.
+fn cpu_seconds(file: &str) -> [f64; 4] {
     // Fields 14 to 17 behind the command's name, in ticks of a hundredth of a second (proc(5)).
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let stat = std::fs::read_to_string(file).unwrap_or_default();
     let behind = stat.rsplit(')').next().unwrap_or_default();
-    let ticks = |index: usize| {
+    [11, 12, 13, 14].map(|index| {
         let field = behind.split_whitespace().nth(index);
-        field
-            .and_then(|ticks| ticks.parse::<f64>().ok())
-            .unwrap_or(0.0)
-            / 100.0
-    };
+        let ticks = field.and_then(|ticks| ticks.parse::<f64>().ok());
+        ticks.unwrap_or(0.0) / 100.0
+    })
+}
+
+/// The thread that answers is what a server calls its main thread.
+fn cpu(_: &Context<'_>, text: &mut String) {
+    let [user, sys, user_children, sys_children] = cpu_seconds("/proc/self/stat");
+    let [own_user, own_sys, _, _] = cpu_seconds("/proc/thread-self/stat");
     fields!(text,
-        "used_cpu_sys" => format_args!("{:.6}", ticks(12)),
-        "used_cpu_user" => format_args!("{:.6}", ticks(11)),
-        "used_cpu_sys_children" => format_args!("{:.6}", ticks(14)),
-        "used_cpu_user_children" => format_args!("{:.6}", ticks(13)),
+        "used_cpu_sys" => format_args!("{sys:.6}"),
+        "used_cpu_user" => format_args!("{user:.6}"),
+        "used_cpu_sys_children" => format_args!("{sys_children:.6}"),
+        "used_cpu_user_children" => format_args!("{user_children:.6}"),
+        "used_cpu_sys_main_thread" => format_args!("{own_sys:.6}"),
+        "used_cpu_user_main_thread" => format_args!("{own_user:.6}"),
     );
 }
 
