@@ -367,26 +367,26 @@ fn at_the_cap_there_is_an_error_at_once() {
     let proxy = Proxy::start(cluster, &["-max-transactions", "2"]);
     let mut conns = [proxy.conn(), proxy.conn(), proxy.conn()];
     assert_eq!(conns[0].line("MULTI"), "OK");
-    assert_eq!(conns[1].line("WATCH a"), "OK");
+    assert_eq!(conns[1].line("WATCH cap"), "OK");
     assert!(conns[2].line("MULTI").is_error());
-    assert!(conns[2].line("WATCH a").is_error());
-    assert_eq!(conns[2].line("SET a 1"), "OK");
+    assert!(conns[2].line("WATCH cap").is_error());
+    assert_eq!(conns[2].line("SET cap 1"), "OK");
     assert_eq!(conns[0].line("DISCARD"), "OK");
     assert_eq!(conns[2].line("MULTI"), "OK");
-    assert_eq!(conns[2].line("GET a"), "QUEUED");
+    assert_eq!(conns[2].line("GET cap"), "QUEUED");
     assert_eq!(conns[2].line("EXEC").items()[0], "1");
     // Who leaves makes room, too.
     let [a, b, mut c] = conns;
     drop((a, b));
     support::wait_for("room", Duration::from_secs(5), || {
-        (!c.line("WATCH a").is_error()).then_some(())
+        (!c.line("WATCH cap").is_error()).then_some(())
     });
 }
 
 #[test]
 fn an_idle_transaction_gives_its_connection_back() {
-    let (_, cluster, _) = ground();
-    let proxy = Proxy::start(cluster, &["-transaction-idle-timeout", "1s"]);
+    let cluster = Cluster::start(1, 0);
+    let proxy = Proxy::start(&cluster, &["-transaction-idle-timeout", "1s"]);
     let (mut queues, mut watches) = (proxy.conn(), proxy.conn());
     assert_eq!(queues.line("MULTI"), "OK");
     assert_eq!(queues.line("SET idle 1"), "QUEUED");
