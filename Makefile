@@ -7,7 +7,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 VENV := target/clients
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: build run test conformance-long clients check lint simulate chaos checker-test faults bench perf strace \
+.PHONY: build run test conformance-long subscribers clients check lint simulate chaos checker-test faults bench perf strace \
     clean need-cargo
 
 build: need-cargo
@@ -30,6 +30,11 @@ test: need-cargo
 conformance-long: need-cargo
 	@bash tests/support/install.sh redis-server
 	$(CARGO) test --locked --test connect -- --ignored
+
+# 10,000 subscribers of one channel.
+subscribers: need-cargo
+	@bash tests/support/install.sh redis-server
+	ulimit -n $$(ulimit -H -n) && $(CARGO) test --locked --test pubsub -- --ignored --nocapture
 
 # Client libraries of other languages through the proxy: cargo ignores these tests, as they need more than cargo.
 clients: need-cargo $(VENV)/ready

@@ -114,6 +114,10 @@ pub struct Limits {
     pub client_output_bytes: usize,
     /// Bytes in one client's output, held replies included, at which it is closed.
     pub client_output_bytes_max: usize,
+    /// Bytes in one subscriber's output at which it is closed.
+    pub pubsub_output_bytes: usize,
+    /// Bytes of names that one client may be subscribed to, with what each costs beside its bytes.
+    pub subscription_bytes: usize,
     /// Bytes of lines that one MONITOR client, or all those of a worker together, may have waiting.
     pub monitor_bytes: usize,
     /// Unsent bytes in one backend's output before its clients are no longer read.
@@ -152,6 +156,8 @@ impl Default for Limits {
             pipeline_requests: 1024,
             client_output_bytes: 1 << 20,
             client_output_bytes_max: 1 << 30,
+            pubsub_output_bytes: 32 << 20,
+            subscription_bytes: 64 << 20,
             monitor_bytes: 32 << 20,
             backend_output_bytes: 4 << 20,
             held_bytes: 64 << 20,

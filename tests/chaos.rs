@@ -18,6 +18,7 @@ mod chaos {
     pub mod ledger;
     pub mod nemesis;
     pub mod probe;
+    pub mod pubsub;
     pub mod random;
     pub mod tap;
 }
@@ -32,6 +33,7 @@ use chaos::client::{Client, Load};
 use chaos::ledger::{Ledger, wall};
 use chaos::nemesis::{Fault, Nemesis, SHARDS, keep_moving};
 use chaos::probe::{self, Successes};
+use chaos::pubsub;
 use chaos::random::Random;
 use chaos::tap;
 use support::{Ground, Proxy, slot_of, wait_for};
@@ -139,6 +141,7 @@ fn nothing_wrong_and_nothing_lost() {
             thread::spawn(move || client.run(&addr, &stop))
         })
         .collect();
+    let (press, readers) = pubsub::start(proxy.addr(), &tags, &ledger, &stop);
     let nemesis = Arc::new(Nemesis {
         ground: ground.clone(),
         proxy_pid: proxy.pid(),
@@ -173,8 +176,18 @@ fn nothing_wrong_and_nothing_lost() {
     wait_for("all shards to serve", Duration::from_secs(5), || {
         probes.iter().all(alive).then_some(())
     });
+    wait_for("subscribers to hear", Duration::from_secs(5), || {
+        let mut last = press.last.iter();
+        last.all(|at| at.load(Ordering::Relaxed) > settled)
+            .then_some(())
+    });
     let busy = began.elapsed();
     stop.store(true, Ordering::Relaxed);
+    for reader in readers {
+        reader
+            .join()
+            .expect("neither publisher nor subscriber panics");
+    }
     for client in clients {
         client.join().expect("a client does not panic");
     }
@@ -194,6 +207,8 @@ fn nothing_wrong_and_nothing_lost() {
         busy,
         seed,
     );
+
+    eprintln!("{press:?}");
 
     let violations = ledger.violations.lock().expect("no panic holds it");
     assert!(violations.is_empty(), "{} violations", violations.len());

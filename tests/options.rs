@@ -77,6 +77,7 @@ fn samples(flag: &Flag) -> (&'static str, Option<&'static str>) {
         "cpu-affinity" => ("0,2-3", Some("a-b")),
         "client-idle-timeout" => ("10s", Some("-1s")),
         "write-stall" => ("1s", Some("-1s")),
+        "pubsub-output" => ("1024", Some("0")),
         "slots-reload-interval" => ("10s", Some("1d")),
         "backend-connections" => ("2", Some("0")),
         "backend-init-connections" => ("1", Some("x")),

@@ -15,6 +15,8 @@ mod ledger;
 mod random;
 #[path = "simulation/resp.rs"]
 mod resp;
+#[path = "simulation/subscriber.rs"]
+mod subscriber;
 #[path = "simulation/wire.rs"]
 mod wire;
 #[path = "simulation/world.rs"]
@@ -48,6 +50,7 @@ fn run(seed: u64, totals: &mut BTreeMap<&'static str, u64>) -> Result<u64, ()> {
         ("unknown_replies", counts.unknown),
         ("tryagain_replies", counts.try_again),
         ("large_replies", counts.big),
+        ("messages_heard", counts.messages),
     ];
     let all = world.proxy_counts();
     let all = all.into_iter().chain(world.cluster_counts()).chain(own);
@@ -133,6 +136,7 @@ const EXPECTED: &[&str] = &[
     "migrations",
     "planned_failovers",
     "pushes",
+    "published",
     "replica_executions",
     "requests_of_vanished",
     "restarts",
@@ -143,6 +147,9 @@ const EXPECTED: &[&str] = &[
     "errors",
     "large_replies",
     "tryagain_replies",
+    "messages_heard",
+    "messages",
+    "evictions",
     "unknown_replies",
 ];
 

@@ -12,23 +12,13 @@
 //! It must never resolve a name, read a clock or make a connection: those are arguments.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use crate::clock::Time;
+use crate::cluster::reach::{Known, Surroundings, announced, known_nodes};
 use crate::cluster::slot::SLOTS;
 use crate::cluster::topology::{NO_SHARD, NodeInfo, Shard, Topology};
 use crate::cluster::view::{Endpoint, Member, Rejected, View};
-
-/// What `build` needs of the world outside.
-#[derive(Clone, Copy)]
-pub struct Surroundings<'a> {
-    /// The addresses of a hostname; none if it cannot be resolved. Never asked for an IP address.
-    pub resolve: &'a dyn Fn(&str) -> Vec<IpAddr>,
-    /// Announced to reachable address (`-node-map`), each with or without a port.
-    pub node_map: &'a [(String, String)],
-    /// Whether the node with this address, known under these names, is in our own data centre.
-    pub same_idc: &'a dyn Fn(SocketAddr, &[&str]) -> bool,
-}
 
 /// The next table, and what is doubtful about it.
 #[derive(Debug)]
@@ -140,172 +130,6 @@ fn refuse_stranger(view: &View, previous: &Topology) -> Result<(), Rejected> {
         return Err(Rejected::Stranger { known, masters });
     }
     Ok(())
-}
-
-/// A node that can be asked, and where. Its place in the list is its index in the table.
-struct Known<'a> {
-    member: &'a Member,
-    address: SocketAddr,
-}
-
-impl Known<'_> {
-    /// The hosts by which the cluster calls it.
-    fn names(&self) -> Vec<&str> {
-        let endpoint = match &self.member.endpoint {
-            Endpoint::Host(host) => Some(host.as_str()),
-            Endpoint::Unlisted | Endpoint::Unknown | Endpoint::Nameless => None,
-        };
-        [
-            self.member.ip.as_deref(),
-            self.member.hostname.as_deref(),
-            endpoint,
-        ]
-        .into_iter()
-        .flatten()
-        .collect()
-    }
-}
-
-/// All nodes that can be asked, by id, and the names for which there is no address.
-fn known_nodes<'a>(
-    view: &'a View,
-    previous: Option<&Topology>,
-    surroundings: &Surroundings<'_>,
-) -> (Vec<Known<'a>>, Vec<String>) {
-    let style = Style::of(view);
-    let mut known = Vec::new();
-    let mut unresolved = Vec::new();
-    for member in view.members.iter().filter(|member| member.usable()) {
-        let (host, port) = style.target(view, member, surroundings.node_map);
-        let found = address(&host, member, view.reached.ip(), surroundings).or_else(|| {
-            let before = previous?.nodes.iter().find(|node| node.id == member.id)?;
-            Some(before.address.ip())
-        });
-        match found {
-            Some(ip) => known.push(Known {
-                member,
-                address: SocketAddr::new(ip, port),
-            }),
-            None => unresolved.push(host),
-        }
-    }
-    (known, unresolved)
-}
-
-/// How the nodes want to be reached (`cluster-preferred-endpoint-type`), guessed from the nodes that CLUSTER
-/// SLOTS lists, and applied to those that it does not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Style {
-    Ip,
-    Hostname,
-    Unknown,
-}
-
-impl Style {
-    fn of(view: &View) -> Style {
-        let mut style = Style::Ip;
-        for member in &view.members {
-            match &member.endpoint {
-                Endpoint::Unknown if member.ip.is_some() => return Style::Unknown,
-                Endpoint::Nameless => style = Style::Hostname,
-                Endpoint::Host(host) if Some(host) == member.hostname.as_ref() => {
-                    style = Style::Hostname;
-                }
-                Endpoint::Host(_) | Endpoint::Unlisted | Endpoint::Unknown => {}
-            }
-        }
-        style
-    }
-
-    /// The host and port at which to reach a node.
-    fn target(self, view: &View, member: &Member, node_map: &[(String, String)]) -> (String, u16) {
-        let reached = view.reached.ip().to_string();
-        let ip = member.ip.as_deref().filter(|ip| {
-            // A node that calls itself 127.0.0.1 means its own machine, which is ours only if we reach it so.
-            let loopback = |ip: IpAddr| ip.to_canonical().is_loopback();
-            !ip.parse().is_ok_and(loopback) || loopback(view.reached.ip())
-        });
-        let listed = match &member.endpoint {
-            Endpoint::Host(host) if Some(host) == member.ip.as_ref() => ip,
-            Endpoint::Host(host) => Some(host.as_str()),
-            Endpoint::Unknown => None,
-            Endpoint::Nameless => ip,
-            Endpoint::Unlisted => match self {
-                Style::Ip => ip.or(member.hostname.as_deref()),
-                Style::Hostname => member.hostname.as_deref().or(ip),
-                Style::Unknown => None,
-            },
-        };
-        let host = listed.unwrap_or(&reached);
-        let names = [Some(host), member.hostname.as_deref(), member.ip.as_deref()];
-        if let Some(mapped) = names
-            .into_iter()
-            .flatten()
-            .find_map(|name| mapped(name, member.port, node_map))
-        {
-            return mapped;
-        }
-        if listed.is_none() && member.is_myself {
-            // It answered there, so that is where it is, whatever port it announces.
-            return (reached, view.reached.port());
-        }
-        (host.to_string(), member.port)
-    }
-}
-
-/// What `-node-map` says of a node: an entry with its port comes before one without.
-fn mapped(host: &str, port: u16, node_map: &[(String, String)]) -> Option<(String, u16)> {
-    let spellings = [format!("{host}:{port}"), format!("[{host}]:{port}")];
-    let entry = |spelling: &str| {
-        node_map
-            .iter()
-            .find(|(announced, _)| announced.eq_ignore_ascii_case(spelling))
-    };
-    let (_, reachable) = spellings
-        .iter()
-        .find_map(|spelling| entry(spelling))
-        .or_else(|| entry(host))
-        .or_else(|| entry(&format!("[{host}]")))?;
-    let (host, mapped_port) = split_port(reachable);
-    Some((host.to_ascii_lowercase(), mapped_port.unwrap_or(port)))
-}
-
-/// Splits `host`, `host:port`, `::1`, `[::1]` and `[::1]:port`.
-pub fn split_port(text: &str) -> (&str, Option<u16>) {
-    if let Some((host, rest)) = text.strip_prefix('[').and_then(|t| t.split_once(']')) {
-        return (host, rest.strip_prefix(':').and_then(|p| p.parse().ok()));
-    }
-    match text.rsplit_once(':') {
-        Some((host, port)) if text.parse::<IpAddr>().is_err() => match port.parse() {
-            Ok(port) => (host, Some(port)),
-            Err(_) => (text, None),
-        },
-        _ => (text, None),
-    }
-}
-
-/// The IP address of a node: of several that its name has, the one that the nodes use among themselves,
-/// else one of the family over which the answer came. A name that cannot be resolved falls back to the
-/// address that the nodes use.
-fn address(
-    host: &str,
-    member: &Member,
-    reached: IpAddr,
-    surroundings: &Surroundings<'_>,
-) -> Option<IpAddr> {
-    if let Ok(ip) = host.parse() {
-        return Some(ip);
-    }
-    let own: Option<IpAddr> = member.ip.as_ref().and_then(|ip| ip.parse().ok());
-    let found = (surroundings.resolve)(host);
-    own.filter(|own| found.is_empty() || found.contains(own))
-        .or_else(|| {
-            found
-                .iter()
-                .copied()
-                .find(|ip| ip.is_ipv4() == reached.is_ipv4())
-        })
-        .or_else(|| found.first().copied())
 }
 
 /// Who serves a slot: an index in the list of known nodes.
@@ -464,63 +288,6 @@ fn readable(view: &View, member: &Member) -> bool {
         .and_then(|master| view.member(master))
         .is_some_and(listed);
     !member.suspected && member.linked && (listed(member) || !master_listed)
-}
-
-/// Every spelling under which MOVED and ASK may name a node.
-fn announced(view: &View, known: &[Known<'_>]) -> HashMap<String, u16> {
-    let mut announced: HashMap<String, u16> = HashMap::new();
-    // If two nodes claim one name (one was replaced at the same address), the one that matters has it.
-    let mut order: Vec<usize> = (0..known.len()).collect();
-    order.sort_by_key(|&index| {
-        let member = known[index].member;
-        (
-            member.slots.is_empty(),
-            member.suspected,
-            u64::MAX - member.epoch,
-        )
-    });
-    for &index in &order {
-        let port = known[index].member.port;
-        for name in known[index].names() {
-            announced
-                .entry(format!("{name}:{port}"))
-                .or_insert(index as u16);
-            if let Ok(ip) = name.parse::<IpAddr>() {
-                announced
-                    .entry(format!("{ip}:{port}"))
-                    .or_insert(index as u16);
-            }
-        }
-    }
-    // Spellings that follow from others: an unknown host, or the address at which we reach the node. They
-    // count only if they mean one node.
-    let mut derived: HashMap<String, Option<u16>> = HashMap::new();
-    for (index, node) in known.iter().enumerate() {
-        let (ip, port) = (node.address.ip(), node.member.port);
-        let mut spellings = vec![
-            format!(":{port}"),
-            format!("?:{port}"),
-            format!("{ip}:{port}"),
-            format!("{ip}:{}", node.address.port()),
-        ];
-        if node.member.is_myself {
-            spellings.push(format!("{}:{port}", view.reached.ip()));
-        }
-        spellings.sort_unstable();
-        spellings.dedup();
-        for spelling in spellings {
-            derived
-                .entry(spelling)
-                .and_modify(|owner| *owner = None)
-                .or_insert(Some(index as u16));
-        }
-    }
-    for (spelling, owner) in derived {
-        if let Some(owner) = owner {
-            announced.entry(spelling).or_insert(owner);
-        }
-    }
-    announced
 }
 
 #[cfg(test)]
@@ -941,19 +708,5 @@ mod tests {
             "3 shards, 4 nodes, 16384 of 16384 slots covered, epoch 4; 1000 slots from 10.0.0.3:7001 to \
              10.0.0.2:7001; new node 10.0.0.5:7001; gone 10.0.0.4:7001"
         );
-    }
-
-    #[test]
-    fn hosts_and_ports_are_split() {
-        let check = |text: &str, host: &str, port: Option<u16>| {
-            assert_eq!(split_port(text), (host, port), "{text}");
-        };
-        check("h", "h", None);
-        check("h:1", "h", Some(1));
-        check("::1", "::1", None);
-        check("[::1]", "::1", None);
-        check("[::1]:1", "::1", Some(1));
-        check("h:x", "h:x", None);
-        check("10.0.0.1", "10.0.0.1", None);
     }
 }

@@ -43,6 +43,11 @@ const GROUPS: &[Group] = &[
         |class| matches!(class, Class::Local),
     ),
     (
+        "Subscription",
+        "All subscribers of a channel or pattern share one subscription of the proxy's at a node.",
+        |class| matches!(class, Class::Subscription),
+    ),
+    (
         "Leased",
         "On a connection of its own for as long as it is needed.",
         |class| matches!(class, Class::Leased(_)),
@@ -84,7 +89,9 @@ pub fn classes_markdown(table: &Table) -> String {
 /// How a class serves, in a few words; nothing where its group says all.
 pub fn how(class: Class) -> &'static str {
     match class {
-        Class::Routed | Class::AnyNode | Class::Local | Class::Refused(_) => "",
+        Class::Routed | Class::AnyNode | Class::Local | Class::Subscription | Class::Refused(_) => {
+            ""
+        }
         Class::Split(ResponsePolicy::Default) => "values in the order of the keys",
         Class::Split(policy) | Class::AllMasters(policy) | Class::AllNodes(policy) => {
             merged(policy)
@@ -92,7 +99,6 @@ pub fn how(class: Class) -> &'static str {
         Class::Scan => "one master after the other",
         Class::Leased(LeaseKind::Blocking) => "until its reply",
         Class::Leased(LeaseKind::Transaction) => "until EXEC, DISCARD or UNWATCH",
-        Class::Leased(LeaseKind::Subscription) => "until no channel is left",
         Class::Leased(LeaseKind::Wait) => "the connection that wrote",
     }
 }

@@ -125,6 +125,7 @@ pub fn word(class: Class) -> &'static str {
         Class::AllNodes(_) => "all nodes",
         Class::Scan => "scan",
         Class::Local => "local",
+        Class::Subscription => "subscription",
         Class::Leased(_) => "leased",
         Class::Refused(_) => "refused",
     }

@@ -16,6 +16,7 @@ pub mod options;
 mod packed;
 mod rows;
 pub mod servers;
+mod specs;
 pub mod table;
 
 use std::borrow::Cow;
@@ -171,6 +172,8 @@ pub enum Class {
     Local,
     /// Needs a connection of its own, or ends the need.
     Leased(LeaseKind),
+    /// By a subscription of the proxy's own, which all subscribers share.
+    Subscription,
     /// Refused, for this reason.
     Refused(&'static str),
 }
@@ -182,8 +185,6 @@ pub enum LeaseKind {
     Blocking,
     /// MULTI, WATCH and what ends them.
     Transaction,
-    /// Until no channel is left.
-    Subscription,
     /// WAIT and WAITAOF: of the connection that wrote.
     Wait,
 }

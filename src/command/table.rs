@@ -403,7 +403,7 @@ mod tests {
                 | Class::AllNodes(_)
                 | Class::Scan
                 | Class::Local => assert!(!keyed, "{name}"),
-                Class::Leased(_) | Class::Refused(_) => {}
+                Class::Leased(_) | Class::Subscription | Class::Refused(_) => {}
             }
             // Whoever departs from the server's policies says why.
             let departs = match row.class {

@@ -6,7 +6,7 @@
 
 use std::net::IpAddr;
 
-use crate::cluster::build::split_port;
+use crate::cluster::reach::split_port;
 use crate::config::Secret;
 use crate::control::message::{Method, Request, Response};
 

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::control::message::{Request, Response};
-use crate::control::refresh::Trigger;
+use crate::control::refresher::Trigger;
 use crate::control::routes::json;
 use crate::control::state::ControlState;
 use crate::live::Unchanged;

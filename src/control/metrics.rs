@@ -175,10 +175,11 @@ pub const FAMILIES: &[Family] = &[
                 ("clients_stalled", "stalled"),
                 ("clients_killed", "kill"),
                 ("clients_overfull", "output_limit"),
+                ("subscribers_cut", "pubsub_limit"),
                 ("clients_left", "gone"),
             ],
             "Clients closed: idle (-client-idle-timeout), stalled (-write-stall), kill (CLIENT KILL), output_limit, \
-             or gone for any other reason: they left, broke the protocol, were refused or drained",
+             pubsub_limit (-pubsub-output), or gone for any other reason: they left, broke the protocol, were refused or drained",
         ),
         &["reason"],
     ),
@@ -268,6 +269,11 @@ pub const FAMILIES: &[Family] = &[
         "redis_proxy_protocol_errors_total",
         &[("protocol_errors", "")],
         "Clients that broke the protocol",
+    ),
+    counter(
+        "redis_proxy_pubsub_messages_total",
+        &[("messages", "")],
+        "Messages handed to subscribers",
     ),
     counter(
         "redis_proxy_auth_failures_total",

@@ -13,6 +13,7 @@ pub mod process;
 pub mod profile;
 mod random;
 pub mod refresh;
+pub mod refresher;
 pub mod routes;
 pub mod slots;
 pub mod state;

@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::cluster::topology::Topology;
 use crate::command::{Servers, Table};
 use crate::config::Secret;
-use crate::control::refresh::Refresher;
+use crate::control::refresher::Refresher;
 use crate::mailbox::{Letter, Mailbox};
 use crate::proxy::question::Question;
 use crate::proxy::stats::Process;

@@ -15,7 +15,7 @@ use crate::clock::Time;
 use crate::cluster::slot::SLOTS;
 use crate::cluster::topology::{NO_SHARD, Topology};
 use crate::control::process;
-use crate::control::refresh::Trigger;
+use crate::control::refresher::Trigger;
 use crate::control::state::Sources;
 use crate::proxy::histogram::Latencies;
 

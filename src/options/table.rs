@@ -357,6 +357,18 @@ pub const FLAGS: &[Flag] = &[
         live: true,
     },
     Flag {
+        name: "pubsub-output",
+        kind: Kind::Int,
+        default: "33554432",
+        help: "bytes that may wait for a client that is subscribed to channels before it is closed",
+        apply: |options, value| {
+            options.config.limits.pubsub_output_bytes = number::within(value, 1, 1 << 40)?;
+            Ok(())
+        },
+        show: |config| config.limits.pubsub_output_bytes.to_string(),
+        live: true,
+    },
+    Flag {
         name: "slots-reload-interval",
         kind: Kind::Duration,
         default: "3s",
@@ -468,8 +480,8 @@ pub const FLAGS: &[Flag] = &[
         name: "coalesce",
         kind: Kind::Duration,
         default: "100µs",
-        help: "how long a worker may wait for more events while several clients wait for replies, so that one turn \
-               serves more of them; it bounds the latency added, one client alone is never delayed; 0 is not at all",
+        help: "how long a worker may wait for more events while eight clients or more are active, so that one turn \
+               serves more of them; it bounds the latency added, fewer clients are never delayed; 0 is not at all",
         apply: |options, value| {
             options.config.coalesce = not_negative(value)?;
             Ok(())

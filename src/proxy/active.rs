@@ -67,9 +67,9 @@ mod tests {
             }
         }
         assert_eq!(active.clients(at(5003)), 3);
-        active.note(&mut clients[4], at(6200));
-        assert_eq!(active.clients(at(6201)), 3, "there were more just before");
-        assert_eq!(active.clients(at(7200)), 1);
+        active.note(&mut clients[4], at(5200));
+        assert_eq!(active.clients(at(5201)), 3, "there were more just before");
+        assert_eq!(active.clients(at(6300)), 1);
         assert_eq!(active.clients(at(8300)), 0);
         active.note(&mut clients[0], at(20_000));
         assert_eq!(active.clients(at(20_000)), 1);

@@ -93,6 +93,8 @@ pub enum Origin {
         /// The part of that request.
         part: u16,
     },
+    /// A subscription of this worker's: it is confirmed by a push, and a reply refuses it.
+    Subscription,
     /// Nobody's: the reply is thrown away (ASKING).
     Discard,
     /// The next request of a run of a client's lease, whose connection this is.

@@ -152,6 +152,7 @@ impl Client {
             && !self.closing
             && self.pause.is_none()
             && !self.session.monitor
+            && !self.session.is_confined()
             && self.lease.is_none()
             && self.scanner.is_at_start()
             && self.pipeline.replies == Replies::On

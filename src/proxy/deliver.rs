@@ -105,6 +105,9 @@ impl Proxy {
         };
         let reply = Reply::new(&input.bytes()[..len]);
         if reply.is_push() {
+            if !self.take_push(id, reply, now) {
+                return Next::Lost(self.broken(id, "a confirmation that nobody asked for"));
+            }
             input.consume(len);
             return Next::More;
         }
@@ -192,6 +195,10 @@ impl Proxy {
         match ticket.origin {
             Origin::Lease { client, run } => self.settle(id, ticket, (client, run), reply, now),
             Origin::Part { .. } | Origin::Discard => self.release(id, ticket),
+            Origin::Subscription => {
+                self.release(id, ticket);
+                self.subscription_refused(id, reply, now);
+            }
             Origin::Cleaner => {
                 self.release(id, ticket);
                 self.cleaned(id, reply, now);
@@ -498,7 +505,7 @@ impl Proxy {
         Lost::Broken
     }
 
-    fn warn(&self, id: BackendId, what: &str) {
+    pub(super) fn warn(&self, id: BackendId, what: &str) {
         let node = self
             .upstream
             .backends
@@ -560,6 +567,7 @@ impl Proxy {
         for client in std::mem::take(&mut backend.waiters) {
             self.queue_resume(client);
         }
+        self.link_lost(id, backend.node, now);
     }
 
     /// For the planted bug: a request that is given up leaves its connection as it is.

@@ -8,6 +8,7 @@ use crate::command::Table;
 use crate::config::Listen;
 use crate::proxy::client::{Client, Pause};
 use crate::proxy::lease::Work;
+use crate::proxy::pubsub::kind::Kind;
 
 /// What Redis keeps of an output within the client itself; only what is beyond counts as a list.
 const OUTPUT_BLOCK: usize = 16 << 10;
@@ -23,6 +24,10 @@ impl Client {
             u16::MAX => "NULL",
             id => &table.row(id).name,
         };
+        let subscriptions = |kind| {
+            let own = self.session.subscriptions();
+            own.map_or(0, |own| own.len(kind))
+        };
         let owed = self.owed_bytes();
         let own = owed.min(OUTPUT_BLOCK);
         let beyond = owed - own;
@@ -30,7 +35,7 @@ impl Client {
         let (multi, watch, multi_mem) = self.transaction();
         format!(
             "id={id} addr={addr} laddr={laddr} fd={fd} name={name} age={age} idle={idle} flags={flags} \
-             db={database} sub=0 psub=0 ssub=0 multi={multi} qbuf={input} qbuf-free={free} argv-mem=0 multi-mem={multi_mem} rbs=0 \
+             db={database} sub={sub} psub={psub} ssub={ssub} multi={multi} qbuf={input} qbuf-free={free} argv-mem=0 multi-mem={multi_mem} rbs=0 \
              rbp=0 obl={own} oll={oll} omem={beyond} tot-mem={memory} events={events} cmd={command} \
              user=default redir=-1 resp={resp} lib-name={lib_name} lib-ver={lib_ver} \
              tot-net-in={bytes_in} tot-net-out={bytes_out} watch={watch}\n",
@@ -42,6 +47,9 @@ impl Client {
             age = now.since(self.connected_at).as_secs(),
             idle = now.since(self.last_active).as_secs(),
             flags = self.flags(),
+            sub = subscriptions(Kind::Channel),
+            psub = subscriptions(Kind::Pattern),
+            ssub = subscriptions(Kind::Shard),
             free = self.input.free(),
             database = self.session.database,
             oll = beyond.div_ceil(OUTPUT_BLOCK),
@@ -63,6 +71,7 @@ impl Client {
     fn flags(&self) -> String {
         let states = [
             (self.session.monitor, 'O'),
+            (self.session.subscriptions().is_some(), 'P'),
             (self.session.queueing, 'x'),
             (
                 self.pause == Some(Pause::Suspended) || self.is_blocked(),

@@ -17,6 +17,7 @@ use crate::proxy::client::{ClientId, Pause};
 use crate::proxy::local::{self, After, Handler};
 use crate::proxy::pipeline::{At, Seq};
 use crate::proxy::retry::Goal;
+use crate::proxy::session::Session;
 use crate::proxy::upstream::Target;
 use crate::proxy::{NO_SLOT, Proxy, planted, refusal, texts};
 use crate::resp::args::Args;
@@ -243,6 +244,9 @@ impl Proxy {
         if !client.session.authenticated && !command.flags.contains(Flags::NO_AUTH) {
             return self.reject(id, command, texts::NOAUTH, now);
         }
+        if client.session.is_confined() && !Session::may_send_confined(command) {
+            return self.reject(id, command, &texts::confined(&command.name), now);
+        }
         if command.changes_servers && !self.config.admin_commands.allow(client.address) {
             return self.refuse(id, &texts::not_allowed(&command.name), now);
         }
@@ -311,7 +315,7 @@ impl Proxy {
             Class::Leased(LeaseKind::Transaction) => self.transact(id, command, args, now),
             Class::Leased(LeaseKind::Blocking) => self.block(id, command, args, now),
             Class::Leased(LeaseKind::Wait) => self.wait_for_replicas(id, command, args, now),
-            Class::Refused(_) | Class::Leased(_) | Class::Scan | Class::Local => {
+            Class::Refused(_) | Class::Scan | Class::Subscription | Class::Local => {
                 self.reject(id, command, &texts::unserved(command), now)
             }
         }
@@ -552,7 +556,7 @@ impl Proxy {
         }
         if matches!(
             after,
-            After::Go | After::Refresh | After::Close | After::Reset
+            After::Go | After::Refresh | After::Close | After::Reset(_)
         ) {
             self.stats.commands.add(1);
             self.stats.calls.answered(command.id, 0);
@@ -577,11 +581,15 @@ impl Proxy {
                 self.want_refresh(Wanted::Asked);
                 Step::Done
             }
-            After::Reset => {
+            After::Reset(subscriptions) => {
                 self.end_lease(id, now);
+                if let Some(own) = subscriptions {
+                    self.leave_topics(id, &own, now);
+                }
                 Step::Done
             }
             After::Close => Step::Close,
+            After::Subscriptions(change) => self.change_subscriptions(id, command, change, now),
             After::Serve => self.serve_watched(id, command, args, now),
             After::Broadcast(merge) => {
                 let replicas = matches!(command.class, Class::AllNodes(_));

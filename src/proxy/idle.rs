@@ -19,7 +19,9 @@ impl Proxy {
             return;
         }
         let late = |client: &Client| {
+            // A subscriber waits for others.
             let idles = !idle.is_zero()
+                && client.session.subscriptions().is_none()
                 && client.pipeline.is_empty()
                 && client.output.is_empty()
                 && now.since(client.last_active) >= idle;

@@ -33,6 +33,7 @@ pub mod pipeline;
 mod plain;
 pub mod plan;
 mod planted;
+pub mod pubsub;
 pub mod question;
 pub mod refusal;
 pub mod replies;
@@ -71,6 +72,7 @@ use lease::Leases;
 use local::Handlers;
 use pipeline::{Completed, Spares};
 use plain::Plain;
+use pubsub::Pubsub;
 use scripts::Seen;
 use session::Session;
 use stats::{Process, Rates, Stats};
@@ -130,6 +132,8 @@ pub struct Proxy {
     scratch: Scratch,
     /// Bodies of EVAL that have been remembered.
     seen: Seen,
+    /// What clients are subscribed to.
+    pubsub: Pubsub,
     /// Clients with held requests, each once.
     holding: Vec<ClientId>,
     held_bytes: usize,
@@ -189,6 +193,7 @@ impl Proxy {
             spares: Spares::default(),
             scratch: Scratch::default(),
             seen: Seen::default(),
+            pubsub: Pubsub::default(),
             holding: Vec::new(),
             held_bytes: 0,
             held_requests: 0,
@@ -374,6 +379,9 @@ impl Proxy {
         let Some(mut client) = self.clients.remove(id) else {
             return false;
         };
+        if let Some(own) = client.session.take_subscriptions() {
+            self.leave_topics(id, &own, now);
+        }
         self.free_lease(client.lease.take(), now);
         self.drop_held(&client.held);
         if client.session.monitor {
@@ -498,6 +506,9 @@ impl Proxy {
         }
         self.hasten_held(now);
         self.retire_backends(now);
+        if changed {
+            self.arrange_all(now);
+        }
         let nodes = self.upstream.nodes.iter();
         let nodes = nodes.map(|(_, node)| (node.address, node.stats.clone()));
         self.stats.show_nodes(nodes);
@@ -531,6 +542,9 @@ impl Proxy {
             .is_some_and(|suspension| now >= suspension.until)
         {
             self.lift_suspension();
+        }
+        if self.pubsub.is_due(now) {
+            self.tend_subscriptions(now);
         }
         if now >= self.next_client_sweep {
             self.sweep_clients(now);
@@ -609,7 +623,8 @@ impl Proxy {
         let suspended = self.suspension.map(|suspension| suspension.until);
         let rest = (self.pool.free_bytes() > 0).then(|| self.rates.due_at());
         let leases = self.leases.deadline();
-        [sweep, held, suspended, rest, leases]
+        let subscribed = self.pubsub.deadline();
+        [sweep, held, suspended, rest, leases, subscribed]
             .into_iter()
             .flatten()
             .min()
@@ -740,6 +755,7 @@ impl Proxy {
                 .iter()
                 .all(|id| self.clients.get(*id).is_some())
         );
+        self.check_subscriptions();
         for (id, backend) in self.upstream.backends.iter() {
             backend.check();
             let node = self

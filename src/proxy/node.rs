@@ -29,6 +29,8 @@ pub struct Node {
     pub same_idc: bool,
     /// The shared connections, by flavour and affinity; those never needed do not exist.
     shared: [Vec<Option<BackendId>>; Flavor::COUNT],
+    /// The connection for subscriptions.
+    pub subscription: Option<BackendId>,
     /// Exclusive connections that nobody uses, the last used last.
     pub idle: Vec<(Flavor, BackendId)>,
     /// How many exclusive connections there are, used or not.
@@ -51,6 +53,7 @@ impl Node {
             listed: false,
             same_idc: false,
             shared: Default::default(),
+            subscription: None,
             idle: Vec::new(),
             exclusive: 0,
             elsewhere: HashMap::new(),
@@ -104,13 +107,15 @@ impl Node {
                 *slot = None;
             }
         }
+        self.subscription = self.subscription.filter(|own| *own != backend);
         self.elsewhere.retain(|_, other| *other != backend);
     }
 
     /// All shared connections.
     pub fn backends(&self) -> impl Iterator<Item = BackendId> {
         let first = self.shared.iter().flatten().filter_map(|slot| *slot);
-        first.chain(self.elsewhere.values().copied())
+        let elsewhere = self.elsewhere.values().copied();
+        first.chain(elsewhere).chain(self.subscription)
     }
 
     /// Whether a new connection may be tried.

@@ -35,6 +35,8 @@ pub enum At {
     Backend(BackendId),
     /// It waits among its client's held requests.
     Held,
+    /// The proxy itself will answer it.
+    Here,
     /// Its reply has come.
     Done,
 }
@@ -162,6 +164,14 @@ impl Pipeline {
             Body::Single { slot, at }
         };
         self.push(command, started, body)
+    }
+
+    /// Takes a place for a request that the proxy answers itself, now or later, and whose reply is told even to
+    /// a client that wants none.
+    pub fn push_heard(&mut self, command: u16, started: Time) -> Seq {
+        self.replies.pass();
+        let (slot, at) = (u16::MAX, At::Here);
+        self.push(command, started, Body::Single { slot, at })
     }
 
     /// Takes a place for a request of several parts.

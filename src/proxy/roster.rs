@@ -93,7 +93,10 @@ fn is_named(wanted: &Option<Vec<u8>>, name: impl FnOnce() -> String) -> bool {
 impl Client {
     /// Its type.
     pub fn kind(&self) -> Kind {
-        Kind::Normal
+        match self.session.subscriptions() {
+            Some(_) => Kind::Pubsub,
+            None => Kind::Normal,
+        }
     }
 }
 

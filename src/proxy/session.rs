@@ -1,6 +1,8 @@
 //! `Session`: who a client is and what it has set for itself. Nothing of it is ever state of a shared
 //! connection.
 
+use crate::command::{Command, Flags};
+use crate::proxy::pubsub::subscriptions::Subscriptions;
 use crate::resp::encode::Protocol;
 
 /// What a client has told us of itself.
@@ -44,6 +46,12 @@ pub struct Session {
     pub no_touch: bool,
     /// What it has told us; most clients tell nothing.
     identity: Option<Box<Identity>>,
+    /// What it is subscribed to; nothing is no box.
+    subscriptions: Option<Box<Subscriptions>>,
+    /// Whether it may send a few commands only: a RESP2 client could not tell replies from messages.
+    ///
+    /// Invariant: it is so while it is subscribed and speaks RESP2.
+    confined: bool,
 }
 
 impl Session {
@@ -59,11 +67,14 @@ impl Session {
             no_evict: false,
             no_touch: false,
             identity: None,
+            subscriptions: None,
+            confined: false,
         }
     }
 
     /// `RESET`: as if it had just come. What library it uses, and that it is not to be evicted, remains.
-    pub fn reset(&mut self, authenticated: bool) {
+    /// Returns what it was subscribed to.
+    pub fn reset(&mut self, authenticated: bool) -> Option<Box<Subscriptions>> {
         self.authenticated = authenticated;
         self.protocol = Protocol::Resp2;
         self.database = 0;
@@ -72,6 +83,49 @@ impl Session {
         if let Some(identity) = &mut self.identity {
             identity.name.clear();
         }
+        self.take_subscriptions()
+    }
+
+    /// What it is subscribed to; nothing at all if to nothing.
+    pub fn subscriptions(&self) -> Option<&Subscriptions> {
+        self.subscriptions.as_deref()
+    }
+
+    /// To change what it is subscribed to; [`Session::settle`] comes behind it.
+    pub fn subscriptions_mut(&mut self) -> &mut Subscriptions {
+        self.subscriptions.get_or_insert_default()
+    }
+
+    /// Takes what it is subscribed to; it is subscribed to nothing then.
+    pub fn take_subscriptions(&mut self) -> Option<Box<Subscriptions>> {
+        let taken = self.subscriptions.take();
+        self.settle();
+        taken
+    }
+
+    /// Gives it what it is subscribed to.
+    pub fn put_subscriptions(&mut self, subscriptions: Box<Subscriptions>) {
+        self.subscriptions = Some(subscriptions);
+        self.settle();
+    }
+
+    /// Its subscriptions or its protocol have changed.
+    pub fn settle(&mut self) {
+        self.subscriptions = self.subscriptions.take().filter(|own| !own.is_empty());
+        self.confined = self.subscriptions.is_some() && self.protocol == Protocol::Resp2;
+    }
+
+    /// Whether it may send a few commands only.
+    #[inline]
+    pub fn is_confined(&self) -> bool {
+        self.confined
+    }
+
+    /// Whether it may send a command even so: what changes subscriptions, and PING, QUIT and RESET.
+    pub fn may_send_confined(command: &Command) -> bool {
+        let subscribes =
+            command.flags.contains(Flags::PUBSUB) && command.flags.contains(Flags::NOSCRIPT);
+        subscribes || matches!(&*command.name, "ping" | "quit" | "reset")
     }
 
     /// What it asks of the connections that carry its requests.

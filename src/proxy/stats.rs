@@ -16,6 +16,7 @@ use crate::proxy::calls::{self, Calls, CommandCalls};
 use crate::proxy::lease::LeaseCounts;
 use crate::proxy::masters::MastersCache;
 use crate::proxy::node_stats::{NodeStats, NodeTotals};
+use crate::proxy::pubsub::register::Register;
 use crate::proxy::scripts::Scripts;
 
 /// A number that one thread writes and any thread reads.
@@ -146,6 +147,10 @@ counters! {
     left_out,
     /// Reads served by a replica.
     replica_reads,
+    /// Messages handed to subscribers.
+    messages,
+    /// Subscribers closed because they did not read.
+    subscribers_cut,
     /// Times that an exclusive connection was lent.
     leases,
     /// Transactions whose connections were taken back because nobody went on with them.
@@ -223,6 +228,8 @@ pub struct Process {
     pub clients: AtomicUsize,
     /// Clients ever accepted by any worker: the next `CLIENT ID`.
     pub client_ids: AtomicU64,
+    /// What clients are subscribed to.
+    pub register: Register,
     /// Whether MONITOR or `CLIENT PAUSE` wants to look at each request.
     pub attention: Attention,
     /// How many monitors each worker has.
@@ -265,6 +272,7 @@ impl Process {
             workers: (0..workers).map(|_| Arc::default()).collect(),
             clients: AtomicUsize::new(0),
             client_ids: AtomicU64::new(0),
+            register: Register::default(),
             attention: Attention::default(),
             leases: LeaseCounts::default(),
             monitors: (0..workers).map(|_| AtomicUsize::new(0)).collect(),

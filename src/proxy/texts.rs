@@ -1,7 +1,7 @@
 //! The error texts of Redis (7.0.15, `server.c`: `commandCheckExistence`, `commandCheckArity`), word for
 //! word, without the leading `-`.
 
-use crate::command::{Class, Command, LeaseKind, ResponsePolicy};
+use crate::command::{Class, Command, ResponsePolicy};
 use crate::resp::args::Args;
 
 /// A client that has not shown who it is.
@@ -14,6 +14,14 @@ pub const DENIED: &str = "DENIED redis-cluster-proxy is running in protected mod
     again: 1) demand a password with -client-password (or REDIS_PROXY_CLIENT_PASSWORD). 2) Listen on the \
     loopback interface only with -addr 127.0.0.1:8088. 3) If the network is trusted, turn protected mode \
     off with -protected-mode=false.";
+
+/// A subscriber that speaks RESP2 may send a few commands only.
+pub fn confined(name: &str) -> String {
+    format!(
+        "ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are \
+         allowed in this context"
+    )
+}
 
 /// There are as many clients as there may be.
 pub const TOO_MANY_CLIENTS: &str = "ERR max number of clients reached";
@@ -109,9 +117,9 @@ pub fn not_yet(command: &Command) -> String {
 pub fn why_unserved(command: &Command) -> Option<&'static str> {
     match command.class {
         Class::Refused(reason) => Some(reason),
-        Class::Leased(LeaseKind::Transaction | LeaseKind::Blocking | LeaseKind::Wait) => None,
-        Class::Leased(LeaseKind::Subscription)
-        | Class::Scan
+        Class::Leased(_) => None,
+        Class::Scan
+        | Class::Subscription
         | Class::Local
         | Class::AllMasters(ResponsePolicy::Special)
         | Class::AllNodes(ResponsePolicy::Special) => Some("not implemented"),

@@ -18,6 +18,7 @@ use crate::proxy::backend::{Backend, BackendId, Flavor, State, Ticket};
 use crate::proxy::node::{Node, NodeKey};
 use crate::proxy::routes::Routes;
 use crate::proxy::session::Dialect;
+use crate::resp::encode::Protocol;
 
 /// While a slot fails fast, one request in this time is let through to see whether it still does.
 const CANARY: Duration = Duration::from_millis(100);
@@ -153,6 +154,32 @@ impl Upstream {
     ) -> Option<BackendId> {
         let beside = config.backend_connections.max(1);
         self.connection(target, dialect, beside, config, actions, now)
+    }
+
+    /// A new connection to a node for subscriptions, which it has not got yet. It speaks RESP3, where what
+    /// comes unasked is told from replies. Nothing while the node is not to be tried.
+    pub fn subscription_backend(
+        &mut self,
+        key: NodeKey,
+        config: &Config,
+        actions: &mut Actions,
+        now: Time,
+    ) -> Option<BackendId> {
+        let flavor = Flavor {
+            protocol: Protocol::Resp3,
+            // Messages know of no database.
+            database: 0,
+            read_only: false,
+        };
+        let node = self.nodes.get_mut(key.0 as usize)?;
+        debug_assert!(node.subscription.is_none());
+        if !node.may_connect(now) {
+            return None;
+        }
+        let backend = self.backends.insert(Backend::new(key, flavor, now, config));
+        node.subscription = Some(backend);
+        actions.connect(backend, node.address);
+        Some(backend)
     }
 
     #[inline]

@@ -98,6 +98,14 @@ pub fn map(out: &mut Vec<u8>, count: usize, protocol: Protocol) {
     }
 }
 
+/// The head of a push of `count` values, which no request asked for; in RESP2 an array.
+pub fn push(out: &mut Vec<u8>, count: usize, protocol: Protocol) {
+    match protocol {
+        Protocol::Resp2 => array(out, count),
+        Protocol::Resp3 => line(out, b'>', count as i64),
+    }
+}
+
 /// A double; its text as a bulk string in RESP2.
 pub fn double(out: &mut Vec<u8>, value: f64, protocol: Protocol) {
     let text = value.to_string();
@@ -162,6 +170,8 @@ mod tests {
         check(&|out| bulk(out, b"ab"), "$2\r\nab\r\n");
         check(&|out| map(out, 2, Protocol::Resp2), "*4\r\n");
         check(&|out| map(out, 2, Protocol::Resp3), "%2\r\n");
+        check(&|out| push(out, 3, Protocol::Resp2), "*3\r\n");
+        check(&|out| push(out, 3, Protocol::Resp3), ">3\r\n");
         check(&|out| null(out, Protocol::Resp3), "_\r\n");
         check(&|out| double(out, 1.5, Protocol::Resp3), ",1.5\r\n");
         check(&|out| double(out, 1.5, Protocol::Resp2), "$3\r\n1.5\r\n");

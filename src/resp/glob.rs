@@ -53,6 +53,23 @@ pub fn matches(pattern: &[u8], text: &[u8], case: Case) -> bool {
     pattern[p..].iter().all(|byte| *byte == b'*')
 }
 
+/// Whether a text that begins with `beginning` and is longer may fit `pattern`; the rest of the pattern is not
+/// looked at, so that this may say yes where nothing fits.
+pub fn may_begin(pattern: &[u8], beginning: &[u8], case: Case) -> bool {
+    let mut p = 0;
+    for byte in beginning {
+        match pattern.get(p) {
+            None => return false,
+            Some(b'*') => return true,
+            Some(_) => match one(&pattern[p..], *byte, case) {
+                Some(len) => p += len,
+                None => return false,
+            },
+        }
+    }
+    p < pattern.len()
+}
+
 /// How long the first item of `pattern` is, if it takes `byte`. The pattern is not empty.
 fn one(pattern: &[u8], byte: u8, case: Case) -> Option<usize> {
     let same = |other: u8| case.fold(other) == case.fold(byte);

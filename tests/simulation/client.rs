@@ -7,6 +7,7 @@ use redis_cluster_proxy::proxy::client::ClientId;
 use crate::ledger::{ABSENT, Class, Ledger, Nonce, Outcome};
 use crate::random::Random;
 use crate::resp::{self, Value};
+use crate::subscriber::{Change, Subscriber};
 use crate::wire::Pipe;
 
 /// What a request was, and so what its reply must be.
@@ -29,6 +30,9 @@ enum Kind {
     Hello,
     /// An error that begins like this.
     Refused(&'static str),
+    /// Of a subscriber: told in a frame for each name.
+    Change(Change),
+    Reset,
     Quit,
 }
 
@@ -87,6 +91,8 @@ pub struct Counts {
     pub try_again: u64,
     /// Large replies or requests.
     pub big: u64,
+    /// Messages to subscribers.
+    pub messages: u64,
 }
 
 /// One client.
@@ -116,6 +122,10 @@ pub struct Client {
     manners: Manners,
     number: u64,
     echoes: u64,
+    /// What it is subscribed to, if it is one that subscribes.
+    pub subscriber: Option<Subscriber>,
+    /// What it spoke when it was last told.
+    heard_resp3: bool,
 }
 
 impl Client {
@@ -143,7 +153,15 @@ impl Client {
             manners,
             number,
             echoes: 0,
+            subscriber: None,
+            heard_resp3: false,
         }
+    }
+
+    /// It subscribes from now on, and does nothing else.
+    pub fn subscribes(mut self) -> Client {
+        self.subscriber = Some(Subscriber::default());
+        self
     }
 
     /// From here on every error is a failure, if `strict`.
@@ -175,7 +193,48 @@ impl Client {
         }
     }
 
+    /// A request of one that subscribes.
+    fn make_change(&mut self, ledger: &mut Ledger, random: &mut Random) {
+        match random.below(16) {
+            0 => self.request(Kind::Ping, &[], ledger, random),
+            1 => self.request(Kind::Reset, &[], ledger, random),
+            // Only with nothing under way does it know whether it may.
+            2 if self.sent.is_empty()
+                && (self.resp3
+                    || !self
+                        .subscriber
+                        .as_ref()
+                        .is_some_and(Subscriber::is_subscribed)) =>
+            {
+                self.resp3 = !self.resp3;
+                self.request(Kind::Hello, &[], ledger, random);
+            }
+            _ => {
+                let subscriber = self.subscriber.as_ref().expect("it subscribes");
+                let (bytes, change) = subscriber.change(ledger.slots.len(), random);
+                self.unwritten.extend(bytes);
+                self.sent.push_back(Sent {
+                    kind: Kind::Change(change),
+                    floors: Vec::new(),
+                    resp3: self.resp3,
+                });
+            }
+        }
+        if matches!(
+            self.sent.back(),
+            Some(Sent {
+                kind: Kind::Reset,
+                ..
+            })
+        ) {
+            self.resp3 = false;
+        }
+    }
+
     fn make_request(&mut self, ledger: &mut Ledger, random: &mut Random) {
+        if self.subscriber.is_some() {
+            return self.make_change(ledger, random);
+        }
         // A few keys are written most, so that requests meet.
         let mut some = |class| {
             let keys = ledger.keys_of(class);
@@ -343,6 +402,8 @@ impl Client {
                 args.push(random.pick(&wrong).to_vec());
             }
             Kind::Quit => args.push(verb("QUIT")),
+            Kind::Reset => args.push(verb("RESET")),
+            Kind::Change(_) => unreachable!("it makes its own bytes"),
         }
         args
     }
@@ -418,6 +479,9 @@ impl Client {
         let mut at = 0;
         while let Some((value, len)) = resp::take_reply(&self.received[at..]) {
             at += len;
+            if self.hears(&value, counts) {
+                continue;
+            }
             counts.replies += 1;
             counts.big += u64::from(len > 16 << 10);
             let sent = self.sent.pop_front();
@@ -436,6 +500,53 @@ impl Client {
             assert!(self.sent.is_empty(), "closed before all was answered");
         }
         closed
+    }
+
+    /// Takes what a subscriber is told: messages, and the frames of its changes.
+    fn hears(&mut self, value: &Value, counts: &mut Counts) -> bool {
+        let Some(subscriber) = &mut self.subscriber else {
+            return false;
+        };
+        if subscriber.take(value, self.heard_resp3) {
+            counts.messages += 1;
+            return true;
+        }
+        match self.sent.front_mut() {
+            Some(Sent {
+                kind: Kind::Change(change),
+                ..
+            }) => {
+                counts.errors += u64::from(matches!(value, Value::Error(_)));
+                if subscriber.told(change, value, self.heard_resp3) {
+                    self.sent.pop_front();
+                }
+                true
+            }
+            Some(Sent {
+                kind: Kind::Hello,
+                resp3,
+                ..
+            }) => {
+                self.heard_resp3 = *resp3;
+                false
+            }
+            Some(Sent {
+                kind: Kind::Reset, ..
+            }) => {
+                subscriber.reset();
+                self.heard_resp3 = false;
+                false
+            }
+            Some(Sent {
+                kind: Kind::Ping, ..
+            }) if subscriber.is_subscribed() && !self.heard_resp3 => {
+                let pong = [Value::Bulk(b"pong".to_vec()), Value::Bulk(Vec::new())];
+                assert_eq!(*value, Value::Array(pong.to_vec()));
+                self.sent.pop_front();
+                true
+            }
+            _ => false,
+        }
     }
 
     /// The client has vanished: the outcome of what it had sent is not known to it.
@@ -481,7 +592,7 @@ impl Client {
         assert!(unknown || failed, "{:?} was answered {text:?}", sent.kind);
         let local = matches!(
             sent.kind,
-            Kind::Echo(_) | Kind::Ping | Kind::Hello | Kind::Quit | Kind::Refused(_)
+            Kind::Echo(_) | Kind::Ping | Kind::Hello | Kind::Quit | Kind::Reset | Kind::Refused(_)
         );
         assert!(!local, "{:?} was answered {text:?}", sent.kind);
         let excused = !self.manners.strict || text.contains("TRYAGAIN ");
@@ -560,6 +671,7 @@ impl Client {
             (Kind::Echo(text), Value::Bulk(echo)) => text == echo,
             (Kind::Ping, Value::Simple(text)) => text == "PONG",
             (Kind::Quit, Value::Simple(text)) => text == "OK",
+            (Kind::Reset, Value::Simple(text)) => text == "RESET",
             (Kind::Missing, value) => is_null(value, sent.resp3),
             (Kind::Size, Value::Integer(count)) => (0..100_000).contains(count),
             (Kind::AnyNode, Value::Bulk(text)) => text == b"some",

@@ -5,7 +5,7 @@
 //! Nodes that have no part in a change hear of it late. Refusals are those of the server (7.0,
 //! `getNodeByQuery`), in its order.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -16,6 +16,7 @@ use redis_cluster_proxy::cluster::topology::{NO_SHARD, NodeInfo, Shard as ShardI
 use crate::ledger::{ABSENT, Ledger};
 use crate::random::Random;
 use crate::resp;
+use crate::subscriber::{self, VERBS};
 
 /// What a key holds.
 #[derive(Debug, Clone)]
@@ -82,6 +83,8 @@ pub struct Session {
     read_only: bool,
     resp3: bool,
     authenticated: bool,
+    /// Kinds and names that it is subscribed to.
+    subscriptions: BTreeSet<(usize, Vec<u8>)>,
 }
 
 impl Session {
@@ -89,6 +92,61 @@ impl Session {
     pub fn is_resp3(&self) -> bool {
         self.resp3
     }
+
+    /// What a connection is sent of a message to a channel, of a shard or of the cluster.
+    pub fn pushes(&self, sharded: bool, channel: &[u8], number: u64) -> Vec<u8> {
+        let mut out = Vec::new();
+        for (kind, name) in &self.subscriptions {
+            if (*kind == 2) != sharded || !subscriber::fits(*kind, name, channel) {
+                continue;
+            }
+            let number = number.to_string();
+            let mut words = vec![subscriber::MESSAGES[*kind].as_bytes(), name];
+            words.extend((*kind == 1).then_some(channel));
+            words.push(number.as_bytes());
+            out.extend(format!(">{}\r\n", words.len()).bytes());
+            words.iter().for_each(|word| out.extend(resp::bulk(word)));
+        }
+        out
+    }
+
+    /// The shard channels of a tag are no longer served here.
+    pub fn evict(&mut self, tag: usize) -> Vec<u8> {
+        let gone = |kind: usize, name: &[u8]| kind == 2 && tag_of(name) == tag;
+        let own = std::mem::take(&mut self.subscriptions);
+        let (out, kept): (BTreeSet<_>, BTreeSet<_>) =
+            own.into_iter().partition(|(kind, name)| gone(*kind, name));
+        self.subscriptions = kept;
+        out.iter()
+            .flat_map(|(_, name)| confirmation("sunsubscribe", name))
+            .collect()
+    }
+
+    /// SUBSCRIBE and its like, for one name.
+    fn change(&mut self, name: &str, args: &[Vec<u8>]) -> Option<Vec<u8>> {
+        let mut all = VERBS.iter().enumerate();
+        let (kind, act) = all
+            .find_map(|(kind, verbs)| Some((kind, verbs.iter().position(|verb| *verb == name)?)))?;
+        assert!(self.resp3 && args.len() == 2);
+        let own = (kind, args[1].clone());
+        if act == 0 {
+            self.subscriptions.insert(own);
+        } else {
+            self.subscriptions.remove(&own);
+        }
+        Some(confirmation(&name.to_ascii_lowercase(), &args[1]))
+    }
+}
+
+/// What a connection is told of a subscription.
+fn confirmation(word: &str, name: &[u8]) -> Vec<u8> {
+    [
+        b">3\r\n",
+        &resp::bulk(word.as_bytes())[..],
+        &resp::bulk(name),
+        b":1\r\n",
+    ]
+    .concat()
 }
 
 /// Part of a shard in a slot's life.
@@ -222,18 +280,35 @@ impl Cluster {
         }
     }
 
-    /// Moves one key of a slot that migrates, or takes it one step nearer to its end.
-    pub fn migrate(&mut self, tag: usize, random: &mut Random, now: u64) {
+    /// The shard that serves a tag's slot.
+    pub fn owner_of(&self, tag: usize) -> usize {
+        match self.slots[tag] {
+            SlotState {
+                migration:
+                    Some(Migration {
+                        to,
+                        handed_over: true,
+                        ..
+                    }),
+                ..
+            } => to,
+            SlotState { owner, .. } => owner,
+        }
+    }
+
+    /// Moves one key of a slot that migrates, or takes it one step nearer to its end. Returns the shard that has
+    /// given the slot away, if it is at its end.
+    pub fn migrate(&mut self, tag: usize, random: &mut Random, now: u64) -> Option<usize> {
         let SlotState {
             owner,
             migration: Some(migration),
             ..
         } = self.slots[tag]
         else {
-            return;
+            return None;
         };
         if !random.one_in(migration.pace) {
-            return;
+            return None;
         }
         let prefix = format!("{{t{tag}}}").into_bytes();
         let source = &mut self.shards[owner].data;
@@ -263,7 +338,9 @@ impl Cluster {
                     node.owners[tag] = migration.to;
                 }
             }
+            return Some(owner);
         }
+        None
     }
 
     /// The tags whose slots migrate.
@@ -506,6 +583,25 @@ impl Cluster {
                 return format!(":{}\r\n", data.len()).into_bytes();
             }
             "ACL" => return resp::bulk(b"some"),
+            "PING" => return b"+PONG\r\n".to_vec(),
+            "SSUBSCRIBE" => {
+                let tag = tag_of(&args[1]);
+                let slot = ledger.slots[tag];
+                // No key is looked for: nothing is asked for elsewhere.
+                if self.is_master(node) && self.owner_of(tag) == self.nodes[node].shard {
+                    return session.change(&name, args).expect("it subscribes");
+                }
+                let refusal = self.refusal(node, session, tag, slot, &[], false, random, now);
+                let text = refusal.unwrap_or("CLUSTERDOWN Hash slot not served".to_string());
+                let text = match text.strip_prefix("ASK ") {
+                    Some(rest) => format!("MOVED {rest}"),
+                    None => text,
+                };
+                return format!("-{text}\r\n").into_bytes();
+            }
+            _ if name.ends_with("SUBSCRIBE") => {
+                return session.change(&name, args).expect("it subscribes");
+            }
             "GET" | "LRANGE" => (0, true),
             "SET" | "INCR" | "INCRBY" | "RPUSH" => (0, false),
             "MGET" | "EXISTS" => (1, true),

@@ -21,6 +21,8 @@ pub enum Value {
     Array(Vec<Value>),
     /// `%`
     Map(Vec<Value>),
+    /// `>`
+    Push(Vec<Value>),
 }
 
 /// A request as clients write it.
@@ -112,6 +114,10 @@ fn value(bytes: &[u8], at: usize) -> Option<(Value, usize)> {
         ("*", text) => {
             let (items, next) = many(number(text))?;
             (Value::Array(items), next)
+        }
+        (">", text) => {
+            let (items, next) = many(number(text))?;
+            (Value::Push(items), next)
         }
         ("%", text) => {
             let (items, next) = many(number(text) * 2)?;

@@ -1,6 +1,7 @@
 //! `World`: the shell round the proxy, without sockets, threads or sleep. It does what `worker` does, in the
 //! same order, with pipes for sockets and a number for the time; and it makes trouble.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use crate::cluster::{Cluster, Session};
 use crate::ledger::Ledger;
 use crate::random::{Random, mix};
 use crate::resp;
+use crate::subscriber;
 use crate::wire::Pipe;
 
 /// Turns of one run in which trouble is made.
@@ -45,7 +47,7 @@ events! {
     world_turns, connects_refused, connects_in_vain, crashes, restarts, failovers, planned_failovers, hangs,
     links_cut, garbage, surplus, pushes, full_nodes, cluster_downs, masterless, liars, topologies,
     stale_topologies, clients_vanished, requests_of_vanished, clients_half_closed, clients_told,
-    clients_not_reading, short_writes, late_executions,
+    clients_not_reading, short_writes, late_executions, published, evictions,
 }
 
 /// Which trouble is made in one run: once in so many turns, or never (0).
@@ -121,6 +123,10 @@ pub struct World {
     /// Nodes to be started, and masters to be replaced, at a time.
     restarts: Vec<(u64, usize)>,
     promotions: Vec<(u64, usize)>,
+    /// Messages that a node has not taken yet, because it hangs: to a shard's channel or to one of all.
+    mail: Vec<Vec<(bool, Vec<u8>, u64)>>,
+    /// The number of the last message.
+    number: u64,
     asked_at: u64,
     refresh_wanted: bool,
     capacity: usize,
@@ -233,6 +239,8 @@ impl World {
             topologies: Vec::new(),
             restarts: Vec::new(),
             promotions: Vec::new(),
+            mail: vec![Vec::new(); cluster.nodes.len()],
+            number: 0,
             asked_at: 0,
             refresh_wanted: false,
             capacity: random.skewed(1 << 17) + 64,
@@ -259,6 +267,9 @@ impl World {
         }
         for _ in 0..TURNS {
             self.make_trouble();
+            if self.random.one_in(4) {
+                self.publish();
+            }
             self.turn(true);
         }
         self.heal();
@@ -511,7 +522,9 @@ impl World {
             self.note(|_| format!("node {node} is back"));
         }
         for tag in self.cluster.migrating() {
-            self.cluster.migrate(tag, &mut self.random, now);
+            if let Some(shard) = self.cluster.migrate(tag, &mut self.random, now) {
+                self.evict(shard, tag);
+            }
         }
         if self.random.one_in(if self.troubles.stale { 16 } else { 2 }) {
             let node = self.random.below(self.cluster.nodes.len());
@@ -521,7 +534,72 @@ impl World {
         }
     }
 
+    /// Connections subscribed to what a shard serves no more are told so.
+    fn evict(&mut self, shard: usize, tag: usize) {
+        for link in &mut self.links {
+            if self.cluster.nodes[link.node].shard == shard {
+                let told = link.session.evict(tag);
+                self.events.evictions += u64::from(!told.is_empty());
+                link.unwritten.extend(told);
+            }
+        }
+    }
+
+    /// Somebody publishes to a channel of all, or of a shard; or a key of a shard changes. Returns what.
+    fn publish(&mut self) -> (bool, Vec<u8>, u64) {
+        let tags = self.ledger.slots.len();
+        let (channel, sharded, shard) = match self.random.below(4) {
+            0 | 1 => (
+                format!("c{}", self.random.below(subscriber::CHANNELS)),
+                false,
+                None,
+            ),
+            2 => {
+                let shard = self.random.below(self.cluster.shards.len());
+                (format!("__keyevent@0__:{shard}"), false, Some(shard))
+            }
+            _ => {
+                let tag = self.random.below(tags);
+                (
+                    format!("{{t{tag}}}s"),
+                    true,
+                    Some(self.cluster.owner_of(tag)),
+                )
+            }
+        };
+        self.events.published += 1;
+        self.number += 1;
+        let mail = (sharded, channel.into_bytes(), self.number);
+        for (node, own) in self.cluster.nodes.iter().enumerate() {
+            if own.alive && shard.is_none_or(|shard| shard == own.shard) {
+                self.mail[node].push(mail.clone());
+            }
+        }
+        self.note(|_| format!("published {} {}", mail.1.escape_ascii(), mail.2));
+        mail
+    }
+
+    /// Nodes that do not hang hand out what was published.
+    fn hand_out(&mut self) {
+        for (node, mail) in self.mail.iter_mut().enumerate() {
+            let own = &self.cluster.nodes[node];
+            if !own.alive {
+                mail.clear();
+            }
+            if self.now < own.hung_until {
+                continue;
+            }
+            for (sharded, channel, number) in mail.drain(..) {
+                for link in self.links.iter_mut().filter(|link| link.node == node) {
+                    link.unwritten
+                        .extend(link.session.pushes(sharded, &channel, number));
+                }
+            }
+        }
+    }
+
     fn nodes_act(&mut self) {
+        self.hand_out();
         for index in 0..self.links.len() {
             let node = &self.cluster.nodes[self.links[index].node];
             let awake = node.alive && self.now >= node.hung_until;
@@ -776,7 +854,7 @@ impl World {
 
     fn clients_act(&mut self, talking: bool) {
         if talking && self.clients.len() < self.clients_max && self.random.one_in(8) {
-            self.accept();
+            self.accept(talking);
         }
         let mut index = 0;
         while index < self.clients.len() {
@@ -789,19 +867,22 @@ impl World {
         }
     }
 
-    fn accept(&mut self) -> usize {
+    fn accept(&mut self, talking: bool) -> usize {
         let address = std::net::SocketAddr::from(([127, 0, 0, 1], 50_000));
         let address = (!self.random.one_in(4)).then_some(address);
         let id = self.proxy.accept(address, self.time());
         self.clients_made += 1;
         let number = self.clients_made;
-        let client = Client::new(
+        let mut client = Client::new(
             id,
             number,
             self.manners.clone(),
             &self.ledger,
             self.capacity,
         );
+        if talking && self.random.one_in(3) {
+            client = client.subscribes();
+        }
         self.clients.push(client);
         self.note(|_| format!("client {number} is {id:?}"));
         self.clients.len() - 1
@@ -1035,17 +1116,62 @@ impl World {
                 }
                 panic!("{when}, clients still wait: {text}");
             }
-            // Nothing moves: time passes until the proxy, or the shell's own idle beat, wakes it.
             if still && self.random.one_in(4) {
-                let idle = self.now + 1000 * MILLIS;
-                let next = self.proxy.next_deadline().map(|at| at.as_micros() + MILLIS);
-                self.now = next.unwrap_or(idle).clamp(self.now, idle);
+                self.wait_for_the_proxy();
             }
         }
         for _ in 0..20 {
             self.turn(false);
         }
+        self.let_links_rest();
         self.proxy.check_idle();
+    }
+
+    /// Runs until nothing is under way to nodes: the proxy asks them things of its own.
+    fn let_links_rest(&mut self) {
+        let open = |link: &Link| link.backend.is_none() || link.phase == Phase::Open;
+        for _ in 0..100_000 {
+            if !self.links.iter().all(Link::is_still) {
+                self.turn(false);
+                continue;
+            }
+            if self.links.iter().all(open) {
+                return;
+            }
+            self.wait_for_the_proxy();
+            self.turn(false);
+        }
+        panic!("there is always something under way");
+    }
+
+    /// Nothing moves: time passes until the proxy, or the shell's own idle beat, wakes it.
+    fn wait_for_the_proxy(&mut self) {
+        let idle = self.now + 1000 * MILLIS;
+        let next = self.proxy.next_deadline().map(|at| at.as_micros() + MILLIS);
+        self.now = next.unwrap_or(idle).clamp(self.now, idle);
+    }
+
+    /// In a cluster that is well again, every subscriber hears everything.
+    fn probe_subscribers(&mut self) {
+        let mut published = BTreeMap::new();
+        for _ in 0..60 {
+            let (sharded, channel, number) = self.publish();
+            published.insert(channel, (sharded, number));
+            self.turn(false);
+        }
+        let published: Vec<(bool, Vec<u8>, u64)> = published
+            .into_iter()
+            .map(|(channel, (sharded, number))| (sharded, channel, number))
+            .collect();
+        self.settle("while messages come");
+        for _ in 0..200 {
+            self.turn(false);
+        }
+        for client in &self.clients {
+            let own = client.subscriber.as_ref();
+            let missed = own.map_or(Vec::new(), |own| own.missed(&published));
+            assert!(missed.is_empty(), "{:?} has missed {missed:?}", client.id);
+        }
     }
 
     /// In a cluster that is well again, everything is served without an error.
@@ -1057,7 +1183,7 @@ impl World {
             self.turn(false);
         }
         self.ask_topology();
-        let first = self.accept();
+        let first = self.accept(false);
         for strict in [false, false, true] {
             self.now += 1500 * MILLIS;
             for _ in 0..20 {
@@ -1071,6 +1197,7 @@ impl World {
                 "before the probe"
             });
         }
+        self.probe_subscribers();
     }
 
     fn leave(&mut self) {
@@ -1078,6 +1205,7 @@ impl World {
             self.vanish(0);
         }
         self.turn(false);
+        self.let_links_rest();
         assert_eq!(self.proxy.clients(), 0);
         self.proxy.check_idle();
         for link in &self.links {

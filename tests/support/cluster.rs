@@ -102,51 +102,10 @@ impl Cluster {
         let cluster = Cluster {
             servers: Server::start_many(masters * (1 + replicas_per_master), &all),
         };
-        cluster.form(masters);
+        let members: Vec<&dyn Member> = cluster.servers.iter().map(|one| one as _).collect();
+        form(&members, masters);
         cluster.wait_until_ready();
         cluster
-    }
-
-    fn form(&self, masters: usize) {
-        let share =
-            |index: usize| u16::try_from(usize::from(SLOTS) * index / masters).expect("fits");
-        for (index, server) in self.servers.iter().enumerate() {
-            let mut conn = server.conn();
-            ok(
-                &mut conn,
-                &["CLUSTER", "SET-CONFIG-EPOCH", &(index + 1).to_string()],
-            );
-            if index < masters {
-                let (first, last) = (share(index), share(index + 1) - 1);
-                ok(
-                    &mut conn,
-                    &[
-                        "CLUSTER",
-                        "ADDSLOTSRANGE",
-                        &first.to_string(),
-                        &last.to_string(),
-                    ],
-                );
-            }
-            for other in &self.servers[..index] {
-                ok(
-                    &mut conn,
-                    &["CLUSTER", "MEET", "127.0.0.1", &other.port().to_string()],
-                );
-            }
-        }
-        wait_for("every node to know every other", LIMIT, || {
-            self.servers
-                .iter()
-                .all(|server| knows_all(&mut server.conn(), self.servers.len()))
-                .then_some(())
-        });
-        for (index, replica) in self.servers[masters..].iter().enumerate() {
-            let master_id = claim(&self.servers[index % masters])
-                .expect("a new node answers")
-                .id;
-            ok(&mut replica.conn(), &["CLUSTER", "REPLICATE", &master_id]);
-        }
     }
 
     /// Waits until every node that lives says that all is well: cluster_state:ok, every replica's link up, and
@@ -404,6 +363,66 @@ impl Cluster {
     }
 }
 
+/// A new node, of which a cluster is made.
+pub trait Member {
+    /// What it replies, if it does.
+    fn ask(&self, args: &[&str]) -> Option<Reply>;
+    /// Its IP address and its port.
+    fn place(&self) -> (String, u16);
+}
+
+impl Member for Server {
+    fn ask(&self, args: &[&str]) -> Option<Reply> {
+        ask(self, args)
+    }
+
+    fn place(&self) -> (String, u16) {
+        ("127.0.0.1".to_string(), self.port())
+    }
+}
+
+/// Makes a cluster of new nodes: the first `masters` share the slots evenly, the others follow them in turn.
+/// Returns their ids. The cluster may not be settled yet.
+#[track_caller]
+pub fn form(members: &[&dyn Member], masters: usize) -> Vec<String> {
+    let ok = |member: &dyn Member, args: &[&str]| {
+        let reply = member.ask(args);
+        let is_ok = reply.as_ref().is_some_and(|reply| *reply == "OK");
+        assert!(is_ok, "{args:?}: {reply:?}");
+    };
+    let text = |member: &dyn Member, args: &[&str]| member.ask(args)?.bulk_text();
+    let share = |index: usize| usize::from(SLOTS) * index / masters;
+    let mut ids = Vec::new();
+    for (index, member) in members.iter().enumerate() {
+        ids.push(wait_for("a node to answer", LIMIT, || {
+            text(*member, &["CLUSTER", "MYID"])
+        }));
+        let epoch = (index + 1).to_string();
+        ok(*member, &["CLUSTER", "SET-CONFIG-EPOCH", &epoch]);
+        if index < masters {
+            let (first, last) = (share(index).to_string(), share(index + 1) - 1);
+            let args = ["CLUSTER", "ADDSLOTSRANGE", &first, &last.to_string()];
+            ok(*member, &args);
+        }
+        for other in &members[..index] {
+            let (ip, port) = other.place();
+            ok(*member, &["CLUSTER", "MEET", &ip, &port.to_string()]);
+        }
+    }
+    wait_for("every node to know every other", LIMIT, || {
+        let knows_all = |member: &&dyn Member| {
+            text(*member, &["CLUSTER", "NODES"]).is_some_and(|nodes| {
+                nodes.lines().count() == members.len() && !nodes.contains("handshake")
+            })
+        };
+        members.iter().all(knows_all).then_some(())
+    });
+    for (index, replica) in members[masters..].iter().enumerate() {
+        ok(*replica, &["CLUSTER", "REPLICATE", &ids[index % masters]]);
+    }
+    ids
+}
+
 /// The hash slot of a key. Not the proxy's own, so that a wrong one is seen.
 pub fn slot_of(key: impl AsRef<[u8]>) -> u16 {
     let key = key.as_ref();
@@ -430,11 +449,6 @@ fn ok(conn: &mut Conn, args: &[&str]) {
 
 fn ask(server: &Server, args: &[&str]) -> Option<Reply> {
     server.try_conn().ok()?.try_command(args).ok()
-}
-
-fn knows_all(conn: &mut Conn, count: usize) -> bool {
-    let nodes = conn.command(&["CLUSTER", "NODES"]).text();
-    nodes.lines().count() == count && !nodes.contains("handshake")
 }
 
 /// The line of CLUSTER NODES that is the node's own.

@@ -4,6 +4,7 @@
 //! The whole test runs in a namespace too (see [`enter`]): so nothing of it is seen outside, two of them do
 //! not meet, and all of it is gone when its last process is.
 
+use super::cluster::{Member, form};
 use super::{Conn, Port, Reply, reaper, signal, wait_for};
 use std::fs::File;
 use std::path::PathBuf;
@@ -13,7 +14,6 @@ use std::time::Duration;
 
 const INSIDE: &str = "CHAOS_INSIDE";
 const HUB: &str = "10.77.0.1";
-const SLOTS: usize = 16384;
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// Runs the test named `test` once more in a network namespace of its own, and says whether that was done:
@@ -269,6 +269,16 @@ impl GroundNode {
     }
 }
 
+impl Member for GroundNode {
+    fn ask(&self, args: &[&str]) -> Option<Reply> {
+        GroundNode::ask(self, args)
+    }
+
+    fn place(&self) -> (String, u16) {
+        (self.ip.clone(), self.port)
+    }
+}
+
 impl Drop for GroundNode {
     fn drop(&mut self) {
         self.kill();
@@ -347,61 +357,11 @@ impl Ground {
         let nodes: Vec<GroundNode> = (0..count)
             .map(|index| GroundNode::start(index, &all, password))
             .collect();
-        let ids = nodes
-            .iter()
-            .map(|node| {
-                wait_for("a node to answer", LIMIT, || {
-                    node.ask_text(&["CLUSTER", "MYID"])
-                })
-            })
-            .collect();
+        let members: Vec<&dyn Member> = nodes.iter().map(|one| one as _).collect();
+        let ids = form(&members, masters);
         let ground = Ground { nodes, ids };
-        ground.form(masters);
         ground.wait_until_settled();
         ground
-    }
-
-    fn form(&self, masters: usize) {
-        let ok = |node: &GroundNode, args: &[&str]| {
-            let reply = node.ask(args);
-            assert!(
-                reply.as_ref().is_some_and(|reply| *reply == "OK"),
-                "{args:?}: {reply:?}"
-            );
-        };
-        for (index, node) in self.nodes.iter().enumerate() {
-            ok(
-                node,
-                &["CLUSTER", "SET-CONFIG-EPOCH", &(index + 1).to_string()],
-            );
-            if index < masters {
-                let first = (SLOTS * index / masters).to_string();
-                let last = (SLOTS * (index + 1) / masters - 1).to_string();
-                ok(node, &["CLUSTER", "ADDSLOTSRANGE", &first, &last]);
-            }
-            for other in &self.nodes[..index] {
-                ok(
-                    node,
-                    &["CLUSTER", "MEET", &other.ip, &other.port.to_string()],
-                );
-            }
-        }
-        wait_for("every node to know every other", LIMIT, || {
-            self.nodes
-                .iter()
-                .all(|node| {
-                    node.ask_text(&["CLUSTER", "NODES"]).is_some_and(|nodes| {
-                        nodes.lines().count() == self.nodes.len() && !nodes.contains("handshake")
-                    })
-                })
-                .then_some(())
-        });
-        for (index, replica) in self.nodes[masters..].iter().enumerate() {
-            ok(
-                replica,
-                &["CLUSTER", "REPLICATE", &self.ids[index % masters]],
-            );
-        }
     }
 
     pub fn addrs(&self) -> Vec<String> {

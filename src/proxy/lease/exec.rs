@@ -233,13 +233,14 @@ impl Proxy {
         };
         let start = out.len();
         match (handler.run)(&mut context, &args, out) {
-            After::Go | After::Refresh | After::Close | After::Reset => {}
+            After::Go | After::Refresh | After::Close | After::Reset(_) => {}
             After::OwnLine => {
                 let line = client.line(&self.config.listen, &self.table, now);
                 encode::verbatim(out, &line, client.session.protocol);
             }
             // It needs more than one answer, which cannot come between those of one node.
             After::Serve
+            | After::Subscriptions(_)
             | After::Broadcast(_)
             | After::Silent
             | After::AskAnyMaster

@@ -162,10 +162,9 @@ impl Proxy {
                 None => Err(texts::unserved(command)),
             },
             Class::Refused(_) => Err(texts::unserved(command)),
-            Class::Scan
-            | Class::AllMasters(_)
-            | Class::AllNodes(_)
-            | Class::Leased(LeaseKind::Subscription) => Err(texts::not_inside(command)),
+            Class::Scan | Class::AllMasters(_) | Class::AllNodes(_) | Class::Subscription => {
+                Err(texts::not_inside(command))
+            }
             Class::AnyNode | Class::Leased(LeaseKind::Transaction | LeaseKind::Wait) => {
                 Ok(Where::Node(NO_SLOT))
             }

@@ -1,10 +1,20 @@
-//! PUBSUB CHANNELS, NUMSUB and their shard forms: every node has subscribers of its own, so all are asked; a
-//! channel is named once, and its subscribers are added up.
+//! PUBLISH and PUBSUB: every node has subscribers of its own, so all are asked; a channel is named once, and its
+//! subscribers are added up.
+//!
+//! To a node the subscribers of this proxy are one connection of each worker. Their number stands in its place:
+//! what is answered is the clients of this proxy and the other subscribers that nodes know of, those of other
+//! proxies being one for each of their workers.
 
 use std::collections::HashSet;
+use std::net::SocketAddr;
 
 use super::nodes::{join_all, pairs, place};
 use super::{After, Context};
+use crate::cluster::slot::Slot;
+use crate::proxy::merge::Merge;
+use crate::proxy::plan::{Ask, Plan};
+use crate::proxy::pubsub::kind::Kind;
+use crate::proxy::pubsub::register::Tally;
 use crate::resp::args::Args;
 use crate::resp::encode;
 use crate::resp::reply::Reply;
@@ -14,9 +24,71 @@ pub fn names(context: &mut Context<'_>, args: &Args<'_>, _: &mut Vec<u8>) -> Aft
     join_all(context, args, unite)
 }
 
-/// `PUBSUB NUMSUB`, `PUBSUB SHARDNUMSUB`: a list of names and numbers in turn, in both protocols.
+/// `PUBSUB NUMSUB`: a list of names and numbers in turn, in both protocols.
 pub fn counts(context: &mut Context<'_>, args: &Args<'_>, _: &mut Vec<u8>) -> After {
-    join_all(context, args, add)
+    count(context, args, Kind::Channel)
+}
+
+/// `PUBSUB SHARDNUMSUB`, likewise.
+pub fn shard_counts(context: &mut Context<'_>, args: &Args<'_>, _: &mut Vec<u8>) -> After {
+    count(context, args, Kind::Shard)
+}
+
+fn count(context: &Context<'_>, args: &Args<'_>, kind: Kind) -> After {
+    let process = context.process.clone();
+    join_all(context, args, move |replies, out| {
+        add(replies, |name| process.register.tally(kind, name), out);
+    })
+}
+
+/// `PUBSUB NUMPAT`: patterns, each once for this proxy and once for each node where others are subscribed to it.
+pub fn patterns(context: &mut Context<'_>, args: &Args<'_>, _: &mut Vec<u8>) -> After {
+    let process = context.process.clone();
+    let addresses: Vec<Option<SocketAddr>> = context
+        .routes
+        .targets(true)
+        .map(|target| context.nodes.get(target.node.0 as usize))
+        .map(|node| node.map(|node| node.address))
+        .collect();
+    join_all(context, args, move |replies, out| {
+        let register = &process.register;
+        let others = replies.iter().zip(&addresses).map(|(reply, address)| {
+            let own = address.map_or(0, |node| register.names_at(Kind::Pattern, node));
+            (reply.integer().unwrap_or(0) - own as i64).max(0)
+        });
+        let others: i64 = others.sum();
+        encode::integer(out, others + register.names(Kind::Pattern) as i64);
+    })
+}
+
+pub fn publish(context: &mut Context<'_>, args: &Args<'_>, _: &mut Vec<u8>) -> After {
+    publish_to(context, args, Kind::Channel)
+}
+
+pub fn spublish(context: &mut Context<'_>, args: &Args<'_>, _: &mut Vec<u8>) -> After {
+    publish_to(context, args, Kind::Shard)
+}
+
+/// Nobody here is subscribed to anything: the node's number is right. Else it is put right when it comes.
+fn publish_to(context: &Context<'_>, args: &Args<'_>, kind: Kind) -> After {
+    if context.process.register.is_empty() {
+        return After::Serve;
+    }
+    let channel = args.at(1).to_vec();
+    let slot = Slot::of(&channel);
+    let owner = context.routes.shard(slot).map(|shard| shard.master);
+    let owner = owner.and_then(|owner| context.nodes.get(owner.0 as usize));
+    let (node, process) = (owner.map(|node| node.address), context.process.clone());
+    let join = move |replies: &[Reply<'_>], out: &mut Vec<u8>| {
+        let counted = replies.iter().find_map(Reply::integer).unwrap_or(0);
+        let tally = process.register.receivers(kind, &channel, node);
+        encode::integer(out, tally.correct(counted));
+    };
+    After::Ask(Plan {
+        asks: vec![Ask::Slot(slot.number(), args.frame().to_vec())],
+        merge: Merge::Join(Box::new(join)),
+        write: true,
+    })
 }
 
 fn unite(replies: &[Reply<'_>], out: &mut Vec<u8>) {
@@ -30,7 +102,7 @@ fn unite(replies: &[Reply<'_>], out: &mut Vec<u8>) {
 }
 
 /// A name given twice is asked for twice, so the list of the first node says what the reply looks like.
-fn add(replies: &[Reply<'_>], out: &mut Vec<u8>) {
+fn add(replies: &[Reply<'_>], tally: impl Fn(&[u8]) -> Tally, out: &mut Vec<u8>) {
     let mut sums: Vec<(Vec<u8>, i64)> = Vec::new();
     let answered = || replies.iter().filter(|reply| !reply.frame().is_empty());
     for reply in answered() {
@@ -44,8 +116,9 @@ fn add(replies: &[Reply<'_>], out: &mut Vec<u8>) {
     encode::array(out, 2 * shape.len());
     for (name, _) in shape {
         out.extend_from_slice(name.frame());
-        let at = place(&mut sums, name.text().unwrap_or_default());
-        encode::integer(out, sums[at].1);
+        let name = name.text().unwrap_or_default();
+        let at = place(&mut sums, name);
+        encode::integer(out, tally(name).correct(sums[at].1));
     }
 }
 
@@ -67,7 +140,13 @@ mod tests {
             "*6\r\n+a\r\n:1\r\n+b\r\n:0\r\n+a\r\n:1\r\n",
             "*6\r\n+a\r\n:2\r\n+b\r\n:0\r\n+a\r\n:2\r\n",
         );
-        let sum = "*6\r\n+a\r\n:3\r\n+b\r\n:0\r\n+a\r\n:3\r\n";
+        // Two of them are connections of ours, for five clients.
+        let own = |name: &[u8]| Tally {
+            clients: if name == b"a" { 5 } else { 0 },
+            connections: if name == b"a" { 2 } else { 0 },
+        };
+        let add = |replies: &[Reply<'_>], out: &mut Vec<u8>| add(replies, own, out);
+        let sum = "*6\r\n+a\r\n:6\r\n+b\r\n:0\r\n+a\r\n:6\r\n";
         assert_eq!(joined(add, &["", first, second]), sum);
         assert_eq!(joined(add, &["*0\r\n", "*0\r\n"]), "*0\r\n");
     }

@@ -12,8 +12,14 @@ const NO_PASSWORD_SET: &[u8] =
     b"ERR AUTH <password> called without any password configured for the \
     default user. Are you sure your configuration is correct?";
 
-pub fn ping(_: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> After {
+/// `PING [text]`. To a subscriber that speaks RESP2 the answer looks like a message, since it expects nothing else.
+pub fn ping(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> After {
     match args.len() {
+        1 | 2 if context.session.is_confined() => {
+            encode::array(out, 2);
+            encode::bulk(out, b"pong");
+            encode::bulk(out, args.get(1).unwrap_or_default());
+        }
         1 => encode::simple(out, "PONG"),
         2 => encode::bulk(out, args.at(1)),
         _ => encode::error(out, b"ERR wrong number of arguments for 'ping' command"),
@@ -38,14 +44,14 @@ pub fn quit(_: &mut Context<'_>, _: &Args<'_>, out: &mut Vec<u8>) -> After {
 }
 
 pub fn reset(context: &mut Context<'_>, _: &Args<'_>, out: &mut Vec<u8>) -> After {
-    context
+    let left = context
         .session
         .reset(context.config.client_password.is_none());
     if *context.replies == Replies::Off {
         *context.replies = Replies::On;
     }
     encode::simple(out, "RESET");
-    After::Reset
+    After::Reset(left)
 }
 
 /// Redis Cluster has one database, Valkey 9 may have more. The index belongs to the flavour of the backends, since
@@ -168,6 +174,7 @@ pub fn hello(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> A
         return After::Go;
     }
     context.session.protocol = protocol;
+    context.session.settle();
     encode::map(out, 7, protocol);
     for (key, value) in [("server", "redis"), ("version", context.version())] {
         encode::bulk(out, key.as_bytes());

@@ -82,7 +82,7 @@ fn nodes(context: &Context<'_>, class: Option<Class>, slots: &BTreeSet<u16>) -> 
             .filter_map(|slot| context.routes.shard(Slot::new(*slot)?))
             .map(|shard| shard.master)
             .collect(),
-        Some(Class::Local) | None => Vec::new(),
+        Some(Class::Local | Class::Subscription) | None => Vec::new(),
         Some(Class::AllNodes(_)) => context.routes.targets(true).map(|to| to.node).collect(),
         Some(_) => context.routes.targets(false).map(|to| to.node).collect(),
     };

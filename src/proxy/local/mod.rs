@@ -25,6 +25,7 @@ mod scan;
 mod scripting;
 mod sections;
 mod server;
+mod subscribe;
 mod tracking;
 
 use std::sync::Arc;
@@ -37,6 +38,8 @@ use slab::Slab;
 use crate::proxy::merge::Merge;
 use crate::proxy::node::Node;
 use crate::proxy::plan::Plan;
+use crate::proxy::pubsub::Change;
+use crate::proxy::pubsub::subscriptions::Subscriptions;
 use crate::proxy::replies::Replies;
 use crate::proxy::routes::Routes;
 use crate::proxy::scripts::Seen;
@@ -85,11 +88,13 @@ pub enum After {
     /// The next request; and the cluster is asked for its topology.
     Refresh,
     /// The next request; and the client holds nothing at nodes any more.
-    Reset,
+    Reset(Option<Box<Subscriptions>>),
     /// The client is closed once it has the reply.
     Close,
     /// No reply was made: the request goes where the class of its row says.
     Serve,
+    /// No reply was made: it is made when the client's subscriptions have changed so.
+    Subscriptions(Change),
     /// As `Serve`, to all masters or all nodes, and their answers become one so.
     Broadcast(Merge),
     /// No reply was made, and there is none.
@@ -239,10 +244,14 @@ const ROWS: &[(&str, Handler)] = &[
     row("memory|stats", memory::stats),
     row("ping", connection::ping),
     row("proxy", proxy::proxy),
+    barrier("psubscribe", subscribe::psubscribe),
+    watch("publish", channels::publish),
     row("pubsub|channels", channels::names),
+    row("pubsub|numpat", channels::patterns),
     row("pubsub|numsub", channels::counts),
     row("pubsub|shardchannels", channels::names),
-    row("pubsub|shardnumsub", channels::counts),
+    row("pubsub|shardnumsub", channels::shard_counts),
+    barrier("punsubscribe", subscribe::punsubscribe),
     row("quit", connection::quit),
     row("randomkey", randomkey::randomkey),
     row("readonly", cluster::accepted),
@@ -259,8 +268,13 @@ const ROWS: &[(&str, Handler)] = &[
     watch("shutdown", identity::shutdown),
     watch("slaveof", identity::replicaof),
     row("slowlog|get", logs::slowlog_get),
+    watch("spublish", channels::spublish),
+    barrier("ssubscribe", subscribe::ssubscribe),
+    barrier("subscribe", subscribe::subscribe),
+    barrier("sunsubscribe", subscribe::sunsubscribe),
     watch("swapdb", identity::swapdb),
     row("time", server::time),
+    barrier("unsubscribe", subscribe::unsubscribe),
 ];
 
 const SYNTAX_ERROR: &[u8] = b"ERR syntax error";
@@ -337,6 +351,7 @@ mod tests {
             class,
             Class::Local
                 | Class::Scan
+                | Class::Subscription
                 | Class::AllMasters(ResponsePolicy::Special)
                 | Class::AllNodes(ResponsePolicy::Special)
         )

@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::Context;
 use crate::config::Listen;
 use crate::proxy::masters::human;
+use crate::proxy::pubsub::kind::Kind;
 use crate::proxy::stats::{Counter, Stats};
 
 macro_rules! fields {
@@ -147,6 +148,7 @@ fn clients(context: &Context<'_>, text: &mut String) {
         "client_recent_max_output_buffer" => 0,
         "blocked_clients" => context.process.leases.blocking.load(Ordering::Relaxed),
         "tracking_clients" => 0,
+        "pubsub_clients" => context.process.register.subscribers(),
         "clients_in_timeout_table" => 0,
     );
 }
@@ -206,6 +208,7 @@ fn stats(context: &Context<'_>) -> Vec<Field> {
     };
     let kilobytes = |at| format!("{:.2}", rate(at) as f64 / 1024.0);
     let count = |name: &'static str, value: u64| (name, value.to_string());
+    let names = |kind| context.process.register.names(kind) as u64;
     let (_, errors) = context.process.errors();
     vec![
         count(
@@ -228,6 +231,9 @@ fn stats(context: &Context<'_>) -> Vec<Field> {
             "rejected_connections",
             total(|stats| &stats.clients_rejected) + total(|stats| &stats.clients_denied),
         ),
+        count("pubsub_channels", names(Kind::Channel)),
+        count("pubsub_patterns", names(Kind::Pattern)),
+        count("pubsubshard_channels", names(Kind::Shard)),
         count("total_error_replies", errors),
     ]
 }

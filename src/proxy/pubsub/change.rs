@@ -1,0 +1,298 @@
+//! The way in: a client subscribes or unsubscribes.
+//!
+//! A client is subscribed when it is told so, and it is told so when the nodes have confirmed: at once where this
+//! worker is subscribed already. Nothing behind such a request is taken until it is answered, since what a
+//! subscriber may send is another matter.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::events;
+use super::kind::{Act, Kind};
+use super::subscriptions::{Subscriptions, cost};
+use super::topic::Topic;
+use crate::clock::Time;
+use crate::command::Command;
+use crate::proxy::client::ClientId;
+use crate::proxy::dispatch::Step;
+use crate::proxy::pipeline::Seq;
+use crate::proxy::replies::Replies;
+use crate::proxy::{Proxy, refusal};
+
+/// There is no such limit in Redis, where memory is what bounds it.
+const TOO_MANY: &str = "ERR too many subscriptions for one client";
+
+/// What a client wants of its subscriptions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// The kind of names.
+    pub kind: Kind,
+    /// Whether to subscribe or to unsubscribe.
+    pub act: Act,
+    /// The names; none stands for all that there are.
+    pub names: Vec<Arc<[u8]>>,
+}
+
+/// A SUBSCRIBE that waits for nodes to confirm.
+#[derive(Debug)]
+pub struct Pending {
+    client: ClientId,
+    seq: Seq,
+    kind: Kind,
+    /// As they were given.
+    names: Vec<Arc<[u8]>>,
+    /// Each once.
+    topics: BTreeSet<Arc<[u8]>>,
+    /// How many of the topics are still to be confirmed.
+    left: usize,
+    /// When it is given up.
+    expires: Time,
+    /// Whether an error is for nobody to hear (`CLIENT REPLY`): confirmations pass.
+    muted: bool,
+}
+
+impl Pending {
+    /// How many topics it names.
+    pub fn topics(&self) -> usize {
+        self.topics.len()
+    }
+}
+
+impl Proxy {
+    /// A client's (UN)SUBSCRIBE, on an empty pipeline.
+    pub(in crate::proxy) fn change_subscriptions(
+        &mut self,
+        id: ClientId,
+        command: &Command,
+        change: Change,
+        now: Time,
+    ) -> Step {
+        match change.act {
+            Act::Subscribe => self.subscribe(id, command, change, now),
+            Act::Unsubscribe => self.unsubscribe(id, command, change, now),
+        }
+    }
+
+    fn subscribe(&mut self, id: ClientId, command: &Command, change: Change, now: Time) -> Step {
+        let Change { kind, names, .. } = change;
+        if !self.upstream.routes.is_known() {
+            return self.reject(id, command, refusal::CLUSTER_DOWN, now);
+        }
+        let Some(client) = self.clients.get_mut(id) else {
+            return Step::Close;
+        };
+        let had = client
+            .session
+            .subscriptions()
+            .map_or(0, Subscriptions::bytes);
+        let wanted: usize = names.iter().map(|name| cost(name)).sum();
+        if had + wanted > self.config.limits.subscription_bytes {
+            return self.reject(id, command, TOO_MANY, now);
+        }
+        self.stats.commands.add(1);
+        let muted = client.pipeline.replies != Replies::On;
+        let seq = client.pipeline.push_heard(command.id, now);
+        let pending = Pending {
+            client: id,
+            seq,
+            kind,
+            topics: names.iter().cloned().collect(),
+            names,
+            left: 0,
+            expires: now.after(self.config.park_timeout),
+            muted,
+        };
+        self.pubsub.look_at(pending.expires);
+        let topics: Vec<Arc<[u8]>> = pending.topics.iter().cloned().collect();
+        let key = self.pubsub.pending.insert(pending);
+        let mut left = 0;
+        for name in &topics {
+            left += usize::from(!self.hold_topic(kind, name, key, now));
+        }
+        self.pubsub.pending[key].left = left;
+        if left == 0 {
+            self.subscribed(key, now);
+        }
+        Step::Alone
+    }
+
+    /// A request names a topic; returns whether that is confirmed, else the request waits for it.
+    fn hold_topic(&mut self, kind: Kind, name: &Arc<[u8]>, key: usize, now: Time) -> bool {
+        let topics = &mut self.pubsub.topics[kind.index()];
+        let is_new = !topics.contains_key(name);
+        let events = match kind {
+            Kind::Channel => events::is_event(name),
+            Kind::Pattern => events::may_match_events(name),
+            Kind::Shard => false,
+        };
+        let topic = topics
+            .entry(name.clone())
+            .or_insert_with(|| Topic::new(events));
+        topic.holds += 1;
+        if topic.is_confirmed() {
+            return true;
+        }
+        topic.waiting.push(key);
+        if is_new {
+            self.arrange(kind, name, now);
+        }
+        false
+    }
+
+    /// Nodes have confirmed a topic: requests that waited for nothing else are answered.
+    pub(super) fn topic_confirmed(&mut self, kind: Kind, name: &[u8], now: Time) {
+        let Some(topic) = self.pubsub.topic_mut(kind, name) else {
+            return;
+        };
+        debug_assert!(topic.is_confirmed());
+        for key in std::mem::take(&mut topic.waiting) {
+            let pending = &mut self.pubsub.pending[key];
+            pending.left -= 1;
+            if pending.left == 0 {
+                self.subscribed(key, now);
+            }
+        }
+    }
+
+    /// All that a request named is confirmed: its client is subscribed, and told so.
+    fn subscribed(&mut self, key: usize, now: Time) {
+        let pending = self.pubsub.pending.remove(key);
+        let Pending {
+            client: id, kind, ..
+        } = pending;
+        let mut reply = Vec::new();
+        if let Some(client) = self.clients.get_mut(id) {
+            let register = &self.process.register;
+            let protocol = client.session.protocol;
+            let own = client.session.subscriptions_mut();
+            if own.is_empty() {
+                register.add_subscriber();
+            }
+            for name in &pending.names {
+                if own.add(kind, name.clone()) {
+                    register.join(kind, name);
+                    if let Some(topic) = self.pubsub.topic_mut(kind, name) {
+                        topic.join(id);
+                    }
+                }
+                own.confirm(kind, Act::Subscribe, Some(name), protocol, &mut reply);
+            }
+            client.session.settle();
+        }
+        for name in &pending.topics {
+            self.release_topic(kind, name, now);
+        }
+        self.fulfil(id, pending.seq, 0, &reply, now);
+    }
+
+    /// A request that named a topic is answered.
+    fn release_topic(&mut self, kind: Kind, name: &Arc<[u8]>, now: Time) {
+        if let Some(topic) = self.pubsub.topic_mut(kind, name) {
+            topic.holds -= 1;
+        }
+        self.abandon_unwanted(kind, name, now);
+    }
+
+    /// A request that waits is given up.
+    fn give_up_change(&mut self, key: usize, text: &[u8], now: Time) {
+        let pending = self.pubsub.pending.remove(key);
+        for name in &pending.topics {
+            if let Some(topic) = self.pubsub.topic_mut(pending.kind, name) {
+                topic.waiting.retain(|waiting| *waiting != key);
+            }
+            self.release_topic(pending.kind, name, now);
+        }
+        if pending.muted {
+            self.fulfil(pending.client, pending.seq, 0, b"", now);
+        } else {
+            self.answer_error(pending.client, pending.seq, 0, text, now);
+        }
+    }
+
+    /// Gives up all requests that wait for a topic.
+    pub(super) fn give_up_topic(&mut self, kind: Kind, name: &[u8], text: &[u8], now: Time) {
+        while let Some(key) = self
+            .pubsub
+            .topic(kind, name)
+            .and_then(|topic| topic.waiting.first().copied())
+        {
+            self.give_up_change(key, text, now);
+        }
+    }
+
+    /// Gives up the requests that have waited too long, and those whose client has gone; returns when the next
+    /// is due.
+    pub(super) fn give_up_late(&mut self, now: Time) -> Option<Time> {
+        let late: Vec<usize> = self
+            .pubsub
+            .pending
+            .iter()
+            .filter(|(_, pending)| {
+                now >= pending.expires || self.clients.get(pending.client).is_none()
+            })
+            .map(|(key, _)| key)
+            .collect();
+        for key in late {
+            self.stats.expired.add(1);
+            self.give_up_change(key, refusal::NOT_EXECUTED.as_bytes(), now);
+        }
+        let pending = self.pubsub.pending.iter();
+        pending.map(|(_, pending)| pending.expires).min()
+    }
+
+    fn unsubscribe(&mut self, id: ClientId, command: &Command, change: Change, now: Time) -> Step {
+        let Change { kind, act, names } = change;
+        let Some(client) = self.clients.get_mut(id) else {
+            return Step::Close;
+        };
+        self.stats.commands.add(1);
+        let seq = client.pipeline.push_heard(command.id, now);
+        let protocol = client.session.protocol;
+        let mut own = client.session.take_subscriptions().unwrap_or_default();
+        let was = !own.is_empty();
+        let names = if names.is_empty() {
+            own.names(kind).cloned().collect()
+        } else {
+            names
+        };
+        let mut reply = Vec::new();
+        if names.is_empty() {
+            own.confirm(kind, act, None, protocol, &mut reply);
+        }
+        let mut left = Vec::new();
+        for name in names {
+            let removed = own.remove(kind, &name);
+            own.confirm(kind, act, Some(&name), protocol, &mut reply);
+            left.extend(removed.then_some(name));
+        }
+        if was && own.is_empty() {
+            self.process.register.remove_subscriber();
+        }
+        client.session.put_subscriptions(own);
+        for name in left {
+            self.leave_topic(id, kind, &name, now);
+        }
+        self.fulfil(id, seq, 0, &reply, now);
+        Step::Done
+    }
+
+    /// A client that has gone, or has sent RESET, leaves all it was subscribed to.
+    pub(in crate::proxy) fn leave_topics(&mut self, id: ClientId, own: &Subscriptions, now: Time) {
+        if !own.is_empty() {
+            self.process.register.remove_subscriber();
+        }
+        for kind in Kind::ALL {
+            for name in own.names(kind) {
+                self.leave_topic(id, kind, name, now);
+            }
+        }
+    }
+
+    fn leave_topic(&mut self, id: ClientId, kind: Kind, name: &Arc<[u8]>, now: Time) {
+        self.process.register.leave(kind, name);
+        if let Some(topic) = self.pubsub.topic_mut(kind, name) {
+            topic.leave(id);
+        }
+        self.abandon_unwanted(kind, name, now);
+    }
+}

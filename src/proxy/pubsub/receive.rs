@@ -1,0 +1,163 @@
+//! The way out: what nodes push. A message is handed to every subscriber of its topic; one that does not read
+//! is closed when more than `-pubsub-output` bytes wait for it, and nobody else notices.
+
+use super::kind::{Act, Kind, Pushed};
+use super::{Pubsub, events};
+use crate::clock::Time;
+use crate::proxy::Proxy;
+use crate::proxy::backend::{BackendId, Origin};
+use crate::proxy::client::ClientId;
+use crate::proxy::node::NodeKey;
+use crate::resp::encode::Protocol;
+use crate::resp::reply::Reply;
+
+impl Proxy {
+    /// A push from a node. Returns whether it makes sense.
+    pub(in crate::proxy) fn take_push(
+        &mut self,
+        id: BackendId,
+        push: Reply<'_>,
+        now: Time,
+    ) -> bool {
+        let Some(backend) = self.upstream.backends.get(id) else {
+            return true;
+        };
+        let node = backend.node;
+        if self
+            .pubsub
+            .links
+            .get(&node)
+            .is_none_or(|link| link.backend != id)
+        {
+            // No subscription of ours: whatever it is, nobody asked for it.
+            return true;
+        }
+        if push.frame().first() != Some(&b'>') {
+            // No server puts attributes before what it pushes.
+            return false;
+        }
+        let mut items = push.items();
+        let mut text = || items.next().and_then(|item| item.text());
+        let (Some(word), name) = (text(), text()) else {
+            return true;
+        };
+        match (Pushed::of(word), name) {
+            (Some(Pushed::Message(kind)), Some(name)) => {
+                let channel = match kind {
+                    Kind::Pattern => text().unwrap_or_default(),
+                    Kind::Channel | Kind::Shard => name,
+                };
+                self.hand_out(kind, name, channel, node, push.frame(), now);
+                true
+            }
+            (Some(Pushed::Confirmed(kind, act)), Some(name)) => {
+                self.take_confirmation(id, node, kind, act, name, now)
+            }
+            (Some(_), None) | (None, _) => true,
+        }
+    }
+
+    /// A subscription at a node has begun or ended.
+    fn take_confirmation(
+        &mut self,
+        id: BackendId,
+        node: NodeKey,
+        kind: Kind,
+        act: Act,
+        name: &[u8],
+        now: Time,
+    ) -> bool {
+        let link = self.pubsub.links.get_mut(&node);
+        let Some(asked) = link.and_then(|link| link.take(kind, act, name)) else {
+            // What nobody asked for ends by itself; it does not begin so.
+            if act == Act::Unsubscribe {
+                self.evicted(node, kind, name, now);
+            }
+            return act == Act::Unsubscribe;
+        };
+        let Some(backend) = self.upstream.backends.get_mut(id) else {
+            return true;
+        };
+        let is_next = backend
+            .tickets
+            .front()
+            .is_some_and(|ticket| ticket.origin == Origin::Subscription);
+        if !is_next || !backend.front_is_sent() {
+            return false;
+        }
+        let Some(ticket) = backend.tickets.pop_front() else {
+            return false;
+        };
+        backend.output.release(ticket.len as usize, &mut self.pool);
+        self.upstream.in_flight -= 1;
+        self.request_confirmed(node, &asked, now);
+        true
+    }
+
+    /// A message to each subscriber of a topic.
+    fn hand_out(
+        &mut self,
+        kind: Kind,
+        name: &[u8],
+        channel: &[u8],
+        node: NodeKey,
+        frame: &[u8],
+        now: Time,
+    ) {
+        let Pubsub { topics, twin, .. } = &mut self.pubsub;
+        let Some(topic) = topics[kind.index()].get(name) else {
+            return;
+        };
+        let event = kind != Kind::Shard && events::is_event(channel);
+        if !topic.takes(node, event) {
+            return;
+        }
+        // RESP2 has no pushes: the same is an array there.
+        twin.clear();
+        twin.push(b'*');
+        twin.extend_from_slice(&frame[1..]);
+        let max = self.config.limits.pubsub_output_bytes;
+        let mut slow: Vec<ClientId> = Vec::new();
+        for id in topic.subscribers() {
+            let Some(client) = self.clients.get_mut(*id) else {
+                debug_assert!(false, "a subscriber has not left");
+                continue;
+            };
+            if client.closing {
+                continue;
+            }
+            let bytes = match client.session.protocol {
+                Protocol::Resp2 => &twin[..],
+                Protocol::Resp3 => frame,
+            };
+            client.output.push(bytes, &mut self.pool);
+            if client.owed_bytes() > max {
+                slow.push(*id);
+            } else if !client.flush_queued {
+                client.flush_queued = true;
+                self.actions.flush_client(*id);
+            }
+        }
+        self.stats.messages.add(topic.subscribers().len() as u64);
+        twin.clear();
+        twin.shrink_to(KEPT_TWIN);
+        for id in slow {
+            self.cut_off(id, now);
+        }
+    }
+
+    #[cold]
+    fn cut_off(&mut self, id: ClientId, now: Time) {
+        let number = self.clients.get(id).map(|client| client.session.number);
+        if let Some(number) = number {
+            log::warn!(
+                "client {number} does not read what it is subscribed to: closed (-pubsub-output)"
+            );
+            self.stats.subscribers_cut.add(1);
+        }
+        self.forget_client(id, now);
+    }
+}
+
+/// Memory that is kept for the next message, in bytes.
+const KEPT_TWIN: usize = 64 << 10;

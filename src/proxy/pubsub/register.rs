@@ -1,0 +1,242 @@
+//! `Register`: who is subscribed to what, over all workers: how many clients of ours, and how many connections
+//! of ours to which node. What nodes count is put right by it: to them a thousand subscribers are one connection.
+//!
+//! Its lock is taken when a subscription begins or ends, by commands that ask for numbers, and by a PUBLISH while
+//! anybody is subscribed to anything.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::kind::Kind;
+use crate::resp::glob::{self, Case};
+
+/// The subscriptions to one name.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+struct Entry {
+    /// Clients of ours.
+    clients: usize,
+    /// Connections of ours that are subscribed to it, by node. There are few nodes.
+    places: Vec<(SocketAddr, usize)>,
+}
+
+impl Entry {
+    fn at(&self, node: SocketAddr) -> usize {
+        let found = self.places.iter().find(|(address, _)| *address == node);
+        found.map_or(0, |(_, count)| *count)
+    }
+
+    fn everywhere(&self) -> usize {
+        self.places.iter().map(|(_, count)| count).sum()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.clients == 0 && self.places.is_empty()
+    }
+}
+
+type Entries = [HashMap<Arc<[u8]>, Entry>; Kind::COUNT];
+
+/// The subscriptions of a process.
+#[derive(Debug, Default)]
+pub struct Register {
+    entries: Mutex<Entries>,
+    /// Subscriptions of clients, all in all, to be read without the lock.
+    subscriptions: AtomicUsize,
+    /// Clients that are subscribed to anything.
+    subscribers: AtomicUsize,
+}
+
+/// How many there are of something: clients of ours, and connections of ours that a node counts in their stead.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Clients of ours.
+    pub clients: usize,
+    /// Connections of ours.
+    pub connections: usize,
+}
+
+impl Tally {
+    /// What a node's number becomes: ours in place of our connections.
+    pub fn correct(self, counted: i64) -> i64 {
+        (counted - self.connections as i64).max(0) + self.clients as i64
+    }
+}
+
+impl Register {
+    fn entries(&self) -> MutexGuard<'_, Entries> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, kind: Kind, name: &Arc<[u8]>, change: impl FnOnce(&mut Entry)) {
+        let mut entries = self.entries();
+        let of_kind = &mut entries[kind.index()];
+        let entry = of_kind.entry(name.clone()).or_default();
+        change(entry);
+        if entry.is_empty() {
+            of_kind.remove(name);
+        }
+    }
+
+    /// A client has subscribed.
+    pub fn join(&self, kind: Kind, name: &Arc<[u8]>) {
+        self.subscriptions.fetch_add(1, Ordering::Relaxed);
+        self.change(kind, name, |entry| entry.clients += 1);
+    }
+
+    /// A client has unsubscribed.
+    pub fn leave(&self, kind: Kind, name: &Arc<[u8]>) {
+        self.subscriptions.fetch_sub(1, Ordering::Relaxed);
+        self.change(kind, name, |entry| entry.clients -= 1);
+    }
+
+    /// A connection of ours is subscribed at a node.
+    pub fn settle(&self, kind: Kind, name: &Arc<[u8]>, node: SocketAddr) {
+        self.change(kind, name, |entry| {
+            match entry.places.iter_mut().find(|(own, _)| *own == node) {
+                Some((_, count)) => *count += 1,
+                None => entry.places.push((node, 1)),
+            }
+        });
+    }
+
+    /// A connection of ours is not subscribed at a node any more.
+    pub fn unsettle(&self, kind: Kind, name: &Arc<[u8]>, node: SocketAddr) {
+        self.change(kind, name, |entry| {
+            if let Some((_, count)) = entry.places.iter_mut().find(|(own, _)| *own == node) {
+                *count -= 1;
+            }
+            entry.places.retain(|(_, count)| *count > 0);
+        });
+    }
+
+    /// A client has become a subscriber.
+    pub fn add_subscriber(&self) {
+        self.subscribers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A client is a subscriber no more.
+    pub fn remove_subscriber(&self) {
+        self.subscribers.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Clients that are subscribed to anything.
+    pub fn subscribers(&self) -> usize {
+        self.subscribers.load(Ordering::Relaxed)
+    }
+
+    /// Whether no client is subscribed to anything.
+    pub fn is_empty(&self) -> bool {
+        self.subscriptions.load(Ordering::Relaxed) == 0
+    }
+
+    /// Who receives a message that is published at `node`: to a channel of the cluster, or (`Shard`) of a shard.
+    pub fn receivers(&self, kind: Kind, channel: &[u8], node: Option<SocketAddr>) -> Tally {
+        let entries = self.entries();
+        let mut tally = Tally::default();
+        let mut add = |entry: &Entry| {
+            tally.clients += entry.clients;
+            tally.connections += node.map_or(0, |node| entry.at(node));
+        };
+        if let Some(entry) = entries[kind.index()].get(channel) {
+            add(entry);
+        }
+        if kind == Kind::Channel {
+            let patterns = entries[Kind::Pattern.index()].iter();
+            patterns
+                .filter(|(pattern, _)| glob::matches(pattern, channel, Case::Sensitive))
+                .for_each(|(_, entry)| add(entry));
+        }
+        tally
+    }
+
+    /// Who is subscribed to a name, over all nodes.
+    pub fn tally(&self, kind: Kind, name: &[u8]) -> Tally {
+        let entries = self.entries();
+        let entry = entries[kind.index()].get(name);
+        entry.map_or(Tally::default(), |entry| Tally {
+            clients: entry.clients,
+            connections: entry.everywhere(),
+        })
+    }
+
+    /// How many names of a kind clients are subscribed to.
+    pub fn names(&self, kind: Kind) -> usize {
+        let entries = self.entries();
+        let of_kind = entries[kind.index()].values();
+        of_kind.filter(|entry| entry.clients > 0).count()
+    }
+
+    /// How many names of a kind connections of ours are subscribed to at a node.
+    pub fn names_at(&self, kind: Kind, node: SocketAddr) -> usize {
+        let entries = self.entries();
+        let of_kind = entries[kind.index()].values();
+        of_kind.filter(|entry| entry.at(node) > 0).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn receivers_are_those_of_the_channel_and_of_patterns_that_match() {
+        let register = Register::default();
+        let node = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let (news, pattern) = ((*b"news").into(), (*b"n*").into());
+        for _ in 0..1000 {
+            register.join(Kind::Channel, &news);
+        }
+        register.settle(Kind::Channel, &news, node(1));
+        register.settle(Kind::Channel, &news, node(1));
+        register.join(Kind::Pattern, &pattern);
+        register.settle(Kind::Pattern, &pattern, node(1));
+        register.settle(Kind::Pattern, &pattern, node(2));
+        let check = |at, connections| {
+            let tally = register.receivers(Kind::Channel, b"news", at);
+            assert_eq!(
+                tally,
+                Tally {
+                    clients: 1001,
+                    connections
+                }
+            );
+        };
+        check(Some(node(1)), 3);
+        check(Some(node(2)), 1);
+        check(None, 0);
+        // Two of them a stranger's.
+        assert_eq!(
+            register
+                .receivers(Kind::Channel, b"news", Some(node(1)))
+                .correct(5),
+            1003
+        );
+        assert_eq!(
+            register.receivers(Kind::Shard, b"news", None),
+            Tally::default()
+        );
+        assert_eq!(register.names_at(Kind::Pattern, node(2)), 1);
+        register.unsettle(Kind::Pattern, &pattern, node(2));
+        register.unsettle(Kind::Pattern, &pattern, node(1));
+        register.leave(Kind::Pattern, &pattern);
+        assert_eq!(
+            (register.names(Kind::Pattern), register.names(Kind::Channel)),
+            (0, 1)
+        );
+        assert!(!register.is_empty());
+    }
+
+    #[test]
+    fn a_node_that_has_not_heard_of_us_yet_takes_nothing_away() {
+        let tally = Tally {
+            clients: 2,
+            connections: 1,
+        };
+        assert_eq!(
+            (tally.correct(0), tally.correct(1), tally.correct(3)),
+            (2, 2, 4)
+        );
+    }
+}
