@@ -5,9 +5,10 @@ SEEDS ?= 1000
 MINUTES ?= 10
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 VENV := target/clients
+CLIENTS_SECONDS ?= 10
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: build run test conformance-long subscribers clients check lint simulate chaos checker-test faults bench perf strace \
+.PHONY: build run test conformance-long subscribers clients check lint simulate chaos checker-test faults bench bench-latency bench-memory perf strace \
     clean need-cargo
 
 build: need-cargo
@@ -36,16 +37,23 @@ subscribers: need-cargo
 	@bash tests/support/install.sh redis-server
 	ulimit -n $$(ulimit -H -n) && $(CARGO) test --locked --test pubsub -- --ignored --nocapture
 
-# Client libraries of other languages through the proxy: cargo ignores these tests, as they need more than cargo.
-clients: need-cargo $(VENV)/ready
+# Client libraries and programs that live by one, through the proxy: cargo ignores those of other languages, as they
+# need more than cargo. make clients CLIENTS_SECONDS=60 lets the programs work for a minute each.
+clients: need-cargo $(VENV)/ready $(VENV)/node/ready
 	@bash tests/support/install.sh redis-server
-	$(CARGO) test --locked --test clients -- --ignored
+	CLIENTS_SECONDS=$(CLIENTS_SECONDS) $(CARGO) test --locked --test clients -- --include-ignored --test-threads=2
 
 $(VENV)/ready: tests/clients/requirements.txt
 	@bash tests/support/install.sh python3 python3-venv
 	@rm -rf $(VENV) && mkdir -p target
 	python3 -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/clients/requirements.txt
+	@touch $@
+
+$(VENV)/node/ready: tests/clients/package.json tests/clients/package-lock.json | $(VENV)/ready
+	@bash tests/support/install.sh nodejs npm
+	@rm -rf $(VENV)/node && mkdir -p $(VENV)/node && cp tests/clients/package*.json $(VENV)/node
+	cd $(VENV)/node && npm install --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
 lint: need-cargo
@@ -78,6 +86,11 @@ bench: build
 	@bash tests/support/install.sh redis-server python3 haproxy nutcracker
 	@bash tests/support/install.sh linux-perf || echo "without perf: system calls are counted by strace, if it is there"
 	@python3 bench/run.py
+
+# Latency under a steady rate, beside a direct connection; memory of idle clients, and the time to start.
+bench-latency bench-memory: build
+	@bash tests/support/install.sh redis-server python3
+	@python3 bench/$(@:bench-%=%).py
 
 # Where the running release spends its time, and its system calls, under load.
 perf strace: build

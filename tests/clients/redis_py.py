@@ -4,14 +4,11 @@ usage: redis_py.py PORT
 """
 
 import sys
+import threading
 
 import redis
 
-
-def check(what, got, expected):
-    if got != expected:
-        sys.exit(f"{what}: got {got!r}, expected {expected!r}")
-    print(f"{what}: ok")
+from harness import check, failover
 
 
 def basics(r):
@@ -78,6 +75,119 @@ def scripts_and_errors(r):
     check("the connection after it", r.get("py:a"), "42")
 
 
+def transactions(r):
+    r.delete("{py}a", "{py}b")
+    with r.pipeline() as pipe:
+        pipe.set("{py}a", 1).incr("{py}a").lpush("{py}b", "x").get("{py}a")
+        check("multi and exec", pipe.execute(), [True, 2, 1, "2"])
+    with r.pipeline() as pipe:
+        pipe.watch("{py}a")
+        value = int(pipe.get("{py}a"))
+        pipe.multi()
+        pipe.set("{py}a", value * 10)
+        check("watch, unchanged", pipe.execute(), [True])
+    with r.pipeline() as pipe:
+        pipe.watch("{py}a")
+        with redis.Redis(port=port()) as other:
+            other.set("{py}a", "changed")
+        pipe.multi()
+        pipe.set("{py}a", "lost")
+        try:
+            pipe.execute()
+            sys.exit("a transaction on a key that had changed was executed")
+        except redis.WatchError:
+            check("watch, changed", r.get("{py}a"), "changed")
+
+
+def blocking(r):
+    r.delete("py:queue", "{py}from", "{py}to")
+    check("blpop in vain", r.blpop("py:queue", timeout=0.1), None)
+    pusher = threading.Timer(0.3, lambda: redis.Redis(port=port()).rpush("py:queue", "pushed"))
+    pusher.start()
+    popped = r.blpop("py:queue", timeout=10)
+    check("blpop of what another client pushes", tuple(popped), ("py:queue", "pushed"))
+    pusher.join()
+    r.rpush("{py}from", "x")
+    check("blmove", r.blmove("{py}from", "{py}to", timeout=1), "x")
+    added = threading.Timer(0.3, lambda: redis.Redis(port=port()).xadd("py:events", {"f": "v"}, id="7-1"))
+    r.delete("py:events")
+    added.start()
+    entries = r.xread({"py:events": "$"}, block=10000)
+    check("xread of what another client adds", "7-1" in str(entries), True)
+    added.join()
+
+
+def locks(r):
+    with r.lock("py:lock", timeout=10):
+        check("a lock that is held", r.lock("py:lock", timeout=10).acquire(blocking=False), False)
+    lock = r.lock("py:lock", timeout=10)
+    check("a lock that is free", lock.acquire(blocking=False), True)
+    check("its extension", lock.extend(10), True)
+    lock.release()
+
+
+def publish_and_subscribe(r):
+    with redis.Redis(port=port(), decode_responses=True).pubsub() as subscriber:
+        subscriber.subscribe("py:news")
+        subscriber.psubscribe("py:p*")
+        for kind in ("subscribe", "psubscribe"):
+            check(kind, subscriber.get_message(timeout=5)["type"], kind)
+        check("publish", r.publish("py:news", "one"), 1)
+        check("message", subscriber.get_message(timeout=5)["data"], "one")
+        check("publish to a pattern", r.publish("py:paper", "two"), 1)
+        message = subscriber.get_message(timeout=5)
+        check("pmessage", (message["type"], message["channel"], message["data"]), ("pmessage", "py:paper", "two"))
+        subscriber.unsubscribe("py:news")
+        check("unsubscribe", subscriber.get_message(timeout=5)["type"], "unsubscribe")
+        check("publish to nobody", r.publish("py:news", "three"), 0)
+
+
+def scan(r):
+    expected = {f"py:scan:{number}" for number in range(500)}
+    with r.pipeline(transaction=False) as pipe:
+        [pipe.set(key, "x") for key in expected]
+        pipe.execute()
+    check("scan", set(r.scan_iter("py:scan:*", count=50)), expected)
+
+
+def registered_script(r):
+    script = r.register_script("return redis.call('INCRBY', KEYS[1], ARGV[1])")
+    r.delete("py:script")
+    check("script", script(keys=["py:script"], args=[5]), 5)
+    r.script_flush()
+    check("script after a flush", script(keys=["py:script"], args=[5]), 10)
+
+
+def while_a_master_fails_over(r):
+    """A planned failover shows no error, and nothing is lost."""
+    stop, counts, errors = threading.Event(), [0] * 4, []
+
+    def work(index):
+        with redis.Redis(port=port(), retry=None) as own:
+            while not stop.is_set():
+                for number in range(20):
+                    try:
+                        own.incr(f"py:count:{index}:{number}")
+                        counts[index] += 1
+                    except redis.RedisError as error:
+                        errors.append(error)
+                        return
+
+    r.delete(*(f"py:count:{index}:{number}" for index in range(4) for number in range(20)))
+    threads = [threading.Thread(target=work, args=(index,)) for index in range(4)]
+    [thread.start() for thread in threads]
+    failover()
+    stop.set()
+    [thread.join() for thread in threads]
+    check("errors while a master fails over", errors, [])
+    found = [sum(map(int, r.mget([f"py:count:{index}:{number}" for number in range(20)]))) for index in range(4)]
+    check("what was counted meanwhile", found, counts)
+
+
+def port():
+    return int(sys.argv[1])
+
+
 def clients(r):
     check("client setname", r.client_setname("py"), True)
     check("client getname", r.client_getname(), "py")
@@ -85,16 +195,23 @@ def clients(r):
 
 
 def main():
-    port = int(sys.argv[1])
     for name, options in [("default protocol", {}), ("protocol 3", {"protocol": 3}), ("protocol 2", {"protocol": 2})]:
         print(f"-- redis-py {redis.__version__}, {name}")
-        with redis.Redis(port=port, decode_responses=True, single_connection_client=True, **options) as r:
+        with redis.Redis(port=port(), decode_responses=True, single_connection_client=True, **options) as r:
             basics(r)
             many_keys(r)
             pipelines(r)
             structures(r)
             scripts_and_errors(r)
+            registered_script(r)
+            transactions(r)
+            blocking(r)
+            locks(r)
+            publish_and_subscribe(r)
+            scan(r)
             clients(r)
+    with redis.Redis(port=port(), decode_responses=True) as r:
+        while_a_master_fails_over(r)
 
 
 main()

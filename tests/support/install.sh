@@ -8,6 +8,7 @@ present() {
         python3-venv) python3 -c 'import ensurepip, venv' 2>/dev/null ;;
         linux-perf) perf --version >/dev/null 2>&1 ;;
         haproxy | nutcracker) command -v "$1" >/dev/null || [ -x "/usr/sbin/$1" ] ;;
+        nodejs) command -v node >/dev/null ;;
         iproute2) command -v ip >/dev/null ;;
         redis-server) command -v redis-server >/dev/null && command -v redis-cli >/dev/null ;;
         *) command -v "$1" >/dev/null ;;
