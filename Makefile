@@ -8,8 +8,8 @@ VENV := target/clients
 CLIENTS_SECONDS ?= 10
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: build run test conformance-long subscribers clients check lint simulate chaos checker-test faults bench bench-latency bench-memory perf strace \
-    clean need-cargo
+.PHONY: build run test conformance-long subscribers clients check lint simulate chaos checker-test faults bench bench-latency \
+    bench-memory perf strace flamegraph clean need-cargo
 
 build: need-cargo
 	$(CARGO) build --release --locked
@@ -96,6 +96,11 @@ bench-latency bench-memory: build
 perf strace: build
 	@bash tests/support/install.sh redis-server python3 $(if $(filter perf,$@),linux-perf,strace)
 	@python3 bench/under_load.py $@
+
+# A picture of it, from the profile that the proxy takes of itself: bin/flamegraph-get-p16.svg.
+flamegraph: build
+	@bash tests/support/install.sh redis-server python3
+	@python3 bench/under_load.py flamegraph
 
 clean: need-cargo
 	$(CARGO) clean

@@ -1,8 +1,9 @@
-"""What one contender does under load: `perf`: where its time goes; `strace`: its system calls.
+"""What one contender does under load: `perf`: where its time goes; `strace`: its system calls; `flamegraph`: a picture
+of where this proxy's time goes, from the profile that it takes of itself.
 
-usage: under_load.py perf|strace
+usage: under_load.py perf|strace|flamegraph
 Options by environment: TESTS (one; default get-p16 and get-p1 in turn), CONTENDERS (default this proxy),
-SECONDS of looking (default 5), PLACEMENT (default together).
+SECONDS of looking (default 5), PLACEMENT (default together). The pictures are bin/flamegraph-TEST.svg.
 """
 
 import os
@@ -11,7 +12,10 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
+from pathlib import Path
 
+import flamegraph
 import harness
 import workloads
 
@@ -40,16 +44,28 @@ def look_with_strace(pid, folder):
     print(open(out).read())
 
 
+def look_with_flamegraph(address, workload):
+    url = f"http://{address}/debug/pprof/profile?seconds={max(1, round(SECONDS))}&format=folded"
+    with urllib.request.urlopen(url, timeout=SECONDS + 60) as answer:
+        folded = answer.read().decode()
+    picture = Path(__file__).parent / f"../bin/flamegraph-{workload.name}.svg"
+    picture.write_text(flamegraph.draw(folded, f"redis-cluster-proxy, {workload.name}"))
+    print(*flamegraph.leaves(folded), f"the picture: bin/{picture.name}", sep="\n", flush=True)
+
+
 def load_until(stop, port, workload):
     while not stop.is_set():
         harness.run_load(port, workload, workload.requests // 10)
 
 
 def main():
-    if len(sys.argv) != 2 or sys.argv[1] not in ("perf", "strace"):
+    if len(sys.argv) != 2 or sys.argv[1] not in ("perf", "strace", "flamegraph"):
         raise SystemExit(__doc__)
     tool = sys.argv[1]
-    if harness.find_program(tool) is None:
+    address = f"127.0.0.1:{harness.free_port()}"
+    if tool == "flamegraph":
+        os.environ["PROXY_FLAGS"] = os.environ.get("PROXY_FLAGS", "") + f" -debug-addr {address}"
+    elif harness.find_program(tool) is None:
         raise SystemExit(f"{tool} is not installed: `make {tool}` installs it")
     together = os.environ.get("PLACEMENT", "together") == "together"
     core = harness.LOAD_CORE if together else harness.CONTENDER_CORE
@@ -66,6 +82,9 @@ def main():
             try:
                 time.sleep(0.5)
                 print(f"\n== {contender.name}, {workload.name}, {'together' if together else 'apart'}", flush=True)
+                if tool == "flamegraph":
+                    look_with_flamegraph(address, workload)
+                    continue
                 look = look_with_perf if tool == "perf" else look_with_strace
                 look(contender.process.pid, bench.folder)
             finally:

@@ -8,6 +8,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::clock::Time;
+
 /// All that the program can be told.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
@@ -67,6 +69,10 @@ pub struct Config {
     pub log_file: Option<PathBuf>,
     /// Log level.
     pub log_level: log::LevelFilter,
+    /// How lines of the log are written.
+    pub log_format: LogFormat,
+    /// Requests that took so many microseconds are in the slow log; a negative number is none.
+    pub slowlog_log_slower_than: i64,
     /// An access log line for every so many commands; 0 is none.
     pub log_every_n: u64,
     /// Where `/healthz` and the rest of the debug pages are served.
@@ -84,6 +90,15 @@ pub struct Config {
 }
 
 impl Config {
+    /// Requests that came before this are slow at `now`.
+    #[inline]
+    pub fn slow_before(&self, now: Time) -> Time {
+        match u64::try_from(self.slowlog_log_slower_than) {
+            Ok(micros) => Time::from_micros((now.as_micros() + 1).saturating_sub(micros)),
+            Err(_) => Time::default(),
+        }
+    }
+
     /// What kind of server clients are shown: the words of HELLO and INFO.
     pub fn mode(&self) -> &'static str {
         match self.cluster_face {
@@ -205,6 +220,8 @@ impl Default for Config {
             cpu_affinity: Vec::new(),
             log_file: Some(PathBuf::from("redis-cluster-proxy.log")),
             log_level: log::LevelFilter::Info,
+            log_format: LogFormat::Text,
+            slowlog_log_slower_than: 10_000,
             log_every_n: 100,
             debug_addr: None,
             debug_token: None,
@@ -230,6 +247,25 @@ impl fmt::Display for Listen {
         match self {
             Listen::Tcp(address) => write!(f, "{address}"),
             Listen::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// How lines of the log are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Time, level and message.
+    Text,
+    /// A JSON object.
+    Json,
+}
+
+impl LogFormat {
+    /// As it is typed.
+    pub fn name(self) -> &'static str {
+        match self {
+            LogFormat::Text => "text",
+            LogFormat::Json => "json",
         }
     }
 }

@@ -37,11 +37,14 @@ pub fn start(config: &Config) -> io::Result<LogHandle> {
     let (lines, receiver) = queue::bounded(config.limits.log_lines);
     let file = LogFile::new(config.log_file.clone(), config.limits.log_file_bytes);
     let sink = lines.clone();
+    let format = config.log_format;
     // The dispatch passes everything; the level is the facade's own, which can be moved.
     fern::Dispatch::new()
         .level(LevelFilter::Trace)
         .chain(fern::Output::call(move |record| {
             sink.send(line::compose(
+                format,
+                record.target(),
                 SystemTime::now(),
                 record.level(),
                 *record.args(),

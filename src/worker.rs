@@ -183,7 +183,6 @@ impl Worker {
             }
             now = self.clock.now();
             self.heartbeat.store(now.as_micros(), Ordering::Relaxed);
-            self.proxy.stats().turns.add(1);
             let mut count = 0;
             for event in &events {
                 self.note(event, now);
@@ -198,7 +197,9 @@ impl Worker {
                     self.serve(peer, now);
                 }
             }
-            if self.proxy.tick(now) {
+            // What follows is written now: what came before was the proxy's own time.
+            let written_at = self.clock.now();
+            if self.proxy.tick(written_at) {
                 self.give_memory_back();
             }
             while let Some(action) = self.proxy.next_action() {
@@ -207,12 +208,14 @@ impl Worker {
                     Action::Letter(worker, letter) => {
                         if !others[worker].send(Letter::Worker(letter.clone())) {
                             log::warn!("worker {worker} does not read its letters");
-                            self.proxy.undelivered(worker, letter, now);
+                            self.proxy.undelivered(worker, letter, written_at);
                         }
                     }
-                    other => self.act(other, now),
+                    other => self.act(other, written_at),
                 }
             }
+            let busy = self.clock.now().since(now);
+            self.proxy.stats().turned(busy);
             if self.is_done(now) {
                 return Ok(());
             }

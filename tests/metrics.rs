@@ -167,6 +167,15 @@ impl Scrape {
     }
 }
 
+/// Ends the load when it is dropped.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn a_hundred_scrapes_under_load_have_no_gap_and_no_counter_goes_back() {
     let (proxy, addr, _port) = start(&["-max-procs", "2"]);
@@ -189,6 +198,8 @@ fn a_hundred_scrapes_under_load_have_no_gap_and_no_counter_goes_back() {
                 }
             });
         }
+        // Also when the test fails, or the clients would go on for ever.
+        let _stop = Stop(&stop);
         let mut last = Scrape::default();
         for _ in 0..100 {
             let (status, text) = http::get(&addr, "/metrics");
@@ -197,7 +208,6 @@ fn a_hundred_scrapes_under_load_have_no_gap_and_no_counter_goes_back() {
             scrape.check_follows(&last);
             last = scrape;
         }
-        stop.store(true, Ordering::Relaxed);
         // Every metric of the table is there, and nothing else.
         for family in FAMILIES {
             let name = family.name.strip_suffix("_total").unwrap_or(family.name);
@@ -225,6 +235,82 @@ fn a_hundred_scrapes_under_load_have_no_gap_and_no_counter_goes_back() {
             )) >= 1.0
         );
     });
+}
+
+/// What redis_exporter reads of INFO, and its dashboards show.
+const EXPORTED: &[&str] = &[
+    "redis_version",
+    "redis_mode",
+    "role",
+    "os",
+    "tcp_port",
+    "run_id",
+    "process_id",
+    "uptime_in_seconds",
+    "connected_clients",
+    "blocked_clients",
+    "maxclients",
+    "used_memory",
+    "used_memory_rss",
+    "used_memory_peak",
+    "maxmemory",
+    "total_system_memory",
+    "total_connections_received",
+    "total_commands_processed",
+    "rejected_connections",
+    "total_net_input_bytes",
+    "total_net_output_bytes",
+    "instantaneous_ops_per_sec",
+    "keyspace_hits",
+    "keyspace_misses",
+    "expired_keys",
+    "evicted_keys",
+    "used_cpu_sys",
+    "used_cpu_user",
+    "cluster_enabled",
+    "loading",
+];
+
+#[test]
+fn info_has_all_that_redis_exporter_reads() {
+    let (proxy, _addr, _port) = start(&[]);
+    let mut conn = proxy.conn();
+    conn.command(&["SET", "exported", "v"]);
+    conn.command(&["LPUSH", "exported", "v"]);
+    let text = conn.command(&["INFO", "ALL"]).text();
+    let value = |name: &str| {
+        let mut lines = text.lines();
+        lines.find_map(|line| {
+            line.strip_prefix(name)?
+                .strip_prefix(':')
+                .map(str::to_string)
+        })
+    };
+    for name in EXPORTED {
+        let value = value(name);
+        assert!(value.is_some_and(|value| !value.is_empty()), "{name}");
+    }
+    // The exporter cuts these by their commas and equals signs.
+    let fields = |name: &str| -> Vec<String> {
+        let value = value(name).unwrap_or_else(|| panic!("{name}: {text}"));
+        let fields = value.split(',').map(|field| {
+            let (name, number) = field.split_once('=').expect("a field");
+            number.parse::<f64>().expect("a number");
+            name.to_string()
+        });
+        fields.collect()
+    };
+    let stat = [
+        "calls",
+        "usec",
+        "usec_per_call",
+        "rejected_calls",
+        "failed_calls",
+    ];
+    assert_eq!(fields("cmdstat_set"), stat);
+    assert_eq!(fields("errorstat_WRONGTYPE"), ["count"]);
+    let percentiles = ["p50", "p99", "p99.9"];
+    assert_eq!(fields("latency_percentiles_usec_set"), percentiles);
 }
 
 #[test]

@@ -90,6 +90,8 @@ fn samples(flag: &Flag) -> (&'static str, Option<&'static str>) {
         "max-procs" => ("2", Some("-1")),
         "log-file" => ("other.log", None),
         "log-level" => ("DEBUG", Some("loud")),
+        "log-format" => ("json", Some("xml")),
+        "slowlog-log-slower-than" => ("-1", Some("-2")),
         "log-every-n" => ("0", Some("-1")),
         "debug-addr" => ("127.0.0.1:9090", Some("9090")),
         "version" => ("false", Some("maybe")),

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use pprof::protos::{Message, Profile};
-use redis_cluster_proxy::control::profile;
+use redis_cluster_proxy::control::profile::{self, Format};
 use support::{Cluster, Port, Proxy, http};
 
 /// Samples by thread and by the function that was running, with those that it was inlined into.
@@ -60,7 +60,7 @@ fn the_function_that_spins_is_blamed() {
             }
         })
         .expect("a thread");
-    let bytes = profile::take(Duration::from_secs(2)).expect("a profile");
+    let bytes = profile::take(Duration::from_secs(2), Format::Pprof).expect("a profile");
     STOP.store(true, Ordering::Relaxed);
     spinner.join().expect("it ended");
     let leaves = leaves(&Profile::decode(&bytes[..]).expect("a profile"));
@@ -108,4 +108,14 @@ fn a_profile_of_the_program_names_its_worker() {
         "{leaves:?}"
     );
     assert_eq!(proxy.conn().command(&["PING"]), "PONG");
+    let path = "/debug/pprof/profile?seconds=1&format=folded";
+    let (status, text) = http::get(&addr, path);
+    assert_eq!(status, 200);
+    for line in text.lines() {
+        let (stack, count) = line.rsplit_once(' ').expect("a count");
+        assert!(
+            stack.contains(';') && count.parse::<u64>().is_ok(),
+            "{line}"
+        );
+    }
 }

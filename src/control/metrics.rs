@@ -325,7 +325,7 @@ pub const FAMILIES: &[Family] = &[
         "redis_proxy_backend_receive_bytes_total",
         Kind::Counter,
         &["backend"],
-        "Bytes read from the node",
+        "Bytes of the node's replies",
         |status| by_node(status, |node| Integer(node.bytes_in)),
     ),
     from_status(
@@ -430,7 +430,7 @@ pub const FAMILIES: &[Family] = &[
         "Reads served by a replica",
     ),
     counter(
-        "redis_proxy_leases_total",
+        "redis_proxy_leases_granted_total",
         &[("leases", "")],
         "Times that an exclusive connection was lent to a transaction or a blocking command",
     ),
@@ -438,6 +438,18 @@ pub const FAMILIES: &[Family] = &[
         "redis_proxy_leases_idle_total",
         &[("leases_idle", "")],
         "Transactions whose connections were taken back because nobody went on with them",
+    ),
+    from_status(
+        "redis_proxy_leases",
+        Kind::Gauge,
+        &["kind"],
+        "Connections lent now: blocking or transaction",
+        |status| {
+            vec![
+                with(["blocking"], Integer(status.leases.blocking)),
+                with(["transaction"], Integer(status.leases.transactions)),
+            ]
+        },
     ),
     from_status(
         "redis_proxy_slots_assigned",
@@ -497,6 +509,34 @@ pub const FAMILIES: &[Family] = &[
         &["worker"],
         "Turns of a worker's loop",
         |status| by_worker(status, |worker| worker.turns),
+    ),
+    from_status(
+        "redis_proxy_event_loop_busy_seconds_total",
+        Kind::Counter,
+        &["worker"],
+        "Time that a worker's turns took, from the events to the last write",
+        |status| {
+            let workers = status.workers.iter();
+            let samples = workers.map(|worker| {
+                let busy = Number(worker.turn_time.seconds);
+                with([&worker.worker.to_string()], busy)
+            });
+            samples.collect()
+        },
+    ),
+    from_status(
+        "redis_proxy_event_loop_turn_seconds",
+        Kind::Histogram,
+        &["worker"],
+        "How long turns took: as long as this whoever comes next may have to wait",
+        |status| {
+            let workers = status.workers.iter();
+            let samples = workers.map(|worker| {
+                let times = Value::Latency(worker.turn_time.clone());
+                with([&worker.worker.to_string()], times)
+            });
+            samples.collect()
+        },
     ),
     from_status(
         "redis_proxy_thread_cpu_seconds_total",
@@ -746,7 +786,10 @@ mod tests {
             if family.kind == Kind::Histogram {
                 assert!(name.ends_with("_seconds"), "{name}");
             }
-            assert!(FAMILIES[..index].iter().all(|other| other.name != name));
+            // The name in the text has no such ending.
+            let bare = |name: &'static str| name.strip_suffix("_total").unwrap_or(name);
+            let mut others = FAMILIES[..index].iter();
+            assert!(others.all(|other| bare(other.name) != bare(name)), "{name}");
             assert!(!family.help.contains(['|', '\n']) && !family.help.ends_with('.'));
         }
     }

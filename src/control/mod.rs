@@ -5,6 +5,7 @@ pub mod access;
 pub mod actions;
 pub mod connection;
 pub mod http;
+pub mod insight;
 mod link;
 pub mod message;
 pub mod metrics;

@@ -1,4 +1,4 @@
-//! A CPU profile of this program, in the format of pprof: where its threads spend their time.
+//! A CPU profile of this program, in the format of pprof or as folded stacks: where its threads spend their time.
 //!
 //! While no profile is taken nothing of it exists: no timer, no signal, no thread. While one is taken a signal
 //! interrupts whoever is running, [`HERTZ`] times in each second of processor time. The walk up the stack is
@@ -11,6 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use mio::Waker;
+use pprof::Report;
 use pprof::protos::Message;
 use signal_hook::consts::SIGPROF;
 use signal_hook::low_level::raise;
@@ -23,10 +24,20 @@ const HERTZ: i32 = 99;
 /// The longest profile.
 pub const LONGEST: Duration = Duration::from_secs(300);
 
+/// How a profile is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// A message `perftools.profiles.Profile`, for `go tool pprof`.
+    Pprof,
+    /// A line for each stack, `thread;root;...;leaf count`, for the tools that draw flame graphs.
+    Folded,
+}
+
 /// Takes a profile on a thread of its own, which wakes the server when it is done; nothing while another is
 /// being taken.
 pub fn begin(
     length: Duration,
+    format: Format,
     busy: &Arc<AtomicBool>,
     waker: &Arc<Waker>,
 ) -> Option<Receiver<Response>> {
@@ -37,10 +48,11 @@ pub fn begin(
     let (busy, waker) = (Arc::clone(busy), Arc::clone(waker));
     let freed = Arc::clone(&busy);
     let profile = move || {
-        let response = match take(length) {
-            Ok(profile) => Response::new("application/octet-stream", profile)
+        let response = match (take(length, format), format) {
+            (Ok(profile), Format::Pprof) => Response::new("application/octet-stream", profile)
                 .with("Content-Disposition", "attachment; filename=\"profile\""),
-            Err(text) => Response::text(500, &text),
+            (Ok(profile), Format::Folded) => Response::new("text/plain; charset=utf-8", profile),
+            (Err(text), _) => Response::text(500, &text),
         };
         busy.store(false, Ordering::Release);
         // If nobody waits for it any more it is thrown away.
@@ -57,8 +69,8 @@ pub fn begin(
     Some(answer)
 }
 
-/// Samples all threads for so long: a message `perftools.profiles.Profile`.
-pub fn take(length: Duration) -> Result<Vec<u8>, String> {
+/// Samples all threads for so long.
+pub fn take(length: Duration, format: Format) -> Result<Vec<u8>, String> {
     let guard = pprof::ProfilerGuardBuilder::default()
         .frequency(HERTZ)
         .build()
@@ -70,7 +82,25 @@ pub fn take(length: Duration) -> Result<Vec<u8>, String> {
     let report = guard.report().build();
     drop(guard);
     let report = report.map_err(|error| format!("cannot read the profile: {error}"))?;
-    let profile = report.pprof();
-    let profile = profile.map_err(|error| format!("cannot write the profile: {error}"))?;
-    Ok(profile.encode_to_vec())
+    match format {
+        Format::Pprof => {
+            let profile = report.pprof();
+            let profile = profile.map_err(|error| format!("cannot write the profile: {error}"))?;
+            Ok(profile.encode_to_vec())
+        }
+        Format::Folded => Ok(folded(&report).into_bytes()),
+    }
+}
+
+fn folded(report: &Report) -> String {
+    let lines = report.data.iter().map(|(stack, count)| {
+        let frames = stack.frames.iter().rev();
+        // What was inlined comes first, and is what was called last.
+        let symbols = frames.flat_map(|frame| frame.iter().rev());
+        let names: Vec<String> = symbols
+            .map(|symbol| symbol.name().replace([';', '\n'], ":"))
+            .collect();
+        format!("{};{} {count}\n", stack.thread_name, names.join(";"))
+    });
+    lines.collect()
 }

@@ -10,9 +10,10 @@ use serde_json::json;
 use crate::control::access::Access;
 use crate::control::connection::Answer;
 use crate::control::message::{Method, Request, Response};
+use crate::control::profile::Format;
 use crate::control::state::ControlState;
 use crate::control::status::{Status, stuck};
-use crate::control::{actions, metrics, profile, slots};
+use crate::control::{actions, insight, metrics, profile, slots};
 
 /// Serves one method of one path.
 type Page = fn(&Request, &ControlState) -> Answer;
@@ -103,7 +104,7 @@ pub const ROUTES: &[Route] = &[
     ),
     get(
         "/debug/pprof/profile",
-        "?seconds=N (30): a CPU profile of so many seconds, in the format of pprof",
+        "?seconds=N (30): a CPU profile of so many seconds, in the format of pprof; &format=folded for flame graphs",
         take_profile,
     ),
     get(
@@ -130,6 +131,26 @@ pub const ROUTES: &[Route] = &[
         "/api/v1/config",
         "name=NAME&value=VALUE: changes a setting until the program ends, as PROXY CONFIG SET",
         |request, state| Answer::Now(actions::set_config(request, state)),
+    ),
+    get(
+        "/api/v1/hotkeys",
+        "the keys that are asked for most",
+        |request, state| Answer::Now(insight::hot_keys(request, state)),
+    ),
+    get(
+        "/api/v1/bigkeys",
+        "the keys with the longest requests or replies",
+        |request, state| Answer::Now(insight::big_keys(request, state)),
+    ),
+    get(
+        "/api/v1/slowlog",
+        "the last slow requests, as PROXY SLOWLOG GET",
+        |request, state| Answer::Now(insight::slow_log(request, state)),
+    ),
+    get(
+        "/api/v1/audit",
+        "requests that a cluster would refuse, counted",
+        |request, state| Answer::Now(insight::audit(request, state)),
     ),
     post(
         "/api/v1/topology/refresh",
@@ -275,7 +296,12 @@ fn take_profile(request: &Request, state: &ControlState) -> Answer {
             return Answer::Now(Response::text(400, "seconds must be between 1 and 300"));
         }
     };
-    match profile::begin(length, &state.profiling, &state.waker) {
+    let format = match request.parameter("format").as_deref() {
+        None | Some("pprof") => Format::Pprof,
+        Some("folded") => Format::Folded,
+        Some(_) => return Answer::Now(Response::text(400, "format must be pprof or folded")),
+    };
+    match profile::begin(length, format, &state.profiling, &state.waker) {
         // Reading the names of functions takes its time, too.
         Some(answer) => Answer::Later(answer, length + Duration::from_secs(60)),
         None => Answer::Now(Response::text(409, "another profile is being taken")),

@@ -46,6 +46,8 @@ pub struct Status {
     pub rates: Rates,
     /// All counters of the workers together, by the names that INFO has behind `proxy_`.
     pub counters: BTreeMap<String, u64>,
+    /// Connections lent to one client each.
+    pub leases: Leases,
     /// Every command that was ever called.
     pub commands: Vec<Command>,
     /// Errors given to clients, by their first word.
@@ -103,8 +105,19 @@ pub struct Worker {
     pub clients: u64,
     /// Turns of its loop.
     pub turns: u64,
+    /// How long its turns took, from the events to the last write.
+    pub turn_time: Latency,
     /// Commands in the last second.
     pub commands_per_second: u64,
+}
+
+/// Connections lent to one client each, now.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Leases {
+    /// For blocking commands.
+    pub blocking: u64,
+    /// For transactions.
+    pub transactions: u64,
 }
 
 /// What is happening now: the last whole second.
@@ -167,7 +180,7 @@ pub struct Node {
     pub connects: u64,
     /// Connections that could not be made, or were lost.
     pub failures: u64,
-    /// Bytes read from it.
+    /// Bytes of its replies.
     pub bytes_in: u64,
     /// Bytes written to it.
     pub bytes_out: u64,
@@ -273,6 +286,10 @@ impl Status {
             counters: counters
                 .map(|(name, value)| (name.to_string(), value))
                 .collect(),
+            leases: Leases {
+                blocking: process.leases.blocking.load(Ordering::Relaxed) as u64,
+                transactions: process.leases.transactions.load(Ordering::Relaxed) as u64,
+            },
             commands: commands(sources),
             errors: process.errors().0.into_iter().collect(),
             nodes,
@@ -347,6 +364,11 @@ fn workers(sources: &Sources, now: Time) -> Vec<Worker> {
         silent: silent.as_secs_f64(),
         clients: stats.clients_connected.get(),
         turns: stats.turns.get(),
+        turn_time: {
+            let mut latencies = Latencies::default();
+            latencies.add(&stats.turn_times);
+            Latency::of(&latencies)
+        },
         commands_per_second: stats.per_second[0].get(),
     })
     .collect()
@@ -485,7 +507,7 @@ mod tests {
         let poll = mio::Poll::new().unwrap();
         let waker = mio::Waker::new(poll.registry(), mio::Token(0)).unwrap();
         let sources = ControlState::for_tests(Arc::new(waker)).sources;
-        sources.process.workers[0].calls.answered(3, 70);
+        sources.process.workers[0].calls.answered(3, 70, 1);
         let status = Status::of(&sources);
         assert_eq!(status.commands[0].latency.at_most[..3], [0, 1, 1]);
         assert!(!status.ready.ready && status.ready.healthy);

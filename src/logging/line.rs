@@ -8,11 +8,42 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use log::Level;
 
+use crate::config::LogFormat;
+use crate::proxy::access_log;
+
 /// Bytes of a message before it is cut off.
 const MESSAGE_BYTES_MAX: usize = 4096;
 
-/// Puts a line together, newline included.
-pub(super) fn compose(now: SystemTime, level: Level, message: fmt::Arguments<'_>) -> String {
+/// Puts a line together, newline included. In JSON a message of the access log is an object itself.
+pub(super) fn compose(
+    format: LogFormat,
+    target: &str,
+    now: SystemTime,
+    level: Level,
+    message: fmt::Arguments<'_>,
+) -> String {
+    match format {
+        LogFormat::Text => text(now, level, message),
+        LogFormat::Json => {
+            let mut time = String::with_capacity(24);
+            write_timestamp(&mut time, now);
+            let level = level.as_str().to_ascii_lowercase();
+            let (name, value) = if target == access_log::TARGET {
+                ("access", message.to_string())
+            } else {
+                let mut bounded = message.to_string();
+                let cut = |at: &usize| bounded.is_char_boundary(*at);
+                let len = (0..=bounded.len().min(MESSAGE_BYTES_MAX)).rev().find(cut);
+                bounded.truncate(len.unwrap_or(0));
+                ("message", serde_json::Value::from(bounded).to_string())
+            };
+            format!("{{\"time\":\"{time}\",\"level\":\"{level}\",\"{name}\":{value}}}\n")
+        }
+    }
+}
+
+/// Time, level and message.
+pub(super) fn text(now: SystemTime, level: Level, message: fmt::Arguments<'_>) -> String {
     let mut line = String::with_capacity(128);
     write_timestamp(&mut line, now);
     line.push(' ');
@@ -118,7 +149,7 @@ mod tests {
 
     fn check(message: &str, expected: &str) {
         assert_eq!(
-            compose(at(0), Level::Info, format_args!("{message}")),
+            text(at(0), Level::Info, format_args!("{message}")),
             format!("1970-01-01T00:00:00.000Z INFO {expected}\n")
         );
     }
@@ -129,6 +160,24 @@ mod tests {
         check("", "");
         check("two\r\nlines\u{1b}[2J", "two\\r\\nlines\\u{1b}[2J");
         check("\u{e9}t\u{e9}\t!", "\u{e9}t\u{e9}\\t!");
+    }
+
+    #[test]
+    fn json_is_json() {
+        let line = |target, message: &str| {
+            let message = format_args!("{message}");
+            let line = compose(LogFormat::Json, target, at(0), Level::Warn, message);
+            assert!(line.ends_with('\n') && line.len() < 2 * MESSAGE_BYTES_MAX);
+            serde_json::from_str::<serde_json::Value>(&line).unwrap()
+        };
+        let plain = line("x", "two\r\nlines \"\u{1b}");
+        assert_eq!(plain["time"], "1970-01-01T00:00:00.000Z");
+        assert_eq!(
+            (&plain["level"], &plain["message"]),
+            (&"warn".into(), &"two\r\nlines \"\u{1b}".into())
+        );
+        line("x", &"\u{e9}".repeat(MESSAGE_BYTES_MAX));
+        assert_eq!(line(access_log::TARGET, "{\"us\":7}")["access"]["us"], 7);
     }
 
     #[test]

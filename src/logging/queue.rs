@@ -177,7 +177,7 @@ impl LineReceiver {
             return;
         }
         let lost = dropped - self.dropped_told;
-        let line = line::compose(
+        let line = line::text(
             SystemTime::now(),
             Level::Warn,
             format_args!("{lost} log lines dropped, {dropped} since the start"),
@@ -190,7 +190,7 @@ impl LineReceiver {
     /// Writes what the file itself has to say.
     fn warn(&self, file: &mut LogFile) {
         if let Some(warning) = file.take_warning() {
-            let line = line::compose(SystemTime::now(), Level::Warn, format_args!("{warning}"));
+            let line = line::text(SystemTime::now(), Level::Warn, format_args!("{warning}"));
             self.write(file, line.as_bytes(), 1);
         }
     }

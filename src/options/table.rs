@@ -8,7 +8,7 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use super::{Options, address, duration, number};
-use crate::config::{AdminCommands, Config, CrossSlot, ReadPreference, Secret};
+use crate::config::{AdminCommands, Config, CrossSlot, LogFormat, ReadPreference, Secret};
 use crate::logging;
 use crate::top;
 
@@ -555,6 +555,34 @@ pub const FLAGS: &[Flag] = &[
             Ok(())
         },
         show: |config| logging::level_name(config.log_level).to_string(),
+        live: true,
+    },
+    Flag {
+        name: "log-format",
+        kind: Kind::String,
+        default: "text",
+        help: "how lines of the log are written: text, or json for one object on each line",
+        apply: |options, value| {
+            options.config.log_format = match value.to_ascii_lowercase().as_str() {
+                "text" => LogFormat::Text,
+                "json" => LogFormat::Json,
+                _ => return Err("must be text or json".to_string()),
+            };
+            Ok(())
+        },
+        show: |config| config.log_format.name().to_string(),
+        live: false,
+    },
+    Flag {
+        name: "slowlog-log-slower-than",
+        kind: Kind::Int,
+        default: "10000",
+        help: "requests that take so many microseconds are in PROXY SLOWLOG, with what the proxy and the node took of them; -1 is none",
+        apply: |options, value| {
+            options.config.slowlog_log_slower_than = number::within(value, -1, i64::MAX)?;
+            Ok(())
+        },
+        show: |config| config.slowlog_log_slower_than.to_string(),
         live: true,
     },
     Flag {

@@ -13,6 +13,7 @@ use crate::buffer::{Pool, ReadBuf, WriteBuf};
 use crate::clock::Time;
 use crate::config::Config;
 use crate::proxy::client::ClientId;
+use crate::proxy::departures::Departures;
 use crate::proxy::node::NodeKey;
 use crate::proxy::pipeline::Seq;
 use crate::resp::encode::{self, Protocol};
@@ -209,6 +210,8 @@ pub struct Backend {
     pub flush_queued: bool,
     /// Clients that are not read until this output has drained.
     pub waiters: Vec<ClientId>,
+    /// When requests were written.
+    pub departures: Departures,
     /// When a reply last came, or the state last changed: a node that is sending is not gone.
     pub heard_at: Time,
     /// Whose it is.
@@ -235,6 +238,7 @@ impl Backend {
             tickets: VecDeque::new(),
             flush_queued: false,
             waiters: Vec::new(),
+            departures: Departures::default(),
             heard_at: now,
             usage: Usage::Shared,
             patient: false,

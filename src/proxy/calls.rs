@@ -81,11 +81,11 @@ impl Calls {
         })
     }
 
-    /// A call has been answered, so many microseconds after it came. No row is no command.
+    /// So many calls have been answered, so many microseconds after they came. No row is no command.
     #[inline]
-    pub fn answered(&self, command: u16, micros: u64) {
+    pub fn answered(&self, command: u16, micros: u64, count: u64) {
         if let Some(record) = self.record(command) {
-            record.latencies.record(micros, 1);
+            record.latencies.record(micros, count);
         }
     }
 
@@ -216,14 +216,14 @@ mod tests {
     fn workers_are_summed_and_a_reset_forgets() {
         let (one, two) = (Calls::default(), Calls::default());
         for micros in 1..=100 {
-            one.answered(7, micros);
+            one.answered(7, micros, 1);
         }
-        two.answered(7, 1000);
+        two.answered(7, 1000, 1);
         two.failed(7, ErrorCode::of(b"WRONGTYPE Operation against a key"));
         two.rejected(9);
         two.erred(ErrorCode::of(b"ERR wrong number"));
         two.erred(ErrorCode::of(b"'odd' words"));
-        one.answered(u16::MAX, 1);
+        one.answered(u16::MAX, 1, 1);
         let all = of_commands(&[&one, &two]);
         assert_eq!(
             all.iter().map(|calls| calls.command).collect::<Vec<_>>(),

@@ -14,11 +14,14 @@ use crate::proxy::backend::{Backend, BackendId, Origin, Pin, State, Ticket, Usag
 use crate::proxy::calls::ErrorCode;
 use crate::proxy::client::ClientId;
 use crate::proxy::dispatch::MOVED_FRAME;
+use crate::proxy::insight::{BIG_BYTES, Reasons, Sight};
 use crate::proxy::node::NodeKey;
+use crate::proxy::node_stats::NodeStats;
 use crate::proxy::pipeline::{Completed, Seq};
 use crate::proxy::refusal::{self, Refusal};
 use crate::proxy::retry::Goal;
 use crate::proxy::scripts::Remedy;
+use crate::proxy::stats::Counter;
 use crate::proxy::{NO_SLOT, Peer, Proxy, planted};
 use crate::resp::frame::Scan;
 use crate::resp::reply::Reply;
@@ -138,6 +141,13 @@ impl Proxy {
             return Next::Lost(self.broken(id, "a reply to a request that has not left"));
         }
         self.upstream.in_flight -= 1;
+        // A lease may wait at its node for as long as it likes: that says nothing of the node.
+        if backend.usage == Usage::Shared
+            && let Some(node) = self.upstream.nodes.get(usize::from(backend.node.0))
+        {
+            backend.departures.settle(ticket.sent_at, 1, node, now);
+            node.stats.bytes_in.add(len as u64);
+        }
         self.deliver(id, &ticket, input, len, now);
         if early {
             // The node gave up on this request while it was being written: it will read no other.
@@ -165,6 +175,7 @@ impl Proxy {
             input.consume(len);
             return;
         }
+        self.look(id, ticket, len, now);
         let executed = self.bytes_if_held(id, client, ticket);
         self.release(id, ticket);
         self.upstream.succeeded(ticket.slot);
@@ -187,6 +198,46 @@ impl Proxy {
             }
             self.release_held(client, now);
         }
+    }
+
+    /// Looks at a request whose reply has come, if its turn has come, it was slow, or it is big.
+    #[inline]
+    fn look(&mut self, id: BackendId, ticket: &Ticket, reply_bytes: usize, now: Time) {
+        let Origin::Part { client, seq, .. } = ticket.origin else {
+            return;
+        };
+        let (Some(backend), Some(client)) =
+            (self.upstream.backends.get(id), self.clients.get(client))
+        else {
+            return;
+        };
+        let Some(started) = client.pipeline.started(seq) else {
+            return;
+        };
+        let reasons = Reasons {
+            due: self.until_looked == 1,
+            slow: started < self.config.slow_before(now),
+        };
+        let request_bytes = ticket.len as usize;
+        let big = reply_bytes.max(request_bytes) >= BIG_BYTES;
+        if !(reasons.due || reasons.slow || big) || ticket.command == u16::MAX {
+            return;
+        }
+        let Some(node) = self.upstream.nodes.get(usize::from(backend.node.0)) else {
+            return;
+        };
+        let sight = Sight {
+            request: backend.output.front(request_bytes),
+            command: self.table.row(ticket.command),
+            slot: ticket.slot,
+            reply_bytes,
+            client,
+            node: node.address,
+            started,
+            left: backend.departures.of(ticket.sent_at),
+            now,
+        };
+        self.insight.look(&sight, reasons, &self.config.limits);
     }
 
     /// A reply that is no part of a request on a shared connection.
@@ -295,11 +346,13 @@ impl Proxy {
     /// A request has its whole reply.
     #[inline]
     fn completed(&mut self, id: ClientId, completed: Completed, now: Time) {
-        let micros = now
-            .as_micros()
-            .saturating_sub(completed.started.as_micros());
-        self.stats.calls.answered(completed.command, micros);
-        self.log_access(id, completed, now);
+        let calls = &self.stats.calls;
+        self.answers
+            .add(completed.command, completed.started, 1, calls, now);
+        self.until_looked -= 1;
+        if self.until_looked == 0 {
+            self.looked(id, completed, now);
+        }
         let Some(client) = self.clients.get_mut(id) else {
             return;
         };
@@ -314,6 +367,13 @@ impl Proxy {
         }
         if overfull && self.forget_client(id, now) {
             self.stats.clients_overfull.add(1);
+        }
+    }
+
+    /// A node gave a redirect that is followed.
+    fn redirected(&self, node: NodeKey, counter: fn(&NodeStats) -> &Counter) {
+        if let Some(node) = self.upstream.node(node) {
+            counter(&node.stats).add(1);
         }
     }
 
@@ -373,10 +433,12 @@ impl Proxy {
                 let goal = match (refusal, target) {
                     (Refusal::Ask(..), Some(node)) => {
                         self.stats.ask.add(1);
+                        self.redirected(node, |stats| &stats.ask);
                         Goal::Ask(node)
                     }
                     (Refusal::Moved(..), Some(node)) => {
                         self.stats.moved.add(1);
+                        self.redirected(node, |stats| &stats.moved);
                         self.learn(&ticket, slot, node, now);
                         Goal::Owner
                     }

@@ -14,6 +14,7 @@ use crate::proxy::actions::Wanted;
 use crate::proxy::backend::{BackendId, Origin, Pin, State, Ticket};
 use crate::proxy::calls::ErrorCode;
 use crate::proxy::client::{ClientId, Pause};
+use crate::proxy::insight::audit::Reason;
 use crate::proxy::local::{self, After, Handler};
 use crate::proxy::pipeline::{At, Seq};
 use crate::proxy::retry::Goal;
@@ -316,6 +317,7 @@ impl Proxy {
             Class::Leased(LeaseKind::Blocking) => self.block(id, command, args, now),
             Class::Leased(LeaseKind::Wait) => self.wait_for_replicas(id, command, args, now),
             Class::Refused(_) | Class::Scan | Class::Subscription | Class::Local => {
+                self.insight.audit.note(command.id, Reason::Unserved);
                 self.reject(id, command, &texts::unserved(command), now)
             }
         }
@@ -336,7 +338,10 @@ impl Proxy {
         let step = match (place, policy) {
             (Place::One(slot), _) => self.send_to_slot(id, command, slot, args, now),
             (Place::Many, Some(policy)) => self.split(id, command, policy, &keys, args, now),
-            (Place::Many, None) => self.reject(id, command, refusal::CROSS_SLOT, now),
+            (Place::Many, None) => {
+                self.insight.audit.note(command.id, Reason::CrossSlot);
+                self.reject(id, command, refusal::CROSS_SLOT, now)
+            }
             (Place::Keyless, _) => self.send_to_any(id, command, args, now),
             (Place::Invalid(KeysError::Unbalanced), _) => {
                 self.reject(id, command, &command::unbalanced(command), now)
@@ -523,6 +528,8 @@ impl Proxy {
         if handler.barrier && !client.pipeline.is_empty() {
             return Step::Wait(Pause::Barrier);
         }
+        // It may tell what has been counted.
+        self.answers.settle(&self.stats.calls, now);
         let mut reply = std::mem::take(&mut self.scratch.reply);
         reply.clear();
         let mut context = local::Context {
@@ -559,7 +566,7 @@ impl Proxy {
             After::Go | After::Refresh | After::Close | After::Reset(_)
         ) {
             self.stats.commands.add(1);
-            self.stats.calls.answered(command.id, 0);
+            self.stats.calls.answered(command.id, 0, 1);
             if let Some(error) = Reply::new(&reply).error() {
                 self.stats.calls.failed(command.id, ErrorCode::of(error));
             }

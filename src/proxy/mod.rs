@@ -6,13 +6,16 @@
 //!
 //! It must never know a socket, a clock or a thread.
 
+pub mod access_log;
 pub mod actions;
 mod active;
+mod answers;
 pub mod attention;
 pub mod backend;
 pub mod calls;
 pub mod client;
 mod deliver;
+mod departures;
 mod describe;
 mod dispatch;
 mod divide;
@@ -21,6 +24,7 @@ mod gone;
 mod heal;
 pub mod histogram;
 mod idle;
+pub mod insight;
 pub mod lease;
 pub mod local;
 pub mod masters;
@@ -64,13 +68,15 @@ use crate::resp::args::Span;
 use crate::resp::encode;
 use actions::{Action, Actions};
 use active::Active;
+use answers::Answers;
 use backend::{BackendId, State, Usage};
 use client::{Client, ClientId};
 pub use deliver::Lost;
 use feed::Feed;
+use insight::Insight;
 use lease::Leases;
 use local::Handlers;
-use pipeline::{Completed, Spares};
+use pipeline::Spares;
 use plain::Plain;
 use pubsub::Pubsub;
 use scripts::Seen;
@@ -148,8 +154,12 @@ pub struct Proxy {
     rates: Rates,
     /// Requests sent when deadlines were last looked at, and whether any was outstanding.
     swept: (u64, bool),
-    /// Commands until the next line of the access log.
-    until_logged: u64,
+    /// Requests answered in this turn.
+    answers: Answers,
+    /// What has been seen of single requests.
+    insight: Insight,
+    /// Requests until the next one that is looked at; never 0.
+    until_looked: u64,
     /// Whether no new clients are taken and the present ones are sent away when they have been answered.
     draining: bool,
     /// `CLIENT PAUSE`, while it lasts.
@@ -175,9 +185,12 @@ impl Proxy {
         seed: u64,
     ) -> Proxy {
         let handlers = Handlers::new(&table);
+        let mut insight = Insight::new(config.log_every_n);
         Proxy {
             feeds: process.workers.iter().map(|_| Feed::default()).collect(),
-            until_logged: config.log_every_n,
+            answers: Answers::default(),
+            until_looked: insight.restart(config.log_every_n),
+            insight,
             plain: Plain::new(&table, &handlers),
             handlers,
             stats: process.workers[worker].clone(),
@@ -225,7 +238,7 @@ impl Proxy {
     fn renew_config(&mut self) {
         let config = self.process.live.config();
         if config.log_every_n != self.config.log_every_n {
-            self.until_logged = config.log_every_n;
+            self.until_looked = self.insight.restart(config.log_every_n);
         }
         self.config = config;
         // The refresher reads its own part of it when it next looks.
@@ -429,13 +442,25 @@ impl Proxy {
                 let Some(output) = backend.writable() else {
                     return;
                 };
+                let mut written = 0;
                 while output.unsent_len() > 0 {
                     let (taken, offered) = write_some(output, &mut write);
                     output.mark_sent(taken);
-                    self.stats.backend_bytes_out.add(taken as u64);
+                    written += taken;
                     if taken < offered {
                         break;
                     }
+                }
+                self.stats.backend_bytes_out.add(written as u64);
+                // What is still in it leaves with a later write.
+                if output.unsent_len() == 0
+                    && backend.state == State::Ready
+                    && let Some(last) = backend.tickets.back()
+                {
+                    backend.departures.note(last.sent_at, now);
+                }
+                if let Some(node) = self.upstream.nodes.get(usize::from(backend.node.0)) {
+                    node.stats.bytes_out.add(written as u64);
                 }
                 self.wake_waiters(id);
             }
@@ -527,9 +552,10 @@ impl Proxy {
         }
     }
 
-    /// Time passes: what is due is done. Returns whether the worker rests: nobody asked for anything for a second,
-    /// and memory has been given back.
+    /// Time passes: what is due is done. What was answered before leaves from now on. Returns whether the worker
+    /// rests: nobody asked for anything for a second, and memory has been given back.
     pub fn tick(&mut self, now: Time) -> bool {
+        self.answers.settle(&self.stats.calls, now);
         if now >= self.hold_due {
             self.release_all(now);
         }
@@ -553,7 +579,11 @@ impl Proxy {
             self.process.stale.store(false, Ordering::Relaxed);
             self.want_refresh(actions::Wanted::Moved);
         }
-        let rests = self.rates.is_due(now) && !self.rates.take(&self.stats, now);
+        let due = self.rates.is_due(now);
+        if due {
+            self.insight.hot.tick(now);
+        }
+        let rests = due && !self.rates.take(&self.stats, now);
         if rests {
             self.give_memory_back();
         }
@@ -572,6 +602,7 @@ impl Proxy {
         for (_, backend) in self.upstream.backends.iter_mut() {
             if backend.tickets.is_empty() {
                 backend.tickets = Default::default();
+                backend.departures = Default::default();
             }
         }
     }
@@ -701,37 +732,6 @@ impl Proxy {
     /// What has been decided.
     pub fn config(&self) -> &Arc<Config> {
         &self.config
-    }
-
-    /// One line in N of the access log.
-    #[inline]
-    fn log_access(&mut self, id: ClientId, completed: Completed, now: Time) {
-        if self.until_logged == 0 {
-            return;
-        }
-        self.until_logged -= 1;
-        if self.until_logged == 0 {
-            self.until_logged = self.config.log_every_n;
-            self.write_access_line(id, completed, now);
-        }
-    }
-
-    #[cold]
-    fn write_access_line(&mut self, id: ClientId, completed: Completed, now: Time) {
-        let Some(client) = self.clients.get(id) else {
-            return;
-        };
-        if log::log_enabled!(log::Level::Info) && completed.command != u16::MAX {
-            let micros = now.since(completed.started).as_micros();
-            let name = &self.table.row(completed.command).name;
-            let number = client.session.number;
-            match client.address {
-                Some(address) => {
-                    log::info!("access client={address} id={number} command={name} us={micros}")
-                }
-                None => log::info!("access client=unix id={number} command={name} us={micros}"),
-            }
-        }
     }
 
     /// A number that nobody needs to guess, only to differ (xorshift64).

@@ -45,7 +45,7 @@ counters! {
     connects,
     /// Connections that could not be made, or were lost.
     failures,
-    /// Bytes read from it.
+    /// Bytes of its replies.
     bytes_in,
     /// Bytes written to it.
     bytes_out,

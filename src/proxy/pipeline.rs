@@ -437,6 +437,12 @@ impl Pipeline {
         }
     }
 
+    /// When a request came, if it has not been answered yet.
+    pub fn started(&self, seq: Seq) -> Option<Time> {
+        let index = seq.0.wrapping_sub(self.head.0) as usize;
+        self.requests.get(index).map(|request| request.started)
+    }
+
     /// What the head would be completed as, for a reply that is moved instead of copied.
     pub fn head_completed(&self) -> Option<Completed> {
         self.requests.front().map(|request| Completed {

@@ -14,10 +14,15 @@ use crate::clock::Time;
 use crate::cluster::slot::Slot;
 use crate::command::{self, Class, Command, Flags, Keys, Table};
 use crate::proxy::Proxy;
+use crate::proxy::answers::Answers;
 use crate::proxy::backend::{BackendId, Flavor, Origin, Pin, State, Ticket};
+use crate::proxy::calls::Calls;
 use crate::proxy::client::{ClientId, Pause};
+use crate::proxy::departures::Departures;
 use crate::proxy::dispatch::MOVED_FRAME;
+use crate::proxy::insight::{BIG_BYTES, Reasons, Sight};
 use crate::proxy::local::Handlers;
+use crate::proxy::node::Node;
 use crate::proxy::pipeline::At;
 use crate::resp::frame::{ShortRequest, short_reply};
 
@@ -126,6 +131,33 @@ impl Plain {
                 return None;
             }
             at = (at + 1) % PLACES;
+        }
+    }
+}
+
+/// Replies to requests of one command that came at one moment and were queued at one moment: nearly all replies
+/// of a turn, so that counting them costs a few comparisons.
+#[derive(Debug, Clone, Copy, Default)]
+struct Run {
+    sent_at: Time,
+    started: Time,
+    command: u16,
+    count: u64,
+}
+
+impl Run {
+    #[inline(never)]
+    fn settle(
+        self,
+        answers: &mut Answers,
+        calls: &Calls,
+        departures: &mut Departures,
+        node: &Node,
+        now: Time,
+    ) {
+        if self.count > 0 {
+            answers.add(self.command, self.started, self.count, calls, now);
+            departures.settle(self.sent_at, self.count, node, now);
         }
     }
 }
@@ -267,11 +299,17 @@ impl Proxy {
         let Some(backend) = upstream.backends.get_mut(id) else {
             return;
         };
+        let Some(node) = upstream.nodes.get(usize::from(backend.node.0)) else {
+            return;
+        };
         if backend.state != State::Ready || !backend.scanner.is_at_start() || special {
             return;
         }
         let limits = &self.config.limits;
+        let slow_before = self.config.slow_before(now);
         let (mut taken, mut consumed) = (0, 0);
+        let mut run = Run::default();
+        let (answers, calls) = (&mut self.answers, &self.stats.calls);
         let mut rest = backend.input.bytes();
         while let Some(len) = short_reply(rest, MOVED_FRAME) {
             let Some(ticket) = backend.tickets.front() else {
@@ -286,8 +324,11 @@ impl Proxy {
                 break;
             };
             let request_len = ticket.len as usize;
-            // The planted bugs are in the general path.
-            if request_len > backend.output.sent_len() || self.until_logged == 1 {
+            // The planted bugs are in the general path; and what is to be looked at.
+            if request_len > backend.output.sent_len()
+                || request_len >= BIG_BYTES
+                || self.until_looked == 1
+            {
                 break;
             }
             let Some(client) = self.clients.get_mut(client_id) else {
@@ -305,11 +346,38 @@ impl Proxy {
             let Some((command, started)) = completed else {
                 break;
             };
+            if ticket.sent_at == run.sent_at && started == run.started && command == run.command {
+                run.count += 1;
+            } else {
+                run.settle(answers, calls, &mut backend.departures, node, now);
+                run = Run {
+                    sent_at: ticket.sent_at,
+                    started,
+                    command,
+                    count: 1,
+                };
+            }
+            if started < slow_before {
+                let sight = Sight {
+                    request: backend.output.front(request_len),
+                    command: self.table.row(command),
+                    slot: ticket.slot,
+                    reply_bytes: len,
+                    client,
+                    node: node.address,
+                    started,
+                    left: backend.departures.of(ticket.sent_at),
+                    now,
+                };
+                let slow = Reasons {
+                    due: false,
+                    slow: true,
+                };
+                self.insight.look(&sight, slow, limits);
+            }
             backend.tickets.pop_front();
             backend.output.release(request_len, &mut self.pool);
-            let micros = now.as_micros().saturating_sub(started.as_micros());
-            self.stats.calls.answered(command, micros);
-            self.until_logged = self.until_logged.saturating_sub(1);
+            self.until_looked -= 1;
             if !client.flush_queued {
                 client.flush_queued = true;
                 self.actions.flush_client(client_id);
@@ -322,6 +390,8 @@ impl Proxy {
             rest = &rest[len..];
             taken += 1;
         }
+        run.settle(answers, calls, &mut backend.departures, node, now);
+        node.stats.bytes_in.add(consumed as u64);
         backend.input.consume(consumed);
         upstream.in_flight -= taken;
     }

@@ -31,6 +31,16 @@ pub enum Question {
     Unblock(i64, bool),
     /// To count from zero again: `OK`.
     ResetStats,
+    /// Its hot keys, see `HotKeys::print`.
+    HotKeys,
+    /// Its big keys, see `BigKeys::print`.
+    BigKeys,
+    /// Its slow log, see `SlowLog::print`.
+    SlowLog,
+    /// To forget its slow log: `OK`.
+    ResetSlowLog,
+    /// What a cluster would refuse, see `Audit::print`.
+    Audit,
 }
 
 /// A letter between workers.
@@ -197,8 +207,22 @@ impl Proxy {
             }
             Question::ResetStats => {
                 self.stats.reset();
+                self.insight.reset();
                 encode::simple(&mut reply, "OK");
             }
+            Question::HotKeys => self.insight.hot.print(&mut reply),
+            Question::BigKeys => self.insight.big.print(&mut reply),
+            Question::SlowLog => {
+                let second = |at| self.process.wall_clock(at).as_secs();
+                let workers = self.process.workers.len();
+                let log = &self.insight.slow;
+                log.print(self.worker, workers, second, &mut reply);
+            }
+            Question::ResetSlowLog => {
+                self.insight.slow.clear();
+                encode::simple(&mut reply, "OK");
+            }
+            Question::Audit => self.insight.audit.print(&self.table, &mut reply),
         }
         reply
     }

@@ -7,6 +7,7 @@ use crate::command::{Command, Flags, ResponsePolicy};
 use crate::proxy::backend::{Origin, Pin, Ticket};
 use crate::proxy::client::{ClientId, Pause};
 use crate::proxy::dispatch::Step;
+use crate::proxy::insight::audit::Reason;
 use crate::proxy::merge::{Merge, Split};
 use crate::proxy::pipeline::{At, Seq};
 use crate::proxy::plan::{Ask, Plan};
@@ -53,6 +54,7 @@ impl Proxy {
         split.set_order(order);
         self.stats.commands.add(1);
         self.stats.splits.add(1);
+        self.insight.audit.note(command.id, Reason::Cut);
         self.stats.split_parts.add(parts.len() as u64);
         let Some(client) = self.clients.get_mut(id) else {
             return Step::Close;
@@ -97,6 +99,7 @@ impl Proxy {
         args: &Args<'_>,
         now: Time,
     ) -> Step {
+        self.insight.audit.note(command.id, Reason::AllNodes);
         let targets = self.upstream.routes.targets(replicas);
         let plan = Plan {
             asks: targets

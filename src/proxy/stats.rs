@@ -13,6 +13,7 @@ use crate::clock::Time;
 use crate::live::Live;
 use crate::proxy::attention::Attention;
 use crate::proxy::calls::{self, Calls, CommandCalls};
+use crate::proxy::histogram::Histogram;
 use crate::proxy::lease::LeaseCounts;
 use crate::proxy::masters::MastersCache;
 use crate::proxy::node_stats::{NodeStats, NodeTotals};
@@ -57,6 +58,8 @@ macro_rules! counters {
             $($(#[$doc])* pub $name: Counter,)*
             /// What is counted of each command and each kind of error.
             pub calls: Calls,
+            /// How long turns of the loop took, from the events to the last write.
+            pub turn_times: Histogram,
             /// What is counted of each node that the worker knows.
             nodes: Mutex<Vec<(SocketAddr, Arc<NodeStats>)>>,
             /// What was counted in the last second: commands, bytes from clients, bytes to clients.
@@ -73,6 +76,7 @@ macro_rules! counters {
                 $(self.$name.set(0);)*
                 self.clients_connected.set(connected);
                 self.calls.reset();
+                self.turn_times.reset();
                 self.nodes().iter().for_each(|(_, stats)| stats.reset());
             }
 
@@ -166,6 +170,12 @@ counters! {
 }
 
 impl Stats {
+    /// A turn of the loop took so long.
+    pub fn turned(&self, busy: Duration) {
+        self.turns.add(1);
+        self.turn_times.record(busy.as_micros() as u64, 1);
+    }
+
     /// The nodes that the worker knows from now on.
     pub fn show_nodes(&self, nodes: impl Iterator<Item = (SocketAddr, Arc<NodeStats>)>) {
         *self.nodes.lock().unwrap_or_else(PoisonError::into_inner) = nodes.collect();

@@ -410,7 +410,7 @@ impl Proxy {
     /// Answers a request at once, in its turn.
     fn say(&mut self, id: ClientId, command: &Command, reply: &[u8], now: Time) {
         self.stats.commands.add(1);
-        self.stats.calls.answered(command.id, 0);
+        self.stats.calls.answered(command.id, 0, 1);
         if let Some(error) = Reply::new(reply).error() {
             self.stats.calls.failed(command.id, ErrorCode::of(error));
         }

@@ -4,6 +4,8 @@
 use super::nodes::{join_all, value};
 use super::{After, Context, nodes};
 use crate::proxy::merge::Merge;
+use crate::proxy::plan::{Ask, Plan};
+use crate::proxy::question::Question;
 use crate::resp::args::Args;
 use crate::resp::encode;
 use crate::resp::reply::{Reply, parse_number};
@@ -12,15 +14,29 @@ use crate::resp::reply::{Reply, parse_number};
 const DEFAULT_COUNT: i64 = 10;
 
 /// `SLOWLOG GET [count]` and `COMMANDLOG GET count type`. A count that is none is the nodes' to refuse.
+/// `SLOWLOG GET count PROXY` has the proxy's own entries among them, which are longer (see `SlowLog::print`).
 pub fn slowlog_get(context: &mut Context<'_>, args: &Args<'_>, _: &mut Vec<u8>) -> After {
     let count = wanted(args);
-    join_all(context, args, move |replies, out| {
+    let join = move |replies: &[Reply<'_>], out: &mut Vec<u8>| {
         // An entry is its id, its second, and more.
         let age = |entry: &Reply<'_>| {
             let second = entry.items().nth(1).and_then(|second| second.integer());
             -(second.unwrap_or(0) as f64)
         };
         youngest(replies, age, count, out);
+    };
+    let own = args.len() == 4 && args.at(0).eq_ignore_ascii_case(b"slowlog");
+    if !own || !args.at(3).eq_ignore_ascii_case(b"proxy") {
+        return join_all(context, args, join);
+    }
+    let mut frame = Vec::new();
+    encode::command(&mut frame, [args.at(0), args.at(1), args.at(2)]);
+    let targets = context.routes.targets(true);
+    let nodes = targets.map(|target| Ask::each(target, frame.clone()));
+    After::Ask(Plan {
+        asks: nodes.chain([Ask::Workers(Question::SlowLog)]).collect(),
+        merge: Merge::Join(Box::new(join)),
+        write: false,
     })
 }
 

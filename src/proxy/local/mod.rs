@@ -12,6 +12,7 @@ mod connection;
 mod explain;
 mod identity;
 mod info;
+pub mod insight;
 mod kill;
 mod latency;
 mod logs;

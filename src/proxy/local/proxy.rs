@@ -1,7 +1,7 @@
 //! The PROXY family: what this proxy is, knows and can be told. Each subcommand is a row of [`ROWS`]; HELP
 //! and the errors are made of the same rows.
 
-use super::{After, Context, Run, cluster, explain, info};
+use super::{After, Context, Run, cluster, explain, info, insight};
 use crate::live::Unchanged;
 use crate::proxy::merge::Merge;
 use crate::proxy::plan::{Ask, Plan};
@@ -27,6 +27,22 @@ struct Sub {
 }
 
 const ROWS: &[Sub] = &[
+    Sub {
+        words: &["AUDIT"],
+        arity: 2,
+        usage: "",
+        help: "Requests that a cluster would refuse: command, reason and count.",
+        changes: false,
+        run: insight::audit,
+    },
+    Sub {
+        words: &["BIGKEYS"],
+        arity: -2,
+        usage: "[<count>]",
+        help: "The keys with the longest requests or replies.",
+        changes: false,
+        run: insight::big_keys,
+    },
     Sub {
         words: &["CLIENT", "ID"],
         arity: 3,
@@ -108,12 +124,52 @@ const ROWS: &[Sub] = &[
         run: help,
     },
     Sub {
+        words: &["HOTKEYS"],
+        arity: -2,
+        usage: "[<count>]",
+        help: "The keys that are asked for most, by a sample of the requests.",
+        changes: false,
+        run: insight::hot_keys,
+    },
+    Sub {
         words: &["INFO"],
         arity: 2,
         usage: "",
         help: "The sections of INFO that are this proxy's own.",
         changes: false,
         run: own_info,
+    },
+    Sub {
+        words: &["LATENCY"],
+        arity: 2,
+        usage: "",
+        help: "Latencies in microseconds: of commands as clients see them, of nodes as this proxy does.",
+        changes: false,
+        run: insight::latency,
+    },
+    Sub {
+        words: &["SLOWLOG", "GET"],
+        arity: -3,
+        usage: "[<count>]",
+        help: "The last slow requests (-slowlog-log-slower-than), as SLOWLOG GET has them; then the node, and microseconds in the proxy and at the node.",
+        changes: false,
+        run: insight::slow_log_get,
+    },
+    Sub {
+        words: &["SLOWLOG", "LEN"],
+        arity: 3,
+        usage: "",
+        help: "How many there are.",
+        changes: false,
+        run: insight::slow_log_len,
+    },
+    Sub {
+        words: &["SLOWLOG", "RESET"],
+        arity: 3,
+        usage: "",
+        help: "Forget them.",
+        changes: false,
+        run: insight::slow_log_reset,
     },
 ];
 

@@ -1,0 +1,176 @@
+//! What the operator is told of single requests by the real program: hot and big keys, slow requests and whose time
+//! it was, what only a proxy can serve, and the access log.
+
+mod support;
+
+use std::sync::OnceLock;
+use std::time::Duration;
+use support::{Cluster, Conn, Port, Proxy, Reply, http, key_in_slot, wait_for};
+
+fn cluster() -> &'static Cluster {
+    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+    CLUSTER.get_or_init(|| Cluster::start(2, 0))
+}
+
+fn field(map: &Reply, name: &str) -> String {
+    let items = map.items();
+    let at = items.chunks(2).find(|pair| pair[0].text() == name);
+    let value = &at.unwrap_or_else(|| panic!("{name}: {map:?}"))[1];
+    match value {
+        Reply::Int(number) => number.to_string(),
+        other => other.text(),
+    }
+}
+
+#[test]
+fn hot_keys_and_big_keys_are_found() {
+    let port = Port::reserve();
+    let addr = format!("127.0.0.1:{}", port.number());
+    let proxy = Proxy::start(cluster(), &["-max-procs", "2", "-debug-addr", &addr]);
+    let mut conns: Vec<Conn> = (0..8).map(|_| proxy.conn()).collect();
+    for round in 0..100 {
+        for conn in &mut conns {
+            let gets: Vec<Vec<String>> = (0..50)
+                .map(|n| match n % 4 {
+                    0 => vec!["GET".to_string(), format!("cold:{round}:{n}")],
+                    _ => vec!["GET".to_string(), "the hot one".to_string()],
+                })
+                .collect();
+            conn.pipeline(&gets);
+        }
+    }
+    let found = conns[0].command(&["PROXY", "HOTKEYS", "3"]);
+    let hottest = &found.items()[0];
+    assert_eq!(field(hottest, "key"), "the hot one", "{found:?}");
+    let requests: u64 = field(hottest, "requests").parse().expect("a number");
+    // 30000 of 40000, by a sample of about 150.
+    assert!((10_000..100_000).contains(&requests), "{found:?}");
+
+    let big = "x".repeat(300_000);
+    conns[0].command(&["SET", "a big one", &big]);
+    conns[1].command(&["GET", "a big one"]);
+    conns[2].command(&["SET", "another", &big[..100_000]]);
+    let found = conns[3].command(&["PROXY", "BIGKEYS"]);
+    let keys: Vec<String> = found.items().iter().map(|key| field(key, "key")).collect();
+    assert_eq!(keys, ["a big one", "another"]);
+    let bytes: u64 = field(&found.items()[0], "bytes").parse().expect("a number");
+    assert!((300_000..301_000).contains(&bytes));
+
+    let (status, body) = http::get(&addr, "/api/v1/hotkeys");
+    assert_eq!(status, 200);
+    assert!(body.contains("\"key\":\"the hot one\""), "{body}");
+    assert!(http::get(&addr, "/api/v1/bigkeys").1.contains("a big one"));
+}
+
+#[test]
+fn slow_requests_are_told_with_whose_time_it_was() {
+    let flags = ["-slowlog-log-slower-than", "100000"];
+    let proxy = Proxy::start(cluster(), &flags);
+    let mut conn = proxy.conn();
+    conn.command(&["CLIENT", "SETNAME", "patient"]);
+    let key = key_in_slot(5, "slow");
+    let node = cluster().master_of(5);
+    conn.command(&["SET", &key, "v"]);
+    assert_eq!(conn.line("PROXY SLOWLOG LEN").int(), 0);
+    let mut raw = cluster().raw(node);
+    for command in ["GET", "STRLEN"] {
+        assert_eq!(raw.line("CLIENT PAUSE 300 ALL"), "OK");
+        conn.command(&[command, &key]);
+    }
+    // Waits of other tests on this cluster may be in it, too.
+    let found = conn.line("PROXY SLOWLOG GET -1");
+    for command in ["GET", "STRLEN"] {
+        let mut entries = found.items().iter();
+        let own = |entry: &&Reply| entry.items()[3].items()[0].text() == command;
+        let entry = entries.find(own).unwrap_or_else(|| panic!("{found:?}"));
+        let items = entry.items();
+        assert_eq!(items[3].items()[1].text(), key);
+        assert_eq!(items[5].text(), "patient");
+        assert_eq!(items[6].text(), format!("127.0.0.1:{node}"));
+        let (total, own, node) = (items[2].int(), items[7].int(), items[8].int());
+        assert_eq!(total, own + node);
+        assert!(node >= 100_000 && own < node, "{entry:?}");
+    }
+    // Among the nodes' own, on request; they have none of these, since nothing was executed for long.
+    let merged = conn.line("SLOWLOG GET 100 PROXY");
+    let mut entries = merged.items().iter();
+    assert!(entries.any(|entry| entry.items().len() == 9), "{merged:?}");
+    let mut entries = conn.line("SLOWLOG GET 100").items().to_vec().into_iter();
+    assert!(entries.all(|entry| entry.items().len() == 6));
+    assert_eq!(conn.line("PROXY SLOWLOG RESET"), "OK");
+    assert_eq!(conn.line("PROXY SLOWLOG LEN").int(), 0);
+
+    let latency = conn.line("PROXY LATENCY");
+    let text = format!("{latency:?}");
+    assert_eq!(latency.items()[0].text(), "commands", "{text}");
+    assert!(latency.items()[3].items().len() >= 2, "{text}");
+}
+
+#[test]
+fn what_a_cluster_would_refuse_is_counted() {
+    let proxy = Proxy::start(cluster(), &[]);
+    let mut conn = proxy.conn();
+    let (one, two) = (key_in_slot(1, "audit"), key_in_slot(16000, "audit"));
+    for _ in 0..3 {
+        conn.command(&["MGET", &one, &two]);
+    }
+    conn.command(&["MSETNX", &one, "1", &two, "2"]);
+    conn.command(&["MGET", &one]);
+    let found = conn.line("PROXY AUDIT");
+    let count = |command: &str, reason: &str| {
+        let mut rows = found.items().iter();
+        let own = |row: &&Reply| field(row, "command") == command && field(row, "reason") == reason;
+        rows.find(own).map(|row| field(row, "count"))
+    };
+    let cut = count("mget", "keys in several slots, served in parts");
+    assert_eq!(cut.as_deref(), Some("3"), "{found:?}");
+    let refused = count("msetnx", "keys in several slots, refused");
+    assert_eq!(refused.as_deref(), Some("1"), "{found:?}");
+}
+
+#[test]
+fn access_lines_tell_key_node_bytes_and_both_times() {
+    for format in ["text", "json"] {
+        let flags = ["-log-every-n", "1", "-log-format", format];
+        let proxy = Proxy::start(cluster(), &flags);
+        let mut conn = proxy.conn();
+        conn.command(&["SET", "some-key", "value"]);
+        conn.command(&["GET", "some-key"]);
+        let line = wait_for("the line of the GET", Duration::from_secs(10), || {
+            let log = proxy.log();
+            let mut lines = log.lines();
+            let own = |line: &&str| line.contains("some-key") && line.contains("get");
+            lines.find(own).map(str::to_string)
+        });
+        if format == "text" {
+            for part in [
+                " key=some-key ",
+                " node=127.0.0.1:",
+                " in=",
+                " out=11 ",
+                " proxy_us=",
+                " backend_us=",
+            ] {
+                assert!(line.contains(part), "{line}");
+            }
+            continue;
+        }
+        let log = proxy.log();
+        for line in log.lines() {
+            let line: serde_json::Value = serde_json::from_str(line).expect("every line is JSON");
+            assert!(
+                line["time"].is_string() && line["level"].is_string(),
+                "{line}"
+            );
+        }
+        let line: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+        let access = &line["access"];
+        assert_eq!(
+            (&access["key"], &access["out"]),
+            (&"some-key".into(), &11.into())
+        );
+        let [all, own, node] =
+            ["us", "proxy_us", "backend_us"].map(|name| access[name].as_u64().expect("a number"));
+        assert_eq!(all, own + node, "{access}");
+    }
+}
