@@ -20,15 +20,18 @@ fn words(line: &str) -> Vec<String> {
     line.split(' ').map(|word| word.replace('~', " ")).collect()
 }
 
-/// One of two that are compared: a client, and another one beside it.
+/// One of two that are compared: a client, another one beside it, and one that only asks whether the server has
+/// come to what was sent before.
 struct Side {
     conns: [Conn; 2],
+    fence: Conn,
 }
 
 impl Side {
     fn new(addr: &str) -> Side {
         Side {
             conns: [Conn::connect(addr), Conn::connect(addr)],
+            fence: Conn::connect(addr),
         }
     }
 }
@@ -57,6 +60,7 @@ fn same(ours: &mut Side, theirs: &mut Side, line: &str) {
     let quiet = Duration::from_millis(60);
     let read = |conn: &mut Conn| conn.read_for(quiet).unwrap_or_default();
     theirs.conns[who].try_send(&Conn::encode(&words)).ok();
+    theirs.fence.line("PING");
     let expected = [1, 0].map(|at| read(&mut theirs.conns[at]));
     ours.conns[who].try_send(&Conn::encode(&words)).ok();
     for (at, expected) in [1, 0].into_iter().zip(expected) {
