@@ -360,3 +360,59 @@ fn blocked_clients_are_let_go_when_the_proxy_ends() {
             .starts_with("UNBLOCKED")
     );
 }
+
+/// WAIT speaks of what the client wrote on connections that it shares with others.
+#[test]
+fn wait_covers_what_the_client_wrote() {
+    let cluster = Cluster::start(2, 1);
+    let proxy = Proxy::start(&cluster, &[]);
+    let mut conn = proxy.conn();
+    let key = key_in_slot(42, "wait");
+    for round in 0..20 {
+        assert_eq!(conn.command(&["SET", &key, &round.to_string()]), "OK");
+        assert_eq!(conn.line("WAIT 1 2000"), Reply::Int(1), "round {round}");
+    }
+    let replies = conn.pipeline(&[
+        vec!["SET", &key, "x"],
+        vec!["WAIT", "1", "2000"],
+        vec!["GET", &key],
+    ]);
+    assert_eq!(
+        (&replies[1], &replies[2]),
+        (&Reply::Int(1), &Reply::Bulk(b"x".to_vec()))
+    );
+    let replica = cluster.replicas_of(cluster.master_of(42))[0];
+    cluster.freeze(replica);
+    assert_eq!(conn.command(&["SET", &key, "frozen"]), "OK");
+    let begun = Instant::now();
+    assert_eq!(conn.line("WAIT 1 500"), Reply::Int(0));
+    let took = begun.elapsed();
+    assert!(
+        (Duration::from_millis(450)..Duration::from_secs(3)).contains(&took),
+        "{took:?}"
+    );
+    assert_eq!(conn.line("WAIT 0 0"), Reply::Int(0));
+    // For ever, until somebody ends it; and until the replica is back. Nobody else waits.
+    let number = conn.line("CLIENT ID").int().to_string();
+    conn.send(Conn::encode(&["WAIT", "1", "0"]));
+    let mut acts = proxy.conn();
+    acts.set_deadline(Duration::from_secs(2));
+    assert_eq!(acts.command(&["SET", &key, "other"]), "OK");
+    wait_for("it to be unblocked", Duration::from_secs(5), || {
+        (acts.command(&["CLIENT", "UNBLOCK", &number]) == Reply::Int(1)).then_some(())
+    });
+    assert_eq!(conn.read_reply(), Reply::Int(0));
+    conn.send(Conn::encode(&["WAIT", "1", "0"]));
+    assert!(
+        conn.read_for(Duration::from_millis(200))
+            .expect("open")
+            .is_empty()
+    );
+    cluster.thaw(replica);
+    assert_eq!(conn.read_reply(), Reply::Int(1));
+    for request in ["WAIT x 0", "WAIT 0 x", "WAIT 0 -1", "WAIT 0"] {
+        let expected = cluster.raw(cluster.masters()[0]).line(request);
+        assert!(expected.is_error());
+        assert_eq!(conn.line(request), expected, "{request}");
+    }
+}

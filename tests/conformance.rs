@@ -88,24 +88,6 @@ const ONLY_ERRORS: &[(&str, &str)] = &[
     ),
 ];
 
-/// Commands with a state of the connection: they have tests of their own.
-const STATE: &[&str] = &[
-    "blmove",
-    "blmpop",
-    "blpop",
-    "brpop",
-    "brpoplpush",
-    "bzmpop",
-    "bzpopmax",
-    "bzpopmin",
-    "discard",
-    "exec",
-    "multi",
-    "unwatch",
-    "wait",
-    "watch",
-];
-
 /// The names of all commands and subcommands, as `COMMAND` says.
 fn rows(conn: &mut Conn) -> BTreeSet<String> {
     let mut rows = BTreeSet::new();
@@ -432,13 +414,12 @@ fn subcommands<'a>(rows: &'a BTreeSet<String>, row: &str) -> impl Iterator<Item 
 
 fn judge(rows: &BTreeSet<String>, found: &Found) {
     let mut wrong = found.wrong.clone();
-    let state: BTreeSet<&str> = STATE.iter().copied().collect();
     let exceptions: BTreeMap<&str, &str> = EXCEPTIONS.iter().copied().collect();
     let only_errors: BTreeMap<&str, &str> = ONLY_ERRORS.iter().copied().collect();
     let (mut good, mut containers) = (0, Vec::new());
     for row in rows {
         let row = row.as_str();
-        let excused = state.contains(row) || exceptions.contains_key(row);
+        let excused = exceptions.contains_key(row);
         let marked = found.only_errors.contains(row);
         match found.rows.get(row) {
             Some(true) if excused || only_errors.contains_key(row) || marked => {
@@ -460,14 +441,10 @@ fn judge(rows: &BTreeSet<String>, found: &Found) {
             }
             Some(false) if marked && only_errors.contains_key(row) => {}
             Some(false) => wrong.push(format!("{row} has errors only")),
-            None if state.contains(row) => {}
             None => wrong.push(format!("{row} has no sample")),
         }
     }
-    let lists = state
-        .iter()
-        .chain(exceptions.keys())
-        .chain(only_errors.keys());
+    let lists = exceptions.keys().chain(only_errors.keys());
     for row in lists.filter(|row| !rows.contains(**row)) {
         wrong.push(format!("{row} is no command of this server"));
     }
@@ -490,8 +467,6 @@ fn judge(rows: &BTreeSet<String>, found: &Found) {
     for (row, reason) in &only_errors {
         println!("   {row}: {reason}");
     }
-    let count = state.len();
-    println!("{count} with a state, which have tests of their own: {state:?}");
     println!("{} exceptions:", exceptions.len());
     for (row, reason) in &exceptions {
         println!("   {row}: {reason}");

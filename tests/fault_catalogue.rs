@@ -1,7 +1,7 @@
 //! The faults of the design's list by their numbers, each with its figures (`make faults`). The quick ones
 //! run with every `cargo test`; the others are ignored there.
 //!
-//! Not here: F09-F13 and F29-F31 are of bounds and hand-over; F26 and F27 need MULTI and blocking commands.
+//! Not here: F09-F13 and F29-F31 are of bounds and hand-over; F26 is in `transactions`.
 
 mod support;
 
@@ -827,6 +827,166 @@ fn f25_the_password_is_changed() {
         began.elapsed()
     );
     assert!(!proxy.log().contains("sesame"));
+}
+
+/// Failovers inside MULTI: transfers between accounts are whole or not at all, and while all failovers are
+/// planned nobody hears of them, and every token is popped once.
+fn f27(failovers: usize, kill: bool) {
+    const ACCOUNTS: usize = 10;
+    const WHOLE: i64 = 1000 * ACCOUNTS as i64;
+    let cluster = Cluster::start(2, 1);
+    let proxy = Proxy::start(&cluster, &[]);
+    let slot = 77;
+    let accounts: Vec<String> = (0..ACCOUNTS)
+        .map(|n| key_in_slot(slot, &format!("account{n}")))
+        .collect();
+    let queue = key_in_slot(slot, "queue");
+    let mut conn = proxy.conn();
+    for account in &accounts {
+        assert_eq!(conn.command(&["SET", account, "1000"]), "OK");
+    }
+    let read_all = |conn: &mut Conn| -> Option<i64> {
+        let mut requests = vec![vec!["MULTI"]];
+        requests.extend(accounts.iter().map(|account| vec!["GET", account.as_str()]));
+        requests.push(vec!["EXEC"]);
+        match conn.pipeline(&requests).pop() {
+            Some(Reply::Array(items)) => Some(
+                items
+                    .iter()
+                    .map(|item| item.text().parse::<i64>().expect("a number"))
+                    .sum(),
+            ),
+            _ => None,
+        }
+    };
+    let done = AtomicBool::new(false);
+    let (moved, nils, errors) = (
+        AtomicUsize::new(0),
+        AtomicUsize::new(0),
+        AtomicUsize::new(0),
+    );
+    let popped = std::sync::Mutex::new(Vec::new());
+    let pushed = thread::scope(|scope| {
+        for client in 0..6usize {
+            let (done, moved, nils, errors) = (&done, &moved, &nils, &errors);
+            let (accounts, addr, read_all) = (&accounts, proxy.addr(), &read_all);
+            scope.spawn(move || {
+                let mut conn = Conn::connect(addr);
+                let mut count = client;
+                while !done.load(Ordering::Relaxed) {
+                    count += 7;
+                    let (from, to) = (
+                        &accounts[count % ACCOUNTS],
+                        &accounts[(count / 3) % ACCOUNTS],
+                    );
+                    if client == 0 {
+                        if let Some(sum) = read_all(&mut conn) {
+                            assert_eq!(sum, WHOLE, "money is made or lost");
+                        }
+                        continue;
+                    }
+                    if client.is_multiple_of(2) && conn.command(&["WATCH", from, to]).is_error() {
+                        errors.fetch_add(1, Ordering::Relaxed);
+                        continue;
+                    }
+                    let requests = [
+                        vec!["MULTI"],
+                        vec!["DECRBY", from, "5"],
+                        vec!["INCRBY", to, "5"],
+                        vec!["EXEC"],
+                    ];
+                    let counter = match conn.pipeline(&requests).pop().expect("EXEC") {
+                        Reply::Array(_) => moved,
+                        reply if reply.is_nil() => nils,
+                        reply => {
+                            assert!(kill, "an error in a planned failover: {reply:?}");
+                            errors
+                        }
+                    };
+                    counter.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        for _ in 0..3 {
+            let (done, popped, queue, addr) = (&done, &popped, &queue, proxy.addr());
+            scope.spawn(move || {
+                let mut conn = Conn::connect(addr);
+                loop {
+                    let reply = conn.command(&["BLPOP", queue, "0.5"]);
+                    if let Reply::Array(items) = &reply {
+                        popped.lock().expect("no panic").push(items[1].text());
+                    } else {
+                        assert!(reply.is_nil() || kill, "{reply:?}");
+                        if reply.is_nil() && done.load(Ordering::Relaxed) {
+                            return;
+                        }
+                    }
+                }
+            });
+        }
+        let (done, queue, addr) = (&done, &queue, proxy.addr());
+        let pusher = scope.spawn(move || {
+            let mut conn = Conn::connect(addr);
+            let mut pushed = 0;
+            while !done.load(Ordering::Relaxed) {
+                let reply = conn.command(&["RPUSH", queue, &pushed.to_string()]);
+                assert!(!reply.is_error() || kill, "{reply:?}");
+                pushed += 1;
+                thread::sleep(ms(1));
+            }
+            pushed
+        });
+        for _ in 0..failovers {
+            thread::sleep(ms(500));
+            let master = cluster.master_of(slot);
+            let replica = cluster.replicas_of(master)[0];
+            if kill {
+                cluster.kill(master);
+                wait_for("the promotion", Duration::from_secs(15), || {
+                    (cluster.find_master_of(slot) == Some(replica)).then_some(())
+                });
+                thread::sleep(ms(500));
+                cluster.restart(master);
+            } else {
+                cluster.failover(replica);
+            }
+            cluster.wait_until_ready();
+        }
+        done.store(true, Ordering::Relaxed);
+        pusher.join().expect("the pusher goes on")
+    });
+    let sum = wait_for("the accounts to be read", Duration::from_secs(10), || {
+        read_all(&mut conn)
+    });
+    assert_eq!(sum, WHOLE, "money is made or lost");
+    let mut popped = popped.into_inner().expect("no panic");
+    eprintln!(
+        "F27: {failovers} failovers (kill: {kill}): {} transfers, {} nil, {} errors; {pushed} tokens, {} popped",
+        moved.load(Ordering::Relaxed),
+        nils.load(Ordering::Relaxed),
+        errors.load(Ordering::Relaxed),
+        popped.len()
+    );
+    assert!(moved.load(Ordering::Relaxed) > 50);
+    if !kill {
+        let count = popped.len();
+        popped.sort();
+        popped.dedup();
+        assert_eq!(popped.len(), count, "a token was popped twice");
+        assert_eq!(count, pushed, "a token was lost");
+    }
+}
+
+#[test]
+fn f27_planned_failovers_inside_multi() {
+    f27(3, false);
+}
+
+#[test]
+#[ignore = "long: make faults"]
+fn f27_masters_die_inside_multi() {
+    let kills = std::env::var("KILLS").map_or(5, |text| text.parse().expect("a number"));
+    f27(kills, true);
 }
 
 #[test]

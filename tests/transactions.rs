@@ -367,26 +367,26 @@ fn at_the_cap_there_is_an_error_at_once() {
     let proxy = Proxy::start(cluster, &["-max-transactions", "2"]);
     let mut conns = [proxy.conn(), proxy.conn(), proxy.conn()];
     assert_eq!(conns[0].line("MULTI"), "OK");
-    assert_eq!(conns[1].line("WATCH a"), "OK");
+    assert_eq!(conns[1].line("WATCH cap"), "OK");
     assert!(conns[2].line("MULTI").is_error());
-    assert!(conns[2].line("WATCH a").is_error());
-    assert_eq!(conns[2].line("SET a 1"), "OK");
+    assert!(conns[2].line("WATCH cap").is_error());
+    assert_eq!(conns[2].line("SET cap 1"), "OK");
     assert_eq!(conns[0].line("DISCARD"), "OK");
     assert_eq!(conns[2].line("MULTI"), "OK");
-    assert_eq!(conns[2].line("GET a"), "QUEUED");
+    assert_eq!(conns[2].line("GET cap"), "QUEUED");
     assert_eq!(conns[2].line("EXEC").items()[0], "1");
     // Who leaves makes room, too.
     let [a, b, mut c] = conns;
     drop((a, b));
     support::wait_for("room", Duration::from_secs(5), || {
-        (!c.line("WATCH a").is_error()).then_some(())
+        (!c.line("WATCH cap").is_error()).then_some(())
     });
 }
 
 #[test]
 fn an_idle_transaction_gives_its_connection_back() {
-    let (_, cluster, _) = ground();
-    let proxy = Proxy::start(cluster, &["-transaction-idle-timeout", "1s"]);
+    let cluster = Cluster::start(1, 0);
+    let proxy = Proxy::start(&cluster, &["-transaction-idle-timeout", "1s"]);
     let (mut queues, mut watches) = (proxy.conn(), proxy.conn());
     assert_eq!(queues.line("MULTI"), "OK");
     assert_eq!(queues.line("SET idle 1"), "QUEUED");
@@ -412,4 +412,188 @@ fn an_idle_transaction_gives_its_connection_back() {
     assert_eq!(watches.line("SET idle 2"), "QUEUED");
     assert!(watches.line("EXEC").is_nil());
     assert_eq!(watches.line("GET idle"), "1");
+}
+
+/// A number that differs from call to call (xorshift64).
+fn random(state: &mut u64) -> u64 {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    *state
+}
+
+/// F26: clients leave at any point of a transaction or while they are blocked. Whoever comes next on their
+/// connections sees nothing of it: his transaction is never nil because of what they watched, never has their
+/// requests in it, and nothing of theirs is popped or written later.
+#[test]
+fn who_leaves_in_the_middle_leaves_nothing_behind() {
+    const ABORTS: usize = 5000;
+    let (_, cluster, _) = ground();
+    let proxy = Proxy::start(cluster, &[]);
+    let addr = proxy.addr().to_string();
+    let keys: Vec<String> = (0..32).map(|n| format!("left{n}")).collect();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let checker = scope.spawn(|| {
+            let mut conn = Conn::connect(&addr);
+            let (mut seed, mut count) = (99u64, 0);
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                let own = format!("own{}", random(&mut seed) % 64);
+                let watches = random(&mut seed).is_multiple_of(2);
+                let mut requests: Vec<Vec<&str>> = Vec::new();
+                if watches {
+                    requests.push(vec!["WATCH", &own]);
+                }
+                requests.extend([
+                    vec!["MULTI"],
+                    vec!["INCR", &own],
+                    vec!["GET", &own],
+                    vec!["EXEC"],
+                ]);
+                let replies = conn.pipeline(&requests);
+                let last = replies.last().expect("EXEC");
+                assert!(matches!(last, Reply::Array(_)), "{replies:?}");
+                assert_eq!(last.items().len(), 2, "{replies:?}");
+                assert_eq!(last.items()[0].int().to_string(), last.items()[1].text());
+                count += 1;
+            }
+            count
+        });
+        // Another changes all that is watched, all the time.
+        let writer = scope.spawn(|| {
+            let mut conn = Conn::connect(&addr);
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                for key in &keys {
+                    assert_eq!(conn.command(&["SET", key, "w"]), "OK");
+                }
+            }
+        });
+        let mut seed = 4711u64;
+        for _ in 0..ABORTS {
+            let key = &keys[random(&mut seed) as usize % keys.len()];
+            let script: Vec<Vec<&str>> = match random(&mut seed) % 4 {
+                0 => vec![vec!["WATCH", key], vec!["GET", key]],
+                1 => vec![
+                    vec!["MULTI"],
+                    vec!["LPUSH", "leaked", "x"],
+                    vec!["SET", key, "x"],
+                ],
+                2 => vec![
+                    vec!["WATCH", key],
+                    vec!["MULTI"],
+                    vec!["SET", key, "leaked"],
+                    vec!["SET", key],
+                ],
+                _ => vec![vec!["BLPOP", "never", "0"], vec!["PING"]],
+            };
+            let bytes: Vec<u8> = script
+                .iter()
+                .flat_map(|words| Conn::encode(words))
+                .collect();
+            let mut conn = Conn::connect(&addr);
+            let cut = match random(&mut seed) % 3 {
+                0 => random(&mut seed) as usize % (bytes.len() + 1),
+                _ => bytes.len(),
+            };
+            conn.send(&bytes[..cut]);
+            match random(&mut seed) % 3 {
+                0 => {}
+                1 => std::thread::sleep(Duration::from_micros(random(&mut seed) % 1000)),
+                _ if cut > 0 => drop(conn.read_some(Duration::from_millis(2))),
+                _ => {}
+            }
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        writer.join().expect("the writer goes on");
+        let count = checker.join().expect("nothing is seen of others");
+        println!("{count} transactions beside {ABORTS} aborts");
+        assert!(count > 200, "{count} transactions");
+    });
+    let mut conn = proxy.conn();
+    assert_eq!(conn.command(&["EXISTS", "leaked"]), Reply::Int(0));
+    for key in &keys {
+        assert_eq!(conn.command(&["GET", key]), "w");
+    }
+    support::wait_for("all places to be free", Duration::from_secs(5), || {
+        conn.line("INFO clients")
+            .text()
+            .contains("blocked_clients:0\r\n")
+            .then_some(())
+    });
+    assert_eq!(conn.line("RPUSH never x"), Reply::Int(1));
+}
+
+/// S4: every command that changes the state of a connection, by one client; then another on the same
+/// connections sees nothing of it.
+#[test]
+fn the_state_of_a_client_is_its_own() {
+    let (_, cluster, _) = ground();
+    let proxy = Proxy::start(cluster, &[]);
+    let changes = [
+        "MULTI",
+        "MULTI | SET state 1",
+        "MULTI | SET state 1 | EXEC",
+        "MULTI | CLIENT SETNAME leak | CLIENT REPLY OFF",
+        "MULTI | HELLO 3 | SELECT 0 | EXEC",
+        "WATCH state",
+        "WATCH state | MULTI | SET state",
+        "BLPOP statelist 0",
+        "CLIENT SETNAME leak",
+        "CLIENT REPLY OFF",
+        "CLIENT REPLY SKIP",
+        "CLIENT NO-EVICT ON",
+        "CLIENT TRACKING ON",
+        "READONLY",
+        "ASKING",
+        "HELLO 3",
+        "HELLO 3 SETNAME leak",
+        "MONITOR",
+        "RESET",
+        "SELECT 0",
+        "AUTH default x",
+    ];
+    let mut kept = Vec::new();
+    for change in changes {
+        let mut changes = proxy.conn();
+        for request in change.split(" | ") {
+            changes.send(Conn::encode(&session::words(request)));
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let mut other = proxy.conn();
+        assert!(other.line("CLIENT GETNAME").is_nil(), "{change}");
+        for number in 0..1000 {
+            let key = format!("state{}", number % 50);
+            let expected = number.to_string();
+            let reply = match number % 4 {
+                0 => other.pipeline(&[
+                    vec!["MULTI"],
+                    vec!["SET", &key, &expected],
+                    vec!["GET", &key],
+                    vec!["EXEC"],
+                ])[3]
+                    .items()[1]
+                    .clone(),
+                1 => {
+                    assert_eq!(other.command(&["WATCH", &key]), "OK");
+                    assert_eq!(other.command(&["UNWATCH"]), "OK");
+                    assert_eq!(other.command(&["SET", &key, &expected]), "OK");
+                    other.command(&["GET", &key])
+                }
+                _ => {
+                    assert_eq!(other.command(&["SET", &key, &expected]), "OK");
+                    other.command(&["GET", &key])
+                }
+            };
+            assert_eq!(reply, expected.as_str(), "{change}");
+        }
+        assert!(other.line("HGETALL nothing").items().is_empty(), "{change}");
+        kept.push(changes);
+        if kept.len() > 3 {
+            kept.remove(0);
+        }
+    }
+    for port in cluster.masters() {
+        let list = cluster.raw(port).line("CLIENT LIST").text();
+        assert!(!list.contains("name=leak"), "{list}");
+    }
 }

@@ -205,7 +205,7 @@ impl Client {
     /// Whether it waits for the reply to a blocking command.
     pub fn is_blocked(&self) -> bool {
         let lease = self.lease.as_deref();
-        lease.is_some_and(|lease| matches!(lease.work, Work::Blocking(_)))
+        lease.is_some_and(|lease| matches!(lease.work, Work::Blocking(_) | Work::Wait(_)))
     }
 
     /// Asserts what must hold between turns.

@@ -315,11 +315,8 @@ impl Proxy {
             Class::AllNodes(policy) => self.broadcast(id, command, policy, true, args, now),
             Class::Leased(LeaseKind::Transaction) => self.transact(id, command, args, now),
             Class::Leased(LeaseKind::Blocking) => self.block(id, command, args, now),
-            Class::Refused(_)
-            | Class::Leased(_)
-            | Class::Scan
-            | Class::Subscription
-            | Class::Local => {
+            Class::Leased(LeaseKind::Wait) => self.wait_for_replicas(id, command, args, now),
+            Class::Refused(_) | Class::Scan | Class::Subscription | Class::Local => {
                 self.insight.audit.note(command.id, Reason::Unserved);
                 self.reject(id, command, &texts::unserved(command), now)
             }

@@ -1,7 +1,7 @@
 //! The error texts of Redis (7.0.15, `server.c`: `commandCheckExistence`, `commandCheckArity`), word for
 //! word, without the leading `-`.
 
-use crate::command::{Class, Command, LeaseKind, ResponsePolicy};
+use crate::command::{Class, Command, ResponsePolicy};
 use crate::resp::args::Args;
 
 /// A client that has not shown who it is.
@@ -117,9 +117,8 @@ pub fn not_yet(command: &Command) -> String {
 pub fn why_unserved(command: &Command) -> Option<&'static str> {
     match command.class {
         Class::Refused(reason) => Some(reason),
-        Class::Leased(LeaseKind::Transaction | LeaseKind::Blocking) => None,
-        Class::Leased(LeaseKind::Wait)
-        | Class::Scan
+        Class::Leased(_) => None,
+        Class::Scan
         | Class::Subscription
         | Class::Local
         | Class::AllMasters(ResponsePolicy::Special)

@@ -37,12 +37,6 @@ pub struct Blocking {
     pub readonly: bool,
     /// Whether it has been sent once.
     begun: bool,
-    /// When it came.
-    since: Time,
-    /// Whether its client has stopped sending.
-    left: bool,
-    /// Whether somebody has asked that it be let go, with an error or without.
-    unblock: Option<bool>,
 }
 
 /// What a node says to a blocked client when it is no master any more.
@@ -87,9 +81,6 @@ impl Proxy {
             timeout,
             readonly: command.flags.contains(Flags::READONLY),
             begun: false,
-            since: now,
-            left: false,
-            unblock: None,
         };
         let mut run = Run::new(slot);
         run.patient = true;
@@ -160,8 +151,7 @@ impl Proxy {
     pub(in crate::proxy) fn unblock(&mut self, number: i64, with_error: bool, now: Time) -> bool {
         let found = self.clients.iter().find(|(_, client)| {
             let lease = client.lease.as_deref();
-            client.session.number as i64 == number
-                && lease.is_some_and(|lease| matches!(lease.work, Work::Blocking(_)))
+            client.session.number as i64 == number && lease.is_some() && client.is_blocked()
         });
         let Some((id, _)) = found else {
             return false;
@@ -176,9 +166,7 @@ impl Proxy {
         let Some(lease) = lease else {
             return;
         };
-        if let Work::Blocking(blocking) = &mut lease.work {
-            blocking.unblock = Some(with_error);
-        }
+        lease.unblock = Some(with_error);
         // A late order to let go must not find the next client there.
         lease.runs.iter_mut().for_each(|run| run.spoilt = true);
         let backends: Vec<_> = lease.runs.iter().filter_map(|run| run.backend).collect();
@@ -239,6 +227,11 @@ impl Proxy {
         let Some(mut lease) = self.take_lease(id) else {
             return;
         };
+        if matches!(lease.work, Work::Wait(_)) {
+            for index in 0..lease.runs.len() as u16 {
+                self.count_nobody(id, &mut lease, index, now);
+            }
+        }
         let nil = super::transaction::null_array(self.protocol_of(id));
         for run in &mut lease.runs {
             for (seq, part) in run.take_owed() {
@@ -255,32 +248,33 @@ impl Proxy {
     /// A client has stopped sending. If it is blocked nobody waits for it any more; but what was there for it
     /// when it asked it still gets, as from Redis.
     pub fn leaves(&mut self, id: ClientId, now: Time) {
-        let lease = self.clients.get_mut(id).and_then(|c| c.lease.as_mut());
-        let Some(Work::Blocking(blocking)) = lease.map(|lease| &mut lease.work) else {
+        let client = self
+            .clients
+            .get_mut(id)
+            .filter(|client| client.is_blocked());
+        let Some(lease) = client.and_then(|client| client.lease.as_mut()) else {
             return;
         };
-        let due = blocking.since.after(GRACE);
+        let due = lease.active_at.after(GRACE);
         if now >= due {
             return self.drop_client(id, now);
         }
-        blocking.left = true;
+        lease.left = true;
         self.leases.wait(id, due);
     }
 
     /// A blocked client that is to be looked at again. Returns whether that was all.
     pub(super) fn attend_blocked(&mut self, id: ClientId, now: Time) -> bool {
-        let lease = self.clients.get(id).and_then(|c| c.lease.as_deref());
-        let Some(Work::Blocking(blocking)) = lease.map(|lease| &lease.work) else {
-            return false;
+        let Some(lease) = self.clients.get(id).and_then(|c| c.lease.as_deref()) else {
+            return true;
         };
-        if blocking.left {
+        if lease.left {
             self.leaves(id, now);
             return true;
         }
-        let Some(with_error) = blocking.unblock else {
-            return false;
-        };
-        self.unblock_client(id, with_error, now);
+        if let Some(with_error) = lease.unblock {
+            self.unblock_client(id, with_error, now);
+        }
         false
     }
 

@@ -17,6 +17,7 @@ mod queueing;
 pub mod run;
 mod timing;
 pub mod transaction;
+mod wait;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -32,6 +33,7 @@ use crate::resp::reply::Reply;
 use blocking::Blocking;
 use run::{Owed, Run};
 use transaction::Transaction;
+use wait::Wait;
 
 pub use timing::Leases;
 
@@ -44,6 +46,10 @@ pub struct Lease {
     pub runs: Vec<Run>,
     /// When the client last asked for something of it.
     pub active_at: Time,
+    /// Whether its client, which is blocked, has stopped sending.
+    left: bool,
+    /// Whether somebody has asked that it be let go, with an error or without.
+    unblock: Option<bool>,
     /// What the client held before: keys watched, while it blocks.
     pub beneath: Option<Box<Lease>>,
 }
@@ -55,6 +61,8 @@ pub enum Work {
     Transaction(Transaction),
     /// A command that waits for its reply as long as the client wishes.
     Blocking(Blocking),
+    /// WAIT and WAITAOF.
+    Wait(Wait),
 }
 
 /// What leases there are in the process, by their cap.
@@ -82,7 +90,7 @@ impl LeaseCounts {
     fn of(&self, work: &Work) -> &AtomicUsize {
         match work {
             Work::Transaction(_) => &self.transactions,
-            Work::Blocking(_) => &self.blocking,
+            Work::Blocking(_) | Work::Wait(_) => &self.blocking,
         }
     }
 }
@@ -93,7 +101,7 @@ impl Proxy {
         let limits = &self.config.limits;
         let cap = match &work {
             Work::Transaction(_) => limits.transaction_leases,
-            Work::Blocking(_) => limits.blocking_leases,
+            Work::Blocking(_) | Work::Wait(_) => limits.blocking_leases,
         };
         let counts = &self.process.leases;
         let client = self.clients.get_mut(id)?;
@@ -106,6 +114,8 @@ impl Proxy {
             work,
             runs,
             active_at: now,
+            left: false,
+            unblock: None,
             beneath: client.lease.take(),
         }));
         self.leases.held += 1;
@@ -212,6 +222,7 @@ impl Proxy {
         match &mut lease.work {
             Work::Transaction(_) => self.settle_transaction(id, lease, owed, reply, now),
             Work::Blocking(_) => self.settle_blocking(id, owed, reply, now),
+            Work::Wait(_) => self.settle_wait(id, lease, owed, reply, now),
         }
     }
 
@@ -253,6 +264,9 @@ impl Proxy {
             return Next::Keep;
         };
         run.backend = None;
+        if matches!(lease.work, Work::Wait(_)) {
+            return self.count_nobody(id, lease, index, now);
+        }
         let queued: usize = backend.tickets.iter().map(|t| t.len as usize).sum();
         let all_sent = !backend.tickets.is_empty() && backend.output.sent_len() >= queued;
         let last = run.lines.last().map(|line| line.owed);
@@ -344,6 +358,9 @@ impl Proxy {
         now: Time,
     ) -> Next {
         self.stats.expired.add(1);
+        if matches!(lease.work, Work::Wait(_)) {
+            return self.count_nobody(id, lease, index, now);
+        }
         let run = &mut lease.runs[usize::from(index)];
         run.due = None;
         run.held_since = None;
@@ -352,7 +369,7 @@ impl Proxy {
         }
         match lease.work {
             Work::Transaction(_) => self.give_up_transaction(id, lease, index, text, now),
-            Work::Blocking(_) => {
+            Work::Blocking(_) | Work::Wait(_) => {
                 self.tell_all(id, &mut lease.runs[usize::from(index)], text, now);
                 Next::End
             }

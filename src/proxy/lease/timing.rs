@@ -10,6 +10,8 @@ use crate::cluster::slot::Slot;
 use crate::proxy::Lost;
 use crate::proxy::Proxy;
 use crate::proxy::client::ClientId;
+use crate::proxy::lease::blocking::Blocking;
+use crate::proxy::lease::wait::Wait;
 use crate::proxy::lease::{Lease, Next, Work};
 
 /// How often leases are looked at: their deadlines are seconds.
@@ -125,10 +127,9 @@ impl Proxy {
                         idle.push(id);
                     }
                 }
-                Work::Blocking(blocking) => {
-                    let overdue = blocking
-                        .deadline
-                        .is_some_and(|at| now >= at.after(self.config.request_timeout));
+                Work::Blocking(Blocking { deadline, .. }) | Work::Wait(Wait { deadline, .. }) => {
+                    let overdue =
+                        deadline.is_some_and(|at| now >= at.after(self.config.request_timeout));
                     if overdue {
                         late.extend(lease.runs.iter().filter_map(|run| run.backend));
                     }
