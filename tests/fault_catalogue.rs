@@ -834,7 +834,7 @@ fn f25_the_password_is_changed() {
 fn f27(failovers: usize, kill: bool) {
     const ACCOUNTS: usize = 10;
     const WHOLE: i64 = 1000 * ACCOUNTS as i64;
-    let cluster = Cluster::start(2, 1);
+    let cluster = Cluster::start(3, 1);
     let proxy = Proxy::start(&cluster, &[]);
     let slot = 77;
     let accounts: Vec<String> = (0..ACCOUNTS)
