@@ -14,9 +14,6 @@ use crate::proxy::pipeline::Completed;
 /// The target of the log's records that are lines of the access log.
 pub const TARGET: &str = "access";
 
-/// Bytes of a key that are shown.
-const KEY_BYTES_MAX: usize = 128;
-
 impl Proxy {
     /// The request whose turn had come is answered: it is logged, if that was what its turn was for.
     #[cold]
@@ -29,6 +26,7 @@ impl Proxy {
         if logged && log::log_enabled!(target: TARGET, log::Level::Info) {
             self.write_access_line(id, completed, looked.as_ref(), now);
         }
+        self.insight.give_back(looked);
     }
 
     fn write_access_line(
@@ -69,9 +67,9 @@ struct Line<'a> {
     looked: Option<&'a Looked>,
 }
 
-/// The beginning of a key as text.
+/// A key as text.
 fn shown(key: &[u8]) -> String {
-    String::from_utf8_lossy(&key[..key.len().min(KEY_BYTES_MAX)]).into_owned()
+    String::from_utf8_lossy(key).into_owned()
 }
 
 impl Line<'_> {

@@ -65,6 +65,9 @@ impl Sight<'_> {
     }
 }
 
+/// Bytes of a key that a line of the access log shows.
+const KEY_BYTES_MAX: usize = 128;
+
 /// When plain requests are looked at.
 #[derive(Debug)]
 struct Looks {
@@ -79,7 +82,7 @@ struct Looks {
 /// What a line of the access log shows of a request besides its command and its time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Looked {
-    /// Its first key; nothing if it has none.
+    /// The beginning of its first key; nothing if it has none.
     pub key: Vec<u8>,
     /// Who answered.
     pub node: SocketAddr,
@@ -104,6 +107,8 @@ pub struct Insight {
     pub audit: Audit,
     /// The request that is looked at for the access log, while its reply is delivered.
     pub looked: Option<Looked>,
+    /// Memory for its key.
+    spare_key: Vec<u8>,
     looks: Looks,
     scanner: RequestScanner,
     spans: Vec<Span>,
@@ -128,6 +133,7 @@ impl Insight {
             slow: SlowLog::default(),
             audit: Audit::default(),
             looked: None,
+            spare_key: Vec::new(),
             looks: Looks {
                 until_logged: 0,
                 until_sampled: SAMPLE,
@@ -210,13 +216,24 @@ impl Insight {
         if let (Some(key), true) = (key, self.looks.step == self.looks.until_sampled) {
             self.hot.note(key, sight.slot);
         }
+        let mut kept = std::mem::take(&mut self.spare_key);
+        kept.clear();
+        let key = key.unwrap_or_default();
+        kept.extend_from_slice(&key[..key.len().min(KEY_BYTES_MAX)]);
         self.looked = Some(Looked {
-            key: key.unwrap_or_default().to_vec(),
+            key: kept,
             node: sight.node,
             request_bytes: sight.request.len(),
             reply_bytes: sight.reply_bytes,
             backend_micros: sight.backend_micros(),
         });
+    }
+
+    /// Takes back what was looked at, for its memory.
+    pub fn give_back(&mut self, looked: Option<Looked>) {
+        if let Some(looked) = looked {
+            self.spare_key = looked.key;
+        }
     }
 
     /// Forgets all that is counted; the slow log has its own reset.

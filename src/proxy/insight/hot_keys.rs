@@ -16,7 +16,7 @@ const HALF_LIFE_MICROS: u64 = 30_000_000;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Entry {
-    key: Box<[u8]>,
+    key: Vec<u8>,
     slot: u16,
     count: u64,
     /// How many of the count may belong to keys that had this place before.
@@ -42,16 +42,20 @@ impl HotKeys {
             entry.count += 1;
             return;
         }
-        let entry = |before: u64| Entry {
-            key: key.into(),
-            slot,
-            count: before + 1,
-            error: before,
-        };
         if self.entries.len() < KEYS {
-            self.entries.push(entry(0));
+            self.entries.push(Entry {
+                key: key.to_vec(),
+                slot,
+                count: 1,
+                error: 0,
+            });
         } else if let Some(least) = self.entries.iter_mut().min_by_key(|entry| entry.count) {
-            *least = entry(least.count);
+            // In its place: the memory of its key is used again.
+            least.key.clear();
+            least.key.extend_from_slice(key);
+            least.slot = slot;
+            least.error = least.count;
+            least.count += 1;
         }
     }
 
