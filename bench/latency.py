@@ -20,7 +20,9 @@ def program():
     built = subprocess.run(["cargo", "bench", "--locked", "--bench", "latency", "--no-run", "--message-format=json"],
                            capture_output=True, text=True, check=True)
     messages = [json.loads(line) for line in built.stdout.splitlines()]
-    return [message["executable"] for message in messages if message.get("executable")][-1]
+    [program] = [message["executable"] for message in messages
+                 if message.get("executable") and message["target"]["name"] == "latency"]
+    return program
 
 
 def run(load, contender, rate):
