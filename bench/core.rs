@@ -11,8 +11,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use redis_cluster_proxy::clock::Time;
-use redis_cluster_proxy::cluster::slot::SLOTS;
-use redis_cluster_proxy::cluster::topology::{NodeInfo, Shard, Topology};
+use redis_cluster_proxy::cluster::topology::Topology;
 use redis_cluster_proxy::command::Table;
 use redis_cluster_proxy::config::Config;
 use redis_cluster_proxy::proxy::actions::Action;
@@ -36,41 +35,15 @@ struct Rig {
     now: u64,
 }
 
-fn topology(nodes: u16) -> Topology {
-    let mut slots = Box::new([0u16; SLOTS]);
-    for (slot, shard) in slots.iter_mut().enumerate() {
-        *shard = (slot * nodes as usize / SLOTS) as u16;
-    }
-    let address = |node: u16| SocketAddr::from(([10, 0, (node >> 8) as u8, node as u8], 6379));
-    Topology {
-        nodes: (0..nodes)
-            .map(|node| NodeInfo {
-                address: address(node),
-                id: node.to_string(),
-                same_idc: false,
-            })
-            .collect(),
-        shards: (0..nodes)
-            .map(|master| Shard {
-                master,
-                replicas: Vec::new(),
-                epoch: 1,
-            })
-            .collect(),
-        spare: Vec::new(),
-        slots,
-        announced: Default::default(),
-        epoch: 1,
-        asked_at: Time::default(),
-    }
-}
-
 impl Rig {
     fn new(clients: usize, nodes: u16, pipeline: usize) -> Rig {
         let process = Arc::new(Process::new(1));
         let config = Arc::new(Config::default());
         let mut proxy = Proxy::new(config, Arc::new(Table::compiled()), process, 0, 1);
-        proxy.adopt(Arc::new(topology(nodes)), Time::default());
+        let addresses: Vec<SocketAddr> = (0..nodes)
+            .map(|node| SocketAddr::from(([10, 0, (node >> 8) as u8, node as u8], 6379)))
+            .collect();
+        proxy.adopt(Arc::new(Topology::of_masters(&addresses)), Time::default());
         let local = SocketAddr::from(([127, 0, 0, 1], 1));
         let batch = (BATCH * usize::from(nodes).div_ceil(3)).min(clients);
         let clients = (0..clients)

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::thread;
 
-use redis_cluster_proxy::clock::{Clock, Time};
-use redis_cluster_proxy::cluster::topology::{NodeInfo, Shard, Topology};
+use redis_cluster_proxy::clock::Clock;
+use redis_cluster_proxy::cluster::topology::Topology;
 use redis_cluster_proxy::command::Table;
 use redis_cluster_proxy::config::{Config, Listen};
 use redis_cluster_proxy::mailbox::Letter;
@@ -59,31 +59,6 @@ fn node() -> SocketAddr {
     address
 }
 
-fn topology(nodes: &[SocketAddr]) -> Topology {
-    Topology {
-        nodes: nodes
-            .iter()
-            .map(|address| NodeInfo {
-                address: *address,
-                id: address.to_string(),
-                same_idc: false,
-            })
-            .collect(),
-        shards: (0..nodes.len() as u16)
-            .map(|master| Shard {
-                master,
-                replicas: Vec::new(),
-                epoch: 1,
-            })
-            .collect(),
-        slots: Box::new(std::array::from_fn(|slot| (slot % nodes.len()) as u16)),
-        spare: Default::default(),
-        announced: Default::default(),
-        epoch: 1,
-        asked_at: Time::default(),
-    }
-}
-
 /// A worker in front of two nodes; where it listens.
 fn start_worker() -> SocketAddr {
     let listen = Listen::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)));
@@ -104,7 +79,7 @@ fn start_worker() -> SocketAddr {
         spread: Arc::new(Spread::new(1)),
     };
     let (worker, mailbox) = Worker::new(parts, proxy).expect("a poll");
-    let topology = topology(&[node(), node()]);
+    let topology = Topology::of_masters(&[node(), node()]);
     assert!(mailbox.send(Letter::Topology(Arc::new(topology))));
     thread::spawn(move || worker.run(&[mailbox], |_| {}));
     address

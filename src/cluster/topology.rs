@@ -32,6 +32,37 @@ pub struct Topology {
     pub asked_at: Time,
 }
 
+impl Topology {
+    /// Masters without replicas at these addresses, each with its share of the slots, in order: a cluster for tests
+    /// and benches.
+    pub fn of_masters(addresses: &[SocketAddr]) -> Topology {
+        Topology {
+            nodes: addresses
+                .iter()
+                .map(|address| NodeInfo {
+                    address: *address,
+                    id: address.to_string(),
+                    same_idc: false,
+                })
+                .collect(),
+            shards: (0..addresses.len() as u16)
+                .map(|master| Shard {
+                    master,
+                    replicas: Vec::new(),
+                    epoch: 1,
+                })
+                .collect(),
+            spare: Vec::new(),
+            slots: Box::new(std::array::from_fn(|slot| {
+                (slot * addresses.len() / SLOTS) as u16
+            })),
+            announced: HashMap::new(),
+            epoch: 1,
+            asked_at: Time::default(),
+        }
+    }
+}
+
 /// One node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeInfo {

@@ -403,41 +403,13 @@ mod tests {
     use std::sync::Arc;
 
     use crate::clock::Time;
-    use crate::cluster::slot::SLOTS;
-    use crate::cluster::topology::{NodeInfo, Shard, Topology};
+    use crate::cluster::topology::Topology;
     use crate::command::Table;
     use crate::config::Config;
     use crate::proxy::actions::Action;
     use crate::proxy::client::ClientId;
     use crate::proxy::stats::Process;
     use crate::proxy::{Peer, Proxy};
-
-    fn topology(nodes: u16) -> Topology {
-        let address = |node: u16| SocketAddr::from(([10, 0, 0, node as u8], 6379));
-        Topology {
-            nodes: (0..nodes)
-                .map(|node| NodeInfo {
-                    address: address(node),
-                    id: node.to_string(),
-                    same_idc: false,
-                })
-                .collect(),
-            shards: (0..nodes)
-                .map(|master| Shard {
-                    master,
-                    replicas: Vec::new(),
-                    epoch: 1,
-                })
-                .collect(),
-            spare: Vec::new(),
-            slots: Box::new(std::array::from_fn(|slot| {
-                (slot * usize::from(nodes) / SLOTS) as u16
-            })),
-            announced: Default::default(),
-            epoch: 1,
-            asked_at: Time::default(),
-        }
-    }
 
     /// A proxy of one client, and all that it wrote: to its nodes, by their places, and to its client.
     struct Rig {
@@ -456,7 +428,8 @@ mod tests {
             }
             let table = Arc::new(Table::compiled());
             let mut proxy = Proxy::new(Arc::new(Config::default()), table, process, 0, 1);
-            proxy.adopt(Arc::new(topology(3)), Time::default());
+            let nodes = [1, 2, 3].map(|node| SocketAddr::from(([10, 0, 0, node], 6379)));
+            proxy.adopt(Arc::new(Topology::of_masters(&nodes)), Time::default());
             let local = SocketAddr::from(([127, 0, 0, 1], 1));
             Rig {
                 client: proxy.accept(Some(local), Time::default()),
