@@ -829,6 +829,15 @@ fn f25_the_password_is_changed() {
     assert!(!proxy.log().contains("sesame"));
 }
 
+/// Raises a flag when it goes out of scope.
+struct Raises<'a>(&'a AtomicBool);
+
+impl Drop for Raises<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Failovers inside MULTI: transfers between accounts are whole or not at all, and while all failovers are
 /// planned nobody hears of them, and every token is popped once.
 fn f27(failovers: usize, kill: bool) {
@@ -859,7 +868,8 @@ fn f27(failovers: usize, kill: bool) {
             _ => None,
         }
     };
-    let done = AtomicBool::new(false);
+    // First the transfers and the pusher end, then, with the queue empty, who pops.
+    let (done, all_pushed) = (AtomicBool::new(false), AtomicBool::new(false));
     let (moved, nils, errors) = (
         AtomicUsize::new(0),
         AtomicUsize::new(0),
@@ -908,7 +918,8 @@ fn f27(failovers: usize, kill: bool) {
             });
         }
         for _ in 0..3 {
-            let (done, popped, queue, addr) = (&done, &popped, &queue, proxy.addr());
+            let (all_pushed, popped) = (&all_pushed, &popped);
+            let (queue, addr) = (&queue, proxy.addr());
             scope.spawn(move || {
                 let mut conn = Conn::connect(addr);
                 loop {
@@ -917,7 +928,7 @@ fn f27(failovers: usize, kill: bool) {
                         popped.lock().expect("no panic").push(items[1].text());
                     } else {
                         assert!(reply.is_nil() || kill, "{reply:?}");
-                        if reply.is_nil() && done.load(Ordering::Relaxed) {
+                        if reply.is_nil() && all_pushed.load(Ordering::Relaxed) {
                             return;
                         }
                     }
@@ -936,6 +947,8 @@ fn f27(failovers: usize, kill: bool) {
             }
             pushed
         });
+        // However this thread ends, the others do.
+        let ends = [Raises(done), Raises(&all_pushed)];
         for _ in 0..failovers {
             thread::sleep(ms(500));
             let master = cluster.master_of(slot);
@@ -953,7 +966,9 @@ fn f27(failovers: usize, kill: bool) {
             cluster.wait_until_ready();
         }
         done.store(true, Ordering::Relaxed);
-        pusher.join().expect("the pusher goes on")
+        let pushed = pusher.join();
+        drop(ends);
+        pushed.expect("the pusher goes on")
     });
     let sum = wait_for("the accounts to be read", Duration::from_secs(10), || {
         read_all(&mut conn)
@@ -973,7 +988,11 @@ fn f27(failovers: usize, kill: bool) {
         popped.sort();
         popped.dedup();
         assert_eq!(popped.len(), count, "a token was popped twice");
-        assert_eq!(count, pushed, "a token was lost");
+        let lost: Vec<usize> = (0..pushed)
+            .filter(|token| popped.binary_search(&token.to_string()).is_err())
+            .collect();
+        let left = conn.command(&["LRANGE", &queue, "0", "-1"]);
+        assert!(lost.is_empty(), "lost: {lost:?}; in the queue: {left:?}");
     }
 }
 

@@ -1,6 +1,7 @@
 //! A real cluster on loopback: formed by hand, as that is quicker than `redis-cli --cluster create`, and put
 //! through what happens to clusters.
 
+use super::elections::Elections;
 use super::{Conn, Reply, Server, wait_for};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Cluster {
     servers: Vec<Server>,
+    elections: Elections,
 }
 
 /// Moves slots from one master to another; other masters hear of it by gossip.
@@ -101,6 +103,7 @@ impl Cluster {
         all.extend_from_slice(args);
         let cluster = Cluster {
             servers: Server::start_many(masters * (1 + replicas_per_master), &all),
+            elections: Elections::default(),
         };
         let members: Vec<&dyn Member> = cluster.servers.iter().map(|one| one as _).collect();
         form(&members, masters);
@@ -219,6 +222,7 @@ impl Cluster {
     /// A planned failover: this replica takes over; returns when all living nodes agree.
     #[track_caller]
     pub fn failover(&self, replica: u16) {
+        self.elections.wait(replica);
         let mut asks = 0;
         wait_for("the replica to be promoted", LIMIT, || {
             if claim(self.server(replica))?.is_master {
@@ -231,6 +235,7 @@ impl Cluster {
             asks += 1;
             None
         });
+        self.elections.won(replica);
         self.wait_until_ready();
     }
 
@@ -315,6 +320,7 @@ impl Cluster {
     /// As `failover`, and returns as soon as the replica is a master in its own eyes.
     #[track_caller]
     pub fn promote(&self, replica: u16) {
+        self.elections.wait(replica);
         let mut asks = 0;
         wait_for("the replica to be promoted", LIMIT, || {
             let own = claim(self.server(replica))?;
@@ -327,6 +333,7 @@ impl Cluster {
             asks += 1;
             None
         });
+        self.elections.won(replica);
         // The old master has to follow before it can be asked back.
         wait_for("the old master to follow", LIMIT, || {
             let settled = self.alive().all(is_settled);

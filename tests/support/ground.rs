@@ -5,6 +5,7 @@
 //! not meet, and all of it is gone when its last process is.
 
 use super::cluster::{Member, form};
+use super::elections::Elections;
 use super::{Conn, Port, Reply, reaper, signal, wait_for};
 use std::fs::File;
 use std::path::PathBuf;
@@ -334,6 +335,7 @@ pub struct Claim {
 pub struct Ground {
     pub nodes: Vec<GroundNode>,
     ids: Vec<String>,
+    elections: Elections,
 }
 
 impl Ground {
@@ -359,7 +361,12 @@ impl Ground {
             .collect();
         let members: Vec<&dyn Member> = nodes.iter().map(|one| one as _).collect();
         let ids = form(&members, masters);
-        let ground = Ground { nodes, ids };
+        let elections = Elections::default();
+        let ground = Ground {
+            nodes,
+            ids,
+            elections,
+        };
         ground.wait_until_settled();
         ground
     }
@@ -486,6 +493,7 @@ impl Ground {
     /// A planned failover: this replica takes over. Returns whether it did within five seconds.
     pub fn failover(&self, replica: usize, how: &[&str]) -> bool {
         let args = [&["CLUSTER", "FAILOVER"], how].concat();
+        self.elections.wait(replica as u16);
         for _ in 0..3 {
             if self.nodes[replica].ask(&args).is_none() {
                 return false;
@@ -496,6 +504,7 @@ impl Ground {
                     .view(replica)
                     .and_then(|view| view.into_iter().find(|claim| claim.index == replica));
                 if own.is_some_and(|claim| claim.is_master && !claim.slots.is_empty()) {
+                    self.elections.won(replica as u16);
                     return true;
                 }
                 std::thread::sleep(Duration::from_millis(20));

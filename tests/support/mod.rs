@@ -10,6 +10,7 @@
 mod client;
 mod cluster;
 pub mod compare;
+mod elections;
 pub mod ground;
 pub mod http;
 mod load;
