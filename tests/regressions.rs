@@ -1,8 +1,12 @@
 //! What once went wrong, each in the smallest form that showed it.
 
+#[path = "fault_catalogue/fake.rs"]
+mod fake;
 mod support;
 
-use std::sync::OnceLock;
+use fake::Fake;
+use std::collections::HashSet;
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 use support::{Cluster, Conn, Proxy, Reply, key_in_slot, signal};
 
@@ -101,4 +105,37 @@ fn one_goes_and_one_comes_in_one_turn() {
         signal(proxy.pid(), "CONT");
         assert_eq!(second.read_reply(), "PONG");
     }
+}
+
+/// A node throws its blocked clients out when it is no master any more, and closes their connections. Such a
+/// connection was lent again at once, and the next pop on it was lost.
+#[test]
+fn a_connection_that_is_thrown_out_is_not_used_again() {
+    // A connection of the node has a thread of its own.
+    let thrown_out = Mutex::new(HashSet::new());
+    let node = Fake::start(move |args| {
+        if args[0] != "BLPOP" {
+            return Some(b":7\r\n".to_vec());
+        }
+        let own = std::thread::current().id();
+        let mut thrown_out = thrown_out.lock().expect("no panic");
+        if thrown_out.contains(&own) {
+            return None;
+        }
+        if thrown_out.len() == 3 {
+            return Some(b"*2\r\n$1\r\nq\r\n$5\r\ntoken\r\n".to_vec());
+        }
+        thrown_out.insert(own);
+        let text = "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)";
+        Some(format!("-{text}\r\n").into_bytes())
+    });
+    Fake::unite(&[&node]);
+    let proxy = Proxy::spawn(&[node.addr.to_string()], &[], &[]);
+    proxy.wait_until_answering();
+    let mut conn = proxy.conn();
+    support::wait_for("a topology", Duration::from_secs(5), || {
+        (conn.line("GET q") == Reply::Int(7)).then_some(())
+    });
+    let reply = conn.line("BLPOP q 5");
+    assert_eq!(reply.items()[1], "token", "{reply:?}");
 }

@@ -28,6 +28,7 @@ use crate::proxy::backend::{Backend, BackendId, Ticket, Usage};
 use crate::proxy::calls::ErrorCode;
 use crate::proxy::client::ClientId;
 use crate::proxy::deliver::Lost;
+use crate::proxy::planted;
 use crate::proxy::refusal::{self, Missing, Refusal};
 use crate::resp::reply::Reply;
 use blocking::Blocking;
@@ -273,6 +274,7 @@ impl Proxy {
         // What was wholly sent and is executed by its own reply may have been executed.
         if let (true, Some(Owed::Last(seq, part))) = (all_sent, last)
             && !lease.work.may_run_twice(lost)
+            && !planted::is_on("lease-resent")
         {
             self.stats.unknown_outcomes.add(1);
             let text = match lost {
@@ -308,8 +310,12 @@ impl Proxy {
             .backend
             .and_then(|from| self.upstream.node(self.upstream.backends.get(from)?.node))
             .map(|node| node.address);
+        // A node closes the connection of whom it throws out.
+        let spoilt = run.spoilt;
+        run.spoilt |= blocking::is_thrown_out(words);
         self.leave(run, now);
-        if lease.work.is_watching() {
+        run.spoilt = spoilt;
+        if lease.work.is_watching() && !planted::is_on("watch-forgotten") {
             self.note_refusal(run.slot, refusal, from, now);
             return self.break_watch(id, lease, index, now);
         }
