@@ -24,6 +24,8 @@ const PATTERN: &str = "news.*";
 #[derive(Debug, Default)]
 pub struct Press {
     pub published: AtomicU64,
+    /// The number of the last round of messages.
+    rounds: AtomicU64,
     /// Those whose outcome is not known, by channel and number.
     pub unknown: Mutex<BTreeSet<(String, u64)>>,
     pub heard: AtomicU64,
@@ -40,6 +42,18 @@ impl Press {
         unknown.insert((channel.to_string(), number));
     }
 
+    pub fn figures(&self) -> String {
+        let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let unknown = self.unknown.lock().expect("no panic holds it").len();
+        format!(
+            "{} messages published, {unknown} more with unknown outcome, {} heard, in order; subscribers connected {} \
+             times",
+            get(&self.published),
+            get(&self.heard),
+            get(&self.connected)
+        )
+    }
+
     fn knows(&self, channel: &str, number: u64) -> bool {
         let unknown = self.unknown.lock().expect("no panic holds it");
         !unknown.contains(&(channel.to_string(), number))
@@ -50,10 +64,10 @@ impl Press {
 pub fn start(
     addr: &str,
     tags: &[String],
+    press: &Arc<Press>,
     ledger: &Arc<Ledger>,
     stop: &Arc<AtomicBool>,
-) -> (Arc<Press>, Vec<JoinHandle<()>>) {
-    let press = Arc::new(Press::default());
+) -> Vec<JoinHandle<()>> {
     let plain: Vec<String> = (0..6).map(|index| format!("news.{index}")).collect();
     let sharded: Vec<String> = tags.iter().map(|tag| format!("{{{tag}}}press")).collect();
     let mut threads = Vec::new();
@@ -85,11 +99,10 @@ pub fn start(
             }
         }));
     }
-    (press, threads)
+    threads
 }
 
 fn publish(addr: &str, plain: &[String], sharded: &[String], press: &Press, stop: &AtomicBool) {
-    let mut number = 0u64;
     while !stop.load(Ordering::Relaxed) {
         let Ok(mut conn) = Conn::try_connect(addr) else {
             thread::sleep(PERIOD);
@@ -97,7 +110,7 @@ fn publish(addr: &str, plain: &[String], sharded: &[String], press: &Press, stop
         };
         conn.set_deadline(DEADLINE);
         'rounds: while !stop.load(Ordering::Relaxed) {
-            number += 1;
+            let number = press.rounds.fetch_add(1, Ordering::Relaxed) + 1;
             let text = number.to_string();
             let one = [
                 ("PUBLISH", &plain[number as usize % plain.len()]),
