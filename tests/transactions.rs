@@ -58,6 +58,8 @@ const SEQUENCES: &[&str] = &[
     "WATCH a | 2: SET a 5 | MULTI | PING | EXEC",
     "WATCH a | MULTI | PING | EXEC | MULTI | EXEC",
     "WATCH a | 2: SET a 5 | MULTI | SET a | EXEC | GET a",
+    "WATCH a | NOSUCH | SET a | MULTI | SET a 1 | EXEC | GET a",
+    "WATCH a | RENAME a b | MULTI | SET a 1 | EXEC | GET a",
     "WATCH {a}l a | GET a | 2: LPUSH {a}l x | MULTI | GET a | EXEC",
     "WATCH a | WATCH {a}l | 2: LPUSH {a}l x | MULTI | GET a | EXEC",
     "WATCH a b | MULTI | SET a 1 | EXEC",

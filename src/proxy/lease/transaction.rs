@@ -361,9 +361,11 @@ impl Proxy {
         if queueing { Next::Keep } else { Next::End }
     }
 
-    /// A request of a client in MULTI was refused before it was queued.
+    /// A request was refused: if its client is in MULTI it has not been queued.
     pub(in crate::proxy) fn doom(&mut self, id: ClientId) {
-        let lease = self.clients.get_mut(id).and_then(|c| c.lease.as_mut());
+        let client = self.clients.get_mut(id);
+        let lease = client.filter(|client| client.session.queueing);
+        let lease = lease.and_then(|client| client.lease.as_mut());
         if let Some(Work::Transaction(transaction)) = lease.map(|lease| &mut lease.work) {
             transaction.doomed = true;
         }
