@@ -69,7 +69,7 @@ use crate::resp::encode;
 use actions::{Action, Actions};
 use active::Active;
 use answers::Answers;
-use backend::{BackendId, State, Usage};
+use backend::{BackendId, Patience, State, Usage};
 use client::{Client, ClientId};
 pub use deliver::Lost;
 use feed::Feed;
@@ -527,7 +527,7 @@ impl Proxy {
             .adopt(topology, &mut self.upstream.nodes);
         if changed {
             self.upstream.forgive();
-            self.doubt_blocked();
+            self.doubt_blocked(now);
         }
         self.hasten_held(now);
         self.retire_backends(now);
@@ -622,11 +622,17 @@ impl Proxy {
                     outstanding = true;
                     (now >= backend.deadline).then_some(Lost::TimedOut)
                 }
-                (State::Ready, false) if backend.patient => None,
-                (State::Ready, false) => {
-                    outstanding = true;
-                    self.judge_silence(id, now)
-                }
+                (State::Ready, false) => match backend.patience {
+                    Patience::Endless => None,
+                    Patience::Until(at) => {
+                        outstanding = true;
+                        self.judge_doubted(id, at, now)
+                    }
+                    Patience::None => {
+                        outstanding = true;
+                        self.judge_silence(id, now)
+                    }
+                },
                 (State::Ready, true) => None,
             };
             match lost {

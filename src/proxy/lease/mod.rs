@@ -265,6 +265,7 @@ impl Proxy {
             return Next::Keep;
         };
         run.backend = None;
+        run.note_end(now);
         if matches!(lease.work, Work::Wait(_)) {
             return self.count_nobody(id, lease, index, now);
         }
@@ -315,6 +316,7 @@ impl Proxy {
         run.spoilt |= blocking::is_thrown_out(words);
         self.leave(run, now);
         run.spoilt = spoilt;
+        run.note_end(now);
         if lease.work.is_watching() && !planted::is_on("watch-forgotten") {
             self.note_refusal(run.slot, refusal, from, now);
             return self.break_watch(id, lease, index, now);
