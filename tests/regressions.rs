@@ -1,13 +1,11 @@
 //! What once went wrong, each in the smallest form that showed it.
 
-#[path = "fault_catalogue/fake.rs"]
-mod fake;
 mod support;
 
-use fake::Fake;
 use std::collections::HashSet;
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
+use support::fake::Fake;
 use support::{Cluster, Conn, Proxy, Reply, key_in_slot, signal, wait_for};
 
 fn ground() -> &'static (Cluster, Proxy) {

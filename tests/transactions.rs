@@ -254,6 +254,40 @@ fn a_slot_may_be_migrating() {
     assert_eq!(reply.items(), vec![Reply::Int(4); keys.len()]);
 }
 
+/// Keys that stay apart: EXEC waits for them as long as may be, and no longer.
+#[test]
+fn a_slot_may_stay_half_migrated() {
+    let (_, cluster, _) = ground();
+    let proxy = Proxy::start(cluster, &["-park-timeout", "500ms"]);
+    let slot = 2500;
+    let keys = [key_in_slot(slot, "half0"), key_in_slot(slot, "half1")];
+    let mut conn = proxy.conn();
+    for key in &keys {
+        assert_eq!(conn.command(&["SET", key, "0"]), "OK");
+    }
+    let from = cluster.master_of(slot);
+    let to = other_master(cluster, from);
+    cluster.begin_migration(slot, from, to);
+    assert_eq!(cluster.move_keys(slot, from, to, 1), 1);
+    conn.set_deadline(Duration::from_secs(5));
+    for order in [[0, 1], [1, 0]] {
+        let mut all = vec![vec!["MULTI"]];
+        all.extend(order.map(|index: usize| vec!["INCR", keys[index].as_str()]));
+        all.push(vec!["EXEC"]);
+        let replies = conn.pipeline(&all);
+        let text = replies[3].error().expect("they are apart");
+        assert!(
+            text.starts_with("TRYAGAIN ") || text.starts_with("EXECABORT "),
+            "{text}"
+        );
+    }
+    cluster.move_keys(slot, from, to, 1);
+    cluster.end_migration(slot, from, to);
+    for key in &keys {
+        assert_eq!(conn.command(&["GET", key]), "0");
+    }
+}
+
 /// The nodes close our connections between any two requests: nothing of it had run, so that nobody notices;
 /// what was watched may have changed meanwhile.
 #[test]

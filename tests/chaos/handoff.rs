@@ -331,7 +331,7 @@ impl Worker {
             };
             conn.set_deadline(DEADLINE);
             while !stop.load(Ordering::Relaxed) {
-                let queue = if self.random.once_in(3) {
+                let queue = if self.random.once_in(200) {
                     self.random.below(queues.tags.len() as u64) as usize
                 } else {
                     favourite

@@ -533,7 +533,8 @@ impl Cluster {
                         return try_again();
                     }
                     // An ASK out of an earlier migration comes too late. A real node would not notice.
-                    if !at_source {
+                    // What is only queued is looked at again by EXEC, all of it at once.
+                    if !at_source || session.is_queueing() {
                         return None;
                     }
                 }

@@ -11,6 +11,7 @@ mod client;
 mod cluster;
 pub mod compare;
 mod elections;
+pub mod fake;
 pub mod ground;
 pub mod http;
 mod load;

@@ -216,7 +216,10 @@ impl Proxy {
             return self.turned_away(id, lease, index, refusal, words, now);
         }
         run.note_answer();
-        run.held_since = None;
+        // What is said once more to a run that begins anew is no progress.
+        if owed != Owed::Nobody {
+            run.held_since = None;
+        }
         if let (Some(error), Some((seq, _))) = (reply.error(), owed.place()) {
             self.count_error(id, seq, error);
         }
@@ -311,11 +314,14 @@ impl Proxy {
             .backend
             .and_then(|from| self.upstream.node(self.upstream.backends.get(from)?.node))
             .map(|node| node.address);
-        // A node closes the connection of whom it throws out.
-        let spoilt = run.spoilt;
+        // A node closes the connection of whom it throws out, and behind a refused EXEC nothing is queued.
+        let (spoilt, cleaner) = (run.spoilt, run.cleaner);
         run.spoilt |= blocking::is_thrown_out(words);
+        if matches!(run.next_owed(), Some(Owed::Last(..))) {
+            run.cleaner = b"";
+        }
         self.leave(run, now);
-        run.spoilt = spoilt;
+        (run.spoilt, run.cleaner) = (spoilt, cleaner);
         run.note_end(now);
         if lease.work.is_watching() && !planted::is_on("watch-forgotten") {
             self.note_refusal(run.slot, refusal, from, now);

@@ -342,7 +342,7 @@ impl Proxy {
         let Work::Transaction(transaction) = &mut lease.work else {
             return Next::End;
         };
-        transaction.doomed = true;
+        let mut told = std::mem::replace(&mut transaction.doomed, true);
         let queueing = self.clients.get(id).is_some_and(|c| c.session.queueing);
         let run = &mut lease.runs[usize::from(index)];
         self.leave(run, now);
@@ -350,12 +350,21 @@ impl Proxy {
         for line in &mut run.lines {
             match std::mem::replace(&mut line.owed, Owed::Nobody) {
                 Owed::Nobody => {}
-                Owed::Queued(seq) | Owed::Watch(seq) => self.answer_error(id, seq, 0, text, now),
+                Owed::Queued(seq) | Owed::Watch(seq) => {
+                    told = true;
+                    self.answer_error(id, seq, 0, text, now);
+                }
                 Owed::Last(seq, part) => last = Some((seq, part)),
             }
         }
         if let Some((seq, part)) = last {
-            self.answer_error(id, seq, part, texts::EXECABORT.as_bytes(), now);
+            // Who has heard no reason yet hears it now, as from the node.
+            let text = if told {
+                texts::EXECABORT.as_bytes()
+            } else {
+                text
+            };
+            self.answer_error(id, seq, part, text, now);
             return self.part_done(lease);
         }
         if queueing { Next::Keep } else { Next::End }

@@ -70,11 +70,16 @@ impl Session {
     }
 
     /// MULTI is over, one way or the other.
-    fn close_multi(&mut self) -> Vec<Vec<Vec<u8>>> {
+    fn close_multi(&mut self) {
         self.unwatch();
         self.asking = false;
         self.own.doomed = false;
-        self.own.queued.take().expect("a connection in MULTI")
+        self.own.queued = None;
+    }
+
+    /// Whether it is in MULTI, and not at its end.
+    pub(super) fn is_queueing(&self) -> bool {
+        self.own.queued.is_some()
     }
 }
 
@@ -188,7 +193,7 @@ impl Cluster {
             session.close_multi();
             return error("EXECABORT Transaction discarded because of previous errors.");
         }
-        let queued = session.own.queued.clone().expect("EXEC without MULTI");
+        let queued = session.own.queued.take().expect("EXEC without MULTI");
         let mut keys: Vec<&[u8]> = queued.iter().map(|args| &args[1][..]).collect();
         keys.sort_unstable();
         keys.dedup();
