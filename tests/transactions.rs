@@ -19,7 +19,8 @@ fn ground() -> &'static (Cluster, Cluster, Proxy) {
 }
 
 /// Sequences of one client, `|` between its requests; `2:` is said by another client. Each begins with a
-/// cluster whose keys `a`, `b` and `{a}l` do not exist.
+/// cluster whose keys `a`, `b`, `f` and `{a}l` do not exist; `b` and `f` are in two slots of one node, `a` is
+/// at another.
 const SEQUENCES: &[&str] = &[
     "MULTI | SET a 1 | GET a | EXEC | GET a",
     "MULTI | EXEC",
@@ -58,6 +59,14 @@ const SEQUENCES: &[&str] = &[
     "WATCH a | 2: SET a 5 | MULTI | PING | EXEC",
     "WATCH a | MULTI | PING | EXEC | MULTI | EXEC",
     "WATCH a | 2: SET a 5 | MULTI | SET a | EXEC | GET a",
+    "WATCH b | WATCH f | MULTI | SET b 1 | EXEC | GET b",
+    "WATCH b | WATCH f | MULTI | SET f 1 | EXEC | GET f",
+    "WATCH b | WATCH f | 2: SET f 9 | MULTI | SET b 5 | EXEC | GET b",
+    "WATCH b | WATCH f | 2: SET b 9 | MULTI | SET f 5 | EXEC | GET f",
+    "WATCH b | MULTI | SET f 2 | EXEC | GET f",
+    "WATCH b | MULTI | SET f 2 | SET b 3 | EXEC | GET f",
+    "WATCH b | MULTI | PING | SET f 2 | INCR f | EXEC | GET f",
+    "WATCH b f | MULTI | SET b 1 | EXEC",
     "WATCH a | NOSUCH | SET a | MULTI | SET a 1 | EXEC | GET a",
     "WATCH a | RENAME a b | MULTI | SET a 1 | EXEC | GET a",
     "WATCH {a}l a | GET a | 2: LPUSH {a}l x | MULTI | GET a | EXEC",
@@ -76,7 +85,7 @@ const SEQUENCES: &[&str] = &[
 ];
 
 fn clear(conn: &mut Conn) {
-    for key in ["a", "b", "{a}l"] {
+    for key in ["a", "b", "f", "{a}l"] {
         assert!(!conn.command(&["DEL", key]).is_error());
     }
 }

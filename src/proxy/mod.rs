@@ -594,6 +594,7 @@ impl Proxy {
     fn give_memory_back(&mut self) {
         self.pool = Pool::default();
         self.spares = Spares::default();
+        self.scratch = Scratch::default();
         self.clients.shrink();
         self.actions.shrink();
         for (_, client) in self.clients.iter_mut() {

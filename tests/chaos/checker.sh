@@ -15,7 +15,9 @@ write-resent:KillConnections,FreezeLong:
 tombstone-dropped:VanishingClients:
 asking-apart:HalfMigrated:
 reorder-across-moved:HalfMigrated,Failover:
-refused-resent-late:HalfMigrated:'
+refused-resent-late:HalfMigrated:
+lease-resent:KillConnections:
+watch-forgotten:Failover,HalfMigrated:'
 
 "$cargo" test --locked --features planted-bugs --test chaos --no-run
 missed=0

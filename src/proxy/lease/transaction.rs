@@ -7,6 +7,7 @@
 
 use crate::clock::Time;
 use crate::cluster::route::{self, Place};
+use crate::cluster::slot::Slot;
 use crate::command::{Command, KeysError};
 use crate::proxy::client::{ClientId, Pause};
 use crate::proxy::dispatch::Step;
@@ -182,7 +183,8 @@ impl Proxy {
         let Some(mut lease) = self.take_lease(id) else {
             return Step::Close;
         };
-        let crossed = lease.runs.first().is_some_and(|run| run.slot != slot);
+        let run = lease.runs.first();
+        let crossed = run.is_some_and(|run| run.slot != slot && !self.serves(run, slot));
         let Work::Transaction(transaction) = &mut lease.work else {
             debug_assert!(false, "a blocked client asks for more");
             return Step::Close;
@@ -204,6 +206,14 @@ impl Proxy {
         let next = self.add(id, &mut lease, 0, command.id, args, Owed::Watch(seq), now);
         self.put_lease(id, lease, next, now);
         Step::Alone
+    }
+
+    /// Whether the node that a run is at serves this slot, too.
+    pub(super) fn serves(&self, run: &Run, slot: u16) -> bool {
+        let backend = run.backend.and_then(|id| self.upstream.backends.get(id));
+        let shard = Slot::new(slot).and_then(|slot| self.upstream.routes.shard(slot));
+        let node = backend.map(|backend| backend.node);
+        node.is_some() && node == shard.map(|shard| shard.master)
     }
 
     /// Adds a request to a run, and sends it as soon as can be.
