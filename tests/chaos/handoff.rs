@@ -149,31 +149,41 @@ impl Queues {
 
     /// Once all queues are empty: every acknowledged token has been popped, or there is a reason.
     pub fn settle(&self, ledger: &Ledger) {
-        let mut unknown = self.unknown.lock().expect("no panic holds it").clone();
+        let mut missing = Vec::new();
         for (producer, tokens) in self.tokens.iter().enumerate() {
             for (number, token) in tokens.lock().expect("no panic holds it").iter().enumerate() {
                 if token.end != End::Done || !token.popped.is_empty() {
                     continue;
                 }
-                let taken = unknown.iter().position(|pop| {
-                    let lived = (token.sent_at, token.ended_at + LINGERS);
-                    pop.queue == token.queue && pop.span.meets(lived.0, lived.1)
-                });
-                let faults = (
-                    token.sent_at.saturating_sub(3 * SECOND),
-                    token.ended_at + LINGERS,
-                );
-                if let Some(taken) = taken {
-                    unknown.swap_remove(taken);
-                    self.lost_unheard.fetch_add(1, Ordering::Relaxed);
-                } else if ledger.may_be_lost_within(faults.0, faults.1) {
+                let first = token.sent_at.saturating_sub(3 * SECOND);
+                if ledger.may_be_lost_within(first, token.ended_at + LINGERS) {
                     self.lost_by_store.fetch_add(1, Ordering::Relaxed);
                 } else {
-                    let name = format!("~{:x}.{number:x}~", self.first + producer);
-                    let text = format!("{name} of {}", self.key(token.queue));
-                    ledger.violation("Q3 an acknowledged token is lost", text);
+                    missing.push((token.clone(), self.first + producer, number));
                 }
             }
+        }
+        // Each unheard pop, in their order, may have taken the one that would not have waited longer.
+        missing.sort_by_key(|(token, ..)| token.ended_at);
+        let mut unknown = self.unknown.lock().expect("no panic holds it").clone();
+        unknown.sort_by_key(|pop| pop.span.last);
+        for pop in unknown {
+            let taken = missing.iter().position(|(token, ..)| {
+                let lived = (token.sent_at, token.ended_at + LINGERS);
+                pop.queue == token.queue && pop.span.meets(lived.0, lived.1)
+            });
+            if let Some(taken) = taken {
+                missing.remove(taken);
+                self.lost_unheard.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        for (token, producer, number) in missing {
+            let text = format!(
+                "~{producer:x}.{number:x}~ of {}, pushed {} s into the run",
+                self.key(token.queue),
+                ledger.seconds(token.ended_at)
+            );
+            ledger.violation("Q3 an acknowledged token is lost", text);
         }
     }
 

@@ -115,6 +115,11 @@ impl Ledger {
         }
     }
 
+    /// A wall-clock time as seconds of the run.
+    pub fn seconds(&self, at: u64) -> f64 {
+        at.saturating_sub(self.started_at) as f64 / 1e6
+    }
+
     pub fn violation(&self, rule: &str, text: String) {
         let at = self.started.elapsed().as_secs_f64();
         let mut violations = self.violations.lock().expect("no panic holds it");

@@ -24,8 +24,10 @@ const PATTERN: &str = "news.*";
 #[derive(Debug, Default)]
 pub struct Press {
     pub published: AtomicU64,
-    /// The number of the last round of messages.
-    rounds: AtomicU64,
+    /// When each round of messages was published, in wall-clock microseconds.
+    rounds: Mutex<Vec<u64>>,
+    /// Messages that came late from a node that was gone for a while.
+    late: AtomicU64,
     /// Those whose outcome is not known, by channel and number.
     pub unknown: Mutex<BTreeSet<(String, u64)>>,
     pub heard: AtomicU64,
@@ -42,14 +44,30 @@ impl Press {
         unknown.insert((channel.to_string(), number));
     }
 
+    /// The number of the next round of messages.
+    fn begin_round(&self) -> u64 {
+        let mut rounds = self.rounds.lock().expect("no panic holds it");
+        rounds.push(wall());
+        rounds.len() as u64
+    }
+
+    /// Whether a node that took this message, and said so, may have kept it for a while: it was frozen or cut
+    /// off before it told the others.
+    fn may_be_late(&self, number: u64, ledger: &Ledger) -> bool {
+        let rounds = self.rounds.lock().expect("no panic holds it");
+        let at = rounds.get(number as usize - 1).copied();
+        at.is_some_and(|at| ledger.may_be_lost_within(at.saturating_sub(1_000_000), at + 1_000_000))
+    }
+
     pub fn figures(&self) -> String {
         let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let unknown = self.unknown.lock().expect("no panic holds it").len();
         format!(
-            "{} messages published, {unknown} more with unknown outcome, {} heard, in order; subscribers connected {} \
+            "{} messages published, {unknown} more with unknown outcome, {} heard, in order but {} that a lost node kept; subscribers connected {} \
              times",
             get(&self.published),
             get(&self.heard),
+            get(&self.late),
             get(&self.connected)
         )
     }
@@ -110,7 +128,7 @@ fn publish(addr: &str, plain: &[String], sharded: &[String], press: &Press, stop
         };
         conn.set_deadline(DEADLINE);
         'rounds: while !stop.load(Ordering::Relaxed) {
-            let number = press.rounds.fetch_add(1, Ordering::Relaxed) + 1;
+            let number = press.begin_round();
             let text = number.to_string();
             let one = [
                 ("PUBLISH", &plain[number as usize % plain.len()]),
@@ -214,7 +232,12 @@ impl Subscriber {
             return true;
         }
         let key = (words[0].clone(), name.clone(), channel.clone());
-        let before = self.heard.insert(key, number);
+        let before = self.heard.get(&key).copied();
+        if before > Some(number) && self.press.may_be_late(number, &self.ledger) {
+            self.press.late.fetch_add(1, Ordering::Relaxed);
+            return true;
+        }
+        self.heard.insert(key, number);
         if before >= Some(number) {
             let text = format!("{words:?} behind {before:?}");
             self.ledger.violation("P4 disorder", text);
