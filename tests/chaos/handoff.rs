@@ -20,6 +20,9 @@ const CONSUMERS: usize = 8;
 /// How long a token may have waited when a fault took it.
 const LINGERS: u64 = 15_000_000;
 const SECOND: u64 = 1_000_000;
+/// How long behind its client's end a pop may still take a token: the proxy waits a moment for what was there
+/// when it was asked, and may be frozen itself.
+const LATE: u64 = 4 * SECOND;
 
 #[derive(Debug, Clone)]
 struct Token {
@@ -170,7 +173,11 @@ impl Queues {
         for pop in unknown {
             let taken = missing.iter().position(|(token, ..)| {
                 let lived = (token.sent_at, token.ended_at + LINGERS);
-                pop.queue == token.queue && pop.span.meets(lived.0, lived.1)
+                let late = Span {
+                    last: pop.span.last + LATE,
+                    ..pop.span
+                };
+                pop.queue == token.queue && late.meets(lived.0, lived.1)
             });
             if let Some(taken) = taken {
                 missing.remove(taken);
