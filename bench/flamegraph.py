@@ -4,6 +4,7 @@ The wider a box, the more of the time was spent in it and in what it called; box
 alphabet, not of time. Rest the pointer on a box to read its whole name.
 """
 
+import re
 from html import escape
 
 WIDTH, ROW, TOP, LETTER = 1600, 17, 40, 6.7
@@ -28,7 +29,7 @@ def frames(stack):
 
 def short(name, room):
     """As much of a name as there is room for: its last words before its first, since those say most."""
-    name = name.replace(OWN, "")
+    name = re.sub(r"<impl [^<>]*>::", "", name.replace(OWN, ""))
     words = name.split("::")
     while len(name) > room and len(words) > 1 and "<" not in words[0]:
         words.pop(0)

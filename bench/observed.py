@@ -2,8 +2,8 @@
 and three viewers of /api/v1/stream; in turns, several times.
 
 For the thread worker-0: instructions per GET (callgrind, user space) and system calls per GET (perf, else strace); and
-what redis-benchmark sees, for information. The load of the counts is one client that waits for its replies, so that
-each turn of the worker has the same to do.
+what redis-benchmark sees, for information. The load of the counts is one client that waits for its replies, with keys of
+one node, so that each turn of the worker has the same to do.
 
 usage: observed.py
 Options by environment: REPEATS (default 5), SECONDS of each run (default 4), PROXY_BIN, PROXY_FLAGS.
@@ -80,8 +80,8 @@ class Client:
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.pipeline = pipeline
         for number in range(KEYS):
-            self.ask(harness.encode("SET", f"watched:{number:02}", "x" * 64), 5)
-        gets = [harness.encode("GET", f"watched:{number:02}") for number in range(KEYS)]
+            self.ask(harness.encode("SET", f"{{watched}}:{number:02}", "x" * 64), 5)
+        gets = [harness.encode("GET", f"{{watched}}:{number:02}") for number in range(KEYS)]
         self.rounds = [b"".join(gets[(first + at) % KEYS] for at in range(pipeline)) for first in range(KEYS)]
         self.reply_bytes = pipeline * 71
         self.run(8 * KEYS)
