@@ -334,6 +334,72 @@ fn move_keys(slot: u16, from: &mut Conn, to_port: u16) -> usize {
     keys.items().len()
 }
 
+/// Has a new node, `to`, know the cluster of two that `from` is of, and be known there.
+fn join(to: &mut Conn, from: &mut Conn, from_port: u16) {
+    to.line(&format!("CLUSTER MEET 127.0.0.1 {from_port}"));
+    wait_for("the new node to be known", Duration::from_secs(10), || {
+        let id = to.line("CLUSTER MYID").text();
+        let known = |conn: &mut Conn| {
+            let nodes = conn.line("CLUSTER NODES").text();
+            let state = conn.line("CLUSTER INFO").text();
+            nodes.contains(&id) && nodes.lines().count() == 3 && state.contains("cluster_state:ok")
+        };
+        (known(from) && known(to)).then_some(())
+    });
+}
+
+/// Keys that have been moved ahead of their slot are at a master without slots, and are keys as any others.
+#[test]
+fn keys_at_a_master_without_slots_are_seen() {
+    let cluster = Cluster::start(2, 0);
+    let last = cluster.master_of(16383);
+    let joining = Server::start(&["--cluster-enabled", "yes", "--cluster-node-timeout", "1000"]);
+    let (mut from, mut to) = (cluster.raw(last), joining.conn());
+    join(&mut to, &mut from, last);
+    let proxy = Proxy::start(&cluster, &[]);
+    let mut conn = proxy.conn();
+    let key = key_in_slot(16383, "moved");
+    assert_eq!(conn.command(&["SET", &key, "v", "EX", "1000"]), "OK");
+    begin_move(16383, &mut from, &mut to);
+    assert_eq!(move_keys(16383, &mut from, joining.port()), 1);
+    assert_eq!(to.line("DBSIZE").int(), 1);
+
+    assert_eq!(conn.line("DBSIZE").int(), 1);
+    assert_eq!(conn.line("RANDOMKEY").text(), key);
+    let keys = conn.line("KEYS *");
+    assert_eq!(keys.items().len(), 1, "{keys:?}");
+    assert_eq!(keys.items()[0].text(), key);
+    let keyspace = conn.line("INFO keyspace").text();
+    assert!(keyspace.contains("db0:keys=1,expires=1,"), "{keyspace}");
+    assert_eq!(conn.line("FLUSHALL"), "OK");
+    assert_eq!(to.line("DBSIZE").int(), 0);
+    // It is behind an ASKING that the key would be written now.
+    assert_eq!(conn.command(&["SET", &key, "v"]), "OK");
+    assert_eq!(to.line("DBSIZE").int(), 1);
+    assert_eq!(conn.line("FLUSHDB ASYNC"), "OK");
+    assert_eq!(conn.line("DBSIZE").int(), 0);
+    assert!(conn.line("RANDOMKEY").is_nil());
+    // What all nodes are told, it is told.
+    let sha = conn.command(&["SCRIPT", "LOAD", "return 1"]).text();
+    assert_eq!(to.command(&["SCRIPT", "EXISTS", &sha]).items()[0].int(), 1);
+    // It is not waited for when it is not there: silent, and then gone.
+    assert_eq!(conn.command(&["SET", &key_in_slot(0, "k"), "v"]), "OK");
+    joining.freeze();
+    for line in ["DBSIZE", "KEYS *", "RANDOMKEY", "FLUSHALL", "DBSIZE"] {
+        let start = Instant::now();
+        let reply = conn.line(line);
+        assert!(!reply.is_error(), "{line}: {reply:?}");
+        assert!(start.elapsed() < Duration::from_secs(5), "{line}");
+    }
+    joining.kill();
+    for line in ["DBSIZE", "KEYS *", "FLUSHALL", "DBSIZE"] {
+        let start = Instant::now();
+        let reply = conn.line(line);
+        assert!(!reply.is_error(), "{line}: {reply:?}");
+        assert!(start.elapsed() < Duration::from_secs(5), "{line}");
+    }
+}
+
 #[test]
 fn a_scan_sees_every_key_of_migrations_that_stay_open() {
     let cluster = Cluster::start(2, 0);
@@ -364,18 +430,7 @@ fn a_scan_sees_every_key_of_migrations_that_stay_open() {
         let mut moved = 0;
         let found = scan_all(&mut conn, "COUNT 60", |call| {
             if call == call_of_joining {
-                to.line(&format!("CLUSTER MEET 127.0.0.1 {last}"));
-                wait_for("the new node to be known", Duration::from_secs(10), || {
-                    let id = to.line("CLUSTER MYID").text();
-                    let known = |conn: &mut Conn| {
-                        let nodes = conn.line("CLUSTER NODES").text();
-                        let state = conn.line("CLUSTER INFO").text();
-                        nodes.contains(&id)
-                            && nodes.lines().count() == 3
-                            && state.contains("cluster_state:ok")
-                    };
-                    (known(&mut from) && known(&mut to)).then_some(())
-                });
+                join(&mut to, &mut from, last);
             }
             if call > call_of_joining && call < call_of_joining + 10 {
                 let start = 9000 + 100 * call_of_joining + 20 * call;

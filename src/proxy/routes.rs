@@ -28,11 +28,24 @@ pub struct ShardRoute {
     pub replicas: Vec<NodeKey>,
 }
 
+/// One of all nodes that a command for all of them asks.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked {
+    /// The node.
+    pub target: Target,
+    /// Whether there is no reply without its own. A replica has nothing but what is lost with it: its logs, its
+    /// counters, its subscribers. A master without slots has keys only while slots move to it or from it, which
+    /// they do not while it is down.
+    pub must_answer: bool,
+}
+
 /// Slot to nodes.
 #[derive(Debug)]
 pub struct Routes {
     slots: Box<[u16; SLOTS]>,
     shards: Vec<ShardRoute>,
+    /// Masters to which the topology gives no slot.
+    spare: Vec<NodeKey>,
     /// Changes with every change of a slot's master.
     version: u32,
     /// Redirects that are newer than the topology.
@@ -48,6 +61,7 @@ impl Default for Routes {
         Routes {
             slots: Box::new([NO_SHARD; SLOTS]),
             shards: Vec::new(),
+            spare: Vec::new(),
             version: 0,
             learnt: HashMap::new(),
             by_address: HashMap::new(),
@@ -106,6 +120,25 @@ impl Routes {
         })
     }
 
+    /// Whom a command for all masters asks, or for all nodes if `replicas` are wanted: these, and behind them the
+    /// masters without slots, which may have the keys of a slot that is on its way.
+    pub fn everyone(&self, replicas: bool) -> impl Iterator<Item = Asked> {
+        let serving = self.targets(replicas).map(|target| Asked {
+            target,
+            must_answer: !target.replica,
+        });
+        // A redirect may have told that one has got its first slot.
+        let is_spare = |node: &&NodeKey| self.shards.iter().all(|shard| shard.master != **node);
+        let spare = self.spare.iter().filter(is_spare).map(|node| Asked {
+            target: Target {
+                node: *node,
+                replica: false,
+            },
+            must_answer: false,
+        });
+        serving.chain(spare)
+    }
+
     /// The node at this address, if the topology lists it.
     pub fn node_at(&self, address: &SocketAddr) -> Option<NodeKey> {
         self.by_address.get(address).copied()
@@ -148,6 +181,11 @@ impl Routes {
                     .map(|index| keys[*index as usize])
                     .collect(),
             })
+            .collect();
+        self.spare = topology
+            .spare
+            .iter()
+            .map(|index| keys[*index as usize])
             .collect();
         self.slots.copy_from_slice(&topology.slots[..]);
         // With the epoch: a slot that has been away and is back is told by it.

@@ -76,6 +76,10 @@ pub fn explain(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) ->
 /// The addresses of the nodes that a request goes to; reads may go to replicas of them instead. Of a request
 /// that any master can answer, all masters.
 fn nodes(context: &Context<'_>, class: Option<Class>, slots: &BTreeSet<u16>) -> Vec<String> {
+    let everyone = |replicas| {
+        let everyone = context.routes.everyone(replicas);
+        everyone.map(|asked| asked.target.node).collect()
+    };
     let targets: Vec<NodeKey> = match class {
         _ if !slots.is_empty() => slots
             .iter()
@@ -83,7 +87,8 @@ fn nodes(context: &Context<'_>, class: Option<Class>, slots: &BTreeSet<u16>) -> 
             .map(|shard| shard.master)
             .collect(),
         Some(Class::Local | Class::Subscription) | None => Vec::new(),
-        Some(Class::AllNodes(_)) => context.routes.targets(true).map(|to| to.node).collect(),
+        Some(Class::AllNodes(_)) => everyone(true),
+        Some(Class::AllMasters(_) | Class::Scan) => everyone(false),
         Some(_) => context.routes.targets(false).map(|to| to.node).collect(),
     };
     let mut addresses: Vec<String> = Vec::new();
