@@ -322,31 +322,9 @@ pub struct Refusal<'a> {
     reason: &'static str,
 }
 
-impl Refusal<'_> {
-    /// What a server with its default configuration, and without replicas, says itself.
-    fn own(&self) -> Option<&'static str> {
-        match self.name {
-            "debug" => Some(
-                "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", \
-                 you can run it from a local connection, otherwise you need to set this option in the \
-                 configuration file, and then restart the server.",
-            ),
-            "module|load" | "module|loadex" | "module|unload" => Some(
-                "ERR MODULE command not allowed. If the enable-module-command option is set to \"local\", \
-                 you can run it from a local connection, otherwise you need to set this option in the \
-                 configuration file, and then restart the server.",
-            ),
-            _ => None,
-        }
-    }
-}
-
 impl fmt::Display for Refusal<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Refusal { name, reason } = self;
-        if let Some(own) = self.own() {
-            return f.write_str(own);
-        }
         write!(
             f,
             "ERR command '{name}' is not supported through this proxy: {reason}"

@@ -9,7 +9,7 @@ use crate::cluster::slot::Slot;
 use crate::command::{
     self, Class, Command, Flags, KeysError, LeaseKind, Resolved, ResponsePolicy, Table,
 };
-use crate::config::ReadPreference;
+use crate::config::{ReadPreference, is_local};
 use crate::proxy::actions::Wanted;
 use crate::proxy::backend::{BackendId, Origin, Pin, State, Ticket};
 use crate::proxy::calls::ErrorCode;
@@ -534,6 +534,7 @@ impl Proxy {
         reply.clear();
         let mut context = local::Context {
             administers: self.config.admin_commands.allow(client.address),
+            is_local: is_local(client.address),
             session: &mut client.session,
             replies: &mut client.pipeline.replies,
             config: &self.config,

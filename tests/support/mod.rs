@@ -10,10 +10,12 @@
 mod client;
 mod cluster;
 pub mod compare;
+pub mod databases;
 mod elections;
 pub mod ground;
 pub mod http;
 mod load;
+pub mod module;
 mod proxy;
 mod reaper;
 mod server;

@@ -2,6 +2,7 @@
 
 use crate::clock::Time;
 use crate::command::{Class, Command, LeaseKind};
+use crate::config::is_local;
 use crate::proxy::client::{ClientId, Pause};
 use crate::proxy::dispatch::{Step, request_limits};
 use crate::proxy::lease::run::{Line, Owed, Run};
@@ -217,6 +218,7 @@ impl Proxy {
         let args = Args::new(frame, &spans);
         let mut context = local::Context {
             administers: self.config.admin_commands.allow(client.address),
+            is_local: is_local(client.address),
             session: &mut client.session,
             replies: &mut client.pipeline.replies,
             config: &self.config,
