@@ -136,6 +136,16 @@ impl Command {
         counted || self.flags.contains(Flags::WRITE) || self.flags.contains(Flags::MAY_REPLICATE)
     }
 
+    /// Whether it asks of all masters what they have of the whole's keys, or does something to them all: a master
+    /// that serves no slot yet, or none any more, has a part in that, too.
+    pub fn concerns_all_keys(&self) -> bool {
+        let counted = matches!(
+            &*self.name,
+            "bgrewriteaof" | "bgsave" | "debug" | "info" | "memory|stats" | "save"
+        );
+        counted || self.acl.contains(AclCategories::KEYSPACE)
+    }
+
     /// The name of the command that this is a subcommand of.
     pub fn parent(&self) -> Option<&str> {
         self.name.split_once('|').map(|(parent, _)| parent)

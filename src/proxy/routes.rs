@@ -16,6 +16,7 @@ use crate::clock::Time;
 use crate::cluster::scan::ShardList;
 use crate::cluster::slot::{SLOTS, Slot};
 use crate::cluster::topology::{NO_SHARD, Topology};
+use crate::command::Command;
 use crate::proxy::node::{Node, NodeKey};
 use crate::proxy::upstream::Target;
 
@@ -120,15 +121,20 @@ impl Routes {
         })
     }
 
-    /// Whom a command for all masters asks, or for all nodes if `replicas` are wanted: these, and behind them the
-    /// masters without slots, which may have the keys of a slot that is on its way.
-    pub fn everyone(&self, replicas: bool) -> impl Iterator<Item = Asked> {
+    /// Whom a command for all masters asks, or for all nodes if `replicas` are wanted. If it is about all keys, these
+    /// are followed by the masters without slots, which may have the keys of a slot that is on its way. (What is
+    /// kept beside keys, such as functions and users, such a master may never have been given; what it said to that
+    /// would not be what the others say.)
+    pub fn everyone(&self, command: &Command, replicas: bool) -> impl Iterator<Item = Asked> {
+        let all_keys = command.concerns_all_keys();
         let serving = self.targets(replicas).map(|target| Asked {
             target,
             must_answer: !target.replica,
         });
         // A redirect may have told that one has got its first slot.
-        let is_spare = |node: &&NodeKey| self.shards.iter().all(|shard| shard.master != **node);
+        let is_spare = move |node: &&NodeKey| {
+            all_keys && self.shards.iter().all(|shard| shard.master != **node)
+        };
         let spare = self.spare.iter().filter(is_spare).map(|node| Asked {
             target: Target {
                 node: *node,

@@ -100,7 +100,7 @@ impl Proxy {
         now: Time,
     ) -> Step {
         self.insight.audit.note(command.id, Reason::AllNodes);
-        let everyone = self.upstream.routes.everyone(replicas);
+        let everyone = self.upstream.routes.everyone(command, replicas);
         let plan = Plan {
             asks: everyone
                 .map(|asked| Ask::each(asked, args.frame().to_vec()))

@@ -46,7 +46,7 @@ pub fn patterns(context: &mut Context<'_>, args: &Args<'_>, _: &mut Vec<u8>) -> 
     let process = context.process.clone();
     let addresses: Vec<Option<SocketAddr>> = context
         .routes
-        .everyone(true)
+        .everyone(context.command, true)
         .map(|asked| context.nodes.get(asked.target.node.0 as usize))
         .map(|node| node.map(|node| node.address))
         .collect();

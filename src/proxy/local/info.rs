@@ -70,7 +70,7 @@ pub fn info(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> Af
             process.masters.keep(asked_at, masters);
         }
     });
-    let everyone = context.routes.everyone(false);
+    let everyone = context.routes.everyone(context.command, false);
     After::Ask(Plan {
         asks: everyone
             .map(|asked| Ask::IfUp(asked.target, INFO.to_vec()))

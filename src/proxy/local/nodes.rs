@@ -14,7 +14,7 @@ use crate::resp::reply::Reply;
 /// Asks whom the row names: every master, or every node.
 pub fn ask_all(context: &Context<'_>, args: &Args<'_>, merge: Merge) -> After {
     let replicas = matches!(context.command.class, Class::AllNodes(_));
-    let everyone = context.routes.everyone(replicas);
+    let everyone = context.routes.everyone(context.command, replicas);
     After::Ask(Plan {
         asks: everyone
             .map(|asked| Ask::each(asked, args.frame().to_vec()))
@@ -59,7 +59,7 @@ pub fn place<T: Default>(list: &mut Vec<(Vec<u8>, T)>, name: &[u8]) -> usize {
 /// answers with an error; that is the reply only if all do.
 pub fn report(context: &mut Context<'_>, args: &Args<'_>, _: &mut Vec<u8>) -> After {
     let replicas = matches!(context.command.class, Class::AllNodes(_));
-    let everyone = context.routes.everyone(replicas);
+    let everyone = context.routes.everyone(context.command, replicas);
     let names: Vec<String> = everyone
         .map(|asked| context.routes.address_of(asked.target.node))
         .map(|address| address.map_or("?".to_string(), |address| address.to_string()))

@@ -154,7 +154,7 @@ pub fn module(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> 
 }
 
 fn everyone(context: &Context<'_>, replicas: bool, args: &Args<'_>, merge: Merge) -> After {
-    let everyone = context.routes.everyone(replicas);
+    let everyone = context.routes.everyone(context.command, replicas);
     let asks = everyone.map(|asked| Ask::each(asked, args.frame().to_vec()));
     After::Ask(Plan {
         asks: asks.collect(),

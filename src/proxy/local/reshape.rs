@@ -222,7 +222,7 @@ pub fn saveconfig(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>)
     if face(context, out).is_none() {
         return After::Go;
     }
-    let everyone = context.routes.everyone(true);
+    let everyone = context.routes.everyone(context.command, true);
     After::Ask(Plan {
         asks: everyone
             .map(|asked| Ask::each(asked, args.frame().to_vec()))
