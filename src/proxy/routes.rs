@@ -45,8 +45,6 @@ pub struct Asked {
 pub struct Routes {
     slots: Box<[u16; SLOTS]>,
     shards: Vec<ShardRoute>,
-    /// Masters to which the topology gives no slot.
-    spare: Vec<NodeKey>,
     /// Changes with every change of a slot's master.
     version: u32,
     /// Redirects that are newer than the topology.
@@ -55,6 +53,8 @@ pub struct Routes {
     topology: Option<Arc<Topology>>,
     /// The masters of that topology, in the order of a scan.
     in_order: Arc<ShardList>,
+    /// Masters to which the topology gives no slot.
+    spare: Vec<NodeKey>,
 }
 
 impl Default for Routes {
@@ -62,12 +62,12 @@ impl Default for Routes {
         Routes {
             slots: Box::new([NO_SHARD; SLOTS]),
             shards: Vec::new(),
-            spare: Vec::new(),
             version: 0,
             learnt: HashMap::new(),
             by_address: HashMap::new(),
             topology: None,
             in_order: Arc::new(ShardList::new(&[NO_SHARD; SLOTS], &[""; 0])),
+            spare: Vec::new(),
         }
     }
 }
