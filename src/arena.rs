@@ -36,6 +36,13 @@ impl<T> Id<T> {
         }
     }
 
+    /// Names nothing that is in any arena.
+    pub const NONE: Id<T> = Id {
+        key: u32::MAX,
+        generation: 0,
+        kind: PhantomData,
+    };
+
     /// The slab key: dense, reused, unique among the living.
     #[inline]
     pub fn key(self) -> u32 {
@@ -101,8 +108,8 @@ impl<T> Arena<T> {
         let generation = self.generation;
         let key = self.slots.insert((generation, value));
         assert!(
-            u32::try_from(key).is_ok(),
-            "an arena holds fewer than 2^32 values"
+            u32::try_from(key).is_ok_and(|key| key < u32::MAX),
+            "an arena holds fewer than 2^32 - 1 values"
         );
         Id::from_parts(key as u32, generation)
     }

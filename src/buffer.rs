@@ -121,6 +121,12 @@ impl ReadBuf {
         self.start == self.end
     }
 
+    /// Whether it has storage, empty or not.
+    #[inline(always)]
+    pub fn has_storage(&self) -> bool {
+        !self.data.is_empty()
+    }
+
     /// Storage that holds nothing.
     pub fn free(&self) -> usize {
         self.data.len() - self.len()
@@ -270,18 +276,25 @@ impl Chunk {
     fn len(&self) -> usize {
         self.end - self.start
     }
+
+    /// Drops what it holds, and gives its storage back.
+    #[inline]
+    fn empty(&mut self, pool: &mut Pool) {
+        (self.start, self.end, self.sealed) = (0, 0, false);
+        pool.give_first(std::mem::take(&mut self.data));
+    }
 }
 
 /// Bytes that go to a peer: first those already sent and kept, then those unsent.
 ///
-/// Invariants: `sent <= len`; `len` is the sum of the chunks; no chunk is empty, but for the first when there
+/// Invariants: `sent <= len`; `len` is the sum of the chunks; no chunk is empty, but for the last when there
 /// is nothing at all; what was pushed in one piece lies in one chunk, so it can be read back in one piece.
 #[derive(Debug, Default)]
 pub struct WriteBuf {
-    /// The first chunk. Most outputs have no other.
-    first: Chunk,
-    /// Those behind it.
-    more: VecDeque<Chunk>,
+    /// The chunks before the last.
+    older: VecDeque<Chunk>,
+    /// The last chunk, to which is appended. Most outputs have no other.
+    last: Chunk,
     len: usize,
     sent: usize,
     /// The chunk that holds the first unsent byte (may be one past the last), and the offset in it.
@@ -314,16 +327,9 @@ impl WriteBuf {
     }
 
     /// Appends a copy of `bytes` as one piece. The one copy of the data path.
-    #[inline]
+    #[inline(always)]
     pub fn push(&mut self, bytes: &[u8], pool: &mut Pool) {
-        let last = if self.more.is_empty() {
-            &mut self.first
-        } else {
-            match self.more.back_mut() {
-                Some(last) => last,
-                None => return,
-            }
-        };
+        let last = &mut self.last;
         let end = last.end + bytes.len();
         if !last.sealed
             && let Some(room) = last.data.get_mut(last.end..end)
@@ -336,18 +342,25 @@ impl WriteBuf {
         }
     }
 
+    /// As `push`, where most likely nothing is held.
+    #[inline(always)]
+    pub fn push_first(&mut self, bytes: &[u8], pool: &mut Pool) {
+        if self.len == 0
+            && bytes.len() <= FIRST_BLOCK
+            && let Some(mut block) = pool.first_blocks.pop()
+        {
+            block[..bytes.len()].copy_from_slice(bytes);
+            self.last.data = block;
+            self.last.end = bytes.len();
+            self.len = bytes.len();
+        } else {
+            self.push(bytes, pool);
+        }
+    }
+
     /// Appends a copy of `bytes` in a chunk of its own, which may grow.
     #[inline(never)]
     fn push_apart(&mut self, bytes: &[u8], pool: &mut Pool) {
-        if self.len == 0
-            && let Some(block) = pool.first_blocks.pop_if(|block| bytes.len() <= block.len())
-        {
-            self.first.data = block;
-            self.first.data[..bytes.len()].copy_from_slice(bytes);
-            self.first.end = bytes.len();
-            self.len = bytes.len();
-            return;
-        }
         if bytes.is_empty() {
             return;
         }
@@ -377,29 +390,28 @@ impl WriteBuf {
     fn append(&mut self, chunk: Chunk) {
         let empty = self.len == 0;
         self.len += chunk.len();
-        if empty {
-            self.first = chunk;
-        } else {
-            self.more.push_back(chunk);
+        let before = std::mem::replace(&mut self.last, chunk);
+        if !empty {
+            self.older.push_back(before);
         }
     }
 
     /// The chunk at `index`, if there is one.
     fn chunk(&self, index: usize) -> Option<&Chunk> {
-        match index.checked_sub(1) {
-            None => Some(&self.first),
-            Some(index) => self.more.get(index),
+        if index == self.older.len() {
+            return Some(&self.last);
         }
+        self.older.get(index)
     }
 
     /// The unsent bytes, if they lie in one piece and there are any.
     #[inline]
     pub fn unsent_in_one(&self) -> Option<&[u8]> {
         let (index, offset) = self.cursor;
-        if index != self.more.len() {
+        if index != self.older.len() {
             return None;
         }
-        let last = self.more.back().unwrap_or(&self.first);
+        let last = &self.last;
         let bytes = last.data.get(last.start.max(offset)..last.end)?;
         (!bytes.is_empty()).then_some(bytes)
     }
@@ -408,7 +420,7 @@ impl WriteBuf {
     pub fn unsent<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let (first, offset) = self.cursor;
         let mut count = 0;
-        for index in first..=self.more.len() {
+        for index in first..=self.older.len() {
             let Some(chunk) = self.chunk(index) else {
                 break;
             };
@@ -443,7 +455,7 @@ impl WriteBuf {
             let (step, end) = (left.min(chunk.end - from), chunk.end);
             left -= step;
             self.cursor.1 = from + step;
-            if self.cursor.1 == end && index < self.more.len() {
+            if self.cursor.1 == end && index < self.older.len() {
                 self.cursor = (index + 1, 0);
             }
         }
@@ -455,7 +467,12 @@ impl WriteBuf {
     #[inline]
     pub fn drop_sent(&mut self, count: usize, pool: &mut Pool) {
         debug_assert_eq!(self.sent, 0);
-        self.release(count, pool);
+        if count == self.len && self.older.is_empty() {
+            self.len = 0;
+            self.last.empty(pool);
+        } else {
+            self.release(count, pool);
+        }
     }
 
     /// Drops the first `count` bytes, sent or not.
@@ -464,8 +481,9 @@ impl WriteBuf {
         assert!(count <= self.len);
         self.len -= count;
         self.sent = self.sent.saturating_sub(count);
-        if self.first.len() > count {
-            self.first.start += count;
+        let first = self.older.front_mut().unwrap_or(&mut self.last);
+        if first.len() > count {
+            first.start += count;
         } else {
             self.release_chunks(count, pool);
         }
@@ -473,39 +491,34 @@ impl WriteBuf {
 
     #[inline(never)]
     fn release_chunks(&mut self, count: usize, pool: &mut Pool) {
-        if self.more.is_empty() {
-            debug_assert_eq!(self.len, 0);
-            self.cursor = (0, 0);
-            (self.first.start, self.first.end, self.first.sealed) = (0, 0, false);
-            return pool.give_first(std::mem::take(&mut self.first.data));
-        }
         let mut left = count;
-        loop {
-            left -= self.first.len();
-            pool.give(std::mem::take(&mut self.first.data));
+        while let Some(first) = self.older.front_mut() {
+            if first.len() > left {
+                first.start += left;
+                return;
+            }
+            left -= first.len();
+            pool.give(std::mem::take(&mut first.data));
+            self.older.pop_front();
             self.cursor = match self.cursor {
                 (0, _) => (0, 0),
                 (index, offset) => (index - 1, offset),
             };
-            self.first = match self.more.pop_front() {
-                Some(next) => next,
-                None => {
-                    debug_assert_eq!(left, 0);
-                    self.first = Chunk::default();
-                    return;
-                }
-            };
-            if self.first.len() > left {
-                self.first.start += left;
-                return;
-            }
+        }
+        if self.last.len() > left {
+            self.last.start += left;
+        } else {
+            debug_assert_eq!(self.len, 0);
+            self.cursor = (0, 0);
+            self.last.empty(pool);
         }
     }
 
     /// The first `count` bytes, which must have been pushed as one piece.
     #[inline]
     pub fn front(&self, count: usize) -> &[u8] {
-        &self.first.data[self.first.start..self.first.start + count]
+        let first = self.older.front().unwrap_or(&self.last);
+        &first.data[first.start..first.start + count]
     }
 
     /// Says that nothing has been sent: the peer is a new one.
@@ -518,13 +531,14 @@ impl WriteBuf {
     pub fn check(&self) {
         assert!(self.sent <= self.len);
         let lens = || {
-            std::iter::once(&self.first)
-                .chain(&self.more)
+            self.older
+                .iter()
+                .chain(std::iter::once(&self.last))
                 .map(Chunk::len)
         };
         assert_eq!(self.len, lens().sum::<usize>());
         assert!(self.len == 0 || lens().all(|len| len > 0));
-        assert!(self.len > 0 || self.first.data.is_empty());
+        assert!(self.len > 0 || self.last.data.is_empty());
         let before: usize = lens().take(self.cursor.0).sum();
         let inside = self
             .chunk(self.cursor.0)

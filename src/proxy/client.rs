@@ -120,12 +120,16 @@ impl Client {
         }
     }
 
-    /// A write to it was tried, and it took something or nothing.
+    /// A write to it was tried, and it took so many bytes.
     #[inline]
-    pub fn note_flush(&mut self, progress: bool, now: Time) {
-        if self.output.unsent_len() == 0 {
+    pub fn note_flush(&mut self, written: usize, now: Time) {
+        self.bytes_out += written as u64;
+        if written > 0 {
+            self.last_active = now;
+        }
+        if self.output.is_empty() {
             self.stalled_since = None;
-        } else if progress || self.stalled_since.is_none() {
+        } else if written > 0 || self.stalled_since.is_none() {
             self.stalled_since = Some(now);
         }
     }

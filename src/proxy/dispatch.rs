@@ -51,6 +51,13 @@ impl Proxy {
         if self.take_plain_requests(id, count, now) {
             return;
         }
+        if !self.inbox.is_empty() {
+            let input = std::mem::take(&mut self.inbox);
+            if let Some(client) = self.clients.get_mut(id) {
+                debug_assert!(!client.input.has_storage());
+                client.input = input;
+            }
+        }
         loop {
             let Some(client) = self.clients.get_mut(id) else {
                 return;
@@ -60,7 +67,7 @@ impl Proxy {
             if let Some(client) = self.clients.get_mut(id) {
                 client.input = input;
             }
-            if !more || self.take_more_plain_requests(id, now) {
+            if !more || self.take_plain_requests(id, 0, now) {
                 break;
             }
         }

@@ -51,6 +51,7 @@ pub mod stats;
 pub mod suspension;
 pub mod texts;
 pub mod upstream;
+mod waiting;
 
 use std::io::IoSlice;
 use std::net::{IpAddr, SocketAddr};
@@ -77,7 +78,7 @@ use insight::Insight;
 use lease::Leases;
 use local::Handlers;
 use pipeline::Spares;
-use plain::Plain;
+use plain::names::Names;
 use pubsub::Pubsub;
 use scripts::Seen;
 use session::Session;
@@ -125,7 +126,7 @@ pub struct Proxy {
     table: Arc<Table>,
     servers: Servers,
     handlers: Handlers,
-    plain: Plain,
+    plain: Names,
     process: Arc<Process>,
     /// Our place among the workers.
     worker: usize,
@@ -135,6 +136,11 @@ pub struct Proxy {
     actions: Actions,
     pool: Pool,
     spares: Spares,
+    /// Where clients are read into that have nothing left over: one after the other, so that it is in the
+    /// cache.
+    ///
+    /// Invariant: it holds nothing but between `room` and `input`.
+    inbox: ReadBuf,
     scratch: Scratch,
     /// Bodies of EVAL that have been remembered.
     seen: Seen,
@@ -191,7 +197,7 @@ impl Proxy {
             answers: Answers::default(),
             until_looked: insight.restart(config.log_every_n),
             insight,
-            plain: Plain::new(&table, &handlers),
+            plain: Names::new(&table, &handlers),
             handlers,
             stats: process.workers[worker].clone(),
             config,
@@ -204,6 +210,7 @@ impl Proxy {
             actions: Actions::default(),
             pool: Pool::default(),
             spares: Spares::default(),
+            inbox: ReadBuf::default(),
             scratch: Scratch::default(),
             seen: Seen::default(),
             pubsub: Pubsub::default(),
@@ -230,7 +237,7 @@ impl Proxy {
         debug_assert!(servers.table.rows().len() >= self.table.rows().len());
         self.table = servers.table.clone();
         self.handlers = Handlers::new(&self.table);
-        self.plain = Plain::new(&self.table, &self.handlers);
+        self.plain = Names::new(&self.table, &self.handlers);
         self.servers = servers.clone();
     }
 
@@ -241,6 +248,7 @@ impl Proxy {
             self.until_looked = self.insight.restart(config.log_every_n);
         }
         self.config = config;
+        self.upstream.routes.forget_found();
         // The refresher reads its own part of it when it next looks.
         self.want_refresh(actions::Wanted::Asked);
     }
@@ -299,6 +307,13 @@ impl Proxy {
                 let client = self.clients.get_mut(id)?;
                 if client.pause.is_some() || client.closing {
                     return None;
+                }
+                if !client.input.has_storage() {
+                    debug_assert!(self.inbox.is_empty());
+                    if !self.inbox.has_storage() {
+                        self.inbox.prepare(&mut self.pool, 0);
+                    }
+                    return Some(&mut self.inbox);
                 }
                 (&mut client.input, client.missing)
             }
@@ -415,19 +430,17 @@ impl Proxy {
                     return;
                 };
                 client.flush_queued = false;
-                let mut progress = false;
-                while client.output.unsent_len() > 0 {
-                    let (taken, offered) = write_some(&client.output, &mut write);
+                let mut written = 0;
+                // Nearly always there is one piece and it leaves.
+                while let Some((taken, offered)) = write_some(&client.output, &mut write) {
                     client.output.drop_sent(taken, &mut self.pool);
-                    self.stats.client_bytes_out.add(taken as u64);
-                    client.bytes_out += taken as u64;
-                    client.last_active = now;
-                    progress |= taken > 0;
-                    if taken < offered {
+                    written += taken;
+                    if taken < offered || client.output.is_empty() {
                         break;
                     }
                 }
-                client.note_flush(progress, now);
+                self.stats.client_bytes_out.add(written as u64);
+                client.note_flush(written, now);
                 if client.is_finished() {
                     self.drop_client(id, now);
                 } else if client.pause.is_some() && client.may_resume(&self.config.limits) {
@@ -443,8 +456,7 @@ impl Proxy {
                     return;
                 };
                 let mut written = 0;
-                while output.unsent_len() > 0 {
-                    let (taken, offered) = write_some(output, &mut write);
+                while let Some((taken, offered)) = write_some(output, &mut write) {
                     output.mark_sent(taken);
                     written += taken;
                     if taken < offered {
@@ -594,6 +606,7 @@ impl Proxy {
     fn give_memory_back(&mut self) {
         self.pool = Pool::default();
         self.spares = Spares::default();
+        self.inbox = ReadBuf::default();
         self.clients.shrink();
         self.actions.shrink();
         for (_, client) in self.clients.iter_mut() {
@@ -652,7 +665,7 @@ impl Proxy {
         let sweep = busy.then_some(self.next_sweep);
         let held = (!self.holding.is_empty()).then_some(self.hold_due);
         let suspended = self.suspension.map(|suspension| suspension.until);
-        let rest = (self.pool.free_bytes() > 0).then(|| self.rates.due_at());
+        let rest = (self.pool.free_bytes() + self.inbox.free() > 0).then(|| self.rates.due_at());
         let leases = self.leases.deadline();
         let subscribed = self.pubsub.deadline();
         [sweep, held, suspended, rest, leases, subscribed]
@@ -744,6 +757,7 @@ impl Proxy {
 
     /// Asserts what must hold between turns. Linear in everything: for tests.
     pub fn check(&self) {
+        assert!(self.inbox.is_empty());
         for (_, client) in self.clients.iter() {
             client.check();
         }
@@ -803,10 +817,11 @@ impl Proxy {
 fn write_some(
     output: &WriteBuf,
     write: &mut impl FnMut(&[IoSlice<'_>]) -> usize,
-) -> (usize, usize) {
+) -> Option<(usize, usize)> {
     match output.unsent_in_one() {
-        Some(bytes) => (write(&[IoSlice::new(bytes)]), bytes.len()),
-        None => write_many(output, write),
+        Some(bytes) => Some((write(&[IoSlice::new(bytes)]), bytes.len())),
+        None if output.unsent_len() == 0 => None,
+        None => Some(write_many(output, write)),
     }
 }
 

@@ -8,6 +8,8 @@
 
 use std::collections::VecDeque;
 
+use slab::Slab;
+
 use crate::buffer::{Pool, WriteBuf};
 use crate::clock::Time;
 use crate::proxy::backend::BackendId;
@@ -15,6 +17,7 @@ use crate::proxy::calls::ErrorCode;
 use crate::proxy::merge::Split;
 use crate::proxy::plan::Plan;
 use crate::proxy::replies::Replies;
+use crate::proxy::waiting::{Place, Waiting, WaitingSpares};
 use crate::resp::reply::Reply;
 
 /// A place in a client's pipeline. It wraps; the distance to the head is what counts.
@@ -41,23 +44,79 @@ pub enum At {
     Done,
 }
 
-#[derive(Debug)]
-enum Body {
-    /// One part; its reply passes through as it is.
-    Single { slot: u16, at: At },
-    /// One part whose reply is thrown away.
-    Muted { slot: u16, at: At },
-    /// Several parts, merged into one reply, which may be thrown away.
-    Split { split: Box<Split>, muted: bool },
-    /// The whole reply, waiting for its turn; nothing at all if it is thrown away.
-    Ready(Vec<u8>),
+/// What a request is waiting for, and what the two words beside it mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// The reply to its one part, which passes through as it is. The words are where that part is.
+    Single,
+    /// As before, and it is thrown away.
+    Muted,
+    /// The replies to several parts, merged into one; the first word says where they are kept.
+    Split,
+    /// As before, and it is thrown away.
+    MutedSplit,
+    /// Its turn: the whole reply is there. The words are its place among those of its client.
+    Waiting,
+    /// As before; the first word says where it is kept.
+    Ready,
 }
 
-#[derive(Debug)]
+/// One request. As plain as it is since it is written and moved for every command: what is larger than two
+/// words is kept apart.
+#[derive(Debug, Clone, Copy)]
 struct Request {
-    command: u16,
     started: Time,
-    body: Body,
+    words: [u32; 2],
+    command: u16,
+    /// Of its one part, if it is `Single` or `Muted`.
+    slot: u16,
+    kind: Kind,
+    /// Whether the words name the backend where its one part is; else it is held, or to be answered here.
+    stage: Stage,
+}
+
+/// Where a part is, but for which backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Backend,
+    Held,
+    Here,
+    Done,
+}
+
+/// What is larger than the words of a request.
+#[derive(Debug)]
+enum Kept {
+    Split(Box<Split>),
+    Ready(Box<[u8]>),
+}
+
+impl At {
+    #[inline(always)]
+    fn taken_apart(self) -> (Stage, [u32; 2]) {
+        match self {
+            At::Backend(id) => (Stage::Backend, [id.key(), id.generation()]),
+            At::Held => (Stage::Held, [0; 2]),
+            At::Here => (Stage::Here, [0; 2]),
+            At::Done => (Stage::Done, [0; 2]),
+        }
+    }
+}
+
+impl Request {
+    /// The backend of a request of one part, if its part is there.
+    fn backend(&self) -> Option<BackendId> {
+        let single = matches!(self.kind, Kind::Single | Kind::Muted);
+        let [key, generation] = self.words;
+        (single && self.stage == Stage::Backend).then(|| BackendId::from_parts(key, generation))
+    }
+
+    /// The place of a reply that waits.
+    #[inline(always)]
+    fn place(&self) -> Place {
+        debug_assert_eq!(self.kind, Kind::Waiting);
+        Place::from_words(self.words)
+    }
 }
 
 /// What was completed by a reply.
@@ -74,12 +133,16 @@ pub struct Completed {
 
 /// The requests of one client that are not answered yet, oldest first.
 ///
-/// Invariant: the head is never `Ready`: what is ready at the head has left.
+/// Invariants: the head is never `Waiting` nor `Ready`: what is complete at the head has left; a place in
+/// `waiting` and an entry of `kept` are those of one request.
 #[derive(Debug)]
 pub struct Pipeline {
     requests: VecDeque<Request>,
     head: Seq,
+    /// Bytes of replies that wait for their turn, wherever they are.
     ready_bytes: usize,
+    waiting: Waiting,
+    kept: Slab<Kept>,
     /// What a request has to ask next, until it is taken, which is at once.
     next: Option<(Seq, Plan)>,
     /// Whether the next requests are answered.
@@ -95,6 +158,8 @@ impl Default for Pipeline {
             requests: VecDeque::new(),
             head: Seq(0),
             ready_bytes: 0,
+            waiting: Waiting::default(),
+            kept: Slab::new(),
             next: None,
             replies: Replies::On,
             last_command: u16::MAX,
@@ -105,21 +170,24 @@ impl Default for Pipeline {
 
 /// Buffers for replies that wait for their turn, kept for reuse.
 #[derive(Debug, Default)]
-pub struct Spares(Vec<Vec<u8>>);
+pub struct Spares {
+    single: Vec<Vec<u8>>,
+    waiting: WaitingSpares,
+}
 
 impl Spares {
     /// An empty buffer.
     #[inline]
     pub fn take(&mut self) -> Vec<u8> {
-        self.0.pop().unwrap_or_default()
+        self.single.pop().unwrap_or_default()
     }
 
     /// Takes a buffer back, unless it has grown large or there are plenty.
     #[inline]
     pub fn give(&mut self, mut buffer: Vec<u8>) {
-        if self.0.len() < 4096 && buffer.capacity() <= 4096 {
+        if self.single.len() < 4096 && buffer.capacity() <= 4096 {
             buffer.clear();
-            self.0.push(buffer);
+            self.single.push(buffer);
         }
     }
 }
@@ -158,37 +226,68 @@ impl Pipeline {
     /// Takes a place for a request of one part.
     #[inline]
     pub fn push_single(&mut self, command: u16, slot: u16, at: At, started: Time) -> Seq {
-        let body = if self.replies.take_muted() {
-            Body::Muted { slot, at }
+        let kind = if self.replies.take_muted() {
+            Kind::Muted
         } else {
-            Body::Single { slot, at }
+            Kind::Single
         };
-        self.push(command, started, body)
+        self.push_part(command, started, kind, slot, at)
+    }
+
+    /// As `push_single`, while all requests are answered.
+    #[inline(always)]
+    pub fn push_heard_single(&mut self, command: u16, slot: u16, at: At, started: Time) -> Seq {
+        debug_assert_eq!(self.replies, Replies::On);
+        self.push_part(command, started, Kind::Single, slot, at)
     }
 
     /// Takes a place for a request that the proxy answers itself, now or later, and whose reply is told even to
     /// a client that wants none.
     pub fn push_heard(&mut self, command: u16, started: Time) -> Seq {
         self.replies.pass();
-        let (slot, at) = (u16::MAX, At::Here);
-        self.push(command, started, Body::Single { slot, at })
+        self.push_part(command, started, Kind::Single, u16::MAX, At::Here)
     }
 
     /// Takes a place for a request of several parts.
     pub fn push_split(&mut self, command: u16, split: Box<Split>, started: Time) -> Seq {
-        let muted = self.replies.take_muted();
-        self.push(command, started, Body::Split { split, muted })
+        let kind = if self.replies.take_muted() {
+            Kind::MutedSplit
+        } else {
+            Kind::Split
+        };
+        let key = self.kept.insert(Kept::Split(split)) as u32;
+        self.push(command, started, kind, [key, 0])
     }
 
-    #[inline]
-    fn push(&mut self, command: u16, started: Time, body: Body) -> Seq {
-        let seq = self.tail();
-        self.last_command = command;
-        self.requests.push_back(Request {
-            command,
+    #[inline(always)]
+    fn push_part(&mut self, command: u16, started: Time, kind: Kind, slot: u16, at: At) -> Seq {
+        let (stage, words) = at.taken_apart();
+        self.push_request(Request {
             started,
-            body,
-        });
+            words,
+            command,
+            slot,
+            kind,
+            stage,
+        })
+    }
+
+    fn push(&mut self, command: u16, started: Time, kind: Kind, words: [u32; 2]) -> Seq {
+        self.push_request(Request {
+            started,
+            words,
+            command,
+            slot: u16::MAX,
+            kind,
+            stage: Stage::Done,
+        })
+    }
+
+    #[inline(always)]
+    fn push_request(&mut self, request: Request) -> Seq {
+        let seq = self.tail();
+        self.last_command = request.command;
+        self.requests.push_back(request);
         seq
     }
 
@@ -212,7 +311,8 @@ impl Pipeline {
             self.head = Seq(self.head.0.wrapping_add(1));
         } else {
             self.ready_bytes += reply.len();
-            self.push(command, now, Body::Ready(reply.to_vec()));
+            let key = self.kept.insert(Kept::Ready(reply.into())) as u32;
+            self.push(command, now, Kind::Ready, [key, 0]);
         }
     }
 
@@ -222,17 +322,26 @@ impl Pipeline {
             .get_mut(seq.0.wrapping_sub(self.head.0) as usize)
     }
 
+    /// The parts of a request that has several.
+    fn split_mut(&mut self, seq: Seq) -> Option<&mut Split> {
+        let request = *self.get_mut(seq)?;
+        if !matches!(request.kind, Kind::Split | Kind::MutedSplit) {
+            return None;
+        }
+        match self.kept.get_mut(request.words[0] as usize) {
+            Some(Kept::Split(split)) => Some(split),
+            Some(Kept::Ready(_)) | None => {
+                debug_assert!(false, "parts that are not kept");
+                None
+            }
+        }
+    }
+
     /// Whether the reply to this part may go straight to the client: it stands at the head, alone.
     #[inline]
     pub fn is_single_head(&self, seq: Seq) -> bool {
-        seq == self.head
-            && matches!(
-                self.requests.front(),
-                Some(Request {
-                    body: Body::Single { .. },
-                    ..
-                })
-            )
+        let head = self.requests.front();
+        seq == self.head && head.is_some_and(|head| head.kind == Kind::Single)
     }
 
     /// Makes `count` parts of one part of a request; `whole` is what a request of a single part becomes.
@@ -244,19 +353,23 @@ impl Pipeline {
         count: usize,
         whole: impl FnOnce(u16) -> Split,
     ) -> Option<u16> {
-        let body = &mut self.get_mut(seq)?.body;
-        if let Body::Single { slot, .. } | Body::Muted { slot, .. } = body {
+        let request = *self.get_mut(seq)?;
+        let kind = match request.kind {
+            Kind::Single => Kind::Split,
+            Kind::Muted => Kind::MutedSplit,
+            other => other,
+        };
+        if kind != request.kind {
             debug_assert_eq!(part, 0);
-            let (slot, muted) = (*slot, matches!(body, Body::Muted { .. }));
-            *body = Body::Split {
-                split: Box::new(whole(slot)),
-                muted,
+            let split = Kept::Split(Box::new(whole(request.slot)));
+            let key = self.kept.insert(split) as u32;
+            *self.get_mut(seq)? = Request {
+                kind,
+                words: [key, 0],
+                ..request
             };
         }
-        match body {
-            Body::Split { split, .. } => split.divide(part, count),
-            Body::Single { .. } | Body::Muted { .. } | Body::Ready(_) => None,
-        }
+        self.split_mut(seq)?.divide(part, count)
     }
 
     /// What a request has to ask next, if the last reply has led to that: its place, and its command.
@@ -267,10 +380,8 @@ impl Pipeline {
     }
 
     /// Gives a request that asks again its new parts.
-    pub fn renew_split(&mut self, seq: Seq, split: Box<Split>) {
-        if let Some(Body::Split { split: parts, .. }) =
-            self.get_mut(seq).map(|request| &mut request.body)
-        {
+    pub fn renew_split(&mut self, seq: Seq, split: Split) {
+        if let Some(parts) = self.split_mut(seq) {
             *parts = split;
         }
     }
@@ -283,24 +394,20 @@ impl Pipeline {
     /// The command of a request of one part that is not answered yet.
     pub fn single(&self, seq: Seq) -> Option<u16> {
         let index = seq.0.wrapping_sub(self.head.0) as usize;
-        match self.requests.get(index) {
-            Some(Request {
-                command,
-                body: Body::Single { .. },
-                ..
-            }) => Some(*command),
-            _ => None,
-        }
+        let request = self.requests.get(index)?;
+        (request.kind == Kind::Single).then_some(request.command)
     }
 
     /// Says where a part is now.
     pub fn set_at(&mut self, seq: Seq, part: u16, at: At) {
-        match self.get_mut(seq).map(|request| &mut request.body) {
-            Some(Body::Single { at: place, .. } | Body::Muted { at: place, .. }) => *place = at,
-            Some(Body::Split { split, .. }) => split.set_at(part, at),
-            Some(Body::Ready(_)) | None => {
-                debug_assert!(false, "a part of an answered request moved")
+        match self.get_mut(seq) {
+            Some(request) if matches!(request.kind, Kind::Single | Kind::Muted) => {
+                (request.stage, request.words) = at.taken_apart();
             }
+            Some(_) | None => match self.split_mut(seq) {
+                Some(split) => split.set_at(part, at),
+                None => debug_assert!(false, "a part of an answered request moved"),
+            },
         }
     }
 
@@ -317,17 +424,24 @@ impl Pipeline {
     ) -> Option<(u16, Time)> {
         let index = seq.0.wrapping_sub(self.head.0) as usize;
         let request = self.requests.get_mut(index)?;
-        if !matches!(request.body, Body::Single { .. }) {
+        if request.kind != Kind::Single {
             return None;
         }
         let completed = (request.command, request.started);
         if index == 0 {
-            output.push(reply, pool);
+            output.push_first(reply, pool);
             self.pop_head(output, pool, spares);
         } else {
-            let mut kept = spares.take();
-            kept.extend_from_slice(reply);
-            request.body = Body::Ready(kept);
+            match self.waiting.keep(reply, &mut spares.waiting) {
+                Some(place) => {
+                    request.kind = Kind::Waiting;
+                    request.words = place.words();
+                }
+                None => {
+                    request.kind = Kind::Ready;
+                    request.words = [self.kept.insert(Kept::Ready(reply.into())) as u32, 0];
+                }
+            }
             self.ready_bytes += reply.len();
         }
         Some(completed)
@@ -362,16 +476,22 @@ impl Pipeline {
             started: request.started,
             failed: false,
         };
-        match &mut request.body {
-            Body::Muted { .. } if at_head => {
+        match request.kind {
+            Kind::Muted if at_head => {
                 self.pop_head(output, pool, spares);
-                return Some(completed);
+                Some(completed)
             }
-            Body::Muted { .. } => {
-                request.body = Body::Ready(Vec::new());
-                return Some(completed);
+            Kind::Muted => {
+                request.kind = Kind::Waiting;
+                request.words = Place::default().words();
+                Some(completed)
             }
-            Body::Split { split, muted } => {
+            Kind::Split | Kind::MutedSplit => {
+                let (muted, key) = (request.kind == Kind::MutedSplit, request.words[0] as usize);
+                let Some(Kept::Split(split)) = self.kept.get_mut(key) else {
+                    debug_assert!(false, "parts that are not kept");
+                    return None;
+                };
                 split.fulfil(part, reply, spares);
                 self.ready_bytes += reply.len();
                 if !split.is_complete() {
@@ -380,7 +500,7 @@ impl Pipeline {
                 let kept = split.kept_bytes();
                 let mut merged = spares.take();
                 let next = split.finish(&mut merged, spares);
-                if *muted {
+                if muted {
                     merged.clear();
                 }
                 self.ready_bytes -= kept;
@@ -393,21 +513,37 @@ impl Pipeline {
                     self.failure = Some(ErrorCode::of(error));
                     completed.failed = true;
                 }
+                self.kept.remove(key);
                 if at_head {
                     output.push(&merged, pool);
                     spares.give(merged);
                     self.pop_head(output, pool, spares);
-                } else {
-                    self.ready_bytes += merged.len();
-                    request.body = Body::Ready(merged);
+                    return Some(completed);
                 }
-                return Some(completed);
+                self.ready_bytes += merged.len();
+                let place = if merged.is_empty() {
+                    Some(Place::default())
+                } else {
+                    self.waiting.keep(&merged, &mut spares.waiting)
+                };
+                match place {
+                    Some(place) => {
+                        request.kind = Kind::Waiting;
+                        request.words = place.words();
+                        spares.give(merged);
+                    }
+                    None => {
+                        request.kind = Kind::Ready;
+                        request.words = [self.kept.insert(Kept::Ready(merged.into())) as u32, 0];
+                    }
+                }
+                Some(completed)
             }
-            Body::Single { .. } | Body::Ready(_) => {
-                debug_assert!(false, "two replies to one request")
+            Kind::Single | Kind::Waiting | Kind::Ready => {
+                debug_assert!(false, "two replies to one request");
+                None
             }
         }
-        None
     }
 
     /// The head's reply has gone to the client: the head leaves, and all that is ready behind it.
@@ -416,7 +552,7 @@ impl Pipeline {
         self.requests.pop_front();
         self.head = Seq(self.head.0.wrapping_add(1));
         let next = self.requests.front();
-        if next.is_some_and(|next| matches!(next.body, Body::Ready(_))) {
+        if next.is_some_and(|next| matches!(next.kind, Kind::Waiting | Kind::Ready)) {
             self.pop_ready(output, pool, spares);
         }
         debug_assert!(!self.requests.is_empty() || self.ready_bytes == 0);
@@ -424,17 +560,43 @@ impl Pipeline {
 
     #[inline(never)]
     fn pop_ready(&mut self, output: &mut WriteBuf, pool: &mut Pool, spares: &mut Spares) {
-        while let Some(Request {
-            body: Body::Ready(reply),
-            ..
-        }) = self.requests.front_mut()
-        {
-            output.push(reply, pool);
-            self.ready_bytes -= reply.len();
-            spares.give(std::mem::take(reply));
-            self.requests.pop_front();
-            self.head = Seq(self.head.0.wrapping_add(1));
+        let (mut ready, mut waited, mut count) = (0, 0, 0);
+        for request in &self.requests {
+            match request.kind {
+                Kind::Waiting => {
+                    let reply = self.waiting.get(request.place());
+                    output.push(reply, pool);
+                    waited += reply.len();
+                }
+                Kind::Ready => {
+                    let kept = self.kept.try_remove(request.words[0] as usize);
+                    let Some(Kept::Ready(reply)) = kept else {
+                        debug_assert!(false, "a reply that is not kept");
+                        break;
+                    };
+                    output.push(&reply, pool);
+                    ready += reply.len();
+                }
+                Kind::Single | Kind::Muted | Kind::Split | Kind::MutedSplit => break,
+            }
+            count += 1;
         }
+        self.requests.drain(..count);
+        self.head = Seq(self.head.0.wrapping_add(count as u32));
+        self.ready_bytes -= ready + waited;
+        if waited > 0 {
+            self.waiting.give_back(waited, &mut spares.waiting);
+        }
+        if self.waiting.is_loose() {
+            self.tighten();
+        }
+    }
+
+    #[cold]
+    fn tighten(&mut self) {
+        let all = self.requests.iter_mut();
+        let own = all.filter(|request| request.kind == Kind::Waiting);
+        self.waiting.tighten(own.map(|request| &mut request.words));
     }
 
     /// When a request came, if it has not been answered yet.
@@ -457,17 +619,18 @@ impl Pipeline {
     pub fn outstanding(&self, slot: u16, mut see: impl FnMut(Seq, BackendId)) {
         for (index, request) in self.requests.iter().enumerate() {
             let seq = Seq(self.head.0.wrapping_add(index as u32));
-            match &request.body {
-                Body::Single {
-                    slot: own,
-                    at: At::Backend(backend),
+            match request.kind {
+                Kind::Single | Kind::Muted if request.slot == slot => {
+                    if let Some(backend) = request.backend() {
+                        see(seq, backend);
+                    }
                 }
-                | Body::Muted {
-                    slot: own,
-                    at: At::Backend(backend),
-                } if *own == slot => see(seq, *backend),
-                Body::Single { .. } | Body::Muted { .. } | Body::Ready(_) => {}
-                Body::Split { split, .. } => split.outstanding(slot, |backend| see(seq, backend)),
+                Kind::Split | Kind::MutedSplit => {
+                    if let Some(Kept::Split(split)) = self.kept.get(request.words[0] as usize) {
+                        split.outstanding(slot, |backend| see(seq, backend));
+                    }
+                }
+                Kind::Single | Kind::Muted | Kind::Waiting | Kind::Ready => {}
             }
         }
     }
@@ -476,6 +639,7 @@ impl Pipeline {
     pub fn shrink(&mut self) {
         if self.requests.is_empty() {
             self.requests = VecDeque::new();
+            self.kept = Slab::new();
         }
     }
 }
@@ -651,7 +815,7 @@ mod tests {
         assert!(rig.pipeline.take_next().is_none());
         let mut parts = Split::new(plan.merge, plan.write);
         parts.add(2);
-        rig.pipeline.renew_split(seq, Box::new(parts));
+        rig.pipeline.renew_split(seq, parts);
         assert!(rig.fulfil(asking, 0, ":7\r\n"));
         rig.check(":7\r\n+b\r\n");
         assert_eq!(rig.pipeline.ready_bytes(), 0);

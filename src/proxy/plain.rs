@@ -10,130 +10,23 @@
 //!
 //! It must never answer, refuse, hold or close.
 
+pub mod names;
+
 use crate::clock::Time;
 use crate::cluster::slot::Slot;
-use crate::command::{self, Class, Command, Flags, Keys, Table};
+use crate::config::ReadPreference;
 use crate::proxy::Proxy;
 use crate::proxy::answers::Answers;
-use crate::proxy::backend::{BackendId, Flavor, Origin, Pin, State, Ticket};
+use crate::proxy::backend::{BackendId, Origin, Pin, State, Ticket};
 use crate::proxy::calls::Calls;
 use crate::proxy::client::{ClientId, Pause};
 use crate::proxy::departures::Departures;
 use crate::proxy::dispatch::MOVED_FRAME;
 use crate::proxy::insight::{BIG_BYTES, Reasons, Sight};
-use crate::proxy::local::Handlers;
 use crate::proxy::node::Node;
 use crate::proxy::pipeline::At;
-use crate::resp::frame::{ShortRequest, short_reply};
-
-/// Places of the index; a power of two, so that a hash is cut to it.
-const PLACES: usize = 1024;
-/// Rows that the index takes, so that most places stay empty; further ones are declined.
-const ROWS_MAX: usize = PLACES / 2;
-
-/// What is to be known of a plain command.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Shape {
-    /// The command's row.
-    id: u16,
-    /// As in the row.
-    arity: i16,
-    /// Which argument is the key.
-    key: u8,
-    /// Whether it changes nothing.
-    readonly: bool,
-    /// Whether a replica may serve it.
-    on_replicas: bool,
-    /// Length of its name; 0 in an empty place.
-    name_len: u8,
-}
-
-const EMPTY: Shape = Shape {
-    id: 0,
-    arity: 0,
-    key: 0,
-    readonly: false,
-    on_replicas: false,
-    name_len: 0,
-};
-
-/// The plain commands whose names have at most eight bytes, by name.
-///
-/// Invariant: some place is empty.
-#[derive(Debug)]
-pub struct Plain {
-    names: Box<[u64; PLACES]>,
-    shapes: Box<[Shape; PLACES]>,
-}
-
-/// Where to look for a name first.
-#[inline(always)]
-fn place(name: u64) -> usize {
-    (name.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - PLACES.trailing_zeros())) as usize
-}
-
-/// What makes a command plain, if it is.
-fn shape(command: &Command, handlers: &Handlers) -> Option<Shape> {
-    let Keys::One(key) = command.keys else {
-        return None;
-    };
-    let plain = command.class == Class::Routed
-        && command.block_token.is_none()
-        && command.parent().is_none()
-        && !command.container
-        && !command.changes_servers
-        && handlers.get(command.id).is_none();
-    plain.then_some(Shape {
-        id: command.id,
-        arity: command.arity,
-        key,
-        readonly: command.flags.contains(Flags::READONLY),
-        on_replicas: command.on_replicas,
-        name_len: command.name.len() as u8,
-    })
-}
-
-impl Plain {
-    /// The plain commands of a table, but for those that a handler looks at.
-    pub fn new(table: &Table, handlers: &Handlers) -> Plain {
-        let mut plain = Plain {
-            names: Box::new([0; PLACES]),
-            shapes: Box::new([EMPTY; PLACES]),
-        };
-        let short = |row: &&Command| (1..=8).contains(&row.name.len());
-        let rows = table.rows().iter().filter(short);
-        let shapes = rows.filter_map(|row| Some((row, shape(row, handlers)?)));
-        for (row, shape) in shapes.take(ROWS_MAX) {
-            let mut bytes = [0; 8];
-            bytes[..row.name.len()].copy_from_slice(row.name.as_bytes());
-            let name = command::lower(u64::from_le_bytes(bytes));
-            let mut at = place(name);
-            while plain.shapes[at].name_len != 0 {
-                at = (at + 1) % PLACES;
-            }
-            plain.names[at] = name;
-            plain.shapes[at] = shape;
-        }
-        plain
-    }
-
-    /// The plain command of this name: its bytes in any case, the first one lowest, and their number, up to 8.
-    #[inline(always)]
-    fn find(&self, name: u64, len: usize) -> Option<Shape> {
-        let name = command::lower(name);
-        let mut at = place(name);
-        loop {
-            let shape = self.shapes[at];
-            if self.names[at] == name && usize::from(shape.name_len) == len {
-                return Some(shape);
-            }
-            if shape.name_len == 0 {
-                return None;
-            }
-            at = (at + 1) % PLACES;
-        }
-    }
-}
+use crate::proxy::session::Dialect;
+use crate::resp::short::{ShortRequest, short_reply};
 
 /// Replies to requests of one command that came at one moment and were queued at one moment: nearly all replies
 /// of a turn, so that counting them costs a few comparisons.
@@ -162,21 +55,13 @@ impl Run {
     }
 }
 
-impl Shape {
-    /// As [`Command::arity_ok`].
-    #[inline(always)]
-    fn arity_ok(self, args_len: usize) -> bool {
-        let wanted = usize::from(self.arity.unsigned_abs());
-        args_len == wanted || (self.arity < 0 && args_len > wanted)
-    }
-}
-
 impl Proxy {
     /// Takes the plain requests at the front of a client's input, up to the first that is not. `count` bytes of
     /// the input are new. Returns whether that was all there was.
-    #[inline(always)]
+    #[inline(never)]
     pub(super) fn take_plain_requests(&mut self, id: ClientId, count: usize, now: Time) -> bool {
         let Some(client) = self.clients.get_mut(id) else {
+            self.inbox.consume(self.inbox.len());
             return true;
         };
         client.last_active = now;
@@ -194,15 +79,18 @@ impl Proxy {
         if !plain {
             return false;
         }
-        let (input, pipeline, session) = (&mut client.input, &mut client.pipeline, &client.session);
-        let affinity = id.key() as usize;
-        let connection = affinity % self.config.backend_connections.max(1);
-        let preference = self.config.read_preference;
-        let mut room = limits.pipeline_requests - pipeline.len();
-        let (mut taken, mut replica_reads, mut consumed) = (0, 0, 0);
+        let (pipeline, protocol) = (&mut client.pipeline, client.session.protocol);
+        let input = if self.inbox.is_empty() {
+            &mut client.input
+        } else {
+            &mut self.inbox
+        };
+        let direct = self.config.backend_connections == 1
+            && self.config.read_preference == ReadPreference::Master;
+        let before = pipeline.len();
         let mut rest = input.bytes();
-        while room > 0 {
-            let Some(request) = ShortRequest::find(rest, MOVED_FRAME) else {
+        while pipeline.len() < limits.pipeline_requests {
+            let Some(request) = ShortRequest::find(rest) else {
                 break;
             };
             let Some(shape) = self.plain.find(request.name, request.name_len) else {
@@ -211,35 +99,50 @@ impl Proxy {
             if !shape.arity_ok(request.args_len) {
                 break;
             }
-            let Some(key) = request.arg(rest, shape.key) else {
+            let Some((key, behind)) = request.arg_and_rest(shape.key, MOVED_FRAME) else {
                 break;
             };
+            let (frame, _) = rest.split_at(rest.len() - behind.len());
+            if frame.len() >= MOVED_FRAME {
+                break;
+            }
             let slot = Slot::of(key);
-            let target = upstream.target(slot, shape.on_replicas, preference, affinity, now);
-            let Some(target) = target else {
-                break;
-            };
-            let flavor = Flavor {
-                protocol: session.protocol,
-                // Others are not plain.
-                database: 0,
-                read_only: target.replica,
-            };
-            let node = upstream.nodes.get(target.node.0 as usize);
-            let shared = node.and_then(|node| node.shared(flavor, connection));
-            let Some(backend_id) = shared else {
-                break;
-            };
-            let Some(backend) = upstream.backends.get_mut(backend_id) else {
-                break;
+            let mut backend_id = upstream.routes.direct(slot, protocol);
+            let backend = match upstream.backends.get_mut(backend_id) {
+                Some(backend) => backend,
+                None => {
+                    let dialect = Dialect {
+                        protocol,
+                        // Others are not plain.
+                        database: 0,
+                    };
+                    let affinity = id.key() as usize;
+                    let reads = shape.on_replicas;
+                    let found =
+                        upstream.existing(slot, reads, dialect, affinity, &self.config, now);
+                    let Some((found, replica)) = found else {
+                        break;
+                    };
+                    backend_id = found;
+                    let Some(backend) = upstream.backends.get_mut(found) else {
+                        break;
+                    };
+                    if replica && backend.output.unsent_len() <= limits.backend_output_bytes {
+                        self.stats.replica_reads.add(1);
+                    }
+                    if direct {
+                        upstream.routes.found(slot, protocol, found);
+                    }
+                    backend
+                }
             };
             if backend.output.unsent_len() > limits.backend_output_bytes {
                 break;
             }
             let at = At::Backend(backend_id);
-            let seq = pipeline.push_single(shape.id, slot.number(), at, now);
+            let seq = pipeline.push_heard_single(shape.id, slot.number(), at, now);
             // The one copy of the request path.
-            backend.output.push(&rest[..request.len], &mut self.pool);
+            backend.output.push(frame, &mut self.pool);
             backend.tickets.push_back(Ticket {
                 origin: Origin::Part {
                     client: id,
@@ -248,7 +151,7 @@ impl Proxy {
                 },
                 slot: slot.number(),
                 command: shape.id,
-                len: request.len as u32,
+                len: frame.len() as u32,
                 redirects: 0,
                 tries: 1,
                 losses: 0,
@@ -262,23 +165,19 @@ impl Proxy {
                 backend.flush_queued = true;
                 self.actions.flush_backend(backend_id);
             }
-            replica_reads += u64::from(target.replica);
-            consumed += request.len;
-            rest = &rest[request.len..];
-            room -= 1;
-            taken += 1;
+            rest = behind;
         }
-        input.consume(consumed);
+        let (taken, left) = (pipeline.len() - before, rest.len());
+        input.consume(input.len() - left);
         upstream.in_flight += taken;
         self.stats.commands.add(taken as u64);
         self.stats.backend_requests.add(taken as u64);
-        if replica_reads > 0 {
-            self.stats.replica_reads.add(replica_reads);
-        }
         if !input.is_empty() {
             return false;
         }
-        input.settle(&mut self.pool);
+        if client.input.has_storage() {
+            client.input.settle(&mut self.pool);
+        }
         client.missing = 0;
         if client.is_full(limits) {
             client.pause = Some(Pause::Full);
@@ -286,13 +185,8 @@ impl Proxy {
         true
     }
 
-    /// As `take_plain_requests`, behind one that was not plain.
-    #[inline(never)]
-    pub(super) fn take_more_plain_requests(&mut self, id: ClientId, now: Time) -> bool {
-        self.take_plain_requests(id, 0, now)
-    }
-
     /// Takes the plain replies at the front of a backend's input, up to the first that is not.
+    #[inline(never)]
     pub(super) fn take_plain_replies(&mut self, id: BackendId, now: Time) {
         let upstream = &mut self.upstream;
         let special = upstream.any_failing() || self.process.attention.is_paid();
@@ -307,12 +201,18 @@ impl Proxy {
         }
         let limits = &self.config.limits;
         let slow_before = self.config.slow_before(now);
-        let (mut taken, mut consumed) = (0, 0);
+        let mut taken = 0;
+        // Bytes of requests that are answered and not released yet, and of those that have left.
+        let (mut released, mut sent) = (0, backend.output.sent_len());
+        // The one after these is to be looked at, which is not done here.
+        let most = usize::try_from(self.until_looked - 1).unwrap_or(usize::MAX);
         let mut run = Run::default();
         let (answers, calls) = (&mut self.answers, &self.stats.calls);
+        // What has wrapped comes in the next call.
+        let mut tickets = backend.tickets.as_slices().0.iter();
         let mut rest = backend.input.bytes();
         while let Some(len) = short_reply(rest, MOVED_FRAME) {
-            let Some(ticket) = backend.tickets.front() else {
+            let Some(ticket) = tickets.next() else {
                 break;
             };
             let Origin::Part {
@@ -324,11 +224,7 @@ impl Proxy {
                 break;
             };
             let request_len = ticket.len as usize;
-            // The planted bugs are in the general path; and what is to be looked at.
-            if request_len > backend.output.sent_len()
-                || request_len >= BIG_BYTES
-                || self.until_looked == 1
-            {
+            if request_len > sent || request_len >= BIG_BYTES || taken == most {
                 break;
             }
             let Some(client) = self.clients.get_mut(client_id) else {
@@ -358,6 +254,8 @@ impl Proxy {
                 };
             }
             if started < slow_before {
+                backend.output.release(released, &mut self.pool);
+                released = 0;
                 let sight = Sight {
                     request: backend.output.front(request_len),
                     command: self.table.row(command),
@@ -375,9 +273,8 @@ impl Proxy {
                 };
                 self.insight.look(&sight, slow, limits);
             }
-            backend.tickets.pop_front();
-            backend.output.release(request_len, &mut self.pool);
-            self.until_looked -= 1;
+            released += request_len;
+            sent -= request_len;
             if !client.flush_queued {
                 client.flush_queued = true;
                 self.actions.flush_client(client_id);
@@ -386,11 +283,17 @@ impl Proxy {
                 client.resume_queued = true;
                 self.actions.resume(client_id);
             }
-            consumed += len;
             rest = &rest[len..];
             taken += 1;
         }
+        if taken == 0 {
+            return;
+        }
         run.settle(answers, calls, &mut backend.departures, node, now);
+        backend.output.release(released, &mut self.pool);
+        backend.tickets.drain(..taken);
+        self.until_looked -= taken as u64;
+        let consumed = backend.input.len() - rest.len();
         node.stats.bytes_in.add(consumed as u64);
         backend.input.consume(consumed);
         upstream.in_flight -= taken;

@@ -17,8 +17,10 @@ use crate::cluster::scan::ShardList;
 use crate::cluster::slot::{SLOTS, Slot};
 use crate::cluster::topology::{NO_SHARD, Topology};
 use crate::command::Command;
+use crate::proxy::backend::BackendId;
 use crate::proxy::node::{Node, NodeKey};
 use crate::proxy::upstream::Target;
+use crate::resp::encode::Protocol;
 
 /// One master and its replicas.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +47,9 @@ pub struct Asked {
 pub struct Routes {
     slots: Box<[u16; SLOTS]>,
     shards: Vec<ShardRoute>,
+    /// For each shard and protocol the connection that was last found to be the one to its master, until it
+    /// is another (see `direct`).
+    direct: Vec<[BackendId; Protocol::COUNT]>,
     /// Changes with every change of a slot's master.
     version: u32,
     /// Redirects that are newer than the topology.
@@ -62,6 +67,7 @@ impl Default for Routes {
         Routes {
             slots: Box::new([NO_SHARD; SLOTS]),
             shards: Vec::new(),
+            direct: Vec::new(),
             version: 0,
             learnt: HashMap::new(),
             by_address: HashMap::new(),
@@ -98,6 +104,29 @@ impl Routes {
     #[inline]
     pub fn shard(&self, slot: Slot) -> Option<&ShardRoute> {
         self.shards.get(self.slots[slot.index()] as usize)
+    }
+
+    /// The connection that was last found to be the one to the master of a slot: a shorthand, and a claim that
+    /// is checked when used. It names nothing if none was found since the routes have changed.
+    #[inline(always)]
+    pub fn direct(&self, slot: Slot, protocol: Protocol) -> BackendId {
+        let shard = self.direct.get(self.slots[slot.index()] as usize);
+        shard.map_or(BackendId::NONE, |own| own[protocol.index()])
+    }
+
+    /// This is the one connection of its protocol to the master of a slot.
+    pub fn found(&mut self, slot: Slot, protocol: Protocol, backend: BackendId) {
+        let shard = self.slots[slot.index()] as usize;
+        self.direct
+            .resize(self.shards.len(), [BackendId::NONE; Protocol::COUNT]);
+        if let Some(own) = self.direct.get_mut(shard) {
+            own[protocol.index()] = backend;
+        }
+    }
+
+    /// What was found may not be so any more.
+    pub fn forget_found(&mut self) {
+        self.direct.clear();
     }
 
     /// All shards that serve a slot, each once.
@@ -194,6 +223,7 @@ impl Routes {
             .map(|index| keys[*index as usize])
             .collect();
         self.slots.copy_from_slice(&topology.slots[..]);
+        self.forget_found();
         // With the epoch: a slot that has been away and is back is told by it.
         let epochs = topology.shards.iter().map(|shard| shard.epoch);
         let masters = topology.masters().zip(epochs.chain(std::iter::repeat(0)));

@@ -228,7 +228,7 @@ impl Proxy {
         let (split, asks) = self.parts_of(plan);
         debug_assert!(!asks.is_empty());
         if let Some(client) = self.clients.get_mut(id) {
-            client.pipeline.renew_split(seq, split);
+            client.pipeline.renew_split(seq, *split);
         }
         let table = self.table.clone();
         self.ask(id, table.row(row), seq, &asks, now);

@@ -127,6 +127,28 @@ impl Upstream {
             })
     }
 
+    /// The shared connection for a request for `slot`, if there is one, and whether it is to a replica.
+    #[inline(never)]
+    pub fn existing(
+        &self,
+        slot: Slot,
+        read: bool,
+        dialect: Dialect,
+        affinity: usize,
+        config: &Config,
+        now: Time,
+    ) -> Option<(BackendId, bool)> {
+        let target = self.target(slot, read, config.read_preference, affinity, now)?;
+        let flavor = Flavor {
+            protocol: dialect.protocol,
+            database: dialect.database,
+            read_only: target.replica,
+        };
+        let affinity = affinity % config.backend_connections.max(1);
+        let shared = self.node(target.node)?.shared(flavor, affinity)?;
+        Some((shared, target.replica))
+    }
+
     /// The shared connection to a node, made if there is none. Nothing while the node is not to be tried.
     #[inline]
     pub fn backend(

@@ -13,6 +13,9 @@ pub enum Protocol {
 }
 
 impl Protocol {
+    /// How many there are.
+    pub const COUNT: usize = 2;
+
     /// 0 or 1, to index a table by protocol.
     pub fn index(self) -> usize {
         match self {

@@ -9,6 +9,7 @@
 use std::fmt;
 
 use super::args::Span;
+use super::short::short_request;
 
 /// Redis refuses a multibulk of more arguments than this (`INT_MAX`).
 const ARGS_MAX: i64 = i32::MAX as i64;
@@ -101,169 +102,15 @@ pub struct RequestLimits {
 }
 
 /// A number line: what stands between a type byte and CR LF.
-enum Line {
+pub(super) enum Line {
     Number(i64, usize),
     Invalid,
     Incomplete,
 }
 
-/// A length line `<kind><digits>\r\n` of one or two digits, which nearly all are, read from one load. Returns
-/// the length and where the line ends; nothing for any other line, or near the end of the bytes.
-#[inline(always)]
-fn short_length(bytes: &[u8], at: usize, kind: u8) -> Option<(usize, usize)> {
-    let line = bytes.get(at..)?.first_chunk::<5>()?;
-    if line[0] != kind {
-        return None;
-    }
-    let first = line[1].wrapping_sub(b'0');
-    if line[2] == b'\r' && line[3] == b'\n' && first <= 9 {
-        return Some((usize::from(first), at + 4));
-    }
-    let second = line[2].wrapping_sub(b'0');
-    // A number of two digits begins with 1 to 9.
-    let digits = first.wrapping_sub(1) < 9 && second <= 9;
-    if digits && line[3] == b'\r' && line[4] == b'\n' {
-        return Some((usize::from(first) * 10 + usize::from(second), at + 5));
-    }
-    None
-}
-
-/// A request of short arguments that is here to its end: the common case, in one pass without any state.
-/// Nothing for all others, which the scanner then looks at from the start.
-#[inline]
-fn short_request(bytes: &[u8], spans: &mut Vec<Span>) -> Option<usize> {
-    let (count, mut at) = short_length(bytes, 0, b'*')?;
-    spans.clear();
-    for _ in 0..count {
-        let (len, start) = short_length(bytes, at, b'$')?;
-        let end = start + len;
-        if bytes.get(end..end + 2)? != b"\r\n" {
-            return None;
-        }
-        spans.push(Span {
-            start: start as u32,
-            len: len as u32,
-        });
-        at = end + 2;
-    }
-    (count > 0).then_some(at)
-}
-
-/// A length line of any length, of a length that is not negative and less than `max`.
-#[inline(never)]
-fn other_length(bytes: &[u8], at: usize, kind: u8, max: usize) -> Option<(usize, usize)> {
-    match number(bytes, at + 1) {
-        Line::Number(len, next) if bytes[at] == kind && (0..max as i64).contains(&len) => {
-            Some((len as usize, next))
-        }
-        Line::Number(..) | Line::Invalid | Line::Incomplete => None,
-    }
-}
-
-/// Where the string that begins at `at` lies: its start and length, if all of it is here and it is shorter
-/// than `max`.
-#[inline(always)]
-fn short_bulk(bytes: &[u8], at: usize, max: usize) -> Option<(usize, usize)> {
-    let (len, start) = match short_length(bytes, at, b'$') {
-        Some(found) => found,
-        None => other_length(bytes, at, b'$', max)?,
-    };
-    let end = bytes.get(start + len..)?.first_chunk::<2>()?;
-    (end == b"\r\n").then_some((start, len))
-}
-
-/// A request of at most nine arguments that is here to its end: what is needed to route it, found without
-/// any state kept. All other requests are for [`RequestScanner`].
-#[derive(Debug, Clone, Copy)]
-pub struct ShortRequest {
-    /// Length of the frame in bytes.
-    pub len: usize,
-    /// Arguments, the name included.
-    pub args_len: usize,
-    /// The first eight bytes of the name, the first one lowest; zeros behind its end.
-    pub name: u64,
-    /// Length of the name in bytes, at most nine.
-    pub name_len: usize,
-    /// The arguments behind the name, as far as they are kept.
-    spans: [Span; 3],
-}
-
-impl ShortRequest {
-    /// Looks at `bytes`, which begin where a frame begins. Nothing for a request of `max` bytes or more, and
-    /// for whatever else is not in the common form.
-    #[inline(always)]
-    pub fn find(bytes: &[u8], max: usize) -> Option<ShortRequest> {
-        // `*<n>\r\n$<n>\r\n`, the digits blanked.
-        const FORM: u64 = u64::from_le_bytes(*b"*\0\r\n$\0\r\n");
-        const BLANK: u64 = 0xffff_00ff_ffff_00ff;
-        let head = u64::from_le_bytes(*bytes.first_chunk::<8>()?);
-        let args_len = usize::from(((head >> 8) as u8).wrapping_sub(b'0'));
-        let name_len = usize::from(((head >> 40) as u8).wrapping_sub(b'0'));
-        let proper = head & BLANK == FORM && args_len.wrapping_sub(1) < 9;
-        if !proper || name_len.wrapping_sub(1) >= 9 {
-            return None;
-        }
-        let name = u64::from_le_bytes(*bytes.get(8..)?.first_chunk::<8>()?);
-        let name = name & u64::MAX >> (64 - 8 * name_len.min(8));
-        let name_end = 8 + name_len;
-        if bytes.get(name_end..)?.first_chunk::<2>()? != b"\r\n" {
-            return None;
-        }
-        let mut spans = [Span { start: 0, len: 0 }; 3];
-        let mut at = name_end + 2;
-        for index in 0..args_len - 1 {
-            let (start, len) = short_bulk(bytes, at, max)?;
-            if let Some(span) = spans.get_mut(index) {
-                *span = Span {
-                    start: start as u32,
-                    len: len as u32,
-                };
-            }
-            at = start + len + 2;
-        }
-        (at < max).then_some(ShortRequest {
-            len: at,
-            args_len,
-            name,
-            name_len,
-            spans,
-        })
-    }
-
-    /// Argument `index`, 0 being the name; nothing for the name, past the end, and for those that are not kept.
-    /// `bytes` are those that it was found in.
-    #[inline(always)]
-    pub fn arg<'b>(&self, bytes: &'b [u8], index: u8) -> Option<&'b [u8]> {
-        let index = usize::from(index);
-        let span = self.spans.get(index.wrapping_sub(1))?;
-        if index >= self.args_len {
-            return None;
-        }
-        bytes.get(span.start as usize..)?.get(..span.len as usize)
-    }
-}
-
-/// The length of the reply at the front of `bytes`, if it is a string shorter than `max`, an integer, nil or
-/// `+OK`, and here to its end. All other replies are for [`ReplyScanner`].
-#[inline(always)]
-pub fn short_reply(bytes: &[u8], max: usize) -> Option<usize> {
-    match bytes.first()? {
-        b'$' => match short_bulk(bytes, 0, max) {
-            Some((start, len)) => Some(start + len + 2),
-            None => bytes.starts_with(b"$-1\r\n").then_some(5),
-        },
-        b':' => match number(bytes, 1) {
-            Line::Number(_, next) => Some(next),
-            Line::Invalid | Line::Incomplete => None,
-        },
-        b'+' => bytes.starts_with(b"+OK\r\n").then_some(5),
-        _ => None,
-    }
-}
-
 /// Reads the number that starts at `from`, strictly: no plus, no spaces, no leading zeros.
 #[inline(never)]
-fn number(bytes: &[u8], from: usize) -> Line {
+pub(super) fn number(bytes: &[u8], from: usize) -> Line {
     let mut position = from;
     let mut value: i64 = 0;
     while let Some(&byte) = bytes.get(position) {

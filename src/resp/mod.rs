@@ -6,4 +6,5 @@ pub mod frame;
 pub mod glob;
 pub mod inline;
 pub mod reply;
+pub mod short;
 pub mod value;

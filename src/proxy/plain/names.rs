@@ -1,0 +1,205 @@
+//! `Names`: the plain commands by name, and what is to be known of each.
+//!
+//! It must never know a client or a node.
+
+use crate::command::{Class, Command, Flags, Keys, Table};
+use crate::proxy::local::Handlers;
+use crate::resp::short::SHORT_ARGS_MAX;
+
+/// Places of the index; a power of two, so that a hash is cut to it.
+const PLACES: usize = 1024;
+/// Rows that the index takes, so that most places stay empty; further ones are declined.
+const ROWS_MAX: usize = PLACES / 2;
+/// The bit in which a letter's cases differ.
+const CASE: u8 = 0x20;
+
+/// What is to be known of a plain command.
+#[derive(Debug, Clone, Copy)]
+pub struct Shape {
+    /// Its name in lower case, the first byte lowest.
+    name: u64,
+    /// [`CASE`] where the name has a letter.
+    letters: u64,
+    /// The command's row.
+    pub id: u16,
+    /// Which argument is the key.
+    ///
+    /// Invariant: it is one that a request with a proper number of arguments has.
+    pub key: u8,
+    /// Length of its name in bytes; 0 in an empty place.
+    name_len: u8,
+    /// Arguments that it has at least, the name included.
+    args_min: u8,
+    /// How many more it may have.
+    args_more: u8,
+    /// Whether it changes nothing.
+    pub readonly: bool,
+    /// Whether a replica may serve it.
+    pub on_replicas: bool,
+}
+
+/// An empty place, which no name is equal to.
+const EMPTY: Shape = Shape {
+    name: 0,
+    letters: u64::MAX,
+    id: 0,
+    key: 0,
+    name_len: 0,
+    args_min: 0,
+    args_more: 0,
+    readonly: false,
+    on_replicas: false,
+};
+
+/// The plain commands whose names have at most eight bytes, by name.
+///
+/// Invariant: some place is empty.
+#[derive(Debug)]
+pub struct Names(Box<[Shape; PLACES]>);
+
+/// Where to look for a name first. Names that differ in case only begin at one place.
+#[inline(always)]
+fn place(name: u64) -> usize {
+    let folded = name & !u64::from_le_bytes([CASE; 8]);
+    (folded.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - PLACES.trailing_zeros())) as usize
+}
+
+/// What makes a command plain, if it is.
+fn shape(command: &Command, handlers: &Handlers) -> Option<Shape> {
+    let Keys::One(key) = command.keys else {
+        return None;
+    };
+    let plain = command.class == Class::Routed
+        && command.block_token.is_none()
+        && command.parent().is_none()
+        && !command.container
+        && !command.changes_servers
+        && handlers.get(command.id).is_none();
+    let most = SHORT_ARGS_MAX as u8;
+    let args_min = u8::try_from(command.arity.unsigned_abs()).ok()?;
+    let name = command.name.as_bytes();
+    if !plain || args_min > most || key == 0 || key >= args_min || !(1..=8).contains(&name.len()) {
+        return None;
+    }
+    let (mut bytes, mut letters) = ([0; 8], [0; 8]);
+    bytes[..name.len()].copy_from_slice(name);
+    bytes.make_ascii_lowercase();
+    for (letter, byte) in letters.iter_mut().zip(bytes) {
+        *letter = if byte.is_ascii_alphabetic() { CASE } else { 0 };
+    }
+    Some(Shape {
+        name: u64::from_le_bytes(bytes),
+        letters: u64::from_le_bytes(letters),
+        id: command.id,
+        key,
+        name_len: name.len() as u8,
+        args_min,
+        args_more: if command.arity < 0 {
+            most - args_min
+        } else {
+            0
+        },
+        readonly: command.flags.contains(Flags::READONLY),
+        on_replicas: command.on_replicas,
+    })
+}
+
+impl Names {
+    /// The plain commands of a table, but for those that a handler looks at.
+    pub fn new(table: &Table, handlers: &Handlers) -> Names {
+        let mut places = Box::new([EMPTY; PLACES]);
+        let shapes = table.rows().iter().filter_map(|row| shape(row, handlers));
+        for shape in shapes.take(ROWS_MAX) {
+            let mut at = place(shape.name);
+            while places[at].name_len != 0 {
+                at = (at + 1) % PLACES;
+            }
+            places[at] = shape;
+        }
+        Names(places)
+    }
+
+    /// The plain command of this name: its bytes in any case, the first one lowest, and their number.
+    #[inline(always)]
+    pub fn find(&self, name: u64, len: usize) -> Option<&Shape> {
+        let mut at = place(name);
+        loop {
+            let shape = &self.0[at];
+            if name | shape.letters == shape.name && usize::from(shape.name_len) == len {
+                return Some(shape);
+            }
+            if shape.name_len == 0 {
+                return None;
+            }
+            at = (at + 1) % PLACES;
+        }
+    }
+}
+
+impl Shape {
+    /// Whether it may have so many arguments, of at most [`SHORT_ARGS_MAX`], the name included.
+    #[inline(always)]
+    pub fn arity_ok(&self, args_len: usize) -> bool {
+        args_len.wrapping_sub(usize::from(self.args_min)) <= usize::from(self.args_more)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_found_in_any_case_and_no_others_are() {
+        let table = Table::compiled();
+        let names = Names::new(&table, &Handlers::new(&table));
+        let find = |name: &[u8]| {
+            let mut bytes = [0; 8];
+            bytes[..name.len()].copy_from_slice(name);
+            let shape = names.find(u64::from_le_bytes(bytes), name.len());
+            shape.map(|shape| (shape.id, shape.key))
+        };
+        let id = |name: &str| {
+            table
+                .rows()
+                .iter()
+                .find(|row| &*row.name == name)
+                .map(|row| row.id)
+        };
+        for (name, row) in [
+            ("GET", "get"),
+            ("gEt", "get"),
+            ("SetRange", "setrange"),
+            ("sort_RO", "sort_ro"),
+        ] {
+            let found = find(name.as_bytes());
+            let plain = table.rows().iter().find(|own| &*own.name == row);
+            if plain.is_some_and(|own| shape(own, &Handlers::new(&table)).is_some()) {
+                assert_eq!(found.map(|(id, _)| id), id(row), "{name}");
+            } else {
+                assert_eq!(found, None, "{name}");
+            }
+        }
+        assert!(find(b"get").is_some() && find(b"setrange").is_some());
+        // A byte that differs from a letter or another byte in one bit only is another one.
+        for name in [&b"get"[..], b"hset", b"setrange"] {
+            for at in 0..name.len() {
+                for bit in (0..8).filter(|bit| 1 << bit != CASE) {
+                    let mut other = name.to_vec();
+                    other[at] ^= 1 << bit;
+                    let lower = other.to_ascii_lowercase();
+                    let known = std::str::from_utf8(&lower).ok().and_then(id);
+                    assert!(known.is_some() || find(&other).is_none(), "{other:?}");
+                }
+            }
+            assert_eq!(
+                find(&name[..name.len() - 1]).map(|(own, _)| own),
+                std::str::from_utf8(&name[..name.len() - 1])
+                    .ok()
+                    .and_then(id)
+            );
+        }
+        for name in [&b"mget"[..], b"ping", b"nosuch", b"get\0", b"", b"multi"] {
+            assert_eq!(find(name), None);
+        }
+    }
+}

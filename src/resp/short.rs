@@ -1,0 +1,223 @@
+//! Frames in their common form and here to their end, found in one pass without any state: nearly all are.
+//!
+//! Whatever is declined here is looked at from its start by the scanners of `frame`, which know the rest and
+//! the errors. What is taken here they would take, too.
+
+use super::args::Span;
+use super::frame::{Line, number};
+
+/// A length line `<kind><digits>\r\n` of one or two digits, which nearly all are, read from one load. Returns
+/// the length and what is behind the line; nothing for any other line, or near the end of the bytes.
+#[inline(always)]
+fn short_length(bytes: &[u8], kind: u8) -> Option<(usize, &[u8])> {
+    let &[front @ .., last] = bytes.first_chunk::<5>()?;
+    let line = u32::from_le_bytes(front);
+    // What differs from the digit 0 in this form, byte by byte: nothing but the digits' values, if it is one.
+    let one = line ^ u32::from_le_bytes([kind, b'0', b'\r', b'\n']);
+    if one & 0xffff_f0ff == 0 && one <= 9 << 8 {
+        return Some(((one >> 8) as usize, &bytes[4..]));
+    }
+    let two = line ^ u32::from_le_bytes([kind, b'0', b'0', b'\r']);
+    // No more than four bits in each digit's byte, and none of them above 9: six more would then overflow.
+    let digits = (two | two.wrapping_add(0x0006_0600)) & 0xfff0_f0ff == 0;
+    let (first, second) = (two >> 8 & 0xf, two >> 16);
+    // A number of two digits begins with 1 to 9.
+    if digits && first != 0 && last == b'\n' {
+        return Some(((first * 10 + second) as usize, &bytes[5..]));
+    }
+    None
+}
+
+/// A length line of any length, of a length that is not negative and less than `max`.
+#[inline(never)]
+fn other_length(bytes: &[u8], kind: u8, max: usize) -> Option<(usize, &[u8])> {
+    match number(bytes, 1) {
+        Line::Number(len, next) if bytes[0] == kind && (0..max as i64).contains(&len) => {
+            Some((len as usize, bytes.get(next..)?))
+        }
+        Line::Number(..) | Line::Invalid | Line::Incomplete => None,
+    }
+}
+
+/// Cuts off a string of `len` bytes and the line end behind it, if they are here.
+#[inline(always)]
+fn string(bytes: &[u8], len: usize) -> Option<(&[u8], &[u8])> {
+    let (string, rest) = bytes.split_at_checked(len)?;
+    let (end, rest) = rest.split_first_chunk::<2>()?;
+    (end == b"\r\n").then_some((string, rest))
+}
+
+/// Cuts off a bulk string shorter than `max`, if it is here to its end.
+#[inline(always)]
+fn short_bulk(bytes: &[u8], max: usize) -> Option<(&[u8], &[u8])> {
+    let (len, rest) = match short_length(bytes, b'$') {
+        Some(found) => found,
+        None => other_length(bytes, b'$', max)?,
+    };
+    string(rest, len)
+}
+
+/// A request of short arguments: their spans, and the length of the frame.
+#[inline]
+pub(super) fn short_request(bytes: &[u8], spans: &mut Vec<Span>) -> Option<usize> {
+    let (count, mut rest) = short_length(bytes, b'*')?;
+    spans.clear();
+    for _ in 0..count {
+        let (len, behind) = short_length(rest, b'$')?;
+        spans.push(Span {
+            start: (bytes.len() - behind.len()) as u32,
+            len: len as u32,
+        });
+        rest = string(behind, len)?.1;
+    }
+    (count > 0).then_some(bytes.len() - rest.len())
+}
+
+/// Arguments of a [`ShortRequest`] at most, the name included.
+pub const SHORT_ARGS_MAX: usize = 9;
+
+/// The bytes of a name of so many bytes among eight, the first one lowest; of nine, too, only eight.
+const NAMES: [u64; 16] = {
+    let mut masks = [u64::MAX; 16];
+    let mut len = 0;
+    while len < 8 {
+        masks[len] = (1 << (8 * len)) - 1;
+        len += 1;
+    }
+    masks
+};
+
+/// The front of a request of at most [`SHORT_ARGS_MAX`] arguments with a name of at most nine bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct ShortRequest<'b> {
+    /// Arguments, the name included.
+    pub args_len: usize,
+    /// The first eight bytes of the name, the first one lowest; zeros behind its end.
+    pub name: u64,
+    /// Length of the name in bytes.
+    pub name_len: usize,
+    /// What is behind the name.
+    rest: &'b [u8],
+}
+
+impl<'b> ShortRequest<'b> {
+    /// Looks at `bytes`, which begin where a frame begins. Nothing for whatever is not in the common form.
+    #[inline(always)]
+    pub fn find(bytes: &'b [u8]) -> Option<ShortRequest<'b>> {
+        // `*<n>\r\n$<n>\r\n`. As in `short_length`, of two lines at once.
+        const FORM: u64 = u64::from_le_bytes(*b"*0\r\n$0\r\n");
+        const SIX: u64 = 0x0000_0600_0000_0600;
+        const SAME: u64 = 0xffff_f0ff_ffff_f0ff;
+        let front = u128::from_le_bytes(*bytes.first_chunk::<16>()?);
+        let digits = front as u64 ^ FORM;
+        if (digits | digits.wrapping_add(SIX)) & SAME != 0 {
+            return None;
+        }
+        let (args_len, name_len) = ((digits as u32 >> 8) as usize, (digits >> 40) as usize);
+        let name = (front >> 64) as u64 & NAMES[name_len & 0xf];
+        let (_, rest) = string(&bytes[8..], name_len)?;
+        Some(ShortRequest {
+            args_len,
+            name,
+            name_len,
+            rest,
+        })
+    }
+
+    /// Looks at the arguments: one of them, 1 being the first behind the name, and what is behind the frame.
+    /// Nothing if the frame is not here to its end, has no such argument, or one of `max` bytes or more.
+    #[inline(always)]
+    pub fn arg_and_rest(&self, wanted: u8, max: usize) -> Option<(&'b [u8], &'b [u8])> {
+        let (mut rest, mut found) = (self.rest, None);
+        for index in 1..self.args_len {
+            let (string, behind) = short_bulk(rest, max)?;
+            if index == usize::from(wanted) {
+                found = Some(string);
+            }
+            rest = behind;
+        }
+        Some((found?, rest))
+    }
+}
+
+/// The length of the reply at the front of `bytes`, if it is a string shorter than `max`, an integer, nil or
+/// `+OK`, and here to its end.
+#[inline(always)]
+pub fn short_reply(bytes: &[u8], max: usize) -> Option<usize> {
+    let kind = *bytes.first()?;
+    if kind == b'$' {
+        return match short_bulk(bytes, max) {
+            Some((_, rest)) => Some(bytes.len() - rest.len()),
+            None => bytes.starts_with(b"$-1\r\n").then_some(5),
+        };
+    }
+    match kind {
+        b':' => match number(bytes, 1) {
+            Line::Number(_, next) => Some(next),
+            Line::Invalid | Line::Incomplete => None,
+        },
+        b'+' => bytes.starts_with(b"+OK\r\n").then_some(5),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_length_is_read_as_any_other() {
+        for front in 0..=u16::MAX {
+            let [a, b] = front.to_le_bytes();
+            for tail in [&b"\r\n"[..], b"\n", b"\n\n", b"\r\r", b"5\r\n"] {
+                let line = [b"$", &[a, b][..], tail, b"    "].concat();
+                let expected = match number(&line, 1) {
+                    Line::Number(len @ 0..100, next) => Some((len as usize, &line[next..])),
+                    _ => None,
+                };
+                assert_eq!(short_length(&line, b'$'), expected, "{line:?}");
+            }
+        }
+        for kind in (0..=255).filter(|kind| *kind != b'$') {
+            assert_eq!(short_length(&[kind, b'1', b'\r', b'\n', b' '], b'$'), None);
+        }
+    }
+
+    #[test]
+    fn the_front_of_a_request_is_read_in_its_own_form_only() {
+        let whole = b"*2\r\n$3\r\nGET\r\n$3\r\nkey\r\nrest";
+        let request = ShortRequest::find(whole).unwrap();
+        assert_eq!((request.args_len, request.name_len), (2, 3));
+        assert_eq!(request.name, u64::from_le_bytes(*b"GET\0\0\0\0\0"));
+        assert_eq!(
+            request.arg_and_rest(1, 99),
+            Some((&b"key"[..], &b"rest"[..]))
+        );
+        assert_eq!(request.arg_and_rest(2, 99), None);
+        for at in 0..whole.len() - 8 {
+            assert!(
+                ShortRequest::find(&whole[..at])
+                    .is_none_or(|request| at < 22 && request.arg_and_rest(1, 99).is_none()),
+                "{at}"
+            );
+            // Every other byte in the two length lines and behind the name.
+            for byte in (0..=255).filter(|byte| *byte != whole[at]) {
+                let mut other = whole.to_vec();
+                other[at] = byte;
+                let front = at < 8 || (11..13).contains(&at);
+                // Another count of arguments; and a name of seven bytes, which ends at a line end, too.
+                let proper = at == 1 && byte.is_ascii_digit() || (at, byte) == (5, b'7');
+                let found = ShortRequest::find(&other);
+                assert_eq!(found.is_none(), front && !proper, "{at} {byte}");
+            }
+        }
+        for len in 1..10 {
+            let name = "x".repeat(len);
+            let bytes = format!("*2\r\n${len}\r\n{name}\r\n$3\r\nkey\r\n");
+            let request = ShortRequest::find(bytes.as_bytes()).unwrap();
+            let mut expected = [0; 8];
+            expected[..len.min(8)].fill(b'x');
+            assert_eq!(request.name, u64::from_le_bytes(expected));
+        }
+    }
+}
