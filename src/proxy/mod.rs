@@ -34,7 +34,7 @@ pub mod node;
 pub mod node_stats;
 mod overtaken;
 pub mod pipeline;
-mod plain;
+pub mod plain;
 pub mod plan;
 mod planted;
 pub mod pubsub;
