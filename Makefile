@@ -9,7 +9,7 @@ CLIENTS_SECONDS ?= 10
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 .PHONY: build run test conformance-long subscribers clients check lint simulate chaos checker-test faults bench bench-latency \
-    bench-memory perf strace flamegraph clean need-cargo
+    bench-memory bench-observed perf strace flamegraph clean need-cargo
 
 build: need-cargo
 	$(CARGO) build --release --locked
@@ -91,6 +91,12 @@ bench: build
 bench-latency bench-memory: build
 	@bash tests/support/install.sh redis-server python3
 	@python3 bench/$(@:bench-%=%).py
+
+# What it costs the workers that somebody looks: a scrape each second and three viewers, against nobody.
+bench-observed: build
+	@bash tests/support/install.sh redis-server python3 valgrind
+	@bash tests/support/install.sh linux-perf || bash tests/support/install.sh strace
+	@python3 bench/observed.py
 
 # Where the running release spends its time, and its system calls, under load.
 perf strace: build

@@ -4,15 +4,37 @@ The wider a box, the more of the time was spent in it and in what it called; box
 alphabet, not of time. Rest the pointer on a box to read its whole name.
 """
 
+import re
 from html import escape
 
-WIDTH, ROW, TOP = 1600, 17, 40
+WIDTH, ROW, TOP, LETTER = 1600, 17, 40, 6.7
+OWN = "redis_cluster_proxy::"
 
 
 class Frame:
     def __init__(self):
         self.count = 0
         self.callees = {}
+
+
+def frames(stack):
+    """Its names from the thread's on, without how threads begin (a dozen rows that are the same in all of them), and
+    without a name that is only repeated."""
+    thread, *names = stack.split(";")
+    own = (at for at, name in enumerate(names) if OWN in name)
+    names = names[next(own, 0):]
+    kept = [name for at, name in enumerate(names) if at == 0 or name != names[at - 1]]
+    return [thread, *kept]
+
+
+def short(name, room):
+    """As much of a name as there is room for: its last words before its first, since those say most."""
+    name = re.sub(r"<impl [^<>]*>::", "", name.replace(OWN, ""))
+    words = name.split("::")
+    while len(name) > room and len(words) > 1 and "<" not in words[0]:
+        words.pop(0)
+        name = "::".join(words)
+    return name[: max(0, room)]
 
 
 def tree(folded):
@@ -23,7 +45,7 @@ def tree(folded):
             continue
         frame = root
         frame.count += int(count)
-        for name in stack.split(";"):
+        for name in frames(stack):
             frame = frame.callees.setdefault(name, Frame())
             frame.count += int(count)
     return root
@@ -42,10 +64,12 @@ def boxes(frame, x, level, scale, out):
         x += callee.count
 
 
-def colour(name):
-    """Warm for our own code, blue for the system's."""
+def colour(name, level):
+    """Grey for threads, warm for our own code, blue for everybody else's."""
+    if level == 0:
+        return "rgb(200,200,200)"
     shade = sum(name.encode()) % 60
-    if name.startswith("redis_cluster_proxy") or "redis_cluster_proxy::" in name:
+    if OWN in name:
         return f"rgb({205 + shade // 2},{90 + shade},{40 + shade // 3})"
     return f"rgb({130 + shade},{165 + shade},{205 + shade // 2})"
 
@@ -65,10 +89,10 @@ def draw(folded, title):
     for name, count, x, width, level in found:
         y = height - ROW * (level + 2)
         share = 100 * count / root.count
-        shown = escape(name[: max(0, int(width / 6.7))]) if width > 20 else ""
+        shown = escape(short(name, int((width - 4) / LETTER))) if width > 20 else ""
         out.append(
             f'<g><title>{escape(name)}: {count} samples, {share:.1f} %</title>'
-            f'<rect x="{x:.1f}" y="{y}" width="{max(width - 0.4, 0.2):.1f}" height="{ROW - 1}" fill="{colour(name)}" '
+            f'<rect x="{x:.1f}" y="{y}" width="{max(width - 0.4, 0.2):.1f}" height="{ROW - 1}" fill="{colour(name, level)}" '
             f'rx="1"/><text x="{x + 3:.1f}" y="{y + 12}">{shown}</text></g>'
         )
     out.append("</svg>\n")

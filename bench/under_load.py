@@ -26,9 +26,9 @@ def look_with_perf(pid, folder):
     data = os.path.join(folder, "perf.data")
     record = ["perf", "record", "-q", "-g", "-F", "997", "-o", data, "-p", str(pid), "--", "sleep", str(SECONDS)]
     subprocess.run(record, stdin=subprocess.DEVNULL, check=True)
-    for sort in ("comm", "dso", "symbol"):
+    for sort in ("comm", "dso", "sym"):
         report = ["perf", "report", "-i", data, "--stdio", "--no-children", "-g", "none", "--percent-limit", "0.5",
-                  "--sort", sort]
+                  "-F", "overhead," + sort]
         done = subprocess.run(report, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True)
         rows = [line for line in done.stdout.splitlines() if line.strip() and not line.startswith("#")]
         print(f"\nby {sort}:", *rows, sep="\n")

@@ -41,10 +41,12 @@ pub enum Parsed {
 }
 
 /// A command line or an environment that cannot be used. It prints as the reason and then the usage, as Go
-/// does; the exit code that belongs to it is 2.
+/// does; the exit code that belongs to it is 2. Of a fault in a file the reason says all: its line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UsageError {
     reason: String,
+    /// Whether the fault is in the file of `-config`.
+    in_file: bool,
 }
 
 impl UsageError {
@@ -52,16 +54,30 @@ impl UsageError {
     pub fn reason(&self) -> &str {
         &self.reason
     }
+
+    /// A fault in this file.
+    fn of_file(path: &str, reason: &str) -> UsageError {
+        UsageError {
+            reason: format!("{path}: {reason}"),
+            in_file: true,
+        }
+    }
 }
 
 impl From<String> for UsageError {
     fn from(reason: String) -> UsageError {
-        UsageError { reason }
+        UsageError {
+            reason,
+            in_file: false,
+        }
     }
 }
 
 impl fmt::Display for UsageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.in_file {
+            return writeln!(f, "{}", self.reason);
+        }
         write!(f, "{}\n{}", self.reason, usage())
     }
 }
@@ -290,9 +306,17 @@ fn in_order_typed(matches: &Matches) -> Vec<(usize, Option<&'static Flag>, Strin
     given
 }
 
+/// Whether a value was refused for a line of the file that it names.
+fn is_in_file(flag: &Flag, reason: &str) -> bool {
+    flag.name == "config" && reason.starts_with("line ")
+}
+
 /// Takes the value of a flag from the command line.
 fn apply_argument(options: &mut Options, flag: &Flag, value: &str) -> Result<(), UsageError> {
     (flag.apply)(options, value).map_err(|reason| {
+        if is_in_file(flag, &reason) {
+            return UsageError::of_file(value, &reason);
+        }
         UsageError::from(match flag.kind {
             Kind::Secret => format!("invalid value for flag -{}: {reason}", flag.name),
             Kind::Bool | Kind::Action => {
@@ -344,6 +368,9 @@ fn apply_environment(
     })?;
     let applied = (flag.apply)(options, &value);
     applied.map(|()| true).map_err(|reason| {
+        if is_in_file(flag, &reason) {
+            return UsageError::of_file(&value, &reason);
+        }
         UsageError::from(match flag.kind {
             Kind::Secret => {
                 format!("invalid value for environment variable {variable}: {reason}")

@@ -87,6 +87,7 @@ pub fn run(mut config: Config, log: LogHandle) -> io::Result<()> {
         process,
         latest,
         refresher: refresher.clone(),
+        window: Arc::default(),
         log_dropped: Arc::new(move || dropped.dropped()),
     };
     let control = match debug {

@@ -79,7 +79,7 @@ fn reload(sources: &Sources, mailboxes: &[Mailbox]) {
         // The command line is the one that has started us.
         Ok(Parsed::Help(_) | Parsed::Version(_) | Parsed::Check(_)) => return,
         Err(error) => {
-            log::error!("{} is not taken: {}", path.display(), error.reason());
+            log::error!("-config is not taken: {}", error.reason());
             return;
         }
     };

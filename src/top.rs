@@ -102,18 +102,25 @@ fn render(status: &Status, before: Option<&Status>) -> String {
         let earlier = earlier(&command.name).map_or(0, |earlier| earlier.latency.count);
         command.latency.count.saturating_sub(earlier)
     };
+    // Where nobody called it for ten seconds there is no number.
+    let recent = |command: &Command, micros: u64| match command.recent.count {
+        0 => "-".to_string(),
+        _ => micros.to_string(),
+    };
     let mut commands: Vec<&Command> = status.commands.iter().collect();
     commands.sort_by_key(|command| std::cmp::Reverse(calls(command)));
     page += &format!(
-        "\n\n{:<24}{:>12}{:>14}{:>10}{:>10}{:>10}\n",
-        "COMMAND", "CALLS/S", "CALLS", "P50 US", "P99 US", "ERRORS"
+        "\n\n{:<24}{:>10}{:>13}{:>9}{:>9}{:>9}{:>9}{:>9}\n",
+        "COMMAND", "CALLS/S", "CALLS", "P50 10S", "P99 10S", "P50 US", "P99 US", "ERRORS"
     );
     for command in commands.into_iter().take(COMMANDS) {
         let rate = calls(command) as f64 / period.max(0.001);
         page += &format!(
-            "{:<24}{rate:>12.0}{:>14}{:>10}{:>10}{:>10}\n",
+            "{:<24}{rate:>10.0}{:>13}{:>9}{:>9}{:>9}{:>9}{:>9}\n",
             command.name,
             command.latency.count,
+            recent(command, command.recent.p50_us),
+            recent(command, command.recent.p99_us),
             command.latency.p50_us,
             command.latency.p99_us,
             command.failed + command.rejected,

@@ -342,6 +342,7 @@ impl Worker {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if is_exhaustion(&error) => {
                     log::warn!("cannot accept a client: {error}");
+                    self.proxy.stats().accepts_failed.add(1);
                     self.accept_after = now.after(ACCEPT_PAUSE);
                     return;
                 }

@@ -32,7 +32,7 @@ fn a_client_that_asks_for_nothing_is_closed_when_told_so() {
 #[test]
 fn a_client_that_waits_for_its_reply_is_not_idle() {
     let cluster = Cluster::start_with(1, 0, &["--cluster-node-timeout", "15000"]);
-    let proxy = Proxy::start(&cluster, &["-client-idle-timeout", "500ms"]);
+    let proxy = Proxy::start(&cluster, &["-client-idle-timeout", "1500ms"]);
     let mut conn = proxy.conn();
     let port = cluster.ports()[0];
     let mut node = cluster.raw(port);

@@ -128,6 +128,160 @@ fn what_a_cluster_would_refuse_is_counted() {
     assert_eq!(refused.as_deref(), Some("1"), "{found:?}");
 }
 
+/// Whatever makes a program need more than a cluster: each kind of refusal, by the proxy or by a node.
+#[test]
+fn every_way_in_which_a_cluster_refuses_is_counted() {
+    let (one, two) = (key_in_slot(1, "advice"), key_in_slot(16000, "advice"));
+    let crossed = "keys in several slots, refused";
+    let forbidden = "not allowed in a cluster";
+    let all = "speaks for all nodes";
+    let tagged = key_in_slot(1, "advice-list");
+    let script = format!("return redis.call('GET', '{two}')");
+    let cases: &[(&[&str], &str, &str)] = &[
+        (&["SELECT", "1"], "select", forbidden),
+        (&["SWAPDB", "0", "1"], "swapdb", forbidden),
+        (&["MOVE", &one, "1"], "move", forbidden),
+        (&["SORT", &tagged, "BY", "weight_*"], "sort", forbidden),
+        (&["EVAL", &script, "1", &one], "eval", forbidden),
+        (&["EVAL", "return 1", "2", &one, &two], "eval", crossed),
+        (&["RENAME", &one, &two], "rename", crossed),
+        (&["SINTER", &one, &two], "sinter", crossed),
+        (&["BLPOP", &one, &two, "1"], "blpop", crossed),
+        (&["WATCH", &one, &two], "watch", crossed),
+        (&["DBSIZE"], "dbsize", all),
+        (&["KEYS", "advice"], "keys", all),
+        (&["SCAN", "0"], "scan", all),
+        (&["RANDOMKEY"], "randomkey", all),
+        (&["SCRIPT", "EXISTS", "x"], "script|exists", all),
+        (&["DEBUG", "JMAP"], "debug", "not served by this proxy"),
+        // A cluster does these.
+        (&["SELECT", "0"], "", ""),
+        (&["GET", &one], "", ""),
+        (&["MGET", &one, &one], "", ""),
+        (&["LPUSH", &tagged, "v"], "", ""),
+        (&["INCR", &tagged], "", ""),
+    ];
+    for (words, command, reason) in cases {
+        let proxy = Proxy::start(cluster(), &[]);
+        let mut conn = proxy.conn();
+        let reply = conn.command(words);
+        let found = conn.line("PROXY AUDIT");
+        let rows: Vec<(String, String, String)> = found
+            .items()
+            .iter()
+            .map(|row| {
+                (
+                    field(row, "command"),
+                    field(row, "reason"),
+                    field(row, "count"),
+                )
+            })
+            .collect();
+        let expected = (command.to_string(), reason.to_string(), "1".to_string());
+        let expected = if command.is_empty() {
+            vec![]
+        } else {
+            vec![expected]
+        };
+        assert_eq!(rows, expected, "{words:?}: {reply:?}");
+    }
+
+    let proxy = Proxy::start(cluster(), &[]);
+    let mut conn = proxy.conn();
+    for words in [
+        &["MULTI"][..],
+        &["SET", &one, "1"],
+        &["SET", &two, "2"],
+        &["EXEC"],
+    ] {
+        conn.command(words);
+    }
+    let found = conn.line("PROXY AUDIT");
+    assert_eq!(field(&found.items()[0], "command"), "exec", "{found:?}");
+    assert_eq!(field(&found.items()[0], "reason"), crossed);
+
+    let proxy = Proxy::start(cluster(), &["-cross-slot-transactions", "per-slot"]);
+    let mut conn = proxy.conn();
+    for words in [
+        &["MULTI"][..],
+        &["SET", &one, "1"],
+        &["SET", &two, "2"],
+        &["EXEC"],
+    ] {
+        conn.command(words);
+    }
+    let found = conn.line("PROXY AUDIT");
+    assert_eq!(field(&found.items()[0], "command"), "exec", "{found:?}");
+    let cut = "keys in several slots, served in parts";
+    assert_eq!(field(&found.items()[0], "reason"), cut);
+}
+
+#[test]
+fn redirects_are_told_by_slot_and_by_node() {
+    let cluster = Cluster::start(2, 0);
+    let port = Port::reserve();
+    let addr = format!("127.0.0.1:{}", port.number());
+    let proxy = Proxy::start(&cluster, &["-debug-addr", &addr]);
+    let mut conn = proxy.conn();
+    assert_eq!(conn.line("PROXY REDIRECTS").items().len(), 0);
+    let (slot, other) = (77, 78);
+    let from = cluster.master_of(slot);
+    let ports = cluster.ports();
+    let to = *ports.iter().find(|port| **port != from).expect("another");
+    let missing = key_in_slot(slot, "not there");
+    let (here, there) = (key_in_slot(slot, "here"), key_in_slot(slot, "there"));
+    conn.command(&["SET", &here, "v"]);
+    cluster.begin_migration(slot, from, to);
+    for _ in 0..3 {
+        conn.command(&["GET", &missing]);
+    }
+    // One key here and one there: TRYAGAIN, until the wait is over. Inside a lease, too.
+    conn.command(&["SET", &there, "v"]);
+    conn.command(&["MULTI"]);
+    conn.command(&["GET", &missing]);
+    conn.command(&["EXEC"]);
+
+    let found = conn.line("PROXY REDIRECTS");
+    let row = &found.items()[0];
+    assert_eq!(field(row, "slot"), slot.to_string(), "{found:?}");
+    let asked: u64 = field(row, "ask").parse().expect("a number");
+    assert!(asked >= 5, "{found:?}");
+    assert_eq!(field(row, "moved"), "0");
+    assert_eq!(field(row, "migrating"), "1");
+    assert_eq!(field(row, "master"), format!("127.0.0.1:{from}"));
+    let (_, metrics) = http::get(&addr, "/metrics");
+    assert!(
+        metrics.contains("\nredis_proxy_slots_migrating 1\n"),
+        "{metrics}"
+    );
+    let by_node = format!(
+        "redis_proxy_backend_redirects_total{{backend=\"127.0.0.1:{from}\",type=\"ask\"}} {asked}\n"
+    );
+    assert!(metrics.contains(&by_node), "{metrics}");
+
+    cluster.move_keys(slot, from, to, 100);
+    cluster.end_migration(slot, from, to);
+    cluster.migrate_slot(other, from, to);
+    conn.command(&["GET", &key_in_slot(other, "k")]);
+    let found = conn.line("PROXY REDIRECTS 10");
+    let mut rows = found.items().iter();
+    let row = rows.find(|row| field(row, "slot") == other.to_string());
+    let row = row.unwrap_or_else(|| panic!("{found:?}"));
+    let counts = ["moved", "ask", "tryagain", "migrating"].map(|name| field(row, name));
+    assert_eq!(counts, ["1", "0", "0", "0"]);
+    assert_eq!(conn.line("PROXY REDIRECTS 1").items().len(), 1);
+    let (_, status) = http::get(&addr, "/api/v1/status");
+    let status: serde_json::Value = serde_json::from_str(&status).expect("JSON");
+    let redirects = &status["redirects"];
+    assert_eq!(redirects["slots"], 2, "{redirects}");
+    assert_eq!(redirects["most"][0]["slot"], slot, "{redirects}");
+    let refused = conn.line("PROXY REDIRECTS x");
+    let text = refused.error().expect("an error");
+    assert!(text.contains("not an integer"), "{text}");
+    conn.command(&["CONFIG", "RESETSTAT"]);
+    assert_eq!(conn.line("PROXY REDIRECTS").items().len(), 0);
+}
+
 #[test]
 fn access_lines_tell_key_node_bytes_and_both_times() {
     for format in ["text", "json"] {

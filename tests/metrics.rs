@@ -126,7 +126,11 @@ impl Scrape {
                 bound => bound.parse().expect("a bound"),
             };
             let rest: Vec<String> = rest.iter().map(|(l, v)| format!("{l}=\"{v}\"")).collect();
-            buckets.push((format!("{name}_count{{{}}}", rest.join(",")), bound, *value));
+            let count = match rest.is_empty() {
+                true => format!("{name}_count"),
+                false => format!("{name}_count{{{}}}", rest.join(",")),
+            };
+            buckets.push((count, bound, *value));
         }
         buckets.sort_by(|a, b| (&a.0, a.1).partial_cmp(&(&b.0, b.1)).expect("numbers"));
         for (count, bound, value) in buckets {
@@ -231,10 +235,112 @@ fn a_hundred_scrapes_under_load_have_no_gap_and_no_counter_goes_back() {
         assert_eq!(value(&up), 1.0);
         assert!(
             value(&format!(
-                "redis_proxy_backend_connections{{backend=\"{node}\"}}"
+                "redis_proxy_backend_connections{{backend=\"{node}\",state=\"active\"}}"
+            )) + value(&format!(
+                "redis_proxy_backend_connections{{backend=\"{node}\",state=\"idle\"}}"
             )) >= 1.0
         );
+        // Every request of the load that went to a node is counted there.
+        let sent = value(&format!(
+            "redis_proxy_backend_requests_total{{backend=\"{node}\"}}"
+        ));
+        let replies = value(&format!(
+            "redis_proxy_backend_duration_seconds_count{{backend=\"{node}\"}}"
+        ));
+        assert!(sent >= replies && replies > 0.0, "{sent} {replies}");
+        let errors = value(&format!(
+            "redis_proxy_backend_request_errors_total{{backend=\"{node}\",reason=\"error\"}}"
+        ));
+        assert!(errors > 0.0, "{errors}");
+        assert!(value("redis_proxy_multikey_fragments_total{cmd=\"mget\"}") > 0.0);
+        assert!(value("redis_proxy_unsupported_commands_total") > 0.0);
+        assert!(value("redis_proxy_backend_connect_duration_seconds_count") >= 2.0);
+        let writes = value("redis_proxy_backends_writes_total");
+        let looked = value("redis_proxy_backend_pipeline_depth_count");
+        assert!(
+            writes > 0.0 && looked >= writes / 16.0 - 2.0 && looked <= writes / 16.0,
+            "{writes} {looked}"
+        );
     });
+}
+
+/// What cannot be counted at each request is looked at once a second: clients that wait, and do not read.
+#[test]
+fn what_is_in_flight_and_owed_is_seen_within_seconds() {
+    let (proxy, addr, _port) = start(&["-max-procs", "2"]);
+    let mut waiting = proxy.conn();
+    waiting.send(support::Conn::encode(&["BLPOP", "nobody pushes", "0"]));
+    let mut lazy = proxy.conn();
+    let big = "x".repeat(1 << 20);
+    lazy.command(&["SET", "big", &big]);
+    for _ in 0..16 {
+        lazy.send(support::Conn::encode(&["GET", "big"]));
+    }
+    let seen = |name: &str, least: f64| {
+        wait_for(name, Duration::from_secs(10), || {
+            let scrape = Scrape::parse(&http::get(&addr, "/metrics").1);
+            (scrape.series[name] >= least).then_some(())
+        });
+    };
+    seen("redis_proxy_requests_in_flight", 1.0);
+    seen("redis_proxy_client_output_buffer_bytes", 1e6);
+    seen("redis_proxy_client_output_buffer_max_bytes", 1e6);
+    seen("redis_proxy_buffer_pool_bytes{state=\"used\"}", 1e6);
+    // Then they leave, each in its way.
+    for _ in 0..16 {
+        lazy.read_reply();
+    }
+    drop(lazy);
+    let mut odd = proxy.conn();
+    odd.send(b"*1\r\n$x\r\n");
+    let told = odd.read_reply();
+    assert!(
+        told.error()
+            .expect("told")
+            .starts_with("ERR Protocol error")
+    );
+    drop(odd);
+    let closed = |reason: &str| {
+        let series = format!("redis_proxy_client_connections_closed_total{{reason=\"{reason}\"}}");
+        seen(&series, 1.0);
+    };
+    closed("eof");
+    closed("protocol");
+    drop(waiting);
+}
+
+#[test]
+fn percentiles_are_of_the_last_ten_seconds_too() {
+    let (proxy, addr, _port) = start(&[]);
+    let mut conn = proxy.conn();
+    let status = || -> Status {
+        serde_json::from_str(&http::get(&addr, "/api/v1/status").1).expect("a status")
+    };
+    wait_for("a first second", Duration::from_secs(10), || {
+        (status().recent.seconds > 0.0).then_some(())
+    });
+    for _ in 0..50 {
+        conn.command(&["GET", "a"]);
+    }
+    let get = |status: &Status| {
+        let mut commands = status.commands.iter();
+        let own = commands.find(|command| command.name == "get");
+        own.expect("GET was called").clone()
+    };
+    let seen = wait_for("the requests", Duration::from_secs(10), || {
+        let status = status();
+        (get(&status).recent.count >= 50).then_some(status)
+    });
+    assert!(seen.recent.requests.count >= 50 && seen.recent.nodes.count >= 50);
+    let node = seen.nodes.iter().find(|node| node.recent.count >= 50);
+    assert!(node.is_some_and(|node| node.recent.p50_us > 0));
+    // Then nothing, for longer than that: they are of the past.
+    let later = wait_for("ten seconds", Duration::from_secs(30), || {
+        let status = status();
+        (get(&status).recent.count == 0).then_some(status)
+    });
+    assert!(get(&later).latency.count >= 50);
+    assert!((9.0..30.0).contains(&later.recent.seconds));
 }
 
 /// What redis_exporter reads of INFO, and its dashboards show.

@@ -141,6 +141,26 @@ fn every_flag_is_accepted_in_every_spelling() {
 }
 
 #[test]
+fn a_fault_in_a_file_is_told_by_its_line_and_without_the_usage() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("bad.conf");
+    std::fs::write(&path, "# comment\nmax-clients 5\nno-such-flag 3\n").expect("written");
+    let name = path.to_str().expect("text");
+    let reason = format!("{name}: line 3: there is no flag of this name\n");
+    for (args, env) in [
+        (
+            vec![format!("-config={name}"), "-check".to_string()],
+            vec![],
+        ),
+        (vec![format!("-config={name}")], vec![]),
+        (vec![], vec![("REDIS_PROXY_CONFIG", OsStr::new(name))]),
+    ] {
+        let outcome = run(&args, &env);
+        assert_eq!((outcome.code, &outcome.stderr), (2, &reason));
+    }
+}
+
+#[test]
 fn every_flag_refuses_what_it_must() {
     for flag in FLAGS {
         let (_, bad) = samples(flag);

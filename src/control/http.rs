@@ -19,6 +19,7 @@ use crate::control::connection::{Answer, Connection, Turn};
 use crate::control::message::{Request, Response};
 use crate::control::routes::{answer, event};
 use crate::control::state::ControlState;
+use crate::control::window;
 
 /// Connections at once.
 const CONNECTIONS_MAX: usize = 64;
@@ -81,6 +82,7 @@ pub fn spawn(
         listener,
         accept_at: None,
         event_at: None,
+        second_at: Time::default(),
         stopped: Arc::clone(&stopped),
         connections: Slab::new(),
         next_serial: 0,
@@ -112,6 +114,8 @@ struct Server {
     poll: Poll,
     listener: TcpListener,
     accept_at: Option<Time>,
+    /// When a second of latencies is over.
+    second_at: Time,
     /// When the next event is due, while anybody is sent events.
     event_at: Option<Time>,
     stopped: Arc<AtomicBool>,
@@ -148,6 +152,10 @@ impl Server {
                         }
                     }
                 }
+            }
+            if self.second_at <= now {
+                self.second_at = now.after(window::PERIOD);
+                self.state.sources.take_second();
             }
             if self.event_at.is_some_and(|at| at <= now) {
                 ready.extend(self.push_event(now));
@@ -192,7 +200,8 @@ impl Server {
         }
         let deadlines = self.connections.iter();
         let deadlines = deadlines.map(|(_, numbered)| numbered.connection.deadline);
-        let next = deadlines.chain(self.accept_at).chain(self.event_at).min()?;
+        let own = [Some(self.second_at), self.accept_at, self.event_at];
+        let next = deadlines.chain(own.into_iter().flatten()).min()?;
         // A millisecond more, since poll counts in whole ones and must not return too early again and again.
         Some(next.since(self.state.sources.clock.now()) + Duration::from_millis(1))
     }

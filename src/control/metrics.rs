@@ -2,6 +2,7 @@
 //!
 //! [`FAMILIES`] is the one table: METRICS.md is made from it, and each counter of the workers has a row in it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use prometheus_client::collector::Collector;
@@ -11,7 +12,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use crate::control::message::Response;
-use crate::control::status::{BOUNDS_MICROS, Latency, Status};
+use crate::control::status::{BOUNDS_MICROS, DEPTHS, Depths, Latency, Status};
 
 /// The media type of the text.
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -62,6 +63,7 @@ enum Value {
     Integer(u64),
     Number(f64),
     Latency(Latency),
+    Depths(Depths),
 }
 
 fn one(value: Value) -> Vec<Sample> {
@@ -120,9 +122,15 @@ pub const FAMILIES: &[Family] = &[
     from_status(
         "redis_proxy_build_info",
         Kind::Gauge,
-        &["version"],
-        "1, with the version of the program",
-        |status| vec![with([&status.program.version], Integer(1))],
+        &["version", "commit", "rustc"],
+        "1, with the version of the program, the commit that a release was built from, and the compiler",
+        |status| {
+            let program = &status.program;
+            vec![with(
+                [&program.version, &program.commit, &program.rustc],
+                Integer(1),
+            )]
+        },
     ),
     from_status(
         "redis_proxy_start_time_seconds",
@@ -176,10 +184,15 @@ pub const FAMILIES: &[Family] = &[
                 ("clients_killed", "kill"),
                 ("clients_overfull", "output_limit"),
                 ("subscribers_cut", "pubsub_limit"),
-                ("clients_left", "gone"),
+                ("clients_left", "eof"),
+                ("clients_broken", "error"),
+                ("clients_confused", "protocol"),
+                ("clients_refused", "refused"),
+                ("clients_drained", "drain"),
             ],
             "Clients closed: idle (-client-idle-timeout), stalled (-write-stall), kill (CLIENT KILL), output_limit, \
-             pubsub_limit (-pubsub-output), or gone for any other reason: they left, broke the protocol, were refused or drained",
+             pubsub_limit (-pubsub-output), eof (they left), error (their connection broke), protocol (they broke it), \
+             refused (turned away when they came), drain (the proxy ends)",
         ),
         &["reason"],
     ),
@@ -189,8 +202,10 @@ pub const FAMILIES: &[Family] = &[
             &[
                 ("clients_rejected", "maxclients"),
                 ("clients_denied", "protected"),
+                ("accepts_failed", "emfile"),
             ],
-            "Clients refused: maxclients (-max-clients), or protected (-protected-mode)",
+            "Clients refused: maxclients (-max-clients), protected (-protected-mode), or emfile: attempts to accept one \
+             that failed for want of descriptors or memory",
         ),
         &["reason"],
     ),
@@ -203,6 +218,20 @@ pub const FAMILIES: &[Family] = &[
         "redis_proxy_client_transmit_bytes_total",
         &[("client_bytes_out", "")],
         "Bytes written to clients",
+    ),
+    from_status(
+        "redis_proxy_client_output_buffer_bytes",
+        Kind::Gauge,
+        &[],
+        "Bytes of replies that clients have not taken (looked at once a second)",
+        |status| one(Integer(status.sample.client_output_bytes)),
+    ),
+    from_status(
+        "redis_proxy_client_output_buffer_max_bytes",
+        Kind::Gauge,
+        &[],
+        "The same, of the client that has most (looked at once a second)",
+        |status| one(Integer(status.sample.client_output_bytes_max)),
     ),
     counter(
         "redis_proxy_commands_taken_total",
@@ -250,6 +279,23 @@ pub const FAMILIES: &[Family] = &[
         "From a request's arrival to its reply",
         |status| by_command(status, |command| Value::Latency(command.latency.clone())),
     ),
+    from_status(
+        "redis_proxy_requests_in_flight",
+        Kind::Gauge,
+        &[],
+        "Requests taken and not answered (looked at once a second)",
+        |status| one(Integer(status.sample.requests_in_flight)),
+    ),
+    counter(
+        "redis_proxy_slow_requests_total",
+        &[("slow_requests", "")],
+        "Requests, or their parts, that took longer than -slowlog-log-slower-than",
+    ),
+    counter(
+        "redis_proxy_unsupported_commands_total",
+        &[("unsupported", "")],
+        "Requests for commands that are unknown, or not served by this proxy",
+    ),
     counter(
         "redis_proxy_refusals_total",
         &[("refusals", "")],
@@ -260,10 +306,16 @@ pub const FAMILIES: &[Family] = &[
         &[("splits", "")],
         "Requests that were cut in parts",
     ),
-    counter(
+    from_status(
         "redis_proxy_multikey_fragments_total",
-        &[("split_parts", "")],
-        "Parts of such requests",
+        Kind::Counter,
+        &["cmd"],
+        "Parts of such requests, and of those that were put to several nodes",
+        |status| {
+            let cut = status.commands.iter().filter(|command| command.parts > 0);
+            let samples = cut.map(|command| with([&command.name], Integer(command.parts)));
+            samples.collect()
+        },
     ),
     counter(
         "redis_proxy_protocol_errors_total",
@@ -295,9 +347,21 @@ pub const FAMILIES: &[Family] = &[
     from_status(
         "redis_proxy_backend_connections",
         Kind::Gauge,
-        &["backend"],
-        "Connections to the node that are ready",
-        |status| by_node(status, |node| Integer(node.connections)),
+        &["backend", "state"],
+        "Connections to the node: active (they owe replies, or are lent to one client), idle, or connecting; active and \
+         connecting are looked at once a second",
+        |status| {
+            let samples = status.nodes.iter().flat_map(|node| {
+                let busy = node.busy.min(node.connections);
+                [
+                    ("active", busy),
+                    ("idle", node.connections - busy),
+                    ("connecting", node.connecting),
+                ]
+                .map(|(state, count)| with([&node.address, state], Integer(count)))
+            });
+            samples.collect()
+        },
     ),
     from_status(
         "redis_proxy_backend_connect_total",
@@ -309,9 +373,53 @@ pub const FAMILIES: &[Family] = &[
     from_status(
         "redis_proxy_backend_connect_failures_total",
         Kind::Counter,
+        &["backend", "reason"],
+        "Connections to the node that never became ready (connect; handshake, if it refused that), or were lost: closed \
+         (by it or the network), timeout (a reply did not come), gone (silent while the cluster does without it), protocol",
+        |status| by_node_and(status, |node| &node.failed),
+    ),
+    from_status(
+        "redis_proxy_backend_connect_duration_seconds",
+        Kind::Histogram,
+        &[],
+        "From the beginning of a connection to a node until it was ready, its handshake included",
+        |status| one(Value::Latency(status.connect_time.clone())),
+    ),
+    from_status(
+        "redis_proxy_backend_requests_total",
+        Kind::Counter,
         &["backend"],
-        "Connections to the node that could not be made, or were lost",
-        |status| by_node(status, |node| Integer(node.failures)),
+        "Requests that the node answered, or will answer no more. Its role is a label of redis_proxy_backend_up: it \
+         changes at a failover, where a counter must not begin anew",
+        |status| by_node(status, |node| Integer(node.requests())),
+    ),
+    from_status(
+        "redis_proxy_backend_request_errors_total",
+        Kind::Counter,
+        &["backend", "reason"],
+        "Requests that the node did not answer in time (timeout) or not before its connection was lost (lost), or \
+         answered with an error: unavailable (CLUSTERDOWN, LOADING, MASTERDOWN, READONLY), tryagain, or any other (error)",
+        |status| by_node_and(status, |node| &node.errors),
+    ),
+    from_status(
+        "redis_proxy_backend_in_flight",
+        Kind::Gauge,
+        &["backend"],
+        "Replies that the node owes (looked at once a second)",
+        |status| by_node(status, |node| Integer(node.in_flight)),
+    ),
+    from_status(
+        "redis_proxy_backend_pipeline_depth",
+        Kind::Histogram,
+        &[],
+        "Replies that a node owed on a connection when all that waited for it had been written, of one write in 16",
+        |status| one(Value::Depths(status.depths.clone())),
+    ),
+    counter(
+        "redis_proxy_backends_writes_total",
+        &[("backend_writes", "")],
+        "Times that all that waited for a connection to a node was written: redis_proxy_backends_requests_total by this is \
+         how many requests one write carries",
     ),
     from_status(
         "redis_proxy_backend_duration_seconds",
@@ -424,10 +532,16 @@ pub const FAMILIES: &[Family] = &[
         &[("healed", "")],
         "Missing scripts and functions that were loaded again",
     ),
-    counter(
-        "redis_proxy_replica_reads_total",
-        &[("replica_reads", "")],
-        "Reads served by a replica",
+    labelled(
+        counter(
+            "redis_proxy_replica_reads_total",
+            &[
+                ("replica_reads", "replica"),
+                ("replica_fallbacks", "fallback_master"),
+            ],
+            "Reads that -read-prefer gives to replicas: served by one, or by the master since none was up",
+        ),
+        &["outcome"],
     ),
     counter(
         "redis_proxy_leases_granted_total",
@@ -457,6 +571,14 @@ pub const FAMILIES: &[Family] = &[
         &[],
         "Slots with an owner; 16384 are all",
         |status| one(Integer(status.topology.slots_assigned as u64)),
+    ),
+    from_status(
+        "redis_proxy_slots_migrating",
+        Kind::Gauge,
+        &[],
+        "Slots whose requests a node answered with ASK or TRYAGAIN in the last ten seconds; PROXY REDIRECTS and \
+         /api/v1/status name them",
+        |status| one(Integer(status.redirects.migrating as u64)),
     ),
     from_status(
         "redis_proxy_cluster_nodes",
@@ -536,6 +658,18 @@ pub const FAMILIES: &[Family] = &[
                 with([&worker.worker.to_string()], times)
             });
             samples.collect()
+        },
+    ),
+    from_status(
+        "redis_proxy_buffer_pool_bytes",
+        Kind::Gauge,
+        &["state"],
+        "Memory of buffers: used, or kept for the next ones (free) (looked at once a second)",
+        |status| {
+            vec![
+                with(["used"], Integer(status.sample.buffer_used_bytes)),
+                with(["free"], Integer(status.sample.buffer_free_bytes)),
+            ]
         },
     ),
     from_status(
@@ -624,6 +758,18 @@ fn by_node(status: &Status, value: fn(&crate::control::status::Node) -> Value) -
     samples.collect()
 }
 
+/// One sample for each node and reason.
+fn by_node_and(
+    status: &Status,
+    reasons: fn(&crate::control::status::Node) -> &BTreeMap<String, u64>,
+) -> Vec<Sample> {
+    let samples = status.nodes.iter().flat_map(|node| {
+        let reasons = reasons(node).iter();
+        reasons.map(|(reason, count)| with([&node.address, reason], Integer(*count)))
+    });
+    samples.collect()
+}
+
 impl Family {
     fn samples(&self, status: &Status) -> Vec<Sample> {
         match self.source {
@@ -678,18 +824,32 @@ fn put(encoder: &mut MetricEncoder<'_>, kind: Kind, value: &Value) -> Result<(),
         (Kind::Counter, Number(value)) => encoder.encode_counter::<NoLabelSet, _, u64>(value, None),
         (Kind::Gauge, Integer(value)) => encoder.encode_gauge(value),
         (Kind::Gauge, Number(value)) => encoder.encode_gauge(value),
-        (Kind::Histogram, Value::Latency(latency)) => put_histogram(encoder, latency),
-        (Kind::Histogram, _) | (_, Value::Latency(_)) => {
-            debug_assert!(false, "a histogram is made of latencies");
+        (Kind::Histogram, Value::Latency(latency)) => {
+            let bounds = BOUNDS_MICROS.iter().map(|micros| *micros as f64 / 1e6);
+            let (sum, count) = (latency.seconds, latency.count);
+            put_histogram(encoder, sum, count, bounds, &latency.at_most)
+        }
+        (Kind::Histogram, Value::Depths(depths)) => {
+            let bounds = DEPTHS.iter().map(|depth| *depth as f64);
+            let (sum, count) = (depths.sum as f64, depths.count);
+            put_histogram(encoder, sum, count, bounds, &depths.at_most)
+        }
+        (Kind::Histogram, _) | (_, Value::Latency(_) | Value::Depths(_)) => {
+            debug_assert!(false, "a histogram is made of latencies or depths");
             Ok(())
         }
     }
 }
 
-fn put_histogram(encoder: &mut MetricEncoder<'_>, latency: &Latency) -> Result<(), fmt::Error> {
-    let bounds = BOUNDS_MICROS.iter().map(|micros| *micros as f64 / 1e6);
+fn put_histogram(
+    encoder: &mut MetricEncoder<'_>,
+    sum: f64,
+    count: u64,
+    bounds: impl Iterator<Item = f64>,
+    at_most: &[u64],
+) -> Result<(), fmt::Error> {
     let mut before = 0;
-    let reached = latency.at_most.iter().copied().chain([latency.count]);
+    let reached = at_most.iter().copied().chain([count]);
     // The library wants the numbers between the bounds, and makes sums of them again.
     let buckets = bounds
         .chain([f64::INFINITY])
@@ -700,7 +860,7 @@ fn put_histogram(encoder: &mut MetricEncoder<'_>, latency: &Latency) -> Result<(
             (bound, between)
         });
     let buckets: Vec<(f64, u64)> = buckets.collect();
-    encoder.encode_histogram::<NoLabelSet>(latency.seconds, latency.count, &buckets, None)
+    encoder.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
 }
 
 impl Collector for Status {
@@ -726,7 +886,7 @@ pub fn page(status: Status) -> Response {
 pub fn document() -> String {
     let mut text = "# Metrics\n\nWhat `/metrics` of the debug address (`-debug-addr`) tells, in the text format of \
         OpenMetrics. Counters count from the\nstart, or from the last CONFIG RESETSTAT. Histograms have the bounds \
-        50 µs, 100 µs, 250 µs and so on to 2.5 s.\n\nThis file is made from the table in `src/control/metrics.rs`: \
+        50 µs, 100 µs, 250 µs and so on to 2.5 s.\nNo label is a key, a slot or a client: `PROXY HOTKEYS`, `PROXY REDIRECTS`, `/api/v1/status` and `/api/v1/hotkeys` name\nthose that matter.\n\nThis file is made from the table in `src/control/metrics.rs`: \
         `UPDATE_METRICS=1 cargo test --test metrics`.\n\n| metric | type | labels | what it says |\n|---|---|---|---|\n"
         .to_string();
     for family in FAMILIES {
@@ -757,8 +917,8 @@ mod tests {
                 Source::Status(_) => false,
             })
         };
-        // These are shown by worker.
-        let by_worker = ["clients_connected", "turns"];
+        // These are shown by worker, and by command.
+        let by_worker = ["clients_connected", "turns", "split_parts"];
         for name in Stats::NAMES {
             assert!(shown(name) != by_worker.contains(name), "{name}");
         }
@@ -783,7 +943,7 @@ mod tests {
                 family.kind == Kind::Counter,
                 "{name}"
             );
-            if family.kind == Kind::Histogram {
+            if family.kind == Kind::Histogram && name != "redis_proxy_backend_pipeline_depth" {
                 assert!(name.ends_with("_seconds"), "{name}");
             }
             // The name in the text has no such ending.

@@ -21,3 +21,4 @@ pub mod state;
 pub mod status;
 pub mod summary;
 pub mod survey;
+pub mod window;

@@ -16,6 +16,7 @@ use crate::cluster::topology::Topology;
 use crate::command::{Servers, Table};
 use crate::config::Secret;
 use crate::control::refresher::Refresher;
+use crate::control::window::{Recent, Window};
 use crate::mailbox::{Letter, Mailbox};
 use crate::proxy::question::Question;
 use crate::proxy::stats::Process;
@@ -76,6 +77,8 @@ pub struct Sources {
     pub latest: Arc<Latest>,
     /// Refreshes of the topology.
     pub refresher: Refresher,
+    /// The last ten seconds, while the debug address is served.
+    pub window: Arc<Mutex<Window>>,
     /// Log lines lost so far.
     pub log_dropped: Arc<dyn Fn() -> u64 + Send + Sync>,
 }
@@ -87,6 +90,18 @@ impl fmt::Debug for Sources {
 }
 
 impl Sources {
+    /// A second is over.
+    pub fn take_second(&self) {
+        let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
+        window.take(&self.process, self.clock.now());
+    }
+
+    /// The latencies of the last ten seconds.
+    pub fn recent(&self) -> Recent {
+        let window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
+        window.recent()
+    }
+
     /// The value of a setting, as it would be typed.
     pub fn setting(&self, name: &str) -> String {
         let settings = self.process.live.list();
@@ -155,6 +170,7 @@ impl ControlState {
                 process: Arc::new(process),
                 latest: Arc::new(Latest::new(Servers::unknown(Arc::new(Table::compiled())))),
                 refresher: Refresher::idle(),
+                window: Arc::default(),
                 log_dropped: Arc::new(|| 0),
             },
             mailboxes: Vec::new(),

@@ -17,7 +17,10 @@ use crate::cluster::topology::{NO_SHARD, Topology};
 use crate::control::process;
 use crate::control::refresher::Trigger;
 use crate::control::state::Sources;
+use crate::control::window;
 use crate::proxy::histogram::Latencies;
+use crate::proxy::redirects;
+use crate::proxy::stats::Process;
 
 /// The version of this form.
 pub const VERSION: u32 = 1;
@@ -30,6 +33,12 @@ pub const BOUNDS_MICROS: [u64; 15] = [
     50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000,
     1_000_000, 2_500_000,
 ];
+
+/// Upper bounds of the replies owed on a connection: what [`Depths`] are shown by.
+pub const DEPTHS: [u64; 11] = [1, 3, 7, 15, 31, 63, 127, 255, 511, 1023, 2047];
+
+/// Slots that [`Redirects`] names.
+pub const REDIRECTS_SHOWN: usize = 32;
 
 /// The program at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -44,6 +53,21 @@ pub struct Status {
     pub workers: Vec<Worker>,
     /// What is happening now.
     pub rates: Rates,
+    /// All latencies of the last ten seconds.
+    #[serde(default)]
+    pub recent: Recent,
+    /// What was open, owed and in flight when the workers last looked, a second ago or less.
+    #[serde(default)]
+    pub sample: Sample,
+    /// How long it took until connections to nodes were ready.
+    #[serde(default)]
+    pub connect_time: Latency,
+    /// Replies that a node owed on a connection when it was written to.
+    #[serde(default)]
+    pub depths: Depths,
+    /// Slots that clients have been redirected at.
+    #[serde(default)]
+    pub redirects: Redirects,
     /// All counters of the workers together, by the names that INFO has behind `proxy_`.
     pub counters: BTreeMap<String, u64>,
     /// Connections lent to one client each.
@@ -69,6 +93,12 @@ pub struct Program {
     pub name: String,
     /// Its version.
     pub version: String,
+    /// The commit that a release was built from; `unknown` of any other build.
+    #[serde(default)]
+    pub commit: String,
+    /// The compiler that built it.
+    #[serde(default)]
+    pub rustc: String,
     /// 40 digits that name this run.
     pub run_id: String,
     /// Its process.
@@ -131,6 +161,86 @@ pub struct Rates {
     pub bytes_out: u64,
 }
 
+/// All latencies of the last ten seconds.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Recent {
+    /// How long that was: less than ten just after the start; 0 where nobody takes the seconds (no -debug-addr).
+    pub seconds: f64,
+    /// From requests' arrival to their replies.
+    pub requests: Percentiles,
+    /// From the moment that requests were written to nodes until their replies were read.
+    pub nodes: Percentiles,
+}
+
+/// Latencies in short.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Percentiles {
+    /// How many there were.
+    pub count: u64,
+    /// Their sum.
+    pub seconds: f64,
+    /// The half of them took no longer, in microseconds, to one part in sixteen.
+    pub p50_us: u64,
+    /// Of a hundred 99 took no longer.
+    pub p99_us: u64,
+    /// Of a thousand 999.
+    pub p999_us: u64,
+}
+
+/// What the workers saw when they last looked at everything they have.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Sample {
+    /// Requests taken and not answered.
+    pub requests_in_flight: u64,
+    /// Bytes of replies that clients have not taken.
+    pub client_output_bytes: u64,
+    /// Bytes of those that one client has not taken, the greatest.
+    pub client_output_bytes_max: u64,
+    /// Bytes of buffers that hold something.
+    pub buffer_used_bytes: u64,
+    /// Bytes of buffers kept for the next ones.
+    pub buffer_free_bytes: u64,
+}
+
+/// How many replies a node owed on a connection that was written to, in one write of [`DEPTH_SAMPLE`].
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Depths {
+    /// Writes that were looked at.
+    pub count: u64,
+    /// Replies owed in all of them.
+    pub sum: u64,
+    /// How many owed at most each of [`DEPTHS`].
+    pub at_most: Vec<u64>,
+}
+
+/// Slots that clients have been redirected at.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Redirects {
+    /// How many slots.
+    pub slots: usize,
+    /// Those of them with an ASK or a TRYAGAIN in the last ten seconds.
+    pub migrating: usize,
+    /// Those of the most redirects, at most [`REDIRECTS_SHOWN`].
+    pub most: Vec<SlotRedirects>,
+}
+
+/// The redirects of one slot.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SlotRedirects {
+    /// The slot.
+    pub slot: u16,
+    /// MOVED.
+    pub moved: u64,
+    /// ASK.
+    pub ask: u64,
+    /// TRYAGAIN.
+    pub tryagain: u64,
+    /// How long ago the last one was, in whole seconds.
+    pub age: u64,
+    /// Whether there was an ASK or a TRYAGAIN in the last ten seconds.
+    pub migrating: bool,
+}
+
 /// Latencies.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Latency {
@@ -159,6 +269,12 @@ pub struct Command {
     pub failed: u64,
     /// Requests that were refused before any node was asked.
     pub rejected: u64,
+    /// Parts of requests that were cut, or were put to several nodes.
+    #[serde(default)]
+    pub parts: u64,
+    /// The latencies of the last ten seconds.
+    #[serde(default)]
+    pub recent: Percentiles,
 }
 
 /// One node.
@@ -176,10 +292,25 @@ pub struct Node {
     pub up: bool,
     /// Connections to it that are ready.
     pub connections: u64,
+    /// Those of them that owe replies or are lent to one client.
+    #[serde(default)]
+    pub busy: u64,
+    /// Connections that are not ready yet.
+    #[serde(default)]
+    pub connecting: u64,
+    /// Replies that it owes.
+    #[serde(default)]
+    pub in_flight: u64,
     /// Connections that became ready.
     pub connects: u64,
     /// Connections that could not be made, or were lost.
     pub failures: u64,
+    /// The same by reason: connect, handshake, closed, timeout, gone, protocol.
+    #[serde(default)]
+    pub failed: BTreeMap<String, u64>,
+    /// Requests that got no answer or an error, by reason: timeout, lost, unavailable, tryagain, error.
+    #[serde(default)]
+    pub errors: BTreeMap<String, u64>,
     /// Bytes of its replies.
     pub bytes_in: u64,
     /// Bytes written to it.
@@ -190,6 +321,9 @@ pub struct Node {
     pub ask: u64,
     /// From the moment that a request was written until its reply was read.
     pub latency: Latency,
+    /// The same, of the last ten seconds.
+    #[serde(default)]
+    pub recent: Percentiles,
 }
 
 /// The cluster as it is known.
@@ -256,7 +390,8 @@ impl Status {
         let process = &sources.process;
         let config = process.live.config();
         let topology = sources.latest.topology();
-        let nodes = nodes(sources, topology.as_deref());
+        let recent = sources.recent();
+        let nodes = nodes(sources, &recent, topology.as_deref());
         let started = process.started.duration_since(UNIX_EPOCH);
         let started = started.unwrap_or_default().as_secs_f64();
         let cluster = cluster(sources, topology.as_deref(), now, started);
@@ -270,6 +405,8 @@ impl Status {
             program: Program {
                 name: env!("CARGO_PKG_NAME").to_string(),
                 version: env!("CARGO_PKG_VERSION").to_string(),
+                commit: env!("BUILD_COMMIT").to_string(),
+                rustc: env!("BUILD_RUSTC").to_string(),
                 run_id: process.run_id.clone(),
                 pid: std::process::id(),
                 listen: config.listen.to_string(),
@@ -283,6 +420,15 @@ impl Status {
                 bytes_in: rate(1),
                 bytes_out: rate(2),
             },
+            recent: Recent {
+                seconds: recent.length.as_secs_f64(),
+                requests: Percentiles::of(&recent.requests),
+                nodes: Percentiles::of(&recent.nodes),
+            },
+            sample: sample(process),
+            connect_time: Latency::of(&process.latencies(|stats| &stats.connect_times)),
+            depths: depths(process),
+            redirects: redirects(process, now),
             counters: counters
                 .map(|(name, value)| (name.to_string(), value))
                 .collect(),
@@ -290,7 +436,7 @@ impl Status {
                 blocking: process.leases.blocking.load(Ordering::Relaxed) as u64,
                 transactions: process.leases.transactions.load(Ordering::Relaxed) as u64,
             },
-            commands: commands(sources),
+            commands: commands(sources, &recent),
             errors: process.errors().0.into_iter().collect(),
             nodes,
             topology: cluster,
@@ -314,6 +460,31 @@ impl Latency {
             p999_us: latencies.percentile(99.9),
             at_most: latencies.at_most(&BOUNDS_MICROS),
         }
+    }
+}
+
+impl Node {
+    /// Requests that it answered, or will answer no more.
+    pub fn requests(&self) -> u64 {
+        let lost = ["timeout", "lost"].map(|reason| self.errors.get(reason).copied().unwrap_or(0));
+        self.latency.count + lost.iter().sum::<u64>()
+    }
+}
+
+impl Percentiles {
+    fn of(latencies: &Latencies) -> Percentiles {
+        Percentiles {
+            count: latencies.count,
+            seconds: latencies.micros as f64 / 1e6,
+            p50_us: latencies.percentile(50.0),
+            p99_us: latencies.percentile(99.0),
+            p999_us: latencies.percentile(99.9),
+        }
+    }
+
+    /// Nothing is none of them.
+    fn of_some(latencies: Option<&Latencies>) -> Percentiles {
+        latencies.map(Percentiles::of).unwrap_or_default()
     }
 }
 
@@ -374,7 +545,7 @@ fn workers(sources: &Sources, now: Time) -> Vec<Worker> {
     .collect()
 }
 
-fn commands(sources: &Sources) -> Vec<Command> {
+fn commands(sources: &Sources, recent: &window::Recent) -> Vec<Command> {
     let table = sources.latest.table();
     let all = sources.process.commands().into_iter();
     all.filter_map(|calls| {
@@ -384,12 +555,66 @@ fn commands(sources: &Sources) -> Vec<Command> {
             latency: Latency::of(&calls.latencies),
             failed: calls.failed,
             rejected: calls.rejected,
+            parts: calls.parts,
+            recent: Percentiles::of_some(recent.command(calls.command)),
         })
     })
     .collect()
 }
 
-fn nodes(sources: &Sources, topology: Option<&Topology>) -> Vec<Node> {
+fn sample(process: &Process) -> Sample {
+    let seen = process.samples();
+    Sample {
+        requests_in_flight: seen.requests_in_flight,
+        client_output_bytes: seen.client_output_bytes,
+        client_output_bytes_max: seen.client_output_bytes_max,
+        buffer_used_bytes: seen.buffer_used_bytes,
+        buffer_free_bytes: seen.buffer_free_bytes,
+    }
+}
+
+fn depths(process: &Process) -> Depths {
+    let depths = process.latencies(|stats| &stats.depths);
+    Depths {
+        count: depths.count,
+        sum: depths.micros,
+        at_most: depths.at_most(&DEPTHS),
+    }
+}
+
+fn redirects(process: &Process, now: Time) -> Redirects {
+    let all = process.redirects(now);
+    let migrating = all.iter().filter(|slot| slot.migrating).count();
+    let most = all.iter().take(REDIRECTS_SHOWN);
+    Redirects {
+        slots: all.len(),
+        migrating,
+        most: most.map(|slot| SlotRedirects::of(slot, now)).collect(),
+    }
+}
+
+impl SlotRedirects {
+    /// What was counted of a slot.
+    fn of(counted: &redirects::SlotRedirects, now: Time) -> SlotRedirects {
+        SlotRedirects {
+            slot: counted.slot,
+            moved: counted.moved,
+            ask: counted.ask,
+            tryagain: counted.tryagain,
+            age: counted.age_seconds(now),
+            migrating: counted.migrating,
+        }
+    }
+}
+
+fn by_reason<const N: usize>(reasons: [(&str, u64); N]) -> BTreeMap<String, u64> {
+    let reasons = reasons.into_iter();
+    reasons
+        .map(|(reason, count)| (reason.to_string(), count))
+        .collect()
+}
+
+fn nodes(sources: &Sources, recent: &window::Recent, topology: Option<&Topology>) -> Vec<Node> {
     let all = sources.process.nodes().into_iter();
     all.map(|(address, totals)| {
         let listed = topology.and_then(|topology| {
@@ -422,13 +647,32 @@ fn nodes(sources: &Sources, topology: Option<&Topology>) -> Vec<Node> {
             slots,
             up: totals.failing == 0,
             connections: totals.connections,
+            busy: totals.busy,
+            connecting: totals.connecting,
+            in_flight: totals.in_flight,
             connects: totals.connects,
             failures: totals.failures,
+            failed: by_reason([
+                ("connect", totals.failures_connect),
+                ("handshake", totals.failures_handshake),
+                ("closed", totals.failures_closed),
+                ("timeout", totals.failures_timeout),
+                ("gone", totals.failures_gone),
+                ("protocol", totals.failures_protocol),
+            ]),
+            errors: by_reason([
+                ("timeout", totals.requests_timed_out),
+                ("lost", totals.requests_lost),
+                ("unavailable", totals.errors_unavailable),
+                ("tryagain", totals.errors_tryagain),
+                ("error", totals.errors_other),
+            ]),
             bytes_in: totals.bytes_in,
             bytes_out: totals.bytes_out,
             moved: totals.moved,
             ask: totals.ask,
             latency: Latency::of(&totals.latencies),
+            recent: Percentiles::of_some(recent.node(address)),
         }
     })
     .collect()

@@ -1,6 +1,6 @@
 //! A [`Status`] in a few lines of text: for the log at SIGUSR1, and the top of `-top`.
 
-use crate::control::status::{Latency, Status};
+use crate::control::status::{Latency, Percentiles, Status};
 
 /// The lines.
 pub fn lines(status: &Status) -> Vec<String> {
@@ -57,6 +57,15 @@ pub fn lines(status: &Status) -> Vec<String> {
             },
         ),
     ];
+    let recent = &status.recent;
+    if recent.seconds > 0.0 {
+        lines.push(format!(
+            "last {:.0} s: requests {}; nodes {}",
+            recent.seconds,
+            percentiles(&recent.requests),
+            percentiles(&recent.nodes),
+        ));
+    }
     for node in &status.nodes {
         lines.push(format!(
             "node {} {} {}: slots {}, connections {}, failures {}, {}",
@@ -68,6 +77,14 @@ pub fn lines(status: &Status) -> Vec<String> {
             node.failures,
             latency(&node.latency),
         ));
+        if status.recent.seconds > 0.0 {
+            let last = lines.len() - 1;
+            lines[last] += &format!(
+                "; last {:.0} s: {}",
+                recent.seconds,
+                percentiles(&node.recent)
+            );
+        }
     }
     lines
 }
@@ -81,6 +98,14 @@ pub fn latency(latency: &Latency) -> String {
         "{} replies, p50 {} us, p99 {} us",
         latency.count, latency.p50_us, latency.p99_us
     )
+}
+
+/// `p50 81 us, p99 190 us`.
+fn percentiles(latency: &Percentiles) -> String {
+    if latency.count == 0 {
+        return "none".to_string();
+    }
+    format!("p50 {} us, p99 {} us", latency.p50_us, latency.p99_us)
 }
 
 /// `12.3 MB`, or `12 B` below a thousand.

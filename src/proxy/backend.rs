@@ -192,6 +192,8 @@ pub struct Backend {
     pub flavor: Flavor,
     /// How far it is.
     pub state: State,
+    /// When its connection was begun.
+    pub opened_at: Time,
     /// When that state must be over; no matter once ready.
     pub deadline: Time,
     /// Bytes from the node.
@@ -229,6 +231,7 @@ impl Backend {
             node,
             flavor,
             state: State::Connecting,
+            opened_at: now,
             deadline: now.after(config.connect_timeout),
             input: ReadBuf::default(),
             scanner: ReplyScanner::default(),

@@ -43,6 +43,7 @@ struct Record {
     latencies: Histogram,
     failed: Counter,
     rejected: Counter,
+    parts: Counter,
 }
 
 #[derive(Debug, Default)]
@@ -106,6 +107,13 @@ impl Calls {
         }
     }
 
+    /// A request was cut in so many parts, or asked so many.
+    pub fn cut(&self, command: u16, parts: u64) {
+        if let Some(record) = self.record(command) {
+            record.parts.add(parts);
+        }
+    }
+
     /// An error was given to a client.
     #[cold]
     pub fn erred(&self, error: ErrorCode) {
@@ -122,6 +130,7 @@ impl Calls {
             record.latencies.reset();
             record.failed.set(0);
             record.rejected.set(0);
+            record.parts.set(0);
         }
         self.errors.iter().for_each(|slot| slot.count.set(0));
         self.errors_total.set(0);
@@ -144,6 +153,8 @@ pub struct CommandCalls {
     pub failed: u64,
     /// Requests refused before anybody was asked.
     pub rejected: u64,
+    /// Parts of those that were cut.
+    pub parts: u64,
 }
 
 impl CommandCalls {
@@ -172,6 +183,7 @@ impl CommandCalls {
             latencies,
             failed: sum(&|record| &record.failed),
             rejected,
+            parts: sum(&|record| &record.parts),
         })
     }
 }

@@ -14,6 +14,7 @@ use crate::proxy::pipeline::{Pipeline, Seq};
 use crate::proxy::replies::Replies;
 use crate::proxy::retry::Held;
 use crate::proxy::session::Session;
+use crate::proxy::stats::{Counter, Stats};
 use crate::resp::frame::RequestScanner;
 
 /// Names a client.
@@ -30,6 +31,40 @@ pub enum Pause {
     Backend(BackendId),
     /// Its next command waits for the end of a `CLIENT PAUSE`.
     Suspended,
+}
+
+/// Why a client is closed, as far as the client itself knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parting {
+    /// It will send no more, or said QUIT.
+    Left,
+    /// Its connection broke.
+    Broken,
+    /// It broke the protocol.
+    Confused,
+    /// It was turned away when it came.
+    Refused,
+    /// It was sent away because the proxy ends.
+    Drained,
+    /// It killed itself.
+    Killed,
+    /// It did not read what it was owed.
+    Overfull,
+}
+
+impl Parting {
+    /// Where it counts.
+    pub fn counter(self, stats: &Stats) -> &Counter {
+        match self {
+            Parting::Left => &stats.clients_left,
+            Parting::Broken => &stats.clients_broken,
+            Parting::Confused => &stats.clients_confused,
+            Parting::Refused => &stats.clients_refused,
+            Parting::Drained => &stats.clients_drained,
+            Parting::Killed => &stats.clients_killed,
+            Parting::Overfull => &stats.clients_overfull,
+        }
+    }
 }
 
 /// One connection from a client.
@@ -75,8 +110,8 @@ pub struct Client {
     pub flush_queued: bool,
     /// Whether the client will send no more: what it had sent is taken, then it is closed.
     pub ended: bool,
-    /// Whether no more requests are taken: it is closed once it has been told all it is owed.
-    pub closing: bool,
+    /// Why no more requests are taken, if none are: it is closed once it has been told all it is owed.
+    pub closing: Option<Parting>,
     /// Since when it has taken nothing of what is to be written to it, if anything is.
     pub stalled_since: Option<Time>,
     /// The version of the routes that its requests in flight were sent by.
@@ -112,7 +147,7 @@ impl Client {
             resume_queued: false,
             flush_queued: false,
             ended: false,
-            closing: false,
+            closing: None,
             stalled_since: None,
             routes_version: 0,
             unsettled_until: None,
@@ -153,7 +188,7 @@ impl Client {
     pub fn is_plain(&self, limits: &Limits) -> bool {
         self.session.authenticated
             && self.session.database == 0
-            && !self.closing
+            && self.closing.is_none()
             && self.pause.is_none()
             && !self.session.monitor
             && !self.session.is_confined()
@@ -179,7 +214,7 @@ impl Client {
     /// Whether all it was owed has left and nothing more will come.
     #[inline]
     pub fn is_finished(&self) -> bool {
-        self.closing && self.pipeline.is_empty() && self.output.is_empty()
+        self.closing.is_some() && self.pipeline.is_empty() && self.output.is_empty()
     }
 
     /// Whether its requests in flight stand where the routes would send them now, so that order needs no

@@ -5,6 +5,8 @@
 //! the pairing (a reply too many, bytes that are no reply, a reply to a request that has not left) costs the
 //! connection.
 
+use std::net::SocketAddr;
+
 use crate::buffer::{Chunk, ReadBuf};
 use crate::clock::Time;
 use crate::cluster::slot::Slot;
@@ -15,9 +17,10 @@ use crate::proxy::calls::ErrorCode;
 use crate::proxy::client::ClientId;
 use crate::proxy::dispatch::MOVED_FRAME;
 use crate::proxy::insight::{BIG_BYTES, Reasons, Sight};
-use crate::proxy::node::NodeKey;
+use crate::proxy::node::{Node, NodeKey};
 use crate::proxy::node_stats::NodeStats;
 use crate::proxy::pipeline::{Completed, Seq};
+use crate::proxy::redirects::Redirect;
 use crate::proxy::refusal::{self, Refusal};
 use crate::proxy::retry::Goal;
 use crate::proxy::scripts::Remedy;
@@ -277,6 +280,9 @@ impl Proxy {
             return false;
         };
         let Some(refusal) = Refusal::parse(error) else {
+            if let Some(backend) = self.upstream.backends.get(id) {
+                self.counted(backend.node, |stats| &stats.errors_other);
+            }
             self.count_error(client, seq, error);
             return false;
         };
@@ -321,6 +327,9 @@ impl Proxy {
                     && let Some(error) = client.pipeline.failure()
                 {
                     self.stats.calls.failed(completed.command, error);
+                    self.insight
+                        .audit
+                        .note_error(completed.command, error.name().as_bytes());
                 }
                 self.completed(id, completed, now);
             }
@@ -370,9 +379,22 @@ impl Proxy {
         }
     }
 
-    /// A node gave a redirect that is followed.
-    fn redirected(&self, node: NodeKey, counter: fn(&NodeStats) -> &Counter) {
+    /// Something happened that is counted of a node.
+    fn counted(&self, node: NodeKey, counter: fn(&NodeStats) -> &Counter) {
         if let Some(node) = self.upstream.node(node) {
+            counter(&node.stats).add(1);
+        }
+    }
+
+    /// The same, of the node at this address.
+    pub(super) fn counted_at(
+        &self,
+        address: Option<SocketAddr>,
+        counter: fn(&NodeStats) -> &Counter,
+    ) {
+        let mut nodes = self.upstream.nodes.iter();
+        let own = |(_, node): &(usize, &Node)| Some(node.address) == address;
+        if let Some((_, node)) = nodes.find(own) {
             counter(&node.stats).add(1);
         }
     }
@@ -383,6 +405,7 @@ impl Proxy {
         let client = self.clients.get(id);
         if let Some(command) = client.and_then(|client| client.pipeline.single(seq)) {
             self.stats.calls.failed(command, ErrorCode::of(error));
+            self.insight.audit.note_error(command, error);
         }
     }
 
@@ -431,15 +454,17 @@ impl Proxy {
                     self.due_after(ticket.redirects, now)
                 };
                 let goal = match (refusal, target) {
-                    (Refusal::Ask(..), Some(node)) => {
+                    (Refusal::Ask(..), Some(target)) => {
                         self.stats.ask.add(1);
-                        self.redirected(node, |stats| &stats.ask);
-                        Goal::Ask(node)
+                        self.stats.redirects.note(ticket.slot, Redirect::Ask, now);
+                        self.counted(node, |stats| &stats.ask);
+                        Goal::Ask(target)
                     }
-                    (Refusal::Moved(..), Some(node)) => {
+                    (Refusal::Moved(..), Some(target)) => {
                         self.stats.moved.add(1);
-                        self.redirected(node, |stats| &stats.moved);
-                        self.learn(&ticket, slot, node, now);
+                        self.stats.redirects.note(ticket.slot, Redirect::Moved, now);
+                        self.counted(node, |stats| &stats.moved);
+                        self.learn(&ticket, slot, target, now);
                         Goal::Owner
                     }
                     // An address that no node has confirmed is not connected to; a refresh will tell.
@@ -472,6 +497,10 @@ impl Proxy {
             }
             Refusal::TryAgain => {
                 self.stats.tryagain.add(1);
+                self.stats
+                    .redirects
+                    .note(ticket.slot, Redirect::TryAgain, now);
+                self.counted(node, |stats| &stats.errors_tryagain);
                 // Both ends of a migration say so by turns until its keys are together: that is no loop of
                 // redirects, and the park timeout bounds it.
                 ticket.redirects = 0;
@@ -482,6 +511,7 @@ impl Proxy {
             }
             Refusal::Unavailable => {
                 self.stats.unavailable.add(1);
+                self.counted(node, |stats| &stats.errors_unavailable);
                 self.want_refresh(Wanted::Trouble);
                 // A replica that cannot serve leaves the master to be asked.
                 let due = if self.reads_only(id) {
@@ -546,6 +576,8 @@ impl Proxy {
             .tickets
             .iter_mut()
             .for_each(|ticket| ticket.sent_at = now);
+        let micros = now.since(backend.opened_at).as_micros() as u64;
+        self.stats.connect_times.record(micros, 1);
         let node = backend.node;
         let mut back = false;
         if let Some(node) = self.upstream.node_mut(node) {
@@ -596,6 +628,13 @@ impl Proxy {
             }
             if lost != Lost::Retired {
                 node.stats.failures.add(1);
+                failure_of(lost, backend.state, &node.stats).add(1);
+                let requests = backend.tickets.len() as u64;
+                let counter = match lost {
+                    Lost::TimedOut => &node.stats.requests_timed_out,
+                    _ => &node.stats.requests_lost,
+                };
+                counter.add(requests);
             }
             if backend.state != State::Ready || matches!(lost, Lost::TimedOut | Lost::Gone) {
                 node.failed(now, jitter);
@@ -699,6 +738,18 @@ impl Proxy {
         for client in std::mem::take(&mut backend.waiters) {
             self.queue_resume(client);
         }
+    }
+}
+
+/// Where the loss of a connection counts.
+fn failure_of(lost: Lost, state: State, stats: &NodeStats) -> &Counter {
+    match (lost, state) {
+        (Lost::Broken, _) => &stats.failures_protocol,
+        (Lost::Refused, _) => &stats.failures_handshake,
+        (_, State::Connecting | State::Handshaking(_)) => &stats.failures_connect,
+        (Lost::TimedOut, State::Ready) => &stats.failures_timeout,
+        (Lost::Gone, State::Ready) => &stats.failures_gone,
+        (Lost::Closed | Lost::Retired, State::Ready) => &stats.failures_closed,
     }
 }
 

@@ -78,7 +78,7 @@ impl Client {
                 'b',
             ),
             (self.is_broken(), 'd'),
-            (self.closing, 'c'),
+            (self.closing.is_some(), 'c'),
             (self.address.is_none(), 'U'),
             (self.session.no_evict, 'e'),
             (self.session.no_touch, 'T'),

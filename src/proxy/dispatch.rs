@@ -13,7 +13,7 @@ use crate::config::{ReadPreference, is_local};
 use crate::proxy::actions::Wanted;
 use crate::proxy::backend::{BackendId, Origin, Pin, State, Ticket};
 use crate::proxy::calls::ErrorCode;
-use crate::proxy::client::{ClientId, Pause};
+use crate::proxy::client::{ClientId, Parting, Pause};
 use crate::proxy::insight::audit::Reason;
 use crate::proxy::local::{self, After, Handler};
 use crate::proxy::pipeline::{At, Seq};
@@ -84,7 +84,7 @@ impl Proxy {
         let Some(client) = self.clients.get_mut(id) else {
             return false;
         };
-        if client.closing {
+        if client.closing.is_some() {
             input.consume(input.len());
             return false;
         }
@@ -163,7 +163,7 @@ impl Proxy {
             }
             Step::Close => {
                 input.consume(input.len());
-                self.close_when_told(id);
+                self.close_when_told(id, Parting::Left);
                 false
             }
         }
@@ -238,8 +238,12 @@ impl Proxy {
         let command = match table.resolve(args) {
             Resolved::Command(command) => command,
             Resolved::Unknown if texts::is_http(args.name()) => return Step::Close,
-            Resolved::Unknown => return self.refuse(id, &texts::unknown_command(args), now),
+            Resolved::Unknown => {
+                self.stats.unsupported.add(1);
+                return self.refuse(id, &texts::unknown_command(args), now);
+            }
             Resolved::UnknownSubcommand(container) => {
+                self.stats.unsupported.add(1);
                 return self.refuse(id, &texts::unknown_subcommand(container, args), now);
             }
         };
@@ -324,8 +328,12 @@ impl Proxy {
             Class::Leased(LeaseKind::Blocking) => self.block(id, command, args, now),
             Class::Leased(LeaseKind::Wait) => self.wait_for_replicas(id, command, args, now),
             Class::Refused(_) | Class::Scan | Class::Subscription | Class::Local => {
-                self.insight.audit.note(command.id, Reason::Unserved);
-                self.reject(id, command, &texts::unserved(command), now)
+                self.stats.unsupported.add(1);
+                let text = texts::unserved(command);
+                if Reason::of(text.as_bytes()).is_none() {
+                    self.insight.audit.note(command.id, Reason::Unserved);
+                }
+                self.reject(id, command, &text, now)
             }
         }
     }
@@ -345,10 +353,7 @@ impl Proxy {
         let step = match (place, policy) {
             (Place::One(slot), _) => self.send_to_slot(id, command, slot, args, now),
             (Place::Many, Some(policy)) => self.split(id, command, policy, &keys, args, now),
-            (Place::Many, None) => {
-                self.insight.audit.note(command.id, Reason::CrossSlot);
-                self.reject(id, command, refusal::CROSS_SLOT, now)
-            }
+            (Place::Many, None) => self.reject(id, command, refusal::CROSS_SLOT, now),
             (Place::Keyless, _) => self.send_to_any(id, command, args, now),
             (Place::Invalid(KeysError::Unbalanced), _) => {
                 self.reject(id, command, &command::unbalanced(command), now)
@@ -577,6 +582,7 @@ impl Proxy {
             self.stats.calls.answered(command.id, 0, 1);
             if let Some(error) = Reply::new(&reply).error() {
                 self.stats.calls.failed(command.id, ErrorCode::of(error));
+                self.insight.audit.note_error(command.id, error);
             }
             let (output, pool) = (&mut client.output, &mut self.pool);
             client
@@ -626,6 +632,7 @@ impl Proxy {
         now: Time,
     ) -> Step {
         self.stats.calls.rejected(command.id);
+        self.insight.audit.note_error(command.id, text.as_bytes());
         if let Some(abort) = self.refused_inside(id, command, text, now) {
             return self.refuse(id, &abort, now);
         }
@@ -647,7 +654,7 @@ impl Proxy {
     fn protocol_error(&mut self, id: ClientId, error: ProtocolError, now: Time) {
         self.stats.protocol_errors.add(1);
         self.tell_error(id, format!("ERR {error}").as_bytes(), now);
-        self.close_when_told(id);
+        self.close_when_told(id, Parting::Confused);
     }
 
     fn tell_error(&mut self, id: ClientId, text: &[u8], now: Time) {
@@ -665,9 +672,9 @@ impl Proxy {
     }
 
     /// Takes no more requests from a client, and closes it once it has been told all it is owed.
-    pub(super) fn close_when_told(&mut self, id: ClientId) {
+    pub(super) fn close_when_told(&mut self, id: ClientId, parting: Parting) {
         if let Some(client) = self.clients.get_mut(id) {
-            client.closing = true;
+            client.closing.get_or_insert(parting);
             client.pause = None;
         }
         self.queue_flush(id);

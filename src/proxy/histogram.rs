@@ -66,6 +66,21 @@ pub struct Latencies {
     buckets: Vec<u64>,
 }
 
+/// What was added to latencies in a time: most of their buckets are empty then.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Change {
+    micros: u64,
+    /// Buckets in their order, and how many were added to each.
+    buckets: Vec<(u16, u64)>,
+}
+
+impl Change {
+    /// Whether nothing was added.
+    pub fn is_empty(&self) -> bool {
+        self.buckets.is_empty()
+    }
+}
+
 impl Default for Latencies {
     fn default() -> Latencies {
         Latencies {
@@ -93,6 +108,28 @@ impl Latencies {
         self.count += others.count;
         for (sum, bucket) in self.buckets.iter_mut().zip(&others.buckets) {
             *sum += bucket;
+        }
+    }
+
+    /// What has been added since an earlier moment; all of it, if counting has begun at zero again since then.
+    pub fn since(&self, earlier: &Latencies) -> Change {
+        let mut both = self.buckets.iter().zip(&earlier.buckets);
+        let again = both.any(|(now, before)| now < before) || self.micros < earlier.micros;
+        let before = |at: usize| if again { 0 } else { earlier.buckets[at] };
+        let buckets = self.buckets.iter().enumerate();
+        let added = buckets.map(|(at, count)| (at as u16, count - before(at)));
+        Change {
+            micros: self.micros - if again { 0 } else { earlier.micros },
+            buckets: added.filter(|(_, count)| *count > 0).collect(),
+        }
+    }
+
+    /// Adds what was added to others.
+    pub fn add_change(&mut self, change: &Change) {
+        self.micros = self.micros.wrapping_add(change.micros);
+        for (at, count) in &change.buckets {
+            self.buckets[usize::from(*at)] += count;
+            self.count += count;
         }
     }
 
@@ -156,5 +193,30 @@ mod tests {
         let counts = sum.at_most(&[0, 51, 900, 1100, u64::MAX]);
         assert_eq!(counts, [0, 6, 6, 8, 10]);
         assert_eq!(sum.percentile(40.0), 51);
+    }
+
+    #[test]
+    fn a_change_is_what_was_added_since() {
+        let histogram = Histogram::default();
+        let seen = || {
+            let mut seen = Latencies::default();
+            seen.add(&histogram);
+            seen
+        };
+        histogram.record(10, 5);
+        let before = seen();
+        assert!(seen().since(&before).is_empty());
+        histogram.record(10, 1);
+        histogram.record(3000, 2);
+        let mut added = Latencies::default();
+        added.add_change(&seen().since(&before));
+        assert_eq!((added.count, added.micros), (3, 6010));
+        assert_eq!(added.percentile(30.0), 10);
+        // After a reset all that is there is new.
+        histogram.reset();
+        histogram.record(20, 1);
+        let mut added = Latencies::default();
+        added.add_change(&seen().since(&before));
+        assert_eq!((added.count, added.micros), (1, 20));
     }
 }

@@ -39,11 +39,13 @@ pub mod plan;
 mod planted;
 pub mod pubsub;
 pub mod question;
+pub mod redirects;
 pub mod refusal;
 pub mod replies;
 pub mod retry;
 pub mod roster;
 pub mod routes;
+pub mod sample;
 mod scatter;
 pub mod scripts;
 pub mod session;
@@ -71,7 +73,7 @@ use actions::{Action, Actions};
 use active::Active;
 use answers::Answers;
 use backend::{BackendId, State, Usage};
-use client::{Client, ClientId};
+use client::{Client, ClientId, Parting};
 pub use deliver::Lost;
 use feed::Feed;
 use insight::Insight;
@@ -117,6 +119,7 @@ struct Scratch {
     reply: Vec<u8>,
     line: Vec<u8>,
     backends: Vec<BackendId>,
+    nodes: Vec<sample::NodeSample>,
 }
 
 /// The state of one worker.
@@ -166,6 +169,8 @@ pub struct Proxy {
     insight: Insight,
     /// Requests until the next one that is looked at; never 0.
     until_looked: u64,
+    /// Slow requests that are in the counters already.
+    slow_counted: u64,
     /// Whether no new clients are taken and the present ones are sent away when they have been answered.
     draining: bool,
     /// `CLIENT PAUSE`, while it lasts.
@@ -196,6 +201,7 @@ impl Proxy {
             feeds: process.workers.iter().map(|_| Feed::default()).collect(),
             answers: Answers::default(),
             until_looked: insight.restart(config.log_every_n),
+            slow_counted: 0,
             insight,
             plain: Names::new(&table, &handlers),
             handlers,
@@ -277,7 +283,7 @@ impl Proxy {
                 .pipeline
                 .answer(u16::MAX, &reply, &mut client.output, &mut self.pool, now);
         }
-        self.close_when_told(id);
+        self.close_when_told(id, Parting::Refused);
         id
     }
 
@@ -305,7 +311,7 @@ impl Proxy {
         let (input, missing) = match peer {
             Peer::Client(id) => {
                 let client = self.clients.get_mut(id)?;
-                if client.pause.is_some() || client.closing {
+                if client.pause.is_some() || client.closing.is_some() {
                     return None;
                 }
                 if !client.input.has_storage() {
@@ -375,7 +381,7 @@ impl Proxy {
                 // What came before the end is taken first, even if the client was paused.
                 match self.clients.get(id) {
                     Some(client) if client.pause.is_some() => {}
-                    Some(_) => return self.close_when_told(id),
+                    Some(_) => return self.close_when_told(id, Parting::Left),
                     None => return,
                 }
                 if let Some(client) = self.clients.get_mut(id) {
@@ -389,15 +395,16 @@ impl Proxy {
     /// A peer's socket is broken.
     pub fn closed(&mut self, peer: Peer, now: Time) {
         match peer {
-            Peer::Client(id) => self.drop_client(id, now),
+            Peer::Client(id) => self.drop_client(id, Parting::Broken, now),
             Peer::Backend(id) => self.lose_backend(id, Lost::Closed, now),
         }
     }
 
-    /// A client has left, or is sent away for a reason that is not counted apart.
-    fn drop_client(&mut self, id: ClientId, now: Time) {
+    /// A client is gone, for this reason unless it was to be closed for another.
+    fn drop_client(&mut self, id: ClientId, parting: Parting, now: Time) {
+        let closing = self.clients.get(id).and_then(|client| client.closing);
         if self.forget_client(id, now) {
-            self.stats.clients_left.add(1);
+            closing.unwrap_or(parting).counter(&self.stats).add(1);
         }
     }
 
@@ -442,7 +449,7 @@ impl Proxy {
                 self.stats.client_bytes_out.add(written as u64);
                 client.note_flush(written, now);
                 if client.is_finished() {
-                    self.drop_client(id, now);
+                    self.drop_client(id, Parting::Left, now);
                 } else if client.pause.is_some() && client.may_resume(&self.config.limits) {
                     self.queue_resume(id);
                 }
@@ -470,6 +477,7 @@ impl Proxy {
                     && let Some(last) = backend.tickets.back()
                 {
                     backend.departures.note(last.sent_at, now);
+                    self.stats.wrote_to_backend(backend.tickets.len());
                 }
                 if let Some(node) = self.upstream.nodes.get(usize::from(backend.node.0)) {
                     node.stats.bytes_out.add(written as u64);
@@ -507,10 +515,10 @@ impl Proxy {
             return false;
         };
         if client.pause.is_none() && client.ended {
-            self.close_when_told(id);
+            self.close_when_told(id, Parting::Left);
             return false;
         }
-        client.pause.is_none() && !client.closing
+        client.pause.is_none() && client.closing.is_none()
     }
 
     fn queue_flush(&mut self, id: ClientId) {
@@ -594,6 +602,7 @@ impl Proxy {
         let due = self.rates.is_due(now);
         if due {
             self.insight.hot.tick(now);
+            self.sample();
         }
         let rests = due && !self.rates.take(&self.stats, now);
         if rests {
@@ -688,7 +697,7 @@ impl Proxy {
             if self.is_blocked(id) {
                 self.unblock_client(id, true, now);
             }
-            self.close_when_told(id);
+            self.close_when_told(id, Parting::Drained);
         }
     }
 

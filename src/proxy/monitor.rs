@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use crate::clock::Time;
 use crate::command::{AclCategories, Class, Command, Flags};
 use crate::proxy::Proxy;
-use crate::proxy::client::{Client, ClientId};
+use crate::proxy::client::{Client, ClientId, Parting};
 use crate::proxy::feed::Lines;
 use crate::proxy::question::Letter;
 use crate::proxy::replies::Replies;
@@ -94,10 +94,10 @@ impl Proxy {
                         client.session.number
                     );
                     // It leaves the list, too.
-                    self.drop_client(id, now);
+                    self.drop_client(id, Parting::Overfull, now);
                     continue;
                 }
-                if client.pipeline.replies == Replies::On && !client.closing {
+                if client.pipeline.replies == Replies::On && client.closing.is_none() {
                     client.output.push(lines, &mut self.pool);
                     self.queue_flush(id);
                 }
@@ -121,7 +121,7 @@ impl Proxy {
             Lines::Lost => {
                 log::warn!("there is more to monitor than can be shown: monitors are closed");
                 while let Some(id) = self.monitors.first().copied() {
-                    self.drop_client(id, now);
+                    self.drop_client(id, Parting::Overfull, now);
                 }
             }
         }

@@ -41,10 +41,38 @@ counters! {
     failing,
     /// Connections to it that are ready.
     connections,
+    /// Connections to it that are not ready yet, when the worker last looked.
+    connecting,
+    /// Connections to it that owed replies or were lent to one client, when the worker last looked.
+    busy,
+    /// Replies that it owed, when the worker last looked.
+    in_flight,
     /// Connections that became ready.
     connects,
     /// Connections that could not be made, or were lost.
     failures,
+    /// Those of them that never became ready: the node was not there, or did not answer in time.
+    failures_connect,
+    /// Those that the node refused by an error to the handshake.
+    failures_handshake,
+    /// Those that were ready, and that the node or the network closed.
+    failures_closed,
+    /// Those that were ready, and on which a reply did not come in time.
+    failures_timeout,
+    /// Those that were ready and silent, while the cluster did without the node.
+    failures_gone,
+    /// Those on which the node broke the protocol.
+    failures_protocol,
+    /// Requests that the node did not answer in time.
+    requests_timed_out,
+    /// Requests that were lost with their connection otherwise: they went elsewhere, or got an error.
+    requests_lost,
+    /// Answers that a node gives which cannot serve now: CLUSTERDOWN, LOADING, MASTERDOWN and READONLY.
+    errors_unavailable,
+    /// TRYAGAIN answers.
+    errors_tryagain,
+    /// Errors that were the replies to requests.
+    errors_other,
     /// Bytes of its replies.
     bytes_in,
     /// Bytes written to it.
@@ -68,6 +96,17 @@ impl NodeStats {
         for counter in [
             &self.connects,
             &self.failures,
+            &self.failures_connect,
+            &self.failures_handshake,
+            &self.failures_closed,
+            &self.failures_timeout,
+            &self.failures_gone,
+            &self.failures_protocol,
+            &self.requests_lost,
+            &self.requests_timed_out,
+            &self.errors_unavailable,
+            &self.errors_tryagain,
+            &self.errors_other,
             &self.bytes_in,
             &self.bytes_out,
             &self.moved,

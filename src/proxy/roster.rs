@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::clock::Time;
 use crate::config::Listen;
 use crate::proxy::Proxy;
-use crate::proxy::client::{Client, ClientId};
+use crate::proxy::client::{Client, ClientId, Parting};
 use crate::resp::encode;
 
 /// What Redis calls a client's type.
@@ -132,7 +132,7 @@ impl Proxy {
             .collect();
         for id in &ids {
             if Some(*id) == asking {
-                self.close_when_told(*id);
+                self.close_when_told(*id, Parting::Killed);
             } else if self.forget_client(*id, now) {
                 self.stats.clients_killed.add(1);
             }

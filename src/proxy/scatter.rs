@@ -3,7 +3,7 @@
 
 use crate::clock::Time;
 use crate::cluster::slot::Slot;
-use crate::command::{Command, Flags, ResponsePolicy};
+use crate::command::{Class, Command, Flags, ResponsePolicy};
 use crate::proxy::backend::{Origin, Pin, Ticket};
 use crate::proxy::client::{ClientId, Pause};
 use crate::proxy::dispatch::Step;
@@ -56,6 +56,7 @@ impl Proxy {
         self.stats.splits.add(1);
         self.insight.audit.note(command.id, Reason::Cut);
         self.stats.split_parts.add(parts.len() as u64);
+        self.stats.calls.cut(command.id, parts.len() as u64);
         let Some(client) = self.clients.get_mut(id) else {
             return Step::Close;
         };
@@ -99,7 +100,6 @@ impl Proxy {
         args: &Args<'_>,
         now: Time,
     ) -> Step {
-        self.insight.audit.note(command.id, Reason::AllNodes);
         let everyone = self.upstream.routes.everyone(command, replicas);
         let plan = Plan {
             asks: everyone
@@ -205,10 +205,15 @@ impl Proxy {
         now: Time,
     ) -> Step {
         let nodes = plan.asks.iter().any(|ask| !matches!(ask, Ask::Workers(_)));
+        let each = |ask: &Ask| matches!(ask, Ask::Node(..) | Ask::IfUp(..));
+        if plan.asks.iter().any(each) || matches!(command.class, Class::Scan) {
+            self.insight.audit.note(command.id, Reason::AllNodes);
+        }
         if plan.asks.is_empty() || (nodes && !self.upstream.routes.is_known()) {
             return self.reject(id, command, refusal::CLUSTER_DOWN, now);
         }
         let (split, asks) = self.parts_of(plan);
+        self.stats.calls.cut(command.id, split.len() as u64);
         self.stats.commands.add(1);
         self.stats.splits.add(1);
         let Some(client) = self.clients.get_mut(id) else {
@@ -226,6 +231,7 @@ impl Proxy {
             return;
         };
         let (split, asks) = self.parts_of(plan);
+        self.stats.calls.cut(row, split.len() as u64);
         debug_assert!(!asks.is_empty());
         if let Some(client) = self.clients.get_mut(id) {
             client.pipeline.renew_split(seq, *split);

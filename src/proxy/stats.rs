@@ -13,11 +13,13 @@ use crate::clock::Time;
 use crate::live::Live;
 use crate::proxy::attention::Attention;
 use crate::proxy::calls::{self, Calls, CommandCalls};
-use crate::proxy::histogram::Histogram;
+use crate::proxy::histogram::{Histogram, Latencies};
 use crate::proxy::lease::LeaseCounts;
 use crate::proxy::masters::MastersCache;
 use crate::proxy::node_stats::{NodeStats, NodeTotals};
 use crate::proxy::pubsub::register::Register;
+use crate::proxy::redirects::{self, Redirects, SlotRedirects};
+use crate::proxy::sample::{Sample, Samples};
 use crate::proxy::scripts::Scripts;
 
 /// A number that one thread writes and any thread reads.
@@ -60,6 +62,15 @@ macro_rules! counters {
             pub calls: Calls,
             /// How long turns of the loop took, from the events to the last write.
             pub turn_times: Histogram,
+            /// How long it took until connections to nodes were ready.
+            pub connect_times: Histogram,
+            /// Requests that a node owed replies to on a connection that was written to: one write in
+            /// [`DEPTH_SAMPLE`].
+            pub depths: Histogram,
+            /// Redirects by slot.
+            pub redirects: Redirects,
+            /// What is looked at once a second.
+            pub sample: Sample,
             /// What is counted of each node that the worker knows.
             nodes: Mutex<Vec<(SocketAddr, Arc<NodeStats>)>>,
             /// What was counted in the last second: commands, bytes from clients, bytes to clients.
@@ -77,6 +88,9 @@ macro_rules! counters {
                 self.clients_connected.set(connected);
                 self.calls.reset();
                 self.turn_times.reset();
+                self.connect_times.reset();
+                self.depths.reset();
+                self.redirects.reset();
                 self.nodes().iter().for_each(|(_, stats)| stats.reset());
             }
 
@@ -105,12 +119,26 @@ counters! {
     clients_killed,
     /// Clients closed because too much waited for them.
     clients_overfull,
-    /// Clients that went for any other reason.
+    /// Clients that left.
     clients_left,
+    /// Clients whose connections broke.
+    clients_broken,
+    /// Clients closed because they broke the protocol.
+    clients_confused,
+    /// Clients closed because they were turned away when they came.
+    clients_refused,
+    /// Clients sent away because the proxy ends.
+    clients_drained,
+    /// Clients that could not be accepted, for want of descriptors or memory.
+    accepts_failed,
     /// Requests taken.
     commands,
     /// Requests answered with an error that the proxy made.
     refusals,
+    /// Requests for commands that are unknown or not served here.
+    unsupported,
+    /// Requests that took longer than `-slowlog-log-slower-than`, or their parts.
+    slow_requests,
     /// Requests that were cut in parts.
     splits,
     /// Parts of such requests.
@@ -129,6 +157,8 @@ counters! {
     backend_failures,
     /// Requests sent to nodes.
     backend_requests,
+    /// Times that all that waited for a connection to a node was written.
+    backend_writes,
     /// MOVED redirects followed.
     moved,
     /// ASK redirects followed.
@@ -151,6 +181,8 @@ counters! {
     left_out,
     /// Reads served by a replica.
     replica_reads,
+    /// Reads for replicas that a master served, since no replica was up.
+    replica_fallbacks,
     /// Messages handed to subscribers.
     messages,
     /// Subscribers closed because they did not read.
@@ -176,6 +208,21 @@ impl Stats {
         self.turn_times.record(busy.as_micros() as u64, 1);
     }
 
+    /// All that waited for a connection to a node has been written to it, and it owes so many replies now.
+    #[inline]
+    pub fn wrote_to_backend(&self, depth: usize) {
+        self.backend_writes.add(1);
+        if self.backend_writes.get().is_multiple_of(DEPTH_SAMPLE) {
+            self.note_depth(depth);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn note_depth(&self, depth: usize) {
+        self.depths.record(depth as u64, 1);
+    }
+
     /// The nodes that the worker knows from now on.
     pub fn show_nodes(&self, nodes: impl Iterator<Item = (SocketAddr, Arc<NodeStats>)>) {
         *self.nodes.lock().unwrap_or_else(PoisonError::into_inner) = nodes.collect();
@@ -186,6 +233,9 @@ impl Stats {
         nodes.unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
+
+/// Of so many writes to nodes one is looked at.
+pub const DEPTH_SAMPLE: u64 = 16;
 
 /// How often rates are taken.
 const RATE_PERIOD: Duration = Duration::from_secs(1);
@@ -329,6 +379,30 @@ impl Process {
             all.entry(address).or_default().add(&stats);
         }
         all
+    }
+
+    /// What all workers last saw when they looked at everything.
+    pub fn samples(&self) -> Samples {
+        let mut samples = Samples::default();
+        self.workers
+            .iter()
+            .for_each(|worker| samples.add(&worker.sample));
+        samples
+    }
+
+    /// One histogram's sum over the workers.
+    pub fn latencies(&self, histogram: impl Fn(&Stats) -> &Histogram) -> Latencies {
+        let mut sum = Latencies::default();
+        self.workers
+            .iter()
+            .for_each(|worker| sum.add(histogram(worker)));
+        sum
+    }
+
+    /// The slots that any worker has seen redirects of, those of the most redirects first.
+    pub fn redirects(&self, now: Time) -> Vec<SlotRedirects> {
+        let workers = self.workers.iter().map(|worker| &worker.redirects);
+        redirects::of_slots(workers, now)
     }
 
     /// The counters of commands, all workers together.

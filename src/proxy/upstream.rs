@@ -18,6 +18,7 @@ use crate::proxy::backend::{Backend, BackendId, Flavor, State, Ticket};
 use crate::proxy::node::{Node, NodeKey};
 use crate::proxy::routes::Routes;
 use crate::proxy::session::Dialect;
+use crate::proxy::stats::Counter;
 use crate::resp::encode::Protocol;
 
 /// While a slot fails fast, one request in this time is let through to see whether it still does.
@@ -34,6 +35,8 @@ pub struct Upstream {
     pub backends: Arena<Backend>,
     /// Replies that nodes owe us, over all connections.
     pub in_flight: usize,
+    /// Reads for replicas that went to a master, since the worker last looked.
+    pub fallbacks: Counter,
     /// Slots whose requests have waited in vain, and when the next one may try.
     failing: HashMap<u16, Time>,
 }
@@ -70,14 +73,14 @@ impl Upstream {
         now: Time,
     ) -> Option<Target> {
         let shard = self.routes.shard(slot)?;
-        if read
-            && preference != ReadPreference::Master
-            && let Some(node) = self.replica(&shard.replicas, preference, affinity, now)
-        {
-            return Some(Target {
-                node,
-                replica: true,
-            });
+        if read && preference != ReadPreference::Master {
+            if let Some(node) = self.replica(&shard.replicas, preference, affinity, now) {
+                return Some(Target {
+                    node,
+                    replica: true,
+                });
+            }
+            self.fallbacks.add(1);
         }
         Some(Target {
             node: shard.master,

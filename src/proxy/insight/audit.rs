@@ -15,21 +15,42 @@ pub enum Reason {
     CrossSlot,
     /// It speaks of all keys, and a node has only its own.
     AllNodes,
+    /// A node of a cluster, or the proxy in its place, says that a cluster does not do this: SELECT 1, a script with a
+    /// key of another slot.
+    Forbidden,
     /// The proxy does not serve it.
     Unserved,
 }
 
 impl Reason {
+    /// Why a cluster would have refused the request that got this error; nothing if it would not have.
+    pub fn of(error: &[u8]) -> Option<Reason> {
+        if error.starts_with(b"CROSSSLOT") {
+            return Some(Reason::CrossSlot);
+        }
+        let says = |words: &&[u8]| memchr::memmem::find(error, words).is_some();
+        FORBIDDEN.iter().any(says).then_some(Reason::Forbidden)
+    }
+
     /// As it is shown.
     pub fn name(self) -> &'static str {
         match self {
             Reason::Cut => "keys in several slots, served in parts",
             Reason::CrossSlot => "keys in several slots, refused",
             Reason::AllNodes => "speaks for all nodes",
+            Reason::Forbidden => "not allowed in a cluster",
             Reason::Unserved => "not served by this proxy",
         }
     }
 }
+
+/// What the errors of Redis say that only a node of a cluster gives, and those of the proxy of what no cluster does.
+const FORBIDDEN: [&[u8]; 4] = [
+    b"in cluster mode",
+    b"in Cluster mode",
+    b"in a cluster node",
+    b"a cluster has one database",
+];
 
 /// The counts of one worker.
 #[derive(Debug, Default)]
@@ -41,6 +62,14 @@ impl Audit {
         *self.0.entry((command, reason)).or_default() += 1;
     }
 
+    /// A request of this row is answered with this error: if a cluster would have said so, it counts.
+    #[cold]
+    pub fn note_error(&mut self, command: u16, error: &[u8]) {
+        if let Some(reason) = Reason::of(error) {
+            self.note(command, reason);
+        }
+    }
+
     /// The counts as a reply: command, reason and count of each, in turns.
     pub fn print(&self, table: &Table, reply: &mut Vec<u8>) {
         encode::array(reply, 3 * self.0.len());
@@ -48,6 +77,44 @@ impl Audit {
             encode::bulk(reply, table.row(*command).name.as_bytes());
             encode::bulk(reply, reason.name().as_bytes());
             encode::integer(reply, *count as i64);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_a_cluster_are_told_from_others() {
+        for (error, expected) in [
+            (
+                "CROSSSLOT Keys in request don't hash to the same slot",
+                Some(Reason::CrossSlot),
+            ),
+            (
+                "ERR SELECT is not allowed in cluster mode",
+                Some(Reason::Forbidden),
+            ),
+            (
+                "ERR BY option of SORT denied in cluster mode when keys formed by the pattern may be in different slots.",
+                Some(Reason::Forbidden),
+            ),
+            (
+                "ERR BY option of SORT denied in Cluster mode.",
+                Some(Reason::Forbidden),
+            ),
+            (
+                "ERR Script attempted to access a non local key in a cluster node script: f, on @user_script:1.",
+                Some(Reason::Forbidden),
+            ),
+            (
+                "WRONGTYPE Operation against a key holding the wrong kind of value",
+                None,
+            ),
+            ("ERR DB index is out of range", None),
+        ] {
+            assert_eq!(Reason::of(error.as_bytes()), expected, "{error}");
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::clock::Time;
 use crate::cluster::route::{self, Place};
 use crate::command::{Command, Flags, KeysError, Timeout};
 use crate::proxy::backend::{Origin, Usage};
-use crate::proxy::client::{ClientId, Pause};
+use crate::proxy::client::{ClientId, Parting, Pause};
 use crate::proxy::dispatch::{Step, request_limits};
 use crate::proxy::lease::run::{Line, Owed, Run};
 use crate::proxy::lease::{Lease, Next, Work};
@@ -258,7 +258,7 @@ impl Proxy {
         };
         let due = lease.active_at.after(GRACE);
         if now >= due {
-            return self.drop_client(id, now);
+            return self.drop_client(id, Parting::Left, now);
         }
         lease.left = true;
         self.leases.wait(id, due);

@@ -5,6 +5,7 @@ use crate::command::{Class, Command, LeaseKind};
 use crate::config::is_local;
 use crate::proxy::client::{ClientId, Pause};
 use crate::proxy::dispatch::{Step, request_limits};
+use crate::proxy::insight::audit::Reason;
 use crate::proxy::lease::run::{Line, Owed, Run};
 use crate::proxy::lease::transaction::{Item, Verb, null_array};
 use crate::proxy::lease::{Lease, Next, Work};
@@ -72,6 +73,7 @@ impl Proxy {
             return Step::Done;
         }
         if lease.runs.len() > 1 {
+            self.insight.audit.note(command.id, Reason::Cut);
             return self.exec_each(id, command, lease, now);
         }
         if !sent {

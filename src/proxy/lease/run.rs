@@ -11,6 +11,7 @@ use crate::proxy::actions::Wanted;
 use crate::proxy::backend::{BackendId, Origin, Pin, Ticket};
 use crate::proxy::client::ClientId;
 use crate::proxy::pipeline::{At, Seq};
+use crate::proxy::redirects::Redirect;
 use crate::proxy::refusal::{self, Refusal};
 use crate::proxy::retry::{ASKING, Goal};
 use crate::proxy::upstream::Target;
@@ -342,10 +343,14 @@ impl Proxy {
                 match (refusal, node) {
                     (Refusal::Ask(..), Some(node)) => {
                         self.stats.ask.add(1);
+                        self.stats.redirects.note(run.slot, Redirect::Ask, now);
+                        self.counted_at(from, |stats| &stats.ask);
                         run.goal = Goal::Ask(node);
                     }
                     (Refusal::Moved(..), Some(node)) => {
                         self.stats.moved.add(1);
+                        self.stats.redirects.note(run.slot, Redirect::Moved, now);
+                        self.counted_at(from, |stats| &stats.moved);
                         self.want_refresh(Wanted::Moved);
                         self.learn_owner(slot, node, now);
                     }
@@ -360,12 +365,15 @@ impl Proxy {
             }
             Refusal::TryAgain => {
                 self.stats.tryagain.add(1);
+                self.stats.redirects.note(run.slot, Redirect::TryAgain, now);
+                self.counted_at(from, |stats| &stats.errors_tryagain);
                 run.redirects = 0;
                 run.refusal = words.to_vec();
                 Ok(self.due_after(run.tries.min(4), now))
             }
             Refusal::Unavailable | Refusal::Missing(_) => {
                 self.stats.unavailable.add(1);
+                self.counted_at(from, |stats| &stats.errors_unavailable);
                 self.want_refresh(Wanted::Trouble);
                 run.refusal = words.to_vec();
                 Ok(self.due_after(run.tries, now))

@@ -132,6 +132,7 @@ impl Proxy {
     ) -> Step {
         let mut reply = Vec::new();
         encode::error(&mut reply, text.as_bytes());
+        self.insight.audit.note_error(command.id, text.as_bytes());
         self.say(id, command, &reply, now);
         Step::Done
     }

@@ -1,9 +1,10 @@
-//! `PROXY AUDIT`, `BIGKEYS`, `HOTKEYS`, `LATENCY` and `SLOWLOG`: what the workers have seen of single requests, put
+//! `PROXY AUDIT`, `BIGKEYS`, `HOTKEYS`, `LATENCY`, `REDIRECTS` and `SLOWLOG`: what the workers have seen of single requests, put
 //! together.
 
 use std::collections::BTreeMap;
 
 use super::{After, Context};
+use crate::cluster::slot::Slot;
 use crate::proxy::histogram::Latencies;
 use crate::proxy::insight::SAMPLE;
 use crate::proxy::merge::{Join, Merge};
@@ -131,6 +132,39 @@ pub fn join_big_keys(replies: &[Reply<'_>], count: usize, protocol: Protocol, ou
         encode::bulk(out, b"command");
         encode::bulk(out, command);
     }
+}
+
+/// `PROXY REDIRECTS [count]`: of each slot that clients were redirected at, how often and by what, how many seconds ago
+/// the last time was, its master as it is known now, and whether it migrates.
+pub fn redirects(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> After {
+    let Some(count) = count(args, 2) else {
+        return no_number(out);
+    };
+    let protocol = context.session.protocol;
+    let slots = context.process.redirects(context.now);
+    let slots = &slots[..slots.len().min(count)];
+    encode::array(out, slots.len());
+    for counted in slots {
+        let slot = Slot::new(counted.slot);
+        let shard = slot.and_then(|slot| context.routes.shard(slot));
+        let master = shard.and_then(|shard| context.nodes.get(usize::from(shard.master.0)));
+        let master = master.map_or(String::new(), |node| node.address.to_string());
+        encode::map(out, 7, protocol);
+        for (name, number) in [
+            ("slot", u64::from(counted.slot)),
+            ("moved", counted.moved),
+            ("ask", counted.ask),
+            ("tryagain", counted.tryagain),
+            ("seconds-ago", counted.age_seconds(context.now)),
+            ("migrating", u64::from(counted.migrating)),
+        ] {
+            encode::bulk(out, name.as_bytes());
+            encode::integer(out, number as i64);
+        }
+        encode::bulk(out, b"master");
+        encode::bulk(out, master.as_bytes());
+    }
+    After::Go
 }
 
 /// `PROXY AUDIT`

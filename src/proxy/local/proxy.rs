@@ -148,6 +148,14 @@ const ROWS: &[Sub] = &[
         run: insight::latency,
     },
     Sub {
+        words: &["REDIRECTS"],
+        arity: -2,
+        usage: "[<count>]",
+        help: "The slots that clients were redirected at most: MOVED, ASK and TRYAGAIN of each.",
+        changes: false,
+        run: insight::redirects,
+    },
+    Sub {
         words: &["SLOWLOG", "GET"],
         arity: -3,
         usage: "[<count>]",

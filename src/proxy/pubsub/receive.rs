@@ -123,7 +123,7 @@ impl Proxy {
                 debug_assert!(false, "a subscriber has not left");
                 continue;
             };
-            if client.closing {
+            if client.closing.is_some() {
                 continue;
             }
             let bytes = match client.session.protocol {
