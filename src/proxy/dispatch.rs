@@ -14,7 +14,6 @@ use crate::proxy::actions::Wanted;
 use crate::proxy::backend::{BackendId, Origin, Pin, State, Ticket};
 use crate::proxy::calls::ErrorCode;
 use crate::proxy::client::{ClientId, Parting, Pause};
-use crate::proxy::insight::audit::Reason;
 use crate::proxy::local::{self, After, Handler};
 use crate::proxy::pipeline::{At, Seq};
 use crate::proxy::retry::Goal;
@@ -329,11 +328,7 @@ impl Proxy {
             Class::Leased(LeaseKind::Wait) => self.wait_for_replicas(id, command, args, now),
             Class::Refused(_) | Class::Scan | Class::Subscription | Class::Local => {
                 self.stats.unsupported.add(1);
-                let text = texts::unserved(command);
-                if Reason::of(text.as_bytes()).is_none() {
-                    self.insight.audit.note(command.id, Reason::Unserved);
-                }
-                self.reject(id, command, &text, now)
+                self.reject(id, command, &texts::unserved(command), now)
             }
         }
     }
