@@ -20,8 +20,9 @@ const FIRST_BLOCK: usize = 2 << 10;
 const STASH: usize = FIRST_BLOCK;
 /// Free blocks that the pool keeps of each of the larger kinds; more are given back to the allocator.
 const KEPT: usize = 256;
-/// First blocks that the pool keeps.
-const FIRST_KEPT: usize = 2048;
+/// First blocks that the pool keeps: one for each client that is answered in a turn, of which there are as many
+/// as replies came; 32 MiB at most, while so many are.
+const FIRST_KEPT: usize = 16 << 10;
 
 /// Free blocks of one worker.
 #[derive(Debug, Default)]

@@ -303,11 +303,14 @@ impl AdminCommands {
         match self {
             AdminCommands::Yes => true,
             AdminCommands::No => false,
-            AdminCommands::Loopback => {
-                address.is_none_or(|address| address.ip().to_canonical().is_loopback())
-            }
+            AdminCommands::Loopback => is_local(address),
         }
     }
+}
+
+/// Whether a client from `address` (nothing for a Unix socket) is on this machine.
+pub fn is_local(address: Option<SocketAddr>) -> bool {
+    address.is_none_or(|address| address.ip().to_canonical().is_loopback())
 }
 
 /// What becomes of a transaction that names several slots.

@@ -4,7 +4,7 @@ use std::env;
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::thread;
 
@@ -198,9 +198,10 @@ fn start_survey(
             }
         }
     });
-    let live = process.clone();
+    let (live, told) = (process.clone(), process.clone());
     survey::spawn(
         Box::new(move || live.live.config()),
+        Box::new(move || told.altered.swap(false, Ordering::Relaxed)),
         clock,
         servers,
         publish,

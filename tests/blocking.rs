@@ -30,11 +30,10 @@ fn ground() -> (
 fn blocked(cluster: &Cluster) -> usize {
     let masters = cluster.masters();
     let count = |port: &u16| {
-        let info = cluster.raw(*port).line("INFO clients").text();
-        let line = info
-            .lines()
-            .find_map(|line| line.strip_prefix("blocked_clients:"));
-        line.and_then(|count| count.parse::<usize>().ok())
+        let info = cluster.raw(*port).info("clients");
+        let count = info.get("blocked_clients");
+        count
+            .and_then(|count| count.parse::<usize>().ok())
             .unwrap_or(0)
     };
     masters.iter().map(count).sum()

@@ -1,91 +1,11 @@
-//! SELECT, where the cluster's servers say that they have databases (`cluster-databases`, Valkey 9). No such
-//! server is at hand everywhere: a plain one with its 16 databases stands behind a relay that speaks as a node.
+//! SELECT, where the cluster's servers say that they have databases (`cluster-databases`, Valkey 9).
 
 mod support;
 
 use std::collections::BTreeSet;
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
-use std::thread;
 
-use support::{Conn, Proxy, Reply, Server, key_in_slot};
-
-/// A master of a cluster with databases: what only a node can say is answered here, all else by a server, over
-/// a connection to it for each connection.
-struct Node {
-    addr: SocketAddr,
-    server: Server,
-    /// What it says to CLUSTER NODES.
-    nodes: Arc<Mutex<String>>,
-}
-
-impl Node {
-    fn start(databases: &'static str) -> Node {
-        let server = Server::start(&[]);
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let node = Node {
-            addr: listener.local_addr().expect("bound"),
-            nodes: Arc::default(),
-            server,
-        };
-        let (nodes, server) = (node.nodes.clone(), node.server.addr());
-        thread::spawn(move || {
-            for client in listener.incoming().map_while(Result::ok) {
-                let (nodes, server) = (nodes.clone(), Conn::connect(&server));
-                thread::spawn(move || relay(client, server, &nodes, databases));
-            }
-        });
-        node
-    }
-}
-
-fn relay(client: TcpStream, mut server: Conn, nodes: &Mutex<String>, databases: &str) {
-    let mut client = Conn::from_stream(client);
-    while let Ok((request, _)) = client.frame() {
-        let words: Vec<String> = request.items().iter().map(Reply::text).collect();
-        let lower: Vec<String> = words.iter().map(|word| word.to_lowercase()).collect();
-        let lower: Vec<&str> = lower.iter().map(String::as_str).collect();
-        let reply = match lower.as_slice() {
-            ["cluster", "nodes"] => {
-                let text = nodes.lock().expect("no panic").clone();
-                format!("${}\r\n{text}\r\n", text.len()).into_bytes()
-            }
-            ["cluster", ..] => b"-ERR no\r\n".to_vec(),
-            ["config", "get", "cluster-databases"] => {
-                Conn::encode(&["cluster-databases", databases])
-            }
-            ["readonly"] => b"+OK\r\n".to_vec(),
-            _ => {
-                server.send(Conn::encode(&words));
-                match server.frame() {
-                    Ok((_, bytes)) => bytes,
-                    Err(_) => return,
-                }
-            }
-        };
-        if client.try_send(&reply).is_err() {
-            return;
-        }
-    }
-}
-
-/// Two masters with half of the slots each.
-fn cluster(databases: [&'static str; 2]) -> [Node; 2] {
-    let both = databases.map(Node::start);
-    for own in &both {
-        let line = |(index, node): (usize, &Node)| {
-            let (first, last) = (index * 8192, index * 8192 + 8191);
-            let myself = if node.addr == own.addr { "myself," } else { "" };
-            let rest = format!(
-                "{myself}master - 0 0 {} connected {first}-{last}",
-                index + 1
-            );
-            format!("{index:040x} {}@1 {rest}\n", node.addr)
-        };
-        *own.nodes.lock().expect("no panic") = both.iter().enumerate().map(line).collect();
-    }
-    both
-}
+use support::databases::{Node, cluster};
+use support::{Conn, Proxy, Reply, key_in_slot};
 
 fn proxy(nodes: &[Node]) -> Proxy {
     let addrs: Vec<String> = nodes.iter().map(|node| node.addr.to_string()).collect();
@@ -127,7 +47,7 @@ fn keys(conn: &mut Conn) -> BTreeSet<String> {
 
 #[test]
 fn each_client_has_the_database_it_selected() {
-    let nodes = cluster(["16", "16"]);
+    let nodes = cluster(&["16", "16"]);
     let proxy = informed(&nodes, "16");
     let slots = [0, 16383].map(|slot| key_in_slot(slot, "k"));
     let mut clients: Vec<Conn> = (0..4).map(|_| proxy.conn()).collect();
@@ -185,7 +105,7 @@ fn each_client_has_the_database_it_selected() {
 
 #[test]
 fn an_index_is_answered_as_the_servers_answer_it() {
-    let nodes = cluster(["16", "16"]);
+    let nodes = cluster(&["16", "16"]);
     let proxy = informed(&nodes, "16");
     let (mut ours, mut theirs) = (proxy.conn(), nodes[0].server.conn());
     for index in [
@@ -212,13 +132,13 @@ fn an_index_is_answered_as_the_servers_answer_it() {
 
 #[test]
 fn there_are_as_many_as_the_server_with_the_fewest_has() {
-    let nodes = cluster(["16", "4"]);
+    let nodes = cluster(&["16", "4"]);
     let proxy = informed(&nodes, "4");
     let mut conn = proxy.conn();
     assert_eq!(conn.line("SELECT 3"), "OK");
     let error = conn.line("SELECT 4");
     assert_eq!(error.error(), Some("ERR DB index is out of range"));
-    let nodes = cluster(["16", "no number"]);
+    let nodes = cluster(&["16", "no number"]);
     let proxy = informed(&nodes, "1");
     let error = proxy.conn().line("SELECT 1");
     let expected = "ERR SELECT is not allowed in cluster mode";

@@ -153,7 +153,8 @@ fn every_way_in_which_a_cluster_refuses_is_counted() {
         (&["SCAN", "0"], "scan", all),
         (&["RANDOMKEY"], "randomkey", all),
         (&["SCRIPT", "EXISTS", "x"], "script|exists", all),
-        (&["DEBUG", "JMAP"], "debug", "not served by this proxy"),
+        (&["SYNC"], "sync", "not served by this proxy"),
+        (&["DEBUG", "PANIC"], "debug", "not served by this proxy"),
         // A cluster does these.
         (&["SELECT", "0"], "", ""),
         (&["GET", &one], "", ""),

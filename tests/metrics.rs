@@ -383,22 +383,14 @@ fn info_has_all_that_redis_exporter_reads() {
     let mut conn = proxy.conn();
     conn.command(&["SET", "exported", "v"]);
     conn.command(&["LPUSH", "exported", "v"]);
-    let text = conn.command(&["INFO", "ALL"]).text();
-    let value = |name: &str| {
-        let mut lines = text.lines();
-        lines.find_map(|line| {
-            line.strip_prefix(name)?
-                .strip_prefix(':')
-                .map(str::to_string)
-        })
-    };
+    let info = conn.info("ALL");
     for name in EXPORTED {
-        let value = value(name);
+        let value = info.get(*name);
         assert!(value.is_some_and(|value| !value.is_empty()), "{name}");
     }
     // The exporter cuts these by their commas and equals signs.
     let fields = |name: &str| -> Vec<String> {
-        let value = value(name).unwrap_or_else(|| panic!("{name}: {text}"));
+        let value = info.get(name).unwrap_or_else(|| panic!("{name}: {info:?}"));
         let fields = value.split(',').map(|field| {
             let (name, number) = field.split_once('=').expect("a field");
             number.parse::<f64>().expect("a number");

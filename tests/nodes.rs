@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -91,14 +91,6 @@ fn scan_all(conn: &mut Conn, options: &str, mut between: impl FnMut(usize)) -> V
         between(call);
     }
     panic!("a scan without an end");
-}
-
-fn info(conn: &mut Conn, sections: &str) -> BTreeMap<String, String> {
-    let text = conn.line(&format!("INFO {sections}")).text();
-    let fields = text.lines().filter_map(|line| line.split_once(':'));
-    fields
-        .map(|(name, value)| (name.to_string(), value.trim().to_string()))
-        .collect()
 }
 
 #[test]
@@ -334,6 +326,76 @@ fn move_keys(slot: u16, from: &mut Conn, to_port: u16) -> usize {
     keys.items().len()
 }
 
+/// Has a new node, `to`, know the cluster of two that `from` is of, and be known there.
+fn join(to: &mut Conn, from: &mut Conn, from_port: u16) {
+    to.line(&format!("CLUSTER MEET 127.0.0.1 {from_port}"));
+    wait_for("the new node to be known", Duration::from_secs(10), || {
+        let id = to.line("CLUSTER MYID").text();
+        let known = |conn: &mut Conn| {
+            let nodes = conn.line("CLUSTER NODES").text();
+            let state = conn.line("CLUSTER INFO").text();
+            nodes.contains(&id) && nodes.lines().count() == 3 && state.contains("cluster_state:ok")
+        };
+        (known(from) && known(to)).then_some(())
+    });
+}
+
+/// Keys that have been moved ahead of their slot are at a master without slots, and are keys as any others.
+#[test]
+fn keys_at_a_master_without_slots_are_seen() {
+    let cluster = Cluster::start(2, 0);
+    let last = cluster.master_of(16383);
+    let joining = Server::start(&["--cluster-enabled", "yes", "--cluster-node-timeout", "1000"]);
+    let (mut from, mut to) = (cluster.raw(last), joining.conn());
+    join(&mut to, &mut from, last);
+    let proxy = Proxy::start(&cluster, &[]);
+    let mut conn = proxy.conn();
+    let key = key_in_slot(16383, "moved");
+    assert_eq!(conn.command(&["SET", &key, "v", "EX", "1000"]), "OK");
+    begin_move(16383, &mut from, &mut to);
+    assert_eq!(move_keys(16383, &mut from, joining.port()), 1);
+    assert_eq!(to.line("DBSIZE").int(), 1);
+
+    assert_eq!(conn.line("DBSIZE").int(), 1);
+    assert_eq!(conn.line("RANDOMKEY").text(), key);
+    let keys = conn.line("KEYS *");
+    assert_eq!(keys.items().len(), 1, "{keys:?}");
+    assert_eq!(keys.items()[0].text(), key);
+    let keyspace = conn.line("INFO keyspace").text();
+    assert!(keyspace.contains("db0:keys=1,expires=1,"), "{keyspace}");
+    assert_eq!(conn.line("FLUSHALL"), "OK");
+    assert_eq!(to.line("DBSIZE").int(), 0);
+    // It is behind an ASKING that the key would be written now.
+    assert_eq!(conn.command(&["SET", &key, "v"]), "OK");
+    assert_eq!(to.line("DBSIZE").int(), 1);
+    assert_eq!(conn.line("FLUSHDB ASYNC"), "OK");
+    assert_eq!(conn.line("DBSIZE").int(), 0);
+    assert!(conn.line("RANDOMKEY").is_nil());
+    assert_eq!(conn.line("SAVE"), "OK");
+    // What it was never given does not stand in the way of what the others have.
+    let library = "#!lua name=lib\nredis.register_function('f', function() return 1 end)";
+    for port in cluster.masters() {
+        cluster.raw(port).command(&["FUNCTION", "LOAD", library]);
+    }
+    assert_eq!(conn.line("FUNCTION DELETE lib"), "OK");
+    // It is not waited for when it is not there: silent, and then gone.
+    assert_eq!(conn.command(&["SET", &key_in_slot(0, "k"), "v"]), "OK");
+    joining.freeze();
+    for line in ["DBSIZE", "KEYS *", "RANDOMKEY", "FLUSHALL", "DBSIZE"] {
+        let start = Instant::now();
+        let reply = conn.line(line);
+        assert!(!reply.is_error(), "{line}: {reply:?}");
+        assert!(start.elapsed() < Duration::from_secs(5), "{line}");
+    }
+    joining.kill();
+    for line in ["DBSIZE", "KEYS *", "FLUSHALL", "DBSIZE"] {
+        let start = Instant::now();
+        let reply = conn.line(line);
+        assert!(!reply.is_error(), "{line}: {reply:?}");
+        assert!(start.elapsed() < Duration::from_secs(5), "{line}");
+    }
+}
+
 #[test]
 fn a_scan_sees_every_key_of_migrations_that_stay_open() {
     let cluster = Cluster::start(2, 0);
@@ -364,18 +426,7 @@ fn a_scan_sees_every_key_of_migrations_that_stay_open() {
         let mut moved = 0;
         let found = scan_all(&mut conn, "COUNT 60", |call| {
             if call == call_of_joining {
-                to.line(&format!("CLUSTER MEET 127.0.0.1 {last}"));
-                wait_for("the new node to be known", Duration::from_secs(10), || {
-                    let id = to.line("CLUSTER MYID").text();
-                    let known = |conn: &mut Conn| {
-                        let nodes = conn.line("CLUSTER NODES").text();
-                        let state = conn.line("CLUSTER INFO").text();
-                        nodes.contains(&id)
-                            && nodes.lines().count() == 3
-                            && state.contains("cluster_state:ok")
-                    };
-                    (known(&mut from) && known(&mut to)).then_some(())
-                });
+                join(&mut to, &mut from, last);
             }
             if call > call_of_joining && call < call_of_joining + 10 {
                 let start = 9000 + 100 * call_of_joining + 20 * call;
@@ -405,7 +456,7 @@ fn cursors_of_one_key_stay_with_the_master() {
     for number in 0..500 {
         conn.line(&format!("HSET hash field{number} 1"));
     }
-    let before = info(&mut conn, "proxy")["proxy_replica_reads"].clone();
+    let before = conn.info("proxy")["proxy_replica_reads"].clone();
     let mut cursor = "0".to_string();
     let mut count = 0;
     loop {
@@ -417,9 +468,9 @@ fn cursors_of_one_key_stay_with_the_master() {
         }
     }
     assert!(count >= 500);
-    assert_eq!(info(&mut conn, "proxy")["proxy_replica_reads"], before);
+    assert_eq!(conn.info("proxy")["proxy_replica_reads"], before);
     conn.line("HGET hash field1");
-    assert_ne!(info(&mut conn, "proxy")["proxy_replica_reads"], before);
+    assert_ne!(conn.info("proxy")["proxy_replica_reads"], before);
 }
 
 #[test]
@@ -453,7 +504,7 @@ fn settings_are_the_nodes_but_for_the_proxys_own() {
         assert_eq!(value(&reply).as_deref(), Some("allkeys-lru"), "{port}");
     }
     wait_for("INFO to tell it", Duration::from_secs(2), || {
-        (info(&mut conn, "memory")["maxmemory_policy"] == "allkeys-lru").then_some(())
+        (conn.info("memory")["maxmemory_policy"] == "allkeys-lru").then_some(())
     });
     assert!(conn.line("CONFIG SET maxmemory-policy noeviction") == "OK");
     let everything = conn.line("CONFIG GET *");
@@ -479,7 +530,7 @@ fn info_has_the_fields_that_tools_read() {
     conn.line("LPUSH key1");
     conn.line("NOTHING");
     std::thread::sleep(Duration::from_millis(1100));
-    let fields = info(&mut conn, "everything");
+    let fields = conn.info("everything");
     for name in [
         "redis_version",
         "redis_mode",
@@ -534,7 +585,7 @@ fn info_has_the_fields_that_tools_read() {
     assert_eq!(fields["total_error_replies"], "3");
     assert_eq!(fields["proxy_masters_summed"], "3");
     let of_nodes = ground.cluster.masters().into_iter().map(|port| {
-        info(&mut ground.cluster.raw(port), "memory")["total_system_memory"]
+        ground.cluster.raw(port).info("memory")["total_system_memory"]
             .parse::<u64>()
             .unwrap()
     });
@@ -556,12 +607,12 @@ fn info_has_the_fields_that_tools_read() {
         let own = names(&mut conn, section);
         assert_eq!(own, names(&mut ground.single.conn(), section), "{section}");
     }
-    let two = info(&mut conn, "clients KEYSPACE");
+    let two = conn.info("clients KEYSPACE");
     assert!(two.contains_key("db0") && two.contains_key("maxclients") && two.len() < 12);
-    let default = info(&mut conn, "");
+    let default = conn.info("");
     assert!(!default.contains_key("cmdstat_set") && default.contains_key("used_memory"));
     assert!(conn.line("CONFIG RESETSTAT") == "OK");
-    assert!(!info(&mut conn, "commandstats").contains_key("cmdstat_set"));
+    assert!(!conn.info("commandstats").contains_key("cmdstat_set"));
 }
 
 #[test]
@@ -599,7 +650,9 @@ fn a_replica_that_is_down_or_silent_holds_up_no_command() {
         || {
             conn.line("SLOWLOG RESET");
             let mut raw = ground.cluster.raw(replica);
-            let asked = info(&mut raw, "commandstats").contains_key("cmdstat_slowlog|reset");
+            let asked = raw
+                .info("commandstats")
+                .contains_key("cmdstat_slowlog|reset");
             asked.then_some(())
         },
     );
@@ -613,7 +666,7 @@ fn info_is_given_while_a_master_is_silent() {
     std::thread::sleep(Duration::from_millis(1100));
     ground.cluster.freeze(master);
     let begun = Instant::now();
-    let fields = info(&mut conn, "");
+    let fields = conn.info("");
     let took = begun.elapsed();
     ground.cluster.thaw(master);
     ground.cluster.wait_until_ready();
@@ -626,7 +679,7 @@ fn without_a_cluster_there_is_still_an_answer() {
     let proxy = Proxy::spawn(&["127.0.0.1:1".to_string()], &[], &[]);
     proxy.wait_until_answering();
     let mut conn = proxy.conn();
-    let fields = info(&mut conn, "");
+    let fields = conn.info("");
     assert_eq!(
         (fields["loading"].as_str(), fields["role"].as_str()),
         ("0", "master")

@@ -306,8 +306,16 @@ fn protected_mode_keeps_strangers_out() {
         check_serves(&mut proxy.conn());
         assert!(proxy.counter("proxy_clients_denied") > 0);
 
-        let (_proxy, outside, _port) = start(&["-protected-mode=false"]);
-        check_serves(&mut Conn::connect(&outside));
+        let (proxy, outside, _port) = start(&["-protected-mode=false"]);
+        let mut stranger = Conn::connect(&outside);
+        check_serves(&mut stranger);
+        // What servers may leave to local clients is for those of the proxy.
+        for line in ["DEBUG SLEEP 0", "MODULE UNLOAD none"] {
+            let text = stranger.line(line);
+            let text = text.error().expect("an error");
+            assert!(text.contains("from a local connection"), "{line}: {text}");
+        }
+        assert_eq!(proxy.conn().line("DEBUG SLEEP 0"), "OK");
         let (_proxy, outside, _port) = start(&["-client-password", "secret"]);
         let mut stranger = Conn::connect(&outside);
         assert!(is_noauth(&stranger.line("GET a")));

@@ -294,7 +294,7 @@ fn what_is_not_served_is_refused_and_harms_nobody() {
         "SYNC",
         "PSYNC ? -1",
         "SHUTDOWN NOSAVE",
-        "DEBUG SLEEP 10",
+        "DEBUG SEGFAULT",
         "CLUSTER RESET",
         "CLUSTER SETSLOT 1 STABLE",
         "REPLICAOF 127.0.0.1 1",

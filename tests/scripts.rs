@@ -46,8 +46,10 @@ fn scripts_and_functions_heal() {
         order_is_kept(&cluster, &slots, &mut conn);
         a_migrating_slot(&cluster, &slots, &mut conn);
         functions(&cluster, &slots, &mut conn);
+        transactions(&cluster, &slots, &mut conn);
     }
     reads_of_replicas(&cluster, &slots);
+    users_that_may_name_scripts_only(&cluster, &slots);
 }
 
 fn loaded_scripts(cluster: &Cluster, slots: &[u16], conn: &mut Conn) {
@@ -210,4 +212,86 @@ fn reads_of_replicas(cluster: &Cluster, slots: &[u16]) {
         let key = key_in_slot(*slot, "nothing");
         assert_eq!(conn.command(&["EVALSHA_RO", &sha, "1", &key]).int(), 0);
     }
+}
+
+/// Says MULTI, these and EXEC, in one write; returns the last reply.
+fn transaction(conn: &mut Conn, queued: &[Vec<&str>]) -> Reply {
+    let all = [&[vec!["MULTI"]], queued, &[vec!["EXEC"]]].concat();
+    let mut replies = conn.pipeline(&all);
+    let last = replies.pop().expect("a reply to EXEC");
+    let queued = &replies[1..];
+    assert!(queued.iter().all(|reply| *reply == "QUEUED"), "{queued:?}");
+    last
+}
+
+/// What is found missing between MULTI and EXEC would be found too late.
+fn transactions(cluster: &Cluster, slots: &[u16], conn: &mut Conn) {
+    let sha = conn.command(&["SCRIPT", "LOAD", APPEND]).text();
+    let upper = sha.to_uppercase();
+    let numbers = |reply: &Reply| reply.items().iter().map(Reply::int).collect::<Vec<_>>();
+    for slot in slots {
+        let key = key_in_slot(*slot, "transaction");
+        conn.command(&["DEL", &key]);
+        let append = |text: &'static str| vec!["EVALSHA", &sha, "1", &key, text];
+        behind(cluster, &["SCRIPT", "FLUSH"]);
+        let queued = [append("a"), vec!["STRLEN", &key], append("b")];
+        assert_eq!(numbers(&transaction(conn, &queued)), [1, 1, 2]);
+        // One after the other, and with what is watched.
+        behind(cluster, &["SCRIPT", "FLUSH"]);
+        assert_eq!(conn.command(&["WATCH", &key]), "OK");
+        assert_eq!(conn.command(&["MULTI"]), "OK");
+        for queued in [&append("c"), &vec!["EVALSHA", &upper, "1", &key, "d"]] {
+            assert_eq!(conn.command(queued), "QUEUED");
+        }
+        assert_eq!(numbers(&conn.command(&["EXEC"])), [3, 4]);
+        // Without a key, before one and alone.
+        let length = conn.command(&["SCRIPT", "LOAD", "return 7"]).text();
+        behind(cluster, &["SCRIPT", "FLUSH"]);
+        let keyless = || vec!["EVALSHA_RO", length.as_str(), "0"];
+        let queued = [keyless(), append("e")];
+        assert_eq!(numbers(&transaction(conn, &queued)), [7, 5]);
+        behind(cluster, &["SCRIPT", "FLUSH"]);
+        assert_eq!(numbers(&transaction(conn, &[keyless()])), [7]);
+        assert_eq!(conn.command(&["GET", &key]).text(), "abcde");
+        // Nobody has it.
+        let none = "f".repeat(40);
+        let reply = transaction(conn, &[vec!["EVALSHA", &none, "1", &key]]);
+        assert_eq!(error(&reply.items()[0]), NOSCRIPT);
+    }
+    // Begun again at the node that has the slot, with the script.
+    let (slot, key) = (slots[2], key_in_slot(slots[2], "moving"));
+    let from = cluster.master_of(slot);
+    let to = cluster.masters().into_iter().find(|port| *port != from);
+    let to = to.expect("another");
+    conn.command(&["DEL", &key]);
+    cluster.migrate_slot(slot, from, to);
+    behind(cluster, &["SCRIPT", "FLUSH"]);
+    let append = vec!["EVALSHA", &sha, "1", &key, "a"];
+    assert_eq!(numbers(&transaction(conn, &[append])), [1]);
+    cluster.migrate_slot(slot, to, from);
+}
+
+/// A user of the proxy's at the nodes may be kept from sending scripts; it loses nothing.
+fn users_that_may_name_scripts_only(cluster: &Cluster, slots: &[u16]) {
+    for port in cluster.ports() {
+        let mut node = cluster.raw(port);
+        let rules = ["on", ">secret", "~*", "&*", "+@all", "-eval", "-eval_ro"];
+        let user = [&["ACL", "SETUSER", "named"], &rules[..]].concat();
+        assert_eq!(node.command(&user), "OK");
+    }
+    let flags = ["-backend-user", "named", "-backend-password", "secret"];
+    let proxy = Proxy::start(cluster, &flags);
+    let mut conn = proxy.conn();
+    let sha = conn.command(&["SCRIPT", "LOAD", APPEND]).text();
+    let key = key_in_slot(slots[0], "named");
+    conn.command(&["DEL", &key]);
+    let append = || vec!["EVALSHA", sha.as_str(), "1", &key, "a"];
+    for length in 1..4 {
+        let reply = transaction(&mut conn, &[append()]);
+        assert_eq!(reply.items()[0].int(), length, "{reply:?}");
+    }
+    // What is watched is lost the first time, as if a key had changed; here it is known already.
+    assert_eq!(conn.command(&["WATCH", &key]), "OK");
+    let reply = transaction(&mut conn, &[append()]);
+    assert_eq!(reply.items()[0].int(), 4, "{reply:?}");
 }

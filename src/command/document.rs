@@ -54,9 +54,8 @@ const GROUPS: &[Group] = &[
     ),
     (
         "Refused",
-        "Answered with `-ERR command '...' is not supported through this proxy: ` and the reason; DEBUG, \
-         FAILOVER and MODULE LOAD, LOADEX and UNLOAD with the error of a server that has its default \
-         configuration and no replicas.",
+        "Answered with `-ERR command '...' is not supported through this proxy: ` and the reason; FAILOVER with \
+         the error of a server that has no replicas.",
         |class| matches!(class, Class::Refused(_)),
     ),
 ];

@@ -136,6 +136,16 @@ impl Command {
         counted || self.flags.contains(Flags::WRITE) || self.flags.contains(Flags::MAY_REPLICATE)
     }
 
+    /// Whether it asks of all masters what they have of the whole's keys, or does something to them all: a master
+    /// that serves no slot yet, or none any more, has a part in that, too.
+    pub fn concerns_all_keys(&self) -> bool {
+        let counted = matches!(
+            &*self.name,
+            "bgrewriteaof" | "bgsave" | "debug" | "info" | "memory|stats" | "save"
+        );
+        counted || self.acl.contains(AclCategories::KEYSPACE)
+    }
+
     /// The name of the command that this is a subcommand of.
     pub fn parent(&self) -> Option<&str> {
         self.name.split_once('|').map(|(parent, _)| parent)
@@ -322,31 +332,9 @@ pub struct Refusal<'a> {
     reason: &'static str,
 }
 
-impl Refusal<'_> {
-    /// What a server with its default configuration, and without replicas, says itself.
-    fn own(&self) -> Option<&'static str> {
-        match self.name {
-            "debug" => Some(
-                "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", \
-                 you can run it from a local connection, otherwise you need to set this option in the \
-                 configuration file, and then restart the server.",
-            ),
-            "module|load" | "module|loadex" | "module|unload" => Some(
-                "ERR MODULE command not allowed. If the enable-module-command option is set to \"local\", \
-                 you can run it from a local connection, otherwise you need to set this option in the \
-                 configuration file, and then restart the server.",
-            ),
-            _ => None,
-        }
-    }
-}
-
 impl fmt::Display for Refusal<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Refusal { name, reason } = self;
-        if let Some(own) = self.own() {
-            return f.write_str(own);
-        }
         write!(
             f,
             "ERR command '{name}' is not supported through this proxy: {reason}"

@@ -1,8 +1,8 @@
 //! The survey: what the servers of the cluster are: which commands they have, and their lowest version. One
 //! thread named `survey`, since many servers may have to be waited for; the topology must not wait with them.
 //!
-//! It asks when the nodes have changed and every few minutes. It must never know what workers do with what is
-//! found.
+//! It asks when the nodes have changed, when it is told that they have been altered, and every few minutes. It
+//! must never know what workers do with what is found.
 
 use std::io;
 use std::sync::Arc;
@@ -21,6 +21,8 @@ use crate::control::link::{Failure, Link};
 const PERIOD: Duration = Duration::from_secs(300);
 /// How long after a survey that found nothing.
 const RETRY: Duration = Duration::from_secs(5);
+/// How often it looks whether the servers have been altered.
+const LOOK: Duration = Duration::from_secs(1);
 /// Least time that a node has for its answer.
 const ANSWER_TIMEOUT_MIN: Duration = Duration::from_secs(1);
 /// Nodes asked in one survey.
@@ -38,9 +40,11 @@ impl Surveyor {
     }
 }
 
-/// Starts the thread. `settings` gives the config in force, `publish` takes what was found, if it is news.
+/// Starts the thread. `settings` gives the config in force, `altered` says whether the servers have been altered
+/// since it was last called, `publish` takes what was found, if it is news.
 pub fn spawn(
     settings: Box<dyn Fn() -> Arc<Config> + Send>,
+    altered: Box<dyn Fn() -> bool + Send>,
     clock: Clock,
     servers: Servers,
     publish: Box<dyn Fn(Arc<Servers>) + Send>,
@@ -48,6 +52,7 @@ pub fn spawn(
     let (sender, news) = sync_channel(1);
     let survey = Survey {
         settings,
+        altered,
         clock,
         servers,
         publish,
@@ -60,6 +65,7 @@ pub fn spawn(
 
 struct Survey {
     settings: Box<dyn Fn() -> Arc<Config> + Send>,
+    altered: Box<dyn Fn() -> bool + Send>,
     clock: Clock,
     servers: Servers,
     publish: Box<dyn Fn(Arc<Servers>) + Send>,
@@ -71,7 +77,7 @@ impl Survey {
         let mut due = Time::default();
         loop {
             let wait = due.since(self.clock.now());
-            match news.recv_timeout(wait.max(Duration::from_millis(1))) {
+            match news.recv_timeout(wait.clamp(Duration::from_millis(1), LOOK)) {
                 Ok(new) => {
                     let nodes_changed = topology.as_ref().is_none_or(|old| old.nodes != new.nodes);
                     topology = Some(new);
@@ -83,7 +89,7 @@ impl Survey {
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             let now = self.clock.now();
-            if now < due {
+            if now < due && !(self.altered)() {
                 continue;
             }
             let found = topology

@@ -9,12 +9,11 @@ use crate::cluster::slot::Slot;
 use crate::command::{
     self, Class, Command, Flags, KeysError, LeaseKind, Resolved, ResponsePolicy, Table,
 };
-use crate::config::ReadPreference;
+use crate::config::{ReadPreference, is_local};
 use crate::proxy::actions::Wanted;
 use crate::proxy::backend::{BackendId, Origin, Pin, State, Ticket};
 use crate::proxy::calls::ErrorCode;
 use crate::proxy::client::{ClientId, Parting, Pause};
-use crate::proxy::insight::audit::Reason;
 use crate::proxy::local::{self, After, Handler};
 use crate::proxy::pipeline::{At, Seq};
 use crate::proxy::retry::Goal;
@@ -329,11 +328,7 @@ impl Proxy {
             Class::Leased(LeaseKind::Wait) => self.wait_for_replicas(id, command, args, now),
             Class::Refused(_) | Class::Scan | Class::Subscription | Class::Local => {
                 self.stats.unsupported.add(1);
-                let text = texts::unserved(command);
-                if Reason::of(text.as_bytes()).is_none() {
-                    self.insight.audit.note(command.id, Reason::Unserved);
-                }
-                self.reject(id, command, &text, now)
+                self.reject(id, command, &texts::unserved(command), now)
             }
         }
     }
@@ -546,6 +541,7 @@ impl Proxy {
         reply.clear();
         let mut context = local::Context {
             administers: self.config.admin_commands.allow(client.address),
+            is_local: is_local(client.address),
             session: &mut client.session,
             replies: &mut client.pipeline.replies,
             config: &self.config,

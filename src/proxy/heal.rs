@@ -3,10 +3,15 @@
 //!
 //! The node has not executed the request, so it is held like any that was refused, and rule R4 is kept as for
 //! those.
+//!
+//! Between MULTI and EXEC that would come too late: the others have been executed when one finds its script missing.
+//! So the first request of a transaction that names a script is queued with the script itself, which leaves it at
+//! the node for those behind it. (A function cannot be had so: a transaction that lacks one tells its client.)
 
 use std::sync::PoisonError;
 
 use crate::cluster::slot::Slot;
+use crate::command::Command;
 use crate::proxy::Proxy;
 use crate::proxy::backend::{BackendId, Ticket};
 use crate::proxy::dispatch::request_limits;
@@ -15,9 +20,45 @@ use crate::proxy::refusal::Missing;
 use crate::proxy::retry::Goal;
 use crate::proxy::scripts::Remedy;
 use crate::resp::args::Args;
+use crate::resp::encode;
 use crate::resp::frame::{RequestScanner, Scan};
 
+/// What runs a script by its name, and what runs it as it is.
+const SPELLED_OUT: &[(&str, &str)] = &[("evalsha", "EVAL"), ("evalsha_ro", "EVAL_RO")];
+
+/// What runs a script as it is, where this command runs it by its name.
+pub(super) fn runs_script(command: &Command) -> Option<&'static str> {
+    let mut all = SPELLED_OUT.iter();
+    all.find(|(own, _)| *own == command.name)
+        .map(|(_, name)| *name)
+}
+
 impl Proxy {
+    /// A request that names a script, with the script in place of its name, for this command; nothing if it names
+    /// none that was loaded through this proxy.
+    pub(super) fn spelled_out(&self, name: &str, args: &Args<'_>) -> Option<Vec<u8>> {
+        let scripts = &self.process.scripts;
+        let mut scripts = scripts.lock().unwrap_or_else(PoisonError::into_inner);
+        if scripts.by_name_only() {
+            return None;
+        }
+        let body = scripts.body(args.at(1))?;
+        let words: Vec<&[u8]> = [name.as_bytes(), body]
+            .into_iter()
+            .chain(args.from(2))
+            .collect();
+        let mut frame = Vec::new();
+        encode::command(&mut frame, words);
+        Some(frame)
+    }
+
+    /// A node does not let our user send scripts.
+    pub(super) fn name_scripts_only(&self) {
+        let scripts = &self.process.scripts;
+        let mut scripts = scripts.lock().unwrap_or_else(PoisonError::into_inner);
+        scripts.name_only();
+    }
+
     /// What to send before a request whose script or function a node lacks. Nothing: the proxy cannot help.
     /// None at all to be sent: the master is to be asked in the replica's place.
     pub(super) fn remedy(

@@ -3,6 +3,7 @@
 
 use crate::proxy::merge::Merge;
 use crate::proxy::question::Question;
+use crate::proxy::routes::Asked;
 use crate::proxy::upstream::Target;
 
 /// Whom one part of a plan asks.
@@ -21,13 +22,12 @@ pub enum Ask {
 }
 
 impl Ask {
-    /// What a command for all nodes asks of one: a master must answer, and a replica if it is there. It has
-    /// nothing of its own but what is lost with it: its logs, its counters, its subscribers.
-    pub fn each(target: Target, frame: Vec<u8>) -> Ask {
-        if target.replica {
-            Ask::IfUp(target, frame)
+    /// What a command for all nodes asks of one of them.
+    pub fn each(asked: Asked, frame: Vec<u8>) -> Ask {
+        if asked.must_answer {
+            Ask::Node(asked.target, frame)
         } else {
-            Ask::Node(target, frame)
+            Ask::IfUp(asked.target, frame)
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::clock::Time;
 use crate::cluster::scan::ShardList;
 use crate::cluster::slot::{SLOTS, Slot};
 use crate::cluster::topology::{NO_SHARD, Topology};
+use crate::command::Command;
 use crate::proxy::backend::BackendId;
 use crate::proxy::node::{Node, NodeKey};
 use crate::proxy::upstream::Target;
@@ -28,6 +29,17 @@ pub struct ShardRoute {
     pub master: NodeKey,
     /// Its replicas.
     pub replicas: Vec<NodeKey>,
+}
+
+/// One of all nodes that a command for all of them asks.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked {
+    /// The node.
+    pub target: Target,
+    /// Whether there is no reply without its own. A replica has nothing but what is lost with it: its logs, its
+    /// counters, its subscribers. A master without slots has keys only while slots move to it or from it, which
+    /// they do not while it is down.
+    pub must_answer: bool,
 }
 
 /// Slot to nodes.
@@ -46,6 +58,8 @@ pub struct Routes {
     topology: Option<Arc<Topology>>,
     /// The masters of that topology, in the order of a scan.
     in_order: Arc<ShardList>,
+    /// Masters to which the topology gives no slot.
+    spare: Vec<NodeKey>,
 }
 
 impl Default for Routes {
@@ -59,6 +73,7 @@ impl Default for Routes {
             by_address: HashMap::new(),
             topology: None,
             in_order: Arc::new(ShardList::new(&[NO_SHARD; SLOTS], &[""; 0])),
+            spare: Vec::new(),
         }
     }
 }
@@ -135,6 +150,30 @@ impl Routes {
         })
     }
 
+    /// Whom a command for all masters asks, or for all nodes if `replicas` are wanted. If it is about all keys, these
+    /// are followed by the masters without slots, which may have the keys of a slot that is on its way. (What is
+    /// kept beside keys, such as functions and users, such a master may never have been given; what it said to that
+    /// would not be what the others say.)
+    pub fn everyone(&self, command: &Command, replicas: bool) -> impl Iterator<Item = Asked> {
+        let all_keys = command.concerns_all_keys();
+        let serving = self.targets(replicas).map(|target| Asked {
+            target,
+            must_answer: !target.replica,
+        });
+        // A redirect may have told that one has got its first slot.
+        let is_spare = move |node: &&NodeKey| {
+            all_keys && self.shards.iter().all(|shard| shard.master != **node)
+        };
+        let spare = self.spare.iter().filter(is_spare).map(|node| Asked {
+            target: Target {
+                node: *node,
+                replica: false,
+            },
+            must_answer: false,
+        });
+        serving.chain(spare)
+    }
+
     /// The node at this address, if the topology lists it.
     pub fn node_at(&self, address: &SocketAddr) -> Option<NodeKey> {
         self.by_address.get(address).copied()
@@ -177,6 +216,11 @@ impl Routes {
                     .map(|index| keys[*index as usize])
                     .collect(),
             })
+            .collect();
+        self.spare = topology
+            .spare
+            .iter()
+            .map(|index| keys[*index as usize])
             .collect();
         self.slots.copy_from_slice(&topology.slots[..]);
         self.forget_found();

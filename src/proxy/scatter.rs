@@ -69,8 +69,8 @@ impl Proxy {
         Step::Done
     }
 
-    /// Sends a request as it is to every master, or to every node. Masters must answer; a replica that is
-    /// not there is left out.
+    /// Sends a request as it is to every master, or to every node. Masters with slots must answer; any other
+    /// node that is not there is left out.
     pub(super) fn broadcast(
         &mut self,
         id: ClientId,
@@ -100,10 +100,10 @@ impl Proxy {
         args: &Args<'_>,
         now: Time,
     ) -> Step {
-        let targets = self.upstream.routes.targets(replicas);
+        let everyone = self.upstream.routes.everyone(command, replicas);
         let plan = Plan {
-            asks: targets
-                .map(|target| Ask::each(target, args.frame().to_vec()))
+            asks: everyone
+                .map(|asked| Ask::each(asked, args.frame().to_vec()))
                 .collect(),
             merge,
             write: command.flags.contains(Flags::WRITE),

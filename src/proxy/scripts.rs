@@ -40,6 +40,8 @@ pub struct Scripts {
     scripts_epoch: u64,
     /// Changes when libraries are.
     libraries_epoch: u64,
+    /// Whether a node has said that our user may name scripts, but not send them.
+    by_name_only: bool,
 }
 
 impl Scripts {
@@ -54,7 +56,18 @@ impl Scripts {
             libraries: VecDeque::new(),
             scripts_epoch: 0,
             libraries_epoch: 0,
+            by_name_only: false,
         }
+    }
+
+    /// A node has refused a script: from now on they are only named.
+    pub fn name_only(&mut self) {
+        self.by_name_only = true;
+    }
+
+    /// Whether scripts are only named.
+    pub fn by_name_only(&self) -> bool {
+        self.by_name_only
     }
 
     /// When scripts were last forgotten on purpose.
@@ -133,6 +146,14 @@ impl Scripts {
 
     /// What loads the script of this name, in either case.
     pub fn script(&mut self, name: &[u8]) -> Option<Remedy> {
+        let body = self.body(name)?;
+        let mut frame = Vec::new();
+        encode::command(&mut frame, [&b"SCRIPT"[..], b"LOAD", body]);
+        Some(frame.into())
+    }
+
+    /// The script of this name, in either case.
+    pub fn body(&mut self, name: &[u8]) -> Option<&[u8]> {
         let wanted = digest(name)?;
         while !self.scripts.contains_key(&wanted) {
             let body = self.unnamed.pop_front()?;
@@ -142,10 +163,7 @@ impl Scripts {
                 _ => self.bytes -= body.len(),
             }
         }
-        let body = self.scripts.get(&wanted)?;
-        let mut frame = Vec::new();
-        encode::command(&mut frame, [&b"SCRIPT"[..], b"LOAD", body]);
-        Some(frame.into())
+        self.scripts.get(&wanted).map(Vec::as_slice)
     }
 
     /// What loads the libraries that may have this function: those whose code names it.

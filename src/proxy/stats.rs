@@ -300,6 +300,8 @@ pub struct Process {
     pub run_id: String,
     /// Whether an answer has shown that the topology is out of date: whoever sees it next asks for another.
     pub stale: AtomicBool,
+    /// Set when what the servers are has been changed: the survey asks them soon.
+    pub altered: AtomicBool,
     /// What the masters last said of themselves.
     pub masters: MastersCache,
     /// Whether clients are being sent away.
@@ -338,6 +340,7 @@ impl Process {
             monitors: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
             run_id: format!("{:016x}{:016x}{:08x}", hasher(), hasher(), hasher() as u32),
             stale: AtomicBool::new(false),
+            altered: AtomicBool::new(false),
             masters: MastersCache::default(),
             draining: AtomicBool::new(false),
             started: SystemTime::now(),

@@ -9,8 +9,8 @@
 pub const WAITING_MAX: usize = 4096;
 /// Bytes of replies given back that may lie among others before these are moved together.
 const GIVEN_BACK_MAX: usize = 16 << 10;
-/// Buffers that are kept for reuse, and how many bytes each may have.
-const SPARES: usize = 256;
+/// Bytes of buffers that are kept for reuse, and of one of them.
+const SPARES_BYTES: usize = 16 << 20;
 const SPARE_BYTES: usize = 64 << 10;
 /// A new buffer has so many bytes.
 const SPARE_BYTES_MIN: usize = 2 << 10;
@@ -35,7 +35,25 @@ pub struct Waiting {
 
 /// Buffers for reuse.
 #[derive(Debug, Default)]
-pub struct WaitingSpares(Vec<Vec<u8>>);
+pub struct WaitingSpares {
+    buffers: Vec<Vec<u8>>,
+    bytes: usize,
+}
+
+impl WaitingSpares {
+    fn take(&mut self) -> Vec<u8> {
+        let buffer = self.buffers.pop().unwrap_or_default();
+        self.bytes -= buffer.len();
+        buffer
+    }
+
+    fn give(&mut self, buffer: Vec<u8>) {
+        if buffer.len() <= SPARE_BYTES && self.bytes + buffer.len() <= SPARES_BYTES {
+            self.bytes += buffer.len();
+            self.buffers.push(buffer);
+        }
+    }
+}
 
 impl Waiting {
     /// Keeps a copy of a reply. Nothing if there is no room for it here, which is for longer ones.
@@ -62,7 +80,7 @@ impl Waiting {
             return None;
         }
         if self.bytes.is_empty() {
-            self.bytes = spares.0.pop().unwrap_or_default();
+            self.bytes = spares.take();
         }
         let wanted = self.end + len;
         if wanted > self.bytes.len() {
@@ -84,10 +102,7 @@ impl Waiting {
         self.kept -= bytes;
         if self.kept == 0 {
             self.end = 0;
-            let bytes = std::mem::take(&mut self.bytes);
-            if spares.0.len() < SPARES && (1..=SPARE_BYTES).contains(&bytes.len()) {
-                spares.0.push(bytes);
-            }
+            spares.give(std::mem::take(&mut self.bytes));
         }
     }
 

@@ -1,6 +1,7 @@
 //! A blocking client that hides nothing: it sends the bytes it is given, and shows replies as values or as the
 //! very bytes that came. It shares no code with the proxy, on purpose.
 
+use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
@@ -204,6 +205,16 @@ impl Conn {
     pub fn line(&mut self, line: &str) -> Reply {
         let args: Vec<&str> = line.split_whitespace().collect();
         self.command(&args)
+    }
+
+    /// The fields of these sections of INFO; of the default ones if none is named.
+    #[track_caller]
+    pub fn info(&mut self, sections: &str) -> BTreeMap<String, String> {
+        let text = self.line(&format!("INFO {sections}")).text();
+        let fields = text.lines().filter_map(|line| line.split_once(':'));
+        fields
+            .map(|(name, value)| (name.to_string(), value.trim().to_string()))
+            .collect()
     }
 
     /// All of them in one write, then all replies.

@@ -10,11 +10,13 @@
 mod client;
 mod cluster;
 pub mod compare;
+pub mod databases;
 mod elections;
 pub mod fake;
 pub mod ground;
 pub mod http;
 mod load;
+pub mod module;
 mod proxy;
 mod reaper;
 mod server;

@@ -23,13 +23,16 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// Why a cluster would have refused the request that got this error; nothing if it would not have.
+    /// Why a cluster would have refused the request that got this error, or the proxy has; nothing if neither.
     pub fn of(error: &[u8]) -> Option<Reason> {
         if error.starts_with(b"CROSSSLOT") {
             return Some(Reason::CrossSlot);
         }
         let says = |words: &&[u8]| memchr::memmem::find(error, words).is_some();
-        FORBIDDEN.iter().any(says).then_some(Reason::Forbidden)
+        if FORBIDDEN.iter().any(says) {
+            return Some(Reason::Forbidden);
+        }
+        says(&UNSERVED).then_some(Reason::Unserved)
     }
 
     /// As it is shown.
@@ -52,6 +55,9 @@ const FORBIDDEN: [&[u8]; 4] = [
     b"a cluster has one database",
 ];
 
+/// What the proxy says of what it does not serve.
+const UNSERVED: &[u8] = b"is not supported through this proxy";
+
 /// The counts of one worker.
 #[derive(Debug, Default)]
 pub struct Audit(BTreeMap<(u16, Reason), u64>);
@@ -62,7 +68,8 @@ impl Audit {
         *self.0.entry((command, reason)).or_default() += 1;
     }
 
-    /// A request of this row is answered with this error: if a cluster would have said so, it counts.
+    /// A request of this row is answered with this error: if a cluster would have said so, or it is the proxy that does
+    /// not serve it, it counts.
     #[cold]
     pub fn note_error(&mut self, command: u16, error: &[u8]) {
         if let Some(reason) = Reason::of(error) {

@@ -11,7 +11,7 @@ use crate::command::{Command, Flags, KeysError, Timeout};
 use crate::proxy::backend::{Origin, Usage};
 use crate::proxy::client::{ClientId, Parting, Pause};
 use crate::proxy::dispatch::{Step, request_limits};
-use crate::proxy::lease::run::{Owed, Run};
+use crate::proxy::lease::run::{Line, Owed, Run};
 use crate::proxy::lease::{Lease, Next, Work};
 use crate::proxy::pipeline::At;
 use crate::proxy::session::Dialect;
@@ -93,7 +93,8 @@ impl Proxy {
         };
         let seq = self.take_place(id, command, slot, At::Held, now);
         let owed = Owed::Last(seq, 0);
-        let next = self.add(id, &mut lease, 0, command.id, args, owed, now);
+        let line = Line::new(args.frame().to_vec(), command.id, owed);
+        let next = self.add(id, &mut lease, 0, line, now);
         self.put_lease(id, lease, next, now);
         Step::Alone
     }

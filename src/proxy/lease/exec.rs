@@ -2,6 +2,7 @@
 
 use crate::clock::Time;
 use crate::command::{Class, Command, LeaseKind};
+use crate::config::is_local;
 use crate::proxy::client::{ClientId, Pause};
 use crate::proxy::dispatch::{Step, request_limits};
 use crate::proxy::insight::audit::Reason;
@@ -87,7 +88,8 @@ impl Proxy {
         lease.runs[0].open();
         let slot = lease.runs[0].slot;
         let seq = self.take_place(id, command, slot, At::Held, now);
-        let next = self.add(id, &mut lease, 0, command.id, args, Owed::Last(seq, 0), now);
+        let line = Line::new(args.frame().to_vec(), command.id, Owed::Last(seq, 0));
+        let next = self.add(id, &mut lease, 0, line, now);
         self.put_lease(id, lease, next, now);
         Step::Alone
     }
@@ -128,11 +130,8 @@ impl Proxy {
         let seq = client.pipeline.push_split(command.id, Box::new(split), now);
         let mut next = Next::Keep;
         for index in 0..lease.runs.len() as u16 {
-            lease.runs[usize::from(index)].lines.push(Line {
-                frame: EXEC.to_vec(),
-                command: command.id,
-                owed: Owed::Last(seq, index),
-            });
+            let line = Line::new(EXEC.to_vec(), command.id, Owed::Last(seq, index));
+            lease.runs[usize::from(index)].lines.push(line);
             next = self.go_on(id, &mut lease, index, now);
         }
         self.put_lease(id, lease, next, now);
@@ -219,6 +218,7 @@ impl Proxy {
         let args = Args::new(frame, &spans);
         let mut context = local::Context {
             administers: self.config.admin_commands.allow(client.address),
+            is_local: is_local(client.address),
             session: &mut client.session,
             replies: &mut client.pipeline.replies,
             config: &self.config,

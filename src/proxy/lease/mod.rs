@@ -215,6 +215,13 @@ impl Proxy {
             let words = reply.error().unwrap_or_default();
             return self.turned_away(id, lease, index, refusal, words, now);
         }
+        if run.has_script()
+            && reply
+                .error()
+                .is_some_and(|text| text.starts_with(b"NOPERM"))
+        {
+            return self.without_scripts(id, lease, index, now);
+        }
         run.note_answer();
         // What is said once more to a run that begins anew is no progress.
         if owed != Owed::Nobody {
@@ -331,6 +338,19 @@ impl Proxy {
             Ok(due) => self.begin_or_wait(id, lease, index, due, now),
             Err(text) => self.give_up(id, lease, index, &text, now),
         }
+    }
+
+    /// Our user at the node may name scripts but not send them, so that they are named from now on, and the run begins
+    /// anew with their names.
+    fn without_scripts(&mut self, id: ClientId, lease: &mut Lease, index: u16, now: Time) -> Next {
+        self.name_scripts_only();
+        let run = &mut lease.runs[usize::from(index)];
+        run.name_scripts();
+        self.leave(run, now);
+        if lease.work.is_watching() {
+            return self.break_watch(id, lease, index, now);
+        }
+        self.begin_or_wait(id, lease, index, now, now)
     }
 
     /// Begins a run, or has it wait until it can begin.

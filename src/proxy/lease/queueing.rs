@@ -7,10 +7,10 @@ use crate::command::{Class, Command, Flags, KeysError, LeaseKind};
 use crate::proxy::client::{ClientId, Pause};
 use crate::proxy::dispatch::Step;
 use crate::proxy::lease::run::{Line, Owed, Run};
-use crate::proxy::lease::transaction::{Item, OK, QUEUED, Verb};
+use crate::proxy::lease::transaction::{Item, OK, QUEUED, Transaction, Verb};
 use crate::proxy::lease::{Next, Work};
 use crate::proxy::pipeline::At;
-use crate::proxy::{NO_SLOT, Proxy, command_unbalanced, refusal, texts};
+use crate::proxy::{NO_SLOT, Proxy, command_unbalanced, heal, refusal, texts};
 use crate::resp::args::Args;
 
 /// What is executed at once, even between MULTI and EXEC, and ends it.
@@ -119,27 +119,43 @@ impl Proxy {
         transaction.writes |= command.may_replicate();
         transaction.items.push(Item::Run(index));
         run.open();
+        let mut line = Line::new(args.frame().to_vec(), command.id, Owed::Nobody);
+        let room = self.config.limits.transaction_bytes - transaction.bytes;
+        if let Some(frame) = self.with_script(transaction, index, command, args, room) {
+            transaction.bytes += frame.len();
+            line.by_name = Some(std::mem::replace(&mut line.frame, frame));
+        }
         if run.slot == NO_SLOT {
             // No key has said yet where it goes.
-            run.lines.push(Line {
-                frame: args.frame().to_vec(),
-                command: command.id,
-                owed: Owed::Nobody,
-            });
+            run.lines.push(line);
             return self.queued_here(id, command, lease, now);
         }
         let seq = self.take_place(id, command, run.slot, At::Held, now);
-        let next = self.add(
-            id,
-            &mut lease,
-            index,
-            command.id,
-            args,
-            Owed::Queued(seq),
-            now,
-        );
+        line.owed = Owed::Queued(seq);
+        let next = self.add(id, &mut lease, index, line, now);
         self.put_lease(id, lease, next, now);
         Step::Done
+    }
+
+    /// A request that names a script, with the script itself; the first such one of a run, if there is room.
+    fn with_script(
+        &self,
+        transaction: &mut Transaction,
+        index: u16,
+        command: &Command,
+        args: &Args<'_>,
+        room: usize,
+    ) -> Option<Vec<u8>> {
+        let command = heal::runs_script(command)?;
+        let name = (index, args.at(1).to_ascii_lowercase());
+        if transaction.scripts.contains(&name) {
+            return None;
+        }
+        let frame = self
+            .spelled_out(command, args)
+            .filter(|frame| frame.len() <= room)?;
+        transaction.scripts.push(name);
+        Some(frame)
     }
 
     /// The proxy itself says that a request is queued.

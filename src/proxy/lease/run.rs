@@ -62,10 +62,24 @@ pub struct Run {
 pub struct Line {
     /// Its bytes.
     pub frame: Vec<u8>,
+    /// The bytes that the client sent, where they only name the script that the frame has.
+    pub by_name: Option<Vec<u8>>,
     /// Its row.
     pub command: u16,
     /// Who waits for its reply.
     pub owed: Owed,
+}
+
+impl Line {
+    /// A request that is sent as it came.
+    pub fn new(frame: Vec<u8>, command: u16, owed: Owed) -> Line {
+        Line {
+            frame,
+            by_name: None,
+            command,
+            owed,
+        }
+    }
 }
 
 /// Who waits for the reply to a line, and what it means.
@@ -142,6 +156,21 @@ impl Run {
     pub fn note_end(&mut self, now: Time) {
         let there = now.since(self.begun_at);
         self.held_since = self.held_since.map(|since| since.after(there));
+    }
+
+    /// The request that is answered next has a script in it, which its client has only named.
+    pub fn has_script(&self) -> bool {
+        let line = self.lines.get(self.answered);
+        line.is_some_and(|line| line.by_name.is_some())
+    }
+
+    /// All requests are again as their client sent them.
+    pub fn name_scripts(&mut self) {
+        for line in &mut self.lines {
+            if let Some(frame) = line.by_name.take() {
+                line.frame = frame;
+            }
+        }
     }
 
     /// Whether a client waits for a reply of this run.

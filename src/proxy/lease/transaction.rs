@@ -43,6 +43,8 @@ pub struct Transaction {
     pub watched: usize,
     /// Whether anything queued may change data.
     pub writes: bool,
+    /// The runs, with the names of scripts that are queued in them.
+    pub scripts: Vec<(u16, Vec<u8>)>,
 }
 
 /// One queued request.
@@ -83,11 +85,8 @@ impl Run {
     pub(super) fn open(&mut self) {
         if self.cleaner != DISCARD {
             self.cleaner = DISCARD;
-            self.lines.push(Line {
-                frame: b"*1\r\n$5\r\nMULTI\r\n".to_vec(),
-                command: u16::MAX,
-                owed: Owed::Nobody,
-            });
+            let multi = b"*1\r\n$5\r\nMULTI\r\n".to_vec();
+            self.lines.push(Line::new(multi, u16::MAX, Owed::Nobody));
         }
     }
 
@@ -204,7 +203,8 @@ impl Proxy {
         let seq = self.take_place(id, command, slot, At::Held, now);
         let run = &mut lease.runs[0];
         run.cleaner = UNWATCH;
-        let next = self.add(id, &mut lease, 0, command.id, args, Owed::Watch(seq), now);
+        let line = Line::new(args.frame().to_vec(), command.id, Owed::Watch(seq));
+        let next = self.add(id, &mut lease, 0, line, now);
         self.put_lease(id, lease, next, now);
         Step::Alone
     }
@@ -218,24 +218,15 @@ impl Proxy {
     }
 
     /// Adds a request to a run, and sends it as soon as can be.
-    #[allow(clippy::too_many_arguments)]
     pub(super) fn add(
         &mut self,
         id: ClientId,
         lease: &mut Lease,
         index: u16,
-        command: u16,
-        args: &Args<'_>,
-        owed: Owed,
+        line: Line,
         now: Time,
     ) -> Next {
-        let frame = args.frame().to_vec();
-        let run = &mut lease.runs[usize::from(index)];
-        run.lines.push(Line {
-            frame,
-            command,
-            owed,
-        });
+        lease.runs[usize::from(index)].lines.push(line);
         self.go_on(id, lease, index, now)
     }
 

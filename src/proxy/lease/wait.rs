@@ -86,11 +86,8 @@ impl Proxy {
             let mut run = Run::new(NO_SLOT);
             run.goal = Goal::Node(*master);
             run.patient = true;
-            run.lines.push(Line {
-                frame: self.mover(*master),
-                command: u16::MAX,
-                owed: Owed::Nobody,
-            });
+            let mover = self.mover(*master);
+            run.lines.push(Line::new(mover, u16::MAX, Owed::Nobody));
             runs.push(run);
         }
         if self.grant(id, Work::Wait(wait), runs, now).is_none() {
@@ -105,7 +102,8 @@ impl Proxy {
         let mut next = Next::Keep;
         for index in 0..masters.len() as u16 {
             let owed = Owed::Last(seq, index);
-            next = self.add(id, &mut lease, index, command.id, args, owed, now);
+            let line = Line::new(args.frame().to_vec(), command.id, owed);
+            next = self.add(id, &mut lease, index, line, now);
         }
         self.put_lease(id, lease, next, now);
         Step::Alone

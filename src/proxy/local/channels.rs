@@ -46,8 +46,8 @@ pub fn patterns(context: &mut Context<'_>, args: &Args<'_>, _: &mut Vec<u8>) -> 
     let process = context.process.clone();
     let addresses: Vec<Option<SocketAddr>> = context
         .routes
-        .targets(true)
-        .map(|target| context.nodes.get(target.node.0 as usize))
+        .everyone(context.command, true)
+        .map(|asked| context.nodes.get(asked.target.node.0 as usize))
         .map(|node| node.map(|node| node.address))
         .collect();
     join_all(context, args, move |replies, out| {

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::{After, Context};
 use crate::cluster::slot::Slot;
 use crate::command::explain::Explanation;
-use crate::command::{Class, Resolved};
+use crate::command::{Class, Command, Resolved};
 use crate::proxy::node::NodeKey;
 use crate::proxy::{refusal, texts};
 use crate::resp::args::Args;
@@ -43,7 +43,7 @@ pub fn explain(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) ->
     let nodes = if explanation.refused {
         Vec::new()
     } else {
-        nodes(context, row.map(|row| row.class), &slots)
+        nodes(context, row, &slots)
     };
 
     let fields = explanation.fields();
@@ -75,15 +75,20 @@ pub fn explain(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) ->
 
 /// The addresses of the nodes that a request goes to; reads may go to replicas of them instead. Of a request
 /// that any master can answer, all masters.
-fn nodes(context: &Context<'_>, class: Option<Class>, slots: &BTreeSet<u16>) -> Vec<String> {
-    let targets: Vec<NodeKey> = match class {
+fn nodes(context: &Context<'_>, row: Option<&Command>, slots: &BTreeSet<u16>) -> Vec<String> {
+    let everyone = |row, replicas| {
+        let everyone = context.routes.everyone(row, replicas);
+        everyone.map(|asked| asked.target.node).collect()
+    };
+    let targets: Vec<NodeKey> = match row.map(|row| (row, row.class)) {
         _ if !slots.is_empty() => slots
             .iter()
             .filter_map(|slot| context.routes.shard(Slot::new(*slot)?))
             .map(|shard| shard.master)
             .collect(),
-        Some(Class::Local | Class::Subscription) | None => Vec::new(),
-        Some(Class::AllNodes(_)) => context.routes.targets(true).map(|to| to.node).collect(),
+        Some((_, Class::Local | Class::Subscription)) | None => Vec::new(),
+        Some((row, Class::AllNodes(_))) => everyone(row, true),
+        Some((row, Class::AllMasters(_) | Class::Scan)) => everyone(row, false),
         Some(_) => context.routes.targets(false).map(|to| to.node).collect(),
     };
     let mut addresses: Vec<String> = Vec::new();

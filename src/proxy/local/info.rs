@@ -70,10 +70,10 @@ pub fn info(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> Af
             process.masters.keep(asked_at, masters);
         }
     });
-    let targets = context.routes.targets(false);
+    let everyone = context.routes.everyone(context.command, false);
     After::Ask(Plan {
-        asks: targets
-            .map(|target| Ask::IfUp(target, INFO.to_vec()))
+        asks: everyone
+            .map(|asked| Ask::IfUp(asked.target, INFO.to_vec()))
             .collect(),
         merge: Merge::JoinAll(join),
         write: false,

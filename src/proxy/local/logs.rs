@@ -31,8 +31,8 @@ pub fn slowlog_get(context: &mut Context<'_>, args: &Args<'_>, _: &mut Vec<u8>) 
     }
     let mut frame = Vec::new();
     encode::command(&mut frame, [args.at(0), args.at(1), args.at(2)]);
-    let targets = context.routes.targets(true);
-    let nodes = targets.map(|target| Ask::each(target, frame.clone()));
+    let everyone = context.routes.everyone(context.command, true);
+    let nodes = everyone.map(|asked| Ask::each(asked, frame.clone()));
     After::Ask(Plan {
         asks: nodes.chain([Ask::Workers(Question::SlowLog)]).collect(),
         merge: Merge::Join(Box::new(join)),

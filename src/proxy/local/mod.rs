@@ -19,6 +19,7 @@ mod logs;
 mod memory;
 mod nodes;
 mod pause;
+mod protected;
 mod proxy;
 mod randomkey;
 mod reshape;
@@ -55,6 +56,8 @@ pub struct Context<'a> {
     pub session: &'a mut Session,
     /// Whether the client may send what changes the servers or the proxy.
     pub administers: bool,
+    /// Whether the client is on this machine.
+    pub is_local: bool,
     /// Whether the client's next requests are answered.
     pub replies: &'a mut Replies,
     /// What has been decided.
@@ -185,11 +188,11 @@ const ROWS: &[(&str, Handler)] = &[
         reshape::count_failure_reports,
     ),
     row("cluster|countkeysinslot", cluster::countkeysinslot),
-    row("cluster|delslots", cluster::refused),
-    row("cluster|delslotsrange", cluster::refused),
+    row("cluster|delslots", reshape::take_slots),
+    row("cluster|delslotsrange", reshape::take_slots),
     row("cluster|failover", reshape::failover),
     row("cluster|flushslot", cluster::refused),
-    row("cluster|flushslots", cluster::refused),
+    row("cluster|flushslots", reshape::take_slots),
     row("cluster|forget", reshape::forget),
     row("cluster|getkeysinslot", cluster::getkeysinslot),
     row("cluster|getslotmigrations", cluster::refused),
@@ -225,6 +228,7 @@ const ROWS: &[(&str, Handler)] = &[
     row("config|get", config::get),
     row("config|resetstat", config::resetstat),
     row("config|set", config::set),
+    row("debug", protected::debug),
     row("echo", connection::echo),
     watch("eval", scripting::eval),
     watch("eval_ro", scripting::eval),
@@ -245,6 +249,9 @@ const ROWS: &[(&str, Handler)] = &[
     row("memory|stats", memory::stats),
     row("ping", connection::ping),
     row("proxy", proxy::proxy),
+    row("module|load", protected::module),
+    row("module|loadex", protected::module),
+    row("module|unload", protected::module),
     barrier("psubscribe", subscribe::psubscribe),
     watch("publish", channels::publish),
     row("pubsub|channels", channels::names),

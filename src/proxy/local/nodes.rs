@@ -1,7 +1,7 @@
 //! What commands have in common that ask every master, or every node, and join the answers by a rule of
 //! their own.
 //!
-//! Masters must answer; a replica that is not there is left out (see `Ask::each`).
+//! Masters with slots must answer; any other node that is not there is left out (see `Routes::everyone`).
 
 use super::{After, Context};
 use crate::command::Class;
@@ -14,10 +14,10 @@ use crate::resp::reply::Reply;
 /// Asks whom the row names: every master, or every node.
 pub fn ask_all(context: &Context<'_>, args: &Args<'_>, merge: Merge) -> After {
     let replicas = matches!(context.command.class, Class::AllNodes(_));
-    let targets = context.routes.targets(replicas);
+    let everyone = context.routes.everyone(context.command, replicas);
     After::Ask(Plan {
-        asks: targets
-            .map(|target| Ask::each(target, args.frame().to_vec()))
+        asks: everyone
+            .map(|asked| Ask::each(asked, args.frame().to_vec()))
             .collect(),
         merge,
         write: false,
@@ -59,9 +59,9 @@ pub fn place<T: Default>(list: &mut Vec<(Vec<u8>, T)>, name: &[u8]) -> usize {
 /// answers with an error; that is the reply only if all do.
 pub fn report(context: &mut Context<'_>, args: &Args<'_>, _: &mut Vec<u8>) -> After {
     let replicas = matches!(context.command.class, Class::AllNodes(_));
-    let targets = context.routes.targets(replicas);
-    let names: Vec<String> = targets
-        .map(|target| context.routes.address_of(target.node))
+    let everyone = context.routes.everyone(context.command, replicas);
+    let names: Vec<String> = everyone
+        .map(|asked| context.routes.address_of(asked.target.node))
         .map(|address| address.map_or("?".to_string(), |address| address.to_string()))
         .collect();
     let protocol = context.session.protocol;

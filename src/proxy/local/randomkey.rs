@@ -10,11 +10,11 @@ use crate::resp::reply::Reply;
 
 const DBSIZE: &[u8] = b"*1\r\n$6\r\nDBSIZE\r\n";
 
-/// Asks each master how many keys it has, and for one of them.
+/// Asks each master how many keys it has, and for one of them. One that is left out is as empty.
 pub fn randomkey(context: &mut Context<'_>, args: &Args<'_>, _: &mut Vec<u8>) -> After {
-    let targets = context.routes.targets(false);
-    let asks = targets
-        .flat_map(|target| [DBSIZE, args.frame()].map(|frame| Ask::Node(target, frame.to_vec())));
+    let everyone = context.routes.everyone(context.command, false);
+    let asks = everyone
+        .flat_map(|asked| [DBSIZE, args.frame()].map(|frame| Ask::each(asked, frame.to_vec())));
     let protocol = context.session.protocol;
     let seed = context.stats.commands.get() ^ context.now.as_micros().rotate_left(32);
     After::Ask(Plan {

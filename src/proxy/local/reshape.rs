@@ -3,6 +3,11 @@
 //! The face is a cluster of one master that has all slots, keys in them, and knows no other node. What asks for
 //! that which is so already is OK; what such a node refuses is refused in its words (7.0.15, `cluster.c`); and
 //! what it would do, the proxy refuses: to give slots away, to know others, to begin anew.
+//!
+//! If the cluster behind is one node, too, that node is the face's: it is asked itself for what is about its slots
+//! and their epoch, which it may give up and take. To know others or to begin anew is still refused.
+
+use std::sync::atomic::Ordering;
 
 use super::cluster::{self, face};
 use super::{After, Context, NO_INTEGER, SYNTAX_ERROR, fail, ok};
@@ -10,10 +15,35 @@ use crate::cluster::slot::Slot;
 use crate::proxy::merge::Merge;
 use crate::proxy::plan::{Ask, Plan};
 use crate::proxy::texts;
+use crate::proxy::upstream::Target;
 use crate::resp::args::Args;
 use crate::resp::encode;
+use crate::resp::reply::Reply;
 
 const NO_SLOT: &[u8] = b"ERR Invalid or out of range slot";
+
+/// Asks the one node, if the cluster is no more than that; and has its topology asked for when it has answered.
+fn ask_the_one(context: &Context<'_>, args: &Args<'_>) -> Option<After> {
+    let [node] = context.routes.topology()?.nodes.as_slice() else {
+        return None;
+    };
+    let target = Target {
+        node: context.routes.node_at(&node.address)?,
+        replica: false,
+    };
+    let process = context.process.clone();
+    let answer = move |replies: &[Reply<'_>], out: &mut Vec<u8>| {
+        process.stale.store(true, Ordering::Relaxed);
+        replies
+            .iter()
+            .for_each(|reply| out.extend_from_slice(reply.frame()));
+    };
+    Some(After::Ask(Plan {
+        asks: vec![Ask::Node(target, args.frame().to_vec())],
+        merge: Merge::JoinAll(Box::new(answer)),
+        write: true,
+    }))
+}
 
 /// A slot as these commands take it.
 fn slot(text: &[u8]) -> Option<u16> {
@@ -39,6 +69,9 @@ pub fn addslots(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -
     if face(context, out).is_none() {
         return After::Go;
     }
+    if let Some(asked) = ask_the_one(context, args) {
+        return asked;
+    }
     match (
         slot(args.at(2)),
         args.from(2).all(|text| slot(text).is_some()),
@@ -53,6 +86,9 @@ pub fn addslotsrange(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u
     if face(context, out).is_none() {
         return After::Go;
     }
+    if let Some(asked) = ask_the_one(context, args) {
+        return asked;
+    }
     if !args.len().is_multiple_of(2) {
         return fail(out, texts::wrong_arity(&context.command.name).as_bytes());
     }
@@ -64,6 +100,18 @@ pub fn addslotsrange(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u
         }
         (Some(first), Some(_)) => busy(first, out),
         _ => fail(out, NO_SLOT),
+    }
+}
+
+/// `CLUSTER DELSLOTS slot ...`, `CLUSTER DELSLOTSRANGE first last ...` and `CLUSTER FLUSHSLOTS`: of several nodes
+/// none can be meant.
+pub fn take_slots(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> After {
+    if face(context, out).is_none() {
+        return After::Go;
+    }
+    match ask_the_one(context, args) {
+        Some(asked) => asked,
+        None => cluster::refused(context, args, out),
     }
 }
 
@@ -174,10 +222,10 @@ pub fn saveconfig(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>)
     if face(context, out).is_none() {
         return After::Go;
     }
-    let targets = context.routes.targets(true);
+    let everyone = context.routes.everyone(context.command, true);
     After::Ask(Plan {
-        asks: targets
-            .map(|target| Ask::each(target, args.frame().to_vec()))
+        asks: everyone
+            .map(|asked| Ask::each(asked, args.frame().to_vec()))
             .collect(),
         merge: Merge::AllSucceeded,
         write: false,
@@ -188,6 +236,9 @@ pub fn saveconfig(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>)
 pub fn set_config_epoch(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> After {
     if face(context, out).is_none() {
         return After::Go;
+    }
+    if let Some(asked) = ask_the_one(context, args) {
+        return asked;
     }
     match texts::strict_integer(args.at(2)) {
         None => fail(out, NO_INTEGER),

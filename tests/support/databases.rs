@@ -1,0 +1,86 @@
+//! A cluster whose servers have databases (`cluster-databases`, Valkey 9). No such server is at hand everywhere: a
+//! plain one with its 16 databases stands behind a relay that speaks as a node.
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use super::{Conn, Reply, Server};
+
+/// A master of a cluster with databases: what only a node can say is answered here, all else by a server, over
+/// a connection to it for each connection.
+pub struct Node {
+    pub addr: SocketAddr,
+    pub server: Server,
+    /// What it says to CLUSTER NODES.
+    nodes: Arc<Mutex<String>>,
+}
+
+impl Node {
+    fn start(databases: &'static str) -> Node {
+        let server = Server::start(&[]);
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let node = Node {
+            addr: listener.local_addr().expect("bound"),
+            nodes: Arc::default(),
+            server,
+        };
+        let (nodes, server) = (node.nodes.clone(), node.server.addr());
+        thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                let (nodes, server) = (nodes.clone(), Conn::connect(&server));
+                thread::spawn(move || relay(client, server, &nodes, databases));
+            }
+        });
+        node
+    }
+}
+
+fn relay(client: TcpStream, mut server: Conn, nodes: &Mutex<String>, databases: &str) {
+    let mut client = Conn::from_stream(client);
+    while let Ok((request, _)) = client.frame() {
+        let words: Vec<String> = request.items().iter().map(Reply::text).collect();
+        let lower: Vec<String> = words.iter().map(|word| word.to_lowercase()).collect();
+        let lower: Vec<&str> = lower.iter().map(String::as_str).collect();
+        let reply = match lower.as_slice() {
+            ["cluster", "nodes"] => {
+                let text = nodes.lock().expect("no panic").clone();
+                format!("${}\r\n{text}\r\n", text.len()).into_bytes()
+            }
+            ["cluster", ..] => b"-ERR no\r\n".to_vec(),
+            ["config", "get", "cluster-databases"] => {
+                Conn::encode(&["cluster-databases", databases])
+            }
+            ["readonly"] => b"+OK\r\n".to_vec(),
+            _ => {
+                server.send(Conn::encode(&words));
+                match server.frame() {
+                    Ok((_, bytes)) => bytes,
+                    Err(_) => return,
+                }
+            }
+        };
+        if client.try_send(&reply).is_err() {
+            return;
+        }
+    }
+}
+
+/// Masters with equal shares of the slots, each saying that it has so many databases.
+pub fn cluster(databases: &[&'static str]) -> Vec<Node> {
+    let all: Vec<Node> = databases.iter().map(|count| Node::start(count)).collect();
+    let share = |index: usize| 16384 * index / all.len();
+    for own in &all {
+        let line = |(index, node): (usize, &Node)| {
+            let (first, last) = (share(index), share(index + 1) - 1);
+            let myself = if node.addr == own.addr { "myself," } else { "" };
+            let rest = format!(
+                "{myself}master - 0 0 {} connected {first}-{last}",
+                index + 1
+            );
+            format!("{index:040x} {}@1 {rest}\n", node.addr)
+        };
+        *own.nodes.lock().expect("no panic") = all.iter().enumerate().map(line).collect();
+    }
+    all
+}
