@@ -3,18 +3,27 @@
 
 mod support;
 
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 use support::{Cluster, Conn, Proxy, Reply, key_in_slot, session, wait_for};
 
-fn ground() -> &'static (Cluster, Cluster, Proxy) {
+/// For one test at a time: each counts who is blocked at the nodes.
+fn ground() -> (
+    &'static Cluster,
+    &'static Cluster,
+    &'static Proxy,
+    MutexGuard<'static, ()>,
+) {
     static GROUND: OnceLock<(Cluster, Cluster, Proxy)> = OnceLock::new();
-    GROUND.get_or_init(|| {
+    static TURN: Mutex<()> = Mutex::new(());
+    let turn = TURN.lock().unwrap_or_else(|poison| poison.into_inner());
+    let (one, cluster, proxy) = GROUND.get_or_init(|| {
         let one = Cluster::start(1, 0);
         let cluster = Cluster::start(3, 0);
         let proxy = Proxy::start(&cluster, &["-max-procs", "2"]);
         (one, cluster, proxy)
-    })
+    });
+    (one, cluster, proxy, turn)
 }
 
 /// Clients blocked at the nodes of a cluster.
@@ -80,7 +89,7 @@ fn prepare(conn: &mut Conn) {
 
 #[test]
 fn a_blocked_client_hears_what_one_node_says() {
-    let (one, cluster, proxy) = ground();
+    let (one, cluster, proxy, _turn) = ground();
     let node = format!("127.0.0.1:{}", one.ports()[0]);
     for (scene, protocol) in SCENES.iter().flat_map(|scene| [(scene, "2"), (scene, "3")]) {
         let heard = |addr: &str, cluster: &Cluster| {
@@ -119,7 +128,7 @@ fn a_blocked_client_hears_what_one_node_says() {
 
 #[test]
 fn nobody_else_waits() {
-    let (_, cluster, proxy) = ground();
+    let (_, cluster, proxy, _turn) = ground();
     let key = key_in_slot(100, "nobody else");
     let mut waits = proxy.conn();
     let before = blocked(cluster);
@@ -157,7 +166,7 @@ fn nobody_else_waits() {
 
 #[test]
 fn a_client_is_unblocked_from_any_worker() {
-    let (_, _, proxy) = ground();
+    let (_, _, proxy, _turn) = ground();
     let mut waits: Vec<Conn> = (0..8).map(|_| proxy.conn()).collect();
     let mut acts = proxy.conn();
     for (index, conn) in waits.iter_mut().enumerate() {
@@ -326,7 +335,7 @@ fn a_thousand_blocked_clients_cost_nothing() {
 
 #[test]
 fn at_the_cap_there_is_an_error_at_once() {
-    let (_, cluster, _) = ground();
+    let (_, cluster, _, _turn) = ground();
     let proxy = Proxy::start(cluster, &["-max-blocked-clients", "1"]);
     let (mut a, mut b) = (proxy.conn(), proxy.conn());
     a.send(Conn::encode(&["BLPOP", "cap", "0"]));
@@ -341,7 +350,7 @@ fn at_the_cap_there_is_an_error_at_once() {
 /// SIGTERM: who is blocked is told, and nothing is lost.
 #[test]
 fn blocked_clients_are_let_go_when_the_proxy_ends() {
-    let (_, cluster, _) = ground();
+    let (_, cluster, _, _turn) = ground();
     let proxy = Proxy::start(cluster, &[]);
     let mut conn = proxy.conn();
     let before = blocked(cluster);

@@ -14,12 +14,16 @@
 mod support;
 
 mod chaos {
+    pub mod bank;
     pub mod client;
+    pub mod crew;
+    pub mod handoff;
     pub mod ledger;
     pub mod nemesis;
     pub mod probe;
     pub mod pubsub;
     pub mod random;
+    pub mod rest;
     pub mod tap;
 }
 
@@ -29,16 +33,15 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use chaos::client::{Client, Load};
-use chaos::ledger::{Ledger, wall};
+use chaos::client::Load;
+use chaos::crew::{CLIENTS, Crew};
+use chaos::ledger::{Ledger, Span, wall};
 use chaos::nemesis::{Fault, Nemesis, SHARDS, keep_moving};
-use chaos::probe::{self, Successes};
-use chaos::pubsub;
+use chaos::probe::Probe;
 use chaos::random::Random;
-use chaos::tap;
+use chaos::{rest, tap};
 use support::{Ground, Proxy, slot_of, wait_for};
 
-const CLIENTS: usize = 16;
 const TAGS: usize = 24;
 const PASSWORD: &str = "open-sesame";
 
@@ -91,8 +94,22 @@ fn nothing_wrong_and_nothing_lost() {
             break;
         }
     }
-    let ledger = Arc::new(Ledger::new(CLIENTS));
-    let stop = Arc::new(AtomicBool::new(false));
+    let load = Load {
+        tags: tags.clone(),
+        rate: number("CHAOS_RATE", 9000) as f64 / CLIENTS as f64,
+        aborts: 60,
+        pipeline: 300,
+    };
+    // The probes' slots never move.
+    let probe = |shard: usize| {
+        let mut keys = (0..).map(|count| format!("{{p{count}}}"));
+        let key = keys.find(|key| shard_of(slot_of(key)) == shard);
+        let key = key.expect("numbers do not end");
+        Probe::new(key, ground.clone(), [shard, shard + SHARDS])
+    };
+    let probes = (0..SHARDS).map(probe).collect();
+    let mut crew = Crew::new(proxy.addr(), &load, probes, &mut random);
+    let ledger = crew.ledger.clone();
     let (tap_stop, lines) = (
         Arc::new(AtomicBool::new(false)),
         Arc::new(AtomicU64::new(0)),
@@ -112,36 +129,6 @@ fn nothing_wrong_and_nothing_lost() {
             up.load(Ordering::Relaxed).then_some(())
         });
     }
-    let base = (proxy.fds(), proxy.rss_kib());
-
-    // The probes' slots never move.
-    let mut probes: Vec<[Arc<Successes>; 2]> = Vec::new();
-    for shard in 0..SHARDS {
-        let key = (0..)
-            .map(|count| format!("{{p{count}}}"))
-            .find(|key| shard_of(slot_of(key)) == shard)
-            .expect("numbers do not end");
-        let through = probe::through(proxy.addr().into(), key.clone(), stop.clone());
-        let nodes = [shard, shard + SHARDS];
-        probes.push([
-            through,
-            probe::beside(ground.clone(), nodes, key, stop.clone()),
-        ]);
-    }
-    let load = Load {
-        tags: tags.clone(),
-        rate: number("CHAOS_RATE", 9000) as f64 / CLIENTS as f64,
-        aborts: 60,
-        pipeline: 300,
-    };
-    let clients: Vec<_> = (0..CLIENTS)
-        .map(|client| {
-            let client = Client::new(client, load.clone(), random.next(), ledger.clone());
-            let (addr, stop) = (proxy.addr().to_string(), stop.clone());
-            thread::spawn(move || client.run(&addr, &stop))
-        })
-        .collect();
-    let (press, readers) = pubsub::start(proxy.addr(), &tags, &ledger, &stop);
     let nemesis = Arc::new(Nemesis {
         ground: ground.clone(),
         proxy_pid: proxy.pid(),
@@ -151,54 +138,45 @@ fn nothing_wrong_and_nothing_lost() {
         reserved: Arc::new(Mutex::new(HashSet::new())),
         moving: Arc::new(Mutex::new(())),
     });
+
+    // Long runs rest: before the faults, when half of them are over, and at the end.
+    let (warming, parts) = if seconds >= 300 { (60, 2) } else { (0, 1) };
+    if warming > 0 {
+        crew.work(&mut random, |_, _| {
+            thread::sleep(Duration::from_secs(warming));
+        });
+    }
+    let mut rests = vec![rest::look(&proxy)];
     let moved = Arc::new(AtomicU64::new(0));
-    let mover = {
-        let (nemesis, moved, stop) = (nemesis.clone(), moved.clone(), stop.clone());
-        let seed = random.next();
-        thread::spawn(move || keep_moving(nemesis, seed, moved, stop))
-    };
-
     let mut rows = BTreeMap::new();
-    let began = Instant::now();
-    let limit = Duration::from_secs(seconds);
-    torment(&nemesis, &ledger, &probes, &mut random, limit, &mut rows);
-
-    // All is well again: everything must be served within five seconds.
-    nemesis.free();
-    wait_for("the cluster to settle", Duration::from_secs(60), || {
-        ground.mend();
-        ground.agree(&nemesis.tags.iter().map(slot_of).collect::<Vec<_>>());
-        ground.is_settled().then_some(())
-    });
-    let settled = wall();
-    thread::sleep(Duration::from_secs(1));
-    let alive = |probe: &[Arc<Successes>; 2]| probe[0].last() > settled;
-    wait_for("all shards to serve", Duration::from_secs(5), || {
-        probes.iter().all(alive).then_some(())
-    });
-    wait_for("subscribers to hear", Duration::from_secs(5), || {
-        let mut last = press.last.iter();
-        last.all(|at| at.load(Ordering::Relaxed) > settled)
-            .then_some(())
-    });
-    let busy = began.elapsed();
-    stop.store(true, Ordering::Relaxed);
-    for reader in readers {
-        reader
-            .join()
-            .expect("neither publisher nor subscriber panics");
+    let mut busy = Duration::ZERO;
+    for _ in 0..parts {
+        let limit = Duration::from_secs(seconds / parts);
+        busy += crew.work(&mut random, |crew, random| {
+            let began = Instant::now();
+            let stop = Arc::new(AtomicBool::new(false));
+            let mover = {
+                let (nemesis, moved, stop) = (nemesis.clone(), moved.clone(), stop.clone());
+                let seed = random.next();
+                thread::spawn(move || keep_moving(nemesis, seed, moved, stop))
+            };
+            torment(&nemesis, crew, random, limit, &mut rows);
+            wait_until_well(&nemesis, crew);
+            stop.store(true, Ordering::Relaxed);
+            mover.join().expect("the mover does not panic");
+            began.elapsed()
+        });
+        rests.push(rest::look(&proxy));
     }
-    for client in clients {
-        client.join().expect("a client does not panic");
-    }
-    mover.join().expect("the mover does not panic");
+    crew.disband();
     drain(&lines);
     tap_stop.store(true, Ordering::Relaxed);
     for tap in taps {
         tap.join().expect("a tap does not panic");
     }
     ledger.settle();
-    check_rest(&proxy, base, &ledger);
+    crew.queues.settle(&ledger);
+    rest::judge(&rests, warming > 0, &ledger);
     report(
         &ledger,
         &rows,
@@ -208,7 +186,27 @@ fn nothing_wrong_and_nothing_lost() {
         seed,
     );
 
-    eprintln!("{press:?}");
+    let (banks, queues) = (&crew.banks, &crew.queues);
+    eprintln!("{}", crew.press.figures());
+    eprintln!("{}\n{}", banks.figures(), queues.figures());
+    let failovers = ledger.failovers();
+    let struck = |tags: &[String], busy: &[&str]| {
+        let mut own = tags.iter();
+        own.any(|tag| busy.contains(&tag.as_str()))
+    };
+    let busy = failovers.iter();
+    let busy = busy.filter(|own| struck(&own.tags, &banks.busy_within(own.span)));
+    let busy = busy.count();
+    let over = |tags: &[String], span: Span| -> usize {
+        tags.iter().map(|tag| queues.over(tag, span)).sum()
+    };
+    let handed = failovers.iter();
+    let handed: usize = handed.map(|own| over(&own.tags, own.span)).sum();
+    eprintln!(
+        "{} failovers, {busy} of them with transfers under way there; {handed} tokens were handed to who had \
+         waited since before one",
+        failovers.len()
+    );
 
     let violations = ledger.violations.lock().expect("no panic holds it");
     assert!(violations.is_empty(), "{} violations", violations.len());
@@ -220,6 +218,8 @@ fn nothing_wrong_and_nothing_lost() {
                 "no {name}"
             );
         }
+        assert!(busy >= 50, "{busy} failovers with transfers under way");
+        assert!(handed > 0, "nobody waited for a token over a failover");
         for (fault, row) in &rows {
             assert!(
                 row.verified >= 2,
@@ -230,15 +230,37 @@ fn nothing_wrong_and_nothing_lost() {
     }
 }
 
+/// All is well again: everything must be served within five seconds.
+fn wait_until_well(nemesis: &Nemesis, crew: &Crew) {
+    let ground = &nemesis.ground;
+    nemesis.free();
+    wait_for("the cluster to settle", Duration::from_secs(60), || {
+        ground.mend();
+        ground.agree(&nemesis.tags.iter().map(slot_of).collect::<Vec<_>>());
+        ground.is_settled().then_some(())
+    });
+    let settled = wall();
+    thread::sleep(Duration::from_secs(1));
+    wait_for("all shards to serve", Duration::from_secs(5), || {
+        let mut probes = crew.probes.iter();
+        probes.all(|own| own.through.last() > settled).then_some(())
+    });
+    wait_for("subscribers to hear", Duration::from_secs(5), || {
+        let mut last = crew.press.last.iter();
+        last.all(|at| at.load(Ordering::Relaxed) > settled)
+            .then_some(())
+    });
+}
+
 /// Strikes until the time is over.
 fn torment(
     nemesis: &Nemesis,
-    ledger: &Ledger,
-    probes: &[[Arc<Successes>; 2]],
+    crew: &Crew,
     random: &mut Random,
     limit: Duration,
     rows: &mut BTreeMap<Fault, Row>,
 ) {
+    let (ledger, probes) = (&crew.ledger, &crew.probes);
     let only = std::env::var("CHAOS_FAULTS").unwrap_or_default();
     let kinds: Vec<Fault> = Fault::ALL
         .into_iter()
@@ -261,8 +283,15 @@ fn torment(
             continue;
         };
         let first = wall();
-        let place = fault.is_unplanned().then(|| ledger.unplanned_begins());
-        let verified = nemesis.strike(fault, random);
+        let place = fault
+            .is_unplanned()
+            .then(|| ledger.unplanned_begins(fault.loses_data()));
+        let shard = random.below(SHARDS as u64) as usize;
+        let verified = nemesis.strike(fault, shard, random);
+        if verified && fault.is_failover() {
+            let last = wall();
+            ledger.failed_over(Span { first, last }, nemesis.tags_of(shard));
+        }
         let deadline = Instant::now() + Duration::from_secs(20);
         {
             // While slots move the nodes never quite agree.
@@ -280,7 +309,7 @@ fn torment(
             eprintln!("           not settled: {why}");
         }
         let settled = wall();
-        let served = |probe: &[Arc<Successes>; 2]| probe[0].last() > settled;
+        let served = |probe: &Probe| probe.through.last() > settled;
         while !probes.iter().all(served) && Instant::now() < deadline {
             thread::sleep(Duration::from_millis(10));
         }
@@ -288,11 +317,12 @@ fn torment(
         if let Some(place) = place {
             ledger.unplanned_ends(place, 1_000_000);
         }
-        let longest = |side: usize| {
-            let outages = probes.iter().map(|probe| probe[side].outage(first));
+        let longest = |side: &dyn Fn(&Probe) -> Duration| {
+            let outages = probes.iter().map(side);
             outages.max().unwrap_or_default()
         };
-        let (through, beside) = (longest(0), longest(1));
+        let through = longest(&|probe| probe.through.outage(first));
+        let beside = longest(&|probe| probe.beside.outage(first));
         eprintln!(
             "{:7.1} s  {fault:?}{}: outage {:.3} s, at the nodes {:.3} s",
             began.elapsed().as_secs_f64(),
@@ -324,29 +354,6 @@ fn drain(lines: &AtomicU64) {
         if lines.load(Ordering::Relaxed) < before + 50 {
             return;
         }
-    }
-}
-
-fn cpu_ticks(pid: u32) -> u64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
-    let rest = stat.rsplit(')').next().unwrap_or_default();
-    let ticks = rest.split_whitespace().skip(11).take(2);
-    ticks.filter_map(|field| field.parse::<u64>().ok()).sum()
-}
-
-/// C9: memory, descriptors and processor are back where they were.
-fn check_rest(proxy: &Proxy, base: (usize, u64), ledger: &Ledger) {
-    thread::sleep(Duration::from_secs(1));
-    let before = cpu_ticks(proxy.pid());
-    thread::sleep(Duration::from_secs(2));
-    let cpu = (cpu_ticks(proxy.pid()) - before) as f64 / 2.0;
-    let (fds, rss) = (proxy.fds(), proxy.rss_kib());
-    eprintln!(
-        "at rest: {fds} descriptors (before {}), {rss} KiB (before {}), {cpu:.1} % of a core",
-        base.0, base.1
-    );
-    if fds > base.0 + 12 || rss > base.1 + 96 * 1024 || cpu > 5.0 {
-        ledger.violation("C9 resources", "not back at the base".into());
     }
 }
 

@@ -5,16 +5,12 @@
 
 mod support;
 
-mod fault_catalogue {
-    pub mod fake;
-}
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use fault_catalogue::fake::{Fake, Middle};
+use support::fake::{Fake, Middle};
 use support::{Cluster, Conn, Ground, Proxy, Reply, key_in_slot, signal, slot_of, wait_for};
 
 fn ms(count: u64) -> Duration {

@@ -2,9 +2,11 @@
 
 mod support;
 
-use std::sync::OnceLock;
+use std::collections::HashSet;
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
-use support::{Cluster, Conn, Proxy, Reply, key_in_slot, signal};
+use support::fake::Fake;
+use support::{Cluster, Conn, Proxy, Reply, key_in_slot, signal, wait_for};
 
 fn ground() -> &'static (Cluster, Proxy) {
     static GROUND: OnceLock<(Cluster, Proxy)> = OnceLock::new();
@@ -101,4 +103,88 @@ fn one_goes_and_one_comes_in_one_turn() {
         signal(proxy.pid(), "CONT");
         assert_eq!(second.read_reply(), "PONG");
     }
+}
+
+/// A node throws its blocked clients out when it is no master any more, and closes their connections. Such a
+/// connection was lent again at once, and the next pop on it was lost.
+#[test]
+fn a_connection_that_is_thrown_out_is_not_used_again() {
+    // A connection of the node has a thread of its own.
+    let thrown_out = Mutex::new(HashSet::new());
+    let node = Fake::start(move |args| {
+        if args[0] != "BLPOP" {
+            return Some(b":7\r\n".to_vec());
+        }
+        let own = std::thread::current().id();
+        let mut thrown_out = thrown_out.lock().expect("no panic");
+        if thrown_out.contains(&own) {
+            return None;
+        }
+        if thrown_out.len() == 3 {
+            return Some(b"*2\r\n$1\r\nq\r\n$5\r\ntoken\r\n".to_vec());
+        }
+        thrown_out.insert(own);
+        let text = "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)";
+        Some(format!("-{text}\r\n").into_bytes())
+    });
+    Fake::unite(&[&node]);
+    let proxy = Proxy::spawn(&[node.addr.to_string()], &[], &[]);
+    proxy.wait_until_answering();
+    let mut conn = proxy.conn();
+    wait_for("a topology", Duration::from_secs(5), || {
+        (conn.line("GET q") == Reply::Int(7)).then_some(())
+    });
+    let reply = conn.line("BLPOP q 5");
+    assert_eq!(reply.items()[1], "token", "{reply:?}");
+}
+
+/// Two nodes, of which the first throws a pop out with MOVED once it has waited for a while; and what the
+/// second answers it.
+fn popped_elsewhere(flags: &[&str], meanwhile: impl FnOnce(&Proxy, [&Fake; 2])) -> Reply {
+    let second = Fake::start(|args| match args[0].as_str() {
+        "BLPOP" => Some(b"*2\r\n$1\r\nq\r\n$5\r\ntoken\r\n".to_vec()),
+        _ => Some(b":7\r\n".to_vec()),
+    });
+    let moved = format!("-MOVED 1 {}\r\n", second.addr);
+    let first = Fake::start(move |args| {
+        if args[0] != "BLPOP" {
+            return Some(b":7\r\n".to_vec());
+        }
+        std::thread::sleep(Duration::from_millis(1800));
+        Some(moved.clone().into_bytes())
+    });
+    Fake::unite(&[&first, &second]);
+    let proxy = Proxy::spawn(&[first.addr.to_string()], flags, &[]);
+    proxy.wait_until_answering();
+    let mut conn = proxy.conn();
+    let key = key_in_slot(1, "q");
+    wait_for("a topology", Duration::from_secs(5), || {
+        (conn.command(&["GET", &key]) == Reply::Int(7)).then_some(())
+    });
+    conn.send(Conn::encode(&["BLPOP", &key, "30"]));
+    std::thread::sleep(Duration::from_millis(300));
+    meanwhile(&proxy, [&first, &second]);
+    conn.read_reply()
+}
+
+/// The time that a pop had waited at its node was taken for time without a node: a slot that moved was given up
+/// at once, for all clients.
+#[test]
+fn a_pop_that_has_waited_long_goes_on_where_its_slot_has_moved_to() {
+    let reply = popped_elsewhere(&["-park-timeout", "1s"], |_, _| {});
+    assert_eq!(reply.items()[1], "token", "{reply:?}");
+}
+
+/// A node tells blocked clients once a second that their slot has moved. Who knew before was impatient: the pop
+/// was lost.
+#[test]
+fn a_pop_waits_until_its_node_says_that_the_slot_has_moved() {
+    let reply = popped_elsewhere(&[], |proxy, [first, second]| {
+        let text = Fake::nodes_text(&[second, first]);
+        for node in [first, second] {
+            node.nodes.lock().expect("no panic").clone_from(&text);
+        }
+        assert_eq!(proxy.conn().line("PROXY CLUSTER UPDATE"), "OK");
+    });
+    assert_eq!(reply.items()[1], "token", "{reply:?}");
 }

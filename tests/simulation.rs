@@ -11,6 +11,8 @@ mod client;
 mod cluster;
 #[path = "simulation/ledger.rs"]
 mod ledger;
+#[path = "simulation/promises.rs"]
+mod promises;
 #[path = "simulation/random.rs"]
 mod random;
 #[path = "simulation/resp.rs"]
@@ -151,6 +153,14 @@ const EXPECTED: &[&str] = &[
     "messages",
     "evictions",
     "unknown_replies",
+    // Transactions and pops.
+    "transactions_executed",
+    "nil_of_nodes",
+    "nil_replies",
+    "pops_blocked",
+    "pops_thrown_out",
+    "pops_sent_on",
+    "tokens_delivered",
 ];
 
 #[test]

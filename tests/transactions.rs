@@ -19,7 +19,8 @@ fn ground() -> &'static (Cluster, Cluster, Proxy) {
 }
 
 /// Sequences of one client, `|` between its requests; `2:` is said by another client. Each begins with a
-/// cluster whose keys `a`, `b` and `{a}l` do not exist.
+/// cluster whose keys `a`, `b`, `f` and `{a}l` do not exist; `b` and `f` are in two slots of one node, `a` is
+/// at another.
 const SEQUENCES: &[&str] = &[
     "MULTI | SET a 1 | GET a | EXEC | GET a",
     "MULTI | EXEC",
@@ -58,6 +59,16 @@ const SEQUENCES: &[&str] = &[
     "WATCH a | 2: SET a 5 | MULTI | PING | EXEC",
     "WATCH a | MULTI | PING | EXEC | MULTI | EXEC",
     "WATCH a | 2: SET a 5 | MULTI | SET a | EXEC | GET a",
+    "WATCH b | WATCH f | MULTI | SET b 1 | EXEC | GET b",
+    "WATCH b | WATCH f | MULTI | SET f 1 | EXEC | GET f",
+    "WATCH b | WATCH f | 2: SET f 9 | MULTI | SET b 5 | EXEC | GET b",
+    "WATCH b | WATCH f | 2: SET b 9 | MULTI | SET f 5 | EXEC | GET f",
+    "WATCH b | MULTI | SET f 2 | EXEC | GET f",
+    "WATCH b | MULTI | SET f 2 | SET b 3 | EXEC | GET f",
+    "WATCH b | MULTI | PING | SET f 2 | INCR f | EXEC | GET f",
+    "WATCH b f | MULTI | SET b 1 | EXEC",
+    "WATCH a | NOSUCH | SET a | MULTI | SET a 1 | EXEC | GET a",
+    "WATCH a | RENAME a b | MULTI | SET a 1 | EXEC | GET a",
     "WATCH {a}l a | GET a | 2: LPUSH {a}l x | MULTI | GET a | EXEC",
     "WATCH a | WATCH {a}l | 2: LPUSH {a}l x | MULTI | GET a | EXEC",
     "WATCH a b | MULTI | SET a 1 | EXEC",
@@ -74,7 +85,7 @@ const SEQUENCES: &[&str] = &[
 ];
 
 fn clear(conn: &mut Conn) {
-    for key in ["a", "b", "{a}l"] {
+    for key in ["a", "b", "f", "{a}l"] {
         assert!(!conn.command(&["DEL", key]).is_error());
     }
 }
@@ -250,6 +261,40 @@ fn a_slot_may_be_migrating() {
     }
     let reply = conn.read_reply();
     assert_eq!(reply.items(), vec![Reply::Int(4); keys.len()]);
+}
+
+/// Keys that stay apart: EXEC waits for them as long as may be, and no longer.
+#[test]
+fn a_slot_may_stay_half_migrated() {
+    let (_, cluster, _) = ground();
+    let proxy = Proxy::start(cluster, &["-park-timeout", "500ms"]);
+    let slot = 2500;
+    let keys = [key_in_slot(slot, "half0"), key_in_slot(slot, "half1")];
+    let mut conn = proxy.conn();
+    for key in &keys {
+        assert_eq!(conn.command(&["SET", key, "0"]), "OK");
+    }
+    let from = cluster.master_of(slot);
+    let to = other_master(cluster, from);
+    cluster.begin_migration(slot, from, to);
+    assert_eq!(cluster.move_keys(slot, from, to, 1), 1);
+    conn.set_deadline(Duration::from_secs(5));
+    for order in [[0, 1], [1, 0]] {
+        let mut all = vec![vec!["MULTI"]];
+        all.extend(order.map(|index: usize| vec!["INCR", keys[index].as_str()]));
+        all.push(vec!["EXEC"]);
+        let replies = conn.pipeline(&all);
+        let text = replies[3].error().expect("they are apart");
+        assert!(
+            text.starts_with("TRYAGAIN ") || text.starts_with("EXECABORT "),
+            "{text}"
+        );
+    }
+    cluster.move_keys(slot, from, to, 1);
+    cluster.end_migration(slot, from, to);
+    for key in &keys {
+        assert_eq!(conn.command(&["GET", key]), "0");
+    }
 }
 
 /// The nodes close our connections between any two requests: nothing of it had run, so that nobody notices;

@@ -218,10 +218,21 @@ pub struct Backend {
     pub heard_at: Time,
     /// Whose it is.
     pub usage: Usage,
-    /// Whether what it carries may take as long as a client wishes, so that silence says nothing.
-    pub patient: bool,
+    /// Whether its silence says nothing.
+    pub patience: Patience,
     /// The number by which the node knows it, of an exclusive one.
     pub number: Option<i64>,
+}
+
+/// How long the silence of a connection that owes a reply says nothing about its node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Patience {
+    /// It is a sign at once.
+    None,
+    /// What it carries may take as long as a client wishes.
+    Endless,
+    /// The same, but the node ought to refuse it by then: it seems to serve the slot no more.
+    Until(Time),
 }
 
 impl Backend {
@@ -244,7 +255,7 @@ impl Backend {
             departures: Departures::default(),
             heard_at: now,
             usage: Usage::Shared,
-            patient: false,
+            patience: Patience::None,
             number: None,
         }
     }

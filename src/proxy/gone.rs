@@ -33,6 +33,13 @@ impl Proxy {
         replaced.then_some(Lost::Gone)
     }
 
+    /// Whether a backend on which a client is blocked is lost by now: its node ought to have refused the client
+    /// by `at`.
+    pub(super) fn judge_doubted(&mut self, id: BackendId, at: Time, now: Time) -> Option<Lost> {
+        let replaced = self.is_replaced(self.upstream.backends.get(id)?);
+        (replaced && now >= at).then_some(Lost::Gone)
+    }
+
     /// Whether the cluster does without this backend's node: it is no member any more, or (as `fail`) not
     /// counted as one; or the slot of its oldest request has another master.
     fn is_replaced(&self, backend: &Backend) -> bool {

@@ -72,7 +72,7 @@ use crate::resp::encode;
 use actions::{Action, Actions};
 use active::Active;
 use answers::Answers;
-use backend::{BackendId, State, Usage};
+use backend::{BackendId, Patience, State, Usage};
 use client::{Client, ClientId, Parting};
 pub use deliver::Lost;
 use feed::Feed;
@@ -547,7 +547,7 @@ impl Proxy {
             .adopt(topology, &mut self.upstream.nodes);
         if changed {
             self.upstream.forgive();
-            self.doubt_blocked();
+            self.doubt_blocked(now);
         }
         self.hasten_held(now);
         self.retire_backends(now);
@@ -615,6 +615,7 @@ impl Proxy {
     fn give_memory_back(&mut self) {
         self.pool = Pool::default();
         self.spares = Spares::default();
+        self.scratch = Scratch::default();
         self.inbox = ReadBuf::default();
         self.clients.shrink();
         self.actions.shrink();
@@ -644,11 +645,17 @@ impl Proxy {
                     outstanding = true;
                     (now >= backend.deadline).then_some(Lost::TimedOut)
                 }
-                (State::Ready, false) if backend.patient => None,
-                (State::Ready, false) => {
-                    outstanding = true;
-                    self.judge_silence(id, now)
-                }
+                (State::Ready, false) => match backend.patience {
+                    Patience::Endless => None,
+                    Patience::Until(at) => {
+                        outstanding = true;
+                        self.judge_doubted(id, at, now)
+                    }
+                    Patience::None => {
+                        outstanding = true;
+                        self.judge_silence(id, now)
+                    }
+                },
                 (State::Ready, true) => None,
             };
             match lost {

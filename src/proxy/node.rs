@@ -118,6 +118,11 @@ impl Node {
         first.chain(elsewhere).chain(self.subscription)
     }
 
+    /// Whether there is any connection to it, shared or lent.
+    pub fn is_connected(&self) -> bool {
+        self.exclusive > 0 || self.backends().next().is_some()
+    }
+
     /// Whether a new connection may be tried.
     pub fn may_connect(&self, now: Time) -> bool {
         now >= self.retry_at

@@ -295,7 +295,7 @@ impl Routes {
         self.by_address
             .retain(|_, key| nodes.get(key.0 as usize).is_some_and(|node| node.listed));
         // A node without connections that nobody lists any more makes room for others.
-        nodes.retain(|_, node| node.listed || node.backends().next().is_some());
+        nodes.retain(|_, node| node.listed || node.is_connected());
         keys
     }
 }
@@ -384,5 +384,19 @@ mod tests {
             assert_eq!(nodes.len(), 2);
         }
         assert_eq!(routes.node_at(&address(1)), None);
+    }
+
+    /// A blocked client's connection outlived its node, whose place the next node got.
+    #[test]
+    fn a_node_stays_while_a_connection_is_lent() {
+        let (mut routes, mut nodes) = (Routes::default(), Slab::new());
+        routes.adopt(topology(&[1], 1), &mut nodes);
+        let first = routes.node_at(&address(1)).unwrap();
+        nodes[first.0 as usize].exclusive = 1;
+        routes.adopt(topology(&[2], 2), &mut nodes);
+        assert_eq!(nodes.len(), 2);
+        nodes[first.0 as usize].exclusive = 0;
+        routes.adopt(topology(&[2], 3), &mut nodes);
+        assert_eq!(nodes.len(), 1);
     }
 }

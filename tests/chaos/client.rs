@@ -94,7 +94,7 @@ impl Client {
     }
 
     /// Works until told to stop.
-    pub fn run(mut self, addr: &str, stop: &AtomicBool) {
+    pub fn run(&mut self, addr: &str, stop: &AtomicBool) {
         let started = Instant::now();
         let mut done = 0.0;
         while !stop.load(Ordering::Relaxed) {
@@ -124,6 +124,10 @@ impl Client {
                 }
             }
         }
+    }
+
+    /// Tells the ledger what it has counted.
+    pub fn hand_in(&self) {
         for (index, counter) in self.counters.iter().enumerate() {
             let key = self.counter_key(index);
             self.ledger.increments(&key, counter.sent, counter.done);

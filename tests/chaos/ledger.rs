@@ -45,6 +45,22 @@ impl Span {
     }
 }
 
+/// A fault that clients may hear of.
+#[derive(Debug, Clone, Copy)]
+struct Unplanned {
+    span: Span,
+    /// Whether the nodes themselves may lose what they have acknowledged.
+    loses: bool,
+}
+
+/// A master gave way to its replica.
+#[derive(Debug, Clone)]
+pub struct Failover {
+    pub span: Span,
+    /// What lay there.
+    pub tags: Vec<String>,
+}
+
 /// Wall-clock microseconds, as the nodes' MONITOR has them.
 pub fn wall() -> u64 {
     SystemTime::now()
@@ -64,7 +80,9 @@ pub struct Ledger {
     counted: Mutex<BTreeMap<String, (u64, u64)>>,
     pub violations: Mutex<Vec<String>>,
     /// When errors may be seen: an unplanned fault was on, or its traces were.
-    unplanned: Mutex<Vec<Span>>,
+    unplanned: Mutex<Vec<Unplanned>>,
+    /// Every change of a master, planned or not.
+    failovers: Mutex<Vec<Failover>>,
     /// When some node was not listened to.
     gaps: Mutex<Vec<Span>>,
     /// Errors that clients saw: when the request was sent, when it ended, the text, and the request.
@@ -86,6 +104,7 @@ impl Ledger {
             counted: Mutex::default(),
             violations: Mutex::default(),
             unplanned: Mutex::default(),
+            failovers: Mutex::default(),
             gaps: Mutex::default(),
             errors: Mutex::default(),
             operations: AtomicU64::new(0),
@@ -94,6 +113,11 @@ impl Ledger {
             lost_by_store: AtomicU64::new(0),
             connections: AtomicU64::new(0),
         }
+    }
+
+    /// A wall-clock time as seconds of the run.
+    pub fn seconds(&self, at: u64) -> f64 {
+        at.saturating_sub(self.started_at) as f64 / 1e6
     }
 
     pub fn violation(&self, rule: &str, text: String) {
@@ -175,19 +199,31 @@ impl Ledger {
         errors.push((sent_at, wall(), text.to_string(), request));
     }
 
-    /// An unplanned fault begins; its end is told later. Returns its place.
-    pub fn unplanned_begins(&self) -> usize {
+    /// An unplanned fault begins, which makes the nodes lose data or not; its end is told later. Returns its
+    /// place.
+    pub fn unplanned_begins(&self, loses: bool) -> usize {
         let mut unplanned = self.unplanned.lock().expect("no panic holds it");
-        unplanned.push(Span {
+        let span = Span {
             first: wall(),
             last: u64::MAX,
-        });
+        };
+        unplanned.push(Unplanned { span, loses });
         unplanned.len() - 1
     }
 
     pub fn unplanned_ends(&self, place: usize, slack: u64) {
         let mut unplanned = self.unplanned.lock().expect("no panic holds it");
-        unplanned[place].last = wall() + slack;
+        unplanned[place].span.last = wall() + slack;
+    }
+
+    /// A master has given way to its replica within this time.
+    pub fn failed_over(&self, span: Span, tags: Vec<String>) {
+        let mut failovers = self.failovers.lock().expect("no panic holds it");
+        failovers.push(Failover { span, tags });
+    }
+
+    pub fn failovers(&self) -> Vec<Failover> {
+        self.failovers.lock().expect("no panic holds it").clone()
     }
 
     pub fn gap(&self, first: u64, last: u64) {
@@ -197,10 +233,14 @@ impl Ledger {
 
     /// Whether data acknowledged at `acked` may have been lost by the nodes themselves.
     pub fn may_be_lost(&self, acked: u64) -> bool {
+        self.may_be_lost_within(acked.saturating_sub(3_000_000), u64::MAX)
+    }
+
+    /// Whether a fault was on in this time that makes the nodes lose what they have acknowledged.
+    pub fn may_be_lost_within(&self, first: u64, last: u64) -> bool {
         let unplanned = self.unplanned.lock().expect("no panic holds it");
-        unplanned
-            .iter()
-            .any(|span| span.last >= acked.saturating_sub(3_000_000))
+        let mut losing = unplanned.iter().filter(|fault| fault.loses);
+        losing.any(|fault| fault.span.meets(first, last))
     }
 
     /// Errors by their text.
@@ -239,7 +279,7 @@ impl Ledger {
         for (sent, ended, text, request) in errors {
             // Atomic requests of several keys may find them apart, also behind a later one for one of them.
             let apart = text.contains("TRYAGAIN");
-            if !apart && !unplanned.iter().any(|span| span.meets(sent, ended)) {
+            if !apart && !unplanned.iter().any(|fault| fault.span.meets(sent, ended)) {
                 told += 1;
                 if told < 10 {
                     let at = (sent - self.started_at) as f64 / 1e6;

@@ -81,6 +81,35 @@ impl Fault {
         }
     }
 
+    /// Whether the nodes may lose what they have acknowledged: a master is gone with its memory, or another is
+    /// made one without its consent.
+    pub fn loses_data(self) -> bool {
+        matches!(
+            self,
+            Fault::KillMaster
+                | Fault::Restart
+                | Fault::FreezeLong
+                | Fault::ForcedFailover
+                | Fault::Takeover
+                | Fault::LinkDown
+                | Fault::OneWayLoss
+        )
+    }
+
+    /// Whether a replica becomes the master.
+    pub fn is_failover(self) -> bool {
+        matches!(
+            self,
+            Fault::KillMaster
+                | Fault::FreezeLong
+                | Fault::Failover
+                | Fault::ForcedFailover
+                | Fault::Takeover
+                | Fault::RollingRestart
+                | Fault::LinkDown
+        )
+    }
+
     pub fn needs_links(self) -> bool {
         matches!(self, Fault::LinkDown | Fault::OneWayLoss)
     }
@@ -153,9 +182,22 @@ impl Nemesis {
         })
     }
 
-    /// Does it, undoes it, and says whether it took effect.
-    pub fn strike(&self, fault: Fault, random: &mut Random) -> bool {
-        let shard = random.below(SHARDS as u64) as usize;
+    /// The tags whose slots are at this shard.
+    pub fn tags_of(&self, shard: usize) -> Vec<String> {
+        let claims = self.ground.claims();
+        let owns = |slot: u16| {
+            let mut own = claims.iter().filter(|claim| claim.index % SHARDS == shard);
+            own.any(|claim| {
+                let within = |range: &(u16, u16)| (range.0..=range.1).contains(&slot);
+                claim.is_master && claim.slots.iter().any(within)
+            })
+        };
+        let tags = self.tags.iter().filter(|tag| owns(slot_of(tag)));
+        tags.cloned().collect()
+    }
+
+    /// Does it to this shard, undoes it, and says whether it took effect.
+    pub fn strike(&self, fault: Fault, shard: usize, random: &mut Random) -> bool {
         self.reserve(shard);
         let Some((master, replica)) = self.pair(shard) else {
             return false;

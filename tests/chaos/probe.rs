@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::client::DEADLINE;
@@ -20,6 +20,12 @@ pub struct Successes(Mutex<Vec<u64>>);
 impl Successes {
     fn note(&self) {
         self.0.lock().expect("no panic holds it").push(wall());
+    }
+
+    /// Probing begins (anew): what was before is no outage.
+    fn begin(&self, now: u64) {
+        let mut times = self.0.lock().expect("no panic holds it");
+        *times = vec![now];
     }
 
     pub fn last(&self) -> u64 {
@@ -40,58 +46,82 @@ impl Successes {
     }
 }
 
-/// Through the proxy.
-pub fn through(addr: String, key: String, stop: Arc<AtomicBool>) -> Arc<Successes> {
-    let successes = Arc::new(Successes::default());
-    let noted = Arc::clone(&successes);
-    thread::spawn(move || {
-        while !stop.load(Ordering::Relaxed) {
-            let Ok(mut conn) = Conn::try_connect(&addr) else {
-                thread::sleep(PERIOD);
-                continue;
-            };
-            conn.set_deadline(DEADLINE);
-            while !stop.load(Ordering::Relaxed) {
-                match conn.try_command(&["SET", &key, "probe"]) {
-                    Ok(reply) if reply == "OK" => noted.note(),
-                    Ok(_) => {}
-                    Err(_) => break,
-                }
-                thread::sleep(PERIOD);
-            }
-        }
-    });
-    successes
+/// A key whose slot never moves.
+pub struct Probe {
+    pub key: String,
+    ground: Arc<Ground>,
+    /// One of them is its owner.
+    nodes: [usize; 2],
+    /// Through the proxy, and at the nodes themselves.
+    pub through: Arc<Successes>,
+    pub beside: Arc<Successes>,
 }
 
-/// At the nodes themselves: whichever of these two is the owner.
-pub fn beside(
-    ground: Arc<Ground>,
-    nodes: [usize; 2],
-    key: String,
-    stop: Arc<AtomicBool>,
-) -> Arc<Successes> {
-    let successes = Arc::new(Successes::default());
-    for index in nodes {
-        let (noted, ground) = (Arc::clone(&successes), Arc::clone(&ground));
-        let (key, stop) = (key.clone(), Arc::clone(&stop));
-        thread::spawn(move || {
-            let mut conn = None;
-            while !stop.load(Ordering::Relaxed) {
-                if conn.is_none() {
-                    conn = ground.nodes[index].conn(Duration::from_millis(100));
-                }
-                match conn
-                    .as_mut()
-                    .map(|conn| conn.try_command(&["SET", &key, "raw"]))
-                {
-                    Some(Ok(reply)) if reply == "OK" => noted.note(),
-                    Some(Ok(_)) => {}
-                    Some(Err(_)) | None => conn = None,
-                }
-                thread::sleep(PERIOD);
-            }
-        });
+impl Probe {
+    pub fn new(key: String, ground: Arc<Ground>, nodes: [usize; 2]) -> Probe {
+        Probe {
+            key,
+            ground,
+            nodes,
+            through: Arc::default(),
+            beside: Arc::default(),
+        }
     }
-    successes
+}
+
+/// Probes until told to stop.
+pub fn start(probe: &Probe, addr: &str, stop: &Arc<AtomicBool>) -> Vec<JoinHandle<()>> {
+    let now = wall();
+    let mut threads = Vec::new();
+    {
+        let (addr, key) = (addr.to_string(), probe.key.clone());
+        let (noted, stop) = (probe.through.clone(), stop.clone());
+        noted.begin(now);
+        threads.push(thread::spawn(move || through(&addr, &key, &noted, &stop)));
+    }
+    probe.beside.begin(now);
+    for index in probe.nodes {
+        let (ground, key) = (probe.ground.clone(), probe.key.clone());
+        let (noted, stop) = (probe.beside.clone(), stop.clone());
+        threads.push(thread::spawn(move || {
+            beside(&ground, index, &key, &noted, &stop)
+        }));
+    }
+    threads
+}
+
+fn through(addr: &str, key: &str, noted: &Successes, stop: &AtomicBool) {
+    while !stop.load(Ordering::Relaxed) {
+        let Ok(mut conn) = Conn::try_connect(addr) else {
+            thread::sleep(PERIOD);
+            continue;
+        };
+        conn.set_deadline(DEADLINE);
+        while !stop.load(Ordering::Relaxed) {
+            match conn.try_command(&["SET", key, "probe"]) {
+                Ok(reply) if reply == "OK" => noted.note(),
+                Ok(_) => {}
+                Err(_) => break,
+            }
+            thread::sleep(PERIOD);
+        }
+    }
+}
+
+fn beside(ground: &Ground, index: usize, key: &str, noted: &Successes, stop: &AtomicBool) {
+    let mut conn = None;
+    while !stop.load(Ordering::Relaxed) {
+        if conn.is_none() {
+            conn = ground.nodes[index].conn(Duration::from_millis(100));
+        }
+        match conn
+            .as_mut()
+            .map(|conn| conn.try_command(&["SET", key, "raw"]))
+        {
+            Some(Ok(reply)) if reply == "OK" => noted.note(),
+            Some(Ok(_)) => {}
+            Some(Err(_)) | None => conn = None,
+        }
+        thread::sleep(PERIOD);
+    }
 }

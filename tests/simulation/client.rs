@@ -10,6 +10,11 @@ use crate::resp::{self, Value};
 use crate::subscriber::{Change, Subscriber};
 use crate::wire::Pipe;
 
+#[path = "client/exclusive.rs"]
+mod exclusive;
+
+use exclusive::{Pop, Transaction};
+
 /// What a request was, and so what its reply must be.
 #[derive(Debug, Clone)]
 enum Kind {
@@ -34,10 +39,19 @@ enum Kind {
     Change(Change),
     Reset,
     Quit,
+    Multi,
+    Watch(usize),
+    Unwatch,
+    Queued,
+    Exec(Box<Transaction>),
+    Discard(Box<Transaction>),
+    /// A push to a queue.
+    Token(Nonce),
+    Pop(Pop),
 }
 
 /// A request that is not answered yet.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Sent {
     kind: Kind,
     /// The versions of its keys when it was made, in their order.
@@ -126,6 +140,12 @@ pub struct Client {
     pub subscriber: Option<Subscriber>,
     /// What it spoke when it was last told.
     heard_resp3: bool,
+    /// The transaction that it has begun.
+    transaction: Option<Transaction>,
+    /// Whether something has been refused since MULTI.
+    refused_inside: bool,
+    /// The time, as far as it knows.
+    pub now: u64,
 }
 
 impl Client {
@@ -155,6 +175,9 @@ impl Client {
             echoes: 0,
             subscriber: None,
             heard_resp3: false,
+            transaction: None,
+            refused_inside: false,
+            now: 0,
         }
     }
 
@@ -235,6 +258,9 @@ impl Client {
         if self.subscriber.is_some() {
             return self.make_change(ledger, random);
         }
+        if self.make_exclusive(ledger, random) {
+            return;
+        }
         // A few keys are written most, so that requests meet.
         let mut some = |class| {
             let keys = ledger.keys_of(class);
@@ -290,6 +316,9 @@ impl Client {
             95 => self.request(Kind::AnyNode, &[], ledger, random),
             96 => {
                 self.resp3 = !self.resp3;
+                // Its connection speaks another protocol then.
+                let own = self.transaction.as_ref();
+                ledger.promises.excuse(own.map_or(&[], |own| own.watches()));
                 self.request(Kind::Hello, &[], ledger, random);
             }
             97 => self.request(Kind::Refused("CROSSSLOT"), &[], ledger, random),
@@ -360,7 +389,7 @@ impl Client {
                     nonce.to_string().into_bytes(),
                 ]);
             }
-            Kind::Push(nonce) => {
+            Kind::Push(nonce) | Kind::Token(nonce) => {
                 args.extend([verb("RPUSH"), name(keys[0], ledger), ledger.value(*nonce)]);
             }
             Kind::Incr(key) => args.extend([verb("INCR"), name(*key, ledger)]),
@@ -403,7 +432,14 @@ impl Client {
             }
             Kind::Quit => args.push(verb("QUIT")),
             Kind::Reset => args.push(verb("RESET")),
-            Kind::Change(_) => unreachable!("it makes its own bytes"),
+            Kind::Change(_)
+            | Kind::Multi
+            | Kind::Watch(_)
+            | Kind::Unwatch
+            | Kind::Queued
+            | Kind::Exec(_)
+            | Kind::Discard(_)
+            | Kind::Pop(_) => unreachable!("they have bytes of their own"),
         }
         args
     }
@@ -498,6 +534,7 @@ impl Client {
                 "the proxy closed a client without cause"
             );
             assert!(self.sent.is_empty(), "closed before all was answered");
+            self.abandon(ledger);
         }
         closed
     }
@@ -554,6 +591,7 @@ impl Client {
         for sent in std::mem::take(&mut self.sent) {
             settle(&sent.kind, Outcome::Unknown, ledger);
         }
+        self.abandon(ledger);
     }
 
     fn check(&mut self, sent: Sent, value: &Value, ledger: &mut Ledger, counts: &mut Counts) {
@@ -586,16 +624,32 @@ impl Client {
         let unknown = text.ends_with("command may have been executed")
             || text.starts_with("ERR partial failure: ");
         let refused = ["CLUSTERDOWN ", "TRYAGAIN ", "LOADING ", "MASTERDOWN "];
-        let failed = refused.iter().any(|word| text.starts_with(word))
+        let is_exec = matches!(sent.kind, Kind::Exec(_));
+        let aborted = is_exec && text.starts_with("EXECABORT ");
+        let failed = aborted
+            || refused.iter().any(|word| text.starts_with(word))
             || text == "ERR backend unavailable, command was not executed"
             || text == "ERR max number of clients reached";
         assert!(unknown || failed, "{:?} was answered {text:?}", sent.kind);
         let local = matches!(
             sent.kind,
-            Kind::Echo(_) | Kind::Ping | Kind::Hello | Kind::Quit | Kind::Reset | Kind::Refused(_)
+            Kind::Echo(_)
+                | Kind::Ping
+                | Kind::Hello
+                | Kind::Quit
+                | Kind::Reset
+                | Kind::Refused(_)
+                | Kind::Multi
+                | Kind::Unwatch
+                | Kind::Discard(_)
         );
         assert!(!local, "{:?} was answered {text:?}", sent.kind);
-        let excused = !self.manners.strict || text.contains("TRYAGAIN ");
+        let doomed = matches!(&sent.kind, Kind::Exec(own) if own.is_doomed());
+        assert!(!doomed || aborted, "{:?} was answered {text:?}", sent.kind);
+        let excused = !self.manners.strict
+            || text.contains("TRYAGAIN ")
+            || (aborted && (doomed || self.refused_inside));
+        self.refused_inside |= matches!(sent.kind, Kind::Queued);
         assert!(excused, "in planned work {:?} got {text:?}", sent.kind);
         counts.unknown += u64::from(unknown);
         counts.try_again += u64::from(text.starts_with("TRYAGAIN"));
@@ -677,7 +731,7 @@ impl Client {
             (Kind::AnyNode, Value::Bulk(text)) => text == b"some",
             (Kind::Hello, Value::Map(_)) => sent.resp3,
             (Kind::Hello, Value::Array(_)) => !sent.resp3,
-            _ => false,
+            _ => self.check_exclusive(sent, value, ledger),
         }
     }
 
@@ -806,9 +860,13 @@ fn settle(kind: &Kind, outcome: Outcome, ledger: &mut Ledger) {
                 ledger.told(*nonce, outcome);
             }
         }
-        Kind::Sum(nonce) | Kind::Push(nonce) => {
+        Kind::Sum(nonce) | Kind::Push(nonce) | Kind::Token(nonce) => {
             ledger.told(*nonce, outcome);
         }
+        Kind::Exec(own) => own.settle(outcome, ledger),
+        // It may not have come there, and yet nothing was executed.
+        Kind::Discard(own) => own.settle(Outcome::Failed, ledger),
+        Kind::Pop(own) => own.settle(outcome, ledger),
         Kind::Incr(key) if outcome == Outcome::Unknown => ledger.unsure(*key),
         _ => {}
     }

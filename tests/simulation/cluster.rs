@@ -18,6 +18,11 @@ use crate::random::Random;
 use crate::resp;
 use crate::subscriber::{self, VERBS};
 
+#[path = "cluster/exclusive.rs"]
+mod exclusive;
+
+use exclusive::Exclusive;
+
 /// What a key holds.
 #[derive(Debug, Clone)]
 enum Data {
@@ -85,6 +90,8 @@ pub struct Session {
     authenticated: bool,
     /// Kinds and names that it is subscribed to.
     subscriptions: BTreeSet<(usize, Vec<u8>)>,
+    /// What one client has asked of it alone.
+    pub own: Exclusive,
 }
 
 impl Session {
@@ -167,6 +174,10 @@ pub struct Counts {
     pub lies: u64,
     /// Migrations brought to their end.
     pub migrations: u64,
+    /// Pops that had to wait, that were thrown out by a failover, and that were sent on to another node.
+    pub blocked: u64,
+    pub thrown_out: u64,
+    pub sent_on: u64,
 }
 
 /// The cluster.
@@ -522,7 +533,8 @@ impl Cluster {
                         return try_again();
                     }
                     // An ASK out of an earlier migration comes too late. A real node would not notice.
-                    if !at_source {
+                    // What is only queued is looked at again by EXEC, all of it at once.
+                    if !at_source || session.is_queueing() {
                         return None;
                     }
                 }
@@ -562,6 +574,10 @@ impl Cluster {
                 _ => false,
             };
             assert!(session.authenticated, "{name} came before the password");
+        }
+        if let Some(reply) = self.execute_exclusive(node, session, &name, args, ledger, random, now)
+        {
+            return reply;
         }
         let ok = || b"+OK\r\n".to_vec();
         let (stride, read) = match name.as_str() {

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 
 use redis_cluster_proxy::cluster::slot::Slot;
 
+use crate::promises::Promises;
 use crate::random::mix;
 
 /// Names a write.
@@ -28,9 +29,11 @@ pub enum Class {
     Count,
     /// RPUSH: the state is the nonce of the last entry.
     Log,
+    /// RPUSH and BLPOP: as a log, but what is popped is gone.
+    Queue,
 }
 
-const CLASSES: [Class; 7] = [
+const CLASSES: [Class; 8] = [
     Class::Text,
     Class::Text,
     Class::Text,
@@ -38,6 +41,7 @@ const CLASSES: [Class; 7] = [
     Class::Sum,
     Class::Count,
     Class::Log,
+    Class::Queue,
 ];
 
 /// One key: its name and its history.
@@ -66,7 +70,7 @@ impl Key {
     /// Its state after `version` writes.
     pub fn state(&self, version: u64) -> i64 {
         match (version, self.class) {
-            (0, Class::Text | Class::Log) => ABSENT,
+            (0, Class::Text | Class::Log | Class::Queue) => ABSENT,
             (0, Class::Sum | Class::Count) => 0,
             _ => self.states[version as usize - 1],
         }
@@ -120,6 +124,8 @@ pub struct Ledger {
     deletions: HashMap<(String, usize), Nonce>,
     /// Whether some values are large.
     big: bool,
+    /// What transactions and pops promise.
+    pub promises: Promises,
 }
 
 impl Ledger {
@@ -147,6 +153,7 @@ impl Ledger {
             writes: Vec::new(),
             deletions: HashMap::new(),
             big,
+            promises: Promises::default(),
         }
     }
 
@@ -291,6 +298,7 @@ impl Ledger {
 
     /// At the end of a run: no more was executed than can be accounted for.
     pub fn check(&self) {
+        self.promises.check(&self.writes);
         for key in &self.keys {
             if key.class == Class::Count {
                 let acks = key.acknowledged.iter().filter(|ack| **ack).count() as u64;

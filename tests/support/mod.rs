@@ -12,6 +12,7 @@ mod cluster;
 pub mod compare;
 pub mod databases;
 mod elections;
+pub mod fake;
 pub mod ground;
 pub mod http;
 mod load;

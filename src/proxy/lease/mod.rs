@@ -28,6 +28,7 @@ use crate::proxy::backend::{Backend, BackendId, Ticket, Usage};
 use crate::proxy::calls::ErrorCode;
 use crate::proxy::client::ClientId;
 use crate::proxy::deliver::Lost;
+use crate::proxy::planted;
 use crate::proxy::refusal::{self, Missing, Refusal};
 use crate::resp::reply::Reply;
 use blocking::Blocking;
@@ -222,7 +223,10 @@ impl Proxy {
             return self.without_scripts(id, lease, index, now);
         }
         run.note_answer();
-        run.held_since = None;
+        // What is said once more to a run that begins anew is no progress.
+        if owed != Owed::Nobody {
+            run.held_since = None;
+        }
         if let (Some(error), Some((seq, _))) = (reply.error(), owed.place()) {
             self.count_error(id, seq, error);
         }
@@ -271,6 +275,7 @@ impl Proxy {
             return Next::Keep;
         };
         run.backend = None;
+        run.note_end(now);
         if matches!(lease.work, Work::Wait(_)) {
             return self.count_nobody(id, lease, index, now);
         }
@@ -280,6 +285,7 @@ impl Proxy {
         // What was wholly sent and is executed by its own reply may have been executed.
         if let (true, Some(Owed::Last(seq, part))) = (all_sent, last)
             && !lease.work.may_run_twice(lost)
+            && !planted::is_on("lease-resent")
         {
             self.stats.unknown_outcomes.add(1);
             let text = match lost {
@@ -315,8 +321,16 @@ impl Proxy {
             .backend
             .and_then(|from| self.upstream.node(self.upstream.backends.get(from)?.node))
             .map(|node| node.address);
+        // A node closes the connection of whom it throws out, and behind a refused EXEC nothing is queued.
+        let (spoilt, cleaner) = (run.spoilt, run.cleaner);
+        run.spoilt |= blocking::is_thrown_out(words);
+        if matches!(run.next_owed(), Some(Owed::Last(..))) {
+            run.cleaner = b"";
+        }
         self.leave(run, now);
-        if lease.work.is_watching() {
+        (run.spoilt, run.cleaner) = (spoilt, cleaner);
+        run.note_end(now);
+        if lease.work.is_watching() && !planted::is_on("watch-forgotten") {
             self.note_refusal(run.slot, refusal, from, now);
             return self.break_watch(id, lease, index, now);
         }

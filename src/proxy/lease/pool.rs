@@ -6,7 +6,7 @@
 use crate::clock::Time;
 use crate::proxy::NO_SLOT;
 use crate::proxy::Proxy;
-use crate::proxy::backend::{Backend, BackendId, Flavor, Origin, State, Usage};
+use crate::proxy::backend::{Backend, BackendId, Flavor, Origin, Patience, State, Usage};
 use crate::proxy::client::ClientId;
 use crate::proxy::deliver::Lost;
 use crate::proxy::node::NodeKey;
@@ -103,7 +103,7 @@ impl Proxy {
         };
         debug_assert!(matches!(backend.usage, Usage::Lent { .. }));
         backend.usage = Usage::Cleaning;
-        backend.patient = false;
+        backend.patience = Patience::None;
         if backend.state != State::Ready || !backend.tickets.is_empty() {
             return self.lose_backend(id, Lost::Retired, now);
         }

@@ -100,6 +100,11 @@ impl Proxy {
                 return self.queued_here(id, command, lease, now);
             }
         };
+        // What is watched may lie in other slots of the node than what is queued.
+        let run = &mut lease.runs[0];
+        if transaction.watching && !run.is_open() && slot != NO_SLOT && self.serves(run, slot) {
+            run.slot = slot;
+        }
         let per_slot = self.config.cross_slot_transactions.is_per_slot();
         let Some(index) = run_of(&mut lease.runs, slot, per_slot) else {
             transaction.crossed = true;

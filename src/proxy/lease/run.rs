@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use crate::clock::Time;
 use crate::cluster::slot::Slot;
 use crate::proxy::actions::Wanted;
-use crate::proxy::backend::{BackendId, Origin, Pin, Ticket};
+use crate::proxy::backend::{BackendId, Origin, Patience, Pin, Ticket};
 use crate::proxy::client::ClientId;
 use crate::proxy::pipeline::{At, Seq};
 use crate::proxy::redirects::Redirect;
@@ -51,6 +51,8 @@ pub struct Run {
     pub held_since: Option<Time>,
     /// When it is to begin, while it waits.
     pub due: Option<Time>,
+    /// When it last began.
+    begun_at: Time,
     /// The words of the last refusal; none after a redirect, which no client may see.
     refusal: Vec<u8>,
 }
@@ -125,6 +127,7 @@ impl Run {
             tries: 0,
             held_since: None,
             due: None,
+            begun_at: Time::default(),
             refusal: Vec::new(),
         }
     }
@@ -162,6 +165,12 @@ impl Run {
                 line.frame = frame;
             }
         }
+    }
+
+    /// Its node serves it no more. The time that it spent there, perhaps blocked, was no waiting for a node.
+    pub fn note_end(&mut self, now: Time) {
+        let there = now.since(self.begun_at);
+        self.held_since = self.held_since.map(|since| since.after(there));
     }
 
     /// Whether a client waits for a reply of this run.
@@ -222,10 +231,15 @@ impl Proxy {
         };
         run.backend = Some(backend);
         if let Some(backend) = self.upstream.backends.get_mut(backend) {
-            backend.patient = run.patient;
+            backend.patience = if run.patient {
+                Patience::Endless
+            } else {
+                Patience::None
+            };
         }
         (run.sent, run.answered) = (0, 0);
         run.due = None;
+        run.begun_at = now;
         if matches!(run.goal, Goal::Ask(_)) {
             let ticket = self.ticket(run.slot, ASKING.len(), u16::MAX, Origin::Discard, now);
             let (pool, actions) = (&mut self.pool, &mut self.actions);

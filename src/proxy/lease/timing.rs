@@ -9,6 +9,7 @@ use crate::clock::Time;
 use crate::cluster::slot::Slot;
 use crate::proxy::Lost;
 use crate::proxy::Proxy;
+use crate::proxy::backend::Patience;
 use crate::proxy::client::ClientId;
 use crate::proxy::lease::blocking::Blocking;
 use crate::proxy::lease::wait::Wait;
@@ -16,6 +17,10 @@ use crate::proxy::lease::{Lease, Next, Work};
 
 /// How often leases are looked at: their deadlines are seconds.
 const SWEEP: Duration = Duration::from_secs(1);
+
+/// How long a node may take to refuse a blocked client whose slot it serves no more. It looks at each client
+/// once a second (7.0: `clientsCron`).
+const DOUBT: Duration = Duration::from_secs(3);
 
 /// The leases of one worker.
 #[derive(Debug)]
@@ -146,8 +151,8 @@ impl Proxy {
     }
 
     /// The routes have changed: a blocked client whose node is not its slot's owner any more should be told
-    /// so by that node. If it is not, the node is looked at like one that owes a reply.
-    pub(in crate::proxy) fn doubt_blocked(&mut self) {
+    /// so by that node. If it is not in a while, the node is looked at like one that owes a reply.
+    pub(in crate::proxy) fn doubt_blocked(&mut self, now: Time) {
         if self.leases.held == 0 {
             return;
         }
@@ -155,13 +160,16 @@ impl Proxy {
             let Some(backend) = self.upstream.backends.get_mut(id) else {
                 continue;
             };
-            let Some(ticket) = backend.tickets.front().filter(|_| backend.patient) else {
+            let Some(ticket) = backend.tickets.front() else {
                 continue;
             };
             let owner = Slot::new(ticket.slot).and_then(|slot| self.upstream.routes.shard(slot));
-            if owner.is_some_and(|shard| shard.master != backend.node) {
-                backend.patient = false;
-            }
+            let moved = owner.is_some_and(|shard| shard.master != backend.node);
+            backend.patience = match backend.patience {
+                Patience::Endless if moved => Patience::Until(now.after(DOUBT)),
+                Patience::Until(_) if !moved => Patience::Endless,
+                same => same,
+            };
         }
     }
 }

@@ -7,6 +7,7 @@
 
 use crate::clock::Time;
 use crate::cluster::route::{self, Place};
+use crate::cluster::slot::Slot;
 use crate::command::{Command, KeysError};
 use crate::proxy::client::{ClientId, Pause};
 use crate::proxy::dispatch::Step;
@@ -182,7 +183,8 @@ impl Proxy {
         let Some(mut lease) = self.take_lease(id) else {
             return Step::Close;
         };
-        let crossed = lease.runs.first().is_some_and(|run| run.slot != slot);
+        let run = lease.runs.first();
+        let crossed = run.is_some_and(|run| run.slot != slot && !self.serves(run, slot));
         let Work::Transaction(transaction) = &mut lease.work else {
             debug_assert!(false, "a blocked client asks for more");
             return Step::Close;
@@ -205,6 +207,14 @@ impl Proxy {
         let next = self.add(id, &mut lease, 0, line, now);
         self.put_lease(id, lease, next, now);
         Step::Alone
+    }
+
+    /// Whether the node that a run is at serves this slot, too.
+    pub(super) fn serves(&self, run: &Run, slot: u16) -> bool {
+        let backend = run.backend.and_then(|id| self.upstream.backends.get(id));
+        let shard = Slot::new(slot).and_then(|slot| self.upstream.routes.shard(slot));
+        let node = backend.map(|backend| backend.node);
+        node.is_some() && node == shard.map(|shard| shard.master)
     }
 
     /// Adds a request to a run, and sends it as soon as can be.
@@ -334,7 +344,7 @@ impl Proxy {
         let Work::Transaction(transaction) = &mut lease.work else {
             return Next::End;
         };
-        transaction.doomed = true;
+        let mut told = std::mem::replace(&mut transaction.doomed, true);
         let queueing = self.clients.get(id).is_some_and(|c| c.session.queueing);
         let run = &mut lease.runs[usize::from(index)];
         self.leave(run, now);
@@ -342,20 +352,31 @@ impl Proxy {
         for line in &mut run.lines {
             match std::mem::replace(&mut line.owed, Owed::Nobody) {
                 Owed::Nobody => {}
-                Owed::Queued(seq) | Owed::Watch(seq) => self.answer_error(id, seq, 0, text, now),
+                Owed::Queued(seq) | Owed::Watch(seq) => {
+                    told = true;
+                    self.answer_error(id, seq, 0, text, now);
+                }
                 Owed::Last(seq, part) => last = Some((seq, part)),
             }
         }
         if let Some((seq, part)) = last {
-            self.answer_error(id, seq, part, texts::EXECABORT.as_bytes(), now);
+            // Who has heard no reason yet hears it now, as from the node.
+            let text = if told {
+                texts::EXECABORT.as_bytes()
+            } else {
+                text
+            };
+            self.answer_error(id, seq, part, text, now);
             return self.part_done(lease);
         }
         if queueing { Next::Keep } else { Next::End }
     }
 
-    /// A request of a client in MULTI was refused before it was queued.
+    /// A request was refused: if its client is in MULTI it has not been queued.
     pub(in crate::proxy) fn doom(&mut self, id: ClientId) {
-        let lease = self.clients.get_mut(id).and_then(|c| c.lease.as_mut());
+        let client = self.clients.get_mut(id);
+        let lease = client.filter(|client| client.session.queueing);
+        let lease = lease.and_then(|client| client.lease.as_mut());
         if let Some(Work::Transaction(transaction)) = lease.map(|lease| &mut lease.work) {
             transaction.doomed = true;
         }
