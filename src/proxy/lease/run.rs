@@ -152,12 +152,6 @@ impl Run {
         }
     }
 
-    /// Its node serves it no more. The time that it spent there, perhaps blocked, was no waiting for a node.
-    pub fn note_end(&mut self, now: Time) {
-        let there = now.since(self.begun_at);
-        self.held_since = self.held_since.map(|since| since.after(there));
-    }
-
     /// The request that is answered next has a script in it, which its client has only named.
     pub fn has_script(&self) -> bool {
         let line = self.lines.get(self.answered);
@@ -171,6 +165,12 @@ impl Run {
                 line.frame = frame;
             }
         }
+    }
+
+    /// Its node serves it no more. The time that it spent there, perhaps blocked, was no waiting for a node.
+    pub fn note_end(&mut self, now: Time) {
+        let there = now.since(self.begun_at);
+        self.held_since = self.held_since.map(|since| since.after(there));
     }
 
     /// Whether a client waits for a reply of this run.
