@@ -235,8 +235,8 @@ fn wait_until_well(nemesis: &Nemesis, crew: &Crew) {
     let ground = &nemesis.ground;
     nemesis.free();
     wait_for("the cluster to settle", Duration::from_secs(60), || {
-        ground.mend();
-        ground.agree(&nemesis.tags.iter().map(slot_of).collect::<Vec<_>>());
+        nemesis.mend();
+        let _moving = nemesis.moving.lock().expect("no panic holds it");
         ground.is_settled().then_some(())
     });
     let settled = wall();
@@ -340,7 +340,7 @@ fn torment(
             ledger.check_now();
         }
         if !verified {
-            nemesis.ground.mend();
+            nemesis.mend();
         }
     }
 }

@@ -171,6 +171,14 @@ impl Nemesis {
         self.reserved.lock().expect("no panic holds it").clear();
     }
 
+    /// Ends moves that were left half done, and has the nodes agree. Not within a move: it would be torn apart.
+    pub fn mend(&self) {
+        let _moving = self.moving.lock().expect("no panic holds it");
+        self.ground.mend();
+        let slots: Vec<u16> = self.tags.iter().map(slot_of).collect();
+        self.ground.agree(&slots);
+    }
+
     /// Whether a node of another shard says that `replica` is a master with slots.
     fn is_promoted(&self, shard: usize, replica: usize) -> bool {
         let view = self

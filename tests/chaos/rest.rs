@@ -12,9 +12,10 @@ use crate::support::Proxy;
 /// What a failover adds and a rest keeps: connections to a node that was a replica before, three of them shared,
 /// the others idle (`-backend-idle-connections`), for each of six.
 const IDLE: usize = 6 * (3 + 5);
-/// Memory that may come behind the base, in KiB. Three runs of ten minutes rested at 5.3 to 5.9 MiB of heap, then at
-/// 4.2 to 5.9, then at 6.3 to 7.2: what only faults call for (the log of slow requests, counts of six nodes
-/// instead of three), and pages that the allocator cannot give back for what is still in use in them.
+/// Memory that may come behind the base, in KiB. In runs of ten minutes the heap rested at 3.7 to 5.9 MiB, then at
+/// 4.2 to 6.2, then at 5.4 to 7.2. In use of that (malloc_stats) were 1.3, 2.2 and 2.1 MiB: what only faults call
+/// for, as counts of six nodes instead of three; the rest are pages that the allocator cannot give back for the
+/// little that is in use in them.
 const ABOVE: u64 = 4096;
 /// The same where the crew has not worked before the base was taken.
 const ABOVE_NOTHING: u64 = 8192;
