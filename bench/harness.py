@@ -109,13 +109,13 @@ def wait_until(what, ask, limit=20):
 
 
 class Process:
-    """A child on a core of its choice."""
+    """A child on one core, or on any of several."""
 
     def __init__(self, argv, core, folder, name, batch=False):
         files = min(resource.getrlimit(resource.RLIMIT_NOFILE)[1], 65536)
 
         def prepare():
-            os.sched_setaffinity(0, {core})
+            os.sched_setaffinity(0, {core} if isinstance(core, int) else set(core))
             if batch:
                 os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
             resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))

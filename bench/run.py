@@ -30,8 +30,10 @@ def placements():
     for placement in chosen:
         if placement == "together":
             yield placement, harness.LOAD_CORE
+        elif placement == "both":
+            yield placement, (harness.LOAD_CORE, harness.CONTENDER_CORE)
         elif placement != "apart":
-            raise SystemExit(f"no such placement: {placement}; there are together and apart")
+            raise SystemExit(f"no such placement: {placement}; there are together, apart and both")
         elif harness.CONTENDER_CORE == harness.LOAD_CORE:
             say("apart: left out, as there is one core only")
         else:
