@@ -131,6 +131,8 @@ pub struct World {
     /// The number of the last message.
     number: u64,
     asked_at: u64,
+    /// When a topology was last adopted.
+    adopted_at: u64,
     refresh_wanted: bool,
     capacity: usize,
     /// Whether all bytes arrive soon.
@@ -245,6 +247,7 @@ impl World {
             mail: vec![Vec::new(); cluster.nodes.len()],
             number: 0,
             asked_at: 0,
+            adopted_at: 0,
             refresh_wanted: false,
             capacity: random.skewed(1 << 17) + 64,
             swift: false,

@@ -406,6 +406,7 @@ impl World {
         while let Some(at) = self.topologies.iter().position(|(due, _)| *due <= now) {
             let (_, topology) = self.topologies.remove(at);
             self.events.topologies += 1;
+            self.adopted_at = self.now;
             self.note(|_| "a topology is adopted".to_string());
             let now = self.time();
             self.proxy.adopt(topology, now);
