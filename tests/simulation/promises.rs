@@ -17,6 +17,8 @@ struct Watch {
     excused: bool,
     /// Whether its client was told OK.
     told: bool,
+    /// The first write that was executed although one of its keys had changed.
+    defied: Option<Nonce>,
 }
 
 /// One token that a node has handed out.
@@ -89,12 +91,10 @@ impl Promises {
         self.executed += 1;
         for nonce in nonces {
             for watch in self.guards.get(nonce).map_or(&[][..], Vec::as_slice) {
-                for (key, seen) in self.watches[*watch].seen.iter().flatten() {
-                    assert_eq!(
-                        version(*key),
-                        *seen,
-                        "write {nonce} is executed although key {key} of watch {watch} has changed"
-                    );
+                let own = &mut self.watches[*watch];
+                let mut seen = own.seen.iter().flatten();
+                if seen.any(|(key, seen)| version(*key) != *seen) {
+                    own.defied.get_or_insert(*nonce);
                 }
             }
         }
@@ -107,6 +107,12 @@ impl Promises {
             assert!(
                 own.seen.is_some() || !own.told,
                 "executed under watch {watch}, which no node has seen"
+            );
+            // Who was told that it does not watch is not protected.
+            assert!(
+                own.defied.is_none() || !own.told,
+                "write {:?} is executed although a key of watch {watch} has changed",
+                own.defied
             );
         }
     }
