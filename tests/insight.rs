@@ -187,34 +187,26 @@ fn every_way_in_which_a_cluster_refuses_is_counted() {
         assert_eq!(rows, expected, "{words:?}: {reply:?}");
     }
 
-    let proxy = Proxy::start(cluster(), &[]);
-    let mut conn = proxy.conn();
-    for words in [
-        &["MULTI"][..],
-        &["SET", &one, "1"],
-        &["SET", &two, "2"],
-        &["EXEC"],
-    ] {
-        conn.command(words);
-    }
-    let found = conn.line("PROXY AUDIT");
-    assert_eq!(field(&found.items()[0], "command"), "exec", "{found:?}");
-    assert_eq!(field(&found.items()[0], "reason"), crossed);
-
-    let proxy = Proxy::start(cluster(), &["-cross-slot-transactions", "per-slot"]);
-    let mut conn = proxy.conn();
-    for words in [
-        &["MULTI"][..],
-        &["SET", &one, "1"],
-        &["SET", &two, "2"],
-        &["EXEC"],
-    ] {
-        conn.command(words);
-    }
-    let found = conn.line("PROXY AUDIT");
-    assert_eq!(field(&found.items()[0], "command"), "exec", "{found:?}");
-    let cut = "keys in several slots, served in parts";
-    assert_eq!(field(&found.items()[0], "reason"), cut);
+    let exec = |flags: &[&str], reason: &str| {
+        let proxy = Proxy::start(cluster(), flags);
+        let mut conn = proxy.conn();
+        for words in [
+            &["MULTI"][..],
+            &["SET", &one, "1"],
+            &["SET", &two, "2"],
+            &["EXEC"],
+        ] {
+            conn.command(words);
+        }
+        let found = conn.line("PROXY AUDIT");
+        assert_eq!(field(&found.items()[0], "command"), "exec", "{found:?}");
+        assert_eq!(field(&found.items()[0], "reason"), reason);
+    };
+    exec(&[], crossed);
+    exec(
+        &["-cross-slot-transactions", "per-slot"],
+        "keys in several slots, served in parts",
+    );
 }
 
 #[test]

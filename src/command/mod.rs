@@ -27,7 +27,6 @@ pub use flags::{AclCategories, Flags, KeyFlags};
 pub use keys::{KeysError, flagged_keys, keys, unbalanced};
 pub use known::Known;
 pub use options::{Timeout, blocks};
-pub use packed::lower;
 pub use servers::Servers;
 pub use table::{Resolved, Table};
 

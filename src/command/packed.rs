@@ -59,7 +59,7 @@ fn word(bytes: Option<&[u8; 4]>) -> u64 {
 
 /// The eight bytes of a word with `A` to `Z` made `a` to `z`.
 #[inline]
-pub fn lower(word: u64) -> u64 {
+fn lower(word: u64) -> u64 {
     const ONES: u64 = 0x0101_0101_0101_0101;
     let low = word & (0x7f * ONES);
     // The high bit of each byte: from `A` on; beyond `Z`; below 128. No byte carries into the next.
