@@ -8,6 +8,7 @@
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
+use std::sync::Arc;
 
 /// Size of a read block, in bytes: what one read takes at most while no large frame is under way.
 pub const READ_BLOCK: usize = 64 << 10;
@@ -95,19 +96,36 @@ impl Pool {
 
 /// Bytes that came from a peer and are not consumed yet, in one piece.
 ///
-/// Invariant: `start <= end <= data.len()`; without storage all three are zero.
+/// Invariants: `start <= end <=` the length of the storage; without storage all three are zero. Storage is owned
+/// (`data`), or else, from the first [`ReadBuf::share`] until the next [`ReadBuf::settle`], shared with chunks.
 #[derive(Debug, Default)]
 pub struct ReadBuf {
     data: Vec<u8>,
+    shared: Option<Arc<Vec<u8>>>,
     start: usize,
     end: usize,
 }
 
 impl ReadBuf {
+    /// Bytes that are in memory already.
+    pub fn holding(bytes: Vec<u8>) -> ReadBuf {
+        let end = bytes.len();
+        ReadBuf {
+            data: bytes,
+            shared: None,
+            start: 0,
+            end,
+        }
+    }
+
     /// What has come and is not consumed.
     #[inline]
     pub fn bytes(&self) -> &[u8] {
-        &self.data[self.start..self.end]
+        let data = match &self.shared {
+            None => &self.data,
+            Some(shared) => shared,
+        };
+        &data[self.start..self.end]
     }
 
     /// How much has come and is not consumed.
@@ -137,6 +155,7 @@ impl ReadBuf {
     /// need (0 when unknown): room grows towards it, but at most doubles what has come.
     #[inline]
     pub fn prepare(&mut self, pool: &mut Pool, missing: usize) {
+        debug_assert!(self.shared.is_none());
         if self.data.is_empty() {
             self.data = pool.take_read();
         } else {
@@ -194,47 +213,60 @@ impl ReadBuf {
         }
     }
 
-    /// Takes the first `count` bytes out as a chunk, moving the storage itself when what remains is the
-    /// smaller part; the rare copy is the remainder's.
-    pub fn take(&mut self, count: usize, pool: &mut Pool) -> Chunk {
+    /// Takes the first `count` bytes out as a chunk, without a copy: from now on the storage is the chunk's as
+    /// well, and goes back to the pool when the last who has it gives it up.
+    ///
+    /// A chunk keeps its whole block in memory: whoever takes chunks of less than a quarter of a block has to
+    /// bound their number.
+    pub fn share(&mut self, count: usize) -> Chunk {
         assert!(count <= self.len());
-        let rest = self.len() - count;
-        if rest > count {
-            let chunk = Chunk::copied(self.bytes().get(..count).unwrap_or_default());
-            self.consume(count);
-            return chunk;
-        }
-        let (start, split, end) = (self.start, self.start + count, self.end);
-        let data = std::mem::take(&mut self.data);
-        self.start = 0;
-        self.end = 0;
-        if rest > 0 {
-            let mut fresh = if rest <= READ_BLOCK {
-                pool.take_read()
-            } else {
-                vec![0; rest + 1]
-            };
-            fresh[..rest].copy_from_slice(&data[split..end]);
-            self.data = fresh;
-            self.end = rest;
-        }
-        Chunk {
-            data,
-            start,
-            end: split,
+        let shared = self
+            .shared
+            .get_or_insert_with(|| Arc::new(std::mem::take(&mut self.data)));
+        let chunk = Chunk {
+            data: Vec::new(),
+            shared: Some(shared.clone()),
+            start: self.start,
+            end: self.start + count,
             sealed: true,
-        }
+        };
+        self.start += count;
+        chunk
     }
 
     /// Gives memory back: all of it when nothing is left, a whole block when little is.
     #[inline]
     pub fn settle(&mut self, pool: &mut Pool) {
+        if self.shared.is_some() {
+            self.unshare(pool);
+        }
         if self.is_empty() {
             self.start = 0;
             self.end = 0;
             pool.give_read(std::mem::take(&mut self.data));
         } else {
             self.stash(pool);
+        }
+    }
+
+    /// Leaves the storage to the chunks that have it; what is left is copied.
+    #[inline(never)]
+    fn unshare(&mut self, pool: &mut Pool) {
+        let Some(shared) = self.shared.take() else {
+            return;
+        };
+        let rest = &shared[self.start..self.end];
+        if !rest.is_empty() {
+            self.data = match rest.len() {
+                ..=STASH => pool.take_first(),
+                ..=READ_BLOCK => pool.take_read(),
+                len => vec![0; len],
+            };
+            self.data[..rest.len()].copy_from_slice(rest);
+        }
+        (self.start, self.end) = (0, rest.len());
+        if let Some(data) = Arc::into_inner(shared) {
+            pool.give(data);
         }
     }
 
@@ -252,37 +284,54 @@ impl ReadBuf {
 #[derive(Debug, Default)]
 pub struct Chunk {
     data: Vec<u8>,
+    /// The storage in place of `data`, of a chunk that was read into memory together with others.
+    shared: Option<Arc<Vec<u8>>>,
     start: usize,
     end: usize,
-    /// Whether nothing may be appended: the storage was moved in, its spare end is no room of ours.
+    /// Whether nothing may be appended: the spare end of shared storage is no room of ours.
     sealed: bool,
 }
 
 impl Chunk {
-    /// A chunk with a copy of `bytes`.
-    pub fn copied(bytes: &[u8]) -> Chunk {
-        Chunk {
-            data: bytes.to_vec(),
-            start: 0,
-            end: bytes.len(),
-            sealed: true,
+    fn storage(&self) -> &[u8] {
+        match &self.shared {
+            None => &self.data,
+            Some(shared) => shared,
         }
     }
 
     /// Its bytes.
     pub fn bytes(&self) -> &[u8] {
-        &self.data[self.start..self.end]
+        &self.storage()[self.start..self.end]
     }
 
-    fn len(&self) -> usize {
+    /// How many they are.
+    pub fn len(&self) -> usize {
         self.end - self.start
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// Drops it, and gives its storage back unless others have it too.
+    pub fn give_back(mut self, pool: &mut Pool) {
+        self.empty(pool);
     }
 
     /// Drops what it holds, and gives its storage back.
     #[inline]
     fn empty(&mut self, pool: &mut Pool) {
         (self.start, self.end, self.sealed) = (0, 0, false);
-        pool.give_first(std::mem::take(&mut self.data));
+        match self.shared.take() {
+            None => pool.give_first(std::mem::take(&mut self.data)),
+            Some(shared) => {
+                if let Some(data) = Arc::into_inner(shared) {
+                    pool.give(data);
+                }
+            }
+        }
     }
 }
 
@@ -373,6 +422,7 @@ impl WriteBuf {
         data[..bytes.len()].copy_from_slice(bytes);
         self.append(Chunk {
             data,
+            shared: None,
             start: 0,
             end: bytes.len(),
             sealed: false,
@@ -382,7 +432,7 @@ impl WriteBuf {
     /// Appends a chunk, moving its storage.
     pub fn push_chunk(&mut self, chunk: Chunk) {
         debug_assert!(chunk.sealed);
-        if chunk.len() > 0 {
+        if !chunk.is_empty() {
             self.append(chunk);
         }
     }
@@ -413,7 +463,7 @@ impl WriteBuf {
             return None;
         }
         let last = &self.last;
-        let bytes = last.data.get(last.start.max(offset)..last.end)?;
+        let bytes = last.storage().get(last.start.max(offset)..last.end)?;
         (!bytes.is_empty()).then_some(bytes)
     }
 
@@ -435,7 +485,7 @@ impl WriteBuf {
                 let Some(slot) = slices.get_mut(count) else {
                     break;
                 };
-                *slot = IoSlice::new(&chunk.data[from..chunk.end]);
+                *slot = IoSlice::new(&chunk.storage()[from..chunk.end]);
                 count += 1;
             }
         }
@@ -499,7 +549,7 @@ impl WriteBuf {
                 return;
             }
             left -= first.len();
-            pool.give(std::mem::take(&mut first.data));
+            first.empty(pool);
             self.older.pop_front();
             self.cursor = match self.cursor {
                 (0, _) => (0, 0),
@@ -519,7 +569,7 @@ impl WriteBuf {
     #[inline]
     pub fn front(&self, count: usize) -> &[u8] {
         let first = self.older.front().unwrap_or(&self.last);
-        &first.data[first.start..first.start + count]
+        &first.bytes()[..count]
     }
 
     /// Says that nothing has been sent: the peer is a new one.
@@ -580,7 +630,7 @@ mod tests {
                 }
                 1 if random(20) == 0 => {
                     let piece = vec![step as u8; 1 + random(40_000)];
-                    buffer.push_chunk(Chunk::copied(&piece));
+                    buffer.push_chunk(ReadBuf::holding(piece.clone()).share(piece.len()));
                     model.extend(&piece);
                 }
                 2 => {
@@ -645,7 +695,7 @@ mod tests {
     }
 
     #[test]
-    fn taking_a_frame_leaves_the_rest() {
+    fn sharing_a_frame_leaves_the_rest() {
         for (first, rest) in [(10, 0), (10, 5), (5, 10), (READ_BLOCK - 1, 1)] {
             let mut pool = Pool::default();
             let mut buffer = ReadBuf::default();
@@ -655,9 +705,34 @@ mod tests {
             }
             buffer.filled(first + rest);
             let whole = buffer.bytes().to_vec();
-            let chunk = buffer.take(first, &mut pool);
+            let chunk = buffer.share(first);
+            assert_eq!(chunk.bytes(), &whole[..first]);
+            assert_eq!(buffer.bytes(), &whole[first..]);
+            buffer.settle(&mut pool);
             assert_eq!(chunk.bytes(), &whole[..first]);
             assert_eq!(buffer.bytes(), &whole[first..]);
         }
+    }
+
+    #[test]
+    fn a_shared_block_goes_back_when_the_last_chunk_does() {
+        let mut pool = Pool::default();
+        let mut buffer = ReadBuf::default();
+        buffer.prepare(&mut pool, 0);
+        buffer.filled(READ_BLOCK);
+        let (first, second) = (buffer.share(30_000), buffer.share(READ_BLOCK - 30_000));
+        buffer.settle(&mut pool);
+        let mut output = WriteBuf::default();
+        output.push_chunk(second);
+        output.push(b"behind", &mut pool);
+        output.check();
+        output.mark_sent(READ_BLOCK - 30_000 + 3);
+        output.check();
+        assert_eq!(unsent(&output), b"ind");
+        let free = pool.free_bytes();
+        output.release(READ_BLOCK - 30_000, &mut pool);
+        assert_eq!(pool.free_bytes(), free);
+        first.give_back(&mut pool);
+        assert_eq!(pool.free_bytes(), free + READ_BLOCK);
     }
 }

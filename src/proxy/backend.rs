@@ -12,6 +12,7 @@ use crate::arena::Id;
 use crate::buffer::{Pool, ReadBuf, WriteBuf};
 use crate::clock::Time;
 use crate::config::Config;
+use crate::proxy::carried::Carried;
 use crate::proxy::client::ClientId;
 use crate::proxy::departures::Departures;
 use crate::proxy::node::NodeKey;
@@ -202,6 +203,8 @@ pub struct Backend {
     pub scanner: ReplyScanner,
     /// Bytes that the reply under way is known to lack.
     pub missing: usize,
+    /// The reply under way, if it is a large one: it lies before `input`.
+    pub carried: Option<Carried>,
     /// Bytes of the handshake. They go first and are never sent again.
     pub greeting: WriteBuf,
     /// Bytes of requests, kept until their replies have come.
@@ -247,6 +250,7 @@ impl Backend {
             input: ReadBuf::default(),
             scanner: ReplyScanner::default(),
             missing: 0,
+            carried: None,
             greeting: WriteBuf::default(),
             output: WriteBuf::default(),
             tickets: VecDeque::new(),

@@ -7,13 +7,14 @@
 
 use std::net::SocketAddr;
 
-use crate::buffer::{Chunk, ReadBuf};
+use crate::buffer::ReadBuf;
 use crate::clock::Time;
 use crate::cluster::slot::Slot;
 use crate::command::AclCategories;
 use crate::proxy::actions::Wanted;
 use crate::proxy::backend::{Backend, BackendId, Origin, Pin, State, Ticket, Usage};
 use crate::proxy::calls::ErrorCode;
+use crate::proxy::carried::Whole;
 use crate::proxy::client::ClientId;
 use crate::proxy::dispatch::MOVED_FRAME;
 use crate::proxy::insight::{BIG_BYTES, Reasons, Sight};
@@ -52,7 +53,7 @@ pub enum Lost {
 }
 
 /// What follows after a reply.
-enum Next {
+pub(super) enum Next {
     /// The next reply may be looked for.
     More,
     /// It is not whole yet.
@@ -66,6 +67,13 @@ impl Proxy {
     pub fn backend_input(&mut self, id: BackendId, now: Time) {
         if let Some(backend) = self.upstream.backends.get_mut(id) {
             backend.heard_at = now;
+            if backend.carried.is_some() {
+                match self.carry_on(id, now) {
+                    Next::More => {}
+                    Next::Wait => return,
+                    Next::Lost(lost) => return self.lose_backend(id, lost, now),
+                }
+            }
         }
         loop {
             self.take_plain_replies(id, now);
@@ -94,7 +102,7 @@ impl Proxy {
     }
 
     /// Takes one reply of any kind.
-    fn take_reply(&mut self, id: BackendId, input: &mut ReadBuf, now: Time) -> Next {
+    pub(super) fn take_reply(&mut self, id: BackendId, input: &mut ReadBuf, now: Time) -> Next {
         let bulk_max = self.config.limits.bulk_bytes;
         let Some(backend) = self.upstream.backends.get_mut(id) else {
             return Next::Wait;
@@ -103,6 +111,7 @@ impl Proxy {
             Ok(Scan::Frame(len)) => len,
             Ok(Scan::Incomplete(missing)) => {
                 backend.missing = missing;
+                backend.carry(input, missing);
                 return Next::Wait;
             }
             Ok(Scan::Inline(_) | Scan::Nothing(_)) | Err(_) => {
@@ -127,6 +136,14 @@ impl Proxy {
             self.greeted(id, steps, now);
             return Next::More;
         }
+        self.take_answer(id, Whole::Front(input, len), now)
+    }
+
+    /// Takes a reply that belongs to the oldest ticket.
+    pub(super) fn take_answer(&mut self, id: BackendId, whole: Whole<'_>, now: Time) -> Next {
+        let Some(backend) = self.upstream.backends.get_mut(id) else {
+            return Next::Wait;
+        };
         let early = !backend.front_is_sent();
         let Some(ticket) = backend.tickets.pop_front() else {
             return Next::Lost(self.broken(id, "a reply that nobody asked for"));
@@ -139,7 +156,7 @@ impl Proxy {
             self.release(id, &ticket);
             return Next::More;
         }
-        if early && !reply.is_error() {
+        if early && !whole.reply().is_error() {
             backend.tickets.push_front(ticket);
             return Next::Lost(self.broken(id, "a reply to a request that has not left"));
         }
@@ -149,9 +166,9 @@ impl Proxy {
             && let Some(node) = self.upstream.nodes.get(usize::from(backend.node.0))
         {
             backend.departures.settle(ticket.sent_at, 1, node, now);
-            node.stats.bytes_in.add(len as u64);
+            node.stats.bytes_in.add(whole.len() as u64);
         }
-        self.deliver(id, &ticket, input, len, now);
+        self.deliver(id, &ticket, whole, now);
         if early {
             // The node gave up on this request while it was being written: it will read no other.
             return Next::Lost(Lost::Closed);
@@ -161,38 +178,25 @@ impl Proxy {
 
     /// One reply, to the one part that its ticket names.
     #[inline]
-    fn deliver(
-        &mut self,
-        id: BackendId,
-        ticket: &Ticket,
-        input: &mut ReadBuf,
-        len: usize,
-        now: Time,
-    ) {
-        let reply = Reply::new(&input.bytes()[..len]);
+    fn deliver(&mut self, id: BackendId, ticket: &Ticket, whole: Whole<'_>, now: Time) {
         let Origin::Part { client, seq, part } = ticket.origin else {
-            self.deliver_apart(id, ticket, reply, now);
-            return input.consume(len);
+            self.deliver_apart(id, ticket, whole.reply(), now);
+            return whole.drop();
         };
-        if reply.is_error() && self.is_refused(id, ticket, reply, now) {
-            input.consume(len);
-            return;
+        if whole.reply().is_error() && self.is_refused(id, ticket, whole.reply(), now) {
+            return whole.drop();
         }
+        let len = whole.len();
         self.look(id, ticket, len, now);
         let executed = self.bytes_if_held(id, client, ticket);
         self.release(id, ticket);
         self.upstream.succeeded(ticket.slot);
-        let moved = len >= MOVED_FRAME
-            && self
-                .clients
-                .get(client)
-                .is_some_and(|client| client.pipeline.is_single_head(seq));
-        if moved {
-            let chunk = input.take(len, &mut self.pool);
-            self.fulfil_moved(client, chunk, now);
+        if len >= MOVED_FRAME && self.is_single_head(client, seq) {
+            self.fulfil_moved(client, whole, now);
         } else {
-            self.fulfil(client, seq, part, &input.bytes()[..len], now);
-            input.consume(len);
+            debug_assert!(matches!(whole, Whole::Front(..)));
+            self.fulfil(client, seq, part, whole.reply().frame(), now);
+            whole.drop();
         }
         if let Some(bytes) = executed {
             // What a replica answers may be old at any time, and says nothing of the order (rule R5).
@@ -201,6 +205,12 @@ impl Proxy {
             }
             self.release_held(client, now);
         }
+    }
+
+    /// Whether a reply to this request may go straight into its client's output.
+    pub(super) fn is_single_head(&self, client: ClientId, seq: Seq) -> bool {
+        let client = self.clients.get(client);
+        client.is_some_and(|client| client.pipeline.is_single_head(seq))
     }
 
     /// Looks at a request whose reply has come, if its turn has come, it was slow, or it is big.
@@ -338,12 +348,12 @@ impl Proxy {
     }
 
     /// As [`Proxy::fulfil`], with the reply's own storage.
-    fn fulfil_moved(&mut self, id: ClientId, chunk: Chunk, now: Time) {
+    fn fulfil_moved(&mut self, id: ClientId, whole: Whole<'_>, now: Time) {
         let Some(client) = self.clients.get_mut(id) else {
             return;
         };
         let completed = client.pipeline.head_completed();
-        client.output.push_chunk(chunk);
+        whole.move_to(&mut client.output);
         client
             .pipeline
             .pop_head(&mut client.output, &mut self.pool, &mut self.spares);
@@ -593,7 +603,7 @@ impl Proxy {
     }
 
     #[cold]
-    fn broken(&mut self, id: BackendId, what: &str) -> Lost {
+    pub(super) fn broken(&mut self, id: BackendId, what: &str) -> Lost {
         self.stats.backend_protocol_errors.add(1);
         self.warn(id, &format!("broke the protocol: {what}"));
         Lost::Broken

@@ -168,7 +168,7 @@ impl Proxy {
         }
     }
 
-    /// The one copy of the request path; a large frame is moved instead.
+    /// The one copy of the request path; a large frame shares its storage instead.
     #[inline]
     fn forward(&mut self, backend: BackendId, ticket: Ticket, input: &mut ReadBuf) {
         let len = ticket.len as usize;
@@ -179,7 +179,7 @@ impl Proxy {
             self.upstream.send(backend, frame, ticket, pool, actions);
             input.consume(len);
         } else {
-            let chunk = input.take(len, pool);
+            let chunk = input.share(len);
             if let Some(backend) = self.upstream.backends.get_mut(backend) {
                 backend.output.push_chunk(chunk);
             }

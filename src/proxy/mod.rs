@@ -13,6 +13,7 @@ mod answers;
 pub mod attention;
 pub mod backend;
 pub mod calls;
+mod carried;
 pub mod client;
 mod deliver;
 mod departures;

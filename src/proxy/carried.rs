@@ -1,0 +1,210 @@
+//! `Carried`: a large reply that comes in several reads, in the blocks that it was read into.
+//!
+//! A bulk string says in front how long it is. So nothing needs to look at the bytes behind until all have come,
+//! and they need not lie in one piece: each block goes to the client as it is, without a copy. Only a reply that
+//! cannot go at once to its client, as another is due before it or as it is a part of one, is put together.
+//!
+//! Nothing is allocated from the length that was declared: blocks are taken as bytes come.
+
+use crate::buffer::{Chunk, Pool, ReadBuf, WriteBuf};
+use crate::clock::Time;
+use crate::proxy::Proxy;
+use crate::proxy::backend::{Backend, BackendId, Origin, State, Usage};
+use crate::proxy::deliver::Next;
+use crate::proxy::dispatch::MOVED_FRAME;
+use crate::resp::frame::ReplyScanner;
+use crate::resp::reply::Reply;
+
+/// A reply of which the end has not come.
+///
+/// Invariants: `len` is the sum of the chunks, none of which is empty; `len + missing` is the reply's length.
+#[derive(Debug)]
+pub struct Carried {
+    chunks: Vec<Chunk>,
+    len: usize,
+    missing: usize,
+}
+
+impl Carried {
+    /// Takes what of this reply is in front of the input.
+    fn take(&mut self, input: &mut ReadBuf) {
+        let count = self.missing.min(input.len());
+        if count > 0 {
+            self.chunks.push(input.share(count));
+            self.len += count;
+            self.missing -= count;
+        }
+    }
+
+    /// Whether it ends as a bulk string has to.
+    fn ends_well(&self) -> bool {
+        let bytes = self.chunks.iter().rev().flat_map(|chunk| {
+            let bytes = chunk.bytes();
+            bytes.iter().rev().take(2)
+        });
+        bytes.take(2).eq(b"\n\r")
+    }
+
+    /// All of it in one piece.
+    fn put_together(self, pool: &mut Pool) -> ReadBuf {
+        let mut bytes = Vec::with_capacity(self.len);
+        for chunk in self.chunks {
+            bytes.extend_from_slice(chunk.bytes());
+            chunk.give_back(pool);
+        }
+        ReadBuf::holding(bytes)
+    }
+}
+
+/// A whole reply, and where it lies.
+#[derive(Debug)]
+pub enum Whole<'a> {
+    /// So many bytes at the front of the input.
+    Front(&'a mut ReadBuf, usize),
+    /// In chunks: a bulk string for the one whose turn it is.
+    Chunks(Carried),
+}
+
+impl Whole<'_> {
+    /// Its bytes.
+    #[inline]
+    pub fn len(&self) -> usize {
+        match self {
+            Whole::Front(_, len) => *len,
+            Whole::Chunks(carried) => carried.len,
+        }
+    }
+
+    /// The reply; of one in chunks it is the front only, which tells its type.
+    #[inline]
+    pub fn reply(&self) -> Reply<'_> {
+        Reply::new(match self {
+            Whole::Front(input, len) => &input.bytes()[..*len],
+            Whole::Chunks(carried) => carried.chunks.first().map_or(b"", Chunk::bytes),
+        })
+    }
+
+    /// It is no longer needed.
+    #[inline]
+    pub fn drop(self) {
+        if let Whole::Front(input, len) = self {
+            input.consume(len);
+        }
+    }
+
+    /// Appends it to an output, without a copy.
+    pub fn move_to(self, output: &mut WriteBuf) {
+        match self {
+            Whole::Front(input, len) => output.push_chunk(input.share(len)),
+            Whole::Chunks(carried) => {
+                for chunk in carried.chunks {
+                    output.push_chunk(chunk);
+                }
+            }
+        }
+    }
+}
+
+impl Backend {
+    /// Puts the input aside if it is the beginning of a large bulk string, of which so many bytes are missing.
+    pub(super) fn carry(&mut self, input: &mut ReadBuf, missing: usize) {
+        // With less than its whole length line there, the scanner would not know of so many.
+        let large = input.len() + missing >= MOVED_FRAME && input.bytes().first() == Some(&b'$');
+        if !large || self.usage != Usage::Shared || self.state != State::Ready {
+            return;
+        }
+        debug_assert!(self.carried.is_none());
+        let mut carried = Carried {
+            chunks: Vec::new(),
+            len: 0,
+            missing: input.len() + missing,
+        };
+        carried.take(input);
+        self.scanner = ReplyScanner::default();
+        self.carried = Some(carried);
+    }
+}
+
+impl Proxy {
+    /// More has come of a reply that is carried.
+    #[inline(never)]
+    pub(super) fn carry_on(&mut self, id: BackendId, now: Time) -> Next {
+        let Some(backend) = self.upstream.backends.get_mut(id) else {
+            return Next::Wait;
+        };
+        let Some(mut carried) = backend.carried.take() else {
+            return Next::More;
+        };
+        carried.take(&mut backend.input);
+        backend.missing = carried.missing;
+        if carried.missing > 0 {
+            debug_assert!(backend.input.is_empty());
+            backend.input.settle(&mut self.pool);
+            backend.carried = Some(carried);
+            return Next::Wait;
+        }
+        if !carried.ends_well() {
+            return Next::Lost(self.broken(id, "bytes that are no reply"));
+        }
+        let origin = backend.tickets.front().map(|ticket| ticket.origin);
+        if let Some(Origin::Part { client, seq, .. }) = origin
+            && self.is_single_head(client, seq)
+        {
+            return self.take_answer(id, Whole::Chunks(carried), now);
+        }
+        let mut whole = carried.put_together(&mut self.pool);
+        self.take_reply(id, &mut whole, now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A buffer into which `bytes` were read.
+    fn read(bytes: &[u8], pool: &mut Pool) -> ReadBuf {
+        let mut input = ReadBuf::default();
+        input.prepare(pool, 0);
+        input.spare()[..bytes.len()].copy_from_slice(bytes);
+        input.filled(bytes.len());
+        input
+    }
+
+    #[test]
+    fn a_reply_is_the_same_however_it_was_cut() {
+        let reply = [b"$20000\r\n".as_slice(), &[b'x'; 20_000], b"\r\n"].concat();
+        for cut in [1, 5000, reply.len() - 2, reply.len() - 1] {
+            let mut pool = Pool::default();
+            let mut carried = Carried {
+                chunks: Vec::new(),
+                len: 0,
+                missing: reply.len(),
+            };
+            carried.take(&mut read(&reply[..cut], &mut pool));
+            assert_eq!((carried.len, carried.missing), (cut, reply.len() - cut));
+            // What is behind it stays in the input.
+            let mut input = read(&[&reply[cut..], b":1\r\n"].concat(), &mut pool);
+            carried.take(&mut input);
+            input.settle(&mut pool);
+            assert_eq!((carried.missing, input.bytes()), (0, b":1\r\n".as_slice()));
+            assert!(carried.ends_well());
+            let whole = carried.put_together(&mut pool);
+            assert_eq!(whole.bytes(), reply);
+        }
+    }
+
+    #[test]
+    fn a_reply_without_its_end_is_none() {
+        for (first, second) in [("$1\r\nx\r", "x"), ("$1\r\nxx", "\n"), ("$1\r\nx\n", "\r")] {
+            let mut pool = Pool::default();
+            let mut carried = Carried {
+                chunks: Vec::new(),
+                len: 0,
+                missing: first.len() + second.len(),
+            };
+            carried.take(&mut read(first.as_bytes(), &mut pool));
+            carried.take(&mut read(second.as_bytes(), &mut pool));
+            assert!(!carried.ends_well(), "{first:?} {second:?}");
+        }
+    }
+}
