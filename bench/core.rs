@@ -3,7 +3,8 @@
 //! `cargo bench --bench core` prints nanoseconds per command. `bench/instructions.sh` runs it under callgrind
 //! and prints instructions per command, which do not depend on what else the machine does.
 //!
-//! Arguments: `[CLIENTS [NODES [PIPELINE [TURNS]]]]`; without any, a table of the usual cases.
+//! Arguments: `[CLIENTS [NODES [PIPELINE [TURNS [get|mget|mset]]]]]`; without any, a table of the usual cases. MGET and
+//! MSET are of ten keys.
 
 use std::io::IoSlice;
 use std::net::SocketAddr;
@@ -24,7 +25,56 @@ use redis_cluster_proxy::proxy::{Peer, Proxy};
 const BATCH: usize = 50;
 const REPLY: &[u8] = b"$64\r\n0123456789012345678901234567890123456789012345678901234567890123\r\n";
 
+/// What a client asks, and what a node answers to it or to a part of it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Work {
+    Get,
+    Mget,
+    Mset,
+}
+
+impl Work {
+    fn append(self, request: &mut Vec<u8>, mut key: impl FnMut() -> String) {
+        let mut bulk =
+            |text: &str| request.extend(format!("${}\r\n{text}\r\n", text.len()).bytes());
+        match self {
+            Work::Get => {
+                bulk("GET");
+                bulk(&key());
+            }
+            Work::Mget => {
+                bulk("MGET");
+                (0..10).for_each(|_| bulk(&key()));
+            }
+            Work::Mset => {
+                bulk("MSET");
+                (0..10).for_each(|_| {
+                    bulk(&key());
+                    bulk(std::str::from_utf8(&REPLY[5..REPLY.len() - 2]).expect("it is ASCII"));
+                });
+            }
+        }
+    }
+
+    fn args(self) -> usize {
+        match self {
+            Work::Get => 2,
+            Work::Mget => 11,
+            Work::Mset => 21,
+        }
+    }
+
+    fn reply(self) -> Vec<u8> {
+        match self {
+            Work::Get => REPLY.to_vec(),
+            Work::Mget => [b"*1\r\n", REPLY].concat(),
+            Work::Mset => b"+OK\r\n".to_vec(),
+        }
+    }
+}
+
 struct Rig {
+    reply: Vec<u8>,
     proxy: Proxy,
     clients: Vec<ClientId>,
     requests: Vec<Vec<u8>>,
@@ -36,7 +86,7 @@ struct Rig {
 }
 
 impl Rig {
-    fn new(clients: usize, nodes: u16, pipeline: usize) -> Rig {
+    fn new(clients: usize, nodes: u16, pipeline: usize, work: Work) -> Rig {
         let process = Arc::new(Process::new(1));
         let config = Arc::new(Config::default());
         let mut proxy = Proxy::new(config, Arc::new(Table::compiled()), process, 0, 1);
@@ -54,14 +104,17 @@ impl Rig {
             .map(|_| {
                 let mut bytes = Vec::new();
                 for _ in 0..pipeline {
-                    key = key.wrapping_mul(1664525).wrapping_add(1013904223);
-                    let key = format!("key:{:012}", key % 100_000);
-                    bytes.extend(format!("*2\r\n$3\r\nGET\r\n${}\r\n{key}\r\n", key.len()).bytes());
+                    bytes.extend(format!("*{}\r\n", work.args()).bytes());
+                    work.append(&mut bytes, || {
+                        key = key.wrapping_mul(1664525).wrapping_add(1013904223);
+                        format!("key:{:012}", key % 100_000)
+                    });
                 }
                 bytes
             })
             .collect();
         Rig {
+            reply: work.reply(),
             proxy,
             clients,
             requests,
@@ -102,7 +155,7 @@ impl Rig {
             }
         }
         for (peer, frames) in replies {
-            self.feed(peer, &REPLY.repeat(frames));
+            self.feed(peer, &self.reply.repeat(frames));
         }
     }
 
@@ -159,8 +212,8 @@ fn write(slices: &[IoSlice<'_>], written: &mut Vec<u8>) -> usize {
     slices.iter().map(|slice| slice.len()).sum()
 }
 
-fn run(clients: usize, nodes: u16, pipeline: usize, turns: usize) {
-    let mut rig = Rig::new(clients, nodes, pipeline);
+fn run(clients: usize, nodes: u16, pipeline: usize, turns: usize, work: Work) {
+    let mut rig = Rig::new(clients, nodes, pipeline, work);
     for index in 0..(200 * BATCH / rig.batch).max(4) {
         rig.turn(index);
     }
@@ -184,16 +237,28 @@ fn main() {
         for (clients, nodes) in [(50, 3), (10_000, 1000)] {
             for pipeline in [1, 16] {
                 let batch = BATCH * usize::from(nodes).div_ceil(3);
-                run(clients, nodes, pipeline, 1_000_000 / batch / pipeline);
+                run(
+                    clients,
+                    nodes,
+                    pipeline,
+                    1_000_000 / batch / pipeline,
+                    Work::Get,
+                );
             }
         }
         return;
     }
+    let work = match std::env::args().nth(5).as_deref() {
+        Some("mget") => Work::Mget,
+        Some("mset") => Work::Mset,
+        _ => Work::Get,
+    };
     let number = |index: usize, default| numbers.get(index).copied().unwrap_or(default);
     run(
         number(0, 50),
         number(1, 3) as u16,
         number(2, 1),
         number(3, 1000),
+        work,
     );
 }

@@ -68,11 +68,23 @@ impl fmt::Debug for Merge {
     }
 }
 
-#[derive(Debug)]
+/// A reply longer than this is kept in a buffer of its own, in bytes.
+const SHORT_MAX: usize = 4096;
+
+#[derive(Debug, Clone, Copy)]
 struct Part {
     slot: u16,
     at: At,
-    reply: Vec<u8>,
+    reply: Kept,
+}
+
+/// Where the reply to a part is.
+#[derive(Debug, Clone, Copy)]
+enum Kept {
+    /// So many bytes from a place on, among the short ones. Those of a part without a reply are none.
+    Short { start: u32, len: u32 },
+    /// The place among the long ones.
+    Long(u32),
 }
 
 /// A request in several parts.
@@ -83,6 +95,10 @@ pub struct Split {
     write: bool,
     parts: Vec<Part>,
     pending: usize,
+    /// Short replies, as they came.
+    short: Vec<u8>,
+    long: Vec<Vec<u8>>,
+    long_bytes: usize,
     /// For [`Merge::Gather`]: the part of each key, in the order of the keys.
     order: Vec<u16>,
 }
@@ -90,24 +106,43 @@ pub struct Split {
 impl Split {
     /// A request without parts yet.
     pub fn new(merge: Merge, write: bool) -> Split {
+        Split::with_capacity(merge, write, 0)
+    }
+
+    /// The same, with memory for so many parts.
+    pub fn with_capacity(merge: Merge, write: bool, parts: usize) -> Split {
         Split {
             merge,
             write,
-            parts: Vec::new(),
+            parts: Vec::with_capacity(parts),
             pending: 0,
+            short: Vec::new(),
+            long: Vec::new(),
+            long_bytes: 0,
             order: Vec::new(),
         }
     }
 
     /// Adds a part for `slot` (or none) and returns its number.
     pub fn add(&mut self, slot: u16) -> u16 {
+        self.add_at(slot, At::Held)
+    }
+
+    /// The same, of a part that is there already.
+    pub fn add_at(&mut self, slot: u16, at: At) -> u16 {
         self.parts.push(Part {
             slot,
-            at: At::Held,
-            reply: Vec::new(),
+            at,
+            reply: Kept::Short { start: 0, len: 0 },
         });
         self.pending += 1;
         (self.parts.len() - 1) as u16
+    }
+
+    /// How many parts have no reply yet.
+    #[inline]
+    pub fn pending(&self) -> usize {
+        self.pending
     }
 
     /// Adds `count` parts for `slot`.
@@ -166,6 +201,7 @@ impl Split {
     }
 
     /// Keeps the reply to one part; no bytes leave the part out of the whole.
+    #[inline]
     pub fn fulfil(&mut self, part: u16, reply: &[u8], spares: &mut Spares) {
         let Some(part) = self.parts.get_mut(part as usize) else {
             debug_assert!(false, "a reply to a part that does not exist");
@@ -173,9 +209,39 @@ impl Split {
         };
         debug_assert!(part.at != At::Done);
         part.at = At::Done;
-        part.reply = spares.take();
-        part.reply.extend_from_slice(reply);
         self.pending -= 1;
+        if reply.len() > SHORT_MAX {
+            part.reply = Kept::Long(self.long.len() as u32);
+            self.long.push(reply.to_vec());
+            self.long_bytes += reply.len();
+            return;
+        }
+        if self.short.capacity() == 0 {
+            self.short = spares.take();
+        }
+        // With 65,536 parts at most, the sum fits.
+        part.reply = Kept::Short {
+            start: self.short.len() as u32,
+            len: reply.len() as u32,
+        };
+        self.short.extend_from_slice(reply);
+    }
+
+    fn reply(&self, part: &Part) -> &[u8] {
+        let found = match part.reply {
+            Kept::Short { start, len } => {
+                let start = start as usize;
+                self.short.get(start..start + len as usize)
+            }
+            Kept::Long(index) => self.long.get(index as usize).map(Vec::as_slice),
+        };
+        debug_assert!(found.is_some());
+        found.unwrap_or_default()
+    }
+
+    /// The replies of all parts in order, without any bytes for one that was left out.
+    fn all(&self) -> impl Iterator<Item = &[u8]> {
+        self.parts.iter().map(|part| self.reply(part))
     }
 
     /// Whether every part has its reply.
@@ -185,7 +251,7 @@ impl Split {
 
     /// Bytes of the replies kept.
     pub fn kept_bytes(&self) -> usize {
-        self.parts.iter().map(|part| part.reply.len()).sum()
+        self.short.len() + self.long_bytes
     }
 
     /// Appends the one reply to `out`, or else says whom to ask next.
@@ -203,7 +269,7 @@ impl Split {
             }
             Some(error) if !tolerant => {
                 let partial = self.write && self.parts.len() > 1;
-                if partial && self.parts.iter().any(|part| may_have_executed(&part.reply)) {
+                if partial && self.all().any(may_have_executed) {
                     let text = [b"ERR partial failure: ", error].concat();
                     encode::error(out, &text);
                 } else {
@@ -212,22 +278,18 @@ impl Split {
             }
             _ => next = self.merge_replies(merge, out),
         }
-        for part in &mut self.parts {
-            spares.give(std::mem::take(&mut part.reply));
-        }
+        spares.give(std::mem::take(&mut self.short));
         next
     }
 
     fn first_error(&self) -> Option<&[u8]> {
-        self.parts
-            .iter()
-            .find_map(|part| Reply::new(&part.reply).error())
+        self.all().find_map(|reply| Reply::new(reply).error())
     }
 
     /// The replies of the parts that were not left out.
     fn replies(&self) -> impl Iterator<Item = Reply<'_>> {
-        let parts = self.parts.iter().filter(|part| !part.reply.is_empty());
-        parts.map(|part| Reply::new(&part.reply))
+        let there = self.all().filter(|reply| !reply.is_empty());
+        there.map(Reply::new)
     }
 
     fn merge_replies(&self, merge: Merge, out: &mut Vec<u8>) -> Option<Plan> {
@@ -248,7 +310,7 @@ impl Split {
                 }
             }
             Merge::Join(join) | Merge::JoinAll(join) => {
-                let replies = self.parts.iter().map(|part| Reply::new(&part.reply));
+                let replies = self.all().map(Reply::new);
                 join(&replies.collect::<Vec<_>>(), out);
             }
             Merge::Then(then) => return then(&self.replies().collect::<Vec<_>>(), out),
@@ -291,6 +353,9 @@ impl Split {
     }
 
     fn gather(&self, out: &mut Vec<u8>) {
+        if self.gather_singles(out) {
+            return;
+        }
         let mut items: Vec<_> = self.replies().map(|reply| reply.items()).collect();
         let start = out.len();
         encode::array(out, self.order.len());
@@ -304,6 +369,26 @@ impl Split {
                 }
             }
         }
+    }
+
+    /// As `gather`, if each part is of one key: what is in its reply need not be looked at.
+    fn gather_singles(&self, out: &mut Vec<u8>) -> bool {
+        if self.parts.len() != self.order.len() {
+            return false;
+        }
+        let start = out.len();
+        out.reserve(self.kept_bytes());
+        encode::array(out, self.order.len());
+        for part in &self.order {
+            let reply = self.parts.get(*part as usize);
+            let reply = reply.map_or(b"".as_slice(), |part| self.reply(part));
+            let Some(value) = reply.strip_prefix(b"*1\r\n") else {
+                out.truncate(start);
+                return false;
+            };
+            out.extend_from_slice(value);
+        }
+        true
     }
 }
 

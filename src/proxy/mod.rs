@@ -117,6 +117,8 @@ struct Scratch {
     spans: Vec<Span>,
     keys: Vec<u32>,
     frames: Vec<u8>,
+    by_slot: Vec<(u16, u32)>,
+    parts: Vec<scatter::SlotPart>,
     reply: Vec<u8>,
     line: Vec<u8>,
     backends: Vec<BackendId>,

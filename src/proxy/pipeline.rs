@@ -447,6 +447,35 @@ impl Pipeline {
         Some(completed)
     }
 
+    /// Hands in the reply to a part of a request that then still lacks another and has come at `since` or later.
+    /// Nothing is done if it is no such one; returns whether it was.
+    #[inline]
+    pub fn fulfil_part(
+        &mut self,
+        seq: Seq,
+        part: u16,
+        reply: &[u8],
+        since: Time,
+        spares: &mut Spares,
+    ) -> bool {
+        let index = seq.0.wrapping_sub(self.head.0) as usize;
+        let Some(request) = self.requests.get(index) else {
+            return false;
+        };
+        if request.kind != Kind::Split || request.started < since {
+            return false;
+        }
+        let Some(Kept::Split(split)) = self.kept.get_mut(request.words[0] as usize) else {
+            return false;
+        };
+        if split.pending() < 2 {
+            return false;
+        }
+        split.fulfil(part, reply, spares);
+        self.ready_bytes += reply.len();
+        true
+    }
+
     /// Hands in the reply to one part. Whatever is complete at the head goes to `output`.
     #[inline]
     pub fn fulfil(

@@ -1,11 +1,13 @@
 //! Requests in several parts: cut by slot, sent to many nodes, or asked by a plan. Each part is sent and
 //! held like a request of its own; below the merge nothing knows that it is a part.
 
+use std::ops::Range;
+
 use crate::clock::Time;
 use crate::cluster::slot::Slot;
 use crate::command::{Class, Command, Flags, ResponsePolicy};
-use crate::proxy::backend::{Origin, Pin, Ticket};
-use crate::proxy::client::{ClientId, Pause};
+use crate::proxy::backend::{BackendId, Origin, Pin, Ticket};
+use crate::proxy::client::{Client, ClientId, Pause};
 use crate::proxy::dispatch::Step;
 use crate::proxy::insight::audit::Reason;
 use crate::proxy::merge::{Merge, Split};
@@ -32,41 +34,126 @@ impl Proxy {
         if !self.upstream.routes.is_known() {
             return self.reject(id, command, refusal::CLUSTER_DOWN, now);
         }
-        let by_slot = by_slot(keys, args);
-        let stride = keys.get(1).map_or(1, |second| (second - keys[0]) as usize);
-        let mut split = Split::new(merge_of(policy), command.flags.contains(Flags::WRITE));
-        let mut order = vec![0u16; keys.len()];
+        let mut by_slot = std::mem::take(&mut self.scratch.by_slot);
         let mut frames = std::mem::take(&mut self.scratch.frames);
+        let mut parts = std::mem::take(&mut self.scratch.parts);
+        sort_by_slot(keys, args, &mut by_slot);
         frames.clear();
-        let mut parts = Vec::new();
+        parts.clear();
+        let stride = keys.get(1).map_or(1, |second| (second - keys[0]) as usize);
+        let merge = merge_of(policy);
+        let mut order = match merge {
+            Merge::Gather => vec![0u16; keys.len()],
+            _ => Vec::new(),
+        };
         for group in by_slot.chunk_by(|a, b| a.0 == b.0) {
-            let part = split.add(group[0].0);
             let start = frames.len();
             encode::array(&mut frames, 1 + group.len() * stride);
             encode::bulk(&mut frames, args.name());
             for (_, key) in group {
-                order[*key as usize] = part;
+                if let Some(own) = order.get_mut(*key as usize) {
+                    *own = parts.len() as u16;
+                }
                 let first = keys[*key as usize] as usize;
-                (first..first + stride).for_each(|at| encode::bulk(&mut frames, args.at(at)));
+                frames.extend_from_slice(args.encoded(first, stride));
             }
-            parts.push((group[0].0, start..frames.len()));
+            parts.push(SlotPart {
+                slot: group[0].0,
+                frame: start..frames.len(),
+                backend: None,
+            });
         }
-        split.set_order(order);
         self.stats.commands.add(1);
         self.stats.splits.add(1);
         self.insight.audit.note(command.id, Reason::Cut);
         self.stats.split_parts.add(parts.len() as u64);
         self.stats.calls.cut(command.id, parts.len() as u64);
-        let Some(client) = self.clients.get_mut(id) else {
-            return Step::Close;
+        let step = match self.find_backends(id, command, &mut parts, now) {
+            None => Step::Close,
+            Some(client) => {
+                let write = command.flags.contains(Flags::WRITE);
+                let mut split = Split::with_capacity(merge, write, parts.len());
+                for part in &parts {
+                    let at = part.backend.map_or(At::Held, At::Backend);
+                    split.add_at(part.slot, at);
+                }
+                split.set_order(order);
+                let seq = client.pipeline.push_split(command.id, Box::new(split), now);
+                self.send_slot_parts(id, command, seq, &parts, &frames, now);
+                Step::Done
+            }
         };
-        let seq = client.pipeline.push_split(command.id, Box::new(split), now);
-        for (part, (slot, range)) in parts.into_iter().enumerate() {
-            let target = PartTarget::Slot(slot);
-            self.send_part(id, command, seq, part as u16, target, &frames[range], now);
+        (
+            self.scratch.by_slot,
+            self.scratch.frames,
+            self.scratch.parts,
+        ) = (by_slot, frames, parts);
+        step
+    }
+
+    /// Finds the backend of each part that can go at once, if nothing is to be looked at before: as with plain
+    /// requests. Returns the client, if it is there.
+    fn find_backends(
+        &mut self,
+        id: ClientId,
+        command: &Command,
+        parts: &mut [SlotPart],
+        now: Time,
+    ) -> Option<&mut Client> {
+        let client = self.clients.get_mut(id)?;
+        let dialect = client.session.dialect();
+        let upstream = &mut self.upstream;
+        let plain = client.is_calm(upstream.routes.version())
+            && dialect.database == 0
+            && !upstream.any_failing();
+        if plain {
+            let affinity = id.key() as usize;
+            for part in parts {
+                let reads = command.on_replicas;
+                let found = Slot::new(part.slot).and_then(|slot| {
+                    let (protocol, config) = (dialect.protocol, &self.config);
+                    upstream.at_hand(slot, reads, protocol, affinity, config, now)
+                });
+                part.backend = found.map(|(backend, _)| backend);
+                let replica = found.is_some_and(|(_, replica)| replica);
+                self.stats.replica_reads.add(u64::from(replica));
+            }
         }
-        self.scratch.frames = frames;
-        Step::Done
+        Some(client)
+    }
+
+    /// Sends the parts of a request that was cut by slot.
+    fn send_slot_parts(
+        &mut self,
+        id: ClientId,
+        command: &Command,
+        seq: Seq,
+        parts: &[SlotPart],
+        frames: &[u8],
+        now: Time,
+    ) {
+        let mut sent = 0;
+        for (own, part) in parts.iter().zip(0..) {
+            let frame = &frames[own.frame.clone()];
+            let Some(backend) = own.backend else {
+                let target = PartTarget::Slot(own.slot);
+                self.send_part(id, command, seq, part, target, frame, now);
+                continue;
+            };
+            let origin = Origin::Part {
+                client: id,
+                seq,
+                part,
+            };
+            let ticket = Ticket {
+                tries: 1,
+                ..ticket(origin, own.slot, command, frame.len(), Pin::Free, now)
+            };
+            let (pool, actions) = (&mut self.pool, &mut self.actions);
+            self.upstream.send(backend, frame, ticket, pool, actions);
+            sent += 1;
+        }
+        self.stats.backend_requests.add(sent);
     }
 
     /// Sends a request as it is to every master, or to every node. Masters with slots must answer; any other
@@ -122,7 +209,6 @@ impl Proxy {
         frame: &[u8],
         now: Time,
     ) {
-        let readonly = command.flags.contains(Flags::READONLY);
         let affinity = id.key() as usize;
         let (slot, target, goal) = match to {
             PartTarget::Slot(slot) => {
@@ -136,27 +222,16 @@ impl Proxy {
             PartTarget::Node(target, _) => (NO_SLOT, Some(target), Goal::Node(target.node)),
             PartTarget::AnyMaster => (NO_SLOT, self.upstream.any_master(affinity), Goal::AnyMaster),
         };
-        let mut ticket = Ticket {
-            origin: Origin::Part {
-                client: id,
-                seq,
-                part,
-            },
-            slot,
-            command: command.id,
-            len: frame.len() as u32,
-            redirects: 0,
-            tries: 0,
-            losses: 0,
-            readonly,
-            pin: match to {
-                PartTarget::Node(_, pin) => pin,
-                PartTarget::Slot(_) | PartTarget::AnyMaster => Pin::Free,
-            },
-            healed: false,
-            held_since: None,
-            sent_at: now,
+        let origin = Origin::Part {
+            client: id,
+            seq,
+            part,
         };
+        let pin = match to {
+            PartTarget::Node(_, pin) => pin,
+            PartTarget::Slot(_) | PartTarget::AnyMaster => Pin::Free,
+        };
+        let mut ticket = ticket(origin, slot, command, frame.len(), pin, now);
         if self.upstream.fails_fast(slot, now) {
             return self.answer_error(id, seq, part, refusal::SLOT_NOT_SERVED.as_bytes(), now);
         }
@@ -345,15 +420,43 @@ enum PartTarget {
     AnyMaster,
 }
 
+/// A part of a request that is cut by slot.
+#[derive(Debug)]
+pub(super) struct SlotPart {
+    slot: u16,
+    /// Where its bytes are among those of all parts.
+    frame: Range<usize>,
+    /// Where it goes, if that needs no further look.
+    backend: Option<BackendId>,
+}
+
 /// The keys with their slots, slot by slot, each slot's keys in their order.
-fn by_slot(keys: &[u32], args: &Args<'_>) -> Vec<(u16, u32)> {
-    let mut by_slot: Vec<(u16, u32)> = keys
-        .iter()
-        .zip(0..)
-        .map(|(index, key)| (Slot::of(args.at(*index as usize)).number(), key))
-        .collect();
+fn sort_by_slot(keys: &[u32], args: &Args<'_>, by_slot: &mut Vec<(u16, u32)>) {
+    by_slot.clear();
+    by_slot.extend(
+        keys.iter()
+            .zip(0..)
+            .map(|(index, key)| (Slot::of(args.at(*index as usize)).number(), key)),
+    );
     by_slot.sort_unstable();
-    by_slot
+}
+
+/// The ticket of a part that has not been sent yet.
+fn ticket(origin: Origin, slot: u16, command: &Command, len: usize, pin: Pin, now: Time) -> Ticket {
+    Ticket {
+        origin,
+        slot,
+        command: command.id,
+        len: len as u32,
+        redirects: 0,
+        tries: 0,
+        losses: 0,
+        readonly: command.flags.contains(Flags::READONLY),
+        pin,
+        healed: false,
+        held_since: None,
+        sent_at: now,
+    }
 }
 
 pub(super) fn merge_of(policy: ResponsePolicy) -> Merge {

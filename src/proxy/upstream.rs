@@ -152,6 +152,32 @@ impl Upstream {
         Some((shared, target.replica))
     }
 
+    /// As `existing`, of the first database, and quick for who asks again.
+    #[inline]
+    pub fn at_hand(
+        &mut self,
+        slot: Slot,
+        read: bool,
+        protocol: Protocol,
+        affinity: usize,
+        config: &Config,
+        now: Time,
+    ) -> Option<(BackendId, bool)> {
+        let direct = self.routes.direct(slot, protocol);
+        if self.backends.get(direct).is_some() {
+            return Some((direct, false));
+        }
+        let dialect = Dialect {
+            protocol,
+            database: 0,
+        };
+        let found = self.existing(slot, read, dialect, affinity, config, now)?;
+        if config.backend_connections == 1 && config.read_preference == ReadPreference::Master {
+            self.routes.found(slot, protocol, found.0);
+        }
+        Some(found)
+    }
+
     /// The shared connection to a node, made if there is none. Nothing while the node is not to be tried.
     #[inline]
     pub fn backend(

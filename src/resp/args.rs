@@ -56,6 +56,19 @@ impl<'a> Args<'a> {
         self.get(index).unwrap_or_default()
     }
 
+    /// `count` arguments from `index` on as they stand in the frame, with their length lines and line ends. Not for
+    /// the name.
+    #[inline]
+    pub fn encoded(&self, index: usize, count: usize) -> &'a [u8] {
+        debug_assert!(index > 0 && count > 0);
+        let behind = |index: usize| {
+            let span = self.spans.get(index);
+            span.map_or(0, |span| span.start as usize + span.len as usize + 2)
+        };
+        let range = behind(index - 1)..behind(index + count - 1);
+        self.frame.get(range).unwrap_or_default()
+    }
+
     /// The arguments from `index` on.
     pub fn from(&self, index: usize) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let (frame, spans) = (self.frame, self.spans.get(index..).unwrap_or_default());

@@ -140,18 +140,28 @@ impl<'b> ShortRequest<'b> {
     }
 }
 
-/// The length of the reply at the front of `bytes`, if it is a string shorter than `max`, an integer, nil or
-/// `+OK`, and here to its end.
+#[inline(always)]
+fn string_or_nil(bytes: &[u8], max: usize) -> Option<usize> {
+    match short_bulk(bytes, max) {
+        Some((_, rest)) => Some(bytes.len() - rest.len()),
+        None => bytes.starts_with(b"$-1\r\n").then_some(5),
+    }
+}
+
+/// The length of the reply at the front of `bytes`, if it is a string shorter than `max`, an integer, nil, `+OK`, or
+/// an array of one string or nil, and here to its end.
 #[inline(always)]
 pub fn short_reply(bytes: &[u8], max: usize) -> Option<usize> {
     let kind = *bytes.first()?;
     if kind == b'$' {
-        return match short_bulk(bytes, max) {
-            Some((_, rest)) => Some(bytes.len() - rest.len()),
-            None => bytes.starts_with(b"$-1\r\n").then_some(5),
-        };
+        return string_or_nil(bytes, max);
     }
     match kind {
+        b'*' => {
+            let value = bytes.strip_prefix(b"*1\r\n")?;
+            (value.first() == Some(&b'$')).then_some(())?;
+            Some(4 + string_or_nil(value, max)?)
+        }
         b':' => match number(bytes, 1) {
             Line::Number(_, next) => Some(next),
             Line::Invalid | Line::Incomplete => None,
