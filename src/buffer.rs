@@ -8,6 +8,7 @@
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Size of a read block, in bytes: what one read takes at most while no large frame is under way.
@@ -119,13 +120,18 @@ impl ReadBuf {
     }
 
     /// What has come and is not consumed.
-    #[inline]
+    #[inline(always)]
     pub fn bytes(&self) -> &[u8] {
-        let data = match &self.shared {
-            None => &self.data,
-            Some(shared) => shared,
-        };
-        &data[self.start..self.end]
+        match &self.shared {
+            None => &self.data[self.start..self.end],
+            Some(_) => self.shared_bytes(),
+        }
+    }
+
+    #[inline(never)]
+    fn shared_bytes(&self) -> &[u8] {
+        let shared = self.shared.as_ref().map_or(&[][..], |shared| shared);
+        &shared[self.start..self.end]
     }
 
     /// How much has come and is not consumed.
@@ -305,6 +311,12 @@ impl Chunk {
         &self.storage()[self.start..self.end]
     }
 
+    #[inline(never)]
+    fn shared_piece(&self, range: Range<usize>) -> Option<&[u8]> {
+        let piece = self.shared.as_ref()?.get(range)?;
+        (!piece.is_empty()).then_some(piece)
+    }
+
     /// How many they are.
     pub fn len(&self) -> usize {
         self.end - self.start
@@ -324,13 +336,16 @@ impl Chunk {
     #[inline]
     fn empty(&mut self, pool: &mut Pool) {
         (self.start, self.end, self.sealed) = (0, 0, false);
-        match self.shared.take() {
+        match &self.shared {
             None => pool.give_first(std::mem::take(&mut self.data)),
-            Some(shared) => {
-                if let Some(data) = Arc::into_inner(shared) {
-                    pool.give(data);
-                }
-            }
+            Some(_) => self.leave_storage(pool),
+        }
+    }
+
+    #[inline(never)]
+    fn leave_storage(&mut self, pool: &mut Pool) {
+        if let Some(data) = self.shared.take().and_then(Arc::into_inner) {
+            pool.give(data);
         }
     }
 }
@@ -463,7 +478,10 @@ impl WriteBuf {
             return None;
         }
         let last = &self.last;
-        let bytes = last.storage().get(last.start.max(offset)..last.end)?;
+        let range = last.start.max(offset)..last.end;
+        let Some(bytes) = last.data.get(range.clone()) else {
+            return last.shared_piece(range);
+        };
         (!bytes.is_empty()).then_some(bytes)
     }
 

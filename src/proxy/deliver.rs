@@ -84,6 +84,12 @@ impl Proxy {
                 backend.missing = 0;
                 break;
             }
+            if self.take_part_replies(id, now) {
+                continue;
+            }
+            let Some(backend) = self.upstream.backends.get_mut(id) else {
+                return;
+            };
             let mut input = std::mem::take(&mut backend.input);
             let next = self.take_reply(id, &mut input, now);
             if let Some(backend) = self.upstream.backends.get_mut(id) {

@@ -11,6 +11,7 @@
 //! It must never answer, refuse, hold or close.
 
 pub mod names;
+mod parts;
 
 use crate::clock::Time;
 use crate::cluster::slot::Slot;
@@ -50,22 +51,6 @@ impl Run {
     ) {
         if self.count > 0 {
             answers.add(self.command, self.started, self.count, calls, now);
-            departures.settle(self.sent_at, self.count, node, now);
-        }
-    }
-}
-
-/// The same of parts that do not complete their request: these are not counted as answers.
-#[derive(Debug, Clone, Copy, Default)]
-struct PartRun {
-    sent_at: Time,
-    count: u64,
-}
-
-impl PartRun {
-    #[inline]
-    fn settle(self, departures: &mut Departures, node: &Node, now: Time) {
-        if self.count > 0 {
             departures.settle(self.sent_at, self.count, node, now);
         }
     }
@@ -217,12 +202,12 @@ impl Proxy {
         }
         let limits = &self.config.limits;
         let slow_before = self.config.slow_before(now);
-        let (mut taken, mut completed_count) = (0, 0);
+        let mut taken = 0;
         // Bytes of requests that are answered and not released yet, and of those that have left.
         let (mut released, mut sent) = (0, backend.output.sent_len());
         // The one after these is to be looked at, which is not done here.
         let most = usize::try_from(self.until_looked - 1).unwrap_or(usize::MAX);
-        let (mut run, mut parts) = (Run::default(), PartRun::default());
+        let mut run = Run::default();
         let (answers, calls) = (&mut self.answers, &self.stats.calls);
         // What has wrapped comes in the next call.
         let mut tickets = backend.tickets.as_slices().0.iter();
@@ -234,13 +219,13 @@ impl Proxy {
             let Origin::Part {
                 client: client_id,
                 seq,
-                part,
+                ..
             } = ticket.origin
             else {
                 break;
             };
             let request_len = ticket.len as usize;
-            if request_len > sent || request_len >= BIG_BYTES || completed_count == most {
+            if request_len > sent || request_len >= BIG_BYTES || taken == most {
                 break;
             }
             let Some(client) = self.clients.get_mut(client_id) else {
@@ -256,29 +241,8 @@ impl Proxy {
                     .pipeline
                     .fulfil_single(seq, &rest[..len], output, pool, &mut self.spares);
             let Some((command, started)) = completed else {
-                let (reply, spares) = (&rest[..len], &mut self.spares);
-                if !client
-                    .pipeline
-                    .fulfil_part(seq, part, reply, slow_before, spares)
-                {
-                    break;
-                }
-                if ticket.sent_at == parts.sent_at {
-                    parts.count += 1;
-                } else {
-                    parts.settle(&mut backend.departures, node, now);
-                    parts = PartRun {
-                        sent_at: ticket.sent_at,
-                        count: 1,
-                    };
-                }
-                released += request_len;
-                sent -= request_len;
-                rest = &rest[len..];
-                taken += 1;
-                continue;
+                break;
             };
-            completed_count += 1;
             if ticket.sent_at == run.sent_at && started == run.started && command == run.command {
                 run.count += 1;
             } else {
@@ -327,10 +291,9 @@ impl Proxy {
             return;
         }
         run.settle(answers, calls, &mut backend.departures, node, now);
-        parts.settle(&mut backend.departures, node, now);
         backend.output.release(released, &mut self.pool);
         backend.tickets.drain(..taken);
-        self.until_looked -= completed_count as u64;
+        self.until_looked -= taken as u64;
         let consumed = backend.input.len() - rest.len();
         node.stats.bytes_in.add(consumed as u64);
         backend.input.consume(consumed);

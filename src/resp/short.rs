@@ -140,11 +140,13 @@ impl<'b> ShortRequest<'b> {
     }
 }
 
-#[inline(always)]
-fn string_or_nil(bytes: &[u8], max: usize) -> Option<usize> {
-    match short_bulk(bytes, max) {
+/// As `short_reply`, of an array of one string or nil. Apart, since nearly all replies are no arrays.
+#[inline(never)]
+fn array_of_one(bytes: &[u8], max: usize) -> Option<usize> {
+    let value = bytes.strip_prefix(b"*1\r\n")?;
+    match short_bulk(value, max) {
         Some((_, rest)) => Some(bytes.len() - rest.len()),
-        None => bytes.starts_with(b"$-1\r\n").then_some(5),
+        None => value.starts_with(b"$-1\r\n").then_some(9),
     }
 }
 
@@ -154,14 +156,13 @@ fn string_or_nil(bytes: &[u8], max: usize) -> Option<usize> {
 pub fn short_reply(bytes: &[u8], max: usize) -> Option<usize> {
     let kind = *bytes.first()?;
     if kind == b'$' {
-        return string_or_nil(bytes, max);
+        return match short_bulk(bytes, max) {
+            Some((_, rest)) => Some(bytes.len() - rest.len()),
+            None => bytes.starts_with(b"$-1\r\n").then_some(5),
+        };
     }
     match kind {
-        b'*' => {
-            let value = bytes.strip_prefix(b"*1\r\n")?;
-            (value.first() == Some(&b'$')).then_some(())?;
-            Some(4 + string_or_nil(value, max)?)
-        }
+        b'*' => array_of_one(bytes, max),
         b':' => match number(bytes, 1) {
             Line::Number(_, next) => Some(next),
             Line::Invalid | Line::Incomplete => None,
