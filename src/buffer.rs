@@ -128,6 +128,15 @@ impl ReadBuf {
         }
     }
 
+    /// The same, if none of it is shared: for whoever leaves what stands beside large frames to others.
+    #[inline(always)]
+    pub fn own_bytes(&self) -> Option<&[u8]> {
+        if self.shared.is_some() {
+            return None;
+        }
+        Some(&self.data[self.start..self.end])
+    }
+
     #[inline(never)]
     fn shared_bytes(&self) -> &[u8] {
         let shared = self.shared.as_ref().map_or(&[][..], |shared| shared);

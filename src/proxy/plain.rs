@@ -89,7 +89,9 @@ impl Proxy {
         let direct = self.config.backend_connections == 1
             && self.config.read_preference == ReadPreference::Master;
         let before = pipeline.len();
-        let mut rest = input.bytes();
+        let Some(mut rest) = input.own_bytes() else {
+            return false;
+        };
         while pipeline.len() < limits.pipeline_requests {
             let Some(request) = ShortRequest::find(rest) else {
                 break;
@@ -211,7 +213,9 @@ impl Proxy {
         let (answers, calls) = (&mut self.answers, &self.stats.calls);
         // What has wrapped comes in the next call.
         let mut tickets = backend.tickets.as_slices().0.iter();
-        let mut rest = backend.input.bytes();
+        let Some(mut rest) = backend.input.own_bytes() else {
+            return;
+        };
         while let Some(len) = short_reply(rest, MOVED_FRAME) {
             let Some(ticket) = tickets.next() else {
                 break;
