@@ -36,8 +36,8 @@ const EVENTS: usize = 1024;
 const IDLE: Duration = Duration::from_secs(1);
 /// How long no client is accepted after the process ran out of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// Clients accepted in one turn, so that a storm of them does not starve those who are here.
-const ACCEPTS: usize = 256;
+/// Clients accepted in one turn, a millisecond of work: those who are here wait so long in a storm of new ones.
+const ACCEPTS: usize = 32;
 
 const KIND_CLIENT: usize = 0;
 const KIND_BACKEND: usize = 1;
