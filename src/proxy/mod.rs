@@ -605,7 +605,9 @@ impl Proxy {
         self.spares = Spares::default();
         self.scratch = Scratch::default();
         self.inbox = ReadBuf::default();
+        self.answers.shrink();
         self.clients.shrink();
+        self.upstream.backends.shrink();
         self.actions.shrink();
         for (_, client) in self.clients.iter_mut() {
             client.pipeline.shrink();
