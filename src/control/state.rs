@@ -162,8 +162,7 @@ impl ControlState {
         use crate::options::SETTINGS;
 
         let clock = Clock::start();
-        let live = Live::new(Arc::default(), SETTINGS);
-        let process = Process::with(2, live, clock.standstills());
+        let process = Process::with(2, Live::new(Arc::default(), SETTINGS));
         ControlState {
             sources: Sources {
                 clock,

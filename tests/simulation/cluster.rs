@@ -373,7 +373,7 @@ impl Cluster {
         node: usize,
         ledger: &Ledger,
         random: &mut Random,
-        asked_at: Time,
+        now: u64,
     ) -> Topology {
         let view = &self.nodes[node];
         let listed: Vec<usize> = (0..self.nodes.len())
@@ -436,7 +436,7 @@ impl Cluster {
             slots,
             announced,
             epoch: 0,
-            asked_at,
+            asked_at: Time::from_micros(now),
         }
     }
 
@@ -446,9 +446,9 @@ impl Cluster {
         node: usize,
         ledger: &Ledger,
         random: &mut Random,
-        asked_at: Time,
+        now: u64,
     ) -> Arc<Topology> {
-        Arc::new(self.topology(node, ledger, random, asked_at))
+        Arc::new(self.topology(node, ledger, random, now))
     }
 
     /// How a node writes another's address in a redirect.
