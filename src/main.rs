@@ -39,7 +39,7 @@ fn watch(config: &Config, url: &str) -> ExitCode {
 }
 
 fn serve(config: Config) -> ExitCode {
-    memory::share_heap();
+    memory::limit_heaps(config.workers);
     let log = match logging::start(&config) {
         Ok(log) => log,
         Err(error) => return complain(&format!("cannot start the log: {error}\n"), 1),
