@@ -76,7 +76,7 @@ checker-test: need-cargo
 	@bash tests/support/install.sh redis-server iproute2
 	@CARGO=$(CARGO) bash tests/chaos/checker.sh
 
-# One test for each fault by its number, with its figures.
+# One test for each fault by its number, with its figures; tests/fault_catalogue.rs tells what can be set: make faults KILLS=50
 faults: need-cargo
 	@bash tests/support/install.sh redis-server iproute2
 	$(CARGO) test --locked --test fault_catalogue -- --include-ignored --nocapture --test-threads=1

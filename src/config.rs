@@ -51,6 +51,8 @@ pub struct Config {
     pub backend_init_connections: usize,
     /// Exclusive connections kept idle for each backend.
     pub backend_idle_connections: usize,
+    /// How long a connection to a node that nobody needs stays; 0 is for ever.
+    pub backend_idle_timeout: Duration,
     /// How long nobody may go on with a transaction before its connections serve others; 0 is for ever.
     pub transaction_idle_timeout: Duration,
     /// What becomes of a transaction that names several slots.
@@ -211,6 +213,7 @@ impl Default for Config {
             slots_reload_interval: Duration::from_secs(3),
             backend_init_connections: 5,
             backend_idle_connections: 5,
+            backend_idle_timeout: Duration::from_secs(10),
             transaction_idle_timeout: Duration::from_secs(60),
             cross_slot_transactions: CrossSlot::Refuse,
             backend_connections: 1,

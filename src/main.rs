@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use redis_cluster_proxy::config::Config;
 use redis_cluster_proxy::logging;
+use redis_cluster_proxy::memory;
 use redis_cluster_proxy::options::{self, Parsed};
 use redis_cluster_proxy::top;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -38,6 +39,7 @@ fn watch(config: &Config, url: &str) -> ExitCode {
 }
 
 fn serve(config: Config) -> ExitCode {
+    memory::limit_heaps(config.workers);
     let log = match logging::start(&config) {
         Ok(log) => log,
         Err(error) => return complain(&format!("cannot start the log: {error}\n"), 1),

@@ -53,7 +53,7 @@ pub fn run(mut config: Config, log: LogHandle) -> io::Result<()> {
     );
 
     let live = Live::new(config.clone(), options::SETTINGS);
-    let process = Arc::new(Process::with(config.workers, live));
+    let process = Arc::new(Process::with(config.workers, live, clock.standstills()));
     let table = Arc::new(Table::compiled());
     let mut workers = Vec::new();
     let mut mailboxes = Vec::new();

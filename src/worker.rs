@@ -18,7 +18,7 @@ use std::time::Duration;
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use crate::arena::{GENERATION_BITS, Id};
-use crate::clock::{Clock, Time};
+use crate::clock::{Clock, Reading, Time, Watch};
 use crate::company::Company;
 use crate::config::Listen;
 use crate::mailbox::{Letter, Mailbox};
@@ -36,8 +36,8 @@ const EVENTS: usize = 1024;
 const IDLE: Duration = Duration::from_secs(1);
 /// How long no client is accepted after the process ran out of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// Clients accepted in one turn, so that a storm of them does not starve those who are here.
-const ACCEPTS: usize = 256;
+/// Clients accepted in one turn, a millisecond of work: those who are here wait so long in a storm of new ones.
+const ACCEPTS: usize = 32;
 
 const KIND_CLIENT: usize = 0;
 const KIND_BACKEND: usize = 1;
@@ -130,7 +130,7 @@ pub struct Worker {
     queue: VecDeque<Peer>,
     letters: Receiver<Letter>,
     proxy: Proxy,
-    clock: Clock,
+    watch: Watch,
     heartbeat: Arc<AtomicU64>,
     spread: Arc<Spread>,
     /// When what is in flight is given up, once stopping.
@@ -155,7 +155,7 @@ impl Worker {
             queue: VecDeque::new(),
             letters,
             proxy,
-            clock: parts.clock,
+            watch: Watch::new(parts.clock),
             heartbeat: parts.heartbeat,
             spread: parts.spread,
             stop_at: None,
@@ -168,7 +168,7 @@ impl Worker {
     /// `others` are the mailboxes of all workers, by their place.
     pub fn run(mut self, others: &[Mailbox], refresh: impl Fn(Wanted)) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
-        let mut now = self.clock.now();
+        let mut now = self.watch.begin();
         let mut company = Company::new(self.proxy.config().coalesce);
         loop {
             let timeout = self.timeout(now);
@@ -181,7 +181,7 @@ impl Worker {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 other => other?,
             }
-            now = self.clock.now();
+            now = self.look(timeout).now;
             self.heartbeat.store(now.as_micros(), Ordering::Relaxed);
             let mut count = 0;
             for event in &events {
@@ -198,8 +198,12 @@ impl Worker {
                 }
             }
             // What follows is written now: what came before was the proxy's own time.
-            let written_at = self.clock.now();
-            if self.proxy.tick(written_at) {
+            let Reading {
+                now: written_at,
+                lost,
+            } = self.look(Duration::ZERO);
+            // After a standstill deadlines are judged when what waits in the sockets has been read: next turn.
+            if lost.is_zero() && self.proxy.tick(written_at) {
                 self.give_memory_back();
             }
             while let Some(action) = self.proxy.next_action() {
@@ -214,12 +218,26 @@ impl Worker {
                     other => self.act(other, written_at),
                 }
             }
-            let busy = self.clock.now().since(now);
+            let busy = self.watch.now().since(now);
             self.proxy.stats().turned(busy);
             if self.is_done(now) {
                 return Ok(());
             }
         }
+    }
+
+    /// Reads the clock, which was to move on by at most `asked` and the little that a turn takes.
+    #[inline]
+    fn look(&mut self, asked: Duration) -> Reading {
+        let reading = self.watch.read(asked);
+        if !reading.lost.is_zero() {
+            log::warn!(
+                "worker {} did not run for {:?}: stopped, or without a processor; deadlines are that much later",
+                self.proxy.worker(),
+                reading.lost
+            );
+        }
+        reading
     }
 
     /// Gives back what a burst has left behind.

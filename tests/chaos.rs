@@ -5,6 +5,7 @@
 //! | variable | meaning |
 //! |---|---|
 //! | `CHAOS_SECONDS` | how long faults go on |
+//! | `CHAOS_WARM` | how long the crew works before them (a minute if they go on for five): it then rests at half time, too |
 //! | `CHAOS_SEED` | the seed of a run before |
 //! | `CHAOS_FAULTS` | only these, e.g. `KillMaster,Failover` |
 //! | `CHAOS_RATE` | requests a second, of all clients |
@@ -140,13 +141,14 @@ fn nothing_wrong_and_nothing_lost() {
     });
 
     // Long runs rest: before the faults, when half of them are over, and at the end.
-    let (warming, parts) = if seconds >= 300 { (60, 2) } else { (0, 1) };
+    let warming = number("CHAOS_WARM", if seconds >= 300 { 60 } else { 0 });
+    let parts = if warming > 0 { 2 } else { 1 };
     if warming > 0 {
         crew.work(&mut random, |_, _| {
             thread::sleep(Duration::from_secs(warming));
         });
     }
-    let mut rests = vec![rest::look(&proxy)];
+    let mut rests = vec![rest::look(&proxy, &crew.probes)];
     let moved = Arc::new(AtomicU64::new(0));
     let mut rows = BTreeMap::new();
     let mut busy = Duration::ZERO;
@@ -166,7 +168,7 @@ fn nothing_wrong_and_nothing_lost() {
             mover.join().expect("the mover does not panic");
             began.elapsed()
         });
-        rests.push(rest::look(&proxy));
+        rests.push(rest::look(&proxy, &crew.probes));
     }
     crew.disband();
     drain(&lines);

@@ -3,7 +3,7 @@
 mod support;
 
 use std::time::{Duration, Instant};
-use support::{Cluster, Conn, Proxy, Reply, wait_for};
+use support::{Cluster, Conn, Proxy, Reply, key_in_slot, wait_for};
 
 fn counter(proxy: &Proxy, name: &str) -> u64 {
     let info = proxy.conn().line("PROXY INFO").text();
@@ -113,4 +113,49 @@ fn a_read_whose_connection_is_lost_goes_to_another_node_of_the_shard() {
     read(200);
     cluster.kill(ports[0]);
     read(200);
+}
+
+/// What failovers and blocking commands leave behind: connections that nobody needs are closed, those to the masters
+/// stay.
+#[test]
+fn connections_to_nodes_that_nobody_needs_are_closed() {
+    let cluster = Cluster::start(3, 1);
+    let proxy = Proxy::start(&cluster, &["-backend-idle-timeout", "2s"]);
+    let mut conn = proxy.conn();
+    // A slot of each shard.
+    let slots = [0, 8000, 16000];
+    let write = |conn: &mut Conn| {
+        for slot in slots {
+            let set = ["SET", &key_in_slot(slot, "string"), "a"];
+            assert_eq!(conn.command(&set), "OK");
+        }
+    };
+    let block = |conn: &mut Conn| {
+        for slot in slots {
+            let pop = ["BLPOP", &key_in_slot(slot, "list"), "0.001"];
+            assert_eq!(conn.command(&pop), Reply::NilArray);
+        }
+    };
+    let rest = |most: usize| {
+        let what = "connections to be closed";
+        wait_for(what, Duration::from_secs(20), || {
+            (proxy.fds() <= most).then_some(())
+        });
+    };
+    write(&mut conn);
+    let base = proxy.fds();
+    block(&mut conn);
+    // Five to each master.
+    assert!(proxy.fds() >= base + 15);
+    rest(base);
+    for master in cluster.masters() {
+        cluster.failover(cluster.replicas_of(master)[0]);
+        write(&mut conn);
+    }
+    block(&mut conn);
+    assert!(proxy.fds() > base + 3);
+    rest(base);
+    let connects = counter(&proxy, "proxy_backend_connects");
+    write(&mut conn);
+    assert_eq!(counter(&proxy, "proxy_backend_connects"), connects);
 }

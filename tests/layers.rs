@@ -25,6 +25,11 @@ const EXEMPT: &[(&str, &str, &str)] = &[
         "held when a setting changes and when copies are renewed, never on the data path",
     ),
     (
+        "clock.rs",
+        "Mutex",
+        "taken when the process has stood still, and by those who show the wall clock",
+    ),
+    (
         "worker.rs",
         "libc",
         "numbers of errors, which std does not name; no call",

@@ -82,6 +82,7 @@ fn samples(flag: &Flag) -> (&'static str, Option<&'static str>) {
         "backend-connections" => ("2", Some("0")),
         "backend-init-connections" => ("1", Some("x")),
         "backend-idle-connections" => ("6", Some("1.5")),
+        "backend-idle-timeout" => ("1m0s", Some("-1s")),
         "max-clients" => ("10", Some("0")),
         "max-blocked-clients" => ("10", Some("-1")),
         "max-transactions" => ("10", Some("-1")),

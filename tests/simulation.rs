@@ -143,6 +143,7 @@ const EXPECTED: &[&str] = &[
     "requests_of_vanished",
     "restarts",
     "short_writes",
+    "standstills",
     "stale_topologies",
     "surplus",
     // Seen by clients.

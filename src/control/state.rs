@@ -162,7 +162,8 @@ impl ControlState {
         use crate::options::SETTINGS;
 
         let clock = Clock::start();
-        let process = Process::with(2, Live::new(Arc::default(), SETTINGS));
+        let live = Live::new(Arc::default(), SETTINGS);
+        let process = Process::with(2, live, clock.standstills());
         ControlState {
             sources: Sources {
                 clock,

@@ -394,7 +394,7 @@ impl Status {
         let nodes = nodes(sources, &recent, topology.as_deref());
         let started = process.started.duration_since(UNIX_EPOCH);
         let started = started.unwrap_or_default().as_secs_f64();
-        let cluster = cluster(sources, topology.as_deref(), now, started);
+        let cluster = cluster(sources, topology.as_deref(), now);
         let rate = |at: usize| {
             let workers = process.workers.iter();
             workers.map(|stats| stats.per_second[at].get()).sum()
@@ -411,7 +411,7 @@ impl Status {
                 pid: std::process::id(),
                 listen: config.listen.to_string(),
                 started,
-                uptime: now.since(Time::default()).as_secs_f64(),
+                uptime: process.uptime(now).as_secs_f64(),
             },
             ready: ready(sources, &nodes, &cluster, now),
             workers: workers(sources, now),
@@ -678,7 +678,7 @@ fn nodes(sources: &Sources, recent: &window::Recent, topology: Option<&Topology>
     .collect()
 }
 
-fn cluster(sources: &Sources, topology: Option<&Topology>, now: Time, started: f64) -> Cluster {
+fn cluster(sources: &Sources, topology: Option<&Topology>, now: Time) -> Cluster {
     let refresher = &sources.refresher;
     let reloads = Trigger::ALL.map(|trigger| {
         let reloads = Reloads {
@@ -690,7 +690,7 @@ fn cluster(sources: &Sources, topology: Option<&Topology>, now: Time, started: f
     let success = refresher.last_success();
     let mut cluster = Cluster {
         age: success.map(|at| now.since(at).as_secs_f64()),
-        last_success: success.map_or(0.0, |at| started + at.as_micros() as f64 / 1e6),
+        last_success: success.map_or(0.0, |at| sources.process.wall_clock(at).as_secs_f64()),
         reloads: reloads.into_iter().collect(),
         ..Cluster::default()
     };

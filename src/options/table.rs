@@ -417,6 +417,18 @@ pub const FLAGS: &[Flag] = &[
         live: false,
     },
     Flag {
+        name: "backend-idle-timeout",
+        kind: Kind::Duration,
+        default: "10s",
+        help: "how long a connection to a backend stays that carries nothing and that requests will hardly miss: an exclusive one, and a shared one to a node that has no slots any more or is no longer read from; 0 is for ever",
+        apply: |options, value| {
+            options.config.backend_idle_timeout = not_negative(value)?;
+            Ok(())
+        },
+        show: |config| show_duration(config.backend_idle_timeout),
+        live: true,
+    },
+    Flag {
         name: "max-clients",
         kind: Kind::Int,
         default: "100000",

@@ -1,5 +1,5 @@
-//! Deadlines of clients: one that asks for nothing (`-client-idle-timeout`), and one that does not take what
-//! it asked for (`-write-stall`).
+//! Deadlines of those who do nothing: clients that ask for nothing (`-client-idle-timeout`), or do not take what
+//! they asked for (`-write-stall`); connections to nodes that nobody needs (`-backend-idle-timeout`).
 
 use std::time::Duration;
 
@@ -7,13 +7,19 @@ use crate::clock::Time;
 use crate::proxy::Proxy;
 use crate::proxy::client::Client;
 
-/// How often clients are looked at: their deadlines are seconds.
+/// How often they are looked at: their deadlines are seconds.
 const SWEEP: Duration = Duration::from_millis(500);
 
 impl Proxy {
+    /// Looks at everybody.
+    pub(super) fn sweep_idle(&mut self, now: Time) {
+        self.next_idle_sweep = now.after(SWEEP);
+        self.sweep_clients(now);
+        self.retire_idle(now);
+    }
+
     /// Closes the clients whose deadline has passed.
-    pub(super) fn sweep_clients(&mut self, now: Time) {
-        self.next_client_sweep = now.after(SWEEP);
+    fn sweep_clients(&mut self, now: Time) {
         let (idle, stall) = (self.config.client_idle_timeout, self.config.write_stall);
         if idle.is_zero() && stall.is_zero() {
             return;

@@ -43,6 +43,7 @@ pub mod question;
 pub mod redirects;
 pub mod refusal;
 pub mod replies;
+mod retire;
 pub mod retry;
 pub mod roster;
 pub mod routes;
@@ -161,7 +162,7 @@ pub struct Proxy {
     /// When the first held request is due.
     hold_due: Time,
     next_sweep: Time,
-    next_client_sweep: Time,
+    next_idle_sweep: Time,
     /// What is counted by the second.
     rates: Rates,
     /// Requests sent when deadlines were last looked at, and whether any was outstanding.
@@ -229,7 +230,7 @@ impl Proxy {
             active: Active::default(),
             hold_due: Time::from_micros(u64::MAX),
             next_sweep: Time::default(),
-            next_client_sweep: Time::default(),
+            next_idle_sweep: Time::default(),
             rates: Rates::default(),
             swept: (0, false),
             draining: false,
@@ -553,26 +554,13 @@ impl Proxy {
             self.doubt_blocked(now);
         }
         self.hasten_held(now);
-        self.retire_backends(now);
+        self.retire_unlisted(now);
         if changed {
             self.arrange_all(now);
         }
         let nodes = self.upstream.nodes.iter();
         let nodes = nodes.map(|(_, node)| (node.address, node.stats.clone()));
         self.stats.show_nodes(nodes);
-    }
-
-    /// Closes connections to nodes that have left the cluster, once nothing is outstanding there.
-    fn retire_backends(&mut self, now: Time) {
-        for id in self.upstream.backends.ids() {
-            let unlisted = self.upstream.backends.get(id).is_some_and(|backend| {
-                let node = self.upstream.node(backend.node);
-                backend.tickets.is_empty() && node.is_none_or(|node| !node.listed)
-            });
-            if unlisted {
-                self.lose_backend(id, Lost::Retired, now);
-            }
-        }
     }
 
     /// Time passes: what is due is done. What was answered before leaves from now on. Returns whether the worker
@@ -595,8 +583,8 @@ impl Proxy {
         if self.pubsub.is_due(now) {
             self.tend_subscriptions(now);
         }
-        if now >= self.next_client_sweep {
-            self.sweep_clients(now);
+        if now >= self.next_idle_sweep {
+            self.sweep_idle(now);
         }
         if self.process.stale.load(Ordering::Relaxed) {
             self.process.stale.store(false, Ordering::Relaxed);
@@ -620,7 +608,9 @@ impl Proxy {
         self.spares = Spares::default();
         self.scratch = Scratch::default();
         self.inbox = ReadBuf::default();
+        self.answers.shrink();
         self.clients.shrink();
+        self.upstream.backends.shrink();
         self.actions.shrink();
         for (_, client) in self.clients.iter_mut() {
             client.pipeline.shrink();

@@ -111,6 +111,16 @@ impl Node {
         self.elsewhere.retain(|_, other| *other != backend);
     }
 
+    /// Whether a shared connection is one beside the `usual` ones of its flavour.
+    pub fn is_beside(&self, backend: BackendId, usual: usize) -> bool {
+        let usual = usual.max(1);
+        let first = self.shared.iter().flat_map(|own| own.iter().skip(usual));
+        let elsewhere = self.elsewhere.iter();
+        let elsewhere = elsewhere.filter(|((_, affinity), _)| *affinity >= usual);
+        first.flatten().any(|own| *own == backend)
+            || elsewhere.map(|(_, own)| own).any(|own| *own == backend)
+    }
+
     /// All shared connections.
     pub fn backends(&self) -> impl Iterator<Item = BackendId> {
         let first = self.shared.iter().flatten().filter_map(|slot| *slot);

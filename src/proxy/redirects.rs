@@ -1,8 +1,9 @@
 //! `Redirects`: how often nodes sent requests of each slot elsewhere. A slot whose requests are sent back and forth
 //! is being moved, or its nodes do not agree.
 //!
-//! One writer, its worker. Memory is taken at the first redirect and is bounded by the number of slots.
+//! One writer, its worker. Memory is taken as slots are redirected, and is bounded by their number.
 
+use std::collections::BTreeMap;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -32,9 +33,15 @@ struct Record {
     migrating_at: AtomicU32,
 }
 
+/// Slots whose records lie together.
+const PAGE: usize = 16;
+
+/// What one worker counts of the slots of a page, once one of them has been redirected.
+type Page = OnceLock<Box<[Record; PAGE]>>;
+
 /// What one worker counts of all slots.
 #[derive(Debug, Default)]
-pub struct Redirects(OnceLock<Box<[Record]>>);
+pub struct Redirects(OnceLock<Box<[Page]>>);
 
 /// What all workers have counted of one slot.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -71,12 +78,13 @@ impl Redirects {
     /// A request of this slot was sent elsewhere. A request without a slot is nobody's.
     #[cold]
     pub fn note(&self, slot: u16, redirect: Redirect, now: Time) {
-        let records = self
-            .0
-            .get_or_init(|| (0..SLOTS).map(|_| Record::default()).collect());
-        let Some(record) = records.get(usize::from(slot)) else {
+        let slot = usize::from(slot);
+        let pages = (0..SLOTS / PAGE).map(|_| OnceLock::new());
+        let pages = self.0.get_or_init(|| pages.collect());
+        let Some(page) = pages.get(slot / PAGE) else {
             return;
         };
+        let record = &page.get_or_init(Box::default)[slot % PAGE];
         record.counts[redirect as usize].add(1);
         let at = match redirect {
             Redirect::Moved => &record.moved_at,
@@ -85,9 +93,15 @@ impl Redirects {
         at.store(second(now) + 1, Ordering::Relaxed);
     }
 
+    /// The pages in use, and the first slot of each.
+    fn pages(&self) -> impl Iterator<Item = (usize, &[Record; PAGE])> {
+        let pages = self.0.get().into_iter().flatten().enumerate();
+        pages.filter_map(|(index, page)| Some((index * PAGE, &**page.get()?)))
+    }
+
     /// Counts from zero again. For the writing thread only.
     pub fn reset(&self) {
-        for record in self.0.get().into_iter().flatten() {
+        for record in self.pages().flat_map(|(_, page)| page) {
             record.counts.iter().for_each(|count| count.set(0));
             record.moved_at.store(0, Ordering::Relaxed);
             record.migrating_at.store(0, Ordering::Relaxed);
@@ -100,22 +114,21 @@ pub fn of_slots<'a>(
     workers: impl Iterator<Item = &'a Redirects> + Clone,
     now: Time,
 ) -> Vec<SlotRedirects> {
-    let records: Vec<&[Record]> = workers
-        .filter_map(|worker| worker.0.get())
-        .map(|records| &**records)
-        .collect();
-    if records.is_empty() {
-        return Vec::new();
+    let mut records: BTreeMap<usize, Vec<&Record>> = BTreeMap::new();
+    for (first, page) in workers.flat_map(Redirects::pages) {
+        for (offset, record) in page.iter().enumerate() {
+            records.entry(first + offset).or_default().push(record);
+        }
     }
     let now = second(now);
     let mut slots = Vec::new();
-    for slot in 0..SLOTS {
+    for (slot, records) in records {
         let mut sum = SlotRedirects {
             slot: slot as u16,
             ..SlotRedirects::default()
         };
         let (mut any_at, mut migrating_at) = (0, 0);
-        for record in records.iter().filter_map(|records| records.get(slot)) {
+        for record in records {
             let [moved, ask, tryagain] = &record.counts;
             sum.moved += moved.get();
             sum.ask += ask.get();

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::clock::Time;
+use crate::clock::{NEVER_STILL, Standstills, Time};
 use crate::live::Live;
 use crate::proxy::attention::Attention;
 use crate::proxy::calls::{self, Calls, CommandCalls};
@@ -308,6 +308,8 @@ pub struct Process {
     pub draining: AtomicBool,
     /// The wall clock at start.
     pub started: SystemTime,
+    /// When the process did not run.
+    pub standstills: &'static Standstills,
     /// The config in force.
     pub live: Live,
     /// Scripts and libraries that were loaded through this proxy.
@@ -319,11 +321,11 @@ pub struct Process {
 impl Process {
     /// The shared state of `workers` workers, whose config is fixed.
     pub fn new(workers: usize) -> Process {
-        Process::with(workers, Live::default())
+        Process::with(workers, Live::default(), &NEVER_STILL)
     }
 
-    /// The shared state of `workers` workers.
-    pub fn with(workers: usize, live: Live) -> Process {
+    /// The shared state of `workers` workers, whose clock has these `standstills`.
+    pub fn with(workers: usize, live: Live, standstills: &'static Standstills) -> Process {
         let hasher = || {
             use std::hash::{BuildHasher, Hasher};
             std::collections::hash_map::RandomState::new()
@@ -344,6 +346,7 @@ impl Process {
             masters: MastersCache::default(),
             draining: AtomicBool::new(false),
             started: SystemTime::now(),
+            standstills,
             scripts: Mutex::new(Scripts::new(live.config().limits.script_bytes)),
             scripts_flushed: AtomicU64::new(0),
             live,
@@ -358,7 +361,12 @@ impl Process {
     /// What a clock on the wall shows at `now`, since 1970.
     pub fn wall_clock(&self, now: Time) -> Duration {
         let started = self.started.duration_since(UNIX_EPOCH).unwrap_or_default();
-        started + now.since(Time::default())
+        started + self.uptime(now)
+    }
+
+    /// How long ago the process was started, at `now`.
+    pub fn uptime(&self, now: Time) -> Duration {
+        self.standstills.since_start(now)
     }
 
     /// Each counter's name and its sum over the workers.

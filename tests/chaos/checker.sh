@@ -16,7 +16,7 @@ tombstone-dropped:VanishingClients:
 asking-apart:HalfMigrated:
 reorder-across-moved:HalfMigrated,Failover:
 refused-resent-late:HalfMigrated:
-lease-resent:KillConnections:
+lease-resent:OneWayLoss,KillConnections:-request-timeout 1s
 watch-forgotten:Failover,HalfMigrated:'
 
 "$cargo" test --locked --features planted-bugs --test chaos --no-run

@@ -356,9 +356,12 @@ impl Nemesis {
         };
         let begun = self.ground.begin_move(slot, from, to).is_some();
         let mut moved = 0;
-        for _ in 0..5 {
+        // One in three stays so for longer than redirects may go round: who is sent to and fro gives up then.
+        let rests = random.once_in(3).then_some(3);
+        for step in 0..5 {
             moved += self.ground.move_keys(slot, from, to, 12).unwrap_or(0);
-            thread::sleep(ms(random.within(100, 250)));
+            let rest = if rests == Some(step) { 3500 } else { 0 };
+            thread::sleep(ms(rest + random.within(100, 250)));
         }
         while self
             .ground

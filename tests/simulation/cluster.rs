@@ -373,7 +373,7 @@ impl Cluster {
         node: usize,
         ledger: &Ledger,
         random: &mut Random,
-        now: u64,
+        asked_at: Time,
     ) -> Topology {
         let view = &self.nodes[node];
         let listed: Vec<usize> = (0..self.nodes.len())
@@ -436,7 +436,7 @@ impl Cluster {
             slots,
             announced,
             epoch: 0,
-            asked_at: Time::from_micros(now),
+            asked_at,
         }
     }
 
@@ -446,9 +446,9 @@ impl Cluster {
         node: usize,
         ledger: &Ledger,
         random: &mut Random,
-        now: u64,
+        asked_at: Time,
     ) -> Arc<Topology> {
-        Arc::new(self.topology(node, ledger, random, now))
+        Arc::new(self.topology(node, ledger, random, asked_at))
     }
 
     /// How a node writes another's address in a redirect.

@@ -48,7 +48,7 @@ events! {
     world_turns, connects_refused, connects_in_vain, crashes, restarts, failovers, planned_failovers, hangs,
     links_cut, garbage, surplus, pushes, full_nodes, cluster_downs, masterless, liars, topologies,
     stale_topologies, clients_vanished, requests_of_vanished, clients_half_closed, clients_told,
-    clients_not_reading, short_writes, late_executions, published, evictions,
+    clients_not_reading, short_writes, late_executions, published, evictions, standstills,
 }
 
 /// Which trouble is made in one run: once in so many turns, or never (0).
@@ -65,6 +65,8 @@ struct Troubles {
     masterless: usize,
     liar: usize,
     vanish: usize,
+    /// The proxy is stopped for a while.
+    standstill: usize,
     /// Whether nodes may be asked for the topology that have not heard the news.
     stale: bool,
 }
@@ -112,6 +114,8 @@ pub struct World {
     seed: u64,
     random: Random,
     now: u64,
+    /// How much of it the proxy's clock stood still, as the proxy itself did.
+    lost: u64,
     proxy: Proxy,
     process: Arc<Process>,
     cluster: Cluster,
@@ -193,6 +197,7 @@ fn troubles(random: &mut Random, calm: bool) -> Troubles {
     let mut troubles = Troubles {
         migrate: once_in(20),
         planned_failover: once_in(150),
+        standstill: once_in(1000),
         stale: once_in(2) > 0,
         ..Troubles::default()
     };
@@ -258,6 +263,7 @@ impl World {
             cluster,
             random,
             now: 1,
+            lost: 0,
             seed,
         }
     }
@@ -321,7 +327,7 @@ impl World {
     }
 
     fn time(&self) -> Time {
-        Time::from_micros(self.now)
+        Time::from_micros(self.now - self.lost)
     }
 
     /// One turn of the loop, and what its surroundings do meanwhile.

@@ -23,57 +23,86 @@ struct Entry {
     at: Time,
     micros: u64,
     backend_micros: u64,
-    args: Vec<Vec<u8>>,
+    args: usize,
+    /// Bytes of its arguments and of its client's name among the words.
+    args_len: usize,
+    name_len: usize,
     client: Option<SocketAddr>,
-    client_name: Vec<u8>,
     node: SocketAddr,
 }
 
 /// The entries of one worker, oldest first.
+///
+/// Invariant: `words` is as long as its entries say together.
 #[derive(Debug, Default)]
 pub struct SlowLog {
     entries: VecDeque<Entry>,
+    /// The arguments and the client's name of each entry, as a reply has them. They lie in one piece: a little of each
+    /// request, kept for hours wherever there was room at that time, would hold a page of memory each.
+    words: VecDeque<u8>,
     /// Requests ever noted.
     pub count: u64,
 }
 
-/// The beginning of an argument, and how much more there is, in the words of Redis.
-fn shortened(arg: &[u8]) -> Vec<u8> {
-    if arg.len() <= ARG_BYTES_MAX {
-        return arg.to_vec();
+/// Appends the beginning of an argument, and how much more there is, in the words of Redis.
+fn shortened(arg: &[u8], words: &mut Vec<u8>) {
+    match arg.get(ARG_BYTES_MAX..) {
+        None | Some([]) => encode::bulk(words, arg),
+        Some(rest) => {
+            let more = format!("... ({} more bytes)", rest.len());
+            encode::bulk(words, &[&arg[..ARG_BYTES_MAX], more.as_bytes()].concat());
+        }
     }
-    let more = format!("... ({} more bytes)", arg.len() - ARG_BYTES_MAX);
-    [&arg[..ARG_BYTES_MAX], more.as_bytes()].concat()
 }
 
 impl SlowLog {
     /// A request was slow.
     pub fn note(&mut self, sight: &Sight<'_>, args: &Args<'_>) {
-        let mut words: Vec<Vec<u8>> = args.from(0).take(ARGS_MAX).map(shortened).collect();
-        if args.len() > ARGS_MAX {
+        while self.entries.len() >= ENTRIES {
+            let Some(oldest) = self.entries.pop_front() else {
+                break;
+            };
+            self.words.drain(..oldest.args_len + oldest.name_len);
+        }
+        let shown = args.len().min(ARGS_MAX);
+        let mut words = Vec::new();
+        let whole = if args.len() > ARGS_MAX {
+            shown - 1
+        } else {
+            shown
+        };
+        args.from(0)
+            .take(whole)
+            .for_each(|arg| shortened(arg, &mut words));
+        if whole < shown {
             let more = args.len() - ARGS_MAX + 1;
-            words[ARGS_MAX - 1] = format!("... ({more} more arguments)").into_bytes();
+            encode::bulk(
+                &mut words,
+                format!("... ({more} more arguments)").as_bytes(),
+            );
         }
-        if self.entries.len() == ENTRIES {
-            self.entries.pop_front();
-        }
+        let args_len = words.len();
         let identity = sight.client.session.identity();
+        encode::bulk(&mut words, identity.map_or(b"", |identity| &identity.name));
         self.entries.push_back(Entry {
             number: self.count,
             at: sight.now,
             micros: sight.micros(),
             backend_micros: sight.backend_micros(),
-            args: words,
+            args: shown,
+            args_len,
+            name_len: words.len() - args_len,
             client: sight.client.address,
-            client_name: identity.map_or(Vec::new(), |identity| identity.name.clone()),
             node: sight.node,
         });
+        self.words.extend(words);
         self.count += 1;
     }
 
     /// Forgets all.
     pub fn clear(&mut self) {
-        self.entries.clear();
+        self.entries = VecDeque::new();
+        self.words = VecDeque::new();
     }
 
     /// The log as a reply, newest first. An entry is as in Redis (id, second, microseconds, arguments, client,
@@ -87,20 +116,24 @@ impl SlowLog {
         reply: &mut Vec<u8>,
     ) {
         encode::array(reply, self.entries.len());
+        let mut end = self.words.len();
         for entry in self.entries.iter().rev() {
+            let name = end - entry.name_len;
+            let args = name - entry.args_len;
             encode::array(reply, 9);
             let id = entry.number * workers as u64 + worker as u64;
             encode::integer(reply, id as i64);
             encode::integer(reply, second(entry.at) as i64);
             encode::integer(reply, entry.micros as i64);
-            encode::array(reply, entry.args.len());
-            entry.args.iter().for_each(|arg| encode::bulk(reply, arg));
+            encode::array(reply, entry.args);
+            reply.extend(self.words.range(args..name));
             let client = entry.client.map(|client| client.to_string());
             encode::bulk(reply, client.as_deref().unwrap_or("unix").as_bytes());
-            encode::bulk(reply, &entry.client_name);
+            reply.extend(self.words.range(name..end));
             encode::bulk(reply, entry.node.to_string().as_bytes());
             encode::integer(reply, (entry.micros - entry.backend_micros) as i64);
             encode::integer(reply, entry.backend_micros as i64);
+            end = args;
         }
     }
 }
@@ -111,8 +144,17 @@ mod tests {
 
     #[test]
     fn long_arguments_are_cut_in_the_words_of_redis() {
-        assert_eq!(shortened(b"short"), b"short");
-        let long = shortened(&[b'x'; 200]);
-        assert!(long.ends_with(b"x... (72 more bytes)"));
+        let cut = |arg: &[u8]| {
+            let mut words = Vec::new();
+            shortened(arg, &mut words);
+            String::from_utf8(words).expect("text")
+        };
+        assert_eq!(cut(b"short"), "$5\r\nshort\r\n");
+        let most = "x".repeat(ARG_BYTES_MAX);
+        assert_eq!(cut(most.as_bytes()), format!("$128\r\n{most}\r\n"));
+        assert_eq!(
+            cut(&[b'x'; 200]),
+            format!("$147\r\n{most}... (72 more bytes)\r\n")
+        );
     }
 }

@@ -91,7 +91,7 @@ pub fn line(text: &mut String, content: std::fmt::Arguments<'_>) {
 }
 
 fn uptime_seconds(context: &Context<'_>) -> u64 {
-    context.now.as_micros() / 1_000_000
+    context.process.uptime(context.now).as_secs()
 }
 
 fn server(context: &Context<'_>, text: &mut String) {

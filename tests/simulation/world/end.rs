@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
-use redis_cluster_proxy::clock::Time;
 use redis_cluster_proxy::proxy::Peer;
 
 use super::{Link, MILLIS, Phase, Troubles, World};
@@ -92,7 +91,8 @@ impl World {
     /// Nothing moves: time passes until the proxy, or the shell's own idle beat, wakes it.
     pub(super) fn wait_for_the_proxy(&mut self) {
         let idle = self.now + 1000 * MILLIS;
-        let next = self.proxy.next_deadline().map(|at| at.as_micros() + MILLIS);
+        let next = self.proxy.next_deadline();
+        let next = next.map(|at| at.as_micros() + self.lost + MILLIS);
         self.now = next.unwrap_or(idle).clamp(self.now, idle);
     }
 
@@ -155,7 +155,7 @@ impl World {
         self.proxy.check_idle();
         for link in &self.links {
             if let Some(id) = link.backend {
-                let now = Time::from_micros(self.now);
+                let now = self.time();
                 self.proxy.closed(Peer::Backend(id), now);
             }
         }

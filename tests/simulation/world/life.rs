@@ -63,11 +63,39 @@ impl World {
             let client = self.random.below(self.clients.len());
             self.vanish(client);
         }
+        if self.random.one_in(troubles.standstill) {
+            self.stand_still();
+        }
         if self.random.one_in(100) && !self.clients.is_empty() {
             let client = self.random.below(self.clients.len());
             self.clients[client].half_close(&mut self.random);
             self.events.clients_half_closed += 1;
         }
+    }
+
+    /// The proxy is stopped and goes on again. Meanwhile requests come, nodes answer, the cluster changes, and
+    /// nothing is read. Then it takes what waits for it, and its clock is where it was, or nearly.
+    fn stand_still(&mut self) {
+        let longest = if self.manners.strict { 120_000 } else { 8000 };
+        let until = self.now + self.random.between(100, longest) * MILLIS;
+        self.note(|_| format!("the proxy stands still until {until}"));
+        self.events.standstills += 1;
+        while self.now < until {
+            let step = (until - self.now).div_ceil(20).max(MILLIS);
+            let step = step.min(until - self.now);
+            self.now += step;
+            self.lost += step;
+            self.pass_time();
+            self.clients_act(true);
+            self.nodes_act();
+        }
+        // As much as a watch lets pass.
+        self.lost -= self.random.between(0, 100 * MILLIS);
+        for link in 0..self.links.len() {
+            self.serve_link(link);
+        }
+        self.serve_clients();
+        self.act();
     }
 
     /// A replica takes over, once its master has paused long enough for it to catch up.
@@ -431,9 +459,10 @@ impl World {
         }
         self.asked_at = self.now;
         self.refresh_wanted = false;
+        let asked_at = self.time();
         let topology = self
             .cluster
-            .shared_topology(node, &self.ledger, &mut self.random, self.now);
+            .shared_topology(node, &self.ledger, &mut self.random, asked_at);
         if topology.shards.is_empty() {
             return;
         }
