@@ -272,10 +272,12 @@ impl ReadBuf {
         };
         let rest = &shared[self.start..self.end];
         if !rest.is_empty() {
-            self.data = match rest.len() {
-                ..=STASH => pool.take_first(),
-                ..=READ_BLOCK => pool.take_read(),
-                len => vec![0; len],
+            self.data = if rest.len() <= STASH {
+                pool.take_first()
+            } else if rest.len() <= READ_BLOCK {
+                pool.take_read()
+            } else {
+                vec![0; rest.len()]
             };
             self.data[..rest.len()].copy_from_slice(rest);
         }
