@@ -23,8 +23,11 @@ pub struct Company {
 }
 
 impl Company {
-    /// `bound` is the longest delay that may be added, zero for none.
-    pub fn new(bound: Duration) -> Company {
+    /// `bound` is the longest delay that one worker alone may add, zero for none. One of several adds up to twice
+    /// that: it sees a part of the clients only, and as much comes to it in twice the time. (Not more for more
+    /// of them: those are there for more clients.)
+    pub fn new(bound: Duration, workers: usize) -> Company {
+        let bound = bound * workers.clamp(1, 2) as u32;
         Company { bound, events: 0 }
     }
 
@@ -47,15 +50,17 @@ mod tests {
 
     #[test]
     fn a_nap_is_taken_in_company_only() {
-        let mut company = Company::new(Duration::from_micros(100));
+        let mut company = Company::new(Duration::from_micros(100), 1);
         company.turn(1);
         assert_eq!(company.nap(1), None);
         assert_eq!(company.nap(7), None);
         assert_eq!(company.nap(50), Some(Duration::from_micros(100)));
         company.turn(25);
         assert_eq!(company.nap(50), None);
-        let mut off = Company::new(Duration::ZERO);
+        let mut off = Company::new(Duration::ZERO, 2);
         off.turn(1);
         assert_eq!(off.nap(50), None);
+        let several = Company::new(Duration::from_micros(100), 8);
+        assert_eq!(several.nap(50), Some(Duration::from_micros(200)));
     }
 }

@@ -169,7 +169,7 @@ impl Worker {
     pub fn run(mut self, others: &[Mailbox], refresh: impl Fn(Wanted)) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
         let mut now = self.watch.begin();
-        let mut company = Company::new(self.proxy.config().coalesce);
+        let mut company = Company::new(self.proxy.config().coalesce, others.len());
         loop {
             let timeout = self.timeout(now);
             if !timeout.is_zero()

@@ -493,7 +493,8 @@ pub const FLAGS: &[Flag] = &[
         kind: Kind::Duration,
         default: "100µs",
         help: "how long a worker may wait for more events while eight clients or more are active, so that one turn \
-               serves more of them; it bounds the latency added, fewer clients are never delayed; 0 is not at all",
+               serves more of them; it bounds the latency added, to twice as much with several workers; fewer clients are never delayed; \
+               0 is not at all",
         apply: |options, value| {
             options.config.coalesce = not_negative(value)?;
             Ok(())
