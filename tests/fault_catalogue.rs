@@ -211,7 +211,7 @@ fn f01_a_master_is_killed() {
         worst = worst.max(through.saturating_sub(*own));
     }
     eprintln!("F01: at most {worst:?} longer than the nodes themselves, {kills} kills");
-    assert!(worst <= ms(500), "{worst:?}");
+    assert!(worst <= ms(300), "{worst:?}");
 }
 
 #[test]
@@ -285,15 +285,15 @@ impl Echoes {
     }
 }
 
-#[test]
-#[ignore = "long: make faults"]
-fn f03_a_master_freezes() {
+/// A slot is to serve again at most `most` after it does at the nodes themselves.
+fn f03(freezes: usize, most: Duration) {
     let cluster = Cluster::start(3, 1);
     let proxy = Proxy::start(&cluster, &["-log-every-n", "0"]);
     let key = key_in_slot(0, "x");
     let echoes = Echoes::start(proxy.addr(), &key, 4);
     let mut rows = Vec::new();
-    for _ in 0..number("FREEZES", 30) {
+    for _ in 0..freezes {
+        let logged = proxy.log().len();
         let master = cluster.master_of(0);
         let replica = cluster.replicas_of(master)[0];
         let through = Probe::start(proxy.addr(), &key);
@@ -317,6 +317,9 @@ fn f03_a_master_freezes() {
             "F03: at the nodes {own:.3?}, through the proxy {:.3?}, {:?}",
             seen.outage, seen.errors
         );
+        if seen.outage > own + most {
+            eprintln!("F03: what the proxy knew:\n{}", &proxy.log()[logged..]);
+        }
         rows.push((own, seen.outage, seen.errors.len()));
     }
     let (done, errors) = echoes.stop();
@@ -330,7 +333,18 @@ fn f03_a_master_freezes() {
          {done} replies checked, {errors} errors, none late or crossed",
         rows.len()
     );
-    assert!(worst <= ms(600), "{rows:?} {}", proxy.log());
+    assert!(worst <= most, "{rows:?}");
+}
+
+#[test]
+fn f03_a_master_freezes() {
+    f03(2, ms(600));
+}
+
+#[test]
+#[ignore = "long: make faults"]
+fn f03_many_masters_freeze() {
+    f03(number("FREEZES", 30), ms(300));
 }
 
 /// The connection to the node is cut behind every `step`-th byte of five requests, and of their replies.

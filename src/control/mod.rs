@@ -5,6 +5,7 @@ pub mod access;
 pub mod actions;
 pub mod connection;
 pub mod http;
+mod inquiry;
 pub mod insight;
 mod link;
 pub mod message;

@@ -1,5 +1,6 @@
-//! The refresher: when and whom to ask for the topology. One thread named `topology` for the process, apart
-//! from the debug address, since names are resolved with a resolver that blocks.
+//! The refresher: when to ask for the topology, and what becomes of the answers (whom to ask is `inquiry`). One
+//! thread named `topology` for the process, apart from the debug address, since names are resolved with a
+//! resolver that blocks.
 //!
 //! Single flight by construction: the thread asks, or waits. Requests for a refresh are flags that it finds
 //! when it next looks.
@@ -8,7 +9,6 @@
 
 use std::cell::RefCell;
 use std::collections::HashSet;
-use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -24,6 +24,7 @@ use crate::cluster::reach::{Surroundings, split_port};
 use crate::cluster::topology::Topology;
 use crate::cluster::view::{Rejected, View};
 use crate::config::Config;
+use crate::control::inquiry::{Inquiry, Target};
 use crate::control::link::{Failure, Link};
 use crate::control::names::Names;
 use crate::control::random::Random;
@@ -44,9 +45,6 @@ const ROUND_MAX: Duration = Duration::from_secs(5);
 
 /// Least time that a node has for its answer; the connect timeout of a wide area network gives it more.
 const ANSWER_TIMEOUT_MIN: Duration = Duration::from_secs(1);
-
-/// Refreshes over one connection before another node is asked, so that no single node is believed for ever.
-const ROUNDS_PER_LINK: u32 = 20;
 
 /// Failures remembered as told.
 const TOLD_MAX: usize = 1000;
@@ -75,9 +73,7 @@ pub fn spawn(
         random: Random::new(),
         current: None,
         link: None,
-        link_rounds: 0,
-        doubted: Vec::new(),
-        shunned: HashSet::new(),
+        inquiry: Inquiry::new(Random::new()),
         told: HashSet::new(),
         failures: 0,
     };
@@ -85,24 +81,6 @@ pub fn spawn(
         .name("topology".to_string())
         .spawn(move || refresh.run())?;
     Ok(Refresher { shared, wake })
-}
-
-/// Someone to ask.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Target {
-    /// A node at a known address.
-    Node(SocketAddr),
-    /// A startup node as it was configured.
-    Startup(String),
-}
-
-impl fmt::Display for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Target::Node(address) => address.fmt(f),
-            Target::Startup(text) => text.fmt(f),
-        }
-    }
 }
 
 /// The thread's own state.
@@ -120,11 +98,7 @@ struct Refresh {
     current: Option<Arc<Topology>>,
     /// The connection to the node that gave the last good answer.
     link: Option<Link>,
-    link_rounds: u32,
-    /// Owners whose slots another node claims: to be asked themselves.
-    doubted: Vec<SocketAddr>,
-    /// Those who failed last time they were asked: to be asked last.
-    shunned: HashSet<SocketAddr>,
+    inquiry: Inquiry,
     /// The failures that stand in the log already.
     told: HashSet<String>,
     /// Refreshes failed since the last success.
@@ -138,8 +112,8 @@ impl Refresh {
             self.shared.pending.store(0, Ordering::Release);
             self.config = (self.settings)();
             let started = self.clock.now();
-            let doubted_before = !self.doubted.is_empty();
-            let counters = if self.round() {
+            let doubted_before = self.inquiry.is_in_doubt();
+            let counters = if self.round(trigger) {
                 self.shared
                     .last_success_micros
                     .store(self.clock.now().as_micros().max(1), Ordering::Relaxed);
@@ -149,7 +123,7 @@ impl Refresh {
             };
             counters[trigger as usize].fetch_add(1, Ordering::Relaxed);
             // A doubt is settled at once, but only once: a doubted owner that does not answer can wait.
-            let again = !self.doubted.is_empty() && !doubted_before;
+            let again = self.inquiry.is_in_doubt() && !doubted_before;
             match self.wait(started, again) {
                 Some(next) => trigger = next,
                 None => return,
@@ -202,14 +176,22 @@ impl Refresh {
         self.shared.stopped.load(Ordering::Acquire)
     }
 
-    /// One refresh: asks one node after the other until one gives a table.
-    fn round(&mut self) -> bool {
+    /// One refresh: asks one node after the other until one gives a table. Those who failed last time, and those
+    /// who miss a hasty deadline, are asked once all others have been.
+    fn round(&mut self, trigger: Trigger) -> bool {
         self.names.borrow_mut().begin_round();
         let started = self.clock.now();
+        let full = ANSWER_TIMEOUT_MIN.max(self.config.connect_timeout);
         let mut asked: HashSet<SocketAddr> = HashSet::new();
+        let mut later: Vec<SocketAddr> = Vec::new();
         let mut strangers: Vec<(View, Time)> = Vec::new();
-        for target in self.targets() {
-            if self.stopped() || self.clock.now().since(started) > ROUND_MAX {
+        let startup = &self.config.startup_nodes;
+        let in_trouble = trigger == Trigger::Error;
+        let plan = self
+            .inquiry
+            .plan(self.current.as_deref(), startup, in_trouble);
+        for (place, target) in plan.into_iter().enumerate() {
+            if self.is_over(started) {
                 break;
             }
             let addresses = self.addresses(&target);
@@ -220,48 +202,42 @@ impl Refresh {
                 if !asked.insert(address) {
                     continue;
                 }
-                match self.attempt(address, &mut strangers) {
-                    Ok(()) => return true,
-                    Err(failure) => {
-                        self.shunned.insert(address);
-                        self.tell(&Target::Node(address), &failure);
-                    }
+                if place > 0 && self.inquiry.is_shunned(address) {
+                    later.push(address);
+                    continue;
                 }
+                let haste = self.inquiry.haste(full);
+                match self.attempt(address, haste.unwrap_or(full), &mut strangers) {
+                    Ok(()) => return true,
+                    Err(Failure::Timeout) if haste.is_some() => {
+                        log::debug!("topology: {address} is slow to answer, asking others");
+                        self.inquiry.failed(address);
+                        later.push(address);
+                    }
+                    Err(failure) => self.fail(address, &failure),
+                }
+            }
+        }
+        for address in later {
+            if self.is_over(started) {
+                break;
+            }
+            match self.attempt(address, full, &mut strangers) {
+                Ok(()) => return true,
+                Err(failure) => self.fail(address, &failure),
             }
         }
         self.accept_stranger(strangers) || self.give_up()
     }
 
-    /// Whom to ask, in this order: an owner whose slots are in doubt, the node that answered last, all
-    /// others and the startup nodes in random order, and last those that failed before.
-    fn targets(&mut self) -> Vec<Target> {
-        let nodes = self.current.iter().flat_map(|topology| &topology.nodes);
-        let mut targets: Vec<Target> = nodes
-            .map(|node| Target::Node(node.address))
-            .chain(
-                self.config
-                    .startup_nodes
-                    .iter()
-                    .cloned()
-                    .map(Target::Startup),
-            )
-            .collect();
-        self.random.shuffle(&mut targets);
-        targets.sort_by_key(|target| match target {
-            Target::Node(address) => self.shunned.contains(address),
-            Target::Startup(_) => false,
-        });
-        if self.link_rounds >= ROUNDS_PER_LINK {
-            self.link = None;
-        }
-        let first = match self.doubted.len() {
-            0 => self.link.as_ref().map(|link| link.address),
-            count => Some(self.doubted[self.random.below(count)]),
-        };
-        if let Some(first) = first {
-            targets.insert(0, Target::Node(first));
-        }
-        targets
+    /// Whether a refresh is to ask nobody any more.
+    fn is_over(&self, started: Time) -> bool {
+        self.stopped() || self.clock.now().since(started) > ROUND_MAX
+    }
+
+    fn fail(&mut self, address: SocketAddr, failure: &Failure) {
+        self.inquiry.failed(address);
+        self.tell(&Target::Node(address), failure);
     }
 
     fn addresses(&self, target: &Target) -> Vec<SocketAddr> {
@@ -279,29 +255,30 @@ impl Refresh {
         }
     }
 
-    /// Asks one node, and takes its answer if it is good.
+    /// Asks one node, and takes its answer if it is good and comes within `patience`.
     fn attempt(
         &mut self,
         address: SocketAddr,
+        patience: Duration,
         strangers: &mut Vec<(View, Time)>,
     ) -> Result<(), Failure> {
+        let began = self.clock.now();
+        let connect_timeout = self.config.connect_timeout.min(patience);
         let (mut link, kept) = match self.link.take() {
             Some(link) if link.address == address => (link, true),
-            _ => (Link::open(address, self.config.connect_timeout)?, false),
+            _ => (Link::open(address, connect_timeout)?, false),
         };
-        let timeout = ANSWER_TIMEOUT_MIN.max(self.config.connect_timeout);
-        let mut answer = link.ask(&self.config, self.clock, self.clock.now().after(timeout));
+        let mut answer = link.ask(&self.config, self.clock, self.clock.now().after(patience));
         if kept && matches!(answer, Err(Failure::Lost(_))) {
             // An idle connection that the server closed says nothing about the server.
-            link = Link::open(address, self.config.connect_timeout)?;
-            answer = link.ask(&self.config, self.clock, self.clock.now().after(timeout));
+            link = Link::open(address, connect_timeout)?;
+            answer = link.ask(&self.config, self.clock, self.clock.now().after(patience));
         }
         let (view, asked_at) = answer?;
         match self.build(&view, self.current.as_deref(), asked_at) {
             Ok(built) => {
-                self.link_rounds = if kept { self.link_rounds + 1 } else { 0 };
                 self.link = Some(link);
-                self.accept(built, address);
+                self.accept(built, address, self.clock.now().since(began));
                 Ok(())
             }
             Err(reason) => {
@@ -331,7 +308,7 @@ impl Refresh {
     }
 
     /// A good answer: into the log if it is news, and to the workers in any case.
-    fn accept(&mut self, built: Built, from: SocketAddr) {
+    fn accept(&mut self, built: Built, from: SocketAddr, took: Duration) {
         let previous = self.current.take();
         let topology = Arc::new(built.topology);
         if self.failures > 0 {
@@ -349,8 +326,9 @@ impl Refresh {
             self.tell_once(text);
         }
         self.failures = 0;
-        self.doubted = built.doubted;
-        self.shunned.remove(&from);
+        let doubted = built.doubted;
+        self.inquiry
+            .answered(from, took, doubted, &topology, previous.as_deref());
         let name = format!("topology: {from}: ");
         self.told.retain(|told| !told.starts_with(&name));
         self.current = Some(Arc::clone(&topology));
@@ -369,7 +347,7 @@ impl Refresh {
         match best {
             Some((from, built)) => {
                 log::warn!("topology: no node knows the masters in use; taking the word of {from}");
-                self.accept(built, from);
+                self.accept(built, from, Duration::ZERO);
                 true
             }
             None => false,
@@ -634,6 +612,98 @@ mod tests {
         assert!(receive.try_recv().is_err());
         node.play(answer(&[("a", node.address)]));
         assert_eq!(next(&receive).covered(), 16384);
+        refresher.stop();
+    }
+
+    #[test]
+    fn a_node_that_falls_silent_holds_up_no_refresh() {
+        let nodes: Vec<FakeNode> = (0..3).map(|_| FakeNode::start(Play::Silence)).collect();
+        let all: Vec<(&str, SocketAddr)> = ["a", "b", "c"]
+            .into_iter()
+            .zip(nodes.iter().map(|node| node.address))
+            .collect();
+        for node in &nodes {
+            node.play(answer(&all));
+        }
+        let addresses: Vec<SocketAddr> = nodes.iter().map(|node| node.address).collect();
+        let (refresher, receive) = start(config(&addresses));
+        // The connection in use is that of whoever is asked again and again; the next silent one is asked first.
+        for _ in 0..2 {
+            let before: Vec<usize> = nodes.iter().map(FakeNode::asked).collect();
+            for _ in 0..3 {
+                next(&receive);
+            }
+            let last = (0..3).max_by_key(|at| nodes[*at].asked() - before[*at]);
+            let silent = &nodes[last.unwrap()];
+            silent.play(Play::Silence);
+            let (asked, clock) = (silent.asked(), Clock::start());
+            let mut longest = Duration::ZERO;
+            while silent.asked() == asked || clock.now().as_micros() < 1_500_000 {
+                let began = clock.now();
+                refresher.request(Trigger::Error);
+                next(&receive);
+                longest = longest.max(clock.now().since(began));
+            }
+            assert!(longest < ANSWER_TIMEOUT_MIN, "{longest:?}");
+            silent.play(answer(&all));
+        }
+        refresher.stop();
+    }
+
+    #[test]
+    fn whoever_will_be_promoted_is_asked_while_the_slots_are_nobodys() {
+        let (stale, heir) = (
+            FakeNode::start(Play::Silence),
+            FakeNode::start(Play::Silence),
+        );
+        let (old, other) = (dead(), dead());
+        let table = |lines: &[String]| {
+            let text = lines.join("");
+            Play::Answer(format!("-NOPERM\r\n${}\r\n{text}\r\n", text.len()))
+        };
+        let stays = [
+            format!(
+                "b {}@1 master - 0 0 2 connected 8000-12000\n",
+                stale.address
+            ),
+            format!("c {other}@1 master - 0 0 3 connected 12001-16383\n"),
+        ]
+        .concat();
+        let replica = format!("r {}@1 slave a 0 0 1 connected\n", heir.address);
+        let whole = table(&[
+            format!("a {old}@1 master - 0 0 1 connected 0-7999\n"),
+            replica.clone(),
+            stays.clone(),
+        ]);
+        let orphaned = table(&[
+            format!("a {old}@1 master,fail - 0 0 1 connected 0-7999\n"),
+            replica,
+            stays.clone(),
+        ]);
+        let promoted = table(&[
+            format!("r {}@1 master - 0 0 4 connected 0-7999\n", heir.address),
+            stays,
+        ]);
+        stale.play(whole);
+        let (refresher, receive) = start(config(&[stale.address]));
+        assert_eq!(next(&receive).covered(), 16384);
+        stale.play(orphaned.clone());
+        heir.play(orphaned);
+        while next(&receive).covered() == 16384 {
+            refresher.request(Trigger::Error);
+        }
+        let asked = stale.asked();
+        heir.play(promoted);
+        let mut rounds = 0;
+        while next(&receive).covered() < 16384 {
+            refresher.request(Trigger::Error);
+            rounds += 1;
+        }
+        assert!(
+            rounds <= 4,
+            "{rounds}, {} of them wasted",
+            stale.asked() - asked
+        );
         refresher.stop();
     }
 
