@@ -228,13 +228,25 @@ impl ReadBuf {
         }
     }
 
-    /// Takes the first `count` bytes out as a chunk, without a copy: from now on the storage is the chunk's as
-    /// well, and goes back to the pool when the last who has it gives it up.
+    /// Takes the first `count` bytes out as a chunk, without a copy if they are many: from now on the storage is the
+    /// chunk's as well, and goes back to the pool when the last who has it gives it up.
     ///
-    /// A chunk keeps its whole block in memory: whoever takes chunks of less than a quarter of a block has to
-    /// bound their number.
+    /// A chunk keeps all storage that it shares in memory, and nobody knows for how long. So what is less than a
+    /// quarter of it is copied: chunks keep at most four times the memory that their bytes take.
     pub fn share(&mut self, count: usize) -> Chunk {
         assert!(count <= self.len());
+        let storage = self.shared.as_ref().map_or(&self.data, |shared| shared);
+        if count < storage.len() / 4 {
+            let data = self.bytes()[..count].to_vec();
+            self.consume(count);
+            return Chunk {
+                data,
+                shared: None,
+                start: 0,
+                end: count,
+                sealed: true,
+            };
+        }
         let shared = self
             .shared
             .get_or_insert_with(|| Arc::new(std::mem::take(&mut self.data)));
@@ -331,6 +343,11 @@ impl Chunk {
     /// How many they are.
     pub fn len(&self) -> usize {
         self.end - self.start
+    }
+
+    /// Bytes of the storage that it keeps, its own or shared.
+    pub fn storage_len(&self) -> usize {
+        self.storage().len()
     }
 
     /// Whether there are none.
@@ -618,7 +635,7 @@ impl WriteBuf {
         };
         assert_eq!(self.len, lens().sum::<usize>());
         assert!(self.len == 0 || lens().all(|len| len > 0));
-        assert!(self.len > 0 || self.last.data.is_empty());
+        assert!(self.len > 0 || self.last.storage().is_empty());
         let before: usize = lens().take(self.cursor.0).sum();
         let inside = self
             .chunk(self.cursor.0)
@@ -740,6 +757,45 @@ mod tests {
             buffer.settle(&mut pool);
             assert_eq!(chunk.bytes(), &whole[..first]);
             assert_eq!(buffer.bytes(), &whole[first..]);
+        }
+    }
+
+    #[test]
+    fn a_chunk_keeps_little_more_than_its_bytes() {
+        let mut pool = Pool::default();
+        for storage in [READ_BLOCK, 16 * READ_BLOCK] {
+            for count in [
+                1,
+                1448,
+                16 << 10,
+                READ_BLOCK / 2,
+                storage / 4 - 1,
+                storage / 4,
+            ] {
+                // What is behind it, and in front of it.
+                for (before, behind) in [(0, 0), (0, 9), (9, 0), (20_000, 20_000)] {
+                    let all: Vec<u8> = (0..storage).map(|index| (index % 251) as u8).collect();
+                    let mut buffer = ReadBuf::holding(all.clone());
+                    let end = (before + count + behind).min(storage);
+                    buffer.end = end;
+                    let first = buffer.share(before);
+                    let chunk = buffer.share(count);
+                    assert_eq!(first.bytes(), &all[..before]);
+                    assert_eq!(chunk.bytes(), &all[before..before + count]);
+                    assert_eq!(buffer.bytes(), &all[before + count..end]);
+                    assert!(chunk.storage_len() <= 4 * count);
+                    buffer.settle(&mut pool);
+                    assert_eq!(chunk.bytes(), &all[before..before + count]);
+                    assert_eq!(buffer.bytes(), &all[before + count..end]);
+                    let mut output = WriteBuf::default();
+                    output.push_chunk(first);
+                    output.push_chunk(chunk);
+                    // No more than its bytes is its own to write to.
+                    output.push(b"!", &mut pool);
+                    output.check();
+                    assert_eq!(unsent(&output), [&all[..before + count], b"!"].concat());
+                }
+            }
         }
     }
 

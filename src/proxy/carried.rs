@@ -4,9 +4,11 @@
 //! and they need not lie in one piece: each block goes to the client as it is, without a copy. Only a reply that
 //! cannot go at once to its client, as another is due before it or as it is a part of one, is put together.
 //!
-//! Nothing is allocated from the length that was declared: blocks are taken as bytes come.
+//! Nothing is allocated from the length that was declared: blocks are taken as bytes come. Bytes may come a few at a
+//! time, and a chunk keeps its whole block: so a block is left only when half of it is full, and the memory is never
+//! more than a few times the reply's.
 
-use crate::buffer::{Chunk, Pool, ReadBuf, WriteBuf};
+use crate::buffer::{Chunk, Pool, READ_BLOCK, ReadBuf, WriteBuf};
 use crate::clock::Time;
 use crate::proxy::Proxy;
 use crate::proxy::backend::{Backend, BackendId, Origin, State, Usage};
@@ -15,6 +17,9 @@ use crate::proxy::dispatch::MOVED_FRAME;
 use crate::resp::frame::ReplyScanner;
 use crate::resp::reply::Reply;
 
+/// So much of a reply is taken as a chunk; less waits in the input for more, unless it is the end.
+const ENOUGH: usize = READ_BLOCK / 2;
+
 /// A reply of which the end has not come.
 ///
 /// Invariants: `len` is the sum of the chunks, none of which is empty; `len + missing` is the reply's length.
@@ -22,14 +27,29 @@ use crate::resp::reply::Reply;
 pub struct Carried {
     chunks: Vec<Chunk>,
     len: usize,
+    /// Bytes that are in no chunk yet; the first of them may be in the input.
     missing: usize,
 }
 
 impl Carried {
-    /// Takes what of this reply is in front of the input.
+    /// Nothing yet of a reply of so many bytes.
+    fn of(len: usize) -> Carried {
+        Carried {
+            chunks: Vec::new(),
+            len: 0,
+            missing: len,
+        }
+    }
+
+    /// Bytes that have been taken.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Takes what of this reply is in front of the input, if it is worth a chunk or the end of it.
     fn take(&mut self, input: &mut ReadBuf) {
         let count = self.missing.min(input.len());
-        if count > 0 {
+        if count > 0 && (count == self.missing || count >= ENOUGH) {
             self.chunks.push(input.share(count));
             self.len += count;
             self.missing -= count;
@@ -114,11 +134,7 @@ impl Backend {
             return;
         }
         debug_assert!(self.carried.is_none());
-        let mut carried = Carried {
-            chunks: Vec::new(),
-            len: 0,
-            missing: input.len() + missing,
-        };
+        let mut carried = Carried::of(input.len() + missing);
         carried.take(input);
         self.scanner = ReplyScanner::default();
         self.carried = Some(carried);
@@ -136,13 +152,14 @@ impl Proxy {
             return Next::More;
         };
         carried.take(&mut backend.input);
-        backend.missing = carried.missing;
         if carried.missing > 0 {
-            debug_assert!(backend.input.is_empty());
+            debug_assert!(backend.input.len() < ENOUGH);
+            backend.missing = carried.missing - backend.input.len();
             backend.input.settle(&mut self.pool);
             backend.carried = Some(carried);
             return Next::Wait;
         }
+        backend.missing = 0;
         if !carried.ends_well() {
             return Next::Lost(self.broken(id, "bytes that are no reply"));
         }
@@ -175,15 +192,12 @@ mod tests {
         let reply = [b"$20000\r\n".as_slice(), &[b'x'; 20_000], b"\r\n"].concat();
         for cut in [1, 5000, reply.len() - 2, reply.len() - 1] {
             let mut pool = Pool::default();
-            let mut carried = Carried {
-                chunks: Vec::new(),
-                len: 0,
-                missing: reply.len(),
-            };
-            carried.take(&mut read(&reply[..cut], &mut pool));
-            assert_eq!((carried.len, carried.missing), (cut, reply.len() - cut));
+            let mut carried = Carried::of(reply.len());
+            let mut input = read(&reply[..cut], &mut pool);
+            carried.take(&mut input);
+            assert_eq!((carried.len, input.len()), (0, cut));
             // What is behind it stays in the input.
-            let mut input = read(&[&reply[cut..], b":1\r\n"].concat(), &mut pool);
+            let mut input = read(&[&reply, b":1\r\n".as_slice()].concat(), &mut pool);
             carried.take(&mut input);
             input.settle(&mut pool);
             assert_eq!((carried.missing, input.bytes()), (0, b":1\r\n".as_slice()));
@@ -194,15 +208,46 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_without_its_end_is_none() {
-        for (first, second) in [("$1\r\nx\r", "x"), ("$1\r\nxx", "\n"), ("$1\r\nx\n", "\r")] {
+    fn a_reply_that_comes_in_small_pieces_keeps_no_more_than_a_few_times_its_size() {
+        let value: Vec<u8> = (0..1 << 20)
+            .map(|index: usize| (index % 251) as u8)
+            .collect();
+        let reply = [b"$1048576\r\n".as_slice(), &value, b"\r\n"].concat();
+        for step in [1, 700, 1448, 16 << 10, 30_000, 40_000, READ_BLOCK] {
             let mut pool = Pool::default();
-            let mut carried = Carried {
-                chunks: Vec::new(),
-                len: 0,
-                missing: first.len() + second.len(),
-            };
-            carried.take(&mut read(first.as_bytes(), &mut pool));
+            let mut carried = Carried::of(reply.len());
+            let (mut input, mut rest) = (ReadBuf::default(), &reply[..]);
+            while !rest.is_empty() {
+                input.prepare(&mut pool, carried.missing - input.len());
+                let count = step.min(rest.len()).min(input.spare().len());
+                input.spare()[..count].copy_from_slice(&rest[..count]);
+                input.filled(count);
+                rest = &rest[count..];
+                carried.take(&mut input);
+                input.settle(&mut pool);
+                let kept: usize = carried.chunks.iter().map(Chunk::storage_len).sum();
+                assert!(
+                    kept <= 4 * carried.len,
+                    "{step}: {kept} for {}",
+                    carried.len
+                );
+                assert!(input.len() + input.free() <= READ_BLOCK);
+                assert_eq!(carried.len + carried.missing, reply.len());
+            }
+            assert!(carried.missing == 0 && input.is_empty() && carried.ends_well());
+            assert!(carried.put_together(&mut pool).bytes() == reply);
+        }
+    }
+
+    #[test]
+    fn a_reply_without_its_end_is_none() {
+        for (first, second) in [("x\r", "x"), ("xx", "\n"), ("x\n", "\r")] {
+            let mut pool = Pool::default();
+            let all = [b"$1\r\n".as_slice(), &[b'y'; ENOUGH]].concat();
+            let front = [&all, first.as_bytes()].concat();
+            let mut carried = Carried::of(front.len() + second.len());
+            carried.take(&mut read(&front, &mut pool));
+            assert_eq!(carried.len, front.len());
             carried.take(&mut read(second.as_bytes(), &mut pool));
             assert!(!carried.ends_well(), "{first:?} {second:?}");
         }

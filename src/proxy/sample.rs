@@ -4,6 +4,7 @@
 
 use crate::proxy::Proxy;
 use crate::proxy::backend::{State, Usage};
+use crate::proxy::carried::Carried;
 use crate::proxy::stats::Counter;
 
 macro_rules! numbers {
@@ -70,6 +71,7 @@ impl Proxy {
         nodes.clear();
         for (_, backend) in self.upstream.backends.iter() {
             used += backend.output.len() + backend.input.len() + backend.input.free();
+            used += backend.carried.as_ref().map_or(0, Carried::len);
             let at = usize::from(backend.node.0);
             if nodes.len() <= at {
                 nodes.resize(at + 1, NodeSample::default());
