@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::OnceLock;
 use std::time::Duration;
-use support::{Cluster, Conn, Model, Proxy, Reply, wait_for};
+use support::{Cluster, Conn, Model, Proxy, Reply, Single, wait_for};
 
 fn ground() -> &'static (Cluster, Proxy) {
     static GROUND: OnceLock<(Cluster, Proxy)> = OnceLock::new();
@@ -106,6 +106,89 @@ fn many_large_values_in_one_reply() {
     for value in values {
         assert!(read_bulk(&mut conn, 1 << 20) == value);
     }
+}
+
+/// Values of all lengths, asked for one by one and many at once, in one long pipeline: what comes is what one server
+/// says, byte for byte.
+#[test]
+fn values_of_all_lengths_in_one_pipeline_are_as_of_one_server() {
+    let (_, proxy) = ground();
+    let server = Single::start();
+    let lengths = [
+        0,
+        1,
+        100,
+        4085,
+        4097,
+        16_370,
+        16_376,
+        16_384,
+        20_000,
+        32_768,
+        65_536,
+        70_000,
+        200_000,
+        1 << 20,
+    ];
+    let mut requests = Vec::new();
+    for (number, length) in lengths.into_iter().enumerate() {
+        let (key, value) = (format!("mix{number}"), noise(length, number as u64 + 9));
+        requests.extend(Conn::encode(&[b"SET".as_slice(), key.as_bytes(), &value]));
+        // Some of one slot.
+        let key = format!("mix{{t}}{number}");
+        requests.extend(Conn::encode(&[b"SET".as_slice(), key.as_bytes(), &value]));
+    }
+    let mut state = 3u64;
+    let mut random = |below: usize| {
+        state = state
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
+        (state >> 33) as usize % below
+    };
+    for _ in 0..400 {
+        let mut key = || {
+            // One more than there are; the longest are rare.
+            let number = random(lengths.len() + 1);
+            let number = if number >= 12 {
+                random(lengths.len() + 1)
+            } else {
+                number
+            };
+            match random(3) {
+                0 => format!("mix{{t}}{number}"),
+                _ => format!("mix{number}"),
+            }
+        };
+        let one = ["GET".to_string(), key()];
+        let keys: Vec<String> = (0..6).map(|_| key()).collect();
+        requests.extend(match random(5) {
+            0 => Conn::encode(&[vec!["MGET".to_string()], keys].concat()),
+            1 => Conn::encode(&[vec!["EXISTS".to_string()], keys].concat()),
+            _ => Conn::encode(&one),
+        });
+    }
+    requests.extend(Conn::encode(&["ECHO", "the end of all replies"]));
+    let hears = |mut reader: TcpStream| {
+        let mut writer = reader.try_clone().expect("a socket");
+        std::thread::scope(|scope| {
+            scope.spawn(|| writer.write_all(&requests).expect("sent"));
+            let (mut all, mut piece) = (Vec::new(), vec![0; 1 << 16]);
+            while !all.ends_with(b"the end of all replies\r\n") {
+                let count = reader.read(&mut piece).expect("replies");
+                assert!(count > 0, "closed after {} bytes", all.len());
+                all.extend_from_slice(&piece[..count]);
+            }
+            all
+        })
+    };
+    let alone = TcpStream::connect(server.addr()).expect("it listens");
+    let (expected, came) = (hears(alone), hears(stream(proxy)));
+    assert!(expected.len() > 20 << 20, "{}", expected.len());
+    let differs = expected
+        .iter()
+        .zip(&came)
+        .position(|(one, other)| one != other);
+    assert_eq!((came.len(), differs), (expected.len(), None));
 }
 
 #[test]

@@ -12,6 +12,8 @@
 
 pub mod names;
 mod parts;
+#[cfg(test)]
+mod twins;
 
 use crate::clock::Time;
 use crate::cluster::slot::Slot;

@@ -1,0 +1,385 @@
+//! Twins: one proxy that takes the shorthands and one that may not, with the same clients and the same nodes.
+//!
+//! What the nodes answer is known, and so is what the client has to hear. Replies come cut anywhere, up to 200 KB
+//! long. Bytes both ways and everything that is counted have to be the same.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::clock::Time;
+use crate::cluster::slot::Slot;
+use crate::cluster::topology::Topology;
+use crate::command::Table;
+use crate::config::Config;
+use crate::proxy::actions::Action;
+use crate::proxy::backend::BackendId;
+use crate::proxy::calls::{of_commands, of_errors};
+use crate::proxy::client::ClientId;
+use crate::proxy::node_stats::NodeTotals;
+use crate::proxy::stats::Process;
+use crate::proxy::{Peer, Proxy};
+use crate::resp::args::Args;
+use crate::resp::frame::{RequestLimits, RequestScanner, Scan};
+
+/// Lengths of values: none, short, longer than is kept together, longer than is copied, longer than a block.
+const LENGTHS: [Option<usize>; 16] = [
+    None,
+    Some(0),
+    Some(1),
+    Some(9),
+    Some(10),
+    Some(100),
+    Some(4085),
+    Some(4086),
+    Some(4097),
+    Some(9000),
+    Some(16_375),
+    Some(16_376),
+    Some(16_384),
+    Some(33_000),
+    Some(70_000),
+    Some(200_000),
+];
+
+/// What a node says to any request that names the key `bad`.
+const BAD: &str = "ERR bad";
+
+/// The value of a key: `k<n>` or `k<n>{t}`, by its number.
+fn value(key: &[u8]) -> Vec<u8> {
+    let digits = key.iter().filter(|byte| byte.is_ascii_digit());
+    let number = digits.fold(0, |number, byte| number * 10 + usize::from(byte - b'0'));
+    let Some(len) = LENGTHS[number % LENGTHS.len()] else {
+        return b"$-1\r\n".to_vec();
+    };
+    let mut state = number as u32 + 1;
+    let bytes = (0..len).map(|_| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    });
+    let mut reply = format!("${len}\r\n").into_bytes();
+    reply.extend(bytes);
+    reply.extend(b"\r\n");
+    reply
+}
+
+/// What one server answers.
+fn answer(args: &[Vec<u8>]) -> Vec<u8> {
+    let stride = if args[0] == b"MSET" { 2 } else { 1 };
+    let keys = || args[1..].iter().step_by(stride);
+    if keys().any(|key| key == b"bad") {
+        return format!("-{BAD}\r\n").into_bytes();
+    }
+    match &args[0][..] {
+        b"GET" => value(&args[1]),
+        b"SET" | b"MSET" => b"+OK\r\n".to_vec(),
+        b"MGET" => {
+            let mut reply = format!("*{}\r\n", args.len() - 1).into_bytes();
+            keys().for_each(|key| reply.extend(value(key)));
+            reply
+        }
+        _ => format!(":{}\r\n", args.len() - 1).into_bytes(),
+    }
+}
+
+/// What the client hears of a proxy.
+fn expected(args: &[Vec<u8>]) -> Vec<u8> {
+    let stride = if args[0] == b"MSET" { 2 } else { 1 };
+    let keys = args[1..].iter().step_by(stride);
+    let mut slots: Vec<_> = keys.map(|key| Slot::of(key)).collect();
+    slots.sort_unstable_by_key(|slot| slot.number());
+    slots.dedup();
+    let write = matches!(&args[0][..], b"MSET" | b"DEL" | b"UNLINK");
+    let reply = answer(args);
+    if reply[0] == b'-' && write && slots.len() > 1 {
+        return format!("-ERR partial failure: {BAD}\r\n").into_bytes();
+    }
+    reply
+}
+
+fn encode(args: &[Vec<u8>]) -> Vec<u8> {
+    let mut bytes = format!("*{}\r\n", args.len()).into_bytes();
+    for arg in args {
+        bytes.extend(format!("${}\r\n", arg.len()).into_bytes());
+        bytes.extend(arg);
+        bytes.extend(b"\r\n");
+    }
+    bytes
+}
+
+/// One proxy, its client, and its nodes.
+struct Twin {
+    proxy: Proxy,
+    client: ClientId,
+    now: Time,
+    /// What the client has written and the proxy has not read.
+    unread: VecDeque<u8>,
+    /// For each connection what has come from the proxy, and what is to go there.
+    nodes: Vec<(BackendId, Vec<u8>, VecDeque<u8>)>,
+    to_client: Vec<u8>,
+}
+
+impl Twin {
+    fn new(plain: bool) -> Twin {
+        let process = Arc::new(Process::new(1));
+        if !plain {
+            process.attention.add();
+        }
+        let table = Arc::new(Table::compiled());
+        let mut proxy = Proxy::new(Arc::new(Config::default()), table, process, 0, 1);
+        let nodes = [1, 2, 3].map(|node| SocketAddr::from(([10, 0, 0, node], 6379)));
+        proxy.adopt(Arc::new(Topology::of_masters(&nodes)), Time::default());
+        let now = Time::from_micros(7);
+        Twin {
+            client: Twin::accept(&mut proxy, now),
+            proxy,
+            now,
+            unread: VecDeque::new(),
+            nodes: Vec::new(),
+            to_client: Vec::new(),
+        }
+    }
+
+    fn accept(proxy: &mut Proxy, now: Time) -> ClientId {
+        proxy.accept(Some(SocketAddr::from(([127, 0, 0, 1], 1))), now)
+    }
+
+    /// Puts up to `count` bytes of `bytes` into a peer's room, as often as there is room.
+    fn put(proxy: &mut Proxy, peer: Peer, bytes: &mut VecDeque<u8>, count: usize, now: Time) {
+        let mut left = count.min(bytes.len());
+        while left > 0 {
+            let Some(room) = proxy.room(peer) else {
+                return;
+            };
+            let step = left.min(room.spare().len());
+            let own = bytes.drain(..step);
+            own.zip(room.spare())
+                .for_each(|(byte, place)| *place = byte);
+            room.filled(step);
+            left -= step;
+            proxy.input(peer, step, now);
+        }
+    }
+
+    fn request(&mut self, bytes: &[u8], cut: usize) {
+        self.unread.extend(bytes);
+        let all = self.unread.len();
+        let peer = Peer::Client(self.client);
+        Twin::put(&mut self.proxy, peer, &mut self.unread, cut, self.now);
+        self.act();
+        Twin::put(&mut self.proxy, peer, &mut self.unread, all, self.now);
+        self.act();
+    }
+
+    /// `count` bytes more come from the node behind a connection.
+    fn reply(&mut self, place: usize, count: usize) {
+        let (id, _, bytes) = &mut self.nodes[place];
+        Twin::put(&mut self.proxy, Peer::Backend(*id), bytes, count, self.now);
+        self.act();
+        let all = self.unread.len();
+        let peer = Peer::Client(self.client);
+        Twin::put(&mut self.proxy, peer, &mut self.unread, all, self.now);
+        self.act();
+    }
+
+    fn act(&mut self) {
+        let now = self.now;
+        while let Some(action) = self.proxy.next_action() {
+            match action {
+                Action::Connect(id, _) => self.proxy.connected(id, now),
+                Action::Flush(peer) => {
+                    let mut bytes = Vec::new();
+                    self.proxy.flush(peer, now, |slices| {
+                        slices.iter().for_each(|own| bytes.extend_from_slice(own));
+                        slices.iter().map(|own| own.len()).sum()
+                    });
+                    match peer {
+                        Peer::Client(id) if id == self.client => self.to_client.extend(bytes),
+                        Peer::Client(_) => {}
+                        Peer::Backend(id) => self.serve(id, &bytes),
+                    }
+                }
+                Action::Resume(id) => {
+                    self.proxy.resume(id, now);
+                }
+                _ => {}
+            }
+        }
+        self.proxy.check();
+    }
+
+    /// A node takes requests.
+    fn serve(&mut self, id: BackendId, bytes: &[u8]) {
+        let place = self.nodes.iter().position(|(own, ..)| *own == id);
+        let place = place.unwrap_or_else(|| {
+            self.nodes.push((id, Vec::new(), VecDeque::new()));
+            self.nodes.len() - 1
+        });
+        let (_, input, output) = &mut self.nodes[place];
+        input.extend(bytes);
+        let limits = RequestLimits {
+            bulk_bytes: 1 << 20,
+            request_bytes: 16 << 20,
+            inline_bytes: 1 << 16,
+            authenticated: true,
+            unauthenticated_args: 0,
+            unauthenticated_bulk_bytes: 0,
+        };
+        let mut spans = Vec::new();
+        while let Ok(Scan::Frame(len)) = RequestScanner::default().next(input, &limits, &mut spans)
+        {
+            let args = Args::new(&input[..len], &spans);
+            let args: Vec<Vec<u8>> = args.from(0).map(<[u8]>::to_vec).collect();
+            output.extend(answer(&args));
+            input.drain(..len);
+        }
+    }
+
+    /// Everything that is counted.
+    fn counted(&mut self) -> String {
+        let stats = self.proxy.stats.clone();
+        self.proxy.answers.settle(&stats.calls, self.now);
+        let nodes = self.proxy.upstream.nodes.iter().map(|(_, node)| {
+            let mut totals = NodeTotals::default();
+            totals.add(&node.stats);
+            format!("{totals:?}\n")
+        });
+        let nodes: String = nodes.collect();
+        let calls = of_commands(&[&stats.calls]);
+        let calls: Vec<String> = calls.iter().map(|call| format!("{call:?}\n")).collect();
+        let errors = of_errors(&[&stats.calls]);
+        let (in_flight, until) = (self.proxy.upstream.in_flight, self.proxy.until_looked);
+        let slow = self.proxy.insight.slow.count;
+        let client = self.proxy.clients.get(self.client).expect("it is there");
+        let bytes = (client.bytes_in, client.bytes_out);
+        let values = stats.values();
+        format!(
+            "{values:?}\n{nodes}{}{errors:?} {in_flight} {until} {slow} {bytes:?}",
+            calls.concat()
+        )
+    }
+}
+
+#[test]
+fn parts_and_large_values_are_treated_as_on_the_general_path() {
+    let mut twins = [Twin::new(true), Twin::new(false)];
+    let mut seed = 11u64;
+    let mut random = |below: usize| {
+        seed = seed
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
+        (seed >> 33) as usize % below
+    };
+    let mut hears = Vec::new();
+    for round in 0..1500 {
+        twins.iter_mut().for_each(|twin| {
+            twin.now = Time::from_micros(twin.now.as_micros() + 1700);
+        });
+        let (mut requests, mut skip) = (Vec::new(), false);
+        for _ in 0..random(6) {
+            if !skip && random(12) == 0 {
+                requests.extend(encode(&["CLIENT", "REPLY", "SKIP"].map(Vec::from)));
+                skip = true;
+            }
+            let names = [
+                "GET", "GET", "SET", "MGET", "MGET", "MSET", "DEL", "EXISTS", "UNLINK", "TOUCH",
+            ];
+            let name = names[random(names.len())];
+            let count = if name.len() == 3 && name != "DEL" {
+                1
+            } else {
+                1 + random(7)
+            };
+            let mut args = vec![name.into()];
+            for _ in 0..count {
+                let number = random(64);
+                args.push(match random(60) {
+                    0 => b"bad".to_vec(),
+                    // Keys of one slot, which come in one part.
+                    1..12 => format!("k{}{{t}}", number / 16).into_bytes(),
+                    _ => format!("k{}", if random(3) > 0 { number & !8 } else { number })
+                        .into_bytes(),
+                });
+                if matches!(name, "SET" | "MSET") {
+                    let len = [3, 50, 5000, 16_000, 16_500, 40_000][random(6) * random(2)];
+                    args.push(vec![b'v'; len]);
+                }
+            }
+            requests.extend(encode(&args));
+            if !std::mem::take(&mut skip) {
+                hears.extend(expected(&args));
+            }
+        }
+        if skip {
+            requests.extend(encode(&["GET", "k1"].map(Vec::from)));
+        }
+        let cut = random(requests.len() + 1);
+        twins
+            .iter_mut()
+            .for_each(|twin| twin.request(&requests, cut));
+        // Another who asks and leaves, before or while he is answered.
+        let leaves = random(8) == 0;
+        let others = twins.each_mut().map(|twin| {
+            let id = Twin::accept(&mut twin.proxy, twin.now);
+            if leaves {
+                let mut bytes: VecDeque<u8> = encode(&["GET", "k14"].map(Vec::from)).into();
+                let count = bytes.len();
+                Twin::put(
+                    &mut twin.proxy,
+                    Peer::Client(id),
+                    &mut bytes,
+                    count,
+                    twin.now,
+                );
+                twin.act();
+            }
+            id
+        });
+        let drained = round % 20 == 19;
+        let steps = if drained { 0 } else { 1 + random(4) };
+        for _ in 0..steps {
+            let Some(last) = twins[0].nodes.len().checked_sub(1) else {
+                break;
+            };
+            let place = random(last + 1);
+            let most = twins[0].nodes[place].2.len();
+            let count = [1, 40, 1448, 70_000, most][random(5)].min(most);
+            twins.iter_mut().for_each(|twin| twin.reply(place, count));
+        }
+        for (twin, other) in twins.iter_mut().zip(others) {
+            twin.proxy.closed(Peer::Client(other), twin.now);
+            twin.act();
+        }
+        while drained && twins[0].nodes.iter().any(|(_, _, bytes)| !bytes.is_empty()) {
+            for place in 0..twins[0].nodes.len() {
+                let count = 1 + random(100_000);
+                twins.iter_mut().for_each(|twin| twin.reply(place, count));
+            }
+        }
+        let [plain, general] = &mut twins;
+        for twin in [&*plain, &*general] {
+            assert!(hears.starts_with(&twin.to_client), "round {round}");
+            assert!(
+                !drained || hears.len() == twin.to_client.len(),
+                "round {round}"
+            );
+        }
+        assert_eq!(
+            plain.to_client.len(),
+            general.to_client.len(),
+            "round {round}"
+        );
+        let same = |(one, other): (&(BackendId, Vec<u8>, VecDeque<u8>), &_)| one == other;
+        assert!(
+            plain.nodes.iter().zip(&general.nodes).all(same),
+            "round {round}"
+        );
+        hears.drain(..plain.to_client.len());
+        twins.iter_mut().for_each(|twin| twin.to_client.clear());
+        let [one, other] = twins.each_mut().map(Twin::counted);
+        assert!(one == other, "round {round}:\n{one}\n{other}");
+    }
+    let [plain, _] = twins;
+    assert!(plain.proxy.stats().splits.get() > 1000);
+    assert!(plain.proxy.insight.slow.count > 100);
+}
