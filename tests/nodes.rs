@@ -473,6 +473,28 @@ fn cursors_of_one_key_stay_with_the_master() {
     assert_ne!(conn.info("proxy")["proxy_replica_reads"], before);
 }
 
+/// What a client reads while it watches decides what it writes: a replica may be behind what is watched.
+#[test]
+fn what_is_read_while_watching_comes_from_masters() {
+    let ground = Ground::cleared();
+    let mut conn = ground.proxy.conn();
+    let reads = |conn: &mut Conn| conn.info("proxy")["proxy_replica_reads"].clone();
+    let before = reads(&mut conn);
+    wait_for("replicas to be asked", Duration::from_secs(10), || {
+        conn.line("MGET a b c d");
+        (reads(&mut conn) != before).then_some(())
+    });
+    conn.line("WATCH a");
+    let before = reads(&mut conn);
+    for request in ["GET a", "MGET a b c d", "EXISTS a b c d", "MGET a b c d"] {
+        conn.line(request);
+        assert_eq!(reads(&mut conn), before, "{request}");
+    }
+    conn.line("UNWATCH");
+    conn.line("MGET a b c d");
+    assert_ne!(reads(&mut conn), before);
+}
+
 #[test]
 fn settings_are_the_nodes_but_for_the_proxys_own() {
     let ground = Ground::cleared();

@@ -375,10 +375,7 @@ impl Proxy {
             return self.reject(id, command, refusal::SLOT_NOT_SERVED, now);
         }
         let preference = self.config.read_preference;
-        // What a client reads while it watches decides what it writes: no replica may be behind.
-        let reads = command.on_replicas
-            && (preference == ReadPreference::Master
-                || self.clients.get(id).is_none_or(|c| c.lease.is_none()));
+        let reads = self.may_ask_replicas(id, command);
         let target = self.upstream.target(slot, reads, preference, affinity, now);
         self.send(
             id,
@@ -389,6 +386,15 @@ impl Proxy {
             args.frame(),
             now,
         )
+    }
+
+    /// Whether a replica may answer a request, if replicas are asked at all: what a client reads while it watches
+    /// decides what it writes, so that no replica may be behind.
+    #[inline]
+    pub(super) fn may_ask_replicas(&self, id: ClientId, command: &Command) -> bool {
+        command.on_replicas
+            && (self.config.read_preference == ReadPreference::Master
+                || self.clients.get(id).is_none_or(|c| c.lease.is_none()))
     }
 
     /// A request without keys, which any master can answer.

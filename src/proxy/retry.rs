@@ -287,7 +287,7 @@ impl Proxy {
         let target = match held.goal {
             _ if held.due > now => return Attempt::Wait(held.due),
             Goal::Owner => Slot::new(held.ticket.slot).and_then(|slot| {
-                let reads = self.table.row(held.ticket.command).on_replicas;
+                let reads = self.may_ask_replicas(id, self.table.row(held.ticket.command));
                 let fresh = held.ticket.tries == 0;
                 let preference = self.config.read_preference;
                 self.upstream

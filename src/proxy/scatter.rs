@@ -108,8 +108,9 @@ impl Proxy {
             && !upstream.any_failing();
         if plain {
             let affinity = id.key() as usize;
+            // As in `may_ask_replicas`.
+            let reads = command.on_replicas && client.lease.is_none();
             for part in parts {
-                let reads = command.on_replicas;
                 let found = Slot::new(part.slot).and_then(|slot| {
                     let (protocol, config) = (dialect.protocol, &self.config);
                     upstream.at_hand(slot, reads, protocol, affinity, config, now)
@@ -213,10 +214,9 @@ impl Proxy {
         let (slot, target, goal) = match to {
             PartTarget::Slot(slot) => {
                 let preference = self.config.read_preference;
-                let target = Slot::new(slot).and_then(|slot| {
-                    self.upstream
-                        .target(slot, command.on_replicas, preference, affinity, now)
-                });
+                let reads = self.may_ask_replicas(id, command);
+                let target = Slot::new(slot)
+                    .and_then(|slot| self.upstream.target(slot, reads, preference, affinity, now));
                 (slot, target, Goal::Owner)
             }
             PartTarget::Node(target, _) => (NO_SLOT, Some(target), Goal::Node(target.node)),
