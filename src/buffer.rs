@@ -87,6 +87,13 @@ impl Pool {
         }
     }
 
+    /// Takes a block back that was shared, if nobody else has it still.
+    fn give_shared(&mut self, block: Arc<Vec<u8>>) {
+        if let Some(block) = Arc::into_inner(block) {
+            self.give(block);
+        }
+    }
+
     /// Bytes in free blocks.
     pub fn free_bytes(&self) -> usize {
         self.read_blocks.len() * READ_BLOCK
@@ -294,9 +301,7 @@ impl ReadBuf {
             self.data[..rest.len()].copy_from_slice(rest);
         }
         (self.start, self.end) = (0, rest.len());
-        if let Some(data) = Arc::into_inner(shared) {
-            pool.give(data);
-        }
+        pool.give_shared(shared);
     }
 
     /// Copies a little that is left out of its block.
@@ -372,8 +377,8 @@ impl Chunk {
 
     #[inline(never)]
     fn leave_storage(&mut self, pool: &mut Pool) {
-        if let Some(data) = self.shared.take().and_then(Arc::into_inner) {
-            pool.give(data);
+        if let Some(shared) = self.shared.take() {
+            pool.give_shared(shared);
         }
     }
 }

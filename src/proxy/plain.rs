@@ -321,6 +321,20 @@ mod tests {
     use crate::proxy::stats::Process;
     use crate::proxy::{Peer, Proxy};
 
+    /// A proxy that takes plain requests as such, or none at all.
+    pub(super) fn before_three_nodes(plain: bool) -> Proxy {
+        let process = Arc::new(Process::new(1));
+        if !plain {
+            // While somebody looks at requests none is plain.
+            process.attention.add();
+        }
+        let table = Arc::new(Table::compiled());
+        let mut proxy = Proxy::new(Arc::new(Config::default()), table, process, 0, 1);
+        let nodes = [1, 2, 3].map(|node| SocketAddr::from(([10, 0, 0, node], 6379)));
+        proxy.adopt(Arc::new(Topology::of_masters(&nodes)), Time::default());
+        proxy
+    }
+
     /// A proxy of one client, and all that it wrote: to its nodes, by their places, and to its client.
     struct Rig {
         proxy: Proxy,
@@ -331,15 +345,7 @@ mod tests {
 
     impl Rig {
         fn new(plain: bool) -> Rig {
-            let process = Arc::new(Process::new(1));
-            if !plain {
-                // While somebody looks at requests none is plain.
-                process.attention.add();
-            }
-            let table = Arc::new(Table::compiled());
-            let mut proxy = Proxy::new(Arc::new(Config::default()), table, process, 0, 1);
-            let nodes = [1, 2, 3].map(|node| SocketAddr::from(([10, 0, 0, node], 6379)));
-            proxy.adopt(Arc::new(Topology::of_masters(&nodes)), Time::default());
+            let mut proxy = before_three_nodes(plain);
             let local = SocketAddr::from(([127, 0, 0, 1], 1));
             Rig {
                 client: proxy.accept(Some(local), Time::default()),

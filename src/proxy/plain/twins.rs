@@ -5,19 +5,15 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use crate::clock::Time;
 use crate::cluster::slot::Slot;
-use crate::cluster::topology::Topology;
-use crate::command::Table;
-use crate::config::Config;
 use crate::proxy::actions::Action;
 use crate::proxy::backend::BackendId;
 use crate::proxy::calls::{of_commands, of_errors};
 use crate::proxy::client::ClientId;
 use crate::proxy::node_stats::NodeTotals;
-use crate::proxy::stats::Process;
+use crate::proxy::plain::tests::before_three_nodes;
 use crate::proxy::{Peer, Proxy};
 use crate::resp::args::Args;
 use crate::resp::frame::{RequestLimits, RequestScanner, Scan};
@@ -121,14 +117,7 @@ struct Twin {
 
 impl Twin {
     fn new(plain: bool) -> Twin {
-        let process = Arc::new(Process::new(1));
-        if !plain {
-            process.attention.add();
-        }
-        let table = Arc::new(Table::compiled());
-        let mut proxy = Proxy::new(Arc::new(Config::default()), table, process, 0, 1);
-        let nodes = [1, 2, 3].map(|node| SocketAddr::from(([10, 0, 0, node], 6379)));
-        proxy.adopt(Arc::new(Topology::of_masters(&nodes)), Time::default());
+        let mut proxy = before_three_nodes(plain);
         let now = Time::from_micros(7);
         Twin {
             client: Twin::accept(&mut proxy, now),
