@@ -379,12 +379,13 @@ fn report(
     eprintln!("\nfault              struck  verified  longest outage  at the nodes");
     for (fault, row) in rows {
         eprintln!(
-            "{:<18} {:6} {:9} {:13.3} s {:11.3} s",
+            "{:<18} {:6} {:9} {:13.3} s {:11.3} s{}",
             format!("{fault:?}"),
             row.struck,
             row.verified,
             row.longest.as_secs_f64(),
-            row.longest_beside.as_secs_f64()
+            row.longest_beside.as_secs_f64(),
+            fault.apart()
         );
     }
     let struck: usize = rows.values().map(|row| row.verified).sum();

@@ -17,6 +17,10 @@ pub struct NodeKey(pub u16);
 
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
+/// The longest wait while a node has not failed for [`SHORT`] yet: what is over soon (a restart, a password that is
+/// changed here and there one after the other) must not be waited for once more as long.
+const BACKOFF_SHORT: Duration = Duration::from_millis(200);
+const SHORT: Duration = Duration::from_secs(3);
 
 /// One server.
 #[derive(Debug)]
@@ -39,6 +43,8 @@ pub struct Node {
     elsewhere: HashMap<(Flavor, usize), BackendId>,
     /// Connections that failed in a row.
     failures: u32,
+    /// When the first of them did.
+    failing_since: Time,
     /// No new connection before this.
     retry_at: Time,
     /// What is counted of it.
@@ -58,6 +64,7 @@ impl Node {
             exclusive: 0,
             elsewhere: HashMap::new(),
             failures: 0,
+            failing_since: Time::default(),
             retry_at: Time::default(),
             stats: Arc::default(),
         }
@@ -156,9 +163,18 @@ impl Node {
     }
 
     /// A connection could not be made, or was lost before it was ready. The wait doubles with each failure
-    /// in a row; `jitter` (any number) spreads it over its upper quarter.
+    /// in a row, to a fifth of a second at first and to a second later; `jitter` (any number) spreads it over its
+    /// upper quarter.
     pub fn failed(&mut self, now: Time, jitter: u64) {
-        let wait = (BACKOFF_MIN * (1 << self.failures.min(6))).min(BACKOFF_MAX);
+        if self.failures == 0 {
+            self.failing_since = now;
+        }
+        let most = if now.since(self.failing_since) < SHORT {
+            BACKOFF_SHORT
+        } else {
+            BACKOFF_MAX
+        };
+        let wait = (BACKOFF_MIN * (1 << self.failures.min(6))).min(most);
         let spread = Duration::from_micros(jitter % (wait.as_micros() as u64 / 4 + 1));
         self.failures = self.failures.saturating_add(1);
         self.stats.failing.set(1);
@@ -170,20 +186,57 @@ impl Node {
 mod tests {
     use super::*;
 
+    fn node() -> Node {
+        Node::new(SocketAddr::from(([127, 0, 0, 1], 1)))
+    }
+
     #[test]
     fn the_wait_between_attempts_grows_to_a_second_and_ends_with_success() {
-        let mut node = Node::new(SocketAddr::from(([127, 0, 0, 1], 1)));
-        let now = Time::from_micros(1_000_000);
+        let (mut node, mut now) = (node(), Time::from_micros(1_000_000));
         let mut waits = Vec::new();
-        for _ in 0..8 {
-            assert!(node.may_connect(node.retry_at()));
+        for _ in 0..22 {
+            assert!(node.may_connect(now));
             node.failed(now, 0);
             waits.push(node.retry_at().since(now).as_millis());
+            now = node.retry_at();
         }
-        assert_eq!(waits, [50, 100, 200, 400, 800, 1000, 1000, 1000]);
+        assert_eq!(waits[..4], [50, 100, 200, 200]);
+        assert_eq!(waits[16..], [200, 1000, 1000, 1000, 1000, 1000]);
         node.failed(now, u64::MAX);
         assert!(node.retry_at().since(now) >= Duration::from_millis(750));
         node.succeeded();
         assert!(node.may_connect(now) && !node.is_failing());
+        node.failed(now, 0);
+        assert_eq!(node.retry_at().since(now).as_millis(), 50);
+    }
+
+    #[test]
+    fn a_node_that_does_not_answer_at_all_is_tried_less_often_as_soon() {
+        let (mut node, mut now) = (node(), Time::from_micros(1_000_000));
+        let connect_timeout = Duration::from_secs(1);
+        let mut waits = Vec::new();
+        for _ in 0..6 {
+            now = now.after(connect_timeout);
+            node.failed(now, 0);
+            waits.push(node.retry_at().since(now).as_millis());
+            now = node.retry_at();
+        }
+        assert_eq!(waits, [50, 100, 200, 400, 800, 1000]);
+    }
+
+    /// A changed password, a restart: once at most 1.6 s of it were followed by 0.8 s more.
+    #[test]
+    fn the_end_of_a_short_outage_is_noticed_soon() {
+        let begin = Time::from_micros(1_000_000);
+        for outage in (0..3000).step_by(10).map(Duration::from_millis) {
+            let (mut node, mut now) = (node(), begin);
+            let end = begin.after(outage);
+            while now < end {
+                node.failed(now, 0);
+                now = node.retry_at();
+            }
+            let late = now.since(end);
+            assert!(late <= BACKOFF_SHORT, "{outage:?}: {late:?}");
+        }
     }
 }

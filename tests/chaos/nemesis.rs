@@ -110,6 +110,17 @@ impl Fault {
         )
     }
 
+    /// What the outage at the nodes, seen over connections that are open already, does not tell of.
+    pub fn apart(self) -> &'static str {
+        match self {
+            Fault::Password => {
+                "  nobody new is let in for 0.5 to 1.5 s, which who is in does not see"
+            }
+            Fault::FreezeProxy => "  the proxy is stopped for 0.5 to 3 s",
+            _ => "",
+        }
+    }
+
     pub fn needs_links(self) -> bool {
         matches!(self, Fault::LinkDown | Fault::OneWayLoss)
     }
