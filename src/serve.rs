@@ -192,11 +192,14 @@ fn start_survey(
     let latest = latest.clone();
     let publish = Box::new(move |servers: Arc<Servers>| {
         latest.set_servers(Servers::clone(&servers));
+        let mut told = true;
         for mailbox in &mailboxes {
             if !mailbox.send(Letter::Servers(Arc::clone(&servers))) {
                 log::debug!("a worker does not read its letters");
+                told = false;
             }
         }
+        told
     });
     let (live, told) = (process.clone(), process.clone());
     survey::spawn(

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use super::Command;
 
 /// The rows that the servers have.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Known {
     /// One bit for each id.
     bits: Vec<u64>,

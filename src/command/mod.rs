@@ -31,7 +31,7 @@ pub use servers::Servers;
 pub use table::{Resolved, Table};
 
 /// One row of the table.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Command {
     /// Its place in the table; never changes, so counters may share it.
     pub id: u16,

@@ -30,6 +30,14 @@ impl Servers {
             databases: 1,
         }
     }
+
+    /// Whether the others say the same. Their tables are compared by identity: one is made when there is news only.
+    pub fn same_as(&self, other: &Servers) -> bool {
+        Arc::ptr_eq(&self.table, &other.table)
+            && self.known == other.known
+            && self.version == other.version
+            && self.databases == other.databases
+    }
 }
 
 /// The version that INFO gives.
@@ -61,6 +69,43 @@ pub fn version_key(version: &str) -> Vec<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn servers_that_say_the_same_again_are_no_news() {
+        let table = Arc::new(Table::compiled());
+        let says = |ids: &[u16], note: &str| {
+            let mut known = Known::default();
+            ids.iter().for_each(|id| known.insert(*id));
+            known.note(1, 0, note);
+            Servers {
+                known: Some(Arc::new(known)),
+                version: Some("7.0.15".to_string()),
+                ..Servers::unknown(table.clone())
+            }
+        };
+        let said = says(&[1, 70], "RO");
+        assert!(said.same_as(&says(&[1, 70], "RO")));
+        let different = [
+            Servers::unknown(table.clone()),
+            says(&[1], "RO"),
+            says(&[1, 70], "RW"),
+            Servers {
+                version: None,
+                ..said.clone()
+            },
+            Servers {
+                databases: 16,
+                ..said.clone()
+            },
+            Servers {
+                table: Arc::new(Table::compiled()),
+                ..said.clone()
+            },
+        ];
+        for other in different {
+            assert!(!said.same_as(&other), "{other:?}");
+        }
+    }
 
     #[test]
     fn the_version_stands_in_info() {

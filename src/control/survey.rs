@@ -41,13 +41,14 @@ impl Surveyor {
 }
 
 /// Starts the thread. `settings` gives the config in force, `altered` says whether the servers have been altered
-/// since it was last called, `publish` takes what was found, if it is news.
+/// since it was last called, `publish` takes what was found, if it is news, and says whether all have heard of it: else
+/// it is given it again.
 pub fn spawn(
     settings: Box<dyn Fn() -> Arc<Config> + Send>,
     altered: Box<dyn Fn() -> bool + Send>,
     clock: Clock,
     servers: Servers,
-    publish: Box<dyn Fn(Arc<Servers>) + Send>,
+    publish: Box<dyn Fn(Arc<Servers>) -> bool + Send>,
 ) -> io::Result<Surveyor> {
     let (sender, news) = sync_channel(1);
     let survey = Survey {
@@ -56,6 +57,7 @@ pub fn spawn(
         clock,
         servers,
         publish,
+        told: false,
     };
     thread::Builder::new()
         .name("survey".to_string())
@@ -68,7 +70,9 @@ struct Survey {
     altered: Box<dyn Fn() -> bool + Send>,
     clock: Clock,
     servers: Servers,
-    publish: Box<dyn Fn(Arc<Servers>) + Send>,
+    publish: Box<dyn Fn(Arc<Servers>) -> bool + Send>,
+    /// Whether all have what was found last.
+    told: bool,
 }
 
 impl Survey {
@@ -133,19 +137,25 @@ impl Survey {
                 Ok(learnt) => {
                     let count = learnt.known.len();
                     let before = self.servers.table.rows().len();
-                    if let Some(table) = learnt.table {
-                        self.servers.table = Arc::new(table);
-                    }
-                    let new = self.servers.table.rows().len() - before;
-                    if new > 0 || self.servers.version.as_ref() != Some(&version) {
+                    let table = learnt.table.map(Arc::new);
+                    let found = Servers {
+                        table: table.unwrap_or_else(|| self.servers.table.clone()),
+                        known: Some(Arc::new(learnt.known)),
+                        version: Some(version.clone()),
+                        databases: databases.unwrap_or(1),
+                    };
+                    let new = found.table.rows().len() - before;
+                    if new > 0 || self.servers.version != found.version {
                         log::info!(
                             "servers: version {version}, {count} commands, {new} of them learnt now"
                         );
                     }
-                    self.servers.known = Some(Arc::new(learnt.known));
-                    self.servers.version = Some(version);
-                    self.servers.databases = databases.unwrap_or(1);
-                    (self.publish)(Arc::new(self.servers.clone()));
+                    // The same again is thrown away: it is hundreds of little pieces, which would lie wherever
+                    // there was room in the middle of a failover, each on a page of its own.
+                    if !self.told || !found.same_as(&self.servers) {
+                        self.servers = found;
+                        self.told = (self.publish)(Arc::new(self.servers.clone()));
+                    }
                     return true;
                 }
                 Err(reason) => log::debug!("survey: {}: {reason}", link.address),
