@@ -1,8 +1,10 @@
 //! What the allocator is told: how many heaps there are ([`limit_heaps`]), and when to return what it keeps to the
-//! system ([`give_back`]).
+//! system ([`give_back`]); and what it keeps for a thread is not kept for long ([`apart`]).
 //!
 //! This is the one place of the program with `unsafe` code: two calls into the C library that take numbers, touch
 //! only what the allocator holds free, and that no Rust library wraps.
+
+use std::{panic, thread};
 
 /// Has all threads allocate from so many heaps, one for each worker. To be called before there are threads.
 ///
@@ -36,3 +38,22 @@ pub fn give_back() {
 /// Other C libraries keep little.
 #[cfg(not(target_env = "gnu"))]
 pub fn give_back() {}
+
+/// Does it on a thread of this name that ends with it: for what allocates much now and then, beside the data path.
+///
+/// Each thread of glibc keeps up to seven free pieces of each little size for itself, which [`give_back`] cannot have,
+/// and a piece holds its page. Those of a thread that works in the middle of failovers lie far apart, each among
+/// what has gone since. They are given up when their thread ends.
+pub fn apart<T: Send>(name: &str, mut act: impl FnMut() -> T + Send) -> T {
+    let done = thread::scope(|scope| {
+        let thread = thread::Builder::new().name(name.to_string());
+        let thread = thread.spawn_scoped(scope, &mut act).ok()?;
+        Some(thread.join())
+    });
+    match done {
+        Some(Ok(result)) => result,
+        Some(Err(panic)) => panic::resume_unwind(panic),
+        // No thread is to be had just now.
+        None => act(),
+    }
+}

@@ -29,6 +29,7 @@ use crate::control::link::{Failure, Link};
 use crate::control::names::Names;
 use crate::control::random::Random;
 use crate::control::refresher::{Refresher, Shared, Trigger};
+use crate::memory;
 
 /// Least time between the beginnings of two refreshes.
 const REQUEST_INTERVAL_MIN: Duration = Duration::from_millis(100);
@@ -113,7 +114,7 @@ impl Refresh {
             self.config = (self.settings)();
             let started = self.clock.now();
             let doubted_before = self.inquiry.is_in_doubt();
-            let counters = if self.round(trigger) {
+            let counters = if memory::apart("topology-once", || self.round(trigger)) {
                 self.shared
                     .last_success_micros
                     .store(self.clock.now().as_micros().max(1), Ordering::Relaxed);

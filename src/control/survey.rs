@@ -16,6 +16,7 @@ use crate::command::learn::learn;
 use crate::command::servers::{Servers, databases_of, version_key, version_of};
 use crate::config::Config;
 use crate::control::link::{Failure, Link};
+use crate::memory;
 
 /// How often the servers are asked though no node has come or gone: one may have been upgraded in its place.
 const PERIOD: Duration = Duration::from_secs(300);
@@ -98,7 +99,7 @@ impl Survey {
             }
             let found = topology
                 .as_ref()
-                .is_some_and(|topology| self.survey(topology));
+                .is_some_and(|topology| memory::apart("survey-once", || self.survey(topology)));
             due = self.clock.now().after(if found { PERIOD } else { RETRY });
         }
     }
