@@ -45,6 +45,8 @@ pub mod refusal;
 pub mod replies;
 mod retire;
 pub mod retry;
+#[cfg(test)]
+mod rig;
 pub mod roster;
 pub mod routes;
 pub mod sample;
