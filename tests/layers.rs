@@ -77,10 +77,8 @@ impl Source {
     /// The code without comments and without the tests at its foot, line by line with numbers.
     fn code(&self) -> Vec<(usize, &str)> {
         let lines: Vec<&str> = self.text.lines().collect();
-        // Not where a file or a function for tests is named on the way.
-        let is_foot = |pair: &[&str]| {
-            pair[0] == "#[cfg(test)]" && pair[1].contains("mod ") && pair[1].ends_with('{')
-        };
+        // Not where a file of tests is named on the way.
+        let is_foot = |pair: &[&str]| pair[0] == "#[cfg(test)]" && !pair[1].ends_with(';');
         let end = lines.windows(2).position(is_foot);
         let lines = lines[..end.unwrap_or(lines.len())].iter().enumerate();
         lines
