@@ -6,11 +6,10 @@ use std::sync::Arc;
 
 use super::{FIRST_BLOCK, READ_BLOCK, WRITE_BLOCK};
 
-/// Free blocks that the pool keeps of each of the larger kinds; more are given back to the allocator.
-const KEPT: usize = 256;
-/// First blocks that the pool keeps: one for each client that is answered in a turn, of which there are as many
-/// as replies came; 32 MiB at most, while so many are.
-const FIRST_KEPT: usize = 16 << 10;
+/// Bytes of free blocks that the pool keeps of each kind; more are given back to the allocator. What a turn needs
+/// of each kind grows with the clients and the nodes that it serves, and is there again in the next turn: a
+/// thousand nodes take a thousand write blocks. After a second without a command all are given back.
+const KEPT_BYTES: usize = 32 << 20;
 
 /// Free blocks of one worker.
 #[derive(Debug, Default)]
@@ -42,7 +41,7 @@ impl Pool {
     /// As `give`, of what is most likely a first block.
     #[inline]
     pub(super) fn give_first(&mut self, block: Vec<u8>) {
-        if block.len() == FIRST_BLOCK && self.first_blocks.len() < FIRST_KEPT {
+        if block.len() == FIRST_BLOCK && self.first_blocks.len() < KEPT_BYTES / FIRST_BLOCK {
             self.first_blocks.push(block);
         } else {
             self.give(block);
@@ -52,7 +51,7 @@ impl Pool {
     /// As `give`, of what is most likely a read block.
     #[inline]
     pub(super) fn give_read(&mut self, block: Vec<u8>) {
-        if block.len() == READ_BLOCK && self.read_blocks.len() < KEPT {
+        if block.len() == READ_BLOCK && self.read_blocks.len() < KEPT_BYTES / READ_BLOCK {
             self.read_blocks.push(block);
         } else {
             self.give(block);
@@ -62,13 +61,13 @@ impl Pool {
     /// Takes a block back if it is one of ours; anything else is freed.
     #[inline(never)]
     pub(super) fn give(&mut self, block: Vec<u8>) {
-        let (kept, most) = match block.len() {
-            FIRST_BLOCK => (&mut self.first_blocks, FIRST_KEPT),
-            READ_BLOCK => (&mut self.read_blocks, KEPT),
-            WRITE_BLOCK => (&mut self.write_blocks, KEPT),
+        let kept = match block.len() {
+            FIRST_BLOCK => &mut self.first_blocks,
+            READ_BLOCK => &mut self.read_blocks,
+            WRITE_BLOCK => &mut self.write_blocks,
             _ => return,
         };
-        if kept.len() < most {
+        if kept.len() < KEPT_BYTES / block.len() {
             kept.push(block);
         }
     }
