@@ -78,7 +78,7 @@ pub fn run(mut config: Config, log: LogHandle) -> io::Result<()> {
     }
     let servers = Servers::unknown(table);
     let latest = Arc::new(Latest::new(servers.clone()));
-    let surveyor = start_survey(&process, clock, servers, &latest, mailboxes.clone())?;
+    let surveyor = start_survey(&process, servers, &latest, mailboxes.clone())?;
     let refresher = start_refresher(&process, clock, surveyor, &latest, mailboxes.clone())?;
     let dropped = log.clone();
     let sources = Sources {
@@ -184,7 +184,6 @@ fn start_refresher(
 
 fn start_survey(
     process: &Arc<Process>,
-    clock: Clock,
     servers: Servers,
     latest: &Arc<Latest>,
     mailboxes: Vec<Mailbox>,
@@ -202,7 +201,6 @@ fn start_survey(
     survey::spawn(
         Box::new(move || live.live.config()),
         Box::new(move || told.altered.swap(false, Ordering::Relaxed)),
-        clock,
         servers,
         publish,
     )

@@ -118,6 +118,24 @@ pub struct Parts {
     pub spread: Arc<Spread>,
 }
 
+/// After a standstill deadlines are judged when what waits in the sockets has been read: in the next turn.
+///
+/// Never later: turns of a busy worker that take long, one like the other, look like standstills, and deadlines
+/// have to be judged all the same.
+#[derive(Debug, Default)]
+struct Grace {
+    given: bool,
+}
+
+impl Grace {
+    /// So much time was lost while peers were served: whether deadlines are put off to the next turn.
+    #[inline]
+    fn puts_off(&mut self, lost: Duration) -> bool {
+        self.given = !lost.is_zero() && !self.given;
+        self.given
+    }
+}
+
 /// One thread's loop.
 pub struct Worker {
     poll: Poll,
@@ -131,6 +149,7 @@ pub struct Worker {
     letters: Receiver<Letter>,
     proxy: Proxy,
     watch: Watch,
+    grace: Grace,
     heartbeat: Arc<AtomicU64>,
     spread: Arc<Spread>,
     /// When what is in flight is given up, once stopping.
@@ -156,6 +175,7 @@ impl Worker {
             letters,
             proxy,
             watch: Watch::new(parts.clock),
+            grace: Grace::default(),
             heartbeat: parts.heartbeat,
             spread: parts.spread,
             stop_at: None,
@@ -178,7 +198,12 @@ impl Worker {
                 thread::sleep(nap);
             }
             match self.poll.poll(&mut events, Some(timeout)) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                // So it ends when a stopped process goes on, too: that it stood still is noticed now, not when the
+                // next event comes; and deadlines are judged behind what has come, by a poll that may be short.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                    now = self.look(timeout).now;
+                    continue;
+                }
                 other => other?,
             }
             now = self.look(timeout).now;
@@ -202,8 +227,7 @@ impl Worker {
                 now: written_at,
                 lost,
             } = self.look(Duration::ZERO);
-            // After a standstill deadlines are judged when what waits in the sockets has been read: next turn.
-            if lost.is_zero() && self.proxy.tick(written_at) {
+            if !self.grace.puts_off(lost) && self.proxy.tick(written_at) {
                 self.give_memory_back();
             }
             while let Some(action) = self.proxy.next_action() {
@@ -585,6 +609,14 @@ fn is_exhaustion(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn turns_that_all_take_long_put_off_no_deadline_for_ever() {
+        let (mut grace, long) = (Grace::default(), Duration::from_millis(1));
+        let turns = [Duration::ZERO, long, long, long, Duration::ZERO, long];
+        let put_off = turns.map(|lost| grace.puts_off(lost));
+        assert_eq!(put_off, [false, true, false, true, false, true]);
+    }
 
     #[test]
     fn a_token_is_its_peer() {

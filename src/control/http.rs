@@ -153,6 +153,9 @@ impl Server {
                     }
                 }
             }
+            // The clock may have been put back for a standstill since: nothing is due later than in a period.
+            self.second_at = self.second_at.min(now.after(window::PERIOD));
+            self.event_at = self.event_at.map(|at| at.min(now.after(EVENT_PERIOD)));
             if self.second_at <= now {
                 self.second_at = now.after(window::PERIOD);
                 self.state.sources.take_second();

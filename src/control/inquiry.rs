@@ -30,6 +30,9 @@ const HASTE_FACTOR: u32 = 4;
 /// Nodes that one refresh asks in haste: where all are slow, the haste costs a bounded time.
 const HASTY_MAX: u32 = 5;
 
+/// Addresses remembered as failed: where nodes come and go there is no end of them.
+const SHUNNED_MAX: usize = 1000;
+
 /// Someone to ask.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Target {
@@ -145,6 +148,9 @@ impl Inquiry {
 
     /// It did not answer, or not well.
     pub(super) fn failed(&mut self, address: SocketAddr) {
+        if self.shunned.len() >= SHUNNED_MAX {
+            self.shunned.clear();
+        }
         self.shunned.insert(address);
         if self.last.is_some_and(|(last, _)| last == address) {
             self.last = None;
@@ -347,5 +353,7 @@ mod tests {
         inquiry.answered(at(2), QUICK, vec![], &topology, None);
         assert!(!inquiry.is_shunned(at(2)));
         assert_eq!(inquiry.first(false), Some(at(2)));
+        (1..=u16::MAX).for_each(|port| inquiry.failed(at(port)));
+        assert!(inquiry.shunned.len() <= SHUNNED_MAX && inquiry.is_shunned(at(u16::MAX)));
     }
 }

@@ -7,9 +7,8 @@ use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::ops::Range;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::clock::{Clock, Time};
 use crate::cluster::view::{Rejected, View};
 use crate::config::Config;
 use crate::resp::value::{Extent, Value};
@@ -82,33 +81,25 @@ impl Link {
         })
     }
 
-    /// Asks for the node's view, until `deadline`. Also tells when the question was sent.
-    pub(super) fn ask(
-        &mut self,
-        config: &Config,
-        clock: Clock,
-        deadline: Time,
-    ) -> Result<(View, Time), Failure> {
-        let asked_at = clock.now();
+    /// Asks for the node's view, until `deadline`.
+    pub(super) fn ask(&mut self, config: &Config, deadline: Instant) -> Result<View, Failure> {
         let questions: [&[&[u8]]; 2] = [&[b"CLUSTER", b"SLOTS"], &[b"CLUSTER", b"NODES"]];
-        let (bytes, replies) = self.exchange(config, clock, deadline, &questions)?;
+        let (bytes, replies) = self.exchange(config, deadline, &questions)?;
         let value = |at: usize| match Value::parse(&bytes[replies[at].clone()]) {
             Ok(Some((value, _))) => Ok(value),
             _ => Err(Failure::Protocol),
         };
-        let view = View::read(self.address, &value(0)?, &value(1)?).map_err(Failure::Rejected)?;
-        Ok((view, asked_at))
+        View::read(self.address, &value(0)?, &value(1)?).map_err(Failure::Rejected)
     }
 
     /// The reply to one request, as it came.
     pub(super) fn reply(
         &mut self,
         config: &Config,
-        clock: Clock,
-        deadline: Time,
+        deadline: Instant,
         words: &[&[u8]],
     ) -> Result<Vec<u8>, Failure> {
-        let (mut bytes, replies) = self.exchange(config, clock, deadline, &[words])?;
+        let (mut bytes, replies) = self.exchange(config, deadline, &[words])?;
         bytes.drain(..replies[0].start);
         Ok(bytes)
     }
@@ -117,8 +108,7 @@ impl Link {
     fn exchange(
         &mut self,
         config: &Config,
-        clock: Clock,
-        deadline: Time,
+        deadline: Instant,
         questions: &[&[&[u8]]],
     ) -> Result<(Vec<u8>, Vec<Range<usize>>), Failure> {
         let mut bytes = Vec::new();
@@ -136,11 +126,11 @@ impl Link {
             .iter()
             .for_each(|words| request(&mut bytes, words));
         self.stream
-            .set_write_timeout(Some(left(clock, deadline)?))
+            .set_write_timeout(Some(left(deadline)?))
             .and_then(|()| self.stream.write_all(&bytes))
             .map_err(lost)?;
         let count = questions.len() + usize::from(auth.is_some());
-        let (bytes, mut replies) = self.read(count, clock, deadline)?;
+        let (bytes, mut replies) = self.read(count, deadline)?;
         if auth.is_some() {
             match Value::parse(&bytes[replies.remove(0)]) {
                 Ok(Some((Value::Status(_), _))) => self.authenticated = true,
@@ -155,8 +145,7 @@ impl Link {
     fn read(
         &mut self,
         count: usize,
-        clock: Clock,
-        deadline: Time,
+        deadline: Instant,
     ) -> Result<(Vec<u8>, Vec<Range<usize>>), Failure> {
         let mut bytes: Vec<u8> = Vec::new();
         let mut replies: Vec<Range<usize>> = Vec::new();
@@ -172,7 +161,7 @@ impl Link {
                     extent = Extent::default();
                 }
                 Ok(None) => {
-                    let wait = left(clock, deadline)?;
+                    let wait = left(deadline)?;
                     self.stream.set_read_timeout(Some(wait)).map_err(lost)?;
                     match self.stream.read(&mut chunk) {
                         Ok(0) => return Err(Failure::Lost(io::ErrorKind::UnexpectedEof)),
@@ -194,8 +183,8 @@ impl Link {
 }
 
 /// The time left, which is never zero.
-fn left(clock: Clock, deadline: Time) -> Result<Duration, Failure> {
-    let left = deadline.since(clock.now());
+fn left(deadline: Instant) -> Result<Duration, Failure> {
+    let left = deadline.saturating_duration_since(Instant::now());
     if left.is_zero() {
         return Err(Failure::Timeout);
     }

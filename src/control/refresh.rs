@@ -5,6 +5,9 @@
 //! Single flight by construction: the thread asks, or waits. Requests for a refresh are flags that it finds
 //! when it next looks.
 //!
+//! Its own waits are by the machine's clock: that of the process is put back when a worker notices that the process
+//! stood still, and whoever read it just before would then wait as long again.
+//!
 //! It must never know what workers do with a topology, and it never waits for one of them.
 
 use std::cell::RefCell;
@@ -15,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::clock::{Clock, Time};
 use crate::cluster::build::{Built, build};
@@ -63,7 +66,7 @@ pub fn spawn(
     let shared = Arc::new(Shared::default());
     let (wake, woken) = sync_channel(1);
     let refresh = Refresh {
-        names: RefCell::new(Names::new(clock)),
+        names: RefCell::new(Names::new()),
         config: settings(),
         settings,
         clock,
@@ -111,7 +114,7 @@ impl Refresh {
         loop {
             self.shared.pending.store(0, Ordering::Release);
             self.config = (self.settings)();
-            let started = self.clock.now();
+            let started = Instant::now();
             let doubted_before = self.inquiry.is_in_doubt();
             let counters = if self.round(trigger) {
                 self.shared
@@ -132,17 +135,14 @@ impl Refresh {
     }
 
     /// Waits until the next refresh is due, and tells why it is. `None`: never again.
-    fn wait(&mut self, started: Time, again: bool) -> Option<Trigger> {
+    fn wait(&mut self, started: Instant, again: bool) -> Option<Trigger> {
         let (earliest, due) = if self.failures > 0 {
             let wait = REQUEST_INTERVAL_MIN * 2u32.pow((self.failures - 1).min(4));
-            let retry = self
-                .clock
-                .now()
-                .after(self.random.jitter(wait.min(RETRY_MAX)));
+            let retry = Instant::now() + self.random.jitter(wait.min(RETRY_MAX));
             // Workers ask all the time while no node answers: for ever at that pace would be a burden.
             let eager = self.failures <= EAGER_FAILURES;
             let earliest = if eager {
-                started.after(REQUEST_INTERVAL_MIN)
+                started + REQUEST_INTERVAL_MIN
             } else {
                 retry
             };
@@ -151,8 +151,8 @@ impl Refresh {
             let interval = self.random.jitter(self.config.slots_reload_interval);
             let wait = if again { Duration::ZERO } else { interval };
             (
-                started.after(REQUEST_INTERVAL_MIN),
-                started.after(wait.max(REQUEST_INTERVAL_MIN)),
+                started + REQUEST_INTERVAL_MIN,
+                started + wait.max(REQUEST_INTERVAL_MIN),
             )
         };
         loop {
@@ -161,7 +161,7 @@ impl Refresh {
             }
             let pending = self.shared.pending.load(Ordering::Acquire);
             let next = if pending == 0 { due } else { earliest };
-            let wait = next.since(self.clock.now());
+            let wait = next.saturating_duration_since(Instant::now());
             if wait.is_zero() {
                 return Some(Trigger::of(pending));
             }
@@ -180,7 +180,7 @@ impl Refresh {
     /// who miss a hasty deadline, are asked once all others have been.
     fn round(&mut self, trigger: Trigger) -> bool {
         self.names.borrow_mut().begin_round();
-        let started = self.clock.now();
+        let started = Instant::now();
         let full = ANSWER_TIMEOUT_MIN.max(self.config.connect_timeout);
         let mut asked: HashSet<SocketAddr> = HashSet::new();
         let mut later: Vec<SocketAddr> = Vec::new();
@@ -231,8 +231,8 @@ impl Refresh {
     }
 
     /// Whether a refresh is to ask nobody any more.
-    fn is_over(&self, started: Time) -> bool {
-        self.stopped() || self.clock.now().since(started) > ROUND_MAX
+    fn is_over(&self, started: Instant) -> bool {
+        self.stopped() || started.elapsed() > ROUND_MAX
     }
 
     fn fail(&mut self, address: SocketAddr, failure: &Failure) {
@@ -262,23 +262,25 @@ impl Refresh {
         patience: Duration,
         strangers: &mut Vec<(View, Time)>,
     ) -> Result<(), Failure> {
-        let began = self.clock.now();
+        let began = Instant::now();
         let connect_timeout = self.config.connect_timeout.min(patience);
         let (mut link, kept) = match self.link.take() {
             Some(link) if link.address == address => (link, true),
             _ => (Link::open(address, connect_timeout)?, false),
         };
-        let mut answer = link.ask(&self.config, self.clock, self.clock.now().after(patience));
+        let mut asked_at = self.clock.now();
+        let mut answer = link.ask(&self.config, Instant::now() + patience);
         if kept && matches!(answer, Err(Failure::Lost(_))) {
             // An idle connection that the server closed says nothing about the server.
             link = Link::open(address, connect_timeout)?;
-            answer = link.ask(&self.config, self.clock, self.clock.now().after(patience));
+            asked_at = self.clock.now();
+            answer = link.ask(&self.config, Instant::now() + patience);
         }
-        let (view, asked_at) = answer?;
+        let view = answer?;
         match self.build(&view, self.current.as_deref(), asked_at) {
             Ok(built) => {
                 self.link = Some(link);
-                self.accept(built, address, self.clock.now().since(began));
+                self.accept(built, address, began.elapsed());
                 Ok(())
             }
             Err(reason) => {
@@ -401,6 +403,7 @@ fn local_address(node: SocketAddr) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Watch;
     use crate::config::Secret;
     use std::io::{Read, Write};
     use std::net::TcpListener;
@@ -511,7 +514,7 @@ mod tests {
         }
     }
 
-    fn start(config: Config) -> (Refresher, mpsc::Receiver<Arc<Topology>>) {
+    fn start_by(clock: Clock, config: Config) -> (Refresher, mpsc::Receiver<Arc<Topology>>) {
         let (send, receive) = mpsc::channel();
         let publish = Box::new(move |topology| {
             // The test may be over.
@@ -519,8 +522,12 @@ mod tests {
         });
         let config = Arc::new(config);
         let settings = Box::new(move || config.clone());
-        let refresher = spawn(settings, Clock::start(), publish).unwrap();
+        let refresher = spawn(settings, clock, publish).unwrap();
         (refresher, receive)
+    }
+
+    fn start(config: Config) -> (Refresher, mpsc::Receiver<Arc<Topology>>) {
+        start_by(Clock::start(), config)
     }
 
     fn next(receive: &mpsc::Receiver<Arc<Topology>>) -> Arc<Topology> {
@@ -563,6 +570,28 @@ mod tests {
         let most = clock.now().as_micros() as usize / 100_000 + 2;
         assert!((3..=most).contains(&asked), "{asked} of {most} refreshes");
         assert!(refresher.succeeded(Trigger::Moved) >= 1);
+        refresher.stop();
+    }
+
+    #[test]
+    fn a_standstill_that_is_noticed_late_holds_up_no_refresh() {
+        let node = FakeNode::start(Play::Silence);
+        node.play(answer(&[("a", node.address)]));
+        let config = Config {
+            slots_reload_interval: Duration::from_secs(60),
+            ..config(&[node.address])
+        };
+        let clock = Clock::start();
+        let mut worker = Watch::new(clock);
+        let (refresher, receive) = start_by(clock, config);
+        next(&receive);
+        // The process stood still, and the refresher is the first who runs again.
+        thread::sleep(Duration::from_secs(4));
+        refresher.request(Trigger::Error);
+        next(&receive);
+        assert!(worker.read(Duration::ZERO).lost > Duration::from_secs(3));
+        refresher.request(Trigger::Error);
+        assert!(receive.recv_timeout(Duration::from_secs(2)).is_ok());
         refresher.stop();
     }
 

@@ -8,9 +8,8 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::clock::{Clock, Time};
 use crate::cluster::topology::Topology;
 use crate::command::learn::learn;
 use crate::command::servers::{Servers, databases_of, version_key, version_of};
@@ -45,7 +44,6 @@ impl Surveyor {
 pub fn spawn(
     settings: Box<dyn Fn() -> Arc<Config> + Send>,
     altered: Box<dyn Fn() -> bool + Send>,
-    clock: Clock,
     servers: Servers,
     publish: Box<dyn Fn(Arc<Servers>) + Send>,
 ) -> io::Result<Surveyor> {
@@ -53,7 +51,6 @@ pub fn spawn(
     let survey = Survey {
         settings,
         altered,
-        clock,
         servers,
         publish,
     };
@@ -66,7 +63,6 @@ pub fn spawn(
 struct Survey {
     settings: Box<dyn Fn() -> Arc<Config> + Send>,
     altered: Box<dyn Fn() -> bool + Send>,
-    clock: Clock,
     servers: Servers,
     publish: Box<dyn Fn(Arc<Servers>) + Send>,
 }
@@ -74,28 +70,27 @@ struct Survey {
 impl Survey {
     fn run(mut self, news: &Receiver<Arc<Topology>>) {
         let mut topology: Option<Arc<Topology>> = None;
-        let mut due = Time::default();
+        let mut due = Instant::now();
         loop {
-            let wait = due.since(self.clock.now());
+            let wait = due.saturating_duration_since(Instant::now());
             match news.recv_timeout(wait.clamp(Duration::from_millis(1), LOOK)) {
                 Ok(new) => {
                     let nodes_changed = topology.as_ref().is_none_or(|old| old.nodes != new.nodes);
                     topology = Some(new);
                     if nodes_changed {
-                        due = self.clock.now();
+                        due = Instant::now();
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
-            let now = self.clock.now();
-            if now < due && !(self.altered)() {
+            if Instant::now() < due && !(self.altered)() {
                 continue;
             }
             let found = topology
                 .as_ref()
                 .is_some_and(|topology| self.survey(topology));
-            due = self.clock.now().after(if found { PERIOD } else { RETRY });
+            due = Instant::now() + if found { PERIOD } else { RETRY };
         }
     }
 
@@ -175,6 +170,6 @@ impl Survey {
         words: &[&[u8]],
     ) -> Result<Vec<u8>, Failure> {
         let timeout = ANSWER_TIMEOUT_MIN.max(config.connect_timeout);
-        link.reply(config, self.clock, self.clock.now().after(timeout), words)
+        link.reply(config, Instant::now() + timeout, words)
     }
 }

@@ -295,6 +295,18 @@ impl Backend {
             .is_none_or(|ticket| ticket.len as usize <= self.output.sent_len())
     }
 
+    /// Whether these bytes begin a reply that no request can have led to yet. By the time that its end has come
+    /// there may be one, and it would take that reply for its own. (Messages come unasked, and an error while a
+    /// request is written may say that the node reads no further.)
+    pub fn is_unasked(&self, bytes: &[u8]) -> bool {
+        let unasked = match bytes.first() {
+            None | Some(b'>' | b'|') => false,
+            Some(b'-') => self.tickets.is_empty(),
+            Some(_) => self.tickets.is_empty() || !self.front_is_sent(),
+        };
+        unasked && self.state == State::Ready
+    }
+
     /// Asserts the invariants above. Linear in the queue.
     pub fn check(&self) {
         self.output.check();

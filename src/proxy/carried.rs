@@ -2,7 +2,8 @@
 //!
 //! A bulk string says in front how long it is. So nothing needs to look at the bytes behind until all have come,
 //! and they need not lie in one piece: each block goes to the client as it is, without a copy. Only a reply that
-//! cannot go at once to its client, as another is due before it or as it is a part of one, is put together.
+//! cannot go at once to its client, as another is due before it or as it is a part of one, is put together. That of a
+//! client that has gone is dropped as it comes.
 //!
 //! Nothing is allocated from the length that was declared: blocks are taken as bytes come. Bytes may come a few at a
 //! time, and a chunk keeps its whole block: so a block is left only when half of it is full, and the memory is never
@@ -22,7 +23,8 @@ const ENOUGH: usize = READ_BLOCK / 2;
 
 /// A reply of which the end has not come.
 ///
-/// Invariants: `len` is the sum of the chunks, none of which is empty; `len + missing` is the reply's length.
+/// Invariants: no chunk is empty; `len` is the sum of the chunks, unless it was thinned out; `len + missing` is the
+/// reply's length.
 #[derive(Debug)]
 pub struct Carried {
     chunks: Vec<Chunk>,
@@ -46,6 +48,12 @@ impl Carried {
         self.len
     }
 
+    /// Bytes of memory that it keeps.
+    #[cfg(test)]
+    pub fn storage_len(&self) -> usize {
+        self.chunks.iter().map(Chunk::storage_len).sum()
+    }
+
     /// Takes what of this reply is in front of the input, if it is worth a chunk or the end of it.
     fn take(&mut self, input: &mut ReadBuf) {
         let count = self.missing.min(input.len());
@@ -53,6 +61,16 @@ impl Carried {
             self.chunks.push(input.share(count));
             self.len += count;
             self.missing -= count;
+        }
+    }
+
+    /// Gives up what nobody waits for any more: all but the front, which tells its type, and the end, which tells
+    /// whether it is whole.
+    fn thin_out(&mut self, pool: &mut Pool) {
+        let end = self.chunks.len().saturating_sub(2);
+        if end > 1 {
+            let inner = self.chunks.drain(1..end);
+            inner.for_each(|chunk| chunk.give_back(pool));
         }
     }
 
@@ -81,7 +99,7 @@ impl Carried {
 pub enum Whole<'a> {
     /// So many bytes at the front of the input.
     Front(&'a mut ReadBuf, usize),
-    /// In chunks: a bulk string for the one whose turn it is.
+    /// In chunks: a bulk string for the one whose turn it is, or for a client that has gone.
     Chunks(Carried),
 }
 
@@ -152,6 +170,11 @@ impl Proxy {
             return Next::More;
         };
         carried.take(&mut backend.input);
+        let origin = backend.tickets.front().map(|ticket| ticket.origin);
+        let gone = matches!(origin, Some(Origin::Part { client, .. }) if self.clients.get(client).is_none());
+        if gone {
+            carried.thin_out(&mut self.pool);
+        }
         if carried.missing > 0 {
             debug_assert!(backend.input.len() < ENOUGH);
             backend.missing = carried.missing - backend.input.len();
@@ -163,9 +186,8 @@ impl Proxy {
         if !carried.ends_well() {
             return Next::Lost(self.broken(id, "bytes that are no reply"));
         }
-        let origin = backend.tickets.front().map(|ticket| ticket.origin);
         if let Some(Origin::Part { client, seq, .. }) = origin
-            && self.is_single_head(client, seq)
+            && (gone || self.is_single_head(client, seq))
         {
             return self.take_answer(id, Whole::Chunks(carried), now);
         }
@@ -225,7 +247,7 @@ mod tests {
                 rest = &rest[count..];
                 carried.take(&mut input);
                 input.settle(&mut pool);
-                let kept: usize = carried.chunks.iter().map(Chunk::storage_len).sum();
+                let kept = carried.storage_len();
                 assert!(
                     kept <= 4 * carried.len,
                     "{step}: {kept} for {}",

@@ -116,6 +116,11 @@ impl Proxy {
         let len = match backend.scanner.next(input.bytes(), bulk_max) {
             Ok(Scan::Frame(len)) => len,
             Ok(Scan::Incomplete(missing)) => {
+                if backend.is_unasked(input.bytes()) {
+                    return Next::Lost(
+                        self.broken(id, "the beginning of a reply that nobody asked for"),
+                    );
+                }
                 backend.missing = missing;
                 backend.carry(input, missing);
                 return Next::Wait;
@@ -200,7 +205,7 @@ impl Proxy {
         if len >= MOVED_FRAME && self.is_single_head(client, seq) {
             self.fulfil_moved(client, whole, now);
         } else {
-            debug_assert!(matches!(whole, Whole::Front(..)));
+            debug_assert!(matches!(whole, Whole::Front(..)) || self.clients.get(client).is_none());
             self.fulfil(client, seq, part, whole.reply().frame(), now);
             whole.drop();
         }

@@ -511,14 +511,14 @@ impl Proxy {
     }
 
     #[inline]
-    fn is_over_mark(&self, backend: BackendId) -> bool {
+    pub(super) fn is_over_mark(&self, backend: BackendId) -> bool {
         self.upstream.backends.get(backend).is_some_and(|backend| {
             backend.output.unsent_len() > self.config.limits.backend_output_bytes
         })
     }
 
     #[cold]
-    fn wait_for(&mut self, id: ClientId, backend: BackendId) -> Step {
+    pub(super) fn wait_for(&mut self, id: ClientId, backend: BackendId) -> Step {
         if let Some(backend) = self.upstream.backends.get_mut(backend) {
             backend.waiters.push(id);
         }

@@ -447,3 +447,154 @@ fn give_up_text(refusal: &[u8]) -> &[u8] {
         refusal
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::cluster::topology::{NodeInfo, Topology};
+    use crate::command::Table;
+    use crate::config::{Config, ReadPreference};
+    use crate::proxy::Peer;
+    use crate::proxy::actions::Action;
+    use crate::proxy::stats::Process;
+
+    const MASTER: SocketAddr =
+        SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 1);
+    const REPLICA: SocketAddr =
+        SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 2);
+
+    /// One client before a master, which can be down, and a replica, which is read from. They answer all but reads.
+    struct Rig {
+        proxy: Proxy,
+        client: ClientId,
+        now: Time,
+        down: bool,
+        addresses: Vec<(BackendId, SocketAddr)>,
+        /// Reads, and where they went.
+        reads: Vec<(BackendId, SocketAddr)>,
+    }
+
+    impl Rig {
+        fn new() -> Rig {
+            let config = Config {
+                read_preference: ReadPreference::Replica,
+                ..Config::default()
+            };
+            let table = Arc::new(Table::compiled());
+            let process = Arc::new(Process::new(1));
+            let mut proxy = Proxy::new(Arc::new(config), table, process, 0, 1);
+            let now = Time::from_micros(1_000_000);
+            let mut topology = Topology::of_masters(&[MASTER]);
+            topology.nodes.push(NodeInfo {
+                address: REPLICA,
+                id: "replica".to_string(),
+                same_idc: false,
+            });
+            topology.shards[0].replicas = vec![1];
+            proxy.adopt(Arc::new(topology), now);
+            Rig {
+                client: proxy.accept(Some(SocketAddr::from(([127, 0, 0, 1], 9))), now),
+                proxy,
+                now,
+                down: false,
+                addresses: Vec::new(),
+                reads: Vec::new(),
+            }
+        }
+
+        fn feed(&mut self, peer: Peer, bytes: &[u8]) {
+            let room = self.proxy.room(peer).expect("it is read");
+            room.spare()[..bytes.len()].copy_from_slice(bytes);
+            room.filled(bytes.len());
+            self.proxy.input(peer, bytes.len(), self.now);
+        }
+
+        fn ask(&mut self, line: &str) {
+            self.feed(Peer::Client(self.client), format!("{line}\r\n").as_bytes());
+            self.turn();
+        }
+
+        fn turn(&mut self) {
+            self.proxy.tick(self.now);
+            while let Some(action) = self.proxy.next_action() {
+                match action {
+                    Action::Connect(id, address) if self.down && address == MASTER => {
+                        self.proxy.closed(Peer::Backend(id), self.now);
+                    }
+                    Action::Connect(id, address) => {
+                        self.addresses.push((id, address));
+                        self.proxy.connected(id, self.now);
+                    }
+                    Action::Resume(id) => {
+                        self.proxy.resume(id, self.now);
+                    }
+                    Action::Flush(peer) => self.flush(peer),
+                    _ => {}
+                }
+            }
+            self.proxy.check();
+        }
+
+        fn flush(&mut self, peer: Peer) {
+            let mut written = Vec::new();
+            self.proxy.flush(peer, self.now, |slices| {
+                slices
+                    .iter()
+                    .for_each(|slice| written.extend_from_slice(slice));
+                slices.iter().map(|slice| slice.len()).sum()
+            });
+            let Peer::Backend(id) = peer else {
+                return;
+            };
+            let text = String::from_utf8(written).expect("text");
+            for request in text.split('*').skip(1) {
+                if request.contains("GET") {
+                    let at = self.addresses.iter().find(|(own, _)| *own == id);
+                    self.reads.push(*at.expect("it is connected"));
+                } else if request.contains("CLIENT") {
+                    self.feed(peer, b":1\r\n");
+                } else {
+                    self.feed(peer, b"+OK\r\n");
+                }
+            }
+        }
+
+        fn wait(&mut self, millis: u64) {
+            for _ in 0..millis / 10 {
+                self.now = self.now.after(Duration::from_millis(10));
+                self.turn();
+            }
+        }
+    }
+
+    /// Its first connection is lost, and then the master cannot be reached: a replica would do, but for what a client
+    /// reads while it watches, since that decides what it writes.
+    #[test]
+    fn what_is_read_while_watching_is_sent_again_to_a_master_only() {
+        for watches in [false, true] {
+            let mut rig = Rig::new();
+            if watches {
+                rig.ask("WATCH a");
+            }
+            rig.ask("GET a");
+            let first = if watches { MASTER } else { REPLICA };
+            let lost = rig.reads[0];
+            assert_eq!(lost.1, first);
+            rig.down = true;
+            rig.proxy.closed(Peer::Backend(lost.0), rig.now);
+            rig.wait(2000);
+            if watches {
+                assert_eq!(rig.reads.len(), 1, "it waits for the master");
+                rig.down = false;
+                rig.wait(2000);
+                assert_eq!(rig.reads[1].1, MASTER);
+            } else {
+                assert_eq!(rig.reads[1].1, REPLICA);
+            }
+            assert_eq!(rig.reads.len(), 2);
+        }
+    }
+}

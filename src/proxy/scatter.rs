@@ -7,7 +7,7 @@ use crate::clock::Time;
 use crate::cluster::slot::Slot;
 use crate::command::{Class, Command, Flags, ResponsePolicy};
 use crate::proxy::backend::{BackendId, Origin, Pin, Ticket};
-use crate::proxy::client::{Client, ClientId, Pause};
+use crate::proxy::client::{ClientId, Pause};
 use crate::proxy::dispatch::Step;
 use crate::proxy::insight::audit::Reason;
 use crate::proxy::merge::{Merge, Split};
@@ -61,27 +61,31 @@ impl Proxy {
                 slot: group[0].0,
                 frame: start..frames.len(),
                 backend: None,
+                replica: false,
             });
         }
-        self.stats.commands.add(1);
-        self.stats.splits.add(1);
-        self.insight.audit.note(command.id, Reason::Cut);
-        self.stats.split_parts.add(parts.len() as u64);
-        self.stats.calls.cut(command.id, parts.len() as u64);
-        let step = match self.find_backends(id, command, &mut parts, now) {
-            None => Step::Close,
-            Some(client) => {
-                let write = command.flags.contains(Flags::WRITE);
-                let mut split = Split::with_capacity(merge, write, parts.len());
-                for part in &parts {
-                    let at = part.backend.map_or(At::Held, At::Backend);
-                    split.add_at(part.slot, at);
-                }
-                split.set_order(order);
-                let seq = client.pipeline.push_split(command.id, Box::new(split), now);
-                self.send_slot_parts(id, command, seq, &parts, &frames, now);
-                Step::Done
+        self.find_backends(id, command, &mut parts, now);
+        let found = || parts.iter().filter_map(|part| part.backend);
+        let step = if let Some(full) = found().find(|backend| self.is_over_mark(*backend)) {
+            self.wait_for(id, full)
+        } else if let Some(client) = self.clients.get_mut(id) {
+            let write = command.flags.contains(Flags::WRITE);
+            let mut split = Split::with_capacity(merge, write, parts.len());
+            for part in &parts {
+                let at = part.backend.map_or(At::Held, At::Backend);
+                split.add_at(part.slot, at);
             }
+            split.set_order(order);
+            let seq = client.pipeline.push_split(command.id, Box::new(split), now);
+            self.stats.commands.add(1);
+            self.stats.splits.add(1);
+            self.insight.audit.note(command.id, Reason::Cut);
+            self.stats.split_parts.add(parts.len() as u64);
+            self.stats.calls.cut(command.id, parts.len() as u64);
+            self.send_slot_parts(id, command, seq, &parts, &frames, now);
+            Step::Done
+        } else {
+            Step::Close
         };
         (
             self.scratch.by_slot,
@@ -92,15 +96,17 @@ impl Proxy {
     }
 
     /// Finds the backend of each part that can go at once, if nothing is to be looked at before: as with plain
-    /// requests. Returns the client, if it is there.
+    /// requests.
     fn find_backends(
         &mut self,
         id: ClientId,
         command: &Command,
         parts: &mut [SlotPart],
         now: Time,
-    ) -> Option<&mut Client> {
-        let client = self.clients.get_mut(id)?;
+    ) {
+        let Some(client) = self.clients.get_mut(id) else {
+            return;
+        };
         let dialect = client.session.dialect();
         let upstream = &mut self.upstream;
         let plain = client.is_calm(upstream.routes.version())
@@ -116,11 +122,9 @@ impl Proxy {
                     upstream.at_hand(slot, reads, protocol, affinity, config, now)
                 });
                 part.backend = found.map(|(backend, _)| backend);
-                let replica = found.is_some_and(|(_, replica)| replica);
-                self.stats.replica_reads.add(u64::from(replica));
+                part.replica = found.is_some_and(|(_, replica)| replica);
             }
         }
-        Some(client)
     }
 
     /// Sends the parts of a request that was cut by slot.
@@ -133,7 +137,7 @@ impl Proxy {
         frames: &[u8],
         now: Time,
     ) {
-        let mut sent = 0;
+        let (mut sent, mut replica_reads) = (0, 0);
         for (own, part) in parts.iter().zip(0..) {
             let frame = &frames[own.frame.clone()];
             let Some(backend) = own.backend else {
@@ -153,8 +157,10 @@ impl Proxy {
             let (pool, actions) = (&mut self.pool, &mut self.actions);
             self.upstream.send(backend, frame, ticket, pool, actions);
             sent += 1;
+            replica_reads += u64::from(own.replica);
         }
         self.stats.backend_requests.add(sent);
+        self.stats.replica_reads.add(replica_reads);
     }
 
     /// Sends a request as it is to every master, or to every node. Masters with slots must answer; any other
@@ -428,6 +434,8 @@ pub(super) struct SlotPart {
     frame: Range<usize>,
     /// Where it goes, if that needs no further look.
     backend: Option<BackendId>,
+    /// Whether that is one to a replica.
+    replica: bool,
 }
 
 /// The keys with their slots, slot by slot, each slot's keys in their order.

@@ -1,7 +1,8 @@
 //! Twins: one proxy that takes the shorthands and one that may not, with the same clients and the same nodes.
 //!
 //! What the nodes answer is known, and so is what the client has to hear. Replies come cut anywhere, up to 200 KB
-//! long. Bytes both ways and everything that is counted have to be the same.
+//! long, and connections break in the middle of them. Bytes both ways and everything that is counted have to be the
+//! same.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -14,7 +15,7 @@ use crate::proxy::calls::{of_commands, of_errors};
 use crate::proxy::client::ClientId;
 use crate::proxy::node_stats::NodeTotals;
 use crate::proxy::rig::{before_three_nodes, flushed};
-use crate::proxy::{Peer, Proxy};
+use crate::proxy::{Peer, Proxy, refusal};
 use crate::resp::args::Args;
 use crate::resp::frame::{RequestLimits, RequestScanner, Scan};
 use crate::testing::Random;
@@ -76,19 +77,54 @@ fn answer(args: &[Vec<u8>]) -> Vec<u8> {
     }
 }
 
-/// What the client hears of a proxy.
-fn expected(args: &[Vec<u8>]) -> Vec<u8> {
-    let stride = if args[0] == b"MSET" { 2 } else { 1 };
+/// What the client hears of a proxy; and what it may hear instead if a connection breaks, which is no other thing of
+/// what only reads: that is sent again.
+fn expected(args: &[Vec<u8>]) -> [Vec<u8>; 2] {
+    let stride = if args[0].ends_with(b"SET") { 2 } else { 1 };
     let keys = args[1..].iter().step_by(stride);
     let mut slots: Vec<_> = keys.map(|key| Slot::of(key)).collect();
     slots.sort_unstable_by_key(|slot| slot.number());
     slots.dedup();
-    let write = matches!(&args[0][..], b"MSET" | b"DEL" | b"UNLINK");
+    let write = matches!(&args[0][..], b"SET" | b"MSET" | b"DEL" | b"UNLINK");
     let reply = answer(args);
-    if reply[0] == b'-' && write && slots.len() > 1 {
-        return format!("-ERR partial failure: {BAD}\r\n").into_bytes();
+    if !write {
+        return [reply.clone(), reply];
     }
-    reply
+    let front = match slots.len() {
+        1 => "-",
+        _ => "-ERR partial failure: ",
+    };
+    let lost = format!("{front}{}\r\n", refusal::LOST).into_bytes();
+    if reply[0] == b'-' && slots.len() > 1 {
+        return [format!("{front}{BAD}\r\n").into_bytes(), lost];
+    }
+    [reply, lost]
+}
+
+/// Takes from the front of `heard` the replies that are whole, which must be what is expected. Returns how many were
+/// the other ones.
+fn check(heard: &mut Vec<u8>, expected: &mut VecDeque<[Vec<u8>; 2]>) -> usize {
+    let (mut taken, mut others) = (0, 0);
+    while let Some([usual, other]) = expected.front() {
+        let rest = &heard[taken..];
+        let reply = if rest.starts_with(usual) {
+            usual
+        } else if rest.starts_with(other) {
+            others += 1;
+            other
+        } else {
+            let begun = usual.starts_with(rest) || other.starts_with(rest);
+            let show =
+                |bytes: &[u8]| String::from_utf8_lossy(&bytes[..bytes.len().min(90)]).into_owned();
+            assert!(begun, "{:?} is not {:?}", show(rest), show(usual));
+            break;
+        };
+        taken += reply.len();
+        expected.pop_front();
+    }
+    heard.drain(..taken);
+    assert!(!expected.is_empty() || heard.is_empty(), "a reply too many");
+    others
 }
 
 fn encode(args: &[Vec<u8>]) -> Vec<u8> {
@@ -111,6 +147,8 @@ struct Twin {
     /// For each connection what has come from the proxy, and what is to go there.
     nodes: Vec<(BackendId, Vec<u8>, VecDeque<u8>)>,
     to_client: Vec<u8>,
+    /// Whether nodes read nothing.
+    deaf: bool,
 }
 
 impl Twin {
@@ -124,6 +162,7 @@ impl Twin {
             unread: VecDeque::new(),
             nodes: Vec::new(),
             to_client: Vec::new(),
+            deaf: false,
         }
     }
 
@@ -169,19 +208,23 @@ impl Twin {
         self.act();
     }
 
+    /// A connection breaks. Returns whether that was in the middle of a large reply.
+    fn cut(&mut self, place: usize) -> bool {
+        let (id, ..) = self.nodes.remove(place);
+        let backend = self.proxy.upstream.backends.get(id);
+        let carries = backend.is_some_and(|backend| backend.carried.is_some());
+        self.proxy.closed(Peer::Backend(id), self.now);
+        self.act();
+        carries
+    }
+
     fn act(&mut self) {
         let now = self.now;
         while let Some(action) = self.proxy.next_action() {
             match action {
                 Action::Connect(id, _) => self.proxy.connected(id, now),
-                Action::Flush(peer) => {
-                    let bytes = flushed(&mut self.proxy, peer, now);
-                    match peer {
-                        Peer::Client(id) if id == self.client => self.to_client.extend(bytes),
-                        Peer::Client(_) => {}
-                        Peer::Backend(id) => self.serve(id, &bytes),
-                    }
-                }
+                Action::Flush(Peer::Backend(_)) if self.deaf => {}
+                Action::Flush(peer) => self.flush(peer),
                 Action::Resume(id) => {
                     self.proxy.resume(id, now);
                 }
@@ -189,6 +232,15 @@ impl Twin {
             }
         }
         self.proxy.check();
+    }
+
+    fn flush(&mut self, peer: Peer) {
+        let bytes = flushed(&mut self.proxy, peer, self.now);
+        match peer {
+            Peer::Client(id) if id == self.client => self.to_client.extend(bytes),
+            Peer::Client(_) => {}
+            Peer::Backend(id) => self.serve(id, &bytes),
+        }
     }
 
     /// A node takes requests.
@@ -248,8 +300,13 @@ fn parts_and_large_values_are_treated_as_on_the_general_path() {
     let mut twins = [Twin::new(true), Twin::new(false)];
     let mut numbers = Random::new(11);
     let mut random = |below: usize| numbers.below(below);
-    let mut hears = Vec::new();
+    let mut hears = VecDeque::new();
+    let (mut cuts, mut lost, mut cut_at) = (0, 0, 0);
     for round in 0..1500 {
+        // No request stands first on two connections that break: that one would be given up.
+        if round % 20 == 0 {
+            cut_at = round + random(19);
+        }
         twins.iter_mut().for_each(|twin| {
             twin.now = Time::from_micros(twin.now.as_micros() + 1700);
         });
@@ -285,7 +342,7 @@ fn parts_and_large_values_are_treated_as_on_the_general_path() {
             }
             requests.extend(encode(&args));
             if !std::mem::take(&mut skip) {
-                hears.extend(expected(&args));
+                hears.push_back(expected(&args));
             }
         }
         if skip {
@@ -324,6 +381,16 @@ fn parts_and_large_values_are_treated_as_on_the_general_path() {
             let count = [1, 40, 1448, 70_000, most][random(5)].min(most);
             twins.iter_mut().for_each(|twin| twin.reply(place, count));
         }
+        if round == cut_at {
+            let places = 0..twins[0].nodes.len();
+            if let Some(place) = places.max_by_key(|place| twins[0].nodes[*place].2.len()) {
+                let count = random(twins[0].nodes[place].2.len() + 1);
+                twins.iter_mut().for_each(|twin| twin.reply(place, count));
+                let [one, other] = twins.each_mut().map(|twin| twin.cut(place));
+                assert_eq!(one, other);
+                cuts += usize::from(one);
+            }
+        }
         for (twin, other) in twins.iter_mut().zip(others) {
             twin.proxy.closed(Peer::Client(other), twin.now);
             twin.act();
@@ -335,29 +402,113 @@ fn parts_and_large_values_are_treated_as_on_the_general_path() {
             }
         }
         let [plain, general] = &mut twins;
-        for twin in [&*plain, &*general] {
-            assert!(hears.starts_with(&twin.to_client), "round {round}");
-            assert!(
-                !drained || hears.len() == twin.to_client.len(),
-                "round {round}"
-            );
-        }
-        assert_eq!(
-            plain.to_client.len(),
-            general.to_client.len(),
-            "round {round}"
-        );
+        assert!(plain.to_client == general.to_client, "round {round}");
         let same = |(one, other): (&(BackendId, Vec<u8>, VecDeque<u8>), &_)| one == other;
         assert!(
             plain.nodes.iter().zip(&general.nodes).all(same),
             "round {round}"
         );
-        hears.drain(..plain.to_client.len());
-        twins.iter_mut().for_each(|twin| twin.to_client.clear());
+        lost += check(&mut plain.to_client, &mut hears);
+        general.to_client.clone_from(&plain.to_client);
+        assert!(!drained || hears.is_empty(), "round {round}");
         let [one, other] = twins.each_mut().map(Twin::counted);
         assert!(one == other, "round {round}:\n{one}\n{other}");
     }
     let [plain, _] = twins;
     assert!(plain.proxy.stats().splits.get() > 1000);
+    assert!(cuts > 10 && lost > 10, "{cuts} {lost}");
     assert!(plain.proxy.insight.slow.count > 100);
+}
+
+#[test]
+fn a_large_reply_for_a_client_that_has_gone_is_dropped_as_it_comes() {
+    let mut twin = Twin::new(true);
+    let len = 4 << 20;
+    let other = Twin::accept(&mut twin.proxy, twin.now);
+    let mut bytes: VecDeque<u8> = encode(&["GET", "k1"].map(Vec::from)).into();
+    let count = bytes.len();
+    Twin::put(
+        &mut twin.proxy,
+        Peer::Client(other),
+        &mut bytes,
+        count,
+        twin.now,
+    );
+    twin.act();
+    // The node's value is a long one instead.
+    let mut reply = format!("${len}\r\n").into_bytes();
+    reply.resize(reply.len() + len, b'x');
+    reply.extend(b"\r\n");
+    twin.nodes[0].2 = reply.into();
+    twin.reply(0, len / 4);
+    twin.proxy.closed(Peer::Client(other), twin.now);
+    twin.act();
+    let id = twin.nodes[0].0;
+    loop {
+        twin.reply(0, 100_000);
+        let backend = twin.proxy.upstream.backends.get(id).expect("it is there");
+        let Some(carried) = &backend.carried else {
+            break;
+        };
+        assert!(
+            carried.storage_len() <= 256 << 10,
+            "{}",
+            carried.storage_len()
+        );
+    }
+    // The connection goes on with whoever asks next.
+    assert_eq!(twin.proxy.in_flight(), 0);
+    twin.request(&encode(&["GET", "k1"].map(Vec::from)), 3);
+    twin.reply(0, usize::MAX);
+    assert_eq!(twin.to_client, value(b"k1"));
+}
+
+#[test]
+fn a_reply_that_begins_before_anyone_asked_is_nobodys() {
+    for surplus in ["$9\r\nsur", "$70000\r\nsur", "*2\r\n:1\r\n", ":1", "-ERR"] {
+        let mut twin = Twin::new(true);
+        let get = encode(&["GET", "k1"].map(Vec::from));
+        twin.request(&get, 0);
+        twin.reply(0, usize::MAX);
+        assert_eq!(std::mem::take(&mut twin.to_client), value(b"k1"));
+        twin.nodes[0].2.extend(surplus.bytes());
+        twin.reply(0, usize::MAX);
+        // Its end would be taken for the reply to this.
+        twin.request(&get, 0);
+        twin.nodes[0].2.extend(b"plus!!\r\n:2\r\n");
+        for place in 0..twin.nodes.len() {
+            twin.reply(place, usize::MAX);
+        }
+        assert_eq!(twin.to_client, value(b"k1"), "{surplus}");
+    }
+}
+
+#[test]
+fn requests_that_are_cut_wait_for_a_node_that_does_not_read() {
+    for plain in [true, false] {
+        let mut twin = Twin::new(plain);
+        twin.request(&encode(&["MGET", "k1", "k2", "k3"].map(Vec::from)), 0);
+        (0..twin.nodes.len()).for_each(|place| twin.reply(place, usize::MAX));
+        twin.to_client.clear();
+        twin.deaf = true;
+        let long = "v".repeat(400_000);
+        let request = encode(&["MSET", "k1", &long, "k2", &long, "k3", &long].map(Vec::from));
+        let count = 50;
+        twin.request(&request.repeat(count), 0);
+        let unsent = |twin: &Twin| {
+            let backends = twin.proxy.upstream.backends.iter();
+            backends.map(|(_, own)| own.output.unsent_len()).max()
+        };
+        let most = twin.proxy.config().limits.backend_output_bytes + request.len();
+        assert!(unsent(&twin) <= Some(most), "{:?}", unsent(&twin));
+        assert!(!twin.unread.is_empty());
+        twin.deaf = false;
+        while !twin.unread.is_empty() || twin.proxy.in_flight() > 0 {
+            for place in 0..twin.nodes.len() {
+                twin.flush(Peer::Backend(twin.nodes[place].0));
+                twin.reply(place, usize::MAX);
+            }
+        }
+        assert_eq!(twin.to_client, b"+OK\r\n".repeat(count));
+    }
 }
