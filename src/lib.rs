@@ -20,7 +20,7 @@
 //!
 //! | layer | modules | knows |
 //! |---|---|---|
-//! | 0 | [`arena`], [`buffer`], [`clock`], [`config`], [`live`] | nothing |
+//! | 0 | [`arena`], [`buffer`], [`clock`], [`config`], [`live`], `testing` (of unit tests) | nothing |
 //! | 1 | [`resp`] | the protocol: bytes to views and back |
 //! | 2 | [`command`] | what each command is |
 //! | 3 | [`cluster`] | where keys live |
@@ -50,6 +50,8 @@ pub mod resp;
 pub mod serve;
 pub mod signals;
 pub mod spread;
+#[cfg(test)]
+mod testing;
 pub mod top;
 pub mod worker;
 

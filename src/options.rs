@@ -8,20 +8,22 @@
 //! a secret flag may ever reach a text made here.
 
 mod address;
+mod arguments;
 pub mod duration;
+mod error;
 mod file;
 mod number;
 pub mod table;
 mod usage;
 
 use std::ffi::OsString;
-use std::fmt;
-
-use getopts::{Fail, HasArg, Matches, Occur, ParsingStyle};
 
 use crate::config::{Config, Secret};
 use crate::live::{Settings, Unchanged};
 
+use arguments::{in_order_typed, match_arguments, refuse_leftovers};
+
+pub use error::UsageError;
 pub use table::{FLAGS, Flag, Kind};
 pub use usage::{readme_section, usage, version};
 
@@ -39,50 +41,6 @@ pub enum Parsed {
     /// To print this and do no more: the flags are good.
     Check(String),
 }
-
-/// A command line or an environment that cannot be used. It prints as the reason and then the usage, as Go
-/// does; the exit code that belongs to it is 2. Of a fault in a file the reason says all: its line.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UsageError {
-    reason: String,
-    /// Whether the fault is in the file of `-config`.
-    in_file: bool,
-}
-
-impl UsageError {
-    /// The reason alone: one line.
-    pub fn reason(&self) -> &str {
-        &self.reason
-    }
-
-    /// A fault in this file.
-    fn of_file(path: &str, reason: &str) -> UsageError {
-        UsageError {
-            reason: format!("{path}: {reason}"),
-            in_file: true,
-        }
-    }
-}
-
-impl From<String> for UsageError {
-    fn from(reason: String) -> UsageError {
-        UsageError {
-            reason,
-            in_file: false,
-        }
-    }
-}
-
-impl fmt::Display for UsageError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.in_file {
-            return writeln!(f, "{}", self.reason);
-        }
-        write!(f, "{}\n{}", self.reason, usage())
-    }
-}
-
-impl std::error::Error for UsageError {}
 
 /// What was typed: a [`Config`] in the making, and what only together makes sense.
 #[derive(Debug, Default)]
@@ -240,72 +198,6 @@ pub fn parse(
     })
 }
 
-/// Splits the arguments into flags with their values, and leftovers.
-fn match_arguments(args: impl Iterator<Item = OsString>) -> Result<Matches, UsageError> {
-    let mut texts = Vec::new();
-    for (index, arg) in args.enumerate() {
-        // getopts would print such an argument, and it may be a password.
-        let text = arg
-            .into_string()
-            .map_err(|_| format!("argument {} is not valid UTF-8", index + 1))?;
-        texts.push(text);
-    }
-    let mut parser = getopts::Options::new();
-    parser
-        .long_only(true)
-        .parsing_style(ParsingStyle::StopAtFirstFree)
-        .opt("h", "help", "", "", HasArg::Maybe, Occur::Multi);
-    for flag in FLAGS {
-        let has_value = if flag.kind.needs_value() {
-            HasArg::Yes
-        } else {
-            HasArg::Maybe
-        };
-        // Multi, for a repeated option is an error in getopts and in Go the last one wins.
-        parser.opt("", flag.name, "", "", has_value, Occur::Multi);
-    }
-    parser
-        .parse(texts)
-        .map_err(|fail| UsageError::from(reason_of(fail)))
-}
-
-/// What getopts says, in Go's words.
-fn reason_of(fail: Fail) -> String {
-    match fail {
-        Fail::ArgumentMissing(name) => format!("flag needs an argument: -{name}"),
-        Fail::UnrecognizedOption(name) if name.is_empty() => "bad flag syntax: -=".to_string(),
-        Fail::UnrecognizedOption(name) if name.starts_with('-') => {
-            format!("bad flag syntax: --{name}")
-        }
-        Fail::UnrecognizedOption(name) => format!("flag provided but not defined: -{name}"),
-        // These cannot be: all of ours are Multi and none refuses a value.
-        Fail::OptionMissing(name) | Fail::OptionDuplicated(name) => format!("bad flag: -{name}"),
-        Fail::UnexpectedArgument(name) => format!("flag takes no argument: -{name}"),
-    }
-}
-
-/// Position, flag (`None` is a call for help) and value of all that was typed, first to last.
-fn in_order_typed(matches: &Matches) -> Vec<(usize, Option<&'static Flag>, String)> {
-    let mut given: Vec<_> = matches
-        .opt_positions("help")
-        .into_iter()
-        .map(|position| (position, None, String::new()))
-        .collect();
-    for flag in FLAGS {
-        let values = matches.opt_strs_pos(flag.name);
-        for position in matches.opt_positions(flag.name) {
-            // A flag without a value is a bool that is switched on.
-            let value = values
-                .iter()
-                .find(|(at, _)| *at == position)
-                .map_or("true", |(_, value)| value);
-            given.push((position, Some(flag), value.to_string()));
-        }
-    }
-    given.sort_by_key(|(position, ..)| *position);
-    given
-}
-
 /// Whether a value was refused for a line of the file that it names.
 fn is_in_file(flag: &Flag, reason: &str) -> bool {
     flag.name == "config" && reason.starts_with("line ")
@@ -380,24 +272,6 @@ fn apply_environment(
             }
         })
     })
-}
-
-/// There are only flags. Beside a password a leftover is not shown: it may be the password's second word.
-fn refuse_leftovers(
-    matches: &Matches,
-    given: &[(usize, Option<&'static Flag>, String)],
-) -> Result<(), UsageError> {
-    let Some(first) = matches.free.first() else {
-        return Ok(());
-    };
-    let secret = given
-        .iter()
-        .any(|(_, flag, _)| flag.is_some_and(|flag| flag.kind == Kind::Secret));
-    Err(UsageError::from(if secret {
-        "unexpected argument after the flags".to_string()
-    } else {
-        format!("unexpected argument after the flags: {first:?}")
-    }))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::OnceLock;
 use std::time::Duration;
-use support::{Cluster, Conn, Model, Proxy, Reply, Single, wait_for};
+use support::{Cluster, Conn, Model, Proxy, Random, Reply, Single, wait_for};
 
 fn ground() -> &'static (Cluster, Proxy) {
     static GROUND: OnceLock<(Cluster, Proxy)> = OnceLock::new();
@@ -19,13 +19,10 @@ fn ground() -> &'static (Cluster, Proxy) {
 
 /// Bytes that repeat nowhere in step with a buffer.
 fn noise(length: usize, seed: u64) -> Vec<u8> {
-    let mut state = seed | 1;
+    let mut random = Random::new(seed);
     let mut bytes = Vec::with_capacity(length + 8);
     while bytes.len() < length {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend_from_slice(&state.to_le_bytes());
+        bytes.extend_from_slice(&random.next().to_le_bytes());
     }
     bytes.truncate(length);
     bytes
@@ -138,13 +135,8 @@ fn values_of_all_lengths_in_one_pipeline_are_as_of_one_server() {
         let key = format!("mix{{t}}{number}");
         requests.extend(Conn::encode(&[b"SET".as_slice(), key.as_bytes(), &value]));
     }
-    let mut state = 3u64;
-    let mut random = |below: usize| {
-        state = state
-            .wrapping_mul(6364136223846793005)
-            .wrapping_add(1442695040888963407);
-        (state >> 33) as usize % below
-    };
+    let mut numbers = Random::new(3);
+    let mut random = |below: usize| numbers.below(below);
     for _ in 0..400 {
         let mut key = || {
             // One more than there are; the longest are rare.

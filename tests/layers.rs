@@ -76,9 +76,12 @@ impl Source {
 
     /// The code without comments and without the tests at its foot, line by line with numbers.
     fn code(&self) -> Vec<(usize, &str)> {
-        let lines = self.text.lines().enumerate();
+        let lines: Vec<&str> = self.text.lines().collect();
+        // Not where a file of tests is named on the way.
+        let is_foot = |pair: &[&str]| pair[0] == "#[cfg(test)]" && !pair[1].ends_with(';');
+        let end = lines.windows(2).position(is_foot);
+        let lines = lines[..end.unwrap_or(lines.len())].iter().enumerate();
         lines
-            .take_while(|(_, line)| *line != "#[cfg(test)]")
             .map(|(index, line)| (index + 1, line.split("//").next().unwrap_or_default()))
             .collect()
     }

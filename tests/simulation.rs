@@ -13,7 +13,7 @@ mod cluster;
 mod ledger;
 #[path = "simulation/promises.rs"]
 mod promises;
-#[path = "simulation/random.rs"]
+#[path = "support/random.rs"]
 mod random;
 #[path = "simulation/resp.rs"]
 mod resp;

@@ -7,8 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use redis_cluster_proxy::clock::Time;
-use redis_cluster_proxy::cluster::slot::SLOTS;
-use redis_cluster_proxy::cluster::topology::{NodeInfo, Shard, Topology};
+use redis_cluster_proxy::cluster::topology::Topology;
 use redis_cluster_proxy::command::Table;
 use redis_cluster_proxy::config::Config;
 use redis_cluster_proxy::proxy::actions::Action;
@@ -25,26 +24,6 @@ struct Rig {
     now: u64,
 }
 
-fn topology() -> Topology {
-    Topology {
-        nodes: vec![NodeInfo {
-            address: SocketAddr::from(([10, 0, 0, 1], 6379)),
-            id: "n".to_string(),
-            same_idc: false,
-        }],
-        shards: vec![Shard {
-            master: 0,
-            replicas: Vec::new(),
-            epoch: 1,
-        }],
-        slots: Box::new([0; SLOTS]),
-        spare: Vec::new(),
-        announced: Default::default(),
-        epoch: 1,
-        asked_at: Time::default(),
-    }
-}
-
 impl Rig {
     fn new() -> Rig {
         let process = Arc::new(Process::new(1));
@@ -54,7 +33,8 @@ impl Rig {
         };
         let table = Arc::new(Table::compiled());
         let mut proxy = Proxy::new(Arc::new(config), table, process.clone(), 0, 1);
-        proxy.adopt(Arc::new(topology()), Time::default());
+        let node = SocketAddr::from(([10, 0, 0, 1], 6379));
+        proxy.adopt(Arc::new(Topology::of_masters(&[node])), Time::default());
         let client = proxy.accept(Some(SocketAddr::from(([127, 0, 0, 1], 1))), Time::default());
         let mut rig = Rig {
             proxy,

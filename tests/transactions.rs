@@ -5,7 +5,7 @@ mod support;
 
 use std::sync::OnceLock;
 use std::time::Duration;
-use support::{Cluster, Conn, Proxy, Reply, key_in_slot, session, slot_of};
+use support::{Cluster, Conn, Proxy, Random, Reply, key_in_slot, session, slot_of};
 
 /// One node with all slots, and a cluster of three behind a proxy.
 fn ground() -> &'static (Cluster, Cluster, Proxy) {
@@ -459,14 +459,6 @@ fn an_idle_transaction_gives_its_connection_back() {
     assert_eq!(watches.line("GET idle"), "1");
 }
 
-/// A number that differs from call to call (xorshift64).
-fn random(state: &mut u64) -> u64 {
-    *state ^= *state << 13;
-    *state ^= *state >> 7;
-    *state ^= *state << 17;
-    *state
-}
-
 /// F26: clients leave at any point of a transaction or while they are blocked. Whoever comes next on their
 /// connections sees nothing of it: his transaction is never nil because of what they watched, never has their
 /// requests in it, and nothing of theirs is popped or written later.
@@ -481,10 +473,10 @@ fn who_leaves_in_the_middle_leaves_nothing_behind() {
     std::thread::scope(|scope| {
         let checker = scope.spawn(|| {
             let mut conn = Conn::connect(&addr);
-            let (mut seed, mut count) = (99u64, 0);
+            let (mut random, mut count) = (Random::new(99), 0);
             while !done.load(std::sync::atomic::Ordering::Relaxed) {
-                let own = format!("own{}", random(&mut seed) % 64);
-                let watches = random(&mut seed).is_multiple_of(2);
+                let own = format!("own{}", random.below(64));
+                let watches = random.one_in(2);
                 let mut requests: Vec<Vec<&str>> = Vec::new();
                 if watches {
                     requests.push(vec!["WATCH", &own]);
@@ -513,10 +505,10 @@ fn who_leaves_in_the_middle_leaves_nothing_behind() {
                 }
             }
         });
-        let mut seed = 4711u64;
+        let mut random = Random::new(4711);
         for _ in 0..ABORTS {
-            let key = &keys[random(&mut seed) as usize % keys.len()];
-            let script: Vec<Vec<&str>> = match random(&mut seed) % 4 {
+            let key = &keys[random.below(keys.len())];
+            let script: Vec<Vec<&str>> = match random.below(4) {
                 0 => vec![vec!["WATCH", key], vec!["GET", key]],
                 1 => vec![
                     vec!["MULTI"],
@@ -536,14 +528,14 @@ fn who_leaves_in_the_middle_leaves_nothing_behind() {
                 .flat_map(|words| Conn::encode(words))
                 .collect();
             let mut conn = Conn::connect(&addr);
-            let cut = match random(&mut seed) % 3 {
-                0 => random(&mut seed) as usize % (bytes.len() + 1),
+            let cut = match random.below(3) {
+                0 => random.below(bytes.len() + 1),
                 _ => bytes.len(),
             };
             conn.send(&bytes[..cut]);
-            match random(&mut seed) % 3 {
+            match random.below(3) {
                 0 => {}
-                1 => std::thread::sleep(Duration::from_micros(random(&mut seed) % 1000)),
+                1 => std::thread::sleep(Duration::from_micros(random.between(0, 999))),
                 _ if cut > 0 => drop(conn.read_some(Duration::from_millis(2))),
                 _ => {}
             }

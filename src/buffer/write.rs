@@ -276,6 +276,7 @@ impl WriteBuf {
 pub(super) mod tests {
     use super::super::ReadBuf;
     use super::*;
+    use crate::testing::Random;
 
     /// What is not sent yet, put together.
     pub(in super::super) fn unsent(buffer: &WriteBuf) -> Vec<u8> {
@@ -290,13 +291,8 @@ pub(super) mod tests {
         let mut pool = Pool::default();
         let mut buffer = WriteBuf::default();
         let (mut model, mut sent): (Vec<u8>, usize) = (Vec::new(), 0);
-        let mut seed = 7u64;
-        let mut random = |below: usize| {
-            seed = seed
-                .wrapping_mul(6364136223846793005)
-                .wrapping_add(1442695040888963407);
-            (seed >> 33) as usize % below
-        };
+        let mut numbers = Random::new(7);
+        let mut random = |below: usize| numbers.below(below);
         for step in 0..20_000 {
             match random(4) {
                 0 => {

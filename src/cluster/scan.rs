@@ -324,6 +324,7 @@ impl Hash {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::Random;
     use std::collections::{BTreeMap, BTreeSet};
 
     const NOBODY: u16 = u16::MAX;
@@ -426,11 +427,9 @@ mod tests {
     #[test]
     fn no_list_and_any_number_are_harmless() {
         let (none, some) = (ShardList::new(&[NOBODY; SLOTS], &[] as &[&str]), list(7));
-        let mut number = 1u64;
+        let mut random = Random::new(1);
         for _ in 0..100_000 {
-            number = number
-                .wrapping_mul(6364136223846793005)
-                .wrapping_add(1442695040888963407);
+            let number = random.next();
             assert_eq!(Position::decode(number, &none), Position::FIRST);
             assert!(Position::decode(number >> (number >> 58), &some).place < 7);
         }
@@ -480,14 +479,6 @@ mod tests {
         }
     }
 
-    /// A pseudo-random number below `bound`.
-    fn random(seed: &mut u64, bound: u64) -> u64 {
-        *seed = seed
-            .wrapping_mul(6364136223846793005)
-            .wrapping_add(1442695040888963407);
-        (*seed >> 33) % bound
-    }
-
     /// A cluster in memory: who has which slot, where its keys are, and each server's own order of keys.
     struct Cluster {
         owner: Vec<u64>,
@@ -528,9 +519,9 @@ mod tests {
         fn scan(&self, server: u64, cursor: u64) -> (u64, Vec<usize>) {
             let mut order: BTreeMap<u64, usize> = BTreeMap::new();
             for key in (0..KEYS).filter(|key| self.at[*key] == server) {
-                let mut seed = server.wrapping_mul(977).wrapping_add(key as u64);
-                random(&mut seed, 1);
-                order.insert(random(&mut seed, 1 << 8) << 8 | key as u64, key);
+                let mut random = Random::new(server.wrapping_mul(977).wrapping_add(key as u64));
+                random.next();
+                order.insert((random.below(1 << 8) << 8 | key) as u64, key);
             }
             let from = cursor >> self.shift;
             let found: Vec<(u64, usize)> = order
@@ -567,12 +558,12 @@ mod tests {
         }
 
         /// A slot begins to migrate, some of its keys go, or it ends; or a server fails over.
-        fn change(&mut self, seed: &mut u64) {
-            let slot = random(seed, RANGES as u64) as usize;
+        fn change(&mut self, random: &mut Random) {
+            let slot = random.below(RANGES);
             let keys = slot * KEYS_OF_ONE..(slot + 1) * KEYS_OF_ONE;
             let open: Vec<usize> = self.open.keys().copied().collect();
-            let one_open = |seed: &mut u64| open[random(seed, open.len() as u64) as usize];
-            match random(seed, 16) {
+            let one_open = |random: &mut Random| open[random.below(open.len())];
+            match random.below(16) {
                 0 => {
                     let (one, new) = (self.owner[slot], self.servers + 1);
                     self.servers += 1;
@@ -582,12 +573,12 @@ mod tests {
                         .for_each(|id| *id = new);
                 }
                 1..4 if !self.open.contains_key(&slot) => {
-                    let target = match random(seed, 3) {
+                    let target = match random.below(3) {
                         0 => {
                             self.servers += 1;
                             self.servers
                         }
-                        _ => self.owner[random(seed, RANGES as u64) as usize],
+                        _ => self.owner[random.below(RANGES)],
                     };
                     if target != self.owner[slot] {
                         self.open.insert(slot, target);
@@ -595,14 +586,14 @@ mod tests {
                     debug_assert!(keys.clone().all(|key| self.at[key] == self.owner[slot]));
                 }
                 4 if !open.is_empty() => {
-                    let slot = one_open(seed);
+                    let slot = one_open(random);
                     let target = self.open.remove(&slot).unwrap();
                     self.owner[slot] = target;
                     self.at[slot * KEYS_OF_ONE..(slot + 1) * KEYS_OF_ONE].fill(target);
                 }
                 _ if !open.is_empty() => {
-                    let slot = one_open(seed);
-                    let key = slot * KEYS_OF_ONE + random(seed, KEYS_OF_ONE as u64) as usize;
+                    let slot = one_open(random);
+                    let key = slot * KEYS_OF_ONE + random.below(KEYS_OF_ONE);
                     self.at[key] = self.open[&slot];
                 }
                 _ => {}
@@ -613,23 +604,22 @@ mod tests {
     /// Scans a cluster that changes between any two acts, with a topology that is behind it. Returns the keys
     /// seen, and whether the scan came to its end. `words` are what masters say as it is heard.
     fn scanned(seed: u64, words: impl Fn(Word) -> Word) -> (usize, bool) {
-        let mut random_state = seed;
-        let r = &mut random_state;
+        let random = &mut Random::new(seed);
         let owner: Vec<u64> = (0..RANGES as u64).map(|slot| slot / 8).collect();
         let mut cluster = Cluster {
             at: (0..KEYS).map(|key| owner[key / KEYS_OF_ONE]).collect(),
             owner,
             open: BTreeMap::new(),
             servers: 100,
-            shift: random(r, 24) as u32,
+            shift: random.below(24) as u32,
         };
-        let (mut seen, mut cursor, mut changes) = (BTreeSet::new(), 0, random(r, 60));
-        (0..random(r, 10)).for_each(|_| cluster.change(r));
+        let (mut seen, mut cursor, mut changes) = (BTreeSet::new(), 0, random.below(60));
+        (0..random.below(10)).for_each(|_| cluster.change(random));
         let mut topology = (cluster.list(), cluster.owner.clone());
-        let mut between = |cluster: &mut Cluster, r: &mut u64| {
-            while changes > 0 && random(r, 3) != 0 {
+        let mut between = |cluster: &mut Cluster, random: &mut Random| {
+            while changes > 0 && random.below(3) != 0 {
                 changes -= 1;
-                cluster.change(r);
+                cluster.change(random);
             }
         };
         for _ in 0..10_000 {
@@ -638,23 +628,23 @@ mod tests {
             let server = masters[usize::from(list.shard(at.place).unwrap())];
             let (node_cursor, keys) = cluster.scan(server, at.node_cursor);
             seen.extend(keys);
-            between(&mut cluster, r);
+            between(&mut cluster, random);
             let asked = at.asks_previous().into_iter();
             let asked = asked.chain(at.is_last(list).then_some(at.place));
             let mut said = Vec::new();
             for place in asked {
                 said.push(words(cluster.word(place, list, masters, slots)));
-                between(&mut cluster, r);
+                between(&mut cluster, random);
             }
             match at.next(node_cursor, &said, list) {
                 Some(next) => cursor = next.encode(list).unwrap(),
                 None => return (seen.len(), true),
             }
             // A newer topology comes when one is asked for, and now and then.
-            if said.contains(&Word::Changed) || random(r, 20) == 0 {
+            if said.contains(&Word::Changed) || random.below(20) == 0 {
                 topology = (cluster.list(), cluster.owner.clone());
             }
-            between(&mut cluster, r);
+            between(&mut cluster, random);
         }
         (seen.len(), false)
     }

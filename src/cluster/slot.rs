@@ -121,16 +121,16 @@ fn crc16(bytes: &[u8]) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::Random;
 
     #[test]
     fn agrees_with_the_reference_on_every_length() {
         let mut bytes = Vec::new();
-        let mut seed = 1u32;
+        let mut random = Random::new(1);
         for _ in 0..300 {
             let reference = crc16::State::<crc16::XMODEM>::calculate(&bytes);
             assert_eq!(crc16(&bytes), reference, "{} bytes", bytes.len());
-            seed = seed.wrapping_mul(1664525).wrapping_add(1013904223);
-            bytes.push((seed >> 24) as u8);
+            bytes.push(random.below(256) as u8);
         }
         assert_eq!(crc16(b"123456789"), 0x31C3);
     }

@@ -194,6 +194,7 @@ mod tests {
     use crate::config::Config;
     use crate::proxy::Peer;
     use crate::proxy::actions::Action;
+    use crate::proxy::rig::flushed;
     use crate::proxy::stats::Process;
     use crate::resp::encode;
 
@@ -250,13 +251,8 @@ mod tests {
         }
 
         fn received(&mut self, worker: usize, id: ClientId) -> String {
-            let mut bytes = Vec::new();
-            self.workers[worker].flush(Peer::Client(id), Time::default(), |slices| {
-                slices
-                    .iter()
-                    .for_each(|slice| bytes.extend_from_slice(slice));
-                slices.iter().map(|slice| slice.len()).sum()
-            });
+            let peer = Peer::Client(id);
+            let bytes = flushed(&mut self.workers[worker], peer, Time::default());
             String::from_utf8(bytes).unwrap()
         }
     }

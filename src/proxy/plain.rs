@@ -310,30 +310,13 @@ impl Proxy {
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
-    use std::sync::Arc;
 
     use crate::clock::Time;
-    use crate::cluster::topology::Topology;
-    use crate::command::Table;
-    use crate::config::Config;
     use crate::proxy::actions::Action;
     use crate::proxy::client::ClientId;
-    use crate::proxy::stats::Process;
+    use crate::proxy::rig::{before_three_nodes, flushed};
     use crate::proxy::{Peer, Proxy};
-
-    /// A proxy that takes plain requests as such, or none at all.
-    pub(super) fn before_three_nodes(plain: bool) -> Proxy {
-        let process = Arc::new(Process::new(1));
-        if !plain {
-            // While somebody looks at requests none is plain.
-            process.attention.add();
-        }
-        let table = Arc::new(Table::compiled());
-        let mut proxy = Proxy::new(Arc::new(Config::default()), table, process, 0, 1);
-        let nodes = [1, 2, 3].map(|node| SocketAddr::from(([10, 0, 0, node], 6379)));
-        proxy.adopt(Arc::new(Topology::of_masters(&nodes)), Time::default());
-        proxy
-    }
+    use crate::testing::Random;
 
     /// A proxy of one client, and all that it wrote: to its nodes, by their places, and to its client.
     struct Rig {
@@ -375,13 +358,7 @@ mod tests {
                 match action {
                     Action::Connect(id, _) => self.proxy.connected(id, now),
                     Action::Flush(peer) => {
-                        let mut bytes = Vec::new();
-                        self.proxy.flush(peer, now, |slices| {
-                            slices
-                                .iter()
-                                .for_each(|slice| bytes.extend_from_slice(slice));
-                            slices.iter().map(|slice| slice.len()).sum()
-                        });
+                        let bytes = flushed(&mut self.proxy, peer, now);
                         match peer {
                             Peer::Client(_) => self.to_client.extend(bytes),
                             Peer::Backend(_) => {
@@ -433,13 +410,8 @@ mod tests {
     #[test]
     fn what_is_plain_goes_where_the_general_path_sends_it() {
         let (mut plain, mut general) = (Rig::new(true), Rig::new(false));
-        let mut seed = 5u64;
-        let mut random = |below: usize| {
-            seed = seed
-                .wrapping_mul(6364136223846793005)
-                .wrapping_add(1442695040888963407);
-            (seed >> 33) as usize % below
-        };
+        let mut numbers = Random::new(5);
+        let mut random = |below: usize| numbers.below(below);
         let mut owed: Vec<usize> = Vec::new();
         for _ in 0..20_000 {
             let mut requests = Vec::new();

@@ -85,13 +85,13 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::cluster::slot::SLOTS;
-    use crate::cluster::topology::{NodeInfo, Shard, Topology};
+    use crate::cluster::topology::Topology;
     use crate::command::Table;
     use crate::config::Config;
     use crate::proxy::Peer;
     use crate::proxy::actions::Action;
     use crate::proxy::client::ClientId;
+    use crate::proxy::rig::flushed;
     use crate::proxy::stats::Process;
 
     /// A proxy with one client, before one master and one replica that answer at once.
@@ -101,25 +101,16 @@ mod tests {
         now: Time,
     }
 
+    /// One shard: `master` of the nodes that are listed, the others are its replicas.
     fn topology(master: u16, listed: u16) -> Arc<Topology> {
-        let nodes = (0..listed).map(|node| NodeInfo {
-            address: SocketAddr::from(([10, 0, 0, 1], node + 1)),
-            id: node.to_string(),
-            same_idc: false,
-        });
-        Arc::new(Topology {
-            nodes: nodes.collect(),
-            shards: vec![Shard {
-                master,
-                replicas: (0..listed).filter(|node| *node != master).collect(),
-                epoch: 1,
-            }],
-            slots: Box::new([0; SLOTS]),
-            spare: Vec::new(),
-            announced: Default::default(),
-            epoch: 1,
-            asked_at: Time::default(),
-        })
+        let nodes = (0..listed).map(|node| SocketAddr::from(([10, 0, 0, 1], node + 1)));
+        let mut topology = Topology::of_masters(&nodes.collect::<Vec<_>>());
+        topology.slots.fill(0);
+        topology.shards.truncate(1);
+        let shard = &mut topology.shards[0];
+        shard.master = master;
+        shard.replicas = (0..listed).filter(|node| *node != master).collect();
+        Arc::new(topology)
     }
 
     /// What a node says to this request.
@@ -156,19 +147,13 @@ mod tests {
         fn turn(&mut self) {
             self.proxy.tick(self.now);
             while let Some(action) = self.proxy.next_action() {
-                let mut written = Vec::new();
                 match action {
                     Action::Connect(id, _) => self.proxy.connected(id, self.now),
                     Action::Resume(id) => {
                         self.proxy.resume(id, self.now);
                     }
                     Action::Flush(peer) => {
-                        self.proxy.flush(peer, self.now, |slices| {
-                            slices
-                                .iter()
-                                .for_each(|slice| written.extend_from_slice(slice));
-                            slices.iter().map(|slice| slice.len()).sum()
-                        });
+                        let written = flushed(&mut self.proxy, peer, self.now);
                         let text = String::from_utf8(written).expect("text");
                         if matches!(peer, Peer::Backend(_)) {
                             for request in text.split('*').skip(1) {

@@ -303,7 +303,6 @@ impl Routes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::topology::{NodeInfo, Shard};
 
     fn address(port: u16) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], port))
@@ -311,35 +310,14 @@ mod tests {
 
     /// Nodes on these ports, each a master, sharing the slots in even ranges.
     fn topology(ports: &[u16], asked_at: u64) -> Arc<Topology> {
-        let mut slots = Box::new([NO_SHARD; SLOTS]);
-        for (slot, shard) in slots.iter_mut().enumerate() {
-            *shard = (slot * ports.len() / SLOTS) as u16;
-        }
+        let addresses: Vec<SocketAddr> = ports.iter().copied().map(address).collect();
+        let named = ports.iter().zip(0..);
         Arc::new(Topology {
-            nodes: ports
-                .iter()
-                .map(|port| NodeInfo {
-                    address: address(*port),
-                    id: port.to_string(),
-                    same_idc: false,
-                })
+            announced: named
+                .map(|(port, node)| (format!("host{port}:{port}"), node))
                 .collect(),
-            shards: (0..ports.len() as u16)
-                .map(|master| Shard {
-                    master,
-                    replicas: Vec::new(),
-                    epoch: 0,
-                })
-                .collect(),
-            spare: Vec::new(),
-            slots,
-            announced: ports
-                .iter()
-                .enumerate()
-                .map(|(index, port)| (format!("host{port}:{port}"), index as u16))
-                .collect(),
-            epoch: 0,
             asked_at: Time::from_micros(asked_at),
+            ..Topology::of_masters(&addresses)
         })
     }
 

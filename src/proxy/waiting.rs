@@ -146,17 +146,13 @@ impl Place {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::Random;
 
     #[test]
     fn replies_keep_their_bytes_while_others_come_and_go() {
         let (mut waiting, mut spares) = (Waiting::default(), WaitingSpares::default());
-        let mut seed = 3u64;
-        let mut random = |below: usize| {
-            seed = seed
-                .wrapping_mul(6364136223846793005)
-                .wrapping_add(1442695040888963407);
-            (seed >> 33) as usize % below
-        };
+        let mut numbers = Random::new(3);
+        let mut random = |below: usize| numbers.below(below);
         let mut kept: Vec<([u32; 2], Vec<u8>)> = Vec::new();
         for step in 0..50_000 {
             if kept.len() < 2 || random(2) == 0 {

@@ -1,7 +1,7 @@
 //! Load that checks itself: a client that knows what every one of its replies has to be, as its keys are its own
 //! and its values name it.
 
-use super::{Conn, Reply};
+use super::{Conn, Random, Reply};
 use std::collections::HashMap;
 
 /// Makes commands and knows their replies. The same seed makes the same commands.
@@ -9,7 +9,7 @@ use std::collections::HashMap;
 pub struct Model {
     name: String,
     tags: Vec<String>,
-    random: u64,
+    random: Random,
     strings: HashMap<String, String>,
     counters: HashMap<String, i64>,
     lists: HashMap<String, Vec<String>>,
@@ -40,7 +40,7 @@ impl Model {
         Model {
             name: name.to_string(),
             tags: tags.to_vec(),
-            random: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
+            random: Random::new(seed),
             strings: HashMap::new(),
             counters: HashMap::new(),
             lists: HashMap::new(),
@@ -49,10 +49,7 @@ impl Model {
     }
 
     fn below(&mut self, limit: usize) -> usize {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        usize::try_from(self.random % limit as u64).expect("small")
+        self.random.below(limit)
     }
 
     fn tag(&mut self) -> String {

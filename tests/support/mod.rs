@@ -18,6 +18,7 @@ pub mod http;
 mod load;
 pub mod module;
 mod proxy;
+pub mod random;
 mod reaper;
 mod server;
 pub mod session;
@@ -28,6 +29,7 @@ pub use cluster::{Cluster, key_in_slot, slot_of};
 pub use ground::Ground;
 pub use load::{Exchange, Model};
 pub use proxy::Proxy;
+pub use random::Random;
 pub use server::{Port, Server};
 pub use single::Single;
 

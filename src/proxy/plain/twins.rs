@@ -14,10 +14,11 @@ use crate::proxy::backend::BackendId;
 use crate::proxy::calls::{of_commands, of_errors};
 use crate::proxy::client::ClientId;
 use crate::proxy::node_stats::NodeTotals;
-use crate::proxy::plain::tests::before_three_nodes;
+use crate::proxy::rig::{before_three_nodes, flushed};
 use crate::proxy::{Peer, Proxy, refusal};
 use crate::resp::args::Args;
 use crate::resp::frame::{RequestLimits, RequestScanner, Scan};
+use crate::testing::Random;
 
 /// Lengths of values: none, short, longer than is kept together, longer than is copied, longer than a block.
 const LENGTHS: [Option<usize>; 16] = [
@@ -49,11 +50,8 @@ fn value(key: &[u8]) -> Vec<u8> {
     let Some(len) = LENGTHS[number % LENGTHS.len()] else {
         return b"$-1\r\n".to_vec();
     };
-    let mut state = number as u32 + 1;
-    let bytes = (0..len).map(|_| {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 24) as u8
-    });
+    let mut random = Random::new(number as u64);
+    let bytes = (0..len).map(|_| random.below(256) as u8);
     let mut reply = format!("${len}\r\n").into_bytes();
     reply.extend(bytes);
     reply.extend(b"\r\n");
@@ -237,11 +235,7 @@ impl Twin {
     }
 
     fn flush(&mut self, peer: Peer) {
-        let mut bytes = Vec::new();
-        self.proxy.flush(peer, self.now, |slices| {
-            slices.iter().for_each(|own| bytes.extend_from_slice(own));
-            slices.iter().map(|own| own.len()).sum()
-        });
+        let bytes = flushed(&mut self.proxy, peer, self.now);
         match peer {
             Peer::Client(id) if id == self.client => self.to_client.extend(bytes),
             Peer::Client(_) => {}
@@ -304,13 +298,8 @@ impl Twin {
 #[test]
 fn parts_and_large_values_are_treated_as_on_the_general_path() {
     let mut twins = [Twin::new(true), Twin::new(false)];
-    let mut seed = 11u64;
-    let mut random = |below: usize| {
-        seed = seed
-            .wrapping_mul(6364136223846793005)
-            .wrapping_add(1442695040888963407);
-        (seed >> 33) as usize % below
-    };
+    let mut numbers = Random::new(11);
+    let mut random = |below: usize| numbers.below(below);
     let mut hears = VecDeque::new();
     let (mut cuts, mut lost, mut cut_at) = (0, 0, 0);
     for round in 0..1500 {

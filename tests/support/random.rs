@@ -1,4 +1,4 @@
-//! `Random`: every choice of a run, from one seed (splitmix64).
+//! `Random`: every choice of a run, from one seed (splitmix64), which the run prints if it is not always the same.
 
 /// A stream of numbers.
 #[derive(Debug, Clone)]

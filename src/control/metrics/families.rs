@@ -1,121 +1,12 @@
-//! `/metrics`: a [`Status`] in the text format of OpenMetrics, which Prometheus reads.
+//! [`FAMILIES`], the one table: METRICS.md is made from it, and each counter of the workers has a row in it.
 //!
-//! [`FAMILIES`] is the one table: METRICS.md is made from it, and each counter of the workers has a row in it.
+//! A row must never know how it is written.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
-use prometheus_client::metrics::MetricType;
-use prometheus_client::registry::Registry;
-
-use crate::control::message::Response;
-use crate::control::status::{BOUNDS_MICROS, DEPTHS, Depths, Latency, Status};
-
-/// The media type of the text.
-const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-/// What a metric is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// It only rises, but for a restart or a CONFIG RESETSTAT.
-    Counter,
-    /// It is what it is now.
-    Gauge,
-    /// Latencies: how many took at most so many seconds, their number and their sum.
-    Histogram,
-}
-
-/// A metric.
-#[derive(Debug)]
-pub struct Family {
-    /// Its name.
-    pub name: &'static str,
-    /// What it is.
-    pub kind: Kind,
-    /// The names of its labels.
-    pub labels: &'static [&'static str],
-    /// What it says.
-    pub help: &'static str,
-    source: Source,
-}
-
-/// Where the values of a metric come from.
-#[derive(Debug, Clone, Copy)]
-enum Source {
-    /// Counters of the workers, each with its label, if there are labels.
-    Counters(&'static [(&'static str, &'static str)]),
-    /// The status.
-    Status(fn(&Status) -> Vec<Sample>),
-}
-
-/// One value and its labels.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Sample {
-    labels: Vec<String>,
-    value: Value,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-enum Value {
-    Integer(u64),
-    Number(f64),
-    Latency(Latency),
-    Depths(Depths),
-}
-
-fn one(value: Value) -> Vec<Sample> {
-    vec![Sample {
-        labels: Vec::new(),
-        value,
-    }]
-}
-
-fn with<const N: usize>(labels: [&str; N], value: Value) -> Sample {
-    Sample {
-        labels: labels.map(str::to_string).to_vec(),
-        value,
-    }
-}
-
-use Value::{Integer, Number};
-
-/// A counter that is the sum of one of the workers' counters.
-const fn counter(
-    name: &'static str,
-    counters: &'static [(&'static str, &'static str)],
-    help: &'static str,
-) -> Family {
-    Family {
-        name,
-        kind: Kind::Counter,
-        labels: &[],
-        help,
-        source: Source::Counters(counters),
-    }
-}
-
-const fn from_status(
-    name: &'static str,
-    kind: Kind,
-    labels: &'static [&'static str],
-    help: &'static str,
-    samples: fn(&Status) -> Vec<Sample>,
-) -> Family {
-    Family {
-        name,
-        kind,
-        labels,
-        help,
-        source: Source::Status(samples),
-    }
-}
-
-const fn labelled(family: Family, labels: &'static [&'static str]) -> Family {
-    Family { labels, ..family }
-}
+use super::Value::{Integer, Number};
+use super::{Family, Kind, Sample, Source, Value};
+use crate::control::status::{Command, Node, Status, Worker};
 
 /// All metrics.
 pub const FAMILIES: &[Family] = &[
@@ -737,171 +628,80 @@ pub const FAMILIES: &[Family] = &[
     ),
 ];
 
-fn by_worker(status: &Status, value: fn(&crate::control::status::Worker) -> u64) -> Vec<Sample> {
+/// A counter that is the sum of one of the workers' counters.
+const fn counter(
+    name: &'static str,
+    counters: &'static [(&'static str, &'static str)],
+    help: &'static str,
+) -> Family {
+    Family {
+        name,
+        kind: Kind::Counter,
+        labels: &[],
+        help,
+        source: Source::Counters(counters),
+    }
+}
+
+const fn from_status(
+    name: &'static str,
+    kind: Kind,
+    labels: &'static [&'static str],
+    help: &'static str,
+    samples: fn(&Status) -> Vec<Sample>,
+) -> Family {
+    Family {
+        name,
+        kind,
+        labels,
+        help,
+        source: Source::Status(samples),
+    }
+}
+
+const fn labelled(family: Family, labels: &'static [&'static str]) -> Family {
+    Family { labels, ..family }
+}
+
+fn one(value: Value) -> Vec<Sample> {
+    vec![Sample {
+        labels: Vec::new(),
+        value,
+    }]
+}
+
+fn with<const N: usize>(labels: [&str; N], value: Value) -> Sample {
+    Sample {
+        labels: labels.map(str::to_string).to_vec(),
+        value,
+    }
+}
+
+fn by_worker(status: &Status, value: fn(&Worker) -> u64) -> Vec<Sample> {
     let workers = status.workers.iter();
     let samples = workers.map(|worker| with([&worker.worker.to_string()], Integer(value(worker))));
     samples.collect()
 }
 
-fn by_command(
-    status: &Status,
-    value: fn(&crate::control::status::Command) -> Value,
-) -> Vec<Sample> {
+fn by_command(status: &Status, value: fn(&Command) -> Value) -> Vec<Sample> {
     let commands = status.commands.iter();
     let samples = commands.map(|command| with([&command.name], value(command)));
     samples.collect()
 }
 
-fn by_node(status: &Status, value: fn(&crate::control::status::Node) -> Value) -> Vec<Sample> {
+fn by_node(status: &Status, value: fn(&Node) -> Value) -> Vec<Sample> {
     let nodes = status.nodes.iter();
     let samples = nodes.map(|node| with([&node.address], value(node)));
     samples.collect()
 }
 
 /// One sample for each node and reason.
-fn by_node_and(
-    status: &Status,
-    reasons: fn(&crate::control::status::Node) -> &BTreeMap<String, u64>,
-) -> Vec<Sample> {
+fn by_node_and(status: &Status, reasons: fn(&Node) -> &BTreeMap<String, u64>) -> Vec<Sample> {
     let samples = status.nodes.iter().flat_map(|node| {
         let reasons = reasons(node).iter();
         reasons.map(|(reason, count)| with([&node.address, reason], Integer(*count)))
     });
     samples.collect()
-}
-
-impl Family {
-    fn samples(&self, status: &Status) -> Vec<Sample> {
-        match self.source {
-            Source::Status(samples) => samples(status),
-            Source::Counters(counters) => {
-                let value = |name: &str| status.counters.get(name).copied().unwrap_or(0);
-                let counters = counters.iter();
-                let samples = counters.map(|(name, label)| Sample {
-                    labels: self.labels.iter().map(|_| label.to_string()).collect(),
-                    value: Integer(value(name)),
-                });
-                samples.collect()
-            }
-        }
-    }
-
-    fn encode(
-        &self,
-        status: &Status,
-        encoder: &mut DescriptorEncoder<'_>,
-    ) -> Result<(), fmt::Error> {
-        let name = self.name.strip_suffix("_total").unwrap_or(self.name);
-        let kind = match self.kind {
-            Kind::Counter => MetricType::Counter,
-            Kind::Gauge => MetricType::Gauge,
-            Kind::Histogram => MetricType::Histogram,
-        };
-        let mut encoder = encoder.encode_descriptor(name, self.help, None, kind)?;
-        for sample in self.samples(status) {
-            debug_assert_eq!(sample.labels.len(), self.labels.len(), "{}", self.name);
-            let labels = self.labels.iter().copied().zip(sample.labels);
-            let labels: Vec<(&str, String)> = labels.collect();
-            if labels.is_empty() {
-                put(&mut encoder, self.kind, &sample.value)?;
-            } else {
-                put(
-                    &mut encoder.encode_family(&labels)?,
-                    self.kind,
-                    &sample.value,
-                )?;
-            }
-        }
-        Ok(())
-    }
-}
-
-fn put(encoder: &mut MetricEncoder<'_>, kind: Kind, value: &Value) -> Result<(), fmt::Error> {
-    match (kind, value) {
-        (Kind::Counter, Integer(value)) => {
-            encoder.encode_counter::<NoLabelSet, _, u64>(value, None)
-        }
-        (Kind::Counter, Number(value)) => encoder.encode_counter::<NoLabelSet, _, u64>(value, None),
-        (Kind::Gauge, Integer(value)) => encoder.encode_gauge(value),
-        (Kind::Gauge, Number(value)) => encoder.encode_gauge(value),
-        (Kind::Histogram, Value::Latency(latency)) => {
-            let bounds = BOUNDS_MICROS.iter().map(|micros| *micros as f64 / 1e6);
-            let (sum, count) = (latency.seconds, latency.count);
-            put_histogram(encoder, sum, count, bounds, &latency.at_most)
-        }
-        (Kind::Histogram, Value::Depths(depths)) => {
-            let bounds = DEPTHS.iter().map(|depth| *depth as f64);
-            let (sum, count) = (depths.sum as f64, depths.count);
-            put_histogram(encoder, sum, count, bounds, &depths.at_most)
-        }
-        (Kind::Histogram, _) | (_, Value::Latency(_) | Value::Depths(_)) => {
-            debug_assert!(false, "a histogram is made of latencies or depths");
-            Ok(())
-        }
-    }
-}
-
-fn put_histogram(
-    encoder: &mut MetricEncoder<'_>,
-    sum: f64,
-    count: u64,
-    bounds: impl Iterator<Item = f64>,
-    at_most: &[u64],
-) -> Result<(), fmt::Error> {
-    let mut before = 0;
-    let reached = at_most.iter().copied().chain([count]);
-    // The library wants the numbers between the bounds, and makes sums of them again.
-    let buckets = bounds
-        .chain([f64::INFINITY])
-        .zip(reached)
-        .map(|(bound, reached)| {
-            let between = reached - before;
-            before = reached;
-            (bound, between)
-        });
-    let buckets: Vec<(f64, u64)> = buckets.collect();
-    encoder.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
-}
-
-impl Collector for Status {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        FAMILIES
-            .iter()
-            .try_for_each(|family| family.encode(self, &mut encoder))
-    }
-}
-
-/// The answer to `GET /metrics`.
-pub fn page(status: Status) -> Response {
-    let mut registry = Registry::default();
-    registry.register_collector(Box::new(status));
-    let mut text = String::new();
-    match encode(&mut text, &registry) {
-        Ok(()) => Response::new(CONTENT_TYPE, text.into_bytes()),
-        Err(fmt::Error) => Response::text(500, "the metrics could not be written"),
-    }
-}
-
-/// METRICS.md.
-pub fn document() -> String {
-    let mut text = "# Metrics\n\nWhat `/metrics` of the debug address (`-debug-addr`) tells, in the text format of \
-        OpenMetrics. Counters count from the\nstart, or from the last CONFIG RESETSTAT. Histograms have the bounds \
-        50 µs, 100 µs, 250 µs and so on to 2.5 s.\nNo label is a key, a slot or a client: `PROXY HOTKEYS`, `PROXY REDIRECTS`, `/api/v1/status` and `/api/v1/hotkeys` name\nthose that matter.\n\nThis file is made from the table in `src/control/metrics.rs`: \
-        `UPDATE_METRICS=1 cargo test --test metrics`.\n\n| metric | type | labels | what it says |\n|---|---|---|---|\n"
-        .to_string();
-    for family in FAMILIES {
-        let kind = match family.kind {
-            Kind::Counter => "counter",
-            Kind::Gauge => "gauge",
-            Kind::Histogram => "histogram",
-        };
-        let labels = family.labels.join(", ");
-        text += &format!(
-            "| {} | {kind} | {labels} | {} |\n",
-            family.name, family.help
-        );
-    }
-    text
 }
 
 #[cfg(test)]

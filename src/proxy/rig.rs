@@ -1,0 +1,35 @@
+//! What unit tests of a proxy do in place of the worker that it has otherwise.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::clock::Time;
+use crate::cluster::topology::Topology;
+use crate::command::Table;
+use crate::config::Config;
+use crate::proxy::stats::Process;
+use crate::proxy::{Peer, Proxy};
+
+/// A proxy that takes plain requests as such, or none at all.
+pub fn before_three_nodes(plain: bool) -> Proxy {
+    let process = Arc::new(Process::new(1));
+    if !plain {
+        // While somebody looks at requests none is plain.
+        process.attention.add();
+    }
+    let table = Arc::new(Table::compiled());
+    let mut proxy = Proxy::new(Arc::new(Config::default()), table, process, 0, 1);
+    let nodes = [1, 2, 3].map(|node| SocketAddr::from(([10, 0, 0, node], 6379)));
+    proxy.adopt(Arc::new(Topology::of_masters(&nodes)), Time::default());
+    proxy
+}
+
+/// Takes all that waits for a peer, which has room for any amount.
+pub fn flushed(proxy: &mut Proxy, peer: Peer, now: Time) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    proxy.flush(peer, now, |slices| {
+        slices.iter().for_each(|own| bytes.extend_from_slice(own));
+        slices.iter().map(|own| own.len()).sum()
+    });
+    bytes
+}
