@@ -65,8 +65,11 @@ impl Proxy {
             });
         }
         self.find_backends(id, command, &mut parts, now);
-        let found = || parts.iter().filter_map(|part| part.backend);
-        let step = if let Some(full) = found().find(|backend| self.is_over_mark(*backend)) {
+        let full = parts.iter().find_map(|part| {
+            let own = part.backend.or_else(|| self.backend_of(id, part.slot, now));
+            own.filter(|backend| self.is_over_mark(*backend))
+        });
+        let step = if let Some(full) = full {
             self.wait_for(id, full)
         } else if let Some(client) = self.clients.get_mut(id) {
             let write = command.flags.contains(Flags::WRITE);
@@ -125,6 +128,15 @@ impl Proxy {
                 part.replica = found.is_some_and(|(_, replica)| replica);
             }
         }
+    }
+
+    /// The connection on which a request for `slot` reaches its master, if there is one.
+    fn backend_of(&self, id: ClientId, slot: u16, now: Time) -> Option<BackendId> {
+        let dialect = self.clients.get(id)?.session.dialect();
+        let (slot, affinity) = (Slot::new(slot)?, id.key() as usize);
+        let upstream = &self.upstream;
+        let found = upstream.existing(slot, false, dialect, affinity, &self.config, now)?;
+        Some(found.0)
     }
 
     /// Sends the parts of a request that was cut by slot.

@@ -485,12 +485,20 @@ fn a_reply_that_begins_before_anyone_asked_is_nobodys() {
 
 #[test]
 fn requests_that_are_cut_wait_for_a_node_that_does_not_read() {
-    for plain in [true, false] {
-        let mut twin = Twin::new(plain);
+    for calm in [true, false] {
+        let mut twin = Twin::new(true);
         twin.request(&encode(&["MGET", "k1", "k2", "k3"].map(Vec::from)), 0);
         (0..twin.nodes.len()).for_each(|place| twin.reply(place, usize::MAX));
         twin.to_client.clear();
         twin.deaf = true;
+        let mut hears = Vec::new();
+        if !calm {
+            // As if the routes had changed behind it.
+            twin.request(&encode(&["GET", "k9"].map(Vec::from)), 0);
+            hears = value(b"k9");
+            let client = twin.proxy.clients.get_mut(twin.client);
+            client.expect("it is there").unsettle();
+        }
         let long = "v".repeat(400_000);
         let request = encode(&["MSET", "k1", &long, "k2", &long, "k3", &long].map(Vec::from));
         let count = 50;
@@ -509,6 +517,7 @@ fn requests_that_are_cut_wait_for_a_node_that_does_not_read() {
                 twin.reply(place, usize::MAX);
             }
         }
-        assert_eq!(twin.to_client, b"+OK\r\n".repeat(count));
+        hears.extend(b"+OK\r\n".repeat(count));
+        assert!(twin.to_client == hears);
     }
 }
