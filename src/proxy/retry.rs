@@ -459,6 +459,7 @@ mod tests {
     use crate::config::{Config, ReadPreference};
     use crate::proxy::Peer;
     use crate::proxy::actions::Action;
+    use crate::proxy::rig::flushed;
     use crate::proxy::stats::Process;
 
     const MASTER: SocketAddr =
@@ -539,13 +540,7 @@ mod tests {
         }
 
         fn flush(&mut self, peer: Peer) {
-            let mut written = Vec::new();
-            self.proxy.flush(peer, self.now, |slices| {
-                slices
-                    .iter()
-                    .for_each(|slice| written.extend_from_slice(slice));
-                slices.iter().map(|slice| slice.len()).sum()
-            });
+            let written = flushed(&mut self.proxy, peer, self.now);
             let Peer::Backend(id) = peer else {
                 return;
             };
