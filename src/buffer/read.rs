@@ -79,8 +79,10 @@ impl ReadBuf {
         self.data.len() - self.len()
     }
 
-    /// Makes room for the next read. `missing` is how many more bytes the frame under way is known to
-    /// need (0 when unknown): room grows towards it, but at most doubles what has come.
+    /// Makes room for the next read. `missing` is how many more bytes the frame under way needs at least
+    /// (0 when unknown): of an aggregate that is only what its next element needs. So storage grows towards
+    /// it, but by half at least, or a frame of many small elements would be read and copied a few bytes at a
+    /// time; and it doubles at most, as `missing` is what a peer declared.
     #[inline]
     pub fn prepare(&mut self, pool: &mut Pool, missing: usize) {
         debug_assert!(self.shared.is_none());
@@ -104,7 +106,8 @@ impl ReadBuf {
             self.start = 0;
         }
         if wanted > self.data.len() && self.end * 2 >= self.data.len() {
-            let room = wanted.min(self.data.len() * 2);
+            let len = self.data.len();
+            let room = wanted.clamp(len + len / 2, len * 2);
             self.move_to(vec![0; room], pool);
         }
     }
@@ -245,6 +248,25 @@ mod tests {
         buffer.consume(10);
         buffer.settle(&mut pool);
         assert_eq!(buffer.data.capacity(), 0);
+    }
+
+    #[test]
+    fn a_frame_of_many_small_elements_is_copied_a_few_times_only() {
+        let mut pool = Pool::default();
+        let mut buffer = ReadBuf::default();
+        let (mut reads, mut copied) = (0, 0);
+        while buffer.len() < 64 << 20 {
+            let storage = buffer.data.as_ptr();
+            buffer.prepare(&mut pool, 1);
+            if buffer.data.as_ptr() != storage {
+                copied += buffer.len();
+            }
+            let room = buffer.spare().len();
+            buffer.filled(room);
+            reads += 1;
+        }
+        assert!(reads < 50, "{reads} reads");
+        assert!(copied < 4 * buffer.len(), "{copied} of {}", buffer.len());
     }
 
     #[test]
