@@ -20,7 +20,8 @@ use redis_cluster_proxy::proxy::plain::names::Names;
 use redis_cluster_proxy::proxy::stats::Process;
 use redis_cluster_proxy::proxy::{Peer, Proxy};
 use redis_cluster_proxy::resp::args::Args;
-use redis_cluster_proxy::resp::frame::{ReplyScanner, RequestLimits, RequestScanner, Scan};
+use redis_cluster_proxy::resp::frame::{RequestLimits, RequestScanner, Scan};
+use redis_cluster_proxy::resp::reply_frame::ReplyScanner;
 use redis_cluster_proxy::resp::short::{ShortRequest, short_reply};
 
 const ROUNDS: usize = 20;

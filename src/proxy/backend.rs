@@ -18,7 +18,7 @@ use crate::proxy::departures::Departures;
 use crate::proxy::node::NodeKey;
 use crate::proxy::pipeline::Seq;
 use crate::resp::encode::{self, Protocol};
-use crate::resp::frame::ReplyScanner;
+use crate::resp::reply_frame::ReplyScanner;
 
 /// Names a backend.
 pub type BackendId = Id<Backend>;

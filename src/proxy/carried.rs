@@ -15,8 +15,8 @@ use crate::proxy::Proxy;
 use crate::proxy::backend::{Backend, BackendId, Origin, State, Usage};
 use crate::proxy::deliver::Next;
 use crate::proxy::dispatch::MOVED_FRAME;
-use crate::resp::frame::ReplyScanner;
 use crate::resp::reply::Reply;
+use crate::resp::reply_frame::ReplyScanner;
 
 /// So much of a reply is taken as a chunk; less waits in the input for more, unless it is the end.
 const ENOUGH: usize = READ_BLOCK / 2;

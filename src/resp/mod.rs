@@ -6,5 +6,6 @@ pub mod frame;
 pub mod glob;
 pub mod inline;
 pub mod reply;
+pub mod reply_frame;
 pub mod short;
 pub mod value;

@@ -1,6 +1,7 @@
 //! `Reply<'a>`: what one reply frame says, without a copy.
 
-use super::frame::{ReplyScanner, Scan};
+use super::frame::Scan;
+use super::reply_frame::ReplyScanner;
 
 /// A view of one whole reply frame.
 #[derive(Debug, Clone, Copy)]
