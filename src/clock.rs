@@ -8,14 +8,24 @@
 //! was not there to read a reply must not hold it against the node that it did not come. So no deadline
 //! anywhere needs to know of it. [`Watch`] notices and [`Standstills`] keeps the account, for those few who
 //! want to know what the clock on the wall showed.
+//!
+//! Long work is not a standstill: the thread had the processor, so that time has passed. The two are told apart
+//! by the processor time of the thread.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A loop that comes back later than this after it had to did not run: more is not time that passed.
+use rustix::time::{ClockId, clock_gettime};
+
+/// A loop that comes back later than this after it had to did not run, but for the processor time that it used:
+/// more is not time that passed.
 const LATE: Duration = Duration::from_millis(100);
+/// After so much work the processor time is read anew. It is what a long turn may be overestimated by.
+const WORK: u64 = 100_000;
+/// What a poll may cost beyond the work that is measured, in microseconds: half of it for each end of a turn.
+const POLL: u64 = 5;
 /// Standstills that are remembered one by one.
 const REMEMBERED: usize = 64;
 
@@ -68,6 +78,11 @@ impl Standstills {
             total: AtomicU64::new(0),
             last: Mutex::new(VecDeque::new()),
         }
+    }
+
+    /// How long the process stood still in all.
+    pub fn total(&self) -> Duration {
+        Duration::from_micros(self.total.load(Ordering::Relaxed))
     }
 
     /// How long after the start `at` was by a clock that never stands still. Of standstills longer ago than
@@ -131,12 +146,20 @@ impl Clock {
     }
 }
 
-/// The clock of a loop that tells when it has to be back: it notices that it was not.
+/// The clock of a loop that works and waits by turns, and tells how long it means to wait: it notices when the
+/// thread did not run.
+///
+/// The processor time of the thread is asked of the kernel at most once in 100 ms of work, and when work took
+/// longer than that.
 #[derive(Debug)]
 pub struct Watch {
     clock: Clock,
     /// The last reading: none goes back behind it, even if the clock was put back for another thread's sake.
     last: Time,
+    /// The processor time of this thread when it was last read.
+    processor: Duration,
+    /// Microseconds of work since then.
+    worked: u64,
 }
 
 impl Watch {
@@ -145,20 +168,23 @@ impl Watch {
         Watch {
             clock,
             last: clock.now(),
+            processor: Duration::ZERO,
+            worked: 0,
         }
     }
 
-    /// From now on it is looked at in time.
+    /// From now on it is looked at in time, and by this thread.
     pub fn begin(&mut self) -> Time {
-        self.last = self.now();
+        self.last = self.clock.now().max(self.last);
+        (self.processor, self.worked) = (processor_time(), 0);
         self.last
     }
 
-    /// Reads the clock after something that was to take at most `asked`.
+    /// Reads the clock after a wait for at most `asked`.
     #[inline]
-    pub fn read(&mut self, asked: Duration) -> Reading {
+    pub fn waited(&mut self, asked: Duration) -> Reading {
         let now = self.clock.now();
-        let latest = self.latest(asked);
+        let latest = self.last.after(asked).after(LATE);
         if now > latest {
             return self.leave_out(latest);
         }
@@ -166,17 +192,44 @@ impl Watch {
         Reading {
             now: self.last,
             lost: Duration::ZERO,
+            late: false,
         }
     }
 
-    /// Reads the clock without judging.
+    /// Reads the clock after work.
     #[inline]
-    pub fn now(&self) -> Time {
-        self.clock.now().max(self.last)
+    pub fn worked(&mut self) -> Reading {
+        let now = self.clock.now().max(self.last);
+        self.worked += now.0 - self.last.0 + POLL;
+        if self.worked > WORK {
+            return self.account(now);
+        }
+        self.last = now;
+        Reading {
+            now,
+            lost: Duration::ZERO,
+            late: false,
+        }
     }
 
-    fn latest(&self, asked: Duration) -> Time {
-        self.last.after(asked).after(LATE)
+    /// There has been much work, or it took long: how much of the time was the thread's own?
+    #[cold]
+    fn account(&mut self, now: Time) -> Reading {
+        let processor = processor_time();
+        // At least what it used since the last reading.
+        let own = processor.saturating_sub(self.processor);
+        (self.processor, self.worked) = (processor, 0);
+        let late = now.since(self.last) > LATE;
+        let latest = self.last.after(own).after(LATE);
+        if now > latest {
+            return self.leave_out(latest);
+        }
+        self.last = now;
+        Reading {
+            now,
+            lost: Duration::ZERO,
+            late,
+        }
     }
 
     /// It is later than it can be: what is too much has not passed, for anyone.
@@ -198,9 +251,19 @@ impl Watch {
                 break;
             }
         }
-        let now = self.last;
-        Reading { now, lost }
+        Reading {
+            now: self.last,
+            lost,
+            late: true,
+        }
     }
+}
+
+/// The processor time that this thread has used.
+fn processor_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    // It began at zero and only rises.
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 /// What a [`Watch`] shows.
@@ -210,6 +273,9 @@ pub struct Reading {
     pub now: Time,
     /// How much of what went by since the last reading is left out of it.
     pub lost: Duration,
+    /// Whether more went by since the last reading than was to be expected: work took long, or the thread did
+    /// not run. Deadlines are then judged behind what has come meanwhile.
+    pub late: bool,
 }
 
 #[cfg(test)]
@@ -227,7 +293,7 @@ mod tests {
     fn what_was_asked_for_passes() {
         let mut watch = Watch::new(Clock::start());
         sleep(LONG);
-        let reading = watch.read(LONG * 100);
+        let reading = watch.waited(LONG * 100);
         assert_eq!(reading.lost, Duration::ZERO);
         assert!(reading.now >= Time::default().after(LONG));
     }
@@ -237,7 +303,7 @@ mod tests {
         let clock = Clock::start();
         let (mut watch, before) = (Watch::new(clock), clock.now());
         sleep(LONG);
-        let reading = watch.read(Duration::ZERO);
+        let reading = watch.waited(Duration::ZERO);
         assert_eq!(
             reading.now.since(before).as_millis() / 10,
             LATE.as_millis() / 10
@@ -258,7 +324,7 @@ mod tests {
         let clock = Clock::start();
         let (mut one, mut two) = (Watch::new(clock), Watch::new(clock));
         sleep(LONG);
-        let (first, second) = (one.read(Duration::ZERO), two.read(Duration::ZERO));
+        let (first, second) = (one.waited(Duration::ZERO), two.waited(Duration::ZERO));
         assert!(
             near(first.lost + second.lost, LONG - LATE),
             "{first:?} {second:?}"
@@ -271,9 +337,64 @@ mod tests {
         let clock = Clock::start();
         let (mut slow, mut swift) = (Watch::new(clock), Watch::new(clock));
         sleep(LONG);
-        let seen = swift.read(LONG * 100).now;
-        assert!(slow.read(Duration::ZERO).lost > Duration::ZERO);
+        let seen = swift.waited(LONG * 100).now;
+        assert!(slow.waited(Duration::ZERO).lost > Duration::ZERO);
         assert!(clock.now() < seen);
-        assert!(swift.now() >= seen && swift.read(Duration::ZERO).now >= seen);
+        assert!(swift.worked().now >= seen && swift.waited(Duration::ZERO).now >= seen);
+    }
+
+    /// Uses the processor for so long, however long that takes.
+    fn work(much: Duration) {
+        let began = processor_time();
+        while processor_time() - began < much {
+            std::hint::black_box(began);
+        }
+    }
+
+    #[test]
+    fn long_work_is_no_standstill() {
+        let clock = Clock::start();
+        let mut watch = Watch::new(clock);
+        // What was used before the work is not taken for its own.
+        work(LONG * 2);
+        let before = watch.begin();
+        let began = Instant::now();
+        work(LONG);
+        let took = began.elapsed();
+        let reading = watch.worked();
+        assert!(reading.late);
+        // What others had of the processor meanwhile is at most what is left out.
+        assert!(reading.lost <= took - LONG, "{reading:?} of {took:?}");
+        assert!(reading.now.since(before) >= LONG);
+        assert!(clock.now() >= reading.now);
+    }
+
+    #[test]
+    fn what_was_not_run_for_in_the_middle_of_work_is_left_out() {
+        let mut watch = Watch::new(Clock::start());
+        let before = watch.begin();
+        let began = Instant::now();
+        work(LONG / 2);
+        sleep(LONG * 2);
+        let reading = watch.worked();
+        assert!(reading.late && reading.lost > LONG, "{reading:?}");
+        let others = began.elapsed() - LONG / 2;
+        assert!(reading.lost <= others - LATE, "{reading:?} of {others:?}");
+        let passed = reading.now.since(before);
+        assert!(passed >= LONG / 2 && passed < LONG, "{passed:?}");
+    }
+
+    #[test]
+    fn work_of_long_ago_does_not_hide_a_standstill() {
+        let mut watch = Watch::new(Clock::start());
+        watch.begin();
+        for _ in 0..300 {
+            work(Duration::from_millis(5));
+            watch.worked();
+        }
+        sleep(LONG * 2);
+        let reading = watch.worked();
+        let least = LONG * 2 - LATE - Duration::from_micros(WORK) * 2;
+        assert!(reading.lost >= least, "{reading:?}");
     }
 }

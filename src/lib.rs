@@ -26,7 +26,7 @@
 //! | 3 | [`cluster`] | where keys live |
 //! | 4 | [`proxy`] | the state of one worker, without I/O |
 //! | 4' | [`net`] | sockets; neither RESP nor the proxy |
-//! | 5 | [`worker`], [`company`], [`memory`], [`spread`], [`mailbox`], [`control`] | the loop; the threads beside it |
+//! | 5 | [`worker`], [`company`], [`turns`], [`memory`], [`spread`], [`mailbox`], [`control`] | the loop; the threads beside it |
 //! | 6 | [`options`], [`logging`], [`signals`], [`serve`], [`top`], `main` | the program |
 
 #![deny(unsafe_code)]
@@ -53,6 +53,7 @@ pub mod spread;
 #[cfg(test)]
 mod testing;
 pub mod top;
+pub mod turns;
 pub mod worker;
 
 pub use serve::run;

@@ -4,7 +4,7 @@ use std::env;
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::thread;
 
@@ -28,6 +28,7 @@ use crate::proxy::actions::Wanted;
 use crate::proxy::stats::Process;
 use crate::signals;
 use crate::spread::Spread;
+use crate::turns::Heartbeat;
 use crate::worker::{Parts, Worker};
 
 /// Serves until a signal says stop and what was in flight has been answered.
@@ -60,7 +61,7 @@ pub fn run(mut config: Config, log: LogHandle) -> io::Result<()> {
     let mut heartbeats = Vec::new();
     let spread = Arc::new(Spread::new(config.workers));
     for (index, listener) in listeners.into_iter().enumerate() {
-        let heartbeat = Arc::new(AtomicU64::new(clock.now().as_micros()));
+        let heartbeat = Arc::new(Heartbeat::ended_at(clock.now()));
         heartbeats.push(heartbeat.clone());
         let seed = process.run_id.bytes().fold(index as u64 + 1, |hash, byte| {
             hash.wrapping_mul(0x100_0000_01b3) ^ u64::from(byte)

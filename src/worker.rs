@@ -10,7 +10,6 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Receiver;
 use std::thread;
 use std::time::Duration;
@@ -29,6 +28,7 @@ use crate::proxy::actions::{Action, Wanted};
 use crate::proxy::backend::BackendId;
 use crate::proxy::{Lost, Peer, Proxy};
 use crate::spread::Spread;
+use crate::turns::{Heartbeat, Turn, Turns};
 
 /// Events taken from the kernel in one turn.
 const EVENTS: usize = 1024;
@@ -112,26 +112,26 @@ pub struct Parts {
     pub listener: Listener,
     /// The process' clock.
     pub clock: Clock,
-    /// Where it shows that it lives, in microseconds of the clock.
-    pub heartbeat: Arc<AtomicU64>,
+    /// Where it shows that it lives.
+    pub heartbeat: Arc<Heartbeat>,
     /// How clients are spread over the workers.
     pub spread: Arc<Spread>,
 }
 
-/// After a standstill deadlines are judged when what waits in the sockets has been read: in the next turn.
+/// After a standstill, and after long work, deadlines are judged when what waits in the sockets has been read: in the
+/// next turn.
 ///
-/// Never later: turns of a busy worker that take long, one like the other, look like standstills, and deadlines
-/// have to be judged all the same.
+/// Never later: a busy worker may take long for each turn, and deadlines have to be judged all the same.
 #[derive(Debug, Default)]
 struct Grace {
     given: bool,
 }
 
 impl Grace {
-    /// So much time was lost while peers were served: whether deadlines are put off to the next turn.
+    /// Whether peers were served `late`: whether deadlines are put off to the next turn.
     #[inline]
-    fn puts_off(&mut self, lost: Duration) -> bool {
-        self.given = !lost.is_zero() && !self.given;
+    fn puts_off(&mut self, late: bool) -> bool {
+        self.given = late && !self.given;
         self.given
     }
 }
@@ -150,7 +150,10 @@ pub struct Worker {
     proxy: Proxy,
     watch: Watch,
     grace: Grace,
-    heartbeat: Arc<AtomicU64>,
+    turns: Turns,
+    /// Bytes read in this turn.
+    read: usize,
+    heartbeat: Arc<Heartbeat>,
     spread: Arc<Spread>,
     /// When what is in flight is given up, once stopping.
     stop_at: Option<Time>,
@@ -176,6 +179,8 @@ impl Worker {
             proxy,
             watch: Watch::new(parts.clock),
             grace: Grace::default(),
+            turns: Turns::default(),
+            read: 0,
             heartbeat: parts.heartbeat,
             spread: parts.spread,
             stop_at: None,
@@ -201,33 +206,35 @@ impl Worker {
                 // So it ends when a stopped process goes on, too: that it stood still is noticed now, not when the
                 // next event comes; and deadlines are judged behind what has come, by a poll that may be short.
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                    now = self.look(timeout).now;
+                    now = self.waited(timeout);
                     continue;
                 }
                 other => other?,
             }
-            now = self.look(timeout).now;
-            self.heartbeat.store(now.as_micros(), Ordering::Relaxed);
-            let mut count = 0;
+            now = self.waited(timeout);
+            self.heartbeat.begin(now);
+            let mut turn = Turn {
+                began: now,
+                commands: self.proxy.stats().commands.get(),
+                ..Turn::default()
+            };
             for event in &events {
                 self.note(event, now);
-                count += 1;
+                turn.events += 1;
             }
-            company.turn(count);
+            company.turn(turn.events);
             if self.accept_pending && now >= self.accept_after {
                 self.accept(others, now);
             }
-            for _ in 0..self.queue.len() {
+            turn.peers = self.queue.len();
+            for _ in 0..turn.peers {
                 if let Some(peer) = self.queue.pop_front() {
                     self.serve(peer, now);
                 }
             }
             // What follows is written now: what came before was the proxy's own time.
-            let Reading {
-                now: written_at,
-                lost,
-            } = self.look(Duration::ZERO);
-            if !self.grace.puts_off(lost) && self.proxy.tick(written_at) {
+            let (written_at, late) = self.worked();
+            if !self.grace.puts_off(late) && self.proxy.tick(written_at) {
                 self.give_memory_back();
             }
             while let Some(action) = self.proxy.next_action() {
@@ -242,26 +249,66 @@ impl Worker {
                     other => self.act(other, written_at),
                 }
             }
-            let busy = self.watch.now().since(now);
-            self.proxy.stats().turned(busy);
+            self.end_turn(&mut turn);
             if self.is_done(now) {
                 return Ok(());
             }
         }
     }
 
-    /// Reads the clock, which was to move on by at most `asked` and the little that a turn takes.
+    /// Reads the clock after a wait for at most `asked`.
     #[inline]
-    fn look(&mut self, asked: Duration) -> Reading {
-        let reading = self.watch.read(asked);
-        if !reading.lost.is_zero() {
+    fn waited(&mut self, asked: Duration) -> Time {
+        let reading = self.watch.waited(asked);
+        self.note_standstill(&reading);
+        reading.now
+    }
+
+    /// Reads the clock after work. Returns also whether that took long, or the thread did not run.
+    #[inline]
+    fn worked(&mut self) -> (Time, bool) {
+        let reading = self.watch.worked();
+        self.note_standstill(&reading);
+        (reading.now, reading.late)
+    }
+
+    #[inline]
+    fn note_standstill(&mut self, reading: &Reading) {
+        if !reading.lost.is_zero()
+            && let Some(lost) = self.turns.stood_still(reading.lost, reading.now)
+        {
             log::warn!(
-                "worker {} did not run for {:?}: stopped, or without a processor; deadlines are that much later",
+                "worker {} did not run for {lost:?}: stopped, or without a processor; deadlines are that much later",
                 self.proxy.worker(),
-                reading.lost
             );
         }
-        reading
+    }
+
+    /// All that was asked for in this turn is done.
+    #[inline]
+    fn end_turn(&mut self, turn: &mut Turn) {
+        let (now, _) = self.worked();
+        self.heartbeat.end(now);
+        let micros = now.as_micros() - turn.began.as_micros();
+        if self.proxy.stats().turned(micros) {
+            self.tell_of_long(turn, now);
+        }
+        self.read = 0;
+    }
+
+    #[cold]
+    fn tell_of_long(&mut self, turn: &mut Turn, now: Time) {
+        turn.bytes = self.read;
+        turn.commands = self
+            .proxy
+            .stats()
+            .commands
+            .get()
+            .wrapping_sub(turn.commands);
+        let largest = self.proxy.largest_of_turn(turn.began);
+        if let Some(line) = self.turns.long(turn, now, &largest) {
+            log::warn!("worker {}: {line}", self.proxy.worker());
+        }
     }
 
     /// Gives back what a burst has left behind.
@@ -481,6 +528,7 @@ impl Worker {
             match socket.fill(room) {
                 Ok(Filled::Bytes(count)) => {
                     taken += count;
+                    self.read += count;
                     self.proxy.input(peer, count, now);
                 }
                 Ok(Filled::Nothing) => return self.proxy.unread(peer),
@@ -612,9 +660,9 @@ mod tests {
 
     #[test]
     fn turns_that_all_take_long_put_off_no_deadline_for_ever() {
-        let (mut grace, long) = (Grace::default(), Duration::from_millis(1));
-        let turns = [Duration::ZERO, long, long, long, Duration::ZERO, long];
-        let put_off = turns.map(|lost| grace.puts_off(lost));
+        let mut grace = Grace::default();
+        let late = [false, true, true, true, false, true];
+        let put_off = late.map(|late| grace.puts_off(late));
         assert_eq!(put_off, [false, true, false, true, false, true]);
     }
 

@@ -4,7 +4,6 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::thread;
 
 use redis_cluster_proxy::clock::Clock;
@@ -77,7 +76,7 @@ fn start_worker() -> SocketAddr {
     let parts = Parts {
         listener: listeners.remove(0),
         clock: Clock::start(),
-        heartbeat: Arc::new(AtomicU64::new(0)),
+        heartbeat: Arc::default(),
         spread: Arc::new(Spread::new(1)),
     };
     let (worker, mailbox) = Worker::new(parts, proxy).expect("a poll");

@@ -321,8 +321,8 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let make = |waker| {
             let mut state = ControlState::for_tests(waker);
-            let now = state.sources.clock.now().as_micros();
-            state.sources.heartbeats = vec![Arc::new(now.into())];
+            let now = state.sources.clock.now();
+            state.sources.heartbeats = vec![Arc::new(crate::turns::Heartbeat::ended_at(now))];
             state
         };
         (address, spawn(listener, make).unwrap())

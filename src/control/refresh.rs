@@ -590,7 +590,7 @@ mod tests {
         thread::sleep(Duration::from_secs(4));
         refresher.request(Trigger::Error);
         next(&receive);
-        assert!(worker.read(Duration::ZERO).lost > Duration::from_secs(3));
+        assert!(worker.waited(Duration::ZERO).lost > Duration::from_secs(3));
         refresher.request(Trigger::Error);
         assert!(receive.recv_timeout(Duration::from_secs(2)).is_ok());
         refresher.stop();

@@ -61,7 +61,7 @@ pub const ROUTES: &[Route] = &[
     get("/", "this list", index),
     open(get(
         "/healthz",
-        "200 while every worker turns, 503 and the reason if not",
+        "200 while every worker ends its turns in time, 503 and the reason if not",
         health,
     )),
     open(get(
@@ -240,10 +240,7 @@ fn index(_: &Request, _: &ControlState) -> Answer {
 fn health(_: &Request, state: &ControlState) -> Answer {
     let sources = &state.sources;
     Answer::Now(match stuck(sources, sources.clock.now()) {
-        Some((worker, silent)) => {
-            let text = format!("worker {worker} has not turned for {silent:.1?}");
-            Response::text(503, &text)
-        }
+        Some((worker, why)) => Response::text(503, &format!("worker {worker} {why}")),
         None => Response::text(200, "ok"),
     })
 }
@@ -317,8 +314,8 @@ mod tests {
         let poll = mio::Poll::new().unwrap();
         let waker = mio::Waker::new(poll.registry(), mio::Token(0)).unwrap();
         let mut state = ControlState::for_tests(Arc::new(waker));
-        let now = state.sources.clock.now().as_micros();
-        let beat = || Arc::new(std::sync::atomic::AtomicU64::new(now));
+        let now = state.sources.clock.now();
+        let beat = || Arc::new(crate::turns::Heartbeat::ended_at(now));
         state.sources.heartbeats = vec![beat(), beat()];
         state
     }

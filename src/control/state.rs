@@ -4,7 +4,7 @@
 //! It must never know a socket.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,6 +20,7 @@ use crate::control::window::{Recent, Window};
 use crate::mailbox::{Letter, Mailbox};
 use crate::proxy::question::Question;
 use crate::proxy::stats::Process;
+use crate::turns::Heartbeat;
 
 /// How long workers may take to answer a question.
 const ANSWER_WAIT: Duration = Duration::from_secs(1);
@@ -68,9 +69,8 @@ impl Latest {
 pub struct Sources {
     /// The clock of the process.
     pub clock: Clock,
-    /// For each worker the microseconds of [`Clock`] at its last turn. A worker without work must write it
-    /// too, at least every second or two.
-    pub heartbeats: Vec<Arc<AtomicU64>>,
+    /// Where each worker shows that its turns end.
+    pub heartbeats: Vec<Arc<Heartbeat>>,
     /// What the workers count and share.
     pub process: Arc<Process>,
     /// What is known of the cluster.

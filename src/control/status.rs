@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
 
@@ -21,12 +21,10 @@ use crate::control::window;
 use crate::proxy::histogram::Latencies;
 use crate::proxy::redirects;
 use crate::proxy::stats::Process;
+use crate::turns::Stuck;
 
 /// The version of this form.
 pub const VERSION: u32 = 1;
-
-/// A worker that has not said anything for so long is stuck.
-const HEARTBEAT_MAX: Duration = Duration::from_secs(5);
 
 /// Upper bounds of latencies in microseconds: what histograms are shown by.
 pub const BOUNDS_MICROS: [u64; 15] = [
@@ -109,6 +107,9 @@ pub struct Program {
     pub started: f64,
     /// How long ago that was.
     pub uptime: f64,
+    /// How much of that time the program did not run: stopped, or without a processor. No deadline counts it.
+    #[serde(default)]
+    pub stood_still: f64,
 }
 
 /// Whether clients should be sent here.
@@ -129,14 +130,23 @@ pub struct Ready {
 pub struct Worker {
     /// Its place.
     pub worker: usize,
-    /// How long ago it last turned.
+    /// How long ago a turn of it last began or ended.
     pub silent: f64,
+    /// How long the turn under way has taken; 0 if there is none.
+    #[serde(default)]
+    pub turning: f64,
+    /// Whether it is not stuck, as /healthz says it.
+    #[serde(default = "yes")]
+    pub up: bool,
     /// Clients connected to it.
     pub clients: u64,
     /// Turns of its loop.
     pub turns: u64,
     /// How long its turns took, from the events to the last write.
     pub turn_time: Latency,
+    /// How long the longest of them took; 0 if none took 10 ms.
+    #[serde(default)]
+    pub longest_turn: f64,
     /// Commands in the last second.
     pub commands_per_second: u64,
 }
@@ -412,6 +422,7 @@ impl Status {
                 listen: config.listen.to_string(),
                 started,
                 uptime: process.uptime(now).as_secs_f64(),
+                stood_still: process.standstills.total().as_secs_f64(),
             },
             ready: ready(sources, &nodes, &cluster, now),
             workers: workers(sources, now),
@@ -488,23 +499,24 @@ impl Percentiles {
     }
 }
 
-fn silences(sources: &Sources, now: Time) -> impl Iterator<Item = Duration> {
-    let beats = sources.heartbeats.iter();
-    beats.map(move |beat| now.since(Time::from_micros(beat.load(Ordering::Relaxed))))
+/// A program from before there was this field told of no trouble.
+fn yes() -> bool {
+    true
 }
 
-/// The first worker that has been silent for too long, and for how long.
-pub fn stuck(sources: &Sources, now: Time) -> Option<(usize, Duration)> {
-    silences(sources, now)
-        .enumerate()
-        .find(|(_, silent)| *silent >= HEARTBEAT_MAX)
+/// The first worker that is stuck, and why.
+pub fn stuck(sources: &Sources, now: Time) -> Option<(usize, Stuck)> {
+    let beats = sources.heartbeats.iter().enumerate();
+    beats
+        .filter_map(|(worker, beat)| Some((worker, beat.stuck(now)?)))
+        .next()
 }
 
 fn ready(sources: &Sources, nodes: &[Node], cluster: &Cluster, now: Time) -> Ready {
     let mut reasons = Vec::new();
     let stuck = stuck(sources, now);
-    if let Some((worker, silent)) = stuck {
-        reasons.push(format!("worker {worker} has not turned for {silent:.1?}"));
+    if let Some((worker, why)) = stuck {
+        reasons.push(format!("worker {worker} {why}"));
     }
     if cluster.slots_assigned < SLOTS {
         reasons.push(format!(
@@ -529,10 +541,12 @@ fn ready(sources: &Sources, nodes: &[Node], cluster: &Cluster, now: Time) -> Rea
 
 fn workers(sources: &Sources, now: Time) -> Vec<Worker> {
     let stats = sources.process.workers.iter();
-    let both = stats.zip(silences(sources, now)).enumerate();
-    both.map(|(worker, (stats, silent))| Worker {
+    let both = stats.zip(&sources.heartbeats).enumerate();
+    both.map(|(worker, (stats, beat))| Worker {
         worker,
-        silent: silent.as_secs_f64(),
+        silent: beat.silent(now).as_secs_f64(),
+        turning: beat.turning(now).as_secs_f64(),
+        up: beat.stuck(now).is_none(),
         clients: stats.clients_connected.get(),
         turns: stats.turns.get(),
         turn_time: {
@@ -540,6 +554,7 @@ fn workers(sources: &Sources, now: Time) -> Vec<Worker> {
             latencies.add(&stats.turn_times);
             Latency::of(&latencies)
         },
+        longest_turn: stats.longest_turn.get() as f64 / 1e6,
         commands_per_second: stats.per_second[0].get(),
     })
     .collect()
@@ -728,22 +743,28 @@ fn cluster(sources: &Sources, topology: Option<&Topology>, now: Time) -> Cluster
 mod tests {
     use super::*;
     use crate::control::state::ControlState;
+    use crate::turns::Heartbeat;
     use std::sync::Arc;
-    use std::sync::atomic::AtomicU64;
+    use std::time::Duration;
 
     #[test]
     fn a_worker_that_does_not_turn_is_found() {
         let poll = mio::Poll::new().unwrap();
         let waker = mio::Waker::new(poll.registry(), mio::Token(0)).unwrap();
         let mut sources = ControlState::for_tests(Arc::new(waker)).sources;
+        let time = |second: u64| Time::from_micros(second * 1_000_000);
         sources.heartbeats = [19, 16]
-            .map(|second| Arc::new(AtomicU64::new(second * 1_000_000)))
+            .map(|second| Arc::new(Heartbeat::ended_at(time(second))))
             .to_vec();
-        let at = |second: u64| stuck(&sources, Time::from_micros(second * 1_000_000));
+        let at = |second: u64| stuck(&sources, time(second));
         assert_eq!(at(15), None);
         assert_eq!(at(20), None);
-        assert_eq!(at(21), Some((1, Duration::from_secs(5))));
-        assert_eq!(at(30), Some((0, Duration::from_secs(11))));
+        assert_eq!(at(21), Some((1, Stuck::Wait(Duration::from_secs(5)))));
+        assert_eq!(at(30), Some((0, Stuck::Wait(Duration::from_secs(11)))));
+        // A turn that does not end is noticed sooner.
+        sources.heartbeats[0].begin(time(20));
+        let found = stuck(&sources, time(21));
+        assert_eq!(found, Some((0, Stuck::Turn(Duration::from_secs(1)))));
     }
 
     #[test]

@@ -198,6 +198,9 @@ impl Proxy {
             return whole.drop();
         }
         let len = whole.len();
+        if len >= MOVED_FRAME {
+            self.largest.reply(ticket.command, len, now);
+        }
         self.look(id, ticket, len, now);
         let executed = self.bytes_if_held(id, client, ticket);
         self.release(id, ticket);

@@ -249,6 +249,9 @@ impl Proxy {
         if !command.arity_ok(args.len()) {
             return self.reject(id, command, &texts::wrong_arity(&command.name), now);
         }
+        if args.frame().len() >= MOVED_FRAME {
+            self.largest.request(command.id, args.frame().len(), 0, now);
+        }
         let Some(client) = self.clients.get(id) else {
             return Step::Close;
         };

@@ -27,6 +27,7 @@ mod heal;
 pub mod histogram;
 mod idle;
 pub mod insight;
+pub mod largest;
 pub mod lease;
 pub mod local;
 pub mod masters;
@@ -82,6 +83,7 @@ use client::{Client, ClientId, Parting};
 pub use deliver::Lost;
 use feed::Feed;
 use insight::Insight;
+use largest::Largest;
 use lease::Leases;
 use local::Handlers;
 use pipeline::Spares;
@@ -174,6 +176,8 @@ pub struct Proxy {
     answers: Answers,
     /// What has been seen of single requests.
     insight: Insight,
+    /// What was large in this turn.
+    largest: Largest,
     /// Requests until the next one that is looked at; never 0.
     until_looked: u64,
     /// Slow requests that are in the counters already.
@@ -210,6 +214,7 @@ impl Proxy {
             until_looked: insight.restart(config.log_every_n),
             slow_counted: 0,
             insight,
+            largest: Largest::default(),
             plain: Names::new(&table, &handlers),
             handlers,
             stats: process.workers[worker].clone(),
@@ -757,6 +762,15 @@ impl Proxy {
     /// What has been decided.
     pub fn config(&self) -> &Arc<Config> {
         &self.config
+    }
+
+    /// What was large in the turn that began at `began`, as the end of a line.
+    pub fn largest_of_turn(&self, began: Time) -> String {
+        let name = |command: u16| match self.table.rows().get(usize::from(command)) {
+            Some(row) => &*row.name,
+            None => "a request",
+        };
+        self.largest.of_turn(began, name)
     }
 
     /// A number that nobody needs to guess, only to differ (xorshift64).

@@ -20,6 +20,9 @@ use crate::resp::args::Args;
 use crate::resp::encode;
 use crate::resp::reply::Reply;
 
+/// A request of so many keys is worth a note.
+const MANY_KEYS: usize = 100;
+
 impl Proxy {
     /// Cuts a request by slot: one node would answer CROSSSLOT even for two slots of its own.
     pub(super) fn split(
@@ -40,6 +43,10 @@ impl Proxy {
         sort_by_slot(keys, args, &mut by_slot);
         frames.clear();
         parts.clear();
+        if keys.len() >= MANY_KEYS {
+            let bytes = args.frame().len();
+            self.largest.request(command.id, bytes, keys.len(), now);
+        }
         let stride = keys.get(1).map_or(1, |second| (second - keys[0]) as usize);
         let merge = merge_of(policy);
         let mut order = match merge {

@@ -62,6 +62,8 @@ macro_rules! counters {
             pub calls: Calls,
             /// How long turns of the loop took, from the events to the last write.
             pub turn_times: Histogram,
+            /// How long the longest took, in microseconds; 0 if none took 10 ms.
+            pub longest_turn: Counter,
             /// How long it took until connections to nodes were ready.
             pub connect_times: Histogram,
             /// Requests that a node owed replies to on a connection that was written to: one write in
@@ -88,6 +90,7 @@ macro_rules! counters {
                 self.clients_connected.set(connected);
                 self.calls.reset();
                 self.turn_times.reset();
+                self.longest_turn.set(0);
                 self.connect_times.reset();
                 self.depths.reset();
                 self.redirects.reset();
@@ -199,13 +202,33 @@ counters! {
     auth_failures,
     /// Turns of the loop.
     turns,
+    /// Turns that took 10 ms or longer.
+    turns_10_ms,
+    /// Turns that took 100 ms or longer.
+    turns_100_ms,
+    /// Turns that took a second or longer.
+    turns_1000_ms,
 }
 
+/// A turn that takes so long is told of, in microseconds.
+const LONG_TURN: u64 = 100_000;
+
 impl Stats {
-    /// A turn of the loop took so long.
-    pub fn turned(&self, busy: Duration) {
+    /// A turn of the loop took so many microseconds. Returns whether that was long.
+    #[inline]
+    pub fn turned(&self, micros: u64) -> bool {
         self.turns.add(1);
-        self.turn_times.record(busy.as_micros() as u64, 1);
+        self.turn_times.record(micros, 1);
+        micros >= 10_000 && self.turned_slowly(micros)
+    }
+
+    #[cold]
+    fn turned_slowly(&self, micros: u64) -> bool {
+        self.turns_10_ms.add(1);
+        self.turns_100_ms.add(u64::from(micros >= LONG_TURN));
+        self.turns_1000_ms.add(u64::from(micros >= 1_000_000));
+        self.longest_turn.set(self.longest_turn.get().max(micros));
+        micros >= LONG_TURN
     }
 
     /// All that waited for a connection to a node has been written to it, and it owes so many replies now.

@@ -34,9 +34,9 @@ pub const FAMILIES: &[Family] = &[
         "redis_proxy_up_workers",
         Kind::Gauge,
         &[],
-        "Workers that turn",
+        "Workers that are not stuck: none of their turns has taken a second, as /healthz says it",
         |status| {
-            let up = status.workers.iter().filter(|worker| worker.silent < 5.0);
+            let up = status.workers.iter().filter(|worker| worker.up);
             one(Integer(up.count() as u64))
         },
     ),
@@ -550,6 +550,53 @@ pub const FAMILIES: &[Family] = &[
             });
             samples.collect()
         },
+    ),
+    labelled(
+        counter(
+            "redis_proxy_event_loop_long_turns_total",
+            &[
+                ("turns_10_ms", "0.01"),
+                ("turns_100_ms", "0.1"),
+                ("turns_1000_ms", "1"),
+            ],
+            "Turns that took at least so many seconds. The log tells what those of 0.1 s and more did",
+        ),
+        &["seconds"],
+    ),
+    from_status(
+        "redis_proxy_event_loop_longest_turn_seconds",
+        Kind::Gauge,
+        &["worker"],
+        "How long the longest turn took; 0 if none took 10 ms",
+        |status| {
+            let workers = status.workers.iter();
+            let samples = workers.map(|worker| {
+                let longest = Number(worker.longest_turn);
+                with([&worker.worker.to_string()], longest)
+            });
+            samples.collect()
+        },
+    ),
+    from_status(
+        "redis_proxy_event_loop_current_turn_seconds",
+        Kind::Gauge,
+        &["worker"],
+        "How long the turn under way has taken; 0 if there is none",
+        |status| {
+            let workers = status.workers.iter();
+            let samples = workers.map(|worker| {
+                let turning = Number(worker.turning);
+                with([&worker.worker.to_string()], turning)
+            });
+            samples.collect()
+        },
+    ),
+    from_status(
+        "redis_proxy_standstill_seconds_total",
+        Kind::Counter,
+        &[],
+        "Time in which the program did not run: stopped, or without a processor. No deadline counts it",
+        |status| one(Number(status.program.stood_still)),
     ),
     from_status(
         "redis_proxy_buffer_pool_bytes",
