@@ -10,6 +10,9 @@ use std::time::Duration;
 
 use crate::clock::Time;
 
+/// How long a TCP connection may be silent before the kernel asks whether the peer is still there.
+pub const KEEPALIVE: Duration = Duration::from_secs(60);
+
 /// All that the program can be told.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {

@@ -71,16 +71,30 @@ impl Live {
     /// effect at once, everything else when the copies are renewed.
     pub fn change(&self, changes: &[(&str, &str)]) -> Result<(), (usize, Unchanged)> {
         let mut config = self.config.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut changed = Config::clone(&config);
-        for (index, (name, value)) in changes.iter().enumerate() {
-            changed = (self.settings.change)(&changed, name, value)
-                .map_err(|unchanged| (index, unchanged))?;
-        }
+        let changed = self.changed(&config, changes)?;
         if changed.log_level != config.log_level {
             log::set_max_level(changed.log_level);
         }
         *config = Arc::new(changed);
         Ok(())
+    }
+
+    /// Whether [`Live::change`] would do it, and why not. Nothing is changed.
+    pub fn try_change(&self, changes: &[(&str, &str)]) -> Result<(), (usize, Unchanged)> {
+        self.changed(&self.config(), changes).map(|_| ())
+    }
+
+    fn changed(
+        &self,
+        config: &Config,
+        changes: &[(&str, &str)],
+    ) -> Result<Config, (usize, Unchanged)> {
+        let mut changed = config.clone();
+        for (index, (name, value)) in changes.iter().enumerate() {
+            changed = (self.settings.change)(&changed, name, value)
+                .map_err(|unchanged| (index, unchanged))?;
+        }
+        Ok(changed)
     }
 }
 

@@ -12,7 +12,7 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crate::clock::Clock;
 use crate::command::{Servers, Table};
-use crate::config::{Config, Listen};
+use crate::config::{AdminCommands, Config, Listen};
 use crate::control::http::{self, ControlHandle};
 use crate::control::refresh;
 use crate::control::refresher::{Refresher, Trigger};
@@ -52,6 +52,13 @@ pub fn run(mut config: Config, log: LogHandle) -> io::Result<()> {
         config.startup_nodes.join(","),
         config.workers
     );
+    if config.admin_commands != AdminCommands::Yes && config.backend_user.is_none() {
+        log::warn!(
+            "-admin-commands {} does not reach into scripts: EVAL \"redis.call('FLUSHALL')\" runs as the nodes' \
+             default user; a -backend-user whose ACL lacks such commands (-@dangerous -@admin) is refused there, too",
+            config.admin_commands.name()
+        );
+    }
 
     let live = Live::new(config.clone(), options::SETTINGS);
     let process = Arc::new(Process::with(config.workers, live, clock.standstills()));

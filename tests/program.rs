@@ -4,7 +4,7 @@
 mod support;
 
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, Shutdown, TcpListener, TcpStream, UdpSocket};
+use std::net::{Ipv6Addr, Shutdown, TcpListener, TcpStream};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -225,53 +225,9 @@ fn the_nodes_see_the_user_that_was_given() {
     assert!(clients.contains("user=app"), "{clients}");
 }
 
-/// An address of this machine that is not loopback: its own, or one that is made for the test.
-fn outer_address() -> Option<(IpAddr, Option<Interface>)> {
-    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
-    // Nothing is sent: the kernel only says which address it would send from.
-    if socket.connect("192.0.2.1:9").is_ok()
-        && let Ok(own) = socket.local_addr()
-        && !own.ip().is_loopback()
-        && !own.ip().is_unspecified()
-    {
-        return Some((own.ip(), None));
-    }
-    let name = format!("rcp{}", std::process::id() % 100_000);
-    let ip = |args: &[&str]| {
-        Command::new("ip")
-            .args(args)
-            .status()
-            .is_ok_and(|status| status.success())
-    };
-    if !ip(&["link", "add", &name, "type", "dummy"]) {
-        return None;
-    }
-    let interface = Interface(name.clone());
-    let made =
-        ip(&["addr", "add", "198.51.100.77/32", "dev", &name]) && ip(&["link", "set", &name, "up"]);
-    made.then(|| {
-        (
-            "198.51.100.77".parse().expect("an address"),
-            Some(interface),
-        )
-    })
-}
-
-/// An interface of our own; gone when dropped.
-struct Interface(String);
-
-impl Drop for Interface {
-    fn drop(&mut self) {
-        Command::new("ip")
-            .args(["link", "del", &self.0])
-            .status()
-            .ok();
-    }
-}
-
 #[test]
 fn protected_mode_keeps_strangers_out() {
-    let Some((address, _interface)) = outer_address() else {
+    let Some((address, _interface)) = support::outer::address() else {
         eprintln!("skipped: there is no address but loopback, and none can be made");
         return;
     };

@@ -13,6 +13,7 @@ use mio::net::{TcpStream, UnixStream};
 use socket2::{SockRef, TcpKeepalive};
 
 use crate::buffer::ReadBuf;
+use crate::config::KEEPALIVE;
 
 #[derive(Debug)]
 enum Stream {
@@ -115,7 +116,7 @@ impl Socket {
         stream.set_nodelay(true)?;
         let socket = SockRef::from(stream);
         let keepalive = TcpKeepalive::new()
-            .with_time(Duration::from_secs(60))
+            .with_time(KEEPALIVE)
             .with_interval(Duration::from_secs(10))
             .with_retries(3);
         socket.set_tcp_keepalive(&keepalive)?;

@@ -249,7 +249,8 @@ pub const FLAGS: &[Flag] = &[
         name: "admin-commands",
         kind: Kind::String,
         default: "yes",
-        help: "whether clients may send commands that change the servers or this proxy (FLUSHALL, CONFIG SET, PROXY CONFIG SET): yes, no, or loopback for local clients only",
+        help: "whether clients may send commands that change the servers or this proxy (FLUSHALL, CONFIG SET, PROXY CONFIG SET): yes, no, or loopback for local clients only. Scripts and functions run inside \
+               the nodes, where this does not reach: give -backend-user an ACL without these commands to forbid them there, too",
         apply: |options, value| {
             options.config.admin_commands = admin_commands(value)?;
             Ok(())

@@ -66,7 +66,7 @@ pub fn is_http(name: &[u8]) -> bool {
 }
 
 /// Bytes as C prints a string: up to a NUL, at most `max` of them.
-fn printed(bytes: &[u8], max: usize) -> String {
+pub fn printed(bytes: &[u8], max: usize) -> String {
     let end = bytes
         .iter()
         .position(|byte| *byte == 0)

@@ -17,6 +17,7 @@ pub mod ground;
 pub mod http;
 mod load;
 pub mod module;
+pub mod outer;
 mod proxy;
 pub mod random;
 mod reaper;

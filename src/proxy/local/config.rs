@@ -1,14 +1,19 @@
 //! The CONFIG family: the nodes' settings, but for those that are the proxy's own.
 //!
-//! GET asks a master and puts the proxy's own values in the place of the master's. SET goes to all nodes and
-//! refuses what is the proxy's own. RESETSTAT resets the counters of both.
+//! GET asks a master and puts the proxy's own values in the place of the master's. SET goes to all nodes, and
+//! changes the proxy's flags where they are what a client means. RESETSTAT resets the counters of both.
+
+use std::collections::BTreeSet;
 
 use super::nodes::{ask_all, pairs};
-use super::{After, Context};
-use crate::config::Listen;
-use crate::proxy::merge::{Join, Merge};
+use super::settings::{self, Set};
+use super::{After, Context, fail, guarded};
+use crate::command::Class;
+use crate::live::Unchanged;
+use crate::proxy::merge::{Join, Merge, Then};
 use crate::proxy::plan::{Ask, Plan};
 use crate::proxy::question::Question;
+use crate::proxy::texts;
 use crate::resp::args::Args;
 use crate::resp::encode::{self, Protocol};
 use crate::resp::glob::{Case, matches};
@@ -16,35 +21,6 @@ use crate::resp::reply::Reply;
 
 /// A setting, by the name that it is shown under, and its value.
 type Setting = (Vec<u8>, String);
-
-/// Settings of the proxy that a node has under the same name. What a node says of them is never shown:
-/// it is wrong for the proxy, or a secret between the proxy and the node.
-const OWN: &[&str] = &[
-    "bind",
-    "client-query-buffer-limit",
-    "cluster-enabled",
-    "daemonize",
-    "databases",
-    "logfile",
-    "loglevel",
-    "masterauth",
-    "masteruser",
-    "maxclients",
-    "pidfile",
-    "port",
-    "protected-mode",
-    "proto-max-bulk-len",
-    "replicaof",
-    "requirepass",
-    "slaveof",
-    "supervised",
-    "tcp-keepalive",
-    "timeout",
-    "tls-client-key-file-pass",
-    "tls-key-file-pass",
-    "tls-port",
-    "unixsocket",
-];
 
 /// What clients ask for at their start, for as long as no node can be asked.
 const UNASKED: &[(&str, &str)] = &[
@@ -59,7 +35,7 @@ const UNASKED: &[(&str, &str)] = &[
 /// `CONFIG GET pattern [pattern ...]`. Where no node is known, or none may be asked for its settings, only the
 /// proxy's own are given and a few that clients rely on.
 pub fn get(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> After {
-    let own = shown(args, &own(context));
+    let own = shown(args, &settings::shown(context));
     let unasked = UNASKED
         .iter()
         .map(|(name, value)| (*name, value.to_string()));
@@ -73,8 +49,9 @@ pub fn get(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> Aft
         Some(reply) if !reply.is_error() => {
             let theirs = pairs(reply).filter(|(name, _)| {
                 let name = name.text().unwrap_or_default();
-                !OWN.iter()
-                    .any(|own| own.as_bytes().eq_ignore_ascii_case(name))
+                let secret = |alias: &&str| alias.as_bytes().eq_ignore_ascii_case(name);
+                settings::find(name).is_none_or(|own| own.of_nodes)
+                    && !settings::SECRET_ALIASES.iter().any(secret)
             });
             print(&own, &theirs.collect::<Vec<_>>(), protocol, out);
         }
@@ -87,27 +64,131 @@ pub fn get(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> Aft
     })
 }
 
-/// `CONFIG SET name value [name value ...]`.
+/// What a CONFIG SET asks for.
+#[derive(Debug, Default)]
+struct Changes<'a> {
+    /// Changes of the proxy's flags: the server's name, the flag, its value.
+    flags: Vec<(&'static str, &'static str, String)>,
+    /// Names and values that are for the nodes.
+    of_nodes: Vec<&'a [u8]>,
+}
+
+/// `CONFIG SET name value [name value ...]`. The nodes are asked first: the proxy's flags change only when
+/// all nodes have taken their part.
 pub fn set(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> After {
-    let mut names = args.from(2).step_by(2);
-    let is_own = |name: &[u8]| {
-        OWN.iter()
-            .find(|own| own.as_bytes().eq_ignore_ascii_case(name))
+    let changes = match changes(context, args) {
+        Ok(changes) => changes,
+        Err(text) => return fail(out, text.as_bytes()),
     };
-    if let Some(own) = names.find_map(is_own) {
-        let text = format!(
-            "ERR CONFIG SET failed (possibly related to argument '{own}') - can't set immutable config"
-        );
-        encode::error(out, text.as_bytes());
-        return After::Go;
+    if changes.flags.is_empty() {
+        return to_nodes(context, args.frame().to_vec(), Merge::AllSucceeded);
     }
-    match ask_all(context, args, Merge::AllSucceeded) {
-        After::Ask(plan) => After::Ask(Plan {
-            write: true,
-            ..plan
-        }),
-        other => other,
+    let flags: Vec<(&str, &str)> = changes
+        .flags
+        .iter()
+        .map(|(_, flag, value)| (*flag, value.as_str()))
+        .collect();
+    if let Err((index, unchanged)) = context.process.live.try_change(&flags) {
+        let reason = match unchanged {
+            Unchanged::Invalid(reason) => reason,
+            Unchanged::Unknown | Unchanged::Fixed => "can't set immutable config".to_string(),
+        };
+        let text = texts::bad_setting(changes.flags[index].0, &reason);
+        return fail(out, text.as_bytes());
     }
+    let flags: Vec<(&'static str, String)> = changes
+        .flags
+        .into_iter()
+        .map(|(_, flag, value)| (flag, value))
+        .collect();
+    let process = context.process.clone();
+    let change = move || {
+        let flags: Vec<(&str, &str)> = flags
+            .iter()
+            .map(|(flag, value)| (*flag, value.as_str()))
+            .collect();
+        // It has been tried: only a change of the same moment could have come between, and none takes a value back.
+        let done = process.live.change(&flags);
+        debug_assert!(done.is_ok());
+        Plan {
+            asks: vec![Ask::Workers(Question::RenewConfig)],
+            merge: Merge::AllSucceeded,
+            write: false,
+        }
+    };
+    if changes.of_nodes.is_empty() {
+        return After::Ask(change());
+    }
+    let then: Then = Box::new(move |replies, out| {
+        let Some(error) = replies.iter().find_map(Reply::error) else {
+            return Some(change());
+        };
+        match replies
+            .iter()
+            .all(|reply| reply.is_error() || reply.frame().is_empty())
+        {
+            true => encode::error(out, error),
+            false => encode::error(out, &[b"ERR partial failure: ", error].concat()),
+        }
+        None
+    });
+    let mut frame = Vec::new();
+    let words: [&[u8]; 2] = [b"CONFIG", b"SET"];
+    let words: Vec<&[u8]> = words.into_iter().chain(changes.of_nodes).collect();
+    encode::command(&mut frame, words);
+    to_nodes(context, frame, Merge::Then(then))
+}
+
+fn to_nodes(context: &Context<'_>, frame: Vec<u8>, merge: Merge) -> After {
+    let replicas = matches!(context.command.class, Class::AllNodes(_));
+    let everyone = context.routes.everyone(context.command, replicas);
+    After::Ask(Plan {
+        asks: everyone
+            .map(|asked| Ask::each(asked, frame.clone()))
+            .collect(),
+        merge,
+        write: true,
+    })
+}
+
+/// Tells the proxy's part of the changes from the nodes', or says why they are not made.
+fn changes<'a>(context: &Context<'_>, args: &Args<'a>) -> Result<Changes<'a>, String> {
+    let mut changes = Changes::default();
+    let mut names = BTreeSet::new();
+    // A name without its value: the nodes say what is wrong.
+    let pairs = if args.len().is_multiple_of(2) {
+        args.len() / 2 - 1
+    } else {
+        0
+    };
+    for at in (2..).step_by(2).take(pairs) {
+        let (name, value) = (args.at(at), args.at(at + 1));
+        let refused = |reason: &str| texts::bad_setting(&texts::printed(name, 128), reason);
+        if !names.insert(name.to_ascii_lowercase()) {
+            return Err(refused("duplicate parameter"));
+        }
+        let own = settings::find(name);
+        match own.map(|own| (own.name, own.set)) {
+            Some((_, Set::Immutable)) => return Err(refused("can't set immutable config")),
+            Some((_, Set::Elsewhere(what))) => {
+                return Err(refused(&format!("can't set immutable config: {what}")));
+            }
+            Some((own, Set::Flag(flag, convert))) => {
+                let value = String::from_utf8_lossy(value);
+                let value = convert(&value).map_err(|reason| texts::bad_setting(own, &reason))?;
+                changes.flags.push((own, flag, value));
+            }
+            None => {
+                if let Some(reason) = guarded::why_not(name, context.is_local) {
+                    return Err(refused(&reason));
+                }
+            }
+        }
+        if own.is_none_or(|own| own.of_nodes) {
+            changes.of_nodes.extend([name, value]);
+        }
+    }
+    Ok(changes)
 }
 
 /// `CONFIG RESETSTAT`: every worker resets its own counters.
@@ -154,39 +235,4 @@ fn print(
         out.extend_from_slice(name.frame());
         out.extend_from_slice(value.frame());
     }
-}
-
-/// The proxy's own settings, in the order of [`OWN`].
-fn own(context: &Context<'_>) -> Vec<(&'static str, String)> {
-    let config = context.config;
-    let (port, bind, socket) = match &config.listen {
-        Listen::Tcp(address) => (address.port(), address.ip().to_string(), String::new()),
-        Listen::Unix(path) => (0, String::new(), path.display().to_string()),
-    };
-    let level = match config.log_level {
-        log::LevelFilter::Trace | log::LevelFilter::Debug => "debug",
-        log::LevelFilter::Info => "notice",
-        log::LevelFilter::Warn | log::LevelFilter::Error | log::LevelFilter::Off => "warning",
-    };
-    let value = |name: &str| match name {
-        "bind" => bind.clone(),
-        "client-query-buffer-limit" => config.limits.request_bytes.to_string(),
-        "cluster-enabled" | "daemonize" | "supervised" => "no".to_string(),
-        "databases" => context.servers.databases.to_string(),
-        "logfile" => config
-            .log_file
-            .as_ref()
-            .map_or(String::new(), |path| path.display().to_string()),
-        "loglevel" => level.to_string(),
-        "maxclients" => config.limits.clients.to_string(),
-        "port" => port.to_string(),
-        "protected-mode" => if config.protected_mode { "yes" } else { "no" }.to_string(),
-        "proto-max-bulk-len" => config.limits.bulk_bytes.to_string(),
-        "tcp-keepalive" => "300".to_string(),
-        "timeout" | "tls-port" => "0".to_string(),
-        "unixsocket" => socket.clone(),
-        // The rest are secrets, and what a proxy has not.
-        _ => String::new(),
-    };
-    OWN.iter().map(|name| (*name, value(name))).collect()
 }

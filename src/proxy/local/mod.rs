@@ -10,6 +10,7 @@ mod commands;
 mod config;
 mod connection;
 mod explain;
+mod guarded;
 mod identity;
 mod info;
 pub mod insight;
@@ -27,6 +28,7 @@ mod scan;
 mod scripting;
 mod sections;
 mod server;
+mod settings;
 mod subscribe;
 mod tracking;
 

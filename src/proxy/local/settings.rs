@@ -1,0 +1,238 @@
+//! Settings of the proxy that a server has under a name of its own: what CONFIG GET shows of them, and what
+//! CONFIG SET makes of them: a change of the proxy's flag, or a refusal that names the flag.
+//!
+//! Values are read, and refused, as Redis 7.0.15 does it.
+
+use super::Context;
+use crate::config::{Config, KEEPALIVE, Listen};
+use crate::proxy::texts;
+
+/// What CONFIG SET does.
+#[derive(Debug, Clone, Copy)]
+pub enum Set {
+    /// It changes this flag, to the value that is made of the server's.
+    Flag(&'static str, fn(&str) -> Result<String, String>),
+    /// As on a server: it cannot be changed.
+    Immutable,
+    /// A server could change it. Here it is this, or decided by it.
+    Elsewhere(&'static str),
+}
+
+use Set::{Elsewhere, Flag, Immutable};
+
+/// A setting of the proxy's own.
+#[derive(Debug)]
+pub struct Own {
+    /// The server's name.
+    pub name: &'static str,
+    /// What CONFIG SET does.
+    pub set: Set,
+    /// Whether CONFIG GET has it from the nodes, which are told of a change, too.
+    pub of_nodes: bool,
+}
+
+const fn own(name: &'static str, set: Set) -> Own {
+    let of_nodes = false;
+    Own {
+        name,
+        set,
+        of_nodes,
+    }
+}
+
+const FIXED: &str = "it is fixed in this proxy";
+const PASSWORDS: &str = "clients of this proxy give the password of -client-password, -password or \
+     -password-file, which are read again at SIGHUP";
+const NODES_PASSWORD: &str = "it is between the nodes: set it at the nodes themselves";
+const NO_TLS: &str = "this proxy has no TLS";
+
+/// What a node says of these is never shown: it is wrong for the proxy, or a secret between the proxy and the
+/// node.
+#[rustfmt::skip]
+pub const OWN: &[Own] = &[
+    own("bind", Elsewhere("it is -addr of this proxy, decided at its start")),
+    own("client-query-buffer-limit", Elsewhere(FIXED)),
+    own("cluster-enabled", Immutable),
+    own("daemonize", Immutable),
+    own("databases", Immutable),
+    own("logfile", Immutable),
+    own("loglevel", Flag("log-level", level)),
+    own("masterauth", Elsewhere(NODES_PASSWORD)),
+    own("masteruser", Elsewhere(NODES_PASSWORD)),
+    own("maxclients", Flag("max-clients", clients)),
+    own("pidfile", Immutable),
+    own("port", Elsewhere("it is -addr of this proxy, decided at its start")),
+    own("protected-mode", Flag("protected-mode", yes_or_no)),
+    own("proto-max-bulk-len", Elsewhere(FIXED)),
+    own("replicaof", Immutable),
+    own("requirepass", Elsewhere(PASSWORDS)),
+    own("slaveof", Immutable),
+    Own { name: "slowlog-log-slower-than", set: Flag("slowlog-log-slower-than", micros), of_nodes: true },
+    own("supervised", Immutable),
+    own("tcp-keepalive", Elsewhere(FIXED)),
+    own("timeout", Flag("client-idle-timeout", seconds)),
+    own("tls-client-key-file-pass", Elsewhere(NO_TLS)),
+    own("tls-key-file-pass", Elsewhere(NO_TLS)),
+    own("tls-port", Elsewhere(NO_TLS)),
+    own("unixsocket", Immutable),
+];
+
+/// Names that only some servers have, for settings of [`OWN`] that are secrets. They are never shown.
+pub const SECRET_ALIASES: &[&str] = &["primaryauth", "primaryuser"];
+
+/// The setting of this name.
+pub fn find(name: &[u8]) -> Option<&'static Own> {
+    let mut rows = OWN.iter();
+    rows.find(|own| own.name.as_bytes().eq_ignore_ascii_case(name))
+}
+
+/// Those that CONFIG GET shows, each with its value.
+pub fn shown(context: &Context<'_>) -> Vec<(&'static str, String)> {
+    let rows = OWN.iter().filter(|own| !own.of_nodes);
+    rows.map(|own| (own.name, value(own.name, context)))
+        .collect()
+}
+
+fn value(name: &str, context: &Context<'_>) -> String {
+    let config: &Config = context.config;
+    let (port, bind, socket) = match &config.listen {
+        Listen::Tcp(address) => (address.port(), address.ip().to_string(), String::new()),
+        Listen::Unix(path) => (0, String::new(), path.display().to_string()),
+    };
+    match name {
+        "bind" => bind,
+        "client-query-buffer-limit" => config.limits.request_bytes.to_string(),
+        "cluster-enabled" | "daemonize" | "supervised" => "no".to_string(),
+        "databases" => context.servers.databases.to_string(),
+        "logfile" => {
+            let path = config.log_file.as_ref();
+            path.map_or(String::new(), |path| path.display().to_string())
+        }
+        "loglevel" => match config.log_level {
+            log::LevelFilter::Trace | log::LevelFilter::Debug => "debug",
+            log::LevelFilter::Info => "notice",
+            log::LevelFilter::Warn | log::LevelFilter::Error | log::LevelFilter::Off => "warning",
+        }
+        .to_string(),
+        "maxclients" => config.limits.clients.to_string(),
+        "port" => port.to_string(),
+        "protected-mode" => if config.protected_mode { "yes" } else { "no" }.to_string(),
+        "proto-max-bulk-len" => config.limits.bulk_bytes.to_string(),
+        "tcp-keepalive" => KEEPALIVE.as_secs().to_string(),
+        // Less than a second is not none.
+        "timeout" => config
+            .client_idle_timeout
+            .as_millis()
+            .div_ceil(1000)
+            .to_string(),
+        "tls-port" => "0".to_string(),
+        "unixsocket" => socket,
+        // The rest are secrets, and what a proxy has not.
+        _ => String::new(),
+    }
+}
+
+fn level(value: &str) -> Result<String, String> {
+    match value.to_ascii_lowercase().as_str() {
+        "debug" => Ok("debug"),
+        "verbose" | "notice" => Ok("info"),
+        "warning" => Ok("warn"),
+        "nothing" => Ok("error"),
+        _ => Err(
+            "argument(s) must be one of the following: debug, verbose, notice, warning, nothing",
+        ),
+    }
+    .map(str::to_string)
+    .map_err(str::to_string)
+}
+
+fn yes_or_no(value: &str) -> Result<String, String> {
+    match value.to_ascii_lowercase().as_str() {
+        "yes" => Ok("true".to_string()),
+        "no" => Ok("false".to_string()),
+        _ => Err("argument must be 'yes' or 'no'".to_string()),
+    }
+}
+
+fn number(value: &str, min: i64, max: i64) -> Result<i64, String> {
+    let number = texts::strict_integer(value.as_bytes())
+        .ok_or("argument couldn't be parsed into an integer")?;
+    match (min..=max).contains(&number) {
+        true => Ok(number),
+        false => Err(format!(
+            "argument must be between {min} and {max} inclusive"
+        )),
+    }
+}
+
+fn clients(value: &str) -> Result<String, String> {
+    Ok(number(value, 1, i64::from(u32::MAX))?.to_string())
+}
+
+fn micros(value: &str) -> Result<String, String> {
+    Ok(number(value, -1, i64::MAX)?.to_string())
+}
+
+fn seconds(value: &str) -> Result<String, String> {
+    Ok(format!("{}s", number(value, 0, i64::from(i32::MAX))?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options;
+
+    #[test]
+    fn rows_stand_in_order_and_name_flags_that_can_be_changed() {
+        assert!(OWN.is_sorted_by_key(|own| own.name));
+        for own in OWN {
+            let Flag(flag, _) = own.set else { continue };
+            let found = options::FLAGS.iter().find(|row| row.name == flag);
+            assert!(found.is_some_and(|row| row.live), "{}", own.name);
+        }
+    }
+
+    #[test]
+    fn values_are_those_of_a_server() {
+        let check = |name: &str, value: &str, expected: Result<&str, &str>| {
+            let Some(Own {
+                set: Flag(_, convert),
+                ..
+            }) = find(name.as_bytes())
+            else {
+                panic!("{name} changes no flag");
+            };
+            let found = convert(value);
+            assert_eq!(
+                found.as_deref().map_err(String::as_str),
+                expected,
+                "{name} {value}"
+            );
+        };
+        let no_number = Err("argument couldn't be parsed into an integer");
+        check("timeout", "10", Ok("10s"));
+        check("TIMEOUT", "0", Ok("0s"));
+        check("timeout", "10s", no_number);
+        check("timeout", "+1", no_number);
+        check(
+            "timeout",
+            "-1",
+            Err("argument must be between 0 and 2147483647 inclusive"),
+        );
+        check(
+            "maxclients",
+            "0",
+            Err("argument must be between 1 and 4294967295 inclusive"),
+        );
+        check("maxclients", "7", Ok("7"));
+        check("loglevel", "Notice", Ok("info"));
+        check("loglevel", "warning", Ok("warn"));
+        check("protected-mode", "no", Ok("false"));
+        check(
+            "protected-mode",
+            "false",
+            Err("argument must be 'yes' or 'no'"),
+        );
+        check("slowlog-log-slower-than", "-1", Ok("-1"));
+    }
+}
