@@ -4,7 +4,7 @@
 //! The rules, each where it is applied:
 //! - an answer from the minority side, from a node without masters, or from a stranger is rejected whole;
 //! - nodes that most masters call dead (`fail`), that are still in `handshake` or have `noaddr` are left
-//!   out; `fail?` is one node's suspicion: such a master keeps its slots, such a replica gets no reads;
+//!   out (the shard of such a master is an orphan until somebody takes its slots); `fail?` is one node's suspicion: such a master keeps its slots, such a replica gets no reads;
 //! - per slot the highest config epoch wins, the table in use included: its owner yields to a claim with a
 //!   lower epoch, or to none at all, only if it is no longer known and up, or itself says so;
 //! - an unknown host is the host of the connection that answered.
@@ -15,6 +15,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use crate::clock::Time;
+use crate::cluster::orphan::orphans;
 use crate::cluster::reach::{Known, Surroundings, announced, known_nodes};
 use crate::cluster::slot::SLOTS;
 use crate::cluster::topology::{NO_SHARD, NodeInfo, Shard, Topology};
@@ -78,6 +79,7 @@ pub fn build(
             })
             .collect(),
         spare: spare(&known, &shards),
+        orphans: orphans(view, &known, &slots[..], |member| readable(view, member)),
         shards,
         slots,
         asked_at,
@@ -293,6 +295,7 @@ fn readable(view: &View, member: &Member) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::orphan::Orphan;
 
     /// `a 10.0.0.1:7001@17001 master - 0 0 1 connected 0-5460`, with `|` for line ends; SLOTS says nothing.
     fn view(nodes: &str) -> View {
@@ -487,6 +490,7 @@ mod tests {
             );
         let after = built(&after, Some(&table(THREE))).unwrap().topology;
         assert_eq!(owner(&after, 16383), "r");
+        assert_eq!(after.orphans, [], "somebody has been promoted");
         let stale = built(THREE, Some(&after)).unwrap();
         assert_eq!(owner(&stale.topology, 16383), "r");
         assert_eq!(stale.topology.shards[2].epoch, 9);
@@ -505,9 +509,17 @@ mod tests {
         let dead = partial.replace(".3:7001@1 master", ".3:7001@1 master,fail");
         let next = built(&dead, Some(&good)).unwrap().topology;
         assert_eq!((owner(&next, 16383), next.covered()), ("nobody", 10923));
+        let replica = next.nodes.iter().position(|node| node.id == "r");
+        let orphan = Orphan {
+            id: "c".to_string(),
+            slots: vec![(10923, 16000)],
+            replicas: vec![replica.unwrap() as u16],
+        };
+        assert_eq!(next.orphans, [orphan], "16001 and up are nobody's");
         let forgotten: Vec<&str> = THREE.split('|').take(2).collect();
         let next = built(&forgotten.join("|"), Some(&good)).unwrap().topology;
         assert_eq!(owner(&next, 16383), "nobody");
+        assert_eq!(next.orphans, []);
     }
 
     #[test]

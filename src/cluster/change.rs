@@ -20,6 +20,7 @@ impl Topology {
             && self.nodes == other.nodes
             && self.shards == other.shards
             && self.spare == other.spare
+            && self.orphans == other.orphans
             && self.slots == other.slots
             && self.announced == other.announced
     }
@@ -93,6 +94,10 @@ impl Topology {
         for shard in &self.shards {
             node(shard.master);
             shard.replicas.iter().for_each(|replica| node(*replica));
+        }
+        for orphan in &self.orphans {
+            orphan.replicas.iter().for_each(|replica| node(*replica));
+            assert!(!orphan.slots.is_empty());
         }
         self.announced.values().for_each(|index| node(*index));
         assert!(

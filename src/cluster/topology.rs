@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use crate::clock::Time;
+use crate::cluster::orphan::Orphan;
 use crate::cluster::slot::SLOTS;
 
 /// Stands in `Topology::slots` where no shard serves the slot.
@@ -21,6 +22,8 @@ pub struct Topology {
     pub shards: Vec<Shard>,
     /// Masters without slots, as indices in `nodes`: a shard that joins is one, while its first slot is on its way.
     pub spare: Vec<u16>,
+    /// Shards whose masters cannot be asked; their slots have no shard in `slots`.
+    pub orphans: Vec<Orphan>,
     /// Slot to index in `shards`, or [`NO_SHARD`].
     pub slots: Box<[u16; SLOTS]>,
     /// Every name under which a redirect may announce a node (`host:port` as the nodes write it, by IP and
@@ -53,6 +56,7 @@ impl Topology {
                 })
                 .collect(),
             spare: Vec::new(),
+            orphans: Vec::new(),
             slots: Box::new(std::array::from_fn(|slot| {
                 (slot * addresses.len() / SLOTS) as u16
             })),

@@ -204,7 +204,10 @@ impl Proxy {
         self.look(id, ticket, len, now);
         let executed = self.bytes_if_held(id, client, ticket);
         self.release(id, ticket);
-        self.upstream.succeeded(ticket.slot);
+        // What a replica serves says nothing of the master.
+        if self.upstream.any_failing() && !self.reads_only(id) {
+            self.upstream.succeeded(ticket.slot);
+        }
         if len >= MOVED_FRAME && self.is_single_head(client, seq) {
             self.fulfil_moved(client, whole, now);
         } else {
@@ -537,8 +540,8 @@ impl Proxy {
                 self.stats.unavailable.add(1);
                 self.counted(node, |stats| &stats.errors_unavailable);
                 self.want_refresh(Wanted::Trouble);
-                // A replica that cannot serve leaves the master to be asked.
-                let due = if self.reads_only(id) {
+                // A replica that cannot serve leaves the master to be asked, at once the first time.
+                let due = if self.reads_only(id) && ticket.tries <= 1 {
                     now
                 } else {
                     self.due_after(ticket.tries, now)

@@ -374,12 +374,14 @@ impl Proxy {
         now: Time,
     ) -> Step {
         let affinity = id.key() as usize;
-        if self.upstream.fails_fast(slot.number(), now) {
-            return self.reject(id, command, refusal::SLOT_NOT_SERVED, now);
-        }
         let preference = self.config.read_preference;
         let reads = self.may_ask_replicas(id, command);
         let target = self.upstream.target(slot, reads, preference, affinity, now);
+        // That others have waited for the master in vain says nothing of a replica.
+        let to_replica = target.is_some_and(|target| target.replica);
+        if !to_replica && self.upstream.fails_fast(slot.number(), now) {
+            return self.reject(id, command, refusal::SLOT_NOT_SERVED, now);
+        }
         self.send(
             id,
             command,

@@ -295,8 +295,12 @@ impl Proxy {
                     .filter(|target| {
                         fresh || !reads || !self.upstream.is_out_of_reach(*target, now)
                     })
-                    // A read whose connection was lost takes any node of the shard that it may ask.
-                    .or_else(|| self.upstream.target(slot, reads, preference, affinity, now))
+                    // A read that was lost or refused takes any node of the shard that it may ask, and another
+                    // each time.
+                    .or_else(|| {
+                        let turn = affinity + usize::from(held.ticket.tries);
+                        self.upstream.target(slot, reads, preference, turn, now)
+                    })
             }),
             // A command about the node itself needs no READONLY, wherever it goes.
             Goal::Ask(node) | Goal::Node(node) => Some(Target {
@@ -454,7 +458,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::cluster::topology::{NodeInfo, Topology};
+    use crate::cluster::orphan::Orphan;
+    use crate::cluster::topology::{NO_SHARD, NodeInfo, Topology};
     use crate::command::Table;
     use crate::config::{Config, ReadPreference};
     use crate::proxy::Peer;
@@ -476,6 +481,10 @@ mod tests {
         addresses: Vec<(BackendId, SocketAddr)>,
         /// Reads, and where they went.
         reads: Vec<(BackendId, SocketAddr)>,
+        /// What the replica says to reads; nothing if it is silent.
+        says: &'static [u8],
+        /// What the client has got.
+        heard: Vec<u8>,
     }
 
     impl Rig {
@@ -503,7 +512,23 @@ mod tests {
                 down: false,
                 addresses: Vec::new(),
                 reads: Vec::new(),
+                says: b"",
+                heard: Vec::new(),
             }
+        }
+
+        /// Most masters call the master dead: its replica is all that is left of the shard.
+        fn orphan(&mut self) {
+            let mut topology = Topology::of_masters(&[REPLICA]);
+            topology.slots.fill(NO_SHARD);
+            topology.shards.clear();
+            topology.orphans = vec![Orphan {
+                id: "master".to_string(),
+                slots: vec![(0, 16383)],
+                replicas: vec![0],
+            }];
+            self.down = true;
+            self.proxy.adopt(Arc::new(topology), self.now);
         }
 
         fn feed(&mut self, peer: Peer, bytes: &[u8]) {
@@ -542,13 +567,16 @@ mod tests {
         fn flush(&mut self, peer: Peer) {
             let written = flushed(&mut self.proxy, peer, self.now);
             let Peer::Backend(id) = peer else {
-                return;
+                return self.heard.extend(written);
             };
             let text = String::from_utf8(written).expect("text");
             for request in text.split('*').skip(1) {
                 if request.contains("GET") {
                     let at = self.addresses.iter().find(|(own, _)| *own == id);
                     self.reads.push(*at.expect("it is connected"));
+                    if !self.says.is_empty() {
+                        self.feed(peer, self.says);
+                    }
                 } else if request.contains("CLIENT") {
                     self.feed(peer, b":1\r\n");
                 } else {
@@ -590,6 +618,45 @@ mod tests {
                 assert_eq!(rig.reads[1].1, REPLICA);
             }
             assert_eq!(rig.reads.len(), 2);
+        }
+    }
+
+    /// A shard without a master: its replica is read, whatever becomes of writes; and one that does not serve either is
+    /// not asked again and again at once.
+    #[test]
+    fn a_replica_without_a_master_is_read_while_it_serves() {
+        let mut rig = Rig::new();
+        rig.orphan();
+        rig.says = b"$1\r\nx\r\n";
+        rig.ask("GET a");
+        assert_eq!(rig.heard, rig.says);
+        rig.ask("SET a y");
+        rig.wait(6000);
+        let refused = [rig.says, b"-CLUSTERDOWN Hash slot not served\r\n"].concat();
+        assert_eq!(rig.heard, refused);
+        rig.ask("GET a");
+        assert_eq!(
+            rig.heard,
+            [&refused, rig.says].concat(),
+            "the slot fails fast"
+        );
+        let slot = Slot::of(b"a").number();
+        assert!(
+            rig.proxy.upstream.is_failing(slot),
+            "a replica's reply does not end that"
+        );
+        for says in [
+            &b"-CLUSTERDOWN The cluster is down\r\n"[..],
+            b"-MOVED 15495 127.0.0.1:1\r\n",
+        ] {
+            let mut rig = Rig::new();
+            rig.orphan();
+            (rig.says, rig.heard) = (says, Vec::new());
+            rig.ask("GET a");
+            rig.wait(6000);
+            assert!(rig.heard.starts_with(b"-CLUSTERDOWN"), "{:?}", rig.heard);
+            let asked = rig.reads.len();
+            assert!((2..50).contains(&asked), "{asked} times");
         }
     }
 }

@@ -31,6 +31,15 @@ pub struct ShardRoute {
     pub replicas: Vec<NodeKey>,
 }
 
+/// A shard without a master that can be asked (see `cluster::orphan`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OrphanRoute {
+    /// Its slots, as first and last of each range.
+    slots: Vec<(u16, u16)>,
+    /// Its replicas.
+    replicas: Vec<NodeKey>,
+}
+
 /// One of all nodes that a command for all of them asks.
 #[derive(Debug, Clone, Copy)]
 pub struct Asked {
@@ -60,6 +69,8 @@ pub struct Routes {
     in_order: Arc<ShardList>,
     /// Masters to which the topology gives no slot.
     spare: Vec<NodeKey>,
+    /// Shards without masters that can be asked.
+    orphans: Vec<OrphanRoute>,
 }
 
 impl Default for Routes {
@@ -74,6 +85,7 @@ impl Default for Routes {
             topology: None,
             in_order: Arc::new(ShardList::new(&[NO_SHARD; SLOTS], &[""; 0])),
             spare: Vec::new(),
+            orphans: Vec::new(),
         }
     }
 }
@@ -104,6 +116,15 @@ impl Routes {
     #[inline]
     pub fn shard(&self, slot: Slot) -> Option<&ShardRoute> {
         self.shards.get(self.slots[slot.index()] as usize)
+    }
+
+    /// The replicas of a slot that no master serves.
+    #[cold]
+    pub fn orphaned_replicas(&self, slot: Slot) -> &[NodeKey] {
+        let has = |(first, last): &(u16, u16)| (*first..=*last).contains(&slot.number());
+        let mut orphans = self.orphans.iter();
+        let found = orphans.find(|orphan| orphan.slots.iter().any(has));
+        found.map_or(&[], |orphan| &orphan.replicas)
     }
 
     /// The connection that was last found to be the one to the master of a slot: a shorthand, and a claim that
@@ -221,6 +242,18 @@ impl Routes {
             .spare
             .iter()
             .map(|index| keys[*index as usize])
+            .collect();
+        self.orphans = topology
+            .orphans
+            .iter()
+            .map(|orphan| OrphanRoute {
+                slots: orphan.slots.clone(),
+                replicas: orphan
+                    .replicas
+                    .iter()
+                    .map(|index| keys[*index as usize])
+                    .collect(),
+            })
             .collect();
         self.slots.copy_from_slice(&topology.slots[..]);
         self.forget_found();

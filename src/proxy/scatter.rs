@@ -257,7 +257,8 @@ impl Proxy {
             PartTarget::Slot(_) | PartTarget::AnyMaster => Pin::Free,
         };
         let mut ticket = ticket(origin, slot, command, frame.len(), pin, now);
-        if self.upstream.fails_fast(slot, now) {
+        let to_replica = target.is_some_and(|target| target.replica);
+        if !to_replica && self.upstream.fails_fast(slot, now) {
             return self.answer_error(id, seq, part, refusal::SLOT_NOT_SERVED.as_bytes(), now);
         }
         let Some(client) = self.clients.get_mut(id) else {

@@ -62,7 +62,7 @@ impl Upstream {
     }
 
     /// The node that a request for `slot` goes to. A read may go to a replica, and to the master when it
-    /// has been tried before or no replica is up.
+    /// has been tried before or no replica is up. Where no master serves the slot, its replicas are all there is.
     #[inline]
     pub fn target(
         &self,
@@ -72,8 +72,13 @@ impl Upstream {
         affinity: usize,
         now: Time,
     ) -> Option<Target> {
-        let shard = self.routes.shard(slot)?;
-        if read && preference != ReadPreference::Master {
+        let reads_replicas = read && preference != ReadPreference::Master;
+        let Some(shard) = self.routes.shard(slot) else {
+            return self
+                .orphaned(slot, preference, affinity, now)
+                .filter(|_| reads_replicas);
+        };
+        if reads_replicas {
             if let Some(node) = self.replica(&shard.replicas, preference, affinity, now) {
                 return Some(Target {
                     node,
@@ -85,6 +90,25 @@ impl Upstream {
         Some(Target {
             node: shard.master,
             replica: false,
+        })
+    }
+
+    /// A replica of a slot that no master serves: a near one if that is preferred, but rather a far one than none.
+    #[cold]
+    fn orphaned(
+        &self,
+        slot: Slot,
+        preference: ReadPreference,
+        affinity: usize,
+        now: Time,
+    ) -> Option<Target> {
+        let replicas = self.routes.orphaned_replicas(slot);
+        let node = self
+            .replica(replicas, preference, affinity, now)
+            .or_else(|| self.replica(replicas, ReadPreference::Replica, affinity, now))?;
+        Some(Target {
+            node,
+            replica: true,
         })
     }
 

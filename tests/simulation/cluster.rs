@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use redis_cluster_proxy::clock::Time;
+use redis_cluster_proxy::cluster::orphan::Orphan;
 use redis_cluster_proxy::cluster::slot::SLOTS;
 use redis_cluster_proxy::cluster::topology::{NO_SHARD, NodeInfo, Shard as ShardInfo, Topology};
 
@@ -403,10 +404,7 @@ impl Cluster {
                 epoch: 0,
             });
         }
-        let mut slots = Box::new([NO_SHARD; SLOTS]);
-        for (slot, shard) in slots.iter_mut().enumerate() {
-            *shard = places[slot * places.len() / SLOTS];
-        }
+        let mut owners: Vec<usize> = (0..SLOTS).map(|slot| slot * places.len() / SLOTS).collect();
         for (tag, slot) in ledger.slots.iter().enumerate() {
             let state = self.slots[tag];
             let knows = state.migration.is_some_and(|migration| {
@@ -416,8 +414,24 @@ impl Cluster {
                 Some(migration) if knows => migration.to,
                 _ => view.owners[tag],
             };
-            slots[usize::from(*slot)] = places[owner];
+            owners[usize::from(*slot)] = owner;
         }
+        let slots = Box::new(std::array::from_fn(|slot| places[owners[slot]]));
+        let orphans = (0..places.len())
+            .filter(|shard| places[*shard] == NO_SHARD && owners.contains(shard))
+            .map(|shard| Orphan {
+                id: format!("{:040x}", view.masters[shard]),
+                slots: (0u16..)
+                    .zip(&owners)
+                    .filter(|(_, owner)| **owner == shard)
+                    .map(|(slot, _)| (slot, slot))
+                    .collect(),
+                replicas: (0u16..)
+                    .zip(&listed)
+                    .filter(|(_, node)| self.nodes[**node].shard == shard)
+                    .map(|(index, _)| index)
+                    .collect(),
+            });
         let mut announced = HashMap::new();
         for (index, node) in listed.iter().enumerate() {
             let address = self.nodes[*node].address;
@@ -433,6 +447,7 @@ impl Cluster {
             nodes: nodes.collect(),
             shards,
             spare: Vec::new(),
+            orphans: orphans.collect(),
             slots,
             announced,
             epoch: 0,

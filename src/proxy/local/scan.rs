@@ -272,6 +272,7 @@ mod tests {
             nodes: [("a", 1), ("b", 2), ("c", 3)].map(node).to_vec(),
             shards: vec![shard(0), shard(1)],
             spare: vec![2],
+            orphans: Vec::new(),
             slots,
             announced: HashMap::new(),
             epoch: 0,

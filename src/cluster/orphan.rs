@@ -1,0 +1,104 @@
+//! `Orphan`: a shard whose master cannot be asked: most masters call it dead and nobody has been promoted yet, or its
+//! host name cannot be resolved. No node serves its slots, but its replicas may still answer reads, and a command
+//! about all keys must not pass over it as if it had none.
+//!
+//! Slots that no node lists (never assigned, or their master forgotten) are nobody's: no orphan has them.
+
+use crate::cluster::reach::Known;
+use crate::cluster::topology::{NO_SHARD, Topology};
+use crate::cluster::view::{Member, View};
+
+/// A shard without a master that can be asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Orphan {
+    /// The id of its master.
+    pub id: String,
+    /// Its slots that nobody else has taken over, as first and last of each range, in order; never empty.
+    pub slots: Vec<(u16, u16)>,
+    /// Its replicas that are up, as indices in [`Topology::nodes`].
+    pub replicas: Vec<u16>,
+}
+
+impl Orphan {
+    /// Whether a slot is one of its own.
+    pub fn has(&self, slot: u16) -> bool {
+        let mut ranges = self.slots.iter();
+        ranges.any(|(first, last)| (*first..=*last).contains(&slot))
+    }
+}
+
+impl Topology {
+    /// The orphan that a slot belongs to.
+    pub fn orphan(&self, slot: u16) -> Option<&Orphan> {
+        self.orphans.iter().find(|orphan| orphan.has(slot))
+    }
+}
+
+/// The orphans of a view, by their lowest slots. `slots` is the table that was made of it: slot to shard.
+pub(super) fn orphans(
+    view: &View,
+    known: &[Known<'_>],
+    slots: &[u16],
+    readable: impl Fn(&Member) -> bool,
+) -> Vec<Orphan> {
+    let mut orphans = Vec::new();
+    for member in view.members.iter().filter(|member| member.is_master) {
+        if known.iter().any(|node| node.member.id == member.id) {
+            continue;
+        }
+        let own = free_ranges(&member.slots, slots);
+        if own.is_empty() {
+            continue;
+        }
+        let nodes = (0u16..).zip(known);
+        let replicas = nodes.filter(|(_, node)| {
+            node.member.master.as_ref() == Some(&member.id) && readable(node.member)
+        });
+        orphans.push(Orphan {
+            id: member.id.clone(),
+            slots: own,
+            replicas: replicas.map(|(index, _)| index).collect(),
+        });
+    }
+    orphans.sort_by_key(|orphan: &Orphan| orphan.slots[0]);
+    orphans
+}
+
+/// What of these ranges has no shard.
+fn free_ranges(ranges: &[(u16, u16)], slots: &[u16]) -> Vec<(u16, u16)> {
+    let mut sorted = ranges.to_vec();
+    sorted.sort_unstable();
+    let free = sorted
+        .iter()
+        .flat_map(|(first, last)| *first..=*last)
+        .filter(|slot| slots[usize::from(*slot)] == NO_SHARD);
+    let mut found: Vec<(u16, u16)> = Vec::new();
+    for slot in free {
+        match found.last_mut() {
+            Some((_, last)) if *last + 1 == slot => *last = slot,
+            _ => found.push((slot, slot)),
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::slot::SLOTS;
+
+    #[test]
+    fn what_others_have_taken_over_is_no_orphans() {
+        let mut slots = vec![NO_SHARD; SLOTS];
+        slots[100] = 2;
+        slots[200..=300].fill(0);
+        let check = |ranges: &[(u16, u16)], expected: &[(u16, u16)]| {
+            assert_eq!(free_ranges(ranges, &slots), expected, "{ranges:?}");
+        };
+        check(&[(0, 10)], &[(0, 10)]);
+        check(&[(90, 110)], &[(90, 99), (101, 110)]);
+        check(&[(250, 400), (0, 5)], &[(0, 5), (301, 400)]);
+        check(&[(200, 300)], &[]);
+        check(&[], &[]);
+    }
+}
