@@ -100,6 +100,9 @@ impl Proxy {
                 let table = self.table.clone();
                 let args = Args::new(&input.bytes()[..len], &spans);
                 let step = self.dispatch(&table, id, &args, now);
+                if let (Step::Wait(_), Some(client)) = (&step, self.clients.get_mut(id)) {
+                    client.scanner.put_back(len, &mut spans);
+                }
                 self.take_step(id, step, input, len)
             }
             Ok(Scan::Inline(len)) => {
@@ -144,8 +147,6 @@ impl Proxy {
             Step::Wait(pause) => {
                 if let Some(client) = self.clients.get_mut(id) {
                     client.pause = Some(pause);
-                    // The frame stays; it is scanned again from its start.
-                    client.scanner = Default::default();
                 }
                 false
             }

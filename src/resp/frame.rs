@@ -156,14 +156,20 @@ fn number_slow(bytes: &[u8], from: usize) -> Line {
     }
 }
 
+/// Stands for the arguments left of a frame that was found whole and is asked for once more. No frame has so
+/// many arguments.
+const WHOLE: u32 = u32::MAX;
+
 /// Finds requests.
 #[derive(Debug, Default)]
 pub struct RequestScanner {
-    /// Where to go on, from the start of the frame.
+    /// Where to go on, from the start of the frame. Of a frame that is [`WHOLE`], its length.
     position: usize,
     /// Arguments still to be found; 0 at the start of a frame.
     args_left: u32,
-    /// Spans found so far, while a frame is incomplete.
+    /// Up to where the line under way is known to have no end, from the start of the frame; 0 if nothing is known.
+    searched: usize,
+    /// Spans found so far, while a frame is incomplete or is asked for once more.
     spans: Vec<Span>,
 }
 
@@ -171,7 +177,29 @@ impl RequestScanner {
     /// Whether no part of a frame has been seen.
     #[inline]
     pub fn is_at_start(&self) -> bool {
-        self.args_left == 0
+        self.args_left == 0 && self.searched == 0
+    }
+
+    /// The frame of `len` bytes that was found last stays where it is: the next look finds it at once. Its spans
+    /// are taken out of `spans`.
+    pub fn put_back(&mut self, len: usize, spans: &mut Vec<Span>) {
+        debug_assert!(self.args_left == 0 && !spans.is_empty());
+        self.position = len;
+        self.args_left = WHOLE;
+        std::mem::swap(&mut self.spans, spans);
+    }
+
+    /// Whether the line under way, whose end begins with `end`, has still none. What was searched before is not
+    /// searched again, so that a line that comes byte by byte costs as much as one that comes whole.
+    #[inline]
+    fn lacks_end(&mut self, bytes: &[u8], end: u8) -> bool {
+        if self.searched == 0 {
+            return false;
+        }
+        let found = memchr::memchr(end, bytes.get(self.searched..).unwrap_or_default());
+        // The byte behind the end's first one may be missing: it is looked at once more.
+        self.searched = found.map_or(bytes.len(), |_| 0);
+        found.is_none()
     }
 
     /// Looks at `bytes`, which begin where the frame begins. The spans of a whole frame are in `spans`.
@@ -186,14 +214,20 @@ impl RequestScanner {
             if limits.authenticated
                 && let Some(len) = short_request(bytes, spans)
             {
+                self.searched = 0;
                 return Ok(Scan::Frame(len));
             }
             match bytes.first() {
                 None => return Ok(Scan::Incomplete(1)),
                 Some(b'*') => {}
-                Some(_) => return inline(bytes, limits),
+                Some(_) => return self.inline(bytes, limits),
             }
-            match number(bytes, 1) {
+            let line = if self.lacks_end(bytes, b'\r') {
+                Line::Incomplete
+            } else {
+                number(bytes, 1)
+            };
+            match line {
                 Line::Number(count, next) => {
                     if count > ARGS_MAX {
                         return Err(ProtocolError::MultibulkLength);
@@ -211,9 +245,17 @@ impl RequestScanner {
                 Line::Incomplete if bytes.len() > limits.inline_bytes => {
                     return Err(ProtocolError::CountTooBig);
                 }
-                Line::Incomplete => return Ok(Scan::Incomplete(1)),
+                Line::Incomplete => {
+                    self.searched = line_searched(bytes);
+                    return Ok(Scan::Incomplete(1));
+                }
             }
             spans.clear();
+        } else if self.args_left == WHOLE {
+            std::mem::swap(&mut self.spans, spans);
+            self.spans.clear();
+            self.args_left = 0;
+            return Ok(Scan::Frame(std::mem::take(&mut self.position)));
         } else {
             std::mem::swap(&mut self.spans, spans);
             // What came in exchange is of another frame, and must not be taken for this one's.
@@ -243,26 +285,23 @@ impl RequestScanner {
             match bytes.get(self.position) {
                 None => return self.incomplete(bytes.len(), self.position + 1, limits),
                 Some(b'$') => {}
-                Some(&got) => {
-                    // As in Redis, what stands in a length's place is judged when its line is there.
-                    return match memchr::memchr(b'\r', &bytes[self.position..]) {
-                        Some(end) if self.position + end + 1 < bytes.len() => {
-                            Err(ProtocolError::ExpectedBulk(got))
-                        }
-                        None if bytes.len() - self.position > limits.inline_bytes => {
-                            Err(ProtocolError::BulkCountTooBig)
-                        }
-                        _ => self.incomplete(bytes.len(), bytes.len() + 1, limits),
-                    };
-                }
+                Some(&got) => return self.not_a_bulk(bytes, got, limits),
             }
-            let (len, start) = match number(bytes, self.position + 1) {
+            let line = if self.lacks_end(bytes, b'\r') {
+                Line::Incomplete
+            } else {
+                number(bytes, self.position + 1)
+            };
+            let (len, start) = match line {
                 Line::Number(len, start) => (len, start),
                 Line::Invalid => return Err(ProtocolError::BulkLength),
                 Line::Incomplete if bytes.len() - self.position > limits.inline_bytes => {
                     return Err(ProtocolError::BulkCountTooBig);
                 }
-                Line::Incomplete => return self.incomplete(bytes.len(), bytes.len() + 1, limits),
+                Line::Incomplete => {
+                    self.searched = line_searched(bytes);
+                    return self.incomplete(bytes.len(), bytes.len() + 1, limits);
+                }
             };
             if len < 0 || len as u64 > limits.bulk_bytes as u64 {
                 return Err(ProtocolError::BulkLength);
@@ -293,6 +332,47 @@ impl RequestScanner {
         Ok(Scan::Frame(std::mem::take(&mut self.position)))
     }
 
+    /// Something else stands where a length line had to. As in Redis, it is judged when its line is there.
+    #[cold]
+    fn not_a_bulk(
+        &mut self,
+        bytes: &[u8],
+        got: u8,
+        limits: &RequestLimits,
+    ) -> Result<Scan, ProtocolError> {
+        let from = self.position.max(self.searched);
+        match memchr::memchr(b'\r', &bytes[from..]) {
+            Some(end) if from + end + 1 < bytes.len() => Err(ProtocolError::ExpectedBulk(got)),
+            None if bytes.len() - self.position > limits.inline_bytes => {
+                Err(ProtocolError::BulkCountTooBig)
+            }
+            _ => {
+                self.searched = line_searched(bytes);
+                self.incomplete(bytes.len(), bytes.len() + 1, limits)
+            }
+        }
+    }
+
+    fn inline(&mut self, bytes: &[u8], limits: &RequestLimits) -> Result<Scan, ProtocolError> {
+        let from = std::mem::take(&mut self.searched);
+        match memchr::memchr(b'\n', &bytes[from..]) {
+            Some(end) if from + end > limits.inline_bytes => Err(ProtocolError::InlineTooBig),
+            Some(end)
+                if bytes[..from + end]
+                    .iter()
+                    .all(|byte| byte.is_ascii_whitespace() || *byte == 0x0b) =>
+            {
+                Ok(Scan::Nothing(from + end + 1))
+            }
+            Some(end) => Ok(Scan::Inline(from + end + 1)),
+            None if bytes.len() > limits.inline_bytes => Err(ProtocolError::InlineTooBig),
+            None => {
+                self.searched = bytes.len();
+                Ok(Scan::Incomplete(1))
+            }
+        }
+    }
+
     fn incomplete(
         &self,
         have: usize,
@@ -307,20 +387,10 @@ impl RequestScanner {
     }
 }
 
-fn inline(bytes: &[u8], limits: &RequestLimits) -> Result<Scan, ProtocolError> {
-    match memchr::memchr(b'\n', bytes) {
-        Some(end) if end > limits.inline_bytes => Err(ProtocolError::InlineTooBig),
-        Some(end)
-            if bytes[..end]
-                .iter()
-                .all(|byte| byte.is_ascii_whitespace() || *byte == 0x0b) =>
-        {
-            Ok(Scan::Nothing(end + 1))
-        }
-        Some(end) => Ok(Scan::Inline(end + 1)),
-        None if bytes.len() > limits.inline_bytes => Err(ProtocolError::InlineTooBig),
-        None => Ok(Scan::Incomplete(1)),
-    }
+/// Up to where bytes whose last line has no end need not be searched again. Their last byte may be the first of
+/// that end.
+fn line_searched(bytes: &[u8]) -> usize {
+    bytes.len() - usize::from(bytes.last() == Some(&b'\r'))
 }
 
 #[cfg(test)]
@@ -400,6 +470,55 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_line_that_comes_byte_by_byte_is_searched_once() {
+        let long = "1".repeat(60_000);
+        for (line, place) in [
+            (format!("*{long}"), "a count"),
+            (format!("*1\r\n${long}"), "a length"),
+            (format!("*1\r\nx{long}"), "no length"),
+            (format!("PING {long}"), "an inline request"),
+        ] {
+            let (mut scanner, mut spans) = (RequestScanner::default(), Vec::new());
+            for len in 8..line.len() {
+                let scan = scanner.next(&line.as_bytes()[..len], &LIMITS, &mut spans);
+                assert_eq!(scan, Ok(Scan::Incomplete(1)), "{place}");
+                // What it has seen, it need not see again.
+                assert_eq!(scanner.searched, len, "{place}");
+                assert!(!scanner.is_at_start());
+            }
+            let end = [line.as_bytes(), b"\r"].concat();
+            let scan = scanner.next(&end, &LIMITS, &mut spans);
+            assert_eq!(scan, Ok(Scan::Incomplete(1)), "{place}");
+            let end = [line.as_bytes(), b"\r\n"].concat();
+            let scan = scanner.next(&end, &LIMITS, &mut spans);
+            let whole = RequestScanner::default().next(&end, &LIMITS, &mut spans);
+            assert!(
+                scan == whole && !matches!(scan, Ok(Scan::Incomplete(_))),
+                "{scan:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_frame_that_is_put_back_is_not_scanned_again() {
+        let frame = b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n";
+        let (mut scanner, mut spans) = (RequestScanner::default(), Vec::new());
+        let found = Ok(Scan::Frame(frame.len()));
+        assert_eq!(scanner.next(frame, &LIMITS, &mut spans), found);
+        let expected = spans.clone();
+        for _ in 0..2 {
+            scanner.put_back(frame.len(), &mut spans);
+            assert!(!scanner.is_at_start());
+            // Others use the same list meanwhile; and none of the bytes is looked at.
+            spans = Vec::new();
+            assert_eq!(scanner.next(&[0; 20], &LIMITS, &mut spans), found);
+            assert_eq!(spans, expected);
+        }
+        assert!(scanner.is_at_start());
+        assert_eq!(scanner.next(frame, &LIMITS, &mut spans), found);
     }
 
     #[test]
