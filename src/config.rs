@@ -120,7 +120,8 @@ pub struct Limits {
     pub clients: usize,
     /// Longest bulk string of a request or reply (Redis: `proto-max-bulk-len`).
     pub bulk_bytes: usize,
-    /// Longest request frame (Redis: `client-query-buffer-limit`).
+    /// Bytes that a client has sent and that are not executed, a whole request at most (Redis:
+    /// `client-query-buffer-limit`).
     pub request_bytes: usize,
     /// Longest inline request or length line (Redis: `PROTO_INLINE_MAX_SIZE`).
     pub inline_bytes: usize,
@@ -128,19 +129,24 @@ pub struct Limits {
     pub unauthenticated_args: usize,
     /// Longest bulk string of a request before authentication.
     pub unauthenticated_bulk_bytes: usize,
-    /// Requests in one client's pipeline before it is no longer read.
+    /// Requests in one client's pipeline before no more are taken.
     pub pipeline_requests: usize,
-    /// Bytes in one client's output, held replies included, before it is no longer read.
+    /// Bytes in one client's output, held replies included, before no more requests are taken.
     pub client_output_bytes: usize,
-    /// Bytes in one client's output, held replies included, at which it is closed.
+    /// Bytes in one client's output, held replies included, at which it is closed (Redis:
+    /// `client-output-buffer-limit`, as the next three).
     pub client_output_bytes_max: usize,
+    /// Bytes in one client's output, held replies included, at which it is closed after a time.
+    pub client_output_soft: SoftLimit,
     /// Bytes in one subscriber's output at which it is closed.
     pub pubsub_output_bytes: usize,
+    /// Bytes in one subscriber's output at which it is closed after a time.
+    pub pubsub_output_soft: SoftLimit,
     /// Bytes of names that one client may be subscribed to, with what each costs beside its bytes.
     pub subscription_bytes: usize,
     /// Bytes of lines that one MONITOR client, or all those of a worker together, may have waiting.
     pub monitor_bytes: usize,
-    /// Unsent bytes in one backend's output before its clients are no longer read.
+    /// Unsent bytes in one backend's output before no more requests for it are taken.
     pub backend_output_bytes: usize,
     /// Bytes of requests held for a retry, over a whole worker.
     pub held_bytes: usize,
@@ -164,6 +170,23 @@ pub struct Limits {
     pub log_file_bytes: u64,
 }
 
+/// A limit that may be passed for a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SoftLimit {
+    /// The limit in bytes; `usize::MAX` is none.
+    pub bytes: usize,
+    /// How long it may be passed.
+    pub time: Duration,
+}
+
+impl SoftLimit {
+    /// No limit.
+    pub const NONE: SoftLimit = SoftLimit {
+        bytes: usize::MAX,
+        time: Duration::ZERO,
+    };
+}
+
 impl Default for Limits {
     fn default() -> Limits {
         Limits {
@@ -176,7 +199,12 @@ impl Default for Limits {
             pipeline_requests: 1024,
             client_output_bytes: 1 << 20,
             client_output_bytes_max: 1 << 30,
+            client_output_soft: SoftLimit::NONE,
             pubsub_output_bytes: 32 << 20,
+            pubsub_output_soft: SoftLimit {
+                bytes: 8 << 20,
+                time: Duration::from_secs(60),
+            },
             subscription_bytes: 64 << 20,
             monitor_bytes: 32 << 20,
             backend_output_bytes: 4 << 20,

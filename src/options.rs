@@ -12,6 +12,7 @@ mod arguments;
 pub mod duration;
 mod error;
 mod file;
+mod memory;
 mod number;
 pub mod table;
 mod usage;

@@ -323,7 +323,7 @@ impl Worker {
 
     fn timeout(&self, now: Time) -> Duration {
         let spins = self.proxy.config().busy_poll && self.proxy.clients() > 0;
-        if spins || !self.queue.is_empty() {
+        if spins || !self.queue.is_empty() || self.proxy.is_behind() {
             return Duration::ZERO;
         }
         let accept = self.accept_pending.then_some(self.accept_after);
@@ -534,7 +534,11 @@ impl Worker {
                 Ok(Filled::Nothing) => return self.proxy.unread(peer),
                 Ok(Filled::End) => {
                     self.proxy.unread(peer);
-                    return self.proxy.ended(peer, now);
+                    self.proxy.ended(peer, now);
+                    if let Peer::Client(id) = peer {
+                        self.proxy.leaves(id, now);
+                    }
+                    return;
                 }
                 Err(error) => {
                     log::debug!("cannot read from a peer: {error}");
@@ -587,6 +591,11 @@ impl Worker {
             Action::Resume(id) => {
                 if self.proxy.resume(id, now) {
                     self.enqueue(Peer::Client(id));
+                }
+                // It may be blocked by now, and have stopped sending before.
+                let socket = self.clients.get(id.key(), id.generation());
+                if socket.is_some_and(|socket| socket.read_closed) {
+                    self.proxy.leaves(id, now);
                 }
             }
             Action::Close(peer) => self.close(peer),

@@ -77,6 +77,8 @@ fn samples(flag: &Flag) -> (&'static str, Option<&'static str>) {
         "cpu-affinity" => ("0,2-3", Some("a-b")),
         "client-idle-timeout" => ("10s", Some("-1s")),
         "write-stall" => ("1s", Some("-1s")),
+        "client-query-buffer-limit" => ("64mb", Some("1023kb")),
+        "client-output-buffer-limit" => ("normal 1mb 0 0 pubsub 2mb 1mb 5", Some("normal 1mb")),
         "pubsub-output" => ("1024", Some("0")),
         "slots-reload-interval" => ("10s", Some("1d")),
         "backend-connections" => ("2", Some("0")),

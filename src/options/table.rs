@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-use super::{Options, address, duration, number};
+use super::{Options, address, duration, memory, number};
 use crate::config::{AdminCommands, Config, CrossSlot, LogFormat, ReadPreference, Secret};
 use crate::logging;
 use crate::top;
@@ -358,15 +358,40 @@ pub const FLAGS: &[Flag] = &[
         live: true,
     },
     Flag {
+        name: "client-query-buffer-limit",
+        kind: Kind::String,
+        default: "1gb",
+        help: "bytes of requests that a client may have sent before they are executed; with more it is closed",
+        apply: |options, value| {
+            let limit = memory::bytes(value)?;
+            if limit < 1 << 20 {
+                return Err("must be at least 1mb".into());
+            }
+            options.config.limits.request_bytes = limit as usize;
+            Ok(())
+        },
+        show: |config| memory::show(config.limits.request_bytes as u64),
+        live: true,
+    },
+    Flag {
+        name: "client-output-buffer-limit",
+        kind: Kind::String,
+        default: "normal 1gb 0 0 pubsub 32mb 8mb 60",
+        help: "bytes of replies that may wait for a client of a class, normal or pubsub, before it is closed at once, or after so many seconds: class, hard limit, soft limit, seconds; 0 is no limit",
+        apply: |options, value| memory::output_limits(&mut options.config.limits, value),
+        show: |config| memory::show_output_limits(&config.limits),
+        live: true,
+    },
+    Flag {
         name: "pubsub-output",
         kind: Kind::Int,
         default: "33554432",
-        help: "bytes that may wait for a client that is subscribed to channels before it is closed",
+        help: "the hard limit of -client-output-buffer-limit pubsub, in bytes",
         apply: |options, value| {
             options.config.limits.pubsub_output_bytes = number::within(value, 1, 1 << 40)?;
             Ok(())
         },
-        show: |config| config.limits.pubsub_output_bytes.to_string(),
+        show: |config| config.limits.pubsub_output_bytes.min(1 << 40).to_string(),
         live: true,
     },
     Flag {

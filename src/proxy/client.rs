@@ -5,10 +5,11 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::arena::Id;
-use crate::buffer::{ReadBuf, WriteBuf};
+use crate::buffer::{Pool, ReadBuf, WriteBuf};
 use crate::clock::Time;
 use crate::config::Limits;
 use crate::proxy::backend::BackendId;
+use crate::proxy::backlog::Backlog;
 use crate::proxy::lease::{Lease, Work};
 use crate::proxy::pipeline::{Pipeline, Seq};
 use crate::proxy::replies::Replies;
@@ -17,10 +18,13 @@ use crate::proxy::session::Session;
 use crate::proxy::stats::{Counter, Stats};
 use crate::resp::frame::RequestScanner;
 
+/// Requests that a new client may have outstanding: nobody knows yet how large its replies are.
+pub const FIRST_WINDOW: usize = 16;
+
 /// Names a client.
 pub type ClientId = Id<Client>;
 
-/// Why a client is not read for now.
+/// Why no request of a client is taken for now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pause {
     /// Its next command takes effect on an empty pipeline.
@@ -31,6 +35,8 @@ pub enum Pause {
     Backend(BackendId),
     /// Its next command waits for the end of a `CLIENT PAUSE`.
     Suspended,
+    /// It has had its share of this turn: the rest of its backlog is for the next ones. A resume is on its way.
+    Behind,
 }
 
 /// Why a client is closed, as far as the client itself knows.
@@ -50,6 +56,8 @@ pub enum Parting {
     Killed,
     /// It did not read what it was owed.
     Overfull,
+    /// It sent more than may wait to be executed.
+    Unread,
 }
 
 impl Parting {
@@ -63,6 +71,7 @@ impl Parting {
             Parting::Drained => &stats.clients_drained,
             Parting::Killed => &stats.clients_killed,
             Parting::Overfull => &stats.clients_overfull,
+            Parting::Unread => &stats.clients_unread,
         }
     }
 }
@@ -86,6 +95,12 @@ pub struct Client {
     pub bytes_out: u64,
     /// Bytes from the client.
     pub input: ReadBuf,
+    /// What it has sent behind them while it was paused; nothing is no box.
+    ///
+    /// Invariant: while there is a backlog the client is paused or to be closed.
+    pub backlog: Option<Box<Backlog>>,
+    /// Whether there may be more to read from it than it has been asked for.
+    pub withheld: bool,
     /// Where the next request ends.
     pub scanner: RequestScanner,
     /// Bytes that the request under way is known to lack.
@@ -94,14 +109,19 @@ pub struct Client {
     pub output: WriteBuf,
     /// The replies it is owed.
     pub pipeline: Pipeline,
+    /// Requests that it may have outstanding: so many that their replies, if they are as large as its last large
+    /// one, are no more than may wait for it. It grows when the replies have turned out small.
+    pub window: usize,
     /// Who it is and what it has set.
     pub session: Session,
     /// Its requests that wait to be sent, in the order of their places (see `retry`).
     pub held: Vec<Held>,
     /// Whether it is in the list of clients with held requests.
     pub listed_as_holding: bool,
-    /// Why it is not read, if it is not.
+    /// Why no request of it is taken, if none is.
     pub pause: Option<Pause>,
+    /// The turn in which it was last resumed.
+    pub resumed_in: u64,
     /// When it last sent something, as `Active` counts time.
     pub seen_in: u32,
     /// Whether a `Resume` is on its way.
@@ -114,6 +134,8 @@ pub struct Client {
     pub closing: Option<Parting>,
     /// Since when it has taken nothing of what is to be written to it, if anything is.
     pub stalled_since: Option<Time>,
+    /// Since when it has been owed more than its soft limit, if it is.
+    pub swollen_since: Option<Time>,
     /// The version of the routes that its requests in flight were sent by.
     pub routes_version: u32,
     /// While the head is before this place, requests in flight may stand at nodes that are not their slot's
@@ -135,20 +157,25 @@ impl Client {
             bytes_in: 0,
             bytes_out: 0,
             input: ReadBuf::default(),
+            backlog: None,
+            withheld: false,
             scanner: RequestScanner::default(),
             missing: 0,
             output: WriteBuf::default(),
             pipeline: Pipeline::default(),
+            window: FIRST_WINDOW,
             session,
             held: Vec::new(),
             listed_as_holding: false,
             pause: None,
+            resumed_in: 0,
             seen_in: u32::MAX,
             resume_queued: false,
             flush_queued: false,
             ended: false,
             closing: None,
             stalled_since: None,
+            swollen_since: None,
             routes_version: 0,
             unsettled_until: None,
             lease: None,
@@ -178,8 +205,7 @@ impl Client {
     /// Whether it has as much outstanding as it may.
     #[inline]
     pub fn is_full(&self, limits: &Limits) -> bool {
-        self.pipeline.len() >= limits.pipeline_requests
-            || self.owed_bytes() > limits.client_output_bytes
+        self.pipeline.len() >= self.window || self.owed_bytes() > limits.client_output_bytes
     }
 
     /// Whether its requests may be taken as plain ones (see `plain`): it is read, it is who it says, it is at
@@ -202,13 +228,68 @@ impl Client {
     #[inline]
     pub fn may_resume(&self, limits: &Limits) -> bool {
         match self.pause {
-            None | Some(Pause::Backend(_) | Pause::Suspended) => false,
+            None | Some(Pause::Backend(_) | Pause::Suspended | Pause::Behind) => false,
             Some(Pause::Barrier) => self.pipeline.is_empty(),
             Some(Pause::Full) => {
-                self.pipeline.len() <= limits.pipeline_requests / 2
+                self.pipeline.len() <= self.window / 2
                     && self.owed_bytes() <= limits.client_output_bytes / 2
             }
         }
+    }
+
+    /// Whether it is read although no request of it is taken: it waits for something that may never come as long as
+    /// it has not written all it has to say. What it does not read, it would have to read; what it is blocked for,
+    /// or what a `CLIENT PAUSE` waits for, somebody else may have to do who waits for it. All other pauses end by
+    /// themselves, and so may be left to the kernel's buffers.
+    pub fn reads_on(&self) -> bool {
+        let waits = self.stalled_since.is_some()
+            || self.pause == Some(Pause::Suspended)
+            || self.is_blocked();
+        waits && self.closing.is_none()
+    }
+
+    /// Room for what it sends while no request of it is taken, if it is read at all.
+    pub fn room_aside(&mut self, pool: &mut Pool) -> Option<&mut ReadBuf> {
+        self.withheld = !self.reads_on();
+        if self.withheld {
+            return None;
+        }
+        Some(self.backlog.get_or_insert_default().room(pool))
+    }
+
+    /// Whether it is to be read although it is paused, and was not.
+    pub fn is_to_be_read(&mut self) -> bool {
+        let reads = self.withheld && self.reads_on();
+        self.withheld &= !reads;
+        reads
+    }
+
+    /// Gives memory back that holds nothing, or little.
+    pub fn settle(&mut self, pool: &mut Pool) {
+        self.input.settle(pool);
+        if let Some(backlog) = &mut self.backlog {
+            backlog.filled(0, pool);
+            if backlog.is_empty() {
+                self.backlog = None;
+            }
+        }
+    }
+
+    /// Bytes that it has sent and that wait to be executed.
+    pub fn unexecuted_bytes(&self) -> usize {
+        self.input.len() + self.backlog.as_ref().map_or(0, |backlog| backlog.len())
+    }
+
+    /// Storage for such bytes that holds nothing.
+    pub fn free_input_bytes(&self) -> usize {
+        self.input.free() + self.backlog.as_ref().map_or(0, |backlog| backlog.free())
+    }
+
+    /// A large reply has come for it: no more requests are taken than such replies may wait.
+    #[cold]
+    pub fn note_large(&mut self, reply_bytes: usize, limits: &Limits) {
+        let fitting = limits.client_output_bytes / reply_bytes.max(1) + 1;
+        self.window = self.window.min(fitting);
     }
 
     /// Whether all it was owed has left and nothing more will come.
@@ -251,6 +332,8 @@ impl Client {
     pub fn check(&self) {
         self.output.check();
         assert!(!self.session.queueing || self.lease.is_some());
+        assert!(self.backlog.is_none() || self.pause.is_some());
+        assert!(self.pause != Some(Pause::Behind) || self.resume_queued);
         assert!(!self.is_finished() || self.flush_queued || self.resume_queued);
         assert!(
             self.held

@@ -200,6 +200,7 @@ impl Proxy {
         let len = whole.len();
         if len >= MOVED_FRAME {
             self.largest.reply(ticket.command, len, now);
+            self.note_large(client, len);
         }
         self.look(id, ticket, len, now);
         let executed = self.bytes_if_held(id, client, ticket);
@@ -397,12 +398,23 @@ impl Proxy {
             self.actions.flush_client(id);
         }
         let limits = &self.config.limits;
+        if completed.merged_bytes >= MOVED_FRAME {
+            client.note_large(completed.merged_bytes, limits);
+        }
         let overfull = client.owed_bytes() > limits.client_output_bytes_max;
         if client.pause.is_some() && client.may_resume(limits) {
             self.queue_resume(id);
         }
-        if overfull && self.forget_client(id, now) {
-            self.stats.clients_overfull.add(1);
+        if overfull {
+            self.close_overfull(id, now);
+        }
+    }
+
+    /// A large reply has come for a client.
+    #[cold]
+    fn note_large(&mut self, id: ClientId, len: usize) {
+        if let Some(client) = self.clients.get_mut(id) {
+            client.note_large(len, &self.config.limits);
         }
     }
 

@@ -31,7 +31,7 @@ impl Client {
         let owed = self.owed_bytes();
         let own = owed.min(OUTPUT_BLOCK);
         let beyond = owed - own;
-        let input = self.input.len();
+        let input = self.unexecuted_bytes();
         let (multi, watch, multi_mem) = self.transaction();
         format!(
             "id={id} addr={addr} laddr={laddr} fd={fd} name={name} age={age} idle={idle} flags={flags} \
@@ -50,10 +50,10 @@ impl Client {
             sub = subscriptions(Kind::Channel),
             psub = subscriptions(Kind::Pattern),
             ssub = subscriptions(Kind::Shard),
-            free = self.input.free(),
+            free = self.free_input_bytes(),
             database = self.session.database,
             oll = beyond.div_ceil(OUTPUT_BLOCK),
-            memory = size_of::<Client>() + input + self.input.free() + owed,
+            memory = size_of::<Client>() + input + self.free_input_bytes() + owed,
             events = if self.output.unsent_len() > 0 {
                 "rw"
             } else {

@@ -50,6 +50,13 @@ impl Proxy {
         if self.take_plain_requests(id, count, now) {
             return;
         }
+        if self
+            .clients
+            .get(id)
+            .is_some_and(|client| client.pause.is_some())
+        {
+            return self.put_aside(id, count, now);
+        }
         if !self.inbox.is_empty() {
             let input = std::mem::take(&mut self.inbox);
             if let Some(client) = self.clients.get_mut(id) {
@@ -74,6 +81,112 @@ impl Proxy {
             client.input.settle(&mut self.pool);
             if client.is_finished() {
                 self.queue_flush(id);
+            }
+        }
+    }
+
+    /// So many bytes have come from a client of which no request is taken: they wait.
+    #[cold]
+    fn put_aside(&mut self, id: ClientId, count: usize, now: Time) {
+        let Some(client) = self.clients.get_mut(id) else {
+            return;
+        };
+        debug_assert!(self.inbox.is_empty());
+        if let Some(backlog) = &mut client.backlog {
+            backlog.filled(count, &mut self.pool);
+        }
+        if client.unexecuted_bytes() > self.config.limits.request_bytes {
+            self.close_unread(id, now);
+        }
+    }
+
+    /// More waits of a client than may: it is closed at once, as in Redis.
+    #[cold]
+    fn close_unread(&mut self, id: ClientId, now: Time) {
+        if let Some(client) = self.clients.get(id) {
+            let line = client.line(&self.config.listen, &self.table, now);
+            log::warn!(
+                "closing client that reached max query buffer length (-client-query-buffer-limit): {}",
+                line.trim_end()
+            );
+        }
+        self.drop_client(id, Parting::Unread, now);
+    }
+
+    /// Takes what a client has sent while it was paused, up to its share of this turn.
+    fn take_backlog(&mut self, id: ClientId, now: Time) {
+        let mut taken = 0;
+        while taken < self.config.limits.read_bytes {
+            let Some(client) = self.clients.get_mut(id) else {
+                return;
+            };
+            if client.pause.is_some() || client.closing.is_some() {
+                return;
+            }
+            let Some(backlog) = &mut client.backlog else {
+                return;
+            };
+            taken += backlog.hand_on(&mut client.input, client.missing, &mut self.pool);
+            if backlog.is_empty() {
+                client.backlog = None;
+            }
+            self.client_input(id, 0, now);
+        }
+        if let Some(client) = self.clients.get_mut(id)
+            && client.pause.is_none()
+            && client.closing.is_none()
+            && client.backlog.is_some()
+        {
+            client.pause = Some(Pause::Behind);
+            self.resume_later(id);
+        }
+    }
+
+    /// A client is to be resumed in the next turn.
+    pub(super) fn resume_later(&mut self, id: ClientId) {
+        if let Some(client) = self.clients.get_mut(id) {
+            client.resume_queued = true;
+            self.behind.push(id);
+        }
+    }
+
+    /// A client may be read again: takes what it had sent already. Returns whether it is to be read on.
+    pub fn resume(&mut self, id: ClientId, now: Time) -> bool {
+        let Some(client) = self.clients.get_mut(id) else {
+            return false;
+        };
+        // If nothing has changed for its requests, it is only to be read.
+        if client.resume_queued {
+            if client.resumed_in == self.turn {
+                // It has had its share of this turn.
+                self.behind.push(id);
+                return false;
+            }
+            client.resumed_in = self.turn;
+            client.resume_queued = false;
+            if client.pause == Some(Pause::Full) {
+                client.window = (client.window * 2).min(self.config.limits.pipeline_requests);
+            }
+            client.pause = None;
+            self.client_input(id, 0, now);
+            self.take_backlog(id, now);
+        }
+        let Some(client) = self.clients.get(id) else {
+            return false;
+        };
+        if client.pause.is_none() && client.ended {
+            self.close_when_told(id, Parting::Left);
+            return false;
+        }
+        client.closing.is_none() && (client.pause.is_none() || client.reads_on())
+    }
+
+    /// A turn has begun: those who had their share of the last one go on.
+    pub(super) fn begin_turn(&mut self) {
+        self.turn += 1;
+        if !self.behind.is_empty() {
+            for id in std::mem::take(&mut self.behind) {
+                self.actions.resume(id);
             }
         }
     }
@@ -661,7 +774,11 @@ impl Proxy {
     fn protocol_error(&mut self, id: ClientId, error: ProtocolError, now: Time) {
         self.stats.protocol_errors.add(1);
         self.tell_error(id, format!("ERR {error}").as_bytes(), now);
-        self.close_when_told(id, Parting::Confused);
+        let parting = match error {
+            ProtocolError::RequestTooBig => Parting::Unread,
+            _ => Parting::Confused,
+        };
+        self.close_when_told(id, parting);
     }
 
     fn tell_error(&mut self, id: ClientId, text: &[u8], now: Time) {
@@ -683,6 +800,7 @@ impl Proxy {
         if let Some(client) = self.clients.get_mut(id) {
             client.closing.get_or_insert(parting);
             client.pause = None;
+            client.backlog = None;
         }
         self.queue_flush(id);
     }

@@ -12,6 +12,7 @@ mod active;
 mod answers;
 pub mod attention;
 pub mod backend;
+mod backlog;
 pub mod calls;
 mod carried;
 mod check;
@@ -164,6 +165,10 @@ pub struct Proxy {
     held_requests: usize,
     /// How many clients have just asked for something.
     active: Active,
+    /// Counts the turns.
+    turn: u64,
+    /// Clients that go on in the next turn, each once.
+    behind: Vec<ClientId>,
     /// When the first held request is due.
     hold_due: Time,
     next_sweep: Time,
@@ -236,6 +241,8 @@ impl Proxy {
             held_bytes: 0,
             held_requests: 0,
             active: Active::default(),
+            turn: 1,
+            behind: Vec::new(),
             hold_due: Time::from_micros(u64::MAX),
             next_sweep: Time::default(),
             next_idle_sweep: Time::default(),
@@ -277,7 +284,9 @@ impl Proxy {
         let number = self.process.client_ids.fetch_add(1, Ordering::Relaxed) + 1;
         let others = self.process.clients.fetch_add(1, Ordering::Relaxed);
         let session = Session::new(number, self.config.client_password.is_none());
-        let id = self.clients.insert(Client::new(address, session, now));
+        let mut client = Client::new(address, session, now);
+        client.window = client.window.min(self.config.limits.pipeline_requests);
+        let id = self.clients.insert(client);
         self.stats.clients_accepted.add(1);
         self.stats.clients_connected.add(1);
         let (text, counter) = if others >= self.config.limits.clients {
@@ -324,7 +333,7 @@ impl Proxy {
             Peer::Client(id) => {
                 let client = self.clients.get_mut(id)?;
                 if client.pause.is_some() || client.closing.is_some() {
-                    return None;
+                    return client.room_aside(&mut self.pool);
                 }
                 if !client.input.has_storage() {
                     debug_assert!(self.inbox.is_empty());
@@ -347,15 +356,17 @@ impl Proxy {
     /// Nothing came into a peer's room: the memory goes back at once. (A thousand clients that leave in one turn
     /// would each keep a block until its end.)
     pub fn unread(&mut self, peer: Peer) {
-        let input = match peer {
-            Peer::Client(id) => self.clients.get_mut(id).map(|client| &mut client.input),
-            Peer::Backend(id) => {
-                let backend = self.upstream.backends.get_mut(id);
-                backend.map(|backend| &mut backend.input)
+        match peer {
+            Peer::Client(id) => {
+                if let Some(client) = self.clients.get_mut(id) {
+                    client.settle(&mut self.pool);
+                }
             }
-        };
-        if let Some(input) = input {
-            input.settle(&mut self.pool);
+            Peer::Backend(id) => {
+                if let Some(backend) = self.upstream.backends.get_mut(id) {
+                    backend.input.settle(&mut self.pool);
+                }
+            }
         }
     }
 
@@ -462,8 +473,8 @@ impl Proxy {
                 client.note_flush(written, now);
                 if client.is_finished() {
                     self.drop_client(id, Parting::Left, now);
-                } else if client.pause.is_some() && client.may_resume(&self.config.limits) {
-                    self.queue_resume(id);
+                } else if client.pause.is_some() {
+                    self.flushed_while_paused(id);
                 }
             }
             Peer::Backend(id) => {
@@ -515,22 +526,17 @@ impl Proxy {
         }
     }
 
-    /// A client may be read again: takes what it had sent already. Returns whether it is to be read on.
-    pub fn resume(&mut self, id: ClientId, now: Time) -> bool {
+    /// Something was written to a client of which no request is taken, or nothing could be.
+    #[inline(never)]
+    fn flushed_while_paused(&mut self, id: ClientId) {
         let Some(client) = self.clients.get_mut(id) else {
-            return false;
+            return;
         };
-        client.resume_queued = false;
-        client.pause = None;
-        self.client_input(id, 0, now);
-        let Some(client) = self.clients.get(id) else {
-            return false;
-        };
-        if client.pause.is_none() && client.ended {
-            self.close_when_told(id, Parting::Left);
-            return false;
+        if client.may_resume(&self.config.limits) {
+            self.queue_resume(id);
+        } else if client.is_to_be_read() {
+            self.actions.resume(id);
         }
-        client.pause.is_none() && client.closing.is_none()
     }
 
     fn queue_flush(&mut self, id: ClientId) {
@@ -574,6 +580,7 @@ impl Proxy {
     /// Time passes: what is due is done. What was answered before leaves from now on. Returns whether the worker
     /// rests: nobody asked for anything for a second, and memory has been given back.
     pub fn tick(&mut self, now: Time) -> bool {
+        self.begin_turn();
         self.answers.settle(&self.stats.calls, now);
         if now >= self.hold_due {
             self.release_all(now);
@@ -685,10 +692,17 @@ impl Proxy {
         let rest = (self.pool.free_bytes() + self.inbox.free() > 0).then(|| self.rates.due_at());
         let leases = self.leases.deadline();
         let subscribed = self.pubsub.deadline();
-        [sweep, held, suspended, rest, leases, subscribed]
+        let behind = self.is_behind().then(Time::default);
+        [behind, sweep, held, suspended, rest, leases, subscribed]
             .into_iter()
             .flatten()
             .min()
+    }
+
+    /// Whether clients wait for the next turn, which is to come at once.
+    #[inline]
+    pub fn is_behind(&self) -> bool {
+        !self.behind.is_empty()
     }
 
     /// The next thing to do with a socket or a thread.

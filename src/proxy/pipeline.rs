@@ -129,6 +129,8 @@ pub struct Completed {
     /// Whether its parts have become an error, which [`Pipeline::failure`] then names. What came in one part
     /// has been seen by whoever brought it.
     pub failed: bool,
+    /// Bytes of a reply that was made of those of several parts.
+    pub merged_bytes: usize,
 }
 
 /// The requests of one client that are not answered yet, oldest first.
@@ -492,6 +494,7 @@ impl Pipeline {
                 command,
                 started,
                 failed: false,
+                merged_bytes: 0,
             });
         }
         let at_head = seq == self.head;
@@ -504,6 +507,7 @@ impl Pipeline {
             command: request.command,
             started: request.started,
             failed: false,
+            merged_bytes: 0,
         };
         match request.kind {
             Kind::Muted if at_head => {
@@ -542,6 +546,7 @@ impl Pipeline {
                     self.failure = Some(ErrorCode::of(error));
                     completed.failed = true;
                 }
+                completed.merged_bytes = merged.len();
                 self.kept.remove(key);
                 if at_head {
                     output.push(&merged, pool);
@@ -640,6 +645,7 @@ impl Pipeline {
             command: request.command,
             started: request.started,
             failed: false,
+            merged_bytes: 0,
         })
     }
 

@@ -94,7 +94,7 @@ impl Proxy {
         let Some(mut rest) = input.own_bytes() else {
             return false;
         };
-        while pipeline.len() < limits.pipeline_requests {
+        while pipeline.len() < client.window {
             let Some(request) = ShortRequest::find(rest) else {
                 break;
             };
@@ -314,7 +314,7 @@ mod tests {
     use crate::clock::Time;
     use crate::proxy::actions::Action;
     use crate::proxy::client::ClientId;
-    use crate::proxy::rig::{before_three_nodes, flushed};
+    use crate::proxy::rig::{before_three_nodes, flushed, next_action};
     use crate::proxy::{Peer, Proxy};
     use crate::testing::Random;
 
@@ -354,7 +354,8 @@ mod tests {
 
         fn act(&mut self) {
             let now = Time::from_micros(7);
-            while let Some(action) = self.proxy.next_action() {
+            self.proxy.begin_turn();
+            while let Some(action) = next_action(&mut self.proxy) {
                 match action {
                     Action::Connect(id, _) => self.proxy.connected(id, now),
                     Action::Flush(peer) => {

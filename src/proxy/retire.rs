@@ -91,7 +91,7 @@ mod tests {
     use crate::proxy::Peer;
     use crate::proxy::actions::Action;
     use crate::proxy::client::ClientId;
-    use crate::proxy::rig::flushed;
+    use crate::proxy::rig::{flushed, next_action};
     use crate::proxy::stats::Process;
 
     /// A proxy with one client, before one master and one replica that answer at once.
@@ -146,7 +146,8 @@ mod tests {
         /// Ends the turn; nodes connect and answer.
         fn turn(&mut self) {
             self.proxy.tick(self.now);
-            while let Some(action) = self.proxy.next_action() {
+            self.proxy.begin_turn();
+            while let Some(action) = next_action(&mut self.proxy) {
                 match action {
                     Action::Connect(id, _) => self.proxy.connected(id, self.now),
                     Action::Resume(id) => {

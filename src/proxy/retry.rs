@@ -464,7 +464,7 @@ mod tests {
     use crate::config::{Config, ReadPreference};
     use crate::proxy::Peer;
     use crate::proxy::actions::Action;
-    use crate::proxy::rig::flushed;
+    use crate::proxy::rig::{flushed, next_action};
     use crate::proxy::stats::Process;
 
     const MASTER: SocketAddr =
@@ -545,7 +545,8 @@ mod tests {
 
         fn turn(&mut self) {
             self.proxy.tick(self.now);
-            while let Some(action) = self.proxy.next_action() {
+            self.proxy.begin_turn();
+            while let Some(action) = next_action(&mut self.proxy) {
                 match action {
                     Action::Connect(id, address) if self.down && address == MASTER => {
                         self.proxy.closed(Peer::Backend(id), self.now);

@@ -7,6 +7,7 @@ use crate::clock::Time;
 use crate::cluster::topology::Topology;
 use crate::command::Table;
 use crate::config::Config;
+use crate::proxy::actions::Action;
 use crate::proxy::stats::Process;
 use crate::proxy::{Peer, Proxy};
 
@@ -32,4 +33,12 @@ pub fn flushed(proxy: &mut Proxy, peer: Peer, now: Time) -> Vec<u8> {
         slices.iter().map(|own| own.len()).sum()
     });
     bytes
+}
+
+/// The next thing to do, in this turn or in the next ones, until there is nothing to do at once.
+pub fn next_action(proxy: &mut Proxy) -> Option<Action> {
+    while proxy.actions.is_empty() && proxy.is_behind() {
+        proxy.begin_turn();
+    }
+    proxy.next_action()
 }

@@ -65,7 +65,7 @@ impl Proxy {
             in_flight += client.pipeline.len();
             owed += own;
             most = most.max(own);
-            used += own + client.input.len() + client.input.free();
+            used += own + client.unexecuted_bytes() + client.free_input_bytes();
         }
         let nodes = &mut self.scratch.nodes;
         nodes.clear();

@@ -122,6 +122,8 @@ counters! {
     clients_killed,
     /// Clients closed because too much waited for them.
     clients_overfull,
+    /// Clients closed because they had sent more than may wait to be executed.
+    clients_unread,
     /// Clients that left.
     clients_left,
     /// Clients whose connections broke.

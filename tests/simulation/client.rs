@@ -124,6 +124,8 @@ pub struct Client {
     pub blocked: bool,
     /// Until when it does not read.
     pub stalled_until: u64,
+    /// Whether it reads nothing before all that it has made is written.
+    pub writes_first: bool,
     /// How it ends.
     pub end: End,
     /// Bytes made and not written.
@@ -164,6 +166,7 @@ impl Client {
             queued: false,
             blocked: false,
             stalled_until: 0,
+            writes_first: false,
             end: End::Open,
             unwritten: VecDeque::new(),
             received: Vec::new(),
@@ -187,6 +190,18 @@ impl Client {
         self
     }
 
+    /// It makes long pipelines from now on, and writes each to its end before it reads.
+    pub fn writes_first(mut self) -> Client {
+        self.writes_first = true;
+        self.manners.outstanding_max *= 8;
+        self
+    }
+
+    /// Whether it does not read since it has not written all. (What is behind its last words, nobody reads.)
+    pub fn is_writing_first(&self) -> bool {
+        self.writes_first && !self.unwritten.is_empty() && self.end != End::Told
+    }
+
     /// From here on every error is a failure, if `strict`.
     pub fn set_strict(&mut self, strict: bool) {
         self.manners.strict = strict;
@@ -207,7 +222,7 @@ impl Client {
 
     /// Makes a pipeline of random requests, unless it has enough under way.
     pub fn make_requests(&mut self, ledger: &mut Ledger, random: &mut Random) {
-        let count = random.skewed(64);
+        let count = random.skewed(if self.writes_first { 1024 } else { 64 });
         for _ in 0..count {
             if self.end != End::Open || self.sent.len() >= self.manners.outstanding_max {
                 return;

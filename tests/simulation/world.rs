@@ -48,7 +48,7 @@ events! {
     world_turns, connects_refused, connects_in_vain, crashes, restarts, failovers, planned_failovers, hangs,
     links_cut, garbage, surplus, pushes, full_nodes, cluster_downs, masterless, liars, topologies,
     stale_topologies, clients_vanished, requests_of_vanished, clients_half_closed, clients_told,
-    clients_not_reading, short_writes, late_executions, published, evictions, standstills,
+    clients_not_reading, clients_writing_first, short_writes, late_executions, published, evictions, standstills,
 }
 
 /// Which trouble is made in one run: once in so many turns, or never (0).

@@ -74,6 +74,7 @@ pub const FAMILIES: &[Family] = &[
                 ("clients_stalled", "stalled"),
                 ("clients_killed", "kill"),
                 ("clients_overfull", "output_limit"),
+                ("clients_unread", "query_limit"),
                 ("subscribers_cut", "pubsub_limit"),
                 ("clients_left", "eof"),
                 ("clients_broken", "error"),
@@ -82,7 +83,7 @@ pub const FAMILIES: &[Family] = &[
                 ("clients_drained", "drain"),
             ],
             "Clients closed: idle (-client-idle-timeout), stalled (-write-stall), kill (CLIENT KILL), output_limit, \
-             pubsub_limit (-pubsub-output), eof (they left), error (their connection broke), protocol (they broke it), \
+             pubsub_limit (both -client-output-buffer-limit), query_limit (-client-query-buffer-limit), eof (they left), error (their connection broke), protocol (they broke it), \
              refused (turned away when they came), drain (the proxy ends)",
         ),
         &["reason"],

@@ -4,7 +4,7 @@
 //! Values are read, and refused, as Redis 7.0.15 does it.
 
 use super::Context;
-use crate::config::{Config, KEEPALIVE, Listen};
+use crate::config::{Config, KEEPALIVE, Limits, Listen, SoftLimit};
 use crate::proxy::texts;
 
 /// What CONFIG SET does.
@@ -51,7 +51,8 @@ const NO_TLS: &str = "this proxy has no TLS";
 #[rustfmt::skip]
 pub const OWN: &[Own] = &[
     own("bind", Elsewhere("it is -addr of this proxy, decided at its start")),
-    own("client-query-buffer-limit", Elsewhere(FIXED)),
+    own("client-output-buffer-limit", Flag("client-output-buffer-limit", as_it_is)),
+    own("client-query-buffer-limit", Flag("client-query-buffer-limit", as_it_is)),
     own("cluster-enabled", Immutable),
     own("daemonize", Immutable),
     own("databases", Immutable),
@@ -101,6 +102,7 @@ fn value(name: &str, context: &Context<'_>) -> String {
     };
     match name {
         "bind" => bind,
+        "client-output-buffer-limit" => output_limits(&config.limits),
         "client-query-buffer-limit" => config.limits.request_bytes.to_string(),
         "cluster-enabled" | "daemonize" | "supervised" => "no".to_string(),
         "databases" => context.servers.databases.to_string(),
@@ -130,6 +132,26 @@ fn value(name: &str, context: &Context<'_>) -> String {
         // The rest are secrets, and what a proxy has not.
         _ => String::new(),
     }
+}
+
+/// The limits of outputs as Redis shows them: of each class the hard and the soft limit and the seconds. There are
+/// no replicas here.
+fn output_limits(limits: &Limits) -> String {
+    let class = |hard, soft: SoftLimit| {
+        let [hard, soft_bytes] = [hard, soft.bytes].map(|bytes| match bytes {
+            usize::MAX => 0,
+            bytes => bytes,
+        });
+        format!("{hard} {soft_bytes} {}", soft.time.as_secs())
+    };
+    let normal = class(limits.client_output_bytes_max, limits.client_output_soft);
+    let pubsub = class(limits.pubsub_output_bytes, limits.pubsub_output_soft);
+    format!("normal {normal} slave 0 0 0 pubsub {pubsub}")
+}
+
+/// The flag takes the server's own form.
+fn as_it_is(value: &str) -> Result<String, String> {
+    Ok(value.to_string())
 }
 
 fn level(value: &str) -> Result<String, String> {

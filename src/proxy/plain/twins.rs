@@ -14,7 +14,7 @@ use crate::proxy::backend::BackendId;
 use crate::proxy::calls::{of_commands, of_errors};
 use crate::proxy::client::ClientId;
 use crate::proxy::node_stats::NodeTotals;
-use crate::proxy::rig::{before_three_nodes, flushed};
+use crate::proxy::rig::{before_three_nodes, flushed, next_action};
 use crate::proxy::{Peer, Proxy, refusal};
 use crate::resp::args::Args;
 use crate::resp::frame::{RequestLimits, RequestScanner, Scan};
@@ -220,7 +220,8 @@ impl Twin {
 
     fn act(&mut self) {
         let now = self.now;
-        while let Some(action) = self.proxy.next_action() {
+        self.proxy.begin_turn();
+        while let Some(action) = next_action(&mut self.proxy) {
             match action {
                 Action::Connect(id, _) => self.proxy.connected(id, now),
                 Action::Flush(Peer::Backend(_)) if self.deaf => {}

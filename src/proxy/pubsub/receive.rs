@@ -1,5 +1,5 @@
 //! The way out: what nodes push. A message is handed to every subscriber of its topic; one that does not read
-//! is closed when more than `-pubsub-output` bytes wait for it, and nobody else notices.
+//! is closed when more than `-client-output-buffer-limit pubsub` bytes wait for it, and nobody else notices.
 
 use super::kind::{Act, Kind, Pushed};
 use super::{Pubsub, events};
@@ -142,20 +142,8 @@ impl Proxy {
         twin.clear();
         twin.shrink_to(KEPT_TWIN);
         for id in slow {
-            self.cut_off(id, now);
+            self.close_overfull(id, now);
         }
-    }
-
-    #[cold]
-    fn cut_off(&mut self, id: ClientId, now: Time) {
-        let number = self.clients.get(id).map(|client| client.session.number);
-        if let Some(number) = number {
-            log::warn!(
-                "client {number} does not read what it is subscribed to: closed (-pubsub-output)"
-            );
-            self.stats.subscribers_cut.add(1);
-        }
-        self.forget_client(id, now);
     }
 }
 

@@ -161,6 +161,10 @@ impl World {
         if talking && self.random.one_in(3) {
             client = client.subscribes();
         }
+        if talking && self.random.one_in(4) {
+            client = client.writes_first();
+            self.events.clients_writing_first += 1;
+        }
         self.clients.push(client);
         self.note(|_| format!("client {number} is {id:?}"));
         self.clients.len() - 1
@@ -183,7 +187,7 @@ impl World {
             client.stalled_until = self.now + random.between(1, 200 * MILLIS);
             self.events.clients_not_reading += 1;
         }
-        if self.now < client.stalled_until || random.one_in(2) {
+        if self.now < client.stalled_until || client.is_writing_first() || random.one_in(2) {
             return false;
         }
         client.read(&mut self.ledger, &mut self.counts, random)
