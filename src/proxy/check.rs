@@ -39,7 +39,7 @@ impl Proxy {
         let held: Vec<_> = self
             .clients
             .iter()
-            .flat_map(|(_, client)| &client.held)
+            .flat_map(|(_, client)| client.held.iter())
             .collect();
         assert_eq!(held.len(), self.held_requests);
         assert_eq!(

@@ -10,10 +10,10 @@ use crate::clock::Time;
 use crate::config::Limits;
 use crate::proxy::backend::BackendId;
 use crate::proxy::backlog::Backlog;
+use crate::proxy::held::HeldRequests;
 use crate::proxy::lease::{Lease, Work};
 use crate::proxy::pipeline::{Pipeline, Seq};
 use crate::proxy::replies::Replies;
-use crate::proxy::retry::Held;
 use crate::proxy::session::Session;
 use crate::proxy::stats::{Counter, Stats};
 use crate::resp::frame::RequestScanner;
@@ -114,8 +114,8 @@ pub struct Client {
     pub window: usize,
     /// Who it is and what it has set.
     pub session: Session,
-    /// Its requests that wait to be sent, in the order of their places (see `retry`).
-    pub held: Vec<Held>,
+    /// Its requests that wait to be sent (see `retry`).
+    pub held: HeldRequests,
     /// Whether it is in the list of clients with held requests.
     pub listed_as_holding: bool,
     /// Why no request of it is taken, if none is.
@@ -165,7 +165,7 @@ impl Client {
             pipeline: Pipeline::default(),
             window: FIRST_WINDOW,
             session,
-            held: Vec::new(),
+            held: HeldRequests::default(),
             listed_as_holding: false,
             pause: None,
             resumed_in: 0,
@@ -335,10 +335,7 @@ impl Client {
         assert!(self.backlog.is_none() || self.pause.is_some());
         assert!(self.pause != Some(Pause::Behind) || self.resume_queued);
         assert!(!self.is_finished() || self.flush_queued || self.resume_queued);
-        assert!(
-            self.held
-                .is_sorted_by(|a, b| { a.seq == b.seq && a.part < b.part || a.seq.before(b.seq) })
-        );
+        self.held.check();
         assert!(self.held.is_empty() || self.listed_as_holding);
     }
 }

@@ -221,7 +221,7 @@ impl Proxy {
             if !self.reads_only(id) {
                 self.overtaken(client, seq, ticket, &bytes, now);
             }
-            self.release_held(client, now);
+            self.release_held(client, ticket.slot, now);
         }
     }
 
@@ -544,7 +544,7 @@ impl Proxy {
                 // redirects, and the park timeout bounds it.
                 ticket.redirects = 0;
                 if self.divide(client, seq, part, &ticket, &bytes, words, now) {
-                    return self.release_held(client, now);
+                    return self.release_held(client, ticket.slot, now);
                 }
                 (goal, self.due_after(ticket.tries.min(4), now), words)
             }
@@ -562,7 +562,7 @@ impl Proxy {
             }
         };
         self.hold_behind(ticket, &bytes, goal, due, words, remedy, now);
-        self.release_held(client, now);
+        self.release_held(client, ticket.slot, now);
     }
 
     /// A redirect is taken for true, unless a script may have made it up.
@@ -696,13 +696,15 @@ impl Proxy {
             backend.output.release(ticket.len as usize, &mut self.pool);
             self.orphaned(&backend, ticket, &bytes, index == 0, end <= sent, lost, now);
             if let Origin::Part { client, .. } = ticket.origin
-                && touched.last() != Some(&client)
+                && touched.last() != Some(&(client, ticket.slot))
             {
-                touched.push(client);
+                touched.push((client, ticket.slot));
             }
         }
-        for client in touched {
-            self.release_held(client, now);
+        touched.sort_unstable_by_key(|(client, slot)| (client.key(), client.generation(), *slot));
+        touched.dedup();
+        for (client, slot) in touched {
+            self.release_held(client, slot, now);
         }
         for client in std::mem::take(&mut backend.waiters) {
             self.queue_resume(client);

@@ -178,7 +178,12 @@ impl Proxy {
             self.close_when_told(id, Parting::Left);
             return false;
         }
-        client.closing.is_none() && (client.pause.is_none() || client.reads_on())
+        let reads = client.closing.is_none() && (client.pause.is_none() || client.reads_on());
+        if client.ended {
+            // It may be blocked by now, and nobody else tells that it will send no more.
+            self.leaves(id, now);
+        }
+        reads
     }
 
     /// A turn has begun: those who had their share of the last one go on.
@@ -581,7 +586,7 @@ impl Proxy {
                 part: 0,
             };
             self.hold(ticket, frame, goal, now, b"", now);
-            self.release_held(id, now);
+            self.release_held(id, slot, now);
             return Step::Done;
         };
         if self.is_over_mark(backend) {
@@ -603,10 +608,8 @@ impl Proxy {
     /// Rule R4, for a client whose requests may stand at nodes that are not their slot's owner any more.
     #[cold]
     pub(super) fn may_follow(&self, id: ClientId, slot: u16, backend: BackendId) -> bool {
-        let held = self
-            .clients
-            .get(id)
-            .is_some_and(|client| client.held.iter().any(|held| held.ticket.slot == slot));
+        let client = self.clients.get(id);
+        let held = client.is_some_and(|client| client.held.has(slot));
         if planted::is_on("reorder-across-moved") {
             return true;
         }

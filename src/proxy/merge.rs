@@ -94,6 +94,10 @@ pub struct Split {
     /// Whether a part that succeeded has changed something.
     write: bool,
     parts: Vec<Part>,
+    /// How many parts from the first on have ascending slots. A request that is cut by slot has all of them so.
+    ascending: usize,
+    /// The others, slot by slot as they came: a slot, its first part, and the one behind its last.
+    runs: Vec<(u16, usize, usize)>,
     pending: usize,
     /// Short replies, as they came.
     short: Vec<u8>,
@@ -115,6 +119,8 @@ impl Split {
             merge,
             write,
             parts: Vec::with_capacity(parts),
+            ascending: 0,
+            runs: Vec::new(),
             pending: 0,
             short: Vec::new(),
             long: Vec::new(),
@@ -130,6 +136,13 @@ impl Split {
 
     /// The same, of a part that is there already.
     pub fn add_at(&mut self, slot: u16, at: At) -> u16 {
+        let index = self.parts.len();
+        let ascends = index == 0 || self.parts[index - 1].slot <= slot;
+        match self.runs.last_mut() {
+            None if ascends => self.ascending += 1,
+            Some((own, _, end)) if *own == slot => *end += 1,
+            Some(_) | None => self.runs.push((slot, index, index + 1)),
+        }
         self.parts.push(Part {
             slot,
             at,
@@ -193,8 +206,14 @@ impl Split {
 
     /// Calls `see` with the backend of each part of `slot` that is outstanding.
     pub fn outstanding(&self, slot: u16, mut see: impl FnMut(BackendId)) {
-        for part in &self.parts {
-            if let (true, At::Backend(backend)) = (part.slot == slot, part.at) {
+        let (ascending, _) = self.parts.split_at(self.ascending);
+        let start = ascending.partition_point(|part| part.slot < slot);
+        let first = ascending[start..].iter();
+        let first = first.take_while(|part| part.slot == slot);
+        let others = self.runs.iter().filter(|(own, ..)| *own == slot);
+        let others = others.flat_map(|(_, start, end)| &self.parts[*start..*end]);
+        for part in first.chain(others) {
+            if let At::Backend(backend) = part.at {
                 see(backend);
             }
         }

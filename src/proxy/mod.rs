@@ -25,6 +25,7 @@ mod divide;
 pub mod feed;
 mod gone;
 mod heal;
+mod held;
 pub mod histogram;
 mod idle;
 pub mod insight;
@@ -165,6 +166,9 @@ pub struct Proxy {
     held_requests: usize,
     /// How many clients have just asked for something.
     active: Active,
+    /// Times that a held request was tried.
+    #[cfg(test)]
+    attempts: u64,
     /// Counts the turns.
     turn: u64,
     /// Clients that go on in the next turn, each once.
@@ -241,6 +245,8 @@ impl Proxy {
             held_bytes: 0,
             held_requests: 0,
             active: Active::default(),
+            #[cfg(test)]
+            attempts: 0,
             turn: 1,
             behind: Vec::new(),
             hold_due: Time::from_micros(u64::MAX),
@@ -410,6 +416,7 @@ impl Proxy {
                 if let Some(client) = self.clients.get_mut(id) {
                     client.ended = true;
                 }
+                self.leaves(id, now);
             }
             Peer::Backend(id) => self.lose_backend(id, Lost::Closed, now),
         }

@@ -5,6 +5,10 @@
 //!
 //! It must never know when a held request is sent (that is `retry`).
 
+use std::cell::OnceCell;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::LazyLock;
+
 use crate::clock::Time;
 use crate::command::{self, Table};
 use crate::config::ReadPreference;
@@ -24,7 +28,7 @@ impl Proxy {
         client: ClientId,
         ticket: &Ticket,
     ) -> Option<Vec<u8>> {
-        if self.clients.get(client)?.held.is_empty() {
+        if !self.clients.get(client)?.held.has(ticket.slot) {
             return None;
         }
         let backend = self.upstream.backends.get(id)?;
@@ -50,45 +54,53 @@ impl Proxy {
         let table = &self.table;
         // A read that may go to a replica has no place among the writes (rule R5).
         let anywhere = self.config.read_preference != ReadPreference::Master;
-        let mut overtaken = Vec::new();
-        client.held.retain_mut(|held| {
-            let stays = held.ticket.slot != executed.slot
-                || !held.seq.before(seq)
-                || (held.ticket.readonly && (executed.readonly || anywhere))
-                || !share_a_key(
-                    table,
-                    (executed.command, bytes),
-                    (held.ticket.command, &held.bytes),
-                );
-            if !stays {
-                let refusal = std::mem::take(&mut held.refusal);
-                overtaken.push((held.seq, held.part, refusal, held.bytes.len()));
+        // Looked for once, however many are held.
+        let keys = OnceCell::new();
+        let overtaken = client.held.take_if(executed.slot, |held| {
+            held.seq.before(seq) && !(held.ticket.readonly && (executed.readonly || anywhere)) && {
+                let executed = keys.get_or_init(|| keys_of(table, executed.command, bytes));
+                let command = held.ticket.command;
+                let own = held
+                    .keys
+                    .get_or_insert_with(|| keys_of(table, command, &held.bytes));
+                share_a_key(executed, own)
             }
-            stays
         });
-        for (seq, part, refusal, len) in overtaken {
-            self.held_bytes -= len;
-            self.held_requests -= 1;
-            let text = if refusal.is_empty() {
+        for held in overtaken {
+            self.unhold(&held);
+            let text = if held.refusal.is_empty() {
                 refusal::NOT_EXECUTED.as_bytes()
             } else {
-                &refusal
+                &held.refusal
             };
-            self.answer_error(id, seq, part, text, now);
+            self.answer_error(id, held.seq, held.part, text, now);
         }
     }
 }
 
-/// Whether two requests, each a command's row and a frame, name the same key. When that cannot be told, they
-/// do.
-fn share_a_key(table: &Table, one: (u16, &[u8]), other: (u16, &[u8])) -> bool {
-    match (keys_of(table, one), keys_of(table, other)) {
-        (Some(one), Some(other)) => one.iter().any(|key| other.contains(key)),
-        _ => true,
-    }
+/// The keys of a request, as their hashes in order; nothing if they cannot be told.
+pub type Keys = Option<Box<[u64]>>;
+
+/// Whether two requests name the same key. When that cannot be told, they do.
+fn share_a_key(one: &Keys, other: &Keys) -> bool {
+    let (Some(one), Some(other)) = (one, other) else {
+        return true;
+    };
+    let (few, many) = if one.len() < other.len() {
+        (one, other)
+    } else {
+        (other, one)
+    };
+    few.iter().any(|key| many.binary_search(key).is_ok())
 }
 
-fn keys_of(table: &Table, (command, frame): (u16, &[u8])) -> Option<Vec<Vec<u8>>> {
+/// Hashes that nobody outside can foresee.
+fn hash_of(key: &[u8]) -> u64 {
+    static STATE: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    STATE.hash_one(key)
+}
+
+fn keys_of(table: &Table, command: u16, frame: &[u8]) -> Keys {
     let mut spans = Vec::new();
     let limits = RequestLimits {
         bulk_bytes: usize::MAX,
@@ -105,8 +117,10 @@ fn keys_of(table: &Table, (command, frame): (u16, &[u8])) -> Option<Vec<Vec<u8>>
     let args = Args::new(frame, &spans);
     let mut keys = Vec::new();
     command::keys(table.row(command), &args, &mut keys).ok()?;
-    let keys = keys.iter().map(|key| args.at(*key as usize).to_vec());
-    Some(keys.collect())
+    let keys = keys.iter().map(|key| hash_of(args.at(*key as usize)));
+    let mut keys: Box<[u64]> = keys.collect();
+    keys.sort_unstable();
+    Some(keys)
 }
 
 #[cfg(test)]
@@ -126,7 +140,8 @@ mod tests {
                 (table.named(name.as_bytes()).unwrap().id, frame)
             };
             let (one, other) = (frame(one), frame(other));
-            let shared = share_a_key(&table, (one.0, &one.1), (other.0, &other.1));
+            let keys = |(command, frame): &(u16, Vec<u8>)| keys_of(&table, *command, frame);
+            let shared = share_a_key(&keys(&one), &keys(&other));
             assert_eq!(shared, expected);
         };
         check("SET {a}1 x", "GET {a}1", true);

@@ -18,7 +18,9 @@ use crate::cluster::slot::Slot;
 use crate::proxy::actions::Wanted;
 use crate::proxy::backend::{BackendId, Origin, Pin, State, Ticket};
 use crate::proxy::client::ClientId;
+use crate::proxy::held::HeldRequests;
 use crate::proxy::node::NodeKey;
+use crate::proxy::overtaken::Keys;
 use crate::proxy::pipeline::{At, Seq};
 use crate::proxy::refusal::{self, Refusal};
 use crate::proxy::scripts::Remedy;
@@ -67,9 +69,16 @@ pub struct Held {
     pub refusal: Vec<u8>,
     /// Requests to be sent right before it, whose replies are nobody's: what a node lacked.
     pub prelude: Vec<Remedy>,
+    /// Its keys, once somebody has looked for them.
+    pub keys: Option<Keys>,
 }
 
 impl Held {
+    /// Whether its place is before that of another.
+    pub fn is_before(&self, other: &Held) -> bool {
+        self.seq.before(other.seq) || (self.seq == other.seq && self.part < other.part)
+    }
+
     /// Whether its slot is served, and its keys are apart while that migrates.
     fn waits_for_keys(&self) -> bool {
         Refusal::parse(&self.refusal) == Some(Refusal::TryAgain)
@@ -154,13 +163,11 @@ impl Proxy {
             expires,
             refusal: refusal.to_vec(),
             prelude,
+            keys: None,
         };
         client.pipeline.set_at(seq, part, At::Held);
         client.unsettle();
-        let at = client.held.partition_point(|other| {
-            other.seq.before(seq) || (other.seq == seq && other.part < part)
-        });
-        client.held.insert(at, held);
+        client.held.insert(held);
         if !client.listed_as_holding {
             client.listed_as_holding = true;
             self.holding.push(id);
@@ -174,18 +181,24 @@ impl Proxy {
     }
 
     /// Sends what can be sent of a client's held requests, in order, and gives up what has waited too long.
-    pub(super) fn release_held(&mut self, id: ClientId, now: Time) {
+    pub(super) fn release_all_held(&mut self, id: ClientId, now: Time) {
+        let Some(client) = self.clients.get(id) else {
+            return;
+        };
+        for slot in client.held.slots() {
+            self.release_held(id, slot, now);
+        }
+    }
+
+    /// The same, of one slot: its requests are what a reply for it, or a new request for it, may set free.
+    pub(super) fn release_held(&mut self, id: ClientId, slot: u16, now: Time) {
         let Some(client) = self.clients.get_mut(id) else {
             return;
         };
-        if client.held.is_empty() {
-            return;
-        }
         let mut keep = Vec::new();
-        let mut blocked: Vec<u16> = Vec::new();
-        for held in std::mem::take(&mut client.held) {
-            let slot = held.ticket.slot;
-            let attempt = if blocked.contains(&slot) && now < held.expires {
+        let mut blocked = false;
+        for held in client.held.take(slot) {
+            let attempt = if blocked && now < held.expires {
                 Attempt::Wait(held.due)
             } else {
                 self.attempt(id, &held, now)
@@ -193,9 +206,7 @@ impl Proxy {
             match attempt {
                 Attempt::Sent => self.unhold(&held),
                 Attempt::Wait(due) => {
-                    if slot != NO_SLOT && !blocked.contains(&slot) {
-                        blocked.push(slot);
-                    }
+                    blocked |= slot != NO_SLOT;
                     self.hold_due = self.hold_due.min(due).min(held.expires);
                     keep.push(held);
                 }
@@ -216,8 +227,7 @@ impl Proxy {
             }
         }
         if let Some(client) = self.clients.get_mut(id) {
-            debug_assert!(client.held.is_empty());
-            client.held = keep;
+            keep.into_iter().for_each(|held| client.held.insert(held));
         } else {
             keep.iter().for_each(|held| self.unhold(held));
         }
@@ -261,18 +271,22 @@ impl Proxy {
         }
     }
 
-    fn unhold(&mut self, held: &Held) {
+    pub(super) fn unhold(&mut self, held: &Held) {
         self.held_bytes -= held.bytes.len();
         self.held_requests -= 1;
     }
 
     /// Forgets what a client that has gone held.
-    pub(super) fn drop_held(&mut self, held: &[Held]) {
+    pub(super) fn drop_held(&mut self, held: &HeldRequests) {
         held.iter().for_each(|held| self.unhold(held));
     }
 
     /// Tries to send one held request.
     fn attempt(&mut self, id: ClientId, held: &Held, now: Time) -> Attempt {
+        #[cfg(test)]
+        {
+            self.attempts += 1;
+        }
         if held.ticket.pin == Pin::May && !self.is_within_reach(held.goal, now) {
             return Attempt::LeaveOut;
         }
@@ -396,7 +410,7 @@ impl Proxy {
         self.hold_due = Time::from_micros(u64::MAX);
         let holding = std::mem::take(&mut self.holding);
         for id in holding {
-            self.release_held(id, now);
+            self.release_all_held(id, now);
             let Some(client) = self.clients.get_mut(id) else {
                 continue;
             };
@@ -412,7 +426,7 @@ impl Proxy {
     pub(super) fn hasten_held(&mut self, now: Time) {
         for id in &self.holding {
             if let Some(client) = self.clients.get_mut(*id) {
-                for held in &mut client.held {
+                for held in client.held.iter_mut() {
                     // What waits for a slot to finish migrating gains nothing from haste.
                     if !held.waits_for_keys() {
                         held.due = held.due.min(now);
@@ -464,7 +478,7 @@ mod tests {
     use crate::config::{Config, ReadPreference};
     use crate::proxy::Peer;
     use crate::proxy::actions::Action;
-    use crate::proxy::rig::{flushed, next_action};
+    use crate::proxy::rig::{before_three_nodes, flushed, next_action};
     use crate::proxy::stats::Process;
 
     const MASTER: SocketAddr =
@@ -659,5 +673,57 @@ mod tests {
             let asked = rig.reads.len();
             assert!((2..50).contains(&asked), "{asked} times");
         }
+    }
+
+    #[test]
+    fn parts_that_are_held_are_tried_once_each() {
+        let mut proxy = before_three_nodes(true);
+        let mut now = Time::from_micros(7);
+        let id = proxy.accept(None, now);
+        let put = |proxy: &mut Proxy, words: &[String], now: Time| {
+            let mut bytes = Vec::new();
+            encode::command(&mut bytes, words.iter().map(String::as_bytes));
+            let mut rest = &bytes[..];
+            while !rest.is_empty() {
+                let room = proxy.room(Peer::Client(id)).expect("it is read");
+                let count = rest.len().min(room.spare().len());
+                room.spare()[..count].copy_from_slice(&rest[..count]);
+                room.filled(count);
+                rest = &rest[count..];
+                proxy.input(Peer::Client(id), count, now);
+            }
+        };
+        let keys = |count: usize| (0..count).map(|key| format!("key:{key}"));
+        let del =
+            |count| -> Vec<String> { std::iter::once("DEL".into()).chain(keys(count)).collect() };
+        // No node can be connected to.
+        put(&mut proxy, &del(100), now);
+        while let Some(action) = next_action(&mut proxy) {
+            if let Action::Connect(backend, _) = action {
+                proxy.closed(Peer::Backend(backend), now);
+            }
+        }
+        let held = proxy.held_requests as u64;
+        assert!(held > 90);
+        let before = proxy.attempts;
+        put(&mut proxy, &del(50_000), now);
+        let parts = proxy.held_requests as u64 - held;
+        assert!(parts > 15_000, "{parts} parts");
+        let attempts = proxy.attempts - before;
+        assert!(
+            attempts <= parts + held,
+            "{attempts} attempts for {parts} parts"
+        );
+        // They are there again.
+        let before = proxy.attempts;
+        now = now.after(Duration::from_secs(1));
+        proxy.tick(now);
+        assert_eq!(proxy.held_requests, 0);
+        let attempts = proxy.attempts - before;
+        assert!(
+            attempts <= 2 * (parts + held),
+            "{attempts} attempts for {parts} parts"
+        );
+        proxy.check();
     }
 }

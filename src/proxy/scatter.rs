@@ -292,7 +292,7 @@ impl Proxy {
             }
             None => {
                 self.hold(ticket, frame, goal, now, b"", now);
-                self.release_held(id, now);
+                self.release_held(id, slot, now);
             }
         }
     }
