@@ -4,7 +4,7 @@
 //! It must never know how an option is spelled (that is `options`) nor who reads a field.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -18,22 +18,32 @@ pub const KEEPALIVE: Duration = Duration::from_secs(60);
 pub struct Config {
     /// Where clients are served.
     pub listen: Listen,
+    /// Whether other proxies may listen at the same address.
+    pub reuse_port: bool,
     /// Nodes asked for the topology at start, as `host:port`.
     pub startup_nodes: Vec<String>,
+    /// Where nodes may be; none of them is anywhere.
+    pub nodes_allowed: Vec<Network>,
     /// Announced address to reachable address (NAT, containers), both as `host:port` or `host`.
     pub node_map: Vec<(String, String)>,
     /// The file that settings came from.
     pub config_file: Option<PathBuf>,
     /// The file that the passwords came from.
     pub password_file: Option<PathBuf>,
+    /// The file that the old password came from.
+    pub password_old_file: Option<PathBuf>,
     /// A proxy whose status is to be shown, in place of serving: `http://host:port`.
     pub top: Option<String>,
     /// Demanded from clients, if set.
     pub client_password: Option<Secret>,
+    /// Taken from clients in its place, too, while it is being changed.
+    pub client_password_old: Option<Secret>,
     /// ACL user for the backends; `None` is the default user.
     pub backend_user: Option<String>,
     /// Password for the backends.
     pub backend_password: Option<Secret>,
+    /// What a backend that refuses it is tried with, while it is being changed.
+    pub backend_password_old: Option<Secret>,
     /// Where read commands go.
     pub read_preference: ReadPreference,
     /// Address prefixes (as text, e.g. `10.1.`) that count as our data centre.
@@ -102,6 +112,58 @@ impl Config {
             Ok(micros) => Time::from_micros((now.as_micros() + 1).saturating_sub(micros)),
             Err(_) => Time::default(),
         }
+    }
+
+    /// Whether a client with this password may come in. The time taken does not tell which of two it was.
+    pub fn admits(&self, password: &[u8]) -> bool {
+        let Some(secret) = &self.client_password else {
+            return true;
+        };
+        let old = self.client_password_old.as_ref();
+        secret.matches(password) | old.is_some_and(|old| old.matches(password))
+    }
+
+    /// The passwords that backends are tried with, in order.
+    pub fn backend_passwords(&self) -> impl Iterator<Item = &Secret> {
+        self.backend_password
+            .iter()
+            .chain(&self.backend_password_old)
+    }
+
+    /// This config with the secrets of another: what is read again while the program runs. Nothing that was
+    /// guarded by a secret is left without one; returns the names of such, too.
+    pub fn with_secrets_of(&self, other: &Config) -> (Config, Vec<&'static str>) {
+        let mut config = self.clone();
+        let mut kept = Vec::new();
+        if self.client_password.is_some() && other.client_password.is_none() {
+            kept.push("client-password");
+        } else {
+            config.client_password.clone_from(&other.client_password);
+            config
+                .client_password_old
+                .clone_from(&other.client_password_old);
+        }
+        if self.debug_token.is_some() && other.debug_token.is_none() {
+            kept.push("debug-token");
+        } else {
+            config.debug_token.clone_from(&other.debug_token);
+        }
+        config.backend_password.clone_from(&other.backend_password);
+        config
+            .backend_password_old
+            .clone_from(&other.backend_password_old);
+        (config, kept)
+    }
+
+    /// Whether a node may be at this address.
+    pub fn allows_node(&self, ip: IpAddr) -> bool {
+        let mut allowed = self.nodes_allowed.iter();
+        self.nodes_allowed.is_empty() || allowed.any(|network| network.contains(ip))
+    }
+
+    /// Whether both have the same passwords for the backends.
+    pub fn has_backend_passwords_of(&self, other: &Config) -> bool {
+        self.backend_passwords().eq(other.backend_passwords())
     }
 
     /// What kind of server clients are shown: the words of HELLO and INFO.
@@ -226,14 +288,19 @@ impl Default for Config {
     fn default() -> Config {
         Config {
             listen: Listen::Tcp(SocketAddr::from(([0, 0, 0, 0], 8088))),
+            reuse_port: false,
             startup_nodes: vec!["127.0.0.1:7001".to_string()],
+            nodes_allowed: Vec::new(),
             node_map: Vec::new(),
             config_file: None,
             password_file: None,
+            password_old_file: None,
             top: None,
             client_password: None,
+            client_password_old: None,
             backend_user: None,
             backend_password: None,
+            backend_password_old: None,
             read_preference: ReadPreference::Master,
             idc_prefixes: Vec::new(),
             connect_timeout: Duration::from_millis(250),
@@ -404,6 +471,39 @@ pub enum ReadPreference {
     ReplicaSameIdc,
 }
 
+/// A range of addresses: `10.0.0.0/8`, `fd00::/8`, `10.1.2.3`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network {
+    /// An address in it. An IPv4 address in IPv6 clothes is taken for what it is.
+    pub address: IpAddr,
+    /// How many of the leading bits count.
+    pub prefix: u8,
+}
+
+impl Network {
+    /// Whether the range has an address.
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        let prefix = u32::from(self.prefix);
+        match (self.address.to_canonical(), ip.to_canonical()) {
+            (IpAddr::V4(own), IpAddr::V4(ip)) => {
+                let mask = u32::MAX.checked_shl(32 - prefix.min(32)).unwrap_or(0);
+                (own.to_bits() ^ ip.to_bits()) & mask == 0
+            }
+            (IpAddr::V6(own), IpAddr::V6(ip)) => {
+                let mask = u128::MAX.checked_shl(128 - prefix.min(128)).unwrap_or(0);
+                (own.to_bits() ^ ip.to_bits()) & mask == 0
+            }
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
+        }
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix)
+    }
+}
+
 /// A password. It prints as stars and is compared in constant time.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Vec<u8>);
@@ -443,6 +543,60 @@ impl fmt::Debug for Secret {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_network_has_the_addresses_that_begin_like_it() {
+        let check = |address: &str, prefix: u8, ip: &str, expected: bool| {
+            let network = Network {
+                address: address.parse().unwrap(),
+                prefix,
+            };
+            assert_eq!(
+                network.contains(ip.parse().unwrap()),
+                expected,
+                "{network} {ip}"
+            );
+        };
+        check("10.0.0.0", 8, "10.255.1.2", true);
+        check("10.0.0.0", 8, "11.0.0.0", false);
+        check("10.1.2.3", 32, "10.1.2.3", true);
+        check("10.1.2.3", 32, "10.1.2.2", false);
+        check("0.0.0.0", 0, "255.1.2.3", true);
+        check("0.0.0.0", 0, "::1", false);
+        check("10.0.0.0", 8, "::ffff:10.1.1.1", true);
+        check("fd00::", 8, "fd12::1", true);
+        check("fd00::", 8, "fe80::1", false);
+        check("::1", 128, "::1", true);
+        check("::", 0, "2001:db8::1", true);
+    }
+
+    #[test]
+    fn secrets_are_renewed_and_no_door_is_opened() {
+        let secret = |text: &str| (!text.is_empty()).then(|| Secret::new(text));
+        let config = |client: &str, old: &str, token: &str| Config {
+            client_password: secret(client),
+            client_password_old: secret(old),
+            debug_token: secret(token),
+            ..Config::default()
+        };
+        let check = |before: &Config, new: &Config, expected: &Config, kept: &[&str]| {
+            assert_eq!(
+                before.with_secrets_of(new),
+                (expected.clone(), kept.to_vec())
+            );
+        };
+        let (a, ba, open) = (
+            config("a", "", "t"),
+            config("b", "a", "u"),
+            config("", "", ""),
+        );
+        check(&a, &ba, &ba, &[]);
+        check(&ba, &a, &a, &[]);
+        check(&open, &ba, &ba, &[]);
+        check(&ba, &open, &ba, &["client-password", "debug-token"]);
+        assert!(ba.admits(b"a") && ba.admits(b"b") && !ba.admits(b"c") && !ba.admits(b""));
+        assert!(open.admits(b"anything"));
+    }
 
     #[test]
     fn a_secret_matches_itself_only_and_never_prints() {

@@ -79,6 +79,12 @@ impl Live {
         Ok(())
     }
 
+    /// Puts another config in the place of this one.
+    pub fn renew(&self, renewed: impl FnOnce(&Config) -> Config) {
+        let mut config = self.config.lock().unwrap_or_else(PoisonError::into_inner);
+        *config = Arc::new(renewed(&config));
+    }
+
     /// Whether [`Live::change`] would do it, and why not. Nothing is changed.
     pub fn try_change(&self, changes: &[(&str, &str)]) -> Result<(), (usize, Unchanged)> {
         self.changed(&self.config(), changes).map(|_| ())

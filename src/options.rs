@@ -50,10 +50,8 @@ pub struct Options {
     config: Config,
     /// `-password`: for both sides, unless a side has its own.
     password: Option<Secret>,
-    /// `-client-password`, if given; given empty it is `Some(None)`: clients need none.
-    client_password: Option<Option<Secret>>,
-    /// `-backend-password`, likewise.
-    backend_password: Option<Option<Secret>>,
+    /// `-password-old`.
+    password_old: Option<Secret>,
     /// `-version`.
     version: bool,
     /// `-check`.
@@ -92,8 +90,30 @@ impl Options {
                 "-debug-addr {address} is not a loopback address: set -debug-token"
             ));
         }
-        config.client_password = self.client_password.unwrap_or(self.password.clone());
-        config.backend_password = self.backend_password.unwrap_or(self.password);
+        let shared = (self.password, self.password_old);
+        for (name, own, old) in [
+            (
+                "client",
+                &mut config.client_password,
+                &mut config.client_password_old,
+            ),
+            (
+                "backend",
+                &mut config.backend_password,
+                &mut config.backend_password_old,
+            ),
+        ] {
+            // A side with a password of its own has an old one of its own, too.
+            if own.is_none() {
+                own.clone_from(&shared.0);
+                *old = old.take().or_else(|| shared.1.clone());
+            }
+            if old.is_some() && own.is_none() {
+                return Err(format!(
+                    "-{name}-password-old or -password-old needs the new password, too"
+                ));
+            }
+        }
         Ok(config)
     }
 }
@@ -234,6 +254,8 @@ fn apply_file(options: &mut Options, unset: &[&str]) -> Result<(), UsageError> {
         let other = match setting.flag.name {
             "password" => "password-file",
             "password-file" => "password",
+            "password-old" => "password-old-file",
+            "password-old-file" => "password-old",
             name => name,
         };
         if unset.contains(&setting.flag.name) && unset.contains(&other) {
@@ -253,7 +275,9 @@ fn apply_environment(
     let Some(variable) = flag.variable() else {
         return Ok(false);
     };
-    let Some(value) = env(&variable).filter(|value| !value.is_empty()) else {
+    // A setting that is empty is none. A secret that is empty was meant to be one.
+    let wanted = |value: &OsString| !value.is_empty() || flag.guards();
+    let Some(value) = env(&variable).filter(wanted) else {
         return Ok(false);
     };
     let value = value.into_string().map_err(|_| {
@@ -484,7 +508,6 @@ mod tests {
             );
         };
         check(&["-password", "p"], Some("p"), Some("p"));
-        check(&["-password", ""], None, None);
         check(
             &["-password", "p", "-client-password", "c"],
             Some("c"),
@@ -495,11 +518,94 @@ mod tests {
             Some("p"),
             Some("b"),
         );
-        check(&["-password", "p", "-client-password", ""], None, Some("p"));
         check(&["-backend-password", "b"], None, Some("b"));
         let config = config_with(&["-password", "p"], &[("REDIS_PROXY_CLIENT_PASSWORD", "c")]);
         assert_eq!(config.client_password, Some(Secret::new("c")));
         assert_eq!(config.backend_password, Some(Secret::new("p")));
+    }
+
+    #[test]
+    fn while_a_password_is_changed_each_side_has_its_old_one_too() {
+        let check = |args: &[&str], client: Option<&str>, backend: Option<&str>| {
+            let config = config(args);
+            let old = [config.client_password_old, config.backend_password_old];
+            let expected = [client, backend].map(|old| old.map(Secret::new));
+            assert_eq!(old, expected, "{args:?}");
+        };
+        check(&["-password", "p"], None, None);
+        check(
+            &["-password", "p", "-password-old", "o"],
+            Some("o"),
+            Some("o"),
+        );
+        // A side of its own.
+        let apart = [
+            "-password",
+            "p",
+            "-password-old",
+            "o",
+            "-client-password",
+            "c",
+        ];
+        check(&apart, None, Some("o"));
+        let both = [&apart[..], &["-client-password-old", "d"]].concat();
+        check(&both, Some("d"), Some("o"));
+        check(
+            &["-backend-password", "b", "-backend-password-old", "a"],
+            None,
+            Some("a"),
+        );
+        for args in [
+            &["-password-old", "o"][..],
+            &["-client-password-old", "o"],
+            &["-client-password", "c", "-backend-password-old", "o"],
+        ] {
+            let refused = parse_with(args, &[]).expect_err("an old one alone");
+            assert!(
+                refused.ends_with("needs the new password, too"),
+                "{refused}"
+            );
+        }
+    }
+
+    /// A variable that was not set, a file that was not written: the door must not stay open for it.
+    #[test]
+    fn a_secret_that_is_empty_ends_the_start() {
+        let secrets = FLAGS.iter().filter(|flag| flag.kind == Kind::Secret);
+        for flag in secrets {
+            let name = flag.name;
+            let variable = flag.variable().expect("a setting");
+            for empty in ["", " ", "\t"] {
+                let reason = "is empty: give a value, or leave it out";
+                check_refused(
+                    &[&format!("-{name}"), empty],
+                    &format!("invalid value for flag -{name}: {reason}"),
+                );
+                check_refused(
+                    &[
+                        &format!("-{name}={empty}"),
+                        "-password",
+                        "p",
+                        &format!("-{name}=x"),
+                    ],
+                    &format!("invalid value for flag -{name}: {reason}"),
+                );
+                let refused = parse_with(&[], &[(&variable, empty)]);
+                let expected =
+                    format!("invalid value for environment variable {variable}: {reason}");
+                assert_eq!(refused, Err(expected));
+            }
+        }
+        for name in ["password-file", "config"] {
+            let flag = format!("-{name}");
+            let refused = parse_with(&[&flag, ""], &[]).expect_err("an empty name");
+            assert!(
+                refused.contains("is empty: it must be the name of a file"),
+                "{refused}"
+            );
+            let variable = format!("REDIS_PROXY_{}", name.replace('-', "_").to_uppercase());
+            assert!(parse_with(&[], &[(&variable, "")]).is_err(), "{variable}");
+        }
     }
 
     #[test]
@@ -572,7 +678,6 @@ mod tests {
     fn a_debug_address_that_others_reach_needs_a_token() {
         let reason = "-debug-addr 0.0.0.0:9090 is not a loopback address: set -debug-token";
         check_refused(&["-debug-addr", ":9090"], reason);
-        check_refused(&["-debug-addr", ":9090", "-debug-token", ""], reason);
         let open = config(&["-debug-addr", ":9090", "-debug-token", "sesame"]);
         assert_eq!(open.debug_token, Some(Secret::new("sesame")));
         assert_eq!(config(&["-debug-addr", "[::1]:9090"]).debug_token, None);

@@ -21,7 +21,7 @@ use crate::control::survey::{self, Surveyor};
 use crate::live::Live;
 use crate::logging::LogHandle;
 use crate::mailbox::{Letter, Mailbox};
-use crate::net::listener;
+use crate::net::{holder, listener};
 use crate::options;
 use crate::proxy::Proxy;
 use crate::proxy::actions::Wanted;
@@ -34,13 +34,13 @@ use crate::worker::{Parts, Worker};
 /// Serves until a signal says stop and what was in flight has been answered.
 pub fn run(mut config: Config, log: LogHandle) -> io::Result<()> {
     let clock = Clock::start();
-    let (listeners, address) = listener::listen(&config.listen, config.workers)
-        .map_err(|error| at(&format!("cannot listen on {}", config.listen), error))?;
+    let (listeners, address) = listener::listen(&config.listen, config.workers, config.reuse_port)
+        .map_err(|error| cannot_listen(&config.listen, "-addr", error))?;
     config.listen = address;
     let debug = match config.debug_addr {
         Some(address) => Some(
             TcpListener::bind(address)
-                .map_err(|error| at(&format!("cannot listen on {address} (-debug-addr)"), error))?,
+                .map_err(|error| cannot_listen(&Listen::Tcp(address), "-debug-addr", error))?,
         ),
         None => None,
     };
@@ -99,7 +99,7 @@ pub fn run(mut config: Config, log: LogHandle) -> io::Result<()> {
         log_dropped: Arc::new(move || dropped.dropped()),
     };
     let control = match debug {
-        Some(listener) => Some(start_control(listener, &sources, &config, &mailboxes)?),
+        Some(listener) => Some(start_control(listener, &sources, &mailboxes)?),
         None => None,
     };
     signals::watch(signals, sources, mailboxes.clone(), log)?;
@@ -114,6 +114,20 @@ pub fn run(mut config: Config, log: LogHandle) -> io::Result<()> {
     }
     log::info!("stopped");
     result
+}
+
+/// Why there is no listener; of an address that is taken, by whom.
+fn cannot_listen(address: &Listen, flag: &str, error: io::Error) -> io::Error {
+    let mut holder = String::new();
+    if let (Listen::Tcp(address), io::ErrorKind::AddrInUse) = (address, error.kind()) {
+        let found = holder::holder(*address);
+        holder = found.map_or(String::new(), |found| format!(", by {found}"));
+        if flag == "-addr" {
+            holder += "; -reuse-port lets several proxies share it";
+        }
+    }
+    let text = format!("cannot listen on {address} ({flag}): {error}{holder}");
+    io::Error::new(error.kind(), text)
 }
 
 fn at(what: &str, error: io::Error) -> io::Error {
@@ -220,15 +234,12 @@ fn start_survey(
 fn start_control(
     listener: TcpListener,
     sources: &Sources,
-    config: &Config,
     mailboxes: &[Mailbox],
 ) -> io::Result<ControlHandle> {
     let (sources, mailboxes) = (sources.clone(), mailboxes.to_vec());
-    let token = config.debug_token.clone();
     http::spawn(listener, move |waker| ControlState {
         sources,
         mailboxes,
-        token,
         command_line: options::command_line(env::args_os()),
         waker,
         profiling: Arc::default(),

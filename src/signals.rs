@@ -66,12 +66,13 @@ pub fn watch(
     Ok(())
 }
 
-/// Reads the file of `-config` again, if there is one. What it says is then in force, also where PROXY CONFIG SET
-/// had said otherwise; what is decided at start is told of and stays.
+/// Reads the files of `-config` and `-password-file` again, if there are any. What they say is then in force, also
+/// where PROXY CONFIG SET had said otherwise; what is decided at start is told of and stays. Passwords count for new
+/// logins, and new connections to the nodes.
 fn reload(sources: &Sources, mailboxes: &[Mailbox]) {
     let live = &sources.process.live;
     let old = live.config();
-    let Some(path) = &old.config_file else {
+    let Some(path) = old.config_file.as_ref().or(old.password_file.as_ref()) else {
         return;
     };
     let new = match options::parse(env::args_os().skip(1), |name| env::var_os(name)) {
@@ -79,7 +80,7 @@ fn reload(sources: &Sources, mailboxes: &[Mailbox]) {
         // The command line is the one that has started us.
         Ok(Parsed::Help(_) | Parsed::Version(_) | Parsed::Check(_)) => return,
         Err(error) => {
-            log::error!("-config is not taken: {}", error.reason());
+            log::error!("all stays as it is: {}", error.reason());
             return;
         }
     };
@@ -95,10 +96,18 @@ fn reload(sources: &Sources, mailboxes: &[Mailbox]) {
             Err((_, unchanged)) => log::error!("{}: {name}: {unchanged:?}", path.display()),
         }
     }
-    if secrets(&old) != secrets(&new) {
+    let (_, kept) = old.with_secrets_of(&new);
+    for name in kept {
         same = false;
-        log::warn!("{}: a password stays until the next start", path.display());
+        log::warn!("{name} is gone from the settings: it is demanded until the next start");
     }
+    for (name, is_same) in secrets(&old, &new) {
+        if !is_same {
+            same = false;
+            log::info!("{name} has changed: it counts for new logins");
+        }
+    }
+    live.renew(|config| config.with_secrets_of(&new).0);
     if same {
         log::info!("{}: nothing has changed", path.display());
     }
@@ -112,10 +121,21 @@ fn reload(sources: &Sources, mailboxes: &[Mailbox]) {
     }
 }
 
-fn secrets(config: &Config) -> [&Option<crate::config::Secret>; 3] {
+/// The secrets, and whether they are the same in both.
+fn secrets(old: &Config, new: &Config) -> [(&'static str, bool); 3] {
+    let of_clients = |config: &Config| {
+        let old = config.client_password_old.clone();
+        (config.client_password.clone(), old)
+    };
     [
-        &config.client_password,
-        &config.backend_password,
-        &config.debug_token,
+        (
+            "the password of clients",
+            of_clients(old) == of_clients(new),
+        ),
+        (
+            "the password of the nodes",
+            old.has_backend_passwords_of(new),
+        ),
+        ("-debug-token", old.debug_token == new.debug_token),
     ]
 }

@@ -61,7 +61,7 @@ fn node() -> SocketAddr {
 /// A worker in front of two nodes; where it listens.
 fn start_worker() -> SocketAddr {
     let listen = Listen::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)));
-    let (mut listeners, listen) = listener::listen(&listen, 1).expect("a port");
+    let (mut listeners, listen) = listener::listen(&listen, 1, false).expect("a port");
     let Listen::Tcp(address) = listen else {
         panic!("it was TCP");
     };

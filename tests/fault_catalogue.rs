@@ -973,7 +973,7 @@ fn f2x(name: &str, args: &[&str]) {
 #[test]
 fn f25_the_password_is_changed() {
     let cluster = Cluster::start(1, 0);
-    let proxy = Proxy::start(&cluster, &["-backend-password", ""]);
+    let proxy = Proxy::start(&cluster, &[]);
     let port = cluster.ports()[0];
     let mut admin = cluster.raw(port);
     assert_eq!(proxy.conn().line("SET x y"), "OK");

@@ -486,7 +486,9 @@ fn a_file_gives_flags_and_is_read_again_at_sighup() {
     let file = path.to_str().expect("a plain path");
     let proxy = Proxy::start(open(), &["-config", file, "-write-stall", "20s"]);
     let get = |name: &str| {
-        let reply = proxy.conn().command(&["PROXY", "CONFIG", "GET", name]);
+        let mut conn = proxy.conn();
+        conn.line("AUTH sesame");
+        let reply = conn.command(&["PROXY", "CONFIG", "GET", name]);
         reply.items()[1].text()
     };
     assert_eq!(get("log-every-n"), "7");
@@ -498,20 +500,23 @@ fn a_file_gives_flags_and_is_read_again_at_sighup() {
             proxy.log().contains(text).then_some(())
         });
     };
-    write("log-every-n 9\nmax-procs 2\npassword sesame\n");
+    write("log-every-n 9\nmax-procs 2\nclient-password sesame\n");
     signal(proxy.pid(), "HUP");
     log_says("log-every-n is \"9\", was \"7\"");
     log_says("max-clients is \"100000\", was \"77\"");
     log_says("max-procs stays \"1\" until the next start, which makes it \"2\"");
-    log_says("a password stays until the next start");
+    log_says("the password of clients has changed");
     assert_eq!(get("log-every-n"), "9");
     assert_eq!(get("write-stall"), "20s");
 
     write("log-every-n nine\n");
     signal(proxy.pid(), "HUP");
-    log_says("is not taken: ");
+    log_says("all stays as it is: ");
     assert_eq!(get("log-every-n"), "9");
-    check_serves(&mut proxy.conn());
+    let mut conn = proxy.conn();
+    assert!(is_noauth(&conn.line("GET a")));
+    assert_eq!(conn.line("AUTH sesame"), "OK");
+    check_serves(&mut conn);
     assert!(!proxy.log().contains("sesame"));
 }
 
@@ -627,4 +632,71 @@ fn workers_can_spin_and_be_bound_to_a_processor() {
     let status = nowhere.wait_exit(Duration::from_secs(10)).expect("it ends");
     assert!(!status.success());
     assert!(nowhere.log().contains("-cpu-affinity") || nowhere.stderr().contains("-cpu-affinity"));
+}
+
+/// Two proxies at one address would each get half of the clients, and none would know.
+#[test]
+fn a_second_proxy_at_the_same_address_does_not_start() {
+    let port = Port::reserve();
+    let addr = format!("127.0.0.1:{}", port.number());
+    for workers in ["1", "3"] {
+        let first = Proxy::start(open(), &["-addr", &addr, "-max-procs", workers]);
+        for other in [&addr, &format!("0.0.0.0:{}", port.number())] {
+            for count in ["1", "2"] {
+                let flags = ["-addr", other, "-max-procs", count];
+                let mut second = Proxy::spawn(&open().addrs(), &flags, &[]);
+                let ended = second.wait_exit(Duration::from_secs(10)).expect("it ends");
+                assert_eq!(ended.code(), Some(1));
+                let told = second.stderr();
+                let holder = format!("by process {} (", first.pid());
+                assert!(
+                    told.contains(&holder) && told.contains("-reuse-port"),
+                    "{told}"
+                );
+                assert_eq!(told.lines().count(), 1, "{told}");
+            }
+        }
+        // All workers of the first one have clients.
+        let mut conns: Vec<Conn> = (0..30).map(|_| first.conn()).collect();
+        conns.iter_mut().for_each(check_serves);
+        // An address that was in use a moment ago is free again.
+        drop(conns);
+        assert!(first.stop().success());
+    }
+    // Who wants to share says so.
+    let flags = ["-addr", &addr, "-reuse-port", "-max-procs", "2"];
+    let proxies = [Proxy::start(open(), &flags), Proxy::start(open(), &flags)];
+    let reached = wait_for("both to be reached", Duration::from_secs(10), || {
+        let pids: Vec<String> = (0..20)
+            .map(|_| proxies[0].conn().info("server")["process_id"].clone())
+            .collect();
+        let both = proxies
+            .iter()
+            .all(|proxy| pids.contains(&proxy.pid().to_string()));
+        both.then_some(pids)
+    });
+    assert_eq!(reached.len(), 20);
+    let alone = ["-addr", &addr];
+    let mut third = Proxy::spawn(&open().addrs(), &alone, &[]);
+    let ended = third.wait_exit(Duration::from_secs(10)).expect("it ends");
+    assert_eq!(ended.code(), Some(1));
+}
+
+/// Clients are spread over the workers of one process, though its first listener is made alone.
+#[test]
+fn workers_share_the_address_among_themselves() {
+    let proxy = Proxy::start(open(), &["-max-procs", "3"]);
+    let mut conns: Vec<Conn> = (0..60).map(|_| proxy.conn()).collect();
+    conns.iter_mut().for_each(check_serves);
+    let info = conns[0].info("proxy");
+    for worker in 0..3 {
+        let text = &info[&format!("proxy_worker_{worker}")];
+        let clients = text
+            .split(',')
+            .find_map(|field| field.strip_prefix("clients="));
+        let clients: u64 = clients
+            .and_then(|count| count.parse().ok())
+            .expect("a number");
+        assert!(clients > 0, "{info:?}");
+    }
 }

@@ -164,7 +164,7 @@ fn requests_are_explained(cluster: &Cluster) {
 }
 
 fn settings_change_everywhere(cluster: &Cluster) {
-    let proxy = Proxy::start(cluster, &["-max-procs", "3", "-password", ""]);
+    let proxy = Proxy::start(cluster, &["-max-procs", "3"]);
     let mut conns: Vec<Conn> = (0..12).map(|_| proxy.conn()).collect();
     for conn in &mut conns {
         assert_eq!(conn.command(&["PING"]), "PONG");

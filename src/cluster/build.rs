@@ -31,6 +31,8 @@ pub struct Built {
     pub doubted: Vec<SocketAddr>,
     /// Hostnames of nodes that had to be left out, as they could not be resolved.
     pub unresolved: Vec<String>,
+    /// Addresses of nodes that had to be left out, as none may be there.
+    pub forbidden: Vec<SocketAddr>,
 }
 
 /// Makes the next table. `previous` is the table in use; `None` accepts a stranger.
@@ -44,7 +46,8 @@ pub fn build(
     if let Some(previous) = previous {
         refuse_stranger(view, previous)?;
     }
-    let (known, unresolved) = known_nodes(view, previous, surroundings);
+    let found = known_nodes(view, previous, surroundings);
+    let known = found.known;
     if known.is_empty() {
         return Err(Rejected::Unresolved);
     }
@@ -88,7 +91,8 @@ pub fn build(
     Ok(Built {
         topology,
         doubted,
-        unresolved,
+        unresolved: found.unresolved,
+        forbidden: found.forbidden,
     })
 }
 
@@ -318,6 +322,7 @@ mod tests {
                 _ => vec![],
             },
             node_map,
+            allowed: &|_| true,
             same_idc: &|address, _| address.ip().to_string().starts_with("10.0."),
         }
     }

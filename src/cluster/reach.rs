@@ -17,6 +17,8 @@ pub struct Surroundings<'a> {
     pub resolve: &'a dyn Fn(&str) -> Vec<IpAddr>,
     /// Announced to reachable address (`-node-map`), each with or without a port.
     pub node_map: &'a [(String, String)],
+    /// Whether a node may be at this address (`-nodes-allowed`).
+    pub allowed: &'a dyn Fn(IpAddr) -> bool,
     /// Whether the node with this address, known under these names, is in our own data centre.
     pub same_idc: &'a dyn Fn(SocketAddr, &[&str]) -> bool,
 }
@@ -47,15 +49,25 @@ impl Known<'_> {
     }
 }
 
-/// All nodes that can be asked, by id, and the names for which there is no address.
+/// The nodes of an answer.
+#[derive(Default)]
+pub(super) struct Found<'a> {
+    /// All that can be asked.
+    pub known: Vec<Known<'a>>,
+    /// The names for which there is no address.
+    pub unresolved: Vec<String>,
+    /// The addresses where no node may be.
+    pub forbidden: Vec<SocketAddr>,
+}
+
+/// The nodes of an answer, in its order.
 pub(super) fn known_nodes<'a>(
     view: &'a View,
     previous: Option<&Topology>,
     surroundings: &Surroundings<'_>,
-) -> (Vec<Known<'a>>, Vec<String>) {
+) -> Found<'a> {
     let style = Style::of(view);
-    let mut known = Vec::new();
-    let mut unresolved = Vec::new();
+    let mut all = Found::default();
     for member in view.members.iter().filter(|member| member.usable()) {
         let (host, port) = style.target(view, member, surroundings.node_map);
         let found = address(&host, member, view.reached.ip(), surroundings).or_else(|| {
@@ -63,14 +75,17 @@ pub(super) fn known_nodes<'a>(
             Some(before.address.ip())
         });
         match found {
-            Some(ip) => known.push(Known {
-                member,
-                address: SocketAddr::new(ip, port),
-            }),
-            None => unresolved.push(host),
+            Some(ip) => {
+                let address = SocketAddr::new(ip, port);
+                match (surroundings.allowed)(ip) {
+                    true => all.known.push(Known { member, address }),
+                    false => all.forbidden.push(address),
+                }
+            }
+            None => all.unresolved.push(host),
         }
     }
-    (known, unresolved)
+    all
 }
 
 /// How the nodes want to be reached (`cluster-preferred-endpoint-type`), guessed from the nodes that CLUSTER

@@ -87,10 +87,7 @@ pub fn spawn(
         connections: Slab::new(),
         next_serial: 0,
         again: Vec::new(),
-        access: Access {
-            loopback,
-            token: state.token.clone(),
-        },
+        loopback,
         state,
     };
     let thread = thread::Builder::new()
@@ -123,7 +120,7 @@ struct Server {
     next_serial: u64,
     again: Vec<(usize, u64)>,
     state: ControlState,
-    access: Access,
+    loopback: bool,
 }
 
 impl Server {
@@ -286,8 +283,12 @@ impl Server {
         if numbered.serial != serial {
             return;
         }
-        let (state, access) = (&self.state, &self.access);
-        let respond = |request: &Request| match answer(request, state, access) {
+        let state = &self.state;
+        let access = Access {
+            loopback: self.loopback,
+            token: state.sources.process.live.config().debug_token.clone(),
+        };
+        let respond = |request: &Request| match answer(request, state, &access) {
             Answer::Stream if viewers >= VIEWERS_MAX => {
                 Answer::Now(Response::text(503, "there are too many viewers"))
             }

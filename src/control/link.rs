@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use crate::cluster::view::{Rejected, View};
-use crate::config::Config;
+use crate::config::{Config, Secret};
 use crate::resp::value::{Extent, Value};
 
 /// Longest answer that is read.
@@ -36,6 +36,8 @@ pub(super) enum Failure {
     Rejected(Rejected),
     /// The host has no address.
     Unresolved,
+    /// `-nodes-allowed` does not have the address.
+    Forbidden,
 }
 
 impl fmt::Display for Failure {
@@ -51,6 +53,7 @@ impl fmt::Display for Failure {
             ),
             Failure::Rejected(reason) => reason.fmt(f),
             Failure::Unresolved => f.write_str("cannot resolve the host name"),
+            Failure::Forbidden => f.write_str("not in -nodes-allowed: not connected to"),
         }
     }
 }
@@ -104,16 +107,32 @@ impl Link {
         Ok(bytes)
     }
 
-    /// Sends these requests in one go, behind AUTH if there is need, and reads their replies.
+    /// Sends these requests in one go, behind AUTH if there is need, and reads their replies. A node that refuses
+    /// one password is tried with the next.
     fn exchange(
         &mut self,
         config: &Config,
         deadline: Instant,
         questions: &[&[&[u8]]],
     ) -> Result<(Vec<u8>, Vec<Range<usize>>), Failure> {
+        let mut passwords = config.backend_passwords().peekable();
+        loop {
+            let password = passwords.next().filter(|_| !self.authenticated);
+            match self.exchange_with(config, password, deadline, questions) {
+                Err(Failure::Auth(_)) if passwords.peek().is_some() => {}
+                result => return result,
+            }
+        }
+    }
+
+    fn exchange_with(
+        &mut self,
+        config: &Config,
+        auth: Option<&Secret>,
+        deadline: Instant,
+        questions: &[&[&[u8]]],
+    ) -> Result<(Vec<u8>, Vec<Range<usize>>), Failure> {
         let mut bytes = Vec::new();
-        let password = config.backend_password.as_ref();
-        let auth = password.filter(|_| !self.authenticated);
         if let Some(password) = auth {
             let user = config.backend_user.as_deref().map(str::as_bytes);
             let words: Vec<&[u8]> = [Some(&b"AUTH"[..]), user, Some(password.expose())]

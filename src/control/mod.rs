@@ -16,6 +16,7 @@ pub mod profile;
 mod random;
 pub mod refresh;
 pub mod refresher;
+mod refusals;
 pub mod routes;
 pub mod slots;
 pub mod state;

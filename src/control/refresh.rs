@@ -32,6 +32,7 @@ use crate::control::link::{Failure, Link};
 use crate::control::names::Names;
 use crate::control::random::Random;
 use crate::control::refresher::{Refresher, Shared, Trigger};
+use crate::control::refusals::Refusals;
 use crate::memory;
 
 /// Least time between the beginnings of two refreshes.
@@ -78,6 +79,7 @@ pub fn spawn(
         current: None,
         link: None,
         inquiry: Inquiry::new(Random::new()),
+        refusals: Refusals::default(),
         told: HashSet::new(),
         failures: 0,
     };
@@ -103,6 +105,7 @@ struct Refresh {
     /// The connection to the node that gave the last good answer.
     link: Option<Link>,
     inquiry: Inquiry,
+    refusals: Refusals,
     /// The failures that stand in the log already.
     told: HashSet<String>,
     /// Refreshes failed since the last success.
@@ -114,7 +117,11 @@ impl Refresh {
         let mut trigger = Trigger::Interval;
         loop {
             self.shared.pending.store(0, Ordering::Release);
-            self.config = (self.settings)();
+            let config = (self.settings)();
+            if !config.has_backend_passwords_of(&self.config) {
+                self.refusals.forget();
+            }
+            self.config = config;
             let started = Instant::now();
             let doubted_before = self.inquiry.is_in_doubt();
             let counters = if memory::apart("topology-once", || self.round(trigger)) {
@@ -203,6 +210,13 @@ impl Refresh {
                 if !asked.insert(address) {
                     continue;
                 }
+                if !self.config.allows_node(address.ip()) {
+                    self.tell(&target, &Failure::Forbidden);
+                    continue;
+                }
+                if trigger != Trigger::Manual && self.refusals.forbid(address, started) {
+                    continue;
+                }
                 if place > 0 && self.inquiry.is_shunned(address) {
                     later.push(address);
                     continue;
@@ -237,6 +251,9 @@ impl Refresh {
     }
 
     fn fail(&mut self, address: SocketAddr, failure: &Failure) {
+        if matches!(failure, Failure::Auth(_)) {
+            self.refusals.refused(address, Instant::now());
+        }
         self.inquiry.failed(address);
         self.tell(&Target::Node(address), failure);
     }
@@ -278,6 +295,7 @@ impl Refresh {
             answer = link.ask(&self.config, Instant::now() + patience);
         }
         let view = answer?;
+        self.refusals.answered(address);
         match self.build(&view, self.current.as_deref(), asked_at) {
             Ok(built) => {
                 self.link = Some(link);
@@ -302,6 +320,7 @@ impl Refresh {
         let surroundings = Surroundings {
             resolve: &|host| self.names.borrow_mut().lookup(host),
             node_map: &self.config.node_map,
+            allowed: &|ip| self.config.allows_node(ip),
             same_idc: &|address, names| {
                 let local = local_address(address);
                 same_idc(local, address.ip(), names, &self.config.idc_prefixes)
@@ -323,6 +342,10 @@ impl Refresh {
         {
             let news = topology.describe(previous.as_deref());
             log::info!("topology from {from}: {news}");
+        }
+        for address in built.forbidden {
+            let failure = Failure::Forbidden;
+            self.tell_once(format!("topology: node {address} is left out: {failure}"));
         }
         for host in built.unresolved {
             let text = format!("topology: cannot resolve {host}, so its node is left out");

@@ -14,7 +14,6 @@ use mio::Waker;
 use crate::clock::Clock;
 use crate::cluster::topology::Topology;
 use crate::command::{Servers, Table};
-use crate::config::Secret;
 use crate::control::refresher::Refresher;
 use crate::control::window::{Recent, Window};
 use crate::mailbox::{Letter, Mailbox};
@@ -117,8 +116,6 @@ pub struct ControlState {
     pub sources: Sources,
     /// The workers.
     pub mailboxes: Vec<Mailbox>,
-    /// What requests must bear, if anything.
-    pub token: Option<Secret>,
     /// The program and its arguments, passwords left out.
     pub command_line: Vec<String>,
     /// Wakes the server.
@@ -175,7 +172,6 @@ impl ControlState {
                 log_dropped: Arc::new(|| 0),
             },
             mailboxes: Vec::new(),
-            token: None,
             command_line: vec!["redis-cluster-proxy".to_string()],
             waker,
             profiling: Arc::default(),

@@ -15,6 +15,7 @@ use crate::command::learn::learn;
 use crate::command::servers::{Servers, databases_of, version_key, version_of};
 use crate::config::Config;
 use crate::control::link::{Failure, Link};
+use crate::control::refusals::Refusals;
 use crate::memory;
 
 /// How often the servers are asked though no node has come or gone: one may have been upgraded in its place.
@@ -55,6 +56,7 @@ pub fn spawn(
         altered,
         servers,
         publish,
+        refusals: Refusals::default(),
         told: false,
     };
     thread::Builder::new()
@@ -68,6 +70,7 @@ struct Survey {
     altered: Box<dyn Fn() -> bool + Send>,
     servers: Servers,
     publish: Box<dyn Fn(Arc<Servers>) -> bool + Send>,
+    refusals: Refusals,
     /// Whether all have what was found last.
     told: bool,
 }
@@ -105,6 +108,9 @@ impl Survey {
         let mut found: Vec<(Link, String)> = Vec::new();
         let mut databases: Option<u16> = None;
         for node in topology.nodes.iter().take(NODES_MAX) {
+            if self.refusals.forbid(node.address, Instant::now()) {
+                continue;
+            }
             let asked = Link::open(node.address, config.connect_timeout)
                 .and_then(|mut link| Ok((self.version(&mut link, &config)?, link)));
             match asked {
@@ -113,7 +119,12 @@ impl Survey {
                     databases = Some(databases.map_or(has, |least| least.min(has)));
                     found.push((link, version));
                 }
-                Err(failure) => log::debug!("survey: {}: {failure}", node.address),
+                Err(failure) => {
+                    if matches!(failure, Failure::Auth(_)) {
+                        self.refusals.refused(node.address, Instant::now());
+                    }
+                    log::debug!("survey: {}: {failure}", node.address);
+                }
             }
         }
         // The commands are those of the lowest version: what it has, all have.

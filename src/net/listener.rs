@@ -2,6 +2,10 @@
 //!
 //! Every worker has a TCP listener of its own on the same address (SO_REUSEPORT), so that the kernel spreads
 //! clients over workers. A Unix socket cannot be shared so; its one listener is cloned.
+//!
+//! The same option would let a second proxy take half of the clients, unnoticed. So the first listener is made
+//! without it, which fails if anybody listens there; it gets the option when it listens, for those of the other
+//! workers. (Linux looks at the option of a listening socket only when another one is bound.)
 
 use std::fs;
 use std::io;
@@ -10,7 +14,7 @@ use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
 
 use mio::net::{TcpListener, UnixListener};
-use socket2::{Domain, Protocol, SockAddr, Socket as RawSocket, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket as RawSocket, Type};
 
 use super::socket::Socket;
 use crate::config::Listen;
@@ -28,14 +32,18 @@ pub enum Listener {
 }
 
 /// Makes `count` listeners on one address; also the address that they really have (a port 0 is chosen once).
-pub fn listen(address: &Listen, count: usize) -> io::Result<(Vec<Listener>, Listen)> {
+/// `shared` lets other processes that want it, too, listen there.
+pub fn listen(address: &Listen, count: usize, shared: bool) -> io::Result<(Vec<Listener>, Listen)> {
     match address {
         Listen::Tcp(address) => {
-            let first = tcp(*address)?;
+            let first = tcp(*address, shared)?;
+            if count > 1 {
+                SockRef::from(&first).set_reuse_port(true)?;
+            }
             let address = first.local_addr()?;
             let mut listeners = vec![Listener::Tcp(first)];
             for _ in 1..count {
-                listeners.push(Listener::Tcp(tcp(address)?));
+                listeners.push(Listener::Tcp(tcp(address, true)?));
             }
             Ok((listeners, Listen::Tcp(address)))
         }
@@ -51,14 +59,14 @@ pub fn listen(address: &Listen, count: usize) -> io::Result<(Vec<Listener>, List
     }
 }
 
-fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
+fn tcp(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
     let socket = RawSocket::new(
         Domain::for_address(address),
         Type::STREAM,
         Some(Protocol::TCP),
     )?;
     socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
+    socket.set_reuse_port(shared)?;
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
     }

@@ -1,5 +1,6 @@
 //! Sockets: listening, accepting, filling and flushing. Knows buffers; knows nothing of RESP or of what a
 //! connection is for.
 
+pub mod holder;
 pub mod listener;
 pub mod socket;

@@ -2,10 +2,10 @@
 //!
 //! Only addresses to serve at are resolved here, once; those of nodes stay text, for a name may move.
 
-use std::net::{Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
-use crate::config::{Face, Listen};
+use crate::config::{Face, Listen, Network};
 
 /// Longest path of a Unix socket: `sun_path` without its final zero.
 const UNIX_PATH_BYTES_MAX: usize = 107;
@@ -97,6 +97,37 @@ pub(super) fn node_map(text: &str) -> Result<Vec<(String, String)>, String> {
         map.push((announced, reachable));
     }
     Ok(map)
+}
+
+/// A comma list of ranges of addresses.
+pub(super) fn networks(text: &str) -> Result<Vec<Network>, String> {
+    items(text).map(network).collect()
+}
+
+fn network(text: &str) -> Result<Network, String> {
+    let wrong =
+        || format!("{text:?} is no range of addresses such as 10.0.0.0/8, fd00::/8 or 10.1.2.3");
+    let (address, prefix) = match text.split_once('/') {
+        Some((address, prefix)) => (address, Some(prefix)),
+        None => (text, None),
+    };
+    let address: IpAddr = address.parse().map_err(|_| wrong())?;
+    let most = if address.is_ipv4() { 32 } else { 128 };
+    let prefix = match prefix {
+        None => most,
+        Some(prefix) => prefix
+            .parse()
+            .ok()
+            .filter(|prefix| *prefix <= most)
+            .ok_or_else(wrong)?,
+    };
+    Ok(Network { address, prefix })
+}
+
+/// Ranges of addresses as they are typed.
+pub(super) fn show_networks(networks: &[Network]) -> String {
+    let texts: Vec<String> = networks.iter().map(Network::to_string).collect();
+    texts.join(",")
 }
 
 /// The items of a comma list, trimmed; empty ones are skipped.
@@ -243,6 +274,29 @@ mod tests {
         check("a:0", Err("invalid port in \"a:0\""));
         check(":1", Err("missing host in \":1\""));
         check("a:1,b/c:2", Err("invalid host in \"b/c:2\""));
+    }
+
+    #[test]
+    fn ranges_of_addresses() {
+        let shown = |text: &str| networks(text).map(|found| show_networks(&found));
+        assert_eq!(shown(""), Ok(String::new()));
+        let text = "10.0.0.0/8, fd00::/8,127.0.0.1";
+        assert_eq!(
+            shown(text),
+            Ok("10.0.0.0/8,fd00::/8,127.0.0.1/32".to_string())
+        );
+        for text in [
+            "x",
+            "10.0.0.0/33",
+            "10.0.0.0/-1",
+            "10.0.0/8",
+            "::/129",
+            "10.0.0.0/",
+            "host/8",
+        ] {
+            let refused = networks(text).expect_err(text);
+            assert!(refused.contains("is no range of addresses"), "{refused}");
+        }
     }
 
     #[test]

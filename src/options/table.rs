@@ -43,6 +43,12 @@ impl Flag {
         })
     }
 
+    /// Whether it says who is let in: given without saying anything, it must not let everybody in.
+    pub fn guards(&self) -> bool {
+        self.kind == Kind::Secret
+            || matches!(self.name, "password-file" | "password-old-file" | "config")
+    }
+
     /// Whether the default is the zero value of its kind; Go does not print those.
     pub fn has_zero_default(&self) -> bool {
         matches!(self.default, "" | "0" | "0s" | "false")
@@ -92,13 +98,11 @@ pub const FLAGS: &[Flag] = &[
         help: "file with a flag on each line, its name and its value (# begins a comment); the command line and the \
                environment win; SIGHUP reads it again",
         apply: |options, value| {
-            let path = path(value);
-            if let Some(path) = &path {
-                let text = read(path)?;
-                options.check_file(&text)?;
-                options.file = text;
-            }
-            options.config.config_file = path;
+            let path = path(value).ok_or("is empty: it must be the name of a file")?;
+            let text = read(&path)?;
+            options.check_file(&text)?;
+            options.file = text;
+            options.config.config_file = Some(path);
             Ok(())
         },
         show: |config| show_file(&config.config_file),
@@ -145,6 +149,18 @@ pub const FLAGS: &[Flag] = &[
         live: false,
     },
     Flag {
+        name: "reuse-port",
+        kind: Kind::Bool,
+        default: "false",
+        help: "share -addr with other proxies that have this flag, too (SO_REUSEPORT): the kernel spreads clients over them; without it a second proxy at the same address does not start",
+        apply: |options, value| {
+            options.config.reuse_port = number::boolean(value)?;
+            Ok(())
+        },
+        show: |config| config.reuse_port.to_string(),
+        live: false,
+    },
+    Flag {
         name: "startup-nodes",
         kind: Kind::String,
         default: "127.0.0.1:7001",
@@ -169,29 +185,68 @@ pub const FLAGS: &[Flag] = &[
         live: true,
     },
     Flag {
+        name: "nodes-allowed",
+        kind: Kind::String,
+        default: "",
+        help: "ranges of addresses where nodes may be, such as 10.0.0.0/8,fd00::/8, separated by commas: a node that the cluster lists elsewhere is not connected to, nor given the password; empty is anywhere",
+        apply: |options, value| {
+            options.config.nodes_allowed = address::networks(value)?;
+            Ok(())
+        },
+        show: |config| address::show_networks(&config.nodes_allowed),
+        live: true,
+    },
+    Flag {
         name: "password",
         kind: Kind::Secret,
         default: "",
         help: "password for the backends, and demanded from clients",
         apply: |options, value| {
-            options.password = secret(value);
+            options.password = Some(secret(value)?);
             Ok(())
         },
         show: hidden,
         live: false,
     },
     Flag {
+        name: "password-old",
+        kind: Kind::Secret,
+        default: "",
+        help: "password that counts beside -password while that is changed: clients may give either, and nodes that refuse -password are tried with it",
+        apply: |options, value| {
+            options.password_old = Some(secret(value)?);
+            Ok(())
+        },
+        show: hidden,
+        live: false,
+    },
+    Flag {
+        name: "password-old-file",
+        kind: Kind::String,
+        default: "",
+        help: "file whose first line is taken as -password-old, if it has one; SIGHUP reads it again",
+        apply: |options, value| {
+            let path = path(value).ok_or("is empty: it must be the name of a file")?;
+            let text = read(&path)?;
+            options.password_old = text.lines().next().and_then(|line| secret(line).ok());
+            options.config.password_old_file = Some(path);
+            Ok(())
+        },
+        show: |config| show_file(&config.password_old_file),
+        live: false,
+    },
+    Flag {
         name: "password-file",
         kind: Kind::String,
         default: "",
-        help: "file whose first line is taken as -password",
+        help: "file whose first line is taken as -password; SIGHUP reads it again, for new logins and new connections to nodes",
         apply: |options, value| {
-            let path = path(value);
-            if let Some(path) = &path {
-                let text = read(path)?;
-                options.password = secret(text.lines().next().unwrap_or_default());
-            }
-            options.config.password_file = path;
+            let path = path(value).ok_or("is empty: it must be the name of a file")?;
+            let text = read(&path)?;
+            let first = secret(text.lines().next().unwrap_or_default());
+            options.password =
+                Some(first.map_err(|_| "its first line is empty: it must be the password")?);
+            options.config.password_file = Some(path);
             Ok(())
         },
         show: |config| show_file(&config.password_file),
@@ -203,7 +258,19 @@ pub const FLAGS: &[Flag] = &[
         default: "",
         help: "password demanded from clients, in place of -password",
         apply: |options, value| {
-            options.client_password = Some(secret(value));
+            options.config.client_password = Some(secret(value)?);
+            Ok(())
+        },
+        show: hidden,
+        live: false,
+    },
+    Flag {
+        name: "client-password-old",
+        kind: Kind::Secret,
+        default: "",
+        help: "password that clients may give, too, while -client-password is changed",
+        apply: |options, value| {
+            options.config.client_password_old = Some(secret(value)?);
             Ok(())
         },
         show: hidden,
@@ -227,7 +294,19 @@ pub const FLAGS: &[Flag] = &[
         default: "",
         help: "password for the backends, in place of -password",
         apply: |options, value| {
-            options.backend_password = Some(secret(value));
+            options.config.backend_password = Some(secret(value)?);
+            Ok(())
+        },
+        show: hidden,
+        live: false,
+    },
+    Flag {
+        name: "backend-password-old",
+        kind: Kind::Secret,
+        default: "",
+        help: "password that nodes are tried with that refuse -backend-password, while that is changed",
+        apply: |options, value| {
+            options.config.backend_password_old = Some(secret(value)?);
             Ok(())
         },
         show: hidden,
@@ -657,7 +736,7 @@ pub const FLAGS: &[Flag] = &[
         default: "",
         help: "token that requests to -debug-addr must bear (Authorization: Bearer TOKEN), but for /healthz and /readyz",
         apply: |options, value| {
-            options.config.debug_token = secret(value);
+            options.config.debug_token = Some(secret(value)?);
             Ok(())
         },
         show: hidden,
@@ -724,9 +803,13 @@ fn cross_slot(value: &str) -> Result<CrossSlot, String> {
         .ok_or_else(|| "must be refuse or per-slot".to_string())
 }
 
-/// An empty password is none.
-fn secret(value: &str) -> Option<Secret> {
-    (!value.is_empty()).then(|| Secret::new(value))
+/// One that is empty is a mistake (a variable that was not set, a file that was not written), and must not be
+/// taken for none.
+fn secret(value: &str) -> Result<Secret, String> {
+    match value.trim() {
+        "" => Err("is empty: give a value, or leave it out".to_string()),
+        _ => Ok(Secret::new(value)),
+    }
 }
 
 fn read_preference(value: &str) -> Result<ReadPreference, String> {
@@ -786,8 +869,7 @@ mod tests {
     #[test]
     fn the_defaults_of_the_table_are_those_of_the_config() {
         let mut options = Options::default();
-        for flag in FLAGS {
-            // An explicit empty password overrides; there is nothing to override here.
+        for flag in FLAGS.iter().filter(|flag| !flag.guards()) {
             let applied = (flag.apply)(&mut options, flag.default);
             assert_eq!(applied, Ok(()), "-{}", flag.name);
         }

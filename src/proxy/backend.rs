@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use crate::arena::Id;
 use crate::buffer::{Pool, ReadBuf, WriteBuf};
 use crate::clock::Time;
-use crate::config::Config;
+use crate::config::{Config, Secret};
 use crate::proxy::carried::Carried;
 use crate::proxy::client::ClientId;
 use crate::proxy::departures::Departures;
@@ -45,9 +45,8 @@ impl Flavor {
     }
 
     /// The requests of the handshake, in order, appended to `out`; returns how many replies they bring.
-    fn handshake(self, config: &Config, out: &mut Vec<u8>) -> u8 {
+    fn handshake(self, config: &Config, password: Option<&Secret>, out: &mut Vec<u8>) -> u8 {
         let mut steps = 0;
-        let password = config.backend_password.as_ref();
         let user = config.backend_user.as_deref();
         match (self.protocol, password) {
             (Protocol::Resp3, Some(password)) => {
@@ -205,6 +204,8 @@ pub struct Backend {
     pub missing: usize,
     /// The reply under way, if it is a large one: it lies before `input`.
     pub carried: Option<Carried>,
+    /// Which of the passwords its handshake has.
+    pub password: usize,
     /// Bytes of the handshake. They go first and are never sent again.
     pub greeting: WriteBuf,
     /// Bytes of requests, kept until their replies have come.
@@ -252,6 +253,7 @@ impl Backend {
             missing: 0,
             carried: None,
             greeting: WriteBuf::default(),
+            password: 0,
             output: WriteBuf::default(),
             tickets: VecDeque::new(),
             flush_queued: false,
@@ -264,11 +266,15 @@ impl Backend {
         }
     }
 
-    /// The socket is connected: the handshake begins.
-    pub fn connected(&mut self, config: &Config, now: Time, pool: &mut Pool) {
+    /// The socket is connected: the handshake begins, with this one of the passwords.
+    pub fn connected(&mut self, config: &Config, password: usize, now: Time, pool: &mut Pool) {
         debug_assert_eq!(self.state, State::Connecting);
+        self.password = password;
         let mut greeting = Vec::new();
-        let steps = self.flavor.handshake(config, &mut greeting);
+        // There may be fewer of them than there were.
+        let secret = config.backend_passwords().nth(password);
+        let secret = secret.or(config.backend_password.as_ref());
+        let steps = self.flavor.handshake(config, secret, &mut greeting);
         self.greeting.push(&greeting, pool);
         self.deadline = now.after(config.connect_timeout);
         self.heard_at = now;
@@ -339,7 +345,8 @@ mod tests {
                 read_only,
             };
             let mut out = Vec::new();
-            let steps = flavor.handshake(&config, &mut out);
+            let password = config.backend_password.as_ref();
+            let steps = flavor.handshake(&config, password, &mut out);
             let text = String::from_utf8_lossy(&out).into_owned();
             let words: Vec<&str> = text
                 .split("\r\n")

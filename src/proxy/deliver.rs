@@ -48,6 +48,8 @@ pub enum Lost {
     Broken,
     /// The node refused our handshake.
     Refused,
+    /// The node refused our password.
+    Denied,
     /// We do not need it any more.
     Retired,
 }
@@ -139,9 +141,14 @@ impl Proxy {
         }
         if let State::Handshaking(steps) = backend.state {
             if let Some(error) = reply.error() {
+                let lost = match is_about_password(error) && self.config.backend_password.is_some()
+                {
+                    true => Lost::Denied,
+                    false => Lost::Refused,
+                };
                 let text = String::from_utf8_lossy(error).into_owned();
                 self.warn(id, &format!("refused our handshake: {text}"));
-                return Next::Lost(Lost::Refused);
+                return Next::Lost(lost);
             }
             input.consume(len);
             self.greeted(id, steps, now);
@@ -675,7 +682,10 @@ impl Proxy {
                 };
                 counter.add(requests);
             }
-            if backend.state != State::Ready || matches!(lost, Lost::TimedOut | Lost::Gone) {
+            if lost == Lost::Denied {
+                let passwords = self.config.backend_passwords().count();
+                node.refused(backend.password, passwords, now, jitter);
+            } else if backend.state != State::Ready || matches!(lost, Lost::TimedOut | Lost::Gone) {
                 node.failed(now, jitter);
             }
         }
@@ -782,11 +792,17 @@ impl Proxy {
     }
 }
 
+/// Whether an error to a handshake says that the password is wrong, in the words of Redis 5 to 8 and Valkey.
+fn is_about_password(error: &[u8]) -> bool {
+    let says = |words: &[u8]| memchr::memmem::find(error, words).is_some();
+    error.starts_with(b"WRONGPASS") || says(b"invalid password") || says(b"AUTH")
+}
+
 /// Where the loss of a connection counts.
 fn failure_of(lost: Lost, state: State, stats: &NodeStats) -> &Counter {
     match (lost, state) {
         (Lost::Broken, _) => &stats.failures_protocol,
-        (Lost::Refused, _) => &stats.failures_handshake,
+        (Lost::Refused | Lost::Denied, _) => &stats.failures_handshake,
         (_, State::Connecting | State::Handshaking(_)) => &stats.failures_connect,
         (Lost::TimedOut, State::Ready) => &stats.failures_timeout,
         (Lost::Gone, State::Ready) => &stats.failures_gone,

@@ -275,6 +275,10 @@ impl Proxy {
     /// Takes the config that is in force now.
     fn renew_config(&mut self) {
         let config = self.process.live.config();
+        if !config.has_backend_passwords_of(&self.config) {
+            let nodes = self.upstream.nodes.iter_mut();
+            nodes.for_each(|(_, node)| node.forgive());
+        }
         if config.log_every_n != self.config.log_every_n {
             self.until_looked = self.insight.restart(config.log_every_n);
         }
@@ -395,7 +399,9 @@ impl Proxy {
         let Some(backend) = self.upstream.backends.get_mut(id) else {
             return;
         };
-        backend.connected(&self.config, now, &mut self.pool);
+        let node = self.upstream.nodes.get(usize::from(backend.node.0));
+        let taken = node.map_or(0, |node| node.password);
+        backend.connected(&self.config, taken, now, &mut self.pool);
         match backend.state {
             State::Ready => self.ready(id, now),
             State::Connecting | State::Handshaking(_) => self.queue_backend_flush(id),

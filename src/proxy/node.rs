@@ -22,6 +22,11 @@ const BACKOFF_MAX: Duration = Duration::from_secs(1);
 const BACKOFF_SHORT: Duration = Duration::from_millis(200);
 const SHORT: Duration = Duration::from_secs(3);
 
+/// The shortest and the longest wait after a node has refused our handshake. It has seen our password; whoever it
+/// is, it is not offered it all the time.
+const REFUSED_MIN: Duration = Duration::from_secs(1);
+const REFUSED_MAX: Duration = Duration::from_secs(30);
+
 /// One server.
 #[derive(Debug)]
 pub struct Node {
@@ -43,6 +48,10 @@ pub struct Node {
     elsewhere: HashMap<(Flavor, usize), BackendId>,
     /// Connections that failed in a row.
     failures: u32,
+    /// Which of the passwords it is greeted with: the one that it took last.
+    pub password: usize,
+    /// Passwords that it refused in a row.
+    refusals: u32,
     /// When the first of them did.
     failing_since: Time,
     /// No new connection before this.
@@ -64,6 +73,8 @@ impl Node {
             exclusive: 0,
             elsewhere: HashMap::new(),
             failures: 0,
+            password: 0,
+            refusals: 0,
             failing_since: Time::default(),
             retry_at: Time::default(),
             stats: Arc::default(),
@@ -158,8 +169,34 @@ impl Node {
     /// A connection is ready for requests.
     pub fn succeeded(&mut self) {
         self.failures = 0;
+        self.refusals = 0;
         self.stats.failing.set(0);
         self.retry_at = Time::default();
+    }
+
+    /// The passwords are others now: it may be tried at once.
+    pub fn forgive(&mut self) {
+        (self.password, self.refusals) = (0, 0);
+        self.retry_at = Time::default();
+    }
+
+    /// It refused our handshake, with this one of so many passwords. Another is tried soon; when it has refused
+    /// all of them, the wait doubles from a second to half a minute.
+    pub fn refused(&mut self, password: usize, passwords: usize, now: Time, jitter: u64) {
+        // Of several connections that were made at once one counts.
+        let is_late = self.refusals > 0 && now < self.retry_at;
+        if password != self.password || is_late {
+            return;
+        }
+        self.failed(now, jitter);
+        let passwords = passwords.max(1);
+        self.refusals = self.refusals.saturating_add(1);
+        self.password = (password + 1) % passwords;
+        let rounds = self.refusals / passwords as u32;
+        if rounds > 0 && self.password == 0 {
+            let wait = REFUSED_MIN * (1 << (rounds - 1).min(6));
+            self.retry_at = now.after(wait.min(REFUSED_MAX));
+        }
     }
 
     /// A connection could not be made, or was lost before it was ready. The wait doubles with each failure
@@ -222,6 +259,31 @@ mod tests {
             now = node.retry_at();
         }
         assert_eq!(waits, [50, 100, 200, 400, 800, 1000]);
+    }
+
+    #[test]
+    fn a_node_that_refuses_our_passwords_is_offered_them_less_and_less() {
+        for (passwords, expected) in [
+            (1, &[1000, 2000, 4000, 8000, 16000, 30000, 30000][..]),
+            (2, &[50, 1000, 200, 2000, 800, 4000, 1000, 8000]),
+        ] {
+            let (mut node, mut now) = (node(), Time::from_micros(1_000_000));
+            let mut waits = Vec::new();
+            for _ in expected {
+                // Two connections are refused at the same time: that is one refusal.
+                let tried = node.password;
+                node.refused(tried, passwords, now, 0);
+                let waited = node.retry_at();
+                node.refused(tried, passwords, now, 0);
+                assert_eq!(node.retry_at(), waited);
+                waits.push(waited.since(now).as_millis() as u64);
+                now = node.retry_at();
+            }
+            assert_eq!(waits, expected, "{passwords}");
+            node.forgive();
+            assert!(node.may_connect(now));
+            assert_eq!(node.password, 0);
+        }
     }
 
     /// A changed password, a restart: once at most 1.6 s of it were followed by 0.8 s more.

@@ -40,6 +40,15 @@ pub fn get(addr: &str, path: &str) -> (u16, String) {
     (status, String::from_utf8(body).expect("text"))
 }
 
+/// A page that wants a token.
+#[track_caller]
+pub fn get_with(addr: &str, path: &str, token: &str) -> (u16, String) {
+    let bearer = format!("Authorization: Bearer {token}\r\n");
+    let head = format!("GET {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n{bearer}\r\n");
+    let (status, body) = send(addr, &head);
+    (status, String::from_utf8(body).expect("text"))
+}
+
 /// A PUT or a POST.
 #[track_caller]
 pub fn change(addr: &str, method: &str, path: &str, body: &str) -> (u16, String) {

@@ -12,7 +12,7 @@ use std::time::Duration;
 /// A TCP port on loopback that no other test, in this process or another, has.
 ///
 /// The reservation is a UDP socket on the same number: exclusive, of no use to anybody else, and gone with
-/// its process. (The proxy listens with SO_REUSEPORT, so two of them on one port would not notice.)
+/// its process.
 #[derive(Debug)]
 pub struct Port {
     number: u16,
