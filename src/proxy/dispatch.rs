@@ -178,12 +178,7 @@ impl Proxy {
             self.close_when_told(id, Parting::Left);
             return false;
         }
-        let reads = client.closing.is_none() && (client.pause.is_none() || client.reads_on());
-        if client.ended {
-            // It may be blocked by now, and nobody else tells that it will send no more.
-            self.leaves(id, now);
-        }
-        reads
+        client.closing.is_none() && (client.pause.is_none() || client.reads_on())
     }
 
     /// A turn has begun: those who had their share of the last one go on.

@@ -422,7 +422,6 @@ impl Proxy {
                 if let Some(client) = self.clients.get_mut(id) {
                     client.ended = true;
                 }
-                self.leaves(id, now);
             }
             Peer::Backend(id) => self.lose_backend(id, Lost::Closed, now),
         }
