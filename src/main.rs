@@ -55,6 +55,9 @@ fn serve(config: Config) -> ExitCode {
         }
         Err(error) => log::warn!("cannot raise the limit of file descriptors: {error}"),
     }
+    if let Err(error) = memory::watch() {
+        log::warn!("memory that is free will be returned only at rest: {error}");
+    }
     if let Err(error) = sharpen_timers() {
         log::warn!("cannot make timers sharp, naps (-coalesce) may take longer: {error}");
     }

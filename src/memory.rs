@@ -1,10 +1,21 @@
 //! What the allocator is told: how many heaps there are ([`limit_heaps`]), and when to return what it keeps to the
-//! system ([`give_back`]); and what it keeps for a thread is not kept for long ([`apart`]).
+//! system, at rest ([`give_back`]) and while the program is busy ([`watch`]); and what it keeps for a thread is not
+//! kept for long ([`apart`]).
 //!
-//! This is the one place of the program with `unsafe` code: two calls into the C library that take numbers, touch
-//! only what the allocator holds free, and that no Rust library wraps.
+//! This is the one place of the program with `unsafe` code: three calls into the C library that take numbers or
+//! nothing, touch only what the allocator holds free, and that no Rust library wraps.
 
-use std::{panic, thread};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::time::Duration;
+use std::{io, panic, thread};
+
+/// How often memory is looked at.
+const PERIOD: Duration = Duration::from_secs(1);
+/// A program with less memory than this is left alone, and so is one that has less than this to return, in bytes.
+const WORTHWHILE: usize = 16 << 20;
+/// The longest time between two looks, when what is free cannot be returned, in periods.
+const PATIENCE_MAX: u32 = 32;
 
 /// Has all threads allocate from so many heaps, one for each worker. To be called before there are threads.
 ///
@@ -27,9 +38,14 @@ pub fn limit_heaps(_workers: usize) {}
 /// Returns what the allocator holds free to the system, and what it keeps for this thread. It takes milliseconds with
 /// much to return: for when there is nothing else to do.
 #[cfg(target_env = "gnu")]
-#[allow(unsafe_code)]
 pub fn give_back() {
     give_up_kept();
+    trim();
+}
+
+#[cfg(target_env = "gnu")]
+#[allow(unsafe_code)]
+fn trim() {
     // SAFETY: malloc_trim takes any number and may be called by any thread at any time (malloc_trim(3)).
     unsafe {
         libc::malloc_trim(0);
@@ -39,6 +55,130 @@ pub fn give_back() {
 /// Other C libraries keep little.
 #[cfg(not(target_env = "gnu"))]
 pub fn give_back() {}
+
+#[cfg(not(target_env = "gnu"))]
+fn trim() {}
+
+/// Returns what the allocator holds free while the program is busy: a worker that always has something to do never
+/// rests, and what one large value or a burst has taken would stay for as long.
+///
+/// A thread of its own looks once a second. Returning 200 MiB takes 10 to 20 ms, during which only those wait who
+/// allocate from that heap; the data path takes its blocks from the worker's pool.
+pub fn watch() -> io::Result<()> {
+    if cfg!(not(target_env = "gnu")) {
+        return Ok(());
+    }
+    let statm = File::open("/proc/self/statm")?;
+    let page = rustix::param::page_size();
+    thread::Builder::new()
+        .name("memory".to_string())
+        .spawn(move || {
+            let mut frugality = Frugality::default();
+            loop {
+                thread::sleep(PERIOD);
+                let Some(resident) = resident(&statm, page).filter(|own| *own >= WORTHWHILE) else {
+                    continue;
+                };
+                let seen = Seen {
+                    resident,
+                    handed_out: handed_out(),
+                };
+                if frugality.is_due(&seen) {
+                    trim();
+                    let after = self::resident(&statm, page).unwrap_or(resident);
+                    let returned = resident.saturating_sub(after);
+                    log::debug!(
+                        "memory: {returned} bytes of {} that are free returned",
+                        seen.free()
+                    );
+                    frugality.returned(&seen, returned);
+                }
+            }
+        })
+        .map(|_detached| ())
+}
+
+/// The memory of this process at one moment, in bytes.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    /// In RAM, without what is a file's.
+    resident: usize,
+    /// What the allocator has handed out, modulo 2^32: the C library counts so.
+    handed_out: u32,
+}
+
+impl Seen {
+    /// What the allocator holds free in RAM.
+    fn free(&self) -> usize {
+        let free = (self.resident as u32).wrapping_sub(self.handed_out);
+        // More is handed out than is in RAM: nobody has touched it yet.
+        let less_than_none = free > 3 << 30;
+        if less_than_none { 0 } else { free as usize }
+    }
+}
+
+/// The memory of this process that is in RAM and not a file's, if the kernel says so.
+fn resident(statm: &File, page: usize) -> Option<usize> {
+    let mut text = [0; 128];
+    let count = statm.read_at(&mut text, 0).ok()?;
+    let text = std::str::from_utf8(&text[..count]).ok()?;
+    let mut pages = text.split(' ').skip(1);
+    let mut next = || pages.next()?.parse::<usize>().ok();
+    let (all, files) = (next()?, next()?);
+    Some(all.saturating_sub(files) * page)
+}
+
+/// Decides when it is worthwhile to return memory.
+#[derive(Debug)]
+struct Frugality {
+    /// Looks until the next that counts.
+    left: u32,
+    /// How many there are between two.
+    patience: u32,
+}
+
+impl Default for Frugality {
+    fn default() -> Frugality {
+        Frugality {
+            left: 0,
+            patience: 1,
+        }
+    }
+}
+
+impl Frugality {
+    /// Whether to return now what is free.
+    fn is_due(&mut self, seen: &Seen) -> bool {
+        self.left = self.left.saturating_sub(1);
+        let used = seen.resident - seen.free().min(seen.resident);
+        self.left == 0 && seen.free() >= WORTHWHILE.max(used / 4)
+    }
+
+    /// So much has been returned. Where it was little, because each piece that is in use holds its page, it is tried
+    /// less and less often.
+    fn returned(&mut self, before: &Seen, bytes: usize) {
+        self.patience = if bytes >= before.free() / 4 {
+            1
+        } else {
+            (self.patience * 2).min(PATIENCE_MAX)
+        };
+        self.left = self.patience;
+    }
+}
+
+/// What the allocator has handed out, in bytes modulo 2^32. It counts all free pieces: for now and then.
+#[cfg(target_env = "gnu")]
+#[allow(unsafe_code)]
+fn handed_out() -> u32 {
+    // SAFETY: mallinfo takes nothing, returns numbers, and may be called by any thread at any time (mallinfo(3)).
+    let info = unsafe { libc::mallinfo() };
+    (info.uordblks as u32).wrapping_add(info.hblkhd as u32)
+}
+
+#[cfg(not(target_env = "gnu"))]
+fn handed_out() -> u32 {
+    0
+}
 
 /// The free pieces of each little size that glibc keeps for a thread, and those sizes in bytes (its tcache, as it is
 /// without tunables: 64 sizes, 16 bytes apart).
@@ -73,5 +213,73 @@ pub fn apart<T: Send>(name: &str, mut act: impl FnMut() -> T + Send) -> T {
         Some(Err(panic)) => panic::resume_unwind(panic),
         // No thread is to be had just now.
         None => act(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: usize = 1 << 20;
+
+    fn seen(resident: usize, used: usize) -> Seen {
+        Seen {
+            resident: resident * MIB,
+            handed_out: (used * MIB) as u32,
+        }
+    }
+
+    #[test]
+    fn memory_is_returned_when_much_of_it_is_free() {
+        let mut frugality = Frugality::default();
+        assert!(!frugality.is_due(&seen(30, 20)));
+        assert!(frugality.is_due(&seen(207, 8)));
+        // A fifth of much is not worth it.
+        assert!(!frugality.is_due(&seen(2400, 2000)));
+        // Beyond 4 GiB, where the count begins anew.
+        assert!(!frugality.is_due(&seen(5000, 4990)));
+        assert!(frugality.is_due(&seen(5000, 3000)));
+        // What is handed out and not touched is not in RAM.
+        assert_eq!(seen(100, 300).free(), 0);
+        assert!(!frugality.is_due(&seen(100, 300)));
+    }
+
+    #[test]
+    fn what_cannot_be_returned_is_tried_less_and_less_often() {
+        let mut frugality = Frugality::default();
+        let stuck = seen(100, 50);
+        let mut tries = Vec::new();
+        for second in 0..200 {
+            if frugality.is_due(&stuck) {
+                tries.push(second);
+                frugality.returned(&stuck, MIB);
+            }
+        }
+        assert_eq!(tries, [0, 2, 6, 14, 30, 62, 94, 126, 158, 190]);
+        while !frugality.is_due(&stuck) {}
+        frugality.returned(&stuck, 40 * MIB);
+        assert!(frugality.is_due(&stuck));
+    }
+
+    /// What is resident of this very process follows what it frees.
+    #[test]
+    #[cfg(target_env = "gnu")]
+    fn pieces_between_others_are_returned() {
+        let statm = File::open("/proc/self/statm").unwrap();
+        let page = rustix::param::page_size();
+        let mut blocks: Vec<Vec<u8>> = (0..2000).map(|_| vec![1; 64 << 10]).collect();
+        let look = || Seen {
+            resident: resident(&statm, page).unwrap(),
+            handed_out: handed_out(),
+        };
+        let full = look();
+        // The last one holds the end of the heap.
+        blocks.drain(..1990);
+        let free = look();
+        assert!(free.free() > full.free() + 100 * MIB, "{full:?} {free:?}");
+        trim();
+        let after = look();
+        assert!(after.resident + 100 * MIB < full.resident, "{after:?}");
+        drop(blocks);
     }
 }

@@ -8,8 +8,11 @@ use super::{FIRST_BLOCK, READ_BLOCK, WRITE_BLOCK};
 
 /// Bytes of free blocks that the pool keeps of each kind; more are given back to the allocator. What a turn needs
 /// of each kind grows with the clients and the nodes that it serves, and is there again in the next turn: a
-/// thousand nodes take a thousand write blocks. After a second without a command all are given back.
+/// thousand nodes take a thousand write blocks. What no turn needs any more is given back by halves ([`Pool::shed`]);
+/// after a second without a command all are.
 const KEPT_BYTES: usize = 32 << 20;
+/// Bytes of free blocks of each kind that stay while there are commands.
+const STEADY_BYTES: usize = 2 << 20;
 
 /// Free blocks of one worker.
 #[derive(Debug, Default)]
@@ -79,10 +82,54 @@ impl Pool {
         }
     }
 
+    /// Gives half of the free blocks of each kind back to the allocator, down to a few. To be called now and then: a
+    /// turn that needs them again allocates them anew.
+    pub fn shed(&mut self) {
+        for (blocks, size) in [
+            (&mut self.read_blocks, READ_BLOCK),
+            (&mut self.write_blocks, WRITE_BLOCK),
+            (&mut self.first_blocks, FIRST_BLOCK),
+        ] {
+            let kept = (blocks.len() / 2).max(STEADY_BYTES / size);
+            if kept < blocks.len() {
+                // The last in use were those at the end, which are in the cache.
+                blocks.drain(..blocks.len() - kept);
+                blocks.shrink_to(2 * kept);
+            }
+        }
+    }
+
     /// Bytes in free blocks.
     pub fn free_bytes(&self) -> usize {
         self.read_blocks.len() * READ_BLOCK
             + self.write_blocks.len() * WRITE_BLOCK
             + self.first_blocks.len() * FIRST_BLOCK
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn free_blocks_are_given_back_by_halves_down_to_a_few() {
+        let mut pool = Pool::default();
+        for _ in 0..2048 {
+            pool.give(vec![0; READ_BLOCK]);
+            pool.give(vec![0; WRITE_BLOCK]);
+            pool.give(vec![0; FIRST_BLOCK]);
+        }
+        let address = pool.read_blocks.last().map(|block| block.as_ptr());
+        let mut before = pool.free_bytes();
+        for _ in 0..4 {
+            pool.shed();
+            assert!(pool.free_bytes() < before);
+            before = pool.free_bytes();
+        }
+        (0..5).for_each(|_| pool.shed());
+        // So much of each kind, there being so much.
+        assert_eq!(pool.free_bytes(), 3 * STEADY_BYTES);
+        let taken = pool.take_read();
+        assert_eq!(Some(taken.as_ptr()), address);
     }
 }

@@ -6,6 +6,9 @@ use std::io::IoSlice;
 
 use super::{Chunk, FIRST_BLOCK, Pool, WRITE_BLOCK};
 
+/// The room for chunks that an output keeps, whatever it holds.
+const CHUNKS_KEPT: usize = 256;
+
 /// Bytes that go to a peer: first those already sent and kept, then those unsent.
 ///
 /// Invariants: `sent <= len`; `len` is the sum of the chunks; no chunk is empty, but for the last when there
@@ -236,6 +239,14 @@ impl WriteBuf {
             debug_assert_eq!(self.len, 0);
             self.cursor = (0, 0);
             self.last.empty(pool);
+        }
+    }
+
+    /// Gives back the memory of a long list of chunks that has become short.
+    pub fn shrink(&mut self) {
+        let room = self.older.capacity();
+        if room > CHUNKS_KEPT && self.older.len() < room / 4 {
+            self.older.shrink_to(self.older.len() * 2);
         }
     }
 

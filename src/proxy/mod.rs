@@ -29,6 +29,7 @@ mod held;
 pub mod histogram;
 mod idle;
 pub mod insight;
+mod keep;
 pub mod largest;
 pub mod lease;
 pub mod local;
@@ -625,29 +626,10 @@ impl Proxy {
         let rests = due && !self.rates.take(&self.stats, now);
         if rests {
             self.give_memory_back();
+        } else if due {
+            self.shed_memory();
         }
         rests
-    }
-
-    /// A second has gone by without a command: memory that was kept for the next ones is given back.
-    fn give_memory_back(&mut self) {
-        self.pool = Pool::default();
-        self.spares = Spares::default();
-        self.scratch = Scratch::default();
-        self.inbox = ReadBuf::default();
-        self.answers.shrink();
-        self.clients.shrink();
-        self.upstream.backends.shrink();
-        self.actions.shrink();
-        for (_, client) in self.clients.iter_mut() {
-            client.pipeline.shrink();
-        }
-        for (_, backend) in self.upstream.backends.iter_mut() {
-            if backend.tickets.is_empty() {
-                backend.tickets = Default::default();
-                backend.departures = Default::default();
-            }
-        }
     }
 
     fn sweep(&mut self, now: Time) {

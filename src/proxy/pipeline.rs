@@ -170,6 +170,12 @@ impl Default for Pipeline {
     }
 }
 
+/// Requests that an empty pipeline keeps room for while there are commands.
+const REQUESTS_KEPT: usize = 1024;
+
+/// Buffers that stay while there are commands.
+const SPARES_STEADY: usize = 64;
+
 /// Buffers for replies that wait for their turn, kept for reuse.
 #[derive(Debug, Default)]
 pub struct Spares {
@@ -182,6 +188,14 @@ impl Spares {
     #[inline]
     pub fn take(&mut self) -> Vec<u8> {
         self.single.pop().unwrap_or_default()
+    }
+
+    /// Gives half of the buffers back to the allocator, down to a few.
+    pub fn shed(&mut self) {
+        let kept = (self.single.len() / 2).max(SPARES_STEADY);
+        self.single.truncate(kept);
+        self.single.shrink_to(2 * kept);
+        self.waiting.shed();
     }
 
     /// Takes a buffer back, unless it has grown large or there are plenty.
@@ -675,6 +689,13 @@ impl Pipeline {
         if self.requests.is_empty() {
             self.requests = VecDeque::new();
             self.kept = Slab::new();
+        }
+    }
+
+    /// The same, if it is much.
+    pub fn shed(&mut self) {
+        if self.requests.capacity() > REQUESTS_KEPT || self.kept.capacity() > REQUESTS_KEPT {
+            self.shrink();
         }
     }
 }

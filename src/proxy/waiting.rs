@@ -14,6 +14,8 @@ const SPARES_BYTES: usize = 16 << 20;
 const SPARE_BYTES: usize = 64 << 10;
 /// A new buffer has so many bytes.
 const SPARE_BYTES_MIN: usize = 2 << 10;
+/// Buffers that stay while there are commands.
+const SPARES_STEADY: usize = 64;
 
 /// Where a reply lies; the default is that of one without bytes, which is nowhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -45,6 +47,14 @@ impl WaitingSpares {
         let buffer = self.buffers.pop().unwrap_or_default();
         self.bytes -= buffer.len();
         buffer
+    }
+
+    /// Gives half of the buffers back to the allocator, down to a few.
+    pub fn shed(&mut self) {
+        let kept = (self.buffers.len() / 2).max(SPARES_STEADY);
+        let given = self.buffers.drain(kept.min(self.buffers.len())..);
+        self.bytes -= given.map(|buffer| buffer.len()).sum::<usize>();
+        self.buffers.shrink_to(2 * kept);
     }
 
     fn give(&mut self, buffer: Vec<u8>) {
