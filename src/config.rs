@@ -70,6 +70,8 @@ pub struct Config {
     pub transaction_idle_timeout: Duration,
     /// What becomes of a transaction that names several slots.
     pub cross_slot_transactions: CrossSlot,
+    /// Which messages of channels keep their order.
+    pub pubsub_order: PubsubOrder,
     /// Shared pipelines to each node, for each worker.
     pub backend_connections: usize,
     /// Worker threads, each with its own loop and listener.
@@ -314,6 +316,7 @@ impl Default for Config {
             backend_idle_timeout: Duration::from_secs(10),
             transaction_idle_timeout: Duration::from_secs(60),
             cross_slot_transactions: CrossSlot::Refuse,
+            pubsub_order: PubsubOrder::All,
             backend_connections: 1,
             workers: 1,
             coalesce: Duration::from_micros(100),
@@ -438,6 +441,28 @@ impl CrossSlot {
     /// Whether there is one transaction in each slot.
     pub fn is_per_slot(self) -> bool {
         self == CrossSlot::PerSlot
+    }
+}
+
+/// Which messages of classic channels (not of shard channels) keep the order in which they are published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PubsubOrder {
+    /// All of them, as on one server: one master carries them.
+    All,
+    /// Those of one channel: the owner of its slot carries them.
+    Channel,
+}
+
+impl PubsubOrder {
+    /// All choices.
+    pub const ALL: [PubsubOrder; 2] = [PubsubOrder::All, PubsubOrder::Channel];
+
+    /// As it is typed.
+    pub fn name(self) -> &'static str {
+        match self {
+            PubsubOrder::All => "all",
+            PubsubOrder::Channel => "channel",
+        }
     }
 }
 

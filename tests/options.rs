@@ -95,6 +95,7 @@ fn samples(flag: &Flag) -> (&'static str, Option<&'static str>) {
         "max-transactions" => ("10", Some("-1")),
         "transaction-idle-timeout" => ("10s", Some("-1s")),
         "cross-slot-transactions" => ("per-slot", Some("maybe")),
+        "pubsub-order" => ("channel", Some("none")),
         "max-procs" => ("2", Some("-1")),
         "log-file" => ("other.log", None),
         "log-level" => ("DEBUG", Some("loud")),

@@ -664,3 +664,63 @@ fn clients_that_leave_leave_nothing_behind() {
     let info = proxy.conn().line("INFO clients").text();
     assert!(info.contains("pubsub_clients:0\r\n"), "{info}");
 }
+
+/// The master of slot 0 carries all channels: what one client publishes to several channels, by two proxies in turn,
+/// a subscriber of all of them hears in that order.
+#[test]
+fn messages_of_all_channels_have_one_order() {
+    let proxies = [Proxy::start(&CLUSTER, &[]), Proxy::start(&CLUSTER, &[])];
+    let mut subscriber = proxies[0].conn();
+    let channels: Vec<String> = (0..40).map(|n| format!("order.{n}")).collect();
+    for channel in &channels {
+        subscribe(&mut subscriber, &format!("SUBSCRIBE {channel}"));
+    }
+    subscribe(&mut subscriber, "PSUBSCRIBE by-pattern.*");
+    let mut publishers = proxies.each_ref().map(|proxy| proxy.conn());
+    let mut sent = Vec::new();
+    for round in 0..400 {
+        let publisher = &mut publishers[round % 2];
+        let channel = match round % 5 {
+            4 => format!("by-pattern.{round}"),
+            _ => channels[round * 7 % channels.len()].clone(),
+        };
+        let text = round.to_string();
+        if round % 7 == 0 {
+            assert_eq!(publisher.line("MULTI"), "OK");
+            assert_eq!(publisher.command(&["PUBLISH", &channel, &text]), "QUEUED");
+            assert_eq!(publisher.line("EXEC").items().len(), 1);
+        } else {
+            assert!(publisher.command(&["PUBLISH", &channel, &text]).int() >= 0);
+        }
+        sent.push((channel, text));
+    }
+    for (channel, text) in sent {
+        let reply = subscriber.read_reply();
+        let heard = message(&reply);
+        assert_eq!(heard[heard.len() - 2..], [channel, text], "{reply:?}");
+    }
+}
+
+/// Between MULTI and EXEC a node counts a thousand subscribers of ours as one connection, too.
+#[test]
+fn publish_in_a_transaction_counts_clients() {
+    let proxy = Proxy::start(&CLUSTER, &[]);
+    let mut subscribers: Vec<Conn> = (0..5).map(|_| proxy.conn()).collect();
+    for conn in &mut subscribers {
+        subscribe(conn, "SUBSCRIBE inside");
+        subscribe(conn, "SSUBSCRIBE {k}inside");
+    }
+    let mut conn = proxy.conn();
+    for (before, heard) in [("SET {k} 1", false), ("SET inside 1", true), ("PING", true)] {
+        assert_eq!(conn.line("MULTI"), "OK");
+        assert_eq!(conn.line(before), "QUEUED");
+        assert_eq!(conn.line("PUBLISH inside x"), "QUEUED");
+        if !heard {
+            assert_eq!(conn.line("SPUBLISH {k}inside x"), "QUEUED");
+        }
+        let reply = conn.line("EXEC");
+        for counted in &reply.items()[1..] {
+            assert_eq!(counted.int(), 5, "{before}: {reply:?}");
+        }
+    }
+}

@@ -38,6 +38,11 @@ const GROUPS: &[Group] = &[
         |class| matches!(class, Class::AnyNode),
     ),
     (
+        "Publish",
+        "No keys. To the master that all channels go by, or to the owner of its channel's slot (`-pubsub-order`).",
+        |class| matches!(class, Class::Publish),
+    ),
+    (
         "Local",
         "Answered by the proxy, which may ask a node for a part of the answer.",
         |class| matches!(class, Class::Local),
@@ -88,9 +93,12 @@ pub fn classes_markdown(table: &Table) -> String {
 /// How a class serves, in a few words; nothing where its group says all.
 pub fn how(class: Class) -> &'static str {
     match class {
-        Class::Routed | Class::AnyNode | Class::Local | Class::Subscription | Class::Refused(_) => {
-            ""
-        }
+        Class::Routed
+        | Class::AnyNode
+        | Class::Publish
+        | Class::Local
+        | Class::Subscription
+        | Class::Refused(_) => "",
         Class::Split(ResponsePolicy::Default) => "values in the order of the keys",
         Class::Split(policy) | Class::AllMasters(policy) | Class::AllNodes(policy) => {
             merged(policy)

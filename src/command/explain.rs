@@ -120,6 +120,7 @@ pub fn word(class: Class) -> &'static str {
     match class {
         Class::Routed => "routed",
         Class::AnyNode => "any master",
+        Class::Publish => "the master that channels go by",
         Class::Split(_) => "split",
         Class::AllMasters(_) => "all masters",
         Class::AllNodes(_) => "all nodes",

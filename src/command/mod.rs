@@ -169,6 +169,9 @@ pub enum Class {
     Routed,
     /// It has no keys and every master gives the same answer: any master.
     AnyNode,
+    /// PUBLISH: it has no keys, and the cluster carries it to every node. To the one master that all channels go by,
+    /// or to the owner of its channel's slot (`-pubsub-order`).
+    Publish,
     /// Cut by slot; the parts' replies are merged so. All or nothing is kept by Redis' own contract.
     Split(ResponsePolicy),
     /// To every master; the replies are merged so.

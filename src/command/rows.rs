@@ -454,7 +454,7 @@ pub(super) static ROWS: &[Row] = &[
 
     // Publish and subscribe
     row("psubscribe", -2, PUBSUB | NOSCRIPT | LOADING | STALE, NONE, &[], Subscription),
-    row("publish", 3, PUBSUB | LOADING | STALE | FAST, NONE, &[], Routed).keys(One(1)).why("sent to the owner of its channel's slot, so that a channel's messages keep their order"),
+    row("publish", 3, PUBSUB | LOADING | STALE | FAST, NONE, &[], Publish).why("all channels go by one master, so that their messages have one order; `-pubsub-order` says otherwise"),
     row("pubsub", -2, NONE, NONE, &[], Local),
     row("pubsub|channels", -2, PUBSUB | LOADING | STALE, NONE, &[], AllNodes(Special)).why("every node is asked; a channel is named once"),
     row("pubsub|help", 2, LOADING | STALE, NONE, &[], AnyNode),

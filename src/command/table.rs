@@ -399,6 +399,7 @@ mod tests {
                     assert_eq!(row.response, policy, "{name}");
                 }
                 Class::AnyNode
+                | Class::Publish
                 | Class::AllMasters(_)
                 | Class::AllNodes(_)
                 | Class::Scan

@@ -8,7 +8,9 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use super::{Options, address, duration, memory, number};
-use crate::config::{AdminCommands, Config, CrossSlot, LogFormat, ReadPreference, Secret};
+use crate::config::{
+    AdminCommands, Config, CrossSlot, LogFormat, PubsubOrder, ReadPreference, Secret,
+};
 use crate::logging;
 use crate::top;
 
@@ -594,6 +596,18 @@ pub const FLAGS: &[Flag] = &[
         live: false,
     },
     Flag {
+        name: "pubsub-order",
+        kind: Kind::String,
+        default: "all",
+        help: "which messages of channels keep the order in which they are published: all, as on one server, for which one master (that of the lowest slot) carries every PUBLISH and every channel's subscriptions; or channel, those of one channel only, for which the master of its slot carries it and the load is spread",
+        apply: |options, value| {
+            options.config.pubsub_order = pubsub_order(value)?;
+            Ok(())
+        },
+        show: |config| config.pubsub_order.name().to_string(),
+        live: false,
+    },
+    Flag {
         name: "coalesce",
         kind: Kind::Duration,
         default: "100µs",
@@ -801,6 +815,13 @@ fn cross_slot(value: &str) -> Result<CrossSlot, String> {
         .into_iter()
         .find(|choice| choice.name().eq_ignore_ascii_case(value))
         .ok_or_else(|| "must be refuse or per-slot".to_string())
+}
+
+fn pubsub_order(value: &str) -> Result<PubsubOrder, String> {
+    PubsubOrder::ALL
+        .into_iter()
+        .find(|choice| choice.name().eq_ignore_ascii_case(value))
+        .ok_or_else(|| "must be all or channel".to_string())
 }
 
 /// One that is empty is a mistake (a variable that was not set, a file that was not written), and must not be

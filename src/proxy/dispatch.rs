@@ -438,6 +438,7 @@ impl Proxy {
             Class::Routed => self.route(id, command, None, args, now),
             Class::Split(policy) => self.route(id, command, Some(policy), args, now),
             Class::AnyNode => self.send_to_any(id, command, args, now),
+            Class::Publish => self.publish(id, command, args, now),
             Class::AllMasters(policy) => self.broadcast(id, command, policy, false, args, now),
             Class::AllNodes(policy) => self.broadcast(id, command, policy, true, args, now),
             Class::Leased(LeaseKind::Transaction) => self.transact(id, command, args, now),
@@ -479,7 +480,7 @@ impl Proxy {
     }
 
     #[inline]
-    fn send_to_slot(
+    pub(super) fn send_to_slot(
         &mut self,
         id: ClientId,
         command: &Command,

@@ -127,6 +127,27 @@ impl Routes {
         found.map_or(&[], |orphan| &orphan.replicas)
     }
 
+    /// The slot whose master carries the messages of all channels: the lowest that is served, so that every proxy
+    /// of the cluster has the same one. While its master cannot be reached, that of the next shard.
+    pub fn carrier(&self, nodes: &Slab<Node>) -> Option<Slot> {
+        let (mut first, mut down) = (None, NO_SHARD);
+        for (slot, shard) in (0..).zip(self.slots.iter().copied()) {
+            let Some(route) = self.shards.get(usize::from(shard)) else {
+                continue;
+            };
+            if shard == down {
+                continue;
+            }
+            let master = nodes.get(usize::from(route.master.0));
+            if master.is_some_and(|master| !master.is_failing()) {
+                return Slot::new(slot);
+            }
+            first = first.or(Slot::new(slot));
+            down = shard;
+        }
+        first
+    }
+
     /// The connection that was last found to be the one to the master of a slot: a shorthand, and a claim that
     /// is checked when used. It names nothing if none was found since the routes have changed.
     #[inline(always)]

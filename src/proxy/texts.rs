@@ -125,6 +125,7 @@ pub fn why_unserved(command: &Command) -> Option<&'static str> {
         | Class::AllNodes(ResponsePolicy::Special) => Some("not implemented"),
         Class::Routed
         | Class::AnyNode
+        | Class::Publish
         | Class::Split(_)
         | Class::AllMasters(_)
         | Class::AllNodes(_) => None,

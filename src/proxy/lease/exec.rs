@@ -1,6 +1,7 @@
 //! EXEC: sending it, and making one reply of what nodes and the proxy itself answer.
 
 use crate::clock::Time;
+use crate::cluster::slot::Slot;
 use crate::command::{Class, Command, LeaseKind};
 use crate::config::is_local;
 use crate::proxy::client::{ClientId, Pause};
@@ -12,7 +13,9 @@ use crate::proxy::lease::{Lease, Next, Work};
 use crate::proxy::local::{self, After};
 use crate::proxy::merge::{Merge, Split};
 use crate::proxy::pipeline::{At, Seq};
-use crate::proxy::{Proxy, refusal, texts};
+use crate::proxy::pubsub::kind::Kind;
+use crate::proxy::pubsub::register::Tally;
+use crate::proxy::{NO_SLOT, Proxy, refusal, texts};
 use crate::resp::args::Args;
 use crate::resp::encode;
 use crate::resp::frame::{RequestScanner, Scan};
@@ -81,9 +84,17 @@ impl Proxy {
             let mut reply = Vec::new();
             encode::array(&mut reply, items.len());
             self.put_lease(id, lease, Next::End, now);
-            self.answer_inside(id, &items, &mut std::iter::empty(), &mut reply, now);
+            let none = &mut std::iter::empty();
+            self.answer_inside(id, &items, NO_SLOT, none, &mut reply, now);
             self.say(id, command, &reply, now);
             return Step::Done;
+        }
+        let run = &mut lease.runs[0];
+        if run.slot == NO_SLOT
+            && let Some(channel) = &transaction.channel
+            && let Some(slot) = self.slot_of_channel(channel)
+        {
+            run.set_slot(slot.number());
         }
         lease.runs[0].open();
         let slot = lease.runs[0].slot;
@@ -109,11 +120,15 @@ impl Proxy {
         let mut answers = Vec::new();
         for item in std::mem::take(&mut transaction.items) {
             answers.push(match item {
-                Item::Run(run) => Err(run),
+                Item::Run(run) => Answer::Run(run),
+                Item::Publish(run, kind, channel) => {
+                    let slot = lease.runs[usize::from(run)].slot;
+                    Answer::Publish(run, self.receivers(kind, &channel, slot))
+                }
                 Item::Local(row, frame) => {
                     let mut out = Vec::new();
                     self.run_inside(id, row, &frame, &mut out, now);
-                    Ok(out)
+                    Answer::Own(out)
                 }
             });
         }
@@ -149,20 +164,22 @@ impl Proxy {
     ) -> Next {
         // Whatever it says, nothing is queued or watched any more.
         let index = usize::from(part);
+        let mut slot = NO_SLOT;
         if let Some(run) = lease.runs.get_mut(index) {
             run.cleaner = b"";
+            slot = run.slot;
         }
         let Work::Transaction(transaction) = &mut lease.work else {
             return Next::End;
         };
         transaction.watching = false;
         let items = std::mem::take(&mut transaction.items);
-        let mixed = items.iter().any(|item| matches!(item, Item::Local(..)));
+        let mixed = items.iter().any(|item| !matches!(item, Item::Run(_)));
         if mixed && reply.kind() == b'*' && !reply.is_null() {
             let mut whole = Vec::new();
             encode::array(&mut whole, items.len());
             let mut items_of_node = reply.items();
-            self.answer_inside(id, &items, &mut items_of_node, &mut whole, now);
+            self.answer_inside(id, &items, slot, &mut items_of_node, &mut whole, now);
             self.fulfil(id, seq, part, &whole, now);
         } else {
             self.fulfil(id, seq, part, reply.frame(), now);
@@ -183,12 +200,21 @@ impl Proxy {
         }
     }
 
-    /// Appends the answers to queued requests: those of the node as they come, the proxy's own where they
+    /// Who receives a message that the master of `slot` publishes.
+    fn receivers(&self, kind: Kind, channel: &[u8], slot: u16) -> Tally {
+        let shard = Slot::new(slot).and_then(|slot| self.upstream.routes.shard(slot));
+        let node = shard.and_then(|shard| self.upstream.node(shard.master));
+        let register = &self.process.register;
+        register.receivers(kind, channel, node.map(|node| node.address))
+    }
+
+    /// Appends the answers to queued requests: those of the node of `slot` as they come, the proxy's own where they
     /// belong.
     fn answer_inside<'a>(
         &mut self,
         id: ClientId,
         items: &[Item],
+        slot: u16,
         of_node: &mut (impl Iterator<Item = Reply<'a>> + ?Sized),
         out: &mut Vec<u8>,
         now: Time,
@@ -197,6 +223,10 @@ impl Proxy {
             match item {
                 Item::Run(_) => {
                     out.extend_from_slice(of_node.next().map_or(b"_\r\n", |r| r.frame()))
+                }
+                Item::Publish(_, kind, channel) => {
+                    let tally = self.receivers(*kind, channel, slot);
+                    correct(of_node.next(), tally, out);
                 }
                 Item::Local(row, frame) => self.run_inside(id, *row, frame, out, now),
             }
@@ -278,8 +308,28 @@ impl Proxy {
     }
 }
 
+/// Where one item of the reply to EXEC comes from.
+enum Answer {
+    /// It is here.
+    Own(Vec<u8>),
+    /// The next item of this run's reply.
+    Run(u16),
+    /// The same, a number of receivers to be put right.
+    Publish(u16, Tally),
+}
+
+/// Appends a node's answer to a PUBLISH: a number that is put right, or whatever else it says.
+fn correct(reply: Option<Reply<'_>>, tally: Tally, out: &mut Vec<u8>) {
+    let counted = reply.as_ref().and_then(Reply::integer);
+    match (counted, reply) {
+        (Some(counted), _) => encode::integer(out, tally.correct(counted)),
+        (None, Some(reply)) => out.extend_from_slice(reply.frame()),
+        (None, None) => out.extend_from_slice(b"_\r\n"),
+    }
+}
+
 /// One reply of those of all runs: `answers` says where each item comes from.
-fn join(answers: &[Result<Vec<u8>, u16>], replies: &[Reply<'_>], out: &mut Vec<u8>) {
+fn join(answers: &[Answer], replies: &[Reply<'_>], out: &mut Vec<u8>) {
     let error = replies.iter().find_map(|reply| reply.error());
     if let Some(error) = error {
         let executed = replies.iter().any(|reply| !reply.is_error());
@@ -293,10 +343,14 @@ fn join(answers: &[Result<Vec<u8>, u16>], replies: &[Reply<'_>], out: &mut Vec<u
     encode::array(out, answers.len());
     for answer in answers {
         match answer {
-            Ok(own) => out.extend_from_slice(own),
-            Err(run) => {
+            Answer::Own(own) => out.extend_from_slice(own),
+            Answer::Run(run) => {
                 let item = items.get_mut(usize::from(*run)).and_then(Iterator::next);
                 out.extend_from_slice(item.map_or(b"_\r\n", |item| item.frame()));
+            }
+            Answer::Publish(run, tally) => {
+                let item = items.get_mut(usize::from(*run)).and_then(Iterator::next);
+                correct(item, *tally, out);
             }
         }
     }

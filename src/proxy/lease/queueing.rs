@@ -10,6 +10,7 @@ use crate::proxy::lease::run::{Line, Owed, Run};
 use crate::proxy::lease::transaction::{Item, OK, QUEUED, Transaction, Verb};
 use crate::proxy::lease::{Next, Work};
 use crate::proxy::pipeline::At;
+use crate::proxy::pubsub::kind::Kind;
 use crate::proxy::{NO_SLOT, Proxy, command_unbalanced, heal, refusal, texts};
 use crate::resp::args::Args;
 
@@ -117,7 +118,15 @@ impl Proxy {
             return self.reject(id, command, refusal::SLOT_NOT_SERVED, now);
         }
         transaction.writes |= command.may_replicate();
-        transaction.items.push(Item::Run(index));
+        if command.class == Class::Publish && transaction.channel.is_none() {
+            transaction.channel = Some(args.at(1).to_vec());
+        }
+        transaction
+            .items
+            .push(match Kind::published_by(&command.name) {
+                Some(kind) => Item::Publish(index, kind, args.at(1).to_vec()),
+                None => Item::Run(index),
+            });
         run.open();
         let mut line = Line::new(args.frame().to_vec(), command.id, Owed::Nobody);
         let room = self.config.limits.transaction_bytes - transaction.bytes;
@@ -186,9 +195,10 @@ impl Proxy {
             Class::Scan | Class::AllMasters(_) | Class::AllNodes(_) | Class::Subscription => {
                 Err(texts::not_inside(command))
             }
-            Class::AnyNode | Class::Leased(LeaseKind::Transaction | LeaseKind::Wait) => {
-                Ok(Where::Node(NO_SLOT))
-            }
+            // A message needs no slot: it goes by whatever node the transaction is at.
+            Class::AnyNode
+            | Class::Publish
+            | Class::Leased(LeaseKind::Transaction | LeaseKind::Wait) => Ok(Where::Node(NO_SLOT)),
             Class::Routed | Class::Split(_) | Class::Leased(LeaseKind::Blocking) => {
                 let mut keys = std::mem::take(&mut self.scratch.keys);
                 let place = route::place(command, args, &mut keys);

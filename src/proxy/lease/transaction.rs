@@ -14,6 +14,7 @@ use crate::proxy::dispatch::Step;
 use crate::proxy::lease::run::{Line, Owed, Run};
 use crate::proxy::lease::{Lease, Next, Work};
 use crate::proxy::pipeline::At;
+use crate::proxy::pubsub::kind::Kind;
 use crate::proxy::{NO_SLOT, Proxy, command_unbalanced, refusal, texts};
 use crate::resp::args::Args;
 use crate::resp::encode::{self, Protocol};
@@ -41,6 +42,8 @@ pub struct Transaction {
     pub broken: bool,
     /// Keys named by WATCH.
     pub watched: usize,
+    /// The channel of the first PUBLISH: it says where a transaction goes that has no keys.
+    pub channel: Option<Vec<u8>>,
     /// Whether anything queued may change data.
     pub writes: bool,
     /// The runs, with the names of scripts that are queued in them.
@@ -52,6 +55,8 @@ pub struct Transaction {
 pub enum Item {
     /// This run answers it.
     Run(u16),
+    /// This run answers it with the number of receivers as its node counts them, which the proxy puts right.
+    Publish(u16, Kind, Vec<u8>),
     /// The proxy does, when the time comes: its row and its bytes.
     Local(u16, Vec<u8>),
 }

@@ -14,6 +14,7 @@ use crate::cluster::slot::Slot;
 use crate::proxy::merge::Merge;
 use crate::proxy::plan::{Ask, Plan};
 use crate::proxy::pubsub::kind::Kind;
+use crate::proxy::pubsub::publish::slot_of_channel;
 use crate::proxy::pubsub::register::Tally;
 use crate::resp::args::Args;
 use crate::resp::encode;
@@ -75,7 +76,15 @@ fn publish_to(context: &Context<'_>, args: &Args<'_>, kind: Kind) -> After {
         return After::Serve;
     }
     let channel = args.at(1).to_vec();
-    let slot = Slot::of(&channel);
+    let slot = match kind {
+        Kind::Shard => Some(Slot::of(&channel)),
+        Kind::Channel | Kind::Pattern => {
+            slot_of_channel(&channel, context.routes, context.nodes, context.config)
+        }
+    };
+    let Some(slot) = slot else {
+        return After::Serve;
+    };
     let owner = context.routes.shard(slot).map(|shard| shard.master);
     let owner = owner.and_then(|owner| context.nodes.get(owner.0 as usize));
     let (node, process) = (owner.map(|node| node.address), context.process.clone());

@@ -30,7 +30,11 @@ const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
 impl Proxy {
     /// Sees to it that a topic is subscribed to where it should be, and nowhere else.
     pub(super) fn arrange(&mut self, kind: Kind, name: &Arc<[u8]>, now: Time) {
-        let wanted = self.wanted_places(kind, name, now);
+        let owner = match kind {
+            Kind::Shard => self.owner_of(Slot::of(name)),
+            Kind::Channel | Kind::Pattern => self.home_for(name),
+        };
+        let wanted = self.wanted_places(kind, name, owner, now);
         let Some(topic) = self.pubsub.topic_mut(kind, name) else {
             return;
         };
@@ -78,14 +82,23 @@ impl Proxy {
         }
     }
 
-    /// The nodes that a topic is to be subscribed to at; its home first. None: there is nowhere now.
-    fn wanted_places(&self, kind: Kind, name: &[u8], now: Time) -> Vec<NodeKey> {
+    fn owner_of(&self, slot: Slot) -> Option<NodeKey> {
+        let shard = self.upstream.routes.shard(slot);
+        shard.map(|shard| shard.master)
+    }
+
+    /// The nodes that a topic is to be subscribed to at; its home first, which is `owner` if the topic has none. None:
+    /// there is nowhere now.
+    fn wanted_places(
+        &self,
+        kind: Kind,
+        name: &[u8],
+        owner: Option<NodeKey>,
+        now: Time,
+    ) -> Vec<NodeKey> {
         let Some(topic) = self.pubsub.topic(kind, name) else {
             return Vec::new();
         };
-        let routes = &self.upstream.routes;
-        let slot = Slot::of(name);
-        let owner = routes.shard(slot).map(|shard| shard.master);
         let masters = if topic.events {
             self.event_masters()
         } else {
@@ -102,7 +115,7 @@ impl Proxy {
             listed && suits(node)
         };
         let any = || {
-            let affinity = usize::from(slot.number());
+            let affinity = usize::from(Slot::of(name).number());
             let any = self.upstream.any_master(affinity).map(|target| target.node);
             let other = masters.iter().copied().find(within_reach);
             any.filter(suits).or(other)

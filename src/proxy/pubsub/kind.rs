@@ -35,6 +35,15 @@ impl Kind {
         }
     }
 
+    /// What the command of this name publishes to, if it publishes.
+    pub fn published_by(name: &str) -> Option<Kind> {
+        match name {
+            "publish" => Some(Kind::Channel),
+            "spublish" => Some(Kind::Shard),
+            _ => None,
+        }
+    }
+
     /// The command, and the first word of what confirms it.
     pub fn word(self, act: Act) -> &'static str {
         match (act, self) {

@@ -11,11 +11,14 @@
 //! | `events` | keyspace notifications |
 //! | `change` | the way in: a client's (UN)SUBSCRIBE |
 //! | `arrange` | where a topic is subscribed to, and when that changes |
+//! | `publish` | PUBLISH: which master carries a channel |
 //! | `receive` | the way out: what nodes push |
 //!
 //! Rules:
 //! - Every message of the cluster reaches every node; so it is taken from one, the topic's *home*, and the home
 //!   stays as long as its connection does. A shard channel's home is the owner of its slot.
+//! - With `-pubsub-order all` every channel and pattern has the same home, and every PUBLISH goes to the master of
+//!   the lowest slot: messages of all channels then have one order, as on one server.
 //! - Keyspace notifications reach nobody but the node's own subscribers: they are taken from every master.
 //! - A client hears that it is subscribed when the nodes have said so: a message published after that comes.
 //! - When a home is lost there is a gap, as on any Redis; never a message twice.
@@ -25,6 +28,7 @@ mod change;
 pub mod events;
 pub mod kind;
 mod link;
+pub mod publish;
 mod receive;
 pub mod register;
 pub mod subscriptions;
@@ -50,6 +54,8 @@ const NEVER: Time = Time::from_micros(u64::MAX);
 pub struct Pubsub {
     topics: [BTreeMap<Arc<[u8]>, Topic>; Kind::COUNT],
     links: BTreeMap<NodeKey, Link>,
+    /// The common home of all channels and patterns, as long as there is a link to it (`-pubsub-order all`).
+    carrier: Option<NodeKey>,
     /// Requests of clients that wait for nodes to confirm.
     pending: Slab<Pending>,
     /// Topics that are not subscribed to everywhere they should be.
@@ -67,6 +73,7 @@ impl Default for Pubsub {
         Pubsub {
             topics: Default::default(),
             links: BTreeMap::new(),
+            carrier: None,
             pending: Slab::new(),
             unsettled: BTreeSet::new(),
             serial: 0,

@@ -1,0 +1,69 @@
+//! PUBLISH: which master carries a channel.
+//!
+//! The cluster carries every message to every node over its own bus, which keeps the order of messages of one node
+//! and of no two. So with `-pubsub-order all` every PUBLISH goes to one master, and every proxy takes the same one.
+//! It costs that master the sending to all others, which with `-pubsub-order channel` all masters share.
+
+use crate::clock::Time;
+use crate::cluster::slot::Slot;
+use crate::command::Command;
+use crate::config::{Config, PubsubOrder};
+use crate::proxy::client::ClientId;
+use crate::proxy::dispatch::Step;
+use crate::proxy::node::{Node, NodeKey};
+use crate::proxy::routes::Routes;
+use crate::proxy::{Proxy, refusal};
+use crate::resp::args::Args;
+use slab::Slab;
+
+/// The slot whose master carries a channel's messages; nothing while no slot is served.
+pub fn slot_of_channel(
+    channel: &[u8],
+    routes: &Routes,
+    nodes: &Slab<Node>,
+    config: &Config,
+) -> Option<Slot> {
+    match config.pubsub_order {
+        PubsubOrder::All => routes.carrier(nodes),
+        PubsubOrder::Channel => Some(Slot::of(channel)),
+    }
+}
+
+impl Proxy {
+    /// A PUBLISH that is not in a transaction.
+    pub(in crate::proxy) fn publish(
+        &mut self,
+        id: ClientId,
+        command: &Command,
+        args: &Args<'_>,
+        now: Time,
+    ) -> Step {
+        match self.slot_of_channel(args.at(1)) {
+            Some(slot) => self.send_to_slot(id, command, slot, args, now),
+            None => self.reject(id, command, refusal::CLUSTER_DOWN, now),
+        }
+    }
+
+    /// The slot whose master carries a channel's messages; nothing while no slot is served.
+    pub(in crate::proxy) fn slot_of_channel(&self, channel: &[u8]) -> Option<Slot> {
+        let upstream = &self.upstream;
+        slot_of_channel(channel, &upstream.routes, &upstream.nodes, &self.config)
+    }
+
+    /// The node that is to be the home of a channel or pattern which has none: with `-pubsub-order all` the one that
+    /// the others have.
+    pub(super) fn home_for(&mut self, name: &[u8]) -> Option<NodeKey> {
+        if self.config.pubsub_order == PubsubOrder::All
+            && let Some(carrier) = self.pubsub.carrier
+            && self.pubsub.links.contains_key(&carrier)
+        {
+            return Some(carrier);
+        }
+        let slot = self.slot_of_channel(name)?;
+        let home = self.upstream.routes.shard(slot)?.master;
+        if self.config.pubsub_order == PubsubOrder::All {
+            self.pubsub.carrier = Some(home);
+        }
+        Some(home)
+    }
+}
