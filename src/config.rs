@@ -84,6 +84,8 @@ pub struct Config {
     pub cpu_affinity: Vec<usize>,
     /// Log file; `None` is standard error.
     pub log_file: Option<PathBuf>,
+    /// Where access lines go: a file, or `-` for standard error; `None` is beside the log file.
+    pub access_log_file: Option<PathBuf>,
     /// Log level.
     pub log_level: log::LevelFilter,
     /// How lines of the log are written.
@@ -107,6 +109,28 @@ pub struct Config {
 }
 
 impl Config {
+    /// The file of access lines; nothing is standard error. Beside `proxy.log` it is `proxy-access.log`.
+    pub fn access_log_path(&self) -> Option<PathBuf> {
+        match &self.access_log_file {
+            Some(path) if path.as_os_str() == "-" => None,
+            Some(path) => Some(path.clone()),
+            None => {
+                let log = self.log_file.as_ref()?;
+                let mut name = log.file_stem().unwrap_or_default().to_owned();
+                name.push("-access");
+                let mut path = log.with_file_name(name);
+                if let Some(ending) = log.extension() {
+                    // Not `set_extension`, which takes what is behind another dot for one.
+                    let mut whole = path.into_os_string();
+                    whole.push(".");
+                    whole.push(ending);
+                    path = whole.into();
+                }
+                Some(path)
+            }
+        }
+    }
+
     /// Requests that came before this are slow at `now`.
     #[inline]
     pub fn slow_before(&self, now: Time) -> Time {
@@ -323,6 +347,7 @@ impl Default for Config {
             busy_poll: false,
             cpu_affinity: Vec::new(),
             log_file: Some(PathBuf::from("redis-cluster-proxy.log")),
+            access_log_file: None,
             log_level: log::LevelFilter::Info,
             log_format: LogFormat::Text,
             slowlog_log_slower_than: 10_000,

@@ -1,4 +1,6 @@
-//! The log: records become lines on the thread that speaks, and a thread named `log` writes them.
+//! The log: records become lines on the thread that speaks, and a thread named `log` writes them. Access lines, of
+//! which there are thousands a second, have a queue, a thread (`access-log`) and a file of their own, so that they
+//! never push out what else there is to tell.
 //!
 //! Between the two is a bounded queue. When it is full the line is dropped and counted: a slow disk costs
 //! lines, never a worker's time. The level can be moved at run time (one relaxed atomic of the `log` crate).
@@ -10,6 +12,7 @@ mod file;
 mod line;
 mod queue;
 
+use std::fs;
 use std::io;
 use std::thread;
 use std::time::{Duration, SystemTime};
@@ -17,6 +20,7 @@ use std::time::{Duration, SystemTime};
 use log::LevelFilter;
 
 use crate::config::Config;
+use crate::proxy::access_log;
 use file::LogFile;
 use queue::{LineReceiver, LineSender};
 
@@ -27,21 +31,37 @@ const FLUSH_WAIT: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone)]
 pub struct LogHandle {
     lines: LineSender,
+    access: LineSender,
 }
 
-/// Starts the log thread and makes it the program's one logger.
+/// Starts the log threads and makes them the program's one logger.
 ///
-/// The file is opened by that thread; if it cannot be, the log goes to standard error, with a warning. An
+/// The files are opened by those threads; if one cannot be, its lines go to standard error, with a warning. An
 /// error is a thread that cannot be made, or a logger that is already there.
 pub fn start(config: &Config) -> io::Result<LogHandle> {
-    let (lines, receiver) = queue::bounded(config.limits.log_lines);
-    let file = LogFile::new(config.log_file.clone(), config.limits.log_file_bytes);
-    let sink = lines.clone();
+    let (lines_max, bytes_max) = (config.limits.log_lines, config.limits.log_file_bytes);
+    let (lines, receiver) = queue::bounded(lines_max);
+    let mut writers = vec![("log", receiver, config.log_file.clone())];
+    let access_file = config.access_log_path();
+    let together = access_file.is_some() && access_file == config.log_file;
+    let access = if together || (config.access_log_file.is_none() && is_device(config)) {
+        // Whoever wants both in one file may have it, and beside a device there is no place for files.
+        lines.clone()
+    } else {
+        let (access, receiver) = queue::bounded(lines_max);
+        writers.push(("access-log", receiver, access_file));
+        access
+    };
+    let (sink, access_sink) = (lines.clone(), access.clone());
     let format = config.log_format;
     // The dispatch passes everything; the level is the facade's own, which can be moved.
     fern::Dispatch::new()
         .level(LevelFilter::Trace)
         .chain(fern::Output::call(move |record| {
+            let sink = match record.target() {
+                access_log::TARGET => &access_sink,
+                _ => &sink,
+            };
             sink.send(line::compose(
                 format,
                 record.target(),
@@ -52,16 +72,24 @@ pub fn start(config: &Config) -> io::Result<LogHandle> {
         }))
         .apply()
         .map_err(io::Error::other)?;
-    let handle = LogHandle { lines };
+    let handle = LogHandle { lines, access };
     handle.set_level(config.log_level);
     // Last, so that a refused logger leaves no thread and no file behind.
-    spawn_writer(receiver, file)?;
+    for (name, receiver, path) in writers {
+        spawn_writer(name, receiver, LogFile::new(path, bytes_max))?;
+    }
     Ok(handle)
 }
 
-fn spawn_writer(receiver: LineReceiver, file: LogFile) -> io::Result<()> {
+/// Whether the log goes to a device or a pipe.
+fn is_device(config: &Config) -> bool {
+    let metadata = config.log_file.as_ref().map(fs::metadata);
+    matches!(metadata, Some(Ok(metadata)) if !metadata.is_file())
+}
+
+fn spawn_writer(name: &str, receiver: LineReceiver, file: LogFile) -> io::Result<()> {
     thread::Builder::new()
-        .name("log".to_string())
+        .name(name.to_string())
         .spawn(move || receiver.write_all_to(file))
         .map(|_detached| ())
 }
@@ -77,20 +105,25 @@ impl LogHandle {
         log::max_level()
     }
 
-    /// Asks the log thread to open the file anew (SIGHUP, after the old one was renamed).
+    /// Asks the log threads to open the files anew (SIGHUP, after the old ones were renamed).
     pub fn reopen(&self) {
         self.lines.ask_reopen();
+        self.access.ask_reopen();
     }
 
     /// Lines lost so far: for a full queue, or for a write that failed.
     pub fn dropped(&self) -> u64 {
-        self.lines.dropped()
+        match self.lines.is(&self.access) {
+            true => self.lines.dropped(),
+            false => self.lines.dropped() + self.access.dropped(),
+        }
     }
 
-    /// Waits, for two seconds at most, until all that was logged before is written. For the end of the
+    /// Waits, for two seconds at most for each file, until all that was logged before is written. For the end of the
     /// program; whether it all was written is returned.
     pub fn flush(&self) -> bool {
-        self.lines.wait_written(FLUSH_WAIT)
+        let lines = self.lines.wait_written(FLUSH_WAIT);
+        self.access.wait_written(FLUSH_WAIT) && lines
     }
 }
 

@@ -284,7 +284,7 @@ fn access_lines_tell_key_node_bytes_and_both_times() {
         conn.command(&["SET", "some-key", "value"]);
         conn.command(&["GET", "some-key"]);
         let line = wait_for("the line of the GET", Duration::from_secs(10), || {
-            let log = proxy.log();
+            let log = proxy.access_log();
             let mut lines = log.lines();
             let own = |line: &&str| line.contains("some-key") && line.contains("get");
             lines.find(own).map(str::to_string)
@@ -302,7 +302,7 @@ fn access_lines_tell_key_node_bytes_and_both_times() {
             }
             continue;
         }
-        let log = proxy.log();
+        let log = proxy.log() + &proxy.access_log();
         for line in log.lines() {
             let line: serde_json::Value = serde_json::from_str(line).expect("every line is JSON");
             assert!(

@@ -4,8 +4,12 @@ use std::fs;
 use std::path::Path;
 
 use log::LevelFilter;
-use redis_cluster_proxy::config::Config;
+use redis_cluster_proxy::config::{Config, Limits};
 use redis_cluster_proxy::logging;
+use redis_cluster_proxy::proxy::access_log::TARGET;
+
+/// Access lines that fill both files.
+const MANY: usize = 1000;
 
 fn messages(path: &Path) -> Vec<String> {
     let text = fs::read_to_string(path).expect("the log file");
@@ -27,6 +31,10 @@ fn levels_move_and_the_file_is_opened_anew() {
     let config = Config {
         log_file: Some(path.clone()),
         log_level: LevelFilter::Info,
+        limits: Limits {
+            log_file_bytes: 1 << 20,
+            ..Limits::default()
+        },
         ..Config::default()
     };
     let handle = logging::start(&config).expect("a log");
@@ -51,6 +59,28 @@ fn levels_move_and_the_file_is_opened_anew() {
     assert!(handle.flush());
     assert_eq!(messages(&path), ["ERROR in the new file"]);
     assert_eq!(messages(&aside).len(), 2);
+
+    // Access lines are apart: however many there are, no warning leaves the log for them.
+    let access = folder.path().join("proxy-access.log");
+    handle.set_level(LevelFilter::Info);
+    log::warn!("before");
+    let line = "x".repeat(1000);
+    for number in 0..10 * MANY {
+        log::info!(target: TARGET, "{number} {line}");
+        if number % 1000 == 0 {
+            assert!(handle.flush());
+        }
+    }
+    log::warn!("behind");
+    assert!(handle.flush());
+    let rest = messages(&path);
+    assert_eq!(rest[rest.len() - 2..], ["WARN before", "WARN behind"]);
+    assert!(!rest.iter().any(|line| line.contains("INFO")));
+    let last = messages(&access).pop().expect("access lines");
+    assert_eq!(last, format!("INFO {} {line}", 10 * MANY - 1));
+    let size = |path: &Path| fs::metadata(path).expect("a file").len();
+    let older = folder.path().join("proxy-access.log.1");
+    assert!(size(&access) <= 1 << 20 && size(&older) <= 1 << 20);
 
     assert_eq!(handle.dropped(), 0);
     // There is one logger in a process; a second one is refused.

@@ -98,6 +98,7 @@ fn samples(flag: &Flag) -> (&'static str, Option<&'static str>) {
         "pubsub-order" => ("channel", Some("none")),
         "max-procs" => ("2", Some("-1")),
         "log-file" => ("other.log", None),
+        "access-log-file" => ("access.log", None),
         "log-level" => ("DEBUG", Some("loud")),
         "log-format" => ("json", Some("xml")),
         "slowlog-log-slower-than" => ("-1", Some("-2")),

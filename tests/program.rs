@@ -385,21 +385,21 @@ fn a_second_sigterm_ends_at_once() {
 #[test]
 fn sighup_opens_the_log_anew() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (path, aside) = (
-        folder.path().join("own.log"),
-        folder.path().join("own.log.1"),
-    );
+    let [path, aside, access, access_aside] =
+        ["own.log", "own.log.1", "own-access.log", "access.log.1"]
+            .map(|name| folder.path().join(name));
     let name = path.to_str().expect("a plain name");
     let proxy = Proxy::start(open(), &["-log-file", name, "-log-every-n", "1"]);
     std::fs::rename(&path, &aside).expect("renamed");
+    std::fs::rename(&access, &access_aside).expect("renamed");
     signal(proxy.pid(), "HUP");
     wait_for("the log to be back", Duration::from_secs(10), || {
         path.exists().then_some(())
     });
     wait_for("an access line in it", Duration::from_secs(10), || {
         proxy.conn().line("GET after-the-rename");
-        let text = std::fs::read_to_string(&path).unwrap_or_default();
-        text.to_lowercase().contains("get").then_some(())
+        let text = std::fs::read_to_string(&access).unwrap_or_default();
+        text.contains("command=get").then_some(())
     });
     assert!(
         std::fs::read_to_string(&aside)

@@ -98,6 +98,11 @@ impl LineSender {
         }
     }
 
+    /// Whether both lead to the same file.
+    pub(super) fn is(&self, other: &LineSender) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
     /// Lines lost so far.
     pub(super) fn dropped(&self) -> u64 {
         self.shared.dropped.load(Ordering::Relaxed)

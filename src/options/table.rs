@@ -677,6 +677,21 @@ pub const FLAGS: &[Flag] = &[
         live: false,
     },
     Flag {
+        name: "access-log-file",
+        kind: Kind::String,
+        default: "",
+        help: "file of access lines (-log-every-n), kept below 64 MiB with one older beside it; - is standard error, empty is beside -log-file: proxy-access.log beside proxy.log",
+        apply: |options, value| {
+            options.config.access_log_file = (!value.is_empty()).then(|| value.into());
+            Ok(())
+        },
+        show: |config| {
+            let path = config.access_log_file.as_ref();
+            path.map_or(String::new(), |path| path.display().to_string())
+        },
+        live: false,
+    },
+    Flag {
         name: "log-level",
         kind: Kind::String,
         default: "info",

@@ -151,6 +151,12 @@ impl Proxy {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// Its access lines.
+    pub fn access_log(&self) -> String {
+        let path = self.log.to_string_lossy().replace(".log", "-access.log");
+        std::fs::read_to_string(path).unwrap_or_default()
+    }
+
     pub fn stderr(&self) -> String {
         std::fs::read_to_string(&self.stderr).unwrap_or_default()
     }
