@@ -182,6 +182,8 @@ fn read(items: &[Value<'_>], table: &Table) -> Option<Seen> {
         row.keys = Keys::Unknown;
     }
     row.class = class(&row, table);
+    // Nobody has read what it does.
+    row.own_errors = true;
     Some(Seen { row, notes })
 }
 
@@ -349,6 +351,7 @@ mod tests {
         let table = learnt.table.expect("a new row");
         let row = table.named(name.as_bytes()).unwrap();
         assert!(learnt.known.contains(row.id));
+        assert!(row.own_errors, "nobody knows what it says");
         row.class
     }
 

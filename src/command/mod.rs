@@ -59,6 +59,9 @@ pub struct Command {
     pub block_token: Option<&'static str>,
     /// Which argument says, in seconds, how long it blocks; counted from the end if negative.
     pub timeout_at: Option<i8>,
+    /// Whether it runs code that makes errors of its own, in any words: it may have run although its answer reads
+    /// like a server's refusal to run it.
+    pub own_errors: bool,
     /// Whether it may be sent to a replica: it reads, and what it reads is not bound to the master.
     pub on_replicas: bool,
     /// Why `class` or `keys` is not what flags, specs and tips say; empty where it is.
@@ -97,6 +100,7 @@ impl Command {
             class,
             block_token: None,
             timeout_at: None,
+            own_errors: flags.contains(Flags::MODULE),
             on_replicas: flags.contains(Flags::READONLY),
             why: "",
             container: false,

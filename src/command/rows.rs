@@ -2,7 +2,7 @@
 //!
 //! Columns: name, arity, flags, ACL categories (without what the flags imply), key specs, class. Behind them,
 //! where there is need: the server's tips; `keys`, where routing knows more than the specs; `blocks`, the
-//! option that makes it block; `timeout`, the argument that says how long; `on_master`, where a read is never for a replica; `why`, the reason where class or keys are not what the server's words say.
+//! option that makes it block; `timeout`, the argument that says how long; `on_master`, where a read is never for a replica; `own_errors`, where what runs may answer in a server's words for "not executed" (what comes from a module may, too); `why`, the reason where class or keys are not what the server's words say.
 //! Where versions differ a row is the union that routes all of them right: the widest arity, every key.
 //!
 //! A container's own class is for the container alone (`COMMAND`): with a subcommand, that one's row counts.
@@ -26,6 +26,7 @@ pub(super) struct Row {
     pub(super) block_token: Option<&'static str>,
     pub(super) timeout_at: Option<i8>,
     pub(super) on_master: bool,
+    pub(super) own_errors: bool,
     pub(super) why: &'static str,
 }
 
@@ -50,6 +51,7 @@ const fn row(
         block_token: Option::None,
         timeout_at: Option::None,
         on_master: false,
+        own_errors: false,
         why: "",
     }
 }
@@ -85,6 +87,14 @@ impl Row {
     const fn on_master(self) -> Row {
         Row {
             on_master: true,
+            ..self
+        }
+    }
+
+    /// It runs code that makes errors of its own.
+    const fn own_errors(self) -> Row {
+        Row {
+            own_errors: true,
             ..self
         }
     }
@@ -471,18 +481,18 @@ pub(super) static ROWS: &[Row] = &[
 
     // Transactions
     row("discard", 1, NOSCRIPT | LOADING | STALE | FAST | ALLOW_BUSY, TRANSACTION, &[], Leased(Transaction)),
-    row("exec", 1, NOSCRIPT | LOADING | STALE | SKIP_SLOWLOG, TRANSACTION, &[], Leased(Transaction)),
+    row("exec", 1, NOSCRIPT | LOADING | STALE | SKIP_SLOWLOG, TRANSACTION, &[], Leased(Transaction)).own_errors(),
     row("multi", 1, NOSCRIPT | LOADING | STALE | FAST | ALLOW_BUSY, TRANSACTION, &[], Leased(Transaction)),
     row("unwatch", 1, NOSCRIPT | LOADING | STALE | FAST | ALLOW_BUSY, TRANSACTION, &[], Leased(Transaction)),
     row("watch", -2, NOSCRIPT | LOADING | STALE | FAST | ALLOW_BUSY, TRANSACTION, &[range(1, -1, 1, RO)], Leased(Transaction)),
 
     // Scripts and functions
-    row("eval", -3, NOSCRIPT | STALE | SKIP_MONITOR | NO_MANDATORY_KEYS | MOVABLEKEYS, SCRIPTING, &[counted(2, 1, RW | ACCESS | UPDATE)], Routed),
-    row("eval_ro", -3, READONLY | NOSCRIPT | STALE | SKIP_MONITOR | NO_MANDATORY_KEYS | MOVABLEKEYS, SCRIPTING, &[counted(2, 1, RO | ACCESS)], Routed),
-    row("evalsha", -3, NOSCRIPT | STALE | SKIP_MONITOR | NO_MANDATORY_KEYS | MOVABLEKEYS, SCRIPTING, &[counted(2, 1, RW | ACCESS | UPDATE)], Routed),
-    row("evalsha_ro", -3, READONLY | NOSCRIPT | STALE | SKIP_MONITOR | NO_MANDATORY_KEYS | MOVABLEKEYS, SCRIPTING, &[counted(2, 1, RO | ACCESS)], Routed),
-    row("fcall", -3, NOSCRIPT | STALE | SKIP_MONITOR | NO_MANDATORY_KEYS | MOVABLEKEYS, SCRIPTING, &[counted(2, 1, RW | ACCESS | UPDATE)], Routed),
-    row("fcall_ro", -3, READONLY | NOSCRIPT | STALE | SKIP_MONITOR | NO_MANDATORY_KEYS | MOVABLEKEYS, SCRIPTING, &[counted(2, 1, RO | ACCESS)], Routed),
+    row("eval", -3, NOSCRIPT | STALE | SKIP_MONITOR | NO_MANDATORY_KEYS | MOVABLEKEYS, SCRIPTING, &[counted(2, 1, RW | ACCESS | UPDATE)], Routed).own_errors(),
+    row("eval_ro", -3, READONLY | NOSCRIPT | STALE | SKIP_MONITOR | NO_MANDATORY_KEYS | MOVABLEKEYS, SCRIPTING, &[counted(2, 1, RO | ACCESS)], Routed).own_errors(),
+    row("evalsha", -3, NOSCRIPT | STALE | SKIP_MONITOR | NO_MANDATORY_KEYS | MOVABLEKEYS, SCRIPTING, &[counted(2, 1, RW | ACCESS | UPDATE)], Routed).own_errors(),
+    row("evalsha_ro", -3, READONLY | NOSCRIPT | STALE | SKIP_MONITOR | NO_MANDATORY_KEYS | MOVABLEKEYS, SCRIPTING, &[counted(2, 1, RO | ACCESS)], Routed).own_errors(),
+    row("fcall", -3, NOSCRIPT | STALE | SKIP_MONITOR | NO_MANDATORY_KEYS | MOVABLEKEYS, SCRIPTING, &[counted(2, 1, RW | ACCESS | UPDATE)], Routed).own_errors(),
+    row("fcall_ro", -3, READONLY | NOSCRIPT | STALE | SKIP_MONITOR | NO_MANDATORY_KEYS | MOVABLEKEYS, SCRIPTING, &[counted(2, 1, RO | ACCESS)], Routed).own_errors(),
     row("function", -2, NONE, NONE, &[], Local),
     row("function|delete", 3, WRITE | NOSCRIPT, SCRIPTING, &[], AllMasters(AllSucceeded)).tips("request_policy:all_shards response_policy:all_succeeded"),
     row("function|dump", 2, NOSCRIPT, SCRIPTING, &[], AnyNode),
@@ -570,7 +580,7 @@ pub(super) static ROWS: &[Row] = &[
     row("config|rewrite", 2, ADMIN | NOSCRIPT | LOADING | STALE, NONE, &[], AllNodes(AllSucceeded)).why("each node has its own file"),
     row("config|set", -4, ADMIN | NOSCRIPT | LOADING | STALE, NONE, &[], AllNodes(Special)).tips("request_policy:all_nodes response_policy:all_succeeded").why("what is this proxy's own is not set on nodes"),
     row("dbsize", 1, READONLY | FAST, KEYSPACE, &[], AllMasters(AggSum)).tips("request_policy:all_shards response_policy:agg_sum"),
-    row("debug", -2, ADMIN | NOSCRIPT | LOADING | STALE, NONE, &[], Local).why("by its subcommand: to the owner of its key, to all masters or nodes, or refused; from local clients only"),
+    row("debug", -2, ADMIN | NOSCRIPT | LOADING | STALE, NONE, &[], Local).why("by its subcommand: to the owner of its key, to all masters or nodes, or refused; from local clients only").own_errors(),
     row("failover", -1, ADMIN | NOSCRIPT | STALE, NONE, &[], Refused("it changes what a server is")),
     row("flushall", -1, WRITE, KEYSPACE | DANGEROUS, &[], AllMasters(AllSucceeded)).tips("request_policy:all_shards response_policy:all_succeeded"),
     row("flushdb", -1, WRITE, KEYSPACE | DANGEROUS, &[], AllMasters(AllSucceeded)).tips("request_policy:all_shards response_policy:all_succeeded"),
@@ -595,9 +605,9 @@ pub(super) static ROWS: &[Row] = &[
     row("module", -2, NONE, NONE, &[], Local),
     row("module|help", 2, LOADING | STALE, NONE, &[], AnyNode),
     row("module|list", 2, ADMIN | NOSCRIPT, NONE, &[], AnyNode).tips("nondeterministic_output_order"),
-    row("module|load", -3, ADMIN | NOSCRIPT | NO_ASYNC_LOADING, NONE, &[], AllNodes(Special)).why("each node loads modules from its own files; from local clients only"),
-    row("module|loadex", -3, ADMIN | NOSCRIPT | NO_ASYNC_LOADING, NONE, &[], AllNodes(Special)).why("each node loads modules from its own files; from local clients only"),
-    row("module|unload", 3, ADMIN | NOSCRIPT | NO_ASYNC_LOADING, NONE, &[], AllNodes(Special)).why("each node loads modules from its own files; from local clients only"),
+    row("module|load", -3, ADMIN | NOSCRIPT | NO_ASYNC_LOADING, NONE, &[], AllNodes(Special)).why("each node loads modules from its own files; from local clients only").own_errors(),
+    row("module|loadex", -3, ADMIN | NOSCRIPT | NO_ASYNC_LOADING, NONE, &[], AllNodes(Special)).why("each node loads modules from its own files; from local clients only").own_errors(),
+    row("module|unload", 3, ADMIN | NOSCRIPT | NO_ASYNC_LOADING, NONE, &[], AllNodes(Special)).why("each node loads modules from its own files; from local clients only").own_errors(),
     row("monitor", 1, ADMIN | NOSCRIPT | LOADING | STALE, NONE, &[], Local).why("it shows what this proxy's clients send"),
     row("psync", -3, ADMIN | NOSCRIPT | NO_ASYNC_LOADING | NO_MULTI, NONE, &[], Refused("it turns the connection into a replication stream")),
     row("replconf", -1, ADMIN | NOSCRIPT | LOADING | STALE | ALLOW_BUSY, NONE, &[], Refused("it turns the connection into a replication stream")),

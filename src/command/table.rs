@@ -57,6 +57,7 @@ impl Table {
             command.block_token = row.block_token;
             command.timeout_at = row.timeout_at;
             command.on_replicas &= !row.on_master;
+            command.own_errors |= row.own_errors;
             command.why = row.why;
             command.changes_servers = changes_servers(row.name);
             command
@@ -432,5 +433,24 @@ mod tests {
         let mut names: Vec<_> = names.collect();
         names.sort_unstable();
         assert_eq!(names, ["del", "exists", "mget", "mset", "touch", "unlink"]);
+    }
+
+    /// What runs code may say anything; what a server does itself may not.
+    #[test]
+    fn who_makes_errors_of_its_own_is_told() {
+        let table = Table::compiled();
+        let is = |name: &str| table.named(name.as_bytes()).unwrap().own_errors;
+        let scripts = [
+            "eval",
+            "eval_ro",
+            "evalsha",
+            "evalsha_ro",
+            "fcall",
+            "fcall_ro",
+        ];
+        let others = ["exec", "debug", "module|load", "json.get", "vadd"];
+        assert!(scripts.into_iter().chain(others).all(is));
+        let plain = ["get", "set", "blpop", "watch", "script|load", "publish"];
+        assert!(!plain.into_iter().any(is));
     }
 }

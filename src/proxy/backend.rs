@@ -98,6 +98,15 @@ pub enum Origin {
     Subscription,
     /// Nobody's: the reply is thrown away (ASKING).
     Discard,
+    /// Nobody's: it says whether the node would serve part `part` of request `seq`, which is held (see `doubt`).
+    Sign {
+        /// The client, who may have gone.
+        client: ClientId,
+        /// The place in its pipeline.
+        seq: Seq,
+        /// The part of that request.
+        part: u16,
+    },
     /// The next request of a run of a client's lease, whose connection this is.
     Lease {
         /// The client.
@@ -163,6 +172,8 @@ pub struct Ticket {
     pub pin: Pin,
     /// Whether what the request needs has been loaded again already.
     pub healed: bool,
+    /// Whether it was sent behind an ASKING.
+    pub asked: bool,
     /// When it was first held, if it ever was: the park timeout counts from there.
     pub held_since: Option<Time>,
     /// When it was queued here.

@@ -10,7 +10,6 @@ use std::net::SocketAddr;
 use crate::buffer::ReadBuf;
 use crate::clock::Time;
 use crate::cluster::slot::Slot;
-use crate::command::AclCategories;
 use crate::proxy::actions::Wanted;
 use crate::proxy::backend::{Backend, BackendId, Origin, Pin, State, Ticket, Usage};
 use crate::proxy::calls::ErrorCode;
@@ -52,6 +51,19 @@ pub enum Lost {
     Denied,
     /// We do not need it any more.
     Retired,
+}
+
+/// A request that a node has refused, in these words.
+pub(super) struct Refused<'a> {
+    pub node: NodeKey,
+    /// Whether it was asked as a replica.
+    pub replica: bool,
+    pub ticket: Ticket,
+    pub bytes: &'a [u8],
+    pub refusal: Refusal<'a>,
+    pub words: &'a [u8],
+    /// What the node lacked.
+    pub remedy: Vec<Remedy>,
 }
 
 /// What follows after a reply.
@@ -186,7 +198,7 @@ impl Proxy {
             backend.departures.settle(ticket.sent_at, 1, node, now);
             node.stats.bytes_in.add(whole.len() as u64);
         }
-        self.deliver(id, &ticket, whole, now);
+        self.deliver(id, &ticket, whole, early, now);
         if early {
             // The node gave up on this request while it was being written: it will read no other.
             return Next::Lost(Lost::Closed);
@@ -194,14 +206,21 @@ impl Proxy {
         Next::More
     }
 
-    /// One reply, to the one part that its ticket names.
+    /// One reply, to the one part that its ticket names. It is `early` if the request has not wholly left.
     #[inline]
-    fn deliver(&mut self, id: BackendId, ticket: &Ticket, whole: Whole<'_>, now: Time) {
+    fn deliver(
+        &mut self,
+        id: BackendId,
+        ticket: &Ticket,
+        whole: Whole<'_>,
+        early: bool,
+        now: Time,
+    ) {
         let Origin::Part { client, seq, part } = ticket.origin else {
             self.deliver_apart(id, ticket, whole.reply(), now);
             return whole.drop();
         };
-        if whole.reply().is_error() && self.is_refused(id, ticket, whole.reply(), now) {
+        if whole.reply().is_error() && self.is_refused(id, ticket, whole.reply(), early, now) {
             return whole.drop();
         }
         let len = whole.len();
@@ -284,6 +303,16 @@ impl Proxy {
         match ticket.origin {
             Origin::Lease { client, run } => self.settle(id, ticket, (client, run), reply, now),
             Origin::Part { .. } | Origin::Discard => self.release(id, ticket),
+            Origin::Sign { client, seq, part } => {
+                self.release(id, ticket);
+                self.answered(id, (client, seq, part), ticket.slot, Some(reply), now);
+                // Behind one that waits for such an answer there is nothing to release.
+                let client_held = self.clients.get(client).map(|client| &client.held);
+                let first = client_held.and_then(|held| held.front(ticket.slot));
+                if first.is_some_and(|first| first.inquiry.is_none()) {
+                    self.release_held(client, ticket.slot, now);
+                }
+            }
             Origin::Subscription => {
                 self.release(id, ticket);
                 self.subscription_refused(id, reply, now);
@@ -307,10 +336,17 @@ impl Proxy {
         backend.is_some_and(|backend| backend.flavor.read_only)
     }
 
-    /// Whether an error says that the request was not executed; it is then held. Else it is its reply.
+    /// Whether an error says that the request was not executed, or seems to; it is then held. Else it is its reply.
     #[cold]
     #[inline(never)]
-    fn is_refused(&mut self, id: BackendId, ticket: &Ticket, reply: Reply<'_>, now: Time) -> bool {
+    fn is_refused(
+        &mut self,
+        id: BackendId,
+        ticket: &Ticket,
+        reply: Reply<'_>,
+        early: bool,
+        now: Time,
+    ) -> bool {
         let (Origin::Part { client, seq, .. }, Some(error)) = (ticket.origin, reply.error()) else {
             return false;
         };
@@ -321,22 +357,46 @@ impl Proxy {
             self.count_error(client, seq, error);
             return false;
         };
+        // No node runs half a request.
+        if self.has_own_errors(ticket) && !early {
+            let held = self.doubt(id, ticket, refusal, reply, now);
+            if !held {
+                self.count_error(client, seq, error);
+            }
+            return held;
+        }
+        let Some(backend) = self.upstream.backends.get(id) else {
+            return false;
+        };
+        let (node, replica) = (backend.node, backend.flavor.read_only);
+        let bytes = backend.output.front(ticket.len as usize).to_vec();
         // What is missing and cannot be loaded again is for the client to hear.
         let remedy = match refusal {
-            Refusal::Missing(missing) => self.remedy(id, ticket, missing),
+            Refusal::Missing(missing) => self.remedy(&bytes, ticket, missing, replica),
             _ => Some(Vec::new()),
         };
         let Some(remedy) = remedy else {
             self.count_error(client, seq, error);
             return false;
         };
-        self.refused(id, ticket, refusal, remedy, reply, now);
+        self.release(id, ticket);
+        let refused = Refused {
+            node,
+            replica,
+            ticket: *ticket,
+            bytes: &bytes,
+            refusal,
+            words: error,
+            remedy,
+        };
+        self.turned_back(refused, now);
+        self.release_held(client, ticket.slot, now);
         true
     }
 
     /// The bytes of a request that is answered are no longer needed.
     #[inline]
-    fn release(&mut self, id: BackendId, ticket: &Ticket) {
+    pub(super) fn release(&mut self, id: BackendId, ticket: &Ticket) {
         if let Some(backend) = self.upstream.backends.get_mut(id) {
             backend.output.release(ticket.len as usize, &mut self.pool);
         }
@@ -457,29 +517,22 @@ impl Proxy {
 
     /// A node refused a request before it executed it: it is held, and goes elsewhere or again.
     #[cold]
-    fn refused(
-        &mut self,
-        id: BackendId,
-        ticket: &Ticket,
-        refusal: Refusal<'_>,
-        remedy: Vec<Remedy>,
-        reply: Reply<'_>,
-        now: Time,
-    ) {
-        let Some(backend) = self.upstream.backends.get_mut(id) else {
-            return;
-        };
-        let bytes = backend.output.front(ticket.len as usize).to_vec();
-        backend.output.release(ticket.len as usize, &mut self.pool);
-        let node = backend.node;
+    pub(super) fn turned_back(&mut self, refused: Refused<'_>, now: Time) {
+        let Refused {
+            node,
+            replica,
+            mut ticket,
+            bytes,
+            refusal,
+            words,
+            remedy,
+        } = refused;
         let Origin::Part { client, seq, part } = ticket.origin else {
             return;
         };
         if self.clients.get(client).is_none() {
             return;
         }
-        let mut ticket = *ticket;
-        let words = reply.error().unwrap_or_default();
         let goal = goal_of(&ticket, node);
         let (goal, due, words) = match refusal {
             Refusal::Moved(slot, endpoint) | Refusal::Ask(slot, endpoint)
@@ -510,7 +563,8 @@ impl Proxy {
                         self.stats.moved.add(1);
                         self.stats.redirects.note(ticket.slot, Redirect::Moved, now);
                         self.counted(node, |stats| &stats.moved);
-                        self.learn(&ticket, slot, target, now);
+                        self.want_refresh(Wanted::Moved);
+                        self.learn_owner(slot, target, now);
                         Goal::Owner
                     }
                     // An address that no node has confirmed is not connected to; a refresh will tell.
@@ -533,11 +587,6 @@ impl Proxy {
             }
             Refusal::Missing(_) => {
                 self.stats.healed.add(1);
-                let replica = self
-                    .upstream
-                    .backends
-                    .get(id)
-                    .is_some_and(|backend| backend.flavor.read_only);
                 ticket.healed = !remedy.is_empty();
                 (self.healed_goal(&ticket, node, replica), now, words)
             }
@@ -550,17 +599,17 @@ impl Proxy {
                 // Both ends of a migration say so by turns until its keys are together: that is no loop of
                 // redirects, and the park timeout bounds it.
                 ticket.redirects = 0;
-                if self.divide(client, seq, part, &ticket, &bytes, words, now) {
-                    return self.release_held(client, ticket.slot, now);
+                if self.divide(client, seq, part, &ticket, bytes, words, now) {
+                    return;
                 }
                 (goal, self.due_after(ticket.tries.min(4), now), words)
             }
-            Refusal::Unavailable => {
+            Refusal::Unavailable(_) => {
                 self.stats.unavailable.add(1);
                 self.counted(node, |stats| &stats.errors_unavailable);
                 self.want_refresh(Wanted::Trouble);
                 // A replica that cannot serve leaves the master to be asked, at once the first time.
-                let due = if self.reads_only(id) && ticket.tries <= 1 {
+                let due = if replica && ticket.tries <= 1 {
                     now
                 } else {
                     self.due_after(ticket.tries, now)
@@ -568,23 +617,7 @@ impl Proxy {
                 (goal, due, words)
             }
         };
-        self.hold_behind(ticket, &bytes, goal, due, words, remedy, now);
-        self.release_held(client, ticket.slot, now);
-    }
-
-    /// A redirect is taken for true, unless a script may have made it up.
-    fn learn(&mut self, ticket: &Ticket, slot: Slot, node: NodeKey, now: Time) {
-        self.want_refresh(Wanted::Moved);
-        // Only a read that a replica redirected says nothing of who the master is.
-        let table = &self.table;
-        let scripted = table
-            .row(ticket.command)
-            .acl
-            .contains(AclCategories::SCRIPTING);
-        if scripted {
-            return;
-        }
-        self.learn_owner(slot, node, now);
+        self.hold_behind(ticket, bytes, goal, due, words, remedy, now);
     }
 
     /// A redirect that no script can have made up.
@@ -704,8 +737,11 @@ impl Proxy {
             end += ticket.len as usize;
             let bytes = backend.output.front(ticket.len as usize).to_vec();
             backend.output.release(ticket.len as usize, &mut self.pool);
+            if let Origin::Sign { client, seq, part } = ticket.origin {
+                self.answered(id, (client, seq, part), ticket.slot, None, now);
+            }
             self.orphaned(&backend, ticket, &bytes, index == 0, end <= sent, lost, now);
-            if let Origin::Part { client, .. } = ticket.origin
+            if let Origin::Part { client, .. } | Origin::Sign { client, .. } = ticket.origin
                 && touched.last() != Some(&(client, ticket.slot))
             {
                 touched.push((client, ticket.slot));

@@ -569,6 +569,7 @@ impl Proxy {
             readonly: command.flags.contains(Flags::READONLY),
             pin: Pin::Free,
             healed: false,
+            asked: false,
             held_since: None,
             sent_at: now,
         };

@@ -1,8 +1,8 @@
 //! Missing scripts and functions: a node that lacks one that was loaded through this proxy is given it again,
 //! adjacent before the same request, once.
 //!
-//! The node has not executed the request, so it is held like any that was refused, and rule R4 is kept as for
-//! those.
+//! The node has not executed the request, which it has been asked (see `doubt`: a script may say so itself), so it is
+//! held like any that was refused, and rule R4 is kept as for those.
 //!
 //! Between MULTI and EXEC that would come too late: the others have been executed when one finds its script missing.
 //! So the first request of a transaction that names a script is queued with the script itself, which leaves it at
@@ -13,15 +13,14 @@ use std::sync::PoisonError;
 use crate::cluster::slot::Slot;
 use crate::command::Command;
 use crate::proxy::Proxy;
-use crate::proxy::backend::{BackendId, Ticket};
-use crate::proxy::dispatch::request_limits;
+use crate::proxy::backend::Ticket;
 use crate::proxy::node::NodeKey;
+use crate::proxy::overtaken::args_of;
 use crate::proxy::refusal::Missing;
 use crate::proxy::retry::Goal;
 use crate::proxy::scripts::Remedy;
 use crate::resp::args::Args;
 use crate::resp::encode;
-use crate::resp::frame::{RequestScanner, Scan};
 
 /// What runs a script by its name, and what runs it as it is.
 const SPELLED_OUT: &[(&str, &str)] = &[("evalsha", "EVAL"), ("evalsha_ro", "EVAL_RO")];
@@ -59,34 +58,27 @@ impl Proxy {
         scripts.name_only();
     }
 
-    /// What to send before a request whose script or function a node lacks. Nothing: the proxy cannot help.
+    /// What to send before a request, these bytes, whose script or function a node lacks. Nothing: the proxy cannot help.
     /// None at all to be sent: the master is to be asked in the replica's place.
     pub(super) fn remedy(
         &self,
-        id: BackendId,
+        frame: &[u8],
         ticket: &Ticket,
         missing: Missing,
+        replica: bool,
     ) -> Option<Vec<Remedy>> {
         if ticket.healed {
             return None;
         }
-        let backend = self.upstream.backends.get(id)?;
-        let frame = backend.output.front(ticket.len as usize);
-        let mut spans = Vec::new();
-        let limits = request_limits(&self.config.limits, true);
-        match RequestScanner::default().next(frame, &limits, &mut spans) {
-            Ok(Scan::Frame(_)) => {}
-            Ok(Scan::Inline(_) | Scan::Nothing(_) | Scan::Incomplete(_)) | Err(_) => return None,
-        }
         // The script's name and the function's are both the first argument.
-        let name = Args::new(frame, &spans).get(1)?;
+        let name = args_of(frame, |args| args.get(1).map(<[u8]>::to_vec))??;
         let scripts = &self.process.scripts;
         let mut scripts = scripts.lock().unwrap_or_else(PoisonError::into_inner);
         match missing {
-            Missing::Script => scripts.script(name).map(|script| vec![script]),
+            Missing::Script => scripts.script(&name).map(|script| vec![script]),
             Missing::Function => {
-                let libraries = scripts.libraries_with(name);
-                match (libraries.is_empty(), backend.flavor.read_only) {
+                let libraries = scripts.libraries_with(&name);
+                match (libraries.is_empty(), replica) {
                     (true, _) => None,
                     // A replica has the functions of its master, sooner or later.
                     (false, true) => Some(Vec::new()),

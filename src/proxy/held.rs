@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use crate::proxy::pipeline::Seq;
 use crate::proxy::retry::Held;
 
 /// Held requests, by slot; those without keys have a place of their own.
@@ -46,6 +47,33 @@ impl HeldRequests {
         };
         own.insert(at, held);
         self.len += 1;
+    }
+
+    /// The first one of a slot.
+    pub fn front(&self, slot: u16) -> Option<&Held> {
+        self.by_slot.get(&slot)?.front()
+    }
+
+    /// Takes out the one of this place, if it is `wanted`.
+    pub fn take_one(
+        &mut self,
+        slot: u16,
+        (seq, part): (Seq, u16),
+        wanted: impl FnOnce(&Held) -> bool,
+    ) -> Option<Held> {
+        let own = self.by_slot.get_mut(&slot)?;
+        let at = own
+            .partition_point(|held| held.seq.before(seq) || (held.seq == seq && held.part < part));
+        let there = own.get(at)?;
+        if there.seq != seq || there.part != part || !wanted(there) {
+            return None;
+        }
+        let held = own.remove(at);
+        if own.is_empty() {
+            self.by_slot.remove(&slot);
+        }
+        self.len -= 1;
+        held
     }
 
     /// Takes out all of a slot, in order.

@@ -22,6 +22,7 @@ mod departures;
 mod describe;
 mod dispatch;
 mod divide;
+mod doubt;
 pub mod feed;
 mod gone;
 mod heal;
@@ -84,6 +85,7 @@ use answers::Answers;
 use backend::{BackendId, Patience, State};
 use client::{Client, ClientId, Parting};
 pub use deliver::Lost;
+use doubt::Suspects;
 use feed::Feed;
 use insight::Insight;
 use largest::Largest;
@@ -159,6 +161,8 @@ pub struct Proxy {
     scratch: Scratch,
     /// Bodies of EVAL that have been remembered.
     seen: Seen,
+    /// What has made up a server's words.
+    suspects: Suspects,
     /// What clients are subscribed to.
     pubsub: Pubsub,
     /// Clients with held requests, each once.
@@ -241,6 +245,7 @@ impl Proxy {
             inbox: ReadBuf::default(),
             scratch: Scratch::default(),
             seen: Seen::default(),
+            suspects: Suspects::default(),
             pubsub: Pubsub::default(),
             holding: Vec::new(),
             held_bytes: 0,

@@ -12,9 +12,10 @@ use std::sync::LazyLock;
 use crate::clock::Time;
 use crate::command::{self, Table};
 use crate::config::ReadPreference;
-use crate::proxy::backend::{BackendId, Ticket};
+use crate::proxy::backend::{BackendId, Origin, Ticket};
 use crate::proxy::client::ClientId;
 use crate::proxy::pipeline::Seq;
+use crate::proxy::retry::Held;
 use crate::proxy::{NO_SLOT, Proxy, planted, refusal};
 use crate::resp::args::Args;
 use crate::resp::frame::{RequestLimits, RequestScanner, Scan};
@@ -51,30 +52,47 @@ impl Proxy {
         if executed.slot == NO_SLOT || planted::is_on("refused-resent-late") {
             return;
         }
+        let first = client.held.front(executed.slot);
+        if first.is_none_or(|first| !first.seq.before(seq)) {
+            return;
+        }
         let table = &self.table;
         // A read that may go to a replica has no place among the writes (rule R5).
         let anywhere = self.config.read_preference != ReadPreference::Master;
         // Looked for once, however many are held.
         let keys = OnceCell::new();
         let overtaken = client.held.take_if(executed.slot, |held| {
-            held.seq.before(seq) && !(held.ticket.readonly && (executed.readonly || anywhere)) && {
-                let executed = keys.get_or_init(|| keys_of(table, executed.command, bytes));
-                let command = held.ticket.command;
-                let own = held
-                    .keys
-                    .get_or_insert_with(|| keys_of(table, command, &held.bytes));
-                share_a_key(executed, own)
-            }
+            let own = held.seq.before(seq)
+                && !(held.ticket.readonly && (executed.readonly || anywhere))
+                && {
+                    let executed = keys.get_or_init(|| keys_of(table, executed.command, bytes));
+                    let command = held.ticket.command;
+                    let own = held
+                        .keys
+                        .get_or_insert_with(|| keys_of(table, command, &held.bytes));
+                    share_a_key(executed, own)
+                };
+            // Whether a doubted one was executed before will soon be known.
+            held.is_overtaken |= own && held.is_doubted();
+            own && !held.is_doubted()
         });
         for held in overtaken {
             self.unhold(&held);
-            let text = if held.refusal.is_empty() {
-                refusal::NOT_EXECUTED.as_bytes()
-            } else {
-                &held.refusal
-            };
-            self.answer_error(id, held.seq, held.part, text, now);
+            self.tell_overtaken(&held, now);
         }
+    }
+
+    /// A request that was refused and then overtaken hears its own refusal.
+    pub(super) fn tell_overtaken(&mut self, held: &Held, now: Time) {
+        let Origin::Part { client, seq, part } = held.ticket.origin else {
+            return;
+        };
+        let text = if held.refusal.is_empty() {
+            refusal::NOT_EXECUTED.as_bytes()
+        } else {
+            &held.refusal
+        };
+        self.answer_error(client, seq, part, text, now);
     }
 }
 
@@ -101,6 +119,31 @@ fn hash_of(key: &[u8]) -> u64 {
 }
 
 fn keys_of(table: &Table, command: u16, frame: &[u8]) -> Keys {
+    keys_in(table, command, frame, |args, keys| {
+        let keys = keys.iter().map(|key| hash_of(args.at(*key as usize)));
+        let mut keys: Box<[u64]> = keys.collect();
+        keys.sort_unstable();
+        keys
+    })
+}
+
+/// What `look` makes of the keys of a request, a command's row and a frame, if they can be told.
+pub(super) fn keys_in<T>(
+    table: &Table,
+    command: u16,
+    frame: &[u8],
+    look: impl FnOnce(&Args<'_>, &[u32]) -> T,
+) -> Option<T> {
+    let row = table.rows().get(usize::from(command))?;
+    args_of(frame, |args| {
+        let mut keys = Vec::new();
+        command::keys(row, args, &mut keys).ok()?;
+        Some(look(args, &keys))
+    })?
+}
+
+/// What `look` finds in the arguments of a request that was scanned before.
+pub(super) fn args_of<T>(frame: &[u8], look: impl FnOnce(&Args<'_>) -> T) -> Option<T> {
     let mut spans = Vec::new();
     let limits = RequestLimits {
         bulk_bytes: usize::MAX,
@@ -110,17 +153,10 @@ fn keys_of(table: &Table, command: u16, frame: &[u8]) -> Keys {
         unauthenticated_args: 0,
         unauthenticated_bulk_bytes: 0,
     };
-    let scan = RequestScanner::default().next(frame, &limits, &mut spans);
-    let Ok(Scan::Frame(_)) = scan else {
-        return None;
-    };
-    let args = Args::new(frame, &spans);
-    let mut keys = Vec::new();
-    command::keys(table.row(command), &args, &mut keys).ok()?;
-    let keys = keys.iter().map(|key| hash_of(args.at(*key as usize)));
-    let mut keys: Box<[u64]> = keys.collect();
-    keys.sort_unstable();
-    Some(keys)
+    match RequestScanner::default().next(frame, &limits, &mut spans) {
+        Ok(Scan::Frame(_)) => Some(look(&Args::new(frame, &spans))),
+        Ok(Scan::Inline(_) | Scan::Nothing(_) | Scan::Incomplete(_)) | Err(_) => None,
+    }
 }
 
 #[cfg(test)]

@@ -163,6 +163,7 @@ impl Proxy {
                 readonly: shape.readonly,
                 pin: Pin::Free,
                 healed: false,
+                asked: false,
                 held_since: None,
                 sent_at: now,
             });

@@ -2,7 +2,8 @@
 //!
 //! A request is *held* when a node refused it before executing it (MOVED, ASK, TRYAGAIN, CLUSTERDOWN, ...),
 //! when its connection was lost before its last byte left, when it only reads and may run twice, or when
-//! there is nowhere to send it. It is never held when it may have been executed and writes.
+//! there is nowhere to send it. It is never sent again when it may have been executed and writes; one that may have been
+//! is held only until its node has said whether it was (see `doubt`).
 //!
 //! Rule R4: commands of one client on one key execute in the order sent, also across redirects. So
 //! - a held request is sent only when none of its client's requests for that slot is outstanding, other than
@@ -18,6 +19,7 @@ use crate::cluster::slot::Slot;
 use crate::proxy::actions::Wanted;
 use crate::proxy::backend::{BackendId, Origin, Pin, State, Ticket};
 use crate::proxy::client::ClientId;
+use crate::proxy::doubt::Inquiry;
 use crate::proxy::held::HeldRequests;
 use crate::proxy::node::NodeKey;
 use crate::proxy::overtaken::Keys;
@@ -71,6 +73,17 @@ pub struct Held {
     pub prelude: Vec<Remedy>,
     /// Its keys, once somebody has looked for them.
     pub keys: Option<Keys>,
+    /// Whether a node is asked before it is sent there (see `doubt`).
+    pub scouts: bool,
+    /// What a node has been asked about it and has not answered; until then it is not sent.
+    pub inquiry: Option<Inquiry>,
+    /// The connection on which its node has just said that it would execute it, if it is sent at once.
+    pub cleared: Option<BackendId>,
+    /// Whether a later one for the same key was executed, in which case this one is not sent any more. All others are
+    /// gone by then.
+    ///
+    /// Invariant: it is doubted.
+    pub is_overtaken: bool,
 }
 
 impl Held {
@@ -83,6 +96,12 @@ impl Held {
     fn waits_for_keys(&self) -> bool {
         Refusal::parse(&self.refusal) == Some(Refusal::TryAgain)
     }
+
+    /// Whether it may have been executed: its node has not confirmed yet that it was refused.
+    pub(super) fn is_doubted(&self) -> bool {
+        let inquiry = self.inquiry.as_ref();
+        inquiry.is_some_and(|inquiry| inquiry.doubted().is_some())
+    }
 }
 
 /// How long to wait before try number `tries`.
@@ -93,6 +112,7 @@ fn backoff(tries: u8) -> Duration {
 /// What became of an attempt to send a held request.
 enum Attempt {
     Sent,
+    Asked(Inquiry),
     Wait(Time),
     GiveUp,
     LeaveOut,
@@ -138,21 +158,14 @@ impl Proxy {
         }
         let since = *ticket.held_since.get_or_insert(now);
         let expires = since.after(self.config.park_timeout);
-        let over = self.held_bytes + bytes.len() > self.config.limits.held_bytes
-            || self.held_requests >= self.config.limits.held_requests;
-        if over {
+        if self.is_holding_enough(bytes.len()) {
             return self.answer_error(id, seq, part, refusal::NOT_EXECUTED.as_bytes(), now);
         }
         // A canary that finds its slot still failing does not wait in its turn.
         if self.upstream.is_failing(ticket.slot) && (due > now || goal == Goal::AnyMaster) {
             return self.answer_error(id, seq, part, give_up_text(refusal), now);
         }
-        let Some(client) = self.clients.get_mut(id) else {
-            return;
-        };
-        self.stats.held.add(1);
-        self.held_bytes += bytes.len();
-        self.held_requests += 1;
+        let sent_before = ticket.tries > 0;
         let held = Held {
             seq,
             part,
@@ -162,17 +175,41 @@ impl Proxy {
             due,
             expires,
             refusal: refusal.to_vec(),
+            scouts: sent_before && prelude.is_empty() && self.has_own_errors(&ticket),
             prelude,
             keys: None,
+            inquiry: None,
+            cleared: None,
+            is_overtaken: false,
         };
-        client.pipeline.set_at(seq, part, At::Held);
+        self.insert_held(id, held, At::Held);
+    }
+
+    /// Whether no more may be held than is.
+    pub(super) fn is_holding_enough(&self, more_bytes: usize) -> bool {
+        let limits = &self.config.limits;
+        self.held_bytes + more_bytes > limits.held_bytes
+            || self.held_requests >= limits.held_requests
+    }
+
+    /// Puts a held request in its place among those of its client. `at` says whether it may have been executed: then it
+    /// counts as outstanding where that may have been.
+    pub(super) fn insert_held(&mut self, id: ClientId, held: Held, at: At) {
+        let Some(client) = self.clients.get_mut(id) else {
+            return;
+        };
+        let (seq, part, due) = (held.seq, held.part, held.due.min(held.expires));
+        self.stats.held.add(1);
+        self.held_bytes += held.bytes.len();
+        self.held_requests += 1;
+        client.pipeline.set_at(seq, part, at);
         client.unsettle();
         client.held.insert(held);
         if !client.listed_as_holding {
             client.listed_as_holding = true;
             self.holding.push(id);
         }
-        self.hold_due = self.hold_due.min(due).min(expires);
+        self.hold_due = self.hold_due.min(due);
     }
 
     /// When a request that was refused for the `tries`th time is due again.
@@ -197,7 +234,8 @@ impl Proxy {
         };
         let mut keep = Vec::new();
         let mut blocked = false;
-        for held in client.held.take(slot) {
+        let mut unconfirmed = Vec::new();
+        for mut held in client.held.take(slot) {
             let attempt = if blocked && now < held.expires {
                 Attempt::Wait(held.due)
             } else {
@@ -205,7 +243,14 @@ impl Proxy {
             };
             match attempt {
                 Attempt::Sent => self.unhold(&held),
+                Attempt::Asked(inquiry) => {
+                    held.inquiry = Some(inquiry);
+                    blocked |= slot != NO_SLOT;
+                    self.hold_due = self.hold_due.min(held.expires);
+                    keep.push(held);
+                }
                 Attempt::Wait(due) => {
+                    held.cleared = None;
                     blocked |= slot != NO_SLOT;
                     self.hold_due = self.hold_due.min(due).min(held.expires);
                     keep.push(held);
@@ -216,6 +261,10 @@ impl Proxy {
                 }
                 Attempt::GiveUp => {
                     self.unhold(&held);
+                    if held.is_doubted() {
+                        unconfirmed.push(held);
+                        continue;
+                    }
                     self.stats.expired.add(1);
                     // A slot whose keys are apart is served: other requests for it have nothing to fear.
                     if !held.waits_for_keys() {
@@ -230,6 +279,9 @@ impl Proxy {
             keep.into_iter().for_each(|held| client.held.insert(held));
         } else {
             keep.iter().for_each(|held| self.unhold(held));
+        }
+        for held in &unconfirmed {
+            self.pass_on(held, now);
         }
     }
 
@@ -293,6 +345,9 @@ impl Proxy {
         if now >= held.expires {
             return Attempt::GiveUp;
         }
+        if held.inquiry.is_some() {
+            return Attempt::Wait(held.expires);
+        }
         let Some(client) = self.clients.get(id) else {
             return Attempt::GiveUp;
         };
@@ -344,6 +399,12 @@ impl Proxy {
             // The reply that ends this tries again; the due time is only a guard.
             return Attempt::Wait(now.after(BACKOFF_MAX));
         }
+        if held.scouts
+            && held.cleared != Some(backend)
+            && let Some(inquiry) = self.scout(held, backend, now)
+        {
+            return Attempt::Asked(inquiry);
+        }
         self.send_held(id, held, backend, now);
         Attempt::Sent
     }
@@ -390,6 +451,7 @@ impl Proxy {
         }
         let ticket = Ticket {
             tries: held.ticket.tries.saturating_add(1),
+            asked: asks,
             sent_at: now,
             ..held.ticket
         };

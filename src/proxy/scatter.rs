@@ -482,6 +482,7 @@ fn ticket(origin: Origin, slot: u16, command: &Command, len: usize, pin: Pin, no
         readonly: command.flags.contains(Flags::READONLY),
         pin,
         healed: false,
+        asked: false,
         held_since: None,
         sent_at: now,
     }

@@ -234,7 +234,7 @@ impl Seen {
 }
 
 /// A quick hash. Two bodies with one hash cost no more than that one of them is not healed.
-fn hash(bytes: &[u8]) -> u64 {
+pub(super) fn hash(bytes: &[u8]) -> u64 {
     let mut chunks = bytes.chunks_exact(8);
     let mix =
         |hash: u64, word: u64| (hash.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95);

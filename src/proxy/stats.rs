@@ -174,6 +174,10 @@ counters! {
     unavailable,
     /// Missing scripts and functions that were loaded again.
     healed,
+    /// Errors that read like a refusal, of requests that may have been executed, about which a node was asked.
+    doubted,
+    /// Those of them that the request had made up.
+    disbelieved,
     /// Requests that were held for a time.
     held,
     /// Requests sent again.

@@ -21,6 +21,8 @@ enum Kind {
     Set(Vec<Nonce>),
     Del(Vec<Nonce>),
     Sum(Nonce),
+    /// A script that does as `Sum`, and then says this, if anything.
+    Script(Nonce, Option<String>),
     Push(Nonce),
     Incr(usize),
     Get(usize),
@@ -292,10 +294,11 @@ impl Client {
         match random.below(100) {
             0..22 => self.set(&[text], ledger, random),
             22..40 => self.request(Kind::Get(text), &[text], ledger, random),
-            40..50 => {
+            40..46 => {
                 let nonce = ledger.begin(sum);
                 self.request(Kind::Sum(nonce), &[sum], ledger, random);
             }
+            46..50 => self.run_script(sum, ledger, random),
             50..56 => self.request(Kind::Incr(count), &[count], ledger, random),
             56..67 => {
                 let nonce = ledger.begin(log);
@@ -341,6 +344,19 @@ impl Client {
             _ if self.manners.garbage && random.one_in(8) => self.last_words(random),
             _ => self.request(Kind::Ping, &[], ledger, random),
         }
+    }
+
+    /// A script of one key or two, which may answer as a node does that has not run it.
+    fn run_script(&mut self, sum: usize, ledger: &mut Ledger, random: &mut Random) {
+        let nonce = ledger.begin(sum);
+        let tag = ledger.keys[sum].tag;
+        let lie = random.one_in(2).then(|| lie(ledger.slots[tag], random));
+        let mut keys = vec![sum];
+        if random.one_in(3) {
+            let texts = ledger.keys_of(Class::Text);
+            keys.extend(texts.into_iter().find(|key| ledger.keys[*key].tag == tag));
+        }
+        self.request(Kind::Script(nonce, lie), &keys, ledger, random);
     }
 
     fn set(&mut self, keys: &[usize], ledger: &mut Ledger, random: &mut Random) {
@@ -403,6 +419,16 @@ impl Client {
                     name(keys[0], ledger),
                     nonce.to_string().into_bytes(),
                 ]);
+            }
+            Kind::Script(nonce, lie) => {
+                // What has lied before may not be believed when it is refused.
+                let what = lie.as_deref().unwrap_or("nothing");
+                let body = format!("count and say {what} -- {}", random.below(20));
+                args.extend([verb("EVAL"), body.into_bytes()]);
+                args.push(keys.len().to_string().into_bytes());
+                args.extend(keys.iter().map(|key| name(*key, ledger)));
+                args.push(nonce.to_string().into_bytes());
+                args.push(lie.clone().unwrap_or_default().into_bytes());
             }
             Kind::Push(nonce) | Kind::Token(nonce) => {
                 args.extend([verb("RPUSH"), name(keys[0], ledger), ledger.value(*nonce)]);
@@ -636,12 +662,18 @@ impl Client {
     }
 
     fn check_error(&mut self, sent: &Sent, text: &str, ledger: &mut Ledger, counts: &mut Counts) {
-        let unknown = text.ends_with("command may have been executed")
+        let said = matches!(&sent.kind, Kind::Script(_, Some(lie)) if lie == text);
+        let unknown = said
+            || text.ends_with("command may have been executed")
             || text.starts_with("ERR partial failure: ");
         let refused = ["CLUSTERDOWN ", "TRYAGAIN ", "LOADING ", "MASTERDOWN "];
         let is_exec = matches!(sent.kind, Kind::Exec(_));
         let aborted = is_exec && text.starts_with("EXECABORT ");
+        // A node may take back what it has said to a script before it is asked whether it is true.
+        let taken_back = matches!(sent.kind, Kind::Script(..))
+            && (text.starts_with("MOVED ") || text.starts_with("ASK "));
         let failed = aborted
+            || taken_back
             || refused.iter().any(|word| text.starts_with(word))
             || text == "ERR backend unavailable, command was not executed"
             || text == "ERR max number of clients reached";
@@ -662,6 +694,7 @@ impl Client {
         let doomed = matches!(&sent.kind, Kind::Exec(own) if own.is_doomed());
         assert!(!doomed || aborted, "{:?} was answered {text:?}", sent.kind);
         let excused = !self.manners.strict
+            || matches!(sent.kind, Kind::Script(_, Some(_)))
             || text.contains("TRYAGAIN ")
             || (aborted && (doomed || self.refused_inside));
         self.refused_inside |= matches!(sent.kind, Kind::Queued);
@@ -690,7 +723,7 @@ impl Client {
                     .sum();
                 *count == found
             }
-            (Kind::Sum(nonce), Value::Integer(sum)) => {
+            (Kind::Sum(nonce) | Kind::Script(nonce, None), Value::Integer(sum)) => {
                 self.wrote(&[*nonce], &sent.floors, ledger);
                 let write = &ledger.writes[*nonce];
                 *sum == ledger.keys[write.key].state(write.version)
@@ -841,6 +874,37 @@ fn is_null(value: &Value, resp3: bool) -> bool {
     *value == if resp3 { Value::Null } else { Value::NullBulk }
 }
 
+/// What a node says when it has not run a request, in its own words or nearly so.
+fn lie(slot: u16, random: &mut Random) -> String {
+    let port = 7001 + random.below(6);
+    let other = slot ^ 1;
+    match random.below(16) {
+        0..3 => format!("MOVED {slot} 10.0.0.1:{port}"),
+        3..6 => format!("ASK {slot} :{port}"),
+        6 => format!("MOVED {other} 10.0.0.1:{port}"),
+        7 => format!("ASK {other} 10.0.0.1:{port}"),
+        _ => {
+            let words = [
+                "TRYAGAIN Multiple keys request during rehashing of slot",
+                "CLUSTERDOWN The cluster is down",
+                "CLUSTERDOWN Hash slot not served",
+                "LOADING Redis is loading the dataset in memory",
+                "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+                "READONLY You can't write against a read only replica.",
+                "NOSCRIPT No matching script. Please use EVAL.",
+                "ERR Function not found",
+                "ERR max number of clients reached",
+                "READONLY x",
+                "LOADING x",
+                "CLUSTERDOWN x",
+                "TRYAGAIN x",
+                "MOVED 1 host:port",
+            ];
+            random.pick(&words).to_string()
+        }
+    }
+}
+
 /// Several different text keys; often of one slot.
 fn several(ledger: &Ledger, random: &mut Random) -> Vec<usize> {
     let mut keys = ledger.keys_of(Class::Text);
@@ -861,7 +925,9 @@ fn keys_of(kind: &Kind, ledger: &Ledger) -> Vec<usize> {
             .iter()
             .map(|nonce| ledger.writes[*nonce].key)
             .collect(),
-        Kind::Sum(nonce) | Kind::Push(nonce) => vec![ledger.writes[*nonce].key],
+        Kind::Sum(nonce) | Kind::Script(nonce, _) | Kind::Push(nonce) => {
+            vec![ledger.writes[*nonce].key]
+        }
         Kind::Incr(key) | Kind::Get(key) | Kind::Range(key) => vec![*key],
         Kind::MGet(keys) | Kind::Exists(keys) => keys.clone(),
         _ => Vec::new(),
@@ -875,7 +941,7 @@ fn settle(kind: &Kind, outcome: Outcome, ledger: &mut Ledger) {
                 ledger.told(*nonce, outcome);
             }
         }
-        Kind::Sum(nonce) | Kind::Push(nonce) | Kind::Token(nonce) => {
+        Kind::Sum(nonce) | Kind::Script(nonce, _) | Kind::Push(nonce) | Kind::Token(nonce) => {
             ledger.told(*nonce, outcome);
         }
         Kind::Exec(own) => own.settle(outcome, ledger),

@@ -14,7 +14,7 @@ use redis_cluster_proxy::cluster::orphan::Orphan;
 use redis_cluster_proxy::cluster::slot::SLOTS;
 use redis_cluster_proxy::cluster::topology::{NO_SHARD, NodeInfo, Shard as ShardInfo, Topology};
 
-use crate::ledger::{ABSENT, Ledger};
+use crate::ledger::{ABSENT, Ledger, Nonce};
 use crate::random::Random;
 use crate::resp;
 use crate::subscriber::{self, VERBS};
@@ -93,6 +93,8 @@ pub struct Session {
     subscriptions: BTreeSet<(usize, Vec<u8>)>,
     /// What one client has asked of it alone.
     pub own: Exclusive,
+    /// What scripts have said here that ran: their keys, their writes and the words.
+    said: Vec<(Vec<Vec<u8>>, Nonce, String)>,
 }
 
 impl Session {
@@ -130,6 +132,17 @@ impl Session {
             .collect()
     }
 
+    /// What scripts have said of these keys is put to the test.
+    fn settle(&mut self, keys: &[&[u8]], refusal: Option<&str>, ledger: &mut Ledger) {
+        self.said.retain(|(own, nonce, words)| {
+            let theirs = own.iter().map(Vec::as_slice).eq(keys.iter().copied());
+            if theirs && refusal.is_some_and(|refusal| is_alike(words, refusal)) {
+                ledger.foretold(*nonce);
+            }
+            !theirs
+        });
+    }
+
     /// SUBSCRIBE and its like, for one name.
     fn change(&mut self, name: &str, args: &[Vec<u8>]) -> Option<Vec<u8>> {
         let mut all = VERBS.iter().enumerate();
@@ -143,6 +156,20 @@ impl Session {
             self.subscriptions.remove(&own);
         }
         Some(confirmation(&name.to_ascii_lowercase(), &args[1]))
+    }
+}
+
+/// Whether what a script said may be taken for what its node says now.
+fn is_alike(said: &str, refusal: &str) -> bool {
+    let word = |text: &'_ str| text.split(' ').next().unwrap_or_default().to_string();
+    let (said, refusal) = (word(said), word(refusal));
+    let down = ["CLUSTERDOWN", "LOADING", "MASTERDOWN", "READONLY"];
+    let is_down = |word: &str| down.contains(&word);
+    match said.as_str() {
+        "TRYAGAIN" => ["TRYAGAIN", "ASK", "MOVED"].contains(&refusal.as_str()),
+        "ASK" => ["ASK", "MOVED"].contains(&refusal.as_str()),
+        said if is_down(said) => is_down(&refusal) || refusal == "MOVED",
+        said => said == refusal,
     }
 }
 
@@ -173,6 +200,8 @@ pub struct Counts {
     pub replica_reads: u64,
     /// Redirects to an address that nobody has.
     pub lies: u64,
+    /// Scripts that ran and answered like a node that had not run them.
+    pub scripts_lied: u64,
     /// Migrations brought to their end.
     pub migrations: u64,
     /// Pops that had to wait, that were thrown out by a failover, and that were sent on to another node.
@@ -633,6 +662,15 @@ impl Cluster {
             _ if name.ends_with("SUBSCRIBE") => {
                 return session.change(&name, args).expect("it subscribes");
             }
+            "ROLE" => {
+                let role = if self.is_master(node) {
+                    "master"
+                } else {
+                    "slave"
+                };
+                return [b"*1\r\n", &resp::bulk(role.as_bytes())[..]].concat();
+            }
+            "EVAL" => (1, false),
             "GET" | "LRANGE" => (0, true),
             "SET" | "INCR" | "INCRBY" | "RPUSH" => (0, false),
             "MGET" | "EXISTS" => (1, true),
@@ -641,6 +679,11 @@ impl Cluster {
             _ => panic!("a node got {name}"),
         };
         let keys: Vec<&[u8]> = match stride {
+            _ if name == "EVAL" => {
+                let count = std::str::from_utf8(&args[2]).expect("digits");
+                let count: usize = count.parse().expect("digits");
+                args[3..3 + count].iter().map(Vec::as_slice).collect()
+            }
             0 => vec![&args[1][..]],
             _ => args[1..]
                 .iter()
@@ -655,9 +698,21 @@ impl Cluster {
         );
         let slot = ledger.slots[tag];
         let refusal = self.refusal(node, session, tag, slot, &keys, read, random, now);
-        if std::mem::take(&mut session.asking) {
+        // A script goes where the proxy has asked for its keys before, as it asks again when it doubts a reply.
+        let question: Vec<Vec<u8>> = std::iter::once(b"EXISTS".to_vec())
+            .chain(keys.iter().map(|key| key.to_vec()))
+            .collect();
+        let of_script = ledger.is_of_scripts(keys[0]) && (name == "EVAL" || name == "EXISTS");
+        let asking = std::mem::take(&mut session.asking);
+        if asking && of_script {
+            let known = self.asked.contains_key(&question);
+            assert!(known, "ASKING before {name}, which nobody sent on");
+        } else if asking {
             let asked = self.asked.get_mut(args).filter(|asked| **asked > 0);
             *asked.unwrap_or_else(|| panic!("ASKING before {name}, which nobody sent on")) -= 1;
+        }
+        if name == "EXISTS" {
+            session.settle(&keys, refusal.as_deref(), ledger);
         }
         if let Some(text) = refusal {
             if text.starts_with("ASK ") {
@@ -669,7 +724,23 @@ impl Cluster {
             self.counts.replica_reads += 1;
         }
         let data = &mut self.shards[self.nodes[node].shard].data;
-        run(data, &name, args, &keys, session.resp3, ledger)
+        if name != "EVAL" {
+            return run(data, &name, args, &keys, session.resp3, ledger);
+        }
+        let (nonce, words) = (&args[args.len() - 2], &args[args.len() - 1]);
+        let count = [b"INCRBY".to_vec(), keys[0].to_vec(), nonce.clone()];
+        let reply = run(data, "INCRBY", &count, &keys[..1], session.resp3, ledger);
+        if words.is_empty() {
+            return reply;
+        }
+        self.counts.scripts_lied += 1;
+        let nonce = std::str::from_utf8(nonce).expect("digits");
+        let nonce = nonce.parse().expect("digits");
+        let words = String::from_utf8(words.clone()).expect("text");
+        let reply = format!("-{words}\r\n").into_bytes();
+        let keys = keys.iter().map(|key| key.to_vec()).collect();
+        session.said.push((keys, nonce, words));
+        reply
     }
 }
 

@@ -5,7 +5,7 @@
 //! write executes; the state of each key after each write is kept. So for each reply it can be said whether
 //! it is true, and at which points of the key's history.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use redis_cluster_proxy::cluster::slot::Slot;
 
@@ -126,6 +126,9 @@ pub struct Ledger {
     big: bool,
     /// What transactions and pops promise.
     pub promises: Promises,
+    /// Scripts that ran and said of their node what became true before the node was asked: nobody can tell them from
+    /// what was refused.
+    foretold: HashSet<Nonce>,
 }
 
 impl Ledger {
@@ -154,12 +157,19 @@ impl Ledger {
             deletions: HashMap::new(),
             big,
             promises: Promises::default(),
+            foretold: HashSet::new(),
         }
     }
 
     /// The key of this name.
     pub fn key(&self, name: &[u8]) -> Option<usize> {
         self.by_name.get(name).copied()
+    }
+
+    /// Whether scripts count under this key.
+    pub fn is_of_scripts(&self, name: &[u8]) -> bool {
+        self.key(name)
+            .is_some_and(|key| self.keys[key].class == Class::Sum)
     }
 
     /// The keys of a class.
@@ -237,7 +247,10 @@ impl Ledger {
     pub fn executed(&mut self, nonce: Nonce, key: usize, state: i64, result: i64) {
         let write = &mut self.writes[nonce];
         assert_eq!(write.key, key, "write {nonce} hit another key");
-        assert!(!write.executed, "write {nonce} was executed twice");
+        assert!(
+            !write.executed || self.foretold.contains(&nonce),
+            "write {nonce} was executed twice"
+        );
         assert_ne!(
             write.outcome,
             Outcome::Failed,
@@ -249,6 +262,16 @@ impl Ledger {
         self.writes[nonce].version = version;
     }
 
+    /// What a script said that had run is true by now.
+    pub fn foretold(&mut self, nonce: Nonce) {
+        self.foretold.insert(nonce);
+    }
+
+    /// How many scripts have said what became true.
+    pub fn prophets(&self) -> u64 {
+        self.foretold.len() as u64
+    }
+
     /// The store has executed a write without a nonce. Returns the key's new version.
     pub fn counted(&mut self, key: usize, state: i64) -> u64 {
         let key = &mut self.keys[key];
@@ -258,6 +281,10 @@ impl Ledger {
 
     /// A client is told of a write; returns the version that it made if it was executed for certain.
     pub fn told(&mut self, nonce: Nonce, outcome: Outcome) -> Option<u64> {
+        let outcome = match outcome {
+            Outcome::Failed if self.foretold.contains(&nonce) => Outcome::Unknown,
+            other => other,
+        };
         let write = &mut self.writes[nonce];
         assert_eq!(write.outcome, Outcome::Open, "write {nonce} answered twice");
         write.outcome = outcome;

@@ -302,6 +302,8 @@ impl World {
         vec![
             ("replica_executions", counts.replica_reads),
             ("lies", counts.lies),
+            ("scripts_lied", counts.scripts_lied),
+            ("scripts_foretold", self.ledger.prophets()),
             ("migrations", counts.migrations),
             ("pops_blocked", counts.blocked),
             ("pops_thrown_out", counts.thrown_out),

@@ -8,7 +8,7 @@ use super::reaper;
 
 const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/module.c");
 
-/// The file to be loaded: a module `probe` with the command `PROBE.ECHO text`.
+/// The file to be loaded: a module `probe` with the commands `PROBE.ECHO text` and `PROBE.SAY key error`.
 pub fn file() -> &'static str {
     static FILE: OnceLock<String> = OnceLock::new();
     FILE.get_or_init(|| {

@@ -424,6 +424,16 @@ pub const FAMILIES: &[Family] = &[
         &[("healed", "")],
         "Missing scripts and functions that were loaded again",
     ),
+    counter(
+        "redis_proxy_doubted_total",
+        &[("doubted", "")],
+        "Errors of scripts, functions and module commands that read like a refusal, so that their node was asked",
+    ),
+    counter(
+        "redis_proxy_disbelieved_total",
+        &[("disbelieved", "")],
+        "Those of them that the node did not confirm: the script had made them up",
+    ),
     labelled(
         counter(
             "redis_proxy_replica_reads_total",

@@ -29,7 +29,7 @@ use crate::proxy::calls::ErrorCode;
 use crate::proxy::client::ClientId;
 use crate::proxy::deliver::Lost;
 use crate::proxy::planted;
-use crate::proxy::refusal::{self, Missing, Refusal};
+use crate::proxy::refusal::{self, Missing, Refusal, Trouble};
 use crate::resp::reply::Reply;
 use blocking::Blocking;
 use run::{Owed, Run};
@@ -211,11 +211,18 @@ impl Proxy {
             debug_assert!(false, "a reply to a request that is not");
             return Next::Keep;
         };
-        if let Some(refusal) = refusal_in(reply, owed) {
+        run.note_unopened(reply);
+        // What is executed by itself may say anything, and here nobody is asked whether it is true. (Between MULTI and
+        // EXEC nothing is executed, and what EXEC executes answers within its reply.)
+        let at_once = run.is_unopened() || matches!(lease.work, Work::Blocking(_));
+        let row = self.table.rows().get(usize::from(run.next_command()));
+        let may_have_run = at_once && row.is_some_and(|row| row.own_errors);
+        if !may_have_run && let Some(refusal) = refusal_in(reply, owed) {
             let words = reply.error().unwrap_or_default();
             return self.turned_away(id, lease, index, refusal, words, now);
         }
         if run.has_script()
+            && !may_have_run
             && reply
                 .error()
                 .is_some_and(|text| text.starts_with(b"NOPERM"))
@@ -474,7 +481,7 @@ fn refusal_in<'a>(reply: Reply<'a>, owed: Owed) -> Option<Refusal<'a>> {
     if matches!(owed, Owed::Last(..)) {
         error = error.strip_prefix(DISCARDED_BECAUSE).unwrap_or(error);
         if blocking::is_thrown_out(error) {
-            return Some(Refusal::Unavailable);
+            return Some(Refusal::Unavailable(Trouble::ThrownOut));
         }
     }
     match Refusal::parse(error)? {

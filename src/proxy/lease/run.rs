@@ -16,6 +16,7 @@ use crate::proxy::refusal::{self, Refusal};
 use crate::proxy::retry::{ASKING, Goal};
 use crate::proxy::upstream::Target;
 use crate::proxy::{NO_SLOT, Proxy};
+use crate::resp::reply::Reply;
 
 /// Redirects that a run follows at once; later ones wait a little each.
 const PROMPT_REDIRECTS: u8 = 5;
@@ -35,6 +36,8 @@ pub struct Run {
     sent: usize,
     /// How many of them the connection has answered.
     answered: usize,
+    /// Whether the connection has refused MULTI.
+    unopened: bool,
     /// What makes the connection clean, if no reply is outstanding; nothing if it is clean by then.
     pub cleaner: &'static [u8],
     /// Whether its connection is for nobody else after it.
@@ -115,6 +118,7 @@ impl Run {
             lines: Vec::new(),
             sent: 0,
             answered: 0,
+            unopened: false,
             cleaner: b"",
             spoilt: false,
             patient: false,
@@ -137,6 +141,23 @@ impl Run {
         debug_assert!(self.slot == NO_SLOT && self.backend.is_none());
         self.slot = slot;
         self.goal = Goal::Owner;
+    }
+
+    /// The row of the request that is answered next; [`u16::MAX`] for MULTI, and for none.
+    pub fn next_command(&self) -> u16 {
+        let line = self.lines.get(self.answered);
+        line.map_or(u16::MAX, |line| line.command)
+    }
+
+    /// Looks at the next reply: if it refuses MULTI, the node executes what follows at once.
+    pub fn note_unopened(&mut self, reply: Reply<'_>) {
+        let opens = self.next_owed() == Some(Owed::Nobody) && self.next_command() == u16::MAX;
+        self.unopened |= opens && reply.is_error();
+    }
+
+    /// Whether MULTI was refused on this connection.
+    pub fn is_unopened(&self) -> bool {
+        self.unopened
     }
 
     /// Who waits for the next reply.
@@ -237,7 +258,7 @@ impl Proxy {
                 Patience::None
             };
         }
-        (run.sent, run.answered) = (0, 0);
+        (run.sent, run.answered, run.unopened) = (0, 0, false);
         run.due = None;
         run.begun_at = now;
         if matches!(run.goal, Goal::Ask(_)) {
@@ -301,6 +322,7 @@ impl Proxy {
             readonly: false,
             pin: Pin::Must,
             healed: false,
+            asked: false,
             held_since: None,
             sent_at: now,
         }
@@ -385,7 +407,7 @@ impl Proxy {
                 run.refusal = words.to_vec();
                 Ok(self.due_after(run.tries.min(4), now))
             }
-            Refusal::Unavailable | Refusal::Missing(_) => {
+            Refusal::Unavailable(_) | Refusal::Missing(_) => {
                 self.stats.unavailable.add(1);
                 self.counted_at(from, |stats| &stats.errors_unavailable);
                 self.want_refresh(Wanted::Trouble);

@@ -206,6 +206,7 @@ impl Proxy {
             readonly: false,
             pin: Pin::Must,
             healed: false,
+            asked: false,
             held_since: None,
             sent_at: now,
         };
