@@ -15,7 +15,7 @@ mod write;
 pub use chunk::Chunk;
 pub use pool::Pool;
 pub use read::ReadBuf;
-pub use write::WriteBuf;
+pub use write::{Pieces, WriteBuf};
 
 /// Size of a read block, in bytes: what one read takes at most while no large frame is under way.
 pub const READ_BLOCK: usize = 64 << 10;

@@ -129,6 +129,15 @@ impl WriteBuf {
         self.older.get(index)
     }
 
+    /// All that is held, to be read piece by piece as it was pushed.
+    pub fn pieces(&self) -> Pieces<'_> {
+        Pieces {
+            buffer: self,
+            next: 0,
+            rest: &[],
+        }
+    }
+
     /// The unsent bytes, if they lie in one piece and there are any.
     #[inline]
     pub fn unsent_in_one(&self) -> Option<&[u8]> {
@@ -280,6 +289,32 @@ impl WriteBuf {
             .chunk(self.cursor.0)
             .map_or(0, |chunk| self.cursor.1.max(chunk.start) - chunk.start);
         assert_eq!(before + inside, self.sent);
+    }
+}
+
+/// What a `WriteBuf` holds, piece by piece.
+#[derive(Debug)]
+pub struct Pieces<'a> {
+    buffer: &'a WriteBuf,
+    /// The chunk behind this one.
+    next: usize,
+    rest: &'a [u8],
+}
+
+impl<'a> Pieces<'a> {
+    /// The next piece, which was pushed as so many bytes.
+    pub fn next(&mut self, len: usize) -> &'a [u8] {
+        while self.rest.is_empty() && len > 0 {
+            let Some(chunk) = self.buffer.chunk(self.next) else {
+                debug_assert!(false, "more pieces than were pushed");
+                return &[];
+            };
+            self.rest = chunk.bytes();
+            self.next += 1;
+        }
+        let (piece, rest) = self.rest.split_at(len);
+        self.rest = rest;
+        piece
     }
 }
 

@@ -17,6 +17,7 @@ use crate::proxy::client::ClientId;
 use crate::proxy::departures::Departures;
 use crate::proxy::node::NodeKey;
 use crate::proxy::pipeline::Seq;
+use crate::proxy::session::Dialect;
 use crate::resp::encode::{self, Protocol};
 use crate::resp::reply_frame::ReplyScanner;
 
@@ -35,6 +36,24 @@ pub struct Flavor {
 }
 
 impl Flavor {
+    /// What a client's requests need.
+    #[inline]
+    pub fn of(dialect: Dialect, read_only: bool) -> Flavor {
+        Flavor {
+            protocol: dialect.protocol,
+            database: dialect.database,
+            read_only,
+        }
+    }
+
+    /// What clients speak whose requests it serves.
+    pub fn dialect(self) -> Dialect {
+        Dialect {
+            protocol: self.protocol,
+            database: self.database,
+        }
+    }
+
     /// How many flavours there are of the first database, the only one that most clusters have.
     pub const COUNT: usize = 4;
 
@@ -235,8 +254,25 @@ pub struct Backend {
     pub usage: Usage,
     /// Whether its silence says nothing.
     pub patience: Patience,
+    /// Its oldest request, when last looked at.
+    pub head: Option<Head>,
+    /// Whether only clients with requests on it use it (see `aside`).
+    pub is_aside: bool,
+    /// Whether it was made in place of one that is set aside: it has to show that the node answers.
+    pub is_replacement: bool,
     /// The number by which the node knows it, of an exclusive one.
     pub number: Option<i64>,
+}
+
+/// The oldest request of a connection, as it was when last looked at.
+#[derive(Debug, Clone, Copy)]
+pub struct Head {
+    /// Whose it is.
+    pub origin: Origin,
+    /// Since when it is the oldest.
+    pub since: Time,
+    /// Whether its reply is overdue (see `aside`).
+    pub overdue: bool,
 }
 
 /// How long the silence of a connection that owes a reply says nothing about its node.
@@ -273,6 +309,9 @@ impl Backend {
             heard_at: now,
             usage: Usage::Shared,
             patience: Patience::None,
+            head: None,
+            is_aside: false,
+            is_replacement: false,
             number: None,
         }
     }
@@ -285,7 +324,11 @@ impl Backend {
         // There may be fewer of them than there were.
         let secret = config.backend_passwords().nth(password);
         let secret = secret.or(config.backend_password.as_ref());
-        let steps = self.flavor.handshake(config, secret, &mut greeting);
+        let mut steps = self.flavor.handshake(config, secret, &mut greeting);
+        if self.is_replacement {
+            encode::command(&mut greeting, [&b"PING"[..]]);
+            steps += 1;
+        }
         self.greeting.push(&greeting, pool);
         self.deadline = now.after(config.connect_timeout);
         self.heard_at = now;

@@ -1,7 +1,8 @@
 //! What must hold of a whole proxy, for tests to assert between turns and at their end.
 
 use super::Proxy;
-use super::backend::Usage;
+use super::aside::ASIDE_MAX;
+use super::backend::{State, Usage};
 
 impl Proxy {
     /// Asserts what must hold between turns. Linear in everything: for tests.
@@ -36,6 +37,7 @@ impl Proxy {
             );
         }
         self.check_leases();
+        self.check_aside();
         let held: Vec<_> = self
             .clients
             .iter()
@@ -46,6 +48,39 @@ impl Proxy {
             held.iter().map(|held| held.bytes.len()).sum::<usize>(),
             self.held_bytes
         );
+    }
+
+    /// Asserts that connections are set aside as `aside` says, and rule R3: of the connections of one kind to one node a
+    /// client has requests on one only.
+    fn check_aside(&self) {
+        let mut count = 0;
+        for (_, node) in self.upstream.nodes.iter() {
+            count += node.aside().len();
+            assert!(node.aside().len() <= ASIDE_MAX);
+            for (at, own) in node.aside().iter().enumerate() {
+                let backend = self.upstream.backends.get(own.backend);
+                let backend = backend.expect("what is set aside is there");
+                assert!(backend.is_aside && backend.state == State::Ready);
+                let before = node.aside()[..at].iter();
+                let same = before
+                    .filter(|other| (other.flavor, other.affinity) == (own.flavor, own.affinity));
+                let others = same.map(|other| other.backend);
+                let others = others.chain(node.shared(own.flavor, own.affinity));
+                let others: Vec<_> = others.collect();
+                for (_, client) in self.clients.iter() {
+                    if client.pipeline.stands_at(own.backend) {
+                        assert!(client.unsettled_until.is_some(), "who stays is unsettled");
+                        assert!(
+                            !others.iter().any(|id| client.pipeline.stands_at(*id)),
+                            "a client's requests to a node are on one connection"
+                        );
+                    }
+                }
+            }
+        }
+        assert_eq!(count, self.upstream.aside);
+        let all = self.upstream.backends.iter();
+        assert_eq!(count, all.filter(|(_, own)| own.is_aside).count());
     }
 
     /// Asserts that nothing is outstanding anywhere: for the end of a test.

@@ -139,7 +139,9 @@ pub struct Client {
     /// The version of the routes that its requests in flight were sent by.
     pub routes_version: u32,
     /// While the head is before this place, requests in flight may stand at nodes that are not their slot's
-    /// owner any more, and order must be looked after.
+    /// owner any more, or on connections that are set aside, and order must be looked after.
+    ///
+    /// Invariant: it is behind every request that stands on a connection that is set aside.
     pub unsettled_until: Option<Seq>,
     /// What it has for itself at nodes.
     pub lease: Option<Box<Lease>>,
@@ -317,9 +319,15 @@ impl Client {
         self.unsettled_until.is_none() && self.held.is_empty()
     }
 
-    /// A request of this client is redirected: until it is answered, order must be looked after.
+    /// A request of this client is redirected, or stands on a connection that is set aside: until it is answered, order
+    /// must be looked after.
     pub fn unsettle(&mut self) {
         self.unsettled_until = Some(self.pipeline.tail());
+    }
+
+    /// The same, until its next request is answered.
+    pub fn unsettle_next(&mut self) {
+        self.unsettled_until = Some(Seq(self.pipeline.tail().0.wrapping_add(1)));
     }
 
     /// Whether it waits for the reply to a blocking command.

@@ -11,6 +11,7 @@ use crate::buffer::ReadBuf;
 use crate::clock::Time;
 use crate::cluster::slot::Slot;
 use crate::proxy::actions::Wanted;
+use crate::proxy::aside::{LARGE_REPLY, is_an_answer};
 use crate::proxy::backend::{Backend, BackendId, Origin, Pin, State, Ticket, Usage};
 use crate::proxy::calls::ErrorCode;
 use crate::proxy::carried::Whole;
@@ -137,6 +138,9 @@ impl Proxy {
                 }
                 backend.missing = missing;
                 backend.carry(input, missing);
+                if missing >= LARGE_REPLY && backend.carried.is_some() {
+                    self.large_reply_begins(id, now);
+                }
                 return Next::Wait;
             }
             Ok(Scan::Inline(_) | Scan::Nothing(_)) | Err(_) => {
@@ -152,7 +156,10 @@ impl Proxy {
             return Next::More;
         }
         if let State::Handshaking(steps) = backend.state {
-            if let Some(error) = reply.error() {
+            let proves = steps == 1 && backend.is_replacement;
+            if let Some(error) = reply.error()
+                && !(proves && is_an_answer(error))
+            {
                 let lost = match is_about_password(error) && self.config.backend_password.is_some()
                 {
                     true => Lost::Denied,
@@ -657,7 +664,7 @@ impl Proxy {
             .for_each(|ticket| ticket.sent_at = now);
         let micros = now.since(backend.opened_at).as_micros() as u64;
         self.stats.connect_times.record(micros, 1);
-        let node = backend.node;
+        let (node, replaces) = (backend.node, backend.is_replacement);
         let mut back = false;
         if let Some(node) = self.upstream.node_mut(node) {
             back = node.is_failing();
@@ -667,6 +674,9 @@ impl Proxy {
         }
         if back {
             self.hasten_held(now);
+        }
+        if replaces {
+            self.replaced(node, now);
         }
         self.queue_backend_flush(id);
     }
@@ -697,6 +707,11 @@ impl Proxy {
         };
         self.actions.close(Peer::Backend(id));
         let jitter = self.random();
+        self.upstream.forget_aside(&backend);
+        let excused = self.upstream.is_excused(id, &backend, lost);
+        let unproven = backend.is_replacement && backend.state != State::Ready;
+        let place = self.upstream.node(backend.node).filter(|_| unproven);
+        let place = place.and_then(|node| node.affinity_of(backend.flavor, id));
         if let Some(node) = self.upstream.node_mut(backend.node) {
             match backend.usage {
                 Usage::Shared => node.forget(id),
@@ -715,12 +730,17 @@ impl Proxy {
                 };
                 counter.add(requests);
             }
+            let fails =
+                backend.state != State::Ready || matches!(lost, Lost::TimedOut | Lost::Gone);
             if lost == Lost::Denied {
                 let passwords = self.config.backend_passwords().count();
                 node.refused(backend.password, passwords, now, jitter);
-            } else if backend.state != State::Ready || matches!(lost, Lost::TimedOut | Lost::Gone) {
+            } else if fails && !excused {
                 node.failed(now, jitter);
             }
+        }
+        if let Some(affinity) = place {
+            self.upstream.replacement_failed(&backend, affinity, now);
         }
         if lost != Lost::Retired {
             self.stats.backend_failures.add(1);
@@ -847,7 +867,7 @@ fn failure_of(lost: Lost, state: State, stats: &NodeStats) -> &Counter {
 }
 
 /// Where a request of `node` goes when it is sent again.
-fn goal_of(ticket: &Ticket, node: NodeKey) -> Goal {
+pub(super) fn goal_of(ticket: &Ticket, node: NodeKey) -> Goal {
     match (ticket.pin, ticket.slot) {
         (Pin::Must | Pin::May, _) => Goal::Node(node),
         (Pin::Free, NO_SLOT) => Goal::AnyMaster,

@@ -552,12 +552,7 @@ impl Proxy {
         if target.is_none() && !self.upstream.routes.is_known() {
             return self.reject(id, command, refusal::CLUSTER_DOWN, now);
         }
-        let backend = target.and_then(|target| {
-            let affinity = id.key() as usize;
-            let (config, actions) = (&self.config, &mut self.actions);
-            self.upstream
-                .backend(target, dialect, affinity, config, actions, now)
-        });
+        let backend = target.and_then(|target| self.shared_for(id, target, dialect, now));
         let mut ticket = Ticket {
             origin: Origin::Discard,
             slot,

@@ -10,7 +10,7 @@ use crate::clock::Time;
 use crate::cluster::slot::Slot;
 use crate::proxy::Proxy;
 use crate::proxy::actions::Wanted;
-use crate::proxy::backend::{Backend, BackendId};
+use crate::proxy::backend::{Backend, BackendId, Usage};
 use crate::proxy::deliver::Lost;
 
 /// How long a node that owes a reply may send nothing before the others are asked about it.
@@ -31,6 +31,31 @@ impl Proxy {
         let replaced = self.is_replaced(backend);
         self.want_refresh(Wanted::Trouble);
         replaced.then_some(Lost::Gone)
+    }
+
+    /// Whether a connection that is not ready yet is lost by now, and why. While its node owes us replies on one that
+    /// is set aside and says nothing there either, the node is slow, and waited for.
+    pub(super) fn judge_opening(&mut self, id: BackendId, now: Time) -> Option<Lost> {
+        let backend = self.upstream.backends.get(id)?;
+        if now < backend.deadline {
+            return None;
+        }
+        let node = self.upstream.node(backend.node);
+        let aside = node.into_iter().flat_map(|node| node.aside());
+        let aside = aside.filter_map(|own| self.upstream.backends.get(own.backend));
+        let aside = aside.filter(|own| !own.tickets.is_empty());
+        let heard_at = aside.map(|own| own.heard_at).max();
+        let patience = match heard_at {
+            _ if backend.usage != Usage::Shared => None,
+            None => None,
+            // Once it speaks again there is as much time as usual.
+            Some(at) if at > backend.opened_at => Some(at.after(self.config.connect_timeout)),
+            Some(_) => Some(backend.opened_at.after(self.config.request_timeout)),
+        };
+        if patience.is_none_or(|until| now >= until) {
+            return Some(Lost::TimedOut);
+        }
+        self.is_replaced(backend).then_some(Lost::Gone)
     }
 
     /// Whether a backend on which a client is blocked is lost by now: its node ought to have refused the client

@@ -219,6 +219,12 @@ impl Split {
         }
     }
 
+    /// Whether any part is outstanding at this backend.
+    pub fn stands_at(&self, backend: BackendId) -> bool {
+        let at = At::Backend(backend);
+        self.parts.iter().any(|part| part.at == at)
+    }
+
     /// Keeps the reply to one part; no bytes leave the part out of the whole.
     #[inline]
     pub fn fulfil(&mut self, part: u16, reply: &[u8], spares: &mut Spares) {

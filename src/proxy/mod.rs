@@ -10,6 +10,7 @@ pub mod access_log;
 pub mod actions;
 mod active;
 mod answers;
+mod aside;
 pub mod attention;
 pub mod backend;
 mod backlog;
@@ -650,7 +651,7 @@ impl Proxy {
             let lost = match (backend.state, backend.tickets.is_empty()) {
                 (State::Connecting | State::Handshaking(_), _) => {
                     outstanding = true;
-                    (now >= backend.deadline).then_some(Lost::TimedOut)
+                    self.judge_opening(id, now)
                 }
                 (State::Ready, false) => match backend.patience {
                     Patience::Endless => None,
@@ -668,9 +669,13 @@ impl Proxy {
             match lost {
                 Some(Lost::TimedOut) if planted::is_on("late-reply") => self.forget_oldest(id, now),
                 Some(lost) => self.lose_backend(id, lost, now),
-                None => self.leave_out_silent(id, now),
+                None => {
+                    self.leave_out_silent(id, now);
+                    self.watch_head(id, now);
+                }
             }
         }
+        outstanding |= self.tend_aside(now);
         self.scratch.backends = backends;
         self.swept = (self.stats.backend_requests.get(), outstanding);
         if !self.holding.is_empty() {

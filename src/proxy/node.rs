@@ -27,6 +27,17 @@ const SHORT: Duration = Duration::from_secs(3);
 const REFUSED_MIN: Duration = Duration::from_secs(1);
 const REFUSED_MAX: Duration = Duration::from_secs(30);
 
+/// A shared connection that is set aside, and the place that it had among those of its flavour.
+#[derive(Debug, Clone, Copy)]
+pub struct Aside {
+    /// Its name.
+    pub backend: BackendId,
+    /// What it speaks.
+    pub flavor: Flavor,
+    /// Whose it was.
+    pub affinity: usize,
+}
+
 /// One server.
 #[derive(Debug)]
 pub struct Node {
@@ -56,6 +67,14 @@ pub struct Node {
     failing_since: Time,
     /// No new connection before this.
     retry_at: Time,
+    /// The shared connections that are set aside (see `aside`), oldest first.
+    aside: Vec<Aside>,
+    /// None is set aside before this.
+    pub replace_at: Time,
+    /// Whether the log has told of overdue replies and not of their end.
+    pub tells: bool,
+    /// When it last did.
+    pub told_at: Option<Time>,
     /// What is counted of it.
     pub stats: Arc<NodeStats>,
 }
@@ -77,6 +96,10 @@ impl Node {
             refusals: 0,
             failing_since: Time::default(),
             retry_at: Time::default(),
+            aside: Vec::new(),
+            replace_at: Time::default(),
+            tells: false,
+            told_at: None,
             stats: Arc::default(),
         }
     }
@@ -127,6 +150,52 @@ impl Node {
         }
         self.subscription = self.subscription.filter(|own| *own != backend);
         self.elsewhere.retain(|_, other| *other != backend);
+        self.aside.retain(|own| own.backend != backend);
+    }
+
+    /// The affinity of the clients that are given this shared connection, if any are.
+    pub fn affinity_of(&self, flavor: Flavor, backend: BackendId) -> Option<usize> {
+        if flavor.database > 0 {
+            let mut all = self.elsewhere.iter();
+            return all.find_map(|((_, affinity), own)| (*own == backend).then_some(*affinity));
+        }
+        let mut all = self.shared[flavor.index()].iter();
+        all.position(|own| *own == Some(backend))
+    }
+
+    /// The shared connections that are set aside, oldest first.
+    pub fn aside(&self) -> &[Aside] {
+        &self.aside
+    }
+
+    /// Those of this flavour and affinity.
+    pub fn aside_of(&self, flavor: Flavor, affinity: usize) -> impl Iterator<Item = BackendId> {
+        let own = move |own: &&Aside| own.flavor == flavor && own.affinity == affinity;
+        self.aside.iter().filter(own).map(|own| own.backend)
+    }
+
+    /// Sets the shared connection of this flavour and affinity aside: another may be set.
+    pub fn set_aside(&mut self, flavor: Flavor, affinity: usize) {
+        let backend = if flavor.database > 0 {
+            self.elsewhere.remove(&(flavor, affinity))
+        } else {
+            let place = self.shared[flavor.index()].get_mut(affinity);
+            place.and_then(Option::take)
+        };
+        debug_assert!(backend.is_some());
+        self.aside.extend(backend.map(|backend| Aside {
+            backend,
+            flavor,
+            affinity,
+        }));
+    }
+
+    /// A connection that was set aside is the shared one of its place again, which has no other.
+    pub fn take_back(&mut self, backend: BackendId) {
+        if let Some(at) = self.aside.iter().position(|own| own.backend == backend) {
+            let own = self.aside.remove(at);
+            self.set_shared(own.flavor, own.affinity, backend);
+        }
     }
 
     /// Whether a shared connection is one beside the `usual` ones of its flavour.
@@ -136,6 +205,7 @@ impl Node {
         let elsewhere = self.elsewhere.iter();
         let elsewhere = elsewhere.filter(|((_, affinity), _)| *affinity >= usual);
         first.flatten().any(|own| *own == backend)
+            || self.aside.iter().any(|own| own.backend == backend)
             || elsewhere.map(|(_, own)| own).any(|own| *own == backend)
     }
 
@@ -143,7 +213,8 @@ impl Node {
     pub fn backends(&self) -> impl Iterator<Item = BackendId> {
         let first = self.shared.iter().flatten().filter_map(|slot| *slot);
         let elsewhere = self.elsewhere.values().copied();
-        first.chain(elsewhere).chain(self.subscription)
+        let aside = self.aside.iter().map(|own| own.backend);
+        first.chain(elsewhere).chain(aside).chain(self.subscription)
     }
 
     /// Whether there is any connection to it, shared or lent.

@@ -91,6 +91,15 @@ impl NodeStats {
         latencies.record(micros, count);
     }
 
+    /// What so many percent of its replies did not exceed, in microseconds.
+    pub fn percentile(&self, percent: f64) -> u64 {
+        let mut all = Latencies::default();
+        if let Some(latencies) = self.latencies.get() {
+            all.add(latencies);
+        }
+        all.percentile(percent)
+    }
+
     /// Counts from zero again; what is now stays. For the writing thread only.
     pub fn reset(&self) {
         for counter in [

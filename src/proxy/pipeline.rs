@@ -684,6 +684,22 @@ impl Pipeline {
         }
     }
 
+    /// Whether any part has its ticket in this backend's queue.
+    pub fn stands_at(&self, backend: BackendId) -> bool {
+        // Most likely the newest has.
+        self.requests
+            .iter()
+            .rev()
+            .any(|request| match request.kind {
+                Kind::Single | Kind::Muted => request.backend() == Some(backend),
+                Kind::Split | Kind::MutedSplit => match self.kept.get(request.words[0] as usize) {
+                    Some(Kept::Split(split)) => split.stands_at(backend),
+                    Some(Kept::Ready(_)) | None => false,
+                },
+                Kind::Waiting | Kind::Ready => false,
+            })
+    }
+
     /// Gives memory back to the allocator, for a client that has nothing outstanding.
     pub fn shrink(&mut self) {
         if self.requests.is_empty() {

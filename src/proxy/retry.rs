@@ -382,10 +382,7 @@ impl Proxy {
             self.actions.refresh(Wanted::Trouble);
             return Attempt::Wait(now.after(BACKOFF_MAX / 2));
         };
-        let (config, actions) = (&self.config, &mut self.actions);
-        let backend = self
-            .upstream
-            .backend(target, dialect, affinity, config, actions, now);
+        let backend = self.shared_for(id, target, dialect, now);
         let Some(backend) = backend else {
             self.actions.refresh(Wanted::Trouble);
             let retry_at = self.upstream.node(target.node).map(|node| node.retry_at());

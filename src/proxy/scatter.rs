@@ -6,6 +6,7 @@ use std::ops::Range;
 use crate::clock::Time;
 use crate::cluster::slot::Slot;
 use crate::command::{Class, Command, Flags, ResponsePolicy};
+use crate::config::ReadPreference;
 use crate::proxy::backend::{BackendId, Origin, Pin, Ticket};
 use crate::proxy::client::{ClientId, Pause};
 use crate::proxy::dispatch::Step;
@@ -138,9 +139,18 @@ impl Proxy {
     }
 
     /// The connection on which a request for `slot` reaches its master, if there is one.
-    fn backend_of(&self, id: ClientId, slot: u16, now: Time) -> Option<BackendId> {
+    fn backend_of(&mut self, id: ClientId, slot: u16, now: Time) -> Option<BackendId> {
         let dialect = self.clients.get(id)?.session.dialect();
         let (slot, affinity) = (Slot::new(slot)?, id.key() as usize);
+        if self.upstream.aside > 0 {
+            let preference = ReadPreference::Master;
+            let target = self
+                .upstream
+                .target(slot, false, preference, affinity, now)?;
+            if let Some(own) = self.stays_at(id, target, dialect) {
+                return Some(own);
+            }
+        }
         let upstream = &self.upstream;
         let found = upstream.existing(slot, false, dialect, affinity, &self.config, now)?;
         Some(found.0)
@@ -266,14 +276,14 @@ impl Proxy {
         };
         let dialect = client.session.dialect();
         let orderly = client.is_calm(self.upstream.routes.version()) || slot == NO_SLOT;
-        let (config, actions) = (&self.config, &mut self.actions);
         let backend = target
             .and_then(|target| {
-                let upstream = &mut self.upstream;
                 if is_urgent(command) {
-                    upstream.urgent_backend(target, dialect, config, actions, now)
+                    let (config, actions) = (&self.config, &mut self.actions);
+                    self.upstream
+                        .urgent_backend(target, dialect, config, actions, now)
                 } else {
-                    upstream.backend(target, dialect, affinity, config, actions, now)
+                    self.shared_for(id, target, dialect, now)
                 }
             })
             .filter(|backend| orderly || self.may_follow(id, slot, *backend));

@@ -160,6 +160,12 @@ counters! {
     backend_connects,
     /// Connections to nodes that could not be made, or were lost.
     backend_failures,
+    /// Times that a shared connection was set aside, since its oldest reply was overdue.
+    heads_overdue,
+    /// Connections to nodes that took the place of such a one.
+    backend_replacements,
+    /// Reads that were stuck on one set aside and were sent again on another.
+    reads_moved,
     /// Requests sent to nodes.
     backend_requests,
     /// Times that all that waited for a connection to a node was written.

@@ -35,6 +35,8 @@ pub struct Upstream {
     pub backends: Arena<Backend>,
     /// Replies that nodes owe us, over all connections.
     pub in_flight: usize,
+    /// Connections that are set aside (see `aside`).
+    pub aside: usize,
     /// Reads for replicas that went to a master, since the worker last looked.
     pub fallbacks: Counter,
     /// Slots whose requests have waited in vain, and when the next one may try.
@@ -166,11 +168,7 @@ impl Upstream {
         now: Time,
     ) -> Option<(BackendId, bool)> {
         let target = self.target(slot, read, config.read_preference, affinity, now)?;
-        let flavor = Flavor {
-            protocol: dialect.protocol,
-            database: dialect.database,
-            read_only: target.replica,
-        };
+        let flavor = Flavor::of(dialect, target.replica);
         let affinity = affinity % config.backend_connections.max(1);
         let shared = self.node(target.node)?.shared(flavor, affinity)?;
         Some((shared, target.replica))
@@ -267,21 +265,36 @@ impl Upstream {
         actions: &mut Actions,
         now: Time,
     ) -> Option<BackendId> {
-        let flavor = Flavor {
-            protocol: dialect.protocol,
-            database: dialect.database,
-            read_only: target.replica,
-        };
-        let node = self.nodes.get_mut(target.node.0 as usize)?;
+        let flavor = Flavor::of(dialect, target.replica);
+        let node = self.nodes.get(target.node.0 as usize)?;
         if let Some(backend) = node.shared(flavor, index) {
             return Some(backend);
         }
-        if !node.may_connect(now) {
+        self.new_connection(target.node, flavor, index, config, actions, now)
+    }
+
+    /// A connection for a place that has none: one that was set aside and answers again, or a new one.
+    #[cold]
+    fn new_connection(
+        &mut self,
+        key: NodeKey,
+        flavor: Flavor,
+        index: usize,
+        config: &Config,
+        actions: &mut Actions,
+        now: Time,
+    ) -> Option<BackendId> {
+        let may_connect = self.node(key)?.may_connect(now);
+        if let Some(own) = self.take_back_one(key, flavor, index, !may_connect) {
+            return Some(own);
+        }
+        if !may_connect {
             return None;
         }
-        let backend = self
-            .backends
-            .insert(Backend::new(target.node, flavor, now, config));
+        let node = self.nodes.get_mut(key.0 as usize)?;
+        let mut backend = Backend::new(key, flavor, now, config);
+        backend.is_replacement = node.aside_of(flavor, index).next().is_some();
+        let backend = self.backends.insert(backend);
         node.set_shared(flavor, index, backend);
         actions.connect(backend, node.address);
         Some(backend)

@@ -49,6 +49,7 @@ events! {
     links_cut, garbage, surplus, pushes, full_nodes, cluster_downs, masterless, liars, topologies,
     stale_topologies, clients_vanished, requests_of_vanished, clients_half_closed, clients_told,
     clients_not_reading, clients_writing_first, short_writes, late_executions, published, evictions, standstills,
+    long_heads,
 }
 
 /// Which trouble is made in one run: once in so many turns, or never (0).
@@ -67,6 +68,8 @@ struct Troubles {
     vanish: usize,
     /// The proxy is stopped for a while.
     standstill: usize,
+    /// A node takes long for one request, or for the reply, and goes on with other connections.
+    long_head: usize,
     /// Whether nodes may be asked for the topology that have not heard the news.
     stale: bool,
 }
@@ -92,6 +95,10 @@ struct Link {
     /// What the node has answered and not written.
     unwritten: Vec<u8>,
     session: Session,
+    /// Until when the node executes nothing of it, as it would behind a long script or a paused write.
+    idle_until: u64,
+    /// Until when the node writes nothing to it, or a few bytes only, as of a large reply.
+    mute_until: u64,
     /// The node closes it once all is written.
     closing: bool,
     /// The proxy's next read or write fails.
@@ -198,6 +205,7 @@ fn troubles(random: &mut Random, calm: bool) -> Troubles {
         migrate: once_in(20),
         planned_failover: once_in(150),
         standstill: once_in(1000),
+        long_head: once_in(100),
         stale: once_in(2) > 0,
         ..Troubles::default()
     };

@@ -371,6 +371,22 @@ pub const FAMILIES: &[Family] = &[
         "Connections to any node that could not be made, or were lost",
     ),
     counter(
+        "redis_proxy_backends_heads_overdue_total",
+        &[("heads_overdue", "")],
+        "Times that a reply was overdue on a shared connection, or a large one began, so that clients who had nothing \
+         outstanding there were to take another",
+    ),
+    counter(
+        "redis_proxy_backends_replacements_total",
+        &[("backend_replacements", "")],
+        "Connections to any node that were opened for them and became ready",
+    ),
+    counter(
+        "redis_proxy_backends_reads_moved_total",
+        &[("reads_moved", "")],
+        "Reads that were stuck behind an overdue reply and were sent again by such a connection",
+    ),
+    counter(
         "redis_proxy_backends_requests_total",
         &[("backend_requests", "")],
         "Requests sent to nodes",

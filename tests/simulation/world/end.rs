@@ -30,6 +30,7 @@ impl World {
             client.hurry(self.capacity);
         }
         for link in &mut self.links {
+            (link.idle_until, link.mute_until) = (0, 0);
             link.requests.widen(self.capacity);
             link.replies.widen(self.capacity);
         }

@@ -63,6 +63,9 @@ impl World {
             let client = self.random.below(self.clients.len());
             self.vanish(client);
         }
+        if self.random.one_in(troubles.long_head) && !self.links.is_empty() {
+            self.take_long();
+        }
         if self.random.one_in(troubles.standstill) {
             self.stand_still();
         }
@@ -71,6 +74,28 @@ impl World {
             self.clients[client].half_close(&mut self.random);
             self.events.clients_half_closed += 1;
         }
+    }
+
+    /// One connection is served no more for a while, or is not told; the others of its node are.
+    fn take_long(&mut self) {
+        let now = self.now;
+        let at = self.random.below(self.links.len());
+        // Who is silent for half a second while its slot goes to another is taken for gone, and that is no planned
+        // work.
+        let longest = if self.manners.strict { 400 } else { 1500 };
+        let until = now + self.random.between(1, longest * MILLIS);
+        let link = &mut self.links[at];
+        if self.manners.strict && now < link.idle_until.max(link.mute_until) + 100 * MILLIS {
+            return;
+        }
+        if self.random.one_in(2) {
+            link.idle_until = until;
+        } else {
+            link.mute_until = until;
+        }
+        self.events.long_heads += 1;
+        let id = link.backend;
+        self.note(|_| format!("{id:?} has a long head until {until}"));
     }
 
     /// The proxy is stopped and goes on again. Meanwhile requests come, nodes answer, the cluster changes, and
@@ -336,6 +361,7 @@ impl World {
             let node = &self.cluster.nodes[self.links[index].node];
             let awake = node.alive && self.now >= node.hung_until;
             if awake
+                && self.now >= self.links[index].idle_until
                 && self.links[index].phase == Phase::Open
                 && (self.swift || self.random.one_in(2))
             {
@@ -406,7 +432,10 @@ impl World {
             link.unwritten.clear();
             return;
         }
-        let room = link.replies.room().min(link.unwritten.len());
+        let mut room = link.replies.room().min(link.unwritten.len());
+        if self.now < link.mute_until {
+            room = room.min(usize::from(self.random.one_in(64)));
+        }
         if link.phase == Phase::Open && room > 0 && (self.swift || !self.random.one_in(4)) {
             let count = if self.swift || self.random.one_in(2) {
                 room

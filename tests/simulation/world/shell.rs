@@ -43,6 +43,8 @@ impl World {
             pending: Vec::new(),
             unwritten: Vec::new(),
             session: Session::default(),
+            idle_until: 0,
+            mute_until: 0,
             closing: false,
             reset: false,
             queued: false,
