@@ -308,7 +308,7 @@ mod tests {
             ("xautoclaim s g c 0 0", "s"),
             ("spublish c m", "c"),
             ("ssubscribe c d", "c d"),
-            ("publish c m", "c"),
+            ("publish c m", ""),
             ("ping", ""),
             ("wait 0 0", ""),
             ("msetex 2 a 1 b 2 ex 5", "a b"),
