@@ -248,6 +248,8 @@ pub struct Limits {
     pub transaction_bytes: usize,
     /// Bytes read from one peer in one turn.
     pub read_bytes: usize,
+    /// Keys of one request that are sent to their slots in one turn.
+    pub split_keys: usize,
     /// Bytes of scripts and libraries remembered, so that a node that lost one can be given it again.
     pub script_bytes: usize,
     /// How long requests in flight may take to finish after SIGTERM.
@@ -302,6 +304,7 @@ impl Default for Limits {
             transaction_leases: 4000,
             transaction_bytes: 64 << 20,
             read_bytes: 256 << 10,
+            split_keys: 4096,
             script_bytes: 16 << 20,
             drain: Duration::from_secs(10),
             log_lines: 8192,

@@ -232,7 +232,8 @@ fn a_slow_reader_is_alone_with_it() {
         .expect("sent");
     let mut ok = [0; 5];
     slow.read_exact(&mut ok).expect("a reply");
-    let (first, count) = (8, 300);
+    // As long as he does not read, no more are taken than he may be owed.
+    let (first, count) = (1, 300);
     let get = Conn::encode(&["GET", "slow"]);
     slow.write_all(&get.repeat(first)).expect("sent");
     wait_for(
@@ -240,7 +241,7 @@ fn a_slow_reader_is_alone_with_it() {
         Duration::from_secs(10),
         || (proxy.counter("proxy_backend_bytes_in") > (first as u64) << 20).then_some(()),
     );
-    // He is owed more than anybody may be: what he sends from here on waits in his own socket.
+    // He is owed as much as anybody may be: what he sends from here on waits to be taken.
     slow.write_all(&get.repeat(count - first)).expect("sent");
     std::thread::scope(|scope| {
         for number in 0..10 {
@@ -257,7 +258,7 @@ fn a_slow_reader_is_alone_with_it() {
     });
     let rss_kib = proxy.rss_kib();
     assert!(
-        rss_kib < 150 << 10,
+        rss_kib < 60 << 10,
         "{rss_kib} KiB are kept for one who does not read"
     );
     for _ in 0..count {
@@ -267,4 +268,58 @@ fn a_slow_reader_is_alone_with_it() {
     let mut pong = [0; 7];
     slow.read_exact(&mut pong).expect("a reply");
     assert_eq!(proxy.conn().line("GET none"), Reply::NilBulk);
+}
+
+/// A request of so many keys that it is cut over many turns is one request still, whatever its client does
+/// meanwhile.
+#[test]
+fn many_keys_are_one_request() {
+    let (_, proxy) = ground();
+    let count = 30_000;
+    let keys: Vec<String> = (0..count).map(|key| format!("many:{key}")).collect();
+    let pairs = keys.iter().enumerate();
+    let pairs = pairs.flat_map(|(number, key)| [key.clone(), number.to_string()]);
+    let mset: Vec<String> = std::iter::once("MSET".into()).chain(pairs).collect();
+    let of_all = |name: &str| -> Vec<String> {
+        std::iter::once(name.to_string())
+            .chain(keys.iter().cloned())
+            .collect()
+    };
+    let values: String = (0..count)
+        .map(|number: usize| {
+            let number = number.to_string();
+            format!("${}\r\n{number}\r\n", number.len())
+        })
+        .collect();
+    let mut requests = Conn::encode(&mset);
+    requests.extend(Conn::encode(&of_all("MGET")));
+    requests.extend(Conn::encode(&of_all("EXISTS")));
+    requests.extend(Conn::encode(&["GET", "many:7"]));
+    requests.extend(Conn::encode(&of_all("DEL")));
+    let expected = format!("+OK\r\n*{count}\r\n{values}:{count}\r\n$1\r\n7\r\n:{count}\r\n");
+    // All at once, and the end behind it.
+    let mut stream = stream(proxy);
+    let writer = {
+        let mut stream = stream.try_clone().expect("a socket");
+        std::thread::spawn(move || {
+            stream.write_all(&requests).expect("sent");
+            stream
+                .shutdown(std::net::Shutdown::Write)
+                .expect("it is open");
+        })
+    };
+    let mut came = Vec::new();
+    stream.read_to_end(&mut came).expect("all replies");
+    writer.join().expect("it writes");
+    assert!(came == expected.as_bytes(), "{} bytes", came.len());
+    // All in one slot; and values without keys are refused as ever.
+    let mut conn = proxy.conn();
+    let tagged: Vec<String> = keys.iter().map(|key| format!("{{one}}{key}")).collect();
+    let mut one = vec!["DEL".to_string()];
+    one.extend(tagged);
+    assert_eq!(conn.command(&one), Reply::Int(0));
+    let odd = conn.command(&mset[..mset.len() - 1]);
+    let text = "ERR wrong number of arguments for 'mset' command";
+    assert_eq!(odd.error(), Some(text));
+    assert_eq!(conn.line("PING"), "PONG");
 }

@@ -10,6 +10,7 @@ use crate::clock::Time;
 use crate::config::Limits;
 use crate::proxy::backend::BackendId;
 use crate::proxy::backlog::Backlog;
+use crate::proxy::cutting::Cut;
 use crate::proxy::held::HeldRequests;
 use crate::proxy::lease::{Lease, Work};
 use crate::proxy::pipeline::{Pipeline, Seq};
@@ -19,7 +20,7 @@ use crate::proxy::stats::{Counter, Stats};
 use crate::resp::frame::RequestScanner;
 
 /// Requests that a new client may have outstanding: nobody knows yet how large its replies are.
-pub const FIRST_WINDOW: usize = 16;
+pub const FIRST_WINDOW: usize = 1;
 
 /// Names a client.
 pub type ClientId = Id<Client>;
@@ -143,6 +144,8 @@ pub struct Client {
     ///
     /// Invariant: it is behind every request that stands on a connection that is set aside.
     pub unsettled_until: Option<Seq>,
+    /// Its request of many keys that is on its way to its parts: it is at the front of the input.
+    pub cut: Option<Box<Cut>>,
     /// What it has for itself at nodes.
     pub lease: Option<Box<Lease>>,
 }
@@ -180,6 +183,7 @@ impl Client {
             swollen_since: None,
             routes_version: 0,
             unsettled_until: None,
+            cut: None,
             lease: None,
         }
     }

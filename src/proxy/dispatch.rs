@@ -196,11 +196,12 @@ impl Proxy {
         let Some(client) = self.clients.get_mut(id) else {
             return false;
         };
-        if client.closing.is_some() {
+        // A request whose first parts have been sent goes on whatever comes.
+        if client.closing.is_some() && client.cut.is_none() {
             input.consume(input.len());
             return false;
         }
-        if client.is_full(&self.config.limits) {
+        if client.is_full(&self.config.limits) && client.cut.is_none() {
             client.pause = Some(Pause::Full);
             return false;
         }
@@ -461,6 +462,12 @@ impl Proxy {
         args: &Args<'_>,
         now: Time,
     ) -> Step {
+        if let Some(policy) = policy
+            && args.len() > self.config.limits.split_keys
+            && let Some(step) = self.cut(id, command, policy, args, now)
+        {
+            return step;
+        }
         let mut keys = std::mem::take(&mut self.scratch.keys);
         let place = route::place(command, args, &mut keys);
         let step = match (place, policy) {

@@ -18,6 +18,7 @@ pub mod calls;
 mod carried;
 mod check;
 pub mod client;
+mod cutting;
 mod deliver;
 mod departures;
 mod describe;

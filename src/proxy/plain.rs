@@ -315,7 +315,7 @@ mod tests {
     use crate::clock::Time;
     use crate::proxy::actions::Action;
     use crate::proxy::client::ClientId;
-    use crate::proxy::rig::{before_three_nodes, flushed, next_action};
+    use crate::proxy::rig::{before_three_nodes, flushed, known_client, next_action};
     use crate::proxy::{Peer, Proxy};
     use crate::testing::Random;
 
@@ -332,7 +332,7 @@ mod tests {
             let mut proxy = before_three_nodes(plain);
             let local = SocketAddr::from(([127, 0, 0, 1], 1));
             Rig {
-                client: proxy.accept(Some(local), Time::default()),
+                client: known_client(&mut proxy, Some(local), Time::default()),
                 proxy,
                 to_nodes: Vec::new(),
                 to_client: Vec::new(),

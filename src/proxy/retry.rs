@@ -537,7 +537,7 @@ mod tests {
     use crate::config::{Config, ReadPreference};
     use crate::proxy::Peer;
     use crate::proxy::actions::Action;
-    use crate::proxy::rig::{before_three_nodes, flushed, next_action};
+    use crate::proxy::rig::{before_three_nodes, flushed, known_client, next_action};
     use crate::proxy::stats::Process;
 
     const MASTER: SocketAddr =
@@ -738,7 +738,7 @@ mod tests {
     fn parts_that_are_held_are_tried_once_each() {
         let mut proxy = before_three_nodes(true);
         let mut now = Time::from_micros(7);
-        let id = proxy.accept(None, now);
+        let id = known_client(&mut proxy, None, now);
         let put = |proxy: &mut Proxy, words: &[String], now: Time| {
             let mut bytes = Vec::new();
             encode::command(&mut bytes, words.iter().map(String::as_bytes));
@@ -766,6 +766,14 @@ mod tests {
         assert!(held > 90);
         let before = proxy.attempts;
         put(&mut proxy, &del(50_000), now);
+        let mut turns = 0;
+        while let Some(action) = next_action(&mut proxy) {
+            if let Action::Resume(id) = action {
+                proxy.resume(id, now);
+                turns += 1;
+            }
+        }
+        assert!((10..50).contains(&turns), "{turns} turns");
         let parts = proxy.held_requests as u64 - held;
         assert!(parts > 15_000, "{parts} parts");
         let attempts = proxy.attempts - before;

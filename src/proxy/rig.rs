@@ -8,6 +8,7 @@ use crate::cluster::topology::Topology;
 use crate::command::Table;
 use crate::config::Config;
 use crate::proxy::actions::Action;
+use crate::proxy::client::ClientId;
 use crate::proxy::stats::Process;
 use crate::proxy::{Peer, Proxy};
 
@@ -23,6 +24,16 @@ pub fn before_three_nodes(plain: bool) -> Proxy {
     let nodes = [1, 2, 3].map(|node| SocketAddr::from(([10, 0, 0, node], 6379)));
     proxy.adopt(Arc::new(Topology::of_masters(&nodes)), Time::default());
     proxy
+}
+
+/// A client of which it is known that its replies are small.
+pub fn known_client(proxy: &mut Proxy, address: Option<SocketAddr>, now: Time) -> ClientId {
+    let id = proxy.accept(address, now);
+    let most = proxy.config.limits.pipeline_requests;
+    if let Some(client) = proxy.clients.get_mut(id) {
+        client.window = most;
+    }
+    id
 }
 
 /// Takes all that waits for a peer, which has room for any amount.

@@ -65,35 +65,24 @@ impl Proxy {
                 let first = keys[*key as usize] as usize;
                 frames.extend_from_slice(args.encoded(first, stride));
             }
-            parts.push(SlotPart {
-                slot: group[0].0,
-                frame: start..frames.len(),
-                backend: None,
-                replica: false,
-            });
+            parts.push(SlotPart::new(group[0].0, start..frames.len()));
         }
         self.find_backends(id, command, &mut parts, now);
-        let full = parts.iter().find_map(|part| {
-            let own = part.backend.or_else(|| self.backend_of(id, part.slot, now));
-            own.filter(|backend| self.is_over_mark(*backend))
-        });
+        let full = parts
+            .iter()
+            .find_map(|part| self.full_backend_of(id, part, now));
         let step = if let Some(full) = full {
             self.wait_for(id, full)
         } else if let Some(client) = self.clients.get_mut(id) {
             let write = command.flags.contains(Flags::WRITE);
             let mut split = Split::with_capacity(merge, write, parts.len());
             for part in &parts {
-                let at = part.backend.map_or(At::Held, At::Backend);
-                split.add_at(part.slot, at);
+                split.add_at(part.slot, part.at());
             }
             split.set_order(order);
             let seq = client.pipeline.push_split(command.id, Box::new(split), now);
-            self.stats.commands.add(1);
-            self.stats.splits.add(1);
-            self.insight.audit.note(command.id, Reason::Cut);
-            self.stats.split_parts.add(parts.len() as u64);
-            self.stats.calls.cut(command.id, parts.len() as u64);
-            self.send_slot_parts(id, command, seq, &parts, &frames, now);
+            self.count_cut(command, parts.len());
+            self.send_slot_parts(id, command, seq, (&parts, 0), &frames, now);
             Step::Done
         } else {
             Step::Close
@@ -108,7 +97,7 @@ impl Proxy {
 
     /// Finds the backend of each part that can go at once, if nothing is to be looked at before: as with plain
     /// requests.
-    fn find_backends(
+    pub(super) fn find_backends(
         &mut self,
         id: ClientId,
         command: &Command,
@@ -138,6 +127,17 @@ impl Proxy {
         }
     }
 
+    /// The backend of a part, if it has too much to send already.
+    pub(super) fn full_backend_of(
+        &self,
+        id: ClientId,
+        part: &SlotPart,
+        now: Time,
+    ) -> Option<BackendId> {
+        let own = part.backend.or_else(|| self.backend_of(id, part.slot, now));
+        own.filter(|backend| self.is_over_mark(*backend))
+    }
+
     /// The connection on which a request for `slot` reaches its master, if there is one.
     fn backend_of(&mut self, id: ClientId, slot: u16, now: Time) -> Option<BackendId> {
         let dialect = self.clients.get(id)?.session.dialect();
@@ -156,18 +156,18 @@ impl Proxy {
         Some(found.0)
     }
 
-    /// Sends the parts of a request that was cut by slot.
-    fn send_slot_parts(
+    /// Sends parts of a request that was cut by slot, of which the first has this number.
+    pub(super) fn send_slot_parts(
         &mut self,
         id: ClientId,
         command: &Command,
         seq: Seq,
-        parts: &[SlotPart],
+        (parts, first): (&[SlotPart], u16),
         frames: &[u8],
         now: Time,
     ) {
         let (mut sent, mut replica_reads) = (0, 0);
-        for (own, part) in parts.iter().zip(0..) {
+        for (own, part) in parts.iter().zip(first..) {
             let frame = &frames[own.frame.clone()];
             let Some(backend) = own.backend else {
                 let target = PartTarget::Slot(own.slot);
@@ -466,6 +466,35 @@ pub(super) struct SlotPart {
     backend: Option<BackendId>,
     /// Whether that is one to a replica.
     replica: bool,
+}
+
+impl SlotPart {
+    /// A part that nobody has looked for a backend for.
+    pub fn new(slot: u16, frame: Range<usize>) -> SlotPart {
+        SlotPart {
+            slot,
+            frame,
+            backend: None,
+            replica: false,
+        }
+    }
+
+    /// Where it is once it is sent.
+    pub fn at(&self) -> At {
+        self.backend.map_or(At::Held, At::Backend)
+    }
+
+    /// Its slot.
+    #[cfg(test)]
+    pub fn slot(&self) -> u16 {
+        self.slot
+    }
+
+    /// Where its bytes are among those of all parts.
+    #[cfg(test)]
+    pub fn range(&self) -> Range<usize> {
+        self.frame.clone()
+    }
 }
 
 /// The keys with their slots, slot by slot, each slot's keys in their order.

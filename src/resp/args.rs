@@ -3,6 +3,8 @@
 //! Shape on the wire: `*<n>\r\n` and n times `$<len>\r\n<bytes>\r\n` (RESP specification, "Sending
 //! commands to a Redis server"). Inline requests are turned into this shape first.
 
+use std::ops::Range;
+
 /// Where one argument lies in its frame: offset and length in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
@@ -60,13 +62,20 @@ impl<'a> Args<'a> {
     /// the name.
     #[inline]
     pub fn encoded(&self, index: usize, count: usize) -> &'a [u8] {
+        self.frame
+            .get(self.encoded_range(index, count))
+            .unwrap_or_default()
+    }
+
+    /// Where those arguments are in the frame.
+    #[inline]
+    pub fn encoded_range(&self, index: usize, count: usize) -> Range<usize> {
         debug_assert!(index > 0 && count > 0);
         let behind = |index: usize| {
             let span = self.spans.get(index);
             span.map_or(0, |span| span.start as usize + span.len as usize + 2)
         };
-        let range = behind(index - 1)..behind(index + count - 1);
-        self.frame.get(range).unwrap_or_default()
+        behind(index - 1)..behind(index + count - 1)
     }
 
     /// The arguments from `index` on.

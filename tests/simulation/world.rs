@@ -187,6 +187,9 @@ fn config(random: &mut Random, calm: bool) -> Config {
     if random.one_in(3) {
         limits.backend_output_bytes = random.skewed(4096);
     }
+    if random.one_in(2) {
+        limits.split_keys = random.skewed(4);
+    }
     if random.one_in(4) && !calm {
         limits.held_requests = random.skewed(32);
     }

@@ -39,11 +39,15 @@ impl World {
     /// Runs until every client has its answers.
     pub(super) fn settle(&mut self, when: &str) {
         let config = self.proxy.config().clone();
-        let start = self.now;
+        // Since the last reply: a long pipeline of requests that block has a long time of its own.
+        let (mut start, mut replies) = (self.now, self.counts.replies);
         let longest = (config.park_timeout + config.request_timeout + Duration::from_secs(5))
             .as_micros() as u64;
         loop {
             self.turn(false);
+            if self.counts.replies > replies {
+                (start, replies) = (self.now, self.counts.replies);
+            }
             let waiting = self
                 .clients
                 .iter()
