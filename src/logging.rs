@@ -11,6 +11,7 @@
 mod file;
 mod line;
 mod queue;
+pub mod tame;
 
 use std::fs;
 use std::io;

@@ -1,27 +1,34 @@
 //! `-top URL`: the status of a running proxy in a terminal, once a second; where standard output is no terminal
 //! it is written once.
 //!
-//! It shows what `/api/v1/status` says and knows nothing else of that proxy.
+//! It shows what `/api/v1/status` says and knows nothing else of that proxy, nor does it trust it: whoever answers
+//! at the URL must not drive the terminal.
 
 use std::io::{self, IsTerminal, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 
 use crate::config::{Config, Secret};
 use crate::control::status::{Command, Status, VERSION};
 use crate::control::summary;
+use crate::logging::tame::tame;
 
 const PERIOD: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Bytes of an answer; a status of a thousand nodes is a tenth of it.
-const ANSWER_BYTES_MAX: u64 = 64 << 20;
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+/// Characters of an error that are shown.
+const ERROR_CHARS_MAX: usize = 300;
 /// Commands shown.
 const COMMANDS: usize = 12;
 /// Clears the screen and goes to its corner.
 const CLEAR: &str = "\x1b[2J\x1b[H";
 
-/// Shows the status at the URL of `-top` until interrupted.
+/// Shows the status at the URL of `-top` until `q` or an interrupt.
 pub fn run(config: &Config, url: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     let token = config.debug_token.as_ref();
@@ -29,18 +36,88 @@ pub fn run(config: &Config, url: &str) -> io::Result<()> {
         let status = fetch(url, token)?;
         return out.write_all(render(&status, None).as_bytes());
     }
+    let keys = Keys::watch();
     let mut before: Option<Status> = None;
     loop {
-        match fetch(url, token) {
+        let page = match fetch(url, token) {
             Ok(status) => {
                 let page = render(&status, before.as_ref());
-                write!(out, "{CLEAR}{page}")?;
                 before = Some(status);
+                page
             }
-            Err(error) => writeln!(out, "{CLEAR}{url}: {error}")?,
-        }
+            Err(error) => format!("{url}: {error}\n"),
+        };
+        let size = tcgetwinsize(&out).map_or((80, 24), |size| (size.ws_col, size.ws_row));
+        write!(
+            out,
+            "{CLEAR}{}",
+            fit(&page, usize::from(size.0), usize::from(size.1))
+        )?;
         out.flush()?;
-        thread::sleep(PERIOD);
+        if keys.say_quit(PERIOD) {
+            return writeln!(out);
+        }
+    }
+}
+
+/// As much of a page as a terminal of this size shows: nothing wraps, nothing scrolls.
+fn fit(page: &str, columns: usize, rows: usize) -> String {
+    let (columns, rows) = (columns.max(1), rows.max(2) - 1);
+    let lines = page.lines().take(rows);
+    let cut = |line: &str| line.chars().take(columns).collect::<String>();
+    lines.map(cut).collect::<Vec<_>>().join("\r\n")
+}
+
+/// The keyboard, whose keys come one by one and are not shown. The terminal is put back when this is dropped.
+struct Keys(Option<Termios>);
+
+impl Keys {
+    fn watch() -> Keys {
+        let stdin = io::stdin();
+        let before = tcgetattr(&stdin).ok();
+        if let Some(before) = &before {
+            let mut single = before.clone();
+            // Ctrl-C comes as a key, too, so that the terminal can be put back.
+            single
+                .local_modes
+                .remove(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG);
+            // It is a convenience: without it Ctrl-C ends the program.
+            tcsetattr(&stdin, OptionalActions::Now, &single).ok();
+        }
+        Keys(before)
+    }
+
+    /// Waits so long. Returns whether `q`, Ctrl-C or the end of the input came.
+    fn say_quit(&self, wait: Duration) -> bool {
+        if self.0.is_none() {
+            thread::sleep(wait);
+            return false;
+        }
+        let stdin = io::stdin();
+        let timeout = Timespec {
+            tv_sec: wait.as_secs() as i64,
+            tv_nsec: i64::from(wait.subsec_nanos()),
+        };
+        let mut waited = [PollFd::new(&stdin, PollFlags::IN)];
+        if !poll(&mut waited, Some(&timeout)).is_ok_and(|ready| ready > 0) {
+            return false;
+        }
+        let mut keys = [0; 64];
+        match stdin.lock().read(&mut keys) {
+            Ok(0) => true,
+            Ok(count) => keys[..count]
+                .iter()
+                .any(|key| matches!(key, b'q' | b'Q' | 3)),
+            Err(_) => false,
+        }
+    }
+}
+
+impl Drop for Keys {
+    fn drop(&mut self) {
+        if let Some(before) = &self.0 {
+            tcsetattr(io::stdin(), OptionalActions::Now, before).ok();
+        }
     }
 }
 
@@ -53,8 +130,10 @@ pub fn authority(url: &str) -> Option<&str> {
     (plain && port.parse::<u16>().is_ok()).then_some(authority)
 }
 
+/// What is wrong, maybe in the words of whoever answered: a line, without anything that drives a terminal.
 fn bad(text: impl Into<String>) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, text.into())
+    let text: String = tame(&text.into()).chars().take(ERROR_CHARS_MAX).collect();
+    io::Error::new(io::ErrorKind::InvalidData, text)
 }
 
 fn fetch(url: &str, token: Option<&Secret>) -> io::Result<Status> {
@@ -72,8 +151,7 @@ fn fetch(url: &str, token: Option<&Secret>) -> io::Result<Status> {
     }
     request.extend_from_slice(b"Connection: close\r\n\r\n");
     stream.write_all(&request)?;
-    let mut answer = Vec::new();
-    stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
+    let answer = read_all(stream)?;
     let answer = String::from_utf8(answer).map_err(|_| bad("the answer is not text"))?;
     let (head, body) = answer
         .split_once("\r\n\r\n")
@@ -88,9 +166,33 @@ fn fetch(url: &str, token: Option<&Secret>) -> io::Result<Status> {
     Ok(status)
 }
 
+/// Reads to the end, for at most [`PATIENCE`] and [`ANSWER_BYTES_MAX`].
+fn read_all(mut stream: TcpStream) -> io::Result<Vec<u8>> {
+    let deadline = Instant::now() + PATIENCE;
+    let (mut answer, mut chunk) = (Vec::new(), vec![0; 64 << 10]);
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        stream.set_read_timeout(Some(left))?;
+        match stream.read(&mut chunk)? {
+            0 => return Ok(answer),
+            count => answer.extend_from_slice(&chunk[..count]),
+        }
+        if answer.len() > ANSWER_BYTES_MAX {
+            return Err(bad("the answer is too long"));
+        }
+    }
+}
+
 /// The page: the summary, and the commands that took most.
 fn render(status: &Status, before: Option<&Status>) -> String {
-    let mut page = summary::lines(status).join("\n");
+    let lines: Vec<String> = summary::lines(status)
+        .iter()
+        .map(|line| tame(line))
+        .collect();
+    let mut page = lines.join("\n");
     let period = before.map_or(status.program.uptime, |before| {
         status.program.uptime - before.program.uptime
     });
@@ -117,7 +219,7 @@ fn render(status: &Status, before: Option<&Status>) -> String {
         let rate = calls(command) as f64 / period.max(0.001);
         page += &format!(
             "{:<24}{rate:>10.0}{:>13}{:>9}{:>9}{:>9}{:>9}{:>9}\n",
-            command.name,
+            tame(&command.name),
             command.latency.count,
             recent(command, command.recent.p50_us),
             recent(command, command.recent.p99_us),
@@ -132,6 +234,14 @@ fn render(status: &Status, before: Option<&Status>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_page_fits_the_terminal() {
+        let page = "first line\nsecond\nthird\nfourth\n";
+        assert_eq!(fit(page, 5, 3), "first\r\nsecon");
+        assert_eq!(fit(page, 80, 24), "first line\r\nsecond\r\nthird\r\nfourth");
+        assert_eq!(fit(page, 0, 0), "f");
+    }
 
     #[test]
     fn an_url_is_a_host_and_a_port() {

@@ -209,6 +209,125 @@ fn every_way_in_which_a_cluster_refuses_is_counted() {
     );
 }
 
+/// All strings of a reply.
+fn words_of(reply: &Reply) -> String {
+    match reply {
+        Reply::Int(number) => format!("{number} "),
+        Reply::Array(items) => items.iter().map(words_of).collect(),
+        reply => reply.bulk_text().unwrap_or_else(|| format!("{reply:?}")) + " ",
+    }
+}
+
+/// Passwords that clients send are shown nowhere; what is shown is what a server shows.
+#[test]
+fn secrets_of_requests_are_shown_nowhere() {
+    // Its own: a password is set there.
+    let cluster = Cluster::start(2, 0);
+    let port = Port::reserve();
+    let addr = format!("127.0.0.1:{}", port.number());
+    let flags = [
+        "-slowlog-log-slower-than",
+        "0",
+        "-debug-addr",
+        &addr,
+        "-log-every-n",
+        "1",
+    ];
+    let proxy = Proxy::start(&cluster, &flags);
+    let mut server = cluster.raw(cluster.master_of(1));
+    assert_eq!(server.line("CONFIG SET slowlog-log-slower-than 0"), "OK");
+    let key = key_in_slot(1, "secrets");
+    let migrate = format!("MIGRATE 127.0.0.1 1 {key} 0 10");
+    let lines = [
+        "AUTH sesame".to_string(),
+        "AUTH default sesame".to_string(),
+        "HELLO 2 AUTH default sesame".to_string(),
+        format!("{migrate} AUTH sesame"),
+        format!("{migrate} AUTH2 sesame sesame"),
+        format!("{migrate} COPY AUTH2 sesame sesame KEYS {key}"),
+        "ACL SETUSER nobody on >sesame ~* +@all".to_string(),
+        "ACL DELUSER nobody".to_string(),
+        "ACL GETUSER nobody".to_string(),
+        "CONFIG SET masterauth sesame".to_string(),
+        "CONFIG SET maxmemory-samples 5 requirepass sesame".to_string(),
+    ];
+    let own = [
+        "PROXY CONFIG SET client-password sesame".to_string(),
+        "PROXY CONFIG SET debug-token sesame".to_string(),
+        "PROXY EXPLAIN AUTH sesame".to_string(),
+        format!("PROXY EXPLAIN {migrate} AUTH sesame"),
+        format!("COMMAND GETKEYS {migrate} AUTH2 sesame sesame KEYS {key}"),
+    ];
+    let mut told = String::new();
+    let mut monitors = [
+        (proxy.conn(), proxy.conn()),
+        (server, cluster.raw(cluster.master_of(1))),
+    ];
+    let mut shown = Vec::new();
+    for (at, (conn, monitor)) in monitors.iter_mut().enumerate() {
+        conn.command(&["SET", &key, "v"]);
+        assert_eq!(monitor.line("MONITOR"), "OK");
+        for line in &lines {
+            told += &format!("{:?}", conn.line(line).error());
+        }
+        if at == 0 {
+            own.iter()
+                .for_each(|line| told += &format!("{:?}\n", conn.line(line)));
+        }
+        conn.line("ECHO end");
+        let mut words = Vec::new();
+        loop {
+            let line = monitor.read_reply().text();
+            told += &line;
+            let (_, request) = line.split_once("] ").expect("an address");
+            // Tests beside this one have requests of their own.
+            if request.contains("redacted")
+                && !request.contains("PROXY")
+                && !request.contains("COMMAND")
+            {
+                words.push(request.to_string());
+            }
+            if request == "\"ECHO\" \"end\"" {
+                break;
+            }
+        }
+        shown.push(words);
+    }
+    assert_eq!(shown[0], shown[1], "as a server shows them");
+    assert_eq!(shown[0].len(), 6);
+    let mut conn = proxy.conn();
+    for line in [
+        "PROXY SLOWLOG GET -1",
+        "SLOWLOG GET -1",
+        "SLOWLOG GET -1 PROXY",
+        "PROXY HOTKEYS 100",
+        "PROXY BIGKEYS 100",
+        "CLIENT LIST",
+        "PROXY AUDIT",
+    ] {
+        told += &words_of(&conn.line(line));
+    }
+    for page in [
+        "/api/v1/slowlog",
+        "/api/v1/hotkeys",
+        "/api/v1/bigkeys",
+        "/api/v1/status",
+    ] {
+        told += &http::get(&addr, page).1;
+    }
+    told += &proxy.log();
+    assert!(
+        told.contains("(redacted)") && told.contains("migrate"),
+        "{told}"
+    );
+    if let Some(at) = told.find("sesame") {
+        panic!(
+            "{}",
+            &told[at.saturating_sub(200)..(at + 20).min(told.len())]
+        );
+    }
+}
+
 #[test]
 fn redirects_are_told_by_slot_and_by_node() {
     let cluster = Cluster::start(2, 0);

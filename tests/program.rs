@@ -700,3 +700,66 @@ fn workers_share_the_address_among_themselves() {
         assert!(clients > 0, "{info:?}");
     }
 }
+
+/// One answer of a page to whoever asks first.
+fn page(status: &str, body: String) -> String {
+    use std::io::{Read, Write};
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("bound"));
+    let answer = format!(
+        "HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    std::thread::spawn(move || {
+        if let Ok((mut client, _)) = listener.accept() {
+            // All of a short request comes at once.
+            assert!(client.read(&mut [0; 4096]).is_ok_and(|count| count > 0));
+            client.write_all(answer.as_bytes()).ok();
+        }
+    });
+    url
+}
+
+/// Whoever answers at the URL of -top does not drive the terminal.
+#[test]
+fn top_shows_no_escapes_of_a_hostile_page() {
+    let port = Port::reserve();
+    let addr = format!("127.0.0.1:{}", port.number());
+    let proxy = Proxy::start(open(), &["-debug-addr", &addr]);
+    check_serves(&mut proxy.conn());
+    let status = http::get(&addr, "/api/v1/status").1;
+    let evil = "\\u001b]0;owned\\u0007\\u001b[2J\\u202e\\nforged";
+    let listen = format!("\"listen\":\"{}\"", proxy.addr());
+    assert!(
+        status.contains(&listen) && status.contains("\"get\""),
+        "{status}"
+    );
+    let status = status
+        .replace(&listen, &format!("\"listen\":\"{evil}\""))
+        .replace("\"get\"", &format!("\"get{evil}\""));
+    let plain = "\u{1b}[2J\u{202e}\nmore".to_string();
+    for (code, body) in [
+        ("200 OK", status),
+        ("200 OK", plain.clone()),
+        ("500 No", plain.clone()),
+        ("404 No", plain.repeat(1000)),
+        ("200 OK", format!("{{\"version\":\"{evil}\"}}")),
+    ] {
+        let url = page(code, body);
+        let top = Command::new(env!("CARGO_BIN_EXE_redis-cluster-proxy"))
+            .args(["-top", &url])
+            .output()
+            .expect("the program");
+        for stream in [&top.stdout, &top.stderr] {
+            let shown = String::from_utf8_lossy(stream);
+            let wild =
+                |c: char| c != '\n' && c.is_control() || matches!(c, '\u{202e}' | '\u{2028}');
+            assert!(!shown.contains(wild), "{shown:?}");
+            assert!(
+                shown.len() < 8000 && !shown.contains("\nforged"),
+                "{shown:?}"
+            );
+        }
+        assert!(!(top.stdout.is_empty() && top.stderr.is_empty()));
+    }
+}

@@ -14,6 +14,7 @@ pub mod known;
 pub mod learn;
 pub mod options;
 mod packed;
+pub mod redact;
 mod rows;
 pub mod servers;
 mod specs;

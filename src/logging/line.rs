@@ -1,13 +1,14 @@
 //! One line of the log: time, level, message.
 //!
-//! A message may carry what peers sent, so control characters are escaped (a line stays one line, a terminal
-//! is not driven) and its length is bounded.
+//! A message may carry what peers sent, so control and format characters are escaped (a line stays one line, a
+//! terminal is not driven) and its length is bounded.
 
 use std::fmt::{self, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use log::Level;
 
+use super::tame::{is_wild, tame_json};
 use crate::config::LogFormat;
 use crate::proxy::access_log;
 
@@ -37,6 +38,7 @@ pub(super) fn compose(
                 bounded.truncate(len.unwrap_or(0));
                 ("message", serde_json::Value::from(bounded).to_string())
             };
+            let value = tame_json(&value);
             format!("{{\"time\":\"{time}\",\"level\":\"{level}\",\"{name}\":{value}}}\n")
         }
     }
@@ -74,7 +76,7 @@ impl Write for Tamed<'_> {
             if self.line.len() + c.len_utf8() > self.bytes_max {
                 return Err(fmt::Error);
             }
-            if c.is_control() {
+            if is_wild(c) {
                 self.line.extend(c.escape_default());
             } else {
                 self.line.push(c);

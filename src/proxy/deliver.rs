@@ -165,7 +165,11 @@ impl Proxy {
                     true => Lost::Denied,
                     false => Lost::Refused,
                 };
-                let text = String::from_utf8_lossy(error).into_owned();
+                // Some servers repeat the arguments, and one of them is the password.
+                let text = match self.config.backend_password {
+                    Some(_) => String::from_utf8_lossy(&error[..code_len(error)]),
+                    None => String::from_utf8_lossy(error),
+                };
                 self.warn(id, &format!("refused our handshake: {text}"));
                 return Next::Lost(lost);
             }
@@ -852,6 +856,18 @@ impl Proxy {
 fn is_about_password(error: &[u8]) -> bool {
     let says = |words: &[u8]| memchr::memmem::find(error, words).is_some();
     error.starts_with(b"WRONGPASS") || says(b"invalid password") || says(b"AUTH")
+}
+
+/// How long the code is that an error begins with; nothing if that is no code.
+fn code_len(error: &[u8]) -> usize {
+    let len = error
+        .iter()
+        .take_while(|byte| byte.is_ascii_uppercase())
+        .count();
+    match error.get(len) {
+        None | Some(b' ') if len <= 20 => len,
+        None | Some(_) => 0,
+    }
 }
 
 /// Where the loss of a connection counts.

@@ -13,7 +13,7 @@ pub mod slow_log;
 use std::net::SocketAddr;
 
 use crate::clock::Time;
-use crate::command::{self, Command};
+use crate::command::{self, Command, redact};
 use crate::config::Limits;
 use crate::proxy::client::Client;
 use crate::proxy::dispatch::request_limits;
@@ -202,7 +202,11 @@ impl Insight {
         self.keys.clear();
         // Without keys that can be found it has none for us.
         command::keys(sight.command, args, &mut self.keys).ok();
-        let key = self.keys.first().map(|index| args.at(*index as usize));
+        let hidden = redact::hidden(sight.command, args, None);
+        let mut keys = self.keys.iter().map(|index| *index as usize);
+        // A request of a wrong form may have a secret where others have a key.
+        let key = keys.find(|index| !hidden.contains(index));
+        let key = key.map(|index| args.at(index));
         if reasons.slow {
             self.slow.note(sight, args);
         }

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use crate::clock::Time;
+use crate::command::redact;
 use crate::proxy::insight::Sight;
 use crate::resp::args::Args;
 use crate::resp::encode;
@@ -71,9 +72,14 @@ impl SlowLog {
         } else {
             shown
         };
-        args.from(0)
-            .take(whole)
-            .for_each(|arg| shortened(arg, &mut words));
+        // Requests within requests are not sent to nodes.
+        let mut hidden = redact::hidden(sight.command, args, None)
+            .into_iter()
+            .peekable();
+        for (index, arg) in args.from(0).take(whole).enumerate() {
+            let secret = hidden.next_if_eq(&index).is_some();
+            shortened(if secret { redact::REDACTED } else { arg }, &mut words);
+        }
         if whole < shown {
             let more = args.len() - ARGS_MAX + 1;
             encode::bulk(
