@@ -271,7 +271,8 @@ fn planned_work_shows_no_error_to_scripts() {
     let proxy = Proxy::start(&cluster, &[]);
     let mut conn = proxy.conn();
     let count = "redis.call('INCR', KEYS[1]) return redis.call('INCRBY', KEYS[1], 0)";
-    let sha = conn.command(&["SCRIPT", "LOAD", count]).text();
+    let named = format!("{count} -- by its name");
+    let sha = conn.command(&["SCRIPT", "LOAD", &named]).text();
     let library = "#!lua name=counting\n\
         redis.register_function('count', function(keys) return redis.call('INCR', keys[1]) end)";
     assert_eq!(

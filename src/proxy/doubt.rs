@@ -80,6 +80,8 @@ enum Sign<'a> {
 #[derive(Debug, Default)]
 pub struct Suspects {
     until: HashMap<u64, Time>,
+    /// What a node was found to lack, on which connection, and when that was heard.
+    lacked: HashMap<(BackendId, u64), Time>,
 }
 
 impl Suspects {
@@ -92,6 +94,21 @@ impl Suspects {
             self.until.clear();
         }
         self.until.insert(who, now.after(SUSPECTED));
+    }
+
+    fn note_lack(&mut self, id: BackendId, who: u64, now: Time) {
+        if self.lacked.len() >= SUSPECTS_MAX {
+            self.lacked.clear();
+        }
+        self.lacked.insert((id, who), now);
+    }
+
+    /// Whether what was sent on this connection then found missing what was found missing there since: it stands
+    /// before what was sent to load it.
+    fn was_lacked(&self, id: BackendId, who: u64, sent_at: Time) -> bool {
+        self.lacked
+            .get(&(id, who))
+            .is_some_and(|heard_at| sent_at < *heard_at)
     }
 }
 
@@ -167,17 +184,19 @@ impl Proxy {
         reply: Reply<'_>,
         now: Time,
     ) -> bool {
-        let (Some(backend), Origin::Part { client, seq, part }) =
+        let (Some(backend), Origin::Part { client, .. }) =
             (self.upstream.backends.get(id), ticket.origin)
         else {
             return false;
         };
         let bytes = backend.output.front(ticket.len as usize).to_vec();
         let replica = backend.flavor.read_only;
+        let who = suspect(&bytes, refusal);
+        let missing = matches!(refusal, Refusal::Missing(_));
         if self.clients.get(client).is_none()
             || ticket.pin == Pin::May
             || self.is_holding_enough(bytes.len())
-            || self.suspects.knows(suspect(&bytes, refusal), now)
+            || (self.suspects.knows(who, now) && !missing)
         {
             return false;
         }
@@ -186,14 +205,10 @@ impl Proxy {
             return false;
         };
         self.release(id, ticket);
-        self.stats.doubted.add(1);
-        self.inquire(
-            id,
-            ticket,
-            ticket.asked && question == Question::Keys,
-            &frame,
-            now,
-        );
+        // Many ask for what a node has just lost; the first one's question answers for those right behind.
+        let known = missing
+            && !self.suspects.knows(who, now)
+            && self.suspects.was_lacked(id, who, ticket.sent_at);
         let mut ticket = *ticket;
         let since = *ticket.held_since.get_or_insert(now);
         let expires = since.after(self.config.park_timeout);
@@ -202,23 +217,17 @@ impl Proxy {
             backend: id,
             doubted: Some(reply.frame().into()),
         };
-        let held = Held {
-            seq,
-            part,
-            ticket,
-            bytes,
-            goal: Goal::Owner,
-            due: expires,
-            expires,
-            refusal: Vec::new(),
-            prelude: Vec::new(),
-            scouts: true,
-            inquiry: Some(inquiry),
-            keys: None,
-            cleared: None,
-            is_overtaken: false,
-        };
-        self.insert_held(client, held, At::Backend(id));
+        let held = doubted(ticket, bytes, expires, inquiry);
+        if known {
+            let words = reply.error().unwrap_or_default();
+            self.is_turned_back(id, held, refusal, words, now);
+            self.release_held(client, ticket.slot, now);
+        } else {
+            self.stats.doubted.add(1);
+            let asking = ticket.asked && question == Question::Keys;
+            self.inquire(id, &ticket, asking, &frame, now);
+            self.insert_held(client, held, At::Backend(id));
+        }
         true
     }
 
@@ -382,13 +391,15 @@ impl Proxy {
                     return self.tell_overtaken(&held, now);
                 }
                 let said = if said.is_empty() { words } else { said };
+                if matches!(first, Refusal::Missing(_)) {
+                    let who = suspect(&held.bytes, first);
+                    self.suspects.note_lack(id, who, now);
+                }
                 return self.is_turned_back(id, held, second, said, now);
             }
             (Some(first), Sign::Serves | Sign::Refuses(..)) => {
                 self.stats.disbelieved.add(1);
-                if !matches!(first, Refusal::Missing(_)) {
-                    self.suspects.note(suspect(&held.bytes, first), now);
-                }
+                self.suspects.note(suspect(&held.bytes, first), now);
                 if sign == Sign::Serves {
                     self.upstream.succeeded(held.ticket.slot);
                 }
@@ -465,6 +476,30 @@ impl Proxy {
         if !replica {
             self.overtaken(client, seq, &held.ticket, &held.bytes, now);
         }
+    }
+}
+
+/// A request that is held while its node is asked about it.
+fn doubted(ticket: Ticket, bytes: Vec<u8>, expires: Time, inquiry: Inquiry) -> Held {
+    let (seq, part) = match ticket.origin {
+        Origin::Part { seq, part, .. } => (seq, part),
+        _ => (Seq(0), 0),
+    };
+    Held {
+        seq,
+        part,
+        ticket,
+        bytes,
+        goal: Goal::Owner,
+        due: expires,
+        expires,
+        refusal: Vec::new(),
+        prelude: Vec::new(),
+        scouts: true,
+        inquiry: Some(inquiry),
+        keys: None,
+        cleared: None,
+        is_overtaken: false,
     }
 }
 
