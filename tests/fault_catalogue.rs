@@ -1434,7 +1434,9 @@ fn f36_refusals_that_pass_and_those_that_do_not() {
         let text = match args.get(1).map_or("", String::as_str) {
             "loading" if young => "-LOADING Redis is loading the dataset in memory",
             "readonly" if young => "-READONLY You can't write against a read only replica.",
-            "masterdown" if young => "-MASTERDOWN Link with MASTER is down",
+            "masterdown" if young => {
+                "-MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'."
+            }
             "busy" => "-BUSY Redis is busy running a script.",
             "oom" => "-OOM command not allowed when used memory > 'maxmemory'.",
             "misconf" => "-MISCONF Redis is configured to save RDB snapshots",

@@ -129,7 +129,7 @@ impl Proxy {
 
     /// The backend of a part, if it has too much to send already.
     pub(super) fn full_backend_of(
-        &self,
+        &mut self,
         id: ClientId,
         part: &SlotPart,
         now: Time,
