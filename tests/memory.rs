@@ -149,7 +149,7 @@ fn of_aggregates_of_many_elements() {
 
 #[test]
 fn of_requests_that_are_cut_by_slot() {
-    returns(20 << 10, |proxy| {
+    returns(10 << 10, |proxy| {
         let mut client = Bulk::connect(proxy);
         let keys: Vec<String> = (0..50_000).map(|n| format!("cut{n}")).collect();
         let value = "v".repeat(100);
