@@ -9,7 +9,9 @@ use support::{Cluster, Conn, Proxy, Reply, key_in_slot, wait_for};
 
 /// It counts itself, and then says what it is told to say.
 const SAY: &str = "redis.call('INCR', KEYS[1]) return redis.error_reply(ARGV[1])";
+/// It has the text of `SAY` in it, which must not be taken for the name of a function.
 const LIBRARY: &str = "#!lua name=saying\n\
+    -- redis.call('INCR', KEYS[1]) return redis.error_reply(ARGV[1])\n\
     redis.register_function('say', function(keys, args) redis.call('INCR', keys[1]) return redis.error_reply(args[1]) end)";
 
 /// All that a node says when it refuses, in its own words and in others, about this slot and of another node.

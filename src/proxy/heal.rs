@@ -25,6 +25,18 @@ use crate::resp::encode;
 /// What runs a script by its name, and what runs it as it is.
 const SPELLED_OUT: &[(&str, &str)] = &[("evalsha", "EVAL"), ("evalsha_ro", "EVAL_RO")];
 
+/// What calls a function.
+const CALLS: &[&str] = &["fcall", "fcall_ro"];
+
+/// Whether a node may lack what this command names: only what runs a script by its name needs it there, and only
+/// what calls a function needs that.
+fn may_lack(command: &Command, missing: Missing) -> bool {
+    match missing {
+        Missing::Script => runs_script(command).is_some(),
+        Missing::Function => CALLS.contains(&&*command.name),
+    }
+}
+
 /// What runs a script as it is, where this command runs it by its name.
 pub(super) fn runs_script(command: &Command) -> Option<&'static str> {
     let mut all = SPELLED_OUT.iter();
@@ -67,7 +79,8 @@ impl Proxy {
         missing: Missing,
         replica: bool,
     ) -> Option<Vec<Remedy>> {
-        if ticket.healed {
+        let command = self.table.rows().get(usize::from(ticket.command))?;
+        if ticket.healed || !may_lack(command, missing) {
             return None;
         }
         // The script's name and the function's are both the first argument.
