@@ -359,3 +359,37 @@ fn planned_work_shows_no_error_to_scripts() {
     assert!(proxy.counter("proxy_doubted") >= 6);
     assert_eq!(proxy.counter("proxy_disbelieved"), 0);
 }
+
+/// A script that has made up a redirect meets a true one: the true one is followed.
+#[test]
+fn a_script_that_made_up_a_redirect_follows_a_true_one() {
+    let cluster = Cluster::start(3, 0);
+    let proxy = Proxy::start(&cluster, &[]);
+    let mut conn = proxy.conn();
+    let slot = 12182;
+    let key = key_in_slot(slot, "true");
+    let script = "redis.call('INCR', KEYS[1]) if ARGV[1] == '' then return 'done' end \
+        return redis.error_reply(ARGV[1])";
+    for word in ["ASK", "MOVED"] {
+        let said = format!("{word} {slot} 127.0.0.1:1");
+        let reply = conn.command(&["EVAL", script, "1", &key, &said]);
+        assert_eq!(error(&reply), said);
+    }
+    assert_eq!(proxy.counter("proxy_disbelieved"), 2);
+    assert_eq!(conn.command(&["DEL", &key]).int(), 1);
+    let from = cluster.master_of(slot);
+    let mut masters = cluster.masters().into_iter();
+    let to = masters.find(|port| *port != from).expect("another");
+    cluster.begin_migration(slot, from, to);
+    assert_eq!(
+        conn.command(&["EVAL", script, "1", &key, ""]).text(),
+        "done"
+    );
+    while cluster.move_keys(slot, from, to, 10) > 0 {}
+    cluster.end_migration(slot, from, to);
+    assert_eq!(
+        conn.command(&["EVAL", script, "1", &key, ""]).text(),
+        "done"
+    );
+    assert_eq!(conn.command(&["GET", &key]).text(), "2");
+}

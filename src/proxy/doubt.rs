@@ -508,8 +508,15 @@ fn name_of(bytes: &[u8]) -> Option<Vec<u8>> {
     args_of(bytes, |args| args.get(1).map(<[u8]>::to_vec))?
 }
 
-/// Who says what.
+/// Who says what: which script or function, and the refusal with all that it names. A script that has made up one
+/// redirect is believed about every other, or its own mistakes would let true redirects through to clients.
 fn suspect(bytes: &[u8], refusal: Refusal<'_>) -> u64 {
     let who = args_of(bytes, |args| args.get(1).map_or(0, hash));
-    who.unwrap_or_default() ^ kind(refusal)
+    let place = match refusal {
+        Refusal::Moved(slot, addr) | Refusal::Ask(slot, addr) => {
+            hash(addr.as_bytes()).rotate_left(16) ^ u64::from(slot.number())
+        }
+        Refusal::TryAgain | Refusal::Missing(_) | Refusal::Unavailable(_) => 0,
+    };
+    who.unwrap_or_default() ^ place.rotate_left(8) ^ kind(refusal)
 }
