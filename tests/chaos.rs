@@ -25,6 +25,7 @@ mod chaos {
     pub mod pubsub;
     pub mod random;
     pub mod rest;
+    pub mod script;
     pub mod tap;
 }
 
@@ -40,7 +41,7 @@ use chaos::ledger::{Ledger, Span, wall};
 use chaos::nemesis::{Fault, Nemesis, SHARDS, keep_moving};
 use chaos::probe::Probe;
 use chaos::random::Random;
-use chaos::{rest, tap};
+use chaos::{rest, script, tap};
 use support::{Ground, Proxy, slot_of, wait_for};
 
 const TAGS: usize = 24;
@@ -100,6 +101,7 @@ fn nothing_wrong_and_nothing_lost() {
         rate: number("CHAOS_RATE", 9000) as f64 / CLIENTS as f64,
         aborts: 60,
         pipeline: 300,
+        script: script::load(proxy.addr()),
     };
     // The probes' slots never move.
     let probe = |shard: usize| {

@@ -17,7 +17,8 @@ asking-apart:HalfMigrated:
 reorder-across-moved:HalfMigrated,Failover:
 refused-resent-late:HalfMigrated:
 lease-resent:OneWayLoss,KillConnections:-request-timeout 1s
-watch-forgotten:Failover,HalfMigrated:'
+watch-forgotten:Failover,HalfMigrated:
+words-believed:KillConnections:'
 
 "$cargo" test --locked --features planted-bugs --test chaos --no-run
 missed=0

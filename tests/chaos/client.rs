@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::ledger::{End, Ledger, wall};
 use super::random::Random;
+use super::script;
 use crate::support::{Conn, Reply};
 
 /// Longest that a reply may take: parked, sent, timed out, and one second more.
@@ -23,6 +24,8 @@ pub struct Load {
     pub aborts: u64,
     /// Longest pipeline.
     pub pipeline: u64,
+    /// The name of the script that everybody runs.
+    pub script: String,
 }
 
 #[derive(Debug, Default, Clone)]
@@ -56,6 +59,8 @@ enum Expected {
     Count(usize),
     CountShared(usize),
     Push(u32),
+    /// A script, and what it says after its work; nothing is `OK`.
+    Script(u32, String),
 }
 
 #[derive(Debug)]
@@ -245,7 +250,8 @@ impl Client {
             | Expected::MGet(_)
             | Expected::Fresh(_)
             | Expected::Delete(..)
-            | Expected::Push(_) => {}
+            | Expected::Push(_)
+            | Expected::Script(..) => {}
         }
         self.end_writes(&request.expected, End::Unknown);
         self.ledger.count(End::Unknown);
@@ -256,7 +262,7 @@ impl Client {
         match expected {
             Expected::Set(keys) => keys.iter().for_each(|(_, _, nonce)| ended(nonce)),
             Expected::Fresh(nonces) | Expected::Delete(nonces, _) => nonces.iter().for_each(ended),
-            Expected::Push(nonce) => ended(nonce),
+            Expected::Push(nonce) | Expected::Script(nonce, _) => ended(nonce),
             Expected::Echo(_)
             | Expected::Get(_)
             | Expected::MGet(_)
@@ -333,7 +339,15 @@ impl Client {
                 let args = vec![b"INCR".to_vec(), self.shared_key(tag).into_bytes()];
                 (args, Expected::CountShared(tag))
             }
-            72..81 => {
+            72..74 => {
+                let words = script::words(&self.load.tags[tag], &mut self.random);
+                let (number, nonce) = self.nonce(2_000_000 + tag as u32);
+                let prefix = script::PREFIX;
+                let key = format!("{prefix}{{{}}}:{:x}", self.load.tags[tag], self.number);
+                let args = script::call(&self.load.script, key, nonce, &words, &mut self.random);
+                (args, Expected::Script(number, words))
+            }
+            74..81 => {
                 let (number, nonce) = self.nonce(1_000_000 + tag as u32);
                 let list = format!("a:{{{}}}:{:x}", self.load.tags[tag], self.number);
                 let args = vec![b"RPUSH".to_vec(), list.into_bytes(), nonce.into_bytes()];
@@ -405,7 +419,9 @@ impl Client {
 
     fn judge(&mut self, request: Request, reply: &Reply) {
         let Request { expected, sent_at } = request;
-        if let Some(text) = reply.error() {
+        let own_words =
+            matches!(&expected, Expected::Script(_, words) if reply.error() == Some(words));
+        if let Some(text) = reply.error().filter(|_| !own_words) {
             return self.judge_error(expected, sent_at, text);
         }
         self.end_writes(&expected, End::Done);
@@ -463,6 +479,11 @@ impl Client {
                 Reply::Int(_) => self.shared[index].done += 1,
                 _ => wrong(self, "INCR"),
             },
+            Expected::Script(_, words) => {
+                if !own_words && (*reply != "OK" || !words.is_empty()) {
+                    wrong(self, &format!("a script that says {words:?}"));
+                }
+            }
             Expected::Push(_) => {
                 if !matches!(reply, Reply::Int(1..)) {
                     wrong(self, "RPUSH");
@@ -574,7 +595,14 @@ pub fn classify(text: &str) -> Option<End> {
     let word = text.split(' ').next().unwrap_or_default();
     let definite = matches!(
         word,
-        "CLUSTERDOWN" | "TRYAGAIN" | "LOADING" | "MASTERDOWN" | "NOAUTH" | "WRONGPASS" | "BUSY"
+        "CLUSTERDOWN"
+            | "TRYAGAIN"
+            | "LOADING"
+            | "MASTERDOWN"
+            | "NOAUTH"
+            | "WRONGPASS"
+            | "BUSY"
+            | "NOSCRIPT"
     ) || text == "ERR backend unavailable, command was not executed";
     definite.then_some(End::Failed)
 }

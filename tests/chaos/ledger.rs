@@ -279,7 +279,9 @@ impl Ledger {
         for (sent, ended, text, request) in errors {
             // Atomic requests of several keys may find them apart, also behind a later one for one of them.
             let apart = text.contains("TRYAGAIN");
-            if !apart && !unplanned.iter().any(|fault| fault.span.meets(sent, ended)) {
+            // Another client may load a script between the reply that lacks it and the question about that.
+            let loaded = text.starts_with("NOSCRIPT");
+            if !apart && !loaded && !unplanned.iter().any(|fault| fault.span.meets(sent, ended)) {
                 told += 1;
                 if told < 10 {
                     let at = (sent - self.started_at) as f64 / 1e6;
