@@ -194,17 +194,20 @@ fn give_up_kept() {
     let of_size =
         |size| std::iter::repeat_with(move || Vec::<u8>::with_capacity(size)).take(KEPT_EACH);
     let mut kept: Vec<Vec<u8>> = KEPT_SIZES.step_by(16).flat_map(of_size).collect();
-    apart("memory-once", || drop(std::mem::take(&mut kept)));
+    apart("memory", || drop(std::mem::take(&mut kept)));
 }
 
-/// Does it on a thread of this name that ends with it: for what allocates much now and then, beside the data path.
+/// What ends the name of a thread that lives only for one piece of work.
+pub const PASSING: &str = "-once";
+
+/// Does it on a thread that ends with it and is named for it (`topology-once`): for what allocates much now and then, beside the data path.
 ///
 /// Each thread of glibc keeps up to seven free pieces of each little size for itself, and a piece holds its page. Those
 /// of a thread that works in the middle of failovers lie far apart, each among what has gone since. They are given up
 /// when their thread ends.
 pub fn apart<T: Send>(name: &str, mut act: impl FnMut() -> T + Send) -> T {
     let done = thread::scope(|scope| {
-        let thread = thread::Builder::new().name(name.to_string());
+        let thread = thread::Builder::new().name(format!("{name}{PASSING}"));
         let thread = thread.spawn_scoped(scope, &mut act).ok()?;
         Some(thread.join())
     });

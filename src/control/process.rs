@@ -5,6 +5,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::memory;
+
 /// Ticks of the kernel's accounting in a second: 100 on every Linux that Rust runs on.
 const TICKS: f64 = 100.0;
 
@@ -58,6 +60,7 @@ pub fn usage() -> Usage {
     }
 }
 
+/// The threads that last. One that comes and goes would be a series that vanishes and begins at 0 again.
 fn threads() -> Vec<Thread> {
     let Ok(entries) = fs::read_dir("/proc/self/task") else {
         return Vec::new();
@@ -68,7 +71,8 @@ fn threads() -> Vec<Thread> {
         let cpu = cpu(&stat);
         Some(Thread { name, cpu })
     });
-    let mut threads: Vec<Thread> = threads.collect();
+    let lasting = threads.filter(|thread| !thread.name.ends_with(memory::PASSING));
+    let mut threads: Vec<Thread> = lasting.collect();
     threads.sort_by(|a, b| a.name.cmp(&b.name));
     threads
 }
@@ -99,6 +103,12 @@ mod tests {
         assert!(usage.resident_bytes > 1 << 20 && usage.virtual_bytes > usage.resident_bytes);
         assert!(usage.open_fds > 2 && usage.max_fds >= usage.open_fds);
         assert!(!usage.threads.is_empty());
+    }
+
+    #[test]
+    fn a_thread_that_comes_and_goes_has_no_series() {
+        let seen = memory::apart("short", || usage().threads);
+        assert!(seen.iter().all(|thread| !thread.name.starts_with("short")));
     }
 
     #[test]

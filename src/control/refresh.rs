@@ -124,7 +124,7 @@ impl Refresh {
             self.config = config;
             let started = Instant::now();
             let doubted_before = self.inquiry.is_in_doubt();
-            let counters = if memory::apart("topology-once", || self.round(trigger)) {
+            let counters = if memory::apart("topology", || self.round(trigger)) {
                 self.shared
                     .last_success_micros
                     .store(self.clock.now().as_micros().max(1), Ordering::Relaxed);

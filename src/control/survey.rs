@@ -97,7 +97,7 @@ impl Survey {
             }
             let found = topology
                 .as_ref()
-                .is_some_and(|topology| memory::apart("survey-once", || self.survey(topology)));
+                .is_some_and(|topology| memory::apart("survey", || self.survey(topology)));
             due = Instant::now() + if found { PERIOD } else { RETRY };
         }
     }
