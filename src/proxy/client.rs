@@ -122,6 +122,8 @@ pub struct Client {
     pub listed_as_holding: bool,
     /// Why no request of it is taken, if none is.
     pub pause: Option<Pause>,
+    /// Whether it counts among those that CLIENT PAUSE holds.
+    pub suspended: bool,
     /// The turn in which it was last resumed.
     pub resumed_in: u64,
     /// When it last sent something, as `Active` counts time.
@@ -174,6 +176,7 @@ impl Client {
             held: HeldRequests::default(),
             listed_as_holding: false,
             pause: None,
+            suspended: false,
             resumed_in: 0,
             seen_in: u32::MAX,
             resume_queued: false,

@@ -262,6 +262,9 @@ impl Proxy {
                 if let Some(client) = self.clients.get_mut(id) {
                     client.pause = Some(pause);
                 }
+                if pause == Pause::Suspended {
+                    self.count_suspended(id);
+                }
                 false
             }
             Step::Alone => {

@@ -1,61 +1,70 @@
-//! `Masters`: what the masters say of themselves in INFO, put together as if they were one server.
-//!
-//! Counts and sizes are added; ratios and shares are made of the sums; of states the worst is shown. What is
-//! not known here by name is added if it is a whole number, else the first master speaks for all.
+//! `Masters`: what the masters say of themselves in INFO, put together as if they were one server (how each field
+//! becomes one: `fields`); and `Heard`: the last answer of each, which stands in while a master is silent.
 
-use std::sync::{Arc, Mutex};
+mod fields;
+
+use std::cmp::Ordering;
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::clock::Time;
-
-/// How long an answer is good.
-const FRESH: Duration = Duration::from_secs(1);
+pub use fields::{FIELDS, Rule};
 
 /// A field of a section, in the order of the first master.
 pub type Field = (String, String);
+
+/// A master that has not answered, and how long ago it last did, if ever.
+pub type Silent = (SocketAddr, Option<Duration>);
 
 /// What the masters say, put together.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Masters {
     /// How many answered.
     pub count: usize,
-    /// The lowest server version among them: what is promised to clients.
-    pub version: Option<String>,
+    /// Those that have not answered now.
+    pub silent: Vec<Silent>,
     /// The section's name and its fields.
     sections: Vec<(String, Vec<Field>)>,
 }
 
 impl Masters {
-    /// Puts the answers to INFO together.
-    pub fn of(texts: &[&str]) -> Masters {
-        let parsed: Vec<_> = texts.iter().map(|text| sections(text)).collect();
-        let names: Vec<&str> = match parsed.first() {
-            Some(first) => first.iter().map(|(name, _)| *name).collect(),
-            None => Vec::new(),
-        };
-        let versions = parsed.iter().flatten().flat_map(|(_, fields)| fields);
-        let versions = versions.filter(|(name, _)| *name == "redis_version");
-        let version = versions
-            .map(|(_, version)| *version)
-            .min_by_key(|version| numbers(version));
+    /// Puts answers to INFO together.
+    pub fn of(told: &[(SocketAddr, &str)]) -> Masters {
+        let parsed: Vec<_> = told
+            .iter()
+            .map(|(address, text)| (address.ip(), sections(text)))
+            .collect();
+        let mut names: Vec<&str> = Vec::new();
+        for (name, _) in parsed.iter().flat_map(|(_, sections)| sections) {
+            if !names.contains(name) {
+                names.push(name);
+            }
+        }
         let together = |name: &str| {
-            let of_all = parsed
+            let of_all: Vec<_> = parsed
                 .iter()
-                .map(|sections| fields_of(sections, name))
-                .collect::<Vec<_>>();
+                .map(|(host, sections)| (*host, fields_of(sections, name)))
+                .collect();
             match name {
                 "Keyspace" => keyspace(&of_all),
-                _ => sum(name, &of_all),
+                _ => combine(&of_all),
             }
         };
         Masters {
-            count: texts.len(),
-            version: version.map(str::to_string),
+            count: told.len(),
+            silent: Vec::new(),
             sections: names
                 .iter()
                 .map(|name| (name.to_string(), together(name)))
                 .collect(),
         }
+    }
+
+    /// Whether nothing is known of any.
+    pub fn is_empty(&self) -> bool {
+        self.sections.is_empty()
     }
 
     /// The fields of a section.
@@ -65,31 +74,43 @@ impl Masters {
     }
 }
 
-/// The last answer of the masters, for all workers. INFO alone takes this lock.
+/// The last answer of each master, for all workers. INFO alone takes this lock.
 #[derive(Debug, Default)]
-pub struct MastersCache(Mutex<Option<(Time, Arc<Masters>)>>);
+pub struct Heard(Mutex<HashMap<SocketAddr, (Time, Arc<str>)>>);
 
-impl MastersCache {
-    /// The last answer, if it is fresh.
-    pub fn fresh(&self, now: Time) -> Option<Arc<Masters>> {
-        let last = self.last()?;
-        (now.since(last.0) < FRESH).then_some(last.1)
-    }
-
-    /// The lowest server version among the masters, if any has ever said it.
-    pub fn version(&self) -> Option<String> {
-        self.last().and_then(|(_, masters)| masters.version.clone())
-    }
-
-    /// Keeps an answer to what was asked at `asked_at`.
-    pub fn keep(&self, asked_at: Time, masters: Arc<Masters>) {
-        if let Ok(mut last) = self.0.lock() {
-            *last = Some((asked_at, masters));
+impl Heard {
+    /// What these masters say, those that have not answered in their last words. Others are forgotten.
+    pub fn complete(
+        &self,
+        asked: &[SocketAddr],
+        answers: impl Iterator<Item = Option<String>>,
+        now: Time,
+    ) -> Masters {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        last.retain(|address, _| asked.contains(address));
+        let mut silent = Vec::new();
+        for (address, answer) in asked.iter().zip(answers) {
+            match answer {
+                Some(text) => {
+                    last.insert(*address, (now, text.into()));
+                }
+                None => {
+                    let heard_at = last.get(address).map(|(at, _)| *at);
+                    silent.push((*address, heard_at.map(|at| now.since(at))));
+                }
+            }
         }
-    }
-
-    fn last(&self) -> Option<(Time, Arc<Masters>)> {
-        self.0.lock().ok()?.clone()
+        let told: Vec<(SocketAddr, Arc<str>)> = asked
+            .iter()
+            .filter_map(|address| Some((*address, last.get(address)?.1.clone())))
+            .collect();
+        drop(last);
+        let told: Vec<(SocketAddr, &str)> = told.iter().map(|(at, text)| (*at, &**text)).collect();
+        Masters {
+            count: asked.len() - silent.len(),
+            silent,
+            ..Masters::of(&told)
+        }
     }
 }
 
@@ -113,97 +134,57 @@ fn fields_of<'a, 'b>(sections: &'b [Section<'a>], name: &str) -> &'b [(&'a str, 
     found.map_or(&[], |(_, fields)| fields)
 }
 
-/// The numbers of a version, for comparison.
-fn numbers(version: &str) -> Vec<u64> {
-    version
-        .split('.')
-        .map(|part| part.parse().unwrap_or(0))
-        .collect()
+/// One field of each master that has it: the machine, and the value.
+type Values<'a> = Vec<(IpAddr, &'a str)>;
+
+/// One section of one master: the machine, and the fields.
+type Part<'a> = (IpAddr, &'a [(&'a str, &'a str)]);
+
+fn values_of<'a>(of_all: &[Part<'a>], name: &str) -> Values<'a> {
+    let of_one = |(host, fields): &Part<'a>| {
+        let found = fields.iter().find(|(own, _)| *own == name);
+        found.map(|(_, value)| (*host, *value))
+    };
+    of_all.iter().filter_map(of_one).collect()
 }
 
-/// How the values of one field become one.
-enum Rule {
-    Add,
-    Most,
-    Least,
-    /// `ok`, unless one says something else.
-    Worst,
-    /// In units that people read, of the field without `_human`.
-    Human,
-    /// The first field by the second (or by the second less a third), with two decimals and this behind.
-    Quotient(&'static str, &'static [&'static str], f64, &'static str),
-}
-
-fn rule(section: &str, name: &str) -> Rule {
-    match name {
-        "mem_fragmentation_ratio" => Rule::Quotient("used_memory_rss", &["used_memory"], 1.0, ""),
-        "allocator_frag_ratio" => {
-            Rule::Quotient("allocator_active", &["allocator_allocated"], 1.0, "")
+fn combine(of_all: &[Part<'_>]) -> Vec<Field> {
+    let values = |name: &str| values_of(of_all, name);
+    // What only some have, as while they load, stands behind what the first has.
+    let mut all: Vec<(&str, &str)> = Vec::new();
+    for (name, value) in of_all.iter().flat_map(|(_, fields)| fields.iter()) {
+        if !all.iter().any(|(own, _)| own == name) {
+            all.push((name, value));
         }
-        "allocator_rss_ratio" => {
-            Rule::Quotient("allocator_resident", &["allocator_active"], 1.0, "")
-        }
-        "rss_overhead_ratio" => Rule::Quotient("used_memory_rss", &["allocator_resident"], 1.0, ""),
-        "used_memory_peak_perc" => Rule::Quotient("used_memory", &["used_memory_peak"], 100.0, "%"),
-        "used_memory_dataset_perc" => Rule::Quotient(
-            "used_memory_dataset",
-            &["used_memory", "used_memory_startup"],
-            100.0,
-            "%",
-        ),
-        "rdb_last_save_time" => Rule::Least,
-        _ if name.ends_with("_human") => Rule::Human,
-        _ if name.ends_with("_status") => Rule::Worst,
-        "loading" | "async_loading" | "current_fork_perc" | "expired_stale_perc" => Rule::Most,
-        _ if section == "Persistence" && is_state(name) => Rule::Most,
-        _ => Rule::Add,
     }
-}
-
-/// Whether a field of Persistence tells a state or a time, and no number of things.
-fn is_state(name: &str) -> bool {
-    [
-        "_in_progress",
-        "_scheduled",
-        "_enabled",
-        "_time_sec",
-        "_age",
-        "_fork",
-    ]
-    .iter()
-    .any(|end| name.ends_with(end))
-}
-
-fn sum(section: &str, of_all: &[&[(&str, &str)]]) -> Vec<Field> {
-    let values = |name: &str| {
-        let of_one = |fields: &&[(&str, &str)]| {
-            let found = fields.iter().find(|(own, _)| *own == name);
-            found.map(|(_, value)| value.to_string())
-        };
-        of_all.iter().filter_map(of_one).collect::<Vec<String>>()
-    };
-    let total = |name: &str| -> Option<i64> {
-        let values = values(name);
-        values.iter().map(|value| value.parse::<i64>().ok()).sum()
-    };
-    let first = of_all.first().map_or(&[][..], |fields| fields);
     let field = |(name, value): &(&str, &str)| {
-        let number = |text: &String| text.parse::<f64>().ok();
-        let least = |a: &String, b: &String| {
-            number(a)
-                .partial_cmp(&number(b))
-                .unwrap_or(std::cmp::Ordering::Equal)
-        };
-        let together = match rule(section, name) {
-            Rule::Add => total(name).map(|sum| sum.to_string()),
-            Rule::Most => values(name).into_iter().max_by(least),
-            Rule::Least => values(name).into_iter().min_by(least),
-            Rule::Worst => values(name).into_iter().find(|value| value != "ok"),
-            Rule::Human => total(name.trim_end_matches("_human")).map(human),
+        let own = values(name);
+        let together = match fields::rule(name) {
+            Rule::Add => added(&own),
+            Rule::Most => own.iter().max_by(|a, b| order(a.1, b.1)).map(text),
+            Rule::Least => own.iter().min_by(|a, b| order(a.1, b.1)).map(text),
+            Rule::First => None,
+            Rule::Worst => own.iter().find(|(_, value)| *value != "ok").map(text),
+            Rule::PerHost => per_host(&own),
+            Rule::Limit if own.iter().any(|(_, value)| *value == "0") => Some("0".to_string()),
+            Rule::Limit => added(&own),
+            Rule::Human => {
+                let sized = name.trim_end_matches("_human");
+                let own = values(sized);
+                let bytes = match fields::rule(sized) {
+                    Rule::PerHost => per_host(&own),
+                    Rule::Limit if own.iter().any(|(_, value)| *value == "0") => {
+                        Some("0".to_string())
+                    }
+                    _ => added(&own),
+                };
+                bytes.and_then(|bytes| bytes.parse().ok()).map(human)
+            }
             Rule::Quotient(part, whole, factor, unit) => {
-                let whole: Option<Vec<i64>> = whole.iter().map(|name| total(name)).collect();
+                let total = |name: &&str| number(&added(&values(name))?);
+                let whole: Option<Vec<f64>> = whole.iter().map(total).collect();
                 let whole = whole.and_then(|parts| parts.into_iter().reduce(|a, b| a - b));
-                let (part, whole) = (total(part).unwrap_or(0) as f64, whole.unwrap_or(0) as f64);
+                let (part, whole) = (total(&part).unwrap_or(0.0), whole.unwrap_or(0.0));
                 let share = if whole == 0.0 {
                     0.0
                 } else {
@@ -212,18 +193,55 @@ fn sum(section: &str, of_all: &[&[(&str, &str)]]) -> Vec<Field> {
                 Some(format!("{share:.2}{unit}"))
             }
         };
-        (
-            name.to_string(),
-            together.unwrap_or_else(|| value.to_string()),
-        )
+        let together = together.unwrap_or_else(|| value.to_string());
+        (name.to_string(), together)
     };
-    first.iter().map(field).collect()
+    all.iter().map(field).collect()
+}
+
+fn text((_, value): &(IpAddr, &str)) -> String {
+    value.to_string()
+}
+
+fn number(text: &str) -> Option<f64> {
+    text.parse().ok()
+}
+
+fn order(a: &str, b: &str) -> Ordering {
+    number(a).partial_cmp(&number(b)).unwrap_or(Ordering::Equal)
+}
+
+/// The sum, with as many decimals as the first has. Nothing if one is no number.
+fn added(values: &Values<'_>) -> Option<String> {
+    let whole: Option<i64> = values
+        .iter()
+        .map(|(_, value)| value.parse::<i64>().ok())
+        .try_fold(0i64, |sum, value| Some(sum.saturating_add(value?)));
+    if let Some(sum) = whole {
+        return Some(sum.to_string());
+    }
+    let sum: Option<f64> = values.iter().map(|(_, value)| number(value)).sum();
+    let decimals = values.first()?.1.split('.').nth(1).map_or(0, str::len);
+    Some(format!("{:.decimals$}", sum?))
+}
+
+/// The sum over the machines of what each has.
+fn per_host(values: &Values<'_>) -> Option<String> {
+    let mut hosts: Values<'_> = Vec::new();
+    for (host, value) in values {
+        match hosts.iter_mut().find(|(own, _)| own == host) {
+            Some((_, known)) if order(known, value).is_lt() => *known = value,
+            Some(_) => {}
+            None => hosts.push((*host, value)),
+        }
+    }
+    added(&hosts)
 }
 
 /// `db0:keys=1,expires=0,avg_ttl=0` of all: everything is added, but the average, which is weighted.
-fn keyspace(of_all: &[&[(&str, &str)]]) -> Vec<Field> {
+fn keyspace(of_all: &[Part<'_>]) -> Vec<Field> {
     let mut databases: Vec<(String, Vec<(String, u64)>)> = Vec::new();
-    for (name, value) in of_all.iter().flat_map(|fields| fields.iter()) {
+    for (name, value) in of_all.iter().flat_map(|(_, fields)| fields.iter()) {
         let at = databases
             .iter()
             .position(|(own, _)| own == name)
@@ -287,57 +305,114 @@ mod tests {
     const ONE: &str = "# Server\r\nredis_version:7.0.15\r\n\r\n# Memory\r\nused_memory:1048576\r\n\
         used_memory_human:1.00M\r\nused_memory_rss:3145728\r\nmem_fragmentation_ratio:3.00\r\n\
         used_memory_startup:48576\r\nused_memory_dataset:500000\r\nused_memory_dataset_perc:50.00%\r\n\
+        total_system_memory:8388608\r\ntotal_system_memory_human:8.00M\r\nmaxmemory:1024\r\n\
+        maxmemory_human:1.00K\r\nnumber_of_cached_scripts:3\r\n\
         maxmemory_policy:allkeys-lru\r\n\r\n# Persistence\r\nloading:0\r\nrdb_saves:2\r\n\
         rdb_last_save_time:200\r\nrdb_bgsave_in_progress:1\r\nrdb_last_bgsave_status:ok\r\n\
-        current_fork_perc:0.00\r\n\r\n# Keyspace\r\ndb0:keys=10,expires=1,avg_ttl=100\r\n";
+        current_fork_perc:0.00\r\n\r\n# Stats\r\ninstantaneous_input_repl_kbps:0.25\r\n\
+        new_field:7\r\nnew_word:some\r\n\r\n# Keyspace\r\ndb0:keys=10,expires=1,avg_ttl=100\r\n";
+
+    fn address(host: u8, port: u16) -> SocketAddr {
+        SocketAddr::from(([10, 0, 0, host], port))
+    }
+
+    #[track_caller]
+    fn check(masters: &Masters, section: &str, name: &str, expected: &str) {
+        let found = masters.section(section).iter().find(|(own, _)| own == name);
+        let found = found.map(|(_, value)| value.as_str());
+        assert_eq!(found, Some(expected), "{name}");
+    }
 
     #[test]
     fn masters_become_one_server() {
         let two = ONE
-            .replace("7.0.15", "7.0.9")
             .replace("time:200", "time:100")
             .replace("progress:1", "progress:0")
             .replace("status:ok", "status:err")
             .replace("perc:0.00", "perc:12.50")
+            .replace("rdb_saves:2", "rdb_saves:1")
+            .replace("scripts:3", "scripts:5")
+            .replace("kbps:0.25", "kbps:1.50")
+            .replace("loading:0", "loading:1\r\nloading_start_time:5")
             .replace(
                 "keys=10,expires=1,avg_ttl=100",
                 "keys=5,expires=3,avg_ttl=20",
             );
-        let masters = Masters::of(&[ONE, &two]);
-        assert_eq!(
-            (masters.count, masters.version.as_deref()),
-            (2, Some("7.0.9"))
-        );
-        let check = |section: &str, name: &str, expected: &str| {
-            let found = masters.section(section).iter().find(|(own, _)| own == name);
-            assert_eq!(
-                found.map(|(_, value)| value.as_str()),
-                Some(expected),
-                "{name}"
-            );
-        };
-        check("Memory", "used_memory", "2097152");
-        check("Memory", "used_memory_human", "2.00M");
-        check("Memory", "mem_fragmentation_ratio", "3.00");
-        check("Memory", "used_memory_dataset_perc", "50.00%");
-        check("Memory", "maxmemory_policy", "allkeys-lru");
-        check("Persistence", "rdb_saves", "4");
-        check("Persistence", "rdb_last_save_time", "100");
-        check("Persistence", "rdb_bgsave_in_progress", "1");
-        check("Persistence", "rdb_last_bgsave_status", "err");
-        check("Persistence", "current_fork_perc", "12.50");
-        check("Keyspace", "db0", "keys=15,expires=4,avg_ttl=40");
+        let masters = Masters::of(&[(address(1, 1), ONE), (address(1, 2), &two)]);
+        assert_eq!(masters.count, 2);
+        for (section, name, expected) in [
+            ("Memory", "used_memory", "2097152"),
+            ("Memory", "used_memory_human", "2.00M"),
+            ("Memory", "mem_fragmentation_ratio", "3.00"),
+            ("Memory", "used_memory_dataset_perc", "50.00%"),
+            ("Memory", "total_system_memory", "8388608"),
+            ("Memory", "total_system_memory_human", "8.00M"),
+            ("Memory", "maxmemory", "2048"),
+            ("Memory", "maxmemory_human", "2.00K"),
+            ("Memory", "number_of_cached_scripts", "5"),
+            ("Memory", "maxmemory_policy", "allkeys-lru"),
+            ("Persistence", "rdb_saves", "1"),
+            ("Persistence", "rdb_last_save_time", "100"),
+            ("Persistence", "rdb_bgsave_in_progress", "1"),
+            ("Persistence", "rdb_last_bgsave_status", "err"),
+            ("Persistence", "current_fork_perc", "12.50"),
+            ("Persistence", "loading_start_time", "5"),
+            ("Stats", "instantaneous_input_repl_kbps", "1.75"),
+            ("Stats", "new_field", "14"),
+            ("Stats", "new_word", "some"),
+            ("Keyspace", "db0", "keys=15,expires=4,avg_ttl=40"),
+        ] {
+            check(&masters, section, name, expected);
+        }
         assert_eq!(Masters::of(&[]), Masters::default());
     }
 
     #[test]
-    fn an_answer_is_fresh_for_a_second() {
-        let cache = MastersCache::default();
-        let at = |millis: u64| Time::from_micros(millis * 1000);
-        assert!(cache.fresh(at(0)).is_none() && cache.version().is_none());
-        cache.keep(at(100), Arc::new(Masters::of(&[ONE])));
-        assert!(cache.fresh(at(1099)).is_some() && cache.fresh(at(1100)).is_none());
-        assert_eq!(cache.version().as_deref(), Some("7.0.15"));
+    fn memory_of_machines_is_added_and_no_limit_is_no_limit() {
+        let two = ONE
+            .replace("system_memory:8388608", "system_memory:1048576")
+            .replace("maxmemory:1024", "maxmemory:0");
+        let told = [
+            (address(1, 1), ONE),
+            (address(1, 2), ONE),
+            (address(2, 1), two.as_str()),
+        ];
+        let masters = Masters::of(&told);
+        check(&masters, "Memory", "total_system_memory", "9437184");
+        check(&masters, "Memory", "total_system_memory_human", "9.00M");
+        check(&masters, "Memory", "maxmemory", "0");
+        check(&masters, "Memory", "maxmemory_human", "0B");
+    }
+
+    #[test]
+    fn the_last_words_of_a_silent_master_stand_in() {
+        let heard = Heard::default();
+        let (one, two) = (address(1, 1), address(1, 2));
+        let keys = |keys: u32| Some(format!("# Keyspace\r\ndb0:keys={keys}\r\n"));
+        let at = |seconds: u64| Time::from_micros(seconds * 1_000_000);
+        let ask = |asked: &[SocketAddr], answers: Vec<Option<String>>, now| {
+            heard.complete(asked, answers.into_iter(), now)
+        };
+        let all = ask(&[one, two], vec![keys(1), keys(2)], at(1));
+        check(&all, "Keyspace", "db0", "keys=3");
+        assert!(all.silent.is_empty());
+        let all = ask(&[one, two], vec![keys(10), None], at(4));
+        check(&all, "Keyspace", "db0", "keys=12");
+        assert_eq!(all.count, 1);
+        assert_eq!(all.silent, [(two, Some(Duration::from_secs(3)))]);
+        // Who is asked no more is forgotten, and who never answered has no words.
+        ask(&[one], vec![keys(10)], at(5));
+        let all = ask(&[one, two], vec![keys(10), None], at(6));
+        check(&all, "Keyspace", "db0", "keys=10");
+        assert_eq!((all.count, all.silent), (1, vec![(two, None)]));
+    }
+
+    #[test]
+    fn every_field_has_one_rule() {
+        for (at, (name, _, why)) in FIELDS.iter().enumerate() {
+            assert!(!why.is_empty(), "{name}");
+            assert!(FIELDS[..at].iter().all(|(own, ..)| own != name), "{name}");
+        }
     }
 
     #[test]

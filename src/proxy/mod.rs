@@ -16,6 +16,7 @@ pub mod backend;
 mod backlog;
 pub mod calls;
 mod carried;
+pub mod census;
 mod check;
 pub mod client;
 mod cutting;
@@ -85,6 +86,7 @@ use actions::{Action, Actions};
 use active::Active;
 use answers::Answers;
 use backend::{BackendId, Patience, State};
+use census::Census;
 use client::{Client, ClientId, Parting};
 pub use deliver::Lost;
 use doubt::Suspects;
@@ -208,6 +210,8 @@ pub struct Proxy {
     monitors: Vec<ClientId>,
     /// Lines on their way to the monitors of each worker.
     feeds: Vec<Feed>,
+    /// Clients that wait for what the masters say of themselves.
+    census: Census,
     /// Letters that somebody waits for, and that other workers had no room for.
     returned: Vec<(usize, question::Letter)>,
     random: u64,
@@ -266,6 +270,7 @@ impl Proxy {
             suspension: None,
             leases: Leases::default(),
             monitors: Vec::new(),
+            census: Census::default(),
             returned: Vec::new(),
             random: seed | 1,
         }
@@ -466,6 +471,9 @@ impl Proxy {
             self.remove_monitor(id);
         }
         self.process.clients.fetch_sub(1, Ordering::Relaxed);
+        if client.suspended {
+            self.process.suspended.fetch_sub(1, Ordering::Relaxed);
+        }
         self.stats.clients_connected.sub(1);
         self.actions.close(Peer::Client(id));
         true
@@ -609,6 +617,9 @@ impl Proxy {
         if now >= self.next_sweep {
             self.sweep(now);
         }
+        if !self.census.is_idle() {
+            self.take_census(now);
+        }
         if self
             .suspension
             .is_some_and(|suspension| now >= suspension.until)
@@ -697,7 +708,7 @@ impl Proxy {
         let rest = (self.pool.free_bytes() + self.inbox.free() > 0).then(|| self.rates.due_at());
         let leases = self.leases.deadline();
         let subscribed = self.pubsub.deadline();
-        let behind = self.is_behind().then(Time::default);
+        let behind = (self.is_behind() || self.census.is_due()).then(Time::default);
         [behind, sweep, held, suspended, rest, leases, subscribed]
             .into_iter()
             .flatten()

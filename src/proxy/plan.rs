@@ -1,6 +1,7 @@
 //! `Plan`: whom a command asks, what, and how the answers become one reply. This is how a command of the
 //! proxy's own speaks to nodes and to other workers without a branch anywhere else.
 
+use crate::proxy::census::Findings;
 use crate::proxy::merge::Merge;
 use crate::proxy::question::Question;
 use crate::proxy::routes::Asked;
@@ -19,6 +20,8 @@ pub enum Ask {
     AnyMaster(Vec<u8>),
     /// Every worker, this one included.
     Workers(Question),
+    /// The masters, what they say of themselves: one part, the only one of its plan (see `census`).
+    Masters(Findings),
 }
 
 impl Ask {

@@ -17,7 +17,7 @@ use std::time::Duration;
 use crate::clock::Time;
 use crate::cluster::slot::Slot;
 use crate::proxy::actions::Wanted;
-use crate::proxy::backend::{BackendId, Origin, Pin, State, Ticket};
+use crate::proxy::backend::{BackendId, Origin, Pin, Ticket};
 use crate::proxy::client::ClientId;
 use crate::proxy::doubt::Inquiry;
 use crate::proxy::held::HeldRequests;
@@ -306,9 +306,7 @@ impl Proxy {
     /// queue, so that its reply is known for what it is when it comes.
     pub(super) fn leave_out_silent(&mut self, id: BackendId, now: Time) {
         let mut late = Vec::new();
-        if let Some(backend) = self.upstream.backends.get_mut(id)
-            && backend.state == State::Ready
-        {
+        if let Some(backend) = self.upstream.backends.get_mut(id) {
             let old = |ticket: &&mut Ticket| now.since(ticket.sent_at) >= PATIENCE;
             for ticket in backend.tickets.iter_mut().take_while(old) {
                 if ticket.pin == Pin::May {
@@ -339,8 +337,11 @@ impl Proxy {
         {
             self.attempts += 1;
         }
-        if held.ticket.pin == Pin::May && !self.is_within_reach(held.goal, now) {
-            return Attempt::LeaveOut;
+        if held.ticket.pin == Pin::May {
+            let since = held.ticket.held_since.unwrap_or(now);
+            if now.since(since) >= PATIENCE || !self.is_within_reach(held.goal, now) {
+                return Attempt::LeaveOut;
+            }
         }
         if now >= held.expires {
             return Attempt::GiveUp;

@@ -235,7 +235,7 @@ impl Proxy {
     }
 
     #[allow(clippy::too_many_arguments)]
-    fn send_part(
+    pub(super) fn send_part(
         &mut self,
         id: ClientId,
         command: &Command,
@@ -316,7 +316,10 @@ impl Proxy {
         now: Time,
     ) -> Step {
         let nodes = plan.asks.iter().any(|ask| !matches!(ask, Ask::Workers(_)));
-        let each = |ask: &Ask| matches!(ask, Ask::Node(..) | Ask::IfUp(..));
+        let each = |ask: &Ask| matches!(ask, Ask::Node(..) | Ask::IfUp(..) | Ask::Masters(_));
+        // Who asks for the state of the whole is to find what it did before, and nothing of what it does behind.
+        let alone = plan.asks.iter().any(|ask| matches!(ask, Ask::Masters(_)));
+        debug_assert!(!alone || plan.asks.len() == 1);
         if plan.asks.iter().any(each) || matches!(command.class, Class::Scan) {
             self.insight.audit.note(command.id, Reason::AllNodes);
         }
@@ -332,7 +335,7 @@ impl Proxy {
         };
         let seq = client.pipeline.push_split(command.id, split, now);
         self.ask(id, command, seq, &asks, now);
-        Step::Done
+        if alone { Step::Alone } else { Step::Done }
     }
 
     /// A request whose parts have led to further questions asks them.
@@ -357,7 +360,9 @@ impl Proxy {
         for ask in &plan.asks {
             match ask {
                 Ask::Slot(slot, _) => split.add_parts(*slot, 1),
-                Ask::Node(..) | Ask::IfUp(..) | Ask::AnyMaster(_) => split.add_parts(NO_SLOT, 1),
+                Ask::Node(..) | Ask::IfUp(..) | Ask::AnyMaster(_) | Ask::Masters(_) => {
+                    split.add_parts(NO_SLOT, 1);
+                }
                 Ask::Workers(_) => split.add_parts(NO_SLOT, self.process.workers.len()),
             }
         }
@@ -377,6 +382,11 @@ impl Proxy {
                 Ask::Workers(question) => {
                     self.ask_workers(id, seq, part, question, now);
                     part += self.process.workers.len() as u16;
+                    continue;
+                }
+                Ask::Masters(findings) => {
+                    self.census.gather(id, seq, part, findings.clone());
+                    part += 1;
                     continue;
                 }
             };
@@ -450,7 +460,7 @@ fn is_urgent(command: &Command) -> bool {
 
 /// Where a part goes.
 #[derive(Clone, Copy)]
-enum PartTarget {
+pub(super) enum PartTarget {
     Slot(u16),
     Node(Target, Pin),
     AnyMaster,

@@ -15,7 +15,7 @@ use crate::proxy::attention::Attention;
 use crate::proxy::calls::{self, Calls, CommandCalls};
 use crate::proxy::histogram::{Histogram, Latencies};
 use crate::proxy::lease::LeaseCounts;
-use crate::proxy::masters::MastersCache;
+use crate::proxy::masters::Heard;
 use crate::proxy::node_stats::{NodeStats, NodeTotals};
 use crate::proxy::pubsub::register::Register;
 use crate::proxy::redirects::{self, Redirects, SlotRedirects};
@@ -331,6 +331,8 @@ pub struct Process {
     pub monitors: Vec<AtomicUsize>,
     /// What leases clients hold.
     pub leases: LeaseCounts,
+    /// How many clients CLIENT PAUSE holds.
+    pub suspended: AtomicUsize,
     /// 40 hexadecimal digits that name this run.
     pub run_id: String,
     /// Whether an answer has shown that the topology is out of date: whoever sees it next asks for another.
@@ -338,7 +340,7 @@ pub struct Process {
     /// Set when what the servers are has been changed: the survey asks them soon.
     pub altered: AtomicBool,
     /// What the masters last said of themselves.
-    pub masters: MastersCache,
+    pub masters: Heard,
     /// Whether clients are being sent away.
     pub draining: AtomicBool,
     /// The wall clock at start.
@@ -374,11 +376,12 @@ impl Process {
             register: Register::default(),
             attention: Attention::default(),
             leases: LeaseCounts::default(),
+            suspended: AtomicUsize::new(0),
             monitors: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
             run_id: format!("{:016x}{:016x}{:08x}", hasher(), hasher(), hasher() as u32),
             stale: AtomicBool::new(false),
             altered: AtomicBool::new(false),
-            masters: MastersCache::default(),
+            masters: Heard::default(),
             draining: AtomicBool::new(false),
             started: SystemTime::now(),
             standstills,

@@ -1,10 +1,12 @@
 //! `Suspension`: `CLIENT PAUSE`. While it lasts, requests that it holds stay unread in their clients' inputs,
 //! in order; each worker has its own copy and lifts it by itself when it is over.
 
+use std::sync::atomic::Ordering;
+
 use crate::clock::Time;
 use crate::command::Command;
 use crate::proxy::Proxy;
-use crate::proxy::client::Pause;
+use crate::proxy::client::{ClientId, Pause};
 
 /// What waits, and until when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +45,17 @@ impl Proxy {
         }
     }
 
+    /// A request of this client waits for the end of the suspension: the client counts as blocked until then.
+    #[cold]
+    pub(super) fn count_suspended(&mut self, id: ClientId) {
+        if let Some(client) = self.clients.get_mut(id)
+            && !client.suspended
+        {
+            client.suspended = true;
+            self.process.suspended.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     /// Ends the suspension: those who waited are served again.
     pub(super) fn lift_suspension(&mut self) {
         if self.suspension.take().is_none() {
@@ -50,11 +63,13 @@ impl Proxy {
         }
         self.process.attention.sub();
         for id in self.clients.ids() {
-            let waits = self
-                .clients
-                .get(id)
-                .is_some_and(|client| client.pause == Some(Pause::Suspended));
-            if waits {
+            let Some(client) = self.clients.get_mut(id) else {
+                continue;
+            };
+            if std::mem::take(&mut client.suspended) {
+                self.process.suspended.fetch_sub(1, Ordering::Relaxed);
+            }
+            if client.pause == Some(Pause::Suspended) {
                 self.queue_resume(id);
             }
         }

@@ -1,20 +1,18 @@
 //! INFO: real Redis field names first, then the proxy's own sections.
 //!
 //! Server, Clients, Stats, CPU and what is told of commands and errors are the proxy's own; Memory, Persistence,
-//! Keyspace, and in Stats what only the nodes can count, are those of the masters put together. A master that is
-//! not there is left out: monitoring must not go blind with one node.
-
-use std::sync::Arc;
+//! Keyspace, and in Stats what only the nodes can count, are those of the masters put together, who are asked each
+//! time (see `census`). Of a master that is silent the last words count, and each section says so: monitoring must
+//! not go blind with one node.
 
 use super::sections::{Field, SECTIONS, Source, line, proxy, topology};
 use super::{After, Context};
+use crate::proxy::census::Findings;
 use crate::proxy::masters::Masters;
 use crate::proxy::merge::{Join, Merge};
 use crate::proxy::plan::{Ask, Plan};
 use crate::resp::args::Args;
 use crate::resp::encode;
-
-const INFO: &[u8] = b"*1\r\n$4\r\nINFO\r\n";
 
 /// A section that is printed but for what the masters say.
 enum Piece {
@@ -53,28 +51,18 @@ pub fn info(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> Af
     let waits = pieces
         .iter()
         .any(|piece| matches!(piece, Piece::Mixed { .. }));
-    let fresh = context.process.masters.fresh(context.now);
-    if !waits || fresh.is_some() || !context.routes.is_known() {
-        let masters = fresh.unwrap_or_default();
-        encode::verbatim(out, &print(&pieces, &masters), protocol);
+    if !waits || !context.routes.is_known() {
+        encode::verbatim(out, &print(&pieces, &Masters::default()), protocol);
         return After::Go;
     }
-    let (process, asked_at) = (context.process.clone(), context.now);
+    let findings = Findings::wanted(false);
+    let (process, asked_at, own) = (context.process.clone(), context.now, findings.clone());
     let join: Join = Box::new(move |replies, out| {
-        let texts = replies.iter().filter_map(|reply| reply.text());
-        let texts: Vec<_> = texts.map(String::from_utf8_lossy).collect();
-        let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
-        let masters = Arc::new(Masters::of(&texts));
+        let masters = own.of(replies, &process.masters, asked_at);
         encode::verbatim(out, &print(&pieces, &masters), protocol);
-        if masters.count > 0 {
-            process.masters.keep(asked_at, masters);
-        }
     });
-    let everyone = context.routes.everyone(context.command, false);
     After::Ask(Plan {
-        asks: everyone
-            .map(|asked| Ask::IfUp(asked.target, INFO.to_vec()))
-            .collect(),
+        asks: vec![Ask::Masters(findings)],
         merge: Merge::JoinAll(join),
         write: false,
     })
@@ -96,7 +84,7 @@ fn print(pieces: &[Piece], masters: &Masters) -> String {
             name,
             own,
             stand_ins,
-        } if masters.count == 0 => mix(name, &[own.clone(), stand_ins.clone()].concat(), masters),
+        } if masters.is_empty() => mix(name, &[own.clone(), stand_ins.clone()].concat(), masters),
         Piece::Mixed { name, own, .. } => mix(name, own, masters),
     });
     printed.collect::<Vec<_>>().join("\r\n")
@@ -121,6 +109,19 @@ fn mix(name: &str, own: &[Field], masters: &Masters) -> String {
         line(
             &mut text,
             format_args!("proxy_masters_summed:{}", masters.count),
+        );
+    }
+    if !masters.silent.is_empty() {
+        let count = masters.silent.len();
+        line(&mut text, format_args!("proxy_masters_silent:{count}"));
+    }
+    for (index, (address, since)) in masters.silent.iter().enumerate() {
+        let last = since.map_or("never".to_string(), |since| since.as_secs().to_string());
+        line(
+            &mut text,
+            format_args!(
+                "proxy_silent_master_{index}:addr={address},last_answer_seconds_ago={last}"
+            ),
         );
     }
     text

@@ -240,7 +240,7 @@ const ROWS: &[(&str, Handler)] = &[
     watch("function|load", scripting::function_load),
     watch("function|restore", scripting::function_flush),
     row("function|stats", nodes::function_stats),
-    row("info", info::info),
+    barrier("info", info::info),
     row("latency|doctor", nodes::report),
     row("latency|graph", nodes::report),
     row("latency|histogram", latency::histogram),

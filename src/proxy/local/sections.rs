@@ -140,13 +140,16 @@ fn os() -> String {
 }
 
 fn clients(context: &Context<'_>, text: &mut String) {
+    let process = context.process;
+    let blocked =
+        process.leases.blocking.load(Ordering::Relaxed) + process.suspended.load(Ordering::Relaxed);
     fields!(text,
         "connected_clients" => context.process.total(|stats| &stats.clients_connected),
         "cluster_connections" => 0,
         "maxclients" => context.config.limits.clients,
         "client_recent_max_input_buffer" => 0,
         "client_recent_max_output_buffer" => 0,
-        "blocked_clients" => context.process.leases.blocking.load(Ordering::Relaxed),
+        "blocked_clients" => blocked,
         "tracking_clients" => 0,
         "pubsub_clients" => context.process.register.subscribers(),
         "clients_in_timeout_table" => 0,
