@@ -65,6 +65,30 @@ const GROUPS: &[Group] = &[
     ),
 ];
 
+/// What a transaction promises of commands that are not executed by one node.
+const INSIDE_MULTI: &str = "
+## Inside MULTI
+
+Every command that one server queues is queued; what cannot be queued (wrong number of arguments, unknown, refused by \
+this proxy) dooms the transaction. Of EXEC, one node executes all commands with keys, as one transaction. The others \
+are not part of that:
+
+- A command for all masters or all nodes (FLUSHALL, DBSIZE, KEYS, SCRIPT LOAD) is executed by the transaction's node in \
+its place among the others, and then by the other nodes. Other clients may see the time between.
+- What the proxy answers itself, with or without the nodes (CLIENT, CONFIG, INFO, SCAN, RANDOMKEY, SLOWLOG GET, \
+SUBSCRIBE, DEBUG), is executed before the node's transaction if it stands before the first command for a node, and \
+after it otherwise; each in its order. After WATCH all of it comes after the node's transaction.
+- If EXEC answers nil or EXECABORT, none of what would have come after the node's transaction is executed. What came \
+before it has been executed only if the node itself refused the transaction at EXEC (`OOM`, `MISCONF`, a lost \
+connection), never because of WATCH or a command that could not be queued.
+- If the client or the proxy goes away during EXEC, what has not begun by then is not executed.
+
+The replies are in the order of the commands, whichever was executed first. With `-cross-slot-transactions per-slot` \
+there is one transaction in each slot; commands of many keys (MSET, MGET, DEL, EXISTS, UNLINK, TOUCH) are cut into them; \
+commands for all nodes come before or after them all, as those of the proxy do; a transaction may have keys in 1024 \
+slots.
+";
+
 /// The table in Markdown.
 pub fn classes_markdown(table: &Table) -> String {
     let mut text = format!(
@@ -87,6 +111,7 @@ pub fn classes_markdown(table: &Table) -> String {
             line(&mut text, &format!("{} |", cells.join(" ")));
         }
     }
+    text += INSIDE_MULTI;
     text
 }
 

@@ -587,7 +587,7 @@ pub const FLAGS: &[Flag] = &[
         name: "cross-slot-transactions",
         kind: Kind::String,
         default: "refuse",
-        help: "what becomes of a transaction whose keys lie in several slots: refuse, as one node does; or per-slot, one MULTI/EXEC in each slot and the replies put together, which gives up that all is executed or nothing, that others see all or nothing, and WATCH",
+        help: "what becomes of a transaction whose keys lie in several slots: refuse, as one node does; or per-slot, one MULTI/EXEC in each slot (commands of many keys are cut) and the replies put together, which gives up that all is executed or nothing, that others see all or nothing, and WATCH",
         apply: |options, value| {
             options.config.cross_slot_transactions = cross_slot(value)?;
             Ok(())

@@ -12,6 +12,7 @@ use crate::proxy::backend::BackendId;
 use crate::proxy::backlog::Backlog;
 use crate::proxy::cutting::Cut;
 use crate::proxy::held::HeldRequests;
+use crate::proxy::lease::execution::Execution;
 use crate::proxy::lease::{Lease, Work};
 use crate::proxy::pipeline::{Pipeline, Seq};
 use crate::proxy::replies::Replies;
@@ -149,6 +150,8 @@ pub struct Client {
     pub unsettled_until: Option<Seq>,
     /// Its request of many keys that is on its way to its parts: it is at the front of the input.
     pub cut: Option<Box<Cut>>,
+    /// Its EXEC, while the proxy has a part in it. It is at the head of the pipeline, its parts are behind it.
+    pub execution: Option<Box<Execution>>,
     /// What it has for itself at nodes.
     pub lease: Option<Box<Lease>>,
 }
@@ -188,6 +191,7 @@ impl Client {
             routes_version: 0,
             unsettled_until: None,
             cut: None,
+            execution: None,
             lease: None,
         }
     }
@@ -239,7 +243,10 @@ impl Client {
     pub fn may_resume(&self, limits: &Limits) -> bool {
         match self.pause {
             None | Some(Pause::Backend(_) | Pause::Suspended | Pause::Behind) => false,
-            Some(Pause::Barrier) => self.pipeline.is_empty(),
+            Some(Pause::Barrier) => {
+                self.pipeline.is_empty()
+                    || (self.execution.is_some() && self.pipeline.is_last_ready())
+            }
             Some(Pause::Full) => {
                 self.pipeline.len() <= self.window / 2
                     && self.owed_bytes() <= limits.client_output_bytes / 2

@@ -155,6 +155,20 @@ impl Proxy {
         let Some(client) = self.clients.get_mut(id) else {
             return false;
         };
+        if client.execution.is_some() && client.resume_queued {
+            client.resume_queued = false;
+            self.go_on_executing(id, now);
+            let Some(client) = self.clients.get_mut(id) else {
+                return false;
+            };
+            if client.execution.is_some() || client.closing.is_some() {
+                return false;
+            }
+            client.resume_queued = true;
+        }
+        let Some(client) = self.clients.get_mut(id) else {
+            return false;
+        };
         // If nothing has changed for its requests, it is only to be read.
         if client.resume_queued {
             if client.resumed_in == self.turn {
@@ -275,7 +289,7 @@ impl Proxy {
                 if client.pipeline.is_empty() {
                     return true;
                 }
-                client.pause = Some(Pause::Barrier);
+                client.pause.get_or_insert(Pause::Barrier);
                 false
             }
             Step::Close => {
@@ -662,7 +676,8 @@ impl Proxy {
         let Some(client) = self.clients.get_mut(id) else {
             return Step::Close;
         };
-        if handler.barrier && !client.pipeline.is_empty() {
+        let alone = client.pipeline.is_empty() || client.execution.is_some();
+        if handler.barrier && !alone {
             return Step::Wait(Pause::Barrier);
         }
         // It may tell what has been counted.
@@ -804,7 +819,10 @@ impl Proxy {
     pub(super) fn close_when_told(&mut self, id: ClientId, parting: Parting) {
         if let Some(client) = self.clients.get_mut(id) {
             client.closing.get_or_insert(parting);
-            client.pause = None;
+            // An EXEC under way is told as far as it has come.
+            if client.execution.is_none() {
+                client.pause = None;
+            }
             client.backlog = None;
         }
         self.queue_flush(id);

@@ -700,6 +700,60 @@ impl Pipeline {
             })
     }
 
+    /// Whether the newest request is complete, or the head is the only one.
+    pub fn is_last_ready(&self) -> bool {
+        let last = self.requests.back();
+        let ready = last.is_none_or(|last| matches!(last.kind, Kind::Waiting | Kind::Ready));
+        ready || self.requests.len() == 1
+    }
+
+    /// The reply to a request behind the head, if it is complete.
+    pub fn ready(&self, seq: Seq) -> Option<&[u8]> {
+        let index = seq.0.wrapping_sub(self.head.0) as usize;
+        let request = self.requests.get(index)?;
+        match request.kind {
+            Kind::Waiting if request.place() == Place::default() => Some(&[]),
+            Kind::Waiting => Some(self.waiting.get(request.place())),
+            Kind::Ready => match self.kept.get(request.words[0] as usize) {
+                Some(Kept::Ready(reply)) => Some(reply),
+                Some(Kept::Split(_)) | None => None,
+            },
+            Kind::Single | Kind::Muted | Kind::Split | Kind::MutedSplit => None,
+        }
+    }
+
+    /// Everything behind the head is complete, and has become a part of the head's reply: it has none of its own.
+    pub fn hush_behind_head(&mut self, spares: &mut Spares) {
+        let mut waited = 0;
+        for request in self.requests.iter_mut().skip(1) {
+            match request.kind {
+                Kind::Waiting => {
+                    let reply = request.place();
+                    if reply != Place::default() {
+                        waited += self.waiting.get(reply).len();
+                    }
+                }
+                Kind::Ready => {
+                    if let Some(Kept::Ready(reply)) =
+                        self.kept.try_remove(request.words[0] as usize)
+                    {
+                        self.ready_bytes -= reply.len();
+                    }
+                }
+                Kind::Single | Kind::Muted | Kind::Split | Kind::MutedSplit => {
+                    debug_assert!(false, "a request under way behind one that is complete");
+                    continue;
+                }
+            }
+            request.kind = Kind::Waiting;
+            request.words = Place::default().words();
+        }
+        self.ready_bytes -= waited;
+        if waited > 0 {
+            self.waiting.give_back(waited, &mut spares.waiting);
+        }
+    }
+
     /// Gives memory back to the allocator, for a client that has nothing outstanding.
     pub fn shrink(&mut self) {
         if self.requests.is_empty() {

@@ -22,6 +22,8 @@ pub enum Ask {
     Workers(Question),
     /// The masters, what they say of themselves: one part, the only one of its plan (see `census`).
     Masters(Findings),
+    /// Nobody: this is the answer.
+    Known(Vec<u8>),
 }
 
 impl Ask {

@@ -48,23 +48,19 @@ impl Proxy {
             let bytes = args.frame().len();
             self.largest.request(command.id, bytes, keys.len(), now);
         }
-        let stride = keys.get(1).map_or(1, |second| (second - keys[0]) as usize);
         let merge = merge_of(policy);
         let mut order = match merge {
             Merge::Gather => vec![0u16; keys.len()],
             _ => Vec::new(),
         };
         for group in by_slot.chunk_by(|a, b| a.0 == b.0) {
-            let start = frames.len();
-            encode::array(&mut frames, 1 + group.len() * stride);
-            encode::bulk(&mut frames, args.name());
             for (_, key) in group {
                 if let Some(own) = order.get_mut(*key as usize) {
                     *own = parts.len() as u16;
                 }
-                let first = keys[*key as usize] as usize;
-                frames.extend_from_slice(args.encoded(first, stride));
             }
+            let start = frames.len();
+            push_part(keys, args, group, &mut frames);
             parts.push(SlotPart::new(group[0].0, start..frames.len()));
         }
         self.find_backends(id, command, &mut parts, now);
@@ -223,11 +219,16 @@ impl Proxy {
         args: &Args<'_>,
         now: Time,
     ) -> Step {
+        // The node of a transaction has executed it with the transaction.
+        let (done, known) = match self.take_share(id) {
+            Some((node, reply)) => (Some(node), Some(Ask::Known(reply))),
+            None => (None, None),
+        };
         let everyone = self.upstream.routes.everyone(command, replicas);
+        let others = everyone.filter(|asked| Some(asked.target.node) != done);
+        let others = others.map(|asked| Ask::each(asked, args.frame().to_vec()));
         let plan = Plan {
-            asks: everyone
-                .map(|asked| Ask::each(asked, args.frame().to_vec()))
-                .collect(),
+            asks: known.into_iter().chain(others).collect(),
             merge,
             write: command.flags.contains(Flags::WRITE),
         };
@@ -360,7 +361,11 @@ impl Proxy {
         for ask in &plan.asks {
             match ask {
                 Ask::Slot(slot, _) => split.add_parts(*slot, 1),
-                Ask::Node(..) | Ask::IfUp(..) | Ask::AnyMaster(_) | Ask::Masters(_) => {
+                Ask::Node(..)
+                | Ask::IfUp(..)
+                | Ask::AnyMaster(_)
+                | Ask::Masters(_)
+                | Ask::Known(_) => {
                     split.add_parts(NO_SLOT, 1);
                 }
                 Ask::Workers(_) => split.add_parts(NO_SLOT, self.process.workers.len()),
@@ -379,6 +384,11 @@ impl Proxy {
                 Ask::IfUp(target, frame) => (PartTarget::Node(*target, Pin::May), frame),
                 Ask::Slot(slot, frame) => (PartTarget::Slot(*slot), frame),
                 Ask::AnyMaster(frame) => (PartTarget::AnyMaster, frame),
+                Ask::Known(reply) => {
+                    self.fulfil(id, seq, part, reply, now);
+                    part += 1;
+                    continue;
+                }
                 Ask::Workers(question) => {
                     self.ask_workers(id, seq, part, question, now);
                     part += self.process.workers.len() as u16;
@@ -504,6 +514,32 @@ impl SlotPart {
     #[cfg(test)]
     pub fn range(&self) -> Range<usize> {
         self.frame.clone()
+    }
+}
+
+/// The requests for the slots of a request's keys, slot by slot, and of each key which of them has it.
+pub(super) fn parts_by_slot(keys: &[u32], args: &Args<'_>) -> (Vec<(u16, Vec<u8>)>, Vec<u16>) {
+    let (mut by_slot, mut parts, mut order) = (Vec::new(), Vec::new(), vec![0; keys.len()]);
+    sort_by_slot(keys, args, &mut by_slot);
+    for group in by_slot.chunk_by(|a, b| a.0 == b.0) {
+        for (_, key) in group {
+            order[*key as usize] = parts.len() as u16;
+        }
+        let mut frame = Vec::new();
+        push_part(keys, args, group, &mut frame);
+        parts.push((group[0].0, frame));
+    }
+    (parts, order)
+}
+
+/// Appends the request for one slot: the keys of `group`, with what belongs to each.
+fn push_part(keys: &[u32], args: &Args<'_>, group: &[(u16, u32)], frames: &mut Vec<u8>) {
+    let stride = keys.get(1).map_or(1, |second| (second - keys[0]) as usize);
+    encode::array(frames, 1 + group.len() * stride);
+    encode::bulk(frames, args.name());
+    for (_, key) in group {
+        let first = keys[*key as usize] as usize;
+        frames.extend_from_slice(args.encoded(first, stride));
     }
 }
 

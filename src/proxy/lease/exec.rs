@@ -1,37 +1,30 @@
-//! EXEC: sending it, and making one reply of what nodes and the proxy itself answer.
+//! EXEC: sending it, and making one reply of what nodes answer. What the proxy itself has to answer is in
+//! `execution`.
 
 use crate::clock::Time;
 use crate::cluster::slot::Slot;
 use crate::command::{Class, Command, LeaseKind};
-use crate::config::is_local;
 use crate::proxy::client::{ClientId, Pause};
-use crate::proxy::dispatch::{Step, request_limits};
+use crate::proxy::dispatch::Step;
 use crate::proxy::insight::audit::Reason;
 use crate::proxy::lease::run::{Line, Owed, Run};
-use crate::proxy::lease::transaction::{Item, Verb, null_array};
-use crate::proxy::lease::{Lease, Next, Work};
-use crate::proxy::local::{self, After};
+use crate::proxy::lease::transaction::{Item, Parts, Verb, null_array};
+use crate::proxy::lease::{DISCARDED_BECAUSE, Lease, Next, Work};
 use crate::proxy::merge::{Merge, Split};
-use crate::proxy::pipeline::{At, Seq};
+use crate::proxy::pipeline::{At, Seq, Spares};
+use crate::proxy::plan::{Ask, Plan};
 use crate::proxy::pubsub::kind::Kind;
 use crate::proxy::pubsub::register::Tally;
+use crate::proxy::scatter::merge_of;
 use crate::proxy::{NO_SLOT, Proxy, refusal, texts};
-use crate::resp::args::Args;
 use crate::resp::encode;
-use crate::resp::frame::{RequestScanner, Scan};
 use crate::resp::reply::Reply;
 
 const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
 
 impl Proxy {
     /// EXEC of a client that has said MULTI.
-    pub(super) fn exec(
-        &mut self,
-        id: ClientId,
-        command: &Command,
-        args: &Args<'_>,
-        now: Time,
-    ) -> Step {
+    pub(super) fn exec(&mut self, id: ClientId, command: &Command, now: Time) -> Step {
         let Some(client) = self.clients.get(id) else {
             return Step::Close;
         };
@@ -51,8 +44,9 @@ impl Proxy {
             return Step::Wait(Pause::Suspended);
         }
         let fails = transaction.crossed || transaction.doomed || transaction.broken;
-        let sent = runs.len() == 1 && (runs[0].is_open() || transaction.watching);
-        if busy && (fails || !sent) {
+        let sent = runs.iter().any(Run::is_open) || transaction.watching;
+        let of_nodes = transaction.items.iter().all(Item::is_of_nodes);
+        if busy && (fails || !sent || !of_nodes || runs.len() > 1) {
             return Step::Wait(Pause::Barrier);
         }
         let Some(mut lease) = self.take_lease(id) else {
@@ -63,6 +57,11 @@ impl Proxy {
             return Step::Close;
         };
         if fails {
+            if transaction.busy && !transaction.crossed {
+                let slot = lease.runs[0].slot;
+                self.put_lease(id, lease, Next::End, now);
+                return self.exec_of_busy(id, command, slot, now);
+            }
             let text = match (transaction.crossed, transaction.doomed) {
                 (true, _) => Some(refusal::CROSS_SLOT),
                 (false, true) => Some(texts::EXECABORT),
@@ -75,48 +74,86 @@ impl Proxy {
             }
             return Step::Done;
         }
-        if lease.runs.len() > 1 {
-            self.insight.audit.note(command.id, Reason::Cut);
-            return self.exec_each(id, command, lease, now);
+        if !of_nodes {
+            return self.execute(id, command, lease, sent, now);
         }
         if !sent {
-            let items = std::mem::take(&mut transaction.items);
-            let mut reply = Vec::new();
-            encode::array(&mut reply, items.len());
+            debug_assert!(transaction.items.is_empty());
             self.put_lease(id, lease, Next::End, now);
-            let none = &mut std::iter::empty();
-            self.answer_inside(id, &items, NO_SLOT, none, &mut reply, now);
-            self.say(id, command, &reply, now);
+            self.say(id, command, b"*0\r\n", now);
             return Step::Done;
+        }
+        self.stats.commands.add(1);
+        let (_, next) = self.send_exec(id, command.id, command.id, &mut lease, now);
+        self.put_lease(id, lease, next, now);
+        Step::Alone
+    }
+
+    /// EXEC behind a request that a busy node did not queue. If the node is still busy, EXEC says so, as one server
+    /// does. (EXEC itself must not go there: on a new connection it would execute what was refused before.)
+    fn exec_of_busy(&mut self, id: ClientId, command: &Command, slot: u16, now: Time) -> Step {
+        let tell = |replies: &[Reply<'_>], out: &mut Vec<u8>| {
+            let error = replies.iter().find_map(|reply| reply.error());
+            match error.filter(|error| error.starts_with(b"BUSY ")) {
+                Some(error) => encode::error(out, &[DISCARDED_BECAUSE, error].concat()),
+                None => encode::error(out, texts::EXECABORT.as_bytes()),
+            }
+        };
+        let mut ping = Vec::new();
+        encode::command(&mut ping, [&b"PING"[..]]);
+        let plan = Plan {
+            asks: vec![Ask::Slot(slot, ping)],
+            merge: Merge::JoinAll(Box::new(tell)),
+            write: false,
+        };
+        self.carry_out(id, command, plan, now)
+    }
+
+    /// Sends EXEC to all runs. Its reply is due at the place that is returned, which counts as a call of `row`.
+    pub(super) fn send_exec(
+        &mut self,
+        id: ClientId,
+        exec: u16,
+        row: u16,
+        lease: &mut Lease,
+        now: Time,
+    ) -> (Seq, Next) {
+        if lease.runs.len() > 1 {
+            self.insight.audit.note(exec, Reason::Cut);
+            return self.exec_each(id, exec, row, lease, now);
         }
         let run = &mut lease.runs[0];
         if run.slot == NO_SLOT
+            && let Work::Transaction(transaction) = &lease.work
             && let Some(channel) = &transaction.channel
             && let Some(slot) = self.slot_of_channel(channel)
         {
             run.set_slot(slot.number());
         }
-        lease.runs[0].open();
-        let slot = lease.runs[0].slot;
-        let seq = self.take_place(id, command, slot, At::Held, now);
-        let line = Line::new(args.frame().to_vec(), command.id, Owed::Last(seq, 0));
-        let next = self.add(id, &mut lease, 0, line, now);
-        self.put_lease(id, lease, next, now);
-        Step::Alone
+        run.open();
+        let slot = run.slot;
+        let Some(client) = self.clients.get_mut(id) else {
+            return (Seq(0), Next::End);
+        };
+        let seq = client.pipeline.push_single(row, slot, At::Held, now);
+        let line = Line::new(EXEC.to_vec(), exec, Owed::Last(seq, 0));
+        let next = self.add(id, lease, 0, line, now);
+        (seq, next)
     }
 
     /// EXEC in every slot: each run is atomic, their replies are put together in the order of the requests.
     fn exec_each(
         &mut self,
         id: ClientId,
-        command: &Command,
-        mut lease: Box<Lease>,
+        exec: u16,
+        row: u16,
+        lease: &mut Lease,
         now: Time,
-    ) -> Step {
+    ) -> (Seq, Next) {
         let Work::Transaction(transaction) = &mut lease.work else {
-            return Step::Close;
+            return (Seq(0), Next::End);
         };
-        // What the proxy answers itself cannot wait for all of them.
+        // (Nothing is for all nodes here.)
         let mut answers = Vec::new();
         for item in std::mem::take(&mut transaction.items) {
             answers.push(match item {
@@ -125,32 +162,27 @@ impl Proxy {
                     let slot = lease.runs[usize::from(run)].slot;
                     Answer::Publish(run, self.receivers(kind, &channel, slot))
                 }
-                Item::Local(row, frame) => {
-                    let mut out = Vec::new();
-                    self.run_inside(id, row, &frame, &mut out, now);
-                    Answer::Own(out)
-                }
+                Item::Cut(parts) => Answer::Cut(parts),
+                Item::Share(_) | Item::Own(_) => continue,
             });
         }
-        let join = move |replies: &[Reply<'_>], out: &mut Vec<u8>| join(&answers, replies, out);
+        // A run of nothing but MULTI has a reply, too: it is empty.
+        let join = move |replies: &[Reply<'_>], out: &mut Vec<u8>| join(answers, replies, out);
         let mut split = Split::new(Merge::JoinAll(Box::new(join)), true);
         lease.runs.iter().for_each(|run| {
             split.add(run.slot);
         });
-        self.stats.commands.add(1);
         let Some(client) = self.clients.get_mut(id) else {
-            self.put_lease(id, lease, Next::End, now);
-            return Step::Close;
+            return (Seq(0), Next::End);
         };
-        let seq = client.pipeline.push_split(command.id, Box::new(split), now);
+        let seq = client.pipeline.push_split(row, Box::new(split), now);
         let mut next = Next::Keep;
         for index in 0..lease.runs.len() as u16 {
-            let line = Line::new(EXEC.to_vec(), command.id, Owed::Last(seq, index));
-            lease.runs[usize::from(index)].lines.push(line);
-            next = self.go_on(id, &mut lease, index, now);
+            lease.runs[usize::from(index)].open();
+            let line = Line::new(EXEC.to_vec(), exec, Owed::Last(seq, index));
+            next = self.add(id, lease, index, line, now);
         }
-        self.put_lease(id, lease, next, now);
-        Step::Alone
+        (seq, next)
     }
 
     /// The reply to EXEC, which is the last of its run.
@@ -165,21 +197,34 @@ impl Proxy {
         // Whatever it says, nothing is queued or watched any more.
         let index = usize::from(part);
         let mut slot = NO_SLOT;
+        let mut node = None;
         if let Some(run) = lease.runs.get_mut(index) {
             run.cleaner = b"";
             slot = run.slot;
+            node = run.backend.and_then(|id| self.upstream.backends.get(id));
+        }
+        let node = node.map(|backend| backend.node);
+        if let Some(execution) = self.clients.get_mut(id).and_then(|c| c.execution.as_mut()) {
+            execution.node = node;
         }
         let Work::Transaction(transaction) = &mut lease.work else {
             return Next::End;
         };
         transaction.watching = false;
         let items = std::mem::take(&mut transaction.items);
-        let mixed = items.iter().any(|item| !matches!(item, Item::Run(_)));
+        let mixed = items.iter().any(|item| matches!(item, Item::Publish(..)));
         if mixed && reply.kind() == b'*' && !reply.is_null() {
             let mut whole = Vec::new();
-            encode::array(&mut whole, items.len());
-            let mut items_of_node = reply.items();
-            self.answer_inside(id, &items, slot, &mut items_of_node, &mut whole, now);
+            encode::array(&mut whole, reply.items().left() as usize);
+            for (item, answer) in items.iter().zip(reply.items()) {
+                match item {
+                    Item::Publish(_, kind, channel) => {
+                        let tally = self.receivers(*kind, channel, slot);
+                        correct(Some(answer), tally, &mut whole);
+                    }
+                    _ => whole.extend_from_slice(answer.frame()),
+                }
+            }
             self.fulfil(id, seq, part, &whole, now);
         } else {
             self.fulfil(id, seq, part, reply.frame(), now);
@@ -206,81 +251,6 @@ impl Proxy {
         let node = shard.and_then(|shard| self.upstream.node(shard.master));
         let register = &self.process.register;
         register.receivers(kind, channel, node.map(|node| node.address))
-    }
-
-    /// Appends the answers to queued requests: those of the node of `slot` as they come, the proxy's own where they
-    /// belong.
-    fn answer_inside<'a>(
-        &mut self,
-        id: ClientId,
-        items: &[Item],
-        slot: u16,
-        of_node: &mut (impl Iterator<Item = Reply<'a>> + ?Sized),
-        out: &mut Vec<u8>,
-        now: Time,
-    ) {
-        for item in items {
-            match item {
-                Item::Run(_) => {
-                    out.extend_from_slice(of_node.next().map_or(b"_\r\n", |r| r.frame()))
-                }
-                Item::Publish(_, kind, channel) => {
-                    let tally = self.receivers(*kind, channel, slot);
-                    correct(of_node.next(), tally, out);
-                }
-                Item::Local(row, frame) => self.run_inside(id, *row, frame, out, now),
-            }
-        }
-    }
-
-    /// Appends the proxy's own answer to a request that was queued here.
-    fn run_inside(&mut self, id: ClientId, row: u16, frame: &[u8], out: &mut Vec<u8>, now: Time) {
-        let table = self.table.clone();
-        let command = table.row(row);
-        let mut spans = Vec::new();
-        let limits = request_limits(&self.config.limits, true);
-        let scan = RequestScanner::default().next(frame, &limits, &mut spans);
-        let (Ok(Scan::Frame(_)), Some(handler), Some(client)) =
-            (scan, self.handlers.get(row), self.clients.get_mut(id))
-        else {
-            return encode::error(out, texts::not_inside(command).as_bytes());
-        };
-        let args = Args::new(frame, &spans);
-        let mut context = local::Context {
-            administers: self.config.admin_commands.allow(client.address),
-            is_local: is_local(client.address),
-            session: &mut client.session,
-            replies: &mut client.pipeline.replies,
-            config: &self.config,
-            process: &self.process,
-            stats: &self.stats,
-            routes: &self.upstream.routes,
-            nodes: &self.upstream.nodes,
-            handlers: &self.handlers,
-            table: &self.table,
-            servers: &self.servers,
-            seen: &mut self.seen,
-            command,
-            now,
-        };
-        let start = out.len();
-        match (handler.run)(&mut context, &args, out) {
-            After::Go | After::Refresh | After::Close | After::Reset(_) => {}
-            After::OwnLine => {
-                let line = client.line(&self.config.listen, &self.table, now);
-                encode::verbatim(out, &line, client.session.protocol);
-            }
-            // It needs more than one answer, which cannot come between those of one node.
-            After::Serve
-            | After::Subscriptions(_)
-            | After::Broadcast(_)
-            | After::Silent
-            | After::AskAnyMaster
-            | After::Ask(_) => {
-                out.truncate(start);
-                encode::error(out, texts::not_inside(command).as_bytes());
-            }
-        }
     }
 
     /// A request of a client in MULTI is refused. If it is EXEC, the transaction is over.
@@ -310,12 +280,12 @@ impl Proxy {
 
 /// Where one item of the reply to EXEC comes from.
 enum Answer {
-    /// It is here.
-    Own(Vec<u8>),
     /// The next item of this run's reply.
     Run(u16),
     /// The same, a number of receivers to be put right.
     Publish(u16, Tally),
+    /// The next items of several runs' replies.
+    Cut(Parts),
 }
 
 /// Appends a node's answer to a PUBLISH: a number that is put right, or whatever else it says.
@@ -329,7 +299,7 @@ fn correct(reply: Option<Reply<'_>>, tally: Tally, out: &mut Vec<u8>) {
 }
 
 /// One reply of those of all runs: `answers` says where each item comes from.
-fn join(answers: &[Answer], replies: &[Reply<'_>], out: &mut Vec<u8>) {
+fn join(answers: Vec<Answer>, replies: &[Reply<'_>], out: &mut Vec<u8>) {
     let error = replies.iter().find_map(|reply| reply.error());
     if let Some(error) = error {
         let executed = replies.iter().any(|reply| !reply.is_error());
@@ -340,17 +310,27 @@ fn join(answers: &[Answer], replies: &[Reply<'_>], out: &mut Vec<u8>) {
         };
     }
     let mut items: Vec<_> = replies.iter().map(|reply| reply.items()).collect();
+    let mut next = |run: u16| items.get_mut(usize::from(run)).and_then(Iterator::next);
     encode::array(out, answers.len());
+    let mut spares = Spares::default();
     for answer in answers {
         match answer {
-            Answer::Own(own) => out.extend_from_slice(own),
             Answer::Run(run) => {
-                let item = items.get_mut(usize::from(*run)).and_then(Iterator::next);
-                out.extend_from_slice(item.map_or(b"_\r\n", |item| item.frame()));
+                out.extend_from_slice(next(run).map_or(b"_\r\n", |item| item.frame()));
             }
-            Answer::Publish(run, tally) => {
-                let item = items.get_mut(usize::from(*run)).and_then(Iterator::next);
-                correct(item, *tally, out);
+            Answer::Publish(run, tally) => correct(next(run), tally, out),
+            Answer::Cut(parts) => {
+                let merge = merge_of(parts.policy);
+                let mut split = Split::with_capacity(merge, parts.write, parts.runs.len());
+                parts.runs.iter().for_each(|_| {
+                    split.add(NO_SLOT);
+                });
+                split.set_order(parts.order);
+                for (run, part) in parts.runs.into_iter().zip(0..) {
+                    let item = next(run).map_or(&b"_\r\n"[..], |item| item.frame());
+                    split.fulfil(part, item, &mut spares);
+                }
+                split.finish(out, &mut spares);
             }
         }
     }

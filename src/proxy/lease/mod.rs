@@ -12,6 +12,7 @@
 
 pub mod blocking;
 mod exec;
+pub mod execution;
 mod pool;
 mod queueing;
 pub mod run;

@@ -1,28 +1,34 @@
 //! Requests of a client between MULTI and EXEC: each is queued at its node, or here if the proxy answers it
-//! itself, or refused, which dooms the transaction.
+//! itself (see `execution`), or both if it is for all nodes, or refused, which dooms the transaction.
 
 use crate::clock::Time;
 use crate::cluster::route::{self, Place};
-use crate::command::{Class, Command, Flags, KeysError, LeaseKind};
+use crate::command::{Class, Command, Flags, KeysError, LeaseKind, ResponsePolicy};
 use crate::proxy::client::{ClientId, Pause};
 use crate::proxy::dispatch::Step;
 use crate::proxy::lease::run::{Line, Owed, Run};
-use crate::proxy::lease::transaction::{Item, OK, QUEUED, Transaction, Verb};
-use crate::proxy::lease::{Next, Work};
+use crate::proxy::lease::transaction::{Item, OK, Own, Parts, QUEUED, Transaction, Verb};
+use crate::proxy::lease::{Lease, Next, Work};
+use crate::proxy::merge::{Merge, Split};
 use crate::proxy::pipeline::At;
 use crate::proxy::pubsub::kind::Kind;
+use crate::proxy::scatter::parts_by_slot;
 use crate::proxy::{NO_SLOT, Proxy, command_unbalanced, heal, refusal, texts};
 use crate::resp::args::Args;
 
 /// What is executed at once, even between MULTI and EXEC, and ends it.
 const IMMEDIATE: &[&str] = &["quit", "reset"];
-/// What the proxy answers itself and has no sense between other replies.
-const ALONE: &[&str] = &["monitor", "client|reply"];
+/// Slots that a transaction may have parts in: each takes a connection of its own.
+const RUNS_MAX: usize = 1024;
 
 /// Who will answer a queued request.
 enum Where {
     /// The node of this slot, or of [`NO_SLOT`].
     Node(u16),
+    /// The nodes of its keys' slots; their replies become one so.
+    Nodes(ResponsePolicy),
+    /// The transaction's node and the proxy, which sees to the others.
+    All,
     /// The proxy.
     Here,
 }
@@ -54,7 +60,7 @@ impl Proxy {
         match verb {
             Some(Verb::Multi) => self.fail_inside(id, command, texts::NESTED_MULTI, now),
             Some(Verb::Watch) => self.fail_inside(id, command, texts::WATCH_INSIDE_MULTI, now),
-            Some(Verb::Exec) => self.exec(id, command, args, now),
+            Some(Verb::Exec) => self.exec(id, command, now),
             Some(Verb::Discard) if busy => Step::Wait(Pause::Barrier),
             Some(Verb::Discard) => {
                 self.end_lease(id, now);
@@ -90,14 +96,25 @@ impl Proxy {
             self.put_lease(id, lease, Next::Keep, now);
             return self.reject(id, command, texts::TRANSACTION_TOO_LARGE, now);
         }
-        let slot = match place {
-            _ if transaction.doomed || transaction.crossed || transaction.broken => {
+        let own = || Own {
+            row: command.id,
+            frame: args.frame().to_vec(),
+        };
+        transaction.writes |= command.may_replicate();
+        let (slot, is_share) = match place {
+            _ if (transaction.doomed && !transaction.busy)
+                || transaction.crossed
+                || transaction.broken =>
+            {
                 return self.queued_here(id, command, lease, now);
             }
-            Where::Node(slot) => slot,
+            Where::Node(slot) => (slot, false),
+            Where::All => (NO_SLOT, true),
+            Where::Nodes(policy) => {
+                return self.queue_parts(id, command, policy, args, lease, now);
+            }
             Where::Here => {
-                let item = Item::Local(command.id, args.frame().to_vec());
-                transaction.items.push(item);
+                transaction.items.push(Item::Own(own()));
                 return self.queued_here(id, command, lease, now);
             }
         };
@@ -108,6 +125,10 @@ impl Proxy {
         }
         let per_slot = self.config.cross_slot_transactions.is_per_slot();
         let Some(index) = run_of(&mut lease.runs, slot, per_slot) else {
+            if per_slot {
+                self.put_lease(id, lease, Next::Keep, now);
+                return self.reject(id, command, texts::TOO_MANY_SLOTS, now);
+            }
             transaction.crossed = true;
             return self.queued_here(id, command, lease, now);
         };
@@ -117,13 +138,13 @@ impl Proxy {
             self.put_lease(id, lease, Next::Keep, now);
             return self.reject(id, command, refusal::SLOT_NOT_SERVED, now);
         }
-        transaction.writes |= command.may_replicate();
         if command.class == Class::Publish && transaction.channel.is_none() {
             transaction.channel = Some(args.at(1).to_vec());
         }
         transaction
             .items
             .push(match Kind::published_by(&command.name) {
+                _ if is_share => Item::Share(own()),
                 Some(kind) => Item::Publish(index, kind, args.at(1).to_vec()),
                 None => Item::Run(index),
             });
@@ -140,8 +161,61 @@ impl Proxy {
             return self.queued_here(id, command, lease, now);
         }
         let seq = self.take_place(id, command, run.slot, At::Held, now);
-        line.owed = Owed::Queued(seq);
+        line.owed = Owed::Queued(seq, 0);
         let next = self.add(id, &mut lease, index, line, now);
+        self.put_lease(id, lease, next, now);
+        Step::Done
+    }
+
+    /// A request whose keys lie in several slots, where a transaction may have parts.
+    fn queue_parts(
+        &mut self,
+        id: ClientId,
+        command: &Command,
+        policy: ResponsePolicy,
+        args: &Args<'_>,
+        mut lease: Box<Lease>,
+        now: Time,
+    ) -> Step {
+        let (parts, order) = parts_by_slot(&self.scratch.keys, args);
+        let Work::Transaction(transaction) = &mut lease.work else {
+            return Step::Close;
+        };
+        let unserved = |(slot, _): &(u16, Vec<u8>)| self.upstream.fails_fast(*slot, now);
+        let mut indexes = Vec::with_capacity(parts.len());
+        let text = if parts.iter().any(unserved) {
+            refusal::SLOT_NOT_SERVED
+        } else {
+            let own = |(slot, _): &(u16, Vec<u8>)| run_of(&mut lease.runs, *slot, true);
+            indexes.extend(parts.iter().map_while(own));
+            texts::TOO_MANY_SLOTS
+        };
+        if indexes.len() < parts.len() {
+            self.put_lease(id, lease, Next::Keep, now);
+            return self.reject(id, command, text, now);
+        }
+        transaction.items.push(Item::Cut(Parts {
+            policy,
+            write: command.flags.contains(Flags::WRITE),
+            runs: indexes.clone(),
+            order,
+        }));
+        let mut split = Split::new(Merge::AllSucceeded, false);
+        parts.iter().for_each(|(slot, _)| {
+            split.add(*slot);
+        });
+        self.stats.commands.add(1);
+        let Some(client) = self.clients.get_mut(id) else {
+            self.put_lease(id, lease, Next::End, now);
+            return Step::Close;
+        };
+        let seq = client.pipeline.push_split(command.id, Box::new(split), now);
+        let mut next = Next::Keep;
+        for ((index, (_, frame)), part) in indexes.into_iter().zip(parts).zip(0..) {
+            lease.runs[usize::from(index)].open();
+            let line = Line::new(frame, command.id, Owed::Queued(seq, part));
+            next = self.add(id, &mut lease, index, line, now);
+        }
         self.put_lease(id, lease, next, now);
         Step::Done
     }
@@ -172,7 +246,7 @@ impl Proxy {
         &mut self,
         id: ClientId,
         command: &Command,
-        lease: Box<crate::proxy::lease::Lease>,
+        lease: Box<Lease>,
         now: Time,
     ) -> Step {
         self.put_lease(id, lease, Next::Keep, now);
@@ -186,14 +260,19 @@ impl Proxy {
             return Err(texts::NOT_INSIDE_MULTI.into());
         }
         match command.class {
-            Class::Local if ALONE.contains(&&*command.name) => Err(texts::not_inside(command)),
-            Class::Local => match self.handlers.get(command.id) {
-                Some(_) => Ok(Where::Here),
-                None => Err(texts::unserved(command)),
-            },
-            Class::Refused(_) => Err(texts::unserved(command)),
-            Class::Scan | Class::AllMasters(_) | Class::AllNodes(_) | Class::Subscription => {
-                Err(texts::not_inside(command))
+            Class::Local | Class::Refused(_) | Class::Scan | Class::Subscription => {
+                match self.handlers.get(command.id) {
+                    Some(_) => Ok(Where::Here),
+                    None => Err(texts::unserved(command)),
+                }
+            }
+            Class::AllMasters(policy) | Class::AllNodes(policy) => {
+                // What ends a script must not wait for it; and between transactions in several slots there is no
+                // place for it.
+                let apart = policy == ResponsePolicy::Special
+                    || command.flags.contains(Flags::ALLOW_BUSY)
+                    || self.config.cross_slot_transactions.is_per_slot();
+                Ok(if apart { Where::Here } else { Where::All })
             }
             // A message needs no slot: it goes by whatever node the transaction is at.
             Class::AnyNode
@@ -205,7 +284,14 @@ impl Proxy {
                 self.scratch.keys = keys;
                 match place {
                     Place::One(slot) => Ok(Where::Node(slot.number())),
-                    Place::Many => Err(refusal::CROSS_SLOT.into()),
+                    Place::Many => match command.class {
+                        Class::Split(policy)
+                            if self.config.cross_slot_transactions.is_per_slot() =>
+                        {
+                            Ok(Where::Nodes(policy))
+                        }
+                        _ => Err(refusal::CROSS_SLOT.into()),
+                    },
                     // What is wrong with the keys, the node says.
                     Place::Keyless | Place::Invalid(KeysError::Invalid) => Ok(Where::Node(NO_SLOT)),
                     Place::Invalid(KeysError::Unbalanced) => Err(command_unbalanced(command)),
@@ -230,7 +316,7 @@ fn run_of(runs: &mut Vec<Run>, slot: u16, per_slot: bool) -> Option<u16> {
     let known = runs.iter().position(|run| run.slot == slot);
     match known {
         Some(index) => Some(index as u16),
-        None if per_slot => {
+        None if per_slot && runs.len() < RUNS_MAX => {
             runs.push(Run::new(slot));
             Some(runs.len() as u16 - 1)
         }

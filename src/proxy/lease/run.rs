@@ -90,8 +90,8 @@ impl Line {
 pub enum Owed {
     /// Nobody: the client has its reply already, or has not asked for this.
     Nobody,
-    /// The request at this place: it is queued, or fails to be.
-    Queued(Seq),
+    /// This part of the request at this place: it is queued, or fails to be.
+    Queued(Seq, u16),
     /// The request at this place, which is WATCH.
     Watch(Seq),
     /// This part of the request at this place, which is executed now: the run's last.
@@ -103,8 +103,8 @@ impl Owed {
     pub fn place(self) -> Option<(Seq, u16)> {
         match self {
             Owed::Nobody => None,
-            Owed::Queued(seq) | Owed::Watch(seq) => Some((seq, 0)),
-            Owed::Last(seq, part) => Some((seq, part)),
+            Owed::Watch(seq) => Some((seq, 0)),
+            Owed::Queued(seq, part) | Owed::Last(seq, part) => Some((seq, part)),
         }
     }
 }

@@ -8,7 +8,7 @@
 use crate::clock::Time;
 use crate::cluster::route::{self, Place};
 use crate::cluster::slot::Slot;
-use crate::command::{Command, KeysError};
+use crate::command::{Command, KeysError, ResponsePolicy};
 use crate::proxy::client::{ClientId, Pause};
 use crate::proxy::dispatch::Step;
 use crate::proxy::lease::run::{Line, Owed, Run};
@@ -34,6 +34,8 @@ pub struct Transaction {
     pub bytes: usize,
     /// A request failed to be queued: EXEC fails.
     pub doomed: bool,
+    /// It failed since a script keeps the node busy: what comes now still goes there, to fail in the node's words.
+    pub busy: bool,
     /// Two slots have been named: EXEC fails as on one node.
     pub crossed: bool,
     /// A WATCH has succeeded at the node that the run is at.
@@ -57,8 +59,42 @@ pub enum Item {
     Run(u16),
     /// This run answers it with the number of receivers as its node counts them, which the proxy puts right.
     Publish(u16, Kind, Vec<u8>),
-    /// The proxy does, when the time comes: its row and its bytes.
-    Local(u16, Vec<u8>),
+    /// Runs answer it, each for the keys of its slot.
+    Cut(Parts),
+    /// It is for all nodes. The first run answers it for its node, in its place among the others; the proxy sees to
+    /// the other nodes.
+    Share(Own),
+    /// The proxy answers it.
+    Own(Own),
+}
+
+/// A request that the proxy serves at EXEC.
+#[derive(Debug)]
+pub struct Own {
+    /// Its row.
+    pub row: u16,
+    /// Its bytes.
+    pub frame: Vec<u8>,
+}
+
+/// A request that is cut by slot.
+#[derive(Debug)]
+pub struct Parts {
+    /// How the replies become one.
+    pub policy: ResponsePolicy,
+    /// Whether it changes data.
+    pub write: bool,
+    /// The run of each part.
+    pub runs: Vec<u16>,
+    /// The part of each key.
+    pub order: Vec<u16>,
+}
+
+impl Item {
+    /// Whether nodes alone answer it.
+    pub fn is_of_nodes(&self) -> bool {
+        !matches!(self, Item::Share(_) | Item::Own(_))
+    }
 }
 
 /// The commands of a transaction.
@@ -269,17 +305,20 @@ impl Proxy {
         };
         match owed {
             Owed::Nobody => Next::Keep,
-            Owed::Queued(seq) if reply.text() == Some(b"QUEUED") => {
-                self.fulfil(id, seq, 0, reply.frame(), now);
+            Owed::Queued(seq, part) if reply.text() == Some(b"QUEUED") => {
+                self.fulfil(id, seq, part, reply.frame(), now);
                 Next::Keep
             }
-            Owed::Queued(seq) => {
+            Owed::Queued(seq, part) => {
                 transaction.doomed = true;
+                transaction.busy |= reply
+                    .error()
+                    .is_some_and(|error| error.starts_with(b"BUSY "));
                 if reply.is_error() {
-                    self.fulfil(id, seq, 0, reply.frame(), now);
+                    self.fulfil(id, seq, part, reply.frame(), now);
                 } else {
                     // MULTI itself was refused, by a rule for our user at the node.
-                    self.answer_error(id, seq, 0, texts::MULTI_REFUSED.as_bytes(), now);
+                    self.answer_error(id, seq, part, texts::MULTI_REFUSED.as_bytes(), now);
                 }
                 Next::Keep
             }
@@ -314,7 +353,7 @@ impl Proxy {
             match line.owed {
                 Owed::Nobody => {}
                 Owed::Watch(seq) => self.fulfil(id, seq, 0, OK, now),
-                Owed::Queued(seq) => self.fulfil(id, seq, 0, QUEUED, now),
+                Owed::Queued(seq, part) => self.fulfil(id, seq, part, QUEUED, now),
                 Owed::Last(seq, part) => {
                     let nil = null_array(self.protocol_of(id));
                     self.fulfil(id, seq, part, nil, now);
@@ -330,7 +369,7 @@ impl Proxy {
     pub(super) fn queue_all(&mut self, id: ClientId, lease: &mut Lease, index: u16, now: Time) {
         for line in &mut lease.runs[usize::from(index)].lines {
             match std::mem::replace(&mut line.owed, Owed::Nobody) {
-                Owed::Queued(seq) => self.fulfil(id, seq, 0, QUEUED, now),
+                Owed::Queued(seq, part) => self.fulfil(id, seq, part, QUEUED, now),
                 Owed::Watch(seq) => self.fulfil(id, seq, 0, OK, now),
                 Owed::Last(..) | Owed::Nobody => {}
             }
@@ -357,7 +396,11 @@ impl Proxy {
         for line in &mut run.lines {
             match std::mem::replace(&mut line.owed, Owed::Nobody) {
                 Owed::Nobody => {}
-                Owed::Queued(seq) | Owed::Watch(seq) => {
+                Owed::Queued(seq, part) => {
+                    told = true;
+                    self.answer_error(id, seq, part, text, now);
+                }
+                Owed::Watch(seq) => {
                     told = true;
                     self.answer_error(id, seq, 0, text, now);
                 }
@@ -380,7 +423,7 @@ impl Proxy {
     /// A request was refused: if its client is in MULTI it has not been queued.
     pub(in crate::proxy) fn doom(&mut self, id: ClientId) {
         let client = self.clients.get_mut(id);
-        let lease = client.filter(|client| client.session.queueing);
+        let lease = client.filter(|client| client.session.queueing && client.execution.is_none());
         let lease = lease.and_then(|client| client.lease.as_mut());
         if let Some(Work::Transaction(transaction)) = lease.map(|lease| &mut lease.work) {
             transaction.doomed = true;

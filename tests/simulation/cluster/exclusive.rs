@@ -117,8 +117,13 @@ impl Cluster {
             "WATCH" => self.watch(node, session, args, ledger, random, now),
             "BLPOP" => self.pop(node, session, args, ledger, random, now),
             _ if session.own.queued.is_some() => {
-                let keys = [&args[1][..]];
-                match self.refuse(node, session, &keys, ledger, random, now) {
+                // Without a key it is queued anywhere.
+                let keys: Vec<&[u8]> = args[1..].iter().take(1).map(Vec::as_slice).collect();
+                let refusal = match keys.is_empty() {
+                    true => None,
+                    false => self.refuse(node, session, &keys, ledger, random, now),
+                };
+                match refusal {
                     Some(text) => {
                         session.own.doomed = true;
                         error(&text)
@@ -194,7 +199,8 @@ impl Cluster {
             return error("EXECABORT Transaction discarded because of previous errors.");
         }
         let queued = session.own.queued.take().expect("EXEC without MULTI");
-        let mut keys: Vec<&[u8]> = queued.iter().map(|args| &args[1][..]).collect();
+        let keys = queued.iter().filter_map(|args| args.get(1));
+        let mut keys: Vec<&[u8]> = keys.map(Vec::as_slice).collect();
         keys.sort_unstable();
         keys.dedup();
         let refusal = match keys.is_empty() {
@@ -228,7 +234,13 @@ impl Cluster {
         let mut out = format!("*{}\r\n", queued.len()).into_bytes();
         for args in &queued {
             let name = String::from_utf8(args[0].to_ascii_uppercase()).expect("a name");
-            out.extend(run(data, &name, args, &[&args[1][..]], resp3, ledger));
+            match args.get(1) {
+                Some(key) => out.extend(run(data, &name, args, &[&key[..]], resp3, ledger)),
+                None => {
+                    assert_eq!(name, "DBSIZE");
+                    out.extend(format!(":{}\r\n", data.len()).into_bytes());
+                }
+            }
         }
         out
     }

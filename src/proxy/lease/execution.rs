@@ -1,0 +1,409 @@
+//! `Execution`: an EXEC of which the proxy answers a part itself: commands of its own (CLIENT, INFO, SUBSCRIBE) and
+//! commands for all nodes (FLUSHALL, DBSIZE, SCRIPT LOAD).
+//!
+//! EXEC stands at the head of its client's pipeline until all is done. Each step takes a place behind it and is served
+//! like any request, so that redirects, limits and merges are those of everywhere; what stands there in the end
+//! becomes the items of EXEC's reply.
+//!
+//! The order: what stands before the first request for a node is served first; then comes the node's EXEC, which is
+//! one transaction; then the rest. After WATCH the node's EXEC is the first step, since only it knows whether anything
+//! may run. A command for all nodes is executed by the transaction's node in its place among the others, and by the
+//! other nodes afterwards. Nothing is served behind an EXEC that the node has not executed.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use crate::clock::Time;
+use crate::command::Command;
+use crate::proxy::client::{ClientId, Parting, Pause};
+use crate::proxy::dispatch::{Step, request_limits};
+use crate::proxy::lease::transaction::{Item, Own};
+use crate::proxy::lease::{Lease, Next, Work};
+use crate::proxy::node::NodeKey;
+use crate::proxy::pipeline::{At, Seq};
+use crate::proxy::replies::Replies;
+use crate::proxy::{NO_SLOT, Proxy, texts};
+use crate::resp::args::Args;
+use crate::resp::encode;
+use crate::resp::frame::{RequestScanner, Scan};
+use crate::resp::reply::Reply;
+
+/// Steps that are taken in one turn.
+const STEPS_MAX: usize = 256;
+
+/// What a server queues, and does not do in a transaction.
+const DENIED: &[(&str, &str)] = &[
+    ("monitor", texts::MONITOR_INSIDE_MULTI),
+    ("ssubscribe", texts::SSUBSCRIBE_INSIDE_MULTI),
+];
+
+/// An EXEC under way.
+///
+/// Invariants: its client is paused; its place is the head of the pipeline.
+#[derive(Debug)]
+pub struct Execution {
+    /// EXEC's own place, and its row.
+    seq: Seq,
+    row: u16,
+    /// Who answers each of the queued requests.
+    items: Vec<Part>,
+    /// What is still to be done.
+    steps: VecDeque<What>,
+    /// The place of the node's EXEC, once that is sent.
+    sent: Option<Seq>,
+    /// The items of its reply, once that has come.
+    of_node: Option<Vec<Range<usize>>>,
+    /// The node that executed it.
+    pub node: Option<NodeKey>,
+    /// What that node has answered to the command at hand, which is for all nodes.
+    share: Option<(NodeKey, Vec<u8>)>,
+    /// What the node says instead of executing, which is then the whole reply.
+    verdict: Option<Vec<u8>>,
+    /// Which requests behind EXEC are answered, if that is to change.
+    replies: Option<Replies>,
+}
+
+/// One queued request.
+#[derive(Debug)]
+enum Part {
+    /// The next item of the node's reply.
+    Node,
+    /// It is served here, and its reply is at this place, if it has one.
+    Own(Own, Answered),
+    /// As before, together with the next item of the node's reply.
+    Share(Own, Answered),
+}
+
+/// How far a part is that is served here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answered {
+    /// It has not been served.
+    Not,
+    /// Without a reply.
+    Silently,
+    /// At this place.
+    At(Seq),
+}
+
+/// A step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum What {
+    /// The node's EXEC.
+    Node,
+    /// The request at this index.
+    Own(usize),
+}
+
+impl Execution {
+    fn new(seq: Seq, row: u16, items: Vec<Item>, node_at: Option<usize>) -> Execution {
+        let mut steps = VecDeque::new();
+        let mut parts = Vec::with_capacity(items.len());
+        for (index, item) in items.into_iter().enumerate() {
+            if node_at == Some(index) {
+                steps.push_back(What::Node);
+            }
+            parts.push(match item {
+                Item::Run(_) | Item::Publish(..) | Item::Cut(_) => Part::Node,
+                Item::Share(own) => Part::Share(own, Answered::Not),
+                Item::Own(own) => Part::Own(own, Answered::Not),
+            });
+            if !matches!(parts.last(), Some(Part::Node)) {
+                steps.push_back(What::Own(index));
+            }
+        }
+        Execution {
+            seq,
+            row,
+            items: parts,
+            steps,
+            sent: None,
+            of_node: None,
+            node: None,
+            share: None,
+            verdict: None,
+            replies: None,
+        }
+    }
+
+    /// The reply of the node has come.
+    fn take_node_reply(&mut self, frame: &[u8]) {
+        let reply = Reply::new(frame);
+        if reply.kind() != b'*' || reply.is_null() {
+            self.steps.clear();
+            self.verdict = Some(frame.to_vec());
+            return;
+        }
+        let mut start = frame.len() - reply.items().map(|item| item.frame().len()).sum::<usize>();
+        let ranges = reply.items().map(|item| {
+            let range = start..start + item.frame().len();
+            start = range.end;
+            range
+        });
+        self.of_node = Some(ranges.collect());
+    }
+
+    /// Which item of the node's reply belongs to the request at this index.
+    fn place_at_node(&self, index: usize) -> Option<Range<usize>> {
+        let of_node = |part: &&Part| !matches!(part, Part::Own(..));
+        let before = self.items[..index].iter().filter(of_node).count();
+        self.of_node.as_ref()?.get(before).cloned()
+    }
+}
+
+impl Proxy {
+    /// Begins an EXEC of which the proxy answers a part, on an empty pipeline. `sent`: a node has a part, too.
+    pub(super) fn execute(
+        &mut self,
+        id: ClientId,
+        command: &Command,
+        mut lease: Box<Lease>,
+        sent: bool,
+        now: Time,
+    ) -> Step {
+        let Work::Transaction(transaction) = &mut lease.work else {
+            return Step::Close;
+        };
+        let items = std::mem::take(&mut transaction.items);
+        let of_node = |item: &Item| !matches!(item, Item::Own(_));
+        let node_at = match items.iter().position(of_node) {
+            _ if transaction.watching => Some(0),
+            found => found.filter(|_| sent),
+        };
+        // What the runs' replies are made of. A share is an item like another there.
+        let (mut queued, mut kept) = (Vec::new(), Vec::with_capacity(items.len()));
+        for item in items {
+            match item {
+                Item::Own(_) => kept.push(item),
+                Item::Share(_) => {
+                    queued.push(Item::Run(0));
+                    kept.push(item);
+                }
+                Item::Run(_) | Item::Publish(..) | Item::Cut(_) => {
+                    queued.push(item);
+                    kept.push(Item::Run(0));
+                }
+            }
+        }
+        transaction.items = queued;
+        let next = if node_at.is_some() {
+            Next::Keep
+        } else {
+            Next::End
+        };
+        self.put_lease(id, lease, next, now);
+        self.stats.commands.add(1);
+        let Some(client) = self.clients.get_mut(id) else {
+            return Step::Close;
+        };
+        debug_assert!(client.pipeline.is_empty());
+        let pipeline = &mut client.pipeline;
+        let seq = pipeline.push_single(command.id, NO_SLOT, At::Here, now);
+        let execution = Execution::new(seq, command.id, kept, node_at);
+        client.execution = Some(Box::new(execution));
+        self.go_on_executing(id, now);
+        Step::Alone
+    }
+
+    /// Takes the next steps of an EXEC, as far as they can be taken now.
+    pub(in crate::proxy) fn go_on_executing(&mut self, id: ClientId, now: Time) {
+        for _ in 0..STEPS_MAX {
+            let Some(client) = self.clients.get_mut(id) else {
+                return;
+            };
+            let Some(execution) = &mut client.execution else {
+                return;
+            };
+            if !client.pipeline.is_last_ready() {
+                client.pause = Some(Pause::Barrier);
+                return;
+            }
+            if let (Some(seq), None) = (execution.sent, &execution.of_node) {
+                execution.take_node_reply(client.pipeline.ready(seq).unwrap_or_default());
+            }
+            if client.closing.is_some() {
+                execution.steps.clear();
+            }
+            let step = match execution.steps.front() {
+                None => return self.finish_execution(id, now),
+                Some(What::Node) => self.execute_at_node(id, now),
+                Some(What::Own(index)) => {
+                    let index = *index;
+                    self.execute_here(id, index, now)
+                }
+            };
+            let Some(client) = self.clients.get_mut(id) else {
+                return;
+            };
+            let Some(execution) = &mut client.execution else {
+                return;
+            };
+            match step {
+                Step::Wait(pause) => {
+                    debug_assert!(pause != Pause::Barrier);
+                    client.pause = Some(pause);
+                    return;
+                }
+                Step::Close => {
+                    execution.steps.clear();
+                    self.close_when_told(id, Parting::Left);
+                }
+                Step::Forward(..) | Step::Done | Step::Alone => {
+                    execution.steps.pop_front();
+                }
+            }
+        }
+        if let Some(client) = self.clients.get_mut(id)
+            && client.execution.is_some()
+        {
+            client.pause = Some(Pause::Behind);
+            self.resume_later(id);
+        }
+    }
+
+    fn execute_at_node(&mut self, id: ClientId, now: Time) -> Step {
+        let Some(mut lease) = self.take_lease(id) else {
+            return Step::Close;
+        };
+        let execution = self.clients.get(id).and_then(|c| c.execution.as_ref());
+        let row = execution.map_or(u16::MAX, |execution| execution.row);
+        // It is no call of its own.
+        let (seq, next) = self.send_exec(id, row, u16::MAX, &mut lease, now);
+        if let Some(client) = self.clients.get_mut(id)
+            && let Some(execution) = &mut client.execution
+        {
+            execution.sent = Some(seq);
+        }
+        self.put_lease(id, lease, next, now);
+        Step::Done
+    }
+
+    /// Serves the request at this index, in its place behind EXEC.
+    fn execute_here(&mut self, id: ClientId, index: usize, now: Time) -> Step {
+        let Some(client) = self.clients.get_mut(id) else {
+            return Step::Close;
+        };
+        let pipeline = &mut client.pipeline;
+        let Some(execution) = &mut client.execution else {
+            return Step::Close;
+        };
+        execution.share = match (&execution.items[index], execution.node, execution.sent) {
+            (Part::Share(..), Some(node), Some(seq)) => {
+                let range = execution.place_at_node(index);
+                let replies = pipeline.ready(seq).unwrap_or_default();
+                range.map(|range| (node, replies[range].to_vec()))
+            }
+            _ => None,
+        };
+        let (Part::Own(own, _) | Part::Share(own, _)) = &mut execution.items[index] else {
+            return Step::Done;
+        };
+        let (row, frame) = (own.row, std::mem::take(&mut own.frame));
+        let before = pipeline.tail();
+        let mode = std::mem::replace(&mut pipeline.replies, Replies::On);
+        let step = self.serve_queued(id, row, &frame, now);
+        let Some(client) = self.clients.get_mut(id) else {
+            return Step::Close;
+        };
+        let pipeline = &mut client.pipeline;
+        let changed = std::mem::replace(&mut pipeline.replies, mode);
+        let Some(execution) = &mut client.execution else {
+            return step;
+        };
+        if changed != Replies::On {
+            execution.replies = Some(changed);
+        }
+        let (Part::Own(own, answered) | Part::Share(own, answered)) = &mut execution.items[index]
+        else {
+            return step;
+        };
+        *answered = match step {
+            Step::Wait(_) => {
+                own.frame = frame;
+                Answered::Not
+            }
+            _ if pipeline.tail() == before => Answered::Silently,
+            _ => Answered::At(before),
+        };
+        step
+    }
+
+    fn serve_queued(&mut self, id: ClientId, row: u16, frame: &[u8], now: Time) -> Step {
+        let table = self.table.clone();
+        let command = table.row(row);
+        let mut spans = Vec::new();
+        let limits = request_limits(&self.config.limits, true);
+        let scan = RequestScanner::default().next(frame, &limits, &mut spans);
+        if !matches!(scan, Ok(Scan::Frame(_))) {
+            debug_assert!(false, "what is queued has been read before");
+            return Step::Close;
+        }
+        let args = Args::new(frame, &spans);
+        let denied = DENIED.iter().find(|(name, _)| *name == command.name);
+        if let Some((_, text)) = denied {
+            return self.fail_inside(id, command, text, now);
+        }
+        let step = self.perform_apart(id, command, &args, now);
+        if let Step::Forward(backend, ticket) = step {
+            self.stats.backend_requests.add(1);
+            let (pool, actions) = (&mut self.pool, &mut self.actions);
+            self.upstream.send(backend, frame, ticket, pool, actions);
+            return Step::Done;
+        }
+        step
+    }
+
+    /// What the node of the transaction has answered already to the command at hand.
+    pub(in crate::proxy) fn take_share(&mut self, id: ClientId) -> Option<(NodeKey, Vec<u8>)> {
+        let execution = self.clients.get_mut(id)?.execution.as_mut()?;
+        execution.share.take()
+    }
+
+    /// All steps are done: EXEC has its reply.
+    fn finish_execution(&mut self, id: ClientId, now: Time) {
+        let Some(client) = self.clients.get_mut(id) else {
+            return;
+        };
+        let Some(execution) = client.execution.take() else {
+            return;
+        };
+        let reply = match &execution.verdict {
+            Some(verdict) => verdict.clone(),
+            None => {
+                let ready = |seq| client.pipeline.ready(seq).unwrap_or_default();
+                let mut reply = Vec::new();
+                encode::array(&mut reply, execution.items.len());
+                let node = execution.sent.map(ready).unwrap_or_default();
+                let mut of_node = execution.of_node.as_deref().unwrap_or_default().iter();
+                for item in &execution.items {
+                    let own = match item {
+                        Part::Node => None,
+                        Part::Own(_, answered) => Some(answered),
+                        Part::Share(_, answered) => {
+                            of_node.next();
+                            Some(answered)
+                        }
+                    };
+                    match own {
+                        // Its client is closed here.
+                        Some(Answered::Not) => break,
+                        Some(Answered::Silently) => {}
+                        Some(Answered::At(seq)) => reply.extend_from_slice(ready(*seq)),
+                        None => match of_node.next() {
+                            Some(range) => reply.extend_from_slice(&node[range.clone()]),
+                            None => break,
+                        },
+                    }
+                }
+                reply
+            }
+        };
+        client.pipeline.hush_behind_head(&mut self.spares);
+        if let Some(replies) = execution.replies {
+            client.pipeline.replies = replies;
+        }
+        if client.closing.is_some() {
+            client.pause = None;
+        }
+        self.fulfil(id, execution.seq, 0, &reply, now);
+    }
+}
