@@ -62,6 +62,7 @@ pub mod sample;
 mod scatter;
 pub mod scripts;
 pub mod session;
+pub mod slow_entries;
 pub mod stats;
 pub mod suspension;
 pub mod texts;

@@ -21,6 +21,7 @@ use crate::proxy::pubsub::register::Register;
 use crate::proxy::redirects::{self, Redirects, SlotRedirects};
 use crate::proxy::sample::{Sample, Samples};
 use crate::proxy::scripts::Scripts;
+use crate::proxy::slow_entries::Ids;
 
 /// A number that one thread writes and any thread reads.
 #[derive(Debug, Default)]
@@ -341,6 +342,8 @@ pub struct Process {
     pub altered: AtomicBool,
     /// What the masters last said of themselves.
     pub masters: Heard,
+    /// The ids of entries of SLOWLOG, which is the first log of COMMANDLOG, and of its others.
+    pub slow_ids: Mutex<[Ids; 3]>,
     /// Whether clients are being sent away.
     pub draining: AtomicBool,
     /// The wall clock at start.
@@ -382,6 +385,7 @@ impl Process {
             stale: AtomicBool::new(false),
             altered: AtomicBool::new(false),
             masters: Heard::default(),
+            slow_ids: Mutex::default(),
             draining: AtomicBool::new(false),
             started: SystemTime::now(),
             standstills,

@@ -1,8 +1,9 @@
-//! LATENCY LATEST, HISTORY and HISTOGRAM: what the nodes have measured, put together as if one had.
+//! LATENCY LATEST, HISTORY and HISTOGRAM: what the nodes have measured, put together as if one had: those who serve
+//! clients. What a replica measures of its master's writes is no client's: of its histograms those of reads count.
 
 use std::collections::BTreeMap;
 
-use super::nodes::{join_all, pairs, place, value};
+use super::nodes::{join_serving, pairs, place, value};
 use super::{After, Context};
 use crate::resp::args::Args;
 use crate::resp::encode::{self, Protocol};
@@ -13,20 +14,29 @@ const SAMPLES: usize = 160;
 
 /// `LATENCY LATEST`: for each event its newest sample and its worst.
 pub fn latest(context: &mut Context<'_>, args: &Args<'_>, _: &mut Vec<u8>) -> After {
-    join_all(context, args, join_latest)
+    join_serving(context, args, |told, out| {
+        join_latest(&replies_of(told), out)
+    })
 }
 
 /// `LATENCY HISTORY event`: the samples of all nodes, the worst of each second.
 pub fn history(context: &mut Context<'_>, args: &Args<'_>, _: &mut Vec<u8>) -> After {
-    join_all(context, args, join_history)
+    join_serving(context, args, |told, out| {
+        join_history(&replies_of(told), out)
+    })
 }
 
 /// `LATENCY HISTOGRAM [command ...]`: calls added up, bucket by bucket.
 pub fn histogram(context: &mut Context<'_>, args: &Args<'_>, _: &mut Vec<u8>) -> After {
-    let protocol = context.session.protocol;
-    join_all(context, args, move |replies, out| {
-        join_histogram(replies, protocol, out);
+    let (protocol, table) = (context.session.protocol, context.table.clone());
+    join_serving(context, args, move |told, out| {
+        let reads = |name: &[u8]| table.named(name).is_some_and(|row| row.on_replicas);
+        join_histogram(told, reads, protocol, out);
     })
+}
+
+fn replies_of<'a>(told: &[(bool, Reply<'a>)]) -> Vec<Reply<'a>> {
+    told.iter().map(|(_, reply)| *reply).collect()
 }
 
 fn integers<'a>(list: &Reply<'a>) -> impl Iterator<Item = i64> + use<'a> {
@@ -102,9 +112,20 @@ impl Histogram {
     }
 }
 
-fn join_histogram(replies: &[Reply<'_>], protocol: Protocol, out: &mut Vec<u8>) {
+fn join_histogram(
+    told: &[(bool, Reply<'_>)],
+    reads: impl Fn(&[u8]) -> bool,
+    protocol: Protocol,
+    out: &mut Vec<u8>,
+) {
     let mut commands: Vec<(Vec<u8>, Histogram)> = Vec::new();
-    for (name, measured) in replies.iter().flat_map(pairs) {
+    let all = told
+        .iter()
+        .flat_map(|(replica, reply)| pairs(reply).map(move |pair| (*replica, pair)));
+    for (replica, (name, measured)) in all {
+        if replica && !reads(name.text().unwrap_or_default()) {
+            continue;
+        }
         let at = place(&mut commands, name.text().unwrap_or_default());
         let histogram = &mut commands[at].1;
         let calls = value(&measured, "calls").and_then(|calls| calls.integer());
@@ -165,10 +186,16 @@ mod tests {
     fn histograms_are_added_bucket_by_bucket() {
         let replies = [
             "%1\r\n+get\r\n%2\r\n+calls\r\n:5\r\n+histogram_usec\r\n%2\r\n:1\r\n:2\r\n:8\r\n:5\r\n",
-            "%1\r\n+get\r\n%2\r\n+calls\r\n:3\r\n+histogram_usec\r\n%2\r\n:2\r\n:1\r\n:16\r\n:3\r\n",
+            "%2\r\n+get\r\n%2\r\n+calls\r\n:3\r\n+histogram_usec\r\n%2\r\n:2\r\n:1\r\n:16\r\n:3\r\n\
+            +set\r\n%2\r\n+calls\r\n:9\r\n+histogram_usec\r\n%1\r\n:2\r\n:9\r\n",
         ];
+        // The second is a replica, whose writes are its master's.
         let join = |replies: &[Reply<'_>], out: &mut Vec<u8>| {
-            join_histogram(replies, Protocol::Resp3, out);
+            let told: Vec<_> = [false, true]
+                .into_iter()
+                .zip(replies.iter().copied())
+                .collect();
+            join_histogram(&told, |name| name == b"get", Protocol::Resp3, out);
         };
         let expected = "%1\r\n$3\r\nget\r\n%2\r\n$5\r\ncalls\r\n:8\r\n$14\r\nhistogram_usec\r\n\
             %4\r\n:1\r\n:2\r\n:2\r\n:3\r\n:8\r\n:6\r\n:16\r\n:8\r\n";

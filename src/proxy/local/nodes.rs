@@ -5,8 +5,10 @@
 
 use super::{After, Context};
 use crate::command::Class;
+use crate::config::ReadPreference;
 use crate::proxy::merge::{Join, Merge};
 use crate::proxy::plan::{Ask, Plan};
+use crate::proxy::routes::Asked;
 use crate::resp::args::Args;
 use crate::resp::encode;
 use crate::resp::reply::Reply;
@@ -17,6 +19,34 @@ pub fn ask_all(context: &Context<'_>, args: &Args<'_>, merge: Merge) -> After {
     let everyone = context.routes.everyone(context.command, replicas);
     After::Ask(Plan {
         asks: everyone
+            .map(|asked| Ask::each(asked, args.frame().to_vec()))
+            .collect(),
+        merge,
+        write: false,
+    })
+}
+
+/// Those who serve clients: every master, and every replica if reads may go there.
+pub fn serving<'a>(context: &'a Context<'_>) -> impl Iterator<Item = Asked> + 'a {
+    let replicas = context.config.read_preference != ReadPreference::Master;
+    context.routes.everyone(context.command, replicas)
+}
+
+/// Asks those who serve clients; `join` is told of each answer whether it is a replica's. An error of any is the reply.
+pub fn join_serving(
+    context: &Context<'_>,
+    args: &Args<'_>,
+    join: impl FnOnce(&[(bool, Reply<'_>)], &mut Vec<u8>) + Send + 'static,
+) -> After {
+    let asked: Vec<Asked> = serving(context).collect();
+    let replicas: Vec<bool> = asked.iter().map(|asked| asked.target.replica).collect();
+    let merge = Merge::Join(Box::new(move |replies, out| {
+        let told: Vec<_> = replicas.into_iter().zip(replies.iter().copied()).collect();
+        join(&told, out);
+    }));
+    After::Ask(Plan {
+        asks: asked
+            .into_iter()
             .map(|asked| Ask::each(asked, args.frame().to_vec()))
             .collect(),
         merge,
@@ -58,9 +88,12 @@ pub fn place<T: Default>(list: &mut Vec<(Vec<u8>, T)>, name: &[u8]) -> usize {
 /// alike is said once, else each node's words stand under its address. A node that has nothing to report
 /// answers with an error; that is the reply only if all do.
 pub fn report(context: &mut Context<'_>, args: &Args<'_>, _: &mut Vec<u8>) -> After {
-    let replicas = matches!(context.command.class, Class::AllNodes(_));
-    let everyone = context.routes.everyone(context.command, replicas);
-    let names: Vec<String> = everyone
+    let asked: Vec<Asked> = match context.command.class {
+        Class::AllNodes(_) => serving(context).collect(),
+        _ => context.routes.everyone(context.command, false).collect(),
+    };
+    let names: Vec<String> = asked
+        .iter()
         .map(|asked| context.routes.address_of(asked.target.node))
         .map(|address| address.map_or("?".to_string(), |address| address.to_string()))
         .collect();
@@ -87,7 +120,14 @@ pub fn report(context: &mut Context<'_>, args: &Args<'_>, _: &mut Vec<u8>) -> Af
             }
         }
     });
-    ask_all(context, args, Merge::JoinAll(join))
+    let asks = asked.into_iter();
+    After::Ask(Plan {
+        asks: asks
+            .map(|asked| Ask::each(asked, args.frame().to_vec()))
+            .collect(),
+        merge: Merge::JoinAll(join),
+        write: false,
+    })
 }
 
 /// `FUNCTION STATS`: every master has the same libraries; the one that runs a script speaks for all.
