@@ -320,3 +320,125 @@ fn what_masters_share_is_told_once() {
     }
     assert_eq!(ours["maxmemory"], (3 * 100 * 1024 * 1024).to_string());
 }
+
+/// The counts of a line of commandstats, without those of time.
+fn counts(fields: &BTreeMap<String, String>, command: &str) -> Option<String> {
+    let line = fields.get(&format!("cmdstat_{command}"))?;
+    let counts = line.split(',').filter(|field| !field.starts_with("usec"));
+    Some(counts.collect::<Vec<_>>().join(","))
+}
+
+/// What scripts call is counted once, with what clients call themselves; and errors by the codes that scripts make up.
+#[test]
+fn calls_and_errors_of_scripts_are_counted_as_by_one_server() {
+    let pair = Pair::new(&[]);
+    for protocol in ["2", "3"] {
+        let told = pair.both(protocol).map(|mut conn| {
+            conn.line("FLUSHALL");
+            assert_eq!(conn.line("CONFIG RESETSTAT"), "OK");
+            let mut told = Vec::new();
+            let add = "return redis.call('GEOADD', KEYS[1], 1, 2, 'm')";
+            let many = "for n = 1, 10 do redis.call('INCR', KEYS[1]) end; return redis.pcall('LPUSH', KEYS[1], 'v')";
+            for key in ["a", "b", "c", "{x}1"] {
+                let geo = format!("geo:{key}");
+                told.push(format!("{:?}", conn.command(&["EVAL", add, "1", &geo])));
+                told.push(format!("{:?}", conn.command(&["EVAL", many, "1", key])));
+                told.push(format!("{:?}", conn.command(&["INCR", key])));
+                told.push(format!("{:?}", conn.command(&["LPUSH", key, "v"])));
+            }
+            conn.command(&["SET", "{s}1", "v"]);
+            conn.command(&["MGET", "{s}1", "{s}2"]);
+            for made_up in ["MY_ERR_CODE x", "my-code x", "odd", "ERR y"] {
+                let script = format!("return redis.error_reply('{made_up}')");
+                told.push(format!("{:?}", conn.command(&["EVAL", &script, "0"])));
+                conn.command(&["SCRIPT", "LOAD", &script]);
+            }
+            let stats = conn.info("commandstats");
+            for command in ["geoadd", "incr", "lpush", "set", "mget", "eval", "get", "zadd"] {
+                told.push(format!("{command} {:?}", counts(&stats, command)));
+            }
+            let errors = conn.info("errorstats");
+            for code in ["MY_ERR_CODE", "my-code", "WRONGTYPE"] {
+                told.push(format!("{code} {:?}", errors.get(&format!("errorstat_{code}"))));
+            }
+            told
+        });
+        for (ours, theirs) in told[0].iter().zip(&told[1]) {
+            // The errors that a script catches are counted by its node alone.
+            if !theirs.starts_with("WRONGTYPE") {
+                assert_eq!(ours, theirs, "RESP{protocol}");
+            }
+        }
+    }
+}
+
+/// A request that is cut for several nodes is one call.
+#[test]
+fn a_request_that_is_cut_is_one_call() {
+    let pair = Pair::new(&[]);
+    let told = pair.both("3").map(|mut conn| {
+        assert_eq!(conn.line("CONFIG RESETSTAT"), "OK");
+        for _ in 0..3 {
+            conn.line("MSET a 1 b 2 c 3 d 4 e 5");
+            conn.line("MGET a b c d e f");
+            conn.line("DEL a b");
+        }
+        conn.command(&["EVAL", "return redis.call('DEL', KEYS[1])", "1", "c"]);
+        let stats = conn.info("commandstats");
+        ["mset", "mget", "del"].map(|command| counts(&stats, command))
+    });
+    assert_eq!(told[0], told[1]);
+}
+
+/// A script that was evaluated exists, wherever that was.
+#[test]
+fn scripts_exist_as_on_one_server() {
+    use support::key_in_slot;
+    let pair = Pair::new(&[]);
+    for protocol in ["2", "3"] {
+        let told = pair.both(protocol).map(|mut conn| {
+            conn.line("SCRIPT FLUSH");
+            let sha = |conn: &mut Conn, body: &str| {
+                let digest = "return redis.sha1hex(ARGV[1])";
+                conn.command(&["EVAL", digest, "0", body]).text()
+            };
+            let bodies = [
+                "return 1",
+                "return KEYS[1]",
+                "return 3",
+                "syntax (",
+                "return 5",
+            ];
+            let shas: Vec<String> = bodies.iter().map(|body| sha(&mut conn, body)).collect();
+            conn.line("SCRIPT FLUSH");
+            let (one, three, wrong, five) = (&shas[0], &shas[2], &shas[3], &shas[4]);
+            let keyed = &shas[1];
+            let mut told = Vec::new();
+            let exist = |conn: &mut Conn| {
+                let line = format!(
+                    "SCRIPT EXISTS {one} {keyed} {} {wrong} {five} nonsense",
+                    three.to_uppercase()
+                );
+                format!("{:?}", conn.line(&line))
+            };
+            told.push(exist(&mut conn));
+            conn.command(&["EVAL", bodies[0], "0"]);
+            told.push(exist(&mut conn));
+            conn.command(&["EVAL", bodies[1], "1", &key_in_slot(9, "k")]);
+            conn.command(&["EVAL", bodies[3], "0"]);
+            conn.command(&["EVAL_RO", bodies[2], "1", &key_in_slot(9000, "k")]);
+            told.push(exist(&mut conn));
+            told.push(format!(
+                "{:?}",
+                conn.command(&["EVALSHA", keyed, "1", &key_in_slot(9000, "k2")])
+            ));
+            conn.command(&["SCRIPT", "LOAD", bodies[4]]);
+            told.push(exist(&mut conn));
+            conn.line("SCRIPT FLUSH");
+            told.push(exist(&mut conn));
+            told
+        });
+        assert_eq!(told[0][..5], told[1][..5], "RESP{protocol}");
+        assert_eq!(told[0], told[1], "RESP{protocol}");
+    }
+}

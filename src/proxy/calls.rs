@@ -14,19 +14,30 @@ use crate::proxy::stats::Counter;
 /// Kinds of errors that are told apart; further ones count in the sum only.
 const ERRORS_MAX: usize = 64;
 
-/// The code of an error, its first word: at most 16 bytes of it.
+/// The longest code of an error, in bytes: of a longer first word a server makes no code either.
+const CODE_MAX: usize = 30;
+
+/// The code of an error, its first word, whatever it is made of: scripts make codes of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ErrorCode([u8; 16]);
+pub struct ErrorCode([u8; CODE_MAX]);
 
 impl ErrorCode {
-    /// The code of an error's text.
+    /// The code of an error's text, as a server finds it (`afterErrorReply`): what stands before a space.
     pub fn of(text: &[u8]) -> ErrorCode {
-        let word = text.split(|byte| *byte == b' ').next().unwrap_or_default();
-        let is_code = !word.is_empty() && word.iter().all(u8::is_ascii_alphanumeric);
-        let word = if is_code { word } else { b"ERR" };
-        let mut code = [0; 16];
-        let len = word.len().min(code.len());
-        code[..len].copy_from_slice(&word[..len]);
+        let space = text
+            .iter()
+            .take(CODE_MAX + 1)
+            .position(|byte| *byte == b' ');
+        let word = space.map_or(&b"ERR"[..], |end| &text[..end]);
+        let mut code = [0; CODE_MAX];
+        for (to, from) in code.iter_mut().zip(word) {
+            // They would end a field of INFO.
+            *to = if b"#:\r\n\0".contains(from) {
+                b'_'
+            } else {
+                *from
+            };
+        }
         ErrorCode(code)
     }
 
@@ -43,6 +54,7 @@ struct Record {
     latencies: Histogram,
     failed: Counter,
     rejected: Counter,
+    cuts: Counter,
     parts: Counter,
 }
 
@@ -110,6 +122,7 @@ impl Calls {
     /// A request was cut in so many parts, or asked so many.
     pub fn cut(&self, command: u16, parts: u64) {
         if let Some(record) = self.record(command) {
+            record.cuts.add(1);
             record.parts.add(parts);
         }
     }
@@ -130,6 +143,7 @@ impl Calls {
             record.latencies.reset();
             record.failed.set(0);
             record.rejected.set(0);
+            record.cuts.set(0);
             record.parts.set(0);
         }
         self.errors.iter().for_each(|slot| slot.count.set(0));
@@ -153,11 +167,18 @@ pub struct CommandCalls {
     pub failed: u64,
     /// Requests refused before anybody was asked.
     pub rejected: u64,
-    /// Parts of those that were cut.
+    /// Those that were cut.
+    pub cuts: u64,
+    /// Parts of those.
     pub parts: u64,
 }
 
 impl CommandCalls {
+    /// Requests that nodes were sent for these calls, if each went to one or was cut.
+    pub fn sent(&self) -> u64 {
+        self.latencies.count.saturating_sub(self.cuts) + self.parts
+    }
+
     /// The numbers of one command, if it was ever called.
     fn of(command: u16, workers: &[&Calls]) -> Option<CommandCalls> {
         let cells = workers
@@ -183,6 +204,7 @@ impl CommandCalls {
             latencies,
             failed: sum(&|record| &record.failed),
             rejected,
+            cuts: sum(&|record| &record.cuts),
             parts: sum(&|record| &record.parts),
         })
     }
@@ -236,6 +258,7 @@ mod tests {
         two.erred(ErrorCode::of(b"ERR wrong number"));
         two.erred(ErrorCode::of(b"'odd' words"));
         one.answered(u16::MAX, 1, 1);
+        two.erred(ErrorCode::of(b"MY_ERR_CODE custom msg"));
         let all = of_commands(&[&one, &two]);
         assert_eq!(
             all.iter().map(|calls| calls.command).collect::<Vec<_>>(),
@@ -255,13 +278,33 @@ mod tests {
         let (errors, total) = of_errors(&[&one, &two]);
         assert_eq!(
             errors,
-            [("ERR".to_string(), 2), ("WRONGTYPE".to_string(), 1)]
+            [
+                ("'odd'", 1),
+                ("ERR", 1),
+                ("MY_ERR_CODE", 1),
+                ("WRONGTYPE", 1)
+            ]
+            .map(|(code, count)| (code.to_string(), count))
         );
-        assert_eq!(total, 3);
+        assert_eq!(total, 4);
         one.reset();
         two.reset();
         assert_eq!(of_commands(&[&one, &two]), []);
         assert_eq!(of_errors(&[&one, &two]), (Vec::new(), 0));
+    }
+
+    #[test]
+    fn a_code_is_what_a_server_takes_for_one() {
+        let check = |text: &str, code: &str| {
+            assert_eq!(ErrorCode::of(text.as_bytes()).name(), code, "{text}");
+        };
+        check("ERR syntax error", "ERR");
+        check("NOSPACE", "ERR");
+        check("my_err_code custom", "my_err_code");
+        check("A:b#c odd", "A_b_c");
+        check(&format!("{} x", "c".repeat(30)), &"c".repeat(30));
+        check(&format!("{} x", "c".repeat(31)), "ERR");
+        check("", "ERR");
     }
 
     #[test]

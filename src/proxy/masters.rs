@@ -4,7 +4,7 @@
 mod fields;
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -27,6 +27,21 @@ pub struct Masters {
     pub silent: Vec<Silent>,
     /// The section's name and its fields.
     sections: Vec<(String, Vec<Field>)>,
+    /// What they have counted of each command, if they were asked for that.
+    pub calls: BTreeMap<String, NodeCalls>,
+}
+
+/// What nodes have counted of one command.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct NodeCalls {
+    /// Calls, from whomever.
+    pub calls: u64,
+    /// The microseconds that they took.
+    pub micros: u64,
+    /// Requests refused before they were executed.
+    pub rejected: u64,
+    /// Calls that were answered with an error.
+    pub failed: u64,
 }
 
 impl Masters {
@@ -52,6 +67,10 @@ impl Masters {
                 _ => combine(&of_all),
             }
         };
+        let calls = parsed
+            .iter()
+            .flat_map(|(_, sections)| fields_of(sections, COMMANDS));
+        names.retain(|name| *name != COMMANDS);
         Masters {
             count: told.len(),
             silent: Vec::new(),
@@ -59,6 +78,7 @@ impl Masters {
                 .iter()
                 .map(|name| (name.to_string(), together(name)))
                 .collect(),
+            calls: sum_of_calls(calls),
         }
     }
 
@@ -132,6 +152,33 @@ fn sections(text: &str) -> Vec<Section<'_>> {
 fn fields_of<'a, 'b>(sections: &'b [Section<'a>], name: &str) -> &'b [(&'a str, &'a str)] {
     let found = sections.iter().find(|(own, _)| *own == name);
     found.map_or(&[], |(_, fields)| fields)
+}
+
+/// The section that counts calls.
+const COMMANDS: &str = "Commandstats";
+
+/// `cmdstat_get:calls=1,usec=7,usec_per_call=7.00,rejected_calls=0,failed_calls=0` of all, by command.
+fn sum_of_calls<'a>(
+    fields: impl Iterator<Item = &'a (&'a str, &'a str)>,
+) -> BTreeMap<String, NodeCalls> {
+    let mut all: BTreeMap<String, NodeCalls> = BTreeMap::new();
+    for (name, value) in fields {
+        let Some(command) = name.strip_prefix("cmdstat_") else {
+            continue;
+        };
+        let own = all.entry(command.to_string()).or_default();
+        for (part, count) in value.split(',').filter_map(|part| part.split_once('=')) {
+            let sum = match part {
+                "calls" => &mut own.calls,
+                "usec" => &mut own.micros,
+                "rejected_calls" => &mut own.rejected,
+                "failed_calls" => &mut own.failed,
+                _ => continue,
+            };
+            *sum = sum.saturating_add(count.parse().unwrap_or(0));
+        }
+    }
+    all
 }
 
 /// One field of each master that has it: the machine, and the value.

@@ -6,7 +6,9 @@
 //! not go blind with one node.
 
 use super::sections::{Field, SECTIONS, Source, line, proxy, topology};
-use super::{After, Context};
+use super::{After, Context, command_calls};
+use crate::command::Table;
+use crate::proxy::calls::CommandCalls;
 use crate::proxy::census::Findings;
 use crate::proxy::masters::Masters;
 use crate::proxy::merge::{Join, Merge};
@@ -16,6 +18,7 @@ use crate::resp::encode;
 
 /// A section that is printed but for what the masters say.
 enum Piece {
+    Calls(Vec<CommandCalls>),
     Printed(String),
     Mixed {
         name: &'static str,
@@ -40,6 +43,7 @@ pub fn info(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> Af
                 print(context, &mut text);
                 Piece::Printed(text)
             }
+            Source::Calls => Piece::Calls(context.process.commands()),
             Source::Mixed(own, stand_ins) => Piece::Mixed {
                 name: section.name,
                 own: own(context),
@@ -48,18 +52,20 @@ pub fn info(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> Af
         })
         .collect();
     let protocol = context.session.protocol;
+    let table = context.table.clone();
+    let has_calls = pieces.iter().any(|piece| matches!(piece, Piece::Calls(_)));
     let waits = pieces
         .iter()
-        .any(|piece| matches!(piece, Piece::Mixed { .. }));
+        .any(|piece| !matches!(piece, Piece::Printed(_)));
     if !waits || !context.routes.is_known() {
-        encode::verbatim(out, &print(&pieces, &Masters::default()), protocol);
+        encode::verbatim(out, &print(&pieces, &Masters::default(), &table), protocol);
         return After::Go;
     }
-    let findings = Findings::wanted(false);
+    let findings = Findings::wanted(has_calls);
     let (process, asked_at, own) = (context.process.clone(), context.now, findings.clone());
     let join: Join = Box::new(move |replies, out| {
         let masters = own.of(replies, &process.masters, asked_at);
-        encode::verbatim(out, &print(&pieces, &masters), protocol);
+        encode::verbatim(out, &print(&pieces, &masters, &table), protocol);
     });
     After::Ask(Plan {
         asks: vec![Ask::Masters(findings)],
@@ -77,9 +83,10 @@ pub fn proxy_sections(context: &Context<'_>) -> String {
     text
 }
 
-fn print(pieces: &[Piece], masters: &Masters) -> String {
+fn print(pieces: &[Piece], masters: &Masters, table: &Table) -> String {
     let printed = pieces.iter().map(|piece| match piece {
         Piece::Printed(text) => text.clone(),
+        Piece::Calls(own) => command_calls::print(own, masters, table),
         Piece::Mixed {
             name,
             own,

@@ -6,6 +6,7 @@
 mod channels;
 mod client;
 mod cluster;
+mod command_calls;
 mod commands;
 mod config;
 mod connection;
@@ -272,6 +273,7 @@ const ROWS: &[(&str, Handler)] = &[
     watch("replicaof", identity::replicaof),
     row("role", server::role),
     watch("script|debug", identity::script_debug),
+    watch("script|exists", scripting::script_exists),
     watch("script|flush", scripting::script_flush),
     watch("script|load", scripting::script_load),
     barrier("select", connection::select),

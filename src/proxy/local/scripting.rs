@@ -9,6 +9,7 @@ use crate::proxy::merge::Merge;
 use crate::proxy::scripts::Scripts;
 use crate::proxy::stats::Process;
 use crate::resp::args::Args;
+use crate::resp::encode;
 use crate::resp::reply::Reply;
 
 fn store(process: &Process) -> MutexGuard<'_, Scripts> {
@@ -55,6 +56,34 @@ fn remember(keep: impl FnOnce(&[u8]) + Send + 'static) -> After {
                 keep(name);
             }
             out.extend_from_slice(reply.frame());
+        },
+    )))
+}
+
+/// SCRIPT EXISTS: every master has it; or one has, and the others are given it when they need it.
+pub fn script_exists(context: &mut Context<'_>, args: &Args<'_>, _: &mut Vec<u8>) -> After {
+    let process = context.process.clone();
+    let names: Vec<Vec<u8>> = args.from(2).map(<[u8]>::to_vec).collect();
+    After::Broadcast(Merge::Join(Box::new(
+        move |replies: &[Reply<'_>], out: &mut Vec<u8>| {
+            let answers: Vec<Vec<bool>> = replies
+                .iter()
+                .filter(|reply| !reply.frame().is_empty())
+                .map(|reply| {
+                    reply
+                        .items()
+                        .map(|item| item.integer() == Some(1))
+                        .collect()
+                })
+                .collect();
+            let mut scripts = store(&process);
+            encode::array(out, names.len());
+            for (at, name) in names.iter().enumerate() {
+                let has = |answer: &Vec<bool>| answer.get(at) == Some(&true);
+                let all = answers.iter().all(has);
+                let exists = all || (answers.iter().any(has) && scripts.body(name).is_some());
+                encode::integer(out, i64::from(exists));
+            }
         },
     )))
 }

@@ -24,6 +24,8 @@ pub enum Source {
     /// The masters, but for some fields that are the proxy's; and what stands in for the masters' while none
     /// of them answers.
     Mixed(Fields, Fields),
+    /// What the proxy has counted of each command, and what the masters have beyond that (see `command_calls`).
+    Calls,
 }
 
 /// A field and its value.
@@ -74,7 +76,11 @@ pub const SECTIONS: &[Section] = &[
     own("Replication", replication),
     own("CPU", cpu),
     own("Modules", |_, _| {}),
-    on_demand("Commandstats", commandstats),
+    Section {
+        name: "Commandstats",
+        source: Source::Calls,
+        by_default: false,
+    },
     own("Errorstats", errorstats),
     on_demand("Latencystats", latencystats),
     own("Cluster", cluster),
@@ -285,22 +291,6 @@ fn cpu(_: &Context<'_>, text: &mut String) {
 
 fn cluster(context: &Context<'_>, text: &mut String) {
     fields!(text, "cluster_enabled" => u8::from(context.config.cluster_face.is_some()));
-}
-
-fn commandstats(context: &Context<'_>, text: &mut String) {
-    for calls in context.process.commands() {
-        let name = &context.table.row(calls.command).name;
-        let (count, micros) = (calls.latencies.count, calls.latencies.micros);
-        let each = micros as f64 / count.max(1) as f64;
-        let (rejected, failed) = (calls.rejected, calls.failed);
-        line(
-            text,
-            format_args!(
-                "cmdstat_{name}:calls={count},usec={micros},usec_per_call={each:.2},\
-                 rejected_calls={rejected},failed_calls={failed}"
-            ),
-        );
-    }
 }
 
 fn errorstats(context: &Context<'_>, text: &mut String) {
