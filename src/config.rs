@@ -84,6 +84,8 @@ pub struct Config {
     pub cpu_affinity: Vec<usize>,
     /// Log file; `None` is standard error.
     pub log_file: Option<PathBuf>,
+    /// How much of the cluster has to be there for us to be ready.
+    pub ready_when: ReadyWhen,
     /// Where access lines go: a file, or `-` for standard error; `None` is beside the log file.
     pub access_log_file: Option<PathBuf>,
     /// Log level.
@@ -351,6 +353,7 @@ impl Default for Config {
             cpu_affinity: Vec::new(),
             log_file: Some(PathBuf::from("redis-cluster-proxy.log")),
             access_log_file: None,
+            ready_when: ReadyWhen::AllSlots,
             log_level: log::LevelFilter::Info,
             log_format: LogFormat::Text,
             slowlog_log_slower_than: 10_000,
@@ -381,6 +384,15 @@ impl fmt::Display for Listen {
             Listen::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
+}
+
+/// How much of the cluster has to be there for the proxy to be ready (`/readyz`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadyWhen {
+    /// Every slot has a master that is up.
+    AllSlots,
+    /// Any slot has.
+    AnySlot,
 }
 
 /// How lines of the log are written.

@@ -430,6 +430,118 @@ fn readiness_says_why_not() {
     assert_eq!(status, 200, "{body}");
 }
 
+/// What an alert watches tells when that dies, at a proxy that nobody asks for anything.
+#[test]
+fn metrics_of_the_cluster_tell_its_deaths_to_an_idle_proxy() {
+    let cluster = Cluster::start_with(3, 1, &["--cluster-replica-no-failover", "yes"]);
+    let port = Port::reserve();
+    let addr = format!("127.0.0.1:{}", port.number());
+    let flags = ["-debug-addr", &addr, "-slots-reload-interval", "1s"];
+    let proxy = Proxy::start(&cluster, &flags);
+    let scrape = || Scrape::parse(&http::get(&addr, "/metrics").1).series;
+    let one = |name: &str| scrape()[name];
+    let up = |node: u16, role: &str| {
+        let name =
+            format!("redis_proxy_backend_up{{backend=\"127.0.0.1:{node}\",role=\"{role}\"}}");
+        scrape().get(&name).copied()
+    };
+    let limit = Duration::from_secs(20);
+    let becomes = |what: &str, is: &dyn Fn() -> bool| wait_for(what, limit, || is().then_some(()));
+    let master = cluster.master_of(0);
+    let replica = cluster.replicas_of(master)[0];
+    for node in cluster.ports() {
+        let role = if cluster.masters().contains(&node) {
+            "master"
+        } else {
+            "replica"
+        };
+        assert_eq!(up(node, role), Some(1.0), "{role} {node}");
+    }
+    assert_eq!(one("redis_proxy_cluster_nodes_down"), 0.0);
+    assert_eq!(one("redis_proxy_slots_served"), 16384.0);
+    assert_eq!(http::get(&addr, "/healthz"), (200, "ok\n".to_string()));
+
+    cluster.kill(replica);
+    becomes("the replica to be shown as down", &|| {
+        up(replica, "replica") == Some(0.0)
+    });
+    becomes("the cluster to say so", &|| {
+        one("redis_proxy_cluster_nodes_down") == 1.0
+    });
+    // It is not forgotten while the cluster lists it.
+    let reloads = || {
+        let series = scrape();
+        let own = series.iter().filter(|(name, _)| {
+            name.starts_with("redis_proxy_topology_reloads_total") && name.contains("success")
+        });
+        own.map(|(_, value)| value).sum::<f64>()
+    };
+    let before = reloads();
+    wait_for("more refreshes", limit, || {
+        assert_eq!(up(replica, "replica"), Some(0.0));
+        (reloads() >= before + 5.0).then_some(())
+    });
+    assert_eq!(http::get(&addr, "/readyz").0, 200);
+    cluster.restart(replica);
+    becomes("the replica to be back", &|| {
+        up(replica, "replica") == Some(1.0)
+    });
+
+    cluster.kill(master);
+    becomes("the master to be shown as down", &|| {
+        up(master, "master") == Some(0.0)
+    });
+    becomes("its slots to be missed", &|| {
+        one("redis_proxy_slots_assigned") < 16384.0
+    });
+    assert!(one("redis_proxy_slots_served") < 16384.0);
+    assert_eq!(one("redis_proxy_ready"), 0.0);
+    let (code, body) = http::get(&addr, "/readyz");
+    assert!(
+        code == 503 && body.contains("slots have an owner"),
+        "{body}"
+    );
+    assert!(body.contains("\"uncovered\":[\"0-"), "{body}");
+    // The program is well all the same.
+    assert_eq!(http::get(&addr, "/healthz"), (200, "ok\n".to_string()));
+    // Whoever wants to be ready for the rest says so.
+    let change = http::change(
+        &addr,
+        "POST",
+        "/api/v1/config",
+        "name=ready-when&value=any-slot",
+    );
+    assert_eq!(change.0, 200, "{}", change.1);
+    let (code, body) = http::get(&addr, "/readyz");
+    assert!(
+        code == 200 && body.contains("\"uncovered\":[\"0-"),
+        "{body}"
+    );
+
+    for node in cluster.ports() {
+        if node != master {
+            cluster.kill(node);
+        }
+    }
+    becomes("all to be shown as down", &|| {
+        let series = scrape();
+        let ups = series
+            .iter()
+            .filter(|(name, _)| name.starts_with("redis_proxy_backend_up"));
+        ups.map(|(_, value)| value).sum::<f64>() == 0.0
+    });
+    let failed =
+        || one("redis_proxy_topology_reloads_total{trigger=\"interval\",outcome=\"failure\"}");
+    becomes("refreshes to fail", &|| failed() > 0.0);
+    let success = "redis_proxy_topology_last_success_timestamp_seconds";
+    let last = one(success);
+    let before = failed();
+    becomes("more to fail", &|| failed() > before);
+    assert_eq!(one(success), last);
+    assert_eq!(http::get(&addr, "/readyz").0, 503);
+    drop(proxy);
+}
+
 #[test]
 fn the_status_is_one_snapshot_and_a_stream_of_them() {
     let (proxy, addr, _port) = start(&[]);

@@ -104,6 +104,7 @@ fn samples(flag: &Flag) -> (&'static str, Option<&'static str>) {
         "slowlog-log-slower-than" => ("-1", Some("-2")),
         "log-every-n" => ("0", Some("-1")),
         "debug-addr" => ("127.0.0.1:9090", Some("9090")),
+        "ready-when" => ("any-slot", Some("some")),
         "version" => ("false", Some("maybe")),
         other => panic!("a sample is wanted for -{other}"),
     }

@@ -16,7 +16,7 @@ use std::net::SocketAddr;
 
 use crate::clock::Time;
 use crate::cluster::orphan::orphans;
-use crate::cluster::reach::{Known, Surroundings, announced, known_nodes};
+use crate::cluster::reach::{Known, Surroundings, announced, down_nodes, known_nodes};
 use crate::cluster::slot::SLOTS;
 use crate::cluster::topology::{NO_SHARD, NodeInfo, Shard, Topology};
 use crate::cluster::view::{Endpoint, Member, Rejected, View};
@@ -83,6 +83,7 @@ pub fn build(
             .collect(),
         spare: spare(&known, &shards),
         orphans: orphans(view, &known, &slots[..], |member| readable(view, member)),
+        down: down_nodes(view, previous, surroundings),
         shards,
         slots,
         asked_at,
@@ -445,6 +446,30 @@ mod tests {
             "a master without slots is no shard"
         );
         assert_eq!(owner(&topology, 6000), "b", "suspected by one only");
+        let down = |topology: &Topology| -> Vec<String> {
+            let down = topology.down.iter();
+            down.map(|node| format!("{} {} {}", node.id, node.address, node.is_master))
+                .collect()
+        };
+        let expected = [
+            "b 10.0.0.2:7001 true",
+            "d 10.0.0.4:7001 false",
+            "e 10.0.0.5:7001 false",
+        ];
+        assert_eq!(down(&topology), expected);
+        // One that has lost its address is where it was, and one that nobody lists any more is not down.
+        let later = from_view(
+            &view(
+                "a 10.0.0.1:7001@1 myself,master - 0 0 1 connected 0-5460|\
+                 b 10.0.0.2:7001@1 master - 0 0 2 connected 5461-10922|\
+                 c 10.0.0.3:7001@1 master - 0 0 3 connected 10923-16383|\
+                 d :0@0 slave,fail,noaddr a 0 0 1 connected|\
+                 g :0@0 slave,fail,noaddr a 0 0 1 connected",
+            ),
+            Some(&topology),
+        );
+        let later = later.expect("a good answer").topology;
+        assert_eq!(down(&later), ["d 10.0.0.4:7001 false"]);
         assert_eq!(replicas(&topology), ["i"]);
     }
 

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
-use crate::cluster::topology::Topology;
+use crate::cluster::topology::{DownNode, Topology};
 use crate::cluster::view::{Endpoint, Member, View};
 
 /// What `build` needs of the world outside.
@@ -69,23 +69,63 @@ pub(super) fn known_nodes<'a>(
     let style = Style::of(view);
     let mut all = Found::default();
     for member in view.members.iter().filter(|member| member.usable()) {
-        let (host, port) = style.target(view, member, surroundings.node_map);
-        let found = address(&host, member, view.reached.ip(), surroundings).or_else(|| {
-            let before = previous?.nodes.iter().find(|node| node.id == member.id)?;
-            Some(before.address.ip())
-        });
-        match found {
-            Some(ip) => {
-                let address = SocketAddr::new(ip, port);
-                match (surroundings.allowed)(ip) {
-                    true => all.known.push(Known { member, address }),
-                    false => all.forbidden.push(address),
-                }
-            }
-            None => all.unresolved.push(host),
+        match place(view, style, member, previous, surroundings) {
+            Ok(address) => match (surroundings.allowed)(address.ip()) {
+                true => all.known.push(Known { member, address }),
+                false => all.forbidden.push(address),
+            },
+            Err(host) => all.unresolved.push(host),
         }
     }
     all
+}
+
+/// The nodes of an answer that are down: called dead by most masters, or suspected by the node that answered. One of
+/// which nobody knows any more where it was is left out.
+pub(super) fn down_nodes(
+    view: &View,
+    previous: Option<&Topology>,
+    surroundings: &Surroundings<'_>,
+) -> Vec<DownNode> {
+    let style = Style::of(view);
+    let members = view.members.iter();
+    let down = members.filter(|member| member.failed || member.suspected);
+    down.filter_map(|member| {
+        let address = match member.incomplete || member.port == 0 {
+            true => last_place(previous?, &member.id)?,
+            false => place(view, style, member, previous, surroundings).ok()?,
+        };
+        Some(DownNode {
+            address,
+            id: member.id.clone(),
+            is_master: member.is_master,
+        })
+    })
+    .collect()
+}
+
+/// Where a node is reached; the host name, if there is no address for it.
+fn place(
+    view: &View,
+    style: Style,
+    member: &Member,
+    previous: Option<&Topology>,
+    surroundings: &Surroundings<'_>,
+) -> Result<SocketAddr, String> {
+    let (host, port) = style.target(view, member, surroundings.node_map);
+    let found = address(&host, member, view.reached.ip(), surroundings).or_else(|| {
+        let before = last_place(previous?, &member.id)?;
+        Some(before.ip())
+    });
+    found.map(|ip| SocketAddr::new(ip, port)).ok_or(host)
+}
+
+/// Where a node was reached before.
+fn last_place(previous: &Topology, id: &str) -> Option<SocketAddr> {
+    let nodes = previous.nodes.iter().map(|node| (&node.id, node.address));
+    let down = previous.down.iter().map(|node| (&node.id, node.address));
+    let mut all = nodes.chain(down);
+    all.find(|(own, _)| *own == id).map(|(_, address)| address)
 }
 
 /// How the nodes want to be reached (`cluster-preferred-endpoint-type`), guessed from the nodes that CLUSTER

@@ -24,6 +24,9 @@ pub struct Topology {
     pub spare: Vec<u16>,
     /// Shards whose masters cannot be asked; their slots have no shard in `slots`.
     pub orphans: Vec<Orphan>,
+    /// Nodes that the cluster lists and takes for dead, and those that the node which answered cannot reach: for
+    /// those who watch the cluster, not for requests.
+    pub down: Vec<DownNode>,
     /// Slot to index in `shards`, or [`NO_SHARD`].
     pub slots: Box<[u16; SLOTS]>,
     /// Every name under which a redirect may announce a node (`host:port` as the nodes write it, by IP and
@@ -57,6 +60,7 @@ impl Topology {
                 .collect(),
             spare: Vec::new(),
             orphans: Vec::new(),
+            down: Vec::new(),
             slots: Box::new(std::array::from_fn(|slot| {
                 (slot * addresses.len() / SLOTS) as u16
             })),
@@ -76,6 +80,17 @@ pub struct NodeInfo {
     pub id: String,
     /// Whether it is in our own data centre (see `-read-prefer 2`).
     pub same_idc: bool,
+}
+
+/// A node that is down, as the cluster says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DownNode {
+    /// Where it was reached.
+    pub address: SocketAddr,
+    /// Its 40-digit node id.
+    pub id: String,
+    /// Whether it is a master, or was one when it was last heard of.
+    pub is_master: bool,
 }
 
 /// One master and its replicas, as indices in [`Topology::nodes`].

@@ -67,14 +67,17 @@ fn threads() -> Vec<Thread> {
     };
     let threads = entries.filter_map(|entry| {
         let stat = read(entry.ok()?.path().join("stat"));
+        let number: u64 = stat.split(' ').next()?.parse().ok()?;
         let name = stat.split_once('(')?.1.rsplit_once(')')?.0.to_string();
         let cpu = cpu(&stat);
-        Some(Thread { name, cpu })
+        let lasts = !name.ends_with(memory::PASSING);
+        lasts.then_some((number, Thread { name, cpu }))
     });
-    let lasting = threads.filter(|thread| !thread.name.ends_with(memory::PASSING));
-    let mut threads: Vec<Thread> = lasting.collect();
-    threads.sort_by(|a, b| a.name.cmp(&b.name));
-    threads
+    let mut threads: Vec<(u64, Thread)> = threads.collect();
+    threads.sort_by(|(a, one), (b, other)| one.name.cmp(&other.name).then(a.cmp(b)));
+    // A new thread has the name of the one that made it, until it takes its own.
+    threads.dedup_by(|(_, later), (_, first)| later.name == first.name);
+    threads.into_iter().map(|(_, thread)| thread).collect()
 }
 
 fn read(path: impl AsRef<Path>) -> String {

@@ -124,7 +124,14 @@ impl Refresh {
             self.config = config;
             let started = Instant::now();
             let doubted_before = self.inquiry.is_in_doubt();
-            let counters = if memory::apart("topology", || self.round(trigger)) {
+            let mut round = || {
+                let succeeded = self.round(trigger);
+                if succeeded && trigger == Trigger::Interval {
+                    self.look_again();
+                }
+                succeeded
+            };
+            let counters = if memory::apart("topology", &mut round) {
                 self.shared
                     .last_success_micros
                     .store(self.clock.now().as_micros().max(1), Ordering::Relaxed);
@@ -245,6 +252,39 @@ impl Refresh {
         self.accept_stranger(strangers) || self.give_up()
     }
 
+    /// Asks those who could not be asked for the topology whether they are there: nobody else may have a reason to for
+    /// long, and they are shown as down meanwhile.
+    fn look_again(&mut self) {
+        let Some(topology) = self.current.clone() else {
+            return;
+        };
+        let listed = |address: &SocketAddr| {
+            topology.nodes.iter().any(|node| node.address == *address)
+                || topology.down.iter().any(|node| node.address == *address)
+        };
+        for address in self.shared.unreachable_longest() {
+            if self.stopped() {
+                return;
+            }
+            if !listed(&address) || self.refusals.forbid(address, Instant::now()) {
+                continue;
+            }
+            let patience = self.config.connect_timeout;
+            let answer = Link::open(address, patience).and_then(|mut link| {
+                link.reply(&self.config, Instant::now() + patience, &[b"PING"])
+            });
+            match answer {
+                Ok(_) => self.shared.note_answer(address),
+                Err(failure) => {
+                    if matches!(failure, Failure::Auth(_)) {
+                        self.refusals.refused(address, Instant::now());
+                    }
+                    self.shared.note_unreachable(address, self.clock.now());
+                }
+            }
+        }
+    }
+
     /// Whether a refresh is to ask nobody any more.
     fn is_over(&self, started: Instant) -> bool {
         self.stopped() || started.elapsed() > ROUND_MAX
@@ -253,6 +293,9 @@ impl Refresh {
     fn fail(&mut self, address: SocketAddr, failure: &Failure) {
         if matches!(failure, Failure::Auth(_)) {
             self.refusals.refused(address, Instant::now());
+        }
+        if !matches!(failure, Failure::Rejected(_)) {
+            self.shared.note_unreachable(address, self.clock.now());
         }
         self.inquiry.failed(address);
         self.tell(&Target::Node(address), failure);
@@ -296,6 +339,7 @@ impl Refresh {
         }
         let view = answer?;
         self.refusals.answered(address);
+        self.shared.note_answer(address);
         match self.build(&view, self.current.as_deref(), asked_at) {
             Ok(built) => {
                 self.link = Some(link);

@@ -1,10 +1,13 @@
 //! `Refresher`: how other threads ask for the topology to be fetched, and what they can see of that. It never
 //! blocks them, and never shows them more than counters.
 
+use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::sync::Arc;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::clock::Time;
 
@@ -70,6 +73,47 @@ pub(super) struct Shared {
     pub failed: [AtomicU64; 4],
     /// When one last did; 0 is never.
     pub last_success_micros: AtomicU64,
+    /// Nodes that could not be asked, and when that was.
+    pub unreachable: Mutex<HashMap<SocketAddr, Time>>,
+}
+
+/// So long a node that could not be asked is shown as one that is down, if nobody asks it again.
+const UNREACHABLE_SHOWN: Duration = Duration::from_secs(30);
+
+/// So many of them are looked at in one refresh: each may take as long as a connect.
+const LOOKED_AT: usize = 3;
+
+impl Shared {
+    /// A node could not be asked.
+    pub fn note_unreachable(&self, node: SocketAddr, now: Time) {
+        let mut nodes = self
+            .unreachable
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        nodes.retain(|_, at| now.since(*at) < UNREACHABLE_SHOWN);
+        nodes.insert(node, now);
+    }
+
+    /// A few nodes that could not be asked: those of which that was found out first.
+    pub fn unreachable_longest(&self) -> Vec<SocketAddr> {
+        let nodes = self
+            .unreachable
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut nodes: Vec<_> = nodes.iter().map(|(node, at)| (*at, *node)).collect();
+        nodes.sort();
+        nodes.truncate(LOOKED_AT);
+        nodes.into_iter().map(|(_, node)| node).collect()
+    }
+
+    /// A node has answered.
+    pub fn note_answer(&self, node: SocketAddr) {
+        let mut nodes = self
+            .unreachable
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        nodes.remove(&node);
+    }
 }
 
 /// A handle on the refresher. The thread ends at `stop`, or when the last handle is dropped.
@@ -117,6 +161,16 @@ impl Refresher {
     /// Refreshes that did not.
     pub fn failed(&self, trigger: Trigger) -> u64 {
         self.shared.failed[trigger as usize].load(Ordering::Relaxed)
+    }
+
+    /// Nodes that could not be asked for the topology lately.
+    pub fn unreachable(&self, now: Time) -> HashSet<SocketAddr> {
+        let nodes = self.shared.unreachable.lock();
+        let nodes = nodes.unwrap_or_else(PoisonError::into_inner);
+        let lately = nodes
+            .iter()
+            .filter(|(_, at)| now.since(**at) < UNREACHABLE_SHOWN);
+        lately.map(|(node, _)| *node).collect()
     }
 
     /// When a refresh last gave a table.

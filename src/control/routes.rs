@@ -66,8 +66,8 @@ pub const ROUTES: &[Route] = &[
     )),
     open(get(
         "/readyz",
-        "200 if clients should be sent here: all slots have an owner, a master is up, not draining; 503 and the \
-         reasons if not",
+        "200 if clients should be sent here: a master that is up serves all slots (-ready-when any-slot: any), not \
+         draining; 503 and the reasons if not; either way the slots that no master serves",
         readiness,
     )),
     get(
@@ -241,6 +241,7 @@ fn health(_: &Request, state: &ControlState) -> Answer {
     let sources = &state.sources;
     Answer::Now(match stuck(sources, sources.clock.now()) {
         Some((worker, why)) => Response::text(503, &format!("worker {worker} {why}")),
+        // A shard that is not there is no fault of this program, and no reason to restart it.
         None => Response::text(200, "ok"),
     })
 }

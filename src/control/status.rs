@@ -5,7 +5,8 @@
 //! sizes are bytes unless a name says otherwise; counters count from the start, or from the last
 //! CONFIG RESETSTAT.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::time::UNIX_EPOCH;
 
@@ -14,11 +15,13 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Time;
 use crate::cluster::slot::SLOTS;
 use crate::cluster::topology::{NO_SHARD, Topology};
+use crate::config::ReadyWhen;
 use crate::control::process;
 use crate::control::refresher::Trigger;
 use crate::control::state::Sources;
 use crate::control::window;
 use crate::proxy::histogram::Latencies;
+use crate::proxy::node_stats::NodeTotals;
 use crate::proxy::redirects;
 use crate::proxy::stats::Process;
 use crate::turns::Stuck;
@@ -34,6 +37,9 @@ pub const BOUNDS_MICROS: [u64; 15] = [
 
 /// Upper bounds of the replies owed on a connection: what [`Depths`] are shown by.
 pub const DEPTHS: [u64; 11] = [1, 3, 7, 15, 31, 63, 127, 255, 511, 1023, 2047];
+
+/// Ranges of slots that [`Ready`] names.
+const UNCOVERED_SHOWN: usize = 32;
 
 /// Slots that [`Redirects`] names.
 pub const REDIRECTS_SHOWN: usize = 32;
@@ -74,7 +80,7 @@ pub struct Status {
     pub commands: Vec<Command>,
     /// Errors given to clients, by their first word.
     pub errors: BTreeMap<String, u64>,
-    /// Every node that the workers know.
+    /// Every node that the cluster lists, be it dead, or that the workers know.
     pub nodes: Vec<Node>,
     /// The cluster as it is known.
     pub topology: Cluster,
@@ -121,6 +127,12 @@ pub struct Ready {
     pub reasons: Vec<String>,
     /// Whether every worker turns.
     pub healthy: bool,
+    /// Slots whose master is up, of 16384.
+    #[serde(default)]
+    pub slots_served: usize,
+    /// The other slots, as `0-5460 (its master is not up)` or `0-5460 (no owner)`; at most 32 ranges.
+    #[serde(default)]
+    pub uncovered: Vec<String>,
     /// Whether clients are being sent away.
     pub draining: bool,
 }
@@ -288,7 +300,7 @@ pub struct Command {
 }
 
 /// One node.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Node {
     /// Where it is reached.
     pub address: String,
@@ -298,8 +310,15 @@ pub struct Node {
     pub id: String,
     /// Slots that it serves as a master.
     pub slots: usize,
-    /// Whether no worker's last attempt to reach it failed.
+    /// Whether it is there, as far as is known: no worker's last attempt to reach it failed, nor that to ask it for the
+    /// topology, and the cluster does not take it for dead.
     pub up: bool,
+    /// Whether the cluster takes it for dead, or the node that gave the topology cannot reach it.
+    #[serde(default)]
+    pub down: bool,
+    /// For how many seconds it has owed a reply and sent nothing.
+    #[serde(default)]
+    pub silent: u64,
     /// Connections to it that are ready.
     pub connections: u64,
     /// Those of them that owe replies or are lent to one client.
@@ -401,7 +420,7 @@ impl Status {
         let config = process.live.config();
         let topology = sources.latest.topology();
         let recent = sources.recent();
-        let nodes = nodes(sources, &recent, topology.as_deref());
+        let nodes = nodes(sources, &recent, topology.as_deref(), now);
         let started = process.started.duration_since(UNIX_EPOCH);
         let started = started.unwrap_or_default().as_secs_f64();
         let cluster = cluster(sources, topology.as_deref(), now);
@@ -475,6 +494,40 @@ impl Latency {
 }
 
 impl Node {
+    /// What was counted of a node.
+    fn counted(totals: &NodeTotals, recent: Option<&Latencies>) -> Node {
+        Node {
+            connections: totals.connections,
+            busy: totals.busy,
+            connecting: totals.connecting,
+            in_flight: totals.in_flight,
+            connects: totals.connects,
+            failures: totals.failures,
+            failed: by_reason([
+                ("connect", totals.failures_connect),
+                ("handshake", totals.failures_handshake),
+                ("closed", totals.failures_closed),
+                ("timeout", totals.failures_timeout),
+                ("gone", totals.failures_gone),
+                ("protocol", totals.failures_protocol),
+            ]),
+            errors: by_reason([
+                ("timeout", totals.requests_timed_out),
+                ("lost", totals.requests_lost),
+                ("unavailable", totals.errors_unavailable),
+                ("tryagain", totals.errors_tryagain),
+                ("error", totals.errors_other),
+            ]),
+            bytes_in: totals.bytes_in,
+            bytes_out: totals.bytes_out,
+            moved: totals.moved,
+            ask: totals.ask,
+            latency: Latency::of(&totals.latencies),
+            recent: Percentiles::of_some(recent),
+            ..Node::default()
+        }
+    }
+
     /// Requests that it answered, or will answer no more.
     pub fn requests(&self) -> u64 {
         let lost = ["timeout", "lost"].map(|reason| self.errors.get(reason).copied().unwrap_or(0));
@@ -512,19 +565,64 @@ pub fn stuck(sources: &Sources, now: Time) -> Option<(usize, Stuck)> {
         .next()
 }
 
+/// Which slots are served.
+struct Coverage {
+    served: usize,
+    uncovered: Vec<String>,
+}
+
+impl Coverage {
+    fn of(nodes: &[Node], cluster: &Cluster) -> Coverage {
+        let up: HashSet<&str> = nodes
+            .iter()
+            .filter(|node| node.up)
+            .map(|node| node.address.as_str())
+            .collect();
+        let (mut served, mut next, mut uncovered) = (0, 0, Vec::new());
+        let mut miss = |first: usize, last: usize, why: &str| {
+            if uncovered.len() < UNCOVERED_SHOWN {
+                uncovered.push(format!("{first}-{last} ({why})"));
+            }
+        };
+        for range in &cluster.ranges {
+            if next < range.first {
+                miss(next, range.first - 1, "no owner");
+            }
+            if up.contains(range.master.as_str()) {
+                served += range.last + 1 - range.first;
+            } else {
+                miss(range.first, range.last, "its master is not up");
+            }
+            next = range.last + 1;
+        }
+        if next < SLOTS {
+            miss(next, SLOTS - 1, "no owner");
+        }
+        Coverage { served, uncovered }
+    }
+}
+
 fn ready(sources: &Sources, nodes: &[Node], cluster: &Cluster, now: Time) -> Ready {
     let mut reasons = Vec::new();
+    let all_slots = sources.process.live.config().ready_when == ReadyWhen::AllSlots;
     let stuck = stuck(sources, now);
     if let Some((worker, why)) = stuck {
         reasons.push(format!("worker {worker} {why}"));
     }
-    if cluster.slots_assigned < SLOTS {
+    if cluster.slots_assigned < SLOTS && all_slots {
         reasons.push(format!(
             "{} of {SLOTS} slots have an owner",
             cluster.slots_assigned
         ));
     }
-    if !nodes.iter().any(|node| node.up && node.role == "master") {
+    let coverage = Coverage::of(nodes, cluster);
+    if coverage.served < cluster.slots_assigned && all_slots {
+        reasons.push(format!(
+            "{} of {SLOTS} slots have a master that is up",
+            coverage.served
+        ));
+    }
+    if coverage.served == 0 {
         reasons.push("no master is up".to_string());
     }
     let draining = sources.process.draining.load(Ordering::Relaxed);
@@ -535,6 +633,8 @@ fn ready(sources: &Sources, nodes: &[Node], cluster: &Cluster, now: Time) -> Rea
         ready: reasons.is_empty(),
         reasons,
         healthy: stuck.is_none(),
+        slots_served: coverage.served,
+        uncovered: coverage.uncovered,
         draining,
     }
 }
@@ -629,68 +729,86 @@ fn by_reason<const N: usize>(reasons: [(&str, u64); N]) -> BTreeMap<String, u64>
         .collect()
 }
 
-fn nodes(sources: &Sources, recent: &window::Recent, topology: Option<&Topology>) -> Vec<Node> {
-    let all = sources.process.nodes().into_iter();
-    all.map(|(address, totals)| {
-        let listed = topology.and_then(|topology| {
-            let mut nodes = topology.nodes.iter();
-            let index = nodes.position(|node| node.address == address)?;
-            let shard = topology
-                .shards
-                .iter()
-                .position(|shard| usize::from(shard.master) == index);
-            Some((topology, index, shard))
-        });
-        let slots = match listed {
-            Some((topology, _, Some(shard))) => {
-                let owners = topology.slots.iter();
-                owners.filter(|owner| usize::from(**owner) == shard).count()
-            }
-            Some((_, _, None)) | None => 0,
-        };
-        let role = match listed {
-            Some((_, _, Some(_))) => "master",
-            Some((_, _, None)) => "replica",
-            None => "unlisted",
-        };
-        Node {
-            address: address.to_string(),
-            role: role.to_string(),
-            id: listed
-                .map(|(topology, index, _)| topology.nodes[index].id.clone())
-                .unwrap_or_default(),
-            slots,
-            up: totals.failing == 0,
-            connections: totals.connections,
-            busy: totals.busy,
-            connecting: totals.connecting,
-            in_flight: totals.in_flight,
-            connects: totals.connects,
-            failures: totals.failures,
-            failed: by_reason([
-                ("connect", totals.failures_connect),
-                ("handshake", totals.failures_handshake),
-                ("closed", totals.failures_closed),
-                ("timeout", totals.failures_timeout),
-                ("gone", totals.failures_gone),
-                ("protocol", totals.failures_protocol),
-            ]),
-            errors: by_reason([
-                ("timeout", totals.requests_timed_out),
-                ("lost", totals.requests_lost),
-                ("unavailable", totals.errors_unavailable),
-                ("tryagain", totals.errors_tryagain),
-                ("error", totals.errors_other),
-            ]),
-            bytes_in: totals.bytes_in,
-            bytes_out: totals.bytes_out,
-            moved: totals.moved,
-            ask: totals.ask,
-            latency: Latency::of(&totals.latencies),
-            recent: Percentiles::of_some(recent.node(address)),
+/// What is known of where a node stands in the cluster.
+struct Standing {
+    id: String,
+    role: &'static str,
+    slots: usize,
+    /// Whether the cluster takes it for dead, or the node that answered last suspects it.
+    down: bool,
+}
+
+/// All nodes that the cluster lists, be they dead.
+fn standings(topology: Option<&Topology>) -> BTreeMap<SocketAddr, Standing> {
+    let mut standings = BTreeMap::new();
+    let Some(topology) = topology else {
+        return standings;
+    };
+    let mut slots = vec![0; topology.shards.len()];
+    for shard in topology.slots.iter() {
+        if let Some(own) = slots.get_mut(usize::from(*shard)) {
+            *own += 1;
         }
-    })
-    .collect()
+    }
+    for (index, node) in topology.nodes.iter().enumerate() {
+        let mut shards = topology.shards.iter().zip(&slots);
+        let own = shards.find(|(shard, _)| usize::from(shard.master) == index);
+        let spare = topology.spare.contains(&(index as u16));
+        let standing = Standing {
+            id: node.id.clone(),
+            role: if own.is_some() || spare {
+                "master"
+            } else {
+                "replica"
+            },
+            slots: own.map_or(0, |(_, slots)| *slots),
+            down: false,
+        };
+        standings.insert(node.address, standing);
+    }
+    for node in &topology.down {
+        let standing = standings.entry(node.address).or_insert_with(|| Standing {
+            id: node.id.clone(),
+            role: if node.is_master { "master" } else { "replica" },
+            slots: 0,
+            down: true,
+        });
+        // Another node may have taken its address meanwhile.
+        standing.down |= standing.id == node.id;
+    }
+    standings
+}
+
+fn nodes(
+    sources: &Sources,
+    recent: &window::Recent,
+    topology: Option<&Topology>,
+    now: Time,
+) -> Vec<Node> {
+    let standings = standings(topology);
+    let unreachable = sources.refresher.unreachable(now);
+    let mut all = sources.process.nodes();
+    for address in standings.keys() {
+        all.entry(*address).or_default();
+    }
+    all.into_iter()
+        .map(|(address, totals)| {
+            let standing = standings.get(&address);
+            let down = standing.is_some_and(|standing| standing.down);
+            Node {
+                address: address.to_string(),
+                role: standing
+                    .map_or("unlisted", |standing| standing.role)
+                    .to_string(),
+                id: standing.map_or(String::new(), |standing| standing.id.clone()),
+                slots: standing.map_or(0, |standing| standing.slots),
+                up: totals.failing == 0 && !down && !unreachable.contains(&address),
+                down,
+                silent: totals.silent,
+                ..Node::counted(&totals, recent.node(address))
+            }
+        })
+        .collect()
 }
 
 fn cluster(sources: &Sources, topology: Option<&Topology>, now: Time) -> Cluster {

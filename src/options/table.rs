@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::{Options, address, duration, memory, number};
 use crate::config::{
-    AdminCommands, Config, CrossSlot, LogFormat, PubsubOrder, ReadPreference, Secret,
+    AdminCommands, Config, CrossSlot, LogFormat, PubsubOrder, ReadPreference, ReadyWhen, Secret,
 };
 use crate::logging;
 use crate::top;
@@ -758,6 +758,25 @@ pub const FLAGS: &[Flag] = &[
         },
         show: |config| show_option(&config.debug_addr),
         live: false,
+    },
+    Flag {
+        name: "ready-when",
+        kind: Kind::String,
+        default: "all-slots",
+        help: "/readyz is 200 while a master that is up serves all-slots, or any-slot: then a dead shard takes no proxy out of service",
+        apply: |options, value| {
+            options.config.ready_when = match value.to_ascii_lowercase().as_str() {
+                "all-slots" => ReadyWhen::AllSlots,
+                "any-slot" => ReadyWhen::AnySlot,
+                _ => return Err("must be all-slots or any-slot".to_string()),
+            };
+            Ok(())
+        },
+        show: |config| match config.ready_when {
+            ReadyWhen::AllSlots => "all-slots".to_string(),
+            ReadyWhen::AnySlot => "any-slot".to_string(),
+        },
+        live: true,
     },
     Flag {
         name: "debug-token",

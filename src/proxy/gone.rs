@@ -10,18 +10,30 @@ use crate::clock::Time;
 use crate::cluster::slot::Slot;
 use crate::proxy::Proxy;
 use crate::proxy::actions::Wanted;
-use crate::proxy::backend::{Backend, BackendId, Usage};
+use crate::proxy::backend::{Backend, BackendId, Patience, State, Usage};
 use crate::proxy::deliver::Lost;
 
 /// How long a node that owes a reply may send nothing before the others are asked about it.
 const SILENCE: Duration = Duration::from_millis(500);
 
+impl Backend {
+    /// How long it has owed a reply and sent nothing. A client that is blocked there may wait for as long as it likes.
+    pub fn silence(&self, now: Time) -> Duration {
+        match self.tickets.front() {
+            Some(oldest) if self.state == State::Ready && self.patience == Patience::None => {
+                now.since(oldest.sent_at.max(self.heard_at))
+            }
+            Some(_) | None => Duration::ZERO,
+        }
+    }
+}
+
 impl Proxy {
     /// Whether a backend that owes replies, and is past its handshake, is lost by now, and why.
     pub(super) fn judge_silence(&mut self, id: BackendId, now: Time) -> Option<Lost> {
         let backend = self.upstream.backends.get(id)?;
-        let oldest = backend.tickets.front()?;
-        let silence = now.since(oldest.sent_at.max(backend.heard_at));
+        backend.tickets.front()?;
+        let silence = backend.silence(now);
         if silence >= self.config.request_timeout {
             return Some(Lost::TimedOut);
         }

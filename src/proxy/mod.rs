@@ -603,7 +603,8 @@ impl Proxy {
         }
         let nodes = self.upstream.nodes.iter();
         let nodes = nodes.map(|(_, node)| (node.address, node.stats.clone()));
-        self.stats.show_nodes(nodes);
+        self.stats
+            .show_nodes(nodes.chain(self.upstream.routes.down()));
     }
 
     /// Time passes: what is due is done. What was answered before leaves from now on. Returns whether the worker
@@ -640,7 +641,7 @@ impl Proxy {
         let due = self.rates.is_due(now);
         if due {
             self.insight.hot.tick(now);
-            self.sample();
+            self.sample(now);
         }
         let rests = due && !self.rates.take(&self.stats, now);
         if rests {

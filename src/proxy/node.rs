@@ -37,6 +37,8 @@ pub struct Aside {
     /// Whose it was.
     pub affinity: usize,
 }
+/// How long a failure is shown as the node's state when nobody tries again. Longer than any wait between attempts.
+const FAILURE_SHOWN: Duration = Duration::from_secs(60);
 
 /// One server.
 #[derive(Debug)]
@@ -75,6 +77,8 @@ pub struct Node {
     pub tells: bool,
     /// When it last did.
     pub told_at: Option<Time>,
+    /// When the last of them did.
+    failed_at: Time,
     /// What is counted of it.
     pub stats: Arc<NodeStats>,
 }
@@ -82,6 +86,13 @@ pub struct Node {
 impl Node {
     /// A node that nothing is known of.
     pub fn new(address: SocketAddr) -> Node {
+        Node::counted(address, None)
+    }
+
+    /// A node of which something may have been counted before.
+    pub fn counted(address: SocketAddr, stats: Option<Arc<NodeStats>>) -> Node {
+        let stats = stats.unwrap_or_default();
+        stats.failing.set(0);
         Node {
             address,
             listed: false,
@@ -100,7 +111,8 @@ impl Node {
             replace_at: Time::default(),
             tells: false,
             told_at: None,
-            stats: Arc::default(),
+            failed_at: Time::default(),
+            stats,
         }
     }
 
@@ -237,6 +249,13 @@ impl Node {
         self.failures > 0
     }
 
+    /// What was found out long ago is no news: nobody has tried since.
+    pub fn forget_old_failure(&self, now: Time) {
+        if now.since(self.failed_at) > FAILURE_SHOWN {
+            self.stats.failing.set(0);
+        }
+    }
+
     /// A connection is ready for requests.
     pub fn succeeded(&mut self) {
         self.failures = 0;
@@ -285,6 +304,7 @@ impl Node {
         let wait = (BACKOFF_MIN * (1 << self.failures.min(6))).min(most);
         let spread = Duration::from_micros(jitter % (wait.as_micros() as u64 / 4 + 1));
         self.failures = self.failures.saturating_add(1);
+        self.failed_at = now;
         self.stats.failing.set(1);
         self.retry_at = now.after(wait - spread);
     }

@@ -27,7 +27,10 @@ macro_rules! counters {
         impl NodeTotals {
             /// Adds what one worker has counted.
             pub fn add(&mut self, stats: &NodeStats) {
+                let silent = self.silent.max(stats.silent.get());
                 $(self.$name = self.$name.wrapping_add(stats.$name.get());)*
+                // Not a sum.
+                self.silent = silent;
                 if let Some(latencies) = stats.latencies.get() {
                     self.latencies.add(latencies);
                 }
@@ -47,6 +50,8 @@ counters! {
     busy,
     /// Replies that it owed, when the worker last looked.
     in_flight,
+    /// For how many seconds it had owed a reply and sent nothing, when the worker last looked.
+    silent,
     /// Connections that became ready.
     connects,
     /// Connections that could not be made, or were lost.

@@ -19,6 +19,7 @@ use crate::cluster::topology::{NO_SHARD, Topology};
 use crate::command::Command;
 use crate::proxy::backend::BackendId;
 use crate::proxy::node::{Node, NodeKey};
+use crate::proxy::node_stats::NodeStats;
 use crate::proxy::upstream::Target;
 use crate::resp::encode::Protocol;
 
@@ -71,6 +72,9 @@ pub struct Routes {
     spare: Vec<NodeKey>,
     /// Shards without masters that can be asked.
     orphans: Vec<OrphanRoute>,
+    /// What was counted of nodes that are down: it is shown as long as the cluster lists them, and counted on when
+    /// they are back.
+    down: HashMap<SocketAddr, Arc<NodeStats>>,
 }
 
 impl Default for Routes {
@@ -86,6 +90,7 @@ impl Default for Routes {
             in_order: Arc::new(ShardList::new(&[NO_SHARD; SLOTS], &[""; 0])),
             spare: Vec::new(),
             orphans: Vec::new(),
+            down: HashMap::new(),
         }
     }
 }
@@ -95,6 +100,12 @@ impl Routes {
     #[inline]
     pub fn version(&self) -> u32 {
         self.version
+    }
+
+    /// What was counted of nodes that are down.
+    pub fn down(&self) -> impl Iterator<Item = (SocketAddr, Arc<NodeStats>)> {
+        let down = self.down.iter();
+        down.map(|(address, stats)| (*address, stats.clone()))
     }
 
     /// Whether there has ever been a topology.
@@ -337,7 +348,10 @@ impl Routes {
                     .by_address
                     .get(&info.address)
                     .copied()
-                    .unwrap_or_else(|| NodeKey(nodes.insert(Node::new(info.address)) as u16));
+                    .unwrap_or_else(|| {
+                        let counted = self.down.remove(&info.address);
+                        NodeKey(nodes.insert(Node::counted(info.address, counted)) as u16)
+                    });
                 self.by_address.insert(info.address, key);
                 if let Some(node) = nodes.get_mut(key.0 as usize) {
                     node.listed = true;
@@ -349,7 +363,16 @@ impl Routes {
         self.by_address
             .retain(|_, key| nodes.get(key.0 as usize).is_some_and(|node| node.listed));
         // A node without connections that nobody lists any more makes room for others.
-        nodes.retain(|_, node| node.listed || node.is_connected());
+        let is_down =
+            |address: &SocketAddr| topology.down.iter().any(|node| node.address == *address);
+        nodes.retain(|_, node| {
+            let stays = node.listed || node.is_connected();
+            if !stays && is_down(&node.address) {
+                self.down.insert(node.address, node.stats.clone());
+            }
+            stays
+        });
+        self.down.retain(|address, _| is_down(address));
         keys
     }
 }
@@ -357,6 +380,7 @@ impl Routes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::topology::DownNode;
 
     fn address(port: u16) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], port))
@@ -403,6 +427,41 @@ mod tests {
         assert_eq!(routes.resolve("169.254.169.254:80", address(1)), None);
         assert_eq!(routes.resolve(":3", address(1)), None);
         assert_eq!(routes.resolve("", address(1)), None);
+    }
+
+    #[test]
+    fn what_was_counted_of_a_node_outlasts_its_death_while_the_cluster_lists_it() {
+        let (mut routes, mut nodes) = (Routes::default(), Slab::new());
+        let stats = |nodes: &Slab<Node>, port| {
+            let mut nodes = nodes.iter();
+            let node = nodes.find(|(_, node)| node.address == address(port));
+            node.map(|(_, node)| node.stats.clone())
+        };
+        routes.adopt(topology(&[1, 2], 10), &mut nodes);
+        let counted = stats(&nodes, 2).unwrap();
+        counted.connects.add(7);
+        counted.failing.set(1);
+        let mut dead = Topology::clone(&topology(&[1], 11));
+        dead.down.push(DownNode {
+            address: address(2),
+            id: "two".to_string(),
+            is_master: true,
+        });
+        let dead = Arc::new(dead);
+        for _ in 0..3 {
+            routes.adopt(dead.clone(), &mut nodes);
+            assert!(stats(&nodes, 2).is_none());
+            let down: Vec<_> = routes.down().collect();
+            assert_eq!(down.len(), 1);
+            assert!(Arc::ptr_eq(&down[0].1, &counted));
+        }
+        routes.adopt(topology(&[1, 2], 12), &mut nodes);
+        assert!(Arc::ptr_eq(&stats(&nodes, 2).unwrap(), &counted));
+        assert_eq!((counted.connects.get(), counted.failing.get()), (7, 0));
+        // The cluster has forgotten it.
+        routes.adopt(dead, &mut nodes);
+        routes.adopt(topology(&[1], 13), &mut nodes);
+        assert_eq!(routes.down().count(), 0);
     }
 
     #[test]

@@ -2,6 +2,9 @@
 //!
 //! It is a look at everything there is, so that the data path pays nothing for it.
 
+use std::time::Duration;
+
+use crate::clock::Time;
 use crate::proxy::Proxy;
 use crate::proxy::backend::{State, Usage};
 use crate::proxy::carried::Carried;
@@ -53,11 +56,12 @@ pub(super) struct NodeSample {
     connecting: u64,
     busy: u64,
     in_flight: u64,
+    silent: Duration,
 }
 
 impl Proxy {
     /// Looks at everything.
-    pub(super) fn sample(&mut self) {
+    pub(super) fn sample(&mut self, now: Time) {
         let sample = &self.stats.sample;
         let (mut in_flight, mut owed, mut most, mut used) = (0, 0, 0, 0);
         for (_, client) in self.clients.iter() {
@@ -83,12 +87,15 @@ impl Proxy {
                 State::Ready => node.busy += u64::from(lent || !backend.tickets.is_empty()),
             }
             node.in_flight += backend.tickets.len() as u64;
+            node.silent = node.silent.max(backend.silence(now));
         }
         for (at, node) in &self.upstream.nodes {
             let seen = nodes.get(at).copied().unwrap_or_default();
             node.stats.connecting.set(seen.connecting);
             node.stats.busy.set(seen.busy);
             node.stats.in_flight.set(seen.in_flight);
+            node.stats.silent.set(seen.silent.as_secs());
+            node.forget_old_failure(now);
         }
         sample.requests_in_flight.set(in_flight as u64);
         sample.client_output_bytes.set(owed as u64);

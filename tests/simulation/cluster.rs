@@ -477,6 +477,7 @@ impl Cluster {
             shards,
             spare: Vec::new(),
             orphans: orphans.collect(),
+            down: Vec::new(),
             slots,
             announced,
             epoch: 0,

@@ -228,7 +228,8 @@ pub const FAMILIES: &[Family] = &[
         "redis_proxy_backend_up",
         Kind::Gauge,
         &["backend", "role"],
-        "Whether no worker's last attempt to reach the node failed: 1 or 0",
+        "Whether the node is there: 0 if a worker's last attempt to reach it failed, or it could not be asked for the \
+         topology, or the cluster takes it for dead. It has a series as long as the cluster lists it",
         |status| {
             let nodes = status.nodes.iter();
             let samples =
@@ -491,6 +492,13 @@ pub const FAMILIES: &[Family] = &[
         |status| one(Integer(status.topology.slots_assigned as u64)),
     ),
     from_status(
+        "redis_proxy_slots_served",
+        Kind::Gauge,
+        &[],
+        "Slots with an owner that is up; 16384 are all. /readyz names the others",
+        |status| one(Integer(status.ready.slots_served as u64)),
+    ),
+    from_status(
         "redis_proxy_slots_migrating",
         Kind::Gauge,
         &[],
@@ -511,6 +519,23 @@ pub const FAMILIES: &[Family] = &[
                 with(["replica"], Integer(replicas as u64)),
             ]
         },
+    ),
+    from_status(
+        "redis_proxy_cluster_nodes_down",
+        Kind::Gauge,
+        &[],
+        "Nodes that the cluster lists and takes for dead, or that the node which gave the topology cannot reach",
+        |status| {
+            let down = status.nodes.iter().filter(|node| node.down);
+            one(Integer(down.count() as u64))
+        },
+    ),
+    from_status(
+        "redis_proxy_backend_silent_seconds",
+        Kind::Gauge,
+        &["backend"],
+        "How long the node has owed a reply and sent nothing; 0 if it owes none (looked at once a second)",
+        |status| by_node(status, |node| Integer(node.silent)),
     ),
     from_status(
         "redis_proxy_topology_epoch",

@@ -273,6 +273,7 @@ mod tests {
             shards: vec![shard(0), shard(1)],
             spare: vec![2],
             orphans: Vec::new(),
+            down: Vec::new(),
             slots,
             announced: HashMap::new(),
             epoch: 0,
