@@ -56,8 +56,9 @@ pub struct Config {
     pub client_idle_timeout: Duration,
     /// How long a client may take nothing of what is to be written to it; 0 is for ever.
     pub write_stall: Duration,
-    /// How long a request may wait for its slot to have a reachable owner.
-    pub park_timeout: Duration,
+    /// How long a request may wait for its slot to have a reachable owner; `None` is as long as the nodes take to fail
+    /// over (see `park`).
+    pub park_timeout: Option<Duration>,
     /// Period of the topology refresh.
     pub slots_reload_interval: Duration,
     /// Exclusive connections kept ready for each backend.
@@ -338,7 +339,7 @@ impl Default for Config {
             request_timeout: Duration::from_secs(15),
             client_idle_timeout: Duration::ZERO,
             write_stall: Duration::from_secs(60),
-            park_timeout: Duration::from_secs(5),
+            park_timeout: None,
             slots_reload_interval: Duration::from_secs(3),
             backend_init_connections: 5,
             backend_idle_connections: 5,

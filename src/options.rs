@@ -437,7 +437,7 @@ mod tests {
             ("connect-timeout", "-1s", "must be more than 0"),
             ("request-timeout", "0s", "must be more than 0"),
             ("slots-reload-interval", "0s", "must be more than 0"),
-            ("park-timeout", "-1ns", "must not be negative"),
+            ("park-timeout", "-1ns", "must not be negative, or auto"),
             (
                 "log-level",
                 "loud",
@@ -453,7 +453,9 @@ mod tests {
             &["-backend-init-connections", "6"],
             "-backend-init-connections (6) must not be more than -backend-idle-connections (5)",
         );
-        assert_eq!(config(&["-park-timeout", "0"]).park_timeout, Duration::ZERO);
+        let park = |value| config(&["-park-timeout", value]).park_timeout;
+        assert_eq!(park("0"), Some(Duration::ZERO));
+        assert_eq!(park("auto"), None);
         assert!(config(&["-max-procs", "0"]).workers >= 1);
     }
 

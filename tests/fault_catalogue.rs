@@ -18,7 +18,9 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use support::fake::{Fake, Middle};
-use support::{Cluster, Conn, Ground, Proxy, Reply, key_in_slot, signal, slot_of, wait_for};
+use support::{
+    Cluster, Conn, Ground, Port, Proxy, Reply, http, key_in_slot, signal, slot_of, wait_for,
+};
 
 fn ms(count: u64) -> Duration {
     Duration::from_millis(count)
@@ -1329,6 +1331,68 @@ fn f33_the_proxy_itself_is_paused() {
         );
         assert!(seen.errors.is_empty(), "{:?}", seen.errors);
     }
+}
+
+/// By default requests wait for a failover as long as the nodes take for one, which is longer than a fixed time.
+#[test]
+fn f01_requests_wait_as_long_as_the_nodes_need_to_fail_over() {
+    let cluster = Cluster::start_with(3, 1, &["--cluster-node-timeout", "8000"]);
+    let port = Port::reserve();
+    let debug = format!("127.0.0.1:{}", port.number());
+    let proxy = Proxy::start(&cluster, &["-debug-addr", &debug]);
+    wait_for(
+        "the node timeout to be known",
+        Duration::from_secs(10),
+        || {
+            let (_, status) = http::get(&debug, "/api/v1/status");
+            status.contains("\"park_timeout\":17.0").then_some(())
+        },
+    );
+    let mut admin = proxy.conn();
+    let setting = admin.command(&["PROXY", "CONFIG", "GET", "park-timeout"]);
+    assert_eq!(setting.items()[1], "auto");
+    let key = key_in_slot(0, "x");
+    let mut conns: Vec<Conn> = (0..4).map(|_| proxy.conn()).collect();
+    for conn in &mut conns {
+        conn.set_deadline(Duration::from_secs(30));
+        assert_eq!(conn.command(&["SET", &key, "0"]), "OK");
+    }
+    let began = Instant::now();
+    cluster.kill(cluster.master_of(0));
+    for conn in &mut conns[..2] {
+        conn.send(Conn::encode(&["INCR", &key]));
+    }
+    // These come in the middle, and read.
+    thread::sleep(ms(3000));
+    for conn in &mut conns[2..] {
+        conn.send(Conn::encode(&["STRLEN", &key]));
+    }
+    for (at, conn) in conns.iter_mut().enumerate() {
+        let reply = conn.read_reply();
+        assert!(
+            !reply.is_error(),
+            "client {at} after {:?}: {reply:?}",
+            began.elapsed()
+        );
+    }
+    let outage = began.elapsed();
+    assert!(
+        outage > Duration::from_secs(5),
+        "the test shows nothing: {outage:?}"
+    );
+    // A fixed time is still one, at once.
+    let fixed = ["PROXY", "CONFIG", "SET", "park-timeout", "300ms"];
+    assert_eq!(admin.command(&fixed), "OK");
+    let master = cluster.master_of(16383);
+    cluster.kill(master);
+    let began = Instant::now();
+    let reply = admin.command(&["GET", &key_in_slot(16383, "x")]);
+    assert!(reply.is_error(), "{reply:?}");
+    assert!(
+        began.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        began.elapsed()
+    );
 }
 
 /// What a proxy held when it was stopped has as much time left as before.

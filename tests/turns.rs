@@ -52,7 +52,7 @@ impl Rig {
         };
         let config = Arc::new(Config {
             listen,
-            park_timeout: Duration::from_secs(1),
+            park_timeout: Some(Duration::from_secs(1)),
             ..Config::default()
         });
         let process = Arc::new(Process::new(2));

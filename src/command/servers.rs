@@ -3,6 +3,7 @@
 //! It must never know how they were asked, nor of which nodes there are.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Known, Table};
 use crate::resp::value::Value;
@@ -18,6 +19,9 @@ pub struct Servers {
     pub version: Option<String>,
     /// How many databases each of them has: 1, but where `cluster-databases` says otherwise.
     pub databases: u16,
+    /// The longest `cluster-node-timeout` among them, if any says it: so long one is silent until the others call it
+    /// dead.
+    pub node_timeout: Option<Duration>,
 }
 
 impl Servers {
@@ -28,6 +32,7 @@ impl Servers {
             known: None,
             version: None,
             databases: 1,
+            node_timeout: None,
         }
     }
 
@@ -37,6 +42,7 @@ impl Servers {
             && self.known == other.known
             && self.version == other.version
             && self.databases == other.databases
+            && self.node_timeout == other.node_timeout
     }
 }
 
@@ -51,11 +57,19 @@ pub fn version_of(info: &[u8]) -> Option<&str> {
 /// How many databases a server of a cluster has, by its answer to `CONFIG GET cluster-databases`: one, if it
 /// does not say.
 pub fn databases_of(answer: &[u8]) -> u16 {
-    let value = Value::parse(answer).ok().flatten();
-    let items = value.as_ref().and_then(|(value, _)| value.items());
-    let number = items.and_then(|items| std::str::from_utf8(items.get(1)?.string()?).ok());
-    let number: Option<u64> = number.and_then(|text| text.parse().ok());
-    number.map_or(1, |number| number.clamp(1, u64::from(u16::MAX)) as u16)
+    number_of(answer).map_or(1, |number| number.clamp(1, u64::from(u16::MAX)) as u16)
+}
+
+/// A node timeout, by a server's answer to `CONFIG GET cluster-node-timeout`; nothing, if it does not say.
+pub fn node_timeout_of(answer: &[u8]) -> Option<Duration> {
+    number_of(answer).map(Duration::from_millis)
+}
+
+/// The number that is the value of the one setting in an answer to `CONFIG GET`.
+fn number_of(answer: &[u8]) -> Option<u64> {
+    let (value, _) = Value::parse(answer).ok().flatten()?;
+    let text = std::str::from_utf8(value.items()?.get(1)?.string()?).ok()?;
+    text.parse().ok()
 }
 
 /// What two versions are compared by: the numbers between the dots.
@@ -98,6 +112,10 @@ mod tests {
                 ..said.clone()
             },
             Servers {
+                node_timeout: Some(Duration::from_secs(5)),
+                ..said.clone()
+            },
+            Servers {
                 table: Arc::new(Table::compiled()),
                 ..said.clone()
             },
@@ -137,6 +155,16 @@ mod tests {
         }
         for answer in ["*0\r\n", "-NOPERM no\r\n", "*2\r\n$1\r\na\r\n", ""] {
             assert_eq!(databases_of(answer.as_bytes()), 1, "{answer}");
+        }
+    }
+
+    #[test]
+    fn a_node_timeout_is_what_the_server_says() {
+        let answer = b"*2\r\n$20\r\ncluster-node-timeout\r\n$4\r\n8000\r\n";
+        assert_eq!(node_timeout_of(answer), Some(Duration::from_secs(8)));
+        let map = b"%1\r\n$20\r\ncluster-node-timeout\r\n$2\r\n-1\r\n";
+        for answer in [&b"*0\r\n"[..], b"-NOPERM no\r\n", map, b""] {
+            assert_eq!(node_timeout_of(answer), None);
         }
     }
 

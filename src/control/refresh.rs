@@ -41,8 +41,8 @@ const REQUEST_INTERVAL_MIN: Duration = Duration::from_millis(100);
 /// Longest wait after a refresh that failed.
 const RETRY_MAX: Duration = Duration::from_secs(1);
 
-/// So many failures in a row may follow each other as fast as requests for a refresh allow: that is as long
-/// as requests of clients are parked. Later nobody waits for it but canaries.
+/// So many failures in a row may follow each other as fast as requests for a refresh allow: then the cluster is
+/// likely to be gone for longer, and who waits for it waits up to [`RETRY_MAX`] more.
 const EAGER_FAILURES: u32 = 50;
 
 /// How long a refresh may go on to try nodes.

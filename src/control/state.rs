@@ -58,6 +58,12 @@ impl Latest {
     }
 
     /// What the servers have said of themselves.
+    pub fn servers(&self) -> Servers {
+        let servers = self.servers.lock();
+        servers.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What the servers have said of themselves now.
     pub fn set_servers(&self, servers: Servers) {
         *self.servers.lock().unwrap_or_else(PoisonError::into_inner) = servers;
     }

@@ -22,6 +22,7 @@ use crate::control::state::Sources;
 use crate::control::window;
 use crate::proxy::histogram::Latencies;
 use crate::proxy::node_stats::NodeTotals;
+use crate::proxy::park;
 use crate::proxy::redirects;
 use crate::proxy::stats::Process;
 use crate::turns::Stuck;
@@ -364,6 +365,10 @@ pub struct Cluster {
     pub age: Option<f64>,
     /// When that was, since 1970.
     pub last_success: f64,
+    /// How long a request waits at most for its slot to have a reachable owner: `-park-timeout`, or what it is by
+    /// the nodes' `cluster-node-timeout`.
+    #[serde(default)]
+    pub park_timeout: f64,
     /// Slots with an owner, of 16384.
     pub slots_assigned: usize,
     /// Ranges of slots, each with its master.
@@ -821,7 +826,10 @@ fn cluster(sources: &Sources, topology: Option<&Topology>, now: Time) -> Cluster
         (trigger.to_string(), reloads)
     });
     let success = refresher.last_success();
+    let config = sources.process.live.config();
+    let park_timeout = park::timeout(&config, &sources.latest.servers());
     let mut cluster = Cluster {
+        park_timeout: park_timeout.as_secs_f64(),
         age: success.map(|at| now.since(at).as_secs_f64()),
         last_success: success.map_or(0.0, |at| sources.process.wall_clock(at).as_secs_f64()),
         reloads: reloads.into_iter().collect(),

@@ -12,11 +12,12 @@ use std::time::{Duration, Instant};
 
 use crate::cluster::topology::Topology;
 use crate::command::learn::learn;
-use crate::command::servers::{Servers, databases_of, version_key, version_of};
+use crate::command::servers::{Servers, databases_of, node_timeout_of, version_key, version_of};
 use crate::config::Config;
 use crate::control::link::{Failure, Link};
 use crate::control::refusals::Refusals;
 use crate::memory;
+use crate::proxy::park;
 
 /// How often the servers are asked though no node has come or gone: one may have been upgraded in its place.
 const PERIOD: Duration = Duration::from_secs(300);
@@ -107,6 +108,7 @@ impl Survey {
         let config = (self.settings)();
         let mut found: Vec<(Link, String)> = Vec::new();
         let mut databases: Option<u16> = None;
+        let mut node_timeout: Option<Duration> = None;
         for node in topology.nodes.iter().take(NODES_MAX) {
             if self.refusals.forbid(node.address, Instant::now()) {
                 continue;
@@ -117,6 +119,7 @@ impl Survey {
                 Ok((version, mut link)) => {
                     let has = self.databases(&mut link, &config);
                     databases = Some(databases.map_or(has, |least| least.min(has)));
+                    node_timeout = node_timeout.max(self.node_timeout(&mut link, &config));
                     found.push((link, version));
                 }
                 Err(failure) => {
@@ -150,11 +153,22 @@ impl Survey {
                         known: Some(Arc::new(learnt.known)),
                         version: Some(version.clone()),
                         databases: databases.unwrap_or(1),
+                        node_timeout,
                     };
                     let new = found.table.rows().len() - before;
                     if new > 0 || self.servers.version != found.version {
                         log::info!(
                             "servers: version {version}, {count} commands, {new} of them learnt now"
+                        );
+                    }
+                    if self.servers.node_timeout != found.node_timeout
+                        && config.park_timeout.is_none()
+                    {
+                        log::info!(
+                            "servers: cluster-node-timeout {}: a request waits up to {:?} for a failover",
+                            node_timeout
+                                .map_or("is not known".to_string(), |own| format!("is {own:?}")),
+                            park::timeout(&config, &found)
                         );
                     }
                     // The same again is thrown away: it is hundreds of little pieces, which would lie wherever
@@ -182,6 +196,12 @@ impl Survey {
         let question: &[&[u8]] = &[b"CONFIG", b"GET", b"cluster-databases"];
         self.answer(link, config, question)
             .map_or(1, |answer| databases_of(&answer))
+    }
+
+    /// Nothing, if the node does not say or may not be asked.
+    fn node_timeout(&self, link: &mut Link, config: &Config) -> Option<Duration> {
+        let question: &[&[u8]] = &[b"CONFIG", b"GET", b"cluster-node-timeout"];
+        node_timeout_of(&self.answer(link, config, question).ok()?)
     }
 
     /// One reply, as it came.

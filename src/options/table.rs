@@ -404,14 +404,18 @@ pub const FLAGS: &[Flag] = &[
     },
     Flag {
         name: "park-timeout",
-        kind: Kind::Duration,
-        default: "5s",
-        help: "how long a request may wait for its slot to have a reachable owner; 0 is not at all",
+        kind: Kind::String,
+        default: "auto",
+        help: "how long a request may wait for its slot to have a reachable owner: a duration, 0 is not at all, or auto: \
+               long enough for a failover, 1.5 times the nodes' cluster-node-timeout and 5s, from 5s to 1m",
         apply: |options, value| {
-            options.config.park_timeout = not_negative(value)?;
+            options.config.park_timeout = match value {
+                "auto" => None,
+                value => Some(not_negative(value).map_err(|reason| format!("{reason}, or auto"))?),
+            };
             Ok(())
         },
-        show: |config| show_duration(config.park_timeout),
+        show: |config| config.park_timeout.map_or("auto".to_string(), show_duration),
         live: true,
     },
     Flag {

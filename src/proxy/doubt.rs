@@ -211,7 +211,7 @@ impl Proxy {
             && self.suspects.was_lacked(id, who, ticket.sent_at);
         let mut ticket = *ticket;
         let since = *ticket.held_since.get_or_insert(now);
-        let expires = since.after(self.config.park_timeout);
+        let expires = since.after(self.park_timeout());
         let inquiry = Inquiry {
             question,
             backend: id,

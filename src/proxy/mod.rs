@@ -43,6 +43,7 @@ mod monitor;
 pub mod node;
 pub mod node_stats;
 mod overtaken;
+pub mod park;
 pub mod pipeline;
 pub mod plain;
 pub mod plan;

@@ -157,7 +157,7 @@ impl Proxy {
             return self.leave_out(id, seq, part, now);
         }
         let since = *ticket.held_since.get_or_insert(now);
-        let expires = since.after(self.config.park_timeout);
+        let expires = since.after(self.park_timeout());
         if self.is_holding_enough(bytes.len()) {
             return self.answer_error(id, seq, part, refusal::NOT_EXECUTED.as_bytes(), now);
         }
@@ -565,6 +565,7 @@ mod tests {
         fn new() -> Rig {
             let config = Config {
                 read_preference: ReadPreference::Replica,
+                park_timeout: Some(Duration::from_secs(5)),
                 ..Config::default()
             };
             let table = Arc::new(Table::compiled());

@@ -160,7 +160,7 @@ fn config(random: &mut Random, calm: bool) -> Config {
     let millis = Duration::from_millis;
     config.connect_timeout = millis(random.between(30, 250));
     config.request_timeout = millis(random.between(30, 600));
-    config.park_timeout = millis(random.between(100, 3000));
+    config.park_timeout = Some(millis(random.between(100, 3000)));
     config.backend_connections = random.skewed(3);
     config.read_preference = *random.pick(&[
         ReadPreference::Master,
@@ -173,7 +173,7 @@ fn config(random: &mut Random, calm: bool) -> Config {
         config.backend_user = random.one_in(2).then(|| "joe".to_string());
     }
     if calm {
-        config.park_timeout = Duration::from_secs(60);
+        config.park_timeout = Some(Duration::from_secs(60));
         config.request_timeout = Duration::from_secs(60);
         config.connect_timeout = Duration::from_secs(10);
     }

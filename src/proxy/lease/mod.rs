@@ -373,7 +373,7 @@ impl Proxy {
         self.renew(lease, now);
         let run = &mut lease.runs[usize::from(index)];
         let since = *run.held_since.get_or_insert(now);
-        if now >= since.after(self.config.park_timeout) {
+        if now >= since.after(self.park_timeout()) {
             let text = run.give_up_text();
             return self.give_up(id, lease, index, &text, now);
         }
@@ -383,7 +383,7 @@ impl Proxy {
             self.begin(id, run, index, now).err()
         };
         if let Some(due) = wait {
-            let due = due.min(since.after(self.config.park_timeout));
+            let due = due.min(since.after(self.park_timeout()));
             run.due = Some(due);
             self.leases.wait(id, due);
         }

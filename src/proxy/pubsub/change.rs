@@ -99,7 +99,7 @@ impl Proxy {
             topics: names.iter().cloned().collect(),
             names,
             left: 0,
-            expires: now.after(self.config.park_timeout),
+            expires: now.after(self.park_timeout()),
             muted,
         };
         self.pubsub.look_at(pending.expires);

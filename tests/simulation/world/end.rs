@@ -41,8 +41,9 @@ impl World {
         let config = self.proxy.config().clone();
         // Since the last reply: a long pipeline of requests that block has a long time of its own.
         let (mut start, mut replies) = (self.now, self.counts.replies);
-        let longest = (config.park_timeout + config.request_timeout + Duration::from_secs(5))
-            .as_micros() as u64;
+        let park_timeout = config.park_timeout.expect("the world sets it");
+        let longest =
+            (park_timeout + config.request_timeout + Duration::from_secs(5)).as_micros() as u64;
         loop {
             self.turn(false);
             if self.counts.replies > replies {
