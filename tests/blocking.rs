@@ -5,7 +5,7 @@ mod support;
 
 use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
-use support::{Cluster, Conn, Proxy, Reply, key_in_slot, session, wait_for};
+use support::{Cluster, Conn, Proxy, Reply, key_in_slot, session, signal, slot_of, wait_for};
 
 /// For one test at a time: each counts who is blocked at the nodes.
 fn ground() -> (
@@ -347,26 +347,54 @@ fn at_the_cap_there_is_an_error_at_once() {
     assert!(b.line("BLPOP cap 0.01").is_nil());
 }
 
-/// SIGTERM: who is blocked is told, and nothing is lost.
+/// SIGTERM: who is blocked is closed without a word, as by a server.
 #[test]
 fn blocked_clients_are_let_go_when_the_proxy_ends() {
-    let (_, cluster, _, _turn) = ground();
-    let proxy = Proxy::start(cluster, &[]);
-    let mut conn = proxy.conn();
-    let before = blocked(cluster);
-    conn.send(Conn::encode(&["BLPOP", "ends", "0"]));
-    wait_for("it to block", Duration::from_secs(5), || {
-        (blocked(cluster) > before).then_some(())
+    let waiting: [&[&str]; 5] = [
+        &["BLPOP", "ends", "0"],
+        &["BZPOPMIN", "ends:z", "0"],
+        &["BLMOVE", "ends", "{ends}:2", "LEFT", "LEFT", "0"],
+        &["XREAD", "BLOCK", "0", "STREAMS", "ends:x", "$"],
+        &["WAIT", "9", "0"],
+    ];
+    let ends = |mut conns: Vec<Conn>, stop: &mut dyn FnMut()| {
+        for (conn, words) in conns.iter_mut().zip(waiting) {
+            assert_eq!(conn.line("ECHO before"), "before");
+            conn.send(Conn::encode(words));
+        }
+        std::thread::sleep(Duration::from_millis(300));
+        stop();
+        let rest = conns.iter_mut().map(|conn| conn.read_to_close());
+        rest.map(|rest| String::from_utf8_lossy(&rest.expect("an end")).into_owned())
+            .collect::<Vec<_>>()
+    };
+    let mut single = Some(Cluster::start(1, 0));
+    let port = single.as_ref().expect("one").ports()[0];
+    let conns = waiting.map(|_| single.as_ref().expect("one").raw(port));
+    let by_server = ends(conns.into(), &mut || {
+        let server = single.as_ref().expect("one").server(port);
+        signal(server.pid(), "TERM");
     });
-    let begun = Instant::now();
-    assert!(proxy.stop().success());
-    assert!(begun.elapsed() < Duration::from_secs(5));
-    assert!(
-        conn.read_reply()
-            .error()
-            .expect("told")
-            .starts_with("UNBLOCKED")
-    );
+    single.take();
+    assert_eq!(by_server, [""; 5]);
+
+    let (_, cluster, _, _turn) = ground();
+    let mut proxy = Some(Proxy::start(cluster, &[]));
+    let before = blocked(cluster);
+    let conns = waiting.map(|_| proxy.as_ref().expect("one").conn());
+    let by_proxy = ends(conns.into(), &mut || {
+        wait_for("them to block", Duration::from_secs(5), || {
+            (blocked(cluster) >= before + 7).then_some(())
+        });
+        let begun = Instant::now();
+        assert!(proxy.take().expect("one").stop().success());
+        assert!(begun.elapsed() < Duration::from_secs(5));
+    });
+    assert_eq!(by_proxy, by_server);
+    // Nobody is left at the nodes to take what comes.
+    let mut conn = cluster.raw(cluster.master_of(slot_of("ends")));
+    assert_eq!(conn.line("RPUSH ends x"), Reply::Int(1));
+    assert_eq!(conn.line("LPOP ends"), "x");
 }
 
 /// WAIT speaks of what the client wrote on connections that it shares with others.

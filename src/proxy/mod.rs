@@ -736,9 +736,10 @@ impl Proxy {
         self.process.draining.store(true, Ordering::Relaxed);
         for id in self.clients.ids() {
             if self.is_blocked(id) {
-                self.unblock_client(id, true, now);
+                self.send_blocked_away(id, now);
+            } else {
+                self.close_when_told(id, Parting::Drained);
             }
-            self.close_when_told(id, Parting::Drained);
         }
     }
 

@@ -26,6 +26,9 @@ const GRACE: Duration = Duration::from_millis(100);
 /// How long until a node is told once more to let a client go, which may not have been blocked there yet.
 const UNBLOCK_AGAIN: Duration = Duration::from_millis(20);
 
+/// What a blocked client gets when the program ends.
+const NOTHING: &[u8] = b"";
+
 /// A command that may keep its connection waiting.
 #[derive(Debug)]
 pub struct Blocking {
@@ -143,8 +146,29 @@ impl Proxy {
         let Owed::Last(seq, part) = owed else {
             return Next::Keep;
         };
-        self.fulfil(id, seq, part, reply.frame(), now);
+        let let_go = reply.error() == Some(texts::UNBLOCKED.as_bytes());
+        let reply = if self.draining && let_go {
+            NOTHING
+        } else {
+            reply.frame()
+        };
+        self.fulfil(id, seq, part, reply, now);
         Next::End
+    }
+
+    /// We are about to end. A server that ends closes its blocked clients without a word; so do we, but first the node
+    /// lets the client go: what it has given to the client already must reach it.
+    pub(in crate::proxy) fn send_blocked_away(&mut self, id: ClientId, now: Time) {
+        let Some(client) = self.clients.get(id) else {
+            return;
+        };
+        let lease = client.lease.as_deref();
+        let waits = lease.is_some_and(|lease| matches!(lease.work, Work::Wait(_)));
+        if waits && client.output.is_empty() {
+            return self.drop_client(id, Parting::Drained, now);
+        }
+        self.unblock_client(id, true, now);
+        self.close_when_told(id, Parting::Drained);
     }
 
     /// `CLIENT UNBLOCK`: whether the client of this number is blocked; it then gets its reply from the node,
@@ -236,7 +260,9 @@ impl Proxy {
         let nil = super::transaction::null_array(self.protocol_of(id));
         for run in &mut lease.runs {
             for (seq, part) in run.take_owed() {
-                if with_error {
+                if self.draining {
+                    self.fulfil(id, seq, part, NOTHING, now);
+                } else if with_error {
                     self.answer_error(id, seq, part, texts::UNBLOCKED.as_bytes(), now);
                 } else {
                     self.fulfil(id, seq, part, nil, now);
