@@ -17,6 +17,7 @@ use signal_hook::consts::SIGPROF;
 use signal_hook::low_level::raise;
 
 use crate::control::message::Response;
+use crate::memory;
 
 /// Samples in a second of processor time. No divisor of anything that the program does by the second.
 const HERTZ: i32 = 99;
@@ -61,7 +62,7 @@ pub fn begin(
             log::warn!("debug address: cannot wake its thread: {error}");
         }
     };
-    let thread = thread::Builder::new().name("profile".to_string());
+    let thread = thread::Builder::new().name(format!("profile{}", memory::PASSING));
     if let Err(error) = thread.spawn(profile) {
         log::warn!("cannot make a thread for a profile: {error}");
         freed.store(false, Ordering::Release);
@@ -70,7 +71,17 @@ pub fn begin(
 }
 
 /// Samples all threads for so long.
+///
+/// The names of functions are looked up in tables made of the program's own file and those of its libraries, which take
+/// many times what a profile does. They are not kept for the next profile; the library's table of samples (19 MiB) is.
 pub fn take(length: Duration, format: Format) -> Result<Vec<u8>, String> {
+    let profile = sample(length, format);
+    backtrace::clear_symbol_cache();
+    memory::give_back();
+    profile
+}
+
+fn sample(length: Duration, format: Format) -> Result<Vec<u8>, String> {
     let guard = pprof::ProfilerGuardBuilder::default()
         .frequency(HERTZ)
         .build()
