@@ -18,6 +18,7 @@ build: need-cargo
 
 # A cluster of six on ports 7001-7006 and the proxy on 8088, until Ctrl-C. PROXY_FLAGS='-max-procs 2' adds flags.
 run: need-cargo
+	@bash tests/support/demo.sh --check-ports
 	@bash tests/support/install.sh redis-server
 	@$(MAKE) --no-print-directory build
 	@bash tests/support/demo.sh bin/redis-cluster-proxy $(PROXY_FLAGS)

@@ -27,12 +27,13 @@
 //! | 4 | [`proxy`] | the state of one worker, without I/O |
 //! | 4' | [`net`] | sockets; neither RESP nor the proxy |
 //! | 5 | [`worker`], [`company`], [`turns`], [`memory`], [`spread`], [`mailbox`], [`control`] | the loop; the threads beside it |
-//! | 6 | [`options`], [`logging`], [`signals`], [`serve`], [`top`], `main` | the program |
+//! | 6 | [`options`], [`logging`], [`signals`], [`serve`], [`check`], [`top`], `main` | the program |
 
 #![deny(unsafe_code)]
 
 pub mod arena;
 pub mod buffer;
+pub mod check;
 pub mod clock;
 pub mod cluster;
 pub mod command;

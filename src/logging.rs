@@ -14,13 +14,14 @@ mod queue;
 pub mod tame;
 
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
 use log::LevelFilter;
 
 use crate::config::Config;
+use crate::control::TERMINAL;
 use crate::proxy::access_log;
 use file::LogFile;
 use queue::{LineReceiver, LineSender};
@@ -54,6 +55,7 @@ pub fn start(config: &Config) -> io::Result<LogHandle> {
         access
     };
     let (sink, access_sink) = (lines.clone(), access.clone());
+    let in_file = config.log_file.is_some();
     let format = config.log_format;
     // The dispatch passes everything; the level is the facade's own, which can be moved.
     fern::Dispatch::new()
@@ -61,6 +63,10 @@ pub fn start(config: &Config) -> io::Result<LogHandle> {
         .chain(fern::Output::call(move |record| {
             let sink = match record.target() {
                 access_log::TARGET => &access_sink,
+                TERMINAL if in_file => {
+                    show(*record.args());
+                    &sink
+                }
                 _ => &sink,
             };
             sink.send(line::compose(
@@ -80,6 +86,16 @@ pub fn start(config: &Config) -> io::Result<LogHandle> {
         spawn_writer(name, receiver, LogFile::new(path, bytes_max))?;
     }
     Ok(handle)
+}
+
+/// Says a line of the log on standard error, too, if that can be written to.
+fn show(message: std::fmt::Arguments<'_>) {
+    let line = format!(
+        "{}: {}\n",
+        env!("CARGO_PKG_NAME"),
+        tame::tame(&message.to_string())
+    );
+    io::stderr().write_all(line.as_bytes()).ok();
 }
 
 /// Whether the log goes to a device or a pipe.

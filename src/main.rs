@@ -6,7 +6,9 @@ use std::io::{self, Write};
 use std::num::NonZeroU64;
 use std::process::ExitCode;
 
+use redis_cluster_proxy::check;
 use redis_cluster_proxy::config::Config;
+use redis_cluster_proxy::control::TERMINAL;
 use redis_cluster_proxy::logging;
 use redis_cluster_proxy::memory;
 use redis_cluster_proxy::options::{self, Parsed};
@@ -20,13 +22,28 @@ fn main() -> ExitCode {
             Some(url) => watch(&config, url),
             None => serve(config),
         },
-        Ok(Parsed::Help(text) | Parsed::Version(text) | Parsed::Check(text)) => {
-            match io::stdout().write_all(text.as_bytes()) {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(_) => ExitCode::FAILURE,
+        Ok(Parsed::Check(config)) => {
+            let faults = check::faults(&config, &remarks(&config));
+            match faults.is_empty() {
+                true => print("all is well\n"),
+                false => complain(&faults, 1),
             }
         }
+        Ok(Parsed::Help(text) | Parsed::Version(text)) => print(&text),
         Err(error) => complain(&error.to_string(), 2),
+    }
+}
+
+/// What the operator likely meant otherwise.
+fn remarks(config: &Config) -> Vec<String> {
+    options::remarks(config, env::vars_os().map(|(name, _)| name))
+}
+
+/// Says it on standard output.
+fn print(text: &str) -> ExitCode {
+    match io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
     }
 }
 
@@ -44,6 +61,9 @@ fn serve(config: Config) -> ExitCode {
         Ok(log) => log,
         Err(error) => return complain(&format!("cannot start the log: {error}\n"), 1),
     };
+    for remark in remarks(&config) {
+        log::warn!(target: TERMINAL, "{remark}");
+    }
     match raise_descriptor_limit() {
         Ok((before, after)) => {
             let number = |limit: Option<u64>| limit.map_or("any".to_string(), |n| n.to_string());

@@ -14,6 +14,7 @@ mod error;
 mod file;
 mod memory;
 mod number;
+mod spelling;
 pub mod table;
 mod usage;
 
@@ -24,7 +25,7 @@ use crate::live::{Settings, Unchanged};
 
 use arguments::{in_order_typed, match_arguments, refuse_leftovers};
 
-pub use error::UsageError;
+pub use error::{USAGE_AT, UsageError};
 pub use table::{FLAGS, Flag, Kind};
 pub use usage::{readme_section, usage, version};
 
@@ -39,8 +40,8 @@ pub enum Parsed {
     Help(String),
     /// To print this version line.
     Version(String),
-    /// To print this and do no more: the flags are good.
-    Check(String),
+    /// To try what a start with these flags needs, and do no more.
+    Check(Config),
 }
 
 /// What was typed: a [`Config`] in the making, and what only together makes sense.
@@ -117,6 +118,9 @@ impl Options {
         Ok(config)
     }
 }
+
+/// What the names of all variables begin with.
+const VARIABLES: &str = "REDIS_PROXY_";
 
 /// The flags as settings of the running program.
 pub const SETTINGS: Settings = Settings { list, change };
@@ -213,10 +217,39 @@ pub fn parse(
     let check = options.check;
     let config = options.into_config()?;
     Ok(if check {
-        Parsed::Check("the flags are good\n".to_string())
+        Parsed::Check(config)
     } else {
         Parsed::Run(config)
     })
+}
+
+/// What was likely meant otherwise and forbids nothing: variables of the environment with a prefix of ours and no flag, and
+/// lines of the file of `-config` that later ones override.
+pub fn remarks(config: &Config, variables: impl Iterator<Item = OsString>) -> Vec<String> {
+    let known: Vec<String> = FLAGS.iter().filter_map(Flag::variable).collect();
+    let mut remarks = Vec::new();
+    for name in variables.filter_map(|name| name.into_string().ok()) {
+        if !name.starts_with(VARIABLES) || known.contains(&name) {
+            continue;
+        }
+        let own = &name[VARIABLES.len()..];
+        let names = known.iter().map(|known| &known[VARIABLES.len()..]);
+        let meant = spelling::nearest(own, names);
+        let meant = meant.map_or(String::new(), |meant| {
+            format!("; did you mean {VARIABLES}{meant}?")
+        });
+        remarks.push(format!(
+            "environment variable {name} belongs to no flag{meant}"
+        ));
+    }
+    // That it can be read is no longer the question.
+    let text = config.config_file.as_ref();
+    let text = text.and_then(|path| Some((path, std::fs::read_to_string(path).ok()?)));
+    if let Some((path, text)) = text {
+        let told = file::repeated(&text).into_iter();
+        remarks.extend(told.map(|told| format!("{}: {told}", path.display())));
+    }
+    remarks
 }
 
 /// Whether a value was refused for a line of the file that it names.
@@ -367,28 +400,71 @@ mod tests {
         check_refused(&["-addr"], "flag needs an argument: -addr");
         check_refused(
             &["-max-procs", "x"],
-            "invalid value \"x\" for flag -max-procs: parse error",
+            "invalid value \"x\" for flag -max-procs: is no whole number: give one such as 10",
         );
         // What is overridden later is checked as well.
         check_refused(
             &["-max-procs", "x", "-max-procs", "1"],
-            "invalid value \"x\" for flag -max-procs: parse error",
+            "invalid value \"x\" for flag -max-procs: is no whole number: give one such as 10",
         );
         check_refused(
             &["-connect-timeout", "1d"],
-            "invalid value \"1d\" for flag -connect-timeout: parse error",
+            "invalid value \"1d\" for flag -connect-timeout: is no duration: give numbers with units, such as 10s, 250ms or 1m30s",
         );
         check_refused(
             &["-protected-mode=maybe"],
-            "invalid boolean value \"maybe\" for -protected-mode: parse error",
+            "invalid boolean value \"maybe\" for -protected-mode: must be true or false",
+        );
+    }
+
+    #[test]
+    fn a_switch_takes_a_second_word_that_switches() {
+        let protected = |args: &[&str]| config(args).protected_mode;
+        assert!(protected(&["-protected-mode"]));
+        for word in ["false", "no", "off", "0"] {
+            assert!(!protected(&["-protected-mode", word]), "{word}");
+            let args = ["--protected-mode", word, "-max-procs", "3"];
+            assert_eq!(config(&args).workers, 3, "what follows still counts");
+        }
+        assert!(protected(&["-protected-mode", "yes"]));
+        assert!(protected(&[
+            "-protected-mode=false",
+            "-protected-mode",
+            "true"
+        ]));
+        // A value may look like a flag.
+        let secret = config(&["-password", "-busy-poll", "-protected-mode", "no"]);
+        assert_eq!(secret.client_password, Some(Secret::new("-busy-poll")));
+        assert!(!secret.protected_mode && !secret.busy_poll);
+    }
+
+    #[test]
+    fn a_name_that_is_nearly_one_is_told() {
+        check_refused(
+            &["-max-proc", "2"],
+            "flag provided but not defined: -max-proc; did you mean -max-procs?",
+        );
+        let names = [
+            "REDIS_PROXY_ADR",
+            "REDIS_PROXY_ADDR",
+            "REDIS_PORT",
+            "REDIS_PROXY_X",
+        ];
+        let told = remarks(&Config::default(), names.iter().map(OsString::from));
+        assert_eq!(
+            told,
+            [
+                "environment variable REDIS_PROXY_ADR belongs to no flag; did you mean REDIS_PROXY_ADDR?",
+                "environment variable REDIS_PROXY_X belongs to no flag",
+            ]
         );
     }
 
     #[test]
     fn leftovers_are_refused_and_hidden_beside_a_password() {
         check_refused(
-            &["-protected-mode", "false"],
-            "unexpected argument after the flags: \"false\"",
+            &["-protected-mode", "perhaps"],
+            "unexpected argument after the flags: \"perhaps\"",
         );
         check_refused(&["-"], "unexpected argument after the flags: \"-\"");
         check_refused(&["--", "x"], "unexpected argument after the flags: \"x\"");
@@ -474,7 +550,7 @@ mod tests {
         ));
         check_refused(
             &["-max-procs", "x", "-h"],
-            "invalid value \"x\" for flag -max-procs: parse error",
+            "invalid value \"x\" for flag -max-procs: is no whole number: give one such as 10",
         );
     }
 
@@ -491,7 +567,7 @@ mod tests {
         assert_eq!(
             parse_with(&[], &bad),
             Err(
-                "invalid value \"x\" for environment variable REDIS_PROXY_MAX_PROCS: parse error"
+                "invalid value \"x\" for environment variable REDIS_PROXY_MAX_PROCS: is no whole number: give one such as 10"
                     .to_string()
             )
         );

@@ -13,6 +13,7 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 use crate::clock::Clock;
 use crate::command::{Servers, Table};
 use crate::config::{AdminCommands, Config, Listen};
+use crate::control::TERMINAL;
 use crate::control::http::{self, ControlHandle};
 use crate::control::refresh;
 use crate::control::refresher::{Refresher, Trigger};
@@ -47,10 +48,15 @@ pub fn run(mut config: Config, log: LogHandle) -> io::Result<()> {
     let signals = signals::catch()?;
     let config = Arc::new(config);
     log::info!(
-        "serving at {} for the cluster of {}, {} worker(s)",
+        target: TERMINAL,
+        "serving at {} for the cluster of {}, {} worker(s), log in {}",
         config.listen,
         config.startup_nodes.join(","),
-        config.workers
+        config.workers,
+        match &config.log_file {
+            Some(path) => path.display().to_string(),
+            None => "standard error".to_string(),
+        }
     );
     if config.admin_commands != AdminCommands::Yes && config.backend_user.is_none() {
         log::warn!(
@@ -117,7 +123,7 @@ pub fn run(mut config: Config, log: LogHandle) -> io::Result<()> {
 }
 
 /// Why there is no listener; of an address that is taken, by whom.
-fn cannot_listen(address: &Listen, flag: &str, error: io::Error) -> io::Error {
+pub(crate) fn cannot_listen(address: &Listen, flag: &str, error: io::Error) -> io::Error {
     let mut holder = String::new();
     if let (Listen::Tcp(address), io::ErrorKind::AddrInUse) = (address, error.kind()) {
         let found = holder::holder(*address);
@@ -135,7 +141,7 @@ fn at(what: &str, error: io::Error) -> io::Error {
 }
 
 /// Binds this thread to a processor.
-fn bind_to(processor: usize) -> io::Result<()> {
+pub(crate) fn bind_to(processor: usize) -> io::Result<()> {
     let mut set = CpuSet::new();
     set.set(processor);
     sched_setaffinity(None, &set).map_err(|error| {

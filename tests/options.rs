@@ -7,6 +7,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::net::TcpListener;
 use std::os::unix::ffi::OsStringExt;
 use std::process::Command;
 
@@ -42,13 +43,20 @@ fn check_refused<S: AsRef<OsStr>>(args: &[S], env: &[(&str, &OsStr)], reason: &s
     let outcome = run(args, env);
     assert_eq!(outcome.code, 2, "{reason}");
     assert_eq!(outcome.stdout, "");
-    assert_eq!(outcome.stderr, format!("{reason}\n{}", options::usage()));
+    assert_eq!(
+        outcome.stderr,
+        format!("{reason} ({})\n", options::USAGE_AT)
+    );
 }
 
 fn check_accepted(args: &[&str]) {
     let outcome = run(&[args, &["-version"]].concat(), &[]);
     assert_eq!(outcome.stderr, "", "{args:?}");
-    assert_eq!(outcome.stdout, "redis-cluster-proxy 0.1.0\n", "{args:?}");
+    let version = format!(
+        "redis-cluster-proxy 0.1.0 (commit {})\n",
+        env!("BUILD_COMMIT")
+    );
+    assert_eq!(outcome.stdout, version, "{args:?}");
     assert_eq!(outcome.code, 0, "{args:?}");
 }
 
@@ -192,7 +200,7 @@ fn every_flag_refuses_what_it_must() {
             assert!(reason.starts_with("invalid "), "{reason}");
             assert!(reason.contains(&format!("{value} for ")), "{reason}");
             assert!(reason.contains(&format!("-{}: ", flag.name)), "{reason}");
-            assert!(outcome.stderr.ends_with(&options::usage()));
+            assert_eq!(outcome.stderr.lines().count(), 1, "{}", outcome.stderr);
         }
         if flag.kind.needs_value() {
             let name = format!("-{}", flag.name);
@@ -207,7 +215,7 @@ fn bad_usage_is_refused_with_its_reason() {
     check_refused(
         &["-max-procs", "x"],
         &[],
-        "invalid value \"x\" for flag -max-procs: parse error",
+        "invalid value \"x\" for flag -max-procs: is no whole number: give one such as 10",
     );
     check_refused(
         &["serve"],
@@ -230,13 +238,62 @@ fn a_check_says_whether_all_is_well_and_serves_nobody() {
         fs::write(file, text).expect("a file");
         run(&["-check", "-config", file], &[])
     };
-    let good = check("addr :1\npassword sesame\n");
-    assert_eq!(
-        (good.code, good.stdout.as_str()),
-        (0, "the flags are good\n")
+    let log = folder.path().join("own.log");
+    let log = log.to_str().expect("a plain path");
+    let free = format!("addr 127.0.0.1:0\nlog-file {log}\npassword sesame\n");
+    let good = check(&free);
+    assert_eq!((good.code, good.stdout.as_str()), (0, "all is well\n"));
+    assert_eq!(good.stderr, "");
+    assert!(
+        !fs::exists(log).expect("a folder"),
+        "nothing is left behind"
     );
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = taken.local_addr().expect("an address");
     for (text, reason) in [
-        ("max-procs x", "line 1: -max-procs: parse error"),
+        (
+            format!("{free}addr {taken}"),
+            format!("cannot listen on {taken} (-addr): "),
+        ),
+        (
+            format!("{free}addr {taken}"),
+            format!("process {} (", std::process::id()),
+        ),
+        (
+            format!("{free}addr {taken}"),
+            "line 4: addr stands in line 1 already".to_string(),
+        ),
+        (
+            format!("{free}debug-addr {taken}"),
+            format!("cannot listen on {taken} (-debug-addr)"),
+        ),
+        (
+            format!("{free}addr unix:/nowhere/at/all"),
+            "/nowhere/at/all (-addr)".to_string(),
+        ),
+        (
+            format!("{free}access-log-file /nowhere/a"),
+            "-access-log-file: cannot open /nowhere/a".to_string(),
+        ),
+        (
+            format!("{free}cpu-affinity 1023"),
+            "processor 1023 (-cpu-affinity)".to_string(),
+        ),
+    ] {
+        let bad = check(&text);
+        assert_eq!((bad.code, bad.stdout.as_str()), (1, ""), "{text}");
+        assert!(bad.stderr.contains(&reason), "{reason}: {}", bad.stderr);
+        assert!(!bad.stderr.contains("sesame"));
+    }
+    let misspelt = [("REDIS_PROXY_MAX_PROC", OsStr::new("2"))];
+    let bad = run(
+        &["-check", "-addr", "127.0.0.1:0", "-log-file", "-"],
+        &misspelt,
+    );
+    let told = "environment variable REDIS_PROXY_MAX_PROC belongs to no flag; did you mean REDIS_PROXY_MAX_PROCS?\n";
+    assert_eq!((bad.code, bad.stderr.as_str()), (1, told));
+    for (text, reason) in [
+        ("max-procs x", "line 1: -max-procs: is no whole number"),
         ("\ncolour red", "line 2: there is no flag of this name"),
         (
             "password sesame\npassword-file /nowhere",

@@ -192,7 +192,9 @@ fn a_wrong_password_for_the_nodes_ends_nothing() {
         assert!(proxy.is_running());
         wait_for("the log to say why", Duration::from_secs(10), || {
             let log = proxy.log();
-            (log.contains("WRONGPASS") || log.contains("NOAUTH")).then_some(())
+            let code = log.contains("WRONGPASS") || log.contains("NOAUTH");
+            let hint = log.contains("check -password, -backend-user and -backend-password");
+            (code && hint).then_some(())
         });
     }
 }
@@ -548,6 +550,50 @@ fn a_summary_is_logged_at_sigusr1_and_shown_by_top() {
         .output()
         .expect("it runs");
     assert_eq!(top.status.code(), Some(1));
+}
+
+#[test]
+fn a_start_says_where_it_serves_and_that_no_node_answers() {
+    let nobody = Port::reserve();
+    let node = format!("127.0.0.1:{}", nobody.number());
+    let env = [("REDIS_PROXY_LOGFILE", "x")];
+    let lonely = Proxy::spawn(std::slice::from_ref(&node), &[], &env);
+    let told = wait_for("all to be told", Duration::from_secs(10), || {
+        let told = lonely.stderr();
+        (told.lines().count() == 3).then_some(told)
+    });
+    let lines: Vec<&str> = told.lines().collect();
+    let misspelt = "environment variable REDIS_PROXY_LOGFILE belongs to no flag; did you mean REDIS_PROXY_LOG_FILE?";
+    assert_eq!(lines[0], format!("redis-cluster-proxy: {misspelt}"));
+    wait_for("the log to have it, too", Duration::from_secs(5), || {
+        lonely.log().contains(misspelt).then_some(())
+    });
+    let serving = format!(
+        "serving at {} for the cluster of {node}, 1 worker(s), log in /",
+        lonely.addr()
+    );
+    assert!(
+        lines[1].starts_with(&format!("redis-cluster-proxy: {serving}")),
+        "{told}"
+    );
+    assert!(
+        lines[2].contains("no node gives one")
+            && lines[2].contains(&node)
+            && lines[2].contains("refused"),
+        "{told}"
+    );
+    // What nobody has said is not made up.
+    let info = lonely.conn().command(&["INFO"]).text();
+    assert!(
+        info.contains("topology_known:0") && !info.contains("redis_version:"),
+        "{info}"
+    );
+
+    let proxy = Proxy::start(open(), &[]);
+    check_serves(&mut proxy.conn());
+    assert_eq!(proxy.stderr().lines().count(), 1, "{}", proxy.stderr());
+    let info = proxy.conn().command(&["INFO"]).text();
+    assert!(info.contains("redis_version:"), "{info}");
 }
 
 #[test]

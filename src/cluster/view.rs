@@ -59,7 +59,16 @@ impl fmt::Display for Rejected {
                 "the server is not a Redis Cluster node (it answers \"cluster support disabled\"): \
                  start it with cluster-enabled yes, or name other -startup-nodes",
             ),
-            Rejected::Refused(text) => write!(f, "the node answers an error: {text}"),
+            Rejected::Refused(text) => {
+                write!(f, "the node answers an error: {text}")?;
+                match text.split(' ').next() {
+                    Some("NOAUTH") => f.write_str(
+                        ": it demands a password: check -password, -backend-user and -backend-password",
+                    ),
+                    Some("NOPERM") => f.write_str(": check the ACL of -backend-user"),
+                    _ => Ok(()),
+                }
+            }
             Rejected::Malformed(what) => write!(f, "the node's answer makes no sense: {what}"),
             Rejected::NoMaster => f.write_str("the node knows no master with slots"),
             Rejected::Minority { reached, masters } => write!(

@@ -24,3 +24,6 @@ pub mod status;
 pub mod summary;
 pub mod survey;
 pub mod window;
+
+/// The target of the few records of the log that whoever starts the program at a terminal is to see there, too.
+pub const TERMINAL: &str = "terminal";

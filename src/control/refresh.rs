@@ -27,6 +27,7 @@ use crate::cluster::reach::{Surroundings, split_port};
 use crate::cluster::topology::Topology;
 use crate::cluster::view::{Rejected, View};
 use crate::config::Config;
+use crate::control::TERMINAL;
 use crate::control::inquiry::{Inquiry, Target};
 use crate::control::link::{Failure, Link};
 use crate::control::names::Names;
@@ -81,6 +82,7 @@ pub fn spawn(
         inquiry: Inquiry::new(Random::new()),
         refusals: Refusals::default(),
         told: HashSet::new(),
+        last_failure: String::new(),
         failures: 0,
     };
     thread::Builder::new()
@@ -108,6 +110,8 @@ struct Refresh {
     refusals: Refusals,
     /// The failures that stand in the log already.
     told: HashSet<String>,
+    /// The last of the failures.
+    last_failure: String,
     /// Refreshes failed since the last success.
     failures: u32,
 }
@@ -427,13 +431,14 @@ impl Refresh {
     /// Nobody answered.
     fn give_up(&mut self) -> bool {
         if self.failures == 0 && !self.stopped() {
-            log::warn!(
-                "topology: no node gives one; {}, trying on",
-                match &self.current {
-                    Some(_) => "keeping the one in use",
-                    None => "there is none yet",
-                }
-            );
+            match &self.current {
+                Some(_) => log::warn!("topology: no node gives one; keeping the one in use, trying on"),
+                None => log::warn!(
+                    target: TERMINAL,
+                    "topology: no node gives one; there is none yet, trying on ({})",
+                    self.last_failure
+                ),
+            }
         }
         self.failures = self.failures.saturating_add(1);
         false
@@ -441,6 +446,7 @@ impl Refresh {
 
     /// A node's failure, told once until that node answers again.
     fn tell(&mut self, target: &Target, failure: &Failure) {
+        self.last_failure = format!("{target}: {failure}");
         self.tell_once(format!("topology: {target}: {failure}"));
     }
 

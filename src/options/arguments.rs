@@ -6,6 +6,8 @@ use std::ffi::OsString;
 
 use getopts::{Fail, HasArg, Matches, Occur, ParsingStyle};
 
+use super::number;
+use super::spelling::nearest;
 use super::{FLAGS, Flag, Kind, UsageError};
 
 /// Splits the arguments into flags with their values, and leftovers.
@@ -18,6 +20,7 @@ pub(super) fn match_arguments(args: impl Iterator<Item = OsString>) -> Result<Ma
             .map_err(|_| format!("argument {} is not valid UTF-8", index + 1))?;
         texts.push(text);
     }
+    let texts = with_switches_joined(texts);
     let mut parser = getopts::Options::new();
     parser
         .long_only(true)
@@ -37,6 +40,37 @@ pub(super) fn match_arguments(args: impl Iterator<Item = OsString>) -> Result<Ma
         .map_err(|fail| UsageError::from(reason_of(fail)))
 }
 
+/// A flag that is on or off needs no value, so that in `-protected-mode false` the second word would be no part of it.
+/// Whoever types this means `-protected-mode=false`.
+fn with_switches_joined(texts: Vec<String>) -> Vec<String> {
+    let mut joined: Vec<String> = Vec::with_capacity(texts.len());
+    let mut texts = texts.into_iter().peekable();
+    while let Some(text) = texts.next() {
+        let bare = text.strip_prefix("--").or_else(|| text.strip_prefix('-'));
+        let Some(bare) = bare.filter(|bare| !bare.is_empty()) else {
+            // Only leftovers from here on.
+            joined.push(text);
+            joined.extend(texts);
+            break;
+        };
+        let flag = FLAGS.iter().find(|flag| flag.name == bare);
+        let is_value = |next: &String| number::boolean(next).is_ok();
+        match flag {
+            Some(flag) if flag.kind == Kind::Bool => match texts.next_if(is_value) {
+                Some(value) => joined.push(format!("-{bare}={value}")),
+                None => joined.push(text),
+            },
+            Some(flag) if flag.kind.needs_value() => {
+                joined.push(text);
+                joined.extend(texts.next());
+            }
+            // An action, one with its value, or none of ours.
+            Some(_) | None => joined.push(text),
+        }
+    }
+    joined
+}
+
 /// What getopts says, in Go's words.
 fn reason_of(fail: Fail) -> String {
     match fail {
@@ -45,7 +79,11 @@ fn reason_of(fail: Fail) -> String {
         Fail::UnrecognizedOption(name) if name.starts_with('-') => {
             format!("bad flag syntax: --{name}")
         }
-        Fail::UnrecognizedOption(name) => format!("flag provided but not defined: -{name}"),
+        Fail::UnrecognizedOption(name) => {
+            let meant = nearest(&name, FLAGS.iter().map(|flag| flag.name));
+            let meant = meant.map_or(String::new(), |meant| format!("; did you mean -{meant}?"));
+            format!("flag provided but not defined: -{name}{meant}")
+        }
         // These cannot be: all of ours are Multi and none refuses a value.
         Fail::OptionMissing(name) | Fail::OptionDuplicated(name) => format!("bad flag: -{name}"),
         Fail::UnexpectedArgument(name) => format!("flag takes no argument: -{name}"),

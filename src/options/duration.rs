@@ -4,9 +4,12 @@ const SECOND: u64 = 1_000_000_000;
 /// The largest magnitude; only the negative one of it exists.
 const MAGNITUDE_MAX: u64 = 1 << 63;
 
-/// Reads a duration exactly as Go's `time.ParseDuration` does. There is one error, as Go's `flag` has it.
+/// What is expected in place of something else.
+const EXPECTED: &str = "is no duration: give numbers with units, such as 10s, 250ms or 1m30s";
+
+/// Reads a duration exactly as Go's `time.ParseDuration` does. There is one error.
 pub fn parse(text: &str) -> Result<i64, String> {
-    nanos(text).ok_or_else(|| "parse error".to_string())
+    nanos(text).ok_or_else(|| EXPECTED.to_string())
 }
 
 fn nanos(text: &str) -> Option<i64> {
@@ -216,7 +219,7 @@ mod tests {
             "99999999999999999999999999s",
             "9223372036854775808ns9223372036854775808ns",
         ] {
-            assert_eq!(parse(text), Err("parse error".to_string()), "{text:?}");
+            assert_eq!(parse(text), Err(EXPECTED.to_string()), "{text:?}");
         }
     }
 

@@ -2,10 +2,11 @@
 
 use std::fmt;
 
-use super::usage;
+/// Where the usage is to be had.
+pub const USAGE_AT: &str = concat!("all flags: ", env!("CARGO_PKG_NAME"), " -h");
 
-/// A command line or an environment that cannot be used. It prints as the reason and then the usage, as Go
-/// does; the exit code that belongs to it is 2. Of a fault in a file the reason says all: its line.
+/// A command line or an environment that cannot be used. It prints as one line: the reason, and where the usage is to be
+/// had; the exit code that belongs to it is 2. Of a fault in a file the reason says all: its line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UsageError {
     reason: String,
@@ -42,7 +43,7 @@ impl fmt::Display for UsageError {
         if self.in_file {
             return writeln!(f, "{}", self.reason);
         }
-        write!(f, "{}\n{}", self.reason, usage())
+        writeln!(f, "{} ({USAGE_AT})", self.reason)
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! It must never know what a flag means, and no value may reach a text made here.
 
+use super::spelling::nearest;
 use super::table::{FLAGS, Flag, Kind};
 
 /// A line that says something.
@@ -28,7 +29,12 @@ pub(super) fn parse(text: &str) -> Result<Vec<Setting<'_>>, String> {
         let bare = name.trim_start_matches('-');
         let mut flags = FLAGS.iter();
         let Some(flag) = flags.find(|flag| flag.name == bare) else {
-            return Err(format!("line {number}: there is no flag of this name"));
+            // What stands there may be a password: only what is nearly a name is shown.
+            let meant = nearest(bare, FLAGS.iter().map(|flag| flag.name));
+            let meant = meant.map_or(String::new(), |meant| format!("; did you mean {meant}?"));
+            return Err(format!(
+                "line {number}: there is no flag of this name{meant}"
+            ));
         };
         if flag.kind == Kind::Action || flag.name == "config" || flag.name == "top" {
             return Err(format!("line {number}: -{bare} is for the command line"));
@@ -40,6 +46,22 @@ pub(super) fn parse(text: &str) -> Result<Vec<Setting<'_>>, String> {
         });
     }
     Ok(settings)
+}
+
+/// What is set again by a later line, which then counts.
+pub(super) fn repeated(text: &str) -> Vec<String> {
+    let settings = parse(text).unwrap_or_default();
+    let mut told = Vec::new();
+    for (index, setting) in settings.iter().enumerate() {
+        let mut before = settings[..index].iter().rev();
+        if let Some(first) = before.find(|first| first.flag.name == setting.flag.name) {
+            told.push(format!(
+                "line {}: {} stands in line {} already, which no longer counts",
+                setting.line, setting.flag.name, first.line
+            ));
+        }
+    }
+    told
 }
 
 /// A value may stand in double quotes: one that is empty, or that begins or ends with a blank.
@@ -85,9 +107,25 @@ mod tests {
             Err("line 2: there is no flag of this name"),
         );
         check(
+            "max-client 1",
+            Err("line 1: there is no flag of this name; did you mean max-clients?"),
+        );
+        check(
             "version true",
             Err("line 1: -version is for the command line"),
         );
         check("config x", Err("line 1: -config is for the command line"));
+    }
+
+    #[test]
+    fn what_is_set_twice_is_told_with_both_lines() {
+        assert_eq!(repeated("addr :1\nmax-procs 2\n"), [""; 0]);
+        assert_eq!(
+            repeated("addr :1\n# addr\n-addr :2\nmax-procs 2\naddr :1"),
+            [
+                "line 3: addr stands in line 1 already, which no longer counts",
+                "line 5: addr stands in line 3 already, which no longer counts",
+            ]
+        );
     }
 }

@@ -15,6 +15,9 @@ const UNITS: &[(&str, u64)] = &[
     ("b", 1),
 ];
 
+/// What is expected in place of something else: Redis' words, and an example.
+const EXPECTED: &str = "argument must be a memory value, such as 1048576, 32mb or 1gb";
+
 /// A number of bytes: digits and perhaps a unit, in letters of either case.
 pub(super) fn bytes(text: &str) -> Result<u64, String> {
     let text = text.to_ascii_lowercase();
@@ -24,7 +27,7 @@ pub(super) fn bytes(text: &str) -> Result<u64, String> {
         .unwrap_or((&text, 1));
     let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     let number = digits.parse::<u64>().ok().filter(|_| plain);
-    let number = number.ok_or("argument must be a memory value")?;
+    let number = number.ok_or(EXPECTED)?;
     let bytes = number.checked_mul(unit).filter(|bytes| *bytes < 1 << 62);
     bytes.ok_or_else(|| "value out of range".into())
 }
@@ -133,7 +136,7 @@ mod tests {
             assert_eq!(bytes(&show(expected)), Ok(expected));
         }
         for text in ["", "b", "-1", "+1", "1.5mb", "1 mb", "1tb", "mb1"] {
-            check(text, Err("argument must be a memory value"));
+            check(text, Err(EXPECTED));
         }
         check("99999999999gb", Err("value out of range"));
         assert_eq!(

@@ -8,7 +8,7 @@ pub(super) fn within<T: TryFrom<i64>>(text: &str, min: i64, max: i64) -> Result<
         text.parse()
             .map_err(|error: std::num::ParseIntError| match error.kind() {
                 IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
-                _ => "parse error",
+                _ => "is no whole number: give one such as 10",
             })?;
     let range = || format!("must be between {min} and {max}");
     if !(min..=max).contains(&number) {
@@ -17,12 +17,12 @@ pub(super) fn within<T: TryFrom<i64>>(text: &str, min: i64, max: i64) -> Result<
     T::try_from(number).map_err(|_| range())
 }
 
-/// The spellings of Go's `strconv.ParseBool`.
+/// The spellings of Go's `strconv.ParseBool`, and those of redis.conf.
 pub(super) fn boolean(text: &str) -> Result<bool, String> {
-    match text {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-        _ => Err("parse error".to_string()),
+    match text.to_ascii_lowercase().as_str() {
+        "1" | "t" | "true" | "yes" | "on" => Ok(true),
+        "0" | "f" | "false" | "no" | "off" => Ok(false),
+        _ => Err("must be true or false".to_string()),
     }
 }
 
@@ -43,20 +43,24 @@ mod tests {
         check("11", Err("must be between 1 and 10"));
         check("-9223372036854775809", Err("value out of range"));
         for text in ["", "x", "1 ", " 1", "1.0", "1_0", "--1"] {
-            check(text, Err("parse error"));
+            check(text, Err("is no whole number: give one such as 10"));
         }
     }
 
     #[test]
     fn booleans() {
-        for text in ["1", "t", "T", "true", "TRUE", "True"] {
+        for text in ["1", "t", "T", "true", "TRUE", "True", "yes", "on"] {
             assert_eq!(boolean(text), Ok(true));
         }
-        for text in ["0", "f", "F", "false", "FALSE", "False"] {
+        for text in ["0", "f", "F", "false", "FALSE", "False", "no", "OFF"] {
             assert_eq!(boolean(text), Ok(false));
         }
-        for text in ["", "yes", "on", "tRUE", "2"] {
-            assert_eq!(boolean(text), Err("parse error".to_string()), "{text:?}");
+        for text in ["", "y", "maybe", "true ", "2"] {
+            assert_eq!(
+                boolean(text),
+                Err("must be true or false".to_string()),
+                "{text:?}"
+            );
         }
     }
 }

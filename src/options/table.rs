@@ -91,6 +91,9 @@ impl Kind {
     }
 }
 
+/// The greatest `-pubsub-output`.
+const PUBSUB_OUTPUT_MAX: u64 = 1 << 40;
+
 /// All flags, grouped by what they concern; the usage sorts them by name.
 pub const FLAGS: &[Flag] = &[
     Flag {
@@ -114,7 +117,7 @@ pub const FLAGS: &[Flag] = &[
         name: "check",
         kind: Kind::Action,
         default: "false",
-        help: "check the command line, the environment and the file of -config, and exit",
+        help: "check the command line, the environment, the file of -config and what a start needs (log files, addresses, processors), and exit",
         apply: |options, value| {
             options.check = number::boolean(value)?;
             Ok(())
@@ -415,7 +418,11 @@ pub const FLAGS: &[Flag] = &[
             };
             Ok(())
         },
-        show: |config| config.park_timeout.map_or("auto".to_string(), show_duration),
+        show: |config| {
+            config
+                .park_timeout
+                .map_or("auto".to_string(), show_duration)
+        },
         live: true,
     },
     Flag {
@@ -471,12 +478,21 @@ pub const FLAGS: &[Flag] = &[
         name: "pubsub-output",
         kind: Kind::Int,
         default: "33554432",
-        help: "the hard limit of -client-output-buffer-limit pubsub, in bytes",
+        help: "the hard limit of -client-output-buffer-limit pubsub, in bytes, also as 32mb",
         apply: |options, value| {
-            options.config.limits.pubsub_output_bytes = number::within(value, 1, 1 << 40)?;
+            options.config.limits.pubsub_output_bytes = match memory::bytes(value)? {
+                bytes @ 1..=PUBSUB_OUTPUT_MAX => bytes as usize,
+                _ => return Err("must be between 1 and 1tb (1024gb)".to_string()),
+            };
             Ok(())
         },
-        show: |config| config.limits.pubsub_output_bytes.min(1 << 40).to_string(),
+        show: |config| {
+            config
+                .limits
+                .pubsub_output_bytes
+                .min(PUBSUB_OUTPUT_MAX as usize)
+                .to_string()
+        },
         live: true,
     },
     Flag {

@@ -57,9 +57,17 @@ pub fn readme_section() -> String {
     text
 }
 
-/// What `-version` prints.
+/// What `-version` prints: of a build for tests, and one without git, the commit is unknown.
 pub fn version() -> String {
-    concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION"), "\n").to_string()
+    concat!(
+        env!("CARGO_PKG_NAME"),
+        " ",
+        env!("CARGO_PKG_VERSION"),
+        " (commit ",
+        env!("BUILD_COMMIT"),
+        ")\n"
+    )
+    .to_string()
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # A cluster of three masters and three replicas with the proxy in front, until Ctrl-C.
 # usage: demo.sh PROXY [FLAG...]
+#        demo.sh --check-ports: only looks whether the ports are free
 set -euo pipefail
 
 proxy=$1
@@ -58,6 +59,9 @@ for port in "${nodes[@]}" "${nodes[@]/#/1}" 8088; do
 done
 if [ ${#busy[@]} -gt 0 ]; then
     fail "these ports are in use: ${busy[*]}; what is listening there? (ss -ltnp) Stop it and try again"
+fi
+if [ "$proxy" = --check-ports ]; then
+    exit 0
 fi
 
 folder=$(mktemp -d "${TMPDIR:-/tmp}/redis-cluster-proxy.XXXXXX")

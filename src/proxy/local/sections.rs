@@ -108,8 +108,11 @@ fn server(context: &Context<'_>, text: &mut String) {
     let wall_clock = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
+    // Of a cluster that is not known yet nobody can say what it runs.
+    if context.routes.topology().is_some() {
+        fields!(text, "redis_version" => context.version());
+    }
     fields!(text,
-        "redis_version" => context.version(),
         "redis_git_sha1" => "00000000",
         "redis_git_dirty" => 0,
         "redis_build_id" => "0000000000000000",
