@@ -15,6 +15,7 @@ use crate::command::{Servers, Table};
 use crate::config::{AdminCommands, Config, Listen};
 use crate::control::TERMINAL;
 use crate::control::http::{self, ControlHandle};
+use crate::control::outages;
 use crate::control::refresh;
 use crate::control::refresher::{Refresher, Trigger};
 use crate::control::state::{ControlState, Latest, Sources};
@@ -104,6 +105,7 @@ pub fn run(mut config: Config, log: LogHandle) -> io::Result<()> {
         window: Arc::default(),
         log_dropped: Arc::new(move || dropped.dropped()),
     };
+    outages::spawn(sources.clone())?;
     let control = match debug {
         Some(listener) => Some(start_control(listener, &sources, &mailboxes)?),
         None => None,

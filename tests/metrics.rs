@@ -9,7 +9,7 @@ use std::net::TcpStream;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use support::{Cluster, Port, Proxy, http, key_in_slot, wait_for};
+use support::{Cluster, Conn, Port, Proxy, http, key_in_slot, wait_for};
 
 use redis_cluster_proxy::control::metrics::{FAMILIES, Kind, document};
 use redis_cluster_proxy::control::status::Status;
@@ -486,6 +486,10 @@ fn metrics_of_the_cluster_tell_its_deaths_to_an_idle_proxy() {
     becomes("the replica to be back", &|| {
         up(replica, "replica") == Some(1.0)
     });
+    becomes("the log to say so", &|| {
+        let back = format!("node 127.0.0.1:{replica} is back after ");
+        proxy.log().contains(&back)
+    });
 
     cluster.kill(master);
     becomes("the master to be shown as down", &|| {
@@ -539,7 +543,59 @@ fn metrics_of_the_cluster_tell_its_deaths_to_an_idle_proxy() {
     becomes("more to fail", &|| failed() > before);
     assert_eq!(one(success), last);
     assert_eq!(http::get(&addr, "/readyz").0, 503);
-    drop(proxy);
+    // The log tells of each once when it begins and once when it ends.
+    let last = "topology: no node gives one; keeping the one in use";
+    becomes("the last to be told", &|| proxy.log().contains(last));
+    let log = proxy.log();
+    let warned = |text: &str| {
+        let lines = log.lines().filter(|line| line.contains(" WARN "));
+        lines.filter(|line| line.contains(text)).count()
+    };
+    for (text, count) in [
+        (format!("node 127.0.0.1:{replica} (replica) is lost"), 1..3),
+        (format!("node 127.0.0.1:{replica} is back after "), 1..2),
+        (format!("node 127.0.0.1:{master} (master"), 1..3),
+        (" of 16384 slots have no owner that is up".to_string(), 1..3),
+        (
+            "topology: no node gives one; keeping the one in use".to_string(),
+            1..2,
+        ),
+    ] {
+        assert!(count.contains(&warned(&text)), "{text}: {log}");
+    }
+}
+
+/// A node that nobody can call dead, as it is the only one.
+#[test]
+fn a_node_that_owes_a_reply_and_says_nothing_is_seen() {
+    let cluster = Cluster::start(1, 0);
+    let port = Port::reserve();
+    let addr = format!("127.0.0.1:{}", port.number());
+    let proxy = Proxy::start(&cluster, &["-debug-addr", &addr]);
+    let node = cluster.ports()[0];
+    let name = format!("redis_proxy_backend_silent_seconds{{backend=\"127.0.0.1:{node}\"}}");
+    let silent = || Scrape::parse(&http::get(&addr, "/metrics").1).series[&name];
+    let limit = Duration::from_secs(15);
+    assert_eq!(silent(), 0.0);
+    cluster.freeze(node);
+    let mut conn = proxy.conn();
+    conn.send(Conn::encode(&["GET", "silent"]));
+    wait_for("it to be shown as silent", limit, || {
+        (silent() >= 2.0).then_some(())
+    });
+    wait_for("the log to say so", limit, || {
+        let text = format!("WARN node 127.0.0.1:{node} owes replies and has been silent for ");
+        proxy.log().contains(&text).then_some(())
+    });
+    cluster.thaw(node);
+    conn.read_reply();
+    wait_for("it to speak again", limit, || {
+        (silent() == 0.0).then_some(())
+    });
+    wait_for("the log to say so", limit, || {
+        let text = format!("WARN node 127.0.0.1:{node} is no longer silent after ");
+        proxy.log().contains(&text).then_some(())
+    });
 }
 
 #[test]

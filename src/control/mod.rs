@@ -11,6 +11,7 @@ mod link;
 pub mod message;
 pub mod metrics;
 mod names;
+pub mod outages;
 pub mod process;
 pub mod profile;
 mod random;

@@ -52,6 +52,9 @@ const ROUND_MAX: Duration = Duration::from_secs(5);
 /// Least time that a node has for its answer; the connect timeout of a wide area network gives it more.
 const ANSWER_TIMEOUT_MIN: Duration = Duration::from_secs(1);
 
+/// How often the log tells of refreshes that go on failing.
+const TELL_AGAIN: Duration = Duration::from_secs(300);
+
 /// Failures remembered as told.
 const TOLD_MAX: usize = 1000;
 
@@ -84,6 +87,8 @@ pub fn spawn(
         told: HashSet::new(),
         last_failure: String::new(),
         failures: 0,
+        failing_since: Instant::now(),
+        told_at: Instant::now(),
     };
     thread::Builder::new()
         .name("topology".to_string())
@@ -114,6 +119,9 @@ struct Refresh {
     last_failure: String,
     /// Refreshes failed since the last success.
     failures: u32,
+    /// When the first of them was, and when the log has told of it last.
+    failing_since: Instant,
+    told_at: Instant,
 }
 
 impl Refresh {
@@ -382,7 +390,9 @@ impl Refresh {
         let previous = self.current.take();
         let topology = Arc::new(built.topology);
         if self.failures > 0 {
-            log::info!("topology: {from} answers again");
+            let long = self.failing_since.elapsed().as_secs();
+            let failures = self.failures;
+            log::warn!("topology: {from} answers again after {long} s and {failures} attempts");
         }
         if !previous
             .as_deref()
@@ -430,9 +440,22 @@ impl Refresh {
 
     /// Nobody answered.
     fn give_up(&mut self) -> bool {
+        if self.failures == 0 {
+            self.failing_since = Instant::now();
+            self.told_at = self.failing_since;
+        } else if self.told_at.elapsed() >= TELL_AGAIN {
+            self.told_at = Instant::now();
+            let long = self.failing_since.elapsed().as_secs();
+            log::warn!(
+                "topology: no node has given one for {long} s ({})",
+                self.last_failure
+            );
+        }
         if self.failures == 0 && !self.stopped() {
             match &self.current {
-                Some(_) => log::warn!("topology: no node gives one; keeping the one in use, trying on"),
+                Some(_) => {
+                    log::warn!("topology: no node gives one; keeping the one in use, trying on")
+                }
                 None => log::warn!(
                     target: TERMINAL,
                     "topology: no node gives one; there is none yet, trying on ({})",

@@ -735,16 +735,18 @@ fn by_reason<const N: usize>(reasons: [(&str, u64); N]) -> BTreeMap<String, u64>
 }
 
 /// What is known of where a node stands in the cluster.
-struct Standing {
+pub(super) struct Standing {
     id: String,
-    role: &'static str,
-    slots: usize,
+    /// `master` or `replica`.
+    pub role: &'static str,
+    /// Slots that it serves as a master.
+    pub slots: usize,
     /// Whether the cluster takes it for dead, or the node that answered last suspects it.
-    down: bool,
+    pub down: bool,
 }
 
 /// All nodes that the cluster lists, be they dead.
-fn standings(topology: Option<&Topology>) -> BTreeMap<SocketAddr, Standing> {
+pub(super) fn standings(topology: Option<&Topology>) -> BTreeMap<SocketAddr, Standing> {
     let mut standings = BTreeMap::new();
     let Some(topology) = topology else {
         return standings;

@@ -27,13 +27,18 @@ macro_rules! counters {
         impl NodeTotals {
             /// Adds what one worker has counted.
             pub fn add(&mut self, stats: &NodeStats) {
+                self.add_counts(stats);
+                if let Some(latencies) = stats.latencies.get() {
+                    self.latencies.add(latencies);
+                }
+            }
+
+            /// The same without latencies, which are far more than all else.
+            pub fn add_counts(&mut self, stats: &NodeStats) {
                 let silent = self.silent.max(stats.silent.get());
                 $(self.$name = self.$name.wrapping_add(stats.$name.get());)*
                 // Not a sum.
                 self.silent = silent;
-                if let Some(latencies) = stats.latencies.get() {
-                    self.latencies.add(latencies);
-                }
             }
         }
     };

@@ -431,6 +431,15 @@ impl Process {
         all
     }
 
+    /// The same without latencies.
+    pub fn node_counts(&self) -> BTreeMap<SocketAddr, NodeTotals> {
+        let mut all: BTreeMap<SocketAddr, NodeTotals> = BTreeMap::new();
+        for (address, stats) in self.workers.iter().flat_map(|worker| worker.nodes()) {
+            all.entry(address).or_default().add_counts(&stats);
+        }
+        all
+    }
+
     /// What all workers last saw when they looked at everything.
     pub fn samples(&self) -> Samples {
         let mut samples = Samples::default();
