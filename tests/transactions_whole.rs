@@ -255,6 +255,8 @@ fn clients_are_killed_and_paused_from_inside() {
     assert_eq!(conn.line("CLIENT PAUSE 60000 WRITE"), "QUEUED");
     assert_eq!(conn.line("SET a 2"), "QUEUED");
     assert!(victim.is_open(Duration::from_millis(50)));
+    let mut second = proxy.conn();
+    second.pipeline(&[vec!["MULTI"], vec!["FLUSHALL"]]);
     let reply = conn.line("EXEC");
     let ok = || Reply::Simple("OK".into());
     assert_eq!(reply.items(), [ok(), Reply::Int(1), ok(), ok()]);
@@ -262,8 +264,6 @@ fn clients_are_killed_and_paused_from_inside() {
     // It holds what comes next, and an EXEC with writes.
     let mut writer = proxy.conn();
     writer.send(Conn::encode(&["SET", "a", "3"]));
-    let mut second = proxy.conn();
-    second.pipeline(&[vec!["MULTI"], vec!["FLUSHALL"]]);
     second.send(Conn::encode(&["EXEC"]));
     assert_eq!(conn.line("GET a"), "2");
     assert!(

@@ -55,10 +55,7 @@ impl Proxy {
             if command.flags.contains(Flags::READONLY) || command.may_replicate() {
                 return self.refuse(id, NO_KEYSPACE, now);
             }
-        } else if self
-            .suspension
-            .is_some_and(|suspension| now < suspension.until && suspension.holds(command))
-        {
+        } else if self.is_held(command, args, now) {
             return Step::Wait(Pause::Suspended);
         }
         let step = self.perform(id, command, args, now);

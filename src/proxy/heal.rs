@@ -33,7 +33,7 @@ const CALLS: &[&str] = &["fcall", "fcall_ro"];
 fn may_lack(command: &Command, missing: Missing) -> bool {
     match missing {
         Missing::Script => runs_script(command).is_some(),
-        Missing::Function => CALLS.contains(&&*command.name),
+        Missing::Function => calls_function(command),
     }
 }
 
@@ -42,6 +42,11 @@ pub(super) fn runs_script(command: &Command) -> Option<&'static str> {
     let mut all = SPELLED_OUT.iter();
     all.find(|(own, _)| *own == command.name)
         .map(|(_, name)| *name)
+}
+
+/// Whether this command calls a function.
+pub(super) fn calls_function(command: &Command) -> bool {
+    CALLS.contains(&&*command.name)
 }
 
 impl Proxy {

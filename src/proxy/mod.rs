@@ -48,6 +48,7 @@ pub mod pipeline;
 pub mod plain;
 pub mod plan;
 mod planted;
+mod program;
 pub mod pubsub;
 pub mod question;
 pub mod redirects;
@@ -206,6 +207,8 @@ pub struct Proxy {
     draining: bool,
     /// `CLIENT PAUSE`, while it lasts.
     suspension: Option<Suspension>,
+    /// The functions of the nodes, while they must be told apart.
+    functions: Option<Arc<program::Functions>>,
     /// When leases are to be looked at.
     leases: Leases,
     /// Clients that MONITOR, each once.
@@ -270,6 +273,7 @@ impl Proxy {
             swept: (0, false),
             draining: false,
             suspension: None,
+            functions: None,
             leases: Leases::default(),
             monitors: Vec::new(),
             census: Census::default(),

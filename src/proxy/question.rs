@@ -3,11 +3,14 @@
 //!
 //! An answer is a reply frame: it fills a part of the asking client's request like a node's reply does.
 
+use std::sync::Arc;
+
 use crate::clock::Time;
 use crate::proxy::Proxy;
 use crate::proxy::client::ClientId;
 use crate::proxy::feed::Lines;
 use crate::proxy::pipeline::Seq;
+use crate::proxy::program::Functions;
 use crate::proxy::roster::{Filter, Selection};
 use crate::proxy::suspension::Suspension;
 use crate::resp::encode;
@@ -25,6 +28,8 @@ pub enum Question {
     Kill(Filter),
     /// Requests wait from now on.
     Suspend(Suspension),
+    /// These are the functions of the nodes, of which those that cannot write do not wait.
+    Functions(Arc<Functions>),
     /// They wait no more.
     Resume,
     /// The client of this number waits no more, and hears of it in an error if so wished: 1 if it waited.
@@ -195,6 +200,10 @@ impl Proxy {
             }
             Question::Suspend(suspension) => {
                 self.suspend(*suspension, now);
+                encode::simple(&mut reply, "OK");
+            }
+            Question::Functions(functions) => {
+                self.tell_functions_apart(functions.clone());
                 encode::simple(&mut reply, "OK");
             }
             Question::Resume => {

@@ -1,12 +1,15 @@
 //! `Suspension`: `CLIENT PAUSE`. While it lasts, requests that it holds stay unread in their clients' inputs,
 //! in order; each worker has its own copy and lifts it by itself when it is over.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::clock::Time;
 use crate::command::Command;
 use crate::proxy::Proxy;
 use crate::proxy::client::{ClientId, Pause};
+use crate::proxy::program::Functions;
+use crate::resp::args::Args;
 
 /// What waits, and until when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,11 +21,6 @@ pub struct Suspension {
 }
 
 impl Suspension {
-    /// Whether a command waits.
-    pub fn holds(&self, command: &Command) -> bool {
-        self.all || command.may_replicate()
-    }
-
     /// This one and another: as in Redis, a pause is only ever made longer and wider.
     fn joined(self, other: Suspension) -> Suspension {
         Suspension {
@@ -45,6 +43,20 @@ impl Proxy {
         }
     }
 
+    /// Whether the suspension holds a request. It is looked at by whoever sees each request.
+    pub(super) fn is_held(&self, command: &Command, args: &Args<'_>, now: Time) -> bool {
+        let present = self.suspension.filter(|suspension| now < suspension.until);
+        present.is_some_and(|suspension| suspension.all || self.may_write(command, args))
+    }
+
+    /// The functions of the nodes are known: who waits to call one that cannot write goes on.
+    pub(super) fn tell_functions_apart(&mut self, functions: Arc<Functions>) {
+        if self.suspension.is_some() {
+            self.functions = Some(functions);
+            self.wake_suspended();
+        }
+    }
+
     /// A request of this client waits for the end of the suspension: the client counts as blocked until then.
     #[cold]
     pub(super) fn count_suspended(&mut self, id: ClientId) {
@@ -61,7 +73,13 @@ impl Proxy {
         if self.suspension.take().is_none() {
             return;
         }
+        self.functions = None;
         self.process.attention.sub();
+        self.wake_suspended();
+    }
+
+    /// Those who wait look again.
+    fn wake_suspended(&mut self) {
         for id in self.clients.ids() {
             let Some(client) = self.clients.get_mut(id) else {
                 continue;
@@ -79,31 +97,6 @@ impl Proxy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::Table;
-
-    #[test]
-    fn only_what_may_change_data_is_held_in_write_mode() {
-        let table = Table::compiled();
-        let check = |name: &str, expected| {
-            let command = table.named(name.as_bytes()).unwrap();
-            let until = Time::from_micros(1);
-            let (some, all) = (false, true);
-            assert_eq!(
-                Suspension { until, all: some }.holds(command),
-                expected,
-                "{name}"
-            );
-            assert!(Suspension { until, all }.holds(command), "{name}");
-        };
-        for name in [
-            "set", "eval", "evalsha", "fcall", "pfcount", "publish", "spublish",
-        ] {
-            check(name, true);
-        }
-        for name in ["get", "eval_ro", "fcall_ro", "ping", "client|unpause"] {
-            check(name, false);
-        }
-    }
 
     #[test]
     fn a_suspension_only_grows() {

@@ -38,7 +38,14 @@ impl Proxy {
             return Step::Close;
         };
         let paused = self.suspension.is_some_and(|suspension| {
-            now < suspension.until && (suspension.all || transaction.writes)
+            let calls = || {
+                let mut calls = transaction.functions.iter();
+                calls.any(|(name, otherwise)| {
+                    self.cannot_write(name).map_or(*otherwise, |cannot| !cannot)
+                })
+            };
+            let writes = || transaction.writes || calls();
+            now < suspension.until && (suspension.all || writes())
         });
         if paused {
             return Step::Wait(Pause::Suspended);

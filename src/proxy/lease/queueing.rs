@@ -44,6 +44,10 @@ impl Proxy {
         args: &Args<'_>,
         now: Time,
     ) -> Step {
+        // As on one server, what a pause holds is not queued either.
+        if self.process.attention.is_paid() && self.is_held(command, args, now) {
+            return Step::Wait(Pause::Suspended);
+        }
         let step = self.queueing(id, command, args, now);
         if self.process.attention.is_paid() && !matches!(step, Step::Wait(_)) {
             self.show(id, command, args, now);
@@ -100,7 +104,10 @@ impl Proxy {
             row: command.id,
             frame: args.frame().to_vec(),
         };
-        transaction.writes |= command.may_replicate();
+        match self.function_of(command, args) {
+            Some(name) => transaction.functions.push((name, command.may_replicate())),
+            None => transaction.writes |= self.may_write(command, args),
+        }
         let (slot, is_share) = match place {
             _ if (transaction.doomed && !transaction.busy)
                 || transaction.crossed

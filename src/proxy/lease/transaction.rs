@@ -46,8 +46,10 @@ pub struct Transaction {
     pub watched: usize,
     /// The channel of the first PUBLISH: it says where a transaction goes that has no keys.
     pub channel: Option<Vec<u8>>,
-    /// Whether anything queued may change data.
+    /// Whether anything queued may change data, functions aside.
     pub writes: bool,
+    /// The functions that are called, and whether each may change data if nobody knows it.
+    pub functions: Vec<(Vec<u8>, bool)>,
     /// The runs, with the names of scripts that are queued in them.
     pub scripts: Vec<(u16, Vec<u8>)>,
 }

@@ -5,10 +5,13 @@ use std::time::Duration;
 use super::{After, Context, NO_INTEGER, fail};
 use crate::proxy::merge::Merge;
 use crate::proxy::plan::{Ask, Plan};
+use crate::proxy::program::functions_of;
 use crate::proxy::question::Question;
 use crate::proxy::suspension::Suspension;
+use crate::proxy::upstream::Target;
 use crate::resp::args::Args;
-use crate::resp::reply::parse_number;
+use crate::resp::encode;
+use crate::resp::reply::{Reply, parse_number};
 
 /// `CLIENT PAUSE milliseconds [WRITE|ALL]`.
 pub fn pause(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> After {
@@ -31,7 +34,37 @@ pub fn pause(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> A
         None => Duration::ZERO,
     };
     let until = context.now.after(wait);
-    ask_all(Question::Suspend(Suspension { until, all }))
+    let suspend = Question::Suspend(Suspension { until, all });
+    match context.routes.targets(false).next() {
+        Some(master) if !all && until > context.now => pause_writes(suspend, master),
+        Some(_) | None => ask_all(suspend),
+    }
+}
+
+/// Requests that may write wait at once, among them all calls of functions, until a master has said which of those
+/// cannot write. A server without functions, or that is not there, says nothing of them.
+fn pause_writes(suspend: Question, master: Target) -> After {
+    let mut list = Vec::new();
+    encode::command(&mut list, [&b"FUNCTION"[..], b"LIST"]);
+    let tell = |replies: &[Reply<'_>], out: &mut Vec<u8>| {
+        let list = replies
+            .iter()
+            .find(|reply| matches!(reply.kind(), b'*' | b'%'));
+        let Some(list) = list else {
+            encode::simple(out, "OK");
+            return None;
+        };
+        Some(Plan {
+            asks: vec![Ask::Workers(Question::Functions(functions_of(list)))],
+            merge: Merge::AllSucceeded,
+            write: false,
+        })
+    };
+    After::Ask(Plan {
+        asks: vec![Ask::Workers(suspend), Ask::IfUp(master, list)],
+        merge: Merge::Then(Box::new(tell)),
+        write: false,
+    })
 }
 
 pub fn unpause(_: &mut Context<'_>, _: &Args<'_>, _: &mut Vec<u8>) -> After {
