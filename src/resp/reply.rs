@@ -2,6 +2,7 @@
 
 use super::frame::Scan;
 use super::reply_frame::ReplyScanner;
+use super::short::short_reply;
 
 /// A view of one whole reply frame.
 #[derive(Debug, Clone, Copy)]
@@ -111,10 +112,15 @@ pub struct Items<'a> {
     left: u64,
 }
 
-impl Items<'_> {
+impl<'a> Items<'a> {
     /// How many are left.
     pub fn left(&self) -> u64 {
         self.left
+    }
+
+    /// The bytes of all that are left.
+    pub fn rest(&self) -> &'a [u8] {
+        self.rest
     }
 }
 
@@ -126,6 +132,15 @@ impl<'a> Iterator for Items<'a> {
             return None;
         }
         self.left -= 1;
+        if let Some(len) = short_reply(self.rest, isize::MAX as usize) {
+            let (item, rest) = self.rest.split_at(len);
+            self.rest = rest;
+            // In this form there are no attributes.
+            return Some(Reply {
+                frame: item,
+                body: item,
+            });
+        }
         match ReplyScanner::default().next(self.rest, usize::MAX) {
             Ok(Scan::Frame(len)) => {
                 let (item, rest) = self.rest.split_at(len);

@@ -57,6 +57,13 @@ fn short_bulk(bytes: &[u8], max: usize) -> Option<(&[u8], &[u8])> {
     string(rest, len)
 }
 
+/// What is behind the string of at most 99 bytes at the front of `bytes`, if it is here to its end.
+#[inline(always)]
+pub(super) fn short_string(bytes: &[u8]) -> Option<&[u8]> {
+    let (len, rest) = short_length(bytes, b'$')?;
+    Some(string(rest, len)?.1)
+}
+
 /// A request of short arguments: their spans, and the length of the frame.
 #[inline]
 pub(super) fn short_request(bytes: &[u8], spans: &mut Vec<Span>) -> Option<usize> {
