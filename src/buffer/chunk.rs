@@ -18,6 +18,32 @@ pub struct Chunk {
 }
 
 impl Chunk {
+    /// These bytes, moved.
+    pub fn of(bytes: Vec<u8>) -> Chunk {
+        Chunk {
+            start: 0,
+            end: bytes.len(),
+            data: bytes,
+            shared: None,
+            sealed: true,
+        }
+    }
+
+    /// The bytes from `start` to `end`, in the same storage; nothing if it is not shared, or they are not there.
+    pub(super) fn part(&self, start: usize, end: usize) -> Option<Chunk> {
+        let shared = self.shared.as_ref()?;
+        if start > end || end > self.len() {
+            return None;
+        }
+        Some(Chunk {
+            data: Vec::new(),
+            shared: Some(shared.clone()),
+            start: self.start + start,
+            end: self.start + end,
+            sealed: true,
+        })
+    }
+
     pub(super) fn storage(&self) -> &[u8] {
         match &self.shared {
             None => &self.data,

@@ -1,5 +1,5 @@
-//! Bytes on their way in ([`ReadBuf`]) and out ([`WriteBuf`], of [`Chunk`]s), and the [`Pool`] their memory comes
-//! from.
+//! Bytes on their way in ([`ReadBuf`]) and out ([`WriteBuf`], of [`Chunk`]s), in between ([`Rope`], of [`Chunk`]s),
+//! and the [`Pool`] their memory comes from.
 //!
 //! An idle connection owns no buffer: memory is taken from the worker's pool when bytes arrive and given
 //! back when they are gone, last in first out, so that the block in use is the one in the cache. Memory
@@ -10,11 +10,13 @@
 mod chunk;
 mod pool;
 mod read;
+mod rope;
 mod write;
 
 pub use chunk::Chunk;
 pub use pool::Pool;
 pub use read::ReadBuf;
+pub use rope::{Rope, RopeBuilder};
 pub use write::{Pieces, WriteBuf};
 
 /// Size of a read block, in bytes: what one read takes at most while no large frame is under way.
