@@ -251,6 +251,9 @@ pub struct Limits {
     pub transaction_bytes: usize,
     /// Bytes read from one peer in one turn.
     pub read_bytes: usize,
+    /// Bytes of a reply that are kept, so that it can be asked for again if its connection breaks; from here on it
+    /// goes to its client as it comes.
+    pub pass_bytes: usize,
     /// Keys of one request that are sent to their slots in one turn.
     pub split_keys: usize,
     /// Bytes of scripts and libraries remembered, so that a node that lost one can be given it again.
@@ -307,6 +310,7 @@ impl Default for Limits {
             transaction_leases: 4000,
             transaction_bytes: 64 << 20,
             read_bytes: 256 << 10,
+            pass_bytes: 1 << 20,
             split_keys: 4096,
             script_bytes: 16 << 20,
             drain: Duration::from_secs(10),

@@ -91,8 +91,8 @@ impl Rope {
         }
     }
 
-    /// All of it in one piece, which is the one copy if it was not so before.
-    pub fn into_bytes(self) -> Vec<u8> {
+    /// All of it in one piece, which is a copy.
+    pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.len);
         for chunk in &self.chunks {
             bytes.extend_from_slice(chunk.bytes());
@@ -220,7 +220,7 @@ mod tests {
                 output.check();
                 assert!(unsent(&output) == expected);
             } else {
-                assert!(rope.into_bytes() == expected);
+                assert!(rope.to_bytes() == expected);
             }
         }
     }

@@ -38,7 +38,7 @@ pub const OVERDUE_MIN: Duration = Duration::from_millis(100);
 const OVERDUE_MAX: Duration = Duration::from_millis(250);
 /// So many times as long as 99 in a hundred replies take, a reply is overdue.
 const USUAL_TIMES: u32 = 2;
-/// Bytes that a reply lacks from which on nobody waits for it to begin being overdue.
+/// A reply is overdue as soon as it is known that so many bytes of it are missing, or when so many have come.
 pub(super) const LARGE_REPLY: usize = 4 << 20;
 /// Connections to one node that are set aside at once. If there are more, requests wait.
 pub const ASIDE_MAX: usize = 4;
@@ -254,6 +254,7 @@ impl Proxy {
     pub(super) fn large_reply_begins(&mut self, id: BackendId, now: Time) {
         if let Some(backend) = self.upstream.backends.get_mut(id)
             && backend.usage == Usage::Shared
+            && backend.is_streaming()
         {
             backend.note_head(now);
             self.is_overdue(id, now);

@@ -1,96 +1,103 @@
-//! `Carried`: a large reply that comes in several reads, in the blocks that it was read into.
+//! `Carried`: a large reply that comes in several reads. It is taken from the input as it comes, block by block and
+//! without a copy, and each of its bytes is scanned once.
 //!
-//! A bulk string says in front how long it is. So nothing needs to look at the bytes behind until all have come,
-//! and they need not lie in one piece: each block goes to the client as it is, without a copy. Only a reply that
-//! cannot go at once to its client, as another is due before it or as it is a part of one, is put together. That of a
-//! client that has gone is dropped as it comes.
+//! Where the blocks go is asked anew with each ([`Way`]):
 //!
-//! Nothing is allocated from the length that was declared: blocks are taken as bytes come. Bytes may come a few at a
-//! time, and a chunk keeps its whole block: so a block is left only when half of it is full, and the memory is never
-//! more than a few times the reply's.
+//! - *Passed*: to the client's output at once. That is for a reply that will be nothing but these bytes, whose turn
+//!   it is, and of which `pass_bytes` have come. The client is closed when it is owed more than it may be, as ever;
+//!   nobody waits for a client that does not read, since others' replies come behind on the same connection.
+//! - *Kept* until it is whole: it may still be an error, a part of a reply, not due yet, or short enough to be asked
+//!   for again if its connection breaks. Then its blocks move on, still without a copy, or, where somebody must read
+//!   it, become one piece, which is the one copy.
+//! - *Dropped*: nobody waits for it.
+//!
+//! What has begun to leave cannot be taken back: if the rest does not come, because the connection is lost or the
+//! bytes behind are no reply, the client has a part of a reply that nobody can complete, and its connection is
+//! closed ([`Proxy::sever`]). A request of which nothing has left is treated as any other.
+//!
+//! While a reply passes, nothing else may be written to its client. Replies wait for their turn anyway; messages of
+//! subscriptions and lines of MONITOR do not, so that replies to clients that have those do not pass. (SUBSCRIBE and
+//! MONITOR themselves wait until all is answered.)
+//!
+//! Nothing is allocated from a length that was declared. Bytes may come a few at a time, and a chunk keeps its whole
+//! block: so a block is left only when half of it is full, and the memory is never more than a few times the reply's.
 
-use crate::buffer::{Chunk, Pool, READ_BLOCK, ReadBuf, WriteBuf};
+#[cfg(test)]
+mod tests;
+
+use crate::buffer::{Pool, READ_BLOCK, ReadBuf, Rope, WriteBuf};
 use crate::clock::Time;
 use crate::proxy::Proxy;
-use crate::proxy::backend::{Backend, BackendId, Origin, State, Usage};
+use crate::proxy::aside::LARGE_REPLY;
+use crate::proxy::backend::{Backend, BackendId, Origin, State};
+use crate::proxy::client::{Client, ClientId, Parting};
 use crate::proxy::deliver::Next;
 use crate::proxy::dispatch::MOVED_FRAME;
+use crate::resp::frame::Scan;
 use crate::resp::reply::Reply;
-use crate::resp::reply_frame::ReplyScanner;
 
 /// So much of a reply is taken as a chunk; less waits in the input for more, unless it is the end.
 const ENOUGH: usize = READ_BLOCK / 2;
 
+/// Where a reply goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Way {
+    /// It is kept.
+    #[default]
+    Kept,
+    /// It goes to its client as it comes. It has no other way from here on, unless the client goes.
+    Passed,
+    /// It is dropped as it comes.
+    Dropped,
+}
+
 /// A reply of which the end has not come.
 ///
-/// Invariants: no chunk is empty; `len` is the sum of the chunks, unless it was thinned out; `len + missing` is the
-/// reply's length.
-#[derive(Debug)]
+/// Invariant: `kept` is what has been taken, or empty unless the reply is kept.
+#[derive(Debug, Default)]
 pub struct Carried {
-    chunks: Vec<Chunk>,
-    len: usize,
-    /// Bytes that are in no chunk yet; the first of them may be in the input.
-    missing: usize,
+    way: Way,
+    kept: Rope,
+    /// Bytes that have been taken from the input.
+    taken: usize,
 }
 
 impl Carried {
-    /// Nothing yet of a reply of so many bytes.
-    fn of(len: usize) -> Carried {
-        Carried {
-            chunks: Vec::new(),
-            len: 0,
-            missing: len,
-        }
+    /// Whether a part of it may have reached its client.
+    pub fn has_left(&self) -> bool {
+        self.way == Way::Passed
     }
 
-    /// Bytes that have been taken.
-    pub fn len(&self) -> usize {
-        self.len
+    /// Bytes of it that have come.
+    pub fn taken(&self) -> usize {
+        self.taken
+    }
+
+    /// Bytes that are kept.
+    pub fn kept_len(&self) -> usize {
+        self.kept.len()
     }
 
     /// Bytes of memory that it keeps.
     #[cfg(test)]
     pub fn storage_len(&self) -> usize {
-        self.chunks.iter().map(Chunk::storage_len).sum()
+        self.kept.storage_len()
     }
 
-    /// Takes what of this reply is in front of the input, if it is worth a chunk or the end of it.
-    fn take(&mut self, input: &mut ReadBuf) {
-        let count = self.missing.min(input.len());
-        if count > 0 && (count == self.missing || count >= ENOUGH) {
-            self.chunks.push(input.share(count));
-            self.len += count;
-            self.missing -= count;
+    /// Takes the next `count` bytes from the front of the input.
+    fn take(&mut self, input: &mut ReadBuf, count: usize) {
+        self.taken += count;
+        if self.way == Way::Dropped {
+            input.consume(count);
+        } else {
+            self.kept.push(input.share(count));
         }
     }
 
-    /// Gives up what nobody waits for any more: all but the front, which tells its type, and the end, which tells
-    /// whether it is whole.
-    fn thin_out(&mut self, pool: &mut Pool) {
-        let end = self.chunks.len().saturating_sub(2);
-        if end > 1 {
-            let inner = self.chunks.drain(1..end);
-            inner.for_each(|chunk| chunk.give_back(pool));
-        }
-    }
-
-    /// Whether it ends as a bulk string has to.
-    fn ends_well(&self) -> bool {
-        let bytes = self.chunks.iter().rev().flat_map(|chunk| {
-            let bytes = chunk.bytes();
-            bytes.iter().rev().take(2)
-        });
-        bytes.take(2).eq(b"\n\r")
-    }
-
-    /// All of it in one piece.
-    fn put_together(self, pool: &mut Pool) -> ReadBuf {
-        let mut bytes = Vec::with_capacity(self.len);
-        for chunk in self.chunks {
-            bytes.extend_from_slice(chunk.bytes());
-            chunk.give_back(pool);
-        }
-        ReadBuf::holding(bytes)
+    /// Nobody waits for it any more.
+    fn give_up(&mut self, pool: &mut Pool) {
+        self.way = Way::Dropped;
+        std::mem::take(&mut self.kept).give_back(pool);
     }
 }
 
@@ -99,8 +106,11 @@ impl Carried {
 pub enum Whole<'a> {
     /// So many bytes at the front of the input.
     Front(&'a mut ReadBuf, usize),
-    /// In chunks: a bulk string for the one whose turn it is, or for a client that has gone.
-    Chunks(Carried),
+    /// In chunks. It is no error, and has no attributes in front.
+    Kept(Rope),
+    /// It is in its client's output already, or nobody has waited for it: its type, which is no error's, and how
+    /// many bytes it had.
+    Gone(Way, [u8; 1], usize),
 }
 
 impl Whole<'_> {
@@ -108,17 +118,18 @@ impl Whole<'_> {
     #[inline]
     pub fn len(&self) -> usize {
         match self {
-            Whole::Front(_, len) => *len,
-            Whole::Chunks(carried) => carried.len,
+            Whole::Front(_, len) | Whole::Gone(_, _, len) => *len,
+            Whole::Kept(rope) => rope.len(),
         }
     }
 
-    /// The reply; of one in chunks it is the front only, which tells its type.
+    /// The reply; unless it lies in front of the input it is the front only, which tells its type.
     #[inline]
     pub fn reply(&self) -> Reply<'_> {
         Reply::new(match self {
             Whole::Front(input, len) => &input.bytes()[..*len],
-            Whole::Chunks(carried) => carried.chunks.first().map_or(b"", Chunk::bytes),
+            Whole::Kept(rope) => rope.piece(0),
+            Whole::Gone(_, kind, _) => kind,
         })
     }
 
@@ -134,144 +145,166 @@ impl Whole<'_> {
     pub fn move_to(self, output: &mut WriteBuf) {
         match self {
             Whole::Front(input, len) => output.push_chunk(input.share(len)),
-            Whole::Chunks(carried) => {
-                for chunk in carried.chunks {
-                    output.push_chunk(chunk);
-                }
-            }
+            Whole::Kept(rope) => rope.move_to(output),
+            Whole::Gone(..) => {}
         }
     }
 }
 
 impl Backend {
-    /// Puts the input aside if it is the beginning of a large bulk string, of which so many bytes are missing.
-    pub(super) fn carry(&mut self, input: &mut ReadBuf, missing: usize) {
-        // With less than its whole length line there, the scanner would not know of so many.
-        let large = input.len() + missing >= MOVED_FRAME && input.bytes().first() == Some(&b'$');
-        if !large || self.usage != Usage::Shared || self.state != State::Ready {
-            return;
-        }
-        debug_assert!(self.carried.is_none());
-        let mut carried = Carried::of(input.len() + missing);
-        carried.take(input);
-        self.scanner = ReplyScanner::default();
-        self.carried = Some(carried);
+    /// Whether a large reply is on its way here: what is asked for on this connection now comes behind it.
+    pub fn is_streaming(&self) -> bool {
+        self.carried.is_some()
     }
+
+    /// Whether the reply under way, of which `input` has the front and `missing` bytes are missing at least, is to be
+    /// taken as it comes.
+    pub(super) fn is_to_be_carried(&self, input: &ReadBuf, missing: usize) -> bool {
+        // A push is read by us. What the reply is must be seen, and may stand behind attributes.
+        let known = !matches!(self.scanner.kind(), 0 | b'>');
+        input.len() + missing >= MOVED_FRAME && known && self.state == State::Ready
+    }
+}
+
+/// Whether nothing but replies is written to this client, so that a reply may be written in pieces.
+fn hears_replies_only(client: &Client) -> bool {
+    client.session.subscriptions().is_none() && !client.session.monitor && client.closing.is_none()
 }
 
 impl Proxy {
     /// More has come of a reply that is carried.
     #[inline(never)]
     pub(super) fn carry_on(&mut self, id: BackendId, now: Time) -> Next {
+        let bulk_max = self.config.limits.bulk_bytes;
         let Some(backend) = self.upstream.backends.get_mut(id) else {
             return Next::Wait;
         };
-        let Some(mut carried) = backend.carried.take() else {
-            return Next::More;
+        let Ok(scan) = backend.scanner.next(backend.input.bytes(), bulk_max) else {
+            return Next::Lost(self.broken(id, "bytes that are no reply"));
         };
-        carried.take(&mut backend.input);
-        let origin = backend.tickets.front().map(|ticket| ticket.origin);
-        let gone = matches!(origin, Some(Origin::Part { client, .. }) if self.clients.get(client).is_none());
-        if gone {
-            carried.thin_out(&mut self.pool);
+        let mut input = std::mem::take(&mut backend.input);
+        let next = self.carry(id, &mut input, scan, now);
+        if let Some(backend) = self.upstream.backends.get_mut(id) {
+            input.settle(&mut self.pool);
+            backend.input = input;
         }
-        if carried.missing > 0 {
-            debug_assert!(backend.input.len() < ENOUGH);
-            backend.missing = carried.missing - backend.input.len();
-            backend.input.settle(&mut self.pool);
+        next
+    }
+
+    /// Takes what the scanner has found of a large reply.
+    pub(super) fn carry(
+        &mut self,
+        id: BackendId,
+        input: &mut ReadBuf,
+        scan: Scan,
+        now: Time,
+    ) -> Next {
+        let Some(backend) = self.upstream.backends.get_mut(id) else {
+            return Next::Wait;
+        };
+        let mut carried = backend.carried.take().unwrap_or_default();
+        let was_large = carried.taken >= LARGE_REPLY;
+        let (ends, count) = match scan {
+            Scan::Frame(len) => (true, len),
+            _ => (false, backend.scanner.scanned()),
+        };
+        if ends || count >= ENOUGH {
+            carried.take(input, count);
+            if !ends {
+                backend.scanner.consumed(count);
+            }
+        }
+        let kind = backend.scanner.kind();
+        let front = backend.tickets.front().map(|ticket| ticket.origin);
+        self.lead(&mut carried, kind, front, now);
+        // A client that was closed may have taken its connection with it.
+        let Some(backend) = self.upstream.backends.get_mut(id) else {
+            return Next::Wait;
+        };
+        if !ends {
+            debug_assert!(input.len() < 2 * ENOUGH);
+            // How much is missing is of no use: the room is that of a block.
+            backend.missing = 1;
+            let is_large = carried.taken >= LARGE_REPLY;
             backend.carried = Some(carried);
+            if is_large && !was_large {
+                // An aggregate does not say how long it is.
+                self.large_reply_begins(id, now);
+            }
             return Next::Wait;
         }
         backend.missing = 0;
-        if !carried.ends_well() {
-            return Next::Lost(self.broken(id, "bytes that are no reply"));
+        let (way, len) = (carried.way, carried.taken);
+        if way != Way::Kept {
+            return self.take_answer(id, Whole::Gone(way, [kind], len), now);
         }
-        if let Some(Origin::Part { client, seq, .. }) = origin
-            && (gone || self.is_single_head(client, seq))
-        {
-            return self.take_answer(id, Whole::Chunks(carried), now);
+        let part = matches!(front, Some(Origin::Part { .. }));
+        let plain = !matches!(kind, b'-' | b'!') && carried.kept.piece(0).first() != Some(&b'|');
+        if part && plain {
+            return self.take_answer(id, Whole::Kept(carried.kept), now);
         }
-        let mut whole = carried.put_together(&mut self.pool);
-        self.take_reply(id, &mut whole, now)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A buffer into which `bytes` were read.
-    fn read(bytes: &[u8], pool: &mut Pool) -> ReadBuf {
-        let mut input = ReadBuf::default();
-        input.prepare(pool, 0);
-        input.spare()[..bytes.len()].copy_from_slice(bytes);
-        input.filled(bytes.len());
-        input
+        let mut whole = ReadBuf::holding(carried.kept.to_bytes());
+        self.take_answer(id, Whole::Front(&mut whole, len), now)
     }
 
-    #[test]
-    fn a_reply_is_the_same_however_it_was_cut() {
-        let reply = [b"$20000\r\n".as_slice(), &[b'x'; 20_000], b"\r\n"].concat();
-        for cut in [1, 5000, reply.len() - 2, reply.len() - 1] {
-            let mut pool = Pool::default();
-            let mut carried = Carried::of(reply.len());
-            let mut input = read(&reply[..cut], &mut pool);
-            carried.take(&mut input);
-            assert_eq!((carried.len, input.len()), (0, cut));
-            // What is behind it stays in the input.
-            let mut input = read(&[&reply, b":1\r\n".as_slice()].concat(), &mut pool);
-            carried.take(&mut input);
-            input.settle(&mut pool);
-            assert_eq!((carried.missing, input.bytes()), (0, b":1\r\n".as_slice()));
-            assert!(carried.ends_well());
-            let whole = carried.put_together(&mut pool);
-            assert_eq!(whole.bytes(), reply);
-        }
-    }
-
-    #[test]
-    fn a_reply_that_comes_in_small_pieces_keeps_no_more_than_a_few_times_its_size() {
-        let value: Vec<u8> = (0..1 << 20)
-            .map(|index: usize| (index % 251) as u8)
-            .collect();
-        let reply = [b"$1048576\r\n".as_slice(), &value, b"\r\n"].concat();
-        for step in [1, 700, 1448, 16 << 10, 30_000, 40_000, READ_BLOCK] {
-            let mut pool = Pool::default();
-            let mut carried = Carried::of(reply.len());
-            let (mut input, mut rest) = (ReadBuf::default(), &reply[..]);
-            while !rest.is_empty() {
-                input.prepare(&mut pool, carried.missing - input.len());
-                let count = step.min(rest.len()).min(input.spare().len());
-                input.spare()[..count].copy_from_slice(&rest[..count]);
-                input.filled(count);
-                rest = &rest[count..];
-                carried.take(&mut input);
-                input.settle(&mut pool);
-                let kept = carried.storage_len();
-                assert!(
-                    kept <= 4 * carried.len,
-                    "{step}: {kept} for {}",
-                    carried.len
-                );
-                assert!(input.len() + input.free() <= READ_BLOCK);
-                assert_eq!(carried.len + carried.missing, reply.len());
+    /// Sees to it that what has been taken of a reply goes where it belongs by now.
+    fn lead(&mut self, carried: &mut Carried, kind: u8, origin: Option<Origin>, now: Time) {
+        let (id, place) = match origin {
+            Some(Origin::Part { client, seq, .. }) => (client, Some(seq)),
+            Some(Origin::Lease { client, .. }) => (client, None),
+            _ => return,
+        };
+        let error = matches!(kind, b'-' | b'!');
+        let limits = &self.config.limits;
+        let Some(client) = self.clients.get_mut(id) else {
+            // An error may say something of the cluster.
+            if !error {
+                carried.give_up(&mut self.pool);
             }
-            assert!(carried.missing == 0 && input.is_empty() && carried.ends_well());
-            assert!(carried.put_together(&mut pool).bytes() == reply);
+            return;
+        };
+        if let Some(seq) = place
+            && !error
+        {
+            if client.pipeline.is_muted(seq) {
+                return carried.give_up(&mut self.pool);
+            }
+            if carried.way == Way::Kept
+                && carried.taken >= limits.pass_bytes
+                && client.pipeline.is_single_head(seq)
+                && hears_replies_only(client)
+            {
+                carried.way = Way::Passed;
+            }
+            if carried.way == Way::Passed && !carried.kept.is_empty() {
+                std::mem::take(&mut carried.kept).move_to(&mut client.output);
+                if !client.flush_queued {
+                    client.flush_queued = true;
+                    self.actions.flush_client(id);
+                }
+            }
+        }
+        if client.owed_bytes() + carried.kept.len() > limits.client_output_bytes_max {
+            carried.give_up(&mut self.pool);
+            self.close_overfull(id, now);
         }
     }
 
-    #[test]
-    fn a_reply_without_its_end_is_none() {
-        for (first, second) in [("x\r", "x"), ("xx", "\n"), ("x\n", "\r")] {
-            let mut pool = Pool::default();
-            let all = [b"$1\r\n".as_slice(), &[b'y'; ENOUGH]].concat();
-            let front = [&all, first.as_bytes()].concat();
-            let mut carried = Carried::of(front.len() + second.len());
-            carried.take(&mut read(&front, &mut pool));
-            assert_eq!(carried.len, front.len());
-            carried.take(&mut read(second.as_bytes(), &mut pool));
-            assert!(!carried.ends_well(), "{first:?} {second:?}");
-        }
+    /// A client has got a part of a reply, and the rest will not come: what waits for it is written as far as it
+    /// takes it at once, and then its connection is closed.
+    #[cold]
+    pub(super) fn sever(&mut self, id: ClientId, backend: &Backend, taken: usize) {
+        let node = self.upstream.node(backend.node).map(|node| node.address);
+        let Some(client) = self.clients.get_mut(id) else {
+            return;
+        };
+        log::warn!(
+            "client {} is closed: it has {taken} bytes of a reply whose rest is lost with a connection to node {}",
+            client.session.number,
+            node.map_or_else(String::new, |node| node.to_string()),
+        );
+        client.closing = Some(Parting::Severed);
+        client.pause = None;
+        self.queue_flush(id);
     }
 }

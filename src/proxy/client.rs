@@ -61,6 +61,8 @@ pub enum Parting {
     Overfull,
     /// It sent more than may wait to be executed.
     Unread,
+    /// It has got a part of a reply whose rest is lost: it is closed whatever it is owed.
+    Severed,
 }
 
 impl Parting {
@@ -75,6 +77,7 @@ impl Parting {
             Parting::Killed => &stats.clients_killed,
             Parting::Overfull => &stats.clients_overfull,
             Parting::Unread => &stats.clients_unread,
+            Parting::Severed => &stats.clients_severed,
         }
     }
 }
@@ -309,10 +312,14 @@ impl Client {
         self.window = self.window.min(fitting);
     }
 
-    /// Whether all it was owed has left and nothing more will come.
+    /// Whether all it was owed has left and nothing more will come, or all that can come has been tried.
     #[inline]
     pub fn is_finished(&self) -> bool {
-        self.closing.is_some() && self.pipeline.is_empty() && self.output.is_empty()
+        match self.closing {
+            None => false,
+            Some(Parting::Severed) => true,
+            Some(_) => self.pipeline.is_empty() && self.output.is_empty(),
+        }
     }
 
     /// Whether its requests in flight stand where the routes would send them now, so that order needs no

@@ -7,14 +7,14 @@
 
 use std::net::SocketAddr;
 
-use crate::buffer::ReadBuf;
+use crate::buffer::{ReadBuf, Rope};
 use crate::clock::Time;
 use crate::cluster::slot::Slot;
 use crate::proxy::actions::Wanted;
 use crate::proxy::aside::{LARGE_REPLY, is_an_answer};
 use crate::proxy::backend::{Backend, BackendId, Origin, Pin, State, Ticket, Usage};
 use crate::proxy::calls::ErrorCode;
-use crate::proxy::carried::Whole;
+use crate::proxy::carried::{Way, Whole};
 use crate::proxy::client::ClientId;
 use crate::proxy::dispatch::MOVED_FRAME;
 use crate::proxy::insight::{BIG_BYTES, Reasons, Sight};
@@ -130,16 +130,19 @@ impl Proxy {
         };
         let len = match backend.scanner.next(input.bytes(), bulk_max) {
             Ok(Scan::Frame(len)) => len,
-            Ok(Scan::Incomplete(missing)) => {
+            Ok(scan @ Scan::Incomplete(missing)) => {
                 if backend.is_unasked(input.bytes()) {
                     return Next::Lost(
                         self.broken(id, "the beginning of a reply that nobody asked for"),
                     );
                 }
                 backend.missing = missing;
-                backend.carry(input, missing);
-                if missing >= LARGE_REPLY && backend.carried.is_some() {
-                    self.large_reply_begins(id, now);
+                if backend.is_to_be_carried(input, missing) {
+                    let next = self.carry(id, input, scan, now);
+                    if missing >= LARGE_REPLY {
+                        self.large_reply_begins(id, now);
+                    }
+                    return next;
                 }
                 return Next::Wait;
             }
@@ -246,12 +249,19 @@ impl Proxy {
         if self.upstream.any_failing() && !self.reads_only(id) {
             self.upstream.succeeded(ticket.slot);
         }
-        if len >= MOVED_FRAME && self.is_single_head(client, seq) {
-            self.fulfil_moved(client, whole, now);
-        } else {
-            debug_assert!(matches!(whole, Whole::Front(..)) || self.clients.get(client).is_none());
-            self.fulfil(client, seq, part, whole.reply().frame(), now);
-            whole.drop();
+        match whole {
+            Whole::Front(..) if len < MOVED_FRAME || !self.is_single_head(client, seq) => {
+                self.fulfil(client, seq, part, whole.reply().frame(), now);
+                whole.drop();
+            }
+            Whole::Kept(rope) if !self.is_single_head(client, seq) => {
+                self.fulfil_rope(client, seq, part, rope, now);
+            }
+            Whole::Gone(Way::Dropped, ..) => self.fulfil(client, seq, part, b"", now),
+            Whole::Front(..) | Whole::Kept(..) | Whole::Gone(..) => {
+                debug_assert!(self.is_single_head(client, seq));
+                self.fulfil_moved(client, whole, now);
+            }
         }
         if let Some(bytes) = executed {
             // What a replica answers may be old at any time, and says nothing of the order (rule R5).
@@ -427,20 +437,42 @@ impl Proxy {
             &mut self.pool,
             &mut self.spares,
         );
-        match completed {
-            Some(completed) => {
-                if completed.failed
-                    && let Some(error) = client.pipeline.failure()
-                {
-                    self.stats.calls.failed(completed.command, error);
-                    self.insight
-                        .audit
-                        .note_error(completed.command, error.name().as_bytes());
-                }
-                self.completed(id, completed, now);
-            }
-            None => self.ask_next(id, now),
+        self.fulfilled(id, completed, now);
+    }
+
+    /// The same, of a reply that moves instead of being copied.
+    fn fulfil_rope(&mut self, id: ClientId, seq: Seq, part: u16, reply: Rope, now: Time) {
+        let Some(client) = self.clients.get_mut(id) else {
+            return reply.give_back(&mut self.pool);
+        };
+        let completed = client.pipeline.fulfil_rope(
+            seq,
+            part,
+            reply,
+            &mut client.output,
+            &mut self.pool,
+            &mut self.spares,
+        );
+        self.fulfilled(id, completed, now);
+    }
+
+    /// A part has its reply, and perhaps its request is completed by it.
+    #[inline]
+    pub(super) fn fulfilled(&mut self, id: ClientId, completed: Option<Completed>, now: Time) {
+        let Some(completed) = completed else {
+            self.merge_later(id);
+            return self.ask_next(id, now);
+        };
+        if completed.failed
+            && let Some(client) = self.clients.get_mut(id)
+            && let Some(error) = client.pipeline.failure()
+        {
+            self.stats.calls.failed(completed.command, error);
+            self.insight
+                .audit
+                .note_error(completed.command, error.name().as_bytes());
         }
+        self.completed(id, completed, now);
     }
 
     /// As [`Proxy::fulfil`], with the reply's own storage.
@@ -754,6 +786,12 @@ impl Proxy {
         if backend.usage != Usage::Shared {
             return self.lease_lost(id, &backend, lost, now);
         }
+        if let Some(carried) = backend.carried.take()
+            && carried.has_left()
+            && let Some(Origin::Part { client, .. }) = self.abandon_front(&mut backend)
+        {
+            self.sever(client, &backend, carried.taken());
+        }
         let sent = backend.output.sent_len();
         let mut end = 0;
         let mut touched = Vec::new();
@@ -780,6 +818,14 @@ impl Proxy {
             self.queue_resume(client);
         }
         self.link_lost(id, backend.node, now);
+    }
+
+    /// The oldest request of a backend that has gone is not dealt with as the others are. Returns whose it is.
+    fn abandon_front(&mut self, backend: &mut Backend) -> Option<Origin> {
+        let ticket = backend.tickets.pop_front()?;
+        let len = ticket.len as usize;
+        backend.output.release(len, &mut self.pool);
+        Some(ticket.origin)
     }
 
     /// For the planted bug: a request that is given up leaves its connection as it is.

@@ -196,8 +196,11 @@ impl Proxy {
     }
 
     /// A turn has begun: those who had their share of the last one go on.
-    pub(super) fn begin_turn(&mut self) {
+    pub(super) fn begin_turn(&mut self, now: Time) {
         self.turn += 1;
+        if !self.unmerged.is_empty() {
+            self.merge_on(now);
+        }
         if !self.behind.is_empty() {
             for id in std::mem::take(&mut self.behind) {
                 self.actions.resume(id);

@@ -4,14 +4,18 @@
 //! Errors: if any part failed, the whole reply is the first such error in the order of the parts; but once
 //! part of a write has executed, or may have, while another failed, it is `-ERR partial failure: ...`.
 
+mod gather;
+
 use std::fmt;
 
+use crate::buffer::{Rope, RopeBuilder};
 use crate::proxy::backend::BackendId;
 use crate::proxy::pipeline::{At, Spares};
 use crate::proxy::plan::Plan;
 use crate::proxy::refusal;
 use crate::resp::encode;
 use crate::resp::reply::Reply;
+use gather::{Gathering, STEP_VALUES, TooFew};
 
 /// Makes one reply of the replies of the parts, in the order of the parts. One that was left out is a reply
 /// without any bytes, and so neither text nor number nor list.
@@ -68,6 +72,8 @@ impl fmt::Debug for Merge {
     }
 }
 
+const TOO_FEW: &[u8] = b"ERR a node answered with too few values";
+
 /// A reply longer than this is kept in a buffer of its own, in bytes.
 const SHORT_MAX: usize = 4096;
 
@@ -101,10 +107,25 @@ pub struct Split {
     pending: usize,
     /// Short replies, as they came.
     short: Vec<u8>,
-    long: Vec<Vec<u8>>,
+    long: Vec<Rope>,
     long_bytes: usize,
     /// For [`Merge::Gather`]: the part of each key, in the order of the keys.
     order: Vec<u16>,
+    /// For the same, if it takes several steps: what has been done.
+    gathering: Option<Gathering>,
+}
+
+/// What the replies of all parts have become.
+#[derive(Debug)]
+pub enum Finished {
+    /// The one reply.
+    Bytes(Vec<u8>),
+    /// The same, if it is large.
+    Rope(Rope),
+    /// It takes more steps.
+    NotYet,
+    /// Whom to ask next.
+    Asks(Plan),
 }
 
 impl Split {
@@ -126,6 +147,7 @@ impl Split {
             long: Vec::new(),
             long_bytes: 0,
             order: Vec::new(),
+            gathering: None,
         }
     }
 
@@ -227,20 +249,17 @@ impl Split {
 
     /// Keeps the reply to one part; no bytes leave the part out of the whole.
     #[inline]
-    pub fn fulfil(&mut self, part: u16, reply: &[u8], spares: &mut Spares) {
-        let Some(part) = self.parts.get_mut(part as usize) else {
+    pub fn fulfil(&mut self, number: u16, reply: &[u8], spares: &mut Spares) {
+        let Some(part) = self.parts.get_mut(number as usize) else {
             debug_assert!(false, "a reply to a part that does not exist");
             return;
         };
+        if reply.len() > SHORT_MAX {
+            return self.fulfil_rope(number, Rope::of(reply.to_vec()));
+        }
         debug_assert!(part.at != At::Done);
         part.at = At::Done;
         self.pending -= 1;
-        if reply.len() > SHORT_MAX {
-            part.reply = Kept::Long(self.long.len() as u32);
-            self.long.push(reply.to_vec());
-            self.long_bytes += reply.len();
-            return;
-        }
         if self.short.capacity() == 0 {
             self.short = spares.take();
         }
@@ -252,13 +271,28 @@ impl Split {
         self.short.extend_from_slice(reply);
     }
 
+    /// Keeps a large reply to one part, which moves. It is no error, and has no attributes in front.
+    pub fn fulfil_rope(&mut self, part: u16, reply: Rope) {
+        let Some(part) = self.parts.get_mut(part as usize) else {
+            debug_assert!(false, "a reply to a part that does not exist");
+            return;
+        };
+        debug_assert!(part.at != At::Done);
+        part.at = At::Done;
+        self.pending -= 1;
+        part.reply = Kept::Long(self.long.len() as u32);
+        self.long_bytes += reply.len();
+        self.long.push(reply);
+    }
+
+    /// The reply to a part; if it lies in several pieces the first of them, which tells its type.
     fn reply(&self, part: &Part) -> &[u8] {
         let found = match part.reply {
             Kept::Short { start, len } => {
                 let start = start as usize;
                 self.short.get(start..start + len as usize)
             }
-            Kept::Long(index) => self.long.get(index as usize).map(Vec::as_slice),
+            Kept::Long(index) => self.long.get(index as usize).map(|rope| rope.piece(0)),
         };
         debug_assert!(found.is_some());
         found.unwrap_or_default()
@@ -279,32 +313,137 @@ impl Split {
         self.short.len() + self.long_bytes
     }
 
-    /// Appends the one reply to `out`, or else says whom to ask next.
-    pub fn finish(&mut self, out: &mut Vec<u8>, spares: &mut Spares) -> Option<Plan> {
+    /// Makes one reply of them, or else says whom to ask next. What takes longer than a turn may is done in steps, one
+    /// each time that this is called.
+    pub fn finish(&mut self, spares: &mut Spares) -> Finished {
         debug_assert!(self.is_complete());
+        if let Some(gathering) = self.gathering.take() {
+            return self.gather_on(gathering, spares);
+        }
         let merge = std::mem::replace(&mut self.merge, Merge::AllSucceeded);
         let tolerant = matches!(
             merge,
             Merge::OneSucceeded | Merge::JoinAll(_) | Merge::Then(_)
         );
+        let mut out = spares.take();
         let mut next = None;
         match self.first_error() {
             _ if self.replies().next().is_none() && !matches!(merge, Merge::JoinAll(_)) => {
-                encode::error(out, refusal::CLUSTER_DOWN.as_bytes());
+                encode::error(&mut out, refusal::CLUSTER_DOWN.as_bytes());
             }
             Some(error) if !tolerant => {
                 let partial = self.write && self.parts.len() > 1;
                 if partial && self.all().any(may_have_executed) {
                     let text = [b"ERR partial failure: ", error].concat();
-                    encode::error(out, &text);
+                    encode::error(&mut out, &text);
                 } else {
-                    encode::error(out, error);
+                    encode::error(&mut out, error);
                 }
             }
-            _ => next = self.merge_replies(merge, out),
+            _ => match merge {
+                Merge::Gather if self.order.len() > STEP_VALUES || self.long_bytes > 0 => {
+                    match Gathering::begin(self) {
+                        Ok(gathering) => {
+                            spares.give(out);
+                            return self.gather_on(gathering, spares);
+                        }
+                        Err(TooFew) => encode::error(&mut out, TOO_FEW),
+                    }
+                }
+                Merge::Concat if self.long_bytes > 0 => {
+                    spares.give(out);
+                    return Finished::Rope(self.concat());
+                }
+                merge => {
+                    self.put_together();
+                    next = self.merge_replies(merge, &mut out);
+                }
+            },
         }
         spares.give(std::mem::take(&mut self.short));
-        next
+        match next {
+            None => Finished::Bytes(out),
+            Some(plan) => {
+                spares.give(out);
+                Finished::Asks(plan)
+            }
+        }
+    }
+
+    /// Makes one reply of them to its end and appends it, for who has it as a part of a longer one. Nobody is asked
+    /// anything there.
+    pub fn finish_whole(&mut self, out: &mut Vec<u8>, spares: &mut Spares) {
+        loop {
+            match self.finish(spares) {
+                Finished::NotYet => {}
+                Finished::Bytes(bytes) => {
+                    out.extend_from_slice(&bytes);
+                    return spares.give(bytes);
+                }
+                Finished::Rope(rope) => {
+                    return (0..rope.pieces()).for_each(|at| out.extend_from_slice(rope.piece(at)));
+                }
+                Finished::Asks(_) => {
+                    debug_assert!(false, "a part of a longer reply asks for more");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// One step of putting values in the order of their keys.
+    fn gather_on(&mut self, mut gathering: Gathering, spares: &mut Spares) -> Finished {
+        match gathering.step(self) {
+            Ok(true) => {
+                spares.give(std::mem::take(&mut self.short));
+                Finished::Rope(gathering.finish())
+            }
+            Ok(false) => {
+                self.gathering = Some(gathering);
+                Finished::NotYet
+            }
+            Err(TooFew) => {
+                let mut out = Vec::new();
+                encode::error(&mut out, TOO_FEW);
+                Finished::Bytes(out)
+            }
+        }
+    }
+
+    /// Arrays one behind the other: only their heads are looked at.
+    fn concat(&mut self) -> Rope {
+        let count: u64 = self.replies().map(|reply| reply.items().left()).sum();
+        let (mut head, mut out) = (Vec::new(), RopeBuilder::default());
+        encode::array(&mut head, count as usize);
+        out.push(&head);
+        let mut long = std::mem::take(&mut self.long);
+        for part in &self.parts {
+            let front = match part.reply {
+                Kept::Short { .. } => self.reply(part),
+                Kept::Long(index) => long[index as usize].piece(0),
+            };
+            let items = Reply::new(front).items();
+            if items.left() == 0 {
+                continue;
+            }
+            let head_len = front.len() - items.rest().len();
+            match part.reply {
+                Kept::Short { .. } => out.push(items.rest()),
+                Kept::Long(index) => {
+                    let mut rope = std::mem::take(&mut long[index as usize]);
+                    rope.skip(head_len);
+                    out.append(rope);
+                }
+            }
+        }
+        out.finish()
+    }
+
+    /// Long replies become one piece each, for who reads them.
+    fn put_together(&mut self) {
+        for rope in self.long.iter_mut().filter(|rope| rope.pieces() > 1) {
+            *rope = Rope::of(std::mem::take(rope).to_bytes());
+        }
     }
 
     fn first_error(&self) -> Option<&[u8]> {
@@ -330,8 +469,9 @@ impl Split {
             Merge::Concat => {
                 let count: u64 = self.replies().map(|reply| reply.items().left()).sum();
                 encode::array(out, count as usize);
-                for item in self.replies().flat_map(|reply| reply.items()) {
-                    out.extend_from_slice(item.frame());
+                let items = self.replies().map(|reply| reply.items());
+                for items in items.filter(|items| items.left() > 0) {
+                    out.extend_from_slice(items.rest());
                 }
             }
             Merge::Join(join) | Merge::JoinAll(join) => {
@@ -389,7 +529,7 @@ impl Split {
                 Some(item) => out.extend_from_slice(item.frame()),
                 None => {
                     out.truncate(start);
-                    encode::error(out, b"ERR a node answered with too few values");
+                    encode::error(out, TOO_FEW);
                     return;
                 }
             }
@@ -431,6 +571,23 @@ fn may_have_executed(reply: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::buffer::Chunk;
+    use crate::resp::frame::Scan;
+    use crate::resp::reply_frame::ReplyScanner;
+    use crate::testing::Random;
+
+    /// What the parts become, in as many steps as it takes.
+    fn finished(split: &mut Split, spares: &mut Spares) -> String {
+        let bytes = loop {
+            match split.finish(spares) {
+                Finished::NotYet => {}
+                Finished::Bytes(bytes) => break bytes,
+                Finished::Rope(rope) => break rope.to_bytes(),
+                Finished::Asks(plan) => panic!("{plan:?}"),
+            }
+        };
+        String::from_utf8(bytes).expect("text")
+    }
 
     fn check(merge: Merge, order: &[u16], parts: &[&str], expected: &str) {
         let mut spares = Spares::default();
@@ -444,9 +601,7 @@ mod tests {
             assert!(!split.is_complete());
             split.fulfil(index as u16, reply.as_bytes(), &mut spares);
         }
-        let mut out = Vec::new();
-        assert!(split.finish(&mut out, &mut spares).is_none());
-        assert_eq!(String::from_utf8_lossy(&out), expected);
+        assert_eq!(finished(&mut split, &mut spares), expected);
     }
 
     #[test]
@@ -532,5 +687,99 @@ mod tests {
             &["-OOM a\r\n", lost],
             "-ERR partial failure: OOM a\r\n",
         );
+    }
+
+    /// A reply as it is kept when it comes in pieces of about this length.
+    fn rope_of(reply: &[u8], piece: usize) -> Rope {
+        let (mut rope, mut scanner) = (Rope::default(), ReplyScanner::default());
+        let (mut from, mut to) = (0, 0);
+        while from < reply.len() {
+            to = (to + piece).min(reply.len());
+            let count = match scanner.next(&reply[from..to], usize::MAX) {
+                Ok(Scan::Frame(len)) => len,
+                _ => scanner.scanned(),
+            };
+            if !scanner.is_at_start() {
+                scanner.consumed(count);
+            }
+            rope.push(Chunk::of(reply[from..from + count].to_vec()));
+            from += count;
+        }
+        rope
+    }
+
+    #[test]
+    fn values_of_any_size_come_back_in_the_order_of_their_keys() {
+        let mut random = Random::new(17);
+        for round in 0..40 {
+            let (keys, parts) = [(9, 3), (200, 7), (20_000, 3000), (300, 300)][round % 4];
+            let mut split = Split::new(Merge::Gather, false);
+            split.add_parts(0, parts);
+            let order: Vec<u16> = (0..keys).map(|_| random.below(parts) as u16).collect();
+            let mut replies = vec![(0, Vec::new()); parts];
+            let mut expected = format!("*{keys}\r\n").into_bytes();
+            for (key, part) in order.iter().enumerate() {
+                let len = [3, 100, 9000, 200_000][random.below(2) + random.below(80) / 79 * 2];
+                let value = match random.below(5) {
+                    0 => "$-1\r\n".to_string(),
+                    1 => format!("*2\r\n:{key}\r\n*0\r\n"),
+                    _ => format!("${len}\r\n{}\r\n", "v".repeat(len)),
+                };
+                let (count, reply) = &mut replies[usize::from(*part)];
+                *count += 1;
+                reply.extend(value.bytes());
+                expected.extend(value.bytes());
+            }
+            split.set_order(order);
+            let mut spares = Spares::default();
+            for (part, (count, values)) in replies.iter().enumerate().rev() {
+                let reply = [format!("*{count}\r\n").as_bytes(), values].concat();
+                if reply.len() > 2000 && random.below(2) == 0 {
+                    split.fulfil_rope(part as u16, rope_of(&reply, 1 + random.below(70_000)));
+                } else {
+                    split.fulfil(part as u16, &reply, &mut spares);
+                }
+            }
+            assert!(
+                finished(&mut split, &mut spares).as_bytes() == expected,
+                "{round}"
+            );
+        }
+    }
+
+    #[test]
+    fn no_step_of_a_merge_is_long_and_large_lists_are_not_copied() {
+        let keys = 100_000;
+        let mut split = Split::new(Merge::Gather, false);
+        let mut spares = Spares::default();
+        split.add_parts(0, 10_000);
+        split.set_order((0..keys).map(|key| (key % 10_000) as u16).collect());
+        let part = format!("*10\r\n{}", "$1\r\nx\r\n".repeat(10));
+        (0..10_000).for_each(|number| split.fulfil(number, part.as_bytes(), &mut spares));
+        let mut steps = 1;
+        while let Finished::NotYet = split.finish(&mut spares) {
+            steps += 1;
+        }
+        assert_eq!(steps, usize::div_ceil(keys, STEP_VALUES));
+
+        let mut split = Split::new(Merge::Concat, false);
+        split.add_parts(0, 3);
+        let part = format!("*200000\r\n{}", "$1\r\nx\r\n".repeat(200_000));
+        let ropes = [(); 2].map(|()| rope_of(part.as_bytes(), 65_536));
+        let storage = ropes.each_ref().map(|rope| rope.piece(1).as_ptr());
+        for (number, rope) in (0..).zip(ropes) {
+            split.fulfil_rope(2 * number, rope);
+        }
+        split.fulfil(1, b"*1\r\n+y\r\n", &mut spares);
+        let Finished::Rope(rope) = split.finish(&mut spares) else {
+            panic!("it is large");
+        };
+        let pieces: Vec<_> = (0..rope.pieces())
+            .map(|at| rope.piece(at).as_ptr())
+            .collect();
+        assert!(storage.iter().all(|own| pieces.contains(own)));
+        let values = "$1\r\nx\r\n".repeat(200_000);
+        let expected = format!("*400001\r\n{values}+y\r\n{values}");
+        assert!(rope.to_bytes() == expected.as_bytes());
     }
 }

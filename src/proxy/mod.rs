@@ -39,6 +39,7 @@ pub mod lease;
 pub mod local;
 pub mod masters;
 pub mod merge;
+mod merging;
 mod monitor;
 pub mod node;
 pub mod node_stats;
@@ -98,6 +99,7 @@ use insight::Insight;
 use largest::Largest;
 use lease::Leases;
 use local::Handlers;
+use merging::Unmerged;
 use pipeline::Spares;
 use plain::names::Names;
 use pubsub::Pubsub;
@@ -185,6 +187,8 @@ pub struct Proxy {
     turn: u64,
     /// Clients that go on in the next turn, each once.
     behind: Vec<ClientId>,
+    /// Replies that are merged in steps.
+    unmerged: Unmerged,
     /// When the first held request is due.
     hold_due: Time,
     next_sweep: Time,
@@ -266,6 +270,7 @@ impl Proxy {
             attempts: 0,
             turn: 1,
             behind: Vec::new(),
+            unmerged: Unmerged::default(),
             hold_due: Time::from_micros(u64::MAX),
             next_sweep: Time::default(),
             next_idle_sweep: Time::default(),
@@ -615,7 +620,7 @@ impl Proxy {
     /// Time passes: what is due is done. What was answered before leaves from now on. Returns whether the worker
     /// rests: nobody asked for anything for a second, and memory has been given back.
     pub fn tick(&mut self, now: Time) -> bool {
-        self.begin_turn();
+        self.begin_turn(now);
         self.answers.settle(&self.stats.calls, now);
         if now >= self.hold_due {
             self.release_all(now);
@@ -722,10 +727,10 @@ impl Proxy {
             .min()
     }
 
-    /// Whether clients wait for the next turn, which is to come at once.
+    /// Whether clients, or what is done for them in steps, wait for the next turn, which is to come at once.
     #[inline]
     pub fn is_behind(&self) -> bool {
-        !self.behind.is_empty()
+        !self.behind.is_empty() || !self.unmerged.is_empty()
     }
 
     /// The next thing to do with a socket or a thread.

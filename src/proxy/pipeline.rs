@@ -6,11 +6,14 @@
 //!
 //! It must never know what a node is, nor which connection a reply came from beyond its name.
 
+mod parts;
+
+use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use slab::Slab;
 
-use crate::buffer::{Pool, WriteBuf};
+use crate::buffer::{Pool, Rope, WriteBuf};
 use crate::clock::Time;
 use crate::proxy::backend::BackendId;
 use crate::proxy::calls::ErrorCode;
@@ -18,7 +21,6 @@ use crate::proxy::merge::Split;
 use crate::proxy::plan::Plan;
 use crate::proxy::replies::Replies;
 use crate::proxy::waiting::{Place, Waiting, WaitingSpares};
-use crate::resp::reply::Reply;
 
 /// A place in a client's pipeline. It wraps; the distance to the head is what counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,6 +91,8 @@ enum Stage {
 enum Kept {
     Split(Box<Split>),
     Ready(Box<[u8]>),
+    /// A large one.
+    Rope(Rope),
 }
 
 impl At {
@@ -133,6 +137,19 @@ pub struct Completed {
     pub merged_bytes: usize,
 }
 
+impl Completed {
+    /// A request that did not fail.
+    #[inline(always)]
+    fn of(command: u16, started: Time) -> Completed {
+        Completed {
+            command,
+            started,
+            failed: false,
+            merged_bytes: 0,
+        }
+    }
+}
+
 /// The requests of one client that are not answered yet, oldest first.
 ///
 /// Invariants: the head is never `Waiting` nor `Ready`: what is complete at the head has left; a place in
@@ -147,6 +164,8 @@ pub struct Pipeline {
     kept: Slab<Kept>,
     /// What a request has to ask next, until it is taken, which is at once.
     next: Option<(Seq, Plan)>,
+    /// A request whose parts are to become one reply in steps, until it is taken, which is at once.
+    unmerged: Option<Seq>,
     /// Whether the next requests are answered.
     pub replies: Replies,
     /// The row of the newest request; `u16::MAX` if it had none.
@@ -163,6 +182,7 @@ impl Default for Pipeline {
             waiting: Waiting::default(),
             kept: Slab::new(),
             next: None,
+            unmerged: None,
             replies: Replies::On,
             last_command: u16::MAX,
             failure: None,
@@ -346,7 +366,7 @@ impl Pipeline {
         }
         match self.kept.get_mut(request.words[0] as usize) {
             Some(Kept::Split(split)) => Some(split),
-            Some(Kept::Ready(_)) | None => {
+            Some(Kept::Ready(_) | Kept::Rope(_)) | None => {
                 debug_assert!(false, "parts that are not kept");
                 None
             }
@@ -358,6 +378,13 @@ impl Pipeline {
     pub fn is_single_head(&self, seq: Seq) -> bool {
         let head = self.requests.front();
         seq == self.head && head.is_some_and(|head| head.kind == Kind::Single)
+    }
+
+    /// Whether this is a request of one part whose reply is thrown away.
+    pub fn is_muted(&self, seq: Seq) -> bool {
+        let index = seq.0.wrapping_sub(self.head.0) as usize;
+        let request = self.requests.get(index);
+        request.is_some_and(|request| request.kind == Kind::Muted)
     }
 
     /// Makes `count` parts of one part of a request; `whole` is what a request of a single part becomes.
@@ -504,12 +531,7 @@ impl Pipeline {
         spares: &mut Spares,
     ) -> Option<Completed> {
         if let Some((command, started)) = self.fulfil_single(seq, reply, output, pool, spares) {
-            return Some(Completed {
-                command,
-                started,
-                failed: false,
-                merged_bytes: 0,
-            });
+            return Some(Completed::of(command, started));
         }
         let at_head = seq == self.head;
         let index = seq.0.wrapping_sub(self.head.0) as usize;
@@ -517,12 +539,7 @@ impl Pipeline {
             debug_assert!(false, "a reply to a request that has left");
             return None;
         };
-        let mut completed = Completed {
-            command: request.command,
-            started: request.started,
-            failed: false,
-            merged_bytes: 0,
-        };
+        let completed = Completed::of(request.command, request.started);
         match request.kind {
             Kind::Muted if at_head => {
                 self.pop_head(output, pool, spares);
@@ -534,8 +551,7 @@ impl Pipeline {
                 Some(completed)
             }
             Kind::Split | Kind::MutedSplit => {
-                let (muted, key) = (request.kind == Kind::MutedSplit, request.words[0] as usize);
-                let Some(Kept::Split(split)) = self.kept.get_mut(key) else {
+                let Some(Kept::Split(split)) = self.kept.get_mut(request.words[0] as usize) else {
                     debug_assert!(false, "parts that are not kept");
                     return None;
                 };
@@ -544,48 +560,7 @@ impl Pipeline {
                 if !split.is_complete() {
                     return None;
                 }
-                let kept = split.kept_bytes();
-                let mut merged = spares.take();
-                let next = split.finish(&mut merged, spares);
-                if muted {
-                    merged.clear();
-                }
-                self.ready_bytes -= kept;
-                if let Some(plan) = next {
-                    spares.give(merged);
-                    self.next = Some((seq, plan));
-                    return None;
-                }
-                if let Some(error) = Reply::new(&merged).error() {
-                    self.failure = Some(ErrorCode::of(error));
-                    completed.failed = true;
-                }
-                completed.merged_bytes = merged.len();
-                self.kept.remove(key);
-                if at_head {
-                    output.push(&merged, pool);
-                    spares.give(merged);
-                    self.pop_head(output, pool, spares);
-                    return Some(completed);
-                }
-                self.ready_bytes += merged.len();
-                let place = if merged.is_empty() {
-                    Some(Place::default())
-                } else {
-                    self.waiting.keep(&merged, &mut spares.waiting)
-                };
-                match place {
-                    Some(place) => {
-                        request.kind = Kind::Waiting;
-                        request.words = place.words();
-                        spares.give(merged);
-                    }
-                    None => {
-                        request.kind = Kind::Ready;
-                        request.words = [self.kept.insert(Kept::Ready(merged.into())) as u32, 0];
-                    }
-                }
-                Some(completed)
+                self.merge(seq, output, pool, spares)
             }
             Kind::Single | Kind::Waiting | Kind::Ready => {
                 debug_assert!(false, "two replies to one request");
@@ -616,15 +591,20 @@ impl Pipeline {
                     output.push(reply, pool);
                     waited += reply.len();
                 }
-                Kind::Ready => {
-                    let kept = self.kept.try_remove(request.words[0] as usize);
-                    let Some(Kept::Ready(reply)) = kept else {
+                Kind::Ready => match self.kept.try_remove(request.words[0] as usize) {
+                    Some(Kept::Ready(reply)) => {
+                        output.push(&reply, pool);
+                        ready += reply.len();
+                    }
+                    Some(Kept::Rope(reply)) => {
+                        ready += reply.len();
+                        reply.move_to(output);
+                    }
+                    Some(Kept::Split(_)) | None => {
                         debug_assert!(false, "a reply that is not kept");
                         break;
-                    };
-                    output.push(&reply, pool);
-                    ready += reply.len();
-                }
+                    }
+                },
                 Kind::Single | Kind::Muted | Kind::Split | Kind::MutedSplit => break,
             }
             count += 1;
@@ -655,12 +635,8 @@ impl Pipeline {
 
     /// What the head would be completed as, for a reply that is moved instead of copied.
     pub fn head_completed(&self) -> Option<Completed> {
-        self.requests.front().map(|request| Completed {
-            command: request.command,
-            started: request.started,
-            failed: false,
-            merged_bytes: 0,
-        })
+        let head = self.requests.front();
+        head.map(|request| Completed::of(request.command, request.started))
     }
 
     /// Calls `see` for every part whose slot is `slot` and whose ticket is in a backend's queue.
@@ -694,7 +670,7 @@ impl Pipeline {
                 Kind::Single | Kind::Muted => request.backend() == Some(backend),
                 Kind::Split | Kind::MutedSplit => match self.kept.get(request.words[0] as usize) {
                     Some(Kept::Split(split)) => split.stands_at(backend),
-                    Some(Kept::Ready(_)) | None => false,
+                    Some(Kept::Ready(_) | Kept::Rope(_)) | None => false,
                 },
                 Kind::Waiting | Kind::Ready => false,
             })
@@ -707,15 +683,16 @@ impl Pipeline {
         ready || self.requests.len() == 1
     }
 
-    /// The reply to a request behind the head, if it is complete.
-    pub fn ready(&self, seq: Seq) -> Option<&[u8]> {
+    /// The reply to a request behind the head, if it is complete. One that is kept in pieces is copied.
+    pub fn ready(&self, seq: Seq) -> Option<Cow<'_, [u8]>> {
         let index = seq.0.wrapping_sub(self.head.0) as usize;
         let request = self.requests.get(index)?;
         match request.kind {
-            Kind::Waiting if request.place() == Place::default() => Some(&[]),
-            Kind::Waiting => Some(self.waiting.get(request.place())),
+            Kind::Waiting if request.place() == Place::default() => Some(Cow::default()),
+            Kind::Waiting => Some(Cow::Borrowed(self.waiting.get(request.place()))),
             Kind::Ready => match self.kept.get(request.words[0] as usize) {
-                Some(Kept::Ready(reply)) => Some(reply),
+                Some(Kept::Ready(reply)) => Some(Cow::Borrowed(reply)),
+                Some(Kept::Rope(reply)) => Some(Cow::Owned(reply.to_bytes())),
                 Some(Kept::Split(_)) | None => None,
             },
             Kind::Single | Kind::Muted | Kind::Split | Kind::MutedSplit => None,
@@ -733,13 +710,13 @@ impl Pipeline {
                         waited += self.waiting.get(reply).len();
                     }
                 }
-                Kind::Ready => {
-                    if let Some(Kept::Ready(reply)) =
-                        self.kept.try_remove(request.words[0] as usize)
-                    {
-                        self.ready_bytes -= reply.len();
+                Kind::Ready => match self.kept.try_remove(request.words[0] as usize) {
+                    Some(Kept::Ready(reply)) => self.ready_bytes -= reply.len(),
+                    Some(Kept::Rope(reply)) => self.ready_bytes -= reply.len(),
+                    Some(Kept::Split(_)) | None => {
+                        debug_assert!(false, "a reply that is not kept");
                     }
-                }
+                },
                 Kind::Single | Kind::Muted | Kind::Split | Kind::MutedSplit => {
                     debug_assert!(false, "a request under way behind one that is complete");
                     continue;

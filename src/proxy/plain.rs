@@ -355,7 +355,7 @@ mod tests {
 
         fn act(&mut self) {
             let now = Time::from_micros(7);
-            self.proxy.begin_turn();
+            self.proxy.begin_turn(now);
             while let Some(action) = next_action(&mut self.proxy) {
                 match action {
                     Action::Connect(id, _) => self.proxy.connected(id, now),

@@ -146,7 +146,7 @@ mod tests {
         /// Ends the turn; nodes connect and answer.
         fn turn(&mut self) {
             self.proxy.tick(self.now);
-            self.proxy.begin_turn();
+            self.proxy.begin_turn(self.now);
             while let Some(action) = next_action(&mut self.proxy) {
                 match action {
                     Action::Connect(id, _) => self.proxy.connected(id, self.now),

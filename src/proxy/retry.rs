@@ -620,7 +620,7 @@ mod tests {
 
         fn turn(&mut self) {
             self.proxy.tick(self.now);
-            self.proxy.begin_turn();
+            self.proxy.begin_turn(self.now);
             while let Some(action) = next_action(&mut self.proxy) {
                 match action {
                     Action::Connect(id, address) if self.down && address == MASTER => {

@@ -19,9 +19,19 @@ pub fn before_three_nodes(plain: bool) -> Proxy {
         // While somebody looks at requests none is plain.
         process.attention.add();
     }
+    before(3, Arc::new(Config::default()), process)
+}
+
+/// A proxy before so many nodes.
+pub fn before_nodes(nodes: u8, config: Arc<Config>) -> Proxy {
+    before(nodes, config, Arc::new(Process::new(1)))
+}
+
+fn before(nodes: u8, config: Arc<Config>, process: Arc<Process>) -> Proxy {
     let table = Arc::new(Table::compiled());
-    let mut proxy = Proxy::new(Arc::new(Config::default()), table, process, 0, 1);
-    let nodes = [1, 2, 3].map(|node| SocketAddr::from(([10, 0, 0, node], 6379)));
+    let mut proxy = Proxy::new(config, table, process, 0, 1);
+    let nodes = (1..=nodes).map(|node| SocketAddr::from(([10, 0, 0, node], 6379)));
+    let nodes: Vec<SocketAddr> = nodes.collect();
     proxy.adopt(Arc::new(Topology::of_masters(&nodes)), Time::default());
     proxy
 }
@@ -49,7 +59,7 @@ pub fn flushed(proxy: &mut Proxy, peer: Peer, now: Time) -> Vec<u8> {
 /// The next thing to do, in this turn or in the next ones, until there is nothing to do at once.
 pub fn next_action(proxy: &mut Proxy) -> Option<Action> {
     while proxy.actions.is_empty() && proxy.is_behind() {
-        proxy.begin_turn();
+        proxy.begin_turn(Time::from_micros(7));
     }
     proxy.next_action()
 }

@@ -75,7 +75,7 @@ impl Proxy {
         nodes.clear();
         for (_, backend) in self.upstream.backends.iter() {
             used += backend.output.len() + backend.input.len() + backend.input.free();
-            used += backend.carried.as_ref().map_or(0, Carried::len);
+            used += backend.carried.as_ref().map_or(0, Carried::kept_len);
             let at = usize::from(backend.node.0);
             if nodes.len() <= at {
                 nodes.resize(at + 1, NodeSample::default());

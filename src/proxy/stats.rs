@@ -125,6 +125,8 @@ counters! {
     clients_overfull,
     /// Clients closed because they had sent more than may wait to be executed.
     clients_unread,
+    /// Clients closed because the rest of a reply that had begun to leave was lost.
+    clients_severed,
     /// Clients that left.
     clients_left,
     /// Clients whose connections broke.

@@ -76,6 +76,7 @@ pub const FAMILIES: &[Family] = &[
                 ("clients_overfull", "output_limit"),
                 ("clients_unread", "query_limit"),
                 ("subscribers_cut", "pubsub_limit"),
+                ("clients_severed", "reply_lost"),
                 ("clients_left", "eof"),
                 ("clients_broken", "error"),
                 ("clients_confused", "protocol"),
@@ -83,7 +84,7 @@ pub const FAMILIES: &[Family] = &[
                 ("clients_drained", "drain"),
             ],
             "Clients closed: idle (-client-idle-timeout), stalled (-write-stall), kill (CLIENT KILL), output_limit, \
-             pubsub_limit (both -client-output-buffer-limit), query_limit (-client-query-buffer-limit), eof (they left), error (their connection broke), protocol (they broke it), \
+             pubsub_limit (both -client-output-buffer-limit), query_limit (-client-query-buffer-limit), reply_lost (a node was lost in the middle of a large reply), eof (they left), error (their connection broke), protocol (they broke it), \
              refused (turned away when they came), drain (the proxy ends)",
         ),
         &["reason"],

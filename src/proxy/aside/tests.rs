@@ -313,6 +313,35 @@ fn a_large_reply_is_overdue_as_soon_as_it_begins() {
     rig.proxy.check_idle();
 }
 
+/// The header of an aggregate tells how many elements it has, and not how many bytes.
+#[test]
+fn a_large_aggregate_is_overdue_when_much_of_it_has_come() {
+    let mut rig = Rig::new(2);
+    rig.ask(0, "HGETALL large");
+    let element = format!("$40000\r\n{}\r\n", "x".repeat(40_000));
+    let half = LARGE_REPLY / element.len() + 1;
+    rig.reply(0, format!("*{}\r\n", 2 * half).as_bytes());
+    rig.reply(0, element.as_bytes());
+    assert_eq!(rig.counts().0, 0);
+    for _ in 1..half + 2 {
+        rig.reply(0, element.as_bytes());
+    }
+    assert_eq!(rig.counts().0, 1);
+    rig.ask(1, "GET a");
+    rig.reply(1, PONG);
+    rig.reply(1, b"$-1\r\n");
+    assert_eq!(rig.heard(1), "$-1\r\n");
+    for _ in half + 2..2 * half {
+        rig.reply(0, element.as_bytes());
+    }
+    rig.wait(50);
+    assert_eq!(
+        rig.heard(0).len(),
+        format!("*{}\r\n", 2 * half).len() + 2 * half * element.len()
+    );
+    rig.proxy.check_idle();
+}
+
 /// The node says nothing at all: it is slow, and the connection to it is waited for as long as a reply is.
 #[test]
 fn a_replacement_is_waited_for_while_the_node_is_silent() {

@@ -337,7 +337,7 @@ fn join(answers: Vec<Answer>, replies: &[Reply<'_>], out: &mut Vec<u8>) {
                     let item = next(run).map_or(&b"_\r\n"[..], |item| item.frame());
                     split.fulfil(part, item, &mut spares);
                 }
-                split.finish(out, &mut spares);
+                split.finish_whole(out, &mut spares);
             }
         }
     }

@@ -218,7 +218,7 @@ impl Proxy {
                 return;
             }
             if let (Some(seq), None) = (execution.sent, &execution.of_node) {
-                execution.take_node_reply(client.pipeline.ready(seq).unwrap_or_default());
+                execution.take_node_reply(&client.pipeline.ready(seq).unwrap_or_default());
             }
             if client.closing.is_some() {
                 execution.steps.clear();
@@ -387,7 +387,7 @@ impl Proxy {
                         // Its client is closed here.
                         Some(Answered::Not) => break,
                         Some(Answered::Silently) => {}
-                        Some(Answered::At(seq)) => reply.extend_from_slice(ready(*seq)),
+                        Some(Answered::At(seq)) => reply.extend_from_slice(&ready(*seq)),
                         None => match of_node.next() {
                             Some(range) => reply.extend_from_slice(&node[range.clone()]),
                             None => break,

@@ -119,7 +119,9 @@ fn answer(
     let mut items = scanned.items();
     let cursor = items.next().and_then(|cursor| cursor.text());
     let cursor = cursor.and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
-    let (Some(node_cursor), Some(elements)) = (cursor, items.next()) else {
+    // There may be a million elements: they are not looked at.
+    let elements = (items.left() == 1).then(|| items.rest());
+    let (Some(node_cursor), Some(elements)) = (cursor, elements) else {
         return fail(out, b"ERR a node's reply to SCAN makes no sense");
     };
     let words: Vec<Word> = asked(at, list)
@@ -131,7 +133,7 @@ fn answer(
         Ok(next) => {
             encode::array(out, 2);
             encode::bulk(out, next.to_string().as_bytes());
-            out.extend_from_slice(elements.frame());
+            out.extend_from_slice(elements);
         }
         Err(unfit) => encode::error(out, unfit.to_string().as_bytes()),
     }

@@ -220,7 +220,7 @@ impl Twin {
 
     fn act(&mut self) {
         let now = self.now;
-        self.proxy.begin_turn();
+        self.proxy.begin_turn(self.now);
         while let Some(action) = next_action(&mut self.proxy) {
             match action {
                 Action::Connect(id, _) => self.proxy.connected(id, now),
