@@ -38,6 +38,8 @@ pub enum Pause {
     Backend(BackendId),
     /// Its next command waits for the end of a `CLIENT PAUSE`.
     Suspended,
+    /// Its PUBLISH waits for subscriptions on their way.
+    Subscribers,
     /// It has had its share of this turn: the rest of its backlog is for the next ones. A resume is on its way.
     Behind,
 }
@@ -245,7 +247,10 @@ impl Client {
     #[inline]
     pub fn may_resume(&self, limits: &Limits) -> bool {
         match self.pause {
-            None | Some(Pause::Backend(_) | Pause::Suspended | Pause::Behind) => false,
+            None
+            | Some(Pause::Backend(_) | Pause::Suspended | Pause::Subscribers | Pause::Behind) => {
+                false
+            }
             Some(Pause::Barrier) => {
                 self.pipeline.is_empty()
                     || (self.execution.is_some() && self.pipeline.is_last_ready())

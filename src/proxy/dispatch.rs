@@ -681,8 +681,19 @@ impl Proxy {
         };
         let alone = client.pipeline.is_empty() || client.execution.is_some();
         if handler.barrier && !alone {
+            if command.class == Class::Subscription {
+                self.announce(id, command, args);
+            }
             return Step::Wait(Pause::Barrier);
         }
+        if handler.watches
+            && let Some(step) = self.look_at_subscribers(id, command, args, alone, now)
+        {
+            return step;
+        }
+        let Some(client) = self.clients.get_mut(id) else {
+            return Step::Close;
+        };
         // It may tell what has been counted.
         self.answers.settle(&self.stats.calls, now);
         let mut reply = std::mem::take(&mut self.scratch.reply);
@@ -761,6 +772,10 @@ impl Proxy {
             }
             After::AskAnyMaster => self.send_to_any(id, command, args, now),
             After::Ask(plan) => self.carry_out(id, command, plan, now),
+            After::AskAlone(plan) => match self.carry_out(id, command, plan, now) {
+                Step::Done => Step::Alone,
+                other => other,
+            },
         }
     }
 

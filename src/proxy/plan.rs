@@ -3,6 +3,7 @@
 
 use crate::proxy::census::Findings;
 use crate::proxy::merge::Merge;
+use crate::proxy::node::NodeKey;
 use crate::proxy::question::Question;
 use crate::proxy::routes::Asked;
 use crate::proxy::upstream::Target;
@@ -22,6 +23,8 @@ pub enum Ask {
     Workers(Question),
     /// The masters, what they say of themselves: one part, the only one of its plan (see `census`).
     Masters(Findings),
+    /// The connection to this node for subscriptions, whether all has come that was sent on it before.
+    Fence(NodeKey),
     /// Nobody: this is the answer.
     Known(Vec<u8>),
 }

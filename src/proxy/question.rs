@@ -82,6 +82,8 @@ pub enum Letter {
         /// The lines.
         lines: Lines,
     },
+    /// Subscriptions are confirmed or given up: publishers look again whether they have to wait.
+    SubscribersSettled,
     /// The lines that this worker sent have been taken.
     LinesTaken {
         /// The worker that took them.
@@ -120,6 +122,7 @@ impl Proxy {
                 let by = self.worker;
                 self.actions.letter(from, Letter::LinesTaken { by });
             }
+            Letter::SubscribersSettled => self.wake_publishers(),
             Letter::LinesTaken { by } => {
                 let lines = self.feeds[by].acknowledged();
                 self.send_lines(by, lines);
@@ -134,7 +137,10 @@ impl Proxy {
                 client, seq, part, ..
             } => self.answer_error(client, seq, part, b"ERR a worker does not answer", now),
             // Somebody waits for it: it is sent again at the next sweep.
-            Letter::Answered { .. } | Letter::Lines { .. } | Letter::LinesTaken { .. } => {
+            Letter::Answered { .. }
+            | Letter::Lines { .. }
+            | Letter::LinesTaken { .. }
+            | Letter::SubscribersSettled => {
                 self.returned.push((worker, letter));
             }
         }

@@ -365,6 +365,7 @@ impl Proxy {
                 | Ask::IfUp(..)
                 | Ask::AnyMaster(_)
                 | Ask::Masters(_)
+                | Ask::Fence(_)
                 | Ask::Known(_) => {
                     split.add_parts(NO_SLOT, 1);
                 }
@@ -384,6 +385,11 @@ impl Proxy {
                 Ask::IfUp(target, frame) => (PartTarget::Node(*target, Pin::May), frame),
                 Ask::Slot(slot, frame) => (PartTarget::Slot(*slot), frame),
                 Ask::AnyMaster(frame) => (PartTarget::AnyMaster, frame),
+                Ask::Fence(node) => {
+                    self.fence(id, (seq, part), *node, now);
+                    part += 1;
+                    continue;
+                }
                 Ask::Known(reply) => {
                     self.fulfil(id, seq, part, reply, now);
                     part += 1;

@@ -17,6 +17,7 @@ use crate::proxy::histogram::{Histogram, Latencies};
 use crate::proxy::lease::LeaseCounts;
 use crate::proxy::masters::Heard;
 use crate::proxy::node_stats::{NodeStats, NodeTotals};
+use crate::proxy::pubsub::announced::Announced;
 use crate::proxy::pubsub::register::Register;
 use crate::proxy::redirects::{self, Redirects, SlotRedirects};
 use crate::proxy::sample::{Sample, Samples};
@@ -328,6 +329,8 @@ pub struct Process {
     pub client_ids: AtomicU64,
     /// What clients are subscribed to.
     pub register: Register,
+    /// Subscriptions on their way.
+    pub announced: Announced,
     /// Whether MONITOR or `CLIENT PAUSE` wants to look at each request.
     pub attention: Attention,
     /// How many monitors each worker has.
@@ -379,6 +382,7 @@ impl Process {
             clients: AtomicUsize::new(0),
             client_ids: AtomicU64::new(0),
             register: Register::default(),
+            announced: Announced::default(),
             attention: Attention::default(),
             leases: LeaseCounts::default(),
             suspended: AtomicUsize::new(0),

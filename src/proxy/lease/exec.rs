@@ -28,10 +28,8 @@ impl Proxy {
         let Some(client) = self.clients.get(id) else {
             return Step::Close;
         };
-        let busy = !client.pipeline.is_empty();
         let Some(Lease {
             work: Work::Transaction(transaction),
-            runs,
             ..
         }) = client.lease.as_deref()
         else {
@@ -50,6 +48,31 @@ impl Proxy {
         if paused {
             return Step::Wait(Pause::Suspended);
         }
+        let fails = transaction.crossed || transaction.doomed || transaction.broken;
+        if !fails && self.are_subscribers_awaited() {
+            let channels = transaction.channels();
+            let channels = channels.iter().map(|(kind, channel)| (*kind, &channel[..]));
+            if self.awaits_subscribers(id, channels, now) {
+                return Step::Wait(Pause::Subscribers);
+            }
+        }
+        self.exec_now(id, command, now)
+    }
+
+    /// EXEC that nothing holds.
+    fn exec_now(&mut self, id: ClientId, command: &Command, now: Time) -> Step {
+        let Some(client) = self.clients.get(id) else {
+            return Step::Close;
+        };
+        let busy = !client.pipeline.is_empty();
+        let Some(Lease {
+            work: Work::Transaction(transaction),
+            runs,
+            ..
+        }) = client.lease.as_deref()
+        else {
+            return Step::Close;
+        };
         let fails = transaction.crossed || transaction.doomed || transaction.broken;
         let sent = runs.iter().any(Run::is_open) || transaction.watching;
         let of_nodes = transaction.items.iter().all(Item::is_of_nodes);

@@ -92,6 +92,17 @@ pub struct Parts {
     pub order: Vec<u16>,
 }
 
+impl Transaction {
+    /// What it publishes to.
+    pub fn channels(&self) -> Vec<(Kind, Vec<u8>)> {
+        let channel = |item: &Item| match item {
+            Item::Publish(_, kind, channel) => Some((*kind, channel.clone())),
+            _ => None,
+        };
+        self.items.iter().filter_map(channel).collect()
+    }
+}
+
 impl Item {
     /// Whether nodes alone answer it.
     pub fn is_of_nodes(&self) -> bool {

@@ -12,6 +12,7 @@ use super::nodes::{join_all, pairs, place};
 use super::{After, Context};
 use crate::cluster::slot::Slot;
 use crate::proxy::merge::Merge;
+use crate::proxy::node::NodeKey;
 use crate::proxy::plan::{Ask, Plan};
 use crate::proxy::pubsub::kind::Kind;
 use crate::proxy::pubsub::publish::slot_of_channel;
@@ -85,19 +86,54 @@ fn publish_to(context: &Context<'_>, args: &Args<'_>, kind: Kind) -> After {
     let Some(slot) = slot else {
         return After::Serve;
     };
+    let own = context.session.subscriptions();
+    let hears = own.is_some_and(|own| own.hears(kind, &channel));
     let owner = context.routes.shard(slot).map(|shard| shard.master);
-    let owner = owner.and_then(|owner| context.nodes.get(owner.0 as usize));
-    let (node, process) = (owner.map(|node| node.address), context.process.clone());
-    let join = move |replies: &[Reply<'_>], out: &mut Vec<u8>| {
+    let found = owner.and_then(|owner| context.nodes.get(owner.0 as usize));
+    let node = found.map(|node| node.address);
+    // A subscription that the node ends behind this is one that it may count.
+    let tally = context.process.register.receivers(kind, &channel, node);
+    let correct = move |replies: &[Reply<'_>], out: &mut Vec<u8>| {
         let counted = replies.iter().find_map(Reply::integer).unwrap_or(0);
-        let tally = process.register.receivers(kind, &channel, node);
         encode::integer(out, tally.correct(counted));
     };
-    After::Ask(Plan {
-        asks: vec![Ask::Slot(slot.number(), args.frame().to_vec())],
-        merge: Merge::Join(Box::new(join)),
-        write: true,
-    })
+    let asks = vec![Ask::Slot(slot.number(), args.frame().to_vec())];
+    match owner.filter(|_| hears) {
+        Some(owner) => After::AskAlone(Plan {
+            asks,
+            merge: Merge::Then(Box::new(behind_message(owner, correct))),
+            write: true,
+        }),
+        None => After::Ask(Plan {
+            asks,
+            merge: Merge::Join(Box::new(correct)),
+            write: true,
+        }),
+    }
+}
+
+/// A client publishes what it hears itself: the message comes before the number of its receivers, as from one server.
+/// It comes on another connection, which is asked whether all has come.
+fn behind_message(
+    owner: NodeKey,
+    correct: impl FnOnce(&[Reply<'_>], &mut Vec<u8>) + Send + 'static,
+) -> impl FnOnce(&[Reply<'_>], &mut Vec<u8>) -> Option<Plan> + Send + 'static {
+    move |replies, out| {
+        if let Some(error) = replies.iter().find(|reply| reply.is_error()) {
+            out.extend_from_slice(error.frame());
+            return None;
+        }
+        let mut number = Vec::new();
+        correct(replies, &mut number);
+        let last = |replies: &[Reply<'_>], out: &mut Vec<u8>| {
+            out.extend_from_slice(replies.last().map_or(b"", |number| number.frame()));
+        };
+        Some(Plan {
+            asks: vec![Ask::Fence(owner), Ask::Known(number)],
+            merge: Merge::JoinAll(Box::new(last)),
+            write: false,
+        })
+    }
 }
 
 fn unite(replies: &[Reply<'_>], out: &mut Vec<u8>) {

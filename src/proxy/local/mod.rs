@@ -112,6 +112,8 @@ pub enum After {
     AskAnyMaster,
     /// No reply was made: it is made of the answers to these.
     Ask(Plan),
+    /// The same, and nothing behind it is taken until it is answered.
+    AskAlone(Plan),
 }
 
 type Run = fn(&mut Context<'_>, &Args<'_>, &mut Vec<u8>) -> After;

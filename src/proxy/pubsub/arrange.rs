@@ -11,8 +11,10 @@ use crate::clock::Time;
 use crate::cluster::slot::Slot;
 use crate::proxy::actions::Wanted;
 use crate::proxy::backend::{BackendId, Origin, Pin, State, Ticket};
+use crate::proxy::client::ClientId;
 use crate::proxy::deliver::Lost;
 use crate::proxy::node::NodeKey;
+use crate::proxy::pipeline::Seq;
 use crate::proxy::refusal::Refusal;
 use crate::proxy::upstream::Target;
 use crate::proxy::{NO_SLOT, Proxy};
@@ -54,7 +56,7 @@ impl Proxy {
             })
             .collect();
         for node in odd {
-            self.withdraw(kind, name, node, now);
+            self.unsubscribe_at(kind, name, node, now);
         }
         let mut settled = home.is_some();
         for node in missing {
@@ -233,7 +235,7 @@ impl Proxy {
     }
 
     /// Unsubscribes from a topic at a node.
-    fn withdraw(&mut self, kind: Kind, name: &Arc<[u8]>, node: NodeKey, now: Time) {
+    fn unsubscribe_at(&mut self, kind: Kind, name: &Arc<[u8]>, node: NodeKey, now: Time) {
         if let Some(topic) = self.pubsub.topic_mut(kind, name) {
             topic.left(node);
         }
@@ -250,7 +252,7 @@ impl Proxy {
         };
         let nodes: Vec<NodeKey> = topic.places().iter().map(|place| place.node).collect();
         for node in nodes {
-            self.withdraw(kind, name, node, now);
+            self.unsubscribe_at(kind, name, node, now);
         }
         self.pubsub.topics[kind.index()].remove(name);
         self.pubsub.unsettled.remove(&(kind, name.clone()));
@@ -402,6 +404,9 @@ impl Proxy {
         if let Some(at) = self.give_up_late(now) {
             self.pubsub.look_at(at);
         }
+        if let Some(at) = self.tend_publishers(now) {
+            self.pubsub.look_at(at);
+        }
         let unsettled: Vec<(Kind, Arc<[u8]>)> = self.pubsub.unsettled.iter().cloned().collect();
         for (kind, name) in unsettled {
             match self.pubsub.topic(kind, &name).map(|topic| topic.retry_at) {
@@ -414,6 +419,31 @@ impl Proxy {
         for node in links {
             self.tend_link(node, now);
         }
+    }
+
+    /// Behind the answer to this part, all has come that a node sent before on its connection for subscriptions.
+    pub(in crate::proxy) fn fence(
+        &mut self,
+        id: ClientId,
+        (seq, part): (Seq, u16),
+        node: NodeKey,
+        now: Time,
+    ) {
+        let link = self.pubsub.links.get(&node).map(|link| link.backend);
+        let ready = link.filter(|link| {
+            let backend = self.upstream.backends.get(*link);
+            backend.is_some_and(|backend| backend.state == State::Ready)
+        });
+        let command = self.table.named(b"ping").map(|row| row.id);
+        let (Some(backend), Some(command)) = (ready, command) else {
+            return self.fulfil(id, seq, part, b"+PONG\r\n", now);
+        };
+        let origin = Origin::Part {
+            client: id,
+            seq,
+            part,
+        };
+        self.send_on_link(backend, origin, NO_SLOT, command, PING, now);
     }
 
     fn tend_link(&mut self, node: NodeKey, now: Time) {

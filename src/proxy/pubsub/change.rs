@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::announced::Announcement;
 use super::events;
 use super::kind::{Act, Kind};
 use super::subscriptions::{Subscriptions, cost};
@@ -47,6 +48,8 @@ pub struct Pending {
     left: usize,
     /// When it is given up.
     expires: Time,
+    /// What publishers know of it.
+    announcement: Option<Announcement>,
     /// Whether an error is for nobody to hear (`CLIENT REPLY`): confirmations pass.
     muted: bool,
 }
@@ -76,6 +79,7 @@ impl Proxy {
     fn subscribe(&mut self, id: ClientId, command: &Command, change: Change, now: Time) -> Step {
         let Change { kind, names, .. } = change;
         if !self.upstream.routes.is_known() {
+            self.withdraw_early(id);
             return self.reject(id, command, refusal::CLUSTER_DOWN, now);
         }
         let Some(client) = self.clients.get_mut(id) else {
@@ -87,6 +91,7 @@ impl Proxy {
             .map_or(0, Subscriptions::bytes);
         let wanted: usize = names.iter().map(|name| cost(name)).sum();
         if had + wanted > self.config.limits.subscription_bytes {
+            self.withdraw_early(id);
             return self.reject(id, command, TOO_MANY, now);
         }
         self.stats.commands.add(1);
@@ -100,6 +105,7 @@ impl Proxy {
             names,
             left: 0,
             expires: now.after(self.park_timeout()),
+            announcement: None,
             muted,
         };
         self.pubsub.look_at(pending.expires);
@@ -112,6 +118,13 @@ impl Proxy {
         self.pubsub.pending[key].left = left;
         if left == 0 {
             self.subscribed(key, now);
+            self.withdraw_early(id);
+        } else {
+            // Those who wait since it was read wait for no later one.
+            let early = self.pubsub.early.remove(&id);
+            let announced = &self.process.announced;
+            let announcement = early.unwrap_or_else(|| announced.announce(kind, topics));
+            self.pubsub.pending[key].announcement = Some(announcement);
         }
         Step::Alone
     }
@@ -182,6 +195,9 @@ impl Proxy {
         for name in &pending.topics {
             self.release_topic(kind, name, now);
         }
+        if let Some(announcement) = &pending.announcement {
+            self.withdraw(announcement);
+        }
         self.fulfil(id, pending.seq, 0, &reply, now);
     }
 
@@ -201,6 +217,9 @@ impl Proxy {
                 topic.waiting.retain(|waiting| *waiting != key);
             }
             self.release_topic(pending.kind, name, now);
+        }
+        if let Some(announcement) = &pending.announcement {
+            self.withdraw(announcement);
         }
         if pending.muted {
             self.fulfil(pending.client, pending.seq, 0, b"", now);

@@ -44,6 +44,12 @@ impl Kind {
         }
     }
 
+    /// What the command of this name subscribes to, if it subscribes.
+    pub fn subscribed_by(name: &str) -> Option<Kind> {
+        let mut all = Kind::ALL.into_iter();
+        all.find(|kind| kind.word(Act::Subscribe) == name)
+    }
+
     /// The command, and the first word of what confirms it.
     pub fn word(self, act: Act) -> &'static str {
         match (act, self) {

@@ -9,6 +9,7 @@
 //! | `link` | this worker's connection to one node for subscriptions |
 //! | `register` | what all workers are subscribed to, by which nodes' numbers are put right |
 //! | `events` | keyspace notifications |
+//! | `announced` | subscriptions on their way, for which publishers wait |
 //! | `change` | the way in: a client's (UN)SUBSCRIBE |
 //! | `arrange` | where a topic is subscribed to, and when that changes |
 //! | `publish` | PUBLISH: which master carries a channel |
@@ -20,9 +21,12 @@
 //! - With `-pubsub-order all` every channel and pattern has the same home, and every PUBLISH goes to the master of
 //!   the lowest slot: messages of all channels then have one order, as on one server.
 //! - Keyspace notifications reach nobody but the node's own subscribers: they are taken from every master.
+//! - A PUBLISH that is read after a SUBSCRIBE waits until the nodes have said so, and comes to it; in a pipeline of one
+//!   client the message comes before the reply to its PUBLISH.
 //! - A client hears that it is subscribed when the nodes have said so: a message published after that comes.
 //! - When a home is lost there is a gap, as on any Redis; never a message twice.
 
+pub mod announced;
 mod arrange;
 mod change;
 pub mod events;
@@ -34,13 +38,15 @@ pub mod register;
 pub mod subscriptions;
 mod topic;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use slab::Slab;
 
 use crate::clock::Time;
+use crate::proxy::client::ClientId;
 use crate::proxy::node::NodeKey;
+use announced::{Announcement, Publisher};
 pub use change::Change;
 use change::Pending;
 use kind::Kind;
@@ -66,6 +72,10 @@ pub struct Pubsub {
     due: Time,
     /// The message at hand, as RESP2 has it.
     twin: Vec<u8>,
+    /// Clients whose PUBLISH waits for subscriptions on their way.
+    publishers: HashMap<ClientId, Publisher>,
+    /// Clients whose SUBSCRIBE waits for the replies before it.
+    early: HashMap<ClientId, Announcement>,
 }
 
 impl Default for Pubsub {
@@ -79,6 +89,8 @@ impl Default for Pubsub {
             serial: 0,
             due: NEVER,
             twin: Vec::new(),
+            publishers: HashMap::new(),
+            early: HashMap::new(),
         }
     }
 }
@@ -151,6 +163,11 @@ impl crate::proxy::Proxy {
         let all = Kind::ALL.into_iter().flat_map(|kind| topics(kind).values());
         let subscribed: usize = all.map(|topic| topic.subscribers().len()).sum();
         assert_eq!(count, subscribed);
+        let waiting = self.pubsub.publishers.keys();
+        let early = self.pubsub.early.keys();
+        for id in waiting.chain(early) {
+            assert!(self.clients.get(*id).is_some(), "one who has gone waits");
+        }
         for (node, link) in &self.pubsub.links {
             let backend = self
                 .upstream

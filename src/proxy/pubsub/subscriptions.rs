@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::kind::{Act, Kind};
 use crate::resp::encode::{self, Protocol};
+use crate::resp::glob::{self, Case};
 
 /// What a name costs beside its bytes: its places in the sets.
 const NAME_OVERHEAD: usize = 96;
@@ -47,6 +48,13 @@ impl Subscriptions {
     /// Whether there is nothing.
     pub fn is_empty(&self) -> bool {
         self.names.iter().all(BTreeSet::is_empty)
+    }
+
+    /// Whether a message of this channel comes here.
+    pub fn hears(&self, kind: Kind, channel: &[u8]) -> bool {
+        let fits = |pattern: &Arc<[u8]>| glob::matches(pattern, channel, Case::Sensitive);
+        self.names[kind.index()].contains(channel)
+            || (kind == Kind::Channel && self.names(Kind::Pattern).any(fits))
     }
 
     /// What all names cost, in bytes.
