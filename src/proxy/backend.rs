@@ -296,7 +296,7 @@ impl Backend {
             opened_at: now,
             deadline: now.after(config.connect_timeout),
             input: ReadBuf::default(),
-            scanner: ReplyScanner::default(),
+            scanner: ReplyScanner::of(flavor.protocol),
             missing: 0,
             carried: None,
             greeting: WriteBuf::default(),

@@ -5,6 +5,7 @@ pub mod encode;
 pub mod frame;
 pub mod glob;
 pub mod inline;
+mod nesting;
 pub mod reply;
 pub mod reply_frame;
 pub mod short;

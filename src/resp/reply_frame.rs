@@ -5,9 +5,11 @@
 //! [`ReplyScanner::consumed`]), so a reply need not lie in memory as a whole. Only a length line, a number and a
 //! line end have to be in one piece: they are at most 32 bytes.
 //!
-//! It never allocates, and nesting costs nothing: an aggregate is only more values to come.
+//! It allocates for replies only that nest deeper than nearly all do (`nesting`).
 
+use super::encode::Protocol;
 use super::frame::{Line, ProtocolError, Scan, number};
+use super::nesting::Nesting;
 use super::short::short_string;
 
 /// An integer has at most 20 characters, and so has a length; a line that goes on longer is neither.
@@ -31,9 +33,12 @@ enum Inside {
 pub struct ReplyScanner {
     /// Where to go on, from the first byte that has not been taken away.
     position: usize,
-    /// Values still to be found before the frame is whole; 0 at its start. Nesting needs no stack: an
-    /// aggregate of n values takes one off and puts n on.
+    /// Values still to be found of the innermost aggregate; 0 at a frame's start.
     values_left: u64,
+    /// Those of the aggregates around it.
+    nesting: Nesting,
+    /// Whether the types of RESP3 are none here.
+    only_resp2: bool,
     inside: Inside,
     /// The type byte of the reply itself, behind its attributes; 0 until it has been seen.
     kind: u8,
@@ -46,6 +51,14 @@ fn is_integer(text: &[u8]) -> bool {
 }
 
 impl ReplyScanner {
+    /// For a connection that speaks this protocol.
+    pub fn of(protocol: Protocol) -> ReplyScanner {
+        ReplyScanner {
+            only_resp2: protocol == Protocol::Resp2,
+            ..ReplyScanner::default()
+        }
+    }
+
     /// Whether no part of a frame has been seen.
     #[inline]
     pub fn is_at_start(&self) -> bool {
@@ -106,7 +119,35 @@ impl ReplyScanner {
             left -= 1;
         }
         self.values_left = left;
+        self.leave_ended();
         self.position = bytes.len() - rest.len();
+    }
+
+    /// An aggregate of so many values begins. An attribute is no value itself.
+    fn enter(&mut self, kind: u8, values: u64) -> Result<(), ProtocolError> {
+        let lacking = self.values_left - u64::from(kind != b'|');
+        if values >= 1 << 40 || !self.nesting.enter(lacking) {
+            return Err(ProtocolError::Reply);
+        }
+        self.values_left = values;
+        self.leave_ended();
+        Ok(())
+    }
+
+    #[inline]
+    fn value_ends(&mut self) {
+        self.values_left -= 1;
+        self.leave_ended();
+    }
+
+    /// Leaves all aggregates of which the last value has ended.
+    #[inline]
+    fn leave_ended(&mut self) {
+        while self.values_left == 0
+            && let Some(lacking) = self.nesting.leave()
+        {
+            self.values_left = lacking;
+        }
     }
 
     /// Walks over one value of any kind, or into an aggregate. Returns how many bytes are missing if it is not
@@ -116,10 +157,15 @@ impl ReplyScanner {
             return Ok(Some(1));
         };
         // What is left when all attributes have been seen is the reply itself.
-        if self.kind == 0 && self.values_left == 1 && kind != b'|' {
+        if self.kind == 0 && self.nesting.is_outside() && kind != b'|' {
             self.kind = kind;
         }
         match kind {
+            b'!' | b'=' | b'_' | b',' | b'#' | b'(' | b'~' | b'>' | b'%' | b'|'
+                if self.only_resp2 =>
+            {
+                return Err(ProtocolError::Reply);
+            }
             b'$' | b'!' | b'=' => {
                 let (len, start) = match number(bytes, self.position + 1) {
                     Line::Number(len, start) => (len, start),
@@ -128,7 +174,7 @@ impl ReplyScanner {
                 };
                 self.position = start;
                 match len {
-                    -1 => self.values_left -= 1,
+                    -1 => self.value_ends(),
                     0.. if len as u64 <= bulk_max as u64 => {
                         self.inside = Inside::Bulk(len as usize);
                         return self.go_on(bytes);
@@ -147,7 +193,7 @@ impl ReplyScanner {
                     _ => return Err(ProtocolError::Reply),
                 }
                 self.position += end + 1;
-                self.values_left -= 1;
+                self.value_ends();
             }
             b'+' | b'-' | b'_' | b',' | b'#' | b'(' => {
                 self.position += 1;
@@ -167,11 +213,7 @@ impl ReplyScanner {
                     (_, len) => len as u64,
                 };
                 self.position = start;
-                let itself = u64::from(kind != b'|');
-                self.values_left = (self.values_left - itself)
-                    .checked_add(values)
-                    .filter(|left| *left < 1 << 40)
-                    .ok_or(ProtocolError::Reply)?;
+                self.enter(kind, values)?;
             }
             _ => return Err(ProtocolError::Reply),
         }
@@ -198,19 +240,22 @@ impl ReplyScanner {
                     [..] => return Err(ProtocolError::Reply),
                 }
             }
-            Inside::Line => match memchr::memchr(b'\n', rest) {
-                Some(end) if end > 0 && rest[end - 1] == b'\r' => self.position += end + 1,
-                Some(_) => return Err(ProtocolError::Reply),
-                None => {
+            // The first CR or LF must be the line end: one inside would be passed on.
+            Inside::Line => {
+                let end = memchr::memchr2(b'\r', b'\n', rest).unwrap_or(rest.len());
+                match rest[end..] {
+                    [b'\r', b'\n', ..] => self.position += end + 2,
                     // A line end that is cut in two is looked at as a whole.
-                    let cut = usize::from(rest.last() == Some(&b'\r'));
-                    self.position = bytes.len() - cut;
-                    return Ok(Some(1));
+                    [] | [b'\r'] => {
+                        self.position += end;
+                        return Ok(Some(1));
+                    }
+                    [..] => return Err(ProtocolError::Reply),
                 }
-            },
+            }
         }
         self.inside = Inside::Nothing;
-        self.values_left -= 1;
+        self.value_ends();
         Ok(None)
     }
 
@@ -264,7 +309,7 @@ mod tests {
         while left > 0 {
             left -= 1;
             let text = "x\r\ny".repeat(random.below(4) * random.below(4) * random.below(30));
-            let line = text.replace('\n', "");
+            let line = text.replace(['\r', '\n'], "");
             let piece = match random.below(14) {
                 0 => format!("+{line}\r\n"),
                 1 => format!("-ERR {line}\r\n"),
@@ -359,6 +404,13 @@ mod tests {
             b"*1\r\n+O\r\r\n+\n",
             b"+\n",
             b"*1\r\nx",
+            b"+O\rK\r\n",
+            b"-ERR a\r+OK\r\n",
+            b"-ERR a\n\r\n",
+            b"+\r\r\n",
+            b":1\r2\r\n",
+            b",1\r.5\r\n",
+            b"*2\r\n+a\r\n+b\rc\r\n",
             b"%1\r\n+a\r\n%-1\r\n",
             b":11111111111111111111111111111111111",
             b":11111111111111111111111111111111111\r\n",
@@ -389,6 +441,73 @@ mod tests {
                 _ => to = (to + step).min(bytes.len()),
             }
         }
+    }
+
+    #[test]
+    fn a_connection_of_resp2_has_no_types_of_resp3() {
+        let types: [(&[u8], bool); 16] = [
+            (b"+OK\r\n", true),
+            (b"-ERR\r\n", true),
+            (b":1\r\n", true),
+            (b"$1\r\na\r\n", true),
+            (b"$-1\r\n", true),
+            (b"*1\r\n:1\r\n", true),
+            (b"_\r\n", false),
+            (b",1.5\r\n", false),
+            (b"#t\r\n", false),
+            (b"(1\r\n", false),
+            (b"!3\r\nERR\r\n", false),
+            (b"=5\r\ntxt:a\r\n", false),
+            (b"~1\r\n:1\r\n", false),
+            (b"%1\r\n:1\r\n:1\r\n", false),
+            (b">1\r\n:1\r\n", false),
+            (b"|1\r\n:1\r\n:1\r\n:1\r\n", false),
+        ];
+        for (reply, in_resp2) in types {
+            let inside = [b"*1\r\n", reply].concat();
+            for bytes in [reply, &inside] {
+                for (protocol, fits) in [(Protocol::Resp2, in_resp2), (Protocol::Resp3, true)] {
+                    let found = ReplyScanner::of(protocol).next(bytes, 100);
+                    let expected = if fits {
+                        Ok(Scan::Frame(bytes.len()))
+                    } else {
+                        Err(ProtocolError::Reply)
+                    };
+                    assert_eq!(found, expected, "{protocol:?} {}", bytes.escape_ascii());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn replies_nest_as_deep_as_a_script_can_make_them() {
+        let nested =
+            |open: &[u8], depth: usize, inner: &[u8]| [&open.repeat(depth), inner].concat();
+        for open in [
+            &b"*1\r\n"[..],
+            b"*2\r\n:1\r\n",
+            b"%1\r\n:1\r\n",
+            b"|1\r\n:1\r\n",
+        ] {
+            let sample = nested(open, 7996, b"*0\r\n");
+            // An attribute is followed by its value.
+            let sample = match open[0] {
+                b'|' => [sample, b":1\r\n".repeat(7996)].concat(),
+                _ => sample,
+            };
+            for step in [1000, sample.len()] {
+                assert_eq!(replies(&sample, step), Ok(vec![sample.clone()]));
+            }
+            let deep = nested(open, 1_000_000, b"*0\r\n");
+            assert_eq!(replies(&deep, deep.len()), Err(ProtocolError::Reply));
+        }
+        // Many beside each other are not deep, and each level is left.
+        let beside = [
+            b"*9000\r\n".to_vec(),
+            b"*1\r\n*1\r\n*1\r\n*0\r\n".repeat(9000),
+        ]
+        .concat();
+        assert_eq!(replies(&beside, beside.len()), Ok(vec![beside.clone()]));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::proxy::backend::BackendId;
 use crate::proxy::client::ClientId;
 use crate::proxy::rig::{before_nodes, flushed, next_action};
 use crate::proxy::{Peer, Proxy};
-use crate::resp::encode;
+use crate::resp::encode::{self, Protocol};
 use crate::testing::Random;
 
 /// A proxy before two nodes, with clients. All keys but `foo` are at the first.
@@ -51,6 +51,14 @@ impl Rig {
         self.clients.len() - 1
     }
 
+    /// One that speaks RESP3, which has more types.
+    fn client_of_resp3(&mut self) -> usize {
+        let client = self.client();
+        self.ask(client, &["HELLO", "3"]);
+        assert!(self.heard(client).starts_with(b"%"));
+        client
+    }
+
     fn ask(&mut self, client: usize, words: &[&str]) {
         let mut bytes = Vec::new();
         encode::command(&mut bytes, words.iter().map(|word| word.as_bytes()));
@@ -86,6 +94,10 @@ impl Rig {
                 Action::Connect(id, _) => {
                     self.backends.push(id);
                     self.proxy.connected(id, self.now);
+                    let own = self.proxy.upstream.backends.get(id);
+                    if own.is_some_and(|own| own.flavor.protocol == Protocol::Resp3) {
+                        self.put(Peer::Backend(id), b"%0\r\n", 4);
+                    }
                 }
                 Action::Flush(Peer::Backend(id)) => {
                     let bytes = flushed(&mut self.proxy, Peer::Backend(id), self.now);
@@ -168,7 +180,7 @@ fn a_reply_is_the_same_however_it_is_cut() {
     let cuts = (0..reply.len()).filter(|at| !plain(at) || at % 5000 == 0);
     for cut in cuts {
         let mut rig = Rig::new(|_| {});
-        let client = rig.client();
+        let client = rig.client_of_resp3();
         rig.ask(client, &["LRANGE", "bar", "0", "-1"]);
         rig.ask(client, &["GET", "bar"]);
         rig.reply(&reply[..cut], usize::MAX);
@@ -185,7 +197,7 @@ fn replies_pass_in_any_pieces_whoever_asks_and_whoever_leaves() {
     let (mut passed, mut dropped) = (0, 0);
     for round in 0..150 {
         let mut rig = Rig::new(|config| config.limits.pass_bytes = [0, 100_000][round % 2]);
-        let clients: Vec<usize> = (0..3).map(|_| rig.client()).collect();
+        let clients: Vec<usize> = (0..3).map(|_| rig.client_of_resp3()).collect();
         let (mut replies, mut expected) = (Vec::new(), vec![Vec::new(); 3]);
         for _ in 0..random.below(12) {
             let client = random.below(3);
@@ -389,29 +401,18 @@ fn nothing_is_written_between_the_pieces_of_a_reply() {
     let mut between = 0;
     for key in ["foo", "bar"] {
         let mut rig = Rig::new(|_| {});
-        let client = rig.client();
-        rig.ask(client, &["HELLO", "3"]);
-        rig.heard(client);
+        let client = rig.client_of_resp3();
         let owing = |rig: &Rig| {
             let mut backends = rig.proxy.upstream.backends.iter();
             let owing = backends.find(|(_, own)| !own.tickets.is_empty());
             Peer::Backend(owing.expect("it was asked").0)
         };
-        let mut greeted = 0;
-        let mut greet = |rig: &mut Rig| {
-            while let Some(id) = rig.backends.get(greeted).copied() {
-                rig.put(Peer::Backend(id), b"%1\r\n+proto\r\n:3\r\n", usize::MAX);
-                greeted += 1;
-            }
-        };
         rig.ask(client, &["SUBSCRIBE", "news"]);
-        greet(&mut rig);
         let link = owing(&rig);
         let confirmed = b">3\r\n$9\r\nsubscribe\r\n$4\r\nnews\r\n:1\r\n";
         rig.put(link, confirmed, usize::MAX);
         assert!(rig.heard(client).starts_with(b">3\r\n$9\r\nsubscribe"));
         rig.ask(client, &["LRANGE", key, "0", "-1"]);
-        greet(&mut rig);
         let from = owing(&rig);
         rig.put(from, front, usize::MAX);
         if from == link {
@@ -432,7 +433,7 @@ fn nothing_is_written_between_the_pieces_of_a_reply() {
 #[test]
 fn a_large_error_is_an_error() {
     let mut rig = Rig::new(|_| {});
-    let client = rig.client();
+    let client = rig.client_of_resp3();
     for kind in ["-ERR", "!200004\r\nERR"] {
         rig.ask(
             client,

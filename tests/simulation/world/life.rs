@@ -221,8 +221,9 @@ impl World {
             }
             _ => {
                 self.events.garbage += 1;
-                let nonsense: [&[u8]; 5] = [
+                let nonsense: [&[u8]; 6] = [
                     b"HTTP/1.1 400\r\n",
+                    b"+O\rK\r\n",
                     b"\r\n",
                     b"$-7\r\n",
                     b"*x\r\n",
