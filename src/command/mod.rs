@@ -3,6 +3,7 @@
 //!
 //! It must never know of clients, nodes or slots, nor build a reply.
 
+mod again;
 mod changes;
 pub mod describe;
 pub mod document;
@@ -24,6 +25,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use crate::resp::args::Args;
+pub use again::Again;
 pub use flags::{AclCategories, Flags, KeyFlags};
 pub use keys::{KeysError, flagged_keys, keys, unbalanced};
 pub use known::Known;
@@ -65,6 +67,8 @@ pub struct Command {
     pub own_errors: bool,
     /// Whether it may be sent to a replica: it reads, and what it reads is not bound to the master.
     pub on_replicas: bool,
+    /// When it may be executed twice although it does more than to read keys.
+    pub again: Again,
     /// Why `class` or `keys` is not what flags, specs and tips say; empty where it is.
     pub why: &'static str,
     /// Whether subcommands have rows of their own.
@@ -103,6 +107,7 @@ impl Command {
             timeout_at: None,
             own_errors: flags.contains(Flags::MODULE),
             on_replicas: flags.contains(Flags::READONLY),
+            again: Again::Never,
             why: "",
             container: false,
             changes_servers: false,
@@ -128,6 +133,20 @@ impl Command {
     /// Which argument of this request says how long it blocks, and in what unit.
     pub fn timeout(&self, args: &Args<'_>) -> Option<(usize, Timeout)> {
         options::timeout(self, args)
+    }
+
+    /// Whether this request may be executed twice, so that it may be sent again when nobody knows whether it was
+    /// executed.
+    pub fn may_run_again(&self, args: &Args<'_>) -> bool {
+        let has = |word: &&str| {
+            args.from(1)
+                .any(|arg| arg.eq_ignore_ascii_case(word.as_bytes()))
+        };
+        match self.again {
+            Again::Never => self.flags.contains(Flags::READONLY),
+            Again::Always => true,
+            Again::With(words) => words.iter().any(has),
+        }
     }
 
     /// Whether a server may pass it on to replicas: a write, or what a server counts as one. Servers do not

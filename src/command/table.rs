@@ -3,6 +3,7 @@
 //! Rows are append-only and an id never changes: a table with learnt rows is the old one and more. Its size
 //! is bounded, so whoever sends names or COMMAND replies cannot make it grow.
 
+use super::again::again;
 use super::changes::changes_servers;
 use super::packed::Packed;
 use super::rows::ROWS;
@@ -59,6 +60,7 @@ impl Table {
             command.on_replicas &= !row.on_master;
             command.own_errors |= row.own_errors;
             command.why = row.why;
+            command.again = again(row.name);
             command.changes_servers = changes_servers(row.name);
             command
         });
