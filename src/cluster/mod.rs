@@ -3,6 +3,7 @@
 pub mod build;
 pub mod change;
 pub mod idc;
+pub mod line;
 pub mod orphan;
 pub mod reach;
 pub mod route;

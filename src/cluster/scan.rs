@@ -42,6 +42,7 @@
 //! - use one list from the decoding of a cursor to the encoding of the next, the newest it has;
 //! - ask every master for its word after the last reply of its visit, and before the scan ends or a second round
 //!   begins ([`Position::asks_previous`], [`Position::is_last`]);
+//! - put shards without a master into the list too, and wait for whoever is promoted;
 //! - put masters without slots into the list too: they come last, since keys can only move to them, and a shard
 //!   that joins is one while its first slot is on its way. A target that is not in the list makes it out of date.
 //!
@@ -59,6 +60,7 @@
 //! with less than 15 of it. A tag is never 0, so that no cursor but the last is.
 
 use crate::cluster::slot::SLOTS;
+use crate::cluster::topology::Topology;
 
 /// The bits of a tag, by the number that says so.
 const TAG_BITS: [u32; 8] = [31, 27, 23, 19, 15, 11, 7, 3];
@@ -128,6 +130,25 @@ impl std::fmt::Display for Unfit {
 }
 
 impl ShardList {
+    /// The masters of a topology, numbered as [`Topology::masters`] has them, and behind them its orphans: a scan waits for
+    /// one of those until somebody has been promoted.
+    pub fn of(topology: &Topology) -> ShardList {
+        // With the epoch: a slot that has been away and is back is told by it.
+        let epochs = topology.shards.iter().map(|shard| shard.epoch);
+        let masters = topology.masters().zip(epochs.chain(std::iter::repeat(0)));
+        let mut ids: Vec<String> = masters
+            .map(|(master, epoch)| format!("{}@{epoch}", topology.nodes[master as usize].id))
+            .collect();
+        let mut slots = topology.slots.clone();
+        for orphan in &topology.orphans {
+            for (first, last) in &orphan.slots {
+                slots[usize::from(*first)..=usize::from(*last)].fill(ids.len() as u16);
+            }
+            ids.push(format!("{}@orphan", orphan.id));
+        }
+        ShardList::new(&slots, &ids)
+    }
+
     /// Orders the masters, whose node ids are `ids`, by their lowest slot, those without slots last by their
     /// ids. `slots` says which master each slot has; what is no index of `ids` is none.
     pub fn new<I: AsRef<str>>(slots: &[u16; SLOTS], ids: &[I]) -> ShardList {

@@ -4,6 +4,7 @@
 use std::sync::atomic::Ordering;
 
 use super::{After, Context};
+use crate::cluster::line::Line;
 use crate::cluster::scan::{self, Position, ShardList, Word};
 use crate::cluster::topology::{NO_SHARD, Topology};
 use crate::proxy::merge::Merge;
@@ -87,7 +88,14 @@ fn ask_place(
     if let Some(slot) = topology.slots.iter().position(|owner| *owner == index) {
         return Some(Ask::Slot(slot as u16, frame));
     }
-    let master = topology.masters().nth(usize::from(index))?;
+    let Some(master) = topology.masters().nth(usize::from(index)) else {
+        let before = topology.masters().count();
+        let orphan = topology
+            .orphans
+            .get(usize::from(index).checked_sub(before)?)?;
+        let (slot, _) = orphan.slots.first()?;
+        return Some(Ask::Slot(*slot, frame));
+    };
     let address = topology.nodes[usize::from(master)].address;
     let target = Target {
         node: routes.node_at(&address)?,
@@ -167,7 +175,7 @@ fn word(place: u16, list: &ShardList, topology: &Topology, nodes: &Reply<'_>) ->
         .get(usize::from(index))
         .map_or(0, |shard| shard.epoch);
     let mut owned = vec![false; topology.slots.len()];
-    for (first, last) in own.slots.iter().filter_map(|range| range_of(range)) {
+    for (first, last) in own.owned() {
         if let Some(owned) = owned.get_mut(first..=last) {
             owned.fill(true);
         }
@@ -182,7 +190,7 @@ fn word(place: u16, list: &ShardList, topology: &Topology, nodes: &Reply<'_>) ->
         return Word::Changed;
     }
     let mut word = Word::Settled;
-    for target in own.slots.iter().filter_map(|word| target_of(word)) {
+    for target in own.targets() {
         let mut known = (0u16..).zip(topology.masters());
         let known = known.find(|(_, node)| id_of(*node) == target);
         match known.and_then(|(index, _)| list.place(index)) {
@@ -196,53 +204,6 @@ fn word(place: u16, list: &ShardList, topology: &Topology, nodes: &Reply<'_>) ->
         }
     }
     word
-}
-
-/// What is used of a line of CLUSTER NODES: id, address, flags, master, two times, epoch, link, slots (those in
-/// migration in brackets).
-struct Line<'a> {
-    id: &'a str,
-    flags: &'a str,
-    epoch: u64,
-    slots: Vec<&'a str>,
-}
-
-impl<'a> Line<'a> {
-    fn read(line: &'a str) -> Option<Line<'a>> {
-        let mut words = line.split(' ');
-        Some(Line {
-            id: words.next()?,
-            flags: words.nth(1)?,
-            epoch: words.nth(3)?.parse().ok()?,
-            slots: words.skip(1).collect(),
-        })
-    }
-
-    fn has_flag(&self, name: &str) -> bool {
-        self.flags.split(',').any(|flag| flag == name)
-    }
-
-    fn is_up(&self) -> bool {
-        !["fail", "noaddr", "handshake"]
-            .iter()
-            .any(|flag| self.has_flag(flag))
-    }
-}
-
-/// The id in `[7->-id]`: where a slot goes.
-fn target_of(text: &str) -> Option<&str> {
-    let (_, id) = text
-        .strip_prefix('[')?
-        .strip_suffix(']')?
-        .split_once("->-")?;
-    Some(id)
-}
-
-/// `7` or `0-8191`.
-fn range_of(text: &str) -> Option<(usize, usize)> {
-    let (first, last) = text.split_once('-').unwrap_or((text, text));
-    let range = (first.parse().ok()?, last.parse().ok()?);
-    (range.0 <= range.1).then_some(range)
 }
 
 #[cfg(test)]
