@@ -11,12 +11,15 @@ use std::collections::VecDeque;
 use crate::arena::Id;
 use crate::buffer::{Pool, ReadBuf, WriteBuf};
 use crate::clock::Time;
+use crate::cluster::slot::SLOTS;
 use crate::config::{Config, Secret};
+use crate::proxy::NO_SLOT;
 use crate::proxy::carried::Carried;
 use crate::proxy::client::ClientId;
 use crate::proxy::departures::Departures;
 use crate::proxy::node::NodeKey;
 use crate::proxy::pipeline::Seq;
+use crate::proxy::routes::ShardId;
 use crate::proxy::session::Dialect;
 use crate::resp::encode::{self, Protocol};
 use crate::resp::reply_frame::ReplyScanner;
@@ -137,6 +140,8 @@ pub enum Origin {
     Cleaner,
     /// The number by which the node knows this connection (`CLIENT ID`).
     Number,
+    /// The next request's: what the node is.
+    Vouch,
 }
 
 /// Whose a connection is.
@@ -166,6 +171,14 @@ pub enum Pin {
     Must,
     /// As `Must`, but if the node is not there its part is left out of the reply.
     May,
+    /// As `Must` while the cluster lists the node, and left out once it does not: who takes its place is asked, too.
+    Member,
+    /// It speaks for a whole shard: the shard's master answers, whoever that is by then.
+    Shard(ShardId),
+    /// As `Shard`, and the node that it was sent to has just said that it is no master.
+    Astray(ShardId),
+    /// As `May`, of a master without slots, if its keys count.
+    Spare,
 }
 
 /// One reply that the node owes us.
@@ -197,6 +210,23 @@ pub struct Ticket {
     pub held_since: Option<Time>,
     /// When it was queued here.
     pub sent_at: Time,
+}
+
+impl Ticket {
+    /// What fails fast once it has waited in vain, as it is no use to wait for the same; nothing if that is one node.
+    pub fn scope(&self) -> Option<u16> {
+        match self.pin {
+            Pin::Free => Some(self.slot),
+            Pin::Shard(id) | Pin::Astray(id) => Some(scope_of_shard(id)),
+            Pin::Must | Pin::May | Pin::Member | Pin::Spare => None,
+        }
+    }
+}
+
+/// The scope of requests for a whole shard: shards are numbered behind the slots.
+fn scope_of_shard(id: ShardId) -> u16 {
+    const { assert!(SLOTS as u16 + ShardId::COUNT < NO_SLOT) };
+    SLOTS as u16 + id.0
 }
 
 /// How far a backend's connection is.

@@ -150,7 +150,7 @@ impl Proxy {
             return;
         };
         let everyone = self.upstream.routes.everyone(command, false);
-        let targets: Vec<Target> = everyone.map(|asked| asked.target).collect();
+        let targets: Vec<Target> = everyone.filter_map(|asked| asked.target()).collect();
         let address = |target: &Target| self.upstream.node(target.node).map(|node| node.address);
         let addresses: Option<Vec<SocketAddr>> = targets.iter().map(address).collect();
         let others = waiters.split_off(1);

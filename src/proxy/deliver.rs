@@ -6,6 +6,7 @@
 //! connection.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::buffer::{ReadBuf, Rope};
 use crate::clock::Time;
@@ -16,7 +17,7 @@ use crate::proxy::backend::{Backend, BackendId, Origin, Pin, State, Ticket, Usag
 use crate::proxy::calls::ErrorCode;
 use crate::proxy::carried::{Way, Whole};
 use crate::proxy::client::ClientId;
-use crate::proxy::dispatch::MOVED_FRAME;
+use crate::proxy::dispatch::{MOVED_FRAME, request_limits};
 use crate::proxy::insight::{BIG_BYTES, Reasons, Sight};
 use crate::proxy::node::{Node, NodeKey};
 use crate::proxy::node_stats::NodeStats;
@@ -27,13 +28,17 @@ use crate::proxy::retry::Goal;
 use crate::proxy::scripts::Remedy;
 use crate::proxy::stats::Counter;
 use crate::proxy::{NO_SLOT, Peer, Proxy, planted};
-use crate::resp::frame::Scan;
+use crate::resp::args::Args;
+use crate::resp::frame::{RequestScanner, Scan};
 use crate::resp::reply::Reply;
 
 /// Redirects that one request follows at once; later ones wait a little each.
 const PROMPT_REDIRECTS: u8 = 5;
 /// Redirects that one request follows at all.
 const REDIRECTS_MAX: u8 = 16;
+
+/// Connections to one node that are lost within this time of each other are lost by one cause.
+const ONE_DEATH: Duration = Duration::from_millis(100);
 
 /// Why a backend was lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -234,6 +239,10 @@ impl Proxy {
             self.deliver_apart(id, ticket, whole.reply(), now);
             return whole.drop();
         };
+        if let Pin::Astray(shard) = ticket.pin {
+            self.led_astray(id, shard, ticket, whole.reply(), now);
+            return whole.drop();
+        }
         if whole.reply().is_error() && self.is_refused(id, ticket, whole.reply(), early, now) {
             return whole.drop();
         }
@@ -246,8 +255,11 @@ impl Proxy {
         let executed = self.bytes_if_held(id, client, ticket);
         self.release(id, ticket);
         // What a replica serves says nothing of the master.
-        if self.upstream.any_failing() && !self.reads_only(id) {
-            self.upstream.succeeded(ticket.slot);
+        if self.upstream.any_failing()
+            && !self.reads_only(id)
+            && let Some(scope) = ticket.scope()
+        {
+            self.upstream.succeeded(scope);
         }
         match whole {
             Whole::Front(..) if len < MOVED_FRAME || !self.is_single_head(client, seq) => {
@@ -324,6 +336,10 @@ impl Proxy {
         match ticket.origin {
             Origin::Lease { client, run } => self.settle(id, ticket, (client, run), reply, now),
             Origin::Part { .. } | Origin::Discard => self.release(id, ticket),
+            Origin::Vouch => {
+                self.release(id, ticket);
+                self.vouched(id, reply, now);
+            }
             Origin::Sign { client, seq, part } => {
                 self.release(id, ticket);
                 self.answered(id, (client, seq, part), ticket.slot, Some(reply), now);
@@ -861,12 +877,16 @@ impl Proxy {
         if self.clients.get(client).is_none() {
             return;
         }
-        // What stood first when two connections were lost may be what kills them: it is not sent again.
-        let poison = first && sent && ticket.losses > 0;
+        // What stood first when two connections were lost may be what kills them: it is not sent again. (A node that
+        // dies may take one more connection; it is not back so soon to die once more.)
+        let soon = ticket
+            .held_since
+            .is_some_and(|since| now.since(since) < ONE_DEATH);
+        let poison = first && sent && ticket.losses > 0 && !soon;
         let again = !sent
             || planted::is_on("write-resent")
-            || (ticket.readonly && !poison && lost != Lost::TimedOut);
-        if !again && ticket.pin == Pin::May {
+            || (!poison && lost != Lost::TimedOut && self.may_run_again(&ticket, bytes));
+        if !again && matches!(ticket.pin, Pin::May | Pin::Spare) {
             return self.leave_out(client, seq, part, now);
         }
         if !again {
@@ -878,9 +898,24 @@ impl Proxy {
             };
             return self.answer_error(client, seq, part, text.as_bytes(), now);
         }
-        ticket.losses += u8::from(first && sent);
+        ticket.losses = ticket.losses.saturating_add(u8::from(first && sent));
         let goal = goal_of(&ticket, backend.node);
         self.hold(ticket, bytes, goal, now, b"", now);
+    }
+
+    /// Whether a request may be executed twice.
+    fn may_run_again(&self, ticket: &Ticket, frame: &[u8]) -> bool {
+        if ticket.readonly {
+            return true;
+        }
+        let Some(row) = self.table.rows().get(usize::from(ticket.command)) else {
+            return false;
+        };
+        let mut spans = Vec::new();
+        let limits = request_limits(&self.config.limits, true);
+        let scan = RequestScanner::default().next(frame, &limits, &mut spans);
+        let whole = matches!(scan, Ok(Scan::Frame(_)));
+        whole && row.may_run_again(&Args::new(frame, &spans))
     }
 
     /// Clients that waited for a backend to drain are read again.
@@ -931,7 +966,8 @@ fn failure_of(lost: Lost, state: State, stats: &NodeStats) -> &Counter {
 /// Where a request of `node` goes when it is sent again.
 pub(super) fn goal_of(ticket: &Ticket, node: NodeKey) -> Goal {
     match (ticket.pin, ticket.slot) {
-        (Pin::Must | Pin::May, _) => Goal::Node(node),
+        (Pin::Must | Pin::May | Pin::Member | Pin::Spare, _) => Goal::Node(node),
+        (Pin::Shard(shard) | Pin::Astray(shard), _) => Goal::Shard(shard),
         (Pin::Free, NO_SLOT) => Goal::AnyMaster,
         (Pin::Free, _) => Goal::Owner,
     }

@@ -17,6 +17,7 @@ use crate::proxy::client::{ClientId, Parting, Pause};
 use crate::proxy::local::{self, After, Handler};
 use crate::proxy::pipeline::{At, Seq};
 use crate::proxy::retry::Goal;
+use crate::proxy::scatter::runs_alone;
 use crate::proxy::session::Session;
 use crate::proxy::upstream::Target;
 use crate::proxy::{NO_SLOT, Proxy, planted, refusal, texts};
@@ -680,7 +681,7 @@ impl Proxy {
             return Step::Close;
         };
         let alone = client.pipeline.is_empty() || client.execution.is_some();
-        if handler.barrier && !alone {
+        if (handler.barrier || runs_alone(command)) && !alone {
             if command.class == Class::Subscription {
                 self.announce(id, command, args);
             }

@@ -70,6 +70,7 @@ pub mod stats;
 pub mod suspension;
 pub mod texts;
 pub mod upstream;
+mod vouch;
 mod waiting;
 
 use std::io::IoSlice;

@@ -5,7 +5,8 @@ use crate::proxy::census::Findings;
 use crate::proxy::merge::Merge;
 use crate::proxy::node::NodeKey;
 use crate::proxy::question::Question;
-use crate::proxy::routes::Asked;
+use crate::proxy::routes::ShardId;
+use crate::proxy::routes::everyone::Asked;
 use crate::proxy::upstream::Target;
 
 /// Whom one part of a plan asks.
@@ -15,6 +16,12 @@ pub enum Ask {
     Node(Target, Vec<u8>),
     /// This node, with this request frame; its part is left out of the reply if the node is not there.
     IfUp(Target, Vec<u8>),
+    /// This node, with this request frame, for as long as the cluster lists it.
+    Member(Target, Vec<u8>),
+    /// The master of this shard, with this request frame.
+    Shard(ShardId, Vec<u8>),
+    /// This master without slots, with this request frame; its part is left out unless it has keys that count.
+    Spare(NodeKey, Vec<u8>),
     /// The owner of this slot, with this request frame.
     Slot(u16, Vec<u8>),
     /// Any master, with this request frame.
@@ -30,12 +37,14 @@ pub enum Ask {
 }
 
 impl Ask {
-    /// What a command for all nodes asks of one of them.
+    /// What a command for all nodes, or all masters, asks of one of them.
     pub fn each(asked: Asked, frame: Vec<u8>) -> Ask {
-        if asked.must_answer {
-            Ask::Node(asked.target, frame)
-        } else {
-            Ask::IfUp(asked.target, frame)
+        let target = |node, replica| Target { node, replica };
+        match asked {
+            Asked::Shard { id, .. } => Ask::Shard(id, frame),
+            Asked::Master(node) => Ask::Member(target(node, false), frame),
+            Asked::Replica(node) => Ask::IfUp(target(node, true), frame),
+            Asked::Spare(node) => Ask::Spare(node, frame),
         }
     }
 }

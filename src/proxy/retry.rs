@@ -9,6 +9,8 @@
 //! - a held request is sent only when none of its client's requests for that slot is outstanding, other than
 //!   earlier ones on the very connection it would take;
 //! - while a slot has held requests of a client, later ones of that client join the tail;
+//! - a request for all shards (FLUSHALL), which may touch any key, runs alone: no other of its client is outstanding
+//!   meanwhile (see `scatter`), so that its parts need no order;
 //! - a held request behind which a later one for the same key has been executed is not sent any more: it
 //!   is answered with its own refusal (see `overtaken`).
 
@@ -25,6 +27,9 @@ use crate::proxy::node::NodeKey;
 use crate::proxy::overtaken::Keys;
 use crate::proxy::pipeline::{At, Seq};
 use crate::proxy::refusal::{self, Refusal};
+use crate::proxy::routes::ShardId;
+use crate::proxy::routes::everyone::Successor;
+use crate::proxy::scatter::is_urgent;
 use crate::proxy::scripts::Remedy;
 use crate::proxy::upstream::Target;
 use crate::proxy::{NO_SLOT, Proxy, planted};
@@ -45,6 +50,8 @@ pub enum Goal {
     Ask(NodeKey),
     /// To this node and no other: the request speaks of the node itself.
     Node(NodeKey),
+    /// To the master of this shard.
+    Shard(ShardId),
     /// To any master.
     AnyMaster,
 }
@@ -153,7 +160,8 @@ impl Proxy {
         else {
             return;
         };
-        if ticket.pin == Pin::May && (!refusal.is_empty() || !self.is_within_reach(goal, now)) {
+        let refused = matches!(ticket.pin, Pin::May | Pin::Spare) && !refusal.is_empty();
+        if refused || self.does_without(&ticket, goal, now) {
             return self.leave_out(id, seq, part, now);
         }
         let since = *ticket.held_since.get_or_insert(now);
@@ -161,8 +169,10 @@ impl Proxy {
         if self.is_holding_enough(bytes.len()) {
             return self.answer_error(id, seq, part, refusal::NOT_EXECUTED.as_bytes(), now);
         }
-        // A canary that finds its slot still failing does not wait in its turn.
-        if self.upstream.is_failing(ticket.slot) && (due > now || goal == Goal::AnyMaster) {
+        // A canary that finds its scope still failing does not wait in its turn.
+        let scope = ticket.scope();
+        let still_fails = scope.is_some_and(|scope| self.upstream.is_failing(scope));
+        if still_fails && (due > now || goal == Goal::AnyMaster) {
             return self.answer_error(id, seq, part, give_up_text(refusal), now);
         }
         let sent_before = ticket.tries > 0;
@@ -267,8 +277,10 @@ impl Proxy {
                     }
                     self.stats.expired.add(1);
                     // A slot whose keys are apart is served: other requests for it have nothing to fear.
-                    if !held.waits_for_keys() {
-                        self.upstream.fail_fast(slot, now);
+                    if let Some(scope) = held.ticket.scope()
+                        && !held.waits_for_keys()
+                    {
+                        self.upstream.fail_fast(scope, now);
                     }
                     let text = give_up_text(&held.refusal).to_vec();
                     self.answer_error(id, held.seq, held.part, &text, now);
@@ -285,14 +297,23 @@ impl Proxy {
         }
     }
 
-    /// Whether the node that a goal names may be waited for: it is a member, and not known to be down.
-    fn is_within_reach(&self, goal: Goal, now: Time) -> bool {
-        match goal {
-            Goal::Node(node) => self
-                .upstream
-                .node(node)
-                .is_some_and(|node| node.listed && (!node.is_failing() || node.may_connect(now))),
-            Goal::Owner | Goal::Ask(_) | Goal::AnyMaster => true,
+    /// Whether there is a reply without the part of the node that a goal names, and the node is not to be waited for: it
+    /// is no member, or known to be down where that is enough. Nor is a shard that is no more.
+    fn does_without(&self, ticket: &Ticket, goal: Goal, now: Time) -> bool {
+        let node = match goal {
+            Goal::Node(node) => node,
+            Goal::Shard(id) => {
+                return self.upstream.routes.master_of_shard(id) == Successor::Gone;
+            }
+            Goal::Owner | Goal::Ask(_) | Goal::AnyMaster => return false,
+        };
+        let node = self.upstream.node(node);
+        let listed = node.is_some_and(|node| node.listed);
+        let down = node.is_none_or(|node| node.is_failing() && !node.may_connect(now));
+        match ticket.pin {
+            Pin::May | Pin::Spare => !listed || down,
+            Pin::Member => !listed,
+            Pin::Free | Pin::Must | Pin::Shard(_) | Pin::Astray(_) => false,
         }
     }
 
@@ -309,7 +330,7 @@ impl Proxy {
         if let Some(backend) = self.upstream.backends.get_mut(id) {
             let old = |ticket: &&mut Ticket| now.since(ticket.sent_at) >= PATIENCE;
             for ticket in backend.tickets.iter_mut().take_while(old) {
-                if ticket.pin == Pin::May {
+                if matches!(ticket.pin, Pin::May | Pin::Spare) {
                     late.push(std::mem::replace(&mut ticket.origin, Origin::Discard));
                 }
             }
@@ -337,11 +358,10 @@ impl Proxy {
         {
             self.attempts += 1;
         }
-        if held.ticket.pin == Pin::May {
-            let since = held.ticket.held_since.unwrap_or(now);
-            if now.since(since) >= PATIENCE || !self.is_within_reach(held.goal, now) {
-                return Attempt::LeaveOut;
-            }
+        let long = matches!(held.ticket.pin, Pin::May | Pin::Spare)
+            && now.since(held.ticket.held_since.unwrap_or(now)) >= PATIENCE;
+        if long || self.does_without(&held.ticket, held.goal, now) {
+            return Attempt::LeaveOut;
         }
         if now >= held.expires {
             return Attempt::GiveUp;
@@ -377,22 +397,29 @@ impl Proxy {
                 node,
                 replica: false,
             }),
+            Goal::Shard(id) => self.upstream.shard_master(id),
             Goal::AnyMaster => self.upstream.any_master(affinity),
         };
         let Some(target) = target else {
             self.actions.refresh(Wanted::Trouble);
             return Attempt::Wait(now.after(BACKOFF_MAX / 2));
         };
-        let backend = self.shared_for(id, target, dialect, now);
+        let backend = if is_urgent(self.table.row(held.ticket.command)) {
+            let (config, actions) = (&self.config, &mut self.actions);
+            let upstream = &mut self.upstream;
+            upstream.urgent_backend(target, dialect, config, actions, now)
+        } else {
+            self.shared_for(id, target, dialect, now)
+        };
         let Some(backend) = backend else {
             self.actions.refresh(Wanted::Trouble);
             let retry_at = self.upstream.node(target.node).map(|node| node.retry_at());
             let poll = now.after(BACKOFF_MAX / 2);
             return Attempt::Wait(retry_at.map_or(poll, |at| at.min(poll)));
         };
-        if (self.stands_elsewhere(id, held.ticket.slot, backend)
-            && !planted::is_on("reorder-across-moved"))
-            || self.is_followed(id, held.ticket.slot, held.seq)
+        let slot = held.ticket.slot;
+        if (self.stands_elsewhere(id, slot, backend) && !planted::is_on("reorder-across-moved"))
+            || self.is_followed(id, slot, held.seq)
         {
             // The reply that ends this tries again; the due time is only a guard.
             return Attempt::Wait(now.after(BACKOFF_MAX));
@@ -453,8 +480,7 @@ impl Proxy {
             sent_at: now,
             ..held.ticket
         };
-        self.upstream
-            .send(backend, &held.bytes, ticket, pool, actions);
+        self.send_vouched(backend, &held.bytes, ticket);
         self.stats.retries.add(u64::from(held.ticket.tries > 0));
         self.stats.backend_requests.add(1);
         if let Some(client) = self.clients.get_mut(id) {
@@ -694,6 +720,26 @@ mod tests {
                 assert_eq!(rig.reads[1].1, REPLICA);
             }
             assert_eq!(rig.reads.len(), 2);
+        }
+    }
+
+    /// A read that stood first when two connections were lost may be what ends the node: it is not sent a third time. But a
+    /// node that dies may have taken one more connection before it is gone.
+    #[test]
+    fn what_may_kill_a_node_is_not_sent_a_third_time() {
+        for (apart, asked) in [(20, 3), (300, 2)] {
+            let mut rig = Rig::new();
+            rig.ask("WATCH a");
+            rig.ask("GET a");
+            for _ in 0..2 {
+                let (last, _) = rig.reads[rig.reads.len() - 1];
+                rig.proxy.closed(Peer::Backend(last), rig.now);
+                rig.wait(apart);
+            }
+            rig.wait(1000);
+            assert_eq!(rig.reads.len(), asked, "{apart} ms apart");
+            let told = rig.heard.ends_with(b"may have been executed\r\n");
+            assert_eq!(told, asked == 2);
         }
     }
 

@@ -6,17 +6,21 @@
 //!
 //! It must never know which connections exist.
 
+pub mod everyone;
+mod lineage;
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+pub use lineage::ShardId;
+use lineage::{Lineage, State};
 use slab::Slab;
 
 use crate::clock::Time;
 use crate::cluster::scan::ShardList;
 use crate::cluster::slot::{SLOTS, Slot};
 use crate::cluster::topology::{NO_SHARD, Topology};
-use crate::command::Command;
 use crate::proxy::backend::BackendId;
 use crate::proxy::node::{Node, NodeKey};
 use crate::proxy::node_stats::NodeStats;
@@ -39,17 +43,6 @@ pub struct OrphanRoute {
     slots: Vec<(u16, u16)>,
     /// Its replicas.
     replicas: Vec<NodeKey>,
-}
-
-/// One of all nodes that a command for all of them asks.
-#[derive(Debug, Clone, Copy)]
-pub struct Asked {
-    /// The node.
-    pub target: Target,
-    /// Whether there is no reply without its own. A replica has nothing but what is lost with it: its logs, its
-    /// counters, its subscribers. A master without slots has keys only while slots move to it or from it, which
-    /// they do not while it is down.
-    pub must_answer: bool,
 }
 
 /// Slot to nodes.
@@ -75,6 +68,8 @@ pub struct Routes {
     /// What was counted of nodes that are down: it is shown as long as the cluster lists them, and counted on when
     /// they are back.
     down: HashMap<SocketAddr, Arc<NodeStats>>,
+    /// Which shard is which.
+    lineage: Lineage,
 }
 
 impl Default for Routes {
@@ -91,6 +86,7 @@ impl Default for Routes {
             spare: Vec::new(),
             orphans: Vec::new(),
             down: HashMap::new(),
+            lineage: Lineage::default(),
         }
     }
 }
@@ -203,30 +199,6 @@ impl Routes {
         })
     }
 
-    /// Whom a command for all masters asks, or for all nodes if `replicas` are wanted. If it is about all keys, these
-    /// are followed by the masters without slots, which may have the keys of a slot that is on its way. (What is
-    /// kept beside keys, such as functions and users, such a master may never have been given; what it said to that
-    /// would not be what the others say.)
-    pub fn everyone(&self, command: &Command, replicas: bool) -> impl Iterator<Item = Asked> {
-        let all_keys = command.concerns_all_keys();
-        let serving = self.targets(replicas).map(|target| Asked {
-            target,
-            must_answer: !target.replica,
-        });
-        // A redirect may have told that one has got its first slot.
-        let is_spare = move |node: &&NodeKey| {
-            all_keys && self.shards.iter().all(|shard| shard.master != **node)
-        };
-        let spare = self.spare.iter().filter(is_spare).map(|node| Asked {
-            target: Target {
-                node: *node,
-                replica: false,
-            },
-            must_answer: false,
-        });
-        serving.chain(spare)
-    }
-
     /// The node at this address, if the topology lists it.
     pub fn node_at(&self, address: &SocketAddr) -> Option<NodeKey> {
         self.by_address.get(address).copied()
@@ -257,6 +229,13 @@ impl Routes {
     /// Returns whether any slot has another master than before.
     pub fn adopt(&mut self, topology: Arc<Topology>, nodes: &mut Slab<Node>) -> bool {
         let before: Vec<Option<NodeKey>> = self.masters().collect();
+        let masters = |shards: &[ShardRoute]| -> Vec<NodeKey> {
+            shards.iter().map(|shard| shard.master).collect()
+        };
+        let last = self.topology.take();
+        // Redirects have added others behind them.
+        let shards = last.as_ref().map_or(0, |last| last.shards.len());
+        let masters_before = masters(&self.shards[..shards]);
         let keys = self.intern(&topology, nodes);
         self.shards = topology
             .shards
@@ -270,6 +249,17 @@ impl Routes {
                     .collect(),
             })
             .collect();
+        self.lineage.renew(
+            State {
+                masters: &masters_before,
+                slots: last.as_ref().map_or(&[][..], |last| &last.slots[..]),
+            },
+            State {
+                masters: &masters(&self.shards),
+                slots: &topology.slots[..],
+            },
+            topology.orphans.iter().map(|orphan| &orphan.slots[..]),
+        );
         self.spare = topology
             .spare
             .iter()
@@ -289,13 +279,7 @@ impl Routes {
             .collect();
         self.slots.copy_from_slice(&topology.slots[..]);
         self.forget_found();
-        // With the epoch: a slot that has been away and is back is told by it.
-        let epochs = topology.shards.iter().map(|shard| shard.epoch);
-        let masters = topology.masters().zip(epochs.chain(std::iter::repeat(0)));
-        let ids: Vec<String> = masters
-            .map(|(master, epoch)| format!("{}@{epoch}", topology.nodes[master as usize].id))
-            .collect();
-        self.in_order = Arc::new(ShardList::new(&topology.slots, &ids));
+        self.in_order = Arc::new(ShardList::of(&topology));
         let asked_at = topology.asked_at;
         self.topology = Some(topology);
         self.learnt.retain(|_, (key, at)| {

@@ -8,13 +8,14 @@ use crate::cluster::slot::Slot;
 use crate::command::{Class, Command, Flags, ResponsePolicy};
 use crate::config::ReadPreference;
 use crate::proxy::backend::{BackendId, Origin, Pin, Ticket};
-use crate::proxy::client::{ClientId, Pause};
+use crate::proxy::client::{Client, ClientId, Pause};
 use crate::proxy::dispatch::Step;
 use crate::proxy::insight::audit::Reason;
 use crate::proxy::merge::{Merge, Split};
 use crate::proxy::pipeline::{At, Seq};
 use crate::proxy::plan::{Ask, Plan};
 use crate::proxy::retry::Goal;
+use crate::proxy::routes::ShardId;
 use crate::proxy::upstream::Target;
 use crate::proxy::{NO_SLOT, Proxy, refusal, texts};
 use crate::resp::args::Args;
@@ -188,8 +189,7 @@ impl Proxy {
         self.stats.replica_reads.add(replica_reads);
     }
 
-    /// Sends a request as it is to every master, or to every node. Masters with slots must answer; any other
-    /// node that is not there is left out.
+    /// Sends a request as it is to every master, or to every node (see `routes::everyone`).
     pub(super) fn broadcast(
         &mut self,
         id: ClientId,
@@ -219,13 +219,20 @@ impl Proxy {
         args: &Args<'_>,
         now: Time,
     ) -> Step {
+        let client = self.clients.get(id);
+        let alone = |client: &Client| client.pipeline.is_empty() || client.execution.is_some();
+        if runs_alone(command) && !client.is_some_and(alone) {
+            return Step::Wait(Pause::Barrier);
+        }
         // The node of a transaction has executed it with the transaction.
         let (done, known) = match self.take_share(id) {
             Some((node, reply)) => (Some(node), Some(Ask::Known(reply))),
             None => (None, None),
         };
         let everyone = self.upstream.routes.everyone(command, replicas);
-        let others = everyone.filter(|asked| Some(asked.target.node) != done);
+        let others = everyone.filter(|asked| {
+            done.is_none_or(|node| !self.upstream.routes.answers_for(node, *asked))
+        });
         let others = others.map(|asked| Ask::each(asked, args.frame().to_vec()));
         let plan = Plan {
             asks: known.into_iter().chain(others).collect(),
@@ -247,29 +254,33 @@ impl Proxy {
         now: Time,
     ) {
         let affinity = id.key() as usize;
-        let (slot, target, goal) = match to {
+        let (slot, target, goal, pin) = match to {
             PartTarget::Slot(slot) => {
                 let preference = self.config.read_preference;
                 let reads = self.may_ask_replicas(id, command);
                 let target = Slot::new(slot)
                     .and_then(|slot| self.upstream.target(slot, reads, preference, affinity, now));
-                (slot, target, Goal::Owner)
+                (slot, target, Goal::Owner, Pin::Free)
             }
-            PartTarget::Node(target, _) => (NO_SLOT, Some(target), Goal::Node(target.node)),
-            PartTarget::AnyMaster => (NO_SLOT, self.upstream.any_master(affinity), Goal::AnyMaster),
+            PartTarget::Node(target, pin) => (NO_SLOT, Some(target), Goal::Node(target.node), pin),
+            PartTarget::Shard(id) => {
+                let target = self.upstream.shard_master(id);
+                (NO_SLOT, target, Goal::Shard(id), Pin::Shard(id))
+            }
+            PartTarget::AnyMaster => {
+                let target = self.upstream.any_master(affinity);
+                (NO_SLOT, target, Goal::AnyMaster, Pin::Free)
+            }
         };
         let origin = Origin::Part {
             client: id,
             seq,
             part,
         };
-        let pin = match to {
-            PartTarget::Node(_, pin) => pin,
-            PartTarget::Slot(_) | PartTarget::AnyMaster => Pin::Free,
-        };
         let mut ticket = ticket(origin, slot, command, frame.len(), pin, now);
         let to_replica = target.is_some_and(|target| target.replica);
-        if !to_replica && self.upstream.fails_fast(slot, now) {
+        let scope = ticket.scope().filter(|_| !to_replica);
+        if scope.is_some_and(|scope| self.upstream.fails_fast(scope, now)) {
             return self.answer_error(id, seq, part, refusal::SLOT_NOT_SERVED.as_bytes(), now);
         }
         let Some(client) = self.clients.get_mut(id) else {
@@ -298,8 +309,7 @@ impl Proxy {
                 if let Some(client) = self.clients.get_mut(id) {
                     client.pipeline.set_at(seq, part, At::Backend(backend));
                 }
-                let (pool, actions) = (&mut self.pool, &mut self.actions);
-                self.upstream.send(backend, frame, ticket, pool, actions);
+                self.send_vouched(backend, frame, ticket);
             }
             None => {
                 self.hold(ticket, frame, goal, now, b"", now);
@@ -317,10 +327,10 @@ impl Proxy {
         now: Time,
     ) -> Step {
         let nodes = plan.asks.iter().any(|ask| !matches!(ask, Ask::Workers(_)));
-        let each = |ask: &Ask| matches!(ask, Ask::Node(..) | Ask::IfUp(..) | Ask::Masters(_));
+        let each = |ask: &Ask| !matches!(ask, Ask::Slot(..) | Ask::AnyMaster(_) | Ask::Workers(_));
         // Who asks for the state of the whole is to find what it did before, and nothing of what it does behind.
-        let alone = plan.asks.iter().any(|ask| matches!(ask, Ask::Masters(_)));
-        debug_assert!(!alone || plan.asks.len() == 1);
+        let alone = |ask: &Ask| matches!(ask, Ask::Masters(_) | Ask::Shard(..));
+        let alone = plan.asks.iter().any(alone) && !is_urgent(command);
         if plan.asks.iter().any(each) || matches!(command.class, Class::Scan) {
             self.insight.audit.note(command.id, Reason::AllNodes);
         }
@@ -361,14 +371,15 @@ impl Proxy {
         for ask in &plan.asks {
             match ask {
                 Ask::Slot(slot, _) => split.add_parts(*slot, 1),
-                Ask::Node(..)
+                Ask::Shard(..)
+                | Ask::Node(..)
                 | Ask::IfUp(..)
+                | Ask::Member(..)
+                | Ask::Spare(..)
                 | Ask::AnyMaster(_)
                 | Ask::Masters(_)
                 | Ask::Fence(_)
-                | Ask::Known(_) => {
-                    split.add_parts(NO_SLOT, 1);
-                }
+                | Ask::Known(_) => split.add_parts(NO_SLOT, 1),
                 Ask::Workers(_) => split.add_parts(NO_SLOT, self.process.workers.len()),
             }
         }
@@ -383,6 +394,15 @@ impl Proxy {
             let (target, frame) = match ask {
                 Ask::Node(target, frame) => (PartTarget::Node(*target, Pin::Must), frame),
                 Ask::IfUp(target, frame) => (PartTarget::Node(*target, Pin::May), frame),
+                Ask::Member(target, frame) => (PartTarget::Node(*target, Pin::Member), frame),
+                Ask::Shard(id, frame) => (PartTarget::Shard(*id), frame),
+                Ask::Spare(node, frame) => {
+                    let target = Target {
+                        node: *node,
+                        replica: false,
+                    };
+                    (PartTarget::Node(target, Pin::Spare), frame)
+                }
                 Ask::Slot(slot, frame) => (PartTarget::Slot(*slot), frame),
                 Ask::AnyMaster(frame) => (PartTarget::AnyMaster, frame),
                 Ask::Fence(node) => {
@@ -469,8 +489,15 @@ impl Proxy {
     }
 }
 
+/// Whether a command is for all shards as wholes. It may touch any key, so it keeps its order with all other requests of
+/// its client (rule R4) by running alone: it is sent when all before it are answered, and what follows waits for its
+/// reply.
+pub(super) fn runs_alone(command: &Command) -> bool {
+    matches!(command.class, Class::AllMasters(_)) && !is_urgent(command)
+}
+
 /// SCRIPT KILL and FUNCTION KILL: they must not wait for what they are to end.
-fn is_urgent(command: &Command) -> bool {
+pub(super) fn is_urgent(command: &Command) -> bool {
     command.response == ResponsePolicy::OneSucceeded && command.flags.contains(Flags::ALLOW_BUSY)
 }
 
@@ -479,6 +506,7 @@ fn is_urgent(command: &Command) -> bool {
 pub(super) enum PartTarget {
     Slot(u16),
     Node(Target, Pin),
+    Shard(ShardId),
     AnyMaster,
 }
 

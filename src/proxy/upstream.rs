@@ -16,12 +16,13 @@ use crate::config::{Config, ReadPreference};
 use crate::proxy::actions::Actions;
 use crate::proxy::backend::{Backend, BackendId, Flavor, State, Ticket};
 use crate::proxy::node::{Node, NodeKey};
-use crate::proxy::routes::Routes;
+use crate::proxy::routes::everyone::Successor;
+use crate::proxy::routes::{Routes, ShardId};
 use crate::proxy::session::Dialect;
 use crate::proxy::stats::Counter;
 use crate::resp::encode::Protocol;
 
-/// While a slot fails fast, one request in this time is let through to see whether it still does.
+/// While a scope fails fast, one request in this time is let through to see whether it still does.
 const CANARY: Duration = Duration::from_millis(100);
 
 /// Nodes, routes and backends.
@@ -39,7 +40,8 @@ pub struct Upstream {
     pub aside: usize,
     /// Reads for replicas that went to a master, since the worker last looked.
     pub fallbacks: Counter,
-    /// Slots whose requests have waited in vain, and when the next one may try.
+    /// Scopes (a slot, a shard, any master: see `Ticket::scope`) whose requests have waited in vain, and when the next
+    /// one may try.
     failing: HashMap<u16, Time>,
 }
 
@@ -154,6 +156,17 @@ impl Upstream {
                 node,
                 replica: false,
             })
+    }
+
+    /// The master of a shard, if it has one.
+    pub fn shard_master(&self, id: ShardId) -> Option<Target> {
+        match self.routes.master_of_shard(id) {
+            Successor::Master(node) => Some(Target {
+                node,
+                replica: false,
+            }),
+            Successor::Nobody | Successor::Gone => None,
+        }
     }
 
     /// The shared connection for a request for `slot`, if there is one, and whether it is to a replica.
@@ -325,13 +338,13 @@ impl Upstream {
         }
     }
 
-    /// Whether a request for this slot is to be refused at once, because others have waited in vain.
+    /// Whether a request of this scope is to be refused at once, because others have waited in vain.
     #[inline]
-    pub fn fails_fast(&mut self, slot: u16, now: Time) -> bool {
+    pub fn fails_fast(&mut self, scope: u16, now: Time) -> bool {
         if self.failing.is_empty() {
             return false;
         }
-        match self.failing.get_mut(&slot) {
+        match self.failing.get_mut(&scope) {
             Some(canary_at) if now < *canary_at => true,
             Some(canary_at) => {
                 *canary_at = now.after(CANARY);
@@ -341,35 +354,35 @@ impl Upstream {
         }
     }
 
-    /// Whether requests for any slot are to be refused at once.
+    /// Whether requests of any scope are to be refused at once.
     #[inline]
     pub fn any_failing(&self) -> bool {
         !self.failing.is_empty()
     }
 
-    /// A request for this slot that was let through does not leave yet: another may, or the same again.
-    pub fn let_another_through(&mut self, slot: u16, now: Time) {
-        if let Some(canary_at) = self.failing.get_mut(&slot) {
+    /// A request of this scope that was let through does not leave yet: another may, or the same again.
+    pub fn let_another_through(&mut self, scope: u16, now: Time) {
+        if let Some(canary_at) = self.failing.get_mut(&scope) {
             *canary_at = now;
         }
     }
 
-    /// Whether requests for this slot have waited in vain, and none has succeeded since.
+    /// Whether requests of this scope have waited in vain, and none has succeeded since.
     #[inline]
-    pub fn is_failing(&self, slot: u16) -> bool {
-        !self.failing.is_empty() && self.failing.contains_key(&slot)
+    pub fn is_failing(&self, scope: u16) -> bool {
+        !self.failing.is_empty() && self.failing.contains_key(&scope)
     }
 
-    /// A request for this slot has waited in vain.
-    pub fn fail_fast(&mut self, slot: u16, now: Time) {
-        self.failing.insert(slot, now.after(CANARY));
+    /// A request of this scope has waited in vain.
+    pub fn fail_fast(&mut self, scope: u16, now: Time) {
+        self.failing.insert(scope, now.after(CANARY));
     }
 
-    /// A request for this slot has been answered.
+    /// A request of this scope has been answered.
     #[inline]
-    pub fn succeeded(&mut self, slot: u16) {
+    pub fn succeeded(&mut self, scope: u16) {
         if !self.failing.is_empty() {
-            self.failing.remove(&slot);
+            self.failing.remove(&scope);
         }
     }
 

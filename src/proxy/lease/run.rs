@@ -239,6 +239,7 @@ impl Proxy {
                 node,
                 replica: false,
             }),
+            Goal::Shard(id) => self.upstream.shard_master(id),
             Goal::AnyMaster => self.upstream.any_master(id.key() as usize),
         };
         let Some(target) = target else {

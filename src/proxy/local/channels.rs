@@ -49,7 +49,7 @@ pub fn patterns(context: &mut Context<'_>, args: &Args<'_>, _: &mut Vec<u8>) -> 
     let addresses: Vec<Option<SocketAddr>> = context
         .routes
         .everyone(context.command, true)
-        .map(|asked| context.nodes.get(asked.target.node.0 as usize))
+        .map(|asked| context.nodes.get(asked.node()?.0 as usize))
         .map(|node| node.map(|node| node.address))
         .collect();
     join_all(context, args, move |replies, out| {

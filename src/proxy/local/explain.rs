@@ -78,7 +78,7 @@ pub fn explain(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) ->
 fn nodes(context: &Context<'_>, row: Option<&Command>, slots: &BTreeSet<u16>) -> Vec<String> {
     let everyone = |row, replicas| {
         let everyone = context.routes.everyone(row, replicas);
-        everyone.map(|asked| asked.target.node).collect()
+        everyone.filter_map(|asked| asked.node()).collect()
     };
     let targets: Vec<NodeKey> = match row.map(|row| (row, row.class)) {
         _ if !slots.is_empty() => slots

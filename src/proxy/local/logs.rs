@@ -95,7 +95,10 @@ fn read_log(
     encode::command(&mut question, [&b"CONFIG"[..], b"GET", setting.as_bytes()]);
     let (mut asks, mut addresses) = (vec![Ask::AnyMaster(question)], Vec::new());
     for asked in context.routes.everyone(context.command, true) {
-        if let Some(address) = context.routes.address_of(asked.target.node) {
+        let address = asked
+            .node()
+            .and_then(|node| context.routes.address_of(node));
+        if let Some(address) = address {
             addresses.push(address);
             asks.push(Ask::each(asked, frame.clone()));
         }

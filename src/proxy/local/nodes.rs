@@ -1,14 +1,14 @@
 //! What commands have in common that ask every master, or every node, and join the answers by a rule of
 //! their own.
 //!
-//! Masters with slots must answer; any other node that is not there is left out (see `Routes::everyone`).
+//! Who must answer, and who is left out, is told in `routes::everyone`.
 
 use super::{After, Context};
 use crate::command::Class;
 use crate::config::ReadPreference;
 use crate::proxy::merge::{Join, Merge};
 use crate::proxy::plan::{Ask, Plan};
-use crate::proxy::routes::Asked;
+use crate::proxy::routes::everyone::Asked;
 use crate::resp::args::Args;
 use crate::resp::encode;
 use crate::resp::reply::Reply;
@@ -39,7 +39,7 @@ pub fn join_serving(
     join: impl FnOnce(&[(bool, Reply<'_>)], &mut Vec<u8>) + Send + 'static,
 ) -> After {
     let asked: Vec<Asked> = serving(context).collect();
-    let replicas: Vec<bool> = asked.iter().map(|asked| asked.target.replica).collect();
+    let replicas: Vec<bool> = asked.iter().map(|asked| asked.is_replica()).collect();
     let merge = Merge::Join(Box::new(move |replies, out| {
         let told: Vec<_> = replicas.into_iter().zip(replies.iter().copied()).collect();
         join(&told, out);
@@ -94,7 +94,7 @@ pub fn report(context: &mut Context<'_>, args: &Args<'_>, _: &mut Vec<u8>) -> Af
     };
     let names: Vec<String> = asked
         .iter()
-        .map(|asked| context.routes.address_of(asked.target.node))
+        .map(|asked| context.routes.address_of(asked.node()?))
         .map(|address| address.map_or("?".to_string(), |address| address.to_string()))
         .collect();
     let protocol = context.session.protocol;

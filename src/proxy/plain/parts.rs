@@ -4,7 +4,7 @@
 
 use crate::clock::Time;
 use crate::proxy::Proxy;
-use crate::proxy::backend::{BackendId, Origin, State};
+use crate::proxy::backend::{BackendId, Origin, Pin, State};
 use crate::proxy::dispatch::MOVED_FRAME;
 use crate::proxy::insight::BIG_BYTES;
 use crate::resp::short::short_reply;
@@ -42,7 +42,10 @@ impl Proxy {
                 break;
             };
             let request_len = ticket.len as usize;
-            if request_len > sent || request_len >= BIG_BYTES {
+            if request_len > sent
+                || request_len >= BIG_BYTES
+                || matches!(ticket.pin, Pin::Astray(_))
+            {
                 break;
             }
             let Some(client) = self.clients.get_mut(client) else {
