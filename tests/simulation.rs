@@ -9,6 +9,8 @@
 mod client;
 #[path = "simulation/cluster.rs"]
 mod cluster;
+#[path = "simulation/fans.rs"]
+mod fans;
 #[path = "simulation/ledger.rs"]
 mod ledger;
 #[path = "simulation/promises.rs"]
@@ -161,6 +163,9 @@ const EXPECTED: &[&str] = &[
     "messages",
     "evictions",
     "unknown_replies",
+    // Requests for all masters.
+    "fans_checked",
+    "fan_orders_checked",
     // Transactions and pops.
     "transactions_executed",
     "nil_of_nodes",

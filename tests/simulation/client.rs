@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use redis_cluster_proxy::proxy::client::ClientId;
 
+use crate::fans::Made;
 use crate::ledger::{ABSENT, Class, Ledger, Nonce, Outcome};
 use crate::random::Random;
 use crate::resp::{self, Value};
@@ -32,7 +33,10 @@ enum Kind {
     Echo(Vec<u8>),
     Ping,
     Missing,
-    Size,
+    Size(Made),
+    Keys(Made),
+    /// A write of all masters.
+    Load(usize),
     AnyNode,
     Hello,
     /// An error that begins like this.
@@ -59,6 +63,8 @@ pub struct Sent {
     /// The versions of its keys when it was made, in their order.
     floors: Vec<u64>,
     resp3: bool,
+    /// The last write of all masters that its client sent before it.
+    behind: Option<usize>,
 }
 
 /// What a client has seen of one key, in the order of its requests.
@@ -148,6 +154,10 @@ pub struct Client {
     transaction: Option<Transaction>,
     /// Whether something has been refused since MULTI.
     refused_inside: bool,
+    /// The last write of all masters that it has sent.
+    load: Option<usize>,
+    /// What it was told to have written since the last of those that it was told of.
+    written: Vec<Nonce>,
     /// The time, as far as it knows.
     pub now: u64,
 }
@@ -182,6 +192,8 @@ impl Client {
             heard_resp3: false,
             transaction: None,
             refused_inside: false,
+            load: None,
+            written: Vec::new(),
             now: 0,
         }
     }
@@ -257,6 +269,7 @@ impl Client {
                     kind: Kind::Change(change),
                     floors: Vec::new(),
                     resp3: self.resp3,
+                    behind: None,
                 });
             }
         }
@@ -330,7 +343,18 @@ impl Client {
             }
             91 => self.request(Kind::Ping, &[], ledger, random),
             92..94 => self.request(Kind::Missing, &[text], ledger, random),
-            94 => self.request(Kind::Size, &[], ledger, random),
+            94 => match random.below(4) {
+                0 => {
+                    let made = ledger.fans.made(&ledger.keys);
+                    self.request(Kind::Keys(made), &[], ledger, random);
+                }
+                1 | 2 => {
+                    let load = ledger.fans.load();
+                    self.request(Kind::Load(load), &[], ledger, random);
+                    self.load = Some(load);
+                }
+                _ => self.size(ledger, random),
+            },
             95 => self.request(Kind::AnyNode, &[], ledger, random),
             96 => {
                 self.resp3 = !self.resp3;
@@ -364,6 +388,11 @@ impl Client {
         self.request(Kind::Set(nonces), keys, ledger, random);
     }
 
+    fn size(&mut self, ledger: &mut Ledger, random: &mut Random) {
+        let made = ledger.fans.made(&ledger.keys);
+        self.request(Kind::Size(made), &[], ledger, random);
+    }
+
     fn request(&mut self, kind: Kind, keys: &[usize], ledger: &mut Ledger, random: &mut Random) {
         let args = self.args(&kind, keys, ledger, random);
         let plain = |arg: &Vec<u8>| {
@@ -385,6 +414,7 @@ impl Client {
             kind,
             floors: keys.iter().map(|key| ledger.keys[*key].version()).collect(),
             resp3: self.resp3,
+            behind: self.load,
         });
     }
 
@@ -458,7 +488,12 @@ impl Client {
                 let missing = format!("{{t{tag}}}missing{}", random.below(1000));
                 args.extend([verb("GET"), missing.into_bytes()]);
             }
-            Kind::Size => args.push(verb("DBSIZE")),
+            Kind::Size(_) => args.push(verb("DBSIZE")),
+            Kind::Keys(_) => args.extend([verb("KEYS"), b"*".to_vec()]),
+            Kind::Load(load) => {
+                args.extend([&b"FUNCTION"[..], b"LOAD", b"REPLACE"].map(<[u8]>::to_vec));
+                args.push(format!("#!lua name=lib {load}").into_bytes());
+            }
             Kind::AnyNode => args.extend([verb("ACL"), b"CAT".to_vec()]),
             Kind::Hello => {
                 let version = if self.resp3 { b"3" } else { b"2" };
@@ -510,6 +545,7 @@ impl Client {
                 kind,
                 floors: Vec::new(),
                 resp3: self.resp3,
+                behind: None,
             });
         }
         self.end = End::Told;
@@ -712,11 +748,11 @@ impl Client {
     fn check_success(&mut self, sent: &Sent, value: &Value, ledger: &mut Ledger) -> bool {
         match (&sent.kind, value) {
             (Kind::Set(nonces), Value::Simple(text)) => {
-                self.wrote(nonces, &sent.floors, ledger);
+                self.wrote(nonces, sent, ledger);
                 text == "OK"
             }
             (Kind::Del(nonces), Value::Integer(count)) => {
-                self.wrote(nonces, &sent.floors, ledger);
+                self.wrote(nonces, sent, ledger);
                 let found: i64 = nonces
                     .iter()
                     .map(|nonce| ledger.writes[*nonce].result)
@@ -724,12 +760,12 @@ impl Client {
                 *count == found
             }
             (Kind::Sum(nonce) | Kind::Script(nonce, None), Value::Integer(sum)) => {
-                self.wrote(&[*nonce], &sent.floors, ledger);
+                self.wrote(&[*nonce], sent, ledger);
                 let write = &ledger.writes[*nonce];
                 *sum == ledger.keys[write.key].state(write.version)
             }
             (Kind::Push(nonce), Value::Integer(len)) => {
-                self.wrote(&[*nonce], &sent.floors, ledger);
+                self.wrote(&[*nonce], sent, ledger);
                 *len as u64 == ledger.writes[*nonce].version
             }
             (Kind::Incr(key), Value::Integer(count)) => {
@@ -775,7 +811,14 @@ impl Client {
             (Kind::Quit, Value::Simple(text)) => text == "OK",
             (Kind::Reset, Value::Simple(text)) => text == "RESET",
             (Kind::Missing, value) => is_null(value, sent.resp3),
-            (Kind::Size, Value::Integer(count)) => (0..100_000).contains(count),
+            (Kind::Size(made), Value::Integer(count)) => {
+                ledger.fans.counted(made, *count, ledger.keys.len())
+            }
+            (Kind::Keys(made), Value::Array(names)) => ledger.fans.found(made, names),
+            (Kind::Load(load), Value::Bulk(name)) => {
+                ledger.fans.told(*load, &std::mem::take(&mut self.written));
+                name == b"lib"
+            }
             (Kind::AnyNode, Value::Bulk(text)) => text == b"some",
             (Kind::Hello, Value::Map(_)) => sent.resp3,
             (Kind::Hello, Value::Array(_)) => !sent.resp3,
@@ -783,11 +826,15 @@ impl Client {
         }
     }
 
-    fn wrote(&mut self, nonces: &[Nonce], floors: &[u64], ledger: &mut Ledger) {
-        for (nonce, floor) in nonces.iter().zip(floors) {
+    fn wrote(&mut self, nonces: &[Nonce], sent: &Sent, ledger: &mut Ledger) {
+        for (nonce, floor) in nonces.iter().zip(&sent.floors) {
             let key = ledger.writes[*nonce].key;
             if let Some(version) = ledger.told(*nonce, Outcome::Done) {
                 self.has_written(key, version, *floor);
+                self.written.push(*nonce);
+                if let Some(load) = sent.behind {
+                    ledger.fans.follows(*nonce, load);
+                }
             }
         }
     }
@@ -866,7 +913,7 @@ impl Client {
             self.request(Kind::Get(text), &[text], ledger, random);
             self.request(Kind::Incr(count), &[count], ledger, random);
         }
-        self.request(Kind::Size, &[], ledger, random);
+        self.size(ledger, random);
     }
 }
 

@@ -14,6 +14,7 @@ use redis_cluster_proxy::cluster::orphan::Orphan;
 use redis_cluster_proxy::cluster::slot::SLOTS;
 use redis_cluster_proxy::cluster::topology::{NO_SHARD, NodeInfo, Shard as ShardInfo, Topology};
 
+use crate::fans::{COPIES, COPY};
 use crate::ledger::{ABSENT, Ledger, Nonce};
 use crate::random::Random;
 use crate::resp;
@@ -91,6 +92,8 @@ pub struct Session {
     authenticated: bool,
     /// Kinds and names that it is subscribed to.
     subscriptions: BTreeSet<(usize, Vec<u8>)>,
+    /// Whether it last said that it is a master, when it was asked.
+    said_master: bool,
     /// What one client has asked of it alone.
     pub own: Exclusive,
     /// What scripts have said here that ran: their keys, their writes and the words.
@@ -200,6 +203,8 @@ pub struct Counts {
     pub replica_reads: u64,
     /// Redirects to an address that nobody has.
     pub lies: u64,
+    /// Keys that have moved.
+    pub moves: u64,
     /// Scripts that ran and answered like a node that had not run them.
     pub scripts_lied: u64,
     /// Migrations brought to their end.
@@ -362,6 +367,7 @@ impl Cluster {
             let name = random.pick(&names);
             let data = source.remove(name).expect("it was there");
             self.shards[migration.to].data.insert(name.clone(), data);
+            self.counts.moves += 1;
         } else if !migration.handed_over {
             self.slots[tag].migration = Some(Migration {
                 handed_over: true,
@@ -599,6 +605,43 @@ impl Cluster {
         Some(format!("MOVED {slot} {endpoint}"))
     }
 
+    /// A request for a whole shard, which has no key: a replica answers reads, too, and nobody is redirected.
+    fn as_a_whole(
+        &mut self,
+        node: usize,
+        session: &Session,
+        name: &str,
+        args: &[Vec<u8>],
+        ledger: &mut Ledger,
+        now: u64,
+    ) -> Vec<u8> {
+        if now < self.nodes[node].loading_until {
+            return b"-LOADING Redis is loading the dataset in memory\r\n".to_vec();
+        }
+        let data = &self.shards[self.nodes[node].shard].data;
+        let is_whole = session.said_master || self.is_master(node);
+        match (name, is_whole) {
+            ("DBSIZE", true) => format!(":{}\r\n", data.len()).into_bytes(),
+            ("DBSIZE", false) => format!(":{COPIES}\r\n").into_bytes(),
+            ("KEYS", is_whole) => {
+                let names: Vec<&[u8]> = match is_whole {
+                    true => data.keys().map(Vec::as_slice).collect(),
+                    false => vec![COPY],
+                };
+                let mut out = format!("*{}\r\n", names.len()).into_bytes();
+                names.iter().for_each(|name| out.extend(resp::bulk(name)));
+                out
+            }
+            _ if !self.is_master(node) => {
+                b"-READONLY You can't write against a read only replica.\r\n".to_vec()
+            }
+            _ => {
+                ledger.fans.loaded(load_of(&args[3]));
+                resp::bulk(b"lib")
+            }
+        }
+    }
+
     /// A node executes one request; returns its reply.
     pub fn execute(
         &mut self,
@@ -610,6 +653,7 @@ impl Cluster {
         now: u64,
     ) -> Vec<u8> {
         let name = String::from_utf8(args[0].to_ascii_uppercase()).expect("a command's name");
+        (ledger.fans.shards, ledger.fans.shard) = (self.shards.len(), self.nodes[node].shard);
         if !session.authenticated {
             let expected = self.password.as_deref();
             session.authenticated = match (name.as_str(), args.last()) {
@@ -639,9 +683,27 @@ impl Cluster {
                 session.asking = true;
                 return ok();
             }
-            "DBSIZE" => {
-                let data = &self.shards[self.nodes[node].shard].data;
-                return format!(":{}\r\n", data.len()).into_bytes();
+            "ROLE" => {
+                session.said_master = self.is_master(node);
+                let word = if session.said_master {
+                    "master"
+                } else {
+                    "slave"
+                };
+                return [b"*1\r\n", &resp::bulk(word.as_bytes())[..]].concat();
+            }
+            "DBSIZE" | "KEYS" | "FUNCTION" => {
+                return self.as_a_whole(node, session, &name, args, ledger, now);
+            }
+            "CLUSTER" => {
+                assert_eq!(args[1].to_ascii_uppercase(), b"NODES");
+                let role = if self.is_master(node) {
+                    "master"
+                } else {
+                    "slave"
+                };
+                let line = format!("{node:040x} h:1@2 myself,{role} - 0 0 0 connected\n");
+                return resp::bulk(line.as_bytes());
             }
             "ACL" => return resp::bulk(b"some"),
             "PING" => return b"+PONG\r\n".to_vec(),
@@ -662,14 +724,6 @@ impl Cluster {
             }
             _ if name.ends_with("SUBSCRIBE") => {
                 return session.change(&name, args).expect("it subscribes");
-            }
-            "ROLE" => {
-                let role = if self.is_master(node) {
-                    "master"
-                } else {
-                    "slave"
-                };
-                return [b"*1\r\n", &resp::bulk(role.as_bytes())[..]].concat();
             }
             "EVAL" => (1, false),
             "GET" | "LRANGE" => (0, true),
@@ -743,6 +797,13 @@ impl Cluster {
         session.said.push((keys, nonce, words));
         reply
     }
+}
+
+/// The number in the code of a function library.
+fn load_of(code: &[u8]) -> usize {
+    let digits = code.rsplit(|byte| *byte == b' ').next().expect("a word");
+    let digits = std::str::from_utf8(digits).expect("digits");
+    digits.parse().expect("digits")
 }
 
 fn tag_of(key: &[u8]) -> usize {

@@ -9,6 +9,7 @@ use std::collections::{HashMap, HashSet};
 
 use redis_cluster_proxy::cluster::slot::Slot;
 
+use crate::fans::Fans;
 use crate::promises::Promises;
 use crate::random::mix;
 
@@ -126,6 +127,8 @@ pub struct Ledger {
     big: bool,
     /// What transactions and pops promise.
     pub promises: Promises,
+    /// What requests for all masters promise.
+    pub fans: Fans,
     /// Scripts that ran and said of their node what became true before the node was asked: nobody can tell them from
     /// what was refused.
     foretold: HashSet<Nonce>,
@@ -157,6 +160,7 @@ impl Ledger {
             deletions: HashMap::new(),
             big,
             promises: Promises::default(),
+            fans: Fans::default(),
             foretold: HashSet::new(),
         }
     }
@@ -257,6 +261,7 @@ impl Ledger {
             "write {nonce} was executed after its client was told that it was not"
         );
         write.executed = true;
+        self.fans.wrote(nonce);
         write.result = result;
         let version = self.counted(key, state);
         self.writes[nonce].version = version;

@@ -323,6 +323,8 @@ impl World {
             ("nil_of_nodes", self.ledger.promises.nil_at_nodes),
             ("nil_replies", self.ledger.promises.nil),
             ("tokens_delivered", self.ledger.promises.delivered),
+            ("fans_checked", self.ledger.fans.checked),
+            ("fan_orders_checked", self.ledger.fans.orders),
         ]
     }
 

@@ -122,6 +122,7 @@ impl Client {
             kind,
             floors: Vec::new(),
             resp3: self.resp3,
+            behind: self.load,
         });
     }
 
@@ -168,7 +169,7 @@ impl Client {
             11..14 => (Kind::Get(text), vec![text]),
             14 => (Kind::Echo(b"inside".to_vec()), Vec::new()),
             // For all masters: one has it in the transaction, the others behind it.
-            24 | 25 => (Kind::Size, Vec::new()),
+            24 | 25 => (Kind::Size(ledger.fans.made(&ledger.keys)), Vec::new()),
             15 if random.one_in(4) => {
                 self.transaction.as_mut().expect("it has begun").doomed = true;
                 return self.say(Kind::Refused("ERR wrong number"), &[b"GET"]);
@@ -185,11 +186,12 @@ impl Client {
         };
         let floors = keys.iter().map(|key| ledger.keys[*key].version()).collect();
         let args = self.args(&kind, &keys, ledger, random);
-        let resp3 = self.resp3;
+        let (resp3, behind) = (self.resp3, self.load);
         let item = Sent {
             kind,
             floors,
             resp3,
+            behind,
         };
         let own = self.transaction.as_mut().expect("it has begun");
         own.items.push(item);
@@ -245,13 +247,13 @@ impl Client {
                 let mut items = own.items.iter().zip(values);
                 let all = items.all(|(item, value)| match (&item.kind, value) {
                     // Another master was not there.
-                    (Kind::Size, Value::Error(_)) => !self.manners.strict,
+                    (Kind::Size(_), Value::Error(_)) => !self.manners.strict,
                     _ => self.check_success(item, value, ledger),
                 });
                 all && values.len() == own.items.len() && !own.doomed
             }
             (Kind::Token(nonce), Value::Integer(1..)) => {
-                self.wrote(&[*nonce], &sent.floors, ledger);
+                self.wrote(&[*nonce], sent, ledger);
                 true
             }
             (Kind::Pop(own), _) if nil && sent.resp3 == is_null(value, true) => {

@@ -252,7 +252,9 @@ impl World {
             self.note(|_| format!("node {node} is back"));
         }
         for tag in self.cluster.migrating() {
-            if let Some(shard) = self.cluster.migrate(tag, &mut self.random, now) {
+            let given_away = self.cluster.migrate(tag, &mut self.random, now);
+            self.ledger.fans.moves = self.cluster.counts.moves;
+            if let Some(shard) = given_away {
                 self.evict(shard, tag);
             }
         }
