@@ -498,6 +498,11 @@ fn metrics_of_the_cluster_tell_its_deaths_to_an_idle_proxy() {
     becomes("its slots to be missed", &|| {
         one("redis_proxy_slots_assigned") < 16384.0
     });
+    becomes("the log to tell of both", &|| {
+        let log = proxy.log();
+        log.contains(&format!("node 127.0.0.1:{master} (master"))
+            && log.contains(" of 16384 slots have no owner that is up")
+    });
     assert!(one("redis_proxy_slots_served") < 16384.0);
     assert_eq!(one("redis_proxy_ready"), 0.0);
     let (code, body) = http::get(&addr, "/readyz");
