@@ -8,7 +8,7 @@ VENV := target/clients
 CLIENTS_SECONDS ?= 10
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: build run test conformance-long subscribers clients check lint simulate chaos checker-test faults bench bench-latency \
+.PHONY: build run test conformance-long subscribers clients check lint simulate chaos checker-test faults bench bench-large bench-latency \
     bench-memory bench-observed perf strace flamegraph clean need-cargo
 
 build: need-cargo
@@ -87,6 +87,12 @@ bench: build
 	@bash tests/support/install.sh redis-server python3 haproxy nutcracker
 	@bash tests/support/install.sh linux-perf || echo "without perf: system calls are counted by strace, if it is there"
 	@python3 bench/run.py
+	@python3 bench/large.py
+
+# Only the rows for requests and replies of many elements.
+bench-large: build
+	@bash tests/support/install.sh redis-server python3 haproxy
+	@python3 bench/large.py
 
 # Latency under a steady rate, beside a direct connection; memory of idle clients, and the time to start.
 bench-latency bench-memory: build
