@@ -323,3 +323,149 @@ fn many_keys_are_one_request() {
     assert_eq!(odd.error(), Some(text));
     assert_eq!(conn.line("PING"), "PONG");
 }
+
+/// A connection that speaks this version of the protocol; its greeting has been read.
+fn speaking(addr: &str, resp3: bool) -> TcpStream {
+    let mut stream = TcpStream::connect(addr).expect("it listens");
+    let limit = Some(Duration::from_secs(60));
+    stream.set_read_timeout(limit).expect("a socket");
+    if resp3 {
+        stream
+            .write_all(b"HELLO 3\r\nECHO greeted\r\n")
+            .expect("sent");
+        let (mut said, mut byte) = (Vec::new(), [0]);
+        while !said.ends_with(b"$7\r\ngreeted\r\n") {
+            stream.read_exact(&mut byte).expect("a greeting");
+            said.push(byte[0]);
+        }
+    }
+    stream
+}
+
+/// All that is said to these requests, until an ECHO behind them is answered.
+fn said(stream: &mut TcpStream, requests: &[Vec<u8>]) -> Vec<u8> {
+    const END: &[u8] = b"$15\r\nthat was all of\r\n";
+    let mut bytes = requests.concat();
+    bytes.extend(Conn::encode(&["ECHO", "that was all of"]));
+    let mut writer = stream.try_clone().expect("a socket");
+    std::thread::scope(|scope| {
+        scope.spawn(move || writer.write_all(&bytes).expect("sent"));
+        let (mut said, mut block) = (Vec::new(), vec![0; 1 << 20]);
+        while !said.ends_with(END) {
+            let count = stream.read(&mut block).expect("replies");
+            assert!(count > 0, "closed after {} bytes", said.len());
+            said.extend_from_slice(&block[..count]);
+        }
+        said.truncate(said.len() - END.len());
+        said
+    })
+}
+
+#[test]
+fn aggregates_of_many_elements_are_what_the_node_says() {
+    let (cluster, proxy) = ground();
+    // With so many no table of the node is between two sizes, so that it names all in the same order each time.
+    const COUNT: usize = 120_000;
+    let mut conn = stream(proxy);
+    let value = |number: usize| match number % 10_000 {
+        // Some are longer than a block, and some than nothing.
+        7 => String::from_utf8(vec![b'v'; 70_000]).expect("text"),
+        8 => String::new(),
+        _ => format!("value:{number}"),
+    };
+    let mut fill = Vec::new();
+    for (name, key) in [
+        ("RPUSH", "wide:list"),
+        ("SADD", "wide:set"),
+        ("HSET", "wide:hash"),
+    ] {
+        let mut args = vec![name.to_string(), key.to_string()];
+        for number in 0..COUNT {
+            if name == "HSET" {
+                args.push(format!("field:{number}"));
+            }
+            args.push(value(number));
+        }
+        fill.push(Conn::encode(&args));
+    }
+    assert!(said(&mut conn, &fill).starts_with(format!(":{COUNT}\r\n").as_bytes()));
+    for resp3 in [false, true] {
+        let mut ours = speaking(proxy.addr(), resp3);
+        for request in [
+            &["LRANGE", "wide:list", "0", "-1"][..],
+            &["SMEMBERS", "wide:set"],
+            &["HGETALL", "wide:hash"],
+        ] {
+            let node = cluster.master_of(support::slot_of(request[1]));
+            let mut theirs = speaking(&format!("127.0.0.1:{node}"), resp3);
+            // Alone, and with others before and behind it.
+            let one = [Conn::encode(request)];
+            let expected = said(&mut theirs, &one);
+            assert!(expected.len() > COUNT * 10);
+            assert!(
+                said(&mut ours, &one) == expected,
+                "{request:?}, RESP3: {resp3}"
+            );
+            let several = [
+                &["GET", request[1]][..],
+                request,
+                request,
+                &["TYPE", request[1]],
+            ];
+            let several = several.map(|args| Conn::encode(args));
+            let expected = said(&mut theirs, &several);
+            assert!(
+                said(&mut ours, &several) == expected,
+                "{request:?} in a pipeline, RESP3: {resp3}"
+            );
+        }
+    }
+}
+
+#[test]
+fn replies_of_many_nodes_are_put_together_whatever_their_size() {
+    const COUNT: usize = 200_000;
+    // A cluster of its own: KEYS is to find nothing else.
+    let cluster = Cluster::start(3, 0);
+    let proxy = Proxy::start(&cluster, &[]);
+    let name = |number: usize| format!("key:{number}");
+    let value = |number: usize| match number % 20_000 {
+        7 => String::from_utf8(vec![b'v'; 70_000]).expect("text"),
+        number => format!("value:{number}"),
+    };
+    let mut conn = stream(&proxy);
+    let mut mset = vec!["MSET".to_string()];
+    (0..COUNT).for_each(|number| mset.extend([name(number), value(number)]));
+    assert_eq!(said(&mut conn, &[Conn::encode(&mset)]), b"+OK\r\n");
+    for resp3 in [false, true] {
+        let mut ours = speaking(proxy.addr(), resp3);
+        let mut mget = vec!["MGET".to_string()];
+        let mut expected = format!("*{}\r\n", 2 * COUNT).into_bytes();
+        // Every second key is not there.
+        for number in (0..COUNT).rev() {
+            mget.extend([name(number), format!("no:{number}")]);
+            let value = value(number);
+            let bulk = format!("${}\r\n{value}\r\n", value.len());
+            expected.extend_from_slice(bulk.as_bytes());
+            expected.extend_from_slice(if resp3 { b"_\r\n" } else { b"$-1\r\n" });
+        }
+        assert!(
+            said(&mut ours, &[Conn::encode(&mget)]) == expected,
+            "RESP3: {resp3}"
+        );
+        let keys = said(&mut ours, &[Conn::encode(&["KEYS", "*"])]);
+        let head = format!("*{COUNT}\r\n");
+        assert!(keys.starts_with(head.as_bytes()));
+        let text = std::str::from_utf8(&keys[head.len()..]).expect("text");
+        let mut names: Vec<&str> = text.split("\r\n").skip(1).step_by(2).collect();
+        names.sort_unstable();
+        let mut all: Vec<String> = (0..COUNT).map(name).collect();
+        all.sort_unstable();
+        assert!(names == all, "RESP3: {resp3}");
+        let len: usize = all
+            .iter()
+            .map(|name| format!("${}\r\n{name}\r\n", name.len()).len())
+            .sum();
+        assert_eq!(keys.len(), head.len() + len);
+    }
+}
