@@ -256,6 +256,14 @@ pub struct Limits {
     pub pass_bytes: usize,
     /// Keys of one request that are sent to their slots in one turn.
     pub split_keys: usize,
+    /// Requests, and parts of requests, that are taken of one client in one turn; replies, of one node.
+    pub turn_requests: usize,
+    /// Messages that are handed to subscribers in one turn, each of them counted for each of its subscribers.
+    pub turn_messages: usize,
+    /// Subscribers that are written to in one turn because a message came.
+    pub turn_subscribers: usize,
+    /// Clients that are listed in one turn.
+    pub turn_listed: usize,
     /// Bytes of scripts and libraries remembered, so that a node that lost one can be given it again.
     pub script_bytes: usize,
     /// How long requests in flight may take to finish after SIGTERM.
@@ -312,6 +320,10 @@ impl Default for Limits {
             read_bytes: 256 << 10,
             pass_bytes: 1 << 20,
             split_keys: 4096,
+            turn_requests: 4096,
+            turn_messages: 16384,
+            turn_subscribers: 512,
+            turn_listed: 512,
             script_bytes: 16 << 20,
             drain: Duration::from_secs(10),
             log_lines: 8192,

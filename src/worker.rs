@@ -17,6 +17,7 @@ use std::time::Duration;
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use crate::arena::{GENERATION_BITS, Id};
+use crate::buffer::READ_BLOCK;
 use crate::clock::{Clock, Reading, Time, Watch};
 use crate::company::Company;
 use crate::config::Listen;
@@ -496,8 +497,9 @@ impl Worker {
 
     /// Reads from a peer what there is, up to its share of this turn.
     fn serve(&mut self, peer: Peer, now: Time) {
-        let share = self.proxy.config().limits.read_bytes;
-        let mut taken = 0;
+        let limits = &self.proxy.config().limits;
+        let (share, most) = (limits.read_bytes, limits.turn_requests);
+        let (mut taken, done) = (0, self.proxy.work());
         let Some(socket) = self.socket(peer) else {
             return;
         };
@@ -510,7 +512,8 @@ impl Worker {
         if self.proxy.wants_flush(peer) {
             self.flush(peer, now);
         }
-        while taken < share {
+        // Many small requests, or replies, are as much work as many bytes.
+        while taken < share && (taken < READ_BLOCK || self.proxy.work_since(done) < most) {
             let socket = match peer {
                 Peer::Client(id) => self.clients.get(id.key(), id.generation()),
                 Peer::Backend(id) => self.backends.get(id.key(), id.generation()),
@@ -520,8 +523,12 @@ impl Worker {
             };
             let read_closed = socket.read_closed;
             let Some(room) = self.proxy.room(peer) else {
-                if let (true, Peer::Client(id)) = (read_closed, peer) {
-                    self.proxy.leaves(id, now);
+                match peer {
+                    Peer::Client(id) if read_closed => self.proxy.leaves(id, now),
+                    Peer::Client(_) => {}
+                    // What it has sent already is served first.
+                    Peer::Backend(id) if self.proxy.is_held_back(id) => self.enqueue(peer),
+                    Peer::Backend(_) => {}
                 }
                 return;
             };

@@ -412,7 +412,7 @@ fn aggregates_of_many_elements_are_what_the_node_says() {
                 request,
                 &["TYPE", request[1]],
             ];
-            let several = several.map(|args| Conn::encode(args));
+            let several = several.map(Conn::encode);
             let expected = said(&mut theirs, &several);
             assert!(
                 said(&mut ours, &several) == expected,

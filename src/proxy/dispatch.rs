@@ -65,6 +65,7 @@ impl Proxy {
                 client.input = input;
             }
         }
+        let done = self.work();
         loop {
             let Some(client) = self.clients.get_mut(id) else {
                 return;
@@ -75,6 +76,10 @@ impl Proxy {
                 client.input = input;
             }
             if !more || self.take_plain_requests(id, 0, now) {
+                break;
+            }
+            if self.work_since(done) >= self.config.limits.turn_requests {
+                self.go_on_later(id);
                 break;
             }
         }
@@ -133,10 +138,18 @@ impl Proxy {
             }
             self.client_input(id, 0, now);
         }
+        let client = self.clients.get(id);
+        if client.is_some_and(|client| client.backlog.is_some()) {
+            self.go_on_later(id);
+        }
+    }
+
+    /// A client has had its share of this turn: no more is taken of it until the next one.
+    #[cold]
+    fn go_on_later(&mut self, id: ClientId) {
         if let Some(client) = self.clients.get_mut(id)
             && client.pause.is_none()
             && client.closing.is_none()
-            && client.backlog.is_some()
         {
             client.pause = Some(Pause::Behind);
             self.resume_later(id);
@@ -201,6 +214,13 @@ impl Proxy {
         self.turn += 1;
         if !self.unmerged.is_empty() {
             self.merge_on(now);
+        }
+        self.pubsub.outbox.begin_turn(&self.config.limits);
+        if !self.pubsub.outbox.is_empty() {
+            self.hand_on(now);
+        }
+        if !self.listings.is_empty() {
+            self.list_on(now);
         }
         if !self.behind.is_empty() {
             for id in std::mem::take(&mut self.behind) {

@@ -36,6 +36,7 @@ pub mod insight;
 mod keep;
 pub mod largest;
 pub mod lease;
+mod listing;
 pub mod local;
 pub mod masters;
 pub mod merge;
@@ -65,6 +66,8 @@ pub mod sample;
 mod scatter;
 pub mod scripts;
 pub mod session;
+#[cfg(test)]
+mod shares;
 pub mod slow_entries;
 pub mod stats;
 pub mod suspension;
@@ -99,6 +102,7 @@ use feed::Feed;
 use insight::Insight;
 use largest::Largest;
 use lease::Leases;
+use listing::Listings;
 use local::Handlers;
 use merging::Unmerged;
 use pipeline::Spares;
@@ -190,6 +194,8 @@ pub struct Proxy {
     behind: Vec<ClientId>,
     /// Replies that are merged in steps.
     unmerged: Unmerged,
+    /// Lists of clients that are made in steps.
+    listings: Listings,
     /// When the first held request is due.
     hold_due: Time,
     next_sweep: Time,
@@ -272,6 +278,7 @@ impl Proxy {
             turn: 1,
             behind: Vec::new(),
             unmerged: Unmerged::default(),
+            listings: Listings::default(),
             hold_due: Time::from_micros(u64::MAX),
             next_sweep: Time::default(),
             next_idle_sweep: Time::default(),
@@ -380,12 +387,35 @@ impl Proxy {
                 (&mut client.input, client.missing)
             }
             Peer::Backend(id) => {
+                if self.is_held_back(id) {
+                    return None;
+                }
                 let backend = self.upstream.backends.get_mut(id)?;
                 (&mut backend.input, backend.missing)
             }
         };
         input.prepare(&mut self.pool, missing);
         Some(input)
+    }
+
+    /// How much has been done for clients since that was asked last: requests taken, and parts of them sent and
+    /// answered. What is asked of nodes besides may take something off.
+    #[inline]
+    pub fn work_since(&self, before: u64) -> usize {
+        let done = self.work().wrapping_sub(before) as i64;
+        usize::try_from(done).unwrap_or(0)
+    }
+
+    /// Where the count of [`Proxy::work_since`] stands.
+    #[inline]
+    pub fn work(&self) -> u64 {
+        let sent = self.stats.backend_requests.get();
+        let answered = sent.wrapping_sub(self.upstream.in_flight as u64);
+        self.stats
+            .commands
+            .get()
+            .wrapping_add(sent)
+            .wrapping_add(answered)
     }
 
     /// Nothing came into a peer's room: the memory goes back at once. (A thousand clients that leave in one turn
@@ -733,7 +763,10 @@ impl Proxy {
     /// Whether clients, or what is done for them in steps, wait for the next turn, which is to come at once.
     #[inline]
     pub fn is_behind(&self) -> bool {
-        !self.behind.is_empty() || !self.unmerged.is_empty()
+        !self.behind.is_empty()
+            || !self.unmerged.is_empty()
+            || !self.pubsub.outbox.is_empty()
+            || !self.listings.is_empty()
     }
 
     /// The next thing to do with a socket or a thread.

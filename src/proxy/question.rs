@@ -9,6 +9,7 @@ use crate::clock::Time;
 use crate::proxy::Proxy;
 use crate::proxy::client::ClientId;
 use crate::proxy::feed::Lines;
+use crate::proxy::listing::Asker;
 use crate::proxy::pipeline::Seq;
 use crate::proxy::program::Functions;
 use crate::proxy::roster::{Filter, Selection};
@@ -102,6 +103,15 @@ impl Proxy {
                 part,
                 question,
             } => {
+                if let Question::List(selection) = &question {
+                    let asker = Asker {
+                        worker: from,
+                        client,
+                        seq,
+                        part,
+                    };
+                    return self.list_for(asker, selection, now);
+                }
                 let reply = self.answer_question(&question, None, now);
                 let answer = Letter::Answered {
                     client,
@@ -164,7 +174,17 @@ impl Proxy {
     ) {
         for worker in 0..self.process.workers.len() {
             let part = first + worker as u16;
-            if worker == self.worker {
+            if worker == self.worker
+                && let Question::List(selection) = question
+            {
+                let asker = Asker {
+                    worker,
+                    client,
+                    seq,
+                    part,
+                };
+                self.list_for(asker, selection, now);
+            } else if worker == self.worker {
                 let reply = self.answer_question(question, Some(client), now);
                 self.fulfil(client, seq, part, &reply, now);
             } else {

@@ -46,7 +46,8 @@ pub enum Selection {
 }
 
 impl Selection {
-    fn takes(&self, client: &Client) -> bool {
+    /// Whether this client is listed.
+    pub fn takes(&self, client: &Client) -> bool {
         match self {
             Selection::All => true,
             Selection::Kind(kind) => client.kind() == *kind,
@@ -111,10 +112,15 @@ impl Proxy {
             .collect();
         encode::array(reply, 2 * clients.len());
         for client in clients {
-            encode::integer(reply, client.session.number as i64);
-            let line = client.line(&self.config.listen, &self.table, now);
-            encode::bulk(reply, line.as_bytes());
+            self.list_client(client, now, reply);
         }
+    }
+
+    /// Appends a client's number and its line.
+    pub(super) fn list_client(&self, client: &Client, now: Time, reply: &mut Vec<u8>) {
+        encode::integer(reply, client.session.number as i64);
+        let line = client.line(&self.config.listen, &self.table, now);
+        encode::bulk(reply, line.as_bytes());
     }
 
     /// Closes these clients at once; the one that asks for it is first told. Returns how many there were.

@@ -190,6 +190,13 @@ fn config(random: &mut Random, calm: bool) -> Config {
     if random.one_in(2) {
         limits.split_keys = random.skewed(4);
     }
+    // Of a number of their own: what else happens stays as it is.
+    let mut shares = random.clone();
+    if shares.one_in(2) {
+        limits.turn_requests = shares.skewed(16);
+        limits.turn_messages = shares.skewed(16);
+        limits.turn_subscribers = shares.skewed(4);
+    }
     if random.one_in(4) && !calm {
         limits.held_requests = random.skewed(32);
     }

@@ -1,6 +1,5 @@
 //! CLIENT: who the client is, who the others are, and what it wants of this connection. MONITOR, too.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::{After, Context, SYNTAX_ERROR, fail, ok, switch};
@@ -112,26 +111,28 @@ pub fn list(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> Af
 /// Each worker's numbers and lines become one text: in the order asked for, or in that of the numbers,
 /// which is the order in which clients came.
 fn join_lines(parts: &[Reply<'_>], order: Option<&[i64]>, protocol: Protocol, out: &mut Vec<u8>) {
-    let mut lines: HashMap<i64, &[u8]> = HashMap::new();
+    let mut lines: Vec<(i64, &[u8])> = Vec::new();
     for part in parts {
         let mut items = part.items();
+        lines.reserve(items.left() as usize / 2);
         while let (Some(number), Some(line)) = (items.next(), items.next()) {
             if let (Some(number), Some(line)) = (number.integer(), line.text()) {
-                lines.insert(number, line);
+                lines.push((number, line));
             }
         }
     }
-    let mut numbers: Vec<i64> = Vec::new();
-    let order = order.unwrap_or_else(|| {
-        numbers.extend(lines.keys());
-        numbers.sort_unstable();
-        &numbers
-    });
-    let text: Vec<&[u8]> = order
-        .iter()
-        .filter_map(|number| lines.get(number).copied())
-        .collect();
-    encode::verbatim(out, &String::from_utf8_lossy(&text.concat()), protocol);
+    lines.sort_unstable_by_key(|line| line.0);
+    if let Some(order) = order {
+        let find = |number: &i64| lines.binary_search_by_key(number, |line| line.0).ok();
+        lines = order
+            .iter()
+            .filter_map(|number| find(number).map(|at| lines[at]))
+            .collect();
+    }
+    let len = lines.iter().map(|line| line.1.len()).sum();
+    let mut text = Vec::with_capacity(len);
+    lines.iter().for_each(|line| text.extend_from_slice(line.1));
+    encode::verbatim(out, &String::from_utf8_lossy(&text), protocol);
 }
 
 /// The error for a type that Redis does not know.

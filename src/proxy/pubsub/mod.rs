@@ -14,6 +14,7 @@
 //! | `arrange` | where a topic is subscribed to, and when that changes |
 //! | `publish` | PUBLISH: which master carries a channel |
 //! | `receive` | the way out: what nodes push |
+//! | `outbox` | messages of more subscribers than one turn serves |
 //!
 //! Rules:
 //! - Every message of the cluster reaches every node; so it is taken from one, the topic's *home*, and the home
@@ -32,6 +33,7 @@ mod change;
 pub mod events;
 pub mod kind;
 mod link;
+mod outbox;
 pub mod publish;
 mod receive;
 pub mod register;
@@ -51,6 +53,7 @@ pub use change::Change;
 use change::Pending;
 use kind::Kind;
 use link::Link;
+use outbox::Outbox;
 use topic::Topic;
 
 const NEVER: Time = Time::from_micros(u64::MAX);
@@ -76,6 +79,8 @@ pub struct Pubsub {
     publishers: HashMap<ClientId, Publisher>,
     /// Clients whose SUBSCRIBE waits for the replies before it.
     early: HashMap<ClientId, Announcement>,
+    /// Messages that not all of their subscribers have got.
+    pub(super) outbox: Outbox,
 }
 
 impl Default for Pubsub {
@@ -91,6 +96,7 @@ impl Default for Pubsub {
             twin: Vec::new(),
             publishers: HashMap::new(),
             early: HashMap::new(),
+            outbox: Outbox::default(),
         }
     }
 }

@@ -2,6 +2,7 @@
 //! is closed when more than `-client-output-buffer-limit pubsub` bytes wait for it, and nobody else notices.
 
 use super::kind::{Act, Kind, Pushed};
+use super::outbox::Message;
 use super::{Pubsub, events};
 use crate::clock::Time;
 use crate::proxy::Proxy;
@@ -94,7 +95,7 @@ impl Proxy {
         true
     }
 
-    /// A message to each subscriber of a topic.
+    /// A message to each subscriber of a topic, unless others are to be handed out before.
     fn hand_out(
         &mut self,
         kind: Kind,
@@ -104,8 +105,7 @@ impl Proxy {
         frame: &[u8],
         now: Time,
     ) {
-        let Pubsub { topics, twin, .. } = &mut self.pubsub;
-        let Some(topic) = topics[kind.index()].get(name) else {
+        let Some(topic) = self.pubsub.topic(kind, name) else {
             return;
         };
         let event = kind != Kind::Shard && events::is_event(channel);
@@ -113,12 +113,77 @@ impl Proxy {
             return;
         }
         // RESP2 has no pushes: the same is an array there.
-        twin.clear();
+        let mut twin = std::mem::take(&mut self.pubsub.twin);
         twin.push(b'*');
         twin.extend_from_slice(&frame[1..]);
+        let handed = match self.pubsub.outbox.has_messages() {
+            true => Handed::UpTo(None),
+            false => self.hand_to(kind, name, [&twin, frame], None, now),
+        };
+        if let Handed::UpTo(last) = handed {
+            self.pubsub.outbox.keep(Message {
+                kind,
+                name: name.into(),
+                frames: [twin.as_slice().into(), frame.into()],
+                last,
+            });
+        }
+        twin.clear();
+        twin.shrink_to(KEPT_TWIN);
+        self.pubsub.twin = twin;
+    }
+
+    /// A turn has begun: subscribers who wait to be written to are, and messages go on to be handed out.
+    #[cold]
+    #[inline(never)]
+    pub(in crate::proxy) fn hand_on(&mut self, now: Time) {
+        while let Some(id) = self.pubsub.outbox.next_unwritten() {
+            self.actions.flush_client(id);
+        }
+        while let Some(mut message) = self.pubsub.outbox.next() {
+            let [twin, frame] = &message.frames;
+            match self.hand_to(
+                message.kind,
+                &message.name,
+                [twin, frame],
+                message.last,
+                now,
+            ) {
+                Handed::All => {}
+                Handed::UpTo(last) => {
+                    message.last = last;
+                    return self.pubsub.outbox.put_back(message);
+                }
+            }
+        }
+    }
+
+    /// A message, as each protocol has it, to the subscribers of a topic that come after `last`, as many as this turn
+    /// may serve.
+    #[inline]
+    fn hand_to(
+        &mut self,
+        kind: Kind,
+        name: &[u8],
+        frames: [&[u8]; 2],
+        mut last: Option<ClientId>,
+        now: Time,
+    ) -> Handed {
+        let Pubsub { topics, outbox, .. } = &mut self.pubsub;
+        // Nobody may be left.
+        let Some(topic) = topics[kind.index()].get(name) else {
+            return Handed::All;
+        };
         let max = self.config.limits.pubsub_output_bytes;
         let mut slow: Vec<ClientId> = Vec::new();
-        for id in topic.subscribers() {
+        let subscribers = topic.subscribers_after(last);
+        let mut count = 0;
+        for id in subscribers {
+            if !outbox.hands_more() {
+                break;
+            }
+            count += 1;
+            last = Some(*id);
             let Some(client) = self.clients.get_mut(*id) else {
                 debug_assert!(false, "a subscriber has not left");
                 continue;
@@ -126,25 +191,47 @@ impl Proxy {
             if client.closing.is_some() {
                 continue;
             }
+            let [twin, frame] = frames;
             let bytes = match client.session.protocol {
-                Protocol::Resp2 => &twin[..],
+                Protocol::Resp2 => twin,
                 Protocol::Resp3 => frame,
             };
+            outbox.handed(bytes.len());
             client.output.push(bytes, &mut self.pool);
             if client.owed_bytes() > max {
                 slow.push(*id);
             } else if !client.flush_queued {
                 client.flush_queued = true;
-                self.actions.flush_client(*id);
+                if outbox.writes(*id) {
+                    self.actions.flush_client(*id);
+                }
             }
         }
-        self.stats.messages.add(topic.subscribers().len() as u64);
-        twin.clear();
-        twin.shrink_to(KEPT_TWIN);
+        self.stats.messages.add(count as u64);
+        let all = count == subscribers.len();
         for id in slow {
             self.close_overfull(id, now);
         }
+        match all {
+            true => Handed::All,
+            false => Handed::UpTo(last),
+        }
     }
+
+    /// Whether a node's connection is not to be read in this turn because of the messages that have come there.
+    #[inline]
+    pub fn is_held_back(&self, id: BackendId) -> bool {
+        let carries = || self.pubsub.links.values().any(|link| link.backend == id);
+        self.pubsub.outbox.is_full() && carries()
+    }
+}
+
+/// Who has got a message.
+enum Handed {
+    /// All.
+    All,
+    /// Those up to this one, nobody if there is none.
+    UpTo(Option<ClientId>),
 }
 
 /// Memory that is kept for the next message, in bytes.

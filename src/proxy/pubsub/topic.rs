@@ -61,6 +61,13 @@ impl Topic {
         &self.subscribers
     }
 
+    /// Those that come after this one; all if there is none.
+    pub fn subscribers_after(&self, last: Option<ClientId>) -> &[ClientId] {
+        let last = last.map(|last| order(&last));
+        let done = |id: &ClientId| last.is_some_and(|last| order(id) <= last);
+        &self.subscribers[self.subscribers.partition_point(done)..]
+    }
+
     /// A client subscribes.
     pub fn join(&mut self, id: ClientId) {
         if let Err(at) = self.subscribers.binary_search_by_key(&order(&id), order) {

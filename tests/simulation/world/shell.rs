@@ -108,7 +108,8 @@ impl World {
             return self.proxy.closed(Peer::Backend(id), now);
         }
         let Some(room) = self.proxy.room(Peer::Backend(id)) else {
-            link.queued = false;
+            // What it has sent already is served first, unless it has gone.
+            link.queued = self.proxy.is_held_back(id);
             return;
         };
         if link.replies.is_empty() {
