@@ -599,3 +599,64 @@ fn a_monitor_that_does_not_read_is_closed_and_nobody_else_harmed() {
     );
     assert!(proxy.rss_kib() < 1 << 20, "{} KiB", proxy.rss_kib());
 }
+
+/// Bytes that a client has in our buffers are those of CLIENT LIST and INFO: of a request at hand as on one server, of
+/// what waits what is there.
+#[test]
+fn lines_tell_what_is_in_the_buffers() {
+    let (proxy, single) = (proxy(&[]), Single::start());
+    for hello in ["HELLO 2", "HELLO 3"] {
+        let told = [proxy.addr(), &single.addr()].map(|addr| {
+            let mut conn = Conn::connect(addr);
+            conn.line(hello);
+            conn.line("CLIENT SETNAME asking");
+            let number = number(&mut conn);
+            let mut lines = Vec::new();
+            for line in [
+                "CLIENT INFO".to_string(),
+                "CLIENT LIST".to_string(),
+                format!("CLIENT LIST ID {number} {number}"),
+            ] {
+                let text = conn.line(&line).text();
+                let own = text.lines().find(|line| line.contains("name=asking"));
+                let own = own.expect("its own line");
+                lines.push(["qbuf", "argv-mem", "multi-mem", "omem"].map(|name| field(own, name)));
+            }
+            lines
+        });
+        assert_eq!(told[0], told[1], "{hello}");
+    }
+    // What has come and waits, and what is to go and is not taken.
+    let mut watching = proxy.conn();
+    let mut line_of = |name: &str, least: u64, what: &str| {
+        let name = format!("name={name} ");
+        wait_for(what, LIMIT, || {
+            let all = watching.line("CLIENT LIST").text();
+            let own = all.lines().find(|line| line.contains(&name))?.to_string();
+            let bytes: u64 = field(&own, what).parse().ok()?;
+            (bytes >= least).then_some(own)
+        })
+    };
+    let mut half = proxy.conn();
+    half.line("CLIENT SETNAME half");
+    let sent = format!(
+        "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$100000\r\n{}",
+        "x".repeat(50_000)
+    );
+    half.send(&sent);
+    let own = line_of("half", sent.len() as u64, "qbuf");
+    assert_eq!(field(&own, "qbuf"), sent.len().to_string());
+    let total: usize = field(&own, "tot-mem").parse().expect("a number");
+    assert!(total >= sent.len() && total < sent.len() * 4, "{own}");
+
+    let mut deaf = proxy.conn();
+    deaf.line("CLIENT SETNAME deaf");
+    deaf.command(&["SET", "large", &"x".repeat(1_000_000)]);
+    for _ in 0..40 {
+        deaf.send(Conn::encode(&["GET", "large"]));
+    }
+    let own = line_of("deaf", 1_000_000, "omem");
+    let number = |name: &str| field(&own, name).parse::<u64>().expect("a number");
+    assert!(number("tot-mem") >= number("omem"), "{own}");
+    assert!(number("rbs") > 0, "{own}");
+}

@@ -3,9 +3,10 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use support::databases::{Node, cluster};
-use support::{Conn, Proxy, Reply, key_in_slot};
+use support::{Conn, Proxy, Reply, key_in_slot, wait_for};
 
 fn proxy(nodes: &[Node]) -> Proxy {
     let addrs: Vec<String> = nodes.iter().map(|node| node.addr.to_string()).collect();
@@ -143,4 +144,38 @@ fn there_are_as_many_as_the_server_with_the_fewest_has() {
     let error = proxy.conn().line("SELECT 1");
     let expected = "ERR SELECT is not allowed in cluster mode";
     assert_eq!(error.error(), Some(expected));
+}
+
+/// The servers say that they are Valkey: so does the proxy, in their words and places.
+#[test]
+fn the_proxy_is_what_its_servers_are() {
+    let nodes = support::databases::cluster(&["16", "16"]);
+    let proxy = proxy(&nodes);
+    let text = wait_for("the servers' names", Duration::from_secs(20), || {
+        let text = proxy.conn().line("INFO server").text();
+        text.contains("valkey_version").then_some(text)
+    });
+    let names = text.lines().filter_map(|line| line.split(':').next());
+    let names: Vec<&str> = names.skip(1).take(7).collect();
+    let expected = [
+        "redis_version",
+        "server_name",
+        "valkey_version",
+        "redis_git_sha1",
+        "redis_git_dirty",
+        "redis_build_id",
+        "server_mode",
+    ];
+    assert_eq!(names, expected);
+    assert!(text.contains("server_name:valkey\r\nvalkey_version:9.0.1\r\n"));
+    for protocol in ["2", "3"] {
+        let hello = proxy.conn().command(&["HELLO", protocol]);
+        let fields = support::compare::pairs(&hello);
+        let value = |name: &str| {
+            let found = fields.iter().find(|(own, _)| own == name);
+            found.map(|(_, value)| value.text())
+        };
+        assert_eq!(value("server").as_deref(), Some("valkey"));
+        assert_eq!(value("version").as_deref(), Some("9.0.1"));
+    }
 }

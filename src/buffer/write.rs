@@ -38,6 +38,12 @@ impl WriteBuf {
         self.len == 0
     }
 
+    /// Bytes of storage that hold them, or have room for more.
+    pub fn storage_len(&self) -> usize {
+        let chunks = self.older.iter().chain([&self.last]);
+        chunks.map(Chunk::storage_len).sum()
+    }
+
     /// Bytes not sent yet.
     #[inline]
     pub fn unsent_len(&self) -> usize {

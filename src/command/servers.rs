@@ -17,6 +17,8 @@ pub struct Servers {
     pub known: Option<Arc<Known>>,
     /// The lowest version among them, as `redis_version` of INFO.
     pub version: Option<String>,
+    /// What that one calls itself.
+    pub kind: Kind,
     /// How many databases each of them has: 1, but where `cluster-databases` says otherwise.
     pub databases: u16,
     /// The longest `cluster-node-timeout` among them, if any says it: so long one is silent until the others call it
@@ -31,6 +33,7 @@ impl Servers {
             table,
             known: None,
             version: None,
+            kind: Kind::default(),
             databases: 1,
             node_timeout: None,
         }
@@ -41,17 +44,69 @@ impl Servers {
         Arc::ptr_eq(&self.table, &other.table)
             && self.known == other.known
             && self.version == other.version
+            && self.kind == other.kind
             && self.databases == other.databases
             && self.node_timeout == other.node_timeout
     }
+}
+
+/// What a server calls itself, where that is not plainly Redis.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Kind {
+    /// What it says right behind `redis_version`: `server_name` and `valkey_version` of Valkey.
+    pub names: Vec<(String, String)>,
+    /// Whether it speaks of `server_mode`, not of `redis_mode`: then HELLO, too, has its own name and version.
+    pub own_name: bool,
+}
+
+/// Fields of names that are kept.
+const NAMES_MAX: usize = 8;
+
+impl Kind {
+    /// By what INFO says of the server.
+    pub fn of(info: &[u8]) -> Kind {
+        let text = std::str::from_utf8(info).unwrap_or_default();
+        let fields: Vec<(&str, &str)> = text
+            .lines()
+            .filter_map(|line| line.trim_end().split_once(':'))
+            .collect();
+        let names = fields
+            .iter()
+            .skip_while(|(name, _)| *name != "redis_version")
+            .skip(1)
+            .take_while(|(name, _)| !name.starts_with("redis_") && !name.ends_with("_mode"))
+            .take(NAMES_MAX)
+            .filter(|(name, value)| is_plain(name) && is_plain(value));
+        Kind {
+            names: names
+                .map(|(name, value)| (name.to_string(), value.to_string()))
+                .collect(),
+            own_name: fields.iter().any(|(name, _)| *name == "server_mode"),
+        }
+    }
+
+    /// Its own name and version, if HELLO says these.
+    pub fn own(&self) -> Option<(&str, &str)> {
+        let value = |wanted: &str| {
+            let found = self.names.iter().find(|(name, _)| name == wanted);
+            found.map(|(_, value)| value.as_str())
+        };
+        let name = value("server_name").filter(|_| self.own_name)?;
+        Some((name, value(&format!("{name}_version"))?))
+    }
+}
+
+/// Whether a word may be shown as a server's name or version.
+fn is_plain(word: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    !word.is_empty() && word.len() <= 32 && word.bytes().all(plain)
 }
 
 /// The version that INFO gives.
 pub fn version_of(info: &[u8]) -> Option<&str> {
     let mut lines = std::str::from_utf8(info).ok()?.lines();
     let version = lines.find_map(|line| line.strip_prefix("redis_version:"))?;
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-');
-    (!version.is_empty() && version.len() <= 32 && version.bytes().all(plain)).then_some(version)
+    is_plain(version).then_some(version)
 }
 
 /// How many databases a server of a cluster has, by its answer to `CONFIG GET cluster-databases`: one, if it
@@ -132,6 +187,29 @@ mod tests {
         assert_eq!(version_of(b"# Server\r\n"), None);
         assert_eq!(version_of(b"redis_version:\r\n"), None);
         assert_eq!(version_of(b"redis_version:7\x1b[2J\r\n"), None);
+    }
+
+    #[test]
+    fn a_server_says_what_it_is() {
+        let valkey = "# Server\r\nredis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:8.1.0\r\n\
+            valkey_release_stage:ga\r\nredis_git_sha1:0\r\nserver_mode:cluster\r\n";
+        let kind = Kind::of(valkey.as_bytes());
+        let names: Vec<&str> = kind.names.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(
+            names,
+            ["server_name", "valkey_version", "valkey_release_stage"]
+        );
+        assert_eq!(kind.own(), Some(("valkey", "8.1.0")));
+        // As it is with `extended-redis-compatibility`.
+        let compatible = valkey.replace("server_mode", "redis_mode");
+        let kind = Kind::of(compatible.as_bytes());
+        assert_eq!((kind.names.len(), kind.own()), (3, None));
+        let redis =
+            "redis_version:7.0.15\r\nredis_git_sha1:0\r\nredis_mode:cluster\r\nos:Linux\r\n";
+        assert_eq!(Kind::of(redis.as_bytes()), Kind::default());
+        let odd = "redis_version:7\r\nserver_name:\x1b[2J\r\nserver_mode:x\r\n";
+        assert_eq!(Kind::of(odd.as_bytes()).own(), None);
+        assert_eq!(Kind::of(b"\xff"), Kind::default());
     }
 
     #[test]

@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 
 use crate::cluster::topology::Topology;
 use crate::command::learn::learn;
-use crate::command::servers::{Servers, databases_of, node_timeout_of, version_key, version_of};
+use crate::command::servers::{
+    Kind, Servers, databases_of, node_timeout_of, version_key, version_of,
+};
 use crate::config::Config;
 use crate::control::link::{Failure, Link};
 use crate::control::refusals::Refusals;
@@ -106,7 +108,7 @@ impl Survey {
     /// Asks the nodes. Returns whether any has told its commands.
     fn survey(&mut self, topology: &Topology) -> bool {
         let config = (self.settings)();
-        let mut found: Vec<(Link, String)> = Vec::new();
+        let mut found: Vec<(Link, (String, Kind))> = Vec::new();
         let mut databases: Option<u16> = None;
         let mut node_timeout: Option<Duration> = None;
         for node in topology.nodes.iter().take(NODES_MAX) {
@@ -131,11 +133,11 @@ impl Survey {
             }
         }
         // The commands are those of the lowest version: what it has, all have.
-        found.sort_by_key(|(_, version)| version_key(version));
-        let Some((_, version)) = found.first() else {
+        found.sort_by_key(|(_, (version, _))| version_key(version));
+        let Some((_, (version, kind))) = found.first() else {
             return false;
         };
-        let version = version.clone();
+        let (version, kind) = (version.clone(), kind.clone());
         for (mut link, _) in found {
             let answer = self.answer(&mut link, &config, &[b"COMMAND"]);
             let learnt = answer
@@ -152,6 +154,7 @@ impl Survey {
                         table: table.unwrap_or_else(|| self.servers.table.clone()),
                         known: Some(Arc::new(learnt.known)),
                         version: Some(version.clone()),
+                        kind: kind.clone(),
                         databases: databases.unwrap_or(1),
                         node_timeout,
                     };
@@ -185,10 +188,10 @@ impl Survey {
         false
     }
 
-    fn version(&self, link: &mut Link, config: &Config) -> Result<String, Failure> {
+    fn version(&self, link: &mut Link, config: &Config) -> Result<(String, Kind), Failure> {
         let reply = self.answer(link, config, &[b"INFO", b"server"])?;
         let version = version_of(&reply).ok_or(Failure::Protocol)?;
-        Ok(version.to_string())
+        Ok((version.to_string(), Kind::of(&reply)))
     }
 
     /// Who does not say has one.

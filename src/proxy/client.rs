@@ -97,6 +97,8 @@ pub struct Client {
     pub connected_at: Time,
     /// When bytes last went either way.
     pub last_active: Time,
+    /// While the proxy answers a request itself: the bytes of that request, and those of its arguments.
+    pub at_hand: (usize, usize),
     /// Bytes that have come from it.
     pub bytes_in: u64,
     /// Bytes that have gone to it.
@@ -170,6 +172,7 @@ impl Client {
             descriptor: -1,
             connected_at: now,
             last_active: now,
+            at_hand: (0, 0),
             bytes_in: 0,
             bytes_out: 0,
             input: ReadBuf::default(),

@@ -31,11 +31,13 @@ impl Client {
         let owed = self.owed_bytes();
         let own = owed.min(OUTPUT_BLOCK);
         let beyond = owed - own;
-        let input = self.unexecuted_bytes();
+        let (request, argv) = self.at_hand;
+        let input = self.unexecuted_bytes() + request;
+        let storage = self.output.storage_len();
         let (multi, watch, multi_mem) = self.transaction();
         format!(
             "id={id} addr={addr} laddr={laddr} fd={fd} name={name} age={age} idle={idle} flags={flags} \
-             db={database} sub={sub} psub={psub} ssub={ssub} multi={multi} qbuf={input} qbuf-free={free} argv-mem=0 multi-mem={multi_mem} rbs=0 \
+             db={database} sub={sub} psub={psub} ssub={ssub} multi={multi} qbuf={input} qbuf-free={free} argv-mem={argv} multi-mem={multi_mem} rbs={storage} \
              rbp=0 obl={own} oll={oll} omem={beyond} tot-mem={memory} events={events} cmd={command} \
              user=default redir=-1 resp={resp} lib-name={lib_name} lib-ver={lib_ver} \
              tot-net-in={bytes_in} tot-net-out={bytes_out} watch={watch}\n",
@@ -53,7 +55,12 @@ impl Client {
             free = self.free_input_bytes(),
             database = self.session.database,
             oll = beyond.div_ceil(OUTPUT_BLOCK),
-            memory = size_of::<Client>() + input + self.free_input_bytes() + owed,
+            memory = size_of::<Client>()
+                + self.unexecuted_bytes()
+                + self.free_input_bytes()
+                + storage
+                + self.pipeline.ready_bytes()
+                + multi_mem,
             events = if self.output.unsent_len() > 0 {
                 "rw"
             } else {

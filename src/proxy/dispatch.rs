@@ -687,9 +687,28 @@ impl Proxy {
         Step::Wait(Pause::Backend(backend))
     }
 
-    /// A request that the proxy answers itself, in its turn, or of the answers of others.
+    /// A request that the proxy answers itself, in its turn, or of the answers of others. Meanwhile it counts among
+    /// what its client has in our buffers.
     #[inline(never)]
     fn answer_locally(
+        &mut self,
+        id: ClientId,
+        command: &Command,
+        args: &Args<'_>,
+        handler: Handler,
+        now: Time,
+    ) -> Step {
+        if let Some(client) = self.clients.get_mut(id) {
+            client.at_hand = (args.frame().len(), args.from(0).map(<[u8]>::len).sum());
+        }
+        let step = self.answer_at_hand(id, command, args, handler, now);
+        if let Some(client) = self.clients.get_mut(id) {
+            client.at_hand = (0, 0);
+        }
+        step
+    }
+
+    fn answer_at_hand(
         &mut self,
         id: ClientId,
         command: &Command,

@@ -44,6 +44,9 @@ pub struct Session {
     pub no_evict: bool,
     /// `CLIENT NO-TOUCH`. Nodes are not told: their connections are shared.
     pub no_touch: bool,
+    /// Whether it has asked for the debugger of scripts, which it was refused: it does not mean the scripts that it
+    /// sends now to be executed as others are.
+    pub wants_debugger: bool,
     /// What it has told us; most clients tell nothing.
     identity: Option<Box<Identity>>,
     /// What it is subscribed to; nothing is no box.
@@ -66,6 +69,7 @@ impl Session {
             monitor: false,
             no_evict: false,
             no_touch: false,
+            wants_debugger: false,
             identity: None,
             subscriptions: None,
             confined: false,
@@ -80,6 +84,7 @@ impl Session {
         self.database = 0;
         self.monitor = false;
         self.no_touch = false;
+        self.wants_debugger = false;
         if let Some(identity) = &mut self.identity {
             identity.name.clear();
         }

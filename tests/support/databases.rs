@@ -51,6 +51,13 @@ fn relay(client: TcpStream, mut server: Conn, nodes: &Mutex<String>, databases: 
             ["config", "get", "cluster-databases"] => {
                 Conn::encode(&["cluster-databases", databases])
             }
+            ["info", ..] => {
+                let text = server.command(&words).text();
+                let names = "\r\nserver_name:valkey\r\nvalkey_version:9.0.1\r\nredis_git_sha1:";
+                let text = text.replace("\r\nredis_git_sha1:", names);
+                let text = text.replace("\r\nredis_mode:", "\r\nserver_mode:");
+                format!("${}\r\n{text}\r\n", text.len()).into_bytes()
+            }
             ["readonly"] => b"+OK\r\n".to_vec(),
             _ => {
                 server.send(Conn::encode(&words));

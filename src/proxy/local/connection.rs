@@ -173,7 +173,9 @@ pub fn hello(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> A
     context.session.protocol = protocol;
     context.session.settle();
     encode::map(out, 7, protocol);
-    for (key, value) in [("server", "redis"), ("version", context.version())] {
+    let own = context.servers.kind.own();
+    let (name, version) = own.unwrap_or(("redis", context.version()));
+    for (key, value) in [("server", name), ("version", version)] {
         encode::bulk(out, key.as_bytes());
         encode::bulk(out, value.as_bytes());
     }

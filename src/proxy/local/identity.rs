@@ -129,11 +129,18 @@ pub fn swapdb(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> 
     }
 }
 
-/// `SCRIPT DEBUG YES | SYNC | NO`: it is not on.
-pub fn script_debug(_: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> After {
+/// `SCRIPT DEBUG YES | SYNC | NO`: it is not on. A debugger takes the connection for itself and may undo what the script
+/// did. Who asks for it and does not look at the answer, as `redis-cli --ldb`, does not get the script executed instead.
+pub fn script_debug(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> After {
     match args.at(2).to_ascii_lowercase().as_slice() {
-        b"no" => ok(out),
-        b"yes" | b"sync" => After::Serve,
+        b"no" => {
+            context.session.wants_debugger = false;
+            ok(out)
+        }
+        b"yes" | b"sync" => {
+            context.session.wants_debugger = true;
+            After::Serve
+        }
         _ => fail(out, b"ERR Use SCRIPT DEBUG YES/SYNC/NO"),
     }
 }

@@ -234,7 +234,7 @@ const ROWS: &[(&str, Handler)] = &[
     row("config|get", config::get),
     row("config|resetstat", config::resetstat),
     row("config|set", config::set),
-    row("debug", protected::debug),
+    barrier("debug", protected::debug),
     row("echo", connection::echo),
     watch("eval", scripting::eval),
     watch("eval_ro", scripting::eval),

@@ -4,13 +4,17 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
-use super::{After, Context};
+use super::{After, Context, fail};
 use crate::proxy::merge::Merge;
 use crate::proxy::scripts::Scripts;
 use crate::proxy::stats::Process;
 use crate::resp::args::Args;
 use crate::resp::encode;
 use crate::resp::reply::Reply;
+
+const NO_DEBUGGER: &[u8] =
+    b"ERR the script was not executed: SCRIPT DEBUG is not supported through this proxy. Debug at a node, \
+    or say SCRIPT DEBUG NO first";
 
 fn store(process: &Process) -> MutexGuard<'_, Scripts> {
     process
@@ -20,7 +24,10 @@ fn store(process: &Process) -> MutexGuard<'_, Scripts> {
 }
 
 /// EVAL, EVAL_RO: a body that is new is remembered; its name is found when a node lacks it.
-pub fn eval(context: &mut Context<'_>, args: &Args<'_>, _: &mut Vec<u8>) -> After {
+pub fn eval(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> After {
+    if context.session.wants_debugger {
+        return fail(out, NO_DEBUGGER);
+    }
     let (body, process) = (args.at(1), context.process);
     if context
         .seen

@@ -112,11 +112,22 @@ fn server(context: &Context<'_>, text: &mut String) {
     if context.routes.topology().is_some() {
         fields!(text, "redis_version" => context.version());
     }
+    let kind = &context.servers.kind;
+    for (name, value) in &kind.names {
+        line(text, format_args!("{name}:{value}"));
+    }
+    let mode = if kind.own_name {
+        "server_mode"
+    } else {
+        "redis_mode"
+    };
     fields!(text,
         "redis_git_sha1" => "00000000",
         "redis_git_dirty" => 0,
         "redis_build_id" => "0000000000000000",
-        "redis_mode" => context.config.mode(),
+    );
+    line(text, format_args!("{mode}:{}", context.config.mode()));
+    fields!(text,
         "os" => os(),
         "arch_bits" => usize::BITS,
         "monotonic_clock" => "POSIX clock_gettime",

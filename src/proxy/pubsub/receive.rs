@@ -30,7 +30,7 @@ impl Proxy {
             .get(&node)
             .is_none_or(|link| link.backend != id)
         {
-            // No subscription of ours: whatever it is, nobody asked for it.
+            self.pass_push_on(id, push, now);
             return true;
         }
         if push.frame().first() != Some(&b'>') {
@@ -55,6 +55,35 @@ impl Proxy {
                 self.take_confirmation(id, node, kind, act, name, now)
             }
             (Some(_), None) | (None, _) => true,
+        }
+    }
+
+    /// What a node pushes on a connection of requests comes with the reply to the oldest of them (`DEBUG PROTOCOL
+    /// push`), and is its client's if nothing is owed to that before. Else nobody asked for it.
+    #[cold]
+    fn pass_push_on(&mut self, id: BackendId, push: Reply<'_>, now: Time) {
+        let Some(backend) = self.upstream.backends.get(id) else {
+            return;
+        };
+        let front = backend.tickets.front().filter(|_| backend.front_is_sent());
+        let Some(Origin::Part { client, seq, .. }) = front.map(|ticket| ticket.origin) else {
+            return;
+        };
+        let is_push = push.frame().first() == Some(&b'>');
+        if !is_push
+            || backend.flavor.protocol != Protocol::Resp3
+            || !self.is_single_head(client, seq)
+        {
+            return;
+        }
+        let Some(own) = self.clients.get_mut(client) else {
+            return;
+        };
+        own.output.push(push.frame(), &mut self.pool);
+        if own.owed_bytes() > self.config.limits.client_output_bytes {
+            self.close_overfull(client, now);
+        } else {
+            self.queue_flush(client);
         }
     }
 
