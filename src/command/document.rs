@@ -5,6 +5,7 @@
 
 use std::fmt::Write;
 
+use super::gets::gets;
 use super::{Class, Command, LeaseKind, ResponsePolicy, Table};
 
 /// A group: a title, what its classes mean, and which classes they are.
@@ -103,10 +104,14 @@ pub fn classes_markdown(table: &Table) -> String {
             &mut text,
             &format!("\n## {title} ({})\n\n{meaning}\n", rows.len()),
         );
-        line(&mut text, "| Command | How | Why |\n|---|---|---|");
+        line(
+            &mut text,
+            "| Command | How | What a client gets, and why |\n|---|---|---|",
+        );
         for row in rows {
             let name = row.name.replace('|', " ").to_uppercase();
-            let cells = [&name, how(row.class), why(row)];
+            let why = remark(row);
+            let cells = [&name, how(row.class), &why];
             let cells = cells.map(|cell| format!("| {cell}"));
             line(&mut text, &format!("{} |", cells.join(" ")));
         }
@@ -156,6 +161,13 @@ fn why(row: &Command) -> &str {
         Class::Refused(reason) => reason,
         _ => row.why,
     }
+}
+
+/// What a client gets, and the reason for a class.
+fn remark(row: &Command) -> String {
+    let parts = [gets(&row.name).unwrap_or_default(), why(row).to_string()];
+    let said = parts.into_iter().filter(|part| !part.is_empty());
+    said.collect::<Vec<_>>().join("; ")
 }
 
 /// Appends a line.

@@ -10,6 +10,7 @@ pub mod document;
 pub mod explain;
 pub mod flags;
 pub mod getkeys;
+mod gets;
 pub mod keys;
 pub mod known;
 pub mod learn;
