@@ -297,6 +297,9 @@ impl Proxy {
                 true
             }
             Step::Wait(pause) => {
+                if self.is_announced(id) {
+                    self.announce(id, input.bytes());
+                }
                 if let Some(client) = self.clients.get_mut(id) {
                     client.pause = Some(pause);
                 }
@@ -314,6 +317,13 @@ impl Proxy {
                     return true;
                 }
                 client.pause.get_or_insert(Pause::Barrier);
+                let last = self
+                    .table
+                    .rows()
+                    .get(usize::from(client.pipeline.last_command));
+                if last.is_some_and(|last| last.class == Class::Subscription) {
+                    self.announce(id, input.bytes());
+                }
                 false
             }
             Step::Close => {
@@ -722,7 +732,7 @@ impl Proxy {
         let alone = client.pipeline.is_empty() || client.execution.is_some();
         if (handler.barrier || runs_alone(command)) && !alone {
             if command.class == Class::Subscription {
-                self.announce(id, command, args);
+                self.announce(id, args.frame());
             }
             return Step::Wait(Pause::Barrier);
         }

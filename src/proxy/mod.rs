@@ -507,8 +507,7 @@ impl Proxy {
         if let Some(own) = client.session.take_subscriptions() {
             self.leave_topics(id, &own, now);
         }
-        self.withdraw_early(id);
-        self.publisher_goes_on(id);
+        self.forget_announced(id);
         self.free_lease(client.lease.take(), now);
         self.drop_held(&client.held);
         if client.session.monitor {

@@ -90,11 +90,10 @@ fn publish_to(context: &Context<'_>, args: &Args<'_>, kind: Kind) -> After {
     let hears = own.is_some_and(|own| own.hears(kind, &channel));
     let owner = context.routes.shard(slot).map(|shard| shard.master);
     let found = owner.and_then(|owner| context.nodes.get(owner.0 as usize));
-    let node = found.map(|node| node.address);
-    // A subscription that the node ends behind this is one that it may count.
-    let tally = context.process.register.receivers(kind, &channel, node);
+    let (node, process) = (found.map(|node| node.address), context.process.clone());
     let correct = move |replies: &[Reply<'_>], out: &mut Vec<u8>| {
         let counted = replies.iter().find_map(Reply::integer).unwrap_or(0);
+        let tally = process.register.receivers(kind, &channel, node);
         encode::integer(out, tally.correct(counted));
     };
     let asks = vec![Ask::Slot(slot.number(), args.frame().to_vec())];

@@ -14,16 +14,19 @@ use std::time::Duration;
 
 use super::kind::Kind;
 use crate::clock::Time;
-use crate::command::Command;
+use crate::command::{Command, Resolved};
 use crate::proxy::Proxy;
 use crate::proxy::client::{ClientId, Pause};
-use crate::proxy::dispatch::Step;
+use crate::proxy::dispatch::{Step, request_limits};
 use crate::proxy::question::Letter;
 use crate::resp::args::Args;
+use crate::resp::frame::{RequestScanner, Scan};
 use crate::resp::glob::{self, Case};
 
 /// How long a PUBLISH waits at most.
 const WAIT_MAX: Duration = Duration::from_secs(1);
+/// SUBSCRIBEs of one client that are announced before they are executed.
+const EARLY_MAX: usize = 64;
 
 /// The subscriptions of a process that are on their way.
 #[derive(Debug, Default)]
@@ -176,7 +179,7 @@ impl Proxy {
     }
 
     /// A publisher waits no more, if it did.
-    pub(in crate::proxy) fn publisher_goes_on(&mut self, id: ClientId) {
+    fn publisher_goes_on(&mut self, id: ClientId) {
         if self.pubsub.publishers.remove(&id).is_some() {
             self.process.announced.wait_no_more();
         }
@@ -244,24 +247,64 @@ impl Proxy {
         !self.process.announced.is_empty() || !self.pubsub.publishers.is_empty()
     }
 
-    /// A client's SUBSCRIBE has been read, and waits for the replies before it.
-    pub(in crate::proxy) fn announce(&mut self, id: ClientId, command: &Command, args: &Args<'_>) {
-        if let Some(kind) = Kind::subscribed_by(&command.name)
-            && !self.pubsub.early.contains_key(&id)
-        {
-            let names = args.from(1).map(Arc::from).collect();
-            let announcement = self.process.announced.announce(kind, names);
-            self.pubsub.early.insert(id, announcement);
+    /// A client waits for the reply to a SUBSCRIBE, or with one for the replies before it: that, if it is the first of
+    /// these bytes, and the SUBSCRIBEs that follow it have been read.
+    pub(in crate::proxy) fn announce(&mut self, id: ClientId, bytes: &[u8]) {
+        let mut rest = bytes;
+        for index in 0..EARLY_MAX {
+            let (mut spans, limits) = (Vec::new(), request_limits(&self.config.limits, true));
+            let scan = RequestScanner::default().next(rest, &limits, &mut spans);
+            let Ok(Scan::Frame(len)) = scan else {
+                return;
+            };
+            let args = Args::new(&rest[..len], &spans);
+            let command = match self.table.resolve(&args) {
+                Resolved::Command(command) if command.arity_ok(args.len()) => command,
+                _ => return,
+            };
+            let Some(kind) = Kind::subscribed_by(&command.name) else {
+                return;
+            };
+            let early = self.pubsub.early.entry(id).or_default();
+            if early.len() <= index {
+                let names = args.from(1).map(Arc::from).collect();
+                early.push_back(self.process.announced.announce(kind, names));
+            }
+            rest = &rest[len..];
         }
     }
 
-    /// It is executed now, or its client has gone.
-    pub(in crate::proxy) fn withdraw_early(&mut self, id: ClientId) {
-        if !self.pubsub.early.is_empty()
-            && let Some(announcement) = self.pubsub.early.remove(&id)
-        {
+    /// Whether a client has announced what it has not come to yet.
+    pub(in crate::proxy) fn is_announced(&self, id: ClientId) -> bool {
+        !self.pubsub.early.is_empty() && self.pubsub.early.contains_key(&id)
+    }
+
+    /// A client's SUBSCRIBE is executed now: what was announced of it before.
+    pub(super) fn take_early(&mut self, id: ClientId) -> Option<Announcement> {
+        if self.pubsub.early.is_empty() {
+            return None;
+        }
+        let early = self.pubsub.early.get_mut(&id)?;
+        let first = early.pop_front();
+        if early.is_empty() {
+            self.pubsub.early.remove(&id);
+        }
+        first
+    }
+
+    /// A client's SUBSCRIBE is not executed, or there is nothing to wait for.
+    pub(super) fn withdraw_early(&mut self, id: ClientId) {
+        if let Some(announcement) = self.take_early(id) {
             self.withdraw(&announcement);
         }
+    }
+
+    /// A client has gone: nothing of it is on its way, and it waits for nothing.
+    pub(in crate::proxy) fn forget_announced(&mut self, id: ClientId) {
+        while let Some(announcement) = self.take_early(id) {
+            self.withdraw(&announcement);
+        }
+        self.publisher_goes_on(id);
     }
 }
 

@@ -121,7 +121,7 @@ impl Proxy {
             self.withdraw_early(id);
         } else {
             // Those who wait since it was read wait for no later one.
-            let early = self.pubsub.early.remove(&id);
+            let early = self.take_early(id);
             let announced = &self.process.announced;
             let announcement = early.unwrap_or_else(|| announced.announce(kind, topics));
             self.pubsub.pending[key].announcement = Some(announcement);

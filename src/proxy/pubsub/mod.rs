@@ -40,7 +40,7 @@ pub mod register;
 pub mod subscriptions;
 mod topic;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use slab::Slab;
@@ -77,8 +77,8 @@ pub struct Pubsub {
     twin: Vec<u8>,
     /// Clients whose PUBLISH waits for subscriptions on their way.
     publishers: HashMap<ClientId, Publisher>,
-    /// Clients whose SUBSCRIBE waits for the replies before it.
-    early: HashMap<ClientId, Announcement>,
+    /// Clients' SUBSCRIBEs that have been read and wait for the replies before them.
+    early: HashMap<ClientId, VecDeque<Announcement>>,
     /// Messages that not all of their subscribers have got.
     pub(super) outbox: Outbox,
 }

@@ -42,7 +42,7 @@ type Entries = [HashMap<Arc<[u8]>, Entry>; Kind::COUNT];
 #[derive(Debug, Default)]
 pub struct Register {
     entries: Mutex<Entries>,
-    /// Subscriptions of clients, and those at nodes in their stead, all in all, to be read without the lock.
+    /// Subscriptions of clients, all in all, to be read without the lock.
     subscriptions: AtomicUsize,
     /// Clients that are subscribed to anything.
     subscribers: AtomicUsize,
@@ -93,7 +93,6 @@ impl Register {
 
     /// A connection of ours is subscribed at a node.
     pub fn settle(&self, kind: Kind, name: &Arc<[u8]>, node: SocketAddr) {
-        self.subscriptions.fetch_add(1, Ordering::Relaxed);
         self.change(kind, name, |entry| {
             match entry.places.iter_mut().find(|(own, _)| *own == node) {
                 Some((_, count)) => *count += 1,
@@ -104,7 +103,6 @@ impl Register {
 
     /// A connection of ours is not subscribed at a node any more.
     pub fn unsettle(&self, kind: Kind, name: &Arc<[u8]>, node: SocketAddr) {
-        self.subscriptions.fetch_sub(1, Ordering::Relaxed);
         self.change(kind, name, |entry| {
             if let Some((_, count)) = entry.places.iter_mut().find(|(own, _)| *own == node) {
                 *count -= 1;
@@ -128,7 +126,7 @@ impl Register {
         self.subscribers.load(Ordering::Relaxed)
     }
 
-    /// Whether no client is subscribed to anything, and no node counts us for one that was.
+    /// Whether no client is subscribed to anything.
     pub fn is_empty(&self) -> bool {
         self.subscriptions.load(Ordering::Relaxed) == 0
     }
