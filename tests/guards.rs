@@ -69,9 +69,9 @@ fn a_stranger_gets_no_more_than_from_the_servers() {
         }
     }
     // On ways around: in a transaction, in a script, as the second of a pipeline.
-    stranger.line("MULTI");
-    stranger.line("CONFIG SET dbfilename x.rdb");
-    assert!(stranger.line("EXEC").is_error());
+    for line in ["MULTI", "CONFIG SET dbfilename x.rdb", "EXEC"] {
+        assert_eq!(stranger.line(line), server.line(line), "{line}");
+    }
     let script = "return redis.call('CONFIG', 'SET', 'dbfilename', 'x.rdb')";
     assert!(stranger.command(&["EVAL", script, "1", "a"]).is_error());
     for port in cluster.ports() {
