@@ -66,9 +66,15 @@ impl Proxy {
             return;
         };
         let front = backend.tickets.front().filter(|_| backend.front_is_sent());
-        let Some(Origin::Part { client, seq, .. }) = front.map(|ticket| ticket.origin) else {
+        let Some(ticket) = front else { return };
+        let Origin::Part { client, seq, .. } = ticket.origin else {
             return;
         };
+        // Any other request of a shared connection has asked for none: a node's own push is nobody's.
+        let row = self.table.rows().get(usize::from(ticket.command));
+        if !row.is_some_and(|row| row.name.starts_with("DEBUG")) {
+            return;
+        }
         let is_push = push.frame().first() == Some(&b'>');
         if !is_push
             || backend.flavor.protocol != Protocol::Resp3
