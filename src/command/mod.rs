@@ -66,6 +66,8 @@ pub struct Command {
     /// Whether it runs code that makes errors of its own, in any words: it may have run although its answer reads
     /// like a server's refusal to run it.
     pub own_errors: bool,
+    /// Whether a node may push something beside its reply (`DEBUG PROTOCOL push`), which is for the same client.
+    pub pushes: bool,
     /// Whether it may be sent to a replica: it reads, and what it reads is not bound to the master.
     pub on_replicas: bool,
     /// When it may be executed twice although it does more than to read keys.
@@ -107,6 +109,7 @@ impl Command {
             block_token: None,
             timeout_at: None,
             own_errors: flags.contains(Flags::MODULE),
+            pushes: false,
             on_replicas: flags.contains(Flags::READONLY),
             again: Again::Never,
             why: "",

@@ -2,7 +2,7 @@
 //!
 //! Columns: name, arity, flags, ACL categories (without what the flags imply), key specs, class. Behind them,
 //! where there is need: the server's tips; `keys`, where routing knows more than the specs; `blocks`, the
-//! option that makes it block; `timeout`, the argument that says how long; `on_master`, where a read is never for a replica; `own_errors`, where what runs may answer in a server's words for "not executed" (what comes from a module may, too); `why`, the reason where class or keys are not what the server's words say.
+//! option that makes it block; `timeout`, the argument that says how long; `on_master`, where a read is never for a replica; `own_errors`, where what runs may answer in a server's words for "not executed" (what comes from a module may, too); `pushes`, where a node may push something beside its reply; `why`, the reason where class or keys are not what the server's words say.
 //! Where versions differ a row is the union that routes all of them right: the widest arity, every key.
 //!
 //! A container's own class is for the container alone (`COMMAND`): with a subcommand, that one's row counts.
@@ -27,6 +27,7 @@ pub(super) struct Row {
     pub(super) timeout_at: Option<i8>,
     pub(super) on_master: bool,
     pub(super) own_errors: bool,
+    pub(super) pushes: bool,
     pub(super) why: &'static str,
 }
 
@@ -52,6 +53,7 @@ const fn row(
         timeout_at: Option::None,
         on_master: false,
         own_errors: false,
+        pushes: false,
         why: "",
     }
 }
@@ -95,6 +97,14 @@ impl Row {
     const fn own_errors(self) -> Row {
         Row {
             own_errors: true,
+            ..self
+        }
+    }
+
+    /// A node may push something beside its reply.
+    const fn pushes(self) -> Row {
+        Row {
+            pushes: true,
             ..self
         }
     }
@@ -580,7 +590,7 @@ pub(super) static ROWS: &[Row] = &[
     row("config|rewrite", 2, ADMIN | NOSCRIPT | LOADING | STALE, NONE, &[], AllNodes(AllSucceeded)).why("each node has its own file"),
     row("config|set", -4, ADMIN | NOSCRIPT | LOADING | STALE, NONE, &[], AllNodes(Special)).tips("request_policy:all_nodes response_policy:all_succeeded").why("every node, as a replica may become a master; what is this proxy's own is not set on nodes"),
     row("dbsize", 1, READONLY | FAST, KEYSPACE, &[], AllMasters(AggSum)).tips("request_policy:all_shards response_policy:agg_sum"),
-    row("debug", -2, ADMIN | NOSCRIPT | LOADING | STALE, NONE, &[], Local).why("by its subcommand: to the owner of its key, to all masters or nodes, or refused; from local clients only").own_errors(),
+    row("debug", -2, ADMIN | NOSCRIPT | LOADING | STALE, NONE, &[], Local).why("by its subcommand: to the owner of its key, to all masters or nodes, or refused; from local clients only").own_errors().pushes(),
     row("failover", -1, ADMIN | NOSCRIPT | STALE, NONE, &[], Refused("it changes what a server is")),
     row("flushall", -1, WRITE, KEYSPACE | DANGEROUS, &[], AllMasters(AllSucceeded)).tips("request_policy:all_shards response_policy:all_succeeded"),
     row("flushdb", -1, WRITE, KEYSPACE | DANGEROUS, &[], AllMasters(AllSucceeded)).tips("request_policy:all_shards response_policy:all_succeeded"),

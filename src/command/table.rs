@@ -59,6 +59,7 @@ impl Table {
             command.timeout_at = row.timeout_at;
             command.on_replicas &= !row.on_master;
             command.own_errors |= row.own_errors;
+            command.pushes = row.pushes;
             command.why = row.why;
             command.again = again(row.name);
             command.changes_servers = changes_servers(row.name);

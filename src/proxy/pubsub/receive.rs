@@ -72,7 +72,7 @@ impl Proxy {
         };
         // Any other request of a shared connection has asked for none: a node's own push is nobody's.
         let row = self.table.rows().get(usize::from(ticket.command));
-        if !row.is_some_and(|row| row.name.starts_with("debug")) {
+        if !row.is_some_and(|row| row.pushes) {
             return;
         }
         let is_push = push.frame().first() == Some(&b'>');
