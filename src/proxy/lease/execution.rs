@@ -70,8 +70,8 @@ enum Part {
     Node,
     /// It is served here, and its reply is at this place, if it has one.
     Own(Own, Answered),
-    /// As before, together with the next item of the node's reply.
-    Share(Own, Answered),
+    /// As before, together with the next item of the node's reply, which is kept here too.
+    Share(Own, Answered, Option<Vec<u8>>),
 }
 
 /// How far a part is that is served here.
@@ -104,7 +104,7 @@ impl Execution {
             }
             parts.push(match item {
                 Item::Run(_) | Item::Publish(..) | Item::Cut(_) => Part::Node,
-                Item::Share(own) => Part::Share(own, Answered::Not),
+                Item::Share(own) => Part::Share(own, Answered::Not, None),
                 Item::Own(own) => Part::Own(own, Answered::Not),
             });
             if !matches!(parts.last(), Some(Part::Node)) {
@@ -134,19 +134,17 @@ impl Execution {
             return;
         }
         let mut start = frame.len() - reply.items().map(|item| item.frame().len()).sum::<usize>();
+        let of_node = self.items.iter_mut();
+        let mut of_node = of_node.filter(|part| !matches!(part, Part::Own(..)));
         let ranges = reply.items().map(|item| {
+            if let Some(Part::Share(_, _, share)) = of_node.next() {
+                *share = Some(item.frame().to_vec());
+            }
             let range = start..start + item.frame().len();
             start = range.end;
             range
         });
         self.of_node = Some(ranges.collect());
-    }
-
-    /// Which item of the node's reply belongs to the request at this index.
-    fn place_at_node(&self, index: usize) -> Option<Range<usize>> {
-        let of_node = |part: &&Part| !matches!(part, Part::Own(..));
-        let before = self.items[..index].iter().filter(of_node).count();
-        self.of_node.as_ref()?.get(before).cloned()
     }
 }
 
@@ -286,15 +284,12 @@ impl Proxy {
         let Some(execution) = &mut client.execution else {
             return Step::Close;
         };
-        execution.share = match (&execution.items[index], execution.node, execution.sent) {
-            (Part::Share(..), Some(node), Some(seq)) => {
-                let range = execution.place_at_node(index);
-                let replies = pipeline.ready(seq).unwrap_or_default();
-                range.map(|range| (node, replies[range].to_vec()))
-            }
+        execution.share = match (&execution.items[index], execution.node) {
+            // It may have to wait and be served again.
+            (Part::Share(_, _, share), Some(node)) => share.clone().map(|reply| (node, reply)),
             _ => None,
         };
-        let (Part::Own(own, _) | Part::Share(own, _)) = &mut execution.items[index] else {
+        let (Part::Own(own, _) | Part::Share(own, _, _)) = &mut execution.items[index] else {
             return Step::Done;
         };
         let (row, frame) = (own.row, std::mem::take(&mut own.frame));
@@ -312,7 +307,8 @@ impl Proxy {
         if changed != Replies::On {
             execution.replies = Some(changed);
         }
-        let (Part::Own(own, answered) | Part::Share(own, answered)) = &mut execution.items[index]
+        let (Part::Own(own, answered) | Part::Share(own, answered, _)) =
+            &mut execution.items[index]
         else {
             return step;
         };
@@ -378,7 +374,7 @@ impl Proxy {
                     let own = match item {
                         Part::Node => None,
                         Part::Own(_, answered) => Some(answered),
-                        Part::Share(_, answered) => {
+                        Part::Share(_, answered, _) => {
                             of_node.next();
                             Some(answered)
                         }
@@ -405,5 +401,36 @@ impl Proxy {
             client.pause = None;
         }
         self.fulfil(id, execution.seq, 0, &reply, now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_share_gets_its_item_of_the_nodes_reply() {
+        let own = |row: u16| Own {
+            row,
+            frame: Vec::new(),
+        };
+        let items = vec![
+            Item::Run(0),
+            Item::Share(own(1)),
+            Item::Own(own(2)),
+            Item::Share(own(3)),
+        ];
+        let mut execution = Execution::new(Seq(0), 0, items, Some(0));
+        execution.take_node_reply(b"*3\r\n+OK\r\n:7\r\n$1\r\nx\r\n");
+        let shares: Vec<&[u8]> = execution
+            .items
+            .iter()
+            .filter_map(|part| match part {
+                Part::Share(_, _, share) => share.as_deref(),
+                Part::Node | Part::Own(..) => None,
+            })
+            .collect();
+        assert_eq!(shares, [&b":7\r\n"[..], b"$1\r\nx\r\n"]);
+        assert!(execution.verdict.is_none());
     }
 }
