@@ -6,12 +6,6 @@ mod support;
 use std::process::{Command, Stdio};
 use support::{Cluster, Conn, Proxy, Server, key_in_slot};
 
-fn open(addr: &str, protocol: &str) -> Conn {
-    let mut conn = Conn::connect(addr);
-    assert!(!conn.command(&["HELLO", protocol]).is_error());
-    conn
-}
-
 #[test]
 fn a_push_comes_with_the_reply() {
     let cluster = Cluster::start(3, 0);
@@ -19,7 +13,7 @@ fn a_push_comes_with_the_reply() {
     let server = Server::start(&[]);
     for protocol in ["2", "3"] {
         let told = [proxy.addr(), &server.addr()].map(|addr| {
-            let mut conn = open(addr, protocol);
+            let mut conn = Conn::open(addr, protocol);
             let words = |words: &[&str]| Conn::encode(words);
             let mut requests = Vec::new();
             for n in 0..20 {
@@ -64,14 +58,17 @@ fn a_script_that_is_to_be_debugged_is_not_executed() {
             .expect("redis-cli runs");
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         // The server undoes it when the debugger leaves.
-        assert!(open(addr, "2").line("GET debugged").is_nil(), "{said}");
+        assert!(
+            Conn::open(addr, "2").line("GET debugged").is_nil(),
+            "{said}"
+        );
         if addr == proxy.addr() {
             assert!(said.contains("was not executed"), "{said}");
         }
     }
     std::fs::remove_dir_all(&directory).ok();
     for protocol in ["2", "3"] {
-        let mut conn = open(proxy.addr(), protocol);
+        let mut conn = Conn::open(proxy.addr(), protocol);
         for mode in ["YES", "sync"] {
             assert!(conn.command(&["SCRIPT", "DEBUG", mode]).is_error());
             for command in ["EVAL", "EVAL_RO"] {

@@ -13,12 +13,6 @@ fn info(conn: &mut Conn, sections: &str) -> BTreeMap<String, String> {
     conn.info(sections)
 }
 
-fn open(addr: &str, protocol: &str) -> Conn {
-    let mut conn = Conn::connect(addr);
-    assert!(!conn.command(&["HELLO", protocol]).is_error());
-    conn
-}
-
 /// A proxy before a cluster, and one server; and a connection to each.
 struct Pair {
     cluster: Cluster,
@@ -38,7 +32,7 @@ impl Pair {
     }
 
     fn both(&self, protocol: &str) -> [Conn; 2] {
-        [self.proxy.addr(), &self.server.addr()].map(|addr| open(addr, protocol))
+        [self.proxy.addr(), &self.server.addr()].map(|addr| Conn::open(addr, protocol))
     }
 }
 
@@ -228,8 +222,8 @@ fn who_is_held_by_a_pause_counts_as_blocked() {
     for protocol in ["2", "3"] {
         let told = [pair.proxy.addr(), &pair.server.addr()].map(|addr| {
             let mut told = Vec::new();
-            let mut conn = open(addr, protocol);
-            let mut blocked: Vec<Conn> = (0..5).map(|_| open(addr, protocol)).collect();
+            let mut conn = Conn::open(addr, protocol);
+            let mut blocked: Vec<Conn> = (0..5).map(|_| Conn::open(addr, protocol)).collect();
             let ids: Vec<i64> = blocked
                 .iter_mut()
                 .map(|conn| conn.line("CLIENT ID").int())

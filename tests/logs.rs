@@ -7,12 +7,6 @@ use support::{Cluster, Conn, Proxy, Reply, Server, key_in_slot, wait_for};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-fn open(addr: &str, protocol: &str) -> Conn {
-    let mut conn = Conn::connect(addr);
-    assert!(!conn.command(&["HELLO", protocol]).is_error());
-    conn
-}
-
 /// The words of each entry of a log, oldest first.
 fn requests(log: &Reply) -> Vec<String> {
     let words = |entry: &Reply| {
@@ -76,7 +70,7 @@ fn the_log_is_that_of_one_server() {
             (reading.addr(), "3"),
         ] {
             let [ours, theirs] = [addr.to_string(), server.addr()].map(|addr| {
-                let mut conn = open(&addr, protocol);
+                let mut conn = Conn::open(&addr, protocol);
                 work(&mut conn, round);
                 let all = conn.line("SLOWLOG GET -1");
                 let len = conn.line("SLOWLOG LEN").int() as usize;
@@ -119,7 +113,7 @@ fn the_log_is_no_longer_than_it_may_be() {
     let server = Server::start(&[]);
     for protocol in ["2", "3"] {
         let told = [proxy.addr(), &server.addr()].map(|addr| {
-            let mut conn = open(addr, protocol);
+            let mut conn = Conn::open(addr, protocol);
             assert_eq!(conn.line("CONFIG SET slowlog-max-len 3"), "OK");
             assert_eq!(conn.line("CONFIG SET slowlog-log-slower-than 0"), "OK");
             for slot in (0..16000).step_by(1000) {
@@ -138,7 +132,7 @@ fn the_log_is_no_longer_than_it_may_be() {
         });
         assert_eq!(told[0], told[1], "RESP{protocol}");
         let errors = [proxy.addr(), &server.addr()].map(|addr| {
-            let mut conn = open(addr, protocol);
+            let mut conn = Conn::open(addr, protocol);
             [
                 "SLOWLOG GET x",
                 "SLOWLOG GET -2",
@@ -161,7 +155,7 @@ fn calls_are_counted_once_behind_failovers_too() {
     for protocol in ["2", "3"] {
         for proxy in [&proxy, &reading] {
             let told = [proxy.addr(), &server.addr()].map(|addr| {
-                let mut conn = open(addr, protocol);
+                let mut conn = Conn::open(addr, protocol);
                 assert_eq!(conn.line("CONFIG RESETSTAT"), "OK");
                 let (one, two) = (key_in_slot(1, "h"), key_in_slot(6000, "h"));
                 for key in [&one, &two] {

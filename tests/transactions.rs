@@ -94,31 +94,6 @@ fn clear(conn: &mut Conn) {
     }
 }
 
-/// What both clients hear, one request after the other, or what they send between each other's at once.
-fn replies(addr: &str, sequence: &str, protocol: &str, at_once: bool) -> Vec<Reply> {
-    let mut clients = [Conn::connect(addr), Conn::connect(addr)];
-    clear(&mut clients[1]);
-    clients[0].command(&["HELLO", protocol]);
-    let mut heard = Vec::new();
-    let mut unsent: Vec<Vec<String>> = Vec::new();
-    for request in sequence.split(" | ") {
-        match request.strip_prefix("2: ") {
-            Some(request) => {
-                heard.extend(clients[0].pipeline(&std::mem::take(&mut unsent)));
-                heard.push(clients[1].command(&session::words(request)));
-            }
-            None if at_once => unsent.push(session::words(request)),
-            None => heard.push(
-                clients[0]
-                    .try_command(&session::words(request))
-                    .unwrap_or_else(|error| panic!("{sequence}: {request}: {error} {heard:?}")),
-            ),
-        }
-    }
-    heard.extend(clients[0].pipeline(&unsent));
-    heard
-}
-
 #[test]
 fn a_transaction_is_answered_as_by_one_node() {
     let (one, _, proxy) = ground();
@@ -126,8 +101,8 @@ fn a_transaction_is_answered_as_by_one_node() {
     let mut different = Vec::new();
     for sequence in SEQUENCES {
         for (protocol, at_once) in [("2", false), ("2", true), ("3", false), ("3", true)] {
-            let expected = replies(&node, sequence, protocol, at_once);
-            let found = replies(proxy.addr(), sequence, protocol, at_once);
+            let expected = session::replies(&node, sequence, protocol, at_once, clear);
+            let found = session::replies(proxy.addr(), sequence, protocol, at_once, clear);
             if found != expected {
                 different.push(format!(
                     "{sequence} (RESP{protocol}, at once: {at_once})\n  one node {expected:?}\n  proxy    {found:?}"

@@ -118,31 +118,6 @@ fn clear(conn: &mut Conn) {
     assert_eq!(conn.line("CONFIG SET maxmemory-samples 5"), "OK");
 }
 
-/// What both clients hear, one request after the other, or what they send between each other's at once.
-fn replies(addr: &str, sequence: &str, protocol: &str, at_once: bool) -> Vec<Reply> {
-    let mut clients = [Conn::connect(addr), Conn::connect(addr)];
-    clear(&mut clients[1]);
-    clients[0].command(&["HELLO", protocol]);
-    let mut heard = Vec::new();
-    let mut unsent: Vec<Vec<String>> = Vec::new();
-    for request in sequence.split(" | ") {
-        match request.strip_prefix("2: ") {
-            Some(request) => {
-                heard.extend(clients[0].pipeline(&std::mem::take(&mut unsent)));
-                heard.push(clients[1].command(&session::words(request)));
-            }
-            None if at_once => unsent.push(session::words(request)),
-            None => heard.push(
-                clients[0]
-                    .try_command(&session::words(request))
-                    .unwrap_or_else(|error| panic!("{sequence}: {request}: {error} {heard:?}")),
-            ),
-        }
-    }
-    heard.extend(clients[0].pipeline(&unsent));
-    heard.into_iter().map(tidied).collect()
-}
-
 /// Without what a server says of itself: times, numbers of clients, of its own uptime.
 fn tidied(reply: Reply) -> Reply {
     match compare::sorted(reply) {
@@ -165,8 +140,10 @@ fn what_the_proxy_serves_is_answered_in_its_place() {
     let mut different = Vec::new();
     for sequence in SEQUENCES {
         for (protocol, at_once) in [("2", false), ("2", true), ("3", false), ("3", true)] {
-            let expected = replies(&node, sequence, protocol, at_once);
-            let found = replies(&proxy, sequence, protocol, at_once);
+            let [expected, found] = [&node, &proxy].map(|addr| {
+                let heard = session::replies(addr, sequence, protocol, at_once, clear);
+                heard.into_iter().map(tidied).collect::<Vec<Reply>>()
+            });
             if found != expected {
                 different.push(format!(
                     "{sequence} (RESP{protocol}, at once: {at_once})\n  one node {expected:?}\n  proxy    {found:?}"

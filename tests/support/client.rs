@@ -133,6 +133,14 @@ impl Conn {
         Conn::try_connect(addr).unwrap_or_else(|error| panic!("cannot connect to {addr}: {error}"))
     }
 
+    /// The same, with a protocol (2 or 3) of its own.
+    #[track_caller]
+    pub fn open(addr: &str, protocol: &str) -> Conn {
+        let mut conn = Conn::connect(addr);
+        assert!(!conn.command(&["HELLO", protocol]).is_error());
+        conn
+    }
+
     pub fn try_connect(addr: &str) -> io::Result<Conn> {
         let stream = match addr.strip_prefix("unix:") {
             Some(path) => Stream::Unix(UnixStream::connect(path)?),
