@@ -61,9 +61,9 @@ pub struct Config {
     pub park_timeout: Option<Duration>,
     /// Period of the topology refresh.
     pub slots_reload_interval: Duration,
-    /// Exclusive connections kept ready for each backend.
+    /// The least number of exclusive connections to each backend, once one has been needed.
     pub backend_init_connections: usize,
-    /// Exclusive connections kept idle for each backend.
+    /// The most exclusive connections kept idle for each backend.
     pub backend_idle_connections: usize,
     /// How long a connection to a node that nobody needs stays; 0 is for ever.
     pub backend_idle_timeout: Duration,
@@ -157,6 +157,14 @@ impl Config {
         self.backend_password
             .iter()
             .chain(&self.backend_password_old)
+    }
+
+    /// Every secret: what no text may repeat.
+    pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
+        self.backend_passwords()
+            .chain(&self.client_password)
+            .chain(&self.client_password_old)
+            .chain(&self.debug_token)
     }
 
     /// This config with the secrets of another: what is read again while the program runs. Nothing that was
@@ -358,7 +366,7 @@ impl Default for Config {
             park_timeout: None,
             slots_reload_interval: Duration::from_secs(3),
             backend_init_connections: 5,
-            backend_idle_connections: 5,
+            backend_idle_connections: 512,
             backend_idle_timeout: Duration::from_secs(10),
             transaction_idle_timeout: Duration::from_secs(60),
             cross_slot_transactions: CrossSlot::Refuse,

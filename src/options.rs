@@ -526,8 +526,8 @@ mod tests {
             );
         }
         check_refused(
-            &["-backend-init-connections", "6"],
-            "-backend-init-connections (6) must not be more than -backend-idle-connections (5)",
+            &["-backend-init-connections", "513"],
+            "-backend-init-connections (513) must not be more than -backend-idle-connections (512)",
         );
         let park = |value| config(&["-park-timeout", value]).park_timeout;
         assert_eq!(park("0"), Some(Duration::ZERO));

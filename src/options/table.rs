@@ -523,7 +523,7 @@ pub const FLAGS: &[Flag] = &[
         name: "backend-init-connections",
         kind: Kind::Int,
         default: "5",
-        help: "exclusive connections (for transactions and blocking commands) made to a backend as soon as the first is needed, at most -backend-idle-connections",
+        help: "exclusive connections (for transactions and blocking commands) to each backend, over all workers, made as soon as the first is needed: the least that there are from then on, however few are needed; at most -backend-idle-connections",
         apply: |options, value| {
             options.config.backend_init_connections = number::within(value, 0, 65535)?;
             Ok(())
@@ -534,8 +534,8 @@ pub const FLAGS: &[Flag] = &[
     Flag {
         name: "backend-idle-connections",
         kind: Kind::Int,
-        default: "5",
-        help: "exclusive connections kept idle for each backend, over all workers",
+        default: "512",
+        help: "most exclusive connections to each backend, over all workers, that are kept while nobody uses them; up to that, as many are kept as the last ten seconds needed at once, and some more",
         apply: |options, value| {
             options.config.backend_idle_connections = number::within(value, 0, 65535)?;
             Ok(())

@@ -1,6 +1,7 @@
 //! `Actions`: what the state machine wants done with sockets and threads. The shell carries them out at the
 //! end of the turn; nothing is written or closed under the feet of a caller.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use crate::proxy::Peer;
@@ -41,7 +42,8 @@ pub enum Action {
 #[derive(Debug, Default)]
 pub struct Actions {
     connects: Vec<(BackendId, SocketAddr)>,
-    backend_flushes: Vec<BackendId>,
+    /// In the order in which they were asked for: what two clients said in turn is read in turn.
+    backend_flushes: VecDeque<BackendId>,
     client_flushes: Vec<ClientId>,
     resumes: Vec<ClientId>,
     closes: Vec<Peer>,
@@ -58,7 +60,7 @@ impl Actions {
     /// Asks for a write to a backend. The caller sees to it that each is asked for once.
     #[inline]
     pub fn flush_backend(&mut self, backend: BackendId) {
-        self.backend_flushes.push(backend);
+        self.backend_flushes.push_back(backend);
     }
 
     /// Asks for a write to a client. The caller sees to it that each is asked for once.
@@ -93,7 +95,7 @@ impl Actions {
         if let Some((backend, address)) = self.connects.pop() {
             return Some(Action::Connect(backend, address));
         }
-        if let Some(backend) = self.backend_flushes.pop() {
+        if let Some(backend) = self.backend_flushes.pop_front() {
             return Some(Action::Flush(Peer::Backend(backend)));
         }
         if let Some(client) = self.client_flushes.pop() {

@@ -49,12 +49,6 @@ const REPLACE_AGAIN: Duration = Duration::from_secs(1);
 /// How often the log tells of a node's overdue replies.
 const TELL_AGAIN: Duration = Duration::from_secs(10);
 
-/// Whether an error in reply to the PING of a replacement shows that the node serves it: it is busy with a script, and
-/// says so to every request, or its user may not say PING.
-pub(super) fn is_an_answer(error: &[u8]) -> bool {
-    error.starts_with(b"BUSY ") || error.starts_with(b"NOPERM ")
-}
-
 /// How long a request may be the oldest at a node.
 fn overdue_after(node: &Node) -> Duration {
     let usual = Duration::from_micros(node.stats.percentile(99.0));

@@ -7,6 +7,7 @@
 //! It must never know what a client is, beyond its name.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use crate::arena::Id;
 use crate::buffer::{Pool, ReadBuf, WriteBuf};
@@ -138,11 +139,12 @@ pub enum Origin {
     },
     /// What makes an exclusive connection clean: it has to succeed.
     Cleaner,
-    /// The number by which the node knows this connection (`CLIENT ID`).
-    Number,
     /// The next request's: what the node is.
     Vouch,
 }
+
+/// A connection that is lost sooner, and has answered nothing but the handshake, was never of use.
+const FRUITLESS: Duration = Duration::from_secs(1);
 
 /// Whose a connection is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -236,8 +238,27 @@ pub enum State {
     Connecting,
     /// So many replies to the handshake are outstanding; requests wait.
     Handshaking(u8),
-    /// Requests flow.
+    /// The node has answered the handshake: requests flow.
     Ready,
+}
+
+/// The last request of a handshake, if only its answer matters: it shows that the node serves this connection.
+/// Before that no request leaves, so that a connection that never answered has executed nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Question {
+    /// `PING`, where the flavour needs no handshake.
+    Ping,
+    /// `CLIENT ID`, of an exclusive connection: by this number another connection can end what it waits for.
+    Number,
+}
+
+impl Question {
+    fn words(self) -> &'static [&'static [u8]] {
+        match self {
+            Question::Ping => &[b"PING"],
+            Question::Number => &[b"CLIENT", b"ID"],
+        }
+    }
 }
 
 /// One connection to a node.
@@ -268,6 +289,12 @@ pub struct Backend {
     pub password: usize,
     /// Bytes of the handshake. They go first and are never sent again.
     pub greeting: WriteBuf,
+    /// Its last request, if that is a question.
+    pub question: Option<Question>,
+    /// What the node said instead of answering the handshake.
+    pub words: Option<Box<str>>,
+    /// When the handshake was answered; before that, when the connection was begun.
+    pub ready_at: Time,
     /// Bytes of requests, kept until their replies have come.
     pub output: WriteBuf,
     /// The replies outstanding, oldest first.
@@ -331,6 +358,9 @@ impl Backend {
             carried: None,
             greeting: WriteBuf::default(),
             password: 0,
+            question: None,
+            words: None,
+            ready_at: now,
             output: WriteBuf::default(),
             tickets: VecDeque::new(),
             flush_queued: false,
@@ -355,18 +385,19 @@ impl Backend {
         let secret = config.backend_passwords().nth(password);
         let secret = secret.or(config.backend_password.as_ref());
         let mut steps = self.flavor.handshake(config, secret, &mut greeting);
-        if self.is_replacement {
-            encode::command(&mut greeting, [&b"PING"[..]]);
+        self.question = match self.usage {
+            Usage::Shared if steps > 0 && !self.is_replacement => None,
+            Usage::Shared => Some(Question::Ping),
+            Usage::Idle | Usage::Lent { .. } | Usage::Cleaning => Some(Question::Number),
+        };
+        if let Some(question) = self.question {
+            encode::command(&mut greeting, question.words().iter().copied());
             steps += 1;
         }
         self.greeting.push(&greeting, pool);
         self.deadline = now.after(config.connect_timeout);
         self.heard_at = now;
-        self.state = if steps == 0 {
-            State::Ready
-        } else {
-            State::Handshaking(steps)
-        };
+        self.state = State::Handshaking(steps);
     }
 
     /// What may be written now.
@@ -395,6 +426,13 @@ impl Backend {
             Some(_) => self.tickets.is_empty() || !self.front_is_sent(),
         };
         unasked && self.state == State::Ready
+    }
+
+    /// Whether the node has said nothing since it answered the handshake, and was asked something or had no time for it.
+    /// Such a node is behind something that has lost it.
+    pub fn is_fruitless(&self, now: Time) -> bool {
+        let silent = self.state == State::Ready && self.heard_at <= self.ready_at;
+        silent && (!self.tickets.is_empty() || now.since(self.ready_at) < FRUITLESS)
     }
 
     /// Asserts the invariants above. Linear in the queue.

@@ -31,10 +31,21 @@ impl Proxy {
                 "a node knows its backends"
             );
             assert_eq!(
-                backend.usage == Usage::Idle,
-                node.idle.iter().any(|(_, own)| *own == id),
+                (backend.usage, backend.state) == (Usage::Idle, State::Ready),
+                node.stock.is_idle(id),
                 "a node knows who is idle"
             );
+        }
+        for (key, node) in &self.upstream.nodes {
+            let backends = self.upstream.backends.iter();
+            let own = backends.filter(|(_, own)| usize::from(own.node.0) == key);
+            let (mut connecting, mut exclusive) = (0, 0);
+            for (_, own) in own {
+                connecting += usize::from(own.state != State::Ready);
+                exclusive += usize::from(own.usage != Usage::Shared);
+            }
+            assert_eq!((node.connecting, node.stock.len()), (connecting, exclusive));
+            node.stock.check();
         }
         self.check_leases();
         self.check_aside();

@@ -12,7 +12,7 @@ use crate::buffer::{ReadBuf, Rope};
 use crate::clock::Time;
 use crate::cluster::slot::Slot;
 use crate::proxy::actions::Wanted;
-use crate::proxy::aside::{LARGE_REPLY, is_an_answer};
+use crate::proxy::aside::LARGE_REPLY;
 use crate::proxy::backend::{Backend, BackendId, Origin, Pin, State, Ticket, Usage};
 use crate::proxy::calls::ErrorCode;
 use crate::proxy::carried::{Way, Whole};
@@ -27,7 +27,7 @@ use crate::proxy::refusal::{self, Refusal};
 use crate::proxy::retry::Goal;
 use crate::proxy::scripts::Remedy;
 use crate::proxy::stats::Counter;
-use crate::proxy::{NO_SLOT, Peer, Proxy, planted};
+use crate::proxy::{NO_SLOT, Peer, Proxy, planted, words};
 use crate::resp::args::Args;
 use crate::resp::frame::{RequestScanner, Scan};
 use crate::resp::reply::Reply;
@@ -151,6 +151,9 @@ impl Proxy {
                 }
                 return Next::Wait;
             }
+            Ok(Scan::Inline(_) | Scan::Nothing(_)) | Err(_) if backend.state != State::Ready => {
+                return Next::Lost(self.greeting_unreadable(id, input.bytes()));
+            }
             Ok(Scan::Inline(_) | Scan::Nothing(_)) | Err(_) => {
                 return Next::Lost(self.broken(id, "bytes that are no reply"));
             }
@@ -164,26 +167,9 @@ impl Proxy {
             return Next::More;
         }
         if let State::Handshaking(steps) = backend.state {
-            let proves = steps == 1 && backend.is_replacement;
-            if let Some(error) = reply.error()
-                && !(proves && is_an_answer(error))
-            {
-                let lost = match is_about_password(error) && self.config.backend_password.is_some()
-                {
-                    true => Lost::Denied,
-                    false => Lost::Refused,
-                };
-                // Some servers repeat the arguments, and one of them is the password.
-                let text = match self.config.backend_password {
-                    Some(_) => String::from_utf8_lossy(&error[..code_len(error)]),
-                    None => String::from_utf8_lossy(error),
-                };
-                self.warn(id, &format!("refused our handshake: {text}"));
-                return Next::Lost(lost);
-            }
+            let lost = self.greeting_answered(id, steps, reply, now);
             input.consume(len);
-            self.greeted(id, steps, now);
-            return Next::More;
+            return lost.map_or(Next::More, Next::Lost);
         }
         self.take_answer(id, Whole::Front(input, len), now)
     }
@@ -357,12 +343,6 @@ impl Proxy {
             Origin::Cleaner => {
                 self.release(id, ticket);
                 self.cleaned(id, reply, now);
-            }
-            Origin::Number => {
-                self.release(id, ticket);
-                if let Some(backend) = self.upstream.backends.get_mut(id) {
-                    backend.number = reply.integer();
-                }
             }
         }
     }
@@ -688,51 +668,6 @@ impl Proxy {
         }
     }
 
-    fn greeted(&mut self, id: BackendId, steps: u8, now: Time) {
-        let Some(backend) = self.upstream.backends.get_mut(id) else {
-            return;
-        };
-        if steps > 1 {
-            backend.state = State::Handshaking(steps - 1);
-            return;
-        }
-        backend.state = State::Ready;
-        backend.heard_at = now;
-        let len = backend.greeting.len();
-        backend.greeting.release(len, &mut self.pool);
-        self.ready(id, now);
-    }
-
-    /// A backend takes requests from now on.
-    pub(super) fn ready(&mut self, id: BackendId, now: Time) {
-        self.stats.backend_connects.add(1);
-        let Some(backend) = self.upstream.backends.get_mut(id) else {
-            return;
-        };
-        // Their time begins now: what they waited for until here was the connection.
-        backend
-            .tickets
-            .iter_mut()
-            .for_each(|ticket| ticket.sent_at = now);
-        let micros = now.since(backend.opened_at).as_micros() as u64;
-        self.stats.connect_times.record(micros, 1);
-        let (node, replaces) = (backend.node, backend.is_replacement);
-        let mut back = false;
-        if let Some(node) = self.upstream.node_mut(node) {
-            back = node.is_failing();
-            node.succeeded();
-            node.stats.connects.add(1);
-            node.stats.connections.add(1);
-        }
-        if back {
-            self.hasten_held(now);
-        }
-        if replaces {
-            self.replaced(node, now);
-        }
-        self.queue_backend_flush(id);
-    }
-
     #[cold]
     pub(super) fn broken(&mut self, id: BackendId, what: &str) -> Lost {
         self.stats.backend_protocol_errors.add(1);
@@ -758,6 +693,7 @@ impl Proxy {
             return;
         };
         self.actions.close(Peer::Backend(id));
+        let fruitless = lost == Lost::Closed && backend.is_fruitless(now);
         let jitter = self.random();
         self.upstream.forget_aside(&backend);
         let excused = self.upstream.is_excused(id, &backend, lost);
@@ -767,7 +703,9 @@ impl Proxy {
         if let Some(node) = self.upstream.node_mut(backend.node) {
             match backend.usage {
                 Usage::Shared => node.forget(id),
-                Usage::Idle | Usage::Lent { .. } | Usage::Cleaning => node.forget_exclusive(id),
+                Usage::Idle | Usage::Lent { .. } | Usage::Cleaning => {
+                    node.stock.gone(id, &backend);
+                }
             }
             if backend.state == State::Ready {
                 node.stats.connections.sub(1);
@@ -782,18 +720,26 @@ impl Proxy {
                 };
                 counter.add(requests);
             }
-            let fails =
-                backend.state != State::Ready || matches!(lost, Lost::TimedOut | Lost::Gone);
-            if lost == Lost::Denied {
-                let passwords = self.config.backend_passwords().count();
-                node.refused(backend.password, passwords, now, jitter);
-            } else if fails && !excused {
+            if backend.state == State::Ready
+                && (matches!(lost, Lost::TimedOut | Lost::Gone) || fruitless)
+                && !excused
+            {
                 node.failed(now, jitter);
             }
+            if fruitless {
+                node.words = Some(words::FRUITLESS.into());
+            }
+        }
+        if fruitless {
+            self.tell_words(backend.node, now);
+        }
+        if backend.state != State::Ready {
+            self.greeting_failed(&backend, lost, excused, now);
         }
         if let Some(affinity) = place {
             self.upstream.replacement_failed(&backend, affinity, now);
         }
+        self.leases.tend(backend.node);
         if lost != Lost::Retired {
             self.stats.backend_failures.add(1);
             self.want_refresh(Wanted::Trouble);
@@ -930,24 +876,6 @@ impl Proxy {
         for client in std::mem::take(&mut backend.waiters) {
             self.queue_resume(client);
         }
-    }
-}
-
-/// Whether an error to a handshake says that the password is wrong, in the words of Redis 5 to 8 and Valkey.
-fn is_about_password(error: &[u8]) -> bool {
-    let says = |words: &[u8]| memchr::memmem::find(error, words).is_some();
-    error.starts_with(b"WRONGPASS") || says(b"invalid password") || says(b"AUTH")
-}
-
-/// How long the code is that an error begins with; nothing if that is no code.
-fn code_len(error: &[u8]) -> usize {
-    let len = error
-        .iter()
-        .take_while(|byte| byte.is_ascii_uppercase())
-        .count();
-    match error.get(len) {
-        None | Some(b' ') if len <= 20 => len,
-        None | Some(_) => 0,
     }
 }
 

@@ -553,7 +553,8 @@ impl Proxy {
         // That others have waited for the master in vain says nothing of a replica.
         let to_replica = target.is_some_and(|target| target.replica);
         if !to_replica && self.upstream.fails_fast(slot.number(), now) {
-            return self.reject(id, command, refusal::SLOT_NOT_SERVED, now);
+            let text = self.upstream.unserved(slot.number());
+            return self.reject(id, command, &text, now);
         }
         self.send(
             id,

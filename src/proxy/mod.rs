@@ -28,6 +28,7 @@ mod divide;
 mod doubt;
 pub mod feed;
 mod gone;
+mod greeting;
 mod heal;
 mod held;
 pub mod histogram;
@@ -70,11 +71,13 @@ pub mod session;
 mod shares;
 pub mod slow_entries;
 pub mod stats;
+pub mod stock;
 pub mod suspension;
 pub mod texts;
 pub mod upstream;
 mod vouch;
 mod waiting;
+pub mod words;
 
 use std::io::IoSlice;
 use std::net::{IpAddr, SocketAddr};
@@ -457,10 +460,7 @@ impl Proxy {
         let node = self.upstream.nodes.get(usize::from(backend.node.0));
         let taken = node.map_or(0, |node| node.password);
         backend.connected(&self.config, taken, now, &mut self.pool);
-        match backend.state {
-            State::Ready => self.ready(id, now),
-            State::Connecting | State::Handshaking(_) => self.queue_backend_flush(id),
-        }
+        self.queue_backend_flush(id);
     }
 
     /// A peer's socket is at its end: nothing more will come from it. A client that only stopped sending is
@@ -508,7 +508,7 @@ impl Proxy {
             self.leave_topics(id, &own, now);
         }
         self.forget_announced(id);
-        self.free_lease(client.lease.take(), now);
+        self.free_lease(id, client.lease.take(), now);
         self.drop_held(&client.held);
         if client.session.monitor {
             self.remove_monitor(id);

@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::clock::Time;
 use crate::proxy::backend::{BackendId, Flavor};
 use crate::proxy::node_stats::NodeStats;
+use crate::proxy::stock::Stock;
 
 /// Names a node within one worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -21,6 +22,8 @@ const BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// changed here and there one after the other) must not be waited for once more as long.
 const BACKOFF_SHORT: Duration = Duration::from_millis(200);
 const SHORT: Duration = Duration::from_secs(3);
+/// The most new connections that may be under way at once.
+const TRUST_MAX: usize = 1024;
 
 /// The shortest and the longest wait after a node has refused our handshake. It has seen our password; whoever it
 /// is, it is not offered it all the time.
@@ -53,14 +56,14 @@ pub struct Node {
     shared: [Vec<Option<BackendId>>; Flavor::COUNT],
     /// The connection for subscriptions.
     pub subscription: Option<BackendId>,
-    /// Exclusive connections that nobody uses, the last used last.
-    pub idle: Vec<(Flavor, BackendId)>,
-    /// How many exclusive connections there are, used or not.
-    pub exclusive: usize,
+    /// The exclusive connections.
+    pub stock: Stock,
     /// Those of other databases than the first.
     elsewhere: HashMap<(Flavor, usize), BackendId>,
     /// Connections that failed in a row.
     failures: u32,
+    /// When the last of them did.
+    failed_at: Time,
     /// Which of the passwords it is greeted with: the one that it took last.
     pub password: usize,
     /// Passwords that it refused in a row.
@@ -77,8 +80,12 @@ pub struct Node {
     pub tells: bool,
     /// When it last did.
     pub told_at: Option<Time>,
-    /// When the last of them did.
-    failed_at: Time,
+    /// Connections whose handshake is not answered yet.
+    pub connecting: usize,
+    /// How many of those there may be: one when the last attempt failed, and twice as many with each success.
+    trust: usize,
+    /// What it says instead of serving new connections; none if the last attempt succeeded, or met with silence.
+    pub words: Option<Box<str>>,
     /// What is counted of it.
     pub stats: Arc<NodeStats>,
 }
@@ -99,8 +106,7 @@ impl Node {
             same_idc: false,
             shared: Default::default(),
             subscription: None,
-            idle: Vec::new(),
-            exclusive: 0,
+            stock: Stock::default(),
             elsewhere: HashMap::new(),
             failures: 0,
             password: 0,
@@ -112,6 +118,9 @@ impl Node {
             tells: false,
             told_at: None,
             failed_at: Time::default(),
+            connecting: 0,
+            trust: TRUST_MAX,
+            words: None,
             stats,
         }
     }
@@ -138,19 +147,6 @@ impl Node {
         }
         debug_assert!(shared[affinity].is_none());
         shared[affinity] = Some(backend);
-    }
-
-    /// Takes the exclusive connection that was used last.
-    pub fn take_idle(&mut self, flavor: Flavor) -> Option<BackendId> {
-        let at = self.idle.iter().rposition(|(own, _)| *own == flavor)?;
-        Some(self.idle.remove(at).1)
-    }
-
-    /// Forgets an exclusive connection that has been closed.
-    pub fn forget_exclusive(&mut self, backend: BackendId) {
-        debug_assert!(self.exclusive > 0);
-        self.exclusive -= 1;
-        self.idle.retain(|(_, own)| *own != backend);
     }
 
     /// Forgets a shared connection that has been closed.
@@ -231,12 +227,12 @@ impl Node {
 
     /// Whether there is any connection to it, shared or lent.
     pub fn is_connected(&self) -> bool {
-        self.exclusive > 0 || self.backends().next().is_some()
+        !self.stock.is_empty() || self.backends().next().is_some()
     }
 
     /// Whether a new connection may be tried.
     pub fn may_connect(&self, now: Time) -> bool {
-        now >= self.retry_at
+        now >= self.retry_at && self.connecting < self.trust
     }
 
     /// When a new connection may be tried.
@@ -262,6 +258,8 @@ impl Node {
         self.refusals = 0;
         self.stats.failing.set(0);
         self.retry_at = Time::default();
+        self.trust = (self.trust * 2).min(TRUST_MAX);
+        self.words = None;
     }
 
     /// The passwords are others now: it may be tried at once.
@@ -293,13 +291,27 @@ impl Node {
     /// in a row, to a fifth of a second at first and to a second later; `jitter` (any number) spreads it over its
     /// upper quarter.
     pub fn failed(&mut self, now: Time, jitter: u64) {
+        self.failed_for(now, jitter, BACKOFF_MAX);
+    }
+
+    /// The same, of a node that says that it will serve soon: the wait does not grow as long.
+    pub fn failed_for_now(&mut self, now: Time, jitter: u64) {
+        self.failed_for(now, jitter, BACKOFF_SHORT);
+    }
+
+    fn failed_for(&mut self, now: Time, jitter: u64, longest: Duration) {
+        self.trust = 1;
+        if now < self.retry_at {
+            // It was begun together with one that has failed already: that says nothing new.
+            return;
+        }
         if self.failures == 0 {
             self.failing_since = now;
         }
         let most = if now.since(self.failing_since) < SHORT {
             BACKOFF_SHORT
         } else {
-            BACKOFF_MAX
+            longest
         };
         let wait = (BACKOFF_MIN * (1 << self.failures.min(6))).min(most);
         let spread = Duration::from_micros(jitter % (wait.as_micros() as u64 / 4 + 1));
@@ -332,6 +344,10 @@ mod tests {
         assert_eq!(waits[16..], [200, 1000, 1000, 1000, 1000, 1000]);
         node.failed(now, u64::MAX);
         assert!(node.retry_at().since(now) >= Duration::from_millis(750));
+        // Others that were begun before change nothing.
+        let before = node.retry_at();
+        node.failed(now, 0);
+        assert_eq!(node.retry_at(), before);
         node.succeeded();
         assert!(node.may_connect(now) && !node.is_failing());
         node.failed(now, 0);
@@ -350,6 +366,32 @@ mod tests {
             now = node.retry_at();
         }
         assert_eq!(waits, [50, 100, 200, 400, 800, 1000]);
+    }
+
+    #[test]
+    fn after_a_failure_one_connection_is_tried_at_a_time_and_then_more() {
+        let (mut node, now) = (node(), Time::from_micros(1_000_000));
+        let begin_all = |node: &mut Node, now: Time| {
+            let before = node.connecting;
+            while node.may_connect(now) && node.connecting < 10_000 {
+                node.connecting += 1;
+            }
+            node.connecting - before
+        };
+        assert_eq!(begin_all(&mut node, now), TRUST_MAX);
+        for _ in 0..TRUST_MAX {
+            node.connecting -= 1;
+            node.failed(now, 0);
+        }
+        assert_eq!(node.retry_at().since(now).as_millis(), 50);
+        assert_eq!(begin_all(&mut node, now), 0);
+        let now = node.retry_at();
+        assert_eq!(begin_all(&mut node, now), 1);
+        for more in [2, 3, 5, 9] {
+            node.connecting -= 1;
+            node.succeeded();
+            assert_eq!(begin_all(&mut node, now), more);
+        }
     }
 
     #[test]

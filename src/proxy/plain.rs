@@ -363,6 +363,10 @@ mod tests {
                         let bytes = flushed(&mut self.proxy, peer, now);
                         match peer {
                             Peer::Client(_) => self.to_client.extend(bytes),
+                            // The handshake.
+                            Peer::Backend(_) if bytes == b"*1\r\n$4\r\nPING\r\n" => {
+                                self.feed(peer, b"+PONG\r\n");
+                            }
                             Peer::Backend(_) => {
                                 match self.to_nodes.iter_mut().find(|(node, _)| *node == peer) {
                                     Some((_, all)) => all.extend(bytes),

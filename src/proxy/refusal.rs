@@ -7,6 +7,8 @@
 //!
 //! The same words may be made up by what a request runs, and then it was executed (see `doubt`).
 
+use std::net::SocketAddr;
+
 use crate::cluster::slot::Slot;
 
 /// A request was refused before it was executed.
@@ -163,6 +165,14 @@ pub const LOST: &str = "ERR backend connection lost, command may have been execu
 pub const TIMED_OUT: &str = "ERR backend timeout, command may have been executed";
 /// Nothing was sent.
 pub const NOT_EXECUTED: &str = "ERR backend unavailable, command was not executed";
+
+/// Nothing was sent, and this is what the node says (see `words`). What Redis has a word for is said with it.
+pub fn unavailable(node: SocketAddr, words: &str) -> String {
+    match words.strip_prefix("says: ") {
+        Some(own) if own.starts_with("LOADING ") || own.starts_with("MASTERDOWN ") => own.into(),
+        _ => format!("{NOT_EXECUTED}: node {node} {words}"),
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -118,6 +118,7 @@ mod tests {
         let words = request.split("\r\n").filter(|word| !word.starts_with('$'));
         match words.collect::<Vec<_>>()[1] {
             "CLIENT" => b":1\r\n",
+            "PING" => b"+PONG\r\n",
             "GET" => b"$-1\r\n",
             "BLPOP" => b"*-1\r\n",
             "READONLY" | "WATCH" | "UNWATCH" => b"+OK\r\n",
@@ -143,8 +144,15 @@ mod tests {
             self.proxy.input(peer, bytes.len(), self.now);
         }
 
-        /// Ends the turn; nodes connect and answer.
+        /// Turns, until nothing is left to do; nodes connect and answer.
         fn turn(&mut self) {
+            self.turn_once();
+            while self.proxy.next_deadline().is_some_and(|at| self.now >= at) {
+                self.turn_once();
+            }
+        }
+
+        fn turn_once(&mut self) {
             self.proxy.tick(self.now);
             self.proxy.begin_turn(self.now);
             while let Some(action) = next_action(&mut self.proxy) {

@@ -173,7 +173,8 @@ impl Proxy {
         let scope = ticket.scope();
         let still_fails = scope.is_some_and(|scope| self.upstream.is_failing(scope));
         if still_fails && (due > now || goal == Goal::AnyMaster) {
-            return self.answer_error(id, seq, part, give_up_text(refusal), now);
+            let text = self.give_up_text_of(goal, ticket.slot, refusal);
+            return self.answer_error(id, seq, part, &text, now);
         }
         let sent_before = ticket.tries > 0;
         let held = Held {
@@ -282,7 +283,7 @@ impl Proxy {
                     {
                         self.upstream.fail_fast(scope, now);
                     }
-                    let text = give_up_text(&held.refusal).to_vec();
+                    let text = self.give_up_text_of(held.goal, slot, &held.refusal);
                     self.answer_error(id, held.seq, held.part, &text, now);
                 }
             }
@@ -524,6 +525,23 @@ impl Proxy {
         self.hasten_leases(now);
     }
 
+    /// What the client hears of a request that is given up: the node's own words to it, or to us.
+    pub(super) fn give_up_text_of(&self, goal: Goal, slot: u16, refusal: &[u8]) -> Vec<u8> {
+        if !refusal.is_empty() {
+            return refusal.to_vec();
+        }
+        let own = match goal {
+            Goal::Ask(node) | Goal::Node(node) => self.upstream.unserved_by(node),
+            Goal::Shard(id) => {
+                let master = self.upstream.shard_master(id);
+                master.and_then(|target| self.upstream.unserved_by(target.node))
+            }
+            Goal::Owner | Goal::AnyMaster => None,
+        };
+        let text = own.map_or_else(|| self.upstream.unserved(slot), Into::into);
+        text.into_owned().into_bytes()
+    }
+
     /// Answers a part with an error of our own.
     pub(super) fn answer_error(
         &mut self,
@@ -540,15 +558,6 @@ impl Proxy {
         self.count_error(id, seq, text);
         self.fulfil(id, seq, part, &reply, now);
         self.scratch.reply = reply;
-    }
-}
-
-/// What the client hears of a request that is given up.
-fn give_up_text(refusal: &[u8]) -> &[u8] {
-    if refusal.is_empty() {
-        refusal::SLOT_NOT_SERVED.as_bytes()
-    } else {
-        refusal
     }
 }
 
@@ -645,6 +654,13 @@ mod tests {
         }
 
         fn turn(&mut self) {
+            self.turn_once();
+            while self.proxy.next_deadline().is_some_and(|at| self.now >= at) {
+                self.turn_once();
+            }
+        }
+
+        fn turn_once(&mut self) {
             self.proxy.tick(self.now);
             self.proxy.begin_turn(self.now);
             while let Some(action) = next_action(&mut self.proxy) {

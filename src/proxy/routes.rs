@@ -365,6 +365,9 @@ impl Routes {
 mod tests {
     use super::*;
     use crate::cluster::topology::DownNode;
+    use crate::proxy::backend::Flavor;
+    use crate::proxy::stock::Stock;
+    use crate::resp::encode::Protocol;
 
     fn address(port: u16) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], port))
@@ -467,10 +470,15 @@ mod tests {
         let (mut routes, mut nodes) = (Routes::default(), Slab::new());
         routes.adopt(topology(&[1], 1), &mut nodes);
         let first = routes.node_at(&address(1)).unwrap();
-        nodes[first.0 as usize].exclusive = 1;
+        let flavor = Flavor {
+            protocol: Protocol::Resp2,
+            database: 0,
+            read_only: false,
+        };
+        nodes[first.0 as usize].stock.ordered(flavor);
         routes.adopt(topology(&[2], 2), &mut nodes);
         assert_eq!(nodes.len(), 2);
-        nodes[first.0 as usize].exclusive = 0;
+        nodes[first.0 as usize].stock = Stock::default();
         routes.adopt(topology(&[2], 3), &mut nodes);
         assert_eq!(nodes.len(), 1);
     }

@@ -281,7 +281,8 @@ impl Proxy {
         let to_replica = target.is_some_and(|target| target.replica);
         let scope = ticket.scope().filter(|_| !to_replica);
         if scope.is_some_and(|scope| self.upstream.fails_fast(scope, now)) {
-            return self.answer_error(id, seq, part, refusal::SLOT_NOT_SERVED.as_bytes(), now);
+            let text = self.upstream.unserved(slot);
+            return self.answer_error(id, seq, part, text.as_bytes(), now);
         }
         let Some(client) = self.clients.get_mut(id) else {
             return;

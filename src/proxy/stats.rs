@@ -23,6 +23,7 @@ use crate::proxy::redirects::{self, Redirects, SlotRedirects};
 use crate::proxy::sample::{Sample, Samples};
 use crate::proxy::scripts::Scripts;
 use crate::proxy::slow_entries::Ids;
+use crate::proxy::words::Told;
 
 /// A number that one thread writes and any thread reads.
 #[derive(Debug, Default)]
@@ -351,6 +352,8 @@ pub struct Process {
     pub slow_ids: Mutex<[Ids; 3]>,
     /// Whether clients are being sent away.
     pub draining: AtomicBool,
+    /// Whose words stand in the log already.
+    pub told: Told,
     /// The wall clock at start.
     pub started: SystemTime,
     /// When the process did not run.
@@ -393,6 +396,7 @@ impl Process {
             masters: Heard::default(),
             slow_ids: Mutex::default(),
             draining: AtomicBool::new(false),
+            told: Told::default(),
             started: SystemTime::now(),
             standstills,
             scripts: Mutex::new(Scripts::new(live.config().limits.script_bytes)),

@@ -3,6 +3,7 @@
 //! It must never know what a client is, beyond the number that its affinity is made of: one client's
 //! requests to one node always take the same connection, so that they stay in order (rule R3).
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -14,8 +15,9 @@ use crate::clock::Time;
 use crate::cluster::slot::Slot;
 use crate::config::{Config, ReadPreference};
 use crate::proxy::actions::Actions;
-use crate::proxy::backend::{Backend, BackendId, Flavor, State, Ticket};
+use crate::proxy::backend::{Backend, BackendId, Flavor, State, Ticket, Usage};
 use crate::proxy::node::{Node, NodeKey};
+use crate::proxy::refusal::{self, SLOT_NOT_SERVED};
 use crate::proxy::routes::everyone::Successor;
 use crate::proxy::routes::{Routes, ShardId};
 use crate::proxy::session::Dialect;
@@ -257,15 +259,32 @@ impl Upstream {
             database: 0,
             read_only: false,
         };
+        debug_assert!(self.node(key)?.subscription.is_none());
+        let backend = self.open(key, flavor, Usage::Shared, config, actions, now)?;
+        self.node_mut(key)?.subscription = Some(backend);
+        Some(backend)
+    }
+
+    /// A new connection to a node; nothing while the node is not to be tried.
+    pub fn open(
+        &mut self,
+        key: NodeKey,
+        flavor: Flavor,
+        usage: Usage,
+        config: &Config,
+        actions: &mut Actions,
+        now: Time,
+    ) -> Option<BackendId> {
         let node = self.nodes.get_mut(key.0 as usize)?;
-        debug_assert!(node.subscription.is_none());
         if !node.may_connect(now) {
             return None;
         }
-        let backend = self.backends.insert(Backend::new(key, flavor, now, config));
-        node.subscription = Some(backend);
-        actions.connect(backend, node.address);
-        Some(backend)
+        node.connecting += 1;
+        let mut backend = Backend::new(key, flavor, now, config);
+        backend.usage = usage;
+        let id = self.backends.insert(backend);
+        actions.connect(id, node.address);
+        Some(id)
     }
 
     #[inline]
@@ -301,15 +320,10 @@ impl Upstream {
         if let Some(own) = self.take_back_one(key, flavor, index, !may_connect) {
             return Some(own);
         }
-        if !may_connect {
-            return None;
-        }
-        let node = self.nodes.get_mut(key.0 as usize)?;
-        let mut backend = Backend::new(key, flavor, now, config);
-        backend.is_replacement = node.aside_of(flavor, index).next().is_some();
-        let backend = self.backends.insert(backend);
-        node.set_shared(flavor, index, backend);
-        actions.connect(backend, node.address);
+        let replaces = self.node(key)?.aside_of(flavor, index).next().is_some();
+        let backend = self.open(key, flavor, Usage::Shared, config, actions, now)?;
+        self.backends.get_mut(backend)?.is_replacement = replaces;
+        self.node_mut(key)?.set_shared(flavor, index, backend);
         Some(backend)
     }
 
@@ -384,6 +398,30 @@ impl Upstream {
         if !self.failing.is_empty() {
             self.failing.remove(&scope);
         }
+    }
+
+    /// What a client hears of a request for this slot (or of none) that has waited in vain: what its node says, if it
+    /// says anything.
+    pub fn unserved(&self, slot: u16) -> Cow<'static, str> {
+        let masters = match Slot::new(slot) {
+            Some(slot) => std::slice::from_ref(match self.routes.shard(slot) {
+                Some(shard) => shard,
+                None => return SLOT_NOT_SERVED.into(),
+            }),
+            None => self.routes.shards(),
+        };
+        let texts = masters
+            .iter()
+            .filter_map(|own| self.unserved_by(own.master));
+        let text = texts.map(Cow::Owned).next();
+        text.unwrap_or(SLOT_NOT_SERVED.into())
+    }
+
+    /// The same of one node; nothing if it says nothing.
+    pub fn unserved_by(&self, node: NodeKey) -> Option<String> {
+        let node = self.node(node)?;
+        let words = node.words.as_deref()?;
+        Some(refusal::unavailable(node.address, words))
     }
 
     /// The routes have changed: every slot deserves another try.

@@ -603,7 +603,7 @@ pub fn classify(text: &str) -> Option<End> {
             | "WRONGPASS"
             | "BUSY"
             | "NOSCRIPT"
-    ) || text == "ERR backend unavailable, command was not executed";
+    ) || text.starts_with("ERR backend unavailable, command was not executed");
     definite.then_some(End::Failed)
 }
 

@@ -10,6 +10,30 @@ use std::time::Duration;
 /// What is done with one request: these bytes are sent; `None` closes the connection.
 pub type Play = dyn Fn(&[String]) -> Option<Vec<u8>> + Send + Sync;
 
+/// What is done with a connection before anything else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Door {
+    /// It is served.
+    Open,
+    /// It is closed at once.
+    Closes,
+    /// It is closed when it has sent something.
+    ClosesBehind,
+    /// It is told this, and closed.
+    Says(&'static [u8]),
+    /// It is told this once it has sent something, and closed.
+    SaysBehind(&'static [u8]),
+    /// Its handshake is answered, and it is closed.
+    Greets,
+    /// It is reset at once.
+    Resets,
+    /// It is never told anything.
+    Silent,
+}
+
+/// The door of each connection, by its number.
+type Doors = dyn Fn(usize) -> Door + Send + Sync;
+
 pub struct Fake {
     pub addr: SocketAddr,
     /// The text of CLUSTER NODES.
@@ -20,6 +44,14 @@ pub struct Fake {
 
 impl Fake {
     pub fn start(play: impl Fn(&[String]) -> Option<Vec<u8>> + Send + Sync + 'static) -> Fake {
+        Fake::behind(|_| Door::Open, play)
+    }
+
+    /// One that treats each new connection as `door` says, given how many came before it.
+    pub fn behind(
+        door: impl Fn(usize) -> Door + Send + Sync + 'static,
+        play: impl Fn(&[String]) -> Option<Vec<u8>> + Send + Sync + 'static,
+    ) -> Fake {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let fake = Fake {
             addr: listener.local_addr().expect("bound"),
@@ -29,11 +61,21 @@ impl Fake {
         };
         let (nodes, play): (_, Arc<Play>) = (fake.nodes.clone(), Arc::new(play));
         let (connections, requests) = (fake.connections.clone(), fake.requests.clone());
+        let door: Box<Doors> = Box::new(door);
         thread::spawn(move || {
+            let mut silent = Vec::new();
             for stream in listener.incoming().map_while(Result::ok) {
-                connections.fetch_add(1, Ordering::Relaxed);
+                let door = door(connections.fetch_add(1, Ordering::Relaxed));
+                if door == Door::Silent {
+                    silent.push(stream);
+                    continue;
+                }
                 let (nodes, play, requests) = (nodes.clone(), play.clone(), requests.clone());
-                thread::spawn(move || serve(stream, &nodes, &*play, &requests));
+                thread::spawn(move || {
+                    if let Some(stream) = pass_door(stream, door) {
+                        serve(stream, &nodes, &*play, &requests);
+                    }
+                });
             }
         });
         fake
@@ -63,6 +105,36 @@ impl Fake {
     }
 }
 
+/// The connection, if it is to be served.
+fn pass_door(mut stream: TcpStream, door: Door) -> Option<TcpStream> {
+    let mut first = [0; 4096];
+    let behind = matches!(
+        door,
+        Door::ClosesBehind | Door::SaysBehind(_) | Door::Greets
+    );
+    let mut count = 0;
+    if behind {
+        count = stream.read(&mut first).ok().filter(|count| *count > 0)?;
+    }
+    match door {
+        Door::Open => return Some(stream),
+        Door::Says(words) | Door::SaysBehind(words) => {
+            stream.write_all(words).ok();
+        }
+        Door::Greets => {
+            let ping = first[..count].ends_with(b"PING\r\n");
+            let answer: &[u8] = if ping { b"+PONG\r\n" } else { b":1\r\n" };
+            stream.write_all(answer).ok();
+        }
+        Door::Resets => {
+            let now = Some(Duration::ZERO);
+            socket2::SockRef::from(&stream).set_linger(now).ok();
+        }
+        Door::Closes | Door::ClosesBehind | Door::Silent => {}
+    }
+    None
+}
+
 fn serve(mut stream: TcpStream, nodes: &Mutex<String>, play: &Play, requests: &AtomicUsize) {
     let (mut input, mut chunk) = (Vec::new(), [0; 65536]);
     while let Ok(count @ 1..) = stream.read(&mut chunk) {
@@ -77,6 +149,9 @@ fn serve(mut stream: TcpStream, nodes: &Mutex<String>, play: &Play, requests: &A
                 "cluster" => Some(b"-ERR no\r\n".to_vec()),
                 // What the proxy wants to know for itself.
                 "command" | "info" | "hello" | "readonly" => Some(b"-ERR no\r\n".to_vec()),
+                // The handshake.
+                "ping" if args.len() == 1 => Some(b"+PONG\r\n".to_vec()),
+                "client" if args[1].eq_ignore_ascii_case("id") => Some(b":1\r\n".to_vec()),
                 _ => {
                     requests.fetch_add(1, Ordering::Relaxed);
                     play(&args)

@@ -10,7 +10,7 @@ use crate::cluster::topology::Topology;
 use crate::command::Table;
 use crate::config::Config;
 use crate::proxy::actions::Action;
-use crate::proxy::backend::BackendId;
+use crate::proxy::backend::{BackendId, State};
 use crate::proxy::client::ClientId;
 use crate::proxy::rig::flushed;
 use crate::proxy::stats::Process;
@@ -18,7 +18,8 @@ use crate::proxy::{Peer, Proxy};
 
 const PONG: &[u8] = b"+PONG\r\n";
 
-/// A proxy before one node. Connections are made at once; nothing is answered unless the test does.
+/// A proxy before one node. Connections are made at once. A handshake is answered, unless it is one of a replacement;
+/// nothing else is answered unless the test does.
 struct Rig {
     proxy: Proxy,
     clients: Vec<ClientId>,
@@ -84,6 +85,9 @@ impl Rig {
                             let at = self.clients.iter().position(|own| *own == id);
                             self.heard[at.expect("a client of ours")].push_str(&text);
                         }
+                        Peer::Backend(id) if self.is_first_greeting(id) => {
+                            self.feed(peer, PONG);
+                        }
                         Peer::Backend(id) => {
                             let mut all = self.nodes.iter_mut();
                             let own = all.find(|(own, _)| *own == id);
@@ -95,6 +99,12 @@ impl Rig {
             }
         }
         self.proxy.check();
+    }
+
+    /// Whether a connection that replaces none has its handshake under way.
+    fn is_first_greeting(&self, id: BackendId) -> bool {
+        let backend = self.proxy.upstream.backends.get(id);
+        backend.is_some_and(|own| own.state != State::Ready && !own.is_replacement)
     }
 
     fn wait(&mut self, millis: u64) {

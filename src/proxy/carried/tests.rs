@@ -9,11 +9,11 @@ use crate::clock::Time;
 use crate::config::Config;
 use crate::proxy::actions::Action;
 use crate::proxy::aside::OVERDUE_MIN;
-use crate::proxy::backend::BackendId;
+use crate::proxy::backend::{BackendId, State};
 use crate::proxy::client::ClientId;
 use crate::proxy::rig::{before_nodes, flushed, next_action};
 use crate::proxy::{Peer, Proxy};
-use crate::resp::encode::{self, Protocol};
+use crate::resp::encode;
 use crate::testing::Random;
 
 /// A proxy before two nodes, with clients. All keys but `foo` are at the first.
@@ -94,14 +94,20 @@ impl Rig {
                 Action::Connect(id, _) => {
                     self.backends.push(id);
                     self.proxy.connected(id, self.now);
-                    let own = self.proxy.upstream.backends.get(id);
-                    if own.is_some_and(|own| own.flavor.protocol == Protocol::Resp3) {
-                        self.put(Peer::Backend(id), b"%0\r\n", 4);
-                    }
                 }
                 Action::Flush(Peer::Backend(id)) => {
-                    let bytes = flushed(&mut self.proxy, Peer::Backend(id), self.now);
-                    self.to_node.extend(bytes);
+                    let peer = Peer::Backend(id);
+                    let bytes = flushed(&mut self.proxy, peer, self.now);
+                    if self.is_first_greeting(id) {
+                        let ping = bytes.ends_with(b"PING\r\n");
+                        let answer: &[u8] = match ping {
+                            true => b"+PONG\r\n",
+                            false => b"%1\r\n+proto\r\n:3\r\n",
+                        };
+                        self.put(peer, answer, usize::MAX);
+                    } else {
+                        self.to_node.extend(bytes);
+                    }
                 }
                 Action::Flush(peer @ Peer::Client(id)) => {
                     let bytes = if self.deaf {
@@ -125,6 +131,12 @@ impl Rig {
             }
         }
         self.proxy.check();
+    }
+
+    /// Whether a connection that replaces none has its handshake under way: that is answered at once.
+    fn is_first_greeting(&self, id: BackendId) -> bool {
+        let backend = self.proxy.upstream.backends.get(id);
+        backend.is_some_and(|own| own.state != State::Ready && !own.is_replacement)
     }
 
     /// What a client was sent since this was asked last.

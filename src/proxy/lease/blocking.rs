@@ -38,8 +38,15 @@ pub struct Blocking {
     timeout: Option<(usize, Timeout)>,
     /// Whether it changes nothing.
     pub readonly: bool,
-    /// Whether it has been sent once.
-    begun: bool,
+    /// Whether it has been tried once, so that some of its time may be over.
+    tried: bool,
+}
+
+impl Blocking {
+    /// Notes that it is tried; returns whether it was before.
+    pub(super) fn note_try(&mut self) -> bool {
+        std::mem::replace(&mut self.tried, true)
+    }
 }
 
 /// What a node says to a blocked client when it is no master any more.
@@ -75,7 +82,8 @@ impl Proxy {
             Place::Keyless | Place::Invalid(KeysError::Invalid) => NO_SLOT,
         };
         if self.upstream.fails_fast(slot, now) {
-            return self.reject(id, command, refusal::SLOT_NOT_SERVED, now);
+            let text = self.upstream.unserved(slot);
+            return self.reject(id, command, &text, now);
         }
         let timeout = command.timeout(args);
         let wait = timeout.and_then(|(at, unit)| unit.parse(args.at(at)));
@@ -83,7 +91,7 @@ impl Proxy {
             deadline: wait.map(|wait| now.after(wait)),
             timeout,
             readonly: command.flags.contains(Flags::READONLY),
-            begun: false,
+            tried: false,
         };
         let mut run = Run::new(slot);
         run.patient = true;
@@ -102,14 +110,13 @@ impl Proxy {
         Step::Alone
     }
 
-    /// Before a run begins: a command that has waited already waits for the rest of its time only.
+    /// Before a run is sent that was tried before: a command that has waited already waits for the rest of its time
+    /// only.
     pub(super) fn renew(&mut self, lease: &mut Lease, now: Time) {
         let Work::Blocking(blocking) = &mut lease.work else {
             return;
         };
-        let again = std::mem::replace(&mut blocking.begun, true);
-        let (true, Some(deadline), Some((at, unit))) = (again, blocking.deadline, blocking.timeout)
-        else {
+        let (Some(deadline), Some((at, unit))) = (blocking.deadline, blocking.timeout) else {
             return;
         };
         // Zero would be for ever.
@@ -290,19 +297,16 @@ impl Proxy {
         self.leases.wait(id, due);
     }
 
-    /// A blocked client that is to be looked at again. Returns whether that was all.
-    pub(super) fn attend_blocked(&mut self, id: ClientId, now: Time) -> bool {
+    /// A blocked client that is to be looked at again.
+    pub(super) fn attend_blocked(&mut self, id: ClientId, now: Time) {
         let Some(lease) = self.clients.get(id).and_then(|c| c.lease.as_deref()) else {
-            return true;
+            return;
         };
         if lease.left {
             self.leaves(id, now);
-            return true;
-        }
-        if let Some(with_error) = lease.unblock {
+        } else if let Some(with_error) = lease.unblock {
             self.unblock_client(id, with_error, now);
         }
-        false
     }
 
     /// Whether a client waits for the reply to a blocking command.

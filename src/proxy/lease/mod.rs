@@ -13,6 +13,7 @@
 pub mod blocking;
 mod exec;
 pub mod execution;
+mod order;
 mod pool;
 mod queueing;
 pub mod run;
@@ -33,7 +34,7 @@ use crate::proxy::planted;
 use crate::proxy::refusal::{self, Missing, Refusal, Trouble};
 use crate::resp::reply::Reply;
 use blocking::Blocking;
-use run::{Owed, Run};
+use run::{Obtained, Owed, Run};
 use transaction::Transaction;
 use wait::Wait;
 
@@ -138,9 +139,9 @@ impl Proxy {
                     client.session.queueing = false;
                     client.lease = lease.beneath.take();
                 }
-                self.free_lease(Some(lease), now);
+                self.free_lease(id, Some(lease), now);
             }
-            (Next::Keep, None) => self.free_lease(Some(lease), now),
+            (Next::Keep, None) => self.free_lease(id, Some(lease), now),
         }
     }
 
@@ -152,15 +153,15 @@ impl Proxy {
     }
 
     /// The lease of a client that has gone.
-    pub(super) fn free_lease(&mut self, lease: Option<Box<Lease>>, now: Time) {
+    pub(super) fn free_lease(&mut self, id: ClientId, lease: Option<Box<Lease>>, now: Time) {
         let mut next = lease;
         while let Some(mut lease) = next {
-            self.free(&mut lease, now);
+            self.free(id, &mut lease, now);
             next = lease.beneath.take();
         }
     }
 
-    fn free(&mut self, lease: &mut Lease, now: Time) {
+    fn free(&mut self, id: ClientId, lease: &mut Lease, now: Time) {
         self.leases.held -= 1;
         let before = self
             .process
@@ -168,8 +169,8 @@ impl Proxy {
             .of(&lease.work)
             .fetch_sub(1, Ordering::Relaxed);
         debug_assert!(before > 0);
-        for run in &mut lease.runs {
-            self.leave(run, now);
+        for (index, run) in lease.runs.iter_mut().enumerate() {
+            self.leave(id, run, index as u16, now);
         }
     }
 
@@ -231,6 +232,7 @@ impl Proxy {
             return self.without_scripts(id, lease, index, now);
         }
         run.note_answer();
+        self.upstream.succeeded(run.slot);
         // What is said once more to a run that begins anew is no progress.
         if owed != Owed::Nobody {
             run.held_since = None;
@@ -308,7 +310,12 @@ impl Proxy {
             return self.break_watch(id, lease, index, now);
         }
         if run.is_waited_for() {
-            return self.begin_or_wait(id, lease, index, now, now);
+            // The next one may be no better.
+            let due = match run.note_loss() {
+                1 => now,
+                losses => self.due_after(losses, now),
+            };
+            return self.begin_or_wait(id, lease, index, due, now);
         }
         // Nobody waits for it: it begins anew when it is next needed.
         Next::Keep
@@ -335,7 +342,15 @@ impl Proxy {
         if matches!(run.next_owed(), Some(Owed::Last(..))) {
             run.cleaner = b"";
         }
-        self.leave(run, now);
+        let leaves = match refusal {
+            Refusal::Moved(..) => true,
+            Refusal::Unavailable(trouble) => trouble != Trouble::Full,
+            Refusal::Ask(..) | Refusal::TryAgain | Refusal::Missing(_) => false,
+        };
+        if run.patient && leaves && !run.lined_up {
+            self.expect_others(run, now);
+        }
+        self.leave(id, run, index, now);
         (run.spoilt, run.cleaner) = (spoilt, cleaner);
         run.note_end(now);
         if lease.work.is_watching() && !planted::is_on("watch-forgotten") {
@@ -343,6 +358,13 @@ impl Proxy {
             return self.break_watch(id, lease, index, now);
         }
         match self.follow(run, refusal, words, from, now) {
+            // Others are refused together with it: they go on in their own order, at the end of the turn.
+            Ok(due) if run.patient => {
+                self.line_up(id, run, index, now);
+                run.held_since.get_or_insert(now);
+                self.leases.set_due(id, run, index, Some(due));
+                Next::Keep
+            }
             Ok(due) => self.begin_or_wait(id, lease, index, due, now),
             Err(text) => self.give_up(id, lease, index, &text, now),
         }
@@ -354,7 +376,7 @@ impl Proxy {
         self.name_scripts_only();
         let run = &mut lease.runs[usize::from(index)];
         run.name_scripts();
-        self.leave(run, now);
+        self.leave(id, run, index, now);
         if lease.work.is_watching() {
             return self.break_watch(id, lease, index, now);
         }
@@ -370,24 +392,57 @@ impl Proxy {
         due: Time,
         now: Time,
     ) -> Next {
-        self.renew(lease, now);
+        self.try_to_begin(id, lease, index, (due, false), now)
+    }
+
+    /// Begins a run that there is a connection for.
+    fn begin_served(&mut self, id: ClientId, lease: &mut Lease, index: u16, now: Time) -> Next {
+        self.try_to_begin(id, lease, index, (now, true), now)
+    }
+
+    fn try_to_begin(
+        &mut self,
+        id: ClientId,
+        lease: &mut Lease,
+        index: u16,
+        (due, served): (Time, bool),
+        now: Time,
+    ) -> Next {
+        let mut again = false;
+        if let Work::Blocking(blocking) = &mut lease.work {
+            again = blocking.note_try();
+        }
         let run = &mut lease.runs[usize::from(index)];
         let since = *run.held_since.get_or_insert(now);
-        if now >= since.after(self.park_timeout()) {
-            let text = run.give_up_text();
+        let expires = since.after(self.park_timeout());
+        if now >= expires {
+            let text = self.give_up_text(run);
             return self.give_up(id, lease, index, &text, now);
         }
-        let wait = if due > now {
-            Some(due)
+        self.line_up(id, run, index, now);
+        let obtained = if due > now {
+            Obtained::Nothing(due)
         } else {
-            self.begin(id, run, index, now).err()
+            self.obtain(id, run, index, served, now)
         };
-        if let Some(due) = wait {
-            let due = due.min(since.after(self.park_timeout()));
-            run.due = Some(due);
-            self.leases.wait(id, due);
+        match obtained {
+            Obtained::Connection(backend) => {
+                if again {
+                    self.renew(lease, now);
+                }
+                let run = &mut lease.runs[usize::from(index)];
+                self.begin(id, run, index, backend, now);
+                Next::Keep
+            }
+            Obtained::Nothing(due) => {
+                self.leases.set_due(id, run, index, Some(due.min(expires)));
+                Next::Keep
+            }
+            Obtained::InVain => {
+                let text = self.give_up_text(run);
+                self.give_up(id, lease, index, &text, now)
+            }
         }
-        Next::Keep
     }
 
     /// A run is not begun again: whoever waits for it is told.
@@ -404,7 +459,7 @@ impl Proxy {
             return self.count_nobody(id, lease, index, now);
         }
         let run = &mut lease.runs[usize::from(index)];
-        run.due = None;
+        self.leave(id, run, index, now);
         run.held_since = None;
         if !text.starts_with(b"TRYAGAIN") {
             self.upstream.fail_fast(run.slot, now);
@@ -422,11 +477,15 @@ impl Proxy {
     pub(super) fn check_leases(&self) {
         let mut held = 0;
         let mut lent = 0;
+        let (mut waiting, mut lined_up) = (0, 0);
         for (id, client) in self.clients.iter() {
             let mut next = client.lease.as_deref();
             while let Some(lease) = next {
                 held += 1;
                 for (index, run) in lease.runs.iter().enumerate() {
+                    waiting += usize::from(run.due.is_some());
+                    lined_up += usize::from(run.lined_up);
+                    assert!(run.due.is_none() || run.backend.is_none());
                     let Some(backend) = run.backend else { continue };
                     lent += 1;
                     let usage = self.upstream.backends.get(backend).map(|own| own.usage);
@@ -440,6 +499,8 @@ impl Proxy {
         let backends = self.upstream.backends.iter();
         let named = backends.filter(|(_, own)| matches!(own.usage, Usage::Lent { .. }));
         assert_eq!(lent, named.count(), "a connection is lent to nobody");
+        assert_eq!(lined_up, self.leases.order.len());
+        assert_eq!(waiting, self.leases.waiting());
     }
 
     /// Answers all that a run owes with an error.

@@ -4,44 +4,44 @@
 //! It must never know what a run is for.
 
 use crate::clock::Time;
-use crate::proxy::NO_SLOT;
 use crate::proxy::Proxy;
-use crate::proxy::backend::{Backend, BackendId, Flavor, Origin, Patience, State, Usage};
+use crate::proxy::backend::{BackendId, Flavor, Origin, Patience, State, Usage};
 use crate::proxy::client::ClientId;
 use crate::proxy::deliver::Lost;
 use crate::proxy::node::NodeKey;
+use crate::proxy::stock::{Bounds, Waiter};
+use crate::proxy::{NO_SLOT, actions::Wanted};
 use crate::resp::reply::Reply;
 
-const CLIENT_ID: &[u8] = b"*2\r\n$6\r\nCLIENT\r\n$2\r\nID\r\n";
-
 impl Proxy {
-    /// A connection to `node` for one run alone. Nothing while the node is not to be tried.
+    /// A connection to `node` for one run alone, if one is ready and no run has been waiting longer for it; else
+    /// the run joins those that wait. Whoever is `served` is known to come first.
     pub(super) fn lend(
         &mut self,
         node: NodeKey,
-        client: ClientId,
-        run: u16,
+        (order, waiter): (u64, Waiter),
+        served: bool,
         now: Time,
     ) -> Option<BackendId> {
-        let flavor = self.flavor_of(client)?;
-        let idle = self.upstream.node_mut(node)?.take_idle(flavor);
-        let id = match idle {
-            Some(id) => id,
-            None => {
-                let id = self.open_exclusive(node, flavor, now)?;
-                self.fill_up(node, flavor, now);
-                id
-            }
-        };
+        let stock = &mut self.upstream.node_mut(node)?.stock;
+        let first = served || stock.is_next(order, waiter.flavor);
+        let idle = first.then(|| stock.take(waiter.flavor)).flatten();
+        match idle {
+            Some(_) => stock.leave(order),
+            None => stock.join(order, waiter),
+        }
+        self.restock(node, now);
+        let id = idle?;
         let backend = self.upstream.backends.get_mut(id)?;
-        debug_assert_eq!(backend.usage, Usage::Idle);
+        debug_assert_eq!((backend.usage, backend.state), (Usage::Idle, State::Ready));
+        let (client, run) = (waiter.client, waiter.run);
         backend.usage = Usage::Lent { client, run };
         self.stats.leases.add(1);
         Some(id)
     }
 
     /// What a client asks of connections of its own.
-    fn flavor_of(&self, client: ClientId) -> Option<Flavor> {
+    pub(super) fn flavor_of(&self, client: ClientId) -> Option<Flavor> {
         let dialect = self.clients.get(client)?.session.dialect();
         Some(Flavor {
             protocol: dialect.protocol,
@@ -56,43 +56,94 @@ impl Proxy {
         own == self.flavor_of(client)
     }
 
-    /// The share of this worker in a number that is meant for the process.
-    fn share(&self, whole: usize) -> usize {
-        whole.div_ceil(self.process.workers.len().max(1))
+    /// The share of this worker in what is meant for the process.
+    fn bounds(&self) -> Bounds {
+        let workers = self.process.workers.len().max(1);
+        Bounds {
+            least: self.config.backend_init_connections.div_ceil(workers),
+            idle: self.config.backend_idle_connections.div_ceil(workers),
+        }
     }
 
-    /// Where there is one exclusive connection there are soon others: as many as the config says are made
-    /// ready with it.
-    fn fill_up(&mut self, node: NodeKey, flavor: Flavor, now: Time) {
-        let wanted = self.share(self.config.backend_init_connections);
-        while let Some(own) = self.upstream.node(node)
-            && own.exclusive < wanted
-        {
-            let Some(id) = self.open_exclusive(node, flavor, now) else {
-                return;
-            };
-            if let Some(own) = self.upstream.node_mut(node) {
-                own.idle.push((flavor, id));
+    /// Makes the connections to a node that are missing, as far as it may be tried.
+    fn restock(&mut self, key: NodeKey, now: Time) {
+        let bounds = self.bounds();
+        let Some(node) = self.upstream.node(key) else {
+            return;
+        };
+        for (flavor, count) in node.stock.missing(bounds) {
+            for _ in 0..count {
+                let (config, actions) = (&self.config, &mut self.actions);
+                let upstream = &mut self.upstream;
+                let opened = upstream.open(key, flavor, Usage::Idle, config, actions, now);
+                let (Some(_), Some(node)) = (opened, upstream.node_mut(key)) else {
+                    break;
+                };
+                node.stock.ordered(flavor);
             }
         }
+        if let Some(node) = self.upstream.node(key)
+            && node.stock.is_wanted()
+            && node.stock.coming() == 0
+        {
+            self.leases.probe(node.retry_at(), now);
+            self.want_refresh(Wanted::Trouble);
+        }
     }
 
-    fn open_exclusive(&mut self, node: NodeKey, flavor: Flavor, now: Time) -> Option<BackendId> {
-        let own = self.upstream.node_mut(node)?;
-        if !own.may_connect(now) {
-            return None;
+    /// Looks after the nodes whose exclusive connections have changed, or may be tried again.
+    pub(super) fn tend_stocks(&mut self, now: Time) {
+        if self.leases.takes_probe(now) {
+            let nodes = self.upstream.nodes.iter();
+            for (key, node) in nodes {
+                if node.stock.is_wanted() {
+                    self.leases.tend(NodeKey(key as u16));
+                }
+            }
         }
-        own.exclusive += 1;
-        let address = own.address;
-        let mut backend = Backend::new(node, flavor, now, &self.config);
-        backend.usage = Usage::Idle;
-        let id = self.upstream.backends.insert(backend);
-        self.actions.connect(id, address);
-        // By this number another connection can end what this one waits for.
-        let ticket = self.ticket(NO_SLOT, CLIENT_ID.len(), u16::MAX, Origin::Number, now);
-        let (pool, actions) = (&mut self.pool, &mut self.actions);
-        self.upstream.send(id, CLIENT_ID, ticket, pool, actions);
-        Some(id)
+        for key in self.leases.take_tended() {
+            self.tend_stock(key, now);
+        }
+    }
+
+    fn tend_stock(&mut self, key: NodeKey, now: Time) {
+        let Some(node) = self.upstream.node_mut(key) else {
+            return;
+        };
+        let refused = node.stock.was_refused();
+        if !node.stock.is_wanted() {
+            return;
+        }
+        if refused {
+            let waiters: Vec<Waiter> = node.stock.waiters().map(|(_, waiter)| waiter).collect();
+            for waiter in waiters {
+                self.node_refuses(waiter.client, waiter.run, now);
+            }
+        }
+        let Some(node) = self.upstream.node(key) else {
+            return;
+        };
+        let leases = &self.leases;
+        let served = node.stock.served(|order, waiter| {
+            let slot = waiter.slot;
+            slot.is_none_or(|slot| leases.order.may_go(slot, order, now))
+        });
+        for waiter in served {
+            self.serve_run(waiter.client, waiter.run, now);
+        }
+        self.restock(key, now);
+    }
+
+    /// A second is over: connections that nobody has needed for long are closed.
+    pub(super) fn trim_stocks(&mut self, now: Time) {
+        let bounds = self.bounds();
+        let mut excess = Vec::new();
+        for (_, node) in &mut self.upstream.nodes {
+            excess.extend(node.stock.turn(bounds));
+        }
+        for id in excess {
+            self.lose_backend(id, Lost::Retired, now);
+        }
     }
 
     /// Takes a connection back. If replies are outstanding its state is not known: it is closed. Else
@@ -102,9 +153,10 @@ impl Proxy {
             return;
         };
         debug_assert!(matches!(backend.usage, Usage::Lent { .. }));
+        debug_assert_eq!(backend.state, State::Ready);
         backend.usage = Usage::Cleaning;
         backend.patience = Patience::None;
-        if backend.state != State::Ready || !backend.tickets.is_empty() {
+        if !backend.tickets.is_empty() {
             return self.lose_backend(id, Lost::Retired, now);
         }
         if cleaner.is_empty() {
@@ -135,16 +187,22 @@ impl Proxy {
 
     /// A clean connection is kept for the next run, unless there are enough.
     fn rest(&mut self, id: BackendId, now: Time) {
-        let kept = self.share(self.config.backend_idle_connections);
+        let bounds = self.bounds();
         let Some(backend) = self.upstream.backends.get_mut(id) else {
             return;
         };
         debug_assert!(backend.tickets.is_empty() && backend.output.is_empty());
-        let (node, flavor) = (backend.node, backend.flavor);
+        let (key, flavor) = (backend.node, backend.flavor);
         backend.usage = Usage::Idle;
-        match self.upstream.node_mut(node) {
-            Some(node) if node.listed && node.idle.len() < kept => node.idle.push((flavor, id)),
-            _ => self.lose_backend(id, Lost::Retired, now),
+        let Some(node) = self.upstream.node_mut(key) else {
+            return;
+        };
+        let kept = node.stock.returned(flavor, id, bounds) && node.listed;
+        if node.stock.is_wanted() {
+            self.leases.tend(key);
+        }
+        if !kept {
+            self.lose_backend(id, Lost::Retired, now);
         }
     }
 }

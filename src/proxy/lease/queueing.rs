@@ -142,8 +142,9 @@ impl Proxy {
         let run = &mut lease.runs[usize::from(index)];
         let needs_node = run.backend.is_none() && run.due.is_none() && run.slot != NO_SLOT;
         if needs_node && self.upstream.fails_fast(run.slot, now) {
+            let text = self.upstream.unserved(run.slot);
             self.put_lease(id, lease, Next::Keep, now);
-            return self.reject(id, command, refusal::SLOT_NOT_SERVED, now);
+            return self.reject(id, command, &text, now);
         }
         if command.class == Class::Publish && transaction.channel.is_none() {
             transaction.channel = Some(args.at(1).to_vec());

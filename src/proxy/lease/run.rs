@@ -4,17 +4,20 @@
 //! It must never know what the requests are for.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::clock::Time;
 use crate::cluster::slot::Slot;
 use crate::proxy::actions::Wanted;
-use crate::proxy::backend::{BackendId, Origin, Patience, Pin, Ticket};
+use crate::proxy::backend::{BackendId, Origin, Patience, Pin, Ticket, Usage};
 use crate::proxy::client::ClientId;
+use crate::proxy::lease::order::Order;
+use crate::proxy::node::NodeKey;
 use crate::proxy::pipeline::{At, Seq};
 use crate::proxy::redirects::Redirect;
 use crate::proxy::refusal::{self, Refusal};
 use crate::proxy::retry::{ASKING, Goal};
-use crate::proxy::upstream::Target;
+use crate::proxy::stock::Waiter;
 use crate::proxy::{NO_SLOT, Proxy};
 use crate::resp::reply::Reply;
 
@@ -22,6 +25,20 @@ use crate::resp::reply::Reply;
 const PROMPT_REDIRECTS: u8 = 5;
 /// Redirects that a run follows at all.
 const REDIRECTS_MAX: u8 = 16;
+
+/// How long a node takes at most to refuse a command that blocks.
+const ACCEPTED: Duration = Duration::from_millis(100);
+
+/// What became of the wish for a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Obtained {
+    /// Here it is.
+    Connection(BackendId),
+    /// There is none; whoever has one says so, but at the latest it is tried again then.
+    Nothing(Time),
+    /// There is none and others have waited in vain.
+    InVain,
+}
 
 /// One sequence of requests on one exclusive connection.
 #[derive(Debug)]
@@ -52,8 +69,16 @@ pub struct Run {
     tries: u8,
     /// Since when it has been trying to begin, if it has not been answered since.
     pub held_since: Option<Time>,
-    /// When it is to begin, while it waits.
+    /// When it is tried again, while it waits. To be set with `Leases::set_due` only.
     pub due: Option<Time>,
+    /// Its number among all runs, in the order in which clients asked; 0 until it is first tried.
+    pub order: u64,
+    /// The node whose connections it waits for.
+    queued: Option<NodeKey>,
+    /// Whether it stands among the blocking requests that keep their order and are still to be sent.
+    pub lined_up: bool,
+    /// Connections lost in a row, without an answer.
+    losses: u8,
     /// When it last began.
     begun_at: Time,
     /// The words of the last refusal; none after a redirect, which no client may see.
@@ -131,6 +156,10 @@ impl Run {
             tries: 0,
             held_since: None,
             due: None,
+            order: 0,
+            queued: None,
+            lined_up: false,
+            losses: 0,
             begun_at: Time::default(),
             refusal: Vec::new(),
         }
@@ -167,6 +196,7 @@ impl Run {
 
     /// The next reply has come and is handed on: nobody waits for it any more.
     pub fn note_answer(&mut self) {
+        self.losses = 0;
         if let Some(line) = self.lines.get_mut(self.answered) {
             line.owed = Owed::Nobody;
             self.answered += 1;
@@ -188,10 +218,26 @@ impl Run {
         }
     }
 
-    /// Its node serves it no more. The time that it spent there, perhaps blocked, was no waiting for a node.
+    /// Its node serves it no more. The time that a client was blocked there was no waiting for a node.
     pub fn note_end(&mut self, now: Time) {
-        let there = now.since(self.begun_at);
-        self.held_since = self.held_since.map(|since| since.after(there));
+        if self.patient {
+            let there = now.since(self.begun_at);
+            self.held_since = self.held_since.map(|since| since.after(there));
+        }
+    }
+
+    /// Its connection was lost before it was answered. Returns how often that has happened in a row.
+    pub fn note_loss(&mut self) -> u8 {
+        self.losses = self.losses.saturating_add(1);
+        self.losses
+    }
+
+    /// Whether its node lets it wait, and so serves its slot: it would have refused it by now.
+    pub fn is_accepted(&self, now: Time) -> bool {
+        self.patient
+            && self.slot != NO_SLOT
+            && self.backend.is_some()
+            && now.since(self.begun_at) >= ACCEPTED
     }
 
     /// Whether a client waits for a reply of this run.
@@ -206,51 +252,75 @@ impl Run {
             .filter_map(|line| std::mem::replace(&mut line.owed, Owed::Nobody).place())
             .collect()
     }
-
-    /// What the client hears when it is given up.
-    pub fn give_up_text(&self) -> Vec<u8> {
-        if self.refusal.is_empty() {
-            refusal::SLOT_NOT_SERVED.into()
-        } else {
-            self.refusal.clone()
-        }
-    }
 }
 
 impl Proxy {
-    /// Sends a run from its beginning on a connection of its own; or says when to try again.
+    /// What the client hears when a run is given up.
+    pub(super) fn give_up_text(&self, run: &Run) -> Vec<u8> {
+        self.give_up_text_of(run.goal, run.slot, &run.refusal)
+    }
+
+    /// A connection of its own for a run, or when to try again. Whoever is `served` is known to come first.
+    pub(super) fn obtain(
+        &mut self,
+        id: ClientId,
+        run: &mut Run,
+        index: u16,
+        served: bool,
+        now: Time,
+    ) -> Obtained {
+        debug_assert!(run.backend.is_none() && run.order > 0);
+        let poll = self.due_after(4, now);
+        let target = match run.goal {
+            Goal::Owner => Slot::new(run.slot)
+                .and_then(|slot| self.upstream.routes.shard(slot))
+                .map(|shard| shard.master),
+            Goal::Ask(node) | Goal::Node(node) => Some(node),
+            Goal::Shard(id) => self.upstream.shard_master(id).map(|target| target.node),
+            Goal::AnyMaster => self
+                .upstream
+                .any_master(id.key() as usize)
+                .map(|target| target.node),
+        };
+        if run.queued != target {
+            self.leave_queue(run);
+        }
+        let (Some(target), Some(flavor)) = (target, self.flavor_of(id)) else {
+            self.want_refresh(Wanted::Trouble);
+            return Obtained::Nothing(poll);
+        };
+        if run.lined_up && !self.leases.order.may_go(run.slot, run.order, now) {
+            return Obtained::Nothing(Order::ask_again_at(now));
+        }
+        let Some(node) = self.upstream.node(target) else {
+            self.want_refresh(Wanted::Trouble);
+            return Obtained::Nothing(poll);
+        };
+        let out_of_reach = !node.may_connect(now) && node.connecting == 0;
+        let waiter = Waiter {
+            client: id,
+            run: index,
+            flavor,
+            slot: run.lined_up.then_some(run.slot),
+        };
+        let lent = self.lend(target, (run.order, waiter), served, now);
+        run.queued = lent.is_none().then_some(target);
+        match lent {
+            Some(backend) => Obtained::Connection(backend),
+            None if out_of_reach && self.upstream.is_failing(run.slot) => Obtained::InVain,
+            None => Obtained::Nothing(now.after(self.park_timeout())),
+        }
+    }
+
+    /// Sends a run from its beginning on a connection of its own.
     pub(super) fn begin(
         &mut self,
         id: ClientId,
         run: &mut Run,
         index: u16,
+        backend: BackendId,
         now: Time,
-    ) -> Result<(), Time> {
-        debug_assert!(run.backend.is_none());
-        let poll = self.due_after(4, now);
-        let target = match run.goal {
-            Goal::Owner => Slot::new(run.slot)
-                .and_then(|slot| self.upstream.routes.shard(slot))
-                .map(|shard| Target {
-                    node: shard.master,
-                    replica: false,
-                }),
-            Goal::Ask(node) | Goal::Node(node) => Some(Target {
-                node,
-                replica: false,
-            }),
-            Goal::Shard(id) => self.upstream.shard_master(id),
-            Goal::AnyMaster => self.upstream.any_master(id.key() as usize),
-        };
-        let Some(target) = target else {
-            self.want_refresh(Wanted::Trouble);
-            return Err(poll);
-        };
-        let Some(backend) = self.lend(target.node, id, index, now) else {
-            self.want_refresh(Wanted::Trouble);
-            let retry_at = self.upstream.node(target.node).map(|node| node.retry_at());
-            return Err(retry_at.map_or(poll, |at| at.min(poll)));
-        };
+    ) {
         run.backend = Some(backend);
         if let Some(backend) = self.upstream.backends.get_mut(backend) {
             backend.patience = if run.patient {
@@ -260,7 +330,6 @@ impl Proxy {
             };
         }
         (run.sent, run.answered, run.unopened) = (0, 0, false);
-        run.due = None;
         run.begun_at = now;
         if matches!(run.goal, Goal::Ask(_)) {
             let ticket = self.ticket(run.slot, ASKING.len(), u16::MAX, Origin::Discard, now);
@@ -270,7 +339,69 @@ impl Proxy {
             run.goal = Goal::Owner;
         }
         self.send_unsent(id, run, index, now);
-        Ok(())
+        self.end_waiting(id, run, index, now);
+    }
+
+    /// A run waits for nothing any more, and nobody for it.
+    fn end_waiting(&mut self, id: ClientId, run: &mut Run, index: u16, now: Time) {
+        self.leases.set_due(id, run, index, None);
+        self.leave_queue(run);
+        if std::mem::take(&mut run.lined_up)
+            && let Some((next, index, at)) = self.leases.order.leave(run.slot, run.order, now)
+        {
+            self.hasten_run(next, index, at);
+        }
+    }
+
+    /// A run waits for no node's connections.
+    fn leave_queue(&mut self, run: &mut Run) {
+        if let Some(node) = run
+            .queued
+            .take()
+            .and_then(|own| self.upstream.node_mut(own))
+        {
+            node.stock.leave(run.order);
+        }
+    }
+
+    /// A node refuses a blocking request, so that it will refuse those for the same slot that it has let wait, one after
+    /// the other: they are to go on in the order in which their clients asked.
+    pub(super) fn expect_others(&mut self, run: &Run, now: Time) {
+        let own = run.backend.and_then(|own| self.upstream.backends.get(own));
+        let (Some(node), true) = (own.map(|own| own.node), run.slot != NO_SLOT) else {
+            return;
+        };
+        let mut others = Vec::new();
+        for (_, backend) in self.upstream.backends.iter() {
+            let slot = backend.tickets.front().map(|ticket| ticket.slot);
+            if let (Usage::Lent { client, run: index }, true) = (
+                backend.usage,
+                backend.node == node && slot == Some(run.slot),
+            ) {
+                others.push((client, index));
+            }
+        }
+        for (id, index) in others {
+            let lease = self.clients.get_mut(id).and_then(|c| c.lease.as_mut());
+            let other = lease.and_then(|lease| lease.runs.get_mut(usize::from(index)));
+            if let Some(other) = other.filter(|other| other.patient && other.slot == run.slot) {
+                other.lined_up = true;
+                let order = &mut self.leases.order;
+                order.join(other.slot, other.order, id, index, now);
+            }
+        }
+    }
+
+    /// A run that has not been sent takes its place in the order of the requests of its slot.
+    pub(super) fn line_up(&mut self, id: ClientId, run: &mut Run, index: u16, now: Time) {
+        if run.order == 0 {
+            run.order = self.leases.number();
+        }
+        if run.patient && run.slot != NO_SLOT {
+            run.lined_up = true;
+            let order = &mut self.leases.order;
+            order.join(run.slot, run.order, id, index, now);
+        }
     }
 
     /// Sends what a run that has its connection has not sent yet.
@@ -329,8 +460,9 @@ impl Proxy {
         }
     }
 
-    /// Parts a run from its connection, which goes back if it is clean, or can be made so.
-    pub(super) fn leave(&mut self, run: &mut Run, now: Time) {
+    /// Parts a run from its connection, which goes back if it is clean, or can be made so. It waits for none.
+    pub(super) fn leave(&mut self, id: ClientId, run: &mut Run, index: u16, now: Time) {
+        self.end_waiting(id, run, index, now);
         let (cleaner, spoilt) = (run.cleaner, run.spoilt);
         match run.backend.take() {
             Some(backend) if spoilt => self.throw_away(backend, now),

@@ -225,7 +225,8 @@ impl Proxy {
             Place::Invalid(_) => return self.reject(id, command, &texts::not_yet(command), now),
         };
         if self.upstream.fails_fast(slot, now) {
-            return self.reject(id, command, refusal::SLOT_NOT_SERVED, now);
+            let text = self.upstream.unserved(slot);
+            return self.reject(id, command, &text, now);
         }
         let holds = self.clients.get(id).is_some_and(|c| c.lease.is_some());
         if !holds {
@@ -288,7 +289,7 @@ impl Proxy {
     pub(super) fn go_on(&mut self, id: ClientId, lease: &mut Lease, index: u16, now: Time) -> Next {
         let run = &mut lease.runs[usize::from(index)];
         if run.backend.is_some_and(|own| !self.suits(own, id)) {
-            self.leave(run, now);
+            self.leave(id, run, index, now);
             if lease.work.is_watching() {
                 return self.break_watch(id, lease, index, now);
             }
@@ -359,8 +360,7 @@ impl Proxy {
         transaction.watching = false;
         transaction.broken = true;
         let run = &mut lease.runs[usize::from(index)];
-        self.leave(run, now);
-        run.due = None;
+        self.leave(id, run, index, now);
         let mut next = Next::Keep;
         for line in run.lines.drain(..) {
             match line.owed {
@@ -404,7 +404,7 @@ impl Proxy {
         let mut told = std::mem::replace(&mut transaction.doomed, true);
         let queueing = self.clients.get(id).is_some_and(|c| c.session.queueing);
         let run = &mut lease.runs[usize::from(index)];
-        self.leave(run, now);
+        self.leave(id, run, index, now);
         let mut last = None;
         for line in &mut run.lines {
             match std::mem::replace(&mut line.owed, Owed::Nobody) {
@@ -453,8 +453,8 @@ impl Proxy {
         if lease.work.is_watching() {
             next = self.break_watch(id, &mut lease, 0, now);
         } else {
-            for run in &mut lease.runs {
-                self.leave(run, now);
+            for (index, run) in lease.runs.iter_mut().enumerate() {
+                self.leave(id, run, index as u16, now);
             }
         }
         self.put_lease(id, lease, next, now);

@@ -172,8 +172,7 @@ impl Proxy {
         };
         let nobody = wait.nobody;
         let run = &mut lease.runs[usize::from(index)];
-        run.due = None;
-        self.leave(run, now);
+        self.leave(id, run, index, now);
         for (seq, part) in run.take_owed() {
             self.fulfil(id, seq, part, nobody, now);
         }

@@ -151,6 +151,8 @@ struct Twin {
     deaf: bool,
 }
 
+const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
+
 impl Twin {
     fn new(plain: bool) -> Twin {
         let mut proxy = before_three_nodes(plain);
@@ -244,8 +246,12 @@ impl Twin {
         }
     }
 
-    /// A node takes requests.
+    /// A node takes requests. The handshake it answers at once.
     fn serve(&mut self, id: BackendId, bytes: &[u8]) {
+        if bytes == PING {
+            let mut reply: VecDeque<u8> = b"+PONG\r\n".iter().copied().collect();
+            return Twin::put(&mut self.proxy, Peer::Backend(id), &mut reply, 7, self.now);
+        }
         let place = self.nodes.iter().position(|(own, ..)| *own == id);
         let place = place.unwrap_or_else(|| {
             self.nodes.push((id, Vec::new(), VecDeque::new()));

@@ -4,6 +4,7 @@
 //! worker is subscribed already. Nothing behind such a request is taken until it is answered, since what a
 //! subscriber may send is another matter.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -13,12 +14,13 @@ use super::kind::{Act, Kind};
 use super::subscriptions::{Subscriptions, cost};
 use super::topic::Topic;
 use crate::clock::Time;
+use crate::cluster::slot::Slot;
 use crate::command::Command;
 use crate::proxy::client::ClientId;
 use crate::proxy::dispatch::Step;
 use crate::proxy::pipeline::Seq;
 use crate::proxy::replies::Replies;
-use crate::proxy::{Proxy, refusal};
+use crate::proxy::{NO_SLOT, Proxy, refusal};
 
 /// There is no such limit in Redis, where memory is what bounds it.
 const TOO_MANY: &str = "ERR too many subscriptions for one client";
@@ -239,6 +241,21 @@ impl Proxy {
         }
     }
 
+    /// What the client of a request hears that has waited too long: what the node says that did not serve it.
+    fn late_text(&self, key: usize) -> Cow<'static, str> {
+        let Some(pending) = self.pubsub.pending.get(key) else {
+            return refusal::NOT_EXECUTED.into();
+        };
+        let slot = match (pending.kind, pending.topics.first()) {
+            (Kind::Shard, Some(name)) => Slot::of(name).number(),
+            _ => NO_SLOT,
+        };
+        match self.upstream.unserved(slot) {
+            Cow::Borrowed(_) => refusal::NOT_EXECUTED.into(),
+            said => said,
+        }
+    }
+
     /// Gives up the requests that have waited too long, and those whose client has gone; returns when the next
     /// is due.
     pub(super) fn give_up_late(&mut self, now: Time) -> Option<Time> {
@@ -253,7 +270,8 @@ impl Proxy {
             .collect();
         for key in late {
             self.stats.expired.add(1);
-            self.give_up_change(key, refusal::NOT_EXECUTED.as_bytes(), now);
+            let text = self.late_text(key);
+            self.give_up_change(key, text.as_bytes(), now);
         }
         let pending = self.pubsub.pending.iter();
         pending.map(|(_, pending)| pending.expires).min()
