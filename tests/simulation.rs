@@ -9,6 +9,8 @@
 mod client;
 #[path = "simulation/cluster.rs"]
 mod cluster;
+#[path = "simulation/doors.rs"]
+mod doors;
 #[path = "simulation/fans.rs"]
 mod fans;
 #[path = "simulation/ledger.rs"]
@@ -135,7 +137,10 @@ const EXPECTED: &[&str] = &[
     "connects_refused",
     "crashes",
     "failovers",
-    "full_nodes",
+    "connects_closed",
+    "connects_silent",
+    "connects_told",
+    "nodes_shut",
     "garbage",
     "hangs",
     "late_executions",

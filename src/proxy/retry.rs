@@ -743,7 +743,7 @@ mod tests {
     /// node that dies may have taken one more connection before it is gone.
     #[test]
     fn what_may_kill_a_node_is_not_sent_a_third_time() {
-        for (apart, asked) in [(20, 3), (300, 2)] {
+        for (apart, asked) in [(60, 3), (300, 2)] {
             let mut rig = Rig::new();
             rig.ask("WATCH a");
             rig.ask("GET a");

@@ -708,10 +708,13 @@ impl Client {
         // A node may take back what it has said to a script before it is asked whether it is true.
         let taken_back = matches!(sent.kind, Kind::Script(..))
             && (text.starts_with("MOVED ") || text.starts_with("ASK "));
+        // The last word that a node had for a pop which no other has taken since.
+        let thrown_out = matches!(sent.kind, Kind::Pop(_)) && text.starts_with("UNBLOCKED ");
         let failed = aborted
             || taken_back
+            || thrown_out
             || refused.iter().any(|word| text.starts_with(word))
-            || text == "ERR backend unavailable, command was not executed"
+            || text.starts_with("ERR backend unavailable, command was not executed")
             || text == "ERR max number of clients reached";
         assert!(unknown || failed, "{:?} was answered {text:?}", sent.kind);
         let local = matches!(
@@ -732,6 +735,7 @@ impl Client {
         let excused = !self.manners.strict
             || matches!(sent.kind, Kind::Script(_, Some(_)))
             || text.contains("TRYAGAIN ")
+            || taken_back
             || (aborted && (doomed || self.refused_inside));
         self.refused_inside |= matches!(sent.kind, Kind::Queued);
         assert!(excused, "in planned work {:?} got {text:?}", sent.kind);

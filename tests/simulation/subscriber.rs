@@ -138,8 +138,10 @@ impl Subscriber {
     pub fn told(&mut self, change: &mut Change, value: &Value, resp3: bool) -> bool {
         let items = match value {
             Value::Error(text) => {
-                let known = text.starts_with("CLUSTERDOWN ")
-                    || text == "ERR backend unavailable, command was not executed"
+                let known = ["CLUSTERDOWN ", "LOADING ", "MASTERDOWN "]
+                    .iter()
+                    .any(|word| text.starts_with(word))
+                    || text.starts_with("ERR backend unavailable, command was not executed")
                     || text == "ERR max number of clients reached";
                 assert!(
                     known && change.told == 0 && change.act == 0,

@@ -14,6 +14,7 @@ use redis_cluster_proxy::proxy::stats::Process;
 
 use crate::client::{self, Client, Manners};
 use crate::cluster::{Cluster, Session};
+use crate::doors::{Door, Doors};
 use crate::ledger::Ledger;
 use crate::random::{Random, mix};
 use crate::wire::Pipe;
@@ -46,7 +47,7 @@ macro_rules! events {
 
 events! {
     world_turns, connects_refused, connects_in_vain, crashes, restarts, failovers, planned_failovers, hangs,
-    links_cut, garbage, surplus, pushes, full_nodes, cluster_downs, masterless, liars, topologies,
+    links_cut, garbage, surplus, pushes, nodes_shut, connects_closed, connects_silent, connects_told, cluster_downs, masterless, liars, topologies,
     stale_topologies, clients_vanished, requests_of_vanished, clients_half_closed, clients_told,
     clients_not_reading, clients_writing_first, short_writes, late_executions, published, evictions, standstills,
     long_heads,
@@ -61,7 +62,10 @@ struct Troubles {
     hang: usize,
     cut: usize,
     garbage: usize,
+    /// A connection is not served.
     full: usize,
+    /// A node serves no new connections for a while.
+    shut: usize,
     down: usize,
     masterless: usize,
     liar: usize,
@@ -101,6 +105,10 @@ struct Link {
     mute_until: u64,
     /// The node closes it once all is written.
     closing: bool,
+    /// The node does not serve it.
+    door: Option<Door>,
+    /// What was sent to a node that does not serve it.
+    sent: Vec<u8>,
     /// The proxy's next read or write fails.
     reset: bool,
     queued: bool,
@@ -108,6 +116,15 @@ struct Link {
 }
 
 impl Link {
+    /// The node tells it this and closes it; what is sent to it is lost.
+    fn turn_away(&mut self, words: &[u8]) {
+        self.replies.push(words);
+        self.replies.ended = true;
+        self.requests.cut(0);
+        self.pending.clear();
+        self.queued = true;
+    }
+
     /// Whether nothing is under way.
     fn is_still(&self) -> bool {
         let pipes = self.requests.is_empty() && self.replies.is_empty();
@@ -126,6 +143,7 @@ pub struct World {
     proxy: Proxy,
     process: Arc<Process>,
     cluster: Cluster,
+    doors: Doors,
     ledger: Ledger,
     links: Vec<Link>,
     clients: Vec<Client>,
@@ -226,6 +244,7 @@ fn troubles(random: &mut Random, calm: bool) -> Troubles {
             cut: once_in(40),
             garbage: once_in(60),
             full: once_in(60),
+            shut: once_in(300),
             down: once_in(150),
             masterless: once_in(100),
             liar: once_in(100),
@@ -268,6 +287,7 @@ impl World {
             restarts: Vec::new(),
             promotions: Vec::new(),
             mail: vec![Vec::new(); cluster.nodes.len()],
+            doors: Doors::open(cluster.nodes.len()),
             number: 0,
             asked_at: 0,
             adopted_at: 0,

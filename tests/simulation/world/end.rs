@@ -8,6 +8,7 @@ use redis_cluster_proxy::proxy::Peer;
 
 use super::{Link, MILLIS, Phase, Troubles, World};
 use crate::client::{Client, End};
+use crate::doors::{Door, Doors};
 
 impl World {
     /// No more trouble: what is down comes back, what is under way ends.
@@ -23,6 +24,7 @@ impl World {
             self.cluster.nodes[node].lying_until = 0;
             self.cluster.nodes[node].masterless_until = 0;
         }
+        self.doors = Doors::open(self.cluster.nodes.len());
         self.restarts.clear();
         self.swift = true;
         self.capacity = 1 << 17;
@@ -31,6 +33,9 @@ impl World {
         }
         for link in &mut self.links {
             (link.idle_until, link.mute_until) = (0, 0);
+            if link.door == Some(Door::Silent) {
+                link.door = None;
+            }
             link.requests.widen(self.capacity);
             link.replies.widen(self.capacity);
         }

@@ -4,6 +4,7 @@
 use redis_cluster_proxy::proxy::Peer;
 
 use super::{MILLIS, Phase, World, shown};
+use crate::doors::Door;
 use crate::resp;
 use crate::subscriber;
 
@@ -42,6 +43,13 @@ impl World {
             let link = self.random.below(self.links.len());
             self.cut(link);
             self.events.links_cut += 1;
+        }
+        if self.random.one_in(troubles.shut) {
+            let door = Door::any(&mut self.random);
+            let until = now + self.random.between(1, 2000 * MILLIS);
+            self.doors.shut(node, door, now, until);
+            self.events.nodes_shut += 1;
+            self.note(|_| format!("node {node} is shut until {until}: {door:?}"));
         }
         if self.random.one_in(troubles.garbage) && !self.links.is_empty() {
             let link = self.random.below(self.links.len());
@@ -381,6 +389,11 @@ impl World {
     pub(super) fn node_reads(&mut self, index: usize) {
         let link = &mut self.links[index];
         let available = link.requests.len();
+        match link.door {
+            Some(Door::TellsBehind(words)) if available > 0 => return link.turn_away(words),
+            Some(_) => return,
+            None => {}
+        }
         if available > 0 {
             let count = if self.swift || self.random.one_in(2) {
                 available
@@ -467,6 +480,7 @@ impl World {
             let (_, topology) = self.topologies.remove(at);
             self.events.topologies += 1;
             self.adopted_at = self.now;
+            self.doors.count_anew(now);
             self.note(|_| "a topology is adopted".to_string());
             let now = self.time();
             self.proxy.adopt(topology, now);

@@ -8,6 +8,7 @@ use redis_cluster_proxy::proxy::{Lost, Peer};
 use super::{Link, MILLIS, Phase, World, shown};
 use crate::client::{Client, End};
 use crate::cluster::Session;
+use crate::doors::{self, Door};
 use crate::wire::Pipe;
 
 impl World {
@@ -46,18 +47,32 @@ impl World {
             idle_until: 0,
             mute_until: 0,
             closing: false,
+            door: None,
+            sent: Vec::new(),
             reset: false,
             queued: false,
             blocked: false,
         };
-        if self.random.one_in(self.troubles.full) {
-            self.events.full_nodes += 1;
-            link.replies.push(b"-ERR max number of clients reached\r\n");
-            link.replies.ended = true;
-            link.requests.cut(0);
-            link.queued = true;
+        let shut = self.doors.met(node, self.now).filter(|_| alive);
+        let chance = self.random.one_in(self.troubles.full);
+        let door = shut.or_else(|| chance.then(|| Door::any(&mut self.random)));
+        if let Some(door) = door {
+            self.meet(&mut link, door);
         }
         self.links.push(link);
+    }
+
+    /// A node does not serve a new connection.
+    fn meet(&mut self, link: &mut Link, door: Door) {
+        link.door = Some(door);
+        match door {
+            Door::Silent => self.events.connects_silent += 1,
+            Door::Tells(b"") | Door::TellsBehind(b"") => self.events.connects_closed += 1,
+            Door::Tells(_) | Door::TellsBehind(_) => self.events.connects_told += 1,
+        }
+        if let Door::Tells(words) = door {
+            link.turn_away(words);
+        }
     }
 
     pub(super) fn serve_links(&mut self) {
@@ -324,6 +339,13 @@ impl World {
         });
         self.digest(&written);
         self.note(|_| format!("{peer:?} < {}", shown(&written)));
+        if let Peer::Backend(id) = peer
+            && let Some(index) = self.link_of(id)
+            && self.links[index].door.is_some()
+        {
+            self.links[index].sent.extend(written);
+            doors::check_sent(&mut self.links[index].sent);
+        }
         if reset {
             self.proxy.closed(peer, now);
         }
