@@ -31,18 +31,18 @@ test: need-cargo
 # A million commands through redis-cli --pipe.
 conformance-long: need-cargo
 	@bash tests/support/install.sh redis-server
-	$(CARGO) test --locked --test connect -- --ignored
+	$(CARGO) test --locked --test it connect:: -- --ignored
 
 # 10,000 subscribers of one channel.
 subscribers: need-cargo
 	@bash tests/support/install.sh redis-server
-	ulimit -n $$(ulimit -H -n) && $(CARGO) test --locked --test pubsub -- --ignored --nocapture
+	ulimit -n $$(ulimit -H -n) && $(CARGO) test --locked --test it pubsub:: -- --ignored --nocapture
 
 # Client libraries and programs that live by one, through the proxy: cargo ignores those of other languages, as they
 # need more than cargo. make clients CLIENTS_SECONDS=60 lets the programs work for a minute each.
 clients: need-cargo $(VENV)/ready $(VENV)/node/ready
 	@bash tests/support/install.sh redis-server
-	CLIENTS_SECONDS=$(CLIENTS_SECONDS) $(CARGO) test --locked --test clients -- --include-ignored --test-threads=2
+	CLIENTS_SECONDS=$(CLIENTS_SECONDS) $(CARGO) test --locked --test it clients:: -- --include-ignored --test-threads=2
 
 $(VENV)/ready: tests/clients/requirements.txt
 	@bash tests/support/install.sh python3 python3-venv
@@ -77,10 +77,10 @@ checker-test: need-cargo
 	@bash tests/support/install.sh redis-server iproute2
 	@CARGO=$(CARGO) bash tests/chaos/checker.sh
 
-# One test for each fault by its number, with its figures; tests/fault_catalogue.rs tells what can be set: make faults KILLS=50
+# One test for each fault by its number, with its figures; tests/it/fault_catalogue.rs tells what can be set: make faults KILLS=50
 faults: need-cargo
 	@bash tests/support/install.sh redis-server iproute2
-	$(CARGO) test --locked --test fault_catalogue -- --include-ignored --nocapture --test-threads=1
+	$(CARGO) test --locked --test it fault_catalogue:: -- --include-ignored --nocapture --test-threads=1
 
 # One table: direct, HAProxy, nutcracker and this proxy; bench/README.md tells the options.
 bench: build

@@ -16,7 +16,7 @@
 //!
 //! # The map
 //!
-//! A layer imports only from those above it; `tests/layers.rs` holds the line.
+//! A layer imports only from those above it; `tests/it/layers.rs` holds the line.
 //!
 //! | layer | modules | knows |
 //! |---|---|---|

@@ -30,7 +30,7 @@ pub fn usage() -> String {
 }
 
 /// What stands in README.md between `<!-- flags -->` and `<!-- /flags -->`, each on its own line.
-/// `UPDATE_README=1 cargo test --test options` writes it there.
+/// `UPDATE_README=1 cargo test --test it options::` writes it there.
 pub fn readme_section() -> String {
     let mut text = String::from(
         "| flag | environment variable | default | meaning |\n\

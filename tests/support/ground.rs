@@ -17,7 +17,7 @@ const INSIDE: &str = "CHAOS_INSIDE";
 const HUB: &str = "10.77.0.1";
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Runs the test named `test` once more in a network namespace of its own, and says whether that was done:
+/// Runs the test named `test`, with the modules it lies in, once more in a network namespace of its own, and says whether that was done:
 /// the caller then has nothing left to do. Where it is not permitted the caller goes on where it is.
 #[track_caller]
 pub fn enter(test: &str) -> bool {

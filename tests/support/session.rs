@@ -4,7 +4,7 @@ use super::{Conn, Reply};
 
 /// One session of every family: a line is a command, `#` a family. A word of `$` is the text of the reply
 /// before. The keys of one line stand in one slot, and those of different lines all over the cluster.
-pub const SESSION: &str = include_str!("../routing/session.txt");
+pub const SESSION: &str = include_str!("../it/routing/session.txt");
 
 /// The order of what a set holds is the server's own secret.
 pub const UNORDERED: &[&str] = &["SUNION", "SINTER", "SDIFF", "SMEMBERS", "HSCAN", "SSCAN"];

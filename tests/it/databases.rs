@@ -1,0 +1,179 @@
+//! SELECT, where the cluster's servers say that they have databases (`cluster-databases`, Valkey 9).
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::support::databases::{Node, cluster};
+use crate::support::{self, Conn, Proxy, Reply, key_in_slot, wait_for};
+
+fn proxy(nodes: &[Node]) -> Proxy {
+    let addrs: Vec<String> = nodes.iter().map(|node| node.addr.to_string()).collect();
+    let proxy = Proxy::spawn(&addrs, &[], &[]);
+    proxy.wait_until_answering();
+    proxy
+}
+
+/// A proxy that knows how many databases there are.
+fn informed(nodes: &[Node], databases: &str) -> Proxy {
+    let proxy = proxy(nodes);
+    support::wait_for("the survey", std::time::Duration::from_secs(10), || {
+        let reply = proxy.conn().line("CONFIG GET databases");
+        (reply.items()[1] == databases).then_some(())
+    });
+    proxy
+}
+
+fn keys(conn: &mut Conn) -> BTreeSet<String> {
+    let (mut cursor, mut found) = ("0".to_string(), BTreeSet::new());
+    loop {
+        let reply = conn.line(&format!("SCAN {cursor}"));
+        found.extend(reply.items()[1].items().iter().map(Reply::text));
+        cursor = reply.items()[0].text();
+        if cursor == "0" {
+            break;
+        }
+    }
+    let listed: BTreeSet<String> = conn
+        .line("KEYS *")
+        .items()
+        .iter()
+        .map(Reply::text)
+        .collect();
+    assert_eq!(found, listed);
+    assert_eq!(conn.line("DBSIZE").int(), found.len() as i64);
+    found
+}
+
+#[test]
+fn each_client_has_the_database_it_selected() {
+    let nodes = cluster(&["16", "16"]);
+    let proxy = informed(&nodes, "16");
+    let slots = [0, 16383].map(|slot| key_in_slot(slot, "k"));
+    let mut clients: Vec<Conn> = (0..4).map(|_| proxy.conn()).collect();
+    // In one write: the requests behind a SELECT are of its database, those before it are not.
+    for (index, conn) in clients.iter_mut().enumerate() {
+        let name = index.to_string();
+        let requests: Vec<Vec<&str>> = vec![
+            vec!["SET", &slots[0], "first"],
+            vec!["SELECT", &name],
+            vec!["SET", &slots[0], &name],
+            vec!["SET", &slots[1], &name],
+            vec!["MGET", &slots[0], &slots[1]],
+        ];
+        let replies = conn.pipeline(&requests);
+        assert!(
+            replies[..4].iter().all(|reply| *reply == "OK"),
+            "{replies:?}"
+        );
+        let values: Vec<String> = replies[4].items().iter().map(Reply::text).collect();
+        assert_eq!(values, [name.clone(), name]);
+    }
+    // By now the first database has been written by all; the others by one each.
+    for (index, conn) in clients.iter_mut().enumerate() {
+        for round in 0..50 {
+            let value = format!("{index}.{round}");
+            assert_eq!(conn.command(&["SET", &slots[round % 2], &value]), "OK");
+            assert_eq!(conn.command(&["GET", &slots[round % 2]]), value.as_str());
+        }
+        assert_eq!(keys(conn), slots.iter().cloned().collect());
+    }
+    assert_eq!(clients[3].line("FLUSHDB"), "OK");
+    assert!(keys(&mut clients[3]).is_empty());
+    assert_eq!(keys(&mut clients[2]).len(), 2);
+    // MOVE is the servers' own, and between databases of one node.
+    assert_eq!(clients[2].command(&["MOVE", &slots[1], "3"]), Reply::Int(1));
+    assert_eq!(keys(&mut clients[3]), [slots[1].clone()].into());
+    // Seen on the servers themselves.
+    let mut server = nodes[1].server.conn();
+    server.line("SELECT 3");
+    assert_eq!(server.command(&["GET", &slots[1]]), "2.49");
+    // The session forgets it with RESET, not with HELLO.
+    assert!(clients[1].line("CLIENT INFO").text().contains(" db=1 "));
+    clients[1].line("HELLO 3");
+    assert_eq!(clients[1].command(&["GET", &slots[0]]), "1.48");
+    assert!(clients[1].line("RESET") == "RESET");
+    assert!(clients[1].line("CLIENT INFO").text().contains(" db=0 "));
+    assert_eq!(clients[1].command(&["GET", &slots[0]]), "0.48");
+    let keyspace = clients[1].line("INFO keyspace").text();
+    for database in ["db0:keys=2,", "db1:keys=2,", "db2:keys=1,", "db3:keys=1,"] {
+        assert!(keyspace.contains(database), "{keyspace}");
+    }
+    assert_eq!(clients[0].line("FLUSHALL"), "OK");
+    assert!(clients.iter_mut().all(|conn| keys(conn).is_empty()));
+}
+
+#[test]
+fn an_index_is_answered_as_the_servers_answer_it() {
+    let nodes = cluster(&["16", "16"]);
+    let proxy = informed(&nodes, "16");
+    let (mut ours, mut theirs) = (proxy.conn(), nodes[0].server.conn());
+    for index in [
+        "0",
+        "15",
+        "16",
+        "-1",
+        "x",
+        "",
+        "1x",
+        "2147483647",
+        "99999999999",
+    ] {
+        let select = ["SELECT", index];
+        assert_eq!(ours.command(&select), theirs.command(&select), "{index}");
+        let database = |conn: &mut Conn| {
+            let line = conn.line("CLIENT INFO").text();
+            let mut fields = line.split(' ').map(str::to_string);
+            fields.find(|field| field.starts_with("db="))
+        };
+        assert_eq!(database(&mut ours), database(&mut theirs), "{index}");
+    }
+}
+
+#[test]
+fn there_are_as_many_as_the_server_with_the_fewest_has() {
+    let nodes = cluster(&["16", "4"]);
+    let proxy = informed(&nodes, "4");
+    let mut conn = proxy.conn();
+    assert_eq!(conn.line("SELECT 3"), "OK");
+    let error = conn.line("SELECT 4");
+    assert_eq!(error.error(), Some("ERR DB index is out of range"));
+    let nodes = cluster(&["16", "no number"]);
+    let proxy = informed(&nodes, "1");
+    let error = proxy.conn().line("SELECT 1");
+    let expected = "ERR SELECT is not allowed in cluster mode";
+    assert_eq!(error.error(), Some(expected));
+}
+
+/// The servers say that they are Valkey: so does the proxy, in their words and places.
+#[test]
+fn the_proxy_is_what_its_servers_are() {
+    let nodes = support::databases::cluster(&["16", "16"]);
+    let proxy = proxy(&nodes);
+    let text = wait_for("the servers' names", Duration::from_secs(20), || {
+        let text = proxy.conn().line("INFO server").text();
+        text.contains("valkey_version").then_some(text)
+    });
+    let names = text.lines().filter_map(|line| line.split(':').next());
+    let names: Vec<&str> = names.skip(1).take(7).collect();
+    let expected = [
+        "redis_version",
+        "server_name",
+        "valkey_version",
+        "redis_git_sha1",
+        "redis_git_dirty",
+        "redis_build_id",
+        "server_mode",
+    ];
+    assert_eq!(names, expected);
+    assert!(text.contains("server_name:valkey\r\nvalkey_version:9.0.1\r\n"));
+    for protocol in ["2", "3"] {
+        let hello = proxy.conn().command(&["HELLO", protocol]);
+        let fields = support::compare::pairs(&hello);
+        let value = |name: &str| {
+            let found = fields.iter().find(|(own, _)| own == name);
+            found.map(|(_, value)| value.text())
+        };
+        assert_eq!(value("server").as_deref(), Some("valkey"));
+        assert_eq!(value("version").as_deref(), Some("9.0.1"));
+    }
+}

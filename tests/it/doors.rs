@@ -1,0 +1,321 @@
+//! Nodes that accept connections and serve none: at `maxclients`, behind a sidecar that has lost its node, speaking
+//! TLS, wanting a password. What was sent there was not executed, and is told so; nobody connects in a storm.
+
+use crate::support::fake::{Door, Fake};
+use crate::support::{Conn, Proxy, Reply, key_in_slot, wait_for};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// A slot of the second of two fakes.
+const SLOT: u16 = 16_000;
+
+const MAX_CLIENTS: &[u8] = b"-ERR max number of clients + cluster connections reached\r\n";
+
+/// Doors, and what clients hear of the node behind them.
+const DOORS: &[(Door, &str)] = &[
+    (Door::Closes, "closes new connections without a word"),
+    (Door::ClosesBehind, "closes new connections without a word"),
+    (Door::Resets, ""),
+    (
+        Door::Says(MAX_CLIENTS),
+        "says: max number of clients + cluster connections reached",
+    ),
+    (
+        Door::SaysBehind(b"-ERR max number of clients reached\r\n"),
+        "says: max number of clients reached",
+    ),
+    (
+        Door::Says(b"\x15\x03\x01\x00\x02\x02\x28"),
+        "answers with a TLS alert: it speaks TLS",
+    ),
+    (
+        Door::SaysBehind(b"\x15\x03\x03\x00\x02\x02\x46"),
+        "answers with a TLS alert: it speaks TLS",
+    ),
+    (
+        Door::Says(b"-DENIED Redis is running in protected mode\x07 because\r\n"),
+        "says: DENIED Redis is running in protected mode? because",
+    ),
+    (
+        Door::SaysBehind(b"-NOAUTH Authentication required.\r\n"),
+        "says: NOAUTH Authentication required.",
+    ),
+    (
+        Door::SaysBehind(b"-LOADING Redis is loading the dataset in memory\r\n"),
+        "LOADING Redis is loading the dataset in memory",
+    ),
+    (
+        Door::SaysBehind(b"HTTP/1.1 400 Bad Request\r\n\r\n"),
+        "says: HTTP/1.1 400 Bad Request",
+    ),
+    (Door::Silent, ""),
+];
+
+/// What a node would answer.
+fn play(args: &[String]) -> Option<Vec<u8>> {
+    let reply = match args[0].to_ascii_lowercase().as_str() {
+        "get" => b"$-1\r\n".to_vec(),
+        "set" | "watch" | "unwatch" | "multi" => b"+OK\r\n".to_vec(),
+        "blpop" | "xread" => b"*-1\r\n".to_vec(),
+        _ => b"-ERR no\r\n".to_vec(),
+    };
+    Some(reply)
+}
+
+/// A proxy before two nodes, of which the second stands behind `door`.
+fn ground(door: impl Fn(usize) -> Door + Send + Sync + 'static, flags: &[&str]) -> (Proxy, Fake) {
+    let (good, bad) = (Fake::start(play), Fake::behind(door, play));
+    Fake::unite(&[&good, &bad]);
+    let proxy = Proxy::spawn(&[good.addr.to_string()], flags, &[]);
+    proxy.wait_until_answering();
+    let mut conn = proxy.conn();
+    wait_for("the proxy to serve", Duration::from_secs(10), || {
+        let reply = conn.command(&["GET", &key_in_slot(1, "door")]);
+        reply.is_nil().then_some(())
+    });
+    (proxy, bad)
+}
+
+/// Requests that need the second node, each for a client of its own.
+fn requests() -> Vec<Vec<Vec<String>>> {
+    let key = key_in_slot(SLOT, "door");
+    let channel = key_in_slot(SLOT, "channel");
+    let lines = [
+        format!("GET {key}"),
+        format!("SET {key} v"),
+        format!("MGET {key} {key}2"),
+        format!("BLPOP {key} 0"),
+        format!("XREAD BLOCK 0 STREAMS {key} $"),
+        format!("WATCH {key}"),
+        format!("MULTI|SET {key} v|EXEC"),
+        format!("EVAL 1 1 {key}"),
+        format!("SSUBSCRIBE {channel}"),
+    ];
+    let words = |line: &str| line.split(' ').map(str::to_string).collect();
+    lines
+        .iter()
+        .map(|lines| lines.split('|').map(words).collect())
+        .collect()
+}
+
+fn processor_ticks(proxy: &Proxy) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", proxy.pid())).expect("alive");
+    let fields = stat.rsplit(')').next().expect("fields");
+    let fields: Vec<&str> = fields.split_whitespace().collect();
+    fields[11].parse::<u64>().expect("utime") + fields[12].parse::<u64>().expect("stime")
+}
+
+#[test]
+fn what_a_node_never_took_was_not_executed() {
+    for (door, words) in DOORS {
+        let door = *door;
+        let flags = ["-park-timeout", "1s", "-connect-timeout", "200ms"];
+        let (proxy, bad) = ground(move |_| door, &flags);
+        let begun = Instant::now();
+        let mut clients: Vec<(Vec<Vec<String>>, Conn)> = requests()
+            .into_iter()
+            .map(|requests| (requests, proxy.conn()))
+            .collect();
+        for (requests, conn) in &mut clients {
+            requests.iter().for_each(|own| conn.send(Conn::encode(own)));
+        }
+        for (requests, conn) in &mut clients {
+            let mut replies = requests.iter().map(|_| conn.read_reply());
+            let mut reply = replies.next().expect("one");
+            if requests[0][0] == "MULTI" {
+                assert_eq!(reply, "OK");
+                reply = replies.next().expect("of SET");
+                let exec = replies.next().expect("of EXEC");
+                assert!(exec.error().expect("it fails").starts_with("EXECABORT"));
+            }
+            let text = reply
+                .error()
+                .unwrap_or_else(|| panic!("{door:?} {requests:?}: {reply:?}"));
+            let own = text.starts_with("ERR backend unavailable, command was not executed");
+            let named = !text.contains(": node ") || text.contains(&bad.addr.to_string());
+            let redis = text.starts_with("CLUSTERDOWN ") || text.starts_with("LOADING ");
+            assert!((own || redis) && named, "{door:?} {requests:?}: {text}");
+            assert!(text.contains(words), "{door:?} {requests:?}: {text}");
+        }
+        let took = begun.elapsed();
+        assert!(took < Duration::from_secs(5), "{door:?}: {took:?}");
+        assert_eq!(bad.requests.load(Ordering::Relaxed), 0, "{door:?}");
+        let connections = bad.connections.load(Ordering::Relaxed);
+        assert!(
+            connections < 60,
+            "{door:?}: {connections} connections in {took:?}"
+        );
+        let log = proxy.log();
+        if !words.is_empty() {
+            let told = log.lines().filter(|line| line.contains(words)).count();
+            let most = begun.elapsed().as_secs() as usize + 2;
+            assert!(
+                (1..=most).contains(&told),
+                "{door:?}: {told} times in {log}"
+            );
+        }
+        // And at once, once others have waited in vain.
+        let (begun, mut conn) = (Instant::now(), proxy.conn());
+        for _ in 0..3 {
+            let reply = conn.command(&["BLPOP", &key_in_slot(SLOT, "door"), "0"]);
+            assert!(reply.is_error());
+        }
+        assert!(begun.elapsed() < Duration::from_secs(3), "{door:?}");
+    }
+}
+
+#[test]
+fn a_thousand_clients_of_each_kind_make_no_storm() {
+    let channel = key_in_slot(SLOT, "channel");
+    let key = key_in_slot(SLOT, "storm");
+    let kinds: [&[&str]; 6] = [
+        &["WATCH", &key],
+        &["BLPOP", &key, "0"],
+        &["XREAD", "BLOCK", "0", "STREAMS", &key, "$"],
+        &["SSUBSCRIBE", &channel],
+        &["GET", &key],
+        &["MULTI"],
+    ];
+    for kind in kinds {
+        let flags = ["-park-timeout", "2s", "-max-procs", "1"];
+        let (proxy, bad) = ground(|_| Door::Closes, &flags);
+        let mut clients: Vec<Conn> = (0..1000).map(|_| proxy.conn()).collect();
+        // The first of them may come while the node is not known to be bad.
+        for client in &mut clients {
+            client.send(Conn::encode(kind));
+            if kind[0] == "MULTI" {
+                client.send(Conn::encode(&["SET", &key, "v"]));
+            }
+        }
+        std::thread::sleep(Duration::from_millis(500));
+        let (connections, ticks) = (
+            bad.connections.load(Ordering::Relaxed),
+            processor_ticks(&proxy),
+        );
+        std::thread::sleep(Duration::from_secs(1));
+        let more = bad.connections.load(Ordering::Relaxed) - connections;
+        let spent = processor_ticks(&proxy) - ticks;
+        println!(
+            "{kind:?}: {connections} connections, {more} and {spent} ticks in the next second"
+        );
+        assert!(connections <= 1050, "{kind:?}: {connections} connections");
+        assert!(more <= 40, "{kind:?}: {more} connections in a second");
+        assert!(spent <= 40, "{kind:?}: {spent} ticks in a second");
+        for client in &mut clients {
+            let first = client.read_reply();
+            let reply = if kind[0] == "MULTI" {
+                client.read_reply()
+            } else {
+                first
+            };
+            let text = reply.error().expect("it was not served");
+            assert!(text.contains("was not executed"), "{kind:?}: {text}");
+        }
+        assert_eq!(bad.requests.load(Ordering::Relaxed), 0);
+    }
+}
+
+/// What answers the handshake and closes has not served anybody. What may have been sent to it cannot be told to be
+/// not executed, but nobody waits for ever, and it is not stormed.
+#[test]
+fn a_node_that_only_answers_handshakes_is_given_up_like_others() {
+    let flags = ["-park-timeout", "1s", "-max-procs", "1"];
+    let (proxy, bad) = ground(|_| Door::Greets, &flags);
+    let begun = Instant::now();
+    let mut clients: Vec<(Vec<Vec<String>>, Conn)> = (0..20)
+        .flat_map(|_| requests())
+        .map(|requests| (requests, proxy.conn()))
+        .collect();
+    for (requests, conn) in &mut clients {
+        requests.iter().for_each(|own| conn.send(Conn::encode(own)));
+    }
+    for (requests, conn) in &mut clients {
+        let replies: Vec<Reply> = requests.iter().map(|_| conn.read_reply()).collect();
+        let reply = replies.last().expect("one");
+        let text = reply
+            .error()
+            .unwrap_or_else(|| panic!("{requests:?}: {reply:?}"));
+        assert!(
+            text.contains("executed")
+                || text.starts_with("CLUSTERDOWN ")
+                || text.starts_with("EXECABORT "),
+            "{requests:?}: {text}"
+        );
+    }
+    let (took, connections) = (begun.elapsed(), bad.connections.load(Ordering::Relaxed));
+    println!(
+        "{connections} connections in {took:?} for {} clients",
+        clients.len()
+    );
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert!(connections < 300, "{connections} connections in {took:?}");
+    assert!(
+        proxy
+            .log()
+            .contains("closes new connections before it has answered a request")
+    );
+}
+
+/// A node that serves one connection of three serves everybody, and is not stormed meanwhile.
+#[test]
+fn a_node_that_serves_some_connections_serves_all_clients() {
+    let door = |number: usize| match number % 3 {
+        0 => Door::Closes,
+        1 => Door::Says(MAX_CLIENTS),
+        _ => Door::Open,
+    };
+    let (proxy, bad) = ground(door, &["-max-procs", "1"]);
+    let key = key_in_slot(SLOT, "some");
+    let requests: [&[&str]; 4] = [
+        &["WATCH", &key],
+        &["BLPOP", &key, "0.1"],
+        &["GET", &key],
+        &["SET", &key, "v"],
+    ];
+    let mut clients: Vec<(usize, Conn)> = (0..40).map(|number| (number, proxy.conn())).collect();
+    for (number, client) in &mut clients {
+        client.send(Conn::encode(requests[*number % 4]));
+    }
+    for (number, client) in &mut clients {
+        let reply = client.read_reply();
+        assert!(!reply.is_error(), "{:?}: {reply:?}", requests[*number % 4]);
+    }
+    let connections = bad.connections.load(Ordering::Relaxed);
+    println!("{connections} connections for 40 clients");
+    assert!(connections < 200, "{connections} connections");
+}
+
+/// What waits is served when the node serves again, in the order in which the clients asked.
+#[test]
+fn who_waits_is_served_when_the_node_is_back() {
+    let open = Arc::new(AtomicBool::new(false));
+    let door = open.clone();
+    let door = move |_| match door.load(Ordering::Relaxed) {
+        true => Door::Open,
+        false => Door::Says(MAX_CLIENTS),
+    };
+    let (proxy, _bad) = ground(door, &["-max-procs", "1"]);
+    let key = key_in_slot(SLOT, "back");
+    let mut clients: Vec<Conn> = (0..100).map(|_| proxy.conn()).collect();
+    for (number, client) in clients.iter_mut().enumerate() {
+        let request: &[&str] = match number % 3 {
+            0 => &["WATCH", &key],
+            1 => &["XREAD", "BLOCK", "0", "STREAMS", &key, "$"],
+            _ => &["SET", &key, "v"],
+        };
+        client.send(Conn::encode(request));
+    }
+    std::thread::sleep(Duration::from_millis(700));
+    open.store(true, Ordering::Relaxed);
+    let begun = Instant::now();
+    for client in &mut clients {
+        let reply: Reply = client.read_reply();
+        assert!(!reply.is_error(), "{reply:?}");
+    }
+    assert!(
+        begun.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        begun.elapsed()
+    );
+}

@@ -1,0 +1,55 @@
+//! The integration tests, one module for each subject. They are one binary, because each binary links the whole
+//! crate: `cargo test --test it pubsub::` runs one module of it.
+//!
+//! What must have a process to itself stands beside this folder: `allocations` (its own allocator), `profile` (its signals), `logging` (the one
+//! logger of a process), `simulation` and `chaos` (long runs, with variables and builds of their own).
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod backlog;
+mod blocking;
+mod client_commands;
+mod clients;
+mod cluster;
+mod command;
+mod conformance;
+mod connect;
+mod databases;
+mod deadlines;
+mod debugging;
+mod doors;
+mod faces;
+mod fault_catalogue;
+mod faults;
+mod guards;
+mod info;
+mod insight;
+mod large;
+mod layers;
+mod leases;
+mod least_acl;
+mod logs;
+mod memory;
+mod metrics;
+mod nodes;
+mod options;
+mod overdue;
+mod own_errors;
+mod pause;
+mod program;
+mod proxy_command;
+mod pubsub;
+mod pubsub_order;
+mod regressions;
+mod routing;
+mod scripts;
+mod secrets;
+mod shards;
+mod support_selftest;
+mod time_split;
+mod transactions;
+mod transactions_whole;
+mod turns;
+mod typed;
+mod wire;
