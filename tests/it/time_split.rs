@@ -73,8 +73,16 @@ impl Rig {
                     self.proxy.connected(id, now);
                 }
                 Action::Flush(peer) => {
-                    let all = |slices: &[IoSlice<'_>]| slices.iter().map(|slice| slice.len()).sum();
+                    let mut is_handshake = false;
+                    let all = |slices: &[IoSlice<'_>]| {
+                        is_handshake = slices.iter().any(|slice| slice.ends_with(b"PING\r\n"));
+                        slices.iter().map(|slice| slice.len()).sum()
+                    };
                     self.proxy.flush(peer, now, all);
+                    if is_handshake {
+                        self.feed(peer, b"+PONG\r\n");
+                        self.proxy.tick(now);
+                    }
                 }
                 _ => {}
             }
