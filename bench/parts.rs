@@ -16,7 +16,7 @@ use redis_cluster_proxy::config::Config;
 use redis_cluster_proxy::proxy::actions::Action;
 use redis_cluster_proxy::proxy::client::ClientId;
 use redis_cluster_proxy::proxy::local::Handlers;
-use redis_cluster_proxy::proxy::plain::names::Names;
+use redis_cluster_proxy::proxy::path::plain::names::Names;
 use redis_cluster_proxy::proxy::stats::Process;
 use redis_cluster_proxy::proxy::{Peer, Proxy};
 use redis_cluster_proxy::resp::args::Args;

@@ -57,7 +57,7 @@ pub struct Config {
     /// How long a client may take nothing of what is to be written to it; 0 is for ever.
     pub write_stall: Duration,
     /// How long a request may wait for its slot to have a reachable owner; `None` is as long as the nodes take to fail
-    /// over (see `park`).
+    /// over (see `park_timeout`).
     pub park_timeout: Option<Duration>,
     /// Period of the topology refresh.
     pub slots_reload_interval: Duration,

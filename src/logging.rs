@@ -22,7 +22,7 @@ use log::LevelFilter;
 
 use crate::config::Config;
 use crate::control::TERMINAL;
-use crate::proxy::access_log;
+use crate::proxy::observe::access_log;
 use file::LogFile;
 use queue::{LineReceiver, LineSender};
 

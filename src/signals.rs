@@ -17,7 +17,7 @@ use crate::live::Unchanged;
 use crate::logging::LogHandle;
 use crate::mailbox::{Letter, Mailbox};
 use crate::options::{self, Parsed};
-use crate::proxy::question::Question;
+use crate::proxy::workers::messages::Question;
 
 /// The signals that are waited for.
 pub fn catch() -> io::Result<Signals> {

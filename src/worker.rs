@@ -26,7 +26,7 @@ use crate::memory;
 use crate::net::listener::Listener;
 use crate::net::socket::{Filled, Socket};
 use crate::proxy::actions::{Action, Wanted};
-use crate::proxy::backend::BackendId;
+use crate::proxy::upstream::backend::BackendId;
 use crate::proxy::{Lost, Peer, Proxy};
 use crate::spread::Spread;
 use crate::turns::{Heartbeat, Turn, Turns};

@@ -6,7 +6,7 @@ use std::path::Path;
 use log::LevelFilter;
 use redis_cluster_proxy::config::{Config, Limits};
 use redis_cluster_proxy::logging;
-use redis_cluster_proxy::proxy::access_log::TARGET;
+use redis_cluster_proxy::proxy::observe::access_log::TARGET;
 
 /// Access lines that fill both files.
 const MANY: usize = 1000;

@@ -8,8 +8,8 @@ use crate::control::routes::json;
 use crate::control::state::ControlState;
 use crate::live::Unchanged;
 use crate::mailbox::Letter;
-use crate::proxy::question::Question;
-use crate::proxy::roster::Filter;
+use crate::proxy::workers::client_list::Filter;
+use crate::proxy::workers::messages::Question;
 use crate::resp::reply::Reply;
 
 /// `POST /api/v1/topology/refresh`: the cluster is asked for its topology now.

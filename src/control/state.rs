@@ -17,8 +17,8 @@ use crate::command::{Servers, Table};
 use crate::control::refresher::Refresher;
 use crate::control::window::{Recent, Window};
 use crate::mailbox::{Letter, Mailbox};
-use crate::proxy::question::Question;
 use crate::proxy::stats::Process;
+use crate::proxy::workers::messages::Question;
 use crate::turns::Heartbeat;
 
 /// How long workers may take to answer a question.

@@ -20,11 +20,11 @@ use crate::control::process;
 use crate::control::refresher::Trigger;
 use crate::control::state::Sources;
 use crate::control::window;
-use crate::proxy::histogram::Latencies;
-use crate::proxy::node_stats::NodeTotals;
-use crate::proxy::park;
-use crate::proxy::redirects;
+use crate::proxy::deadlines::park_timeout;
 use crate::proxy::stats::Process;
+use crate::proxy::stats::histogram::Latencies;
+use crate::proxy::stats::node_stats::NodeTotals;
+use crate::proxy::stats::slot_redirects;
 use crate::turns::Stuck;
 
 /// The version of this form.
@@ -715,7 +715,7 @@ fn redirects(process: &Process, now: Time) -> Redirects {
 
 impl SlotRedirects {
     /// What was counted of a slot.
-    fn of(counted: &redirects::SlotRedirects, now: Time) -> SlotRedirects {
+    fn of(counted: &slot_redirects::SlotRedirects, now: Time) -> SlotRedirects {
         SlotRedirects {
             slot: counted.slot,
             moved: counted.moved,
@@ -829,7 +829,7 @@ fn cluster(sources: &Sources, topology: Option<&Topology>, now: Time) -> Cluster
     });
     let success = refresher.last_success();
     let config = sources.process.live.config();
-    let park_timeout = park::timeout(&config, &sources.latest.servers());
+    let park_timeout = park_timeout::timeout(&config, &sources.latest.servers());
     let mut cluster = Cluster {
         park_timeout: park_timeout.as_secs_f64(),
         age: success.map(|at| now.since(at).as_secs_f64()),

@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::control::link::{Failure, Link};
 use crate::control::refusals::Refusals;
 use crate::memory;
-use crate::proxy::park;
+use crate::proxy::deadlines::park_timeout;
 
 /// How often the servers are asked though no node has come or gone: one may have been upgraded in its place.
 const PERIOD: Duration = Duration::from_secs(300);
@@ -171,7 +171,7 @@ impl Survey {
                             "servers: cluster-node-timeout {}: a request waits up to {:?} for a failover",
                             node_timeout
                                 .map_or("is not known".to_string(), |own| format!("is {own:?}")),
-                            park::timeout(&config, &found)
+                            park_timeout::timeout(&config, &found)
                         );
                     }
                     // The same again is thrown away: it is hundreds of little pieces, which would lie wherever

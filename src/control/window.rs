@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::clock::Time;
-use crate::proxy::histogram::{Change, Latencies};
 use crate::proxy::stats::Process;
+use crate::proxy::stats::histogram::{Change, Latencies};
 
 /// Seconds that are looked back.
 const SECONDS: usize = 10;

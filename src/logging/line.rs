@@ -10,7 +10,7 @@ use log::Level;
 
 use super::tame::{is_wild, tame_json};
 use crate::config::LogFormat;
-use crate::proxy::access_log;
+use crate::proxy::observe::access_log;
 
 /// Bytes of a message before it is cut off.
 const MESSAGE_BYTES_MAX: usize = 4096;

@@ -5,9 +5,9 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use crate::proxy::Peer;
-use crate::proxy::backend::BackendId;
 use crate::proxy::client::ClientId;
-use crate::proxy::question::Letter;
+use crate::proxy::upstream::backend::BackendId;
+use crate::proxy::workers::messages::Letter;
 
 /// Why a topology refresh is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,78 +6,28 @@
 //!
 //! It must never know a socket, a clock or a thread.
 
-pub mod access_log;
 pub mod actions;
-mod active;
-mod answers;
-mod aside;
-pub mod attention;
-pub mod backend;
-mod backlog;
-pub mod calls;
-mod carried;
-pub mod census;
-mod check;
 pub mod client;
-mod cutting;
-mod deliver;
-mod departures;
-mod describe;
-mod dispatch;
-mod divide;
-mod doubt;
-pub mod feed;
-mod gone;
-mod greeting;
-mod heal;
-mod held;
-pub mod histogram;
-mod idle;
+mod connections;
+pub mod deadlines;
 pub mod insight;
-mod keep;
-pub mod largest;
+mod invariants;
 pub mod lease;
-mod listing;
 pub mod local;
-pub mod masters;
-pub mod merge;
-mod merging;
-mod monitor;
-pub mod node;
-pub mod node_stats;
-mod overtaken;
-pub mod park;
+pub mod messages;
+pub mod observe;
+pub mod path;
 pub mod pipeline;
-pub mod plain;
-pub mod plan;
-mod planted;
-mod program;
+mod planted_bugs;
 pub mod pubsub;
-pub mod question;
-pub mod redirects;
-pub mod refusal;
-pub mod replies;
-mod retire;
-pub mod retry;
-#[cfg(test)]
-mod rig;
-pub mod roster;
-pub mod routes;
-pub mod sample;
-mod scatter;
+pub mod refused;
 pub mod scripts;
-pub mod session;
-#[cfg(test)]
-mod shares;
-pub mod slow_entries;
 pub mod stats;
-pub mod stock;
-pub mod suspension;
+#[cfg(test)]
+mod tests;
 pub mod texts;
 pub mod upstream;
-mod vouch;
-mod waiting;
-pub mod words;
+pub mod workers;
 
 use std::io::IoSlice;
 use std::net::{IpAddr, SocketAddr};
@@ -91,31 +41,31 @@ use crate::clock::Time;
 use crate::cluster::topology::Topology;
 use crate::command::{Command, Servers, Table};
 use crate::config::{Config, Listen};
+use crate::proxy::actions::{Action, Actions};
+use crate::proxy::client::active::Active;
+use crate::proxy::client::session::Session;
+use crate::proxy::client::{Client, ClientId, Parting};
+use crate::proxy::insight::Insight;
+use crate::proxy::lease::Leases;
+use crate::proxy::local::Handlers;
+use crate::proxy::messages::monitor_feed::Feed;
+use crate::proxy::observe::masters_info::Census;
+pub use crate::proxy::path::deliver::Lost;
+use crate::proxy::path::merge_in_turns::Unmerged;
+use crate::proxy::path::plain::names::Names;
+use crate::proxy::pipeline::Spares;
+use crate::proxy::pubsub::Pubsub;
+use crate::proxy::refused::own_errors::Suspects;
+use crate::proxy::scripts::Seen;
+use crate::proxy::stats::largest::Largest;
+use crate::proxy::stats::turn_latencies::Answers;
+use crate::proxy::stats::{Process, Rates, Stats};
+use crate::proxy::upstream::Upstream;
+use crate::proxy::upstream::backend::{BackendId, Patience, State};
+use crate::proxy::workers::client_list_in_turns::Listings;
+use crate::proxy::workers::client_pause::Suspension;
 use crate::resp::args::Span;
 use crate::resp::encode;
-use actions::{Action, Actions};
-use active::Active;
-use answers::Answers;
-use backend::{BackendId, Patience, State};
-use census::Census;
-use client::{Client, ClientId, Parting};
-pub use deliver::Lost;
-use doubt::Suspects;
-use feed::Feed;
-use insight::Insight;
-use largest::Largest;
-use lease::Leases;
-use listing::Listings;
-use local::Handlers;
-use merging::Unmerged;
-use pipeline::Spares;
-use plain::names::Names;
-use pubsub::Pubsub;
-use scripts::Seen;
-use session::Session;
-use stats::{Process, Rates, Stats};
-use suspension::Suspension;
-use upstream::Upstream;
 
 /// Stands for the slot of a request without keys.
 pub const NO_SLOT: u16 = u16::MAX;
@@ -146,11 +96,11 @@ struct Scratch {
     keys: Vec<u32>,
     frames: Vec<u8>,
     by_slot: Vec<(u16, u32)>,
-    parts: Vec<scatter::SlotPart>,
+    parts: Vec<path::split::SlotPart>,
     reply: Vec<u8>,
     line: Vec<u8>,
     backends: Vec<BackendId>,
-    nodes: Vec<sample::NodeSample>,
+    nodes: Vec<observe::sample::NodeSample>,
 }
 
 /// The state of one worker.
@@ -222,7 +172,7 @@ pub struct Proxy {
     /// `CLIENT PAUSE`, while it lasts.
     suspension: Option<Suspension>,
     /// The functions of the nodes, while they must be told apart.
-    functions: Option<Arc<program::Functions>>,
+    functions: Option<Arc<workers::may_write::Functions>>,
     /// When leases are to be looked at.
     leases: Leases,
     /// Clients that MONITOR, each once.
@@ -232,7 +182,7 @@ pub struct Proxy {
     /// Clients that wait for what the masters say of themselves.
     census: Census,
     /// Letters that somebody waits for, and that other workers had no room for.
-    returned: Vec<(usize, question::Letter)>,
+    returned: Vec<(usize, workers::messages::Letter)>,
     random: u64,
 }
 
@@ -723,7 +673,9 @@ impl Proxy {
                 (State::Ready, true) => None,
             };
             match lost {
-                Some(Lost::TimedOut) if planted::is_on("late-reply") => self.forget_oldest(id, now),
+                Some(Lost::TimedOut) if planted_bugs::is_on("late-reply") => {
+                    self.forget_oldest(id, now)
+                }
                 Some(lost) => self.lose_backend(id, lost, now),
                 None => {
                     self.leave_out_silent(id, now);

@@ -270,7 +270,7 @@ fn no_field_is_put_together_without_a_reason() {
         "pubsubshard_channels",
         "total_error_replies",
     ];
-    let known: Vec<&str> = redis_cluster_proxy::proxy::masters::FIELDS
+    let known: Vec<&str> = redis_cluster_proxy::proxy::stats::masters_info::FIELDS
         .iter()
         .map(|(name, ..)| *name)
         .chain(own)

@@ -8,14 +8,15 @@ use std::time::Duration;
 use crate::clock::Time;
 use crate::cluster::route::{self, Place};
 use crate::command::{Command, Flags, KeysError, Timeout};
-use crate::proxy::backend::{Origin, Usage};
+use crate::proxy::client::session::Dialect;
 use crate::proxy::client::{ClientId, Parting, Pause};
-use crate::proxy::dispatch::{Step, request_limits};
 use crate::proxy::lease::run::{Line, Owed, Run};
 use crate::proxy::lease::{Lease, Next, Work};
+use crate::proxy::path::dispatch::{Step, request_limits};
 use crate::proxy::pipeline::At;
-use crate::proxy::session::Dialect;
-use crate::proxy::{NO_SLOT, Proxy, command_unbalanced, refusal, texts};
+use crate::proxy::texts::refusal;
+use crate::proxy::upstream::backend::{Origin, Usage};
+use crate::proxy::{NO_SLOT, Proxy, command_unbalanced, texts};
 use crate::resp::args::Args;
 use crate::resp::encode;
 use crate::resp::frame::{RequestScanner, Scan};
@@ -215,7 +216,7 @@ impl Proxy {
     fn unblock_at_node(
         &mut self,
         id: ClientId,
-        backend: crate::proxy::backend::BackendId,
+        backend: crate::proxy::upstream::backend::BackendId,
         with_error: bool,
         now: Time,
     ) {

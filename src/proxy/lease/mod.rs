@@ -26,12 +26,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::clock::Time;
 use crate::command::Command;
 use crate::proxy::Proxy;
-use crate::proxy::backend::{Backend, BackendId, Ticket, Usage};
-use crate::proxy::calls::ErrorCode;
 use crate::proxy::client::ClientId;
-use crate::proxy::deliver::Lost;
-use crate::proxy::planted;
-use crate::proxy::refusal::{self, Missing, Refusal, Trouble};
+use crate::proxy::path::deliver::Lost;
+use crate::proxy::planted_bugs;
+use crate::proxy::stats::calls::ErrorCode;
+use crate::proxy::texts::refusal;
+use crate::proxy::texts::refusal::{Missing, Refusal, Trouble};
+use crate::proxy::upstream::backend::{Backend, BackendId, Ticket, Usage};
 use crate::resp::reply::Reply;
 use blocking::Blocking;
 use run::{Obtained, Owed, Run};
@@ -295,7 +296,7 @@ impl Proxy {
         // What was wholly sent and is executed by its own reply may have been executed.
         if let (true, Some(Owed::Last(seq, part))) = (all_sent, last)
             && !lease.work.may_run_twice(lost)
-            && !planted::is_on("lease-resent")
+            && !planted_bugs::is_on("lease-resent")
         {
             self.stats.unknown_outcomes.add(1);
             let text = match lost {
@@ -353,7 +354,7 @@ impl Proxy {
         self.leave(id, run, index, now);
         (run.spoilt, run.cleaner) = (spoilt, cleaner);
         run.note_end(now);
-        if lease.work.is_watching() && !planted::is_on("watch-forgotten") {
+        if lease.work.is_watching() && !planted_bugs::is_on("watch-forgotten") {
             self.note_refusal(run.slot, refusal, from, now);
             return self.break_watch(id, lease, index, now);
         }

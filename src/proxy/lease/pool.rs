@@ -4,13 +4,14 @@
 //! It must never know what a run is for.
 
 use crate::clock::Time;
+use crate::proxy::NO_SLOT;
 use crate::proxy::Proxy;
-use crate::proxy::backend::{BackendId, Flavor, Origin, Patience, State, Usage};
+use crate::proxy::actions::Wanted;
 use crate::proxy::client::ClientId;
-use crate::proxy::deliver::Lost;
-use crate::proxy::node::NodeKey;
-use crate::proxy::stock::{Bounds, Waiter};
-use crate::proxy::{NO_SLOT, actions::Wanted};
+use crate::proxy::path::deliver::Lost;
+use crate::proxy::upstream::backend::{BackendId, Flavor, Origin, Patience, State, Usage};
+use crate::proxy::upstream::exclusive::{Bounds, Waiter};
+use crate::proxy::upstream::node::NodeKey;
 use crate::resp::reply::Reply;
 
 impl Proxy {

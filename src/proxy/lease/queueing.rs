@@ -5,15 +5,17 @@ use crate::clock::Time;
 use crate::cluster::route::{self, Place};
 use crate::command::{Class, Command, Flags, KeysError, LeaseKind, ResponsePolicy};
 use crate::proxy::client::{ClientId, Pause};
-use crate::proxy::dispatch::Step;
 use crate::proxy::lease::run::{Line, Owed, Run};
 use crate::proxy::lease::transaction::{Item, OK, Own, Parts, QUEUED, Transaction, Verb};
 use crate::proxy::lease::{Lease, Next, Work};
-use crate::proxy::merge::{Merge, Split};
+use crate::proxy::path::dispatch::Step;
+use crate::proxy::path::split::parts_by_slot;
 use crate::proxy::pipeline::At;
+use crate::proxy::pipeline::merge::{Merge, Split};
 use crate::proxy::pubsub::kind::Kind;
-use crate::proxy::scatter::parts_by_slot;
-use crate::proxy::{NO_SLOT, Proxy, command_unbalanced, heal, refusal, texts};
+use crate::proxy::refused::script_repair;
+use crate::proxy::texts::refusal;
+use crate::proxy::{NO_SLOT, Proxy, command_unbalanced, texts};
 use crate::resp::args::Args;
 
 /// What is executed at once, even between MULTI and EXEC, and ends it.
@@ -237,7 +239,7 @@ impl Proxy {
         args: &Args<'_>,
         room: usize,
     ) -> Option<Vec<u8>> {
-        let command = heal::runs_script(command)?;
+        let command = script_repair::runs_script(command)?;
         let name = (index, args.at(1).to_ascii_lowercase());
         if transaction.scripts.contains(&name) {
             return None;

@@ -10,14 +10,14 @@ use crate::clock::Time;
 use crate::cluster::slot::Slot;
 use crate::proxy::Lost;
 use crate::proxy::Proxy;
-use crate::proxy::backend::Patience;
 use crate::proxy::client::ClientId;
 use crate::proxy::lease::blocking::Blocking;
 use crate::proxy::lease::order::Order;
 use crate::proxy::lease::run::Run;
 use crate::proxy::lease::wait::Wait;
 use crate::proxy::lease::{Next, Work};
-use crate::proxy::node::NodeKey;
+use crate::proxy::upstream::backend::Patience;
+use crate::proxy::upstream::node::NodeKey;
 
 /// How often leases are looked at: their deadlines are seconds.
 const SWEEP: Duration = Duration::from_secs(1);

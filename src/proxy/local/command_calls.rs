@@ -6,8 +6,8 @@
 
 use super::sections::line;
 use crate::command::{Class, Command, Flags, LeaseKind, Table};
-use crate::proxy::calls::CommandCalls;
-use crate::proxy::masters::{Masters, NodeCalls};
+use crate::proxy::stats::calls::CommandCalls;
+use crate::proxy::stats::masters_info::{Masters, NodeCalls};
 
 /// Whether scripts may call it, and nodes are sent it for clients' calls only.
 fn may_be_scripts(row: &Command) -> bool {
@@ -86,7 +86,7 @@ pub fn print(own: &[CommandCalls], masters: &Masters, table: &Table) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proxy::histogram::{Histogram, Latencies};
+    use crate::proxy::stats::histogram::{Histogram, Latencies};
 
     fn own(table: &Table, name: &str, calls: u64, cuts: u64, parts: u64) -> CommandCalls {
         let histogram = Histogram::default();

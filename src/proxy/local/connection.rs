@@ -2,7 +2,7 @@
 
 use super::client::set_name;
 use super::{After, Context};
-use crate::proxy::replies::Replies;
+use crate::proxy::pipeline::client_reply::Replies;
 use crate::proxy::texts;
 use crate::resp::args::Args;
 use crate::resp::encode::{self, Protocol};

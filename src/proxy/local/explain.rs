@@ -7,8 +7,9 @@ use super::{After, Context};
 use crate::cluster::slot::Slot;
 use crate::command::explain::Explanation;
 use crate::command::{Class, Command, Resolved};
-use crate::proxy::node::NodeKey;
-use crate::proxy::{refusal, texts};
+use crate::proxy::texts;
+use crate::proxy::texts::refusal;
+use crate::proxy::upstream::node::NodeKey;
 use crate::resp::args::Args;
 use crate::resp::encode;
 

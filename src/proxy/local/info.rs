@@ -2,17 +2,17 @@
 //!
 //! Server, Clients, Stats, CPU and what is told of commands and errors are the proxy's own; Memory, Persistence,
 //! Keyspace, and in Stats what only the nodes can count, are those of the masters put together, who are asked each
-//! time (see `census`). Of a master that is silent the last words count, and each section says so: monitoring must
+//! time (see `masters_info`). Of a master that is silent the last words count, and each section says so: monitoring must
 //! not go blind with one node.
 
 use super::sections::{Field, SECTIONS, Source, line, proxy, topology};
 use super::{After, Context, command_calls};
 use crate::command::Table;
-use crate::proxy::calls::CommandCalls;
-use crate::proxy::census::Findings;
-use crate::proxy::masters::Masters;
-use crate::proxy::merge::{Join, Merge};
-use crate::proxy::plan::{Ask, Plan};
+use crate::proxy::observe::masters_info::Findings;
+use crate::proxy::pipeline::merge::{Join, Merge};
+use crate::proxy::pipeline::plan::{Ask, Plan};
+use crate::proxy::stats::calls::CommandCalls;
+use crate::proxy::stats::masters_info::Masters;
 use crate::resp::args::Args;
 use crate::resp::encode;
 

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 
 use super::{After, Context};
 use crate::cluster::slot::Slot;
-use crate::proxy::histogram::Latencies;
 use crate::proxy::insight::SAMPLE;
-use crate::proxy::merge::{Join, Merge};
-use crate::proxy::plan::{Ask, Plan};
-use crate::proxy::question::Question;
+use crate::proxy::pipeline::merge::{Join, Merge};
+use crate::proxy::pipeline::plan::{Ask, Plan};
+use crate::proxy::stats::histogram::Latencies;
+use crate::proxy::workers::messages::Question;
 use crate::resp::args::Args;
 use crate::resp::encode::{self, Protocol};
 use crate::resp::reply::{Reply, parse_number};

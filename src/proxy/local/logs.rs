@@ -1,14 +1,14 @@
-//! Logs that each node keeps for itself: SLOWLOG and COMMANDLOG are put together to one (see `slow_entries`), of as
+//! Logs that each node keeps for itself: SLOWLOG and COMMANDLOG are put together to one (see `node_slow_logs`), of as
 //! many entries as one server would keep; ACL LOG is the newest entries of all nodes, no more than asked for.
 
 use std::sync::PoisonError;
 
 use super::nodes::{join_all, value};
 use super::{After, Context, nodes};
-use crate::proxy::merge::{Join, Merge};
-use crate::proxy::plan::{Ask, Plan};
-use crate::proxy::question::Question;
-use crate::proxy::slow_entries::{Ids, SlowEntries};
+use crate::proxy::pipeline::merge::{Join, Merge};
+use crate::proxy::pipeline::plan::{Ask, Plan};
+use crate::proxy::stats::node_slow_logs::{Ids, SlowEntries};
+use crate::proxy::workers::messages::Question;
 use crate::resp::args::Args;
 use crate::resp::encode;
 use crate::resp::reply::{Reply, parse_number};

@@ -40,16 +40,16 @@ use crate::command::{Command, Servers, Table};
 use crate::config::Config;
 use slab::Slab;
 
-use crate::proxy::merge::Merge;
-use crate::proxy::node::Node;
-use crate::proxy::plan::Plan;
+use crate::proxy::client::session::Session;
+use crate::proxy::pipeline::client_reply::Replies;
+use crate::proxy::pipeline::merge::Merge;
+use crate::proxy::pipeline::plan::Plan;
 use crate::proxy::pubsub::Change;
 use crate::proxy::pubsub::subscriptions::Subscriptions;
-use crate::proxy::replies::Replies;
-use crate::proxy::routes::Routes;
 use crate::proxy::scripts::Seen;
-use crate::proxy::session::Session;
 use crate::proxy::stats::{Process, Stats};
+use crate::proxy::upstream::node::Node;
+use crate::proxy::upstream::routes::Routes;
 use crate::resp::args::Args;
 use crate::resp::encode;
 

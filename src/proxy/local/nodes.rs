@@ -6,9 +6,9 @@
 use super::{After, Context};
 use crate::command::Class;
 use crate::config::ReadPreference;
-use crate::proxy::merge::{Join, Merge};
-use crate::proxy::plan::{Ask, Plan};
-use crate::proxy::routes::everyone::Asked;
+use crate::proxy::pipeline::merge::{Join, Merge};
+use crate::proxy::pipeline::plan::{Ask, Plan};
+use crate::proxy::upstream::routes::everyone::Asked;
 use crate::resp::args::Args;
 use crate::resp::encode;
 use crate::resp::reply::Reply;

@@ -2,8 +2,8 @@
 //! shards are empty.
 
 use super::{After, Context};
-use crate::proxy::merge::Merge;
-use crate::proxy::plan::{Ask, Plan};
+use crate::proxy::pipeline::merge::Merge;
+use crate::proxy::pipeline::plan::{Ask, Plan};
 use crate::resp::args::Args;
 use crate::resp::encode::{self, Protocol};
 use crate::resp::reply::Reply;

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use super::{After, Context, fail};
-use crate::proxy::merge::Merge;
+use crate::proxy::pipeline::merge::Merge;
 use crate::proxy::scripts::Scripts;
 use crate::proxy::stats::Process;
 use crate::resp::args::Args;

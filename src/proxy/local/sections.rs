@@ -6,8 +6,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Context;
 use crate::config::Listen;
-use crate::proxy::masters::human;
 use crate::proxy::pubsub::kind::Kind;
+use crate::proxy::stats::masters_info::human;
 use crate::proxy::stats::{Counter, Stats};
 
 macro_rules! fields {

@@ -17,10 +17,11 @@ use crate::clock::Time;
 use crate::cluster::slot::Slot;
 use crate::command::Command;
 use crate::proxy::client::ClientId;
-use crate::proxy::dispatch::Step;
+use crate::proxy::path::dispatch::Step;
 use crate::proxy::pipeline::Seq;
-use crate::proxy::replies::Replies;
-use crate::proxy::{NO_SLOT, Proxy, refusal};
+use crate::proxy::pipeline::client_reply::Replies;
+use crate::proxy::texts::refusal;
+use crate::proxy::{NO_SLOT, Proxy};
 
 /// There is no such limit in Redis, where memory is what bounds it.
 const TOO_MANY: &str = "ERR too many subscriptions for one client";

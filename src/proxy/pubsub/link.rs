@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::kind::{Act, Kind};
 use crate::clock::Time;
-use crate::proxy::backend::BackendId;
+use crate::proxy::upstream::backend::BackendId;
 
 /// What a node has been asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -47,7 +47,7 @@ use slab::Slab;
 
 use crate::clock::Time;
 use crate::proxy::client::ClientId;
-use crate::proxy::node::NodeKey;
+use crate::proxy::upstream::node::NodeKey;
 use announced::{Announcement, Publisher};
 pub use change::Change;
 use change::Pending;

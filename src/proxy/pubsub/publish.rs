@@ -8,11 +8,12 @@ use crate::clock::Time;
 use crate::cluster::slot::Slot;
 use crate::command::Command;
 use crate::config::{Config, PubsubOrder};
+use crate::proxy::Proxy;
 use crate::proxy::client::ClientId;
-use crate::proxy::dispatch::Step;
-use crate::proxy::node::{Node, NodeKey};
-use crate::proxy::routes::Routes;
-use crate::proxy::{Proxy, refusal};
+use crate::proxy::path::dispatch::Step;
+use crate::proxy::texts::refusal;
+use crate::proxy::upstream::node::{Node, NodeKey};
+use crate::proxy::upstream::routes::Routes;
 use crate::resp::args::Args;
 use slab::Slab;
 

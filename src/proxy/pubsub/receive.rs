@@ -6,9 +6,9 @@ use super::outbox::Message;
 use super::{Pubsub, events};
 use crate::clock::Time;
 use crate::proxy::Proxy;
-use crate::proxy::backend::{BackendId, Origin};
 use crate::proxy::client::ClientId;
-use crate::proxy::node::NodeKey;
+use crate::proxy::upstream::backend::{BackendId, Origin};
+use crate::proxy::upstream::node::NodeKey;
 use crate::resp::encode::Protocol;
 use crate::resp::reply::Reply;
 

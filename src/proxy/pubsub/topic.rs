@@ -5,7 +5,7 @@
 
 use crate::clock::Time;
 use crate::proxy::client::ClientId;
-use crate::proxy::node::NodeKey;
+use crate::proxy::upstream::node::NodeKey;
 
 /// A subscription of ours at a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,0 +1,214 @@
+//! The handshake of a connection to a node, from the node's first answer to `Ready`.
+//!
+//! No request leaves before the handshake is answered. So what waits on a connection that never answered has not
+//! been executed, whatever the node did with the connection: closed it, said that it has too many clients, sent a
+//! TLS alert, or said nothing.
+//!
+//! It must never know what waits for the connection.
+
+use crate::clock::Time;
+use crate::proxy::Proxy;
+use crate::proxy::path::deliver::Lost;
+use crate::proxy::texts::node_words;
+use crate::proxy::upstream::backend::{Backend, BackendId, Question, State, Usage};
+use crate::proxy::upstream::node::NodeKey;
+use crate::resp::reply::Reply;
+
+/// The first byte of a TLS alert.
+const TLS_ALERT: u8 = 0x15;
+
+/// Codes of errors by which a node refuses the connection, or says that it serves nobody for now.
+const REFUSALS: &[&[u8]] = &[
+    b"NOAUTH",
+    b"WRONGPASS",
+    b"DENIED",
+    b"LOADING",
+    b"MASTERDOWN",
+];
+
+/// What a node says that is up and will serve soon.
+const SOON: &[&str] = &["says: LOADING", "says: MASTERDOWN"];
+
+impl Proxy {
+    /// An answer to the handshake, of which so many steps are outstanding. Returns why the backend is lost, if it is.
+    pub(in crate::proxy) fn greeting_answered(
+        &mut self,
+        id: BackendId,
+        steps: u8,
+        reply: Reply<'_>,
+        now: Time,
+    ) -> Option<Lost> {
+        let backend = self.upstream.backends.get_mut(id)?;
+        let asked = backend.question.filter(|_| steps == 1);
+        if let Some(error) = reply.error()
+            && (asked.is_none() || !is_an_answer(error))
+        {
+            backend.words = Some(node_words::said(error, &self.config));
+            let denied = self.config.backend_password.is_some() && is_about_password(error);
+            return Some(if denied { Lost::Denied } else { Lost::Refused });
+        }
+        if backend.greeting.sent_len() == 0 {
+            return Some(self.broken(id, "a reply to a handshake that has not left"));
+        }
+        if steps > 1 {
+            backend.state = State::Handshaking(steps - 1);
+            return None;
+        }
+        if asked == Some(Question::Number) {
+            backend.number = reply.integer();
+        }
+        backend.state = State::Ready;
+        (backend.heard_at, backend.ready_at) = (now, now);
+        let len = backend.greeting.len();
+        backend.greeting.release(len, &mut self.pool);
+        self.ready(id, now);
+        None
+    }
+
+    /// The handshake is answered by bytes that are no reply.
+    pub(in crate::proxy) fn greeting_unreadable(&mut self, id: BackendId, bytes: &[u8]) -> Lost {
+        self.stats.backend_protocol_errors.add(1);
+        if let Some(backend) = self.upstream.backends.get_mut(id) {
+            backend.words = Some(match bytes.first() {
+                Some(&TLS_ALERT) => "answers with a TLS alert: it speaks TLS".into(),
+                _ => node_words::said(bytes, &self.config),
+            });
+        }
+        Lost::Refused
+    }
+
+    /// A backend takes requests from now on.
+    fn ready(&mut self, id: BackendId, now: Time) {
+        self.stats.backend_connects.add(1);
+        let Some(backend) = self.upstream.backends.get_mut(id) else {
+            return;
+        };
+        // Their time begins now: what they waited for until here was the connection.
+        backend
+            .tickets
+            .iter_mut()
+            .for_each(|ticket| ticket.sent_at = now);
+        let micros = now.since(backend.opened_at).as_micros() as u64;
+        self.stats.connect_times.record(micros, 1);
+        let (key, usage, flavor) = (backend.node, backend.usage, backend.flavor);
+        let replaces = backend.is_replacement;
+        let mut back = false;
+        if let Some(node) = self.upstream.node_mut(key) {
+            back = node.is_failing();
+            node.connecting -= 1;
+            node.succeeded();
+            node.stats.connects.add(1);
+            node.stats.connections.add(1);
+            if usage != Usage::Shared {
+                node.stock.arrived(flavor, id);
+            }
+        }
+        if back {
+            self.hasten_held(now);
+        }
+        if replaces {
+            self.replaced(key, now);
+        }
+        self.leases.tend(key);
+        self.queue_backend_flush(id);
+    }
+
+    /// A connection is lost that was not ready. `backend` has left the arena already. If `excused`, that says nothing
+    /// against the node.
+    pub(in crate::proxy) fn greeting_failed(
+        &mut self,
+        backend: &Backend,
+        lost: Lost,
+        excused: bool,
+        now: Time,
+    ) {
+        let passwords = self.config.backend_passwords().count();
+        let jitter = self.random();
+        let Some(node) = self.upstream.node_mut(backend.node) else {
+            return;
+        };
+        node.connecting -= 1;
+        if lost == Lost::Retired {
+            return;
+        }
+        node.words = match (&backend.words, lost, backend.state) {
+            (Some(words), ..) => Some(words.clone()),
+            (None, Lost::Closed, State::Handshaking(_)) => Some(node_words::WORDLESS.into()),
+            (None, ..) => None,
+        };
+        let soon = node
+            .words
+            .as_ref()
+            .is_some_and(|words| SOON.iter().any(|own| words.starts_with(own)));
+        if lost == Lost::Denied {
+            node.refused(backend.password, passwords, now, jitter);
+        } else if excused {
+            // Another connection serves meanwhile.
+        } else if soon {
+            node.failed_for_now(now, jitter);
+        } else {
+            node.failed(now, jitter);
+        }
+        self.tell_words(backend.node, now);
+    }
+
+    /// The log hears what a node says instead of serving us, once a second.
+    pub(in crate::proxy) fn tell_words(&self, node: NodeKey, now: Time) {
+        if let Some(node) = self.upstream.node(node)
+            && let Some(words) = &node.words
+            && self.process.told.may_tell(node.address, now)
+        {
+            log::warn!("node {} {words}", node.address);
+        }
+    }
+}
+
+/// Whether an error in answer to a question shows that the node serves the connection: our user may not ask it, the node
+/// does not know it, or is busy with a script. Of anything else it is not known who says so.
+fn is_an_answer(error: &[u8]) -> bool {
+    let says = |words: &[u8]| memchr::memmem::find(error, words).is_some();
+    let word = error.split(|byte| *byte == b' ').next();
+    match word.unwrap_or_default() {
+        b"ERR" => says(b"nknown ") || says(b"yntax error"),
+        code => !REFUSALS.contains(&code) && code.iter().all(u8::is_ascii_uppercase),
+    }
+}
+
+/// Whether an error to a handshake says that the password is wrong, in the words of Redis 5 to 8 and Valkey.
+fn is_about_password(error: &[u8]) -> bool {
+    let says = |words: &[u8]| memchr::memmem::find(error, words).is_some();
+    error.starts_with(b"WRONGPASS") || says(b"invalid password") || says(b"AUTH")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_the_server_to_a_question_are_told_from_those_of_a_door() {
+        for answer in [
+            "NOPERM this user has no permissions to run the 'ping' command",
+            "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
+            "MISCONF Redis is configured to save RDB snapshots",
+            "ERR unknown command 'PING', with args beginning with: ",
+            "ERR Unknown subcommand or wrong number of arguments for 'ID'. Try CLIENT HELP.",
+            "ERR unknown subcommand 'ID'. Try CLIENT HELP.",
+            "ERR syntax error",
+        ] {
+            assert!(is_an_answer(answer.as_bytes()), "{answer}");
+        }
+        for refusal in [
+            "ERR max number of clients reached",
+            "ERR max number of clients + cluster connections reached",
+            "NOAUTH Authentication required.",
+            "WRONGPASS invalid username-password pair or user is disabled.",
+            "DENIED Redis is running in protected mode",
+            "LOADING Redis is loading the dataset in memory",
+            "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+            "ERR upstream is gone",
+            "no upstream host",
+        ] {
+            assert!(!is_an_answer(refusal.as_bytes()), "{refusal}");
+        }
+    }
+}

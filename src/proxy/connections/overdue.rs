@@ -1,0 +1,419 @@
+//! Connections that are *set aside*: the oldest request of a shared connection is overdue (a long script, a large
+//! reply), and all that came behind it would wait with it. Clients that have something outstanding there stay, so
+//! that what they ask of that node is executed in order (rule R3); all others take another connection, the
+//! *replacement*.
+//!
+//! - A connection is set aside when its oldest request has been that for [`OVERDUE_MIN`] and for a small multiple of
+//!   what the node's replies usually take, or at once when a large reply begins. A sweep looks for it, so that the
+//!   data path pays nothing.
+//! - A client with requests on such a connection is *unsettled* (`Client::is_calm`), so that its next requests take
+//!   the general path, and ask here where they stand.
+//! - A replacement proves by its handshake that the node answers before it carries anything. While the node as a whole
+//!   is silent it is waited for, as the one set aside is (rule L8). If the node does not let it in, the one set
+//!   aside takes its place again: nothing is lost but what was hoped for.
+//! - Once the replacement shows that the node answers, reads that are stuck on the connection set aside are
+//!   sent again by it, if their clients have nothing but reads there: a read may run twice.
+//! - A connection set aside that has answered all serves as the next replacement, or is closed after a time.
+//!
+//! It must never know what a request asks for, nor why a node takes long.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use crate::clock::Time;
+use crate::proxy::Proxy;
+use crate::proxy::client::ClientId;
+use crate::proxy::client::session::Dialect;
+use crate::proxy::path::deliver::{Lost, goal_of};
+use crate::proxy::upstream::backend::{Backend, BackendId, Flavor, Head, Origin, State, Usage};
+use crate::proxy::upstream::node::{Node, NodeKey};
+use crate::proxy::upstream::{Target, Upstream};
+
+/// No reply is overdue before this.
+pub const OVERDUE_MIN: Duration = Duration::from_millis(100);
+/// Every reply is overdue after this, however slow the node's replies usually are: it costs a connection, no more.
+const OVERDUE_MAX: Duration = Duration::from_millis(250);
+/// So many times as long as 99 in a hundred replies take, a reply is overdue.
+const USUAL_TIMES: u32 = 2;
+/// A reply is overdue as soon as it is known that so many bytes of it are missing, or when so many have come.
+pub(in crate::proxy) const LARGE_REPLY: usize = 4 << 20;
+/// Connections to one node that are set aside at once. If there are more, requests wait.
+pub const ASIDE_MAX: usize = 4;
+/// How long one that has answered all is kept for the next time.
+const KEPT: Duration = Duration::from_secs(10);
+/// How long no replacement is tried after one that failed.
+const REPLACE_AGAIN: Duration = Duration::from_secs(1);
+/// How often the log tells of a node's overdue replies.
+const TELL_AGAIN: Duration = Duration::from_secs(10);
+
+/// How long a request may be the oldest at a node.
+fn overdue_after(node: &Node) -> Duration {
+    let usual = Duration::from_micros(node.stats.percentile(99.0));
+    (usual * USUAL_TIMES).clamp(OVERDUE_MIN, OVERDUE_MAX)
+}
+
+impl Backend {
+    /// Notes which request is the oldest. Returns for how long it has been that.
+    fn note_head(&mut self, now: Time) -> Duration {
+        let Some(front) = self.tickets.front() else {
+            self.head = None;
+            return Duration::ZERO;
+        };
+        // Nobody's requests look all the same.
+        let told_apart = front.origin != Origin::Discard;
+        let same = self.head.filter(|head| {
+            head.origin == front.origin && (told_apart || self.heard_at <= head.since)
+        });
+        let head = self.head.insert(same.unwrap_or(Head {
+            origin: front.origin,
+            since: front.sent_at.max(self.heard_at),
+            overdue: false,
+        }));
+        now.since(head.since)
+    }
+
+    /// Whether its oldest request was overdue when last looked at.
+    fn is_stuck(&self) -> bool {
+        let oldest = self.tickets.front().map(|front| front.origin);
+        let overdue = self.head.filter(|head| head.overdue);
+        overdue.is_some_and(|head| Some(head.origin) == oldest)
+    }
+}
+
+impl Upstream {
+    /// Sets a shared connection aside, if it is one that clients are given and there may be one more. One of
+    /// those set aside before takes its place if it answers again. Returns the number of its place, and whether that
+    /// is empty now.
+    fn set_aside(&mut self, id: BackendId, usual: usize, now: Time) -> Option<(usize, bool)> {
+        let backend = self.backends.get(id)?;
+        let (key, flavor) = (backend.node, backend.flavor);
+        let node = self.node(key)?;
+        let affinity = node.affinity_of(flavor, id)?;
+        let next = self.recovered(key, flavor, affinity);
+        let full = node.aside().len() >= ASIDE_MAX && next.is_none();
+        if affinity >= usual || full || now < node.replace_at {
+            return None;
+        }
+        self.node_mut(key)?.set_aside(flavor, affinity);
+        self.aside += 1;
+        if let Some(backend) = self.backends.get_mut(id) {
+            backend.is_aside = true;
+        }
+        if let Some(next) = next {
+            self.take_back(next);
+        }
+        self.routes.forget_found();
+        Some((affinity, next.is_none()))
+    }
+
+    /// A connection set aside of this place that answers again; rather one that owes nothing.
+    fn recovered(&self, key: NodeKey, flavor: Flavor, affinity: usize) -> Option<BackendId> {
+        let all = self.node(key)?.aside_of(flavor, affinity);
+        let owed = |id: &BackendId| self.backends.get(*id).map_or(0, |own| own.tickets.len());
+        all.filter(|id| self.backends.get(*id).is_some_and(|own| !own.is_stuck()))
+            .min_by_key(owed)
+    }
+
+    /// A connection that was set aside takes its place again, which is empty.
+    fn take_back(&mut self, id: BackendId) {
+        let Some(backend) = self.backends.get_mut(id) else {
+            return;
+        };
+        debug_assert!(backend.is_aside);
+        backend.is_aside = false;
+        let key = backend.node;
+        self.aside -= 1;
+        if let Some(node) = self.node_mut(key) {
+            node.take_back(id);
+        }
+    }
+
+    /// A connection for a place that is empty, of those that were set aside: one that answers again, or any
+    /// if there must be one.
+    pub(in crate::proxy) fn take_back_one(
+        &mut self,
+        key: NodeKey,
+        flavor: Flavor,
+        affinity: usize,
+        must: bool,
+    ) -> Option<BackendId> {
+        let last = self.node(key)?.aside_of(flavor, affinity).last();
+        let own = self.recovered(key, flavor, affinity);
+        let own = own.or(last.filter(|_| must))?;
+        self.take_back(own);
+        Some(own)
+    }
+
+    /// A connection has been closed that is counted among those set aside if it was set aside.
+    pub(in crate::proxy) fn forget_aside(&mut self, backend: &Backend) {
+        self.aside -= usize::from(backend.is_aside);
+    }
+
+    /// Whether the loss of a connection says nothing against its node, which serves another: it never was more than
+    /// a replacement that the node did not let in, or it was set aside and another is in its place.
+    pub(in crate::proxy) fn is_excused(
+        &self,
+        id: BackendId,
+        backend: &Backend,
+        lost: Lost,
+    ) -> bool {
+        let (Some(node), flavor) = (self.node(backend.node), backend.flavor) else {
+            return false;
+        };
+        match backend.state {
+            State::Connecting | State::Handshaking(_) => {
+                let affinity = node.affinity_of(flavor, id);
+                backend.is_replacement
+                    && affinity.is_some_and(|own| node.aside_of(flavor, own).next().is_some())
+            }
+            State::Ready => {
+                let mut all = node.aside().iter();
+                let own = all.find(|own| own.backend == id);
+                let place = own.and_then(|own| node.shared(flavor, own.affinity));
+                let place = place.and_then(|place| self.backends.get(place));
+                lost == Lost::TimedOut && place.is_some_and(|own| own.state == State::Ready)
+            }
+        }
+    }
+
+    /// A replacement has been lost that the node did not let in: the one set aside is to do for a while.
+    pub(in crate::proxy) fn replacement_failed(
+        &mut self,
+        backend: &Backend,
+        affinity: usize,
+        now: Time,
+    ) {
+        if let Some(node) = self.node_mut(backend.node) {
+            node.replace_at = now.after(REPLACE_AGAIN);
+        }
+        self.take_back_one(backend.node, backend.flavor, affinity, true);
+    }
+}
+
+impl Proxy {
+    /// The shared connection to a node for a client's next request, made if there is none: the one on which
+    /// requests of this client are outstanding, if there is such a one. Nothing while the node is not to be tried.
+    #[inline]
+    pub(in crate::proxy) fn shared_for(
+        &mut self,
+        id: ClientId,
+        target: Target,
+        dialect: Dialect,
+        now: Time,
+    ) -> Option<BackendId> {
+        if self.upstream.aside > 0
+            && let Some(own) = self.stays_at(id, target, dialect)
+        {
+            return Some(own);
+        }
+        let affinity = id.key() as usize;
+        let (config, actions) = (&self.config, &mut self.actions);
+        self.upstream
+            .backend(target, dialect, affinity, config, actions, now)
+    }
+
+    /// The connection that was set aside and on which a client's next request to a node has to follow others of its.
+    #[cold]
+    #[inline(never)]
+    pub(in crate::proxy) fn stays_at(
+        &mut self,
+        id: ClientId,
+        target: Target,
+        dialect: Dialect,
+    ) -> Option<BackendId> {
+        let client = self.clients.get_mut(id)?;
+        client.unsettled_until?;
+        let flavor = Flavor::of(dialect, target.replica);
+        let affinity = id.key() as usize % self.config.backend_connections.max(1);
+        let node = self.upstream.node(target.node)?;
+        let mut all = node.aside_of(flavor, affinity);
+        let own = all.find(|own| client.pipeline.stands_at(*own))?;
+        client.unsettle_next();
+        Some(own)
+    }
+
+    /// Looks at the oldest request of a connection, and sets the connection aside if that is overdue.
+    pub(in crate::proxy) fn watch_head(&mut self, id: BackendId, now: Time) {
+        let Some(backend) = self.upstream.backends.get_mut(id) else {
+            return;
+        };
+        if backend.usage != Usage::Shared || backend.state != State::Ready {
+            return;
+        }
+        let waited = backend.note_head(now);
+        let overdue = backend.is_stuck() || {
+            let node = self.upstream.nodes.get(usize::from(backend.node.0));
+            waited >= OVERDUE_MIN && node.is_some_and(|node| waited >= overdue_after(node))
+        };
+        if overdue {
+            self.is_overdue(id, now);
+        }
+    }
+
+    /// A reply begins on a connection that is so large that nobody is to wait for it.
+    #[cold]
+    pub(in crate::proxy) fn large_reply_begins(&mut self, id: BackendId, now: Time) {
+        if let Some(backend) = self.upstream.backends.get_mut(id)
+            && backend.usage == Usage::Shared
+            && backend.is_streaming()
+        {
+            backend.note_head(now);
+            self.is_overdue(id, now);
+        }
+    }
+
+    /// The oldest request of a connection is overdue.
+    fn is_overdue(&mut self, id: BackendId, now: Time) {
+        let usual = self.config.backend_connections.max(1);
+        let Some(backend) = self.upstream.backends.get_mut(id) else {
+            return;
+        };
+        if let Some(head) = &mut backend.head {
+            head.overdue = true;
+        }
+        if backend.is_aside {
+            return;
+        }
+        let Some((affinity, empty)) = self.upstream.set_aside(id, usual, now) else {
+            return;
+        };
+        self.stats.heads_overdue.add(1);
+        let Some(backend) = self.upstream.backends.get_mut(id) else {
+            return;
+        };
+        let (node, flavor) = (backend.node, backend.flavor);
+        let waiters = std::mem::take(&mut backend.waiters);
+        let whose = |origin: Origin| match origin {
+            Origin::Part { client, .. } => Some(client),
+            _ => None,
+        };
+        let first = backend.tickets.front().and_then(|own| whose(own.origin));
+        let mut others = !waiters.is_empty();
+        for client in backend.tickets.iter().filter_map(|own| whose(own.origin)) {
+            others |= Some(client) != first;
+            if let Some(client) = self.clients.get_mut(client) {
+                client.unsettle();
+            }
+        }
+        for client in waiters {
+            self.queue_resume(client);
+        }
+        // Whoever comes later finds it missing. Those who wait already do not come.
+        if empty && others {
+            let target = Target {
+                node,
+                replica: flavor.read_only,
+            };
+            let (config, actions) = (&self.config, &mut self.actions);
+            self.upstream
+                .backend(target, flavor.dialect(), affinity, config, actions, now);
+        }
+    }
+
+    /// Looks after the connections that are set aside. Returns whether there are any.
+    pub(in crate::proxy) fn tend_aside(&mut self, now: Time) -> bool {
+        let mut all = Vec::new();
+        for (_, node) in &mut self.upstream.nodes {
+            all.extend(node.aside().iter().map(|own| (own.backend, own.affinity)));
+            let backends = &self.upstream.backends;
+            let is_stuck = |id| backends.get(id).is_some_and(Backend::is_stuck);
+            if node.tells && !node.aside().iter().any(|own| is_stuck(own.backend)) {
+                node.tells = false;
+                log::info!("node {}: no reply is overdue any more", node.address);
+            }
+        }
+        for (id, affinity) in all {
+            self.tend_one_aside(id, affinity, now);
+        }
+        self.upstream.aside > 0
+    }
+
+    fn tend_one_aside(&mut self, id: BackendId, affinity: usize, now: Time) {
+        let Some(backend) = self.upstream.backends.get(id) else {
+            return;
+        };
+        let node = self.upstream.node(backend.node);
+        let place = node.and_then(|node| node.shared(backend.flavor, affinity));
+        match place.map(|place| self.upstream.backends.get(place)) {
+            None if !backend.is_stuck() => self.upstream.take_back(id),
+            Some(_) if backend.tickets.is_empty() => {
+                if now.since(backend.heard_at) >= KEPT {
+                    self.lose_backend(id, Lost::Retired, now);
+                }
+            }
+            Some(Some(place)) if backend.is_stuck() && place.state == State::Ready => {
+                self.move_reads(id, now);
+            }
+            None | Some(_) => {}
+        }
+    }
+
+    /// A replacement is ready: the node answers, and the oldest request of the one set aside is still overdue.
+    pub(in crate::proxy) fn replaced(&mut self, key: NodeKey, now: Time) {
+        self.stats.backend_replacements.add(1);
+        let Some(node) = self.upstream.node_mut(key) else {
+            return;
+        };
+        let lately = node.told_at.is_some_and(|at| now.since(at) < TELL_AGAIN);
+        if !node.tells && !lately {
+            node.tells = true;
+            node.told_at = Some(now);
+            log::warn!(
+                "node {}: a reply is overdue: clients that do not wait on its connection take another",
+                node.address
+            );
+        }
+    }
+
+    /// Sends the reads again that are stuck on a connection, of clients that have nothing but reads there, but for the
+    /// one that it is stuck with. The replies that still come there are nobody's.
+    fn move_reads(&mut self, id: BackendId, now: Time) {
+        let Some(backend) = self.upstream.backends.get_mut(id) else {
+            return;
+        };
+        let node = backend.node;
+        let mut stay = HashSet::new();
+        for (index, ticket) in backend.tickets.iter().enumerate() {
+            if let Origin::Part { client, .. } = ticket.origin
+                && (index == 0 || !ticket.readonly)
+            {
+                stay.insert(client);
+            }
+        }
+        // As many as may be held: what cannot be held is refused.
+        let limits = &self.config.limits;
+        let requests = self.held_requests + backend.tickets.len();
+        if requests > limits.held_requests
+            || self.held_bytes + backend.output.len() > limits.held_bytes
+        {
+            return;
+        }
+        let mut pieces = backend.output.pieces();
+        let mut moved = Vec::new();
+        for ticket in &mut backend.tickets {
+            let bytes = pieces.next(ticket.len as usize);
+            if let Origin::Part { client, .. } = ticket.origin
+                && !stay.contains(&client)
+            {
+                if self.clients.get(client).is_some() {
+                    moved.push((client, *ticket, bytes.to_vec()));
+                }
+                ticket.origin = Origin::Discard;
+            }
+        }
+        let mut touched = Vec::new();
+        self.stats.reads_moved.add(moved.len() as u64);
+        for (client, ticket, bytes) in moved {
+            self.hold(ticket, &bytes, goal_of(&ticket, node), now, b"", now);
+            if touched.last() != Some(&(client, ticket.slot)) {
+                touched.push((client, ticket.slot));
+            }
+        }
+        for (client, slot) in touched {
+            self.release_held(client, slot, now);
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Deadlines of those who do nothing: clients that ask for nothing (`-client-idle-timeout`), or do not take what
+//! they asked for (`-write-stall`), or take it too slowly (`-client-output-buffer-limit`); connections to nodes that nobody needs (`-backend-idle-timeout`).
+
+use std::time::Duration;
+
+use crate::clock::Time;
+use crate::config::Limits;
+use crate::proxy::Proxy;
+use crate::proxy::client::{Client, ClientId, Parting};
+
+/// How often they are looked at: their deadlines are seconds.
+const SWEEP: Duration = Duration::from_millis(500);
+
+impl Proxy {
+    /// Looks at everybody.
+    pub(in crate::proxy) fn sweep_idle(&mut self, now: Time) {
+        self.next_idle_sweep = now.after(SWEEP);
+        self.sweep_clients(now);
+        self.sweep_swollen(now);
+        self.retire_idle(now);
+    }
+
+    /// Closes the clients that have been owed more than their soft limit for longer than they may.
+    fn sweep_swollen(&mut self, now: Time) {
+        let limits = &self.config.limits;
+        let late = |(id, client): (ClientId, &mut Client)| {
+            client.is_swollen_for_long(limits, now).then_some(id)
+        };
+        let gone: Vec<_> = self.clients.iter_mut().filter_map(late).collect();
+        for id in gone {
+            self.close_overfull(id, now);
+        }
+    }
+
+    /// Too much waits for a client: it is closed at once, as in Redis.
+    #[cold]
+    pub(in crate::proxy) fn close_overfull(&mut self, id: ClientId, now: Time) {
+        let Some(client) = self.clients.get(id) else {
+            return;
+        };
+        let line = client.line(&self.config.listen, &self.table, now);
+        log::warn!(
+            "client closed for overcoming of output buffer limits (-client-output-buffer-limit): {}",
+            line.trim_end()
+        );
+        if client.session.subscriptions().is_some() {
+            self.stats.subscribers_cut.add(1);
+            self.forget_client(id, now);
+        } else {
+            self.drop_client(id, Parting::Overfull, now);
+        }
+    }
+
+    /// Closes the clients whose deadline has passed.
+    fn sweep_clients(&mut self, now: Time) {
+        let (idle, stall) = (self.config.client_idle_timeout, self.config.write_stall);
+        if idle.is_zero() && stall.is_zero() {
+            return;
+        }
+        let late = |client: &Client| {
+            // A subscriber waits for others.
+            let idles = !idle.is_zero()
+                && client.session.subscriptions().is_none()
+                && client.pipeline.is_empty()
+                && client.output.is_empty()
+                && now.since(client.last_active) >= idle;
+            // Who still writes its requests reads later.
+            let stalls = !stall.is_zero()
+                && client
+                    .stalled_since
+                    .is_some_and(|since| now.since(since.max(client.last_active)) >= stall);
+            idles || stalls
+        };
+        let gone: Vec<_> = self
+            .clients
+            .iter()
+            .filter(|(_, client)| late(client))
+            .map(|(id, client)| (id, client.stalled_since.is_some()))
+            .collect();
+        for (id, stalled) in gone {
+            if stalled {
+                self.stats.clients_stalled.add(1);
+                log::warn!("a client does not read its replies: closed (-write-stall)");
+            } else {
+                self.stats.clients_idle.add(1);
+            }
+            self.forget_client(id, now);
+        }
+    }
+}
+
+impl Client {
+    /// Whether it has been owed more than its soft limit for longer than it may. Notes since when it is.
+    fn is_swollen_for_long(&mut self, limits: &Limits, now: Time) -> bool {
+        let soft = match self.session.subscriptions() {
+            Some(_) => limits.pubsub_output_soft,
+            None => limits.client_output_soft,
+        };
+        if self.owed_bytes() <= soft.bytes {
+            self.swollen_since = None;
+            return false;
+        }
+        let since = *self.swollen_since.get_or_insert(now);
+        now.since(since) > soft.time
+    }
+}

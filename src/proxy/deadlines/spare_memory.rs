@@ -1,0 +1,85 @@
+//! What a worker keeps for the next requests, and when it gives that up: at rest all of it, and while it is busy, a
+//! bit more each second, so that a burst or one large value is forgotten whatever else goes on.
+//!
+//! What a steady load needs is there again in the next turn, so giving up half of what is free costs nearly nothing:
+//! what is needed is allocated anew, once a second.
+
+use crate::buffer::{Pool, ReadBuf};
+use crate::proxy::pipeline::Spares;
+use crate::proxy::{Proxy, Scratch};
+
+/// Memory that is used within one call may keep so many elements while the worker is busy.
+const SCRATCH_MAX: usize = 16 << 10;
+/// A queue that holds less than a quarter of what it has room for is shrunk beyond so many elements.
+const QUEUE_MAX: usize = 1024;
+
+/// Empties what has grown large and is empty between calls anyway.
+fn shed<T>(vec: &mut Vec<T>) {
+    if vec.capacity() > SCRATCH_MAX {
+        *vec = Vec::new();
+    }
+}
+
+impl Scratch {
+    fn shed(&mut self) {
+        shed(&mut self.spans);
+        shed(&mut self.keys);
+        shed(&mut self.frames);
+        shed(&mut self.by_slot);
+        shed(&mut self.parts);
+        shed(&mut self.reply);
+        shed(&mut self.line);
+        shed(&mut self.backends);
+        shed(&mut self.nodes);
+    }
+}
+
+impl Proxy {
+    /// A second has gone by without a command: memory that was kept for the next ones is given back.
+    pub(in crate::proxy) fn give_memory_back(&mut self) {
+        self.pool = Pool::default();
+        self.spares = Spares::default();
+        self.scratch = Scratch::default();
+        self.inbox = ReadBuf::default();
+        self.answers.shrink();
+        for (_, client) in self.clients.iter_mut() {
+            client.pipeline.shrink();
+        }
+        for (_, backend) in self.upstream.backends.iter_mut() {
+            if backend.tickets.is_empty() {
+                backend.tickets = Default::default();
+                backend.departures = Default::default();
+            }
+        }
+        self.shrink_queues();
+    }
+
+    /// A second has gone by with commands: half of what was kept and not needed just now is given back, and what
+    /// has grown large.
+    pub(in crate::proxy) fn shed_memory(&mut self) {
+        self.pool.shed();
+        self.spares.shed();
+        self.scratch.shed();
+        for (_, client) in self.clients.iter_mut() {
+            client.pipeline.shed();
+        }
+        self.shrink_queues();
+    }
+
+    /// Queues that have room for much more than they hold.
+    fn shrink_queues(&mut self) {
+        self.clients.shrink();
+        self.upstream.backends.shrink();
+        self.actions.shrink();
+        for (_, client) in self.clients.iter_mut() {
+            client.output.shrink();
+        }
+        for (_, backend) in self.upstream.backends.iter_mut() {
+            backend.output.shrink();
+            let tickets = &mut backend.tickets;
+            if tickets.capacity() > QUEUE_MAX && tickets.len() < tickets.capacity() / 4 {
+                tickets.shrink_to(tickets.len() * 2);
+            }
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! What workers send each other, as data.
+
+pub mod monitor_feed;

@@ -1,0 +1,113 @@
+//! `Sample`: what a worker has open, owed and in flight, looked at once a second instead of counted at each request.
+//!
+//! It is a look at everything there is, so that the data path pays nothing for it.
+
+use std::time::Duration;
+
+use crate::clock::Time;
+use crate::proxy::Proxy;
+use crate::proxy::path::large_reply::Carried;
+use crate::proxy::stats::Counter;
+use crate::proxy::upstream::backend::{State, Usage};
+
+macro_rules! numbers {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// What one worker last saw. One writer, its worker.
+        #[derive(Debug, Default)]
+        pub struct Sample {
+            $($(#[$doc])* pub $name: Counter,)*
+            /// Bytes of replies that the client has not taken who is owed most.
+            pub client_output_bytes_max: Counter,
+        }
+
+        /// What all workers last saw.
+        #[derive(Debug, Clone, Default, PartialEq, Eq)]
+        pub struct Samples {
+            $($(#[$doc])* pub $name: u64,)*
+            /// Bytes of replies that the client has not taken who is owed most.
+            pub client_output_bytes_max: u64,
+        }
+
+        impl Samples {
+            /// Adds what one worker saw.
+            pub fn add(&mut self, sample: &Sample) {
+                $(self.$name += sample.$name.get();)*
+                let most = sample.client_output_bytes_max.get();
+                self.client_output_bytes_max = self.client_output_bytes_max.max(most);
+            }
+        }
+    };
+}
+
+numbers! {
+    /// Requests taken and not answered.
+    requests_in_flight,
+    /// Bytes of replies that clients have not taken.
+    client_output_bytes,
+    /// Bytes of buffers that hold something.
+    buffer_used_bytes,
+    /// Bytes of buffers kept for the next ones.
+    buffer_free_bytes,
+}
+
+/// What is seen of one node.
+#[derive(Debug, Clone, Copy, Default)]
+pub(in crate::proxy) struct NodeSample {
+    connecting: u64,
+    busy: u64,
+    in_flight: u64,
+    silent: Duration,
+}
+
+impl Proxy {
+    /// Looks at everything.
+    pub(in crate::proxy) fn sample(&mut self, now: Time) {
+        let sample = &self.stats.sample;
+        let (mut in_flight, mut owed, mut most, mut used) = (0, 0, 0, 0);
+        for (_, client) in self.clients.iter() {
+            let own = client.owed_bytes();
+            in_flight += client.pipeline.len();
+            owed += own;
+            most = most.max(own);
+            used += own + client.unexecuted_bytes() + client.free_input_bytes();
+        }
+        let nodes = &mut self.scratch.nodes;
+        nodes.clear();
+        for (_, backend) in self.upstream.backends.iter() {
+            used += backend.output.len() + backend.input.len() + backend.input.free();
+            used += backend.carried.as_ref().map_or(0, Carried::kept_len);
+            let at = usize::from(backend.node.0);
+            if nodes.len() <= at {
+                nodes.resize(at + 1, NodeSample::default());
+            }
+            let node = &mut nodes[at];
+            let lent = matches!(backend.usage, Usage::Lent { .. } | Usage::Cleaning);
+            match backend.state {
+                State::Connecting | State::Handshaking(_) => node.connecting += 1,
+                State::Ready => node.busy += u64::from(lent || !backend.tickets.is_empty()),
+            }
+            node.in_flight += backend.tickets.len() as u64;
+            node.silent = node.silent.max(backend.silence(now));
+        }
+        for (at, node) in &self.upstream.nodes {
+            let seen = nodes.get(at).copied().unwrap_or_default();
+            node.stats.connecting.set(seen.connecting);
+            node.stats.busy.set(seen.busy);
+            node.stats.in_flight.set(seen.in_flight);
+            node.stats.silent.set(seen.silent.as_secs());
+            node.forget_old_failure(now);
+        }
+        sample.requests_in_flight.set(in_flight as u64);
+        sample.client_output_bytes.set(owed as u64);
+        sample.client_output_bytes_max.set(most as u64);
+        sample.buffer_used_bytes.set(used as u64);
+        let free = self.pool.free_bytes();
+        sample.buffer_free_bytes.set(free as u64);
+        let slow = self.insight.slow.count;
+        self.stats.slow_requests.add(slow - self.slow_counted);
+        self.slow_counted = slow;
+        let fallbacks = self.upstream.fallbacks.get();
+        self.stats.replica_fallbacks.add(fallbacks);
+        self.upstream.fallbacks.set(0);
+    }
+}

@@ -1,0 +1,926 @@
+//! The reply path, from a node's bytes to a client's output: the mirror of `dispatch`. It reads top to
+//! bottom.
+//!
+//! A reply is paired with its request by position on one connection, and by nothing else. Whatever breaks
+//! the pairing (a reply too many, bytes that are no reply, a reply to a request that has not left) costs the
+//! connection.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::buffer::{ReadBuf, Rope};
+use crate::clock::Time;
+use crate::cluster::slot::Slot;
+use crate::proxy::actions::Wanted;
+use crate::proxy::client::ClientId;
+use crate::proxy::connections::overdue::LARGE_REPLY;
+use crate::proxy::insight::{BIG_BYTES, Reasons, Sight};
+use crate::proxy::path::dispatch::{MOVED_FRAME, request_limits};
+use crate::proxy::path::large_reply::{Way, Whole};
+use crate::proxy::pipeline::{Completed, Seq};
+use crate::proxy::refused::retry::Goal;
+use crate::proxy::scripts::Remedy;
+use crate::proxy::stats::Counter;
+use crate::proxy::stats::calls::ErrorCode;
+use crate::proxy::stats::node_stats::NodeStats;
+use crate::proxy::stats::slot_redirects::Redirect;
+use crate::proxy::texts::node_words;
+use crate::proxy::texts::refusal;
+use crate::proxy::texts::refusal::Refusal;
+use crate::proxy::upstream::backend::{Backend, BackendId, Origin, Pin, State, Ticket, Usage};
+use crate::proxy::upstream::node::{Node, NodeKey};
+use crate::proxy::{NO_SLOT, Peer, Proxy, planted_bugs};
+use crate::resp::args::Args;
+use crate::resp::frame::{RequestScanner, Scan};
+use crate::resp::reply::Reply;
+
+/// Redirects that one request follows at once; later ones wait a little each.
+const PROMPT_REDIRECTS: u8 = 5;
+/// Redirects that one request follows at all.
+const REDIRECTS_MAX: u8 = 16;
+
+/// Connections to one node that are lost within this time of each other are lost by one cause.
+const ONE_DEATH: Duration = Duration::from_millis(100);
+
+/// Why a backend was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lost {
+    /// The node closed it, or the network did.
+    Closed,
+    /// It could not be connected in time, or a reply did not come in time.
+    TimedOut,
+    /// It is silent, and the cluster does without it.
+    Gone,
+    /// The node broke the protocol.
+    Broken,
+    /// The node refused our handshake.
+    Refused,
+    /// The node refused our password.
+    Denied,
+    /// We do not need it any more.
+    Retired,
+}
+
+/// A request that a node has refused, in these words.
+pub(in crate::proxy) struct Refused<'a> {
+    pub node: NodeKey,
+    /// Whether it was asked as a replica.
+    pub replica: bool,
+    pub ticket: Ticket,
+    pub bytes: &'a [u8],
+    pub refusal: Refusal<'a>,
+    pub words: &'a [u8],
+    /// What the node lacked.
+    pub remedy: Vec<Remedy>,
+}
+
+/// What follows after a reply.
+pub(in crate::proxy) enum Next {
+    /// The next reply may be looked for.
+    More,
+    /// It is not whole yet.
+    Wait,
+    /// The backend is not to be used any more.
+    Lost(Lost),
+}
+
+impl Proxy {
+    /// Takes what a node has sent: every reply that is whole.
+    pub fn backend_input(&mut self, id: BackendId, now: Time) {
+        if let Some(backend) = self.upstream.backends.get_mut(id) {
+            backend.heard_at = now;
+            if backend.carried.is_some() {
+                match self.carry_on(id, now) {
+                    Next::More => {}
+                    Next::Wait => return,
+                    Next::Lost(lost) => return self.lose_backend(id, lost, now),
+                }
+            }
+        }
+        loop {
+            self.take_plain_replies(id, now);
+            let Some(backend) = self.upstream.backends.get_mut(id) else {
+                return;
+            };
+            if backend.input.is_empty() {
+                backend.missing = 0;
+                break;
+            }
+            if self.take_part_replies(id, now) {
+                continue;
+            }
+            let Some(backend) = self.upstream.backends.get_mut(id) else {
+                return;
+            };
+            let mut input = std::mem::take(&mut backend.input);
+            let next = self.take_reply(id, &mut input, now);
+            if let Some(backend) = self.upstream.backends.get_mut(id) {
+                backend.input = input;
+            }
+            match next {
+                Next::More => {}
+                Next::Wait => break,
+                Next::Lost(lost) => return self.lose_backend(id, lost, now),
+            }
+        }
+        if let Some(backend) = self.upstream.backends.get_mut(id) {
+            backend.input.settle(&mut self.pool);
+            self.wake_waiters(id);
+        }
+    }
+
+    /// Takes one reply of any kind.
+    pub(in crate::proxy) fn take_reply(
+        &mut self,
+        id: BackendId,
+        input: &mut ReadBuf,
+        now: Time,
+    ) -> Next {
+        let bulk_max = self.config.limits.bulk_bytes;
+        let Some(backend) = self.upstream.backends.get_mut(id) else {
+            return Next::Wait;
+        };
+        let len = match backend.scanner.next(input.bytes(), bulk_max) {
+            Ok(Scan::Frame(len)) => len,
+            Ok(scan @ Scan::Incomplete(missing)) => {
+                if backend.is_unasked(input.bytes()) {
+                    return Next::Lost(
+                        self.broken(id, "the beginning of a reply that nobody asked for"),
+                    );
+                }
+                backend.missing = missing;
+                if backend.is_to_be_carried(input, missing) {
+                    let next = self.carry(id, input, scan, now);
+                    if missing >= LARGE_REPLY {
+                        self.large_reply_begins(id, now);
+                    }
+                    return next;
+                }
+                return Next::Wait;
+            }
+            Ok(Scan::Inline(_) | Scan::Nothing(_)) | Err(_) if backend.state != State::Ready => {
+                return Next::Lost(self.greeting_unreadable(id, input.bytes()));
+            }
+            Ok(Scan::Inline(_) | Scan::Nothing(_)) | Err(_) => {
+                return Next::Lost(self.broken(id, "bytes that are no reply"));
+            }
+        };
+        let reply = Reply::new(&input.bytes()[..len]);
+        if reply.is_push() {
+            if !self.take_push(id, reply, now) {
+                return Next::Lost(self.broken(id, "a confirmation that nobody asked for"));
+            }
+            input.consume(len);
+            return Next::More;
+        }
+        if let State::Handshaking(steps) = backend.state {
+            let lost = self.greeting_answered(id, steps, reply, now);
+            input.consume(len);
+            return lost.map_or(Next::More, Next::Lost);
+        }
+        self.take_answer(id, Whole::Front(input, len), now)
+    }
+
+    /// Takes a reply that belongs to the oldest ticket.
+    pub(in crate::proxy) fn take_answer(
+        &mut self,
+        id: BackendId,
+        whole: Whole<'_>,
+        now: Time,
+    ) -> Next {
+        let Some(backend) = self.upstream.backends.get_mut(id) else {
+            return Next::Wait;
+        };
+        let early = !backend.front_is_sent();
+        let Some(ticket) = backend.tickets.pop_front() else {
+            return Next::Lost(self.broken(id, "a reply that nobody asked for"));
+        };
+        if planted_bugs::is_on("tombstone-dropped")
+            && let Origin::Part { client, .. } = ticket.origin
+            && self.clients.get(client).is_none()
+            && backend.tickets.front().is_some()
+        {
+            self.release(id, &ticket);
+            return Next::More;
+        }
+        if early && !whole.reply().is_error() {
+            backend.tickets.push_front(ticket);
+            return Next::Lost(self.broken(id, "a reply to a request that has not left"));
+        }
+        self.upstream.in_flight -= 1;
+        // A lease may wait at its node for as long as it likes: that says nothing of the node.
+        if backend.usage == Usage::Shared
+            && let Some(node) = self.upstream.nodes.get(usize::from(backend.node.0))
+        {
+            backend.departures.settle(ticket.sent_at, 1, node, now);
+            node.stats.bytes_in.add(whole.len() as u64);
+        }
+        self.deliver(id, &ticket, whole, early, now);
+        if early {
+            // The node gave up on this request while it was being written: it will read no other.
+            return Next::Lost(Lost::Closed);
+        }
+        Next::More
+    }
+
+    /// One reply, to the one part that its ticket names. It is `early` if the request has not wholly left.
+    #[inline]
+    fn deliver(
+        &mut self,
+        id: BackendId,
+        ticket: &Ticket,
+        whole: Whole<'_>,
+        early: bool,
+        now: Time,
+    ) {
+        let Origin::Part { client, seq, part } = ticket.origin else {
+            self.deliver_apart(id, ticket, whole.reply(), now);
+            return whole.drop();
+        };
+        if let Pin::Astray(shard) = ticket.pin {
+            self.led_astray(id, shard, ticket, whole.reply(), now);
+            return whole.drop();
+        }
+        if whole.reply().is_error() && self.is_refused(id, ticket, whole.reply(), early, now) {
+            return whole.drop();
+        }
+        let len = whole.len();
+        if len >= MOVED_FRAME {
+            self.largest.reply(ticket.command, len, now);
+            self.note_large(client, len);
+        }
+        self.look(id, ticket, len, now);
+        let executed = self.bytes_if_held(id, client, ticket);
+        self.release(id, ticket);
+        // What a replica serves says nothing of the master.
+        if self.upstream.any_failing()
+            && !self.reads_only(id)
+            && let Some(scope) = ticket.scope()
+        {
+            self.upstream.succeeded(scope);
+        }
+        match whole {
+            Whole::Front(..) if len < MOVED_FRAME || !self.is_single_head(client, seq) => {
+                self.fulfil(client, seq, part, whole.reply().frame(), now);
+                whole.drop();
+            }
+            Whole::Kept(rope) if !self.is_single_head(client, seq) => {
+                self.fulfil_rope(client, seq, part, rope, now);
+            }
+            Whole::Gone(Way::Dropped, ..) => self.fulfil(client, seq, part, b"", now),
+            Whole::Front(..) | Whole::Kept(..) | Whole::Gone(..) => {
+                debug_assert!(self.is_single_head(client, seq));
+                self.fulfil_moved(client, whole, now);
+            }
+        }
+        if let Some(bytes) = executed {
+            // What a replica answers may be old at any time, and says nothing of the order (rule R5).
+            if !self.reads_only(id) {
+                self.overtaken(client, seq, ticket, &bytes, now);
+            }
+            self.release_held(client, ticket.slot, now);
+        }
+    }
+
+    /// Whether a reply to this request may go straight into its client's output.
+    pub(in crate::proxy) fn is_single_head(&self, client: ClientId, seq: Seq) -> bool {
+        let client = self.clients.get(client);
+        client.is_some_and(|client| client.pipeline.is_single_head(seq))
+    }
+
+    /// Looks at a request whose reply has come, if its turn has come, it was slow, or it is big.
+    #[inline]
+    fn look(&mut self, id: BackendId, ticket: &Ticket, reply_bytes: usize, now: Time) {
+        let Origin::Part { client, seq, .. } = ticket.origin else {
+            return;
+        };
+        let (Some(backend), Some(client)) =
+            (self.upstream.backends.get(id), self.clients.get(client))
+        else {
+            return;
+        };
+        let Some(started) = client.pipeline.started(seq) else {
+            return;
+        };
+        let reasons = Reasons {
+            due: self.until_looked == 1,
+            slow: started < self.config.slow_before(now),
+        };
+        let request_bytes = ticket.len as usize;
+        let big = reply_bytes.max(request_bytes) >= BIG_BYTES;
+        if !(reasons.due || reasons.slow || big) || ticket.command == u16::MAX {
+            return;
+        }
+        let Some(node) = self.upstream.nodes.get(usize::from(backend.node.0)) else {
+            return;
+        };
+        let sight = Sight {
+            request: backend.output.front(request_bytes),
+            command: self.table.row(ticket.command),
+            slot: ticket.slot,
+            reply_bytes,
+            client,
+            node: node.address,
+            started,
+            left: backend.departures.of(ticket.sent_at),
+            now,
+        };
+        self.insight.look(&sight, reasons, &self.config.limits);
+    }
+
+    /// A reply that is no part of a request on a shared connection.
+    #[cold]
+    fn deliver_apart(&mut self, id: BackendId, ticket: &Ticket, reply: Reply<'_>, now: Time) {
+        match ticket.origin {
+            Origin::Lease { client, run } => self.settle(id, ticket, (client, run), reply, now),
+            Origin::Part { .. } | Origin::Discard => self.release(id, ticket),
+            Origin::Vouch => {
+                self.release(id, ticket);
+                self.vouched(id, reply, now);
+            }
+            Origin::Sign { client, seq, part } => {
+                self.release(id, ticket);
+                self.answered(id, (client, seq, part), ticket.slot, Some(reply), now);
+                // Behind one that waits for such an answer there is nothing to release.
+                let client_held = self.clients.get(client).map(|client| &client.held);
+                let first = client_held.and_then(|held| held.front(ticket.slot));
+                if first.is_some_and(|first| first.inquiry.is_none()) {
+                    self.release_held(client, ticket.slot, now);
+                }
+            }
+            Origin::Subscription => {
+                self.release(id, ticket);
+                self.subscription_refused(id, reply, now);
+            }
+            Origin::Cleaner => {
+                self.release(id, ticket);
+                self.cleaned(id, reply, now);
+            }
+        }
+    }
+
+    /// Whether a backend said READONLY, so that a replica may have answered.
+    fn reads_only(&self, id: BackendId) -> bool {
+        let backend = self.upstream.backends.get(id);
+        backend.is_some_and(|backend| backend.flavor.read_only)
+    }
+
+    /// Whether an error says that the request was not executed, or seems to; it is then held. Else it is its reply.
+    #[cold]
+    #[inline(never)]
+    fn is_refused(
+        &mut self,
+        id: BackendId,
+        ticket: &Ticket,
+        reply: Reply<'_>,
+        early: bool,
+        now: Time,
+    ) -> bool {
+        let (Origin::Part { client, seq, .. }, Some(error)) = (ticket.origin, reply.error()) else {
+            return false;
+        };
+        let Some(refusal) = Refusal::parse(error) else {
+            if let Some(backend) = self.upstream.backends.get(id) {
+                self.counted(backend.node, |stats| &stats.errors_other);
+            }
+            self.count_error(client, seq, error);
+            return false;
+        };
+        // No node runs half a request.
+        if self.has_own_errors(ticket) && !early {
+            let held = self.doubt(id, ticket, refusal, reply, now);
+            if !held {
+                self.count_error(client, seq, error);
+            }
+            return held;
+        }
+        let Some(backend) = self.upstream.backends.get(id) else {
+            return false;
+        };
+        let (node, replica) = (backend.node, backend.flavor.read_only);
+        let bytes = backend.output.front(ticket.len as usize).to_vec();
+        // What is missing and cannot be loaded again is for the client to hear.
+        let remedy = match refusal {
+            Refusal::Missing(missing) => self.remedy(&bytes, ticket, missing, replica),
+            _ => Some(Vec::new()),
+        };
+        let Some(remedy) = remedy else {
+            self.count_error(client, seq, error);
+            return false;
+        };
+        self.release(id, ticket);
+        let refused = Refused {
+            node,
+            replica,
+            ticket: *ticket,
+            bytes: &bytes,
+            refusal,
+            words: error,
+            remedy,
+        };
+        self.turned_back(refused, now);
+        self.release_held(client, ticket.slot, now);
+        true
+    }
+
+    /// The bytes of a request that is answered are no longer needed.
+    #[inline]
+    pub(in crate::proxy) fn release(&mut self, id: BackendId, ticket: &Ticket) {
+        if let Some(backend) = self.upstream.backends.get_mut(id) {
+            backend.output.release(ticket.len as usize, &mut self.pool);
+        }
+    }
+
+    /// Hands a reply to a part; the one copy of the reply path is in there.
+    #[inline]
+    pub(in crate::proxy) fn fulfil(
+        &mut self,
+        id: ClientId,
+        seq: Seq,
+        part: u16,
+        reply: &[u8],
+        now: Time,
+    ) {
+        let Some(client) = self.clients.get_mut(id) else {
+            return;
+        };
+        let completed = client.pipeline.fulfil(
+            seq,
+            part,
+            reply,
+            &mut client.output,
+            &mut self.pool,
+            &mut self.spares,
+        );
+        self.fulfilled(id, completed, now);
+    }
+
+    /// The same, of a reply that moves instead of being copied.
+    fn fulfil_rope(&mut self, id: ClientId, seq: Seq, part: u16, reply: Rope, now: Time) {
+        let Some(client) = self.clients.get_mut(id) else {
+            return reply.give_back(&mut self.pool);
+        };
+        let completed = client.pipeline.fulfil_rope(
+            seq,
+            part,
+            reply,
+            &mut client.output,
+            &mut self.pool,
+            &mut self.spares,
+        );
+        self.fulfilled(id, completed, now);
+    }
+
+    /// A part has its reply, and perhaps its request is completed by it.
+    #[inline]
+    pub(in crate::proxy) fn fulfilled(
+        &mut self,
+        id: ClientId,
+        completed: Option<Completed>,
+        now: Time,
+    ) {
+        let Some(completed) = completed else {
+            self.merge_later(id);
+            return self.ask_next(id, now);
+        };
+        if completed.failed
+            && let Some(client) = self.clients.get_mut(id)
+            && let Some(error) = client.pipeline.failure()
+        {
+            self.stats.calls.failed(completed.command, error);
+            self.insight
+                .audit
+                .note_error(completed.command, error.name().as_bytes());
+        }
+        self.completed(id, completed, now);
+    }
+
+    /// As [`Proxy::fulfil`], with the reply's own storage.
+    fn fulfil_moved(&mut self, id: ClientId, whole: Whole<'_>, now: Time) {
+        let Some(client) = self.clients.get_mut(id) else {
+            return;
+        };
+        let completed = client.pipeline.head_completed();
+        whole.move_to(&mut client.output);
+        client
+            .pipeline
+            .pop_head(&mut client.output, &mut self.pool, &mut self.spares);
+        if let Some(completed) = completed {
+            self.completed(id, completed, now);
+        }
+    }
+
+    /// A request has its whole reply.
+    #[inline]
+    fn completed(&mut self, id: ClientId, completed: Completed, now: Time) {
+        let calls = &self.stats.calls;
+        self.answers
+            .add(completed.command, completed.started, 1, calls, now);
+        self.until_looked -= 1;
+        if self.until_looked == 0 {
+            self.looked(id, completed, now);
+        }
+        let Some(client) = self.clients.get_mut(id) else {
+            return;
+        };
+        if !client.flush_queued {
+            client.flush_queued = true;
+            self.actions.flush_client(id);
+        }
+        let limits = &self.config.limits;
+        if completed.merged_bytes >= MOVED_FRAME {
+            client.note_large(completed.merged_bytes, limits);
+        }
+        let overfull = client.owed_bytes() > limits.client_output_bytes_max;
+        if client.pause.is_some() && client.may_resume(limits) {
+            self.queue_resume(id);
+        }
+        if overfull {
+            self.close_overfull(id, now);
+        }
+    }
+
+    /// A large reply has come for a client.
+    #[cold]
+    fn note_large(&mut self, id: ClientId, len: usize) {
+        if let Some(client) = self.clients.get_mut(id) {
+            client.note_large(len, &self.config.limits);
+        }
+    }
+
+    /// Something happened that is counted of a node.
+    fn counted(&self, node: NodeKey, counter: fn(&NodeStats) -> &Counter) {
+        if let Some(node) = self.upstream.node(node) {
+            counter(&node.stats).add(1);
+        }
+    }
+
+    /// The same, of the node at this address.
+    pub(in crate::proxy) fn counted_at(
+        &self,
+        address: Option<SocketAddr>,
+        counter: fn(&NodeStats) -> &Counter,
+    ) {
+        let mut nodes = self.upstream.nodes.iter();
+        let own = |(_, node): &(usize, &Node)| Some(node.address) == address;
+        if let Some((_, node)) = nodes.find(own) {
+            counter(&node.stats).add(1);
+        }
+    }
+
+    /// A request gets an error for its reply. That of a part counts once all parts have come.
+    #[cold]
+    pub(in crate::proxy) fn count_error(&mut self, id: ClientId, seq: Seq, error: &[u8]) {
+        let client = self.clients.get(id);
+        if let Some(command) = client.and_then(|client| client.pipeline.single(seq)) {
+            self.stats.calls.failed(command, ErrorCode::of(error));
+            self.insight.audit.note_error(command, error);
+        }
+    }
+
+    /// A node refused a request before it executed it: it is held, and goes elsewhere or again.
+    #[cold]
+    pub(in crate::proxy) fn turned_back(&mut self, refused: Refused<'_>, now: Time) {
+        let Refused {
+            node,
+            replica,
+            mut ticket,
+            bytes,
+            refusal,
+            words,
+            remedy,
+        } = refused;
+        let Origin::Part { client, seq, part } = ticket.origin else {
+            return;
+        };
+        if self.clients.get(client).is_none() {
+            return;
+        }
+        let goal = goal_of(&ticket, node);
+        let (goal, due, words) = match refusal {
+            Refusal::Moved(slot, endpoint) | Refusal::Ask(slot, endpoint)
+                if slot.number() == ticket.slot =>
+            {
+                ticket.redirects += 1;
+                if ticket.redirects > REDIRECTS_MAX {
+                    let text = refusal::SLOT_NOT_SERVED.as_bytes();
+                    return self.answer_error(client, seq, part, text, now);
+                }
+                let answering = self.upstream.node(node).map(|node| node.address);
+                let target = answering
+                    .and_then(|answering| self.upstream.routes.resolve(endpoint, answering));
+                let prompt = ticket.redirects <= PROMPT_REDIRECTS && target.is_some();
+                let due = if prompt {
+                    now
+                } else {
+                    self.due_after(ticket.redirects, now)
+                };
+                let goal = match (refusal, target) {
+                    (Refusal::Ask(..), Some(target)) => {
+                        self.stats.ask.add(1);
+                        self.stats.redirects.note(ticket.slot, Redirect::Ask, now);
+                        self.counted(node, |stats| &stats.ask);
+                        Goal::Ask(target)
+                    }
+                    (Refusal::Moved(..), Some(target)) => {
+                        self.stats.moved.add(1);
+                        self.stats.redirects.note(ticket.slot, Redirect::Moved, now);
+                        self.counted(node, |stats| &stats.moved);
+                        self.want_refresh(Wanted::Moved);
+                        self.learn_owner(slot, target, now);
+                        Goal::Owner
+                    }
+                    // An address that no node has confirmed is not connected to; a refresh will tell.
+                    _ => {
+                        self.want_refresh(Wanted::Moved);
+                        goal
+                    }
+                };
+                (goal, due, &b""[..])
+            }
+            // A redirect of another slot than the request's own is nonsense: ask the cluster.
+            Refusal::Moved(..) | Refusal::Ask(..) => {
+                self.want_refresh(Wanted::Moved);
+                ticket.redirects += 1;
+                if ticket.redirects > REDIRECTS_MAX {
+                    let text = refusal::SLOT_NOT_SERVED.as_bytes();
+                    return self.answer_error(client, seq, part, text, now);
+                }
+                (goal, self.due_after(ticket.redirects, now), &b""[..])
+            }
+            Refusal::Missing(_) => {
+                self.stats.healed.add(1);
+                ticket.healed = !remedy.is_empty();
+                (self.healed_goal(&ticket, node, replica), now, words)
+            }
+            Refusal::TryAgain => {
+                self.stats.tryagain.add(1);
+                self.stats
+                    .redirects
+                    .note(ticket.slot, Redirect::TryAgain, now);
+                self.counted(node, |stats| &stats.errors_tryagain);
+                // Both ends of a migration say so by turns until its keys are together: that is no loop of
+                // redirects, and the park timeout bounds it.
+                ticket.redirects = 0;
+                if self.divide(client, seq, part, &ticket, bytes, words, now) {
+                    return;
+                }
+                (goal, self.due_after(ticket.tries.min(4), now), words)
+            }
+            Refusal::Unavailable(_) => {
+                self.stats.unavailable.add(1);
+                self.counted(node, |stats| &stats.errors_unavailable);
+                self.want_refresh(Wanted::Trouble);
+                // A replica that cannot serve leaves the master to be asked, at once the first time.
+                let due = if replica && ticket.tries <= 1 {
+                    now
+                } else {
+                    self.due_after(ticket.tries, now)
+                };
+                (goal, due, words)
+            }
+        };
+        self.hold_behind(ticket, bytes, goal, due, words, remedy, now);
+    }
+
+    /// A redirect that no script can have made up.
+    pub(in crate::proxy) fn learn_owner(&mut self, slot: Slot, node: NodeKey, now: Time) {
+        let version = self.upstream.routes.version();
+        self.upstream.routes.learn(slot, node, now);
+        if self.upstream.routes.version() != version {
+            self.hasten_held(now);
+        }
+    }
+
+    #[cold]
+    pub(in crate::proxy) fn broken(&mut self, id: BackendId, what: &str) -> Lost {
+        self.stats.backend_protocol_errors.add(1);
+        self.warn(id, &format!("broke the protocol: {what}"));
+        Lost::Broken
+    }
+
+    pub(in crate::proxy) fn warn(&self, id: BackendId, what: &str) {
+        let node = self
+            .upstream
+            .backends
+            .get(id)
+            .and_then(|backend| self.upstream.node(backend.node));
+        if let Some(node) = node {
+            log::warn!("node {} {what}", node.address);
+        }
+    }
+
+    /// A backend has gone. Each of its requests is sent elsewhere if it cannot have been executed, or only
+    /// reads; else its outcome is unknown, and its client hears so.
+    pub fn lose_backend(&mut self, id: BackendId, lost: Lost, now: Time) {
+        let Some(mut backend) = self.upstream.backends.remove(id) else {
+            return;
+        };
+        self.actions.close(Peer::Backend(id));
+        let fruitless = lost == Lost::Closed && backend.is_fruitless(now);
+        let jitter = self.random();
+        self.upstream.forget_aside(&backend);
+        let excused = self.upstream.is_excused(id, &backend, lost);
+        let unproven = backend.is_replacement && backend.state != State::Ready;
+        let place = self.upstream.node(backend.node).filter(|_| unproven);
+        let place = place.and_then(|node| node.affinity_of(backend.flavor, id));
+        if let Some(node) = self.upstream.node_mut(backend.node) {
+            match backend.usage {
+                Usage::Shared => node.forget(id),
+                Usage::Idle | Usage::Lent { .. } | Usage::Cleaning => {
+                    node.stock.gone(id, &backend);
+                }
+            }
+            if backend.state == State::Ready {
+                node.stats.connections.sub(1);
+            }
+            if lost != Lost::Retired {
+                node.stats.failures.add(1);
+                failure_of(lost, backend.state, &node.stats).add(1);
+                let requests = backend.tickets.len() as u64;
+                let counter = match lost {
+                    Lost::TimedOut => &node.stats.requests_timed_out,
+                    _ => &node.stats.requests_lost,
+                };
+                counter.add(requests);
+            }
+            if backend.state == State::Ready
+                && (matches!(lost, Lost::TimedOut | Lost::Gone) || fruitless)
+                && !excused
+            {
+                node.failed(now, jitter);
+            }
+            if fruitless {
+                node.words = Some(node_words::FRUITLESS.into());
+            }
+        }
+        if fruitless {
+            self.tell_words(backend.node, now);
+        }
+        if backend.state != State::Ready {
+            self.greeting_failed(&backend, lost, excused, now);
+        }
+        if let Some(affinity) = place {
+            self.upstream.replacement_failed(&backend, affinity, now);
+        }
+        self.leases.tend(backend.node);
+        if lost != Lost::Retired {
+            self.stats.backend_failures.add(1);
+            self.want_refresh(Wanted::Trouble);
+        }
+        self.upstream.in_flight -= backend.tickets.len();
+        if backend.usage != Usage::Shared {
+            return self.lease_lost(id, &backend, lost, now);
+        }
+        if let Some(carried) = backend.carried.take()
+            && carried.has_left()
+            && let Some(Origin::Part { client, .. }) = self.abandon_front(&mut backend)
+        {
+            self.sever(client, &backend, carried.taken());
+        }
+        let sent = backend.output.sent_len();
+        let mut end = 0;
+        let mut touched = Vec::new();
+        for (index, ticket) in std::mem::take(&mut backend.tickets).into_iter().enumerate() {
+            end += ticket.len as usize;
+            let bytes = backend.output.front(ticket.len as usize).to_vec();
+            backend.output.release(ticket.len as usize, &mut self.pool);
+            if let Origin::Sign { client, seq, part } = ticket.origin {
+                self.answered(id, (client, seq, part), ticket.slot, None, now);
+            }
+            self.orphaned(&backend, ticket, &bytes, index == 0, end <= sent, lost, now);
+            if let Origin::Part { client, .. } | Origin::Sign { client, .. } = ticket.origin
+                && touched.last() != Some(&(client, ticket.slot))
+            {
+                touched.push((client, ticket.slot));
+            }
+        }
+        touched.sort_unstable_by_key(|(client, slot)| (client.key(), client.generation(), *slot));
+        touched.dedup();
+        for (client, slot) in touched {
+            self.release_held(client, slot, now);
+        }
+        for client in std::mem::take(&mut backend.waiters) {
+            self.queue_resume(client);
+        }
+        self.link_lost(id, backend.node, now);
+    }
+
+    /// The oldest request of a backend that has gone is not dealt with as the others are. Returns whose it is.
+    fn abandon_front(&mut self, backend: &mut Backend) -> Option<Origin> {
+        let ticket = backend.tickets.pop_front()?;
+        let len = ticket.len as usize;
+        backend.output.release(len, &mut self.pool);
+        Some(ticket.origin)
+    }
+
+    /// For the planted bug: a request that is given up leaves its connection as it is.
+    #[cold]
+    pub(in crate::proxy) fn forget_oldest(&mut self, id: BackendId, now: Time) {
+        let Some(backend) = self.upstream.backends.get_mut(id) else {
+            return;
+        };
+        let Some(ticket) = backend.tickets.pop_front() else {
+            return;
+        };
+        self.release(id, &ticket);
+        if let Origin::Part { client, seq, part } = ticket.origin {
+            self.answer_error(client, seq, part, refusal::TIMED_OUT.as_bytes(), now);
+        }
+    }
+
+    /// One request of a backend that has gone.
+    #[allow(clippy::too_many_arguments)]
+    fn orphaned(
+        &mut self,
+        backend: &Backend,
+        mut ticket: Ticket,
+        bytes: &[u8],
+        first: bool,
+        sent: bool,
+        lost: Lost,
+        now: Time,
+    ) {
+        let Origin::Part { client, seq, part } = ticket.origin else {
+            return;
+        };
+        if self.clients.get(client).is_none() {
+            return;
+        }
+        // What stood first when two connections were lost may be what kills them: it is not sent again. (A node that
+        // dies may take one more connection; it is not back so soon to die once more.)
+        let soon = ticket
+            .held_since
+            .is_some_and(|since| now.since(since) < ONE_DEATH);
+        let poison = first && sent && ticket.losses > 0 && !soon;
+        let again = !sent
+            || planted_bugs::is_on("write-resent")
+            || (!poison && lost != Lost::TimedOut && self.may_run_again(&ticket, bytes));
+        if !again && matches!(ticket.pin, Pin::May | Pin::Spare) {
+            return self.leave_out(client, seq, part, now);
+        }
+        if !again {
+            self.stats.unknown_outcomes.add(1);
+            let text = if lost == Lost::TimedOut {
+                refusal::TIMED_OUT
+            } else {
+                refusal::LOST
+            };
+            return self.answer_error(client, seq, part, text.as_bytes(), now);
+        }
+        ticket.losses = ticket.losses.saturating_add(u8::from(first && sent));
+        let goal = goal_of(&ticket, backend.node);
+        self.hold(ticket, bytes, goal, now, b"", now);
+    }
+
+    /// Whether a request may be executed twice.
+    fn may_run_again(&self, ticket: &Ticket, frame: &[u8]) -> bool {
+        if ticket.readonly {
+            return true;
+        }
+        let Some(row) = self.table.rows().get(usize::from(ticket.command)) else {
+            return false;
+        };
+        let mut spans = Vec::new();
+        let limits = request_limits(&self.config.limits, true);
+        let scan = RequestScanner::default().next(frame, &limits, &mut spans);
+        let whole = matches!(scan, Ok(Scan::Frame(_)));
+        whole && row.may_run_again(&Args::new(frame, &spans))
+    }
+
+    /// Clients that waited for a backend to drain are read again.
+    pub fn wake_waiters(&mut self, id: BackendId) {
+        let Some(backend) = self.upstream.backends.get_mut(id) else {
+            return;
+        };
+        let low = self.config.limits.backend_output_bytes / 2;
+        if backend.waiters.is_empty() || backend.output.unsent_len() > low {
+            return;
+        }
+        for client in std::mem::take(&mut backend.waiters) {
+            self.queue_resume(client);
+        }
+    }
+}
+
+/// Where the loss of a connection counts.
+fn failure_of(lost: Lost, state: State, stats: &NodeStats) -> &Counter {
+    match (lost, state) {
+        (Lost::Broken, _) => &stats.failures_protocol,
+        (Lost::Refused | Lost::Denied, _) => &stats.failures_handshake,
+        (_, State::Connecting | State::Handshaking(_)) => &stats.failures_connect,
+        (Lost::TimedOut, State::Ready) => &stats.failures_timeout,
+        (Lost::Gone, State::Ready) => &stats.failures_gone,
+        (Lost::Closed | Lost::Retired, State::Ready) => &stats.failures_closed,
+    }
+}
+
+/// Where a request of `node` goes when it is sent again.
+pub(in crate::proxy) fn goal_of(ticket: &Ticket, node: NodeKey) -> Goal {
+    match (ticket.pin, ticket.slot) {
+        (Pin::Must | Pin::May | Pin::Member | Pin::Spare, _) => Goal::Node(node),
+        (Pin::Shard(shard) | Pin::Astray(shard), _) => Goal::Shard(shard),
+        (Pin::Free, NO_SLOT) => Goal::AnyMaster,
+        (Pin::Free, _) => Goal::Owner,
+    }
+}

@@ -1,0 +1,932 @@
+//! The request path, from a client's bytes to a backend's queue. It reads top to bottom.
+//!
+//! What a command is stands in its row of the table; no name is asked for here.
+
+use crate::buffer::ReadBuf;
+use crate::clock::Time;
+use crate::cluster::route::{self, Place};
+use crate::cluster::slot::Slot;
+use crate::command::{
+    self, Class, Command, Flags, KeysError, LeaseKind, Resolved, ResponsePolicy, Table,
+};
+use crate::config::{ReadPreference, is_local};
+use crate::proxy::actions::Wanted;
+use crate::proxy::client::session::Session;
+use crate::proxy::client::{ClientId, Parting, Pause};
+use crate::proxy::local;
+use crate::proxy::local::{After, Handler};
+use crate::proxy::path::split::runs_alone;
+use crate::proxy::pipeline::{At, Seq};
+use crate::proxy::refused::retry::Goal;
+use crate::proxy::stats::calls::ErrorCode;
+use crate::proxy::texts::refusal;
+use crate::proxy::upstream::Target;
+use crate::proxy::upstream::backend::{BackendId, Origin, Pin, State, Ticket};
+use crate::proxy::{NO_SLOT, Proxy, planted_bugs, texts};
+use crate::resp::args::Args;
+use crate::resp::encode;
+use crate::resp::frame::{ProtocolError, RequestLimits, Scan};
+use crate::resp::inline;
+use crate::resp::reply::Reply;
+
+/// A frame at least this long is moved to its backend instead of copied, in bytes.
+pub(in crate::proxy) const MOVED_FRAME: usize = 16 << 10;
+
+/// What to do with the frame at the front of the client's input.
+pub(in crate::proxy) enum Step {
+    /// It goes to this backend as it is.
+    Forward(BackendId, Ticket),
+    /// It has been dealt with.
+    Done,
+    /// It has been dealt with, and nothing behind it is taken until it is answered.
+    Alone,
+    /// Its time has not come: the client is paused.
+    Wait(Pause),
+    /// It was the client's last.
+    Close,
+}
+
+impl Proxy {
+    /// Takes what a client has sent: as many requests as may be taken now.
+    /// `count` bytes of it are new.
+    pub fn client_input(&mut self, id: ClientId, count: usize, now: Time) {
+        if self.take_plain_requests(id, count, now) {
+            return;
+        }
+        if self
+            .clients
+            .get(id)
+            .is_some_and(|client| client.pause.is_some())
+        {
+            return self.put_aside(id, count, now);
+        }
+        if !self.inbox.is_empty() {
+            let input = std::mem::take(&mut self.inbox);
+            if let Some(client) = self.clients.get_mut(id) {
+                debug_assert!(!client.input.has_storage());
+                client.input = input;
+            }
+        }
+        let done = self.work();
+        loop {
+            let Some(client) = self.clients.get_mut(id) else {
+                return;
+            };
+            let mut input = std::mem::take(&mut client.input);
+            let more = self.take_request(id, &mut input, now);
+            if let Some(client) = self.clients.get_mut(id) {
+                client.input = input;
+            }
+            if !more || self.take_plain_requests(id, 0, now) {
+                break;
+            }
+            if self.work_since(done) >= self.config.limits.turn_requests {
+                self.go_on_later(id);
+                break;
+            }
+        }
+        if let Some(client) = self.clients.get_mut(id) {
+            client.input.settle(&mut self.pool);
+            if client.is_finished() {
+                self.queue_flush(id);
+            }
+        }
+    }
+
+    /// So many bytes have come from a client of which no request is taken: they wait.
+    #[cold]
+    fn put_aside(&mut self, id: ClientId, count: usize, now: Time) {
+        let Some(client) = self.clients.get_mut(id) else {
+            return;
+        };
+        debug_assert!(self.inbox.is_empty());
+        if let Some(backlog) = &mut client.backlog {
+            backlog.filled(count, &mut self.pool);
+        }
+        if client.unexecuted_bytes() > self.config.limits.request_bytes {
+            self.close_unread(id, now);
+        }
+    }
+
+    /// More waits of a client than may: it is closed at once, as in Redis.
+    #[cold]
+    fn close_unread(&mut self, id: ClientId, now: Time) {
+        if let Some(client) = self.clients.get(id) {
+            let line = client.line(&self.config.listen, &self.table, now);
+            log::warn!(
+                "closing client that reached max query buffer length (-client-query-buffer-limit): {}",
+                line.trim_end()
+            );
+        }
+        self.drop_client(id, Parting::Unread, now);
+    }
+
+    /// Takes what a client has sent while it was paused, up to its share of this turn.
+    fn take_backlog(&mut self, id: ClientId, now: Time) {
+        let mut taken = 0;
+        while taken < self.config.limits.read_bytes {
+            let Some(client) = self.clients.get_mut(id) else {
+                return;
+            };
+            if client.pause.is_some() || client.closing.is_some() {
+                return;
+            }
+            let Some(backlog) = &mut client.backlog else {
+                return;
+            };
+            taken += backlog.hand_on(&mut client.input, client.missing, &mut self.pool);
+            if backlog.is_empty() {
+                client.backlog = None;
+            }
+            self.client_input(id, 0, now);
+        }
+        let client = self.clients.get(id);
+        if client.is_some_and(|client| client.backlog.is_some()) {
+            self.go_on_later(id);
+        }
+    }
+
+    /// A client has had its share of this turn: no more is taken of it until the next one.
+    #[cold]
+    fn go_on_later(&mut self, id: ClientId) {
+        if let Some(client) = self.clients.get_mut(id)
+            && client.pause.is_none()
+            && client.closing.is_none()
+        {
+            client.pause = Some(Pause::Behind);
+            self.resume_later(id);
+        }
+    }
+
+    /// A client is to be resumed in the next turn.
+    pub(in crate::proxy) fn resume_later(&mut self, id: ClientId) {
+        if let Some(client) = self.clients.get_mut(id) {
+            client.resume_queued = true;
+            self.behind.push(id);
+        }
+    }
+
+    /// A client may be read again: takes what it had sent already. Returns whether it is to be read on.
+    pub fn resume(&mut self, id: ClientId, now: Time) -> bool {
+        let Some(client) = self.clients.get_mut(id) else {
+            return false;
+        };
+        if client.execution.is_some() && client.resume_queued {
+            client.resume_queued = false;
+            self.go_on_executing(id, now);
+            let Some(client) = self.clients.get_mut(id) else {
+                return false;
+            };
+            if client.execution.is_some() || client.closing.is_some() {
+                return false;
+            }
+            client.resume_queued = true;
+        }
+        let Some(client) = self.clients.get_mut(id) else {
+            return false;
+        };
+        // If nothing has changed for its requests, it is only to be read.
+        if client.resume_queued {
+            if client.resumed_in == self.turn {
+                // It has had its share of this turn.
+                self.behind.push(id);
+                return false;
+            }
+            client.resumed_in = self.turn;
+            client.resume_queued = false;
+            if client.pause == Some(Pause::Full) {
+                client.window = (client.window * 2).min(self.config.limits.pipeline_requests);
+            }
+            client.pause = None;
+            self.client_input(id, 0, now);
+            self.take_backlog(id, now);
+        }
+        let Some(client) = self.clients.get(id) else {
+            return false;
+        };
+        if client.pause.is_none() && client.ended {
+            self.close_when_told(id, Parting::Left);
+            return false;
+        }
+        client.closing.is_none() && (client.pause.is_none() || client.reads_on())
+    }
+
+    /// A turn has begun: those who had their share of the last one go on.
+    pub(in crate::proxy) fn begin_turn(&mut self, now: Time) {
+        self.turn += 1;
+        if !self.unmerged.is_empty() {
+            self.merge_on(now);
+        }
+        self.pubsub.outbox.begin_turn(&self.config.limits);
+        if !self.pubsub.outbox.is_empty() {
+            self.hand_on(now);
+        }
+        if !self.listings.is_empty() {
+            self.list_on(now);
+        }
+        if !self.behind.is_empty() {
+            for id in std::mem::take(&mut self.behind) {
+                self.actions.resume(id);
+            }
+        }
+    }
+
+    /// Takes one request of any kind. Returns whether more may be taken now.
+    fn take_request(&mut self, id: ClientId, input: &mut ReadBuf, now: Time) -> bool {
+        let Some(client) = self.clients.get_mut(id) else {
+            return false;
+        };
+        // A request whose first parts have been sent goes on whatever comes.
+        if client.closing.is_some() && client.cut.is_none() {
+            input.consume(input.len());
+            return false;
+        }
+        if client.is_full(&self.config.limits) && client.cut.is_none() {
+            client.pause = Some(Pause::Full);
+            return false;
+        }
+        client.pause = None;
+        let limits = request_limits(&self.config.limits, client.session.authenticated);
+        let mut spans = std::mem::take(&mut self.scratch.spans);
+        let scan = client.scanner.next(input.bytes(), &limits, &mut spans);
+        let more = match scan {
+            Ok(Scan::Frame(len)) => {
+                let table = self.table.clone();
+                let args = Args::new(&input.bytes()[..len], &spans);
+                let step = self.dispatch(&table, id, &args, now);
+                if let (Step::Wait(_), Some(client)) = (&step, self.clients.get_mut(id)) {
+                    client.scanner.put_back(len, &mut spans);
+                }
+                self.take_step(id, step, input, len)
+            }
+            Ok(Scan::Inline(len)) => {
+                let table = self.table.clone();
+                let step = match self.dispatch_inline(&table, id, input, len, now) {
+                    // Its frame was made of the line, and has been sent.
+                    Step::Forward(..) => Step::Done,
+                    other => other,
+                };
+                self.take_step(id, step, input, len)
+            }
+            Ok(Scan::Nothing(len)) => {
+                input.consume(len);
+                true
+            }
+            Ok(Scan::Incomplete(missing)) => {
+                client.missing = missing;
+                false
+            }
+            Err(error) => {
+                self.protocol_error(id, error, now);
+                input.consume(input.len());
+                false
+            }
+        };
+        self.scratch.spans = spans;
+        more
+    }
+
+    /// Does with the frame of `len` bytes at the front of the client's input what was decided. Returns whether
+    /// more may be taken.
+    fn take_step(&mut self, id: ClientId, step: Step, input: &mut ReadBuf, len: usize) -> bool {
+        match step {
+            Step::Forward(backend, ticket) => {
+                self.forward(backend, ticket, input);
+                true
+            }
+            Step::Done => {
+                input.consume(len);
+                true
+            }
+            Step::Wait(pause) => {
+                if self.is_announced(id) {
+                    self.announce(id, input.bytes());
+                }
+                if let Some(client) = self.clients.get_mut(id) {
+                    client.pause = Some(pause);
+                }
+                if pause == Pause::Suspended {
+                    self.count_suspended(id);
+                }
+                false
+            }
+            Step::Alone => {
+                input.consume(len);
+                let Some(client) = self.clients.get_mut(id) else {
+                    return false;
+                };
+                if client.pipeline.is_empty() {
+                    return true;
+                }
+                client.pause.get_or_insert(Pause::Barrier);
+                let last = self
+                    .table
+                    .rows()
+                    .get(usize::from(client.pipeline.last_command));
+                if last.is_some_and(|last| last.class == Class::Subscription) {
+                    self.announce(id, input.bytes());
+                }
+                false
+            }
+            Step::Close => {
+                input.consume(input.len());
+                self.close_when_told(id, Parting::Left);
+                false
+            }
+        }
+    }
+
+    /// The one copy of the request path; a large frame shares its storage instead.
+    #[inline]
+    fn forward(&mut self, backend: BackendId, ticket: Ticket, input: &mut ReadBuf) {
+        let len = ticket.len as usize;
+        self.stats.backend_requests.add(1);
+        let (pool, actions) = (&mut self.pool, &mut self.actions);
+        if len < MOVED_FRAME {
+            let frame = &input.bytes()[..len];
+            self.upstream.send(backend, frame, ticket, pool, actions);
+            input.consume(len);
+        } else {
+            let chunk = input.share(len);
+            if let Some(backend) = self.upstream.backends.get_mut(backend) {
+                backend.output.push_chunk(chunk);
+            }
+            self.upstream.send(backend, &[], ticket, pool, actions);
+        }
+    }
+
+    /// An inline request is written anew as a multibulk frame: nodes see one shape only.
+    #[cold]
+    fn dispatch_inline(
+        &mut self,
+        table: &Table,
+        id: ClientId,
+        input: &ReadBuf,
+        len: usize,
+        now: Time,
+    ) -> Step {
+        let line = &input.bytes()[..len];
+        let mut frame = Vec::new();
+        match inline::to_multibulk(line, &mut frame) {
+            Ok(0) => return Step::Done,
+            Ok(_) => {}
+            Err(error) => {
+                self.protocol_error(id, error, now);
+                return Step::Close;
+            }
+        }
+        let mut spans = Vec::new();
+        let limits = request_limits(&self.config.limits, true);
+        if crate::resp::frame::RequestScanner::default()
+            .next(&frame, &limits, &mut spans)
+            .is_err()
+        {
+            return Step::Close;
+        }
+        let args = Args::new(&frame, &spans);
+        // What a browser would send is a cross-protocol attack: it is cut off in silence, as Redis does.
+        if texts::is_http(args.name()) {
+            return Step::Close;
+        }
+        match self.dispatch(table, id, &args, now) {
+            Step::Forward(backend, ticket) => {
+                self.stats.backend_requests.add(1);
+                let (pool, actions) = (&mut self.pool, &mut self.actions);
+                self.upstream.send(backend, &frame, ticket, pool, actions);
+                Step::Done
+            }
+            other => other,
+        }
+    }
+
+    /// One request: what it is, whether it may run, and where it goes.
+    #[inline]
+    fn dispatch(&mut self, table: &Table, id: ClientId, args: &Args<'_>, now: Time) -> Step {
+        let command = match table.resolve(args) {
+            Resolved::Command(command) => command,
+            Resolved::Unknown if texts::is_http(args.name()) => return Step::Close,
+            Resolved::Unknown => {
+                self.stats.unsupported.add(1);
+                return self.refuse(id, &texts::unknown_command(args), now);
+            }
+            Resolved::UnknownSubcommand(container) => {
+                self.stats.unsupported.add(1);
+                return self.refuse(id, &texts::unknown_subcommand(container, args), now);
+            }
+        };
+        if !command.arity_ok(args.len()) {
+            return self.reject(id, command, &texts::wrong_arity(&command.name), now);
+        }
+        if args.frame().len() >= MOVED_FRAME {
+            self.largest.request(command.id, args.frame().len(), 0, now);
+        }
+        let Some(client) = self.clients.get(id) else {
+            return Step::Close;
+        };
+        if !client.session.authenticated && !command.flags.contains(Flags::NO_AUTH) {
+            return self.reject(id, command, texts::NOAUTH, now);
+        }
+        if client.session.is_confined() && !Session::may_send_confined(command) {
+            return self.reject(id, command, &texts::confined(&command.name), now);
+        }
+        if command.changes_servers && !self.config.admin_commands.allow(client.address) {
+            return self.refuse(id, &texts::not_allowed(&command.name), now);
+        }
+        if client.session.queueing {
+            return self.perform_queueing(id, command, args, now);
+        }
+        if self.process.attention.is_paid() {
+            return self.perform_watched(id, command, args, now);
+        }
+        self.perform(id, command, args, now)
+    }
+
+    /// A request that may run: where it goes.
+    #[inline(always)]
+    pub(in crate::proxy) fn perform(
+        &mut self,
+        id: ClientId,
+        command: &Command,
+        args: &Args<'_>,
+        now: Time,
+    ) -> Step {
+        if let Some(handler) = self.handlers.get(command.id) {
+            return self.answer_locally(id, command, args, handler, now);
+        }
+        self.serve(id, command, args, now)
+    }
+
+    /// A request that is not queued although its client has said MULTI.
+    #[cold]
+    #[inline(never)]
+    pub(in crate::proxy) fn perform_apart(
+        &mut self,
+        id: ClientId,
+        command: &Command,
+        args: &Args<'_>,
+        now: Time,
+    ) -> Step {
+        self.perform(id, command, args, now)
+    }
+
+    /// A request that a handler has looked at and leaves to the nodes.
+    #[inline(never)]
+    fn serve_watched(
+        &mut self,
+        id: ClientId,
+        command: &Command,
+        args: &Args<'_>,
+        now: Time,
+    ) -> Step {
+        self.serve(id, command, args, now)
+    }
+
+    /// A request that goes where its class says.
+    #[inline(always)]
+    fn serve(&mut self, id: ClientId, command: &Command, args: &Args<'_>, now: Time) -> Step {
+        match command.class {
+            Class::Routed if command.block_token.is_none() => {
+                self.route(id, command, None, args, now)
+            }
+            Class::Routed if command.blocks(args) => self.block(id, command, args, now),
+            Class::Routed => self.route(id, command, None, args, now),
+            Class::Split(policy) => self.route(id, command, Some(policy), args, now),
+            Class::AnyNode => self.send_to_any(id, command, args, now),
+            Class::Publish => self.publish(id, command, args, now),
+            Class::AllMasters(policy) => self.broadcast(id, command, policy, false, args, now),
+            Class::AllNodes(policy) => self.broadcast(id, command, policy, true, args, now),
+            Class::Leased(LeaseKind::Transaction) => self.transact(id, command, args, now),
+            Class::Leased(LeaseKind::Blocking) => self.block(id, command, args, now),
+            Class::Leased(LeaseKind::Wait) => self.wait_for_replicas(id, command, args, now),
+            Class::Refused(_) | Class::Scan | Class::Subscription | Class::Local => {
+                self.stats.unsupported.add(1);
+                self.reject(id, command, &texts::unserved(command), now)
+            }
+        }
+    }
+
+    /// A request whose keys say where it goes.
+    #[inline]
+    fn route(
+        &mut self,
+        id: ClientId,
+        command: &Command,
+        policy: Option<ResponsePolicy>,
+        args: &Args<'_>,
+        now: Time,
+    ) -> Step {
+        if let Some(policy) = policy
+            && args.len() > self.config.limits.split_keys
+            && let Some(step) = self.cut(id, command, policy, args, now)
+        {
+            return step;
+        }
+        let mut keys = std::mem::take(&mut self.scratch.keys);
+        let place = route::place(command, args, &mut keys);
+        let step = match (place, policy) {
+            (Place::One(slot), _) => self.send_to_slot(id, command, slot, args, now),
+            (Place::Many, Some(policy)) => self.split(id, command, policy, &keys, args, now),
+            (Place::Many, None) => self.reject(id, command, refusal::CROSS_SLOT, now),
+            (Place::Keyless, _) => self.send_to_any(id, command, args, now),
+            (Place::Invalid(KeysError::Unbalanced), _) => {
+                self.reject(id, command, &command::unbalanced(command), now)
+            }
+            (Place::Invalid(KeysError::Unknown), _) => self.find_keys(id, command, args, now),
+            // The node finds the same fault and has the words for it.
+            (Place::Invalid(KeysError::Invalid), _) => self.send_to_any(id, command, args, now),
+        };
+        self.scratch.keys = keys;
+        step
+    }
+
+    #[inline]
+    pub(in crate::proxy) fn send_to_slot(
+        &mut self,
+        id: ClientId,
+        command: &Command,
+        slot: Slot,
+        args: &Args<'_>,
+        now: Time,
+    ) -> Step {
+        let affinity = id.key() as usize;
+        let preference = self.config.read_preference;
+        let reads = self.may_ask_replicas(id, command);
+        let target = self.upstream.target(slot, reads, preference, affinity, now);
+        // That others have waited for the master in vain says nothing of a replica.
+        let to_replica = target.is_some_and(|target| target.replica);
+        if !to_replica && self.upstream.fails_fast(slot.number(), now) {
+            let text = self.upstream.unserved(slot.number());
+            return self.reject(id, command, &text, now);
+        }
+        self.send(
+            id,
+            command,
+            slot.number(),
+            target,
+            Goal::Owner,
+            args.frame(),
+            now,
+        )
+    }
+
+    /// Whether a replica may answer a request, if replicas are asked at all: what a client reads while it watches
+    /// decides what it writes, so that no replica may be behind.
+    #[inline]
+    pub(in crate::proxy) fn may_ask_replicas(&self, id: ClientId, command: &Command) -> bool {
+        command.on_replicas
+            && (self.config.read_preference == ReadPreference::Master
+                || self.clients.get(id).is_none_or(|c| c.lease.is_none()))
+    }
+
+    /// A request without keys, which any master can answer.
+    fn send_to_any(&mut self, id: ClientId, command: &Command, args: &Args<'_>, now: Time) -> Step {
+        let target = self.upstream.any_master(id.key() as usize);
+        self.send(
+            id,
+            command,
+            NO_SLOT,
+            target,
+            Goal::AnyMaster,
+            args.frame(),
+            now,
+        )
+    }
+
+    /// Gives a request of one part its place and its ticket; it is held when it cannot go now.
+    #[inline]
+    #[allow(clippy::too_many_arguments)]
+    fn send(
+        &mut self,
+        id: ClientId,
+        command: &Command,
+        slot: u16,
+        target: Option<Target>,
+        goal: Goal,
+        frame: &[u8],
+        now: Time,
+    ) -> Step {
+        let Some(client) = self.clients.get_mut(id) else {
+            return Step::Close;
+        };
+        let dialect = client.session.dialect();
+        let calm = client.is_calm(self.upstream.routes.version());
+        if target.is_none() && !self.upstream.routes.is_known() {
+            return self.reject(id, command, refusal::CLUSTER_DOWN, now);
+        }
+        let backend = target.and_then(|target| self.shared_for(id, target, dialect, now));
+        let mut ticket = Ticket {
+            origin: Origin::Discard,
+            slot,
+            command: command.id,
+            len: frame.len() as u32,
+            redirects: 0,
+            tries: 1,
+            losses: 0,
+            readonly: command.flags.contains(Flags::READONLY),
+            pin: Pin::Free,
+            healed: false,
+            asked: false,
+            held_since: None,
+            sent_at: now,
+        };
+        let orderly = calm || slot == NO_SLOT;
+        let Some(backend) = backend.filter(|at| orderly || self.may_follow(id, slot, *at)) else {
+            let seq = self.take_place(id, command, slot, At::Held, now);
+            ticket.tries = 0;
+            ticket.origin = Origin::Part {
+                client: id,
+                seq,
+                part: 0,
+            };
+            self.hold(ticket, frame, goal, now, b"", now);
+            self.release_held(id, slot, now);
+            return Step::Done;
+        };
+        if self.is_over_mark(backend) {
+            self.upstream.let_another_through(slot, now);
+            return self.wait_for(id, backend);
+        }
+        let seq = self.take_place(id, command, slot, At::Backend(backend), now);
+        ticket.origin = Origin::Part {
+            client: id,
+            seq,
+            part: 0,
+        };
+        self.stats
+            .replica_reads
+            .add(u64::from(target.is_some_and(|target| target.replica)));
+        Step::Forward(backend, ticket)
+    }
+
+    /// Rule R4, for a client whose requests may stand at nodes that are not their slot's owner any more.
+    #[cold]
+    pub(in crate::proxy) fn may_follow(&self, id: ClientId, slot: u16, backend: BackendId) -> bool {
+        let client = self.clients.get(id);
+        let held = client.is_some_and(|client| client.held.has(slot));
+        if planted_bugs::is_on("reorder-across-moved") {
+            return true;
+        }
+        !held && !self.stands_elsewhere(id, slot, backend)
+    }
+
+    #[inline]
+    pub(in crate::proxy) fn take_place(
+        &mut self,
+        id: ClientId,
+        command: &Command,
+        slot: u16,
+        at: At,
+        now: Time,
+    ) -> Seq {
+        self.stats.commands.add(1);
+        match self.clients.get_mut(id) {
+            Some(client) => client.pipeline.push_single(command.id, slot, at, now),
+            None => Seq(0),
+        }
+    }
+
+    #[inline]
+    pub(in crate::proxy) fn is_over_mark(&self, backend: BackendId) -> bool {
+        self.upstream.backends.get(backend).is_some_and(|backend| {
+            backend.output.unsent_len() > self.config.limits.backend_output_bytes
+        })
+    }
+
+    #[cold]
+    pub(in crate::proxy) fn wait_for(&mut self, id: ClientId, backend: BackendId) -> Step {
+        if let Some(backend) = self.upstream.backends.get_mut(backend) {
+            backend.waiters.push(id);
+        }
+        Step::Wait(Pause::Backend(backend))
+    }
+
+    /// A request that the proxy answers itself, in its turn, or of the answers of others. Meanwhile it counts among
+    /// what its client has in our buffers.
+    #[inline(never)]
+    fn answer_locally(
+        &mut self,
+        id: ClientId,
+        command: &Command,
+        args: &Args<'_>,
+        handler: Handler,
+        now: Time,
+    ) -> Step {
+        if let Some(client) = self.clients.get_mut(id) {
+            client.at_hand = (args.frame().len(), args.from(0).map(<[u8]>::len).sum());
+        }
+        let step = self.answer_at_hand(id, command, args, handler, now);
+        if let Some(client) = self.clients.get_mut(id) {
+            client.at_hand = (0, 0);
+        }
+        step
+    }
+
+    fn answer_at_hand(
+        &mut self,
+        id: ClientId,
+        command: &Command,
+        args: &Args<'_>,
+        handler: Handler,
+        now: Time,
+    ) -> Step {
+        let Some(client) = self.clients.get_mut(id) else {
+            return Step::Close;
+        };
+        let alone = client.pipeline.is_empty() || client.execution.is_some();
+        if (handler.barrier || runs_alone(command)) && !alone {
+            if command.class == Class::Subscription {
+                self.announce(id, args.frame());
+            }
+            return Step::Wait(Pause::Barrier);
+        }
+        if handler.watches
+            && let Some(step) = self.look_at_subscribers(id, command, args, alone, now)
+        {
+            return step;
+        }
+        let Some(client) = self.clients.get_mut(id) else {
+            return Step::Close;
+        };
+        // It may tell what has been counted.
+        self.answers.settle(&self.stats.calls, now);
+        let mut reply = std::mem::take(&mut self.scratch.reply);
+        reply.clear();
+        let mut context = local::Context {
+            administers: self.config.admin_commands.allow(client.address),
+            is_local: is_local(client.address),
+            session: &mut client.session,
+            replies: &mut client.pipeline.replies,
+            config: &self.config,
+            process: &self.process,
+            stats: &self.stats,
+            routes: &self.upstream.routes,
+            nodes: &self.upstream.nodes,
+            handlers: &self.handlers,
+            table: &self.table,
+            servers: &self.servers,
+            seen: &mut self.seen,
+            command,
+            now,
+        };
+        let monitored = context.session.monitor;
+        let mut after = (handler.run)(&mut context, args, &mut reply);
+        let monitors = client.session.monitor;
+        if matches!(after, After::OwnLine) {
+            client.pipeline.last_command = command.id;
+            let line = client.line(&self.config.listen, &self.table, now);
+            encode::verbatim(&mut reply, &line, client.session.protocol);
+            after = After::Go;
+        }
+        if matches!(after, After::Silent) {
+            self.stats.commands.add(1);
+            client.pipeline.last_command = command.id;
+        }
+        if matches!(
+            after,
+            After::Go | After::Refresh | After::Close | After::Reset(_)
+        ) {
+            self.stats.commands.add(1);
+            self.stats.calls.answered(command.id, 0, 1);
+            if let Some(error) = Reply::new(&reply).error() {
+                self.stats.calls.failed(command.id, ErrorCode::of(error));
+                self.insight.audit.note_error(command.id, error);
+            }
+            let (output, pool) = (&mut client.output, &mut self.pool);
+            client
+                .pipeline
+                .answer(command.id, &reply, output, pool, now);
+            self.queue_flush(id);
+        }
+        self.scratch.reply = reply;
+        match (monitored, monitors) {
+            (false, true) => self.add_monitor(id),
+            (true, false) => self.remove_monitor(id),
+            (false, false) | (true, true) => {}
+        }
+        match after {
+            After::Go | After::OwnLine | After::Silent => Step::Done,
+            After::Refresh => {
+                self.want_refresh(Wanted::Asked);
+                Step::Done
+            }
+            After::Reset(subscriptions) => {
+                self.end_lease(id, now);
+                if let Some(own) = subscriptions {
+                    self.leave_topics(id, &own, now);
+                }
+                Step::Done
+            }
+            After::Close => Step::Close,
+            After::Subscriptions(change) => self.change_subscriptions(id, command, change, now),
+            After::Serve => self.serve_watched(id, command, args, now),
+            After::Broadcast(merge) => {
+                let replicas = matches!(command.class, Class::AllNodes(_));
+                self.broadcast_with(id, command, merge, replicas, args, now)
+            }
+            After::AskAnyMaster => self.send_to_any(id, command, args, now),
+            After::Ask(plan) => self.carry_out(id, command, plan, now),
+            After::AskAlone(plan) => match self.carry_out(id, command, plan, now) {
+                Step::Done => Step::Alone,
+                other => other,
+            },
+        }
+    }
+
+    /// Answers a request of a known command with an error, in its turn.
+    #[cold]
+    #[inline(never)]
+    pub(in crate::proxy) fn reject(
+        &mut self,
+        id: ClientId,
+        command: &Command,
+        text: &str,
+        now: Time,
+    ) -> Step {
+        self.stats.calls.rejected(command.id);
+        self.insight.audit.note_error(command.id, text.as_bytes());
+        if let Some(abort) = self.refused_inside(id, command, text, now) {
+            return self.refuse(id, &abort, now);
+        }
+        self.refuse(id, text, now)
+    }
+
+    /// Answers a request with an error, in its turn.
+    #[cold]
+    pub(in crate::proxy) fn refuse(&mut self, id: ClientId, text: &str, now: Time) -> Step {
+        self.stats.commands.add(1);
+        self.stats.refusals.add(1);
+        self.doom(id);
+        self.tell_error(id, text.as_bytes(), now);
+        Step::Done
+    }
+
+    /// A peer that does not speak RESP is told so, and closed.
+    #[cold]
+    fn protocol_error(&mut self, id: ClientId, error: ProtocolError, now: Time) {
+        self.stats.protocol_errors.add(1);
+        self.tell_error(id, format!("ERR {error}").as_bytes(), now);
+        let parting = match error {
+            ProtocolError::RequestTooBig => Parting::Unread,
+            _ => Parting::Confused,
+        };
+        self.close_when_told(id, parting);
+    }
+
+    fn tell_error(&mut self, id: ClientId, text: &[u8], now: Time) {
+        self.stats.calls.erred(ErrorCode::of(text));
+        let Some(client) = self.clients.get_mut(id) else {
+            return;
+        };
+        let mut reply = std::mem::take(&mut self.scratch.reply);
+        reply.clear();
+        encode::error(&mut reply, text);
+        let (output, pool) = (&mut client.output, &mut self.pool);
+        client.pipeline.answer(u16::MAX, &reply, output, pool, now);
+        self.scratch.reply = reply;
+        self.queue_flush(id);
+    }
+
+    /// Takes no more requests from a client, and closes it once it has been told all it is owed.
+    pub(in crate::proxy) fn close_when_told(&mut self, id: ClientId, parting: Parting) {
+        if let Some(client) = self.clients.get_mut(id) {
+            client.closing.get_or_insert(parting);
+            // An EXEC under way is told as far as it has come.
+            if client.execution.is_none() {
+                client.pause = None;
+            }
+            client.backlog = None;
+        }
+        self.queue_flush(id);
+    }
+
+    /// A backend is ready: what waits in its output may leave.
+    pub(in crate::proxy) fn queue_backend_flush(&mut self, id: BackendId) {
+        if let Some(backend) = self.upstream.backends.get_mut(id)
+            && backend.state != State::Connecting
+            && !backend.flush_queued
+        {
+            backend.flush_queued = true;
+            self.actions.flush_backend(id);
+        }
+    }
+
+    /// Asks for a refresh of the topology.
+    pub(in crate::proxy) fn want_refresh(&mut self, wanted: Wanted) {
+        self.actions.refresh(wanted);
+    }
+}
+
+/// What the scanner of requests is bounded by.
+pub(in crate::proxy) fn request_limits(
+    limits: &crate::config::Limits,
+    authenticated: bool,
+) -> RequestLimits {
+    RequestLimits {
+        bulk_bytes: limits.bulk_bytes,
+        request_bytes: limits.request_bytes,
+        inline_bytes: limits.inline_bytes,
+        authenticated,
+        unauthenticated_args: limits.unauthenticated_args,
+        unauthenticated_bulk_bytes: limits.unauthenticated_bulk_bytes,
+    }
+}

@@ -1,0 +1,46 @@
+//! Replies of many parts that take more than one turn to become one: a step in each turn, of one client after the
+//! other, so that a hundred such clients make a turn no longer than one does.
+//!
+//! It must never know how replies are merged (that is `merge`).
+
+use std::collections::VecDeque;
+
+use crate::clock::Time;
+use crate::proxy::Proxy;
+use crate::proxy::client::ClientId;
+use crate::proxy::pipeline::Seq;
+
+/// The requests that go on to be merged in the next turns, oldest first. Some of their clients may have gone.
+#[derive(Debug, Default)]
+pub struct Unmerged(VecDeque<(ClientId, Seq)>);
+
+impl Unmerged {
+    /// Whether there are none.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Proxy {
+    /// The reply to a client's request is not merged to its end: it goes on in the next turn.
+    #[inline]
+    pub(in crate::proxy) fn merge_later(&mut self, id: ClientId) {
+        let client = self.clients.get_mut(id);
+        if let Some(seq) = client.and_then(|client| client.pipeline.take_unmerged()) {
+            self.unmerged.0.push_back((id, seq));
+        }
+    }
+
+    /// Takes one step of the oldest.
+    pub(in crate::proxy) fn merge_on(&mut self, now: Time) {
+        while let Some((id, seq)) = self.unmerged.0.pop_front() {
+            let Some(client) = self.clients.get_mut(id) else {
+                continue;
+            };
+            let (output, pool) = (&mut client.output, &mut self.pool);
+            let completed = client.pipeline.merge(seq, output, pool, &mut self.spares);
+            return self.fulfilled(id, completed, now);
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! The path of a request and of its reply: from a client's bytes to a node, and back.
+
+pub(super) mod deliver;
+pub(super) mod dispatch;
+pub(super) mod large_reply;
+pub(super) mod merge_in_turns;
+pub mod plain;
+pub(super) mod role_check;
+pub(super) mod split;
+pub(super) mod split_in_turns;

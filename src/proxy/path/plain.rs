@@ -1,0 +1,482 @@
+//! Plain requests and plain replies: runs of them are taken with one look at their connection.
+//!
+//! A request is plain if its row says that one key decides where it goes and nothing else is to be looked
+//! at, and if neither its client nor the cluster is in any special state; a reply is plain if it is the
+//! whole answer to such a request. Nearly all traffic is.
+//!
+//! Nothing is decided here. This is a shorthand for `dispatch` and `deliver`: what it takes, they would treat
+//! the same, and whatever it declines (it may decline anything) is theirs. So a new state of a client or a
+//! cluster needs one more condition in `Client::is_plain` or below, and no other care.
+//!
+//! It must never answer, refuse, hold or close.
+
+pub mod names;
+mod parts;
+#[cfg(test)]
+mod twins;
+
+use crate::clock::Time;
+use crate::cluster::slot::Slot;
+use crate::config::ReadPreference;
+use crate::proxy::Proxy;
+use crate::proxy::client::session::Dialect;
+use crate::proxy::client::{ClientId, Pause};
+use crate::proxy::insight::{BIG_BYTES, Reasons, Sight};
+use crate::proxy::path::dispatch::MOVED_FRAME;
+use crate::proxy::pipeline::At;
+use crate::proxy::stats::calls::Calls;
+use crate::proxy::stats::turn_latencies::Answers;
+use crate::proxy::upstream::backend::{BackendId, Origin, Pin, State, Ticket};
+use crate::proxy::upstream::node::Node;
+use crate::proxy::upstream::write_times::Departures;
+use crate::resp::short::{ShortRequest, short_reply};
+
+/// Replies to requests of one command that came at one moment and were queued at one moment: nearly all replies
+/// of a turn, so that counting them costs a few comparisons.
+#[derive(Debug, Clone, Copy, Default)]
+struct Run {
+    sent_at: Time,
+    started: Time,
+    command: u16,
+    count: u64,
+}
+
+impl Run {
+    #[inline(never)]
+    fn settle(
+        self,
+        answers: &mut Answers,
+        calls: &Calls,
+        departures: &mut Departures,
+        node: &Node,
+        now: Time,
+    ) {
+        if self.count > 0 {
+            answers.add(self.command, self.started, self.count, calls, now);
+            departures.settle(self.sent_at, self.count, node, now);
+        }
+    }
+}
+
+impl Proxy {
+    /// Takes the plain requests at the front of a client's input, up to the first that is not. `count` bytes of
+    /// the input are new. Returns whether that was all there was.
+    #[inline(never)]
+    pub(in crate::proxy) fn take_plain_requests(
+        &mut self,
+        id: ClientId,
+        count: usize,
+        now: Time,
+    ) -> bool {
+        let Some(client) = self.clients.get_mut(id) else {
+            self.inbox.consume(self.inbox.len());
+            return true;
+        };
+        client.last_active = now;
+        self.active.note(&mut client.seen_in, now);
+        client.bytes_in += count as u64;
+        let limits = &self.config.limits;
+        let upstream = &mut self.upstream;
+        let plain = client.is_plain(limits)
+            && client.is_calm(upstream.routes.version())
+            && !self.process.attention.is_paid()
+            && !upstream.any_failing()
+            // Longer ones are declined anyway, so that no length has to be looked at below.
+            && limits.bulk_bytes >= MOVED_FRAME
+            && limits.request_bytes >= MOVED_FRAME;
+        if !plain {
+            return false;
+        }
+        let (pipeline, protocol) = (&mut client.pipeline, client.session.protocol);
+        let input = if self.inbox.is_empty() {
+            &mut client.input
+        } else {
+            &mut self.inbox
+        };
+        let direct = self.config.backend_connections == 1
+            && self.config.read_preference == ReadPreference::Master;
+        let before = pipeline.len();
+        let Some(mut rest) = input.own_bytes() else {
+            return false;
+        };
+        while pipeline.len() < client.window {
+            let Some(request) = ShortRequest::find(rest) else {
+                break;
+            };
+            let Some(shape) = self.plain.find(request.name, request.name_len) else {
+                break;
+            };
+            if !shape.arity_ok(request.args_len) {
+                break;
+            }
+            let Some((key, behind)) = request.arg_and_rest(shape.key, MOVED_FRAME) else {
+                break;
+            };
+            let (frame, _) = rest.split_at(rest.len() - behind.len());
+            if frame.len() >= MOVED_FRAME {
+                break;
+            }
+            let slot = Slot::of(key);
+            let mut backend_id = upstream.routes.direct(slot, protocol);
+            let backend = match upstream.backends.get_mut(backend_id) {
+                Some(backend) => backend,
+                None => {
+                    let dialect = Dialect {
+                        protocol,
+                        // Others are not plain.
+                        database: 0,
+                    };
+                    let affinity = id.key() as usize;
+                    let reads = shape.on_replicas;
+                    let found =
+                        upstream.existing(slot, reads, dialect, affinity, &self.config, now);
+                    let Some((found, replica)) = found else {
+                        break;
+                    };
+                    backend_id = found;
+                    let Some(backend) = upstream.backends.get_mut(found) else {
+                        break;
+                    };
+                    if replica && backend.output.unsent_len() <= limits.backend_output_bytes {
+                        self.stats.replica_reads.add(1);
+                    }
+                    if direct {
+                        upstream.routes.found(slot, protocol, found);
+                    }
+                    backend
+                }
+            };
+            if backend.output.unsent_len() > limits.backend_output_bytes {
+                break;
+            }
+            let at = At::Backend(backend_id);
+            let seq = pipeline.push_heard_single(shape.id, slot.number(), at, now);
+            // The one copy of the request path.
+            backend.output.push(frame, &mut self.pool);
+            backend.tickets.push_back(Ticket {
+                origin: Origin::Part {
+                    client: id,
+                    seq,
+                    part: 0,
+                },
+                slot: slot.number(),
+                command: shape.id,
+                len: frame.len() as u32,
+                redirects: 0,
+                tries: 1,
+                losses: 0,
+                readonly: shape.readonly,
+                pin: Pin::Free,
+                healed: false,
+                asked: false,
+                held_since: None,
+                sent_at: now,
+            });
+            if backend.state == State::Ready && !backend.flush_queued {
+                backend.flush_queued = true;
+                self.actions.flush_backend(backend_id);
+            }
+            rest = behind;
+        }
+        let (taken, left) = (pipeline.len() - before, rest.len());
+        input.consume(input.len() - left);
+        upstream.in_flight += taken;
+        self.stats.commands.add(taken as u64);
+        self.stats.backend_requests.add(taken as u64);
+        if !input.is_empty() {
+            return false;
+        }
+        if client.input.has_storage() {
+            client.input.settle(&mut self.pool);
+        }
+        client.missing = 0;
+        if client.is_full(limits) {
+            client.pause = Some(Pause::Full);
+        }
+        true
+    }
+
+    /// Takes the plain replies at the front of a backend's input, up to the first that is not.
+    #[inline(never)]
+    pub(in crate::proxy) fn take_plain_replies(&mut self, id: BackendId, now: Time) {
+        let upstream = &mut self.upstream;
+        let special = upstream.any_failing() || self.process.attention.is_paid();
+        let Some(backend) = upstream.backends.get_mut(id) else {
+            return;
+        };
+        let Some(node) = upstream.nodes.get(usize::from(backend.node.0)) else {
+            return;
+        };
+        if backend.state != State::Ready || !backend.scanner.is_at_start() || special {
+            return;
+        }
+        let limits = &self.config.limits;
+        let slow_before = self.config.slow_before(now);
+        let mut taken = 0;
+        // Bytes of requests that are answered and not released yet, and of those that have left.
+        let (mut released, mut sent) = (0, backend.output.sent_len());
+        // The one after these is to be looked at, which is not done here.
+        let most = usize::try_from(self.until_looked - 1).unwrap_or(usize::MAX);
+        let mut run = Run::default();
+        let (answers, calls) = (&mut self.answers, &self.stats.calls);
+        // What has wrapped comes in the next call.
+        let mut tickets = backend.tickets.as_slices().0.iter();
+        let Some(mut rest) = backend.input.own_bytes() else {
+            return;
+        };
+        while let Some(len) = short_reply(rest, MOVED_FRAME) {
+            let Some(ticket) = tickets.next() else {
+                break;
+            };
+            let Origin::Part {
+                client: client_id,
+                seq,
+                ..
+            } = ticket.origin
+            else {
+                break;
+            };
+            let request_len = ticket.len as usize;
+            if request_len > sent || request_len >= BIG_BYTES || taken == most {
+                break;
+            }
+            let Some(client) = self.clients.get_mut(client_id) else {
+                break;
+            };
+            if !client.held.is_empty() || client.owed_bytes() + len > limits.client_output_bytes_max
+            {
+                break;
+            }
+            let (output, pool) = (&mut client.output, &mut self.pool);
+            let completed =
+                client
+                    .pipeline
+                    .fulfil_single(seq, &rest[..len], output, pool, &mut self.spares);
+            let Some((command, started)) = completed else {
+                break;
+            };
+            if ticket.sent_at == run.sent_at && started == run.started && command == run.command {
+                run.count += 1;
+            } else {
+                run.settle(answers, calls, &mut backend.departures, node, now);
+                run = Run {
+                    sent_at: ticket.sent_at,
+                    started,
+                    command,
+                    count: 1,
+                };
+            }
+            if started < slow_before {
+                backend.output.release(released, &mut self.pool);
+                released = 0;
+                let sight = Sight {
+                    request: backend.output.front(request_len),
+                    command: self.table.row(command),
+                    slot: ticket.slot,
+                    reply_bytes: len,
+                    client,
+                    node: node.address,
+                    started,
+                    left: backend.departures.of(ticket.sent_at),
+                    now,
+                };
+                let slow = Reasons {
+                    due: false,
+                    slow: true,
+                };
+                self.insight.look(&sight, slow, limits);
+            }
+            released += request_len;
+            sent -= request_len;
+            if !client.flush_queued {
+                client.flush_queued = true;
+                self.actions.flush_client(client_id);
+            }
+            if client.pause.is_some() && client.may_resume(limits) && !client.resume_queued {
+                client.resume_queued = true;
+                self.actions.resume(client_id);
+            }
+            rest = &rest[len..];
+            taken += 1;
+        }
+        if taken == 0 {
+            return;
+        }
+        run.settle(answers, calls, &mut backend.departures, node, now);
+        backend.output.release(released, &mut self.pool);
+        backend.tickets.drain(..taken);
+        self.until_looked -= taken as u64;
+        let consumed = backend.input.len() - rest.len();
+        node.stats.bytes_in.add(consumed as u64);
+        backend.input.consume(consumed);
+        upstream.in_flight -= taken;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use crate::clock::Time;
+    use crate::proxy::actions::Action;
+    use crate::proxy::client::ClientId;
+    use crate::proxy::tests::rig::{before_three_nodes, flushed, known_client, next_action};
+    use crate::proxy::{Peer, Proxy};
+    use crate::testing::Random;
+
+    /// A proxy of one client, and all that it wrote: to its nodes, by their places, and to its client.
+    struct Rig {
+        proxy: Proxy,
+        client: ClientId,
+        to_nodes: Vec<(Peer, Vec<u8>)>,
+        to_client: Vec<u8>,
+    }
+
+    impl Rig {
+        fn new(plain: bool) -> Rig {
+            let mut proxy = before_three_nodes(plain);
+            let local = SocketAddr::from(([127, 0, 0, 1], 1));
+            Rig {
+                client: known_client(&mut proxy, Some(local), Time::default()),
+                proxy,
+                to_nodes: Vec::new(),
+                to_client: Vec::new(),
+            }
+        }
+
+        fn feed(&mut self, peer: Peer, bytes: &[u8]) {
+            let mut rest = bytes;
+            while !rest.is_empty() {
+                let Some(room) = self.proxy.room(peer) else {
+                    return;
+                };
+                let count = rest.len().min(room.spare().len());
+                room.spare()[..count].copy_from_slice(&rest[..count]);
+                room.filled(count);
+                rest = &rest[count..];
+                self.proxy.input(peer, count, Time::from_micros(7));
+            }
+        }
+
+        fn act(&mut self) {
+            let now = Time::from_micros(7);
+            self.proxy.begin_turn(now);
+            while let Some(action) = next_action(&mut self.proxy) {
+                match action {
+                    Action::Connect(id, _) => self.proxy.connected(id, now),
+                    Action::Flush(peer) => {
+                        let bytes = flushed(&mut self.proxy, peer, now);
+                        match peer {
+                            Peer::Client(_) => self.to_client.extend(bytes),
+                            // The handshake.
+                            Peer::Backend(_) if bytes == b"*1\r\n$4\r\nPING\r\n" => {
+                                self.feed(peer, b"+PONG\r\n");
+                            }
+                            Peer::Backend(_) => {
+                                match self.to_nodes.iter_mut().find(|(node, _)| *node == peer) {
+                                    Some((_, all)) => all.extend(bytes),
+                                    None => self.to_nodes.push((peer, bytes)),
+                                }
+                            }
+                        }
+                    }
+                    Action::Resume(id) => {
+                        self.proxy.resume(id, now);
+                    }
+                    _ => {}
+                }
+            }
+            self.proxy.check();
+        }
+    }
+
+    const WORDS: [&str; 14] = [
+        "GET",
+        "get",
+        "SET",
+        "INCR",
+        "LPUSH",
+        "MGET",
+        "DEL",
+        "PING",
+        "ECHO",
+        "NOSUCH",
+        "HSET",
+        "XREAD",
+        "SETRANGE",
+        "BITFIELD_RO",
+    ];
+    const REPLIES: [&str; 9] = [
+        "$3\r\nabc\r\n",
+        "$-1\r\n",
+        "+OK\r\n",
+        ":12\r\n",
+        ":-1\r\n",
+        "-ERR wrong\r\n",
+        "*2\r\n$1\r\na\r\n:1\r\n",
+        "+QUEUED\r\n",
+        "$0\r\n\r\n",
+    ];
+
+    #[test]
+    fn what_is_plain_goes_where_the_general_path_sends_it() {
+        let (mut plain, mut general) = (Rig::new(true), Rig::new(false));
+        let mut numbers = Random::new(5);
+        let mut random = |below: usize| numbers.below(below);
+        let mut owed: Vec<usize> = Vec::new();
+        for _ in 0..20_000 {
+            let mut requests = Vec::new();
+            for _ in 0..random(5) {
+                let count = random(12);
+                let long = "x".repeat([1, 9, 10, 99, 100, 20_000][random(6) * random(2)]);
+                requests.extend(format!("*{}\r\n", count + 1).bytes());
+                let name = WORDS[random(WORDS.len())];
+                requests.extend(format!("${}\r\n{name}\r\n", name.len()).bytes());
+                for index in 0..count {
+                    let word = if index == 1 {
+                        long.clone()
+                    } else {
+                        format!("k{}", random(9))
+                    };
+                    requests.extend(format!("${}\r\n{word}\r\n", word.len()).bytes());
+                }
+            }
+            let cut = random(requests.len() + 1);
+            for part in [&requests[..cut], &requests[cut..]] {
+                for rig in [&mut plain, &mut general] {
+                    rig.feed(Peer::Client(rig.client), part);
+                    rig.act();
+                }
+            }
+            assert_eq!(plain.to_nodes, general.to_nodes);
+            owed.resize(plain.to_nodes.len(), 0);
+            let nodes: Vec<Peer> = plain.to_nodes.iter().map(|(peer, _)| *peer).collect();
+            for (place, peer) in nodes.iter().enumerate() {
+                // No argument has this byte.
+                let sent = std::mem::take(&mut plain.to_nodes[place].1);
+                general.to_nodes[place].1.clear();
+                owed[place] += sent.iter().filter(|byte| **byte == b'*').count();
+                let answered = random(owed[place] + 1);
+                owed[place] -= answered;
+                let replies: String = (0..answered)
+                    .map(|_| REPLIES[random(REPLIES.len())])
+                    .collect();
+                let cut = random(replies.len() + 1);
+                for part in [&replies[..cut], &replies[cut..]] {
+                    for rig in [&mut plain, &mut general] {
+                        rig.feed(*peer, part.as_bytes());
+                        rig.act();
+                    }
+                }
+            }
+            assert_eq!(plain.to_client, general.to_client);
+            plain.to_client.clear();
+            general.to_client.clear();
+        }
+        let commands = |rig: &Rig| rig.proxy.stats().commands.get();
+        assert!(commands(&plain) > 20_000);
+        assert_eq!(commands(&plain), commands(&general));
+        let sent = |rig: &Rig| rig.proxy.stats().backend_requests.get();
+        assert_eq!(sent(&plain), sent(&general));
+    }
+}

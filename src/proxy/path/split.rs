@@ -1,0 +1,627 @@
+//! Requests in several parts: cut by slot, sent to many nodes, or asked by a plan. Each part is sent and
+//! held like a request of its own; below the merge nothing knows that it is a part.
+
+use std::ops::Range;
+
+use crate::clock::Time;
+use crate::cluster::slot::Slot;
+use crate::command::{Class, Command, Flags, ResponsePolicy};
+use crate::config::ReadPreference;
+use crate::proxy::client::{Client, ClientId, Pause};
+use crate::proxy::insight::audit::Reason;
+use crate::proxy::path::dispatch::Step;
+use crate::proxy::pipeline::merge::{Merge, Split};
+use crate::proxy::pipeline::plan::{Ask, Plan};
+use crate::proxy::pipeline::{At, Seq};
+use crate::proxy::refused::retry::Goal;
+use crate::proxy::texts::refusal;
+use crate::proxy::upstream::Target;
+use crate::proxy::upstream::backend::{BackendId, Origin, Pin, Ticket};
+use crate::proxy::upstream::routes::ShardId;
+use crate::proxy::{NO_SLOT, Proxy, texts};
+use crate::resp::args::Args;
+use crate::resp::encode;
+use crate::resp::reply::Reply;
+
+/// A request of so many keys is worth a note.
+const MANY_KEYS: usize = 100;
+
+impl Proxy {
+    /// Cuts a request by slot: one node would answer CROSSSLOT even for two slots of its own.
+    pub(in crate::proxy) fn split(
+        &mut self,
+        id: ClientId,
+        command: &Command,
+        policy: ResponsePolicy,
+        keys: &[u32],
+        args: &Args<'_>,
+        now: Time,
+    ) -> Step {
+        if !self.upstream.routes.is_known() {
+            return self.reject(id, command, refusal::CLUSTER_DOWN, now);
+        }
+        let mut by_slot = std::mem::take(&mut self.scratch.by_slot);
+        let mut frames = std::mem::take(&mut self.scratch.frames);
+        let mut parts = std::mem::take(&mut self.scratch.parts);
+        sort_by_slot(keys, args, &mut by_slot);
+        frames.clear();
+        parts.clear();
+        if keys.len() >= MANY_KEYS {
+            let bytes = args.frame().len();
+            self.largest.request(command.id, bytes, keys.len(), now);
+        }
+        let merge = merge_of(policy);
+        let mut order = match merge {
+            Merge::Gather => vec![0u16; keys.len()],
+            _ => Vec::new(),
+        };
+        for group in by_slot.chunk_by(|a, b| a.0 == b.0) {
+            for (_, key) in group {
+                if let Some(own) = order.get_mut(*key as usize) {
+                    *own = parts.len() as u16;
+                }
+            }
+            let start = frames.len();
+            push_part(keys, args, group, &mut frames);
+            parts.push(SlotPart::new(group[0].0, start..frames.len()));
+        }
+        self.find_backends(id, command, &mut parts, now);
+        let full = parts
+            .iter()
+            .find_map(|part| self.full_backend_of(id, part, now));
+        let step = if let Some(full) = full {
+            self.wait_for(id, full)
+        } else if let Some(client) = self.clients.get_mut(id) {
+            let write = command.flags.contains(Flags::WRITE);
+            let mut split = Split::with_capacity(merge, write, parts.len());
+            for part in &parts {
+                split.add_at(part.slot, part.at());
+            }
+            split.set_order(order);
+            let seq = client.pipeline.push_split(command.id, Box::new(split), now);
+            self.count_cut(command, parts.len());
+            self.send_slot_parts(id, command, seq, (&parts, 0), &frames, now);
+            Step::Done
+        } else {
+            Step::Close
+        };
+        (
+            self.scratch.by_slot,
+            self.scratch.frames,
+            self.scratch.parts,
+        ) = (by_slot, frames, parts);
+        step
+    }
+
+    /// Finds the backend of each part that can go at once, if nothing is to be looked at before: as with plain
+    /// requests.
+    pub(in crate::proxy) fn find_backends(
+        &mut self,
+        id: ClientId,
+        command: &Command,
+        parts: &mut [SlotPart],
+        now: Time,
+    ) {
+        let Some(client) = self.clients.get_mut(id) else {
+            return;
+        };
+        let dialect = client.session.dialect();
+        let upstream = &mut self.upstream;
+        let plain = client.is_calm(upstream.routes.version())
+            && dialect.database == 0
+            && !upstream.any_failing();
+        if plain {
+            let affinity = id.key() as usize;
+            // As in `may_ask_replicas`.
+            let reads = command.on_replicas && client.lease.is_none();
+            for part in parts {
+                let found = Slot::new(part.slot).and_then(|slot| {
+                    let (protocol, config) = (dialect.protocol, &self.config);
+                    upstream.at_hand(slot, reads, protocol, affinity, config, now)
+                });
+                part.backend = found.map(|(backend, _)| backend);
+                part.replica = found.is_some_and(|(_, replica)| replica);
+            }
+        }
+    }
+
+    /// The backend of a part, if it has too much to send already.
+    pub(in crate::proxy) fn full_backend_of(
+        &mut self,
+        id: ClientId,
+        part: &SlotPart,
+        now: Time,
+    ) -> Option<BackendId> {
+        let own = part.backend.or_else(|| self.backend_of(id, part.slot, now));
+        own.filter(|backend| self.is_over_mark(*backend))
+    }
+
+    /// The connection on which a request for `slot` reaches its master, if there is one.
+    fn backend_of(&mut self, id: ClientId, slot: u16, now: Time) -> Option<BackendId> {
+        let dialect = self.clients.get(id)?.session.dialect();
+        let (slot, affinity) = (Slot::new(slot)?, id.key() as usize);
+        if self.upstream.aside > 0 {
+            let preference = ReadPreference::Master;
+            let target = self
+                .upstream
+                .target(slot, false, preference, affinity, now)?;
+            if let Some(own) = self.stays_at(id, target, dialect) {
+                return Some(own);
+            }
+        }
+        let upstream = &self.upstream;
+        let found = upstream.existing(slot, false, dialect, affinity, &self.config, now)?;
+        Some(found.0)
+    }
+
+    /// Sends parts of a request that was cut by slot, of which the first has this number.
+    pub(in crate::proxy) fn send_slot_parts(
+        &mut self,
+        id: ClientId,
+        command: &Command,
+        seq: Seq,
+        (parts, first): (&[SlotPart], u16),
+        frames: &[u8],
+        now: Time,
+    ) {
+        let (mut sent, mut replica_reads) = (0, 0);
+        for (own, part) in parts.iter().zip(first..) {
+            let frame = &frames[own.frame.clone()];
+            let Some(backend) = own.backend else {
+                let target = PartTarget::Slot(own.slot);
+                self.send_part(id, command, seq, part, target, frame, now);
+                continue;
+            };
+            let origin = Origin::Part {
+                client: id,
+                seq,
+                part,
+            };
+            let ticket = Ticket {
+                tries: 1,
+                ..ticket(origin, own.slot, command, frame.len(), Pin::Free, now)
+            };
+            let (pool, actions) = (&mut self.pool, &mut self.actions);
+            self.upstream.send(backend, frame, ticket, pool, actions);
+            sent += 1;
+            replica_reads += u64::from(own.replica);
+        }
+        self.stats.backend_requests.add(sent);
+        self.stats.replica_reads.add(replica_reads);
+    }
+
+    /// Sends a request as it is to every master, or to every node (see `routes::everyone`).
+    pub(in crate::proxy) fn broadcast(
+        &mut self,
+        id: ClientId,
+        command: &Command,
+        policy: ResponsePolicy,
+        replicas: bool,
+        args: &Args<'_>,
+        now: Time,
+    ) -> Step {
+        let merge = match policy {
+            ResponsePolicy::Special => {
+                return self.reject(id, command, &texts::not_yet(command), now);
+            }
+            ResponsePolicy::Default => Merge::Concat,
+            other => merge_of(other),
+        };
+        self.broadcast_with(id, command, merge, replicas, args, now)
+    }
+
+    /// Sends a request as it is to every master, or to every node; their answers become one by `merge`.
+    pub(in crate::proxy) fn broadcast_with(
+        &mut self,
+        id: ClientId,
+        command: &Command,
+        merge: Merge,
+        replicas: bool,
+        args: &Args<'_>,
+        now: Time,
+    ) -> Step {
+        let client = self.clients.get(id);
+        let alone = |client: &Client| client.pipeline.is_empty() || client.execution.is_some();
+        if runs_alone(command) && !client.is_some_and(alone) {
+            return Step::Wait(Pause::Barrier);
+        }
+        // The node of a transaction has executed it with the transaction.
+        let (done, known) = match self.take_share(id) {
+            Some((node, reply)) => (Some(node), Some(Ask::Known(reply))),
+            None => (None, None),
+        };
+        let everyone = self.upstream.routes.everyone(command, replicas);
+        let others = everyone.filter(|asked| {
+            done.is_none_or(|node| !self.upstream.routes.answers_for(node, *asked))
+        });
+        let others = others.map(|asked| Ask::each(asked, args.frame().to_vec()));
+        let plan = Plan {
+            asks: known.into_iter().chain(others).collect(),
+            merge,
+            write: command.flags.contains(Flags::WRITE),
+        };
+        self.carry_out(id, command, plan, now)
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    pub(in crate::proxy) fn send_part(
+        &mut self,
+        id: ClientId,
+        command: &Command,
+        seq: Seq,
+        part: u16,
+        to: PartTarget,
+        frame: &[u8],
+        now: Time,
+    ) {
+        let affinity = id.key() as usize;
+        let (slot, target, goal, pin) = match to {
+            PartTarget::Slot(slot) => {
+                let preference = self.config.read_preference;
+                let reads = self.may_ask_replicas(id, command);
+                let target = Slot::new(slot)
+                    .and_then(|slot| self.upstream.target(slot, reads, preference, affinity, now));
+                (slot, target, Goal::Owner, Pin::Free)
+            }
+            PartTarget::Node(target, pin) => (NO_SLOT, Some(target), Goal::Node(target.node), pin),
+            PartTarget::Shard(id) => {
+                let target = self.upstream.shard_master(id);
+                (NO_SLOT, target, Goal::Shard(id), Pin::Shard(id))
+            }
+            PartTarget::AnyMaster => {
+                let target = self.upstream.any_master(affinity);
+                (NO_SLOT, target, Goal::AnyMaster, Pin::Free)
+            }
+        };
+        let origin = Origin::Part {
+            client: id,
+            seq,
+            part,
+        };
+        let mut ticket = ticket(origin, slot, command, frame.len(), pin, now);
+        let to_replica = target.is_some_and(|target| target.replica);
+        let scope = ticket.scope().filter(|_| !to_replica);
+        if scope.is_some_and(|scope| self.upstream.fails_fast(scope, now)) {
+            let text = self.upstream.unserved(slot);
+            return self.answer_error(id, seq, part, text.as_bytes(), now);
+        }
+        let Some(client) = self.clients.get_mut(id) else {
+            return;
+        };
+        let dialect = client.session.dialect();
+        let orderly = client.is_calm(self.upstream.routes.version()) || slot == NO_SLOT;
+        let backend = target
+            .and_then(|target| {
+                if is_urgent(command) {
+                    let (config, actions) = (&self.config, &mut self.actions);
+                    self.upstream
+                        .urgent_backend(target, dialect, config, actions, now)
+                } else {
+                    self.shared_for(id, target, dialect, now)
+                }
+            })
+            .filter(|backend| orderly || self.may_follow(id, slot, *backend));
+        match backend {
+            Some(backend) => {
+                ticket.tries = 1;
+                self.stats.backend_requests.add(1);
+                self.stats
+                    .replica_reads
+                    .add(u64::from(target.is_some_and(|target| target.replica)));
+                if let Some(client) = self.clients.get_mut(id) {
+                    client.pipeline.set_at(seq, part, At::Backend(backend));
+                }
+                self.send_vouched(backend, frame, ticket);
+            }
+            None => {
+                self.hold(ticket, frame, goal, now, b"", now);
+                self.release_held(id, slot, now);
+            }
+        }
+    }
+
+    /// Asks whom a plan names; the answers become the reply.
+    pub(in crate::proxy) fn carry_out(
+        &mut self,
+        id: ClientId,
+        command: &Command,
+        plan: Plan,
+        now: Time,
+    ) -> Step {
+        let nodes = plan.asks.iter().any(|ask| !matches!(ask, Ask::Workers(_)));
+        let each = |ask: &Ask| !matches!(ask, Ask::Slot(..) | Ask::AnyMaster(_) | Ask::Workers(_));
+        // Who asks for the state of the whole is to find what it did before, and nothing of what it does behind.
+        let alone = |ask: &Ask| matches!(ask, Ask::Masters(_) | Ask::Shard(..));
+        let alone = plan.asks.iter().any(alone) && !is_urgent(command);
+        if plan.asks.iter().any(each) || matches!(command.class, Class::Scan) {
+            self.insight.audit.note(command.id, Reason::AllNodes);
+        }
+        if plan.asks.is_empty() || (nodes && !self.upstream.routes.is_known()) {
+            return self.reject(id, command, refusal::CLUSTER_DOWN, now);
+        }
+        let (split, asks) = self.parts_of(plan);
+        self.stats.calls.cut(command.id, split.len() as u64);
+        self.stats.commands.add(1);
+        self.stats.splits.add(1);
+        let Some(client) = self.clients.get_mut(id) else {
+            return Step::Close;
+        };
+        let seq = client.pipeline.push_split(command.id, split, now);
+        self.ask(id, command, seq, &asks, now);
+        if alone { Step::Alone } else { Step::Done }
+    }
+
+    /// A request whose parts have led to further questions asks them.
+    pub(in crate::proxy) fn ask_next(&mut self, id: ClientId, now: Time) {
+        let next = self.clients.get_mut(id);
+        let Some((seq, row, plan)) = next.and_then(|client| client.pipeline.take_next()) else {
+            return;
+        };
+        let (split, asks) = self.parts_of(plan);
+        self.stats.calls.cut(row, split.len() as u64);
+        debug_assert!(!asks.is_empty());
+        if let Some(client) = self.clients.get_mut(id) {
+            client.pipeline.renew_split(seq, *split);
+        }
+        let table = self.table.clone();
+        self.ask(id, table.row(row), seq, &asks, now);
+    }
+
+    /// The places for the answers to a plan, and what it asks.
+    fn parts_of(&self, plan: Plan) -> (Box<Split>, Vec<Ask>) {
+        let mut split = Split::new(plan.merge, plan.write);
+        for ask in &plan.asks {
+            match ask {
+                Ask::Slot(slot, _) => split.add_parts(*slot, 1),
+                Ask::Shard(..)
+                | Ask::Node(..)
+                | Ask::IfUp(..)
+                | Ask::Member(..)
+                | Ask::Spare(..)
+                | Ask::AnyMaster(_)
+                | Ask::Masters(_)
+                | Ask::Fence(_)
+                | Ask::Known(_) => split.add_parts(NO_SLOT, 1),
+                Ask::Workers(_) => split.add_parts(NO_SLOT, self.process.workers.len()),
+            }
+        }
+        self.stats.split_parts.add(split.len() as u64);
+        (Box::new(split), plan.asks)
+    }
+
+    /// Asks for the parts of the request at `seq`.
+    fn ask(&mut self, id: ClientId, command: &Command, seq: Seq, asks: &[Ask], now: Time) {
+        let mut part = 0;
+        for ask in asks {
+            let (target, frame) = match ask {
+                Ask::Node(target, frame) => (PartTarget::Node(*target, Pin::Must), frame),
+                Ask::IfUp(target, frame) => (PartTarget::Node(*target, Pin::May), frame),
+                Ask::Member(target, frame) => (PartTarget::Node(*target, Pin::Member), frame),
+                Ask::Shard(id, frame) => (PartTarget::Shard(*id), frame),
+                Ask::Spare(node, frame) => {
+                    let target = Target {
+                        node: *node,
+                        replica: false,
+                    };
+                    (PartTarget::Node(target, Pin::Spare), frame)
+                }
+                Ask::Slot(slot, frame) => (PartTarget::Slot(*slot), frame),
+                Ask::AnyMaster(frame) => (PartTarget::AnyMaster, frame),
+                Ask::Fence(node) => {
+                    self.fence(id, (seq, part), *node, now);
+                    part += 1;
+                    continue;
+                }
+                Ask::Known(reply) => {
+                    self.fulfil(id, seq, part, reply, now);
+                    part += 1;
+                    continue;
+                }
+                Ask::Workers(question) => {
+                    self.ask_workers(id, seq, part, question, now);
+                    part += self.process.workers.len() as u16;
+                    continue;
+                }
+                Ask::Masters(findings) => {
+                    self.census.gather(id, seq, part, findings.clone());
+                    part += 1;
+                    continue;
+                }
+            };
+            self.send_part(id, command, seq, part, target, frame, now);
+            part += 1;
+        }
+    }
+
+    /// A request whose keys only a server can find: one is asked where they are, then the request goes there.
+    /// Nothing behind it is taken until it is answered, since its slot is not known.
+    #[cold]
+    pub(in crate::proxy) fn find_keys(
+        &mut self,
+        id: ClientId,
+        command: &Command,
+        args: &Args<'_>,
+        now: Time,
+    ) -> Step {
+        let alone = self.clients.get(id);
+        if alone.is_some_and(|client| !client.pipeline.is_empty()) {
+            return Step::Wait(Pause::Barrier);
+        }
+        let mut question = Vec::new();
+        encode::array(&mut question, args.len() + 2);
+        encode::bulk(&mut question, b"COMMAND");
+        encode::bulk(&mut question, b"GETKEYS");
+        args.from(0)
+            .for_each(|arg| encode::bulk(&mut question, arg));
+        let (frame, write) = (
+            args.frame().to_vec(),
+            !command.flags.contains(Flags::READONLY),
+        );
+        let then = move |replies: &[Reply<'_>], out: &mut Vec<u8>| {
+            let keys = replies.iter().flat_map(|reply| reply.items());
+            let mut slots: Vec<u16> = keys
+                .filter_map(|key| Some(Slot::of(key.text()?).number()))
+                .collect();
+            slots.sort_unstable();
+            slots.dedup();
+            let ask = match slots[..] {
+                [slot] => Ask::Slot(slot, frame),
+                // The server finds no key, or a fault: it finds the same fault again and has the words for it.
+                [] => Ask::AnyMaster(frame),
+                [_, _, ..] => {
+                    encode::error(out, refusal::CROSS_SLOT.as_bytes());
+                    return None;
+                }
+            };
+            Some(Plan {
+                asks: vec![ask],
+                merge: Merge::AllSucceeded,
+                write,
+            })
+        };
+        let plan = Plan {
+            asks: vec![Ask::AnyMaster(question)],
+            merge: Merge::Then(Box::new(then)),
+            write: false,
+        };
+        match self.carry_out(id, command, plan, now) {
+            Step::Done => Step::Alone,
+            other => other,
+        }
+    }
+}
+
+/// Whether a command is for all shards as wholes. It may touch any key, so it keeps its order with all other requests of
+/// its client (rule R4) by running alone: it is sent when all before it are answered, and what follows waits for its
+/// reply.
+pub(in crate::proxy) fn runs_alone(command: &Command) -> bool {
+    matches!(command.class, Class::AllMasters(_)) && !is_urgent(command)
+}
+
+/// SCRIPT KILL and FUNCTION KILL: they must not wait for what they are to end.
+pub(in crate::proxy) fn is_urgent(command: &Command) -> bool {
+    command.response == ResponsePolicy::OneSucceeded && command.flags.contains(Flags::ALLOW_BUSY)
+}
+
+/// Where a part goes.
+#[derive(Clone, Copy)]
+pub(in crate::proxy) enum PartTarget {
+    Slot(u16),
+    Node(Target, Pin),
+    Shard(ShardId),
+    AnyMaster,
+}
+
+/// A part of a request that is cut by slot.
+#[derive(Debug)]
+pub(in crate::proxy) struct SlotPart {
+    slot: u16,
+    /// Where its bytes are among those of all parts.
+    frame: Range<usize>,
+    /// Where it goes, if that needs no further look.
+    backend: Option<BackendId>,
+    /// Whether that is one to a replica.
+    replica: bool,
+}
+
+impl SlotPart {
+    /// A part that nobody has looked for a backend for.
+    pub fn new(slot: u16, frame: Range<usize>) -> SlotPart {
+        SlotPart {
+            slot,
+            frame,
+            backend: None,
+            replica: false,
+        }
+    }
+
+    /// Where it is once it is sent.
+    pub fn at(&self) -> At {
+        self.backend.map_or(At::Held, At::Backend)
+    }
+
+    /// Its slot.
+    #[cfg(test)]
+    pub fn slot(&self) -> u16 {
+        self.slot
+    }
+
+    /// Where its bytes are among those of all parts.
+    #[cfg(test)]
+    pub fn range(&self) -> Range<usize> {
+        self.frame.clone()
+    }
+}
+
+/// The requests for the slots of a request's keys, slot by slot, and of each key which of them has it.
+pub(in crate::proxy) fn parts_by_slot(
+    keys: &[u32],
+    args: &Args<'_>,
+) -> (Vec<(u16, Vec<u8>)>, Vec<u16>) {
+    let (mut by_slot, mut parts, mut order) = (Vec::new(), Vec::new(), vec![0; keys.len()]);
+    sort_by_slot(keys, args, &mut by_slot);
+    for group in by_slot.chunk_by(|a, b| a.0 == b.0) {
+        for (_, key) in group {
+            order[*key as usize] = parts.len() as u16;
+        }
+        let mut frame = Vec::new();
+        push_part(keys, args, group, &mut frame);
+        parts.push((group[0].0, frame));
+    }
+    (parts, order)
+}
+
+/// Appends the request for one slot: the keys of `group`, with what belongs to each.
+fn push_part(keys: &[u32], args: &Args<'_>, group: &[(u16, u32)], frames: &mut Vec<u8>) {
+    let stride = keys.get(1).map_or(1, |second| (second - keys[0]) as usize);
+    encode::array(frames, 1 + group.len() * stride);
+    encode::bulk(frames, args.name());
+    for (_, key) in group {
+        let first = keys[*key as usize] as usize;
+        frames.extend_from_slice(args.encoded(first, stride));
+    }
+}
+
+/// The keys with their slots, slot by slot, each slot's keys in their order.
+fn sort_by_slot(keys: &[u32], args: &Args<'_>, by_slot: &mut Vec<(u16, u32)>) {
+    by_slot.clear();
+    by_slot.extend(
+        keys.iter()
+            .zip(0..)
+            .map(|(index, key)| (Slot::of(args.at(*index as usize)).number(), key)),
+    );
+    by_slot.sort_unstable();
+}
+
+/// The ticket of a part that has not been sent yet.
+fn ticket(origin: Origin, slot: u16, command: &Command, len: usize, pin: Pin, now: Time) -> Ticket {
+    Ticket {
+        origin,
+        slot,
+        command: command.id,
+        len: len as u32,
+        redirects: 0,
+        tries: 0,
+        losses: 0,
+        readonly: command.flags.contains(Flags::READONLY),
+        pin,
+        healed: false,
+        asked: false,
+        held_since: None,
+        sent_at: now,
+    }
+}
+
+pub(in crate::proxy) fn merge_of(policy: ResponsePolicy) -> Merge {
+    match policy {
+        ResponsePolicy::Default => Merge::Gather,
+        ResponsePolicy::OneSucceeded => Merge::OneSucceeded,
+        ResponsePolicy::AllSucceeded => Merge::AllSucceeded,
+        ResponsePolicy::AggLogicalAnd => Merge::And,
+        ResponsePolicy::AggLogicalOr => Merge::Or,
+        ResponsePolicy::AggMin => Merge::Min,
+        ResponsePolicy::AggMax => Merge::Max,
+        ResponsePolicy::AggSum => Merge::Sum,
+        ResponsePolicy::Special => Merge::Concat,
+    }
+}

@@ -1,0 +1,930 @@
+//! `Pipeline`: the replies that one client is owed, in the order of its requests.
+//!
+//! A request takes a place when it is dispatched and leaves when its reply does. Replies come in any order;
+//! only the completed run at the head goes to the client (rule R1: reply order is request order, by
+//! construction).
+//!
+//! It must never know what a node is, nor which connection a reply came from beyond its name.
+
+pub mod client_reply;
+pub mod merge;
+pub(super) mod out_of_order;
+mod parts;
+pub mod plan;
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
+
+use slab::Slab;
+
+use crate::buffer::{Pool, Rope, WriteBuf};
+use crate::clock::Time;
+use crate::proxy::pipeline::client_reply::Replies;
+use crate::proxy::pipeline::merge::Split;
+use crate::proxy::pipeline::out_of_order::{Place, Waiting, WaitingSpares};
+use crate::proxy::pipeline::plan::Plan;
+use crate::proxy::stats::calls::ErrorCode;
+use crate::proxy::upstream::backend::BackendId;
+
+/// A place in a client's pipeline. It wraps; the distance to the head is what counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seq(pub u32);
+
+impl Seq {
+    /// Whether this place is before `other`, given that they are less than 2^31 apart.
+    pub fn before(self, other: Seq) -> bool {
+        (self.0.wrapping_sub(other.0) as i32) < 0
+    }
+}
+
+/// Where a part of a request is while its reply is outstanding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum At {
+    /// Its ticket is in this backend's queue.
+    Backend(BackendId),
+    /// It waits among its client's held requests.
+    Held,
+    /// The proxy itself will answer it.
+    Here,
+    /// Its reply has come.
+    Done,
+}
+
+/// What a request is waiting for, and what the two words beside it mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// The reply to its one part, which passes through as it is. The words are where that part is.
+    Single,
+    /// As before, and it is thrown away.
+    Muted,
+    /// The replies to several parts, merged into one; the first word says where they are kept.
+    Split,
+    /// As before, and it is thrown away.
+    MutedSplit,
+    /// Its turn: the whole reply is there. The words are its place among those of its client.
+    Waiting,
+    /// As before; the first word says where it is kept.
+    Ready,
+}
+
+/// One request. As plain as it is since it is written and moved for every command: what is larger than two
+/// words is kept apart.
+#[derive(Debug, Clone, Copy)]
+struct Request {
+    started: Time,
+    words: [u32; 2],
+    command: u16,
+    /// Of its one part, if it is `Single` or `Muted`.
+    slot: u16,
+    kind: Kind,
+    /// Whether the words name the backend where its one part is; else it is held, or to be answered here.
+    stage: Stage,
+}
+
+/// Where a part is, but for which backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Backend,
+    Held,
+    Here,
+    Done,
+}
+
+/// What is larger than the words of a request.
+#[derive(Debug)]
+enum Kept {
+    Split(Box<Split>),
+    Ready(Box<[u8]>),
+    /// A large one.
+    Rope(Rope),
+}
+
+impl At {
+    #[inline(always)]
+    fn taken_apart(self) -> (Stage, [u32; 2]) {
+        match self {
+            At::Backend(id) => (Stage::Backend, [id.key(), id.generation()]),
+            At::Held => (Stage::Held, [0; 2]),
+            At::Here => (Stage::Here, [0; 2]),
+            At::Done => (Stage::Done, [0; 2]),
+        }
+    }
+}
+
+impl Request {
+    /// The backend of a request of one part, if its part is there.
+    fn backend(&self) -> Option<BackendId> {
+        let single = matches!(self.kind, Kind::Single | Kind::Muted);
+        let [key, generation] = self.words;
+        (single && self.stage == Stage::Backend).then(|| BackendId::from_parts(key, generation))
+    }
+
+    /// The place of a reply that waits.
+    #[inline(always)]
+    fn place(&self) -> Place {
+        debug_assert_eq!(self.kind, Kind::Waiting);
+        Place::from_words(self.words)
+    }
+}
+
+/// What was completed by a reply.
+#[derive(Debug, Clone, Copy)]
+pub struct Completed {
+    /// The command's row.
+    pub command: u16,
+    /// When the request was dispatched.
+    pub started: Time,
+    /// Whether its parts have become an error, which [`Pipeline::failure`] then names. What came in one part
+    /// has been seen by whoever brought it.
+    pub failed: bool,
+    /// Bytes of a reply that was made of those of several parts.
+    pub merged_bytes: usize,
+}
+
+impl Completed {
+    /// A request that did not fail.
+    #[inline(always)]
+    fn of(command: u16, started: Time) -> Completed {
+        Completed {
+            command,
+            started,
+            failed: false,
+            merged_bytes: 0,
+        }
+    }
+}
+
+/// The requests of one client that are not answered yet, oldest first.
+///
+/// Invariants: the head is never `Waiting` nor `Ready`: what is complete at the head has left; a place in
+/// `waiting` and an entry of `kept` are those of one request.
+#[derive(Debug)]
+pub struct Pipeline {
+    requests: VecDeque<Request>,
+    head: Seq,
+    /// Bytes of replies that wait for their turn, wherever they are.
+    ready_bytes: usize,
+    waiting: Waiting,
+    kept: Slab<Kept>,
+    /// What a request has to ask next, until it is taken, which is at once.
+    next: Option<(Seq, Plan)>,
+    /// A request whose parts are to become one reply in steps, until it is taken, which is at once.
+    unmerged: Option<Seq>,
+    /// Whether the next requests are answered.
+    pub replies: Replies,
+    /// The row of the newest request; `u16::MAX` if it had none.
+    pub last_command: u16,
+    failure: Option<ErrorCode>,
+}
+
+impl Default for Pipeline {
+    fn default() -> Pipeline {
+        Pipeline {
+            requests: VecDeque::new(),
+            head: Seq(0),
+            ready_bytes: 0,
+            waiting: Waiting::default(),
+            kept: Slab::new(),
+            next: None,
+            unmerged: None,
+            replies: Replies::On,
+            last_command: u16::MAX,
+            failure: None,
+        }
+    }
+}
+
+/// Requests that an empty pipeline keeps room for while there are commands.
+const REQUESTS_KEPT: usize = 1024;
+
+/// Buffers that stay while there are commands.
+const SPARES_STEADY: usize = 64;
+
+/// Buffers for replies that wait for their turn, kept for reuse.
+#[derive(Debug, Default)]
+pub struct Spares {
+    single: Vec<Vec<u8>>,
+    waiting: WaitingSpares,
+}
+
+impl Spares {
+    /// An empty buffer.
+    #[inline]
+    pub fn take(&mut self) -> Vec<u8> {
+        self.single.pop().unwrap_or_default()
+    }
+
+    /// Gives half of the buffers back to the allocator, down to a few.
+    pub fn shed(&mut self) {
+        let kept = (self.single.len() / 2).max(SPARES_STEADY);
+        self.single.truncate(kept);
+        self.single.shrink_to(2 * kept);
+        self.waiting.shed();
+    }
+
+    /// Takes a buffer back, unless it has grown large or there are plenty.
+    #[inline]
+    pub fn give(&mut self, mut buffer: Vec<u8>) {
+        if self.single.len() < 4096 && buffer.capacity() <= 4096 {
+            buffer.clear();
+            self.single.push(buffer);
+        }
+    }
+}
+
+impl Pipeline {
+    /// Requests that are not answered yet.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.requests.len()
+    }
+
+    /// Whether every request has been answered.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.requests.is_empty()
+    }
+
+    /// Bytes of replies that wait for their turn.
+    #[inline]
+    pub fn ready_bytes(&self) -> usize {
+        self.ready_bytes
+    }
+
+    /// The oldest place that is not answered; the next to be given if all are.
+    #[inline]
+    pub fn head(&self) -> Seq {
+        self.head
+    }
+
+    /// The place that the next request will take.
+    #[inline]
+    pub fn tail(&self) -> Seq {
+        Seq(self.head.0.wrapping_add(self.requests.len() as u32))
+    }
+
+    /// Takes a place for a request of one part.
+    #[inline]
+    pub fn push_single(&mut self, command: u16, slot: u16, at: At, started: Time) -> Seq {
+        let kind = if self.replies.take_muted() {
+            Kind::Muted
+        } else {
+            Kind::Single
+        };
+        self.push_part(command, started, kind, slot, at)
+    }
+
+    /// As `push_single`, while all requests are answered.
+    #[inline(always)]
+    pub fn push_heard_single(&mut self, command: u16, slot: u16, at: At, started: Time) -> Seq {
+        debug_assert_eq!(self.replies, Replies::On);
+        self.push_part(command, started, Kind::Single, slot, at)
+    }
+
+    /// Takes a place for a request that the proxy answers itself, now or later, and whose reply is told even to
+    /// a client that wants none.
+    pub fn push_heard(&mut self, command: u16, started: Time) -> Seq {
+        self.replies.pass();
+        self.push_part(command, started, Kind::Single, u16::MAX, At::Here)
+    }
+
+    /// Takes a place for a request of several parts.
+    pub fn push_split(&mut self, command: u16, split: Box<Split>, started: Time) -> Seq {
+        let kind = if self.replies.take_muted() {
+            Kind::MutedSplit
+        } else {
+            Kind::Split
+        };
+        let key = self.kept.insert(Kept::Split(split)) as u32;
+        self.push(command, started, kind, [key, 0])
+    }
+
+    #[inline(always)]
+    fn push_part(&mut self, command: u16, started: Time, kind: Kind, slot: u16, at: At) -> Seq {
+        let (stage, words) = at.taken_apart();
+        self.push_request(Request {
+            started,
+            words,
+            command,
+            slot,
+            kind,
+            stage,
+        })
+    }
+
+    fn push(&mut self, command: u16, started: Time, kind: Kind, words: [u32; 2]) -> Seq {
+        self.push_request(Request {
+            started,
+            words,
+            command,
+            slot: u16::MAX,
+            kind,
+            stage: Stage::Done,
+        })
+    }
+
+    #[inline(always)]
+    fn push_request(&mut self, request: Request) -> Seq {
+        let seq = self.tail();
+        self.last_command = request.command;
+        self.requests.push_back(request);
+        seq
+    }
+
+    /// Answers the newest request at once: it takes its turn behind all that are outstanding.
+    pub fn answer(
+        &mut self,
+        command: u16,
+        reply: &[u8],
+        output: &mut WriteBuf,
+        pool: &mut Pool,
+        now: Time,
+    ) {
+        let reply = if self.replies.take_muted() {
+            &[]
+        } else {
+            reply
+        };
+        if self.requests.is_empty() {
+            self.last_command = command;
+            output.push(reply, pool);
+            self.head = Seq(self.head.0.wrapping_add(1));
+        } else {
+            self.ready_bytes += reply.len();
+            let key = self.kept.insert(Kept::Ready(reply.into())) as u32;
+            self.push(command, now, Kind::Ready, [key, 0]);
+        }
+    }
+
+    #[inline]
+    fn get_mut(&mut self, seq: Seq) -> Option<&mut Request> {
+        self.requests
+            .get_mut(seq.0.wrapping_sub(self.head.0) as usize)
+    }
+
+    /// The parts of a request that has several.
+    fn split_mut(&mut self, seq: Seq) -> Option<&mut Split> {
+        let request = *self.get_mut(seq)?;
+        if !matches!(request.kind, Kind::Split | Kind::MutedSplit) {
+            return None;
+        }
+        match self.kept.get_mut(request.words[0] as usize) {
+            Some(Kept::Split(split)) => Some(split),
+            Some(Kept::Ready(_) | Kept::Rope(_)) | None => {
+                debug_assert!(false, "parts that are not kept");
+                None
+            }
+        }
+    }
+
+    /// Whether the reply to this part may go straight to the client: it stands at the head, alone.
+    #[inline]
+    pub fn is_single_head(&self, seq: Seq) -> bool {
+        let head = self.requests.front();
+        seq == self.head && head.is_some_and(|head| head.kind == Kind::Single)
+    }
+
+    /// Whether this is a request of one part whose reply is thrown away.
+    pub fn is_muted(&self, seq: Seq) -> bool {
+        let index = seq.0.wrapping_sub(self.head.0) as usize;
+        let request = self.requests.get(index);
+        request.is_some_and(|request| request.kind == Kind::Muted)
+    }
+
+    /// Makes `count` parts of one part of a request; `whole` is what a request of a single part becomes.
+    /// Returns the number of the second new part; the first keeps the old number.
+    pub fn divide(
+        &mut self,
+        seq: Seq,
+        part: u16,
+        count: usize,
+        whole: impl FnOnce(u16) -> Split,
+    ) -> Option<u16> {
+        let request = *self.get_mut(seq)?;
+        let kind = match request.kind {
+            Kind::Single => Kind::Split,
+            Kind::Muted => Kind::MutedSplit,
+            other => other,
+        };
+        if kind != request.kind {
+            debug_assert_eq!(part, 0);
+            let split = Kept::Split(Box::new(whole(request.slot)));
+            let key = self.kept.insert(split) as u32;
+            *self.get_mut(seq)? = Request {
+                kind,
+                words: [key, 0],
+                ..request
+            };
+        }
+        self.split_mut(seq)?.divide(part, count)
+    }
+
+    /// What a request has to ask next, if the last reply has led to that: its place, and its command.
+    pub fn take_next(&mut self) -> Option<(Seq, u16, Plan)> {
+        let (seq, plan) = self.next.take()?;
+        let command = self.get_mut(seq)?.command;
+        Some((seq, command, plan))
+    }
+
+    /// Gives a request that asks again its new parts.
+    pub fn renew_split(&mut self, seq: Seq, split: Split) {
+        if let Some(parts) = self.split_mut(seq) {
+            *parts = split;
+        }
+    }
+
+    /// The error that the request completed last has become, told once.
+    pub fn failure(&mut self) -> Option<ErrorCode> {
+        self.failure.take()
+    }
+
+    /// The command of a request of one part that is not answered yet.
+    pub fn single(&self, seq: Seq) -> Option<u16> {
+        let index = seq.0.wrapping_sub(self.head.0) as usize;
+        let request = self.requests.get(index)?;
+        (request.kind == Kind::Single).then_some(request.command)
+    }
+
+    /// Says where a part is now.
+    pub fn set_at(&mut self, seq: Seq, part: u16, at: At) {
+        match self.get_mut(seq) {
+            Some(request) if matches!(request.kind, Kind::Single | Kind::Muted) => {
+                (request.stage, request.words) = at.taken_apart();
+            }
+            Some(_) | None => match self.split_mut(seq) {
+                Some(split) => split.set_at(part, at),
+                None => debug_assert!(false, "a part of an answered request moved"),
+            },
+        }
+    }
+
+    /// Hands in the reply to a request of one part, and says which command it was and when it came. Nothing is
+    /// done, and said, if the request is no such one.
+    #[inline(always)]
+    pub fn fulfil_single(
+        &mut self,
+        seq: Seq,
+        reply: &[u8],
+        output: &mut WriteBuf,
+        pool: &mut Pool,
+        spares: &mut Spares,
+    ) -> Option<(u16, Time)> {
+        let index = seq.0.wrapping_sub(self.head.0) as usize;
+        let request = self.requests.get_mut(index)?;
+        if request.kind != Kind::Single {
+            return None;
+        }
+        let completed = (request.command, request.started);
+        if index == 0 {
+            output.push_first(reply, pool);
+            self.pop_head(output, pool, spares);
+        } else {
+            match self.waiting.keep(reply, &mut spares.waiting) {
+                Some(place) => {
+                    request.kind = Kind::Waiting;
+                    request.words = place.words();
+                }
+                None => {
+                    request.kind = Kind::Ready;
+                    request.words = [self.kept.insert(Kept::Ready(reply.into())) as u32, 0];
+                }
+            }
+            self.ready_bytes += reply.len();
+        }
+        Some(completed)
+    }
+
+    /// Hands in the reply to a part of a request that then still lacks another and has come at `since` or later.
+    /// Nothing is done if it is no such one; returns whether it was.
+    #[inline]
+    pub fn fulfil_part(
+        &mut self,
+        seq: Seq,
+        part: u16,
+        reply: &[u8],
+        since: Time,
+        spares: &mut Spares,
+    ) -> bool {
+        let index = seq.0.wrapping_sub(self.head.0) as usize;
+        let Some(request) = self.requests.get(index) else {
+            return false;
+        };
+        if request.kind != Kind::Split || request.started < since {
+            return false;
+        }
+        let Some(Kept::Split(split)) = self.kept.get_mut(request.words[0] as usize) else {
+            return false;
+        };
+        if split.pending() < 2 {
+            return false;
+        }
+        split.fulfil(part, reply, spares);
+        self.ready_bytes += reply.len();
+        true
+    }
+
+    /// Hands in the reply to one part. Whatever is complete at the head goes to `output`.
+    #[inline]
+    pub fn fulfil(
+        &mut self,
+        seq: Seq,
+        part: u16,
+        reply: &[u8],
+        output: &mut WriteBuf,
+        pool: &mut Pool,
+        spares: &mut Spares,
+    ) -> Option<Completed> {
+        if let Some((command, started)) = self.fulfil_single(seq, reply, output, pool, spares) {
+            return Some(Completed::of(command, started));
+        }
+        let at_head = seq == self.head;
+        let index = seq.0.wrapping_sub(self.head.0) as usize;
+        let Some(request) = self.requests.get_mut(index) else {
+            debug_assert!(false, "a reply to a request that has left");
+            return None;
+        };
+        let completed = Completed::of(request.command, request.started);
+        match request.kind {
+            Kind::Muted if at_head => {
+                self.pop_head(output, pool, spares);
+                Some(completed)
+            }
+            Kind::Muted => {
+                request.kind = Kind::Waiting;
+                request.words = Place::default().words();
+                Some(completed)
+            }
+            Kind::Split | Kind::MutedSplit => {
+                let Some(Kept::Split(split)) = self.kept.get_mut(request.words[0] as usize) else {
+                    debug_assert!(false, "parts that are not kept");
+                    return None;
+                };
+                split.fulfil(part, reply, spares);
+                self.ready_bytes += reply.len();
+                if !split.is_complete() {
+                    return None;
+                }
+                self.merge(seq, output, pool, spares)
+            }
+            Kind::Single | Kind::Waiting | Kind::Ready => {
+                debug_assert!(false, "two replies to one request");
+                None
+            }
+        }
+    }
+
+    /// The head's reply has gone to the client: the head leaves, and all that is ready behind it.
+    #[inline(always)]
+    pub fn pop_head(&mut self, output: &mut WriteBuf, pool: &mut Pool, spares: &mut Spares) {
+        self.requests.pop_front();
+        self.head = Seq(self.head.0.wrapping_add(1));
+        let next = self.requests.front();
+        if next.is_some_and(|next| matches!(next.kind, Kind::Waiting | Kind::Ready)) {
+            self.pop_ready(output, pool, spares);
+        }
+        debug_assert!(!self.requests.is_empty() || self.ready_bytes == 0);
+    }
+
+    #[inline(never)]
+    fn pop_ready(&mut self, output: &mut WriteBuf, pool: &mut Pool, spares: &mut Spares) {
+        let (mut ready, mut waited, mut count) = (0, 0, 0);
+        for request in &self.requests {
+            match request.kind {
+                Kind::Waiting => {
+                    let reply = self.waiting.get(request.place());
+                    output.push(reply, pool);
+                    waited += reply.len();
+                }
+                Kind::Ready => match self.kept.try_remove(request.words[0] as usize) {
+                    Some(Kept::Ready(reply)) => {
+                        output.push(&reply, pool);
+                        ready += reply.len();
+                    }
+                    Some(Kept::Rope(reply)) => {
+                        ready += reply.len();
+                        reply.move_to(output);
+                    }
+                    Some(Kept::Split(_)) | None => {
+                        debug_assert!(false, "a reply that is not kept");
+                        break;
+                    }
+                },
+                Kind::Single | Kind::Muted | Kind::Split | Kind::MutedSplit => break,
+            }
+            count += 1;
+        }
+        self.requests.drain(..count);
+        self.head = Seq(self.head.0.wrapping_add(count as u32));
+        self.ready_bytes -= ready + waited;
+        if waited > 0 {
+            self.waiting.give_back(waited, &mut spares.waiting);
+        }
+        if self.waiting.is_loose() {
+            self.tighten();
+        }
+    }
+
+    #[cold]
+    fn tighten(&mut self) {
+        let all = self.requests.iter_mut();
+        let own = all.filter(|request| request.kind == Kind::Waiting);
+        self.waiting.tighten(own.map(|request| &mut request.words));
+    }
+
+    /// When a request came, if it has not been answered yet.
+    pub fn started(&self, seq: Seq) -> Option<Time> {
+        let index = seq.0.wrapping_sub(self.head.0) as usize;
+        self.requests.get(index).map(|request| request.started)
+    }
+
+    /// What the head would be completed as, for a reply that is moved instead of copied.
+    pub fn head_completed(&self) -> Option<Completed> {
+        let head = self.requests.front();
+        head.map(|request| Completed::of(request.command, request.started))
+    }
+
+    /// Calls `see` for every part whose slot is `slot` and whose ticket is in a backend's queue.
+    /// A part without a slot counts for none.
+    pub fn outstanding(&self, slot: u16, mut see: impl FnMut(Seq, BackendId)) {
+        for (index, request) in self.requests.iter().enumerate() {
+            let seq = Seq(self.head.0.wrapping_add(index as u32));
+            match request.kind {
+                Kind::Single | Kind::Muted if request.slot == slot => {
+                    if let Some(backend) = request.backend() {
+                        see(seq, backend);
+                    }
+                }
+                Kind::Split | Kind::MutedSplit => {
+                    if let Some(Kept::Split(split)) = self.kept.get(request.words[0] as usize) {
+                        split.outstanding(slot, |backend| see(seq, backend));
+                    }
+                }
+                Kind::Single | Kind::Muted | Kind::Waiting | Kind::Ready => {}
+            }
+        }
+    }
+
+    /// Whether any part has its ticket in this backend's queue.
+    pub fn stands_at(&self, backend: BackendId) -> bool {
+        // Most likely the newest has.
+        self.requests
+            .iter()
+            .rev()
+            .any(|request| match request.kind {
+                Kind::Single | Kind::Muted => request.backend() == Some(backend),
+                Kind::Split | Kind::MutedSplit => match self.kept.get(request.words[0] as usize) {
+                    Some(Kept::Split(split)) => split.stands_at(backend),
+                    Some(Kept::Ready(_) | Kept::Rope(_)) | None => false,
+                },
+                Kind::Waiting | Kind::Ready => false,
+            })
+    }
+
+    /// Whether the newest request is complete, or the head is the only one.
+    pub fn is_last_ready(&self) -> bool {
+        let last = self.requests.back();
+        let ready = last.is_none_or(|last| matches!(last.kind, Kind::Waiting | Kind::Ready));
+        ready || self.requests.len() == 1
+    }
+
+    /// The reply to a request behind the head, if it is complete. One that is kept in pieces is copied.
+    pub fn ready(&self, seq: Seq) -> Option<Cow<'_, [u8]>> {
+        let index = seq.0.wrapping_sub(self.head.0) as usize;
+        let request = self.requests.get(index)?;
+        match request.kind {
+            Kind::Waiting if request.place() == Place::default() => Some(Cow::default()),
+            Kind::Waiting => Some(Cow::Borrowed(self.waiting.get(request.place()))),
+            Kind::Ready => match self.kept.get(request.words[0] as usize) {
+                Some(Kept::Ready(reply)) => Some(Cow::Borrowed(reply)),
+                Some(Kept::Rope(reply)) => Some(Cow::Owned(reply.to_bytes())),
+                Some(Kept::Split(_)) | None => None,
+            },
+            Kind::Single | Kind::Muted | Kind::Split | Kind::MutedSplit => None,
+        }
+    }
+
+    /// Everything behind the head is complete, and has become a part of the head's reply: it has none of its own.
+    pub fn hush_behind_head(&mut self, spares: &mut Spares) {
+        let mut waited = 0;
+        for request in self.requests.iter_mut().skip(1) {
+            match request.kind {
+                Kind::Waiting => {
+                    let reply = request.place();
+                    if reply != Place::default() {
+                        waited += self.waiting.get(reply).len();
+                    }
+                }
+                Kind::Ready => match self.kept.try_remove(request.words[0] as usize) {
+                    Some(Kept::Ready(reply)) => self.ready_bytes -= reply.len(),
+                    Some(Kept::Rope(reply)) => self.ready_bytes -= reply.len(),
+                    Some(Kept::Split(_)) | None => {
+                        debug_assert!(false, "a reply that is not kept");
+                    }
+                },
+                Kind::Single | Kind::Muted | Kind::Split | Kind::MutedSplit => {
+                    debug_assert!(false, "a request under way behind one that is complete");
+                    continue;
+                }
+            }
+            request.kind = Kind::Waiting;
+            request.words = Place::default().words();
+        }
+        self.ready_bytes -= waited;
+        if waited > 0 {
+            self.waiting.give_back(waited, &mut spares.waiting);
+        }
+    }
+
+    /// Gives memory back to the allocator, for a client that has nothing outstanding.
+    pub fn shrink(&mut self) {
+        if self.requests.is_empty() {
+            self.requests = VecDeque::new();
+            self.kept = Slab::new();
+        }
+    }
+
+    /// The same, if it is much.
+    pub fn shed(&mut self) {
+        if self.requests.capacity() > REQUESTS_KEPT || self.kept.capacity() > REQUESTS_KEPT {
+            self.shrink();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arena::Id;
+    use crate::proxy::pipeline::merge::Merge;
+    use std::io::IoSlice;
+
+    struct Rig {
+        pipeline: Pipeline,
+        output: WriteBuf,
+        pool: Pool,
+        spares: Spares,
+    }
+
+    impl Rig {
+        fn new() -> Rig {
+            Rig {
+                pipeline: Pipeline {
+                    head: Seq(u32::MAX - 1), // the places wrap at once
+                    ..Pipeline::default()
+                },
+                output: WriteBuf::default(),
+                pool: Pool::default(),
+                spares: Spares::default(),
+            }
+        }
+
+        fn single(&mut self) -> Seq {
+            let at = At::Backend(Id::from_parts(0, 1));
+            self.pipeline.push_single(0, 7, at, Time::default())
+        }
+
+        fn fulfil(&mut self, seq: Seq, part: u16, reply: &str) -> bool {
+            self.pipeline
+                .fulfil(
+                    seq,
+                    part,
+                    reply.as_bytes(),
+                    &mut self.output,
+                    &mut self.pool,
+                    &mut self.spares,
+                )
+                .is_some()
+        }
+
+        fn check(&mut self, expected: &str) {
+            let mut slices = [IoSlice::new(&[]); 8];
+            let count = self.output.unsent(&mut slices);
+            let sent: Vec<u8> = slices[..count].iter().flat_map(|s| s.to_vec()).collect();
+            assert_eq!(String::from_utf8_lossy(&sent), expected);
+        }
+    }
+
+    #[test]
+    fn replies_leave_in_the_order_of_requests() {
+        let mut rig = Rig::new();
+        let (a, b, c) = (rig.single(), rig.single(), rig.single());
+        rig.fulfil(c, 0, "c");
+        rig.check("");
+        rig.fulfil(a, 0, "a");
+        rig.check("a");
+        rig.pipeline
+            .answer(0, b"d", &mut rig.output, &mut rig.pool, Time::default());
+        rig.fulfil(b, 0, "b");
+        rig.check("abcd");
+        assert!(rig.pipeline.is_empty());
+        assert_eq!(rig.pipeline.ready_bytes(), 0);
+        rig.pipeline
+            .answer(0, b"e", &mut rig.output, &mut rig.pool, Time::default());
+        rig.check("abcde");
+    }
+
+    #[test]
+    fn a_muted_request_keeps_its_place_and_says_nothing() {
+        let mut rig = Rig::new();
+        let a = rig.single();
+        rig.pipeline.replies = Replies::SkipNext;
+        let (b, c) = (rig.single(), rig.single());
+        rig.fulfil(b, 0, "b");
+        rig.fulfil(c, 0, "c");
+        rig.check("");
+        rig.fulfil(a, 0, "a");
+        rig.check("ac");
+        rig.pipeline.replies = Replies::Off;
+        let d = rig.single();
+        assert!(!rig.pipeline.is_single_head(d));
+        let mut split = Split::new(Merge::Sum, true);
+        split.add(1);
+        let sum = rig.pipeline.push_split(0, Box::new(split), Time::default());
+        rig.pipeline
+            .answer(0, b"e", &mut rig.output, &mut rig.pool, Time::default());
+        rig.pipeline.replies = Replies::On;
+        let f = rig.single();
+        assert!(rig.fulfil(sum, 0, ":2\r\n"));
+        rig.fulfil(f, 0, "f");
+        rig.fulfil(d, 0, "d");
+        rig.check("acf");
+        assert!(rig.pipeline.is_empty());
+        assert_eq!(rig.pipeline.ready_bytes(), 0);
+    }
+
+    #[test]
+    fn a_split_request_leaves_when_all_its_parts_have_come() {
+        let mut rig = Rig::new();
+        let first = rig.single();
+        let mut split = Split::new(Merge::Sum, true);
+        split.add(1);
+        split.add(2);
+        let sum = rig.pipeline.push_split(0, Box::new(split), Time::default());
+        assert!(!rig.fulfil(sum, 1, ":2\r\n"));
+        assert!(rig.fulfil(sum, 0, ":40\r\n"));
+        rig.check("");
+        assert!(rig.fulfil(first, 0, "+OK\r\n"));
+        rig.check("+OK\r\n:42\r\n");
+        assert_eq!(rig.pipeline.ready_bytes(), 0);
+    }
+
+    #[test]
+    fn a_part_may_be_cut_once_more_and_keys_keep_their_order() {
+        let mut rig = Rig::new();
+        let whole = |slot| {
+            let mut split = Split::new(Merge::Gather, false);
+            split.add(slot);
+            split.set_order(vec![0, 0, 0]);
+            split
+        };
+        let single = rig.single();
+        assert_eq!(rig.pipeline.divide(single, 0, 3, whole), Some(1));
+        rig.fulfil(single, 2, "*1\r\n+c\r\n");
+        rig.fulfil(single, 0, "*1\r\n+a\r\n");
+        assert!(rig.fulfil(single, 1, "*1\r\n+b\r\n"));
+        rig.check("*3\r\n+a\r\n+b\r\n+c\r\n");
+
+        let mut split = Split::new(Merge::Gather, false);
+        split.add(1);
+        split.add(2);
+        split.set_order(vec![1, 0, 1]);
+        let many = rig.pipeline.push_split(0, Box::new(split), Time::default());
+        assert_eq!(rig.pipeline.divide(many, 1, 2, whole), Some(2));
+        rig.fulfil(many, 0, "*1\r\n+y\r\n");
+        rig.fulfil(many, 2, "*1\r\n+z\r\n");
+        assert!(rig.fulfil(many, 1, "*1\r\n+x\r\n"));
+        rig.check("*3\r\n+a\r\n+b\r\n+c\r\n*3\r\n+x\r\n+y\r\n+z\r\n");
+        assert!(rig.pipeline.is_empty() && rig.pipeline.ready_bytes() == 0);
+    }
+
+    #[test]
+    fn a_request_that_asks_again_keeps_its_place() {
+        let mut rig = Rig::new();
+        let mut split = Split::new(
+            Merge::Then(Box::new(|replies, _| {
+                assert!(replies[0].is_error());
+                Some(Plan {
+                    asks: Vec::new(),
+                    merge: Merge::Sum,
+                    write: false,
+                })
+            })),
+            false,
+        );
+        split.add(1);
+        let asking = rig.pipeline.push_split(9, Box::new(split), Time::default());
+        let behind = rig.single();
+        assert!(rig.fulfil(behind, 0, "+b\r\n"));
+        assert!(!rig.fulfil(asking, 0, "-ERR a\r\n"));
+        rig.check("");
+        let (seq, command, plan) = rig.pipeline.take_next().unwrap();
+        assert_eq!((seq, command), (asking, 9));
+        assert!(rig.pipeline.take_next().is_none());
+        let mut parts = Split::new(plan.merge, plan.write);
+        parts.add(2);
+        rig.pipeline.renew_split(seq, parts);
+        assert!(rig.fulfil(asking, 0, ":7\r\n"));
+        rig.check(":7\r\n+b\r\n");
+        assert_eq!(rig.pipeline.ready_bytes(), 0);
+    }
+}

@@ -1,0 +1,61 @@
+//! `Plan`: whom a command asks, what, and how the answers become one reply. This is how a command of the
+//! proxy's own speaks to nodes and to other workers without a branch anywhere else.
+
+use crate::proxy::observe::masters_info::Findings;
+use crate::proxy::pipeline::merge::Merge;
+use crate::proxy::upstream::Target;
+use crate::proxy::upstream::node::NodeKey;
+use crate::proxy::upstream::routes::ShardId;
+use crate::proxy::upstream::routes::everyone::Asked;
+use crate::proxy::workers::messages::Question;
+
+/// Whom one part of a plan asks.
+#[derive(Debug, Clone)]
+pub enum Ask {
+    /// This node, with this request frame.
+    Node(Target, Vec<u8>),
+    /// This node, with this request frame; its part is left out of the reply if the node is not there.
+    IfUp(Target, Vec<u8>),
+    /// This node, with this request frame, for as long as the cluster lists it.
+    Member(Target, Vec<u8>),
+    /// The master of this shard, with this request frame.
+    Shard(ShardId, Vec<u8>),
+    /// This master without slots, with this request frame; its part is left out unless it has keys that count.
+    Spare(NodeKey, Vec<u8>),
+    /// The owner of this slot, with this request frame.
+    Slot(u16, Vec<u8>),
+    /// Any master, with this request frame.
+    AnyMaster(Vec<u8>),
+    /// Every worker, this one included.
+    Workers(Question),
+    /// The masters, what they say of themselves: one part, the only one of its plan (see `masters_info`).
+    Masters(Findings),
+    /// The connection to this node for subscriptions, whether all has come that was sent on it before.
+    Fence(NodeKey),
+    /// Nobody: this is the answer.
+    Known(Vec<u8>),
+}
+
+impl Ask {
+    /// What a command for all nodes, or all masters, asks of one of them.
+    pub fn each(asked: Asked, frame: Vec<u8>) -> Ask {
+        let target = |node, replica| Target { node, replica };
+        match asked {
+            Asked::Shard { id, .. } => Ask::Shard(id, frame),
+            Asked::Master(node) => Ask::Member(target(node, false), frame),
+            Asked::Replica(node) => Ask::IfUp(target(node, true), frame),
+            Asked::Spare(node) => Ask::Spare(node, frame),
+        }
+    }
+}
+
+/// Whom a command asks, and how the answers become one reply.
+#[derive(Debug)]
+pub struct Plan {
+    /// The parts, in order. A question to the workers counts as one part for each worker.
+    pub asks: Vec<Ask>,
+    /// What becomes of the answers.
+    pub merge: Merge,
+    /// Whether a part that succeeded has changed something.
+    pub write: bool,
+}

@@ -1,0 +1,7 @@
+//! What a node did not execute: whether, when and where it is sent again.
+
+pub(super) mod order_guard;
+pub(super) mod own_errors;
+pub mod retry;
+pub(super) mod script_repair;
+pub(super) mod split_by_key;

@@ -1,0 +1,527 @@
+//! Doubt: an error that reads like a refusal, from a request that may have been executed.
+//!
+//! A script, a function or a module command may do its work and then answer in the very words in which servers
+//! refuse (`Command::own_errors`). To believe them would be to execute it again. So the connection that brought
+//! such words is asked a question that only the server itself answers: a harmless request with the same keys. If
+//! the server refuses that one in the same sense, the first one was refused, too; what is followed then is the
+//! second answer, which nobody can have made up. Otherwise the client gets the first answer as it came.
+//!
+//! What is known not to have been executed is preceded by the same question wherever it is sent again (it *scouts*),
+//! so that it leaves only for a node that has just said that it would execute it.
+//!
+//! The request is held while the question is under way, and so in order (rule R4), and no longer than any other.
+//!
+//! One thing cannot be told apart: words that were made up and have come true before the question arrives. They would
+//! have to be exact in every letter. `Suspects` sees to it that nothing gets a second chance: what has been caught is
+//! not asked about again for a while.
+//!
+//! It must never act upon the words of such a request in any other way: they teach no route, ask for no refresh,
+//! and fail no slot.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::clock::Time;
+use crate::config::ReadPreference;
+use crate::proxy::client::ClientId;
+use crate::proxy::path::deliver::Refused;
+use crate::proxy::pipeline::{At, Seq};
+use crate::proxy::refused::order_guard::{args_of, keys_in};
+use crate::proxy::refused::retry::{ASKING, Goal, Held};
+use crate::proxy::scripts::hash;
+use crate::proxy::texts::refusal::{Missing, Refusal, Trouble};
+use crate::proxy::upstream::backend::{BackendId, Origin, Pin, Ticket};
+use crate::proxy::{NO_SLOT, Proxy, planted_bugs};
+use crate::resp::encode;
+use crate::resp::reply::Reply;
+
+/// How long what has made words up is not believed.
+const SUSPECTED: Duration = Duration::from_secs(10);
+/// How many are suspected at once.
+const SUSPECTS_MAX: usize = 1024;
+
+/// What is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Question {
+    /// EXISTS with the keys of the request: a server refuses it for their sake as it refuses the request.
+    Keys,
+    /// DBSIZE: refused while the server loads its data, or has lost its master.
+    Size,
+    /// ROLE: a replica takes no writes.
+    Role,
+    /// SCRIPT EXISTS.
+    Script,
+    /// FUNCTION LIST.
+    Functions,
+}
+
+/// A question under way.
+#[derive(Debug)]
+pub struct Inquiry {
+    question: Question,
+    /// The connection that carries it.
+    backend: BackendId,
+    /// The reply that is doubted; nothing if the request is known not to have been executed.
+    doubted: Option<Box<[u8]>>,
+}
+
+/// What an answer says of the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sign<'a> {
+    /// The server would refuse it, so; in words of its own if there are any.
+    Refuses(Refusal<'a>, &'a [u8]),
+    /// It would execute it.
+    Serves,
+    /// Nothing.
+    Unclear,
+}
+
+/// What has answered in a server's words without cause, and until when that is remembered.
+#[derive(Debug, Default)]
+pub struct Suspects {
+    until: HashMap<u64, Time>,
+    /// What a node was found to lack, on which connection, and when that was heard.
+    lacked: HashMap<(BackendId, u64), Time>,
+}
+
+impl Suspects {
+    fn knows(&self, who: u64, now: Time) -> bool {
+        self.until.get(&who).is_some_and(|until| now < *until)
+    }
+
+    fn note(&mut self, who: u64, now: Time) {
+        if self.until.len() >= SUSPECTS_MAX {
+            self.until.clear();
+        }
+        self.until.insert(who, now.after(SUSPECTED));
+    }
+
+    fn note_lack(&mut self, id: BackendId, who: u64, now: Time) {
+        if self.lacked.len() >= SUSPECTS_MAX {
+            self.lacked.clear();
+        }
+        self.lacked.insert((id, who), now);
+    }
+
+    /// Whether what was sent on this connection then found missing what was found missing there since: it stands
+    /// before what was sent to load it.
+    fn was_lacked(&self, id: BackendId, who: u64, sent_at: Time) -> bool {
+        self.lacked
+            .get(&(id, who))
+            .is_some_and(|heard_at| sent_at < *heard_at)
+    }
+}
+
+impl Inquiry {
+    /// The reply that is doubted.
+    pub fn doubted(&self) -> Option<&[u8]> {
+        self.doubted.as_deref()
+    }
+}
+
+impl Question {
+    /// What the answer to it says of a request; `first` is the refusal that is doubted, if one is, and `name` the
+    /// name of what it runs.
+    fn sign<'a>(self, reply: Reply<'a>, first: Option<Refusal<'a>>, name: &[u8]) -> Sign<'a> {
+        let as_before = first.map_or(Sign::Unclear, |first| Sign::Refuses(first, b""));
+        match (self, reply.error()) {
+            (Question::Keys | Question::Size, Some(words)) => match Refusal::parse(words) {
+                Some(refusal) => Sign::Refuses(refusal, words),
+                None => Sign::Unclear,
+            },
+            (Question::Keys | Question::Size, None) => Sign::Serves,
+            (Question::Role | Question::Script | Question::Functions, Some(_)) => Sign::Unclear,
+            (Question::Role, None) => match reply.items().next().and_then(|role| role.text()) {
+                Some(b"slave" | b"replica") => as_before,
+                _ => Sign::Serves,
+            },
+            (Question::Script, None) => match reply.items().next().and_then(|own| own.integer()) {
+                Some(0) => as_before,
+                _ => Sign::Serves,
+            },
+            // Wherever the name stands in it, in either case: this errs on the safe side.
+            (Question::Functions, None)
+                if reply.kind() != b'_' && !contains(reply.frame(), name) =>
+            {
+                as_before
+            }
+            (Question::Functions, None) => Sign::Serves,
+        }
+    }
+}
+
+/// Whether `name` stands anywhere in `text`, in upper or lower case.
+fn contains(text: &[u8], name: &[u8]) -> bool {
+    let (text, name) = (text.to_ascii_lowercase(), name.to_ascii_lowercase());
+    memchr::memmem::find(&text, &name).is_some()
+}
+
+/// Which words they are, whatever they name.
+fn kind(refusal: Refusal<'_>) -> u64 {
+    match refusal {
+        Refusal::Moved(..) => 0,
+        Refusal::Ask(..) => 1,
+        Refusal::TryAgain => 2,
+        Refusal::Missing(_) => 3,
+        Refusal::Unavailable(trouble) => 4 + trouble as u64,
+    }
+}
+
+impl Proxy {
+    /// Whether the words of an error to this request may be its own.
+    pub(in crate::proxy) fn has_own_errors(&self, ticket: &Ticket) -> bool {
+        let row = self.table.rows().get(usize::from(ticket.command));
+        row.is_some_and(|row| row.own_errors) && !planted_bugs::is_on("words-believed")
+    }
+
+    /// A request that may have been executed has got an error that reads like this refusal. It is held, and its
+    /// node asked; or nothing is done, since nothing can be asked, and the reply is its client's.
+    pub(in crate::proxy) fn doubt(
+        &mut self,
+        id: BackendId,
+        ticket: &Ticket,
+        refusal: Refusal<'_>,
+        reply: Reply<'_>,
+        now: Time,
+    ) -> bool {
+        let (Some(backend), Origin::Part { client, .. }) =
+            (self.upstream.backends.get(id), ticket.origin)
+        else {
+            return false;
+        };
+        let bytes = backend.output.front(ticket.len as usize).to_vec();
+        let replica = backend.flavor.read_only;
+        let who = suspect(&bytes, refusal);
+        let missing = matches!(refusal, Refusal::Missing(_));
+        if self.clients.get(client).is_none()
+            || ticket.pin == Pin::May
+            || self.is_holding_enough(bytes.len())
+            || (self.suspects.knows(who, now) && !missing)
+        {
+            return false;
+        }
+        let asked = self.question(ticket, &bytes, refusal, replica);
+        let Some((question, frame)) = asked else {
+            return false;
+        };
+        self.release(id, ticket);
+        // Many ask for what a node has just lost; the first one's question answers for those right behind.
+        let known = missing
+            && !self.suspects.knows(who, now)
+            && self.suspects.was_lacked(id, who, ticket.sent_at);
+        let mut ticket = *ticket;
+        let since = *ticket.held_since.get_or_insert(now);
+        let expires = since.after(self.park_timeout());
+        let inquiry = Inquiry {
+            question,
+            backend: id,
+            doubted: Some(reply.frame().into()),
+        };
+        let held = doubted(ticket, bytes, expires, inquiry);
+        if known {
+            let words = reply.error().unwrap_or_default();
+            self.is_turned_back(id, held, refusal, words, now);
+            self.release_held(client, ticket.slot, now);
+        } else {
+            self.stats.doubted.add(1);
+            let asking = ticket.asked && question == Question::Keys;
+            self.inquire(id, &ticket, asking, &frame, now);
+            self.insert_held(client, held, At::Backend(id));
+        }
+        true
+    }
+
+    /// What to ask about a request that seems to be refused like this.
+    fn question(
+        &self,
+        ticket: &Ticket,
+        bytes: &[u8],
+        refusal: Refusal<'_>,
+        replica: bool,
+    ) -> Option<(Question, Vec<u8>)> {
+        let mut frame = Vec::new();
+        let question = match refusal {
+            // Servers speak of the request's own slot only.
+            Refusal::Moved(slot, _) | Refusal::Ask(slot, _) if slot.number() != ticket.slot => {
+                return None;
+            }
+            Refusal::Missing(missing) => {
+                // What cannot be loaded again is for the client to hear.
+                self.remedy(bytes, ticket, missing, replica)?;
+                let name = name_of(bytes)?;
+                match missing {
+                    Missing::Script => {
+                        encode::command(&mut frame, [&b"SCRIPT"[..], b"EXISTS", &name]);
+                        Question::Script
+                    }
+                    Missing::Function => {
+                        encode::command(&mut frame, [&b"FUNCTION"[..], b"LIST"]);
+                        Question::Functions
+                    }
+                }
+            }
+            // A request with keys gets a redirect from a replica, or it is one for replicas.
+            Refusal::Unavailable(Trouble::ReadOnly) if ticket.slot != NO_SLOT => return None,
+            Refusal::Unavailable(Trouble::MasterDown) if ticket.slot != NO_SLOT && !replica => {
+                return None;
+            }
+            Refusal::Unavailable(Trouble::ReadOnly) => {
+                encode::command(&mut frame, [&b"ROLE"[..]]);
+                Question::Role
+            }
+            // They are no answers to a request.
+            Refusal::Unavailable(Trouble::Full | Trouble::ThrownOut) => return None,
+            Refusal::Unavailable(Trouble::Loading | Trouble::MasterDown)
+                if ticket.slot == NO_SLOT =>
+            {
+                encode::command(&mut frame, [&b"DBSIZE"[..]]);
+                Question::Size
+            }
+            _ => {
+                frame = self.key_question(ticket, bytes)?;
+                Question::Keys
+            }
+        };
+        Some((question, frame))
+    }
+
+    /// EXISTS with all keys of a request, if it has any that can be found.
+    fn key_question(&self, ticket: &Ticket, bytes: &[u8]) -> Option<Vec<u8>> {
+        keys_in(&self.table, ticket.command, bytes, |args, keys| {
+            let mut frame = Vec::new();
+            encode::array(&mut frame, keys.len() + 1);
+            encode::bulk(&mut frame, b"EXISTS");
+            for key in keys {
+                encode::bulk(&mut frame, args.at(*key as usize));
+            }
+            (!keys.is_empty()).then_some(frame)
+        })?
+    }
+
+    fn inquire(&mut self, id: BackendId, ticket: &Ticket, asking: bool, frame: &[u8], now: Time) {
+        let Origin::Part { client, seq, part } = ticket.origin else {
+            return;
+        };
+        let sign = Origin::Sign { client, seq, part };
+        let asking = asking.then_some((ASKING, Origin::Discard));
+        for (frame, origin) in asking.into_iter().chain([(frame, sign)]) {
+            let ticket = Ticket {
+                origin,
+                len: frame.len() as u32,
+                sent_at: now,
+                ..*ticket
+            };
+            let (pool, actions) = (&mut self.pool, &mut self.actions);
+            self.upstream.send(id, frame, ticket, pool, actions);
+            self.stats.backend_requests.add(1);
+        }
+    }
+
+    /// Asks a node whether it would execute a held request that is about to be sent to it. Nothing if that cannot
+    /// be asked.
+    pub(in crate::proxy) fn scout(
+        &mut self,
+        held: &Held,
+        backend: BackendId,
+        now: Time,
+    ) -> Option<Inquiry> {
+        let frame = self.key_question(&held.ticket, &held.bytes)?;
+        let asks = matches!(held.goal, Goal::Ask(_));
+        self.inquire(backend, &held.ticket, asks, &frame, now);
+        Some(Inquiry {
+            question: Question::Keys,
+            backend,
+            doubted: None,
+        })
+    }
+
+    /// A node has answered a question about a request that is held for it; or is not there any more to answer. What
+    /// its client holds may be released.
+    pub(in crate::proxy) fn answered(
+        &mut self,
+        id: BackendId,
+        (client, seq, part): (ClientId, Seq, u16),
+        slot: u16,
+        reply: Option<Reply<'_>>,
+        now: Time,
+    ) {
+        let Some(owner) = self.clients.get_mut(client) else {
+            return;
+        };
+        let about = |held: &Held| held.inquiry.as_ref().is_some_and(|own| own.backend == id);
+        // It may have been given up since.
+        let Some(mut held) = owner.held.take_one(slot, (seq, part), about) else {
+            return;
+        };
+        self.unhold(&held);
+        if held.is_doubted() {
+            return self.judge(id, held, reply, now);
+        }
+        // It scouts.
+        held.inquiry = None;
+        match reply.map(|reply| Question::Keys.sign(reply, None, b"")) {
+            Some(Sign::Refuses(refusal, words)) => {
+                held.ticket.tries = held.ticket.tries.saturating_add(1);
+                self.is_turned_back(id, held, refusal, words, now);
+            }
+            Some(Sign::Serves | Sign::Unclear) => {
+                held.cleared = Some(id);
+                held.due = now;
+                self.insert_held(client, held, At::Held);
+            }
+            None => {
+                held.due = now;
+                self.insert_held(client, held, At::Held);
+            }
+        }
+    }
+
+    /// Decides about a request whose reply is doubted.
+    fn judge(&mut self, id: BackendId, mut held: Held, reply: Option<Reply<'_>>, now: Time) {
+        let Some(inquiry) = held.inquiry.as_ref() else {
+            return;
+        };
+        let doubted = inquiry.doubted().unwrap_or_default().to_vec();
+        let words = Reply::new(&doubted).error().unwrap_or_default();
+        let (first, name) = (Refusal::parse(words), name_of(&held.bytes));
+        let sign = reply.map_or(Sign::Unclear, |reply| {
+            let name = name.as_deref().unwrap_or_default();
+            inquiry.question.sign(reply, first, name)
+        });
+        match (first, sign) {
+            (Some(first), Sign::Refuses(second, said)) if self.agree(id, first, second) => {
+                if held.is_overtaken {
+                    let redirected = matches!(first, Refusal::Moved(..) | Refusal::Ask(..));
+                    held.refusal = if redirected { b"" } else { words }.to_vec();
+                    return self.tell_overtaken(&held, now);
+                }
+                let said = if said.is_empty() { words } else { said };
+                if matches!(first, Refusal::Missing(_)) {
+                    let who = suspect(&held.bytes, first);
+                    self.suspects.note_lack(id, who, now);
+                }
+                return self.is_turned_back(id, held, second, said, now);
+            }
+            (Some(first), Sign::Serves | Sign::Refuses(..)) => {
+                self.stats.disbelieved.add(1);
+                self.suspects.note(suspect(&held.bytes, first), now);
+                if sign == Sign::Serves {
+                    self.upstream.succeeded(held.ticket.slot);
+                }
+            }
+            (_, Sign::Unclear) | (None, _) => {}
+        }
+        self.pass_on(&held, now);
+    }
+
+    /// Whether two refusals from one connection, one right after the other, are about one and the same.
+    fn agree(&self, id: BackendId, first: Refusal<'_>, second: Refusal<'_>) -> bool {
+        let backend = self.upstream.backends.get(id);
+        let node = backend.and_then(|backend| self.upstream.node(backend.node));
+        let same = |one: &str, other: &str| {
+            let routes = &self.upstream.routes;
+            node.is_some_and(|node| {
+                routes.resolve(one, node.address) == routes.resolve(other, node.address)
+            })
+        };
+        match (first, second) {
+            (Refusal::Moved(_, one), Refusal::Moved(_, other))
+            | (Refusal::Ask(_, one), Refusal::Ask(_, other) | Refusal::Moved(_, other)) => {
+                same(one, other)
+            }
+            // Its keys are together again, elsewhere.
+            (Refusal::TryAgain, Refusal::TryAgain | Refusal::Ask(..) | Refusal::Moved(..)) => true,
+            // It has heard more of the cluster since.
+            (Refusal::Unavailable(_), Refusal::Unavailable(_) | Refusal::Moved(..)) => true,
+            (Refusal::Missing(_), Refusal::Missing(_)) => true,
+            _ => false,
+        }
+    }
+
+    /// A request that is known not to have been executed.
+    fn is_turned_back(
+        &mut self,
+        id: BackendId,
+        held: Held,
+        refusal: Refusal<'_>,
+        words: &[u8],
+        now: Time,
+    ) {
+        let Some(backend) = self.upstream.backends.get(id) else {
+            return debug_assert!(false, "the node has answered on it");
+        };
+        let (node, replica) = (backend.node, backend.flavor.read_only);
+        let remedy = match refusal {
+            Refusal::Missing(missing) => self.remedy(&held.bytes, &held.ticket, missing, replica),
+            _ => None,
+        };
+        let refused = Refused {
+            node,
+            replica,
+            ticket: held.ticket,
+            bytes: &held.bytes,
+            refusal,
+            words,
+            remedy: remedy.unwrap_or_default(),
+        };
+        self.turned_back(refused, now);
+    }
+
+    /// The client of a doubted reply gets it as it came. The request is taken for executed: nothing earlier that
+    /// is still held may follow it.
+    pub(in crate::proxy) fn pass_on(&mut self, held: &Held, now: Time) {
+        let doubted = held.inquiry.as_ref().and_then(Inquiry::doubted);
+        let (Some(doubted), Origin::Part { client, seq, part }) = (doubted, held.ticket.origin)
+        else {
+            return;
+        };
+        self.count_error(client, seq, Reply::new(doubted).error().unwrap_or_default());
+        self.fulfil(client, seq, part, doubted, now);
+        let replica = held.ticket.readonly && self.config.read_preference != ReadPreference::Master;
+        if !replica {
+            self.overtaken(client, seq, &held.ticket, &held.bytes, now);
+        }
+    }
+}
+
+/// A request that is held while its node is asked about it.
+fn doubted(ticket: Ticket, bytes: Vec<u8>, expires: Time, inquiry: Inquiry) -> Held {
+    let (seq, part) = match ticket.origin {
+        Origin::Part { seq, part, .. } => (seq, part),
+        _ => (Seq(0), 0),
+    };
+    Held {
+        seq,
+        part,
+        ticket,
+        bytes,
+        goal: Goal::Owner,
+        due: expires,
+        expires,
+        refusal: Vec::new(),
+        prelude: Vec::new(),
+        scouts: true,
+        inquiry: Some(inquiry),
+        keys: None,
+        cleared: None,
+        is_overtaken: false,
+    }
+}
+
+/// The name of the script or function that a request names: its first argument.
+fn name_of(bytes: &[u8]) -> Option<Vec<u8>> {
+    args_of(bytes, |args| args.get(1).map(<[u8]>::to_vec))?
+}
+
+/// Who says what: which script or function, and the refusal with all that it names. A script that has made up one
+/// redirect is believed about every other, or its own mistakes would let true redirects through to clients.
+fn suspect(bytes: &[u8], refusal: Refusal<'_>) -> u64 {
+    let who = args_of(bytes, |args| args.get(1).map_or(0, hash));
+    let place = match refusal {
+        Refusal::Moved(slot, addr) | Refusal::Ask(slot, addr) => {
+            hash(addr.as_bytes()).rotate_left(16) ^ u64::from(slot.number())
+        }
+        Refusal::TryAgain | Refusal::Missing(_) | Refusal::Unavailable(_) => 0,
+    };
+    who.unwrap_or_default() ^ place.rotate_left(8) ^ kind(refusal)
+}

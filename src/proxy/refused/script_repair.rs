@@ -1,0 +1,125 @@
+//! Missing scripts and functions: a node that lacks one that was loaded through this proxy is given it again,
+//! adjacent before the same request, once.
+//!
+//! The node has not executed the request, which it has been asked (see `own_errors`: a script may say so itself), so it is
+//! held like any that was refused, and rule R4 is kept as for those.
+//!
+//! Between MULTI and EXEC that would come too late: the others have been executed when one finds its script missing.
+//! So the first request of a transaction that names a script is queued with the script itself, which leaves it at
+//! the node for those behind it. (A function cannot be had so: a transaction that lacks one tells its client.)
+
+use std::sync::PoisonError;
+
+use crate::cluster::slot::Slot;
+use crate::command::Command;
+use crate::proxy::Proxy;
+use crate::proxy::refused::order_guard::args_of;
+use crate::proxy::refused::retry::Goal;
+use crate::proxy::scripts::Remedy;
+use crate::proxy::texts::refusal::Missing;
+use crate::proxy::upstream::backend::Ticket;
+use crate::proxy::upstream::node::NodeKey;
+use crate::resp::args::Args;
+use crate::resp::encode;
+
+/// What runs a script by its name, and what runs it as it is.
+const SPELLED_OUT: &[(&str, &str)] = &[("evalsha", "EVAL"), ("evalsha_ro", "EVAL_RO")];
+
+/// What calls a function.
+const CALLS: &[&str] = &["fcall", "fcall_ro"];
+
+/// Whether a node may lack what this command names: only what runs a script by its name needs it there, and only
+/// what calls a function needs that.
+fn may_lack(command: &Command, missing: Missing) -> bool {
+    match missing {
+        Missing::Script => runs_script(command).is_some(),
+        Missing::Function => calls_function(command),
+    }
+}
+
+/// What runs a script as it is, where this command runs it by its name.
+pub(in crate::proxy) fn runs_script(command: &Command) -> Option<&'static str> {
+    let mut all = SPELLED_OUT.iter();
+    all.find(|(own, _)| *own == command.name)
+        .map(|(_, name)| *name)
+}
+
+/// Whether this command calls a function.
+pub(in crate::proxy) fn calls_function(command: &Command) -> bool {
+    CALLS.contains(&&*command.name)
+}
+
+impl Proxy {
+    /// A request that names a script, with the script in place of its name, for this command; nothing if it names
+    /// none that was loaded through this proxy.
+    pub(in crate::proxy) fn spelled_out(&self, name: &str, args: &Args<'_>) -> Option<Vec<u8>> {
+        let scripts = &self.process.scripts;
+        let mut scripts = scripts.lock().unwrap_or_else(PoisonError::into_inner);
+        if scripts.by_name_only() {
+            return None;
+        }
+        let body = scripts.body(args.at(1))?;
+        let words: Vec<&[u8]> = [name.as_bytes(), body]
+            .into_iter()
+            .chain(args.from(2))
+            .collect();
+        let mut frame = Vec::new();
+        encode::command(&mut frame, words);
+        Some(frame)
+    }
+
+    /// A node does not let our user send scripts.
+    pub(in crate::proxy) fn name_scripts_only(&self) {
+        let scripts = &self.process.scripts;
+        let mut scripts = scripts.lock().unwrap_or_else(PoisonError::into_inner);
+        scripts.name_only();
+    }
+
+    /// What to send before a request, these bytes, whose script or function a node lacks. Nothing: the proxy cannot help.
+    /// None at all to be sent: the master is to be asked in the replica's place.
+    pub(in crate::proxy) fn remedy(
+        &self,
+        frame: &[u8],
+        ticket: &Ticket,
+        missing: Missing,
+        replica: bool,
+    ) -> Option<Vec<Remedy>> {
+        let command = self.table.rows().get(usize::from(ticket.command))?;
+        if ticket.healed || !may_lack(command, missing) {
+            return None;
+        }
+        // The script's name and the function's are both the first argument.
+        let name = args_of(frame, |args| args.get(1).map(<[u8]>::to_vec))??;
+        let scripts = &self.process.scripts;
+        let mut scripts = scripts.lock().unwrap_or_else(PoisonError::into_inner);
+        match missing {
+            Missing::Script => scripts.script(&name).map(|script| vec![script]),
+            Missing::Function => {
+                let libraries = scripts.libraries_with(&name);
+                match (libraries.is_empty(), replica) {
+                    (true, _) => None,
+                    // A replica has the functions of its master, sooner or later.
+                    (false, true) => Some(Vec::new()),
+                    (false, false) => Some(libraries),
+                }
+            }
+        }
+    }
+
+    /// Where a request goes whose script or function `node` lacked: to the same node, but for a replica.
+    pub(in crate::proxy) fn healed_goal(
+        &self,
+        ticket: &Ticket,
+        node: NodeKey,
+        replica: bool,
+    ) -> Goal {
+        let owner = Slot::new(ticket.slot).and_then(|slot| self.upstream.routes.shard(slot));
+        match owner {
+            None => Goal::AnyMaster,
+            Some(_) if replica => Goal::Owner,
+            Some(shard) if shard.master == node => Goal::Owner,
+            // It has been sent there behind an ASKING.
+            Some(_) => Goal::Ask(node),
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! While a slot migrates, a node answers TRYAGAIN to a request whose keys lie apart. A command that is cut by
+//! slot without a promise of all or nothing (MGET, EXISTS, DEL, UNLINK, TOUCH) is cut once more then, by key:
+//! each key is at one of the two nodes.
+//!
+//! It must never know why a node refuses.
+
+use crate::clock::Time;
+use crate::command::{self, Class, Flags, ResponsePolicy};
+use crate::proxy::Proxy;
+use crate::proxy::client::ClientId;
+use crate::proxy::path::split::merge_of;
+use crate::proxy::pipeline::Seq;
+use crate::proxy::pipeline::merge::Split;
+use crate::proxy::refused::retry::Goal;
+use crate::proxy::upstream::backend::{Origin, Ticket};
+use crate::resp::args::Args;
+use crate::resp::encode;
+use crate::resp::frame::{RequestScanner, Scan};
+
+/// Most keys that a part is cut by: others wait until the slot has moved.
+const KEYS_MAX: usize = 1024;
+
+impl Proxy {
+    /// Cuts a part that was refused, in these words, by key, if its command allows that and there is more
+    /// than one; the new parts are held, to be sent at once. Returns whether it did.
+    #[allow(clippy::too_many_arguments)]
+    pub(in crate::proxy) fn divide(
+        &mut self,
+        id: ClientId,
+        seq: Seq,
+        part: u16,
+        ticket: &Ticket,
+        frame: &[u8],
+        refusal: &[u8],
+        now: Time,
+    ) -> bool {
+        let table = self.table.clone();
+        let row = table.row(ticket.command);
+        let Class::Split(policy @ (ResponsePolicy::Default | ResponsePolicy::AggSum)) = row.class
+        else {
+            return false;
+        };
+        let (mut spans, mut keys) = (Vec::new(), Vec::new());
+        let limits = crate::proxy::path::dispatch::request_limits(&self.config.limits, true);
+        if !matches!(
+            RequestScanner::default().next(frame, &limits, &mut spans),
+            Ok(Scan::Frame(_))
+        ) {
+            return false;
+        }
+        let args = Args::new(frame, &spans);
+        // Only a command whose arguments are its keys, all of them.
+        if command::keys(row, &args, &mut keys).is_err()
+            || !(2..=KEYS_MAX).contains(&keys.len())
+            || keys.len() + 1 != args.len()
+        {
+            return false;
+        }
+        let Some(client) = self.clients.get_mut(id) else {
+            return false;
+        };
+        let whole = |slot| {
+            let mut split = Split::new(merge_of(policy), row.flags.contains(Flags::WRITE));
+            split.add(slot);
+            split.set_order(vec![0; keys.len()]);
+            split
+        };
+        let Some(second) = client.pipeline.divide(seq, part, keys.len(), whole) else {
+            return false;
+        };
+        self.stats.split_parts.add(keys.len() as u64 - 1);
+        for (index, key) in keys.iter().enumerate() {
+            let part = match index {
+                0 => part,
+                index => second + index as u16 - 1,
+            };
+            let mut bytes = Vec::new();
+            encode::command(&mut bytes, [args.name(), args.at(*key as usize)]);
+            let ticket = Ticket {
+                origin: Origin::Part {
+                    client: id,
+                    seq,
+                    part,
+                },
+                len: bytes.len() as u32,
+                ..*ticket
+            };
+            self.hold(ticket, &bytes, Goal::Owner, now, refusal, now);
+        }
+        true
+    }
+}

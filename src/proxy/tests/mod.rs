@@ -1,0 +1,4 @@
+//! Tests of a whole proxy without a worker, and what they are made with.
+
+pub(super) mod rig;
+pub(super) mod turn_shares;

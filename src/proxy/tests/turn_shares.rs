@@ -1,0 +1,306 @@
+//! What one turn does for one peer is bounded, whoever it is: many small requests, requests of many parts, messages of
+//! many subscribers, lists of many clients. Work is counted here, turn by turn, and not timed.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::clock::Time;
+use crate::config::{Config, Limits};
+use crate::proxy::actions::Action;
+use crate::proxy::client::ClientId;
+use crate::proxy::tests::rig::{before_nodes, flushed, known_client};
+use crate::proxy::upstream::backend::BackendId;
+use crate::proxy::{Peer, Proxy};
+use crate::resp::encode;
+
+const NOW: Time = Time::from_micros(7);
+
+struct Rig {
+    proxy: Proxy,
+    backends: Vec<BackendId>,
+    to_nodes: HashMap<BackendId, Vec<u8>>,
+    heard: HashMap<ClientId, Vec<u8>>,
+}
+
+/// What was done in a turn.
+#[derive(Debug, Default)]
+struct Done {
+    clients_written: usize,
+    messages: u64,
+    work: usize,
+}
+
+impl Rig {
+    fn new(set: impl FnOnce(&mut Limits)) -> Rig {
+        let mut config = Config::default();
+        set(&mut config.limits);
+        Rig {
+            proxy: before_nodes(3, Arc::new(config)),
+            backends: Vec::new(),
+            to_nodes: HashMap::new(),
+            heard: HashMap::new(),
+        }
+    }
+
+    fn client(&mut self) -> ClientId {
+        known_client(&mut self.proxy, None, NOW)
+    }
+
+    /// Bytes come from a peer, all of them before the turn ends.
+    fn put(&mut self, peer: Peer, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let room = self.proxy.room(peer).expect("it is read");
+            let count = bytes.len().min(room.spare().len());
+            room.spare()[..count].copy_from_slice(&bytes[..count]);
+            room.filled(count);
+            bytes = &bytes[count..];
+            self.proxy.input(peer, count, NOW);
+        }
+    }
+
+    fn ask(&mut self, client: ClientId, words: &[&str]) {
+        let mut bytes = Vec::new();
+        encode::command(&mut bytes, words.iter().map(|word| word.as_bytes()));
+        self.put(Peer::Client(client), &bytes);
+    }
+
+    /// Ends the turn, and begins the next one.
+    fn turn(&mut self) -> Done {
+        let (work, messages) = (self.proxy.work(), self.proxy.stats().messages.get());
+        let mut done = Done::default();
+        self.proxy.tick(NOW);
+        while let Some(action) = self.proxy.next_action() {
+            match action {
+                Action::Connect(id, _) => {
+                    self.backends.push(id);
+                    self.proxy.connected(id, NOW);
+                }
+                Action::Flush(Peer::Backend(id)) => {
+                    let bytes = flushed(&mut self.proxy, Peer::Backend(id), NOW);
+                    self.to_nodes.entry(id).or_default().extend(bytes);
+                }
+                Action::Flush(peer @ Peer::Client(id)) => {
+                    let bytes = flushed(&mut self.proxy, peer, NOW);
+                    done.clients_written += usize::from(!bytes.is_empty());
+                    self.heard.entry(id).or_default().extend(bytes);
+                }
+                Action::Resume(id) => {
+                    self.proxy.resume(id, NOW);
+                }
+                Action::Close(_) | Action::Refresh(_) | Action::Letter(..) => {}
+            }
+        }
+        self.proxy.check();
+        done.messages = self.proxy.stats().messages.get() - messages;
+        done.work = self.proxy.work_since(work);
+        done
+    }
+
+    /// Turns until nothing is left to be done.
+    fn turns(&mut self) -> Vec<Done> {
+        let mut turns = vec![self.turn()];
+        while self.proxy.is_behind() {
+            turns.push(self.turn());
+        }
+        turns
+    }
+
+    fn heard(&mut self, client: ClientId) -> String {
+        let heard = self.heard.remove(&client).unwrap_or_default();
+        String::from_utf8(heard).expect("text")
+    }
+
+    /// So many clients, RESP3 and RESP2 in turns, subscribed to one channel. Returns also the node's connection.
+    fn subscribers(&mut self, count: usize) -> (Vec<ClientId>, Peer) {
+        let clients: Vec<ClientId> = (0..count).map(|_| self.client()).collect();
+        for client in clients.iter().step_by(2) {
+            self.ask(*client, &["HELLO", "3"]);
+        }
+        self.ask(clients[0], &["SUBSCRIBE", "news"]);
+        self.turns();
+        let link = Peer::Backend(*self.backends.last().expect("a link"));
+        self.put(link, b"%1\r\n+proto\r\n:3\r\n");
+        self.turns();
+        self.put(link, b">3\r\n$9\r\nsubscribe\r\n$4\r\nnews\r\n:1\r\n");
+        for client in &clients[1..] {
+            self.ask(*client, &["SUBSCRIBE", "news"]);
+        }
+        self.turns();
+        self.heard.clear();
+        (clients, link)
+    }
+}
+
+/// A message as RESP3 has it, or RESP2.
+fn message(kind: char, text: &str) -> String {
+    let len = text.len();
+    format!("{kind}3\r\n$7\r\nmessage\r\n$4\r\nnews\r\n${len}\r\n{text}\r\n")
+}
+
+#[test]
+fn many_small_requests_take_many_turns() {
+    let mut rig = Rig::new(|limits| limits.turn_requests = 50);
+    let (client, other) = (rig.client(), rig.client());
+    rig.put(Peer::Client(client), "PING\r\n".repeat(5000).as_bytes());
+    let first = rig.turn();
+    // Another's requests are answered while these are not.
+    rig.ask(other, &["ECHO", "hi"]);
+    rig.turn();
+    assert_eq!(rig.heard(other), "$2\r\nhi\r\n");
+    let turns = rig.turns();
+    assert!(turns.len() > 90, "{}", turns.len());
+    let most = turns.iter().chain([&first]).map(|turn| turn.work).max();
+    assert!(most <= Some(51), "{most:?}");
+    assert_eq!(rig.heard(client), "+PONG\r\n".repeat(5000));
+    rig.proxy.check_idle();
+}
+
+#[test]
+fn parts_count_as_requests_do() {
+    let mut rig = Rig::new(|limits| limits.turn_requests = 50);
+    let client = rig.client();
+    let keys: Vec<String> = (0..40).map(|key| format!("k{key}")).collect();
+    let mut bytes = Vec::new();
+    for _ in 0..30 {
+        let words = std::iter::once("MGET").chain(keys.iter().map(String::as_str));
+        let words: Vec<&[u8]> = words.map(str::as_bytes).collect();
+        encode::command(&mut bytes, words);
+    }
+    rig.put(Peer::Client(client), &bytes);
+    let turns = rig.turns();
+    // A request of 40 parts is not stopped in its middle.
+    assert!(turns.iter().all(|turn| turn.work <= 50 + 41), "{turns:?}");
+    assert!(turns.len() >= 14, "{turns:?}");
+}
+
+#[test]
+fn messages_of_many_subscribers_are_handed_out_in_many_turns() {
+    let mut rig = Rig::new(|limits| {
+        (limits.turn_messages, limits.turn_subscribers) = (300, 20);
+    });
+    let (clients, link) = rig.subscribers(100);
+    let texts: Vec<String> = (0..50).map(|number| format!("m{number}")).collect();
+    let frames: String = texts.iter().map(|text| message('>', text)).collect();
+    rig.put(link, frames.as_bytes());
+    let mut turns = vec![rig.turn()];
+    // One leaves, and another comes: neither disturbs the others.
+    rig.ask(clients[50], &["UNSUBSCRIBE", "news"]);
+    let late = rig.client();
+    rig.ask(late, &["SUBSCRIBE", "news"]);
+    turns.extend(rig.turns());
+    assert!(turns.len() >= 16, "{}", turns.len());
+    for turn in &turns {
+        // What is left of a turn's share is used before the next one begins.
+        assert!(
+            turn.messages <= 600 && turn.clients_written <= 40 + 2,
+            "{turn:?}"
+        );
+    }
+    let all = |kind| -> String { texts.iter().map(|text| message(kind, text)).collect() };
+    for (number, client) in clients.iter().enumerate() {
+        let kind = if number % 2 == 0 { '>' } else { '*' };
+        let heard = rig.heard(*client);
+        match number {
+            50 => {
+                let (before, behind) = heard
+                    .split_once(">3\r\n$11\r\nunsubscribe")
+                    .expect("a word");
+                assert!(
+                    all(kind).starts_with(before) && behind.len() < 30,
+                    "{heard}"
+                );
+            }
+            _ => assert!(heard == all(kind), "{number}: {heard}"),
+        }
+    }
+    let heard = rig.heard(late);
+    let (_, behind) = heard.split_once(":1\r\n").expect("it is subscribed");
+    assert!(all('*').ends_with(behind) && behind.len() > 300, "{heard}");
+    rig.proxy.check_idle();
+}
+
+#[test]
+fn a_long_message_counts_as_several() {
+    let mut rig = Rig::new(|limits| limits.turn_messages = 300);
+    let (clients, link) = rig.subscribers(100);
+    rig.put(link, message('>', &"x".repeat(10_000)).as_bytes());
+    let turns = rig.turns();
+    // Each costs 40 of 300.
+    assert!(turns.len() >= 100 / 8 - 1, "{turns:?}");
+    assert!(turns.iter().all(|turn| turn.messages <= 16), "{turns:?}");
+    assert!(
+        clients
+            .iter()
+            .all(|client| rig.heard[client].len() > 10_000)
+    );
+}
+
+#[test]
+fn a_node_whose_messages_wait_is_not_read_and_then_read_on() {
+    let mut rig = Rig::new(|limits| limits.turn_messages = 10);
+    let (clients, link) = rig.subscribers(40);
+    let frame = message('>', &"x".repeat(1000));
+    let mut sent = 0;
+    while rig.proxy.room(link).is_some() {
+        rig.put(link, frame.as_bytes());
+        sent += 1;
+        assert!(sent < 2000, "memory is bounded");
+    }
+    let Peer::Backend(id) = link else {
+        panic!("a link");
+    };
+    // Other nodes are.
+    let others = rig.backends.iter().filter(|own| **own != id).copied();
+    for other in others.collect::<Vec<_>>() {
+        assert!(rig.proxy.room(Peer::Backend(other)).is_some());
+    }
+    rig.turns();
+    assert!(rig.proxy.room(link).is_some());
+    rig.put(link, frame.as_bytes());
+    rig.turns();
+    assert_eq!(rig.heard(clients[0]), frame.repeat(sent + 1));
+}
+
+#[test]
+fn many_clients_are_listed_in_many_turns() {
+    let mut texts = Vec::new();
+    for share in [7, 1000] {
+        let mut rig = Rig::new(|limits| limits.turn_listed = share);
+        let clients: Vec<ClientId> = (0..100).map(|_| rig.client()).collect();
+        rig.ask(clients[30], &["CLIENT", "LIST"]);
+        rig.ask(clients[60], &["CLIENT", "LIST", "ID", "5", "77", "2"]);
+        // Whoever comes or goes meanwhile disturbs nobody.
+        let behind = rig.proxy.is_behind();
+        assert_eq!(behind, share == 7);
+        let turns = rig.turns();
+        assert_eq!(
+            turns.len(),
+            if behind { 2 * 100_usize.div_ceil(7) } else { 1 }
+        );
+        let own = rig.heard(clients[30]);
+        assert_eq!(own.matches("\nid=").count(), 100);
+        let some = rig.heard(clients[60]);
+        assert_eq!(some.matches("\nid=").count(), 3);
+        texts.push(own + &some);
+        rig.proxy.check_idle();
+    }
+    // What was done between the two is all that differs.
+    let lines = |text: &str| -> Vec<String> {
+        let line = |line: &str| line.split(" laddr=").next().map(str::to_string);
+        text.lines().filter_map(line).collect()
+    };
+    assert_eq!(lines(&texts[0])[1..], lines(&texts[1])[1..]);
+}
+
+#[test]
+fn a_client_that_goes_is_not_listed_any_more() {
+    let mut rig = Rig::new(|limits| limits.turn_listed = 3);
+    let clients: Vec<ClientId> = (0..20).map(|_| rig.client()).collect();
+    rig.ask(clients[0], &["CLIENT", "LIST"]);
+    rig.turn();
+    rig.proxy.closed(Peer::Client(clients[19]), NOW);
+    rig.ask(clients[1], &["CLIENT", "LIST"]);
+    rig.proxy.closed(Peer::Client(clients[1]), NOW);
+    rig.turns();
+    assert_eq!(rig.heard(clients[0]).matches("\nid=").count(), 19);
+}

@@ -1,0 +1,507 @@
+//! `Backend`: one shared connection to a node, and the `Ticket`s that say whose part each reply is.
+//!
+//! Rule R2: tickets, bytes and replies are in one order. The output keeps the bytes of a request until its
+//! reply has come, so that the same bytes can be sent elsewhere. The state that the handshake set is never
+//! changed afterwards: whatever would change it needs a connection of its own.
+//!
+//! It must never know what a client is, beyond its name.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::arena::Id;
+use crate::buffer::{Pool, ReadBuf, WriteBuf};
+use crate::clock::Time;
+use crate::cluster::slot::SLOTS;
+use crate::config::{Config, Secret};
+use crate::proxy::NO_SLOT;
+use crate::proxy::client::ClientId;
+use crate::proxy::client::session::Dialect;
+use crate::proxy::path::large_reply::Carried;
+use crate::proxy::pipeline::Seq;
+use crate::proxy::upstream::node::NodeKey;
+use crate::proxy::upstream::routes::ShardId;
+use crate::proxy::upstream::write_times::Departures;
+use crate::resp::encode::{self, Protocol};
+use crate::resp::reply_frame::ReplyScanner;
+
+/// Names a backend.
+pub type BackendId = Id<Backend>;
+
+/// What the handshake sets, and nothing later changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Flavor {
+    /// The protocol spoken.
+    pub protocol: Protocol,
+    /// The database that was selected.
+    pub database: u16,
+    /// Whether READONLY was sent: a replica then serves reads.
+    pub read_only: bool,
+}
+
+impl Flavor {
+    /// What a client's requests need.
+    #[inline]
+    pub fn of(dialect: Dialect, read_only: bool) -> Flavor {
+        Flavor {
+            protocol: dialect.protocol,
+            database: dialect.database,
+            read_only,
+        }
+    }
+
+    /// What clients speak whose requests it serves.
+    pub fn dialect(self) -> Dialect {
+        Dialect {
+            protocol: self.protocol,
+            database: self.database,
+        }
+    }
+
+    /// How many flavours there are of the first database, the only one that most clusters have.
+    pub const COUNT: usize = 4;
+
+    /// 0 to 3, for the first database.
+    pub fn index(self) -> usize {
+        debug_assert_eq!(self.database, 0);
+        self.protocol.index() * 2 + usize::from(self.read_only)
+    }
+
+    /// The requests of the handshake, in order, appended to `out`; returns how many replies they bring.
+    fn handshake(self, config: &Config, password: Option<&Secret>, out: &mut Vec<u8>) -> u8 {
+        let mut steps = 0;
+        let user = config.backend_user.as_deref();
+        match (self.protocol, password) {
+            (Protocol::Resp3, Some(password)) => {
+                let user = user.unwrap_or("default").as_bytes();
+                encode::command(out, [&b"HELLO"[..], b"3", b"AUTH", user, password.expose()]);
+                steps += 1;
+            }
+            (Protocol::Resp3, None) => {
+                encode::command(out, [&b"HELLO"[..], b"3"]);
+                steps += 1;
+            }
+            (Protocol::Resp2, Some(password)) => {
+                match user {
+                    Some(user) => {
+                        encode::command(out, [&b"AUTH"[..], user.as_bytes(), password.expose()]);
+                    }
+                    None => encode::command(out, [&b"AUTH"[..], password.expose()]),
+                }
+                steps += 1;
+            }
+            (Protocol::Resp2, None) => {}
+        }
+        if self.read_only {
+            encode::command(out, [&b"READONLY"[..]]);
+            steps += 1;
+        }
+        if self.database > 0 {
+            let index = self.database.to_string();
+            encode::command(out, [&b"SELECT"[..], index.as_bytes()]);
+            steps += 1;
+        }
+        steps
+    }
+}
+
+/// Whose part a reply is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// Part `part` of request `seq` of a client: a claim, checked when used.
+    Part {
+        /// The client, who may have gone.
+        client: ClientId,
+        /// The place in its pipeline.
+        seq: Seq,
+        /// The part of that request.
+        part: u16,
+    },
+    /// A subscription of this worker's: it is confirmed by a push, and a reply refuses it.
+    Subscription,
+    /// Nobody's: the reply is thrown away (ASKING).
+    Discard,
+    /// Nobody's: it says whether the node would serve part `part` of request `seq`, which is held (see `own_errors`).
+    Sign {
+        /// The client, who may have gone.
+        client: ClientId,
+        /// The place in its pipeline.
+        seq: Seq,
+        /// The part of that request.
+        part: u16,
+    },
+    /// The next request of a run of a client's lease, whose connection this is.
+    Lease {
+        /// The client.
+        client: ClientId,
+        /// The run.
+        run: u16,
+    },
+    /// What makes an exclusive connection clean: it has to succeed.
+    Cleaner,
+    /// The next request's: what the node is.
+    Vouch,
+}
+
+/// A connection that is lost sooner, and has answered nothing but the handshake, was never of use.
+const FRUITLESS: Duration = Duration::from_secs(1);
+
+/// Whose a connection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Usage {
+    /// All clients'.
+    Shared,
+    /// Nobody's for now: the next run's.
+    Idle,
+    /// A run's, of a client's lease.
+    Lent {
+        /// The client.
+        client: ClientId,
+        /// The run.
+        run: u16,
+    },
+    /// Nobody's until it has been shown to be clean.
+    Cleaning,
+}
+
+/// How a request is bound to the node that it was sent to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pin {
+    /// Not at all: its slot says where it goes, or any master will do.
+    Free,
+    /// It speaks of the node itself: that node answers, or the request fails.
+    Must,
+    /// As `Must`, but if the node is not there its part is left out of the reply.
+    May,
+    /// As `Must` while the cluster lists the node, and left out once it does not: who takes its place is asked, too.
+    Member,
+    /// It speaks for a whole shard: the shard's master answers, whoever that is by then.
+    Shard(ShardId),
+    /// As `Shard`, and the node that it was sent to has just said that it is no master.
+    Astray(ShardId),
+    /// As `May`, of a master without slots, if its keys count.
+    Spare,
+}
+
+/// One reply that the node owes us.
+#[derive(Debug, Clone, Copy)]
+pub struct Ticket {
+    /// Whose it is.
+    pub origin: Origin,
+    /// The slot of the request's keys, or [`crate::proxy::NO_SLOT`].
+    pub slot: u16,
+    /// The command's row.
+    pub command: u16,
+    /// Bytes of the request in the output.
+    pub len: u32,
+    /// Redirects followed so far.
+    pub redirects: u8,
+    /// Times it was sent so far.
+    pub tries: u8,
+    /// Connections that were lost while this request stood first in their queue, wholly sent.
+    pub losses: u8,
+    /// Whether the request changes nothing, so that it may run twice.
+    pub readonly: bool,
+    /// Whether the request speaks of the node itself and can be sent to no other.
+    pub pin: Pin,
+    /// Whether what the request needs has been loaded again already.
+    pub healed: bool,
+    /// Whether it was sent behind an ASKING.
+    pub asked: bool,
+    /// When it was first held, if it ever was: the park timeout counts from there.
+    pub held_since: Option<Time>,
+    /// When it was queued here.
+    pub sent_at: Time,
+}
+
+impl Ticket {
+    /// What fails fast once it has waited in vain, as it is no use to wait for the same; nothing if that is one node.
+    pub fn scope(&self) -> Option<u16> {
+        match self.pin {
+            Pin::Free => Some(self.slot),
+            Pin::Shard(id) | Pin::Astray(id) => Some(scope_of_shard(id)),
+            Pin::Must | Pin::May | Pin::Member | Pin::Spare => None,
+        }
+    }
+}
+
+/// The scope of requests for a whole shard: shards are numbered behind the slots.
+fn scope_of_shard(id: ShardId) -> u16 {
+    const { assert!(SLOTS as u16 + ShardId::COUNT < NO_SLOT) };
+    SLOTS as u16 + id.0
+}
+
+/// How far a backend's connection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Until the socket is connected.
+    Connecting,
+    /// So many replies to the handshake are outstanding; requests wait.
+    Handshaking(u8),
+    /// The node has answered the handshake: requests flow.
+    Ready,
+}
+
+/// The last request of a handshake, if only its answer matters: it shows that the node serves this connection.
+/// Before that no request leaves, so that a connection that never answered has executed nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Question {
+    /// `PING`, where the flavour needs no handshake.
+    Ping,
+    /// `CLIENT ID`, of an exclusive connection: by this number another connection can end what it waits for.
+    Number,
+}
+
+impl Question {
+    fn words(self) -> &'static [&'static [u8]] {
+        match self {
+            Question::Ping => &[b"PING"],
+            Question::Number => &[b"CLIENT", b"ID"],
+        }
+    }
+}
+
+/// One connection to a node.
+///
+/// Invariants: the sum of the tickets' `len` is `output.len()`; a frame from the node that is no push takes
+/// exactly one ticket (or one step of the handshake).
+#[derive(Debug)]
+pub struct Backend {
+    /// The node it belongs to.
+    pub node: NodeKey,
+    /// What its handshake sets.
+    pub flavor: Flavor,
+    /// How far it is.
+    pub state: State,
+    /// When its connection was begun.
+    pub opened_at: Time,
+    /// When that state must be over; no matter once ready.
+    pub deadline: Time,
+    /// Bytes from the node.
+    pub input: ReadBuf,
+    /// Where the next reply ends.
+    pub scanner: ReplyScanner,
+    /// Bytes that the reply under way is known to lack.
+    pub missing: usize,
+    /// The reply under way, if it is a large one: it lies before `input`.
+    pub carried: Option<Carried>,
+    /// Which of the passwords its handshake has.
+    pub password: usize,
+    /// Bytes of the handshake. They go first and are never sent again.
+    pub greeting: WriteBuf,
+    /// Its last request, if that is a question.
+    pub question: Option<Question>,
+    /// What the node said instead of answering the handshake.
+    pub words: Option<Box<str>>,
+    /// When the handshake was answered; before that, when the connection was begun.
+    pub ready_at: Time,
+    /// Bytes of requests, kept until their replies have come.
+    pub output: WriteBuf,
+    /// The replies outstanding, oldest first.
+    pub tickets: VecDeque<Ticket>,
+    /// Whether it is in the list of those to be flushed.
+    pub flush_queued: bool,
+    /// Clients that are not read until this output has drained.
+    pub waiters: Vec<ClientId>,
+    /// When requests were written.
+    pub departures: Departures,
+    /// When a reply last came, or the state last changed: a node that is sending is not gone.
+    pub heard_at: Time,
+    /// Whose it is.
+    pub usage: Usage,
+    /// Whether its silence says nothing.
+    pub patience: Patience,
+    /// Its oldest request, when last looked at.
+    pub head: Option<Head>,
+    /// Whether only clients with requests on it use it (see `overdue`).
+    pub is_aside: bool,
+    /// Whether it was made in place of one that is set aside: it has to show that the node answers.
+    pub is_replacement: bool,
+    /// The number by which the node knows it, of an exclusive one.
+    pub number: Option<i64>,
+}
+
+/// The oldest request of a connection, as it was when last looked at.
+#[derive(Debug, Clone, Copy)]
+pub struct Head {
+    /// Whose it is.
+    pub origin: Origin,
+    /// Since when it is the oldest.
+    pub since: Time,
+    /// Whether its reply is overdue (see `overdue`).
+    pub overdue: bool,
+}
+
+/// How long the silence of a connection that owes a reply says nothing about its node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Patience {
+    /// It is a sign at once.
+    None,
+    /// What it carries may take as long as a client wishes.
+    Endless,
+    /// The same, but the node ought to refuse it by then: it seems to serve the slot no more.
+    Until(Time),
+}
+
+impl Backend {
+    /// A backend that is about to be connected. Requests may be queued from now on.
+    pub fn new(node: NodeKey, flavor: Flavor, now: Time, config: &Config) -> Backend {
+        Backend {
+            node,
+            flavor,
+            state: State::Connecting,
+            opened_at: now,
+            deadline: now.after(config.connect_timeout),
+            input: ReadBuf::default(),
+            scanner: ReplyScanner::of(flavor.protocol),
+            missing: 0,
+            carried: None,
+            greeting: WriteBuf::default(),
+            password: 0,
+            question: None,
+            words: None,
+            ready_at: now,
+            output: WriteBuf::default(),
+            tickets: VecDeque::new(),
+            flush_queued: false,
+            waiters: Vec::new(),
+            departures: Departures::default(),
+            heard_at: now,
+            usage: Usage::Shared,
+            patience: Patience::None,
+            head: None,
+            is_aside: false,
+            is_replacement: false,
+            number: None,
+        }
+    }
+
+    /// The socket is connected: the handshake begins, with this one of the passwords.
+    pub fn connected(&mut self, config: &Config, password: usize, now: Time, pool: &mut Pool) {
+        debug_assert_eq!(self.state, State::Connecting);
+        self.password = password;
+        let mut greeting = Vec::new();
+        // There may be fewer of them than there were.
+        let secret = config.backend_passwords().nth(password);
+        let secret = secret.or(config.backend_password.as_ref());
+        let mut steps = self.flavor.handshake(config, secret, &mut greeting);
+        self.question = match self.usage {
+            Usage::Shared if steps > 0 && !self.is_replacement => None,
+            Usage::Shared => Some(Question::Ping),
+            Usage::Idle | Usage::Lent { .. } | Usage::Cleaning => Some(Question::Number),
+        };
+        if let Some(question) = self.question {
+            encode::command(&mut greeting, question.words().iter().copied());
+            steps += 1;
+        }
+        self.greeting.push(&greeting, pool);
+        self.deadline = now.after(config.connect_timeout);
+        self.heard_at = now;
+        self.state = State::Handshaking(steps);
+    }
+
+    /// What may be written now.
+    pub fn writable(&mut self) -> Option<&mut WriteBuf> {
+        match self.state {
+            State::Connecting => None,
+            State::Handshaking(_) => Some(&mut self.greeting),
+            State::Ready => Some(&mut self.output),
+        }
+    }
+
+    /// Whether every byte of the oldest request has been handed to the kernel.
+    pub fn front_is_sent(&self) -> bool {
+        self.tickets
+            .front()
+            .is_none_or(|ticket| ticket.len as usize <= self.output.sent_len())
+    }
+
+    /// Whether these bytes begin a reply that no request can have led to yet. By the time that its end has come
+    /// there may be one, and it would take that reply for its own. (Messages come unasked, and an error while a
+    /// request is written may say that the node reads no further.)
+    pub fn is_unasked(&self, bytes: &[u8]) -> bool {
+        let unasked = match bytes.first() {
+            None | Some(b'>' | b'|') => false,
+            Some(b'-') => self.tickets.is_empty(),
+            Some(_) => self.tickets.is_empty() || !self.front_is_sent(),
+        };
+        unasked && self.state == State::Ready
+    }
+
+    /// Whether the node has said nothing since it answered the handshake, and was asked something or had no time for it.
+    /// Such a node is behind something that has lost it.
+    pub fn is_fruitless(&self, now: Time) -> bool {
+        let silent = self.state == State::Ready && self.heard_at <= self.ready_at;
+        silent && (!self.tickets.is_empty() || now.since(self.ready_at) < FRUITLESS)
+    }
+
+    /// Asserts the invariants above. Linear in the queue.
+    pub fn check(&self) {
+        self.output.check();
+        let tickets: usize = self.tickets.iter().map(|ticket| ticket.len as usize).sum();
+        assert_eq!(tickets, self.output.len());
+        assert!(self.state == State::Ready || self.output.sent_len() == 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Secret;
+
+    #[test]
+    fn the_handshake_is_what_the_flavor_needs() {
+        let check = |(protocol, database),
+                     read_only,
+                     user: Option<&str>,
+                     password: Option<&str>,
+                     expected: &str| {
+            let config = Config {
+                backend_user: user.map(str::to_string),
+                backend_password: password.map(Secret::new),
+                ..Config::default()
+            };
+            let flavor = Flavor {
+                protocol,
+                database,
+                read_only,
+            };
+            let mut out = Vec::new();
+            let password = config.backend_password.as_ref();
+            let steps = flavor.handshake(&config, password, &mut out);
+            let text = String::from_utf8_lossy(&out).into_owned();
+            let words: Vec<&str> = text
+                .split("\r\n")
+                .filter(|line| !line.is_empty() && !line.starts_with(['*', '$']))
+                .collect();
+            assert_eq!(
+                (words.join(" ").as_str(), steps as usize),
+                (expected, text.matches('*').count())
+            );
+        };
+        check((Protocol::Resp2, 0), false, None, None, "");
+        check(
+            (Protocol::Resp2, 0),
+            true,
+            None,
+            Some("pw"),
+            "AUTH pw READONLY",
+        );
+        check(
+            (Protocol::Resp2, 0),
+            false,
+            Some("joe"),
+            Some("pw"),
+            "AUTH joe pw",
+        );
+        check((Protocol::Resp3, 0), false, None, None, "HELLO 3");
+        check(
+            (Protocol::Resp3, 0),
+            true,
+            None,
+            Some("pw"),
+            "HELLO 3 AUTH default pw READONLY",
+        );
+        check((Protocol::Resp2, 7), true, None, None, "READONLY SELECT 7");
+    }
+}

@@ -1,0 +1,441 @@
+//! `Stock`: the exclusive connections of one node: those that nobody uses, those on their way, how many are in use,
+//! and the runs that wait for one.
+//!
+//! A connection is ready before it is lent. There are as many as the last ten seconds needed at once, and some more,
+//! so that a burst like the last one finds them. `-backend-init-connections` is the least once there is one at all,
+//! `-backend-idle-connections` the most that nobody uses.
+//!
+//! Runs that wait are served in the order in which their clients asked.
+//!
+//! It must never know what a run is for, nor make a connection.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::proxy::client::ClientId;
+use crate::proxy::upstream::backend::{Backend, BackendId, Flavor, State, Usage};
+
+/// Seconds that a need is remembered, and the one that is under way.
+const SECONDS: usize = 11;
+/// The most connections that are made before anybody needs them, beside the least number.
+const MARGIN_MAX: usize = 16;
+
+/// How many connections there are to be of one flavour.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// The least, once there is one.
+    pub least: usize,
+    /// The most that nobody uses.
+    pub idle: usize,
+}
+
+/// A run that waits for a connection.
+#[derive(Debug, Clone, Copy)]
+pub struct Waiter {
+    /// Its client.
+    pub client: ClientId,
+    /// Its place in the client's lease.
+    pub run: u16,
+    /// What it asks of the connection.
+    pub flavor: Flavor,
+    /// The slot whose blocking requests keep their order, if it is one of them.
+    pub slot: Option<u16>,
+}
+
+/// The exclusive connections of one node.
+#[derive(Debug, Default)]
+pub struct Stock {
+    shelves: Vec<Shelf>,
+    /// Runs that wait, by their order.
+    queue: BTreeMap<u64, Waiter>,
+    /// Whether an attempt to connect has failed since this was last asked.
+    refused: bool,
+}
+
+/// Those of one flavour.
+#[derive(Debug)]
+struct Shelf {
+    flavor: Flavor,
+    /// Ready and nobody's, the longest unused first. That one is lent first: a node that reads several connections at
+    /// once reads those first that it has read before, so that requests sent in turn are then read in turn.
+    idle: VecDeque<BackendId>,
+    /// On their way.
+    coming: usize,
+    /// Lent, or not clean yet.
+    busy: usize,
+    /// Runs in the queue.
+    waiting: usize,
+    needs: Needs,
+}
+
+/// The most that were needed at once in each of the last seconds.
+#[derive(Debug, Default)]
+struct Needs {
+    seconds: [usize; SECONDS],
+    current: usize,
+}
+
+impl Needs {
+    fn note(&mut self, need: usize) {
+        let most = &mut self.seconds[self.current];
+        *most = need.max(*most);
+    }
+
+    /// A second is over; this many are needed now.
+    fn turn(&mut self, need: usize) {
+        self.current = (self.current + 1) % SECONDS;
+        self.seconds[self.current] = need;
+    }
+
+    fn most(&self) -> usize {
+        self.seconds.into_iter().max().unwrap_or(0)
+    }
+}
+
+/// How many connections there are to be beyond a need.
+fn margin(need: usize) -> usize {
+    need.div_ceil(4).min(MARGIN_MAX)
+}
+
+impl Shelf {
+    fn new(flavor: Flavor) -> Shelf {
+        Shelf {
+            flavor,
+            idle: VecDeque::new(),
+            coming: 0,
+            busy: 0,
+            waiting: 0,
+            needs: Needs::default(),
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.idle.len() + self.coming + self.busy
+    }
+
+    fn need(&self) -> usize {
+        self.busy + self.waiting
+    }
+
+    /// How many are to be made now.
+    fn missing(&self, bounds: Bounds) -> usize {
+        let spare = margin(self.need()).min(bounds.idle);
+        let mut wanted = self.waiting + spare;
+        if self.len() == 0 {
+            wanted = wanted.max(bounds.least);
+        }
+        wanted.saturating_sub(self.idle.len() + self.coming)
+    }
+
+    /// How many may be idle, or become so.
+    fn idle_max(&self, bounds: Bounds) -> usize {
+        let most = self.needs.most();
+        let whole = (most + margin(most)).max(bounds.least);
+        whole.saturating_sub(self.busy).min(bounds.idle)
+    }
+
+    /// How many of the idle ones are too many.
+    fn excess(&self, bounds: Bounds) -> usize {
+        let free = self.idle.len() + self.coming;
+        let kept = self.idle_max(bounds).max(self.waiting);
+        free.saturating_sub(kept).min(self.idle.len())
+    }
+}
+
+impl Stock {
+    fn shelf(&mut self, flavor: Flavor) -> &mut Shelf {
+        let at = self.shelves.iter().position(|own| own.flavor == flavor);
+        let at = at.unwrap_or_else(|| {
+            self.shelves.push(Shelf::new(flavor));
+            self.shelves.len() - 1
+        });
+        &mut self.shelves[at]
+    }
+
+    /// All connections.
+    pub fn len(&self) -> usize {
+        self.shelves.iter().map(Shelf::len).sum()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether a connection is ready and nobody's.
+    pub fn is_idle(&self, backend: BackendId) -> bool {
+        self.shelves.iter().any(|own| own.idle.contains(&backend))
+    }
+
+    /// Connections on their way.
+    pub fn coming(&self) -> usize {
+        self.shelves.iter().map(|own| own.coming).sum()
+    }
+
+    /// A connection has been begun.
+    pub fn ordered(&mut self, flavor: Flavor) {
+        self.shelf(flavor).coming += 1;
+    }
+
+    /// One that was begun is ready.
+    pub fn arrived(&mut self, flavor: Flavor, backend: BackendId) {
+        let shelf = self.shelf(flavor);
+        debug_assert!(shelf.coming > 0);
+        shelf.coming -= 1;
+        shelf.idle.push_back(backend);
+    }
+
+    /// The one that was not used for longest.
+    pub fn take(&mut self, flavor: Flavor) -> Option<BackendId> {
+        let shelf = self.shelf(flavor);
+        let backend = shelf.idle.pop_front()?;
+        shelf.busy += 1;
+        shelf.needs.note(shelf.need());
+        Some(backend)
+    }
+
+    /// One that was lent is clean again. Returns whether it is kept; else it is to be closed, and still counts.
+    pub fn returned(&mut self, flavor: Flavor, backend: BackendId, bounds: Bounds) -> bool {
+        let shelf = self.shelf(flavor);
+        debug_assert!(shelf.busy > 0);
+        shelf.busy -= 1;
+        shelf.idle.push_back(backend);
+        shelf.excess(bounds) == 0
+    }
+
+    /// One has been closed.
+    pub fn gone(&mut self, id: BackendId, backend: &Backend) {
+        let shelf = self.shelf(backend.flavor);
+        match (backend.usage, backend.state) {
+            (Usage::Idle, State::Ready) => shelf.idle.retain(|own| *own != id),
+            (Usage::Idle, State::Connecting | State::Handshaking(_)) => {
+                debug_assert!(shelf.coming > 0);
+                shelf.coming -= 1;
+                self.refused = true;
+            }
+            (Usage::Lent { .. } | Usage::Cleaning, _) => {
+                debug_assert!(shelf.busy > 0);
+                shelf.busy -= 1;
+            }
+            (Usage::Shared, _) => debug_assert!(false, "it is nobody's alone"),
+        }
+    }
+
+    /// Whether an attempt to connect has failed since this was last asked.
+    pub fn was_refused(&mut self) -> bool {
+        std::mem::take(&mut self.refused)
+    }
+
+    /// A run waits.
+    pub fn join(&mut self, order: u64, waiter: Waiter) {
+        if self.queue.insert(order, waiter).is_none() {
+            let shelf = self.shelf(waiter.flavor);
+            shelf.waiting += 1;
+            shelf.needs.note(shelf.need());
+        }
+    }
+
+    /// A run waits no more.
+    pub fn leave(&mut self, order: u64) {
+        if let Some(waiter) = self.queue.remove(&order) {
+            self.shelf(waiter.flavor).waiting -= 1;
+        }
+    }
+
+    /// Whether any run waits.
+    pub fn is_wanted(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    /// The runs that wait, in their order.
+    pub fn waiters(&self) -> impl Iterator<Item = (u64, Waiter)> {
+        self.queue.iter().map(|(order, waiter)| (*order, *waiter))
+    }
+
+    /// Whether no run waits for such a connection that asked before this one.
+    pub fn is_next(&self, order: u64, flavor: Flavor) -> bool {
+        let waiting = |own: &Shelf| own.flavor == flavor && own.waiting > 0;
+        !self.shelves.iter().any(waiting)
+            || !self
+                .queue
+                .range(..order)
+                .any(|(_, waiter)| waiter.flavor == flavor)
+    }
+
+    /// The runs that there are connections for, in their order; `may_go` says whether one may go before those that
+    /// asked before it and find none.
+    pub fn served(&self, mut may_go: impl FnMut(u64, &Waiter) -> bool) -> Vec<Waiter> {
+        let mut free: Vec<(Flavor, usize)> = self
+            .shelves
+            .iter()
+            .map(|own| (own.flavor, own.idle.len().min(own.waiting)))
+            .collect();
+        let mut left: usize = free.iter().map(|(_, count)| count).sum();
+        let mut served = Vec::new();
+        for (order, waiter) in &self.queue {
+            if left == 0 {
+                break;
+            }
+            let own = free.iter_mut().find(|(own, _)| *own == waiter.flavor);
+            if let Some((_, count)) = own
+                && *count > 0
+                && may_go(*order, waiter)
+            {
+                *count -= 1;
+                left -= 1;
+                served.push(*waiter);
+            }
+        }
+        served
+    }
+
+    /// The flavours of which connections are to be made now, and how many.
+    pub fn missing(&self, bounds: Bounds) -> Vec<(Flavor, usize)> {
+        let missing = self.shelves.iter();
+        let missing = missing.map(|own| (own.flavor, own.missing(bounds)));
+        missing.filter(|(_, count)| *count > 0).collect()
+    }
+
+    /// A second is over. Returns the connections that nobody has needed for long, the longest unused first.
+    pub fn turn(&mut self, bounds: Bounds) -> Vec<BackendId> {
+        let mut excess = Vec::new();
+        for shelf in &mut self.shelves {
+            shelf.needs.turn(shelf.need());
+            let count = shelf.excess(bounds);
+            excess.extend(shelf.idle.iter().take(count));
+        }
+        self.shelves
+            .retain(|own| own.len() + own.waiting + own.needs.most() > 0);
+        excess
+    }
+
+    /// Asserts what can be seen of it: so many connections are there, so many runs wait.
+    pub fn check(&self) {
+        for shelf in &self.shelves {
+            let waiters = self.queue.values();
+            let waiting = waiters.filter(|own| own.flavor == shelf.flavor).count();
+            assert_eq!(waiting, shelf.waiting);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resp::encode::Protocol;
+
+    const FLAVOR: Flavor = Flavor {
+        protocol: Protocol::Resp2,
+        database: 0,
+        read_only: false,
+    };
+    const BOUNDS: Bounds = Bounds {
+        least: 5,
+        idle: 128,
+    };
+
+    fn backend(key: u32) -> BackendId {
+        BackendId::from_parts(key, 1)
+    }
+
+    /// Orders what is missing and has it arrive; returns how many that was.
+    fn fill(stock: &mut Stock, next: &mut u32) -> usize {
+        let missing: usize = stock.missing(BOUNDS).iter().map(|(_, count)| count).sum();
+        for _ in 0..missing {
+            stock.ordered(FLAVOR);
+            *next += 1;
+            stock.arrived(FLAVOR, backend(*next));
+        }
+        missing
+    }
+
+    fn wait(stock: &mut Stock, order: u64) {
+        let waiter = Waiter {
+            client: ClientId::from_parts(order as u32, 1),
+            run: 0,
+            flavor: FLAVOR,
+            slot: None,
+        };
+        stock.join(order, waiter);
+    }
+
+    #[test]
+    fn a_burst_like_one_of_the_last_ten_seconds_finds_its_connections() {
+        let (mut stock, mut next) = (Stock::default(), 0);
+        wait(&mut stock, 1);
+        assert_eq!(fill(&mut stock, &mut next), 5, "the least number");
+        stock.leave(1);
+        let first = stock.take(FLAVOR).expect("one is ready");
+        assert!(stock.returned(FLAVOR, first, BOUNDS));
+        (1..=60).for_each(|order| wait(&mut stock, order));
+        fill(&mut stock, &mut next);
+        (1..=60).for_each(|order| stock.leave(order));
+        for second in 0..10 {
+            let taken: Vec<_> = (0..60).map_while(|_| stock.take(FLAVOR)).collect();
+            assert_eq!(taken.len(), 60, "second {second}");
+            assert_eq!(fill(&mut stock, &mut next), 0);
+            for own in taken {
+                assert!(stock.returned(FLAVOR, own, BOUNDS));
+            }
+            assert!(stock.turn(BOUNDS).is_empty());
+        }
+        let before = stock.len();
+        for second in 1..10 {
+            assert!(stock.turn(BOUNDS).is_empty(), "{second} s later");
+        }
+        // Ten whole seconds have passed behind the one in which they were needed.
+        let given_up = stock.turn(BOUNDS).len();
+        assert_eq!(before - given_up, BOUNDS.least);
+    }
+
+    #[test]
+    fn more_are_made_before_they_are_needed() {
+        let (mut stock, mut next) = (Stock::default(), 0);
+        wait(&mut stock, 1);
+        fill(&mut stock, &mut next);
+        stock.leave(1);
+        for lent in 1..=200 {
+            assert!(stock.take(FLAVOR).is_some(), "{lent} are lent");
+            fill(&mut stock, &mut next);
+        }
+        assert!(stock.len() <= 200 + MARGIN_MAX);
+    }
+
+    #[test]
+    fn no_more_are_idle_than_may_be() {
+        let (mut stock, mut next) = (Stock::default(), 0);
+        (1..=200).for_each(|order| wait(&mut stock, order));
+        fill(&mut stock, &mut next);
+        (1..=200).for_each(|order| stock.leave(order));
+        let taken: Vec<_> = (0..200).map_while(|_| stock.take(FLAVOR)).collect();
+        assert_eq!(taken.len(), 200);
+        let kept = taken
+            .into_iter()
+            .filter(|own| stock.returned(FLAVOR, *own, BOUNDS))
+            .count();
+        // Who is not kept would be closed; here it stays and counts.
+        assert!(kept <= BOUNDS.idle);
+        assert_eq!(stock.turn(BOUNDS).len(), stock.len() - BOUNDS.idle);
+    }
+
+    #[test]
+    fn runs_are_served_in_their_order_unless_one_must_wait() {
+        let mut stock = Stock::default();
+        [5, 3, 4]
+            .into_iter()
+            .for_each(|order| wait(&mut stock, order));
+        assert!(stock.is_next(3, FLAVOR) && !stock.is_next(4, FLAVOR));
+        assert!(stock.is_next(2, FLAVOR));
+        for key in 0..2 {
+            stock.ordered(FLAVOR);
+            stock.arrived(FLAVOR, backend(key));
+        }
+        let keys = |served: Vec<Waiter>| -> Vec<u32> {
+            served.iter().map(|waiter| waiter.client.key()).collect()
+        };
+        assert_eq!(keys(stock.served(|_, _| true)), [3, 4]);
+        assert_eq!(keys(stock.served(|order, _| order != 3)), [4, 5]);
+        stock.leave(3);
+        assert_eq!(keys(stock.served(|_, _| true)), [4, 5]);
+        stock.check();
+    }
+}

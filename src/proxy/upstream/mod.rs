@@ -1,0 +1,438 @@
+//! `Upstream`: all nodes, routes and backends of one worker: which connection a request goes to.
+//!
+//! It must never know what a client is, beyond the number that its affinity is made of: one client's
+//! requests to one node always take the same connection, so that they stay in order (rule R3).
+
+pub mod backend;
+pub mod exclusive;
+pub mod node;
+pub mod routes;
+pub(super) mod write_times;
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::time::Duration;
+
+use slab::Slab;
+
+use crate::arena::Arena;
+use crate::buffer::Pool;
+use crate::clock::Time;
+use crate::cluster::slot::Slot;
+use crate::config::{Config, ReadPreference};
+use crate::proxy::actions::Actions;
+use crate::proxy::client::session::Dialect;
+use crate::proxy::stats::Counter;
+use crate::proxy::texts::refusal;
+use crate::proxy::texts::refusal::SLOT_NOT_SERVED;
+use crate::proxy::upstream::backend::{Backend, BackendId, Flavor, State, Ticket, Usage};
+use crate::proxy::upstream::node::{Node, NodeKey};
+use crate::proxy::upstream::routes::everyone::Successor;
+use crate::proxy::upstream::routes::{Routes, ShardId};
+use crate::resp::encode::Protocol;
+
+/// While a scope fails fast, one request in this time is let through to see whether it still does.
+const CANARY: Duration = Duration::from_millis(100);
+
+/// Nodes, routes and backends.
+#[derive(Debug, Default)]
+pub struct Upstream {
+    /// All nodes that are listed, or that we still have connections to.
+    pub nodes: Slab<Node>,
+    /// Which of them serves a slot.
+    pub routes: Routes,
+    /// All connections.
+    pub backends: Arena<Backend>,
+    /// Replies that nodes owe us, over all connections.
+    pub in_flight: usize,
+    /// Connections that are set aside (see `overdue`).
+    pub aside: usize,
+    /// Reads for replicas that went to a master, since the worker last looked.
+    pub fallbacks: Counter,
+    /// Scopes (a slot, a shard, any master: see `Ticket::scope`) whose requests have waited in vain, and when the next
+    /// one may try.
+    failing: HashMap<u16, Time>,
+}
+
+/// Where a request is to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Target {
+    /// The node.
+    pub node: NodeKey,
+    /// Whether it is a replica, which needs a connection that said READONLY.
+    pub replica: bool,
+}
+
+impl Upstream {
+    /// A node by its key.
+    pub fn node(&self, key: NodeKey) -> Option<&Node> {
+        self.nodes.get(key.0 as usize)
+    }
+
+    /// A node by its key.
+    pub fn node_mut(&mut self, key: NodeKey) -> Option<&mut Node> {
+        self.nodes.get_mut(key.0 as usize)
+    }
+
+    /// The node that a request for `slot` goes to. A read may go to a replica, and to the master when it
+    /// has been tried before or no replica is up. Where no master serves the slot, its replicas are all there is.
+    #[inline]
+    pub fn target(
+        &self,
+        slot: Slot,
+        read: bool,
+        preference: ReadPreference,
+        affinity: usize,
+        now: Time,
+    ) -> Option<Target> {
+        let reads_replicas = read && preference != ReadPreference::Master;
+        let Some(shard) = self.routes.shard(slot) else {
+            return self
+                .orphaned(slot, preference, affinity, now)
+                .filter(|_| reads_replicas);
+        };
+        if reads_replicas {
+            if let Some(node) = self.replica(&shard.replicas, preference, affinity, now) {
+                return Some(Target {
+                    node,
+                    replica: true,
+                });
+            }
+            self.fallbacks.add(1);
+        }
+        Some(Target {
+            node: shard.master,
+            replica: false,
+        })
+    }
+
+    /// A replica of a slot that no master serves: a near one if that is preferred, but rather a far one than none.
+    #[cold]
+    fn orphaned(
+        &self,
+        slot: Slot,
+        preference: ReadPreference,
+        affinity: usize,
+        now: Time,
+    ) -> Option<Target> {
+        let replicas = self.routes.orphaned_replicas(slot);
+        let node = self
+            .replica(replicas, preference, affinity, now)
+            .or_else(|| self.replica(replicas, ReadPreference::Replica, affinity, now))?;
+        Some(Target {
+            node,
+            replica: true,
+        })
+    }
+
+    /// One of the replicas that suit and are not known to be down; the same for one client while nothing
+    /// changes.
+    fn replica(
+        &self,
+        replicas: &[NodeKey],
+        preference: ReadPreference,
+        affinity: usize,
+        now: Time,
+    ) -> Option<NodeKey> {
+        (0..replicas.len())
+            .map(|offset| replicas[(affinity + offset) % replicas.len()])
+            .find(|key| {
+                self.node(*key).is_some_and(|node| {
+                    let near = preference == ReadPreference::Replica || node.same_idc;
+                    let up = !node.is_failing() || node.may_connect(now);
+                    near && up
+                })
+            })
+    }
+
+    /// Whether a node is known to be down and not to be tried yet.
+    pub fn is_out_of_reach(&self, target: Target, now: Time) -> bool {
+        self.node(target.node)
+            .is_none_or(|node| node.is_failing() && !node.may_connect(now))
+    }
+
+    /// A master for a request without keys: the same for one client while nothing changes, and one that is
+    /// up if any is.
+    pub fn any_master(&self, affinity: usize) -> Option<Target> {
+        let shards = self.routes.shards();
+        let at = |offset: usize| shards[(affinity + offset) % shards.len()].master;
+        let up = |key: &NodeKey| self.node(*key).is_some_and(|node| !node.is_failing());
+        (0..shards.len())
+            .map(at)
+            .find(up)
+            .or_else(|| (!shards.is_empty()).then(|| at(0)))
+            .map(|node| Target {
+                node,
+                replica: false,
+            })
+    }
+
+    /// The master of a shard, if it has one.
+    pub fn shard_master(&self, id: ShardId) -> Option<Target> {
+        match self.routes.master_of_shard(id) {
+            Successor::Master(node) => Some(Target {
+                node,
+                replica: false,
+            }),
+            Successor::Nobody | Successor::Gone => None,
+        }
+    }
+
+    /// The shared connection for a request for `slot`, if there is one, and whether it is to a replica.
+    #[inline(never)]
+    pub fn existing(
+        &self,
+        slot: Slot,
+        read: bool,
+        dialect: Dialect,
+        affinity: usize,
+        config: &Config,
+        now: Time,
+    ) -> Option<(BackendId, bool)> {
+        let target = self.target(slot, read, config.read_preference, affinity, now)?;
+        let flavor = Flavor::of(dialect, target.replica);
+        let affinity = affinity % config.backend_connections.max(1);
+        let shared = self.node(target.node)?.shared(flavor, affinity)?;
+        Some((shared, target.replica))
+    }
+
+    /// As `existing`, of the first database, and quick for who asks again.
+    #[inline]
+    pub fn at_hand(
+        &mut self,
+        slot: Slot,
+        read: bool,
+        protocol: Protocol,
+        affinity: usize,
+        config: &Config,
+        now: Time,
+    ) -> Option<(BackendId, bool)> {
+        let direct = self.routes.direct(slot, protocol);
+        if self.backends.get(direct).is_some() {
+            return Some((direct, false));
+        }
+        let dialect = Dialect {
+            protocol,
+            database: 0,
+        };
+        let found = self.existing(slot, read, dialect, affinity, config, now)?;
+        if config.backend_connections == 1 && config.read_preference == ReadPreference::Master {
+            self.routes.found(slot, protocol, found.0);
+        }
+        Some(found)
+    }
+
+    /// The shared connection to a node, made if there is none. Nothing while the node is not to be tried.
+    #[inline]
+    pub fn backend(
+        &mut self,
+        target: Target,
+        dialect: Dialect,
+        affinity: usize,
+        config: &Config,
+        actions: &mut Actions,
+        now: Time,
+    ) -> Option<BackendId> {
+        let affinity = affinity % config.backend_connections.max(1);
+        self.connection(target, dialect, affinity, config, actions, now)
+    }
+
+    /// As `backend`, for what ends a request that keeps a node busy: a connection beside those of all other
+    /// requests, which may be waiting for that one.
+    pub fn urgent_backend(
+        &mut self,
+        target: Target,
+        dialect: Dialect,
+        config: &Config,
+        actions: &mut Actions,
+        now: Time,
+    ) -> Option<BackendId> {
+        let beside = config.backend_connections.max(1);
+        self.connection(target, dialect, beside, config, actions, now)
+    }
+
+    /// A new connection to a node for subscriptions, which it has not got yet. It speaks RESP3, where what
+    /// comes unasked is told from replies. Nothing while the node is not to be tried.
+    pub fn subscription_backend(
+        &mut self,
+        key: NodeKey,
+        config: &Config,
+        actions: &mut Actions,
+        now: Time,
+    ) -> Option<BackendId> {
+        let flavor = Flavor {
+            protocol: Protocol::Resp3,
+            // Messages know of no database.
+            database: 0,
+            read_only: false,
+        };
+        debug_assert!(self.node(key)?.subscription.is_none());
+        let backend = self.open(key, flavor, Usage::Shared, config, actions, now)?;
+        self.node_mut(key)?.subscription = Some(backend);
+        Some(backend)
+    }
+
+    /// A new connection to a node; nothing while the node is not to be tried.
+    pub fn open(
+        &mut self,
+        key: NodeKey,
+        flavor: Flavor,
+        usage: Usage,
+        config: &Config,
+        actions: &mut Actions,
+        now: Time,
+    ) -> Option<BackendId> {
+        let node = self.nodes.get_mut(key.0 as usize)?;
+        if !node.may_connect(now) {
+            return None;
+        }
+        node.connecting += 1;
+        let mut backend = Backend::new(key, flavor, now, config);
+        backend.usage = usage;
+        let id = self.backends.insert(backend);
+        actions.connect(id, node.address);
+        Some(id)
+    }
+
+    #[inline]
+    fn connection(
+        &mut self,
+        target: Target,
+        dialect: Dialect,
+        index: usize,
+        config: &Config,
+        actions: &mut Actions,
+        now: Time,
+    ) -> Option<BackendId> {
+        let flavor = Flavor::of(dialect, target.replica);
+        let node = self.nodes.get(target.node.0 as usize)?;
+        if let Some(backend) = node.shared(flavor, index) {
+            return Some(backend);
+        }
+        self.new_connection(target.node, flavor, index, config, actions, now)
+    }
+
+    /// A connection for a place that has none: one that was set aside and answers again, or a new one.
+    #[cold]
+    fn new_connection(
+        &mut self,
+        key: NodeKey,
+        flavor: Flavor,
+        index: usize,
+        config: &Config,
+        actions: &mut Actions,
+        now: Time,
+    ) -> Option<BackendId> {
+        let may_connect = self.node(key)?.may_connect(now);
+        if let Some(own) = self.take_back_one(key, flavor, index, !may_connect) {
+            return Some(own);
+        }
+        let replaces = self.node(key)?.aside_of(flavor, index).next().is_some();
+        let backend = self.open(key, flavor, Usage::Shared, config, actions, now)?;
+        self.backends.get_mut(backend)?.is_replacement = replaces;
+        self.node_mut(key)?.set_shared(flavor, index, backend);
+        Some(backend)
+    }
+
+    /// Queues a request at a backend. Its bytes are copied; the caller may have moved them in instead
+    /// (then `frame` is nothing).
+    #[inline]
+    pub fn send(
+        &mut self,
+        id: BackendId,
+        frame: &[u8],
+        ticket: Ticket,
+        pool: &mut Pool,
+        actions: &mut Actions,
+    ) {
+        let Some(backend) = self.backends.get_mut(id) else {
+            debug_assert!(false, "a request for a backend that has gone");
+            return;
+        };
+        debug_assert!(frame.is_empty() || frame.len() == ticket.len as usize);
+        backend.output.push(frame, pool);
+        backend.tickets.push_back(ticket);
+        self.in_flight += 1;
+        if backend.state == State::Ready && !backend.flush_queued {
+            backend.flush_queued = true;
+            actions.flush_backend(id);
+        }
+    }
+
+    /// Whether a request of this scope is to be refused at once, because others have waited in vain.
+    #[inline]
+    pub fn fails_fast(&mut self, scope: u16, now: Time) -> bool {
+        if self.failing.is_empty() {
+            return false;
+        }
+        match self.failing.get_mut(&scope) {
+            Some(canary_at) if now < *canary_at => true,
+            Some(canary_at) => {
+                *canary_at = now.after(CANARY);
+                false
+            }
+            None => false,
+        }
+    }
+
+    /// Whether requests of any scope are to be refused at once.
+    #[inline]
+    pub fn any_failing(&self) -> bool {
+        !self.failing.is_empty()
+    }
+
+    /// A request of this scope that was let through does not leave yet: another may, or the same again.
+    pub fn let_another_through(&mut self, scope: u16, now: Time) {
+        if let Some(canary_at) = self.failing.get_mut(&scope) {
+            *canary_at = now;
+        }
+    }
+
+    /// Whether requests of this scope have waited in vain, and none has succeeded since.
+    #[inline]
+    pub fn is_failing(&self, scope: u16) -> bool {
+        !self.failing.is_empty() && self.failing.contains_key(&scope)
+    }
+
+    /// A request of this scope has waited in vain.
+    pub fn fail_fast(&mut self, scope: u16, now: Time) {
+        self.failing.insert(scope, now.after(CANARY));
+    }
+
+    /// A request of this scope has been answered.
+    #[inline]
+    pub fn succeeded(&mut self, scope: u16) {
+        if !self.failing.is_empty() {
+            self.failing.remove(&scope);
+        }
+    }
+
+    /// What a client hears of a request for this slot (or of none) that has waited in vain: what its node says, if it
+    /// says anything.
+    pub fn unserved(&self, slot: u16) -> Cow<'static, str> {
+        let masters = match Slot::new(slot) {
+            Some(slot) => std::slice::from_ref(match self.routes.shard(slot) {
+                Some(shard) => shard,
+                None => return SLOT_NOT_SERVED.into(),
+            }),
+            None => self.routes.shards(),
+        };
+        let texts = masters
+            .iter()
+            .filter_map(|own| self.unserved_by(own.master));
+        let text = texts.map(Cow::Owned).next();
+        text.unwrap_or(SLOT_NOT_SERVED.into())
+    }
+
+    /// The same of one node; nothing if it says nothing.
+    pub fn unserved_by(&self, node: NodeKey) -> Option<String> {
+        let node = self.node(node)?;
+        let words = node.words.as_deref()?;
+        Some(refusal::unavailable(node.address, words))
+    }
+
+    /// The routes have changed: every slot deserves another try.
+    pub fn forgive(&mut self) {
+        self.failing.clear();
+    }
+}

@@ -1,0 +1,287 @@
+//! `Lineage`: which shard is which, whoever is its master and whichever slots it has. A request for a whole shard names the
+//! shard, and goes to whoever is its master by then.
+//!
+//! A cluster has no names for shards that all versions tell of, so they get numbers here. A shard is the same as long as
+//! its master is. When that one serves no slot any more, the shard is *lost* until another master has most of its slots:
+//! one that was none before was promoted in its place, or was given all it had, and is the shard now; at one that was a
+//! shard already the slots have been moved there, and the lost shard is no more.
+//!
+//! Only topologies count here: a redirect speaks of one slot, and does not tell the one from the other.
+
+use crate::cluster::topology::NO_SHARD;
+use crate::proxy::upstream::node::NodeKey;
+
+/// The number of a shard, below [`ShardId::COUNT`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ShardId(pub u16);
+
+impl ShardId {
+    /// How many numbers there are; they begin again behind the last.
+    pub const COUNT: u16 = 1 << 14;
+}
+
+/// So many lost shards are remembered. A cluster has them for as long as an election takes, or an operator.
+const LOST_MAX: usize = 256;
+
+/// A shard whose last master serves no slot any more.
+#[derive(Debug)]
+struct Lost {
+    id: ShardId,
+    /// The slots that it had, in order.
+    slots: Vec<u16>,
+}
+
+/// One state of the cluster: the master of each shard, and the shard of each slot, or [`NO_SHARD`].
+#[derive(Debug, Clone, Copy)]
+pub struct State<'a> {
+    /// The master of each shard.
+    pub masters: &'a [NodeKey],
+    /// The shard of each slot.
+    pub slots: &'a [u16],
+}
+
+/// The numbers of all shards.
+#[derive(Debug, Default)]
+pub struct Lineage {
+    /// Of each shard of the topology, in its order.
+    shards: Vec<ShardId>,
+    /// Of those that have no master, as the topology tells.
+    orphans: Vec<ShardId>,
+    lost: Vec<Lost>,
+    last: u16,
+}
+
+impl Lineage {
+    /// The shards of the topology, in its order.
+    pub fn shards(&self) -> &[ShardId] {
+        &self.shards
+    }
+
+    /// The shards without masters of which the topology tells.
+    pub fn orphans(&self) -> &[ShardId] {
+        &self.orphans
+    }
+
+    /// Whether a shard has no master yet, but may get one.
+    pub fn is_lost(&self, id: ShardId) -> bool {
+        self.lost.iter().any(|lost| lost.id == id)
+    }
+
+    /// The lost shard that had a slot.
+    pub fn lost_with(&self, slot: u16) -> Option<ShardId> {
+        let mut lost = self.lost.iter();
+        let own = lost.find(|lost| lost.slots.binary_search(&slot).is_ok());
+        own.map(|lost| lost.id)
+    }
+
+    /// A topology takes the place of another. `orphans` are the slots of each shard without a master, as ranges.
+    pub fn renew<'a>(
+        &mut self,
+        before: State<'_>,
+        now: State<'_>,
+        orphans: impl Iterator<Item = &'a [(u16, u16)]>,
+    ) {
+        debug_assert_eq!(before.masters.len(), self.shards.len());
+        let same = |master: &NodeKey| {
+            let shard = before.masters.iter().position(|other| other == master);
+            shard.and_then(|shard| self.shards.get(shard).copied())
+        };
+        let mut ids: Vec<Option<ShardId>> = now.masters.iter().map(same).collect();
+        for ((shard, master), id) in (0u16..).zip(before.masters).zip(&self.shards) {
+            if !now.masters.contains(master) {
+                let slots = (0u16..).zip(before.slots);
+                let slots = slots.filter(|(_, owner)| **owner == shard);
+                let slots = slots.map(|(slot, _)| slot).collect();
+                self.lost.push(Lost { id: *id, slots });
+            }
+        }
+        self.lost.retain(|lost| match lost.heir(now) {
+            Heir::Nobody => true,
+            Heir::None => false,
+            Heir::Shard(shard) => {
+                ids[shard].get_or_insert(lost.id);
+                false
+            }
+        });
+        let excess = self.lost.len().saturating_sub(LOST_MAX);
+        self.lost.drain(..excess);
+        self.shards.clear();
+        // Numbers that are in use are not given again.
+        let taken: Vec<ShardId> = ids.iter().copied().flatten().collect();
+        for id in ids {
+            let id = id.unwrap_or_else(|| self.next(&taken));
+            self.shards.push(id);
+        }
+        self.orphans.clear();
+        for ranges in orphans {
+            let slots = ranges.iter().flat_map(|(first, last)| *first..=*last);
+            let slots = slots.filter(|slot| now.slots[usize::from(*slot)] == NO_SHARD);
+            let slots: Vec<u16> = slots.collect();
+            let Some(first) = slots.first() else {
+                continue;
+            };
+            let id = match self.lost_with(*first) {
+                Some(id) => id,
+                None => {
+                    let id = self.next(&taken);
+                    self.lost.push(Lost { id, slots });
+                    id
+                }
+            };
+            if !self.orphans.contains(&id) {
+                self.orphans.push(id);
+            }
+        }
+    }
+
+    /// A number that no shard has.
+    fn next(&mut self, taken: &[ShardId]) -> ShardId {
+        loop {
+            self.last = (self.last + 1) % ShardId::COUNT;
+            let id = ShardId(self.last);
+            if !taken.contains(&id) && !self.shards.contains(&id) && !self.is_lost(id) {
+                return id;
+            }
+        }
+    }
+}
+
+/// Who has most of a lost shard's slots.
+enum Heir {
+    /// This shard.
+    Shard(usize),
+    /// Nobody has them yet.
+    Nobody,
+    /// It had no slots.
+    None,
+}
+
+impl Lost {
+    fn heir(&self, now: State<'_>) -> Heir {
+        if self.slots.is_empty() {
+            return Heir::None;
+        }
+        // Behind the shards, the slots that are nobody's.
+        let mut counts = vec![0; now.masters.len() + 1];
+        for slot in &self.slots {
+            let shard = usize::from(now.slots[usize::from(*slot)]);
+            counts[shard.min(now.masters.len())] += 1;
+        }
+        let most = (0..counts.len()).max_by_key(|shard| counts[*shard]);
+        match most {
+            Some(shard) if shard < now.masters.len() => Heir::Shard(shard),
+            Some(_) | None => Heir::Nobody,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: NodeKey = NodeKey(1);
+    const B: NodeKey = NodeKey(2);
+    const C: NodeKey = NodeKey(3);
+
+    /// Ten slots, with these owners among the masters; `x` is nobody.
+    fn slots(text: &str) -> Vec<u16> {
+        let digit = |digit: char| digit.to_digit(10).map_or(NO_SHARD, |digit| digit as u16);
+        text.chars().map(digit).collect()
+    }
+
+    /// States of a cluster, one behind the other.
+    struct Rig {
+        lineage: Lineage,
+        masters: Vec<NodeKey>,
+        slots: Vec<u16>,
+    }
+
+    impl Rig {
+        /// A has the first half, B the second.
+        fn new() -> Rig {
+            let mut rig = Rig {
+                lineage: Lineage::default(),
+                masters: Vec::new(),
+                slots: slots("xxxxxxxxxx"),
+            };
+            rig.adopt(&[A, B], "0000011111", &[]);
+            rig
+        }
+
+        fn adopt(&mut self, masters: &[NodeKey], owners: &str, orphans: &[&[(u16, u16)]]) {
+            let new = slots(owners);
+            let before = State {
+                masters: &self.masters,
+                slots: &self.slots,
+            };
+            let now = State {
+                masters,
+                slots: &new,
+            };
+            self.lineage.renew(before, now, orphans.iter().copied());
+            (self.masters, self.slots) = (masters.to_vec(), new);
+        }
+
+        /// The master of a shard; nothing if it is lost.
+        fn master(&self, id: ShardId) -> Option<NodeKey> {
+            let shards = self.lineage.shards();
+            let shard = shards.iter().position(|own| *own == id);
+            assert!(shard.is_none() || !self.lineage.is_lost(id));
+            shard.map(|shard| self.masters[shard])
+        }
+    }
+
+    #[test]
+    fn who_is_promoted_is_the_shard_and_who_is_given_slots_is_not() {
+        let check = |after: (&[NodeKey], &str), master: Option<NodeKey>, lost: bool| {
+            let mut rig = Rig::new();
+            let [first, second] = rig.lineage.shards()[..] else {
+                panic!("two shards");
+            };
+            rig.adopt(after.0, after.1, &[]);
+            assert_eq!(rig.master(first), master, "{after:?}");
+            assert_eq!(rig.lineage.is_lost(first), lost, "{after:?}");
+            assert_eq!(rig.master(second), Some(B));
+        };
+        check((&[A, B], "0000001111"), Some(A), false);
+        check((&[C, B], "0000011111"), Some(C), false);
+        // Its first slots have been moved meanwhile.
+        check((&[C, B], "1100011111"), Some(C), false);
+        check((&[B], "xxxxx00000"), None, true);
+        check((&[B], "0000000000"), None, false);
+    }
+
+    #[test]
+    fn a_shard_is_lost_until_somebody_has_most_of_its_slots() {
+        let mut rig = Rig::new();
+        let first = rig.lineage.shards()[0];
+        rig.adopt(&[B], "xxxxx00000", &[&[(0, 4)]]);
+        assert_eq!(rig.lineage.orphans(), [first]);
+        rig.adopt(&[B], "0xxxx00000", &[&[(1, 4)]]);
+        assert_eq!(rig.lineage.orphans(), [first]);
+        rig.adopt(&[B, C], "0111100000", &[]);
+        assert_eq!(rig.master(first), Some(C));
+        assert!(rig.lineage.orphans().is_empty());
+        // The first is promoted in its turn, and forgotten nodes change nothing.
+        rig.adopt(&[B], "0xxxx00000", &[&[(1, 4)]]);
+        rig.adopt(&[B, A], "0111100000", &[]);
+        assert_eq!(rig.master(first), Some(A));
+    }
+
+    #[test]
+    fn orphans_of_the_first_topology_are_shards_too() {
+        let mut rig = Rig::new();
+        rig.lineage = Lineage::default();
+        rig.masters.clear();
+        rig.adopt(&[B], "xxxxx00000", &[&[(0, 4)]]);
+        let [orphan] = rig.lineage.orphans()[..] else {
+            panic!("one orphan");
+        };
+        assert!(rig.lineage.is_lost(orphan));
+        // The same in the next: it is still the same.
+        rig.adopt(&[B], "xxxxx00000", &[&[(0, 4)]]);
+        assert_eq!(rig.lineage.orphans(), [orphan]);
+        rig.adopt(&[B, A], "1111100000", &[]);
+        assert_eq!(rig.master(orphan), Some(A));
+    }
+}

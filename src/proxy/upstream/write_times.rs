@@ -1,0 +1,77 @@
+//! `Departures`: when the requests of one connection were written to their node.
+//!
+//! A request is queued while events are handled and written at the end of that turn. What lies between is the
+//! proxy's time and not the node's, so the node's time begins here.
+
+use std::collections::VecDeque;
+
+use crate::clock::Time;
+use crate::proxy::upstream::node::Node;
+
+/// Writes that are remembered; of more than these the last ones are taken for one.
+const WRITES_MAX: usize = 256;
+
+/// When requests were written, oldest first: all that had been queued at the first moment left at the second.
+///
+/// Invariant: both moments rise.
+#[derive(Debug, Default)]
+pub struct Departures(VecDeque<(Time, Time)>);
+
+impl Departures {
+    /// Counts replies to requests that were queued at one moment for their node.
+    pub fn settle(&mut self, queued: Time, count: u64, node: &Node, now: Time) {
+        self.forget_before(queued);
+        let left = self.of(queued);
+        let micros = now.as_micros().saturating_sub(left.as_micros());
+        node.stats.answered(micros, count);
+    }
+
+    /// All that was queued until `queued` has left by now.
+    pub fn note(&mut self, queued: Time, now: Time) {
+        let full = self.0.len() >= WRITES_MAX;
+        match self.0.back_mut() {
+            Some((last, _)) if *last >= queued => {}
+            Some((last, _)) if full => *last = queued,
+            Some(_) | None => self.0.push_back((queued, now)),
+        }
+    }
+
+    /// When the request that was queued then has left; the moment that it was queued, if that is not known.
+    pub fn of(&self, queued: Time) -> Time {
+        let mut writes = self.0.iter();
+        let write = writes.find(|(until, _)| *until >= queued);
+        write.map_or(queued, |(_, left)| queued.max(*left))
+    }
+
+    /// Nothing is outstanding that was queued before this.
+    pub fn forget_before(&mut self, queued: Time) {
+        while self.0.front().is_some_and(|(until, _)| *until < queued) {
+            self.0.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_leave_at_the_end_of_their_turn_or_later() {
+        let at = Time::from_micros;
+        let mut departures = Departures::default();
+        assert_eq!(departures.of(at(5)), at(5));
+        departures.note(at(10), at(12));
+        // The socket was full: what was queued at 20 and at 30 left together.
+        departures.note(at(30), at(33));
+        departures.note(at(30), at(99));
+        for (queued, left) in [(10, 12), (20, 33), (30, 33), (31, 31)] {
+            assert_eq!(departures.of(at(queued)), at(left), "{queued}");
+        }
+        departures.forget_before(at(20));
+        assert_eq!(departures.of(at(10)), at(33));
+        for turn in 0..1000 {
+            departures.note(at(100 + turn), at(101 + turn));
+        }
+        assert!(departures.0.len() <= WRITES_MAX);
+    }
+}

@@ -1,0 +1,325 @@
+//! MONITOR: each request that is taken is shown, as a line, to every client that asked for it, whichever
+//! worker it is with.
+//!
+//! A monitor that does not read as fast as others send is closed, as one that would miss lines: nobody waits
+//! for it.
+
+use std::sync::atomic::Ordering;
+
+use crate::clock::Time;
+use crate::command::{AclCategories, Class, Command, Flags, redact};
+use crate::proxy::Proxy;
+use crate::proxy::client::{Client, ClientId, Parting};
+use crate::proxy::messages::monitor_feed::Lines;
+use crate::proxy::pipeline::client_reply::Replies;
+use crate::proxy::workers::messages::Letter;
+use crate::resp::args::Args;
+
+/// A line's memory is kept for the next up to here.
+const KEPT_LINE: usize = 64 << 10;
+
+impl Proxy {
+    /// A client has become a monitor.
+    pub(in crate::proxy) fn add_monitor(&mut self, id: ClientId) {
+        debug_assert!(!self.monitors.contains(&id));
+        self.monitors.push(id);
+        self.tell_monitors();
+        self.process.attention.add();
+    }
+
+    /// A client is no monitor any more.
+    pub(in crate::proxy) fn remove_monitor(&mut self, id: ClientId) {
+        let Some(at) = self.monitors.iter().position(|monitor| *monitor == id) else {
+            return;
+        };
+        self.monitors.swap_remove(at);
+        self.tell_monitors();
+        self.process.attention.sub();
+    }
+
+    fn tell_monitors(&self) {
+        self.process.monitors[self.worker].store(self.monitors.len(), Ordering::Relaxed);
+    }
+
+    /// Shows a request to all monitors.
+    pub(in crate::proxy) fn show(
+        &mut self,
+        id: ClientId,
+        command: &Command,
+        args: &Args<'_>,
+        now: Time,
+    ) {
+        let Some(client) = self.clients.get(id) else {
+            return;
+        };
+        if !is_shown(command)
+            || !(0..self.feeds.len()).any(|worker| self.process.has_monitors(worker))
+        {
+            return;
+        }
+        let mut line = std::mem::take(&mut self.scratch.line);
+        line.clear();
+        line.push(b'+');
+        let wall = self.process.wall_clock(now);
+        line.extend_from_slice(
+            format!("{}.{:06} [0 ", wall.as_secs(), wall.subsec_micros()).as_bytes(),
+        );
+        line.extend_from_slice(client.origin(&self.config.listen).as_bytes());
+        line.push(b']');
+        let mut hidden = redact::hidden(command, args, Some(&self.table))
+            .into_iter()
+            .peekable();
+        for (index, arg) in args.from(0).enumerate() {
+            line.push(b' ');
+            let secret = hidden.next_if_eq(&index).is_some();
+            quote(&mut line, if secret { redact::REDACTED } else { arg });
+        }
+        line.extend_from_slice(b"\r\n");
+        for worker in 0..self.feeds.len() {
+            if !self.process.has_monitors(worker) {
+                continue;
+            }
+            if worker == self.worker {
+                self.show_here(&line, now);
+            } else {
+                let lines = self.feeds[worker].add(&line, self.config.limits.monitor_bytes);
+                self.send_lines(worker, lines);
+            }
+        }
+        if line.capacity() <= KEPT_LINE {
+            self.scratch.line = line;
+        }
+    }
+
+    /// Hands lines to the monitors of this worker.
+    fn show_here(&mut self, lines: &[u8], now: Time) {
+        let mut at = 0;
+        while let Some(id) = self.monitors.get(at).copied() {
+            if let Some(client) = self.clients.get_mut(id) {
+                if client.owed_bytes() > self.config.limits.monitor_bytes {
+                    log::warn!(
+                        "client {} does not read what it monitors: closed",
+                        client.session.number
+                    );
+                    // It leaves the list, too.
+                    self.drop_client(id, Parting::Overfull, now);
+                    continue;
+                }
+                if client.pipeline.replies == Replies::On && client.closing.is_none() {
+                    client.output.push(lines, &mut self.pool);
+                    self.queue_flush(id);
+                }
+            }
+            at += 1;
+        }
+    }
+
+    /// Sends lines to the monitors of another worker.
+    pub(in crate::proxy) fn send_lines(&mut self, worker: usize, lines: Option<Lines>) {
+        if let Some(lines) = lines {
+            let from = self.worker;
+            self.actions.letter(worker, Letter::Lines { from, lines });
+        }
+    }
+
+    /// Another worker has lines for the monitors of this one.
+    pub(in crate::proxy) fn take_lines(&mut self, lines: &Lines, now: Time) {
+        match lines {
+            Lines::Whole(lines) => self.show_here(lines, now),
+            Lines::Lost => {
+                log::warn!("there is more to monitor than can be shown: monitors are closed");
+                while let Some(id) = self.monitors.first().copied() {
+                    self.drop_client(id, Parting::Overfull, now);
+                }
+            }
+        }
+    }
+}
+
+impl Client {
+    /// Where it comes from, as MONITOR has it.
+    fn origin(&self, listen: &crate::config::Listen) -> String {
+        match self.address {
+            Some(_) => self.peer_name(listen),
+            None => format!("unix:{}", path_of(listen)),
+        }
+    }
+}
+
+fn path_of(listen: &crate::config::Listen) -> String {
+    match listen {
+        crate::config::Listen::Unix(path) => path.display().to_string(),
+        crate::config::Listen::Tcp(_) => String::new(),
+    }
+}
+
+/// Commands of administrators are too dangerous to be shown. Scripts say that they are to be skipped, but
+/// are shown all the same: what they mean is to come before the commands within.
+fn is_shown(command: &Command) -> bool {
+    let skipped = command.flags.contains(Flags::SKIP_MONITOR)
+        && !command.acl.contains(AclCategories::SCRIPTING);
+    !command.flags.contains(Flags::ADMIN) && !skipped && !matches!(command.class, Class::Refused(_))
+}
+
+/// Bytes in quotes, as `sdscatrepr` of Redis prints them.
+fn quote(line: &mut Vec<u8>, bytes: &[u8]) {
+    line.push(b'"');
+    for byte in bytes {
+        match byte {
+            b'\\' | b'"' => line.extend_from_slice(&[b'\\', *byte]),
+            b'\n' => line.extend_from_slice(b"\\n"),
+            b'\r' => line.extend_from_slice(b"\\r"),
+            b'\t' => line.extend_from_slice(b"\\t"),
+            0x07 => line.extend_from_slice(b"\\a"),
+            0x08 => line.extend_from_slice(b"\\b"),
+            b' '..=b'~' => line.push(*byte),
+            other => {
+                const HEX: &[u8; 16] = b"0123456789abcdef";
+                let (high, low) = (HEX[usize::from(other >> 4)], HEX[usize::from(other & 15)]);
+                line.extend_from_slice(&[b'\\', b'x', high, low]);
+            }
+        }
+    }
+    line.push(b'"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    use crate::command::Table;
+    use crate::config::Config;
+    use crate::proxy::Peer;
+    use crate::proxy::actions::Action;
+    use crate::proxy::stats::Process;
+    use crate::proxy::tests::rig::flushed;
+
+    /// Two workers of one process, and what becomes of what is sent to them.
+    struct Rig {
+        workers: Vec<Proxy>,
+        letters: Vec<(usize, Letter)>,
+    }
+
+    impl Rig {
+        fn new(monitor_bytes: usize) -> Rig {
+            let mut config = Config::default();
+            config.limits.monitor_bytes = monitor_bytes;
+            config.protected_mode = false;
+            let (config, table) = (Arc::new(config), Arc::new(Table::compiled()));
+            let process = Arc::new(Process::new(2));
+            let make = |index| Proxy::new(config.clone(), table.clone(), process.clone(), index, 1);
+            Rig {
+                workers: (0..2).map(make).collect(),
+                letters: Vec::new(),
+            }
+        }
+
+        fn accept(&mut self, worker: usize) -> ClientId {
+            let address = Some("10.0.0.1:9".parse().unwrap());
+            self.workers[worker].accept(address, Time::default())
+        }
+
+        fn send(&mut self, worker: usize, id: ClientId, line: &str) {
+            let (proxy, peer) = (&mut self.workers[worker], Peer::Client(id));
+            let room = proxy.room(peer).expect("it is read");
+            room.spare()[..line.len()].copy_from_slice(line.as_bytes());
+            room.filled(line.len());
+            proxy.input(peer, line.len(), Time::default());
+            proxy.check();
+            self.collect(worker);
+        }
+
+        fn collect(&mut self, worker: usize) {
+            while let Some(action) = self.workers[worker].next_action() {
+                if let Action::Letter(to, letter) = action {
+                    self.letters.push((to, letter));
+                }
+            }
+        }
+
+        fn read_letters(&mut self) {
+            while !self.letters.is_empty() {
+                let (to, letter) = self.letters.remove(0);
+                self.workers[to].letter(letter, Time::default());
+                self.workers[to].check();
+                self.collect(to);
+            }
+        }
+
+        fn received(&mut self, worker: usize, id: ClientId) -> String {
+            let peer = Peer::Client(id);
+            let bytes = flushed(&mut self.workers[worker], peer, Time::default());
+            String::from_utf8(bytes).unwrap()
+        }
+    }
+
+    #[test]
+    fn lines_of_another_worker_come_by_one_letter_and_in_order() {
+        let mut rig = Rig::new(1000);
+        let (monitor, other) = (rig.accept(0), rig.accept(1));
+        rig.send(1, other, "PING before\r\n");
+        rig.send(0, monitor, "MONITOR\r\n");
+        rig.send(1, other, "PING a\r\n");
+        rig.send(1, other, "PING b\r\n");
+        assert_eq!(rig.letters.len(), 1);
+        rig.read_letters();
+        let received = rig.received(0, monitor);
+        let words: Vec<&str> = received
+            .lines()
+            .map(|line| line.rsplit("] ").next().unwrap())
+            .collect();
+        assert_eq!(words, ["+OK", "\"PING\" \"a\"", "\"PING\" \"b\""]);
+        rig.send(0, monitor, "RESET\r\n");
+        rig.send(1, other, "PING c\r\n");
+        assert!(rig.letters.is_empty());
+        assert!(!rig.workers[0].process.attention.is_paid());
+        assert_eq!(rig.received(0, monitor), "+RESET\r\n");
+    }
+
+    #[test]
+    fn a_monitor_that_would_miss_lines_is_closed() {
+        // It does not read.
+        let mut rig = Rig::new(200);
+        let (monitor, other) = (rig.accept(0), rig.accept(0));
+        rig.send(0, monitor, "MONITOR\r\n");
+        for _ in 0..10 {
+            rig.send(0, other, "PING a\r\n");
+        }
+        assert_eq!(rig.workers[0].clients(), 1);
+        assert!(!rig.workers[0].process.attention.is_paid());
+        // Its worker does not.
+        let mut rig = Rig::new(200);
+        let (monitor, other) = (rig.accept(0), rig.accept(1));
+        rig.send(0, monitor, "MONITOR\r\n");
+        for _ in 0..10 {
+            rig.send(1, other, "PING a\r\n");
+        }
+        rig.read_letters();
+        assert_eq!((rig.workers[0].clients(), rig.workers[1].clients()), (0, 1));
+        assert!(!rig.workers[0].process.attention.is_paid());
+    }
+
+    #[test]
+    fn bytes_are_quoted_as_in_redis() {
+        let mut line = Vec::new();
+        quote(&mut line, b"a\x00\n\r\t\x07\x08\"\\\xff v");
+        assert_eq!(line, br#""a\x00\n\r\t\a\b\"\\\xff v""#);
+    }
+
+    #[test]
+    fn what_is_not_shown() {
+        let table = Table::compiled();
+        let row = |name: &str| table.named(name.as_bytes()).unwrap();
+        for (name, expected) in [
+            ("get", true),
+            ("eval", true),
+            ("client|setname", true),
+            ("client|list", false),
+            ("config|get", false),
+            ("monitor", false),
+        ] {
+            assert_eq!(is_shown(row(name)), expected, "{name}");
+        }
+    }
+}
