@@ -85,7 +85,7 @@ impl Routes {
                 id: *id,
                 master: Some(shard.master),
             }));
-            let orphans = self.lineage.orphans().iter();
+            let orphans = self.lineage.orphans().iter().flatten();
             asked.extend(orphans.map(|id| Asked::Shard {
                 id: *id,
                 master: None,
@@ -107,11 +107,10 @@ impl Routes {
         let is_of = |replicas: &[NodeKey]| master == Some(node) || replicas.contains(&node);
         match shards.find(|(own, _)| **own == id) {
             Some((_, shard)) => is_of(&shard.replicas),
-            None => self.orphans.iter().any(|orphan| {
-                let first = orphan.slots.first();
-                is_of(&orphan.replicas)
-                    && first.is_some_and(|(first, _)| self.lineage.lost_with(*first) == Some(id))
-            }),
+            None => {
+                let mut orphans = self.lineage.orphans().iter().zip(&self.orphans);
+                orphans.any(|(own, orphan)| *own == Some(id) && is_of(&orphan.replicas))
+            }
         }
     }
 

@@ -45,8 +45,8 @@ pub struct State<'a> {
 pub struct Lineage {
     /// Of each shard of the topology, in its order.
     shards: Vec<ShardId>,
-    /// Of those that have no master, as the topology tells.
-    orphans: Vec<ShardId>,
+    /// Of those that have no master, as the topology tells, in its order. One whose slots another serves is none.
+    orphans: Vec<Option<ShardId>>,
     lost: Vec<Lost>,
     last: u16,
 }
@@ -58,20 +58,13 @@ impl Lineage {
     }
 
     /// The shards without masters of which the topology tells.
-    pub fn orphans(&self) -> &[ShardId] {
+    pub fn orphans(&self) -> &[Option<ShardId>] {
         &self.orphans
     }
 
     /// Whether a shard has no master yet, but may get one.
     pub fn is_lost(&self, id: ShardId) -> bool {
         self.lost.iter().any(|lost| lost.id == id)
-    }
-
-    /// The lost shard that had a slot.
-    pub fn lost_with(&self, slot: u16) -> Option<ShardId> {
-        let mut lost = self.lost.iter();
-        let own = lost.find(|lost| lost.slots.binary_search(&slot).is_ok());
-        own.map(|lost| lost.id)
     }
 
     /// A topology takes the place of another. `orphans` are the slots of each shard without a master, as ranges.
@@ -112,24 +105,52 @@ impl Lineage {
             let id = id.unwrap_or_else(|| self.next(&taken));
             self.shards.push(id);
         }
-        self.orphans.clear();
-        for ranges in orphans {
+        let orphans = orphans.map(|ranges| {
             let slots = ranges.iter().flat_map(|(first, last)| *first..=*last);
-            let slots = slots.filter(|slot| now.slots[usize::from(*slot)] == NO_SHARD);
-            let slots: Vec<u16> = slots.collect();
-            let Some(first) = slots.first() else {
+            let mut slots: Vec<u16> = slots
+                .filter(|slot| now.slots[usize::from(*slot)] == NO_SHARD)
+                .collect();
+            slots.sort_unstable();
+            slots
+        });
+        self.name_orphans(orphans.collect(), &taken);
+    }
+
+    /// An orphan is the lost shard with which it shares most slots, as heirs are: a few may have been moved before its
+    /// master was gone, or to it. One that shares none is new.
+    fn name_orphans(&mut self, orphans: Vec<Vec<u16>>, taken: &[ShardId]) {
+        let mut kin: Vec<(usize, usize, ShardId)> = Vec::new();
+        for (orphan, slots) in orphans.iter().enumerate() {
+            let shared = |lost: &Lost| {
+                let has = |slot: &&u16| slots.binary_search(slot).is_ok();
+                (lost.slots.iter().filter(has).count(), orphan, lost.id)
+            };
+            kin.extend(self.lost.iter().map(shared));
+        }
+        kin.retain(|(shared, ..)| *shared > 0);
+        kin.sort_by_key(|(shared, ..)| std::cmp::Reverse(*shared));
+        self.orphans = vec![None; orphans.len()];
+        for (_, orphan, id) in kin {
+            if self.orphans[orphan].is_none() && !self.orphans.contains(&Some(id)) {
+                self.orphans[orphan] = Some(id);
+            }
+        }
+        for (orphan, slots) in orphans.into_iter().enumerate() {
+            if slots.is_empty() {
                 continue;
-            };
-            let id = match self.lost_with(*first) {
-                Some(id) => id,
-                None => {
-                    let id = self.next(&taken);
-                    self.lost.push(Lost { id, slots });
-                    id
+            }
+            match self.orphans[orphan] {
+                // Its heir has most of those that it has now.
+                Some(id) => {
+                    if let Some(own) = self.lost.iter_mut().find(|lost| lost.id == id) {
+                        own.slots = slots;
+                    }
                 }
-            };
-            if !self.orphans.contains(&id) {
-                self.orphans.push(id);
+                None => {
+                    let id = self.next(taken);
+                    self.orphans[orphan] = Some(id);
+                    self.lost.push(Lost { id, slots });
+                }
             }
         }
     }
@@ -256,9 +277,9 @@ mod tests {
         let mut rig = Rig::new();
         let first = rig.lineage.shards()[0];
         rig.adopt(&[B], "xxxxx00000", &[&[(0, 4)]]);
-        assert_eq!(rig.lineage.orphans(), [first]);
+        assert_eq!(rig.lineage.orphans(), [Some(first)]);
         rig.adopt(&[B], "0xxxx00000", &[&[(1, 4)]]);
-        assert_eq!(rig.lineage.orphans(), [first]);
+        assert_eq!(rig.lineage.orphans(), [Some(first)]);
         rig.adopt(&[B, C], "0111100000", &[]);
         assert_eq!(rig.master(first), Some(C));
         assert!(rig.lineage.orphans().is_empty());
@@ -268,19 +289,38 @@ mod tests {
         assert_eq!(rig.master(first), Some(A));
     }
 
+    /// The first slots that an orphan has now were another's, or nobody's, when the shard was lost.
+    #[test]
+    fn an_orphan_is_the_same_when_slots_are_moved() {
+        let mut rig = Rig::new();
+        let [first, second] = rig.lineage.shards()[..] else {
+            panic!("two shards");
+        };
+        // The second is lost; then a slot of the first is found to have been its.
+        rig.adopt(&[A], "00000xxxxx", &[&[(5, 9)]]);
+        rig.adopt(&[A], "0000xxxxxx", &[&[(4, 9)]]);
+        assert_eq!(rig.lineage.orphans(), [Some(second)]);
+        // The first is lost, too: the slot that they share is nobody's name.
+        rig.adopt(&[], "xxxxxxxxxx", &[&[(3, 9)], &[(0, 2)]]);
+        assert_eq!(rig.lineage.orphans(), [Some(second), Some(first)]);
+        rig.adopt(&[C], "xxx0000000", &[&[(0, 2)]]);
+        assert_eq!(rig.master(second), Some(C));
+        assert_eq!(rig.lineage.orphans(), [Some(first)]);
+    }
+
     #[test]
     fn orphans_of_the_first_topology_are_shards_too() {
         let mut rig = Rig::new();
         rig.lineage = Lineage::default();
         rig.masters.clear();
         rig.adopt(&[B], "xxxxx00000", &[&[(0, 4)]]);
-        let [orphan] = rig.lineage.orphans()[..] else {
+        let [Some(orphan)] = rig.lineage.orphans()[..] else {
             panic!("one orphan");
         };
         assert!(rig.lineage.is_lost(orphan));
         // The same in the next: it is still the same.
         rig.adopt(&[B], "xxxxx00000", &[&[(0, 4)]]);
-        assert_eq!(rig.lineage.orphans(), [orphan]);
+        assert_eq!(rig.lineage.orphans(), [Some(orphan)]);
         rig.adopt(&[B, A], "1111100000", &[]);
         assert_eq!(rig.master(orphan), Some(A));
     }
