@@ -418,11 +418,14 @@ impl Proxy {
     fn agree(&self, id: BackendId, first: Refusal<'_>, second: Refusal<'_>) -> bool {
         let backend = self.upstream.backends.get(id);
         let node = backend.and_then(|backend| self.upstream.node(backend.node));
+        // A shard may fail over in between: another of its nodes is named then.
         let same = |one: &str, other: &str| {
             let routes = &self.upstream.routes;
-            node.is_some_and(|node| {
-                routes.resolve(one, node.address) == routes.resolve(other, node.address)
-            })
+            let node = |endpoint| node.and_then(|node| routes.resolve(endpoint, node.address));
+            match (node(one), node(other)) {
+                (Some(one), Some(other)) => routes.are_of_one_shard(one, other),
+                _ => one == other,
+            }
         };
         match (first, second) {
             (Refusal::Moved(_, one), Refusal::Moved(_, other))
@@ -525,3 +528,6 @@ fn suspect(bytes: &[u8], refusal: Refusal<'_>) -> u64 {
     };
     who.unwrap_or_default() ^ place.rotate_left(8) ^ kind(refusal)
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,7 @@
 //! kept beside keys, such as functions and users, such a master may never have been given; what it said to that would not
 //! be what the others say.)
 
-use super::{Routes, ShardId};
+use super::{Routes, ShardId, ShardRoute};
 use crate::command::Command;
 use crate::proxy::upstream::Target;
 use crate::proxy::upstream::node::NodeKey;
@@ -112,6 +112,21 @@ impl Routes {
                 orphans.any(|(own, orphan)| *own == Some(id) && is_of(&orphan.replicas))
             }
         }
+    }
+
+    /// Whether two nodes are one, or of one shard as far as the topology tells.
+    pub fn are_of_one_shard(&self, one: NodeKey, other: NodeKey) -> bool {
+        let is_of =
+            |shard: &ShardRoute, node| shard.master == node || shard.replicas.contains(&node);
+        let orphans = self.orphans.iter().map(|orphan| &orphan.replicas);
+        one == other
+            || self
+                .shards
+                .iter()
+                .any(|shard| is_of(shard, one) && is_of(shard, other))
+            || orphans
+                .into_iter()
+                .any(|own| own.contains(&one) && own.contains(&other))
     }
 
     /// The master of a shard.

@@ -1,0 +1,145 @@
+//! What makes two refusals, one right after the other, agree.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::*;
+use crate::cluster::topology::{NodeInfo, Topology};
+use crate::command::Table;
+use crate::config::Config;
+use crate::proxy::Peer;
+use crate::proxy::actions::Action;
+use crate::proxy::stats::Process;
+use crate::proxy::tests::rig::{flushed, known_client, next_action};
+
+fn at(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+/// One client before three nodes: the first has all slots, the third is the second's replica.
+struct Rig {
+    proxy: Proxy,
+    client: ClientId,
+    now: Time,
+    addresses: Vec<(BackendId, u16)>,
+    /// What the first node says to the script, and then to the question.
+    says: [&'static str; 2],
+    /// Where the script was sent.
+    sent_to: Vec<u16>,
+    heard: String,
+}
+
+impl Rig {
+    fn new(says: [&'static str; 2]) -> Rig {
+        let config = Arc::new(Config::default());
+        let table = Arc::new(Table::compiled());
+        let process = Arc::new(Process::new(1));
+        let mut proxy = Proxy::new(config, table, process, 0, 1);
+        let now = Time::from_micros(1_000_000);
+        let mut topology = Topology::of_masters(&[at(1), at(2)]);
+        topology.slots.fill(0);
+        topology.nodes.push(NodeInfo {
+            address: at(3),
+            id: "replica".to_string(),
+            same_idc: false,
+        });
+        topology.shards[1].replicas = vec![2];
+        for (index, node) in (0u16..).zip(&topology.nodes) {
+            let endpoint = node.address.to_string();
+            topology.announced.insert(endpoint, index);
+        }
+        proxy.adopt(Arc::new(topology), now);
+        Rig {
+            client: known_client(&mut proxy, Some(at(9)), now),
+            proxy,
+            now,
+            addresses: Vec::new(),
+            says,
+            sent_to: Vec::new(),
+            heard: String::new(),
+        }
+    }
+
+    fn feed(&mut self, peer: Peer, bytes: &[u8]) {
+        let room = self.proxy.room(peer).expect("it is read");
+        room.spare()[..bytes.len()].copy_from_slice(bytes);
+        room.filled(bytes.len());
+        self.proxy.input(peer, bytes.len(), self.now);
+    }
+
+    /// The reply to a script.
+    fn run(mut self) -> (Vec<u16>, String) {
+        self.feed(Peer::Client(self.client), b"EVAL script 1 a\r\n");
+        for _ in 0..100 {
+            self.now = self.now.after(Duration::from_millis(10));
+            self.proxy.tick(self.now);
+            self.proxy.begin_turn(self.now);
+            while let Some(action) = next_action(&mut self.proxy) {
+                match action {
+                    Action::Connect(id, address) => {
+                        self.addresses.push((id, address.port()));
+                        self.proxy.connected(id, self.now);
+                    }
+                    Action::Flush(peer) => self.flush(peer),
+                    Action::Resume(id) => {
+                        self.proxy.resume(id, self.now);
+                    }
+                    _ => {}
+                }
+            }
+            self.proxy.check();
+        }
+        (self.sent_to, self.heard)
+    }
+
+    fn flush(&mut self, peer: Peer) {
+        let written = flushed(&mut self.proxy, peer, self.now);
+        let text = String::from_utf8(written).expect("text");
+        let Peer::Backend(id) = peer else {
+            return self.heard.push_str(&text);
+        };
+        let mut own = self.addresses.iter().filter(|(own, _)| *own == id);
+        let (_, port) = *own.next().expect("it is connected");
+        for request in text.split('*').skip(1) {
+            let word = ["EVAL", "EXISTS"].map(|word| request.contains(word));
+            let reply = match (port, word) {
+                (1, [true, _]) => self.says[0],
+                (1, [_, true]) => self.says[1],
+                (_, [true, _]) => ":7",
+                (_, [_, true]) => ":1",
+                _ => "+OK",
+            };
+            if word[0] {
+                self.sent_to.push(port);
+            }
+            self.feed(peer, format!("{reply}\r\n").as_bytes());
+        }
+    }
+}
+
+/// The slot of `a` is on its way to the second node's shard, and that fails over while the node is asked again.
+#[test]
+fn a_redirect_to_another_node_of_the_same_shard_agrees() {
+    let [ask, moved] = ["-ASK 15495 127.0.0.1:2", "-MOVED 15495 127.0.0.1:3"];
+    let agreed = |says| {
+        let (sent_to, heard) = Rig::new(says).run();
+        match sent_to[..] {
+            [1, port] => assert_eq!((heard.as_str(), port > 1), (":7\r\n", true), "{says:?}"),
+            _ => assert_eq!((sent_to, heard), (vec![1], format!("{}\r\n", says[0]))),
+        }
+    };
+    let is_followed = |says: [&'static str; 2]| {
+        agreed(says);
+        Rig::new(says).run().0.len() == 2
+    };
+    assert!(is_followed([ask, ask]));
+    assert!(is_followed([ask, moved]));
+    assert!(is_followed(["-MOVED 15495 127.0.0.1:2", moved]));
+    // To itself, which is of another shard; and to nobody who is known, by two names.
+    assert!(!is_followed([ask, "-MOVED 15495 127.0.0.1:1"]));
+    assert!(!is_followed([
+        "-MOVED 15495 10.0.0.1:6",
+        "-MOVED 15495 10.0.0.1:7"
+    ]));
+    assert!(!is_followed([ask, ":0"]));
+}
