@@ -57,6 +57,7 @@ fn run(seed: u64, totals: &mut BTreeMap<&'static str, u64>) -> Result<u64, ()> {
         ("tryagain_replies", counts.try_again),
         ("large_replies", counts.big),
         ("messages_heard", counts.messages),
+        ("severed", counts.severed_seen),
     ];
     let all = world.proxy_counts();
     let all = all.into_iter().chain(world.cluster_counts()).chain(own);

@@ -36,6 +36,8 @@ enum Kind {
     Echo(Vec<u8>),
     Ping,
     Missing,
+    /// A large aggregate that the node makes of a number.
+    Grown(u64),
     Size(Made),
     Keys(Made),
     /// A write of all masters.
@@ -118,6 +120,10 @@ pub struct Counts {
     pub big: u64,
     /// Messages to subscribers.
     pub messages: u64,
+    /// Clients closed by the proxy because the rest of a reply was lost.
+    pub severed: u64,
+    /// Those of them that have heard of it.
+    pub severed_seen: u64,
 }
 
 /// One client.
@@ -336,7 +342,12 @@ impl Client {
                 self.set(&keys, ledger, random);
             }
             85..88 => {
-                let keys = several(ledger, random);
+                let mut keys = several(ledger, random);
+                if random.one_in(8) {
+                    // A very long request.
+                    let times = random.skewed(100);
+                    keys = keys.repeat(times);
+                }
                 self.request(Kind::Exists(keys.clone()), &keys, ledger, random);
             }
             88..91 => {
@@ -345,7 +356,11 @@ impl Client {
                 self.request(Kind::Echo(text), &[], ledger, random);
             }
             91 => self.request(Kind::Ping, &[], ledger, random),
-            92..94 => self.request(Kind::Missing, &[text], ledger, random),
+            92 => self.request(Kind::Missing, &[text], ledger, random),
+            93 => {
+                let number = random.next();
+                self.request(Kind::Grown(number), &[text], ledger, random);
+            }
             94 => match random.below(4) {
                 0 => {
                     let made = ledger.fans.made(&ledger.keys);
@@ -504,7 +519,14 @@ impl Client {
         }
         self.received.drain(..at);
         let closed = self.from_proxy.ended && self.from_proxy.is_empty();
-        if closed {
+        if closed && counts.severed_seen < counts.severed && !self.has_all() {
+            // It has got a part of a reply whose rest was lost with a node's connection.
+            counts.severed_seen += 1;
+            for sent in std::mem::take(&mut self.sent) {
+                settle(&sent.kind, Outcome::Unknown, ledger);
+            }
+            self.abandon(ledger);
+        } else if closed {
             assert!(self.received.is_empty(), "closed within a reply");
             assert_ne!(
                 self.end,
@@ -515,6 +537,11 @@ impl Client {
             self.abandon(ledger);
         }
         closed
+    }
+
+    /// Whether it was closed as it wished, with all that it is owed.
+    fn has_all(&self) -> bool {
+        self.end != End::Open && self.received.is_empty() && self.sent.is_empty()
     }
 
     /// Takes what a subscriber is told: messages, and the frames of its changes.
@@ -716,6 +743,10 @@ impl Client {
             (Kind::Quit, Value::Simple(text)) => text == "OK",
             (Kind::Reset, Value::Simple(text)) => text == "RESET",
             (Kind::Missing, value) => is_null(value, sent.resp3),
+            (Kind::Grown(number), value) => {
+                let whole = resp::take_reply(&resp::grown(*number, sent.resp3));
+                whole.is_some_and(|(whole, _)| whole == *value)
+            }
             (Kind::Size(made), Value::Integer(count)) => {
                 ledger.fans.counted(made, *count, ledger.keys.len())
             }

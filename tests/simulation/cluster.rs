@@ -726,7 +726,7 @@ impl Cluster {
                 return session.change(&name, args).expect("it subscribes");
             }
             "EVAL" => (1, false),
-            "GET" | "LRANGE" => (0, true),
+            "GET" | "LRANGE" | "XRANGE" => (0, true),
             "SET" | "INCR" | "INCRBY" | "RPUSH" => (0, false),
             "MGET" | "EXISTS" => (1, true),
             "DEL" | "UNLINK" => (1, false),
@@ -833,6 +833,10 @@ fn run(
     };
     match name {
         "GET" => text(data, keys[0]),
+        "XRANGE" => {
+            let number = std::str::from_utf8(&args[2]).expect("digits");
+            resp::grown(number.parse().expect("digits"), resp3)
+        }
         "MGET" => {
             let mut out = format!("*{}\r\n", keys.len()).into_bytes();
             keys.iter().for_each(|key| out.extend(text(data, key)));

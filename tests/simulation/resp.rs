@@ -1,5 +1,7 @@
 //! The protocol as the ends see it: independent of the parsers under test, and as simple as can be.
 
+use super::random::Random;
+
 /// What an end receives.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
@@ -21,8 +23,50 @@ pub enum Value {
     Array(Vec<Value>),
     /// `%`
     Map(Vec<Value>),
+    /// `~`
+    Set(Vec<Value>),
+    /// `,` and `#`
+    Other(String),
     /// `>`
     Push(Vec<Value>),
+}
+
+/// A reply made of a number: an aggregate, wide or nested, of values of all kinds that the protocol has, and of all
+/// lengths. The same number is the same reply.
+pub fn grown(number: u64, resp3: bool) -> Vec<u8> {
+    let mut random = Random::new(number);
+    let most = *random.pick(&[20, 20, 200, 2000]);
+    let mut left = random.skewed(most);
+    let mut out = format!("*{left}\r\n").into_bytes();
+    while left > 0 {
+        left -= 1;
+        // An aggregate is so many values more.
+        let (kind, inner) = match random.below(if resp3 { 16 } else { 12 }) {
+            0 => ("*", random.below(5)),
+            1 => ("*1\r\n*1\r\n*", random.below(3)),
+            2 => (":-7\r\n", 0),
+            3 => ("+a line\r\n", 0),
+            4 if resp3 => ("_\r\n", 0),
+            4 => (["$-1\r\n", "*-1\r\n"][random.below(2)], 0),
+            12 => ("%", 2 * random.below(4)),
+            13 => ("~", random.below(4)),
+            14 => (",1.5\r\n", 0),
+            15 => ("#t\r\n", 0),
+            _ => {
+                let top = *random.pick(&[8, 8, 8, 8, 8, 8, 8, 100, 100, 20_000]);
+                let len = random.below(top);
+                out.extend(bulk(&vec![b'a' + (left % 26) as u8; len]));
+                continue;
+            }
+        };
+        out.extend(kind.bytes());
+        if !kind.ends_with('\n') {
+            let count = if kind == "%" { inner / 2 } else { inner };
+            out.extend(format!("{count}\r\n").bytes());
+            left += inner;
+        }
+    }
+    out
 }
 
 /// A request as clients write it.
@@ -115,6 +159,11 @@ fn value(bytes: &[u8], at: usize) -> Option<(Value, usize)> {
             let (items, next) = many(number(text))?;
             (Value::Array(items), next)
         }
+        ("~", text) => {
+            let (items, next) = many(number(text))?;
+            (Value::Set(items), next)
+        }
+        ("," | "#", _) => (Value::Other(head.to_string()), next),
         (">", text) => {
             let (items, next) = many(number(text))?;
             (Value::Push(items), next)

@@ -215,6 +215,9 @@ fn config(random: &mut Random, calm: bool) -> Config {
         limits.turn_messages = shares.skewed(16);
         limits.turn_subscribers = shares.skewed(4);
     }
+    if random.one_in(2) && !calm {
+        limits.pass_bytes = random.skewed(64 << 10);
+    }
     if random.one_in(4) && !calm {
         limits.held_requests = random.skewed(32);
     }

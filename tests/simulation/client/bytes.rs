@@ -76,6 +76,10 @@ impl Client {
                 let missing = format!("{{t{tag}}}missing{}", random.below(1000));
                 args.extend([verb("GET"), missing.into_bytes()]);
             }
+            Kind::Grown(number) => {
+                let number = number.to_string().into_bytes();
+                args.extend([verb("XRANGE"), name(keys[0], ledger), number, b"+".to_vec()]);
+            }
             Kind::Size(_) => args.push(verb("DBSIZE")),
             Kind::Keys(_) => args.extend([verb("KEYS"), b"*".to_vec()]),
             Kind::Load(load) => {

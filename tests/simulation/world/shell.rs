@@ -208,6 +208,7 @@ impl World {
         if self.now < client.stalled_until || client.is_writing_first() || random.one_in(2) {
             return false;
         }
+        self.counts.severed = self.proxy.stats().clients_severed.get();
         client.read(&mut self.ledger, &mut self.counts, random)
     }
 
