@@ -15,6 +15,8 @@ mod doors;
 mod fans;
 #[path = "simulation/ledger.rs"]
 mod ledger;
+#[path = "simulation/messages.rs"]
+mod messages;
 #[path = "simulation/promises.rs"]
 mod promises;
 #[path = "support/random.rs"]
@@ -57,7 +59,9 @@ fn run(seed: u64, totals: &mut BTreeMap<&'static str, u64>) -> Result<u64, ()> {
         ("tryagain_replies", counts.try_again),
         ("large_replies", counts.big),
         ("messages_heard", counts.messages),
+        ("grown_replies", counts.grown),
         ("severed", counts.severed_seen),
+        ("bursts", counts.bursts),
     ];
     let all = world.proxy_counts();
     let all = all.into_iter().chain(world.cluster_counts()).chain(own);
@@ -169,11 +173,17 @@ const EXPECTED: &[&str] = &[
     "messages",
     "evictions",
     "unknown_replies",
+    "grown_replies",
+    "severed",
+    // Published by clients.
+    "publishes_done",
+    "bursts",
     // Requests for all masters.
     "fans_checked",
     "fan_orders_checked",
     // Transactions and pops.
     "transactions_executed",
+    "long_transactions",
     "nil_of_nodes",
     "nil_replies",
     "pops_blocked",

@@ -6,6 +6,7 @@ use redis_cluster_proxy::proxy::client::ClientId;
 
 use crate::fans::Made;
 use crate::ledger::{ABSENT, Class, Ledger, Nonce, Outcome};
+use crate::messages::receivers;
 use crate::random::Random;
 use crate::resp::{self, Value};
 use crate::subscriber::{Change, Subscriber};
@@ -38,6 +39,8 @@ enum Kind {
     Missing,
     /// A large aggregate that the node makes of a number.
     Grown(u64),
+    /// The message of this number.
+    Publish(u64),
     Size(Made),
     Keys(Made),
     /// A write of all masters.
@@ -60,6 +63,9 @@ enum Kind {
     Token(Nonce),
     Pop(Pop),
 }
+
+/// What stands behind a burst.
+const LAST: &[u8] = b"the last one";
 
 /// A request that is not answered yet.
 #[derive(Debug, Clone)]
@@ -124,6 +130,10 @@ pub struct Counts {
     pub severed: u64,
     /// Those of them that have heard of it.
     pub severed_seen: u64,
+    /// Replies that are whole aggregates made of a number.
+    pub grown: u64,
+    /// Ends of bursts of small requests.
+    pub bursts: u64,
 }
 
 /// One client.
@@ -245,6 +255,9 @@ impl Client {
 
     /// Makes a pipeline of random requests, unless it has enough under way.
     pub fn make_requests(&mut self, ledger: &mut Ledger, random: &mut Random) {
+        if random.one_in(400) {
+            return self.burst(ledger, random);
+        }
         let count = random.skewed(if self.writes_first { 1024 } else { 64 });
         for _ in 0..count {
             if self.end != End::Open || self.sent.len() >= self.manners.outstanding_max {
@@ -252,6 +265,24 @@ impl Client {
             }
             self.make_request(ledger, random);
         }
+    }
+
+    /// A great many small requests at once, more than may be under way otherwise.
+    fn burst(&mut self, ledger: &mut Ledger, random: &mut Random) {
+        let in_transaction = self.transaction.is_some();
+        if self.end != End::Open || self.subscriber.is_some() || in_transaction {
+            return;
+        }
+        let texts = ledger.keys_of(Class::Text);
+        let text = *random.pick(&texts);
+        for _ in 0..random.skewed(5000) {
+            match random.below(64) {
+                0 => self.request(Kind::Missing, &[text], ledger, random),
+                1 => self.request(Kind::Refused("ERR "), &[], ledger, random),
+                _ => self.request(Kind::Ping, &[], ledger, random),
+            }
+        }
+        self.request(Kind::Echo(LAST.to_vec()), &[], ledger, random);
     }
 
     /// A request of one that subscribes.
@@ -354,6 +385,10 @@ impl Client {
                 self.echoes += 1;
                 let text = format!("echo {} {}", self.number, self.echoes).into_bytes();
                 self.request(Kind::Echo(text), &[], ledger, random);
+            }
+            91 if random.one_in(2) => {
+                let number = ledger.messages.begin();
+                self.request(Kind::Publish(number), &[], ledger, random);
             }
             91 => self.request(Kind::Ping, &[], ledger, random),
             92 => self.request(Kind::Missing, &[text], ledger, random),
@@ -515,6 +550,8 @@ impl Client {
             counts.big += u64::from(len > 16 << 10);
             let sent = self.sent.pop_front();
             let sent = sent.unwrap_or_else(|| panic!("a reply to nothing: {value:?}"));
+            counts.grown += u64::from(matches!(&sent.kind, Kind::Grown(_)));
+            counts.bursts += u64::from(matches!(&sent.kind, Kind::Echo(text) if text == LAST));
             self.check(sent, &value, ledger, counts);
         }
         self.received.drain(..at);
@@ -747,6 +784,11 @@ impl Client {
                 let whole = resp::take_reply(&resp::grown(*number, sent.resp3));
                 whole.is_some_and(|(whole, _)| whole == *value)
             }
+            (Kind::Publish(number), Value::Integer(count)) => {
+                ledger.messages.told(*number, Outcome::Done);
+                // The proxy's own subscribers are counted, its connections are not.
+                (receivers(*number) - 8..receivers(*number) + 8).contains(count)
+            }
             (Kind::Size(made), Value::Integer(count)) => {
                 ledger.fans.counted(made, *count, ledger.keys.len())
             }
@@ -896,6 +938,7 @@ fn settle(kind: &Kind, outcome: Outcome, ledger: &mut Ledger) {
         Kind::Sum(nonce) | Kind::Script(nonce, _) | Kind::Push(nonce) | Kind::Token(nonce) => {
             ledger.told(*nonce, outcome);
         }
+        Kind::Publish(number) => ledger.messages.told(*number, outcome),
         Kind::Exec(own) => own.settle(outcome, ledger),
         // It may not have come there, and yet nothing was executed.
         Kind::Discard(own) => own.settle(Outcome::Failed, ledger),

@@ -16,6 +16,7 @@ use redis_cluster_proxy::cluster::topology::{NO_SHARD, NodeInfo, Shard as ShardI
 
 use crate::fans::{COPIES, COPY};
 use crate::ledger::{ABSENT, Ledger, Nonce};
+use crate::messages::receivers;
 use crate::random::Random;
 use crate::resp;
 use crate::subscriber::{self, VERBS};
@@ -50,6 +51,8 @@ pub struct Node {
     pub masterless_until: u64,
     /// Until when it names an address that nobody has in its redirects.
     pub lying_until: u64,
+    /// How it names others.
+    endpoints: usize,
     /// Who it thinks owns each tag's slot.
     owners: Vec<usize>,
     /// Who it thinks is the master of each shard.
@@ -253,6 +256,7 @@ impl Cluster {
             loading_until: 0,
             masterless_until: 0,
             lying_until: 0,
+            endpoints: random.below(4),
             owners: slots.iter().map(|slot| slot.owner).collect(),
             masters: (0..shards).collect(),
         });
@@ -502,14 +506,14 @@ impl Cluster {
         Arc::new(self.topology(node, ledger, random, asked_at))
     }
 
-    /// How a node writes another's address in a redirect.
-    fn endpoint(&mut self, from: usize, to: usize, random: &mut Random, now: u64) -> String {
+    /// How a node writes another's address in a redirect: each in a way of its own (`cluster-preferred-endpoint-type`).
+    fn endpoint(&mut self, from: usize, to: usize, now: u64) -> String {
         if now < self.nodes[from].lying_until {
             self.counts.lies += 1;
             return "10.99.99.99:6666".to_string();
         }
         let address = self.nodes[to].address;
-        match random.below(4) {
+        match self.nodes[from].endpoints {
             0 => format!(":{}", address.port()),
             1 => format!("node{to}.example:7000"),
             _ => address.to_string(),
@@ -543,7 +547,6 @@ impl Cluster {
         slot: u16,
         keys: &[&[u8]],
         read: bool,
-        random: &mut Random,
         now: u64,
     ) -> Option<String> {
         let own = &self.nodes[node];
@@ -576,7 +579,7 @@ impl Cluster {
                 Role::Source(_) if present > 0 => return try_again(),
                 Role::Source(to) => {
                     let to = self.shards[to].master;
-                    let endpoint = self.endpoint(node, to, random, now);
+                    let endpoint = self.endpoint(node, to, now);
                     return Some(format!("ASK {slot} {endpoint}"));
                 }
                 Role::Importer if master && session.asking => {
@@ -601,7 +604,7 @@ impl Cluster {
                 owner => self.nodes[node].masters[owner],
             },
         };
-        let endpoint = self.endpoint(node, to, random, now);
+        let endpoint = self.endpoint(node, to, now);
         Some(format!("MOVED {slot} {endpoint}"))
     }
 
@@ -649,7 +652,6 @@ impl Cluster {
         session: &mut Session,
         args: &[Vec<u8>],
         ledger: &mut Ledger,
-        random: &mut Random,
         now: u64,
     ) -> Vec<u8> {
         let name = String::from_utf8(args[0].to_ascii_uppercase()).expect("a command's name");
@@ -664,8 +666,7 @@ impl Cluster {
             };
             assert!(session.authenticated, "{name} came before the password");
         }
-        if let Some(reply) = self.execute_exclusive(node, session, &name, args, ledger, random, now)
-        {
+        if let Some(reply) = self.execute_exclusive(node, session, &name, args, ledger, now) {
             return reply;
         }
         let ok = || b"+OK\r\n".to_vec();
@@ -705,6 +706,13 @@ impl Cluster {
                 let line = format!("{node:040x} h:1@2 myself,{role} - 0 0 0 connected\n");
                 return resp::bulk(line.as_bytes());
             }
+            "PUBLISH" => {
+                // Whatever the node's part in the cluster, all hear it.
+                let number = std::str::from_utf8(&args[2]).expect("digits");
+                let number = number.parse().expect("digits");
+                ledger.messages.executed(&args[1], number);
+                return format!(":{}\r\n", receivers(number)).into_bytes();
+            }
             "ACL" => return resp::bulk(b"some"),
             "PING" => return b"+PONG\r\n".to_vec(),
             "SSUBSCRIBE" => {
@@ -714,7 +722,7 @@ impl Cluster {
                 if self.is_master(node) && self.owner_of(tag) == self.nodes[node].shard {
                     return session.change(&name, args).expect("it subscribes");
                 }
-                let refusal = self.refusal(node, session, tag, slot, &[], false, random, now);
+                let refusal = self.refusal(node, session, tag, slot, &[], false, now);
                 let text = refusal.unwrap_or("CLUSTERDOWN Hash slot not served".to_string());
                 let text = match text.strip_prefix("ASK ") {
                     Some(rest) => format!("MOVED {rest}"),
@@ -752,7 +760,7 @@ impl Cluster {
             "a node got keys of several slots"
         );
         let slot = ledger.slots[tag];
-        let refusal = self.refusal(node, session, tag, slot, &keys, read, random, now);
+        let refusal = self.refusal(node, session, tag, slot, &keys, read, now);
         // A script goes where the proxy has asked for its keys before, as it asks again when it doubts a reply.
         let question: Vec<Vec<u8>> = std::iter::once(b"EXISTS".to_vec())
             .chain(keys.iter().map(|key| key.to_vec()))

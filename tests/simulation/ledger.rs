@@ -10,6 +10,7 @@ use std::collections::{HashMap, HashSet};
 use redis_cluster_proxy::cluster::slot::Slot;
 
 use crate::fans::Fans;
+use crate::messages::Messages;
 use crate::promises::Promises;
 use crate::random::mix;
 
@@ -129,6 +130,8 @@ pub struct Ledger {
     pub promises: Promises,
     /// What requests for all masters promise.
     pub fans: Fans,
+    /// What PUBLISH promises.
+    pub messages: Messages,
     /// Scripts that ran and said of their node what became true before the node was asked: nobody can tell them from
     /// what was refused.
     foretold: HashSet<Nonce>,
@@ -161,6 +164,7 @@ impl Ledger {
             big,
             promises: Promises::default(),
             fans: Fans::default(),
+            messages: Messages::default(),
             foretold: HashSet::new(),
         }
     }

@@ -47,6 +47,8 @@ pub struct Promises {
     pub nil: u64,
     /// Tokens that clients got.
     pub delivered: u64,
+    /// Transactions of more than a hundred requests that were executed.
+    pub long: u64,
 }
 
 impl Promises {

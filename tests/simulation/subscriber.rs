@@ -3,12 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::messages::channel_of;
 use crate::random::Random;
 use crate::resp::{self, Value};
 
 /// Channels that anybody publishes to.
 pub const CHANNELS: usize = 4;
-const PATTERNS: [&str; 3] = ["*", "c*", "__key*"];
+const PATTERNS: [&str; 4] = ["*", "c*", "p*", "__key*"];
 
 /// What a name is: a channel, a pattern or a shard channel.
 pub type Kind = usize;
@@ -75,6 +76,7 @@ impl Subscriber {
         for _ in 0..most {
             names.push(match kind {
                 0 if random.one_in(4) => format!("__keyevent@0__:{}", random.below(3)),
+                0 if random.one_in(3) => channel_of(random.below(6) as u64),
                 0 => format!("c{}", random.below(CHANNELS)),
                 1 => random.pick(&PATTERNS).to_string(),
                 _ => format!("{{t{}}}s", random.below(tags)),

@@ -208,12 +208,10 @@ fn config(random: &mut Random, calm: bool) -> Config {
     if random.one_in(2) {
         limits.split_keys = random.skewed(4);
     }
-    // Of a number of their own: what else happens stays as it is.
-    let mut shares = random.clone();
-    if shares.one_in(2) {
-        limits.turn_requests = shares.skewed(16);
-        limits.turn_messages = shares.skewed(16);
-        limits.turn_subscribers = shares.skewed(4);
+    if random.one_in(2) {
+        limits.turn_requests = random.skewed(16);
+        limits.turn_messages = random.skewed(16);
+        limits.turn_subscribers = random.skewed(4);
     }
     if random.one_in(2) && !calm {
         limits.pass_bytes = random.skewed(64 << 10);
@@ -350,9 +348,11 @@ impl World {
             ("pops_thrown_out", counts.thrown_out),
             ("pops_sent_on", counts.sent_on),
             ("transactions_executed", self.ledger.promises.executed),
+            ("long_transactions", self.ledger.promises.long),
             ("nil_of_nodes", self.ledger.promises.nil_at_nodes),
             ("nil_replies", self.ledger.promises.nil),
             ("tokens_delivered", self.ledger.promises.delivered),
+            ("publishes_done", self.ledger.messages.done),
             ("fans_checked", self.ledger.fans.checked),
             ("fan_orders_checked", self.ledger.fans.orders),
         ]

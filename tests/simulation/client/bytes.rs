@@ -2,6 +2,7 @@
 
 use super::{Client, Kind};
 use crate::ledger::Ledger;
+use crate::messages::channel_of;
 use crate::random::Random;
 
 impl Client {
@@ -75,6 +76,10 @@ impl Client {
                 let tag = ledger.keys[keys[0]].tag;
                 let missing = format!("{{t{tag}}}missing{}", random.below(1000));
                 args.extend([verb("GET"), missing.into_bytes()]);
+            }
+            Kind::Publish(number) => {
+                args.extend([verb("PUBLISH"), channel_of(self.number).into_bytes()]);
+                args.push(number.to_string().into_bytes());
             }
             Kind::Grown(number) => {
                 let number = number.to_string().into_bytes();

@@ -167,6 +167,7 @@ impl Client {
             5..8 => (Kind::Sum(ledger.begin(sum)), vec![sum]),
             8..11 => (Kind::Push(ledger.begin(log)), vec![log]),
             11..14 => (Kind::Get(text), vec![text]),
+            14 if random.one_in(3) => return self.queue_many_own(ledger, random),
             14 => (Kind::Echo(b"inside".to_vec()), Vec::new()),
             // For all masters: one has it in the transaction, the others behind it.
             24 | 25 => (Kind::Size(ledger.fans.made(&ledger.keys)), Vec::new()),
@@ -184,8 +185,20 @@ impl Client {
                 return self.say(Kind::Exec(Box::new(own)), &[b"EXEC"]);
             }
         };
+        self.queue_one(kind, &keys, ledger, random);
+    }
+
+    /// A great many requests that the proxy answers itself.
+    fn queue_many_own(&mut self, ledger: &mut Ledger, random: &mut Random) {
+        for number in 0..random.skewed(1000) {
+            let text = format!("inside {number}").into_bytes();
+            self.queue_one(Kind::Echo(text), &[], ledger, random);
+        }
+    }
+
+    fn queue_one(&mut self, kind: Kind, keys: &[usize], ledger: &mut Ledger, random: &mut Random) {
         let floors = keys.iter().map(|key| ledger.keys[*key].version()).collect();
-        let args = self.args(&kind, &keys, ledger, random);
+        let args = self.args(&kind, keys, ledger, random);
         let (resp3, behind) = (self.resp3, self.load);
         let item = Sent {
             kind,
@@ -243,6 +256,7 @@ impl Client {
                 !own.doomed
             }
             (Kind::Exec(own), Value::Array(values)) => {
+                ledger.promises.long += u64::from(own.items.len() > 100);
                 ledger.promises.was_executed(&own.watches);
                 let mut items = own.items.iter().zip(values);
                 let all = items.all(|(item, value)| match (&item.kind, value) {

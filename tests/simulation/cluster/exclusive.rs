@@ -3,7 +3,6 @@
 
 use super::{Cluster, Data, Role, Session, null, run, tag_of};
 use crate::ledger::{Ledger, Nonce};
-use crate::random::Random;
 use crate::resp;
 
 const THROWN_OUT: &str =
@@ -93,7 +92,6 @@ impl Cluster {
         name: &str,
         args: &[Vec<u8>],
         ledger: &mut Ledger,
-        random: &mut Random,
         now: u64,
     ) -> Option<Vec<u8>> {
         let reply = match name {
@@ -113,15 +111,15 @@ impl Cluster {
                 session.unwatch();
                 ok()
             }
-            "EXEC" => self.execute_all(node, session, ledger, random, now),
-            "WATCH" => self.watch(node, session, args, ledger, random, now),
-            "BLPOP" => self.pop(node, session, args, ledger, random, now),
+            "EXEC" => self.execute_all(node, session, ledger, now),
+            "WATCH" => self.watch(node, session, args, ledger, now),
+            "BLPOP" => self.pop(node, session, args, ledger, now),
             _ if session.own.queued.is_some() => {
                 // Without a key it is queued anywhere.
                 let keys: Vec<&[u8]> = args[1..].iter().take(1).map(Vec::as_slice).collect();
                 let refusal = match keys.is_empty() {
                     true => None,
-                    false => self.refuse(node, session, &keys, ledger, random, now),
+                    false => self.refuse(node, session, &keys, ledger, now),
                 };
                 match refusal {
                     Some(text) => {
@@ -147,12 +145,11 @@ impl Cluster {
         session: &mut Session,
         keys: &[&[u8]],
         ledger: &mut Ledger,
-        random: &mut Random,
         now: u64,
     ) -> Option<String> {
         let tag = tag_of(keys[0]);
         let slot = ledger.slots[tag];
-        let refusal = self.refusal(node, session, tag, slot, keys, false, random, now);
+        let refusal = self.refusal(node, session, tag, slot, keys, false, now);
         if refusal.is_some() {
             ledger.promises.excuse(&session.own.watches);
         }
@@ -165,13 +162,12 @@ impl Cluster {
         session: &mut Session,
         args: &[Vec<u8>],
         ledger: &mut Ledger,
-        random: &mut Random,
         now: u64,
     ) -> Vec<u8> {
         let names: Vec<&[u8]> = args[1..].iter().map(Vec::as_slice).collect();
         let known = |name: &&&[u8]| ledger.key(name).is_some();
         let keys: Vec<&[u8]> = names.iter().filter(known).copied().collect();
-        let refusal = self.refuse(node, session, &keys, ledger, random, now);
+        let refusal = self.refuse(node, session, &keys, ledger, now);
         session.asking = false;
         if let Some(text) = refusal {
             return error(&text);
@@ -191,7 +187,6 @@ impl Cluster {
         node: usize,
         session: &mut Session,
         ledger: &mut Ledger,
-        random: &mut Random,
         now: u64,
     ) -> Vec<u8> {
         if session.own.doomed {
@@ -205,7 +200,7 @@ impl Cluster {
         keys.dedup();
         let refusal = match keys.is_empty() {
             true => None,
-            false => self.refuse(node, session, &keys, ledger, random, now),
+            false => self.refuse(node, session, &keys, ledger, now),
         };
         let changed = |(key, version): &(usize, u64)| ledger.keys[*key].version() != *version;
         let changed = session.own.watched.iter().any(changed);
@@ -251,10 +246,9 @@ impl Cluster {
         session: &mut Session,
         args: &[Vec<u8>],
         ledger: &mut Ledger,
-        random: &mut Random,
         now: u64,
     ) -> Vec<u8> {
-        let refusal = self.refuse(node, session, &[&args[1][..]], ledger, random, now);
+        let refusal = self.refuse(node, session, &[&args[1][..]], ledger, now);
         session.asking = false;
         if let Some(text) = refusal {
             return error(&text);
@@ -294,7 +288,6 @@ impl Cluster {
         node: usize,
         session: &mut Session,
         ledger: &mut Ledger,
-        random: &mut Random,
         now: u64,
     ) -> Option<(Vec<u8>, bool)> {
         let blocked = session.own.blocked.as_ref()?;
@@ -308,7 +301,7 @@ impl Cluster {
         } else if self.role(self.nodes[node].shard, tag) == Role::Stranger {
             self.counts.sent_on += 1;
             let slot = ledger.slots[tag];
-            let text = self.refusal(node, session, tag, slot, &[&args[1]], false, random, now)?;
+            let text = self.refusal(node, session, tag, slot, &[&args[1]], false, now)?;
             (error(&text), false)
         } else if let Some(reply) = self.take(node, &args, ledger) {
             (reply, false)

@@ -321,6 +321,13 @@ impl World {
 
     /// Nodes that do not hang hand out what was published.
     pub(super) fn hand_out(&mut self) {
+        for (channel, number) in std::mem::take(&mut self.ledger.messages.taken) {
+            for (node, own) in self.cluster.nodes.iter().enumerate() {
+                if own.alive {
+                    self.mail[node].push((false, channel.clone(), number));
+                }
+            }
+        }
         for (node, mail) in self.mail.iter_mut().enumerate() {
             let own = &self.cluster.nodes[node];
             if !own.alive {
@@ -351,13 +358,9 @@ impl World {
                 link.session.own.blocked = None;
                 continue;
             }
-            let told = self.cluster.wake(
-                link.node,
-                &mut link.session,
-                &mut self.ledger,
-                &mut self.random,
-                self.now,
-            );
+            let told = self
+                .cluster
+                .wake(link.node, &mut link.session, &mut self.ledger, self.now);
             if let Some((reply, closes)) = told {
                 link.unwritten.extend(reply);
                 link.closing |= closes;
@@ -422,7 +425,6 @@ impl World {
                 &mut link.session,
                 &args,
                 &mut self.ledger,
-                &mut self.random,
                 self.now,
             );
             self.events.late_executions += u64::from(late);
