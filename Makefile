@@ -8,7 +8,7 @@ VENV := target/clients
 CLIENTS_SECONDS ?= 10
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: build run test conformance-long subscribers clients check lint simulate chaos checker-test faults bench bench-large bench-latency \
+.PHONY: build run test conformance-long subscribers clients page-test check lint simulate chaos checker-test faults bench bench-large bench-latency \
     bench-memory bench-observed perf strace flamegraph clean need-cargo
 
 build: need-cargo
@@ -26,7 +26,7 @@ run: need-cargo
 test: need-cargo
 	@bash tests/support/install.sh redis-server iproute2
 	$(CARGO) test --locked
-	@$(MAKE) --no-print-directory clients
+	@$(MAKE) --no-print-directory clients page-test
 
 # A million commands through redis-cli --pipe.
 conformance-long: need-cargo
@@ -37,6 +37,11 @@ conformance-long: need-cargo
 subscribers: need-cargo
 	@bash tests/support/install.sh redis-server
 	ulimit -n $$(ulimit -H -n) && $(CARGO) test --locked --test it pubsub:: -- --ignored --nocapture
+
+# The status page in a headless Chromium; the screenshots lie in target/page.
+page-test: need-cargo $(VENV)/node/ready
+	@bash tests/support/install.sh redis-server chromium
+	$(CARGO) test --locked --test it page:: -- --include-ignored --nocapture
 
 # Client libraries and programs that live by one, through the proxy: cargo ignores those of other languages, as they
 # need more than cargo. make clients CLIENTS_SECONDS=60 lets the programs work for a minute each.

@@ -103,6 +103,7 @@ pub fn run(mut config: Config, log: LogHandle) -> io::Result<()> {
         latest,
         refresher: refresher.clone(),
         window: Arc::default(),
+        history: Arc::default(),
         log_dropped: Arc::new(move || dropped.dropped()),
     };
     outages::spawn(sources.clone())?;

@@ -88,6 +88,7 @@ mod tests {
             host: host.map(str::to_string),
             origin: origin.map(str::to_string),
             token: None,
+            accepts_html: false,
             body: Vec::new(),
             keep_alive: true,
         }

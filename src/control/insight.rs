@@ -1,6 +1,9 @@
 //! `GET /api/v1/hotkeys`, `/bigkeys`, `/slowlog` and `/audit`: what PROXY HOTKEYS and the like say, as JSON.
 
-use serde_json::{Map, Value};
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
 
 use crate::control::message::{Request, Response};
 use crate::control::routes::json;
@@ -65,6 +68,39 @@ pub fn slow_log(_: &Request, state: &ControlState) -> Response {
     asked(state, &Question::SlowLog, |replies, out| {
         join_slow_log(replies, COUNT, out);
     })
+}
+
+/// How many clients there are, by library and by address.
+pub fn clients(_: &Request, state: &ControlState) -> Response {
+    let frames = match state.ask_workers(&Question::ClientCounts) {
+        Ok(frames) => frames,
+        Err(silent) => return Response::text(503, &silent.0),
+    };
+    let (mut clients, mut counted) = (0, 0);
+    let mut kinds: [BTreeMap<String, i64>; 2] = Default::default();
+    for frame in &frames {
+        let reply = Reply::new(frame);
+        let mut items = reply.items();
+        let mut number = || items.next().and_then(|item| item.integer()).unwrap_or(0);
+        clients += number();
+        counted += number();
+        for (kinds, item) in kinds.iter_mut().zip(items) {
+            let mut pairs = item.items();
+            while let (Some(name), Some(count)) = (pairs.next(), pairs.next()) {
+                let name = String::from_utf8_lossy(name.text().unwrap_or_default());
+                *kinds.entry(name.into_owned()).or_default() += count.integer().unwrap_or(0);
+            }
+        }
+    }
+    let [libraries, addresses] = kinds.map(|kinds| {
+        let mut kinds: Vec<_> = kinds.into_iter().collect();
+        kinds.sort_by_key(|(_, clients)| Reverse(*clients));
+        kinds.truncate(COUNT);
+        let entry = |(name, clients)| json!({ "name": name, "clients": clients });
+        kinds.into_iter().map(entry).collect::<Value>()
+    });
+    let page = json!({ "clients": clients, "counted": counted, "libraries": libraries, "addresses": addresses });
+    json(200, &page)
 }
 
 /// Requests that a cluster would refuse.

@@ -55,6 +55,8 @@ pub struct Request {
     pub origin: Option<String>,
     /// What the `Authorization` field bears.
     pub token: Option<Secret>,
+    /// Whether the `Accept` field asks for HTML: a browser does.
+    pub accepts_html: bool,
     /// The body.
     pub body: Vec<u8>,
     /// Whether the connection is to stay open.
@@ -150,6 +152,7 @@ pub fn parse(bytes: &[u8]) -> Parsed {
         host: fields.host,
         origin: fields.origin,
         token: fields.token,
+        accepts_html: fields.accepts_html,
         body: body.to_vec(),
         keep_alive: fields.keep_alive,
     };
@@ -165,6 +168,7 @@ struct Fields {
     host: Option<String>,
     origin: Option<String>,
     token: Option<Secret>,
+    accepts_html: bool,
     body_len: usize,
     keep_alive: bool,
     waits: bool,
@@ -176,6 +180,7 @@ impl Fields {
             host: None,
             origin: None,
             token: None,
+            accepts_html: false,
             body_len: 0,
             keep_alive: version_1_1,
             waits: false,
@@ -192,6 +197,8 @@ impl Fields {
                 }
             } else if named("Origin") {
                 fields.origin = Some(value.to_string());
+            } else if named("Accept") {
+                fields.accepts_html |= accepts_html(value);
             } else if named("Authorization") {
                 let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
                 if scheme.eq_ignore_ascii_case("Bearer") {
@@ -228,6 +235,14 @@ impl Fields {
         fields.body_len = body_len.unwrap_or(0);
         Ok(fields)
     }
+}
+
+/// Whether `text/html` is named in an `Accept` field. `*/*` alone is what programs send that take anything.
+fn accepts_html(value: &str) -> bool {
+    value.split(',').any(|range| {
+        let media = range.split(';').next().unwrap_or_default();
+        media.trim().eq_ignore_ascii_case("text/html")
+    })
 }
 
 /// An answer.
@@ -339,12 +354,31 @@ mod tests {
                 host: Some("localhost:9".to_string()),
                 origin: Some("http://h".to_string()),
                 token: Some(Secret::new("T0")),
+                accepts_html: false,
                 body: b"debug".to_vec(),
                 keep_alive: true,
             }
         );
         for cut in 0..len {
             assert_eq!(parse(&PUT[..cut]), Parsed::Partial { waits: false });
+        }
+    }
+
+    #[test]
+    fn a_browser_is_told_from_a_program() {
+        let accepts = |field: &str| {
+            let bytes = format!("GET / HTTP/1.1\r\nHost: a\r\n{field}\r\n");
+            match parse(bytes.as_bytes()) {
+                Parsed::Whole(request, _) => request.accepts_html,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert!(accepts(
+            "Accept: text/html,application/xhtml+xml,*/*;q=0.8\r\n"
+        ));
+        assert!(accepts("accept: application/json , TEXT/HTML;q=0.9\r\n"));
+        for program in ["", "Accept: */*\r\n", "Accept: text/htmlx, text/plain\r\n"] {
+            assert!(!accepts(program), "{program}");
         }
     }
 

@@ -4,6 +4,7 @@
 pub mod access;
 pub mod actions;
 pub mod connection;
+pub mod history;
 pub mod http;
 mod inquiry;
 pub mod insight;
@@ -12,6 +13,7 @@ pub mod message;
 pub mod metrics;
 mod names;
 pub mod outages;
+pub mod page;
 pub mod process;
 pub mod profile;
 mod random;

@@ -100,15 +100,20 @@ pub fn spawn(sources: Sources) -> io::Result<()> {
         loop {
             thread::sleep(PERIOD);
             let topology = sources.latest.topology();
+            let mut lines = Vec::new();
             if let Some(topology) = &topology {
-                for line in outages.failovers(topology) {
-                    log::warn!("{line}");
+                // The refresher's thread has this in the log.
+                if let Some(news) = outages.news(topology) {
+                    sources.history.add_event(news);
                 }
+                lines.extend(outages.failovers(topology));
             }
             let now = sources.clock.now();
             let seen = Seen::of(&sources, topology.as_deref(), now);
-            for line in outages.look(&seen, now) {
+            lines.extend(outages.look(&seen, now));
+            for line in lines {
                 log::warn!("{line}");
+                sources.history.add_event(line);
             }
         }
     };
@@ -254,6 +259,14 @@ impl Outages {
             }
             listed
         });
+    }
+
+    /// What is new in this table, if anything is.
+    fn news(&self, topology: &Arc<Topology>) -> Option<String> {
+        let known = self.topology.as_deref();
+        let news = topology.describe(known);
+        // Without a change that can be named it is the epoch alone.
+        (known.is_none() || news.contains("; ")).then(|| format!("topology: {news}"))
     }
 
     /// Who has taken the slots of a master that is one no more. A slot that had no owner meanwhile is remembered.

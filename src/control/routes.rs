@@ -13,7 +13,7 @@ use crate::control::message::{Method, Request, Response};
 use crate::control::profile::Format;
 use crate::control::state::ControlState;
 use crate::control::status::{Status, stuck};
-use crate::control::{actions, insight, metrics, profile, slots};
+use crate::control::{actions, insight, metrics, page, profile, slots};
 
 /// Serves one method of one path.
 type Page = fn(&Request, &ControlState) -> Answer;
@@ -58,7 +58,13 @@ const fn open(route: Route) -> Route {
 
 /// The table.
 pub const ROUTES: &[Route] = &[
-    get("/", "this list", index),
+    get("/", "the status page in a browser, else this list", index),
+    open(get("/page.css", "how the status page looks", |_, _| {
+        Answer::Now(page::style())
+    })),
+    open(get("/page.js", "what moves the status page", |_, _| {
+        Answer::Now(page::script())
+    })),
     open(get(
         "/healthz",
         "200 while every worker ends its turns in time, 503 and the reason if not",
@@ -116,6 +122,16 @@ pub const ROUTES: &[Route] = &[
         "/api/v1/stream",
         "the same once a second, as server-sent events",
         |_, _| Answer::Stream,
+    ),
+    get(
+        "/api/v1/history",
+        "the last five minutes, second by second, and the last events of the cluster",
+        |_, state| Answer::Now(json(200, &state.sources.history.page())),
+    ),
+    get(
+        "/api/v1/clients",
+        "how many clients there are by library and by address",
+        |request, state| Answer::Now(insight::clients(request, state)),
     ),
     get(
         "/api/v1/slot",
@@ -178,7 +194,9 @@ pub const ROUTES: &[Route] = &[
 pub fn answer(request: &Request, state: &ControlState, access: &Access) -> Answer {
     let of_path = || ROUTES.iter().filter(|route| route.path == request.path);
     // What is open is so for every method of its path: an answer of 405 tells nothing.
-    let open = of_path().any(|route| route.open);
+    // The status page tells nothing either: its script asks for what it shows, with the token.
+    let is_page = request.path == "/" && page::is_wanted(request);
+    let open = is_page || of_path().any(|route| route.open);
     if let Err(refused) = access.check(request, open) {
         return Answer::Now(refused);
     }
@@ -225,16 +243,17 @@ pub fn json(status: u16, value: &impl Serialize) -> Response {
     }
 }
 
-fn index(_: &Request, _: &ControlState) -> Answer {
+fn index(request: &Request, _: &ControlState) -> Answer {
+    if page::is_wanted(request) {
+        return Answer::Now(page::html());
+    }
     let lines = ROUTES.iter().map(|route| {
         let method = route.method.name();
         format!("{method:4} {:26} {}\n", route.path, route.help)
     });
     let text: String = lines.collect();
-    Answer::Now(Response::new(
-        "text/plain; charset=utf-8",
-        text.into_bytes(),
-    ))
+    let list = Response::new("text/plain; charset=utf-8", text.into_bytes());
+    Answer::Now(list.with("Vary", "Accept"))
 }
 
 fn health(_: &Request, state: &ControlState) -> Answer {
@@ -331,6 +350,7 @@ mod tests {
             host: Some("127.0.0.1:9".to_string()),
             origin: None,
             token: None,
+            accepts_html: false,
             body: body.as_bytes().to_vec(),
             keep_alive: true,
         }
@@ -388,6 +408,38 @@ mod tests {
         let response = respond(&request(Method::Other, "/healthz", ""), &state);
         let allow = ("Allow", "GET, HEAD".to_string());
         assert_eq!(response.headers, [allow]);
+    }
+
+    /// A browser cannot bear a token before it has the page that asks for it, and the page tells nothing.
+    #[test]
+    fn a_browser_gets_the_page_and_needs_the_token_for_the_rest() {
+        let state = state();
+        let access = Access {
+            loopback: false,
+            token: Some(crate::config::Secret::new("t")),
+        };
+        let get = |path: &str, accepts_html: bool| {
+            let request = Request {
+                accepts_html,
+                ..request(Method::Get, path, "")
+            };
+            match answer(&request, &state, &access) {
+                Answer::Now(response) => response,
+                other => panic!("{other:?}"),
+            }
+        };
+        for path in ["/", "/page.css", "/page.js"] {
+            let page = get(path, true);
+            assert_eq!(page.status, 200, "{path}");
+            let mut headers = page.headers.iter();
+            assert!(headers.any(|(name, _)| *name == "Content-Security-Policy"));
+        }
+        assert_eq!(get("/", false).status, 401);
+        for route in ROUTES.iter().filter(|route| route.path.starts_with("/api")) {
+            if route.method == Method::Get {
+                assert_eq!(get(route.path, true).status, 401, "{}", route.path);
+            }
+        }
     }
 
     #[test]

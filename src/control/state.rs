@@ -14,6 +14,7 @@ use mio::Waker;
 use crate::clock::Clock;
 use crate::cluster::topology::Topology;
 use crate::command::{Servers, Table};
+use crate::control::history::History;
 use crate::control::refresher::Refresher;
 use crate::control::window::{Recent, Window};
 use crate::mailbox::{Letter, Mailbox};
@@ -84,6 +85,8 @@ pub struct Sources {
     pub refresher: Refresher,
     /// The last ten seconds, while the debug address is served.
     pub window: Arc<Mutex<Window>>,
+    /// The last five minutes, while the debug address is served, and the last events.
+    pub history: Arc<History>,
     /// Log lines lost so far.
     pub log_dropped: Arc<dyn Fn() -> u64 + Send + Sync>,
 }
@@ -99,6 +102,12 @@ impl Sources {
     pub fn take_second(&self) {
         let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
         window.take(&self.process, self.clock.now());
+        let second = window.last_second();
+        drop(window);
+        let workers = self.process.workers.iter();
+        let clients = workers.map(|stats| stats.clients_connected.get()).sum();
+        let errors = self.process.errors().0.iter().map(|(_, count)| count).sum();
+        self.history.add_second(&second, clients, errors);
     }
 
     /// The latencies of the last ten seconds.
@@ -175,6 +184,7 @@ impl ControlState {
                 latest: Arc::new(Latest::new(Servers::unknown(Arc::new(Table::compiled())))),
                 refresher: Refresher::idle(),
                 window: Arc::default(),
+                history: Arc::default(),
                 log_dropped: Arc::new(|| 0),
             },
             mailboxes: Vec::new(),

@@ -81,8 +81,17 @@ impl Window {
 
     /// The seconds together.
     pub fn recent(&self) -> Recent {
+        Window::together(self.seconds.iter())
+    }
+
+    /// The last second alone.
+    pub fn last_second(&self) -> Recent {
+        Window::together(self.seconds.back().into_iter())
+    }
+
+    fn together<'a>(seconds: impl Iterator<Item = &'a Second>) -> Recent {
         let mut recent = Recent::default();
-        for second in &self.seconds {
+        for second in seconds {
             recent.length += second.length;
             for (of, change) in &second.added {
                 recent.of.entry(*of).or_default().add_change(change);

@@ -36,6 +36,7 @@ mod nodes;
 mod options;
 mod overdue;
 mod own_errors;
+mod page;
 mod pause;
 mod program;
 mod proxy_command;

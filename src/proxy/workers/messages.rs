@@ -21,6 +21,8 @@ use crate::resp::encode;
 pub enum Question {
     /// How many clients are connected: an integer.
     CountClients,
+    /// How many clients there are of each library and address, see `Counts::print`.
+    ClientCounts,
     /// To take the config that is in force now: OK.
     RenewConfig,
     /// The lines of these clients: an array of number and line in turns.
@@ -215,6 +217,7 @@ impl Proxy {
         let mut reply = Vec::new();
         match question {
             Question::CountClients => encode::integer(&mut reply, self.clients.len() as i64),
+            Question::ClientCounts => self.count_clients().print(&mut reply),
             Question::RenewConfig => {
                 self.renew_config();
                 encode::simple(&mut reply, "OK");
