@@ -26,7 +26,7 @@
 //! | 3 | [`cluster`] | where keys live |
 //! | 4 | [`proxy`] | the state of one worker, without I/O |
 //! | 4' | [`net`] | sockets; neither RESP nor the proxy |
-//! | 5 | [`worker`], [`company`], [`turns`], [`memory`], [`spread`], [`mailbox`], [`control`] | the loop; the threads beside it |
+//! | 5 | [`worker`], [`company`], [`turns`], [`memory`], [`spread`], [`mailbox`], [`systemd`], [`control`] | the loop; the threads beside it |
 //! | 6 | [`options`], [`logging`], [`signals`], [`serve`], [`check`], [`top`], `main` | the program |
 
 #![deny(unsafe_code)]
@@ -51,6 +51,7 @@ pub mod resp;
 pub mod serve;
 pub mod signals;
 pub mod spread;
+pub mod systemd;
 #[cfg(test)]
 mod testing;
 pub mod top;

@@ -12,6 +12,7 @@ use redis_cluster_proxy::control::TERMINAL;
 use redis_cluster_proxy::logging;
 use redis_cluster_proxy::memory;
 use redis_cluster_proxy::options::{self, Parsed};
+use redis_cluster_proxy::systemd;
 use redis_cluster_proxy::top;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::set_current_timer_slack;
@@ -56,6 +57,11 @@ fn watch(config: &Config, url: &str) -> ExitCode {
 }
 
 fn serve(config: Config) -> ExitCode {
+    // Before there are other threads: it changes the environment.
+    let passed = match systemd::passed_listener() {
+        Ok(passed) => passed,
+        Err(error) => return complain(&format!("redis-cluster-proxy: {error}\n"), 1),
+    };
     memory::limit_heaps(config.workers);
     let log = match logging::start(&config) {
         Ok(log) => log,
@@ -81,7 +87,7 @@ fn serve(config: Config) -> ExitCode {
     if let Err(error) = sharpen_timers() {
         log::warn!("cannot make timers sharp, naps (-coalesce) may take longer: {error}");
     }
-    let result = redis_cluster_proxy::run(config, log.clone());
+    let result = redis_cluster_proxy::run(config, passed, log.clone());
     if let Err(error) = &result {
         log::error!("cannot go on: {error}");
     }

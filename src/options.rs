@@ -9,6 +9,7 @@
 
 mod address;
 mod arguments;
+pub mod documents;
 pub mod duration;
 mod error;
 mod file;

@@ -23,6 +23,7 @@ use crate::control::survey::{self, Surveyor};
 use crate::live::Live;
 use crate::logging::LogHandle;
 use crate::mailbox::{Letter, Mailbox};
+use crate::net::listener::Passed;
 use crate::net::{holder, listener};
 use crate::options;
 use crate::proxy::Proxy;
@@ -30,14 +31,27 @@ use crate::proxy::actions::Wanted;
 use crate::proxy::stats::Process;
 use crate::signals;
 use crate::spread::Spread;
+use crate::systemd;
 use crate::turns::Heartbeat;
 use crate::worker::{Parts, Worker};
 
-/// Serves until a signal says stop and what was in flight has been answered.
-pub fn run(mut config: Config, log: LogHandle) -> io::Result<()> {
+/// Serves until a signal says stop and what was in flight has been answered: at `passed` if the process was started with
+/// it, else at `-addr`.
+pub fn run(mut config: Config, passed: Option<Passed>, log: LogHandle) -> io::Result<()> {
     let clock = Clock::start();
-    let (listeners, address) = listener::listen(&config.listen, config.workers, config.reuse_port)
-        .map_err(|error| cannot_listen(&config.listen, "-addr", error))?;
+    let was_passed = passed.is_some();
+    let (listeners, address) = match passed {
+        Some(passed) => listener::adopt(passed, config.workers)
+            .map_err(|error| at("cannot use the socket that was passed (LISTEN_FDS)", error))?,
+        None => listener::listen(&config.listen, config.workers, config.reuse_port)
+            .map_err(|error| cannot_listen(&config.listen, "-addr", error))?,
+    };
+    if was_passed {
+        log::info!(
+            "serving at {address}, the socket that was passed (LISTEN_FDS), in place of -addr {}",
+            config.listen
+        );
+    }
     config.listen = address;
     let debug = match config.debug_addr {
         Some(address) => Some(
@@ -107,18 +121,22 @@ pub fn run(mut config: Config, log: LogHandle) -> io::Result<()> {
         log_dropped: Arc::new(move || dropped.dropped()),
     };
     outages::spawn(sources.clone())?;
+    systemd::guard(clock, sources.heartbeats.clone(), sources.process.clone())?;
     let control = match debug {
         Some(listener) => Some(start_control(listener, &sources, &mailboxes)?),
         None => None,
     };
     signals::watch(signals, sources, mailboxes.clone(), log)?;
 
-    let result = run_workers(workers, &mailboxes, &config.cpu_affinity, &refresher);
+    let ready = || systemd::ready(&config.listen.to_string());
+    let result = run_workers(workers, &mailboxes, &config, &refresher, ready);
     refresher.stop();
     if let Some(control) = control {
         control.join();
     }
-    if let Listen::Unix(path) = &config.listen {
+    if let Listen::Unix(path) = &config.listen
+        && !was_passed
+    {
         listener::remove(path);
     }
     log::info!("stopped");
@@ -153,15 +171,25 @@ pub(crate) fn bind_to(processor: usize) -> io::Result<()> {
     })
 }
 
-/// Runs each worker on a thread of its own; returns when all have ended, or one has failed.
+/// What the thread of a worker has to tell.
+enum Told {
+    /// It serves from now on.
+    Serves,
+    /// It has ended, or could not begin.
+    Ended(io::Result<()>),
+}
+
+/// Runs each worker on a thread of its own, and says when all of them serve; returns when all have ended, or one has failed.
 fn run_workers(
     workers: Vec<Worker>,
     mailboxes: &[Mailbox],
-    affinity: &[usize],
+    config: &Config,
     refresher: &Refresher,
+    ready: impl Fn(),
 ) -> io::Result<()> {
-    let (sender, ended) = mpsc::channel();
-    let count = workers.len();
+    let (sender, told) = mpsc::channel();
+    let affinity = &config.cpu_affinity;
+    let (count, mut serving, mut ended) = (workers.len(), 0, 0);
     for (index, worker) in workers.into_iter().enumerate() {
         let (sender, refresher, others) = (sender.clone(), refresher.clone(), mailboxes.to_vec());
         let processor = (!affinity.is_empty()).then(|| affinity[index % affinity.len()]);
@@ -170,6 +198,7 @@ fn run_workers(
             .spawn(move || {
                 let bound = processor.map_or(Ok(()), bind_to);
                 let result = bound.and_then(|()| {
+                    sender.send(Told::Serves).ok();
                     worker.run(&others, |why| {
                         refresher.request(match why {
                             Wanted::Moved => Trigger::Moved,
@@ -179,13 +208,22 @@ fn run_workers(
                     })
                 });
                 // The receiver is gone only when another worker has failed and the process ends.
-                sender.send(result).ok();
+                sender.send(Told::Ended(result)).ok();
             })?;
     }
     drop(sender);
-    for _ in 0..count {
-        match ended.recv() {
-            Ok(result) => result?,
+    while ended < count {
+        match told.recv() {
+            Ok(Told::Serves) => {
+                serving += 1;
+                if serving == count {
+                    ready();
+                }
+            }
+            Ok(Told::Ended(result)) => {
+                result?;
+                ended += 1;
+            }
             Err(_) => return Err(io::Error::other("a worker has panicked")),
         }
     }

@@ -18,6 +18,7 @@ use crate::logging::LogHandle;
 use crate::mailbox::{Letter, Mailbox};
 use crate::options::{self, Parsed};
 use crate::proxy::workers::messages::Question;
+use crate::systemd;
 
 /// The signals that are waited for.
 pub fn catch() -> io::Result<Signals> {
@@ -40,8 +41,10 @@ pub fn watch(
                 match signal {
                     SIGHUP => {
                         log::info!("SIGHUP: reopening the log");
+                        systemd::reloading();
                         log.reopen();
                         reload(&sources, &mailboxes);
+                        systemd::reloaded();
                     }
                     SIGUSR1 => {
                         for line in summary::lines(&Status::of(&sources)) {
@@ -55,6 +58,7 @@ pub fn watch(
                     }
                     _ => {
                         stopping = true;
+                        systemd::stopping();
                         log::info!("stopping: no new clients, finishing what is in flight");
                         for mailbox in &mailboxes {
                             mailbox.send(Letter::Stop);

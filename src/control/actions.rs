@@ -11,6 +11,7 @@ use crate::mailbox::Letter;
 use crate::proxy::workers::client_list::Filter;
 use crate::proxy::workers::messages::Question;
 use crate::resp::reply::Reply;
+use crate::systemd;
 
 /// `POST /api/v1/topology/refresh`: the cluster is asked for its topology now.
 pub fn refresh(_: &Request, state: &ControlState) -> Response {
@@ -48,6 +49,7 @@ pub fn kill(request: &Request, state: &ControlState) -> Response {
 /// `POST /api/v1/drain`: as SIGTERM.
 pub fn drain(_: &Request, state: &ControlState) -> Response {
     log::info!("debug address: draining: no new clients, finishing what is in flight");
+    systemd::stopping();
     for mailbox in &state.mailboxes {
         mailbox.send(Letter::Stop);
     }

@@ -1,7 +1,8 @@
 //! Listeners, for TCP and Unix sockets.
 //!
 //! Every worker has a TCP listener of its own on the same address (SO_REUSEPORT), so that the kernel spreads
-//! clients over workers. A Unix socket cannot be shared so; its one listener is cloned.
+//! clients over workers. A Unix socket cannot be shared so; its one listener is cloned. So is a listener that the process
+//! was started with, of either kind: another socket at its address could not be bound.
 //!
 //! The same option would let a second proxy take half of the clients, unnoticed. So the first listener is made
 //! without it, which fails if anybody listens there; it gets the option when it listens, for those of the other
@@ -29,6 +30,48 @@ pub enum Listener {
     Tcp(TcpListener),
     /// On a Unix socket.
     Unix(UnixListener),
+}
+
+/// A listening socket that the process was started with.
+#[derive(Debug)]
+pub enum Passed {
+    /// On a TCP address.
+    Tcp(std::net::TcpListener),
+    /// On a Unix socket.
+    Unix(std::os::unix::net::UnixListener),
+}
+
+/// Makes `count` listeners of one that was passed; also the address that it has.
+pub fn adopt(passed: Passed, count: usize) -> io::Result<(Vec<Listener>, Listen)> {
+    let mut listeners = Vec::new();
+    let is_listener = match &passed {
+        Passed::Tcp(socket) => SockRef::from(socket).is_listener()?,
+        Passed::Unix(socket) => SockRef::from(socket).is_listener()?,
+    };
+    if !is_listener {
+        // A socket unit with Accept=yes passes on a connection.
+        let text = "it does not listen: a socket unit must have Accept=no";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
+    let address = match passed {
+        Passed::Tcp(first) => {
+            first.set_nonblocking(true)?;
+            for _ in 0..count {
+                listeners.push(Listener::Tcp(TcpListener::from_std(first.try_clone()?)));
+            }
+            Listen::Tcp(first.local_addr()?)
+        }
+        Passed::Unix(first) => {
+            first.set_nonblocking(true)?;
+            for _ in 0..count {
+                listeners.push(Listener::Unix(UnixListener::from_std(first.try_clone()?)));
+            }
+            let address = first.local_addr()?;
+            let path = address.as_pathname();
+            Listen::Unix(path.map(Path::to_path_buf).unwrap_or_default())
+        }
+    };
+    Ok((listeners, address))
 }
 
 /// Makes `count` listeners on one address; also the address that they really have (a port 0 is chosen once).

@@ -29,11 +29,24 @@ impl Proxy {
     /// Started and no more; for what happens before, or instead of, serving.
     #[track_caller]
     pub fn spawn(startup_nodes: &[String], extra_flags: &[&str], env: &[(&str, &str)]) -> Proxy {
+        Proxy::spawn_by(&[], startup_nodes, extra_flags, env)
+    }
+
+    /// The same, by a launcher that becomes the command behind its own words.
+    #[track_caller]
+    pub fn spawn_by(
+        launcher: &[&str],
+        startup_nodes: &[String],
+        extra_flags: &[&str],
+        env: &[(&str, &str)],
+    ) -> Proxy {
         let port = Port::reserve();
         let own_addr = format!("127.0.0.1:{}", port.number());
         let log = reaper::folder().join(format!("proxy-{}.log", port.number()));
         let stderr = log.with_extension("stderr");
-        let child = Command::new(env!("CARGO_BIN_EXE_redis-cluster-proxy"))
+        let words = [launcher, &[env!("CARGO_BIN_EXE_redis-cluster-proxy")]].concat();
+        let child = Command::new(words[0])
+            .args(&words[1..])
             .args([
                 "-addr",
                 &own_addr,

@@ -1,0 +1,30 @@
+# Made from the table of flags: UPDATE_DIST=1 cargo test --test it dist::
+
+_redis_cluster_proxy() {
+    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} behind=
+    # "-flag=value" is three words here.
+    if [[ $cur == "=" ]]; then
+        cur= behind=1
+    elif [[ $prev == "=" ]]; then
+        prev=${COMP_WORDS[COMP_CWORD-2]} behind=1
+    fi
+    if [[ $prev == -* ]]; then
+        prev=${prev#-}
+        case ${prev#-} in
+            admin-commands) COMPREPLY=($(compgen -W "yes no loopback" -- "$cur")); return ;;
+            cross-slot-transactions) COMPREPLY=($(compgen -W "refuse per-slot" -- "$cur")); return ;;
+            log-format) COMPREPLY=($(compgen -W "text json" -- "$cur")); return ;;
+            log-level) COMPREPLY=($(compgen -W "debug info warn error" -- "$cur")); return ;;
+            pubsub-order) COMPREPLY=($(compgen -W "all channel" -- "$cur")); return ;;
+            read-prefer) COMPREPLY=($(compgen -W "READ_PREFER_MASTER READ_PREFER_SLAVE READ_PREFER_SLAVE_IDC" -- "$cur")); return ;;
+            ready-when) COMPREPLY=($(compgen -W "all-slots any-slot" -- "$cur")); return ;;
+            access-log-file|config|log-file|password-file|password-old-file) COMPREPLY=($(compgen -f -- "$cur")); compopt -o filenames 2>/dev/null; return ;;
+            addr|backend-connections|backend-idle-connections|backend-idle-timeout|backend-init-connections|backend-password|backend-password-old|backend-user|client-idle-timeout|client-output-buffer-limit|client-password|client-password-old|client-query-buffer-limit|cluster-face|coalesce|connect-timeout|cpu-affinity|debug-addr|debug-token|idc-prefixes|log-every-n|max-blocked-clients|max-clients|max-procs|max-transactions|node-map|nodes-allowed|park-timeout|password|password-old|pubsub-output|request-timeout|slots-reload-interval|slowlog-log-slower-than|startup-nodes|top|transaction-idle-timeout|write-stall) return ;;
+            busy-poll|check|protected-mode|reuse-port|version) [[ $behind ]] && { COMPREPLY=($(compgen -W "true false" -- "$cur")); return; } ;;
+        esac
+    fi
+    local dashes=-
+    [[ $cur == --* ]] && dashes=--
+    COMPREPLY=($(compgen -P "$dashes" -W "access-log-file addr admin-commands backend-connections backend-idle-connections backend-idle-timeout backend-init-connections backend-password backend-password-old backend-user busy-poll check client-idle-timeout client-output-buffer-limit client-password client-password-old client-query-buffer-limit cluster-face coalesce config connect-timeout cpu-affinity cross-slot-transactions debug-addr debug-token idc-prefixes log-every-n log-file log-format log-level max-blocked-clients max-clients max-procs max-transactions node-map nodes-allowed park-timeout password password-file password-old password-old-file protected-mode pubsub-order pubsub-output read-prefer ready-when request-timeout reuse-port slots-reload-interval slowlog-log-slower-than startup-nodes top transaction-idle-timeout version write-stall" -- "${cur#"$dashes"}"))
+}
+complete -F _redis_cluster_proxy redis-cluster-proxy
