@@ -18,6 +18,7 @@ mod connect;
 mod databases;
 mod deadlines;
 mod debugging;
+mod deploy;
 mod dist;
 mod doors;
 mod faces;
