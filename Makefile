@@ -19,23 +19,23 @@ build: need-cargo
 # A cluster of six on ports 7001-7006 and the proxy on 8088, until Ctrl-C. PROXY_FLAGS='-max-procs 2' adds flags.
 run: need-cargo
 	@bash tests/support/demo.sh --check-ports
-	@bash tests/support/install.sh redis-server
+	@bash tests/support/install.sh redis-server openssl
 	@$(MAKE) --no-print-directory build
 	@bash tests/support/demo.sh bin/redis-cluster-proxy $(PROXY_FLAGS)
 
 test: need-cargo
-	@bash tests/support/install.sh redis-server iproute2
+	@bash tests/support/install.sh redis-server openssl iproute2
 	$(CARGO) test --locked
 	@$(MAKE) --no-print-directory clients page-test
 
 # A million commands through redis-cli --pipe.
 conformance-long: need-cargo
-	@bash tests/support/install.sh redis-server
+	@bash tests/support/install.sh redis-server openssl
 	$(CARGO) test --locked --test it connect:: -- --ignored
 
 # 10,000 subscribers of one channel.
 subscribers: need-cargo
-	@bash tests/support/install.sh redis-server
+	@bash tests/support/install.sh redis-server openssl
 	ulimit -n $$(ulimit -H -n) && $(CARGO) test --locked --test it pubsub:: -- --ignored --nocapture
 
 # The status page in a headless Chromium; the screenshots lie in target/page.
@@ -46,7 +46,7 @@ page-test: need-cargo $(VENV)/node/ready
 # Client libraries and programs that live by one, through the proxy: cargo ignores those of other languages, as they
 # need more than cargo. make clients CLIENTS_SECONDS=60 lets the programs work for a minute each.
 clients: need-cargo $(VENV)/ready $(VENV)/node/ready
-	@bash tests/support/install.sh redis-server
+	@bash tests/support/install.sh redis-server openssl
 	CLIENTS_SECONDS=$(CLIENTS_SECONDS) $(CARGO) test --locked --test it clients:: -- --include-ignored --test-threads=2
 
 $(VENV)/ready: tests/clients/requirements.txt
@@ -74,17 +74,17 @@ simulate: need-cargo
 
 # The real proxy and real nodes, everything that goes wrong, every reply checked: make chaos MINUTES=10
 chaos: need-cargo
-	@bash tests/support/install.sh redis-server iproute2
+	@bash tests/support/install.sh redis-server openssl iproute2
 	CHAOS_SECONDS=$$(($(MINUTES) * 60)) $(CARGO) test --locked --test chaos -- --nocapture
 
 # Builds with one bug each: is each of them found?
 checker-test: need-cargo
-	@bash tests/support/install.sh redis-server iproute2
+	@bash tests/support/install.sh redis-server openssl iproute2
 	@CARGO=$(CARGO) bash tests/chaos/checker.sh
 
 # One test for each fault by its number, with its figures; tests/it/fault_catalogue.rs tells what can be set: make faults KILLS=50
 faults: need-cargo
-	@bash tests/support/install.sh redis-server iproute2
+	@bash tests/support/install.sh redis-server openssl iproute2
 	$(CARGO) test --locked --test it fault_catalogue:: -- --include-ignored --nocapture --test-threads=1
 
 # One table: direct, HAProxy, nutcracker and this proxy; bench/README.md tells the options.

@@ -9,6 +9,7 @@ use std::thread;
 
 use crate::config::{Config, Listen};
 use crate::net::listener;
+use crate::net::tls::Context;
 use crate::serve::{bind_to, cannot_listen};
 
 /// All that speaks against a start, one on a line, `remarks` among it; nothing if all is well.
@@ -22,6 +23,7 @@ pub fn faults(config: &Config, remarks: &[String]) -> String {
             faults.push(format!("{flag}: {error}"));
         }
     }
+    faults.extend(Context::load(config).err());
     faults.extend(cannot_serve(config));
     for processor in &config.cpu_affinity {
         let processor = *processor;
@@ -50,12 +52,22 @@ fn cannot_append(path: &Path) -> Option<String> {
 /// Which addresses could not be served at.
 fn cannot_serve(config: &Config) -> Vec<String> {
     let mut faults = Vec::new();
-    match listener::listen(&config.listen, 1, config.reuse_port) {
-        Ok((_, Listen::Unix(path))) => {
-            fs::remove_file(path).ok();
+    let encrypted = config.tls.listen.map(Listen::Tcp);
+    let addresses = [
+        ("-addr", config.is_plain.then_some(&config.listen)),
+        ("-tls-addr", encrypted.as_ref()),
+    ];
+    for (flag, address) in addresses {
+        let Some(address) = address else {
+            continue;
+        };
+        match listener::listen(address, 1, config.reuse_port) {
+            Ok((_, Listen::Unix(path))) => {
+                fs::remove_file(path).ok();
+            }
+            Ok((_, Listen::Tcp(_))) => {}
+            Err(error) => faults.push(cannot_listen(address, flag, error).to_string()),
         }
-        Ok((_, Listen::Tcp(_))) => {}
-        Err(error) => faults.push(cannot_listen(&config.listen, "-addr", error).to_string()),
     }
     if let Some(address) = config.debug_addr
         && let Err(error) = TcpListener::bind(address)

@@ -10,14 +10,24 @@ use std::time::Duration;
 
 use crate::clock::Time;
 
+mod tls;
+
+pub use tls::{AuthClients, BackendTls, ClientTls, Protocols};
+
 /// How long a TCP connection may be silent before the kernel asks whether the peer is still there.
 pub const KEEPALIVE: Duration = Duration::from_secs(60);
 
 /// All that the program can be told.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
-    /// Where clients are served.
+    /// Where clients are served; those that speak TLS, if nobody else is.
     pub listen: Listen,
+    /// Whether clients are served that do not speak TLS.
+    pub is_plain: bool,
+    /// TLS with clients.
+    pub tls: ClientTls,
+    /// TLS with nodes.
+    pub backend_tls: BackendTls,
     /// Whether other proxies may listen at the same address.
     pub reuse_port: bool,
     /// Nodes asked for the topology at start, as `host:port`.
@@ -344,6 +354,9 @@ impl Default for Config {
     fn default() -> Config {
         Config {
             listen: Listen::Tcp(SocketAddr::from(([0, 0, 0, 0], 8088))),
+            is_plain: true,
+            tls: ClientTls::default(),
+            backend_tls: BackendTls::default(),
             reuse_port: false,
             startup_nodes: vec!["127.0.0.1:7001".to_string()],
             nodes_allowed: Vec::new(),

@@ -20,13 +20,13 @@
 //!
 //! | layer | modules | knows |
 //! |---|---|---|
-//! | 0 | [`arena`], [`buffer`], [`clock`], [`config`], [`live`], `testing` (of unit tests) | nothing |
+//! | 0 | [`arena`], [`buffer`], [`clock`], [`config`], [`live`], [`teller`], `testing` (of unit tests) | nothing |
 //! | 1 | [`resp`] | the protocol: bytes to views and back |
 //! | 2 | [`command`] | what each command is |
 //! | 3 | [`cluster`] | where keys live |
 //! | 4 | [`proxy`] | the state of one worker, without I/O |
 //! | 4' | [`net`] | sockets; neither RESP nor the proxy |
-//! | 5 | [`worker`], [`company`], [`turns`], [`memory`], [`spread`], [`mailbox`], [`systemd`], [`control`] | the loop; the threads beside it |
+//! | 5 | [`worker`], [`company`], [`turns`], [`memory`], [`transit`], [`spread`], [`mailbox`], [`systemd`], [`control`] | the loop; the threads beside it |
 //! | 6 | [`options`], [`logging`], [`signals`], [`serve`], [`check`], [`top`], `main` | the program |
 
 #![deny(unsafe_code)]
@@ -52,9 +52,11 @@ pub mod serve;
 pub mod signals;
 pub mod spread;
 pub mod systemd;
+pub mod teller;
 #[cfg(test)]
 mod testing;
 pub mod top;
+pub mod transit;
 pub mod turns;
 pub mod worker;
 

@@ -17,11 +17,12 @@ mod memory;
 mod number;
 mod spelling;
 pub mod table;
+mod tls;
 mod usage;
 
 use std::ffi::OsString;
 
-use crate::config::{Config, Secret};
+use crate::config::{Config, Listen, Secret};
 use crate::live::{Settings, Unchanged};
 
 use arguments::{in_order_typed, match_arguments, refuse_leftovers};
@@ -77,6 +78,11 @@ impl Options {
     /// Checks what concerns more than one flag, and settles who gets which password.
     fn into_config(self) -> Result<Config, String> {
         let mut config = self.config;
+        if let (false, Some(address)) = (config.is_plain, config.tls.listen) {
+            config.listen = Listen::Tcp(address);
+        } else if !config.is_plain {
+            return Err("-addr is empty: then -tls-addr must say where to serve".to_string());
+        }
         if config.backend_init_connections > config.backend_idle_connections {
             return Err(format!(
                 "-backend-init-connections ({}) must not be more than -backend-idle-connections ({})",
@@ -336,7 +342,7 @@ fn apply_environment(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Listen, ReadPreference};
+    use crate::config::ReadPreference;
     use std::time::Duration;
 
     fn parse_with(args: &[&str], env: &[(&str, &str)]) -> Result<Parsed, String> {

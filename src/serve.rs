@@ -11,6 +11,7 @@ use std::thread;
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crate::clock::Clock;
+use crate::cluster::topology::Topology;
 use crate::command::{Servers, Table};
 use crate::config::{AdminCommands, Config, Listen};
 use crate::control::TERMINAL;
@@ -23,7 +24,8 @@ use crate::control::survey::{self, Surveyor};
 use crate::live::Live;
 use crate::logging::LogHandle;
 use crate::mailbox::{Letter, Mailbox};
-use crate::net::listener::Passed;
+use crate::net::listener::{Listener, Passed};
+use crate::net::tls::Context;
 use crate::net::{holder, listener};
 use crate::options;
 use crate::proxy::Proxy;
@@ -39,20 +41,9 @@ use crate::worker::{Parts, Worker};
 /// it, else at `-addr`.
 pub fn run(mut config: Config, passed: Option<Passed>, log: LogHandle) -> io::Result<()> {
     let clock = Clock::start();
+    let tls = Arc::new(Context::load(&config).map_err(io::Error::other)?);
     let was_passed = passed.is_some();
-    let (listeners, address) = match passed {
-        Some(passed) => listener::adopt(passed, config.workers)
-            .map_err(|error| at("cannot use the socket that was passed (LISTEN_FDS)", error))?,
-        None => listener::listen(&config.listen, config.workers, config.reuse_port)
-            .map_err(|error| cannot_listen(&config.listen, "-addr", error))?,
-    };
-    if was_passed {
-        log::info!(
-            "serving at {address}, the socket that was passed (LISTEN_FDS), in place of -addr {}",
-            config.listen
-        );
-    }
-    config.listen = address;
+    let listeners = listen(&mut config, passed, &tls)?;
     let debug = match config.debug_addr {
         Some(address) => Some(
             TcpListener::bind(address)
@@ -64,8 +55,13 @@ pub fn run(mut config: Config, passed: Option<Passed>, log: LogHandle) -> io::Re
     let config = Arc::new(config);
     log::info!(
         target: TERMINAL,
-        "serving at {} for the cluster of {}, {} worker(s), log in {}",
+        "serving at {}{} for the cluster of {}, {} worker(s), log in {}",
         config.listen,
+        match config.tls.listen {
+            Some(address) if config.is_plain => format!(" and, by TLS, at {address}"),
+            Some(_) => " by TLS".to_string(),
+            None => String::new(),
+        },
         config.startup_nodes.join(","),
         config.workers,
         match &config.log_file {
@@ -73,6 +69,13 @@ pub fn run(mut config: Config, passed: Option<Passed>, log: LogHandle) -> io::Re
             None => "standard error".to_string(),
         }
     );
+    if config.backend_tls.on && !config.backend_tls.verify {
+        log::warn!(
+            target: TERMINAL,
+            "-backend-tls-verify false: whoever answers at a node's address is taken for the node, and is given the \
+             password and all data"
+        );
+    }
     if config.admin_commands != AdminCommands::Yes && config.backend_user.is_none() {
         log::warn!(
             "-admin-commands {} does not reach into scripts: EVAL \"redis.call('FLUSHALL')\" runs as the nodes' \
@@ -88,7 +91,7 @@ pub fn run(mut config: Config, passed: Option<Passed>, log: LogHandle) -> io::Re
     let mut mailboxes = Vec::new();
     let mut heartbeats = Vec::new();
     let spread = Arc::new(Spread::new(config.workers));
-    for (index, listener) in listeners.into_iter().enumerate() {
+    for (index, listeners) in listeners.into_iter().enumerate() {
         let heartbeat = Arc::new(Heartbeat::ended_at(clock.now()));
         heartbeats.push(heartbeat.clone());
         let seed = process.run_id.bytes().fold(index as u64 + 1, |hash, byte| {
@@ -96,7 +99,8 @@ pub fn run(mut config: Config, passed: Option<Passed>, log: LogHandle) -> io::Re
         });
         let proxy = Proxy::new(config.clone(), table.clone(), process.clone(), index, seed);
         let parts = Parts {
-            listener,
+            listeners,
+            tls: tls.clone(),
             clock,
             heartbeat,
             spread: spread.clone(),
@@ -107,8 +111,8 @@ pub fn run(mut config: Config, passed: Option<Passed>, log: LogHandle) -> io::Re
     }
     let servers = Servers::unknown(table);
     let latest = Arc::new(Latest::new(servers.clone()));
-    let surveyor = start_survey(&process, servers, &latest, mailboxes.clone())?;
-    let refresher = start_refresher(&process, clock, surveyor, &latest, mailboxes.clone())?;
+    let surveyor = start_survey(&process, servers, &tls, &latest, mailboxes.clone())?;
+    let refresher = start_refresher(&process, clock, &tls, surveyor, &latest, mailboxes.clone())?;
     let dropped = log.clone();
     let sources = Sources {
         clock,
@@ -136,11 +140,58 @@ pub fn run(mut config: Config, passed: Option<Passed>, log: LogHandle) -> io::Re
     }
     if let Listen::Unix(path) = &config.listen
         && !was_passed
+        && config.is_plain
     {
         listener::remove(path);
     }
     log::info!("stopped");
     result
+}
+
+/// The listeners of each worker; the config gets the addresses that they really have.
+fn listen(
+    config: &mut Config,
+    passed: Option<Passed>,
+    tls: &Arc<Context>,
+) -> io::Result<Vec<Vec<Listener>>> {
+    let mut listeners: Vec<Vec<Listener>> = (0..config.workers).map(|_| Vec::new()).collect();
+    let plain = match passed {
+        Some(passed) => {
+            let passed = listener::adopt(passed, config.workers)
+                .map_err(|error| at("cannot use the socket that was passed (LISTEN_FDS)", error))?;
+            log::info!(
+                "serving at {}, the socket that was passed (LISTEN_FDS), in place of -addr {}",
+                passed.1,
+                config.listen
+            );
+            config.is_plain = true;
+            Some(passed)
+        }
+        None if config.is_plain => Some(
+            listener::listen(&config.listen, config.workers, config.reuse_port)
+                .map_err(|error| cannot_listen(&config.listen, "-addr", error))?,
+        ),
+        None => None,
+    };
+    if let Some((plain, address)) = plain {
+        config.listen = address;
+        for (own, listener) in listeners.iter_mut().zip(plain) {
+            own.push(listener);
+        }
+    }
+    if let Some(address) = config.tls.listen {
+        let (encrypted, address) =
+            listener::listen_tls(address, config.workers, config.reuse_port, tls)
+                .map_err(|error| cannot_listen(&Listen::Tcp(address), "-tls-addr", error))?;
+        config.tls.listen = Some(address);
+        if !config.is_plain {
+            config.listen = Listen::Tcp(address);
+        }
+        for (own, listener) in listeners.iter_mut().zip(encrypted) {
+            own.push(listener);
+        }
+    }
+    Ok(listeners)
 }
 
 /// Why there is no listener; of an address that is taken, by whom.
@@ -149,7 +200,7 @@ pub(crate) fn cannot_listen(address: &Listen, flag: &str, error: io::Error) -> i
     if let (Listen::Tcp(address), io::ErrorKind::AddrInUse) = (address, error.kind()) {
         let found = holder::holder(*address);
         holder = found.map_or(String::new(), |found| format!(", by {found}"));
-        if flag == "-addr" {
+        if flag == "-addr" || flag == "-tls-addr" {
             holder += "; -reuse-port lets several proxies share it";
         }
     }
@@ -233,12 +284,18 @@ fn run_workers(
 fn start_refresher(
     process: &Arc<Process>,
     clock: Clock,
+    tls: &Arc<Context>,
     surveyor: Surveyor,
     latest: &Arc<Latest>,
     mailboxes: Vec<Mailbox>,
 ) -> io::Result<Refresher> {
     let latest = latest.clone();
-    let publish = Box::new(move |topology: Arc<_>| {
+    let names = tls.clone();
+    let publish = Box::new(move |topology: Arc<Topology>| {
+        names.announced(topology.nodes.iter().filter_map(|node| {
+            let name = node.hostname.clone()?;
+            Some((node.address, name))
+        }));
         latest.set_topology(Arc::clone(&topology));
         surveyor.tell(Arc::clone(&topology));
         for mailbox in &mailboxes {
@@ -248,12 +305,18 @@ fn start_refresher(
         }
     });
     let live = process.clone();
-    refresh::spawn(Box::new(move || live.live.config()), clock, publish)
+    refresh::spawn(
+        Box::new(move || live.live.config()),
+        clock,
+        tls.clone(),
+        publish,
+    )
 }
 
 fn start_survey(
     process: &Arc<Process>,
     servers: Servers,
+    tls: &Arc<Context>,
     latest: &Arc<Latest>,
     mailboxes: Vec<Mailbox>,
 ) -> io::Result<Surveyor> {
@@ -274,6 +337,7 @@ fn start_survey(
         Box::new(move || live.live.config()),
         Box::new(move || told.altered.swap(false, Ordering::Relaxed)),
         servers,
+        tls.clone(),
         publish,
     )
 }

@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::thread;
@@ -25,10 +25,12 @@ use crate::mailbox::{Letter, Mailbox};
 use crate::memory;
 use crate::net::listener::Listener;
 use crate::net::socket::{Filled, Socket};
+use crate::net::tls::Context;
 use crate::proxy::actions::{Action, Wanted};
 use crate::proxy::upstream::backend::BackendId;
 use crate::proxy::{Lost, Peer, Proxy};
 use crate::spread::Spread;
+use crate::transit::{Passed, Transit, TravellerId};
 use crate::turns::{Heartbeat, Turn, Turns};
 
 /// Events taken from the kernel in one turn.
@@ -43,8 +45,12 @@ const ACCEPTS: usize = 32;
 const KIND_CLIENT: usize = 0;
 const KIND_BACKEND: usize = 1;
 const KIND_OTHER: usize = 2;
-const LISTENER: Token = Token(KIND_OTHER << 62);
-const WAKER: Token = Token((KIND_OTHER << 62) | 1);
+const KIND_TRANSIT: usize = 3;
+const WAKER: Token = Token(KIND_OTHER << 62);
+/// The first listener; the others follow.
+const LISTENER: Token = Token((KIND_OTHER << 62) | 1);
+/// Handshakes with nodes that are gone on with in one turn: each costs as much as a thousand commands.
+const NODE_HANDSHAKES: usize = 4;
 
 fn token(peer: Peer) -> Token {
     let (kind, generation, key) = match peer {
@@ -52,6 +58,15 @@ fn token(peer: Peer) -> Token {
         Peer::Backend(id) => (KIND_BACKEND, id.generation(), id.key()),
     };
     Token((kind << 62) | ((generation as usize) << 32) | key as usize)
+}
+
+fn transit_token(id: TravellerId) -> Token {
+    Token((KIND_TRANSIT << 62) | ((id.generation() as usize) << 32) | id.key() as usize)
+}
+
+fn traveller(token: Token) -> Option<TravellerId> {
+    let generation = ((token.0 >> 32) & ((1 << GENERATION_BITS) - 1)) as u32;
+    (token.0 >> 62 == KIND_TRANSIT).then(|| Id::from_parts(token.0 as u32, generation))
 }
 
 fn peer(token: Token) -> Option<Peer> {
@@ -110,7 +125,9 @@ impl Sockets {
 #[derive(Debug)]
 pub struct Parts {
     /// Where its clients come in.
-    pub listener: Listener,
+    pub listeners: Vec<Listener>,
+    /// How TLS is spoken.
+    pub tls: Arc<Context>,
     /// The process' clock.
     pub clock: Clock,
     /// Where it shows that it lives.
@@ -140,7 +157,11 @@ impl Grace {
 /// One thread's loop.
 pub struct Worker {
     poll: Poll,
-    listener: Option<Listener>,
+    listeners: Vec<Listener>,
+    tls: Arc<Context>,
+    transit: Transit,
+    /// Handshakes with nodes that were gone on with in this turn.
+    node_handshakes: usize,
     /// Until when no client is accepted.
     accept_after: Time,
     accept_pending: bool,
@@ -164,13 +185,19 @@ impl Worker {
     /// Makes a worker and the mailbox that reaches it.
     pub fn new(parts: Parts, proxy: Proxy) -> io::Result<(Worker, Mailbox)> {
         let poll = Poll::new()?;
-        let mut listener = parts.listener;
-        poll.registry()
-            .register(listener.source(), LISTENER, Interest::READABLE)?;
+        let mut listeners = parts.listeners;
+        for (index, listener) in listeners.iter_mut().enumerate() {
+            let token = Token(LISTENER.0 + index);
+            poll.registry()
+                .register(listener.source(), token, Interest::READABLE)?;
+        }
         let (mailbox, letters) = Mailbox::new(Waker::new(poll.registry(), WAKER)?);
         let worker = Worker {
             poll,
-            listener: Some(listener),
+            listeners,
+            tls: parts.tls,
+            transit: Transit::default(),
+            node_handshakes: 0,
             accept_after: Time::default(),
             accept_pending: false,
             clients: Sockets::default(),
@@ -232,6 +259,9 @@ impl Worker {
                 if let Some(peer) = self.queue.pop_front() {
                     self.serve(peer, now);
                 }
+            }
+            if !self.transit.is_empty() {
+                self.pass_transit(now);
             }
             // What follows is written now: what came before was the proxy's own time.
             let (written_at, late) = self.worked();
@@ -295,6 +325,7 @@ impl Worker {
             self.tell_of_long(turn, now);
         }
         self.read = 0;
+        self.node_handshakes = 0;
     }
 
     #[cold]
@@ -324,11 +355,16 @@ impl Worker {
 
     fn timeout(&self, now: Time) -> Duration {
         let spins = self.proxy.config().busy_poll && self.proxy.clients() > 0;
-        if spins || !self.queue.is_empty() || self.proxy.is_behind() {
+        if spins || !self.queue.is_empty() || self.proxy.is_behind() || self.transit.is_behind() {
             return Duration::ZERO;
         }
         let accept = self.accept_pending.then_some(self.accept_after);
-        let deadlines = [self.proxy.next_deadline(), accept, self.stop_at];
+        let deadlines = [
+            self.proxy.next_deadline(),
+            accept,
+            self.stop_at,
+            self.transit.next_deadline(),
+        ];
         let first = deadlines.into_iter().flatten().min();
         // The kernel counts in milliseconds: one more, lest it wakes us just before the deadline.
         first.map_or(IDLE, |at| {
@@ -339,11 +375,10 @@ impl Worker {
     /// Notes what an event says. Events of peers that have gone find nothing.
     fn note(&mut self, event: &mio::event::Event, now: Time) {
         match event.token() {
-            LISTENER => self.accept_pending = true,
             WAKER => self.read_letters(now),
             token => {
                 let Some(peer) = peer(token) else {
-                    return;
+                    return self.note_other(event);
                 };
                 let Some(socket) = self.socket(peer) else {
                     return;
@@ -368,6 +403,18 @@ impl Worker {
                     self.proxy.closed(peer, now);
                 }
             }
+        }
+    }
+
+    /// Notes an event that is no peer's: a listener's, or that of a socket in transit.
+    #[inline(never)]
+    fn note_other(&mut self, event: &mio::event::Event) {
+        match traveller(event.token()) {
+            Some(id) => {
+                let is_closed = event.is_read_closed() || event.is_error();
+                self.transit.note(id, event.is_writable(), is_closed);
+            }
+            None => self.accept_pending = true,
         }
     }
 
@@ -397,11 +444,16 @@ impl Worker {
     }
 
     fn stop(&mut self, now: Time) {
-        if let Some(mut listener) = self.listener.take() {
-            if let Err(error) = self.poll.registry().deregister(listener.source()) {
-                log::warn!("cannot take the listener out of the poll: {error}");
+        if self.stop_at.is_none() {
+            for mut listener in self.listeners.drain(..) {
+                if let Err(error) = self.poll.registry().deregister(listener.source()) {
+                    log::warn!("cannot take the listener out of the poll: {error}");
+                }
             }
             self.accept_pending = false;
+            for _ in 0..self.transit.close_door() {
+                self.spread.left(self.proxy.worker());
+            }
             // What clients have already sent is answered first.
             for id in self.proxy.client_ids() {
                 self.serve(Peer::Client(id), now);
@@ -414,20 +466,29 @@ impl Worker {
     fn is_done(&self, now: Time) -> bool {
         match self.stop_at {
             None => false,
-            Some(at) => self.proxy.clients() == 0 || now >= at,
+            Some(at) => (self.proxy.clients() == 0 && self.transit.is_empty()) || now >= at,
         }
     }
 
     fn accept(&mut self, others: &[Mailbox], now: Time) {
-        for _ in 0..ACCEPTS {
-            let Some(listener) = &self.listener else {
+        let mut drained = 0;
+        for turn in 0..ACCEPTS {
+            // In turn: a storm at one of them does not shut the other.
+            let place = turn % self.listeners.len().max(1);
+            let Some(listener) = self.listeners.get(place) else {
                 return;
             };
             match listener.accept() {
-                Ok((socket, address)) => self.place(socket, address, others, now),
+                Ok((socket, address)) => {
+                    drained = 0;
+                    self.place(socket, address, others, now);
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.accept_pending = false;
-                    return;
+                    drained += 1;
+                    if drained == self.listeners.len() {
+                        self.accept_pending = false;
+                        return;
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if is_exhaustion(&error) => {
@@ -471,14 +532,26 @@ impl Worker {
         if let Err(error) = socket.tune(user_timeout) {
             log::debug!("cannot tune a client's socket: {error}");
         }
+        if socket.is_handshaking() {
+            return self.let_come(socket, address, now);
+        }
         let id = self.proxy.accept(address, now);
         let registry = self.poll.registry();
         let interest = Interest::READABLE | Interest::WRITABLE;
-        match registry.register(socket.source(), token(Peer::Client(id)), interest) {
+        let token = token(Peer::Client(id));
+        let registered = match socket.is_tls() {
+            true => registry.reregister(socket.source(), token, interest),
+            false => registry.register(socket.source(), token, interest),
+        };
+        match registered {
             Ok(()) => {
                 let local = self.local_of(&socket);
                 self.proxy.introduce(id, socket.descriptor(), local);
+                let is_readable = socket.readable;
                 self.clients.put(id.key(), id.generation(), socket);
+                if is_readable {
+                    self.enqueue(Peer::Client(id));
+                }
             }
             Err(error) => {
                 log::warn!("cannot watch a client: {error}");
@@ -487,10 +560,52 @@ impl Worker {
         }
     }
 
+    /// A client comes in, whose TLS handshake is to be completed before the proxy hears of it.
+    fn let_come(&mut self, socket: Socket, address: Option<SocketAddr>, now: Time) {
+        if !self.transit.has_room() || self.stop_at.is_some() {
+            self.proxy.stats().accepts_failed.add(1);
+            return self.spread.left(self.proxy.worker());
+        }
+        let id = self.transit.come(socket, address, now);
+        if !self.watch_traveller(id, false) {
+            self.spread.left(self.proxy.worker());
+        }
+    }
+
+    /// Has the poll tell of a socket in transit. `is_known`: it tells of it already, under another name.
+    fn watch_traveller(&mut self, id: TravellerId, is_known: bool) -> bool {
+        let Some(socket) = self.transit.socket(id) else {
+            return false;
+        };
+        let registry = self.poll.registry();
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        let watched = match is_known {
+            true => registry.reregister(socket.source(), transit_token(id), interest),
+            false => registry.register(socket.source(), transit_token(id), interest),
+        };
+        if let Err(error) = &watched {
+            log::warn!("cannot watch a socket: {error}");
+            self.transit.take(id);
+        }
+        watched.is_ok()
+    }
+
+    #[inline(never)]
+    fn pass_transit(&mut self, now: Time) {
+        for passed in self.transit.pass(now) {
+            match passed {
+                Passed::Arrived(socket, address) => self.admit(socket, address, now),
+                Passed::Failed => self.spread.left(self.proxy.worker()),
+                Passed::Left => {}
+            }
+        }
+    }
+
     /// The address that a client has come to, if we listen on more than one.
-    fn local_of(&self, socket: &Socket) -> Option<IpAddr> {
+    fn local_of(&self, socket: &Socket) -> Option<SocketAddr> {
         match &self.proxy.config().listen {
-            Listen::Tcp(address) if address.ip().is_unspecified() => socket.local_ip(),
+            Listen::Tcp(address) if address.ip().is_unspecified() => socket.local_address(),
+            Listen::Tcp(_) | Listen::Unix(_) if socket.is_tls() => socket.local_address(),
             Listen::Tcp(_) | Listen::Unix(_) => None,
         }
     }
@@ -504,9 +619,13 @@ impl Worker {
             return;
         };
         socket.queued = false;
+        let owes = socket.owes();
         if let Peer::Backend(id) = peer
             && !self.check_connect(id, now)
         {
+            return;
+        }
+        if owes && !self.push(peer, now) {
             return;
         }
         if self.proxy.wants_flush(peer) {
@@ -556,6 +675,22 @@ impl Worker {
         self.enqueue(peer);
     }
 
+    /// Writes what was encrypted before. Returns whether the peer is still there.
+    #[inline(never)]
+    fn push(&mut self, peer: Peer, now: Time) -> bool {
+        let Some(socket) = self.socket(peer) else {
+            return false;
+        };
+        match socket.push() {
+            Ok(_) => true,
+            Err(error) => {
+                log::debug!("cannot write to a peer: {error}");
+                self.proxy.closed(peer, now);
+                false
+            }
+        }
+    }
+
     fn enqueue(&mut self, peer: Peer) {
         if let Some(socket) = self.socket(peer)
             && !socket.queued
@@ -574,7 +709,18 @@ impl Worker {
         let Some(socket) = self.backends.get(id.key(), id.generation()) else {
             return false;
         };
-        match socket.is_connected() {
+        let mut connected = socket.is_connected();
+        if let Ok(true) = connected
+            && socket.is_handshaking()
+        {
+            if self.node_handshakes >= NODE_HANDSHAKES {
+                self.enqueue(Peer::Backend(id));
+                return false;
+            }
+            self.node_handshakes += 1;
+            connected = socket.handshake();
+        }
+        match connected {
             Ok(true) => {
                 if let Err(error) = socket.tune(user_timeout) {
                     log::debug!("cannot tune a backend's socket: {error}");
@@ -584,6 +730,9 @@ impl Worker {
             }
             Ok(false) => false,
             Err(error) => {
+                if socket.is_handshaking() {
+                    self.transit.tell_of_node(&error, now);
+                }
                 log::debug!("cannot connect: {error}");
                 self.proxy.closed(Peer::Backend(id), now);
                 false
@@ -605,13 +754,13 @@ impl Worker {
                     self.proxy.leaves(id, now);
                 }
             }
-            Action::Close(peer) => self.close(peer),
+            Action::Close(peer) => self.close(peer, now),
             Action::Refresh(_) | Action::Letter(..) => {}
         }
     }
 
     fn connect(&mut self, id: BackendId, address: SocketAddr, now: Time) {
-        let connected = Socket::connect(address).and_then(|mut socket| {
+        let connected = Socket::connect(address, &self.tls).and_then(|mut socket| {
             let interest = Interest::READABLE | Interest::WRITABLE;
             let token = token(Peer::Backend(id));
             self.poll
@@ -649,7 +798,7 @@ impl Worker {
         }
     }
 
-    fn close(&mut self, peer: Peer) {
+    fn close(&mut self, peer: Peer, now: Time) {
         if let Peer::Client(_) = peer {
             self.spread.left(self.proxy.worker());
         }
@@ -658,7 +807,14 @@ impl Worker {
             Peer::Backend(id) => self.backends.take(id.key(), id.generation()),
         };
         // Closing the descriptor takes it out of the poll as well.
-        drop(socket);
+        if let Some(mut socket) = socket
+            && socket.is_tls()
+            && !socket.farewell()
+            && self.transit.has_room()
+        {
+            let id = self.transit.go(socket, now);
+            self.watch_traveller(id, true);
+        }
     }
 }
 

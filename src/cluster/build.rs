@@ -78,6 +78,7 @@ pub fn build(
             .map(|node| NodeInfo {
                 address: node.address,
                 id: node.member.id.clone(),
+                hostname: node.member.hostname.clone(),
                 same_idc: (surroundings.same_idc)(node.address, &node.names()),
             })
             .collect(),

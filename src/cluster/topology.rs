@@ -48,6 +48,7 @@ impl Topology {
                 .map(|address| NodeInfo {
                     address: *address,
                     id: address.to_string(),
+                    hostname: None,
                     same_idc: false,
                 })
                 .collect(),
@@ -78,6 +79,8 @@ pub struct NodeInfo {
     pub address: SocketAddr,
     /// Its 40-digit node id.
     pub id: String,
+    /// The host name that it announces, if it does.
+    pub hostname: Option<String>,
     /// Whether it is in our own data centre (see `-read-prefer 2`).
     pub same_idc: bool,
 }

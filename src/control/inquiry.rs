@@ -232,6 +232,7 @@ mod tests {
             topology.nodes.push(NodeInfo {
                 address: at(port),
                 id: port.to_string(),
+                hostname: None,
                 same_idc: false,
             });
         }

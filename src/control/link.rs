@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::cluster::view::{Rejected, View};
 use crate::config::{Config, Secret};
+use crate::net::tls::{Channel, Context};
 use crate::resp::value::{Extent, Value};
 
 /// Longest answer that is read.
@@ -26,6 +27,8 @@ pub(super) enum Failure {
     Connect(io::ErrorKind),
     /// The connection broke.
     Lost(io::ErrorKind),
+    /// TLS was not agreed on, or its peer is not who it should be.
+    Tls(String),
     /// The node did not answer in time.
     Timeout,
     /// The answer is no RESP, or longer than an answer can be.
@@ -45,6 +48,10 @@ impl fmt::Display for Failure {
         match self {
             Failure::Connect(kind) => write!(f, "cannot connect: {kind}"),
             Failure::Lost(kind) => write!(f, "connection lost: {kind}"),
+            Failure::Tls(reason) => write!(
+                f,
+                "no TLS: {reason} (see -backend-tls-ca-cert-file, -backend-tls-server-name, -backend-tls-cert-file)"
+            ),
             Failure::Timeout => f.write_str("no answer in time"),
             Failure::Protocol => f.write_str("the answer is not RESP: is this a Redis server?"),
             Failure::Auth(code) => write!(
@@ -61,14 +68,18 @@ impl fmt::Display for Failure {
 /// A connection to one node.
 #[derive(Debug)]
 pub(super) struct Link {
-    stream: TcpStream,
+    stream: Channel,
     pub(super) address: SocketAddr,
     authenticated: bool,
 }
 
 impl Link {
-    /// Connects.
-    pub(super) fn open(address: SocketAddr, timeout: Duration) -> Result<Link, Failure> {
+    /// Connects. What TLS needs beside is done when the first question is asked.
+    pub(super) fn open(
+        address: SocketAddr,
+        tls: &Context,
+        timeout: Duration,
+    ) -> Result<Link, Failure> {
         let connect = |error: io::Error| match error.kind() {
             io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => Failure::Timeout,
             kind => Failure::Connect(kind),
@@ -77,6 +88,7 @@ impl Link {
         let timeout = timeout.max(Duration::from_millis(1));
         let stream = TcpStream::connect_timeout(&address, timeout).map_err(connect)?;
         stream.set_nodelay(true).map_err(connect)?;
+        let stream = tls.channel(stream, address).map_err(failed)?;
         Ok(Link {
             stream,
             address,
@@ -144,10 +156,15 @@ impl Link {
         questions
             .iter()
             .for_each(|words| request(&mut bytes, words));
-        self.stream
-            .set_write_timeout(Some(left(deadline)?))
+        // A TLS handshake reads, too.
+        let wait = Some(left(deadline)?);
+        let transport = self.stream.stream();
+        transport
+            .set_write_timeout(wait)
+            .and_then(|()| transport.set_read_timeout(wait))
             .and_then(|()| self.stream.write_all(&bytes))
-            .map_err(lost)?;
+            .and_then(|()| self.stream.flush())
+            .map_err(failed)?;
         let count = questions.len() + usize::from(auth.is_some());
         let (bytes, mut replies) = self.read(count, deadline)?;
         if auth.is_some() {
@@ -181,12 +198,13 @@ impl Link {
                 }
                 Ok(None) => {
                     let wait = left(deadline)?;
-                    self.stream.set_read_timeout(Some(wait)).map_err(lost)?;
+                    let transport = self.stream.stream();
+                    transport.set_read_timeout(Some(wait)).map_err(failed)?;
                     match self.stream.read(&mut chunk) {
                         Ok(0) => return Err(Failure::Lost(io::ErrorKind::UnexpectedEof)),
                         Ok(len) => bytes.extend_from_slice(&chunk[..len]),
                         Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                        Err(error) => return Err(lost(error)),
+                        Err(error) => return Err(failed(error)),
                     }
                     if bytes.len() > ANSWER_BYTES_MAX {
                         return Err(Failure::Protocol);
@@ -211,9 +229,11 @@ fn left(deadline: Instant) -> Result<Duration, Failure> {
 }
 
 /// A deadline that passed shows as `WouldBlock` or `TimedOut`, by platform.
-fn lost(error: io::Error) -> Failure {
+fn failed(error: io::Error) -> Failure {
     match error.kind() {
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Failure::Timeout,
+        // Only TLS has it: the kernel judges no data.
+        io::ErrorKind::InvalidData => Failure::Tls(error.to_string()),
         kind => Failure::Lost(kind),
     }
 }

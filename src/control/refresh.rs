@@ -35,6 +35,7 @@ use crate::control::random::Random;
 use crate::control::refresher::{Refresher, Shared, Trigger};
 use crate::control::refusals::Refusals;
 use crate::memory;
+use crate::net::tls::Context;
 
 /// Least time between the beginnings of two refreshes.
 const REQUEST_INTERVAL_MIN: Duration = Duration::from_millis(100);
@@ -67,6 +68,7 @@ const TOLD_MAX: usize = 1000;
 pub fn spawn(
     settings: Box<dyn Fn() -> Arc<Config> + Send>,
     clock: Clock,
+    tls: Arc<Context>,
     publish: Box<dyn Fn(Arc<Topology>) + Send>,
 ) -> io::Result<Refresher> {
     let shared = Arc::new(Shared::default());
@@ -76,6 +78,7 @@ pub fn spawn(
         config: settings(),
         settings,
         clock,
+        tls,
         publish,
         shared: Arc::clone(&shared),
         woken,
@@ -102,6 +105,7 @@ struct Refresh {
     config: Arc<Config>,
     settings: Box<dyn Fn() -> Arc<Config> + Send>,
     clock: Clock,
+    tls: Arc<Context>,
     publish: Box<dyn Fn(Arc<Topology>) + Send>,
     shared: Arc<Shared>,
     woken: Receiver<()>,
@@ -282,7 +286,7 @@ impl Refresh {
                 continue;
             }
             let patience = self.config.connect_timeout;
-            let answer = Link::open(address, patience).and_then(|mut link| {
+            let answer = Link::open(address, &self.tls, patience).and_then(|mut link| {
                 link.reply(&self.config, Instant::now() + patience, &[b"PING"])
             });
             match answer {
@@ -320,10 +324,16 @@ impl Refresh {
                 let (host, port) = split_port(text);
                 let port = port.unwrap_or(6379);
                 let found = self.names.borrow_mut().lookup(host);
-                found
+                let found: Vec<SocketAddr> = found
                     .into_iter()
                     .map(|ip| SocketAddr::new(ip, port))
-                    .collect()
+                    .collect();
+                if host.parse::<IpAddr>().is_err() {
+                    found
+                        .iter()
+                        .for_each(|address| self.tls.typed(*address, host));
+                }
+                found
             }
         }
     }
@@ -339,13 +349,13 @@ impl Refresh {
         let connect_timeout = self.config.connect_timeout.min(patience);
         let (mut link, kept) = match self.link.take() {
             Some(link) if link.address == address => (link, true),
-            _ => (Link::open(address, connect_timeout)?, false),
+            _ => (Link::open(address, &self.tls, connect_timeout)?, false),
         };
         let mut asked_at = self.clock.now();
         let mut answer = link.ask(&self.config, Instant::now() + patience);
         if kept && matches!(answer, Err(Failure::Lost(_))) {
             // An idle connection that the server closed says nothing about the server.
-            link = Link::open(address, connect_timeout)?;
+            link = Link::open(address, &self.tls, connect_timeout)?;
             asked_at = self.clock.now();
             answer = link.ask(&self.config, Instant::now() + patience);
         }
@@ -619,7 +629,7 @@ mod tests {
         });
         let config = Arc::new(config);
         let settings = Box::new(move || config.clone());
-        let refresher = spawn(settings, clock, publish).unwrap();
+        let refresher = spawn(settings, clock, Arc::default(), publish).unwrap();
         (refresher, receive)
     }
 

@@ -19,6 +19,7 @@ use crate::config::Config;
 use crate::control::link::{Failure, Link};
 use crate::control::refusals::Refusals;
 use crate::memory;
+use crate::net::tls::Context;
 use crate::proxy::deadlines::park_timeout;
 
 /// How often the servers are asked though no node has come or gone: one may have been upgraded in its place.
@@ -51,6 +52,7 @@ pub fn spawn(
     settings: Box<dyn Fn() -> Arc<Config> + Send>,
     altered: Box<dyn Fn() -> bool + Send>,
     servers: Servers,
+    tls: Arc<Context>,
     publish: Box<dyn Fn(Arc<Servers>) -> bool + Send>,
 ) -> io::Result<Surveyor> {
     let (sender, news) = sync_channel(1);
@@ -58,6 +60,7 @@ pub fn spawn(
         settings,
         altered,
         servers,
+        tls,
         publish,
         refusals: Refusals::default(),
         told: false,
@@ -72,6 +75,7 @@ struct Survey {
     settings: Box<dyn Fn() -> Arc<Config> + Send>,
     altered: Box<dyn Fn() -> bool + Send>,
     servers: Servers,
+    tls: Arc<Context>,
     publish: Box<dyn Fn(Arc<Servers>) -> bool + Send>,
     refusals: Refusals,
     /// Whether all have what was found last.
@@ -115,7 +119,7 @@ impl Survey {
             if self.refusals.forbid(node.address, Instant::now()) {
                 continue;
             }
-            let asked = Link::open(node.address, config.connect_timeout)
+            let asked = Link::open(node.address, &self.tls, config.connect_timeout)
                 .and_then(|mut link| Ok((self.version(&mut link, &config)?, link)));
             match asked {
                 Ok((version, mut link)) => {

@@ -13,11 +13,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use mio::net::{TcpListener, UnixListener};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket as RawSocket, Type};
 
 use super::socket::Socket;
+use super::tls::Context;
 use crate::config::Listen;
 
 /// Connections that the kernel keeps for us until we accept them.
@@ -30,6 +32,8 @@ pub enum Listener {
     Tcp(TcpListener),
     /// On a Unix socket.
     Unix(UnixListener),
+    /// On a TCP address, for clients that speak TLS.
+    Tls(TcpListener, Arc<Context>),
 }
 
 /// A listening socket that the process was started with.
@@ -102,6 +106,25 @@ pub fn listen(address: &Listen, count: usize, shared: bool) -> io::Result<(Vec<L
     }
 }
 
+/// The same for clients that speak TLS.
+pub fn listen_tls(
+    address: SocketAddr,
+    count: usize,
+    shared: bool,
+    context: &Arc<Context>,
+) -> io::Result<(Vec<Listener>, SocketAddr)> {
+    let (listeners, bound) = listen(&Listen::Tcp(address), count, shared)?;
+    let encrypted = listeners.into_iter().map(|listener| match listener {
+        Listener::Tcp(listener) => Listener::Tls(listener, context.clone()),
+        other => other,
+    });
+    let address = match bound {
+        Listen::Tcp(bound) => bound,
+        Listen::Unix(_) => address,
+    };
+    Ok((encrypted.collect(), address))
+}
+
 fn tcp(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
     let socket = RawSocket::new(
         Domain::for_address(address),
@@ -154,6 +177,10 @@ impl Listener {
                 let (stream, _) = listener.accept()?;
                 Ok((Socket::from_unix(stream), None))
             }
+            Listener::Tls(listener, context) => {
+                let (stream, address) = listener.accept()?;
+                Ok((Socket::from_tls(context.accept(stream)?), Some(address)))
+            }
         }
     }
 
@@ -162,6 +189,7 @@ impl Listener {
         match self {
             Listener::Tcp(listener) => listener,
             Listener::Unix(listener) => listener,
+            Listener::Tls(listener, _) => listener,
         }
     }
 }

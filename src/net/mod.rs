@@ -4,3 +4,5 @@
 pub mod holder;
 pub mod listener;
 pub mod socket;
+#[cfg_attr(not(feature = "tls"), path = "tls_absent.rs")]
+pub mod tls;

@@ -5,13 +5,14 @@
 //! the stream was announced: that announcement has spent its edge, and only a read of nothing shows it.
 
 use std::io::{self, IoSlice, Read, Write};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use mio::net::{TcpStream, UnixStream};
 use socket2::{SockRef, TcpKeepalive};
 
+use super::tls::{Context, Got, Handshake, TlsStream};
 use crate::buffer::ReadBuf;
 use crate::config::KEEPALIVE;
 
@@ -19,6 +20,7 @@ use crate::config::KEEPALIVE;
 enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Tls(Box<TlsStream>),
 }
 
 /// A connected, or connecting, stream.
@@ -71,14 +73,79 @@ impl Socket {
         socket
     }
 
-    /// Begins to connect.
-    pub fn connect(address: SocketAddr) -> io::Result<Socket> {
-        Ok(Socket::new(Stream::Tcp(TcpStream::connect(address)?)))
+    /// A client's TCP stream that is to be encrypted: its handshake is under way.
+    pub fn from_tls(stream: TlsStream) -> Socket {
+        let mut socket = Socket::new(Stream::Tls(Box::new(stream)));
+        socket.writable = true;
+        socket
+    }
+
+    /// Begins to connect, encrypted if the context says so.
+    pub fn connect(address: SocketAddr, context: &Context) -> io::Result<Socket> {
+        let stream = TcpStream::connect(address)?;
+        Ok(Socket::new(match context.connect(stream, address)? {
+            Ok(tls) => Stream::Tls(Box::new(tls)),
+            Err(plain) => Stream::Tcp(plain),
+        }))
+    }
+
+    /// The TCP stream that carries it, if one does.
+    fn tcp(&self) -> Option<&TcpStream> {
+        match &self.stream {
+            Stream::Tcp(stream) => Some(stream),
+            Stream::Tls(tls) => Some(tls.transport()),
+            Stream::Unix(_) => None,
+        }
+    }
+
+    /// Whether its TLS handshake is still to be completed.
+    pub fn is_handshaking(&self) -> bool {
+        matches!(&self.stream, Stream::Tls(tls) if tls.is_handshaking())
+    }
+
+    /// Goes on with the TLS handshake as far as that goes. Returns whether it is complete.
+    pub fn handshake(&mut self) -> io::Result<bool> {
+        let Stream::Tls(tls) = &mut self.stream else {
+            return Ok(true);
+        };
+        let done = tls.handshake()? == Handshake::Done;
+        // What came behind the handshake waits inside.
+        self.readable = done;
+        Ok(done)
+    }
+
+    /// Whether its peer was to speak TLS and does not.
+    pub fn is_plain_instead(&self) -> bool {
+        matches!(&self.stream, Stream::Tls(tls) if tls.is_plain())
+    }
+
+    /// Whether what was written still waits here for the kernel.
+    #[inline]
+    pub fn owes(&self) -> bool {
+        matches!(&self.stream, Stream::Tls(tls) if tls.owes())
+    }
+
+    /// Writes what waits here for the kernel; whether nothing does any more.
+    pub fn push(&mut self) -> io::Result<bool> {
+        let Stream::Tls(tls) = &mut self.stream else {
+            return Ok(true);
+        };
+        let is_gone = tls.push()?;
+        self.writable = is_gone;
+        Ok(is_gone)
+    }
+
+    /// Says to the peer, if there is a way to say it, that nothing more comes. Whether nothing waits here then.
+    pub fn farewell(&mut self) -> bool {
+        match &mut self.stream {
+            Stream::Tls(tls) if !tls.is_handshaking() => tls.close().unwrap_or(true),
+            _ => true,
+        }
     }
 
     /// Whether a connect has come to its end: yes, not yet, or it failed.
     pub fn is_connected(&self) -> io::Result<bool> {
-        let Stream::Tcp(stream) = &self.stream else {
+        let Some(stream) = self.tcp() else {
             return Ok(true);
         };
         if let Some(error) = stream.take_error()? {
@@ -96,21 +163,24 @@ impl Socket {
         match &self.stream {
             Stream::Tcp(stream) => stream.as_raw_fd(),
             Stream::Unix(stream) => stream.as_raw_fd(),
+            Stream::Tls(tls) => tls.transport().as_raw_fd(),
         }
     }
 
     /// The address of ours that the peer has come to.
-    pub fn local_ip(&self) -> Option<IpAddr> {
-        match &self.stream {
-            Stream::Tcp(stream) => stream.local_addr().ok().map(|address| address.ip()),
-            Stream::Unix(_) => None,
-        }
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        self.tcp()?.local_addr().ok()
+    }
+
+    /// Whether it is encrypted.
+    pub fn is_tls(&self) -> bool {
+        matches!(self.stream, Stream::Tls(_))
     }
 
     /// Sets what every TCP connection of ours has: no delay, keepalive, and a bound on unacknowledged bytes,
     /// so that a peer that vanished without a word is noticed.
     pub fn tune(&self, user_timeout: Duration) -> io::Result<()> {
-        let Stream::Tcp(stream) = &self.stream else {
+        let Some(stream) = self.tcp() else {
             return Ok(());
         };
         stream.set_nodelay(true)?;
@@ -132,6 +202,7 @@ impl Socket {
             let result = match &mut self.stream {
                 Stream::Tcp(stream) => stream.read(spare),
                 Stream::Unix(stream) => stream.read(spare),
+                Stream::Tls(_) => return self.fill_tls(buffer),
             };
             match result {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -158,6 +229,33 @@ impl Socket {
         }
     }
 
+    /// The same of plaintext, of which some may be held inside when the transport has no more.
+    #[inline(never)]
+    fn fill_tls(&mut self, buffer: &mut ReadBuf) -> io::Result<Filled> {
+        let Stream::Tls(tls) = &mut self.stream else {
+            return Ok(Filled::Nothing);
+        };
+        let got = tls.read(buffer.spare(), self.read_closed)?;
+        if tls.owes() {
+            self.writable = false;
+        }
+        Ok(match got {
+            Got::Bytes(count, more) => {
+                self.readable = more;
+                buffer.filled(count);
+                Filled::Bytes(count)
+            }
+            Got::Nothing => {
+                self.readable = false;
+                Filled::Nothing
+            }
+            Got::End => {
+                self.readable = false;
+                Filled::End
+            }
+        })
+    }
+
     /// Writes the slices; returns how many bytes were accepted. Less than all: no more can be written until
     /// the poll says so.
     #[inline]
@@ -171,6 +269,7 @@ impl Socket {
                 (Stream::Tcp(stream), many) => stream.write_vectored(many),
                 (Stream::Unix(stream), [one]) => stream.write(one),
                 (Stream::Unix(stream), many) => stream.write_vectored(many),
+                (Stream::Tls(_), slices) => return self.write_tls(slices),
             };
             match result {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -191,11 +290,23 @@ impl Socket {
         }
     }
 
+    /// The same, encrypted.
+    #[inline(never)]
+    fn write_tls(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let Stream::Tls(tls) = &mut self.stream else {
+            return Ok(0);
+        };
+        let taken = tls.write(slices)?;
+        self.writable = !tls.owes();
+        Ok(taken)
+    }
+
     /// For registration with a poll.
     pub fn source(&mut self) -> &mut dyn mio::event::Source {
         match &mut self.stream {
             Stream::Tcp(stream) => stream,
             Stream::Unix(stream) => stream,
+            Stream::Tls(tls) => tls.transport_mut(),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-use super::{Options, address, duration, memory, number};
+use super::{Options, address, duration, memory, number, tls};
 use crate::config::{
     AdminCommands, Config, CrossSlot, LogFormat, PubsubOrder, ReadPreference, ReadyWhen, Secret,
 };
@@ -15,7 +15,7 @@ use crate::logging;
 use crate::top;
 
 /// A flag: a row of the table.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Flag {
     /// Name, without a dash.
     pub name: &'static str,
@@ -95,7 +95,22 @@ impl Kind {
 const PUBSUB_OUTPUT_MAX: u64 = 1 << 40;
 
 /// All flags, grouped by what they concern; the usage sorts them by name.
-pub const FLAGS: &[Flag] = &[
+pub const FLAGS: &[Flag] = &all();
+
+const fn all() -> [Flag; OWN.len() + tls::FLAGS.len()] {
+    let mut flags = [OWN[0]; OWN.len() + tls::FLAGS.len()];
+    let mut at = 1;
+    while at < flags.len() {
+        flags[at] = match at < OWN.len() {
+            true => OWN[at],
+            false => tls::FLAGS[at - OWN.len()],
+        };
+        at += 1;
+    }
+    flags
+}
+
+const OWN: &[Flag] = &[
     Flag {
         name: "config",
         kind: Kind::String,
@@ -145,12 +160,18 @@ pub const FLAGS: &[Flag] = &[
         name: "addr",
         kind: Kind::String,
         default: "0.0.0.0:8088",
-        help: "proxy serving address: host:port, :port (all IPv4 addresses), [::]:port or unix:/path",
+        help: "proxy serving address: host:port, :port (all IPv4 addresses), [::]:port or unix:/path; empty is none but -tls-addr",
         apply: |options, value| {
-            options.config.listen = address::listen(value)?;
+            options.config.is_plain = !value.is_empty();
+            if !value.is_empty() {
+                options.config.listen = address::listen(value)?;
+            }
             Ok(())
         },
-        show: |config| config.listen.to_string(),
+        show: |config| match config.is_plain {
+            true => config.listen.to_string(),
+            false => String::new(),
+        },
         live: false,
     },
     Flag {
@@ -839,7 +860,7 @@ fn show_path(path: &Option<PathBuf>) -> String {
 }
 
 /// An empty path is none.
-fn path(value: &str) -> Option<PathBuf> {
+pub(super) fn path(value: &str) -> Option<PathBuf> {
     (!value.is_empty()).then(|| value.into())
 }
 
@@ -847,13 +868,13 @@ fn read(path: &Path) -> Result<String, String> {
     std::fs::read_to_string(path).map_err(|error| format!("cannot read it: {error}"))
 }
 
-fn show_file(path: &Option<PathBuf>) -> String {
+pub(super) fn show_file(path: &Option<PathBuf>) -> String {
     let path = path.as_ref();
     path.map(|path| path.display().to_string())
         .unwrap_or_default()
 }
 
-fn show_option(value: &Option<SocketAddr>) -> String {
+pub(super) fn show_option(value: &Option<SocketAddr>) -> String {
     value.as_ref().map(ToString::to_string).unwrap_or_default()
 }
 

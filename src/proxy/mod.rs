@@ -30,7 +30,7 @@ pub mod upstream;
 pub mod workers;
 
 use std::io::IoSlice;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -66,6 +66,7 @@ use crate::proxy::workers::client_list_in_turns::Listings;
 use crate::proxy::workers::client_pause::Suspension;
 use crate::resp::args::Span;
 use crate::resp::encode;
+use crate::teller::Teller;
 
 /// Stands for the slot of a request without keys.
 pub const NO_SLOT: u16 = u16::MAX;
@@ -107,6 +108,8 @@ struct Scratch {
 #[derive(Debug)]
 pub struct Proxy {
     config: Arc<Config>,
+    /// Tells of clients that have come to the wrong address.
+    tls_teller: Teller,
     table: Arc<Table>,
     servers: Servers,
     handlers: Handlers,
@@ -198,6 +201,7 @@ impl Proxy {
         let handlers = Handlers::new(&table);
         let mut insight = Insight::new(config.log_every_n);
         Proxy {
+            tls_teller: Teller::default(),
             feeds: process.workers.iter().map(|_| Feed::default()).collect(),
             answers: Answers::default(),
             until_looked: insight.restart(config.log_every_n),
@@ -305,7 +309,7 @@ impl Proxy {
 
     /// Tells what the shell alone knows of a client: its descriptor, and the address of ours that it has come
     /// to, where that is not the one we listen on.
-    pub fn introduce(&mut self, id: ClientId, descriptor: i32, local: Option<IpAddr>) {
+    pub fn introduce(&mut self, id: ClientId, descriptor: i32, local: Option<SocketAddr>) {
         if let Some(client) = self.clients.get_mut(id) {
             client.descriptor = descriptor;
             client.local = local;
@@ -315,10 +319,12 @@ impl Proxy {
     /// Protected mode, as in Redis: no password, not listening on loopback only, and a client from outside.
     fn is_denied(&self, address: Option<SocketAddr>) -> bool {
         let outside = address.is_some_and(|address| !address.ip().to_canonical().is_loopback());
-        let open = match &self.config.listen {
-            Listen::Tcp(address) => !address.ip().is_loopback(),
-            Listen::Unix(_) => false,
-        };
+        let is_open = |address: &SocketAddr| !address.ip().is_loopback();
+        let open = self.config.tls.listen.as_ref().is_some_and(is_open)
+            || match &self.config.listen {
+                Listen::Tcp(address) => is_open(address),
+                Listen::Unix(_) => false,
+            };
         self.config.protected_mode && self.config.client_password.is_none() && open && outside
     }
 

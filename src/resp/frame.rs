@@ -38,6 +38,8 @@ pub enum ProtocolError {
     UnbalancedQuotes,
     /// A request longer than the limit.
     RequestTooBig,
+    /// The beginning of a TLS handshake.
+    Tls,
     /// A reply that is not RESP.
     Reply,
 }
@@ -64,11 +66,15 @@ impl fmt::Display for ProtocolError {
             ProtocolError::BulkCountTooBig => "too big bulk count string",
             ProtocolError::UnbalancedQuotes => "unbalanced quotes in request",
             ProtocolError::RequestTooBig => "request exceeds the limit",
+            ProtocolError::Tls => "this address does not speak TLS",
             ProtocolError::Reply => "invalid reply",
         };
         write!(f, "Protocol error: {text}")
     }
 }
+
+/// How a record of a TLS handshake begins, of any version: its type, and the major version.
+const TLS_HANDSHAKE: &[u8] = &[22, 3];
 
 /// What a scanner found at the front of the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -354,6 +360,10 @@ impl RequestScanner {
     }
 
     fn inline(&mut self, bytes: &[u8], limits: &RequestLimits) -> Result<Scan, ProtocolError> {
+        // No word begins so; and it need not have an end of line for long.
+        if bytes.starts_with(TLS_HANDSHAKE) {
+            return Err(ProtocolError::Tls);
+        }
         let from = std::mem::take(&mut self.searched);
         match memchr::memchr(b'\n', &bytes[from..]) {
             Some(end) if from + end > limits.inline_bytes => Err(ProtocolError::InlineTooBig),

@@ -1,6 +1,8 @@
 //! A lot at once: large values, long pipelines, and a client that does not read.
 
-use crate::support::{self, Cluster, Conn, Model, Proxy, Random, Reply, Single, wait_for};
+use crate::support::{
+    self, Channel, Cluster, Conn, Model, Proxy, Random, Reply, Single, channel, wait_for,
+};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::OnceLock;
@@ -27,7 +29,7 @@ fn noise(length: usize, seed: u64) -> Vec<u8> {
 }
 
 /// The reply to a GET, read in large pieces: the client of the other tests looks from the start each time.
-fn read_bulk(stream: &mut TcpStream, length: usize) -> Vec<u8> {
+fn read_bulk(stream: &mut impl Read, length: usize) -> Vec<u8> {
     let head = format!("${length}\r\n");
     let mut reply = vec![0; head.len() + length + 2];
     stream.read_exact(&mut reply).expect("the whole reply");
@@ -48,6 +50,14 @@ fn stream(proxy: &Proxy) -> TcpStream {
     stream
 }
 
+/// The same, or by TLS.
+fn either(proxy: &Proxy) -> Box<dyn Channel> {
+    let stream = channel(proxy.addr()).expect("it listens");
+    let limit = Duration::from_secs(30);
+    stream.set_read_timeout(limit).expect("a socket");
+    stream
+}
+
 #[test]
 fn large_values_are_whole() {
     let (_, proxy) = ground();
@@ -56,7 +66,7 @@ fn large_values_are_whole() {
         .enumerate()
     {
         let (key, value) = (format!("large{number}"), noise(length, number as u64 + 1));
-        let mut stream = stream(proxy);
+        let mut stream = either(proxy);
         // Small requests before and behind, which must not be lost in the large one's shadow.
         stream.write_all(b"PING\r\n").expect("sent");
         stream
@@ -68,7 +78,12 @@ fn large_values_are_whole() {
         stream.write_all(b"PING\r\n").expect("sent");
         let mut reply = [0; 12];
         stream.read_exact(&mut reply).expect("replies");
-        assert_eq!(&reply, b"+PONG\r\n+OK\r\n");
+        if &reply != b"+PONG\r\n+OK\r\n" {
+            let mut rest = [0; 100];
+            let count = stream.read(&mut rest).expect("a reply");
+            let (reply, rest) = (reply.escape_ascii(), rest[..count].escape_ascii());
+            panic!("{length}: {reply}{rest}");
+        }
         assert!(
             read_bulk(&mut stream, length) == value,
             "{length} bytes came back changed"
@@ -82,7 +97,7 @@ fn large_values_are_whole() {
 #[test]
 fn many_large_values_in_one_reply() {
     let (_, proxy) = ground();
-    let mut conn = stream(proxy);
+    let mut conn = either(proxy);
     let values: Vec<Vec<u8>> = (0..12).map(|n| noise(1 << 20, n + 77)).collect();
     let keys: Vec<String> = (0..12).map(|n| format!("many{n}")).collect();
     let mut args = vec![b"MSET".to_vec()];
@@ -171,8 +186,8 @@ fn values_of_all_lengths_in_one_pipeline_are_as_of_one_server() {
             all
         })
     };
-    let alone = TcpStream::connect(server.addr()).expect("it listens");
-    let (expected, came) = (hears(alone), hears(stream(proxy)));
+    let connect = |addr: &str| TcpStream::connect(addr).expect("it listens");
+    let (expected, came) = (hears(connect(&server.addr())), hears(connect(proxy.addr())));
     assert!(expected.len() > 20 << 20, "{}", expected.len());
     let differs = expected
         .iter()

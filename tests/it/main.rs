@@ -52,6 +52,8 @@ mod shards;
 mod support_selftest;
 mod systemd;
 mod time_split;
+#[cfg(feature = "tls")]
+mod tls;
 mod transactions;
 mod transactions_whole;
 mod turns;

@@ -114,6 +114,16 @@ fn samples(flag: &Flag) -> (&'static str, Option<&'static str>) {
         "debug-addr" => ("127.0.0.1:9090", Some("9090")),
         "ready-when" => ("any-slot", Some("some")),
         "version" => ("false", Some("maybe")),
+        "tls-addr" => ("127.0.0.1:8090", Some("nowhere")),
+        "tls-cert-file" | "tls-key-file" | "tls-ca-cert-file" => ("a.pem", None),
+        "tls-auth-clients" => ("optional", Some("maybe")),
+        "tls-protocols" => ("TLSv1.3", Some("SSLv3")),
+        "tls-ciphersuites" => ("TLS_CHACHA20_POLY1305_SHA256", None),
+        "backend-tls" => ("true", Some("maybe")),
+        "backend-tls-ca-cert-file" => ("a.pem", None),
+        "backend-tls-cert-file" | "backend-tls-key-file" => ("a.pem", None),
+        "backend-tls-server-name" => ("node.test", None),
+        "backend-tls-verify" => ("false", Some("maybe")),
         other => panic!("a sample is wanted for -{other}"),
     }
 }

@@ -480,6 +480,7 @@ impl Cluster {
         let nodes = listed.iter().map(|node| NodeInfo {
             address: self.nodes[*node].address,
             id: format!("{node:040x}"),
+            hostname: None,
             same_idc: *node % 2 == 0,
         });
         Topology {

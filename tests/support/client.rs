@@ -112,10 +112,37 @@ impl PartialEq<&str> for Reply {
     }
 }
 
+/// A stream that is no socket itself.
+pub trait Channel: Read + Write + std::fmt::Debug + Send {
+    fn set_read_timeout(&self, limit: Duration) -> io::Result<()>;
+    /// Says that we send no more.
+    fn finish(&mut self) -> io::Result<()>;
+}
+
+impl Channel for TcpStream {
+    fn set_read_timeout(&self, limit: Duration) -> io::Result<()> {
+        TcpStream::set_read_timeout(self, Some(limit))
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        self.shutdown(std::net::Shutdown::Write)
+    }
+}
+
+/// A stream to `host:port` or `tls:host:port`, for those who read its bytes themselves.
+pub fn channel(addr: &str) -> io::Result<Box<dyn Channel>> {
+    #[cfg(feature = "tls")]
+    if let Some(addr) = addr.strip_prefix("tls:") {
+        return super::tls::connect(addr);
+    }
+    Ok(Box::new(TcpStream::connect(addr)?))
+}
+
 #[derive(Debug)]
 enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Other(Box<dyn Channel>),
 }
 
 /// A connection. What has no `try_` panics when the connection fails.
@@ -127,7 +154,7 @@ pub struct Conn {
 }
 
 impl Conn {
-    /// `host:port` or `unix:/path`.
+    /// `host:port`, `unix:/path` or `tls:host:port`.
     #[track_caller]
     pub fn connect(addr: &str) -> Conn {
         Conn::try_connect(addr).unwrap_or_else(|error| panic!("cannot connect to {addr}: {error}"))
@@ -142,9 +169,11 @@ impl Conn {
     }
 
     pub fn try_connect(addr: &str) -> io::Result<Conn> {
-        let stream = match addr.strip_prefix("unix:") {
-            Some(path) => Stream::Unix(UnixStream::connect(path)?),
-            None => {
+        let stream = match addr.split_once(':') {
+            Some(("unix", path)) => Stream::Unix(UnixStream::connect(path)?),
+            #[cfg(feature = "tls")]
+            Some(("tls", addr)) => Stream::Other(super::tls::connect(addr)?),
+            _ => {
                 let stream = TcpStream::connect(addr)?;
                 stream.set_nodelay(true)?;
                 Stream::Tcp(stream)
@@ -193,6 +222,7 @@ impl Conn {
         match &mut self.stream {
             Stream::Tcp(stream) => stream.write_all(bytes),
             Stream::Unix(stream) => stream.write_all(bytes),
+            Stream::Other(channel) => channel.write_all(bytes).and_then(|()| channel.flush()),
         }
     }
 
@@ -309,9 +339,10 @@ impl Conn {
 
     /// Half-close: we send no more, and still read.
     pub fn finish(&mut self) -> io::Result<()> {
-        match &self.stream {
+        match &mut self.stream {
             Stream::Tcp(stream) => stream.shutdown(std::net::Shutdown::Write),
             Stream::Unix(stream) => stream.shutdown(std::net::Shutdown::Write),
+            Stream::Other(channel) => channel.finish(),
         }
     }
 
@@ -342,6 +373,9 @@ impl Conn {
                 Stream::Unix(stream) => stream
                     .set_read_timeout(Some(left))
                     .and_then(|()| stream.read(&mut chunk)),
+                Stream::Other(channel) => channel
+                    .set_read_timeout(left)
+                    .and_then(|()| channel.read(&mut chunk)),
             };
             match read {
                 Ok(count) => {

@@ -100,6 +100,13 @@ impl Cluster {
             "--repl-diskless-sync-delay",
             "0",
         ];
+        #[cfg(feature = "tls")]
+        let tls = match super::tls::is_wanted() {
+            true => super::tls::server_args(),
+            false => Vec::new(),
+        };
+        #[cfg(feature = "tls")]
+        all.extend(tls.iter().map(String::as_str));
         all.extend_from_slice(args);
         let cluster = Cluster {
             servers: Server::start_many(masters * (1 + replicas_per_master), &all),
@@ -141,7 +148,8 @@ impl Cluster {
 
     /// `host:port` of all, for `-startup-nodes`.
     pub fn addrs(&self) -> Vec<String> {
-        self.servers.iter().map(Server::addr).collect()
+        let ports = self.servers.iter().map(Server::cluster_port);
+        ports.map(|port| format!("127.0.0.1:{port}")).collect()
     }
 
     /// Ports of those that are masters with slots now.
@@ -284,7 +292,7 @@ impl Cluster {
         if keys.is_empty() {
             return 0;
         }
-        let port = to.to_string();
+        let port = self.server(to).cluster_port().to_string();
         let mut args: Vec<Vec<u8>> = ["MIGRATE", "127.0.0.1", &port, "", "0", "5000", "KEYS"]
             .iter()
             .map(|arg| arg.as_bytes().to_vec())
@@ -347,7 +355,7 @@ impl Cluster {
         Mover {
             ids: [self.id_of(from), self.id_of(to)],
             conns: [self.raw(from), self.raw(to)],
-            to,
+            to: self.server(to).cluster_port(),
         }
     }
 
@@ -384,7 +392,7 @@ impl Member for Server {
     }
 
     fn place(&self) -> (String, u16) {
-        ("127.0.0.1".to_string(), self.port())
+        ("127.0.0.1".to_string(), self.cluster_port())
     }
 }
 

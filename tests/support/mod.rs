@@ -24,8 +24,10 @@ mod reaper;
 mod server;
 pub mod session;
 mod single;
+#[cfg(feature = "tls")]
+pub mod tls;
 
-pub use client::{Conn, Reply};
+pub use client::{Channel, Conn, Reply, channel};
 pub use cluster::{Cluster, key_in_slot, slot_of};
 pub use ground::Ground;
 pub use load::{Exchange, Model};

@@ -13,7 +13,7 @@ pub struct Proxy {
     addr: String,
     log: PathBuf,
     stderr: PathBuf,
-    _port: Port,
+    _ports: (Port, Option<Port>),
 }
 
 impl Proxy {
@@ -34,6 +34,7 @@ impl Proxy {
 
     /// The same, by a launcher that becomes the command behind its own words.
     #[track_caller]
+    #[cfg_attr(not(feature = "tls"), allow(unused_mut))]
     pub fn spawn_by(
         launcher: &[&str],
         startup_nodes: &[String],
@@ -44,6 +45,17 @@ impl Proxy {
         let own_addr = format!("127.0.0.1:{}", port.number());
         let log = reaper::folder().join(format!("proxy-{}.log", port.number()));
         let stderr = log.with_extension("stderr");
+        let mut addr = flag(extra_flags, "addr").unwrap_or(own_addr.clone());
+        let mut more: Vec<String> = Vec::new();
+        let mut tls_port = None;
+        #[cfg(feature = "tls")]
+        if super::tls::is_wanted() && !addr.starts_with("unix:") {
+            let port = tls_port.insert(Port::reserve());
+            let encrypted = format!("127.0.0.1:{}", port.number());
+            more = super::tls::client_side(&encrypted);
+            more.extend(super::tls::node_side());
+            addr = format!("tls:{encrypted}");
+        }
         let words = [launcher, &[env!("CARGO_BIN_EXE_redis-cluster-proxy")]].concat();
         let child = Command::new(words[0])
             .args(&words[1..])
@@ -55,6 +67,7 @@ impl Proxy {
                 "-log-file",
             ])
             .arg(&log)
+            .args(&more)
             .args(extra_flags)
             .envs(env.iter().copied())
             .stdin(Stdio::null())
@@ -63,13 +76,12 @@ impl Proxy {
             .spawn()
             .expect("cargo has built the proxy");
         reaper::started(child.id());
-        let addr = flag(extra_flags, "addr").unwrap_or(own_addr);
         Proxy {
             child,
             addr,
             log,
             stderr,
-            _port: port,
+            _ports: (port, tls_port),
         }
     }
 
@@ -121,7 +133,7 @@ impl Proxy {
         );
     }
 
-    /// `host:port`, or `unix:/path`.
+    /// `host:port`, `unix:/path`, or `tls:host:port`.
     pub fn addr(&self) -> &str {
         &self.addr
     }

@@ -58,6 +58,8 @@ const CONFIG_FILE: &str = "server.conf";
 #[derive(Debug)]
 pub struct Server {
     port: Port,
+    /// Where it speaks TLS, if it does (`--tls-cert-file`); its cluster bus is named for this port then.
+    tls_port: Option<Port>,
     folder: PathBuf,
     args: Vec<String>,
     state: Mutex<State>,
@@ -109,9 +111,14 @@ impl Server {
         for name in [CONFIG_FILE, "users.acl"] {
             std::fs::write(folder.join(name), "").expect("a file for the server");
         }
-        let args = args.iter().map(ToString::to_string).collect();
+        let tls_port = args.contains(&"--tls-cert-file").then(Port::reserve);
+        let mut args: Vec<String> = args.iter().map(ToString::to_string).collect();
+        if let Some(port) = &tls_port {
+            args.extend(["--tls-port".to_string(), port.number().to_string()]);
+        }
         let server = Server {
             port,
+            tls_port,
             folder,
             args,
             state: Mutex::new(State::Dead),
@@ -196,6 +203,11 @@ impl Server {
 
     pub fn addr(&self) -> String {
         format!("127.0.0.1:{}", self.port())
+    }
+
+    /// The port that other nodes and the proxy use.
+    pub fn cluster_port(&self) -> u16 {
+        self.tls_port.as_ref().map_or(self.port(), Port::number)
     }
 
     /// A connection of its own to this server, that has shown the password if there is one (`--requirepass`).

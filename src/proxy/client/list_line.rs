@@ -1,7 +1,7 @@
 //! The line of `CLIENT LIST` and `CLIENT INFO` that is one client's: the fields of Redis 7.2 in their order,
 //! then the bytes that went either way and the keys watched, as later servers have them.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use crate::clock::Time;
 use crate::command::Table;
@@ -127,12 +127,10 @@ impl Client {
 
     /// What it has come to, as Redis names it.
     pub(in crate::proxy) fn local_name(&self, listen: &Listen) -> String {
-        match listen {
-            Listen::Tcp(own) => {
-                let ip: IpAddr = self.local.unwrap_or(own.ip());
-                canonical(SocketAddr::new(ip, own.port())).to_string()
-            }
-            Listen::Unix(path) => format!("{}:0", path.display()),
+        match (self.local, listen) {
+            (Some(local), _) => canonical(local).to_string(),
+            (None, Listen::Tcp(own)) => canonical(*own).to_string(),
+            (None, Listen::Unix(path)) => format!("{}:0", path.display()),
         }
     }
 }

@@ -8,7 +8,7 @@ pub(super) mod held;
 pub(super) mod list_line;
 pub mod session;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use crate::arena::Id;
 use crate::buffer::{Pool, ReadBuf, WriteBuf};
@@ -96,7 +96,7 @@ pub struct Client {
     /// Where it comes from; nothing for a Unix socket.
     pub address: Option<SocketAddr>,
     /// The address of ours that it has come to, where that is not the one we listen on.
-    pub local: Option<IpAddr>,
+    pub local: Option<SocketAddr>,
     /// Its socket's descriptor, for its own eyes.
     pub descriptor: i32,
     /// When it came.

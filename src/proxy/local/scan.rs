@@ -224,6 +224,7 @@ mod tests {
         let node = |(id, port): (&str, u16)| NodeInfo {
             address: ([127, 0, 0, 1], port).into(),
             id: id.to_string(),
+            hostname: None,
             same_idc: false,
         };
         let shard = |master| Shard {

@@ -864,6 +864,14 @@ impl Proxy {
     #[cold]
     fn protocol_error(&mut self, id: ClientId, error: ProtocolError, now: Time) {
         self.stats.protocol_errors.add(1);
+        if error == ProtocolError::Tls
+            && let Some(client) = self.clients.get(id)
+        {
+            let from = client.peer_name(&self.config.listen);
+            let text =
+                format!("closing the client at {from}: it speaks TLS, which is for -tls-addr");
+            self.tls_teller.tell(&text, now);
+        }
         self.tell_error(id, format!("ERR {error}").as_bytes(), now);
         let parting = match error {
             ProtocolError::RequestTooBig => Parting::Unread,

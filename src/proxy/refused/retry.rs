@@ -624,6 +624,7 @@ mod tests {
             topology.nodes.push(NodeInfo {
                 address: REPLICA,
                 id: "replica".to_string(),
+                hostname: None,
                 same_idc: false,
             });
             topology.shards[0].replicas = vec![1];

@@ -41,6 +41,7 @@ impl Rig {
         topology.nodes.push(NodeInfo {
             address: at(3),
             id: "replica".to_string(),
+            hostname: None,
             same_idc: false,
         });
         topology.shards[1].replicas = vec![2];

@@ -1,0 +1,434 @@
+//! TLS with clients and with nodes: real nodes with `tls-cluster` and mutual TLS, redis-cli as a client that is not ours,
+//! wrong certificates and wrong clients, and the tests of other subjects a second time over TLS on both sides.
+
+use crate::support::{Cluster, Conn, Port, Proxy, key_in_slot, tls, wait_for};
+use std::process::{Command, Output};
+use std::sync::LazyLock;
+use std::time::Duration;
+
+const LIMIT: Duration = Duration::from_secs(10);
+
+fn refs(args: &[String]) -> Vec<&str> {
+    args.iter().map(String::as_str).collect()
+}
+
+fn start(args: &[&str]) -> Cluster {
+    let mut all = tls::server_args();
+    all.extend(args.iter().map(ToString::to_string));
+    Cluster::start_with(3, 0, &refs(&all))
+}
+
+/// Nodes with both ports.
+fn cluster() -> &'static Cluster {
+    static CLUSTER: LazyLock<Cluster> = LazyLock::new(|| start(&[]));
+    &CLUSTER
+}
+
+/// A proxy that serves by TLS beside its own address, and where.
+struct Served {
+    proxy: Proxy,
+    port: Port,
+}
+
+impl Served {
+    fn start(cluster: &Cluster, flags: &[&str]) -> Served {
+        let (port, mut all) = (Port::reserve(), Vec::new());
+        all.extend(tls::client_side(&format!("127.0.0.1:{}", port.number())));
+        all.extend(tls::node_side());
+        all.extend(flags.iter().map(ToString::to_string));
+        let proxy = Proxy::start(cluster, &refs(&all));
+        Served { proxy, port }
+    }
+
+    fn conn(&self) -> Conn {
+        Conn::connect(&format!("tls:127.0.0.1:{}", self.port.number()))
+    }
+
+    /// redis-cli by TLS.
+    fn cli(&self, args: &[&str]) -> Output {
+        let port = self.port.number().to_string();
+        let authority = tls::file("ca.crt");
+        Command::new("redis-cli")
+            .args(["-p", &port, "--tls", "--cacert", &authority])
+            .args(args)
+            .output()
+            .expect("redis-cli")
+    }
+
+    fn logged(&self, what: &str) {
+        wait_for(what, LIMIT, || {
+            self.proxy.log().contains(what).then_some(())
+        });
+    }
+}
+
+fn text(output: &Output) -> String {
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}
+
+fn own() -> [String; 4] {
+    let file = tls::file;
+    [
+        "--cert".into(),
+        file("own.crt"),
+        "--key".into(),
+        file("own.key"),
+    ]
+}
+
+#[test]
+fn clients_and_nodes_speak_tls_and_others_go_on_without() {
+    let served = Served::start(cluster(), &[]);
+    let own = own();
+    let reply = served.cli(&[&refs(&own)[..], &["SET", "by", "tls"]].concat());
+    assert_eq!(text(&reply), "OK\n");
+    assert_eq!(served.proxy.conn().line("GET by"), "tls");
+    for (name, more) in [
+        (
+            "TLSv1.2",
+            &["--tls-ciphers", "ECDHE-ECDSA-AES128-GCM-SHA256"][..],
+        ),
+        (
+            "TLSv1.3",
+            &["--tls-ciphersuites", "TLS_CHACHA20_POLY1305_SHA256"],
+        ),
+    ] {
+        let reply = served.cli(&[&refs(&own)[..], more, &["GET", "by"]].concat());
+        assert_eq!(text(&reply), "tls\n", "{name}");
+    }
+    let mut conn = served.conn();
+    for slot in (0..16384).step_by(512) {
+        let key = key_in_slot(slot, "each");
+        assert_eq!(conn.command(&["SET", &key, &key]), "OK");
+        assert_eq!(conn.command(&["GET", &key]), key.as_str());
+    }
+    // Nodes are spoken to by TLS alone: a plain connection of theirs is ours.
+    let listed = cluster()
+        .raw(cluster().ports()[0])
+        .line("CLIENT LIST")
+        .text();
+    let tls_port = cluster().server(cluster().ports()[0]).cluster_port();
+    assert!(
+        listed.contains(&format!("laddr=127.0.0.1:{tls_port}")),
+        "{listed}"
+    );
+    let list = conn.line("CLIENT LIST").text();
+    let laddr = format!("laddr=127.0.0.1:{}", served.port.number());
+    assert!(list.contains(&laddr), "{list}");
+}
+
+#[test]
+fn large_values_arrive_whole_and_what_is_owed_is_sent_before_the_end() {
+    let served = Served::start(cluster(), &[]);
+    let value: Vec<u8> = (0..3_000_000u32)
+        .map(|byte| (byte * 7 + byte / 251) as u8)
+        .collect();
+    let mut conn = served.conn();
+    assert_eq!(conn.command(&[b"SET".as_slice(), b"large", &value]), "OK");
+    // It asks much, says that it sends no more, and only then reads.
+    conn.send(Conn::encode(&["GET", "large"]).repeat(5));
+    conn.finish().expect("a half-closed stream");
+    for _ in 0..5 {
+        assert!(
+            conn.read_reply()
+                .bulk_text()
+                .is_some_and(|own| own.len() > 1_000_000)
+        );
+    }
+    assert!(conn.read_to_close().expect("an end").is_empty());
+    // QUIT: the client is done with, and its last bytes are not.
+    let mut conn = served.conn();
+    conn.send([Conn::encode(&["GET", "large"]), Conn::encode(&["QUIT"])].concat());
+    std::thread::sleep(Duration::from_millis(100));
+    let bytes = conn.read_to_close().expect("an end");
+    assert!(bytes.ends_with(b"\r\n+OK\r\n"));
+    assert_eq!(bytes.len(), value.len() + "$3000000\r\n\r\n+OK\r\n".len());
+    let (head, body) = bytes.split_at(10);
+    assert!(head == b"$3000000\r\n" && body.starts_with(&value));
+}
+
+#[test]
+fn clients_show_certificates_as_the_flag_says() {
+    let other = tls::folder().join("others");
+    tls::make(&other, &["own"]);
+    let other = |name: &str| other.join(name).display().to_string();
+    let stranger = [
+        "--cert".into(),
+        other("own.crt"),
+        "--key".into(),
+        other("own.key"),
+    ];
+    for (auth, with, without, strange) in [
+        ("yes", true, false, false),
+        ("optional", true, true, false),
+        ("no", true, true, true),
+    ] {
+        let served = Served::start(cluster(), &["-tls-auth-clients", auth]);
+        for (args, expected) in [(&own()[..], with), (&[], without), (&stranger, strange)] {
+            let reply = text(&served.cli(&[&refs(args)[..], &["PING"]].concat()));
+            assert_eq!(reply == "PONG\n", expected, "{auth} {args:?}: {reply}");
+        }
+        if !strange {
+            served.logged("no TLS with the client at 127.0.0.1:");
+        }
+    }
+}
+
+#[test]
+fn clients_at_the_wrong_address_are_closed_and_told_of_once() {
+    let served = Served::start(cluster(), &[]);
+    for _ in 0..30 {
+        let mut plain = Conn::connect(&format!("127.0.0.1:{}", served.port.number()));
+        plain.send("PING\r\n");
+        // TLS has words of its own for that, which are no RESP.
+        assert!(plain.read_to_close().expect("an end").len() < 16);
+        let own_port = served.proxy.addr().to_string();
+        let error = tls::connect(&own_port).and_then(|mut channel| {
+            std::io::Write::write_all(channel.as_mut(), b"PING\r\n")?;
+            std::io::Read::read(channel.as_mut(), &mut [0; 16])
+        });
+        assert!(error.is_err(), "{error:?}");
+    }
+    served.logged("it does not speak TLS, which -tls-addr is for");
+    served.logged("it speaks TLS, which is for -tls-addr");
+    let log = served.proxy.log();
+    for what in ["it does not speak TLS", "it speaks TLS"] {
+        // One line a second.
+        let lines = log.lines().filter(|line| line.contains(what)).count();
+        assert!((1..20).contains(&lines), "{lines}\n{log}");
+    }
+    assert_eq!(served.conn().line("PING"), "PONG");
+}
+
+#[test]
+fn nodes_prove_their_names() {
+    let names = |args: &[&str]| {
+        let (own, key) = (tls::file("node.crt"), tls::file("node.key"));
+        let files = ["--tls-cert-file", &own, "--tls-key-file", &key];
+        start(&[&files[..], args].concat())
+    };
+    tls::make(tls::folder(), &["node", "DNS:node.test"]);
+    let announced = names(&["--cluster-announce-hostname", "node.test"]);
+    let served = Served::start(
+        &announced,
+        &[
+            "-node-map",
+            "node.test=127.0.0.1",
+            "-backend-tls-server-name",
+            "node.test",
+        ],
+    );
+    assert_eq!(served.conn().line("SET a 1"), "OK");
+    // Its name is known from the topology, which the first node told: that one was typed by its address.
+    let mut nodes = announced.addrs();
+    let nameless = |flags: &[&str], nodes: &[String]| {
+        let port = Port::reserve();
+        let mut all = tls::client_side(&format!("127.0.0.1:{}", port.number()));
+        all.extend(tls::node_side());
+        all.extend(flags.iter().map(ToString::to_string));
+        let proxy = Proxy::spawn(nodes, &refs(&all), &[]);
+        proxy.wait_until_answering();
+        Served { proxy, port }
+    };
+    let served = nameless(&[], &nodes);
+    served.logged("certificate not valid for name \"127.0.0.1\"");
+    assert!(served.conn().line("SET a 1").is_error());
+    let served = nameless(&["-backend-tls-verify=false"], &nodes);
+    served.proxy.wait_until_serving(&announced);
+    served.logged("whoever answers at a node's address is taken for the node");
+    // Nobody vouches for these nodes.
+    nodes.truncate(1);
+    let served = nameless(
+        &[
+            "-backend-tls-ca-cert-file",
+            "/etc/ssl/certs/ca-certificates.crt",
+        ],
+        &nodes,
+    );
+    served.logged("UnknownIssuer");
+}
+
+#[test]
+fn a_proxy_without_tls_finds_the_other_ports_of_the_same_nodes() {
+    let ports = cluster().ports();
+    let seed = [format!("127.0.0.1:{}", ports[0])];
+    let proxy = Proxy::spawn(&seed, &[], &[]);
+    proxy.wait_until_serving(cluster());
+    assert_eq!(proxy.conn().line("SET a 1"), "OK");
+}
+
+#[test]
+fn bad_files_are_named_in_one_line_and_nothing_starts() {
+    let folder = tls::folder();
+    tls::make(folder, &["another"]);
+    let text = |name: &str, text: &str| {
+        std::fs::write(folder.join(name), text).expect("a file");
+        tls::file(name)
+    };
+    let (empty, garbage) = (
+        text("empty.pem", ""),
+        text("garbage.pem", "-----BEGIN CERTIFICATE-----\n!\n"),
+    );
+    let no_x509 = text(
+        "none.pem",
+        "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+    );
+    let (cert, key, other) = (
+        tls::file("own.crt"),
+        tls::file("own.key"),
+        tls::file("another.key"),
+    );
+    let expired = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/expired.crt");
+    let addr = format!("127.0.0.1:{}", Port::reserve().number());
+    let check = |flags: &[&str], reason: &str| {
+        for check in [&["-check"][..], &[]] {
+            let output = Command::new(env!("CARGO_BIN_EXE_redis-cluster-proxy"))
+                .args(["-addr", "127.0.0.1:0", "-log-file", "/dev/null"])
+                .args(flags)
+                .args(check)
+                .output()
+                .expect("the proxy");
+            let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(1), "{flags:?}: {stderr}");
+            assert_eq!(stderr.lines().count(), 1, "{stderr}");
+            assert!(stderr.contains(reason), "{reason:?} in {stderr:?}");
+        }
+    };
+    let clients = |certificate: &str, key: &str, reason: &str| {
+        let flags = [
+            "-tls-addr",
+            &addr,
+            "-tls-auth-clients",
+            "no",
+            "-tls-cert-file",
+            certificate,
+        ];
+        check(&[&flags[..], &["-tls-key-file", key]].concat(), reason);
+    };
+    clients(
+        "/no/such.pem",
+        &key,
+        "-tls-cert-file: /no/such.pem: No such file or directory",
+    );
+    clients(
+        &empty,
+        &key,
+        &format!("-tls-cert-file: {empty}: there is no certificate in it"),
+    );
+    clients(
+        &garbage,
+        &key,
+        &format!("-tls-cert-file: {garbage}: it is damaged"),
+    );
+    clients(
+        &no_x509,
+        &key,
+        &format!("-tls-cert-file: {no_x509}: it is no X.509 certificate"),
+    );
+    clients(
+        &cert,
+        &cert,
+        &format!("-tls-key-file: {cert}: there is no private key in it"),
+    );
+    clients(
+        &cert,
+        &other,
+        &format!("-tls-key-file: {other}: the key is not that of the certificate in {cert}"),
+    );
+    clients(
+        expired,
+        &key,
+        &format!("-tls-cert-file: {expired}: the certificate expired"),
+    );
+    check(
+        &["-tls-addr", &addr],
+        "-tls-addr needs -tls-cert-file and -tls-key-file",
+    );
+    let pair = [
+        "-tls-addr",
+        &addr,
+        "-tls-cert-file",
+        &cert,
+        "-tls-key-file",
+        &key,
+    ];
+    check(&pair, "-tls-auth-clients yes needs -tls-ca-cert-file");
+    let reason = format!("-tls-ca-cert-file: {empty}: there is no certificate in it");
+    check(
+        &[&pair[..], &["-tls-ca-cert-file", &empty]].concat(),
+        &reason,
+    );
+    check(
+        &[&pair[..4], &["-tls-auth-clients", "no"]].concat(),
+        "-tls-cert-file needs -tls-key-file",
+    );
+    let suites = ["-tls-auth-clients", "no", "-tls-ciphersuites", "TLS_NULL"];
+    check(
+        &[&pair[..], &suites].concat(),
+        "\"TLS_NULL\" is not known; there are TLS_AES_256_GCM_SHA384:",
+    );
+    let nodes = ["-backend-tls", "-backend-tls-ca-cert-file"];
+    let reason = format!("-backend-tls-ca-cert-file: {garbage}: it is damaged");
+    check(&[&nodes[..], &[&garbage]].concat(), &reason);
+    let own = [
+        "-backend-tls-cert-file",
+        &cert,
+        "-backend-tls-key-file",
+        &other,
+    ];
+    let reason = format!("-backend-tls-key-file: {other}: the key is not that");
+    check(
+        &[&nodes[..], &[&tls::file("ca.crt")], &own].concat(),
+        &reason,
+    );
+}
+
+/// Tests of other modules whose clients and nodes are those of `support`: some of each, as all of them take minutes.
+const AGAIN: &[&str] = &[
+    "routing::",
+    "transactions::a_slot_may_move_at_any_point",
+    "transactions::a_transaction_is_answered_as_by_one_node",
+    "transactions::a_lost_connection_before_exec_is_not_seen",
+    "blocking::nobody_else_waits",
+    "blocking::who_leaves_frees_its_place",
+    "pubsub::a_shard_channel_follows_its_slot",
+    "pubsub::a_slow_subscriber_is_cut_and_nobody_else",
+    "pubsub::replies_are_those_of_redis",
+    "large::large_values_are_whole",
+    "large::many_large_values_in_one_reply",
+];
+
+fn again(tests: &[&str]) {
+    let own = std::env::current_exe().expect("a test program");
+    let output = Command::new(own)
+        .args(tests)
+        .env("TEST_TLS", "1")
+        .output()
+        .expect("the tests");
+    assert!(output.status.success(), "{}", text(&output));
+}
+
+#[test]
+fn tests_of_other_subjects_pass_over_tls() {
+    again(AGAIN);
+}
+
+#[test]
+#[ignore = "takes two minutes"]
+fn all_tests_of_these_subjects_pass_over_tls() {
+    let large = [
+        "large::large_values_are_whole",
+        "large::many_large_values_in_one_reply",
+    ];
+    again(
+        &[
+            &["routing::", "transactions::", "blocking::", "pubsub::"][..],
+            &large,
+        ]
+        .concat(),
+    );
+}
