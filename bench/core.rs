@@ -15,10 +15,11 @@ use redis_cluster_proxy::clock::Time;
 use redis_cluster_proxy::cluster::topology::Topology;
 use redis_cluster_proxy::command::Table;
 use redis_cluster_proxy::config::Config;
+use redis_cluster_proxy::proxy::Peer;
+use redis_cluster_proxy::proxy::Proxy;
 use redis_cluster_proxy::proxy::actions::Action;
-use redis_cluster_proxy::proxy::client::ClientId;
-use redis_cluster_proxy::proxy::stats::Process;
-use redis_cluster_proxy::proxy::{Peer, Proxy};
+use redis_cluster_proxy::proxy::ids::ClientId;
+use redis_cluster_proxy::proxy::process::Process;
 
 /// Clients that have something to say in one turn, for three nodes. More nodes take as many more, so that a turn
 /// has as much for each node and rows differ by what grows with clients and nodes alone.
@@ -179,8 +180,9 @@ impl Rig {
 mod measured {
     use redis_cluster_proxy::buffer::ReadBuf;
     use redis_cluster_proxy::clock::Time;
+    use redis_cluster_proxy::proxy::Peer;
+    use redis_cluster_proxy::proxy::Proxy;
     use redis_cluster_proxy::proxy::actions::Action;
-    use redis_cluster_proxy::proxy::{Peer, Proxy};
 
     #[inline(never)]
     pub fn room(proxy: &mut Proxy, peer: Peer) -> &mut ReadBuf {

@@ -85,25 +85,28 @@ impl<T> fmt::Debug for Id<T> {
     }
 }
 
-/// Values under [`Id`]s.
+/// Values under [`Id`]s. `K` tells ids of one arena from those of another; where ids are known to those who do not know
+/// the values, it is a type of its own.
 #[derive(Debug)]
-pub struct Arena<T> {
+pub struct Arena<T, K = T> {
     slots: Slab<(u32, T)>,
     generation: u32,
+    kind: PhantomData<fn() -> K>,
 }
 
-impl<T> Default for Arena<T> {
-    fn default() -> Arena<T> {
+impl<T, K> Default for Arena<T, K> {
+    fn default() -> Arena<T, K> {
         Arena {
             slots: Slab::new(),
             generation: 0,
+            kind: PhantomData,
         }
     }
 }
 
-impl<T> Arena<T> {
+impl<T, K> Arena<T, K> {
     /// Inserts a value under a fresh generation.
-    pub fn insert(&mut self, value: T) -> Id<T> {
+    pub fn insert(&mut self, value: T) -> Id<K> {
         self.generation = (self.generation + 1) & GENERATION_MASK;
         let generation = self.generation;
         let key = self.slots.insert((generation, value));
@@ -116,7 +119,7 @@ impl<T> Arena<T> {
 
     /// The value, if this very one is still here.
     #[inline]
-    pub fn get(&self, id: Id<T>) -> Option<&T> {
+    pub fn get(&self, id: Id<K>) -> Option<&T> {
         match self.slots.get(id.key as usize) {
             Some((generation, value)) if *generation == id.generation => Some(value),
             _ => None,
@@ -125,7 +128,7 @@ impl<T> Arena<T> {
 
     /// The value, if this very one is still here.
     #[inline]
-    pub fn get_mut(&mut self, id: Id<T>) -> Option<&mut T> {
+    pub fn get_mut(&mut self, id: Id<K>) -> Option<&mut T> {
         match self.slots.get_mut(id.key as usize) {
             Some((generation, value)) if *generation == id.generation => Some(value),
             _ => None,
@@ -133,7 +136,7 @@ impl<T> Arena<T> {
     }
 
     /// Takes the value out. Every id of it finds nothing from here on.
-    pub fn remove(&mut self, id: Id<T>) -> Option<T> {
+    pub fn remove(&mut self, id: Id<K>) -> Option<T> {
         self.get(id)?;
         Some(self.slots.remove(id.key as usize).1)
     }
@@ -149,21 +152,21 @@ impl<T> Arena<T> {
     }
 
     /// All values with their ids, in key order.
-    pub fn iter(&self) -> impl Iterator<Item = (Id<T>, &T)> {
+    pub fn iter(&self) -> impl Iterator<Item = (Id<K>, &T)> {
         self.slots
             .iter()
             .map(|(key, (generation, value))| (Id::from_parts(key as u32, *generation), value))
     }
 
     /// All values with their ids, in key order, to be changed.
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = (Id<T>, &mut T)> {
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (Id<K>, &mut T)> {
         self.slots
             .iter_mut()
             .map(|(key, (generation, value))| (Id::from_parts(key as u32, *generation), value))
     }
 
     /// All ids, in key order.
-    pub fn ids(&self) -> Vec<Id<T>> {
+    pub fn ids(&self) -> Vec<Id<K>> {
         self.iter().map(|(id, _)| id).collect()
     }
 
@@ -182,7 +185,7 @@ mod tests {
 
     #[test]
     fn a_reused_key_is_not_the_old_value() {
-        let mut arena = Arena::default();
+        let mut arena: Arena<&str> = Arena::default();
         let first = arena.insert("first");
         assert_eq!(arena.remove(first), Some("first"));
         let second = arena.insert("second");

@@ -9,7 +9,7 @@ use mio::Waker;
 use crate::cluster::topology::Topology;
 use crate::command::Servers;
 use crate::net::socket::Socket;
-use crate::proxy::workers::messages;
+use crate::proxy::messages::worker_query;
 
 /// Letters that a worker may have unread.
 const LETTERS: usize = 256;
@@ -22,13 +22,13 @@ pub enum Letter {
     /// What the servers have said of themselves.
     Servers(Arc<Servers>),
     /// From another worker.
-    Worker(messages::Letter),
+    Worker(worker_query::Letter),
     /// A client that another worker has accepted, and where it comes from.
     Client(Socket, Option<SocketAddr>),
     /// From the control thread.
     Control {
         /// What is asked.
-        question: messages::Question,
+        question: worker_query::Question,
         /// Where the answer goes, a reply frame. It has room for one of each worker.
         answer: SyncSender<Vec<u8>>,
     },

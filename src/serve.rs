@@ -30,7 +30,7 @@ use crate::net::{holder, listener};
 use crate::options;
 use crate::proxy::Proxy;
 use crate::proxy::actions::Wanted;
-use crate::proxy::stats::Process;
+use crate::proxy::process::Process;
 use crate::signals;
 use crate::spread::Spread;
 use crate::systemd;

@@ -17,7 +17,7 @@ use crate::live::Unchanged;
 use crate::logging::LogHandle;
 use crate::mailbox::{Letter, Mailbox};
 use crate::options::{self, Parsed};
-use crate::proxy::workers::messages::Question;
+use crate::proxy::messages::worker_query::Question;
 use crate::systemd;
 
 /// The signals that are waited for.

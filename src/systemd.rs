@@ -16,7 +16,7 @@ use sd_notify::NotifyState;
 
 use crate::clock::{Clock, Time};
 use crate::net::listener::Passed;
-use crate::proxy::stats::Process;
+use crate::proxy::process::Process;
 use crate::turns::{Heartbeat, Stuck};
 
 /// The workers are looked at so often within the time that the watchdog allows, so that a turn that is long at one look

@@ -13,7 +13,7 @@ use redis_cluster_proxy::config::{Config, Listen};
 use redis_cluster_proxy::mailbox::Letter;
 use redis_cluster_proxy::net::listener;
 use redis_cluster_proxy::proxy::Proxy;
-use redis_cluster_proxy::proxy::stats::Process;
+use redis_cluster_proxy::proxy::process::Process;
 use redis_cluster_proxy::spread::Spread;
 use redis_cluster_proxy::worker::{Parts, Worker};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};

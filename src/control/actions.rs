@@ -8,8 +8,8 @@ use crate::control::routes::json;
 use crate::control::state::ControlState;
 use crate::live::Unchanged;
 use crate::mailbox::Letter;
-use crate::proxy::workers::client_list::Filter;
-use crate::proxy::workers::messages::Question;
+use crate::proxy::messages::client_filter::Filter;
+use crate::proxy::messages::worker_query::Question;
 use crate::resp::reply::Reply;
 use crate::systemd;
 

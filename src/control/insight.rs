@@ -9,7 +9,7 @@ use crate::control::message::{Request, Response};
 use crate::control::routes::json;
 use crate::control::state::ControlState;
 use crate::proxy::local::insight::{join_audit, join_big_keys, join_hot_keys, join_slow_log};
-use crate::proxy::workers::messages::Question;
+use crate::proxy::messages::worker_query::Question;
 use crate::resp::encode::Protocol;
 use crate::resp::reply::Reply;
 

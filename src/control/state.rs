@@ -18,8 +18,8 @@ use crate::control::history::History;
 use crate::control::refresher::Refresher;
 use crate::control::window::{Recent, Window};
 use crate::mailbox::{Letter, Mailbox};
-use crate::proxy::stats::Process;
-use crate::proxy::workers::messages::Question;
+use crate::proxy::messages::worker_query::Question;
+use crate::proxy::process::Process;
 use crate::turns::Heartbeat;
 
 /// How long workers may take to answer a question.

@@ -21,7 +21,7 @@ use crate::control::refresher::Trigger;
 use crate::control::state::Sources;
 use crate::control::window;
 use crate::proxy::deadlines::park_timeout;
-use crate::proxy::stats::Process;
+use crate::proxy::process::Process;
 use crate::proxy::stats::histogram::Latencies;
 use crate::proxy::stats::node_stats::NodeTotals;
 use crate::proxy::stats::slot_redirects;

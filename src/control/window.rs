@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::clock::Time;
-use crate::proxy::stats::Process;
+use crate::proxy::process::Process;
 use crate::proxy::stats::histogram::{Change, Latencies};
 
 /// Seconds that are looked back.

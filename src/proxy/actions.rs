@@ -4,10 +4,8 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use crate::proxy::Peer;
-use crate::proxy::client::ClientId;
-use crate::proxy::upstream::backend::BackendId;
-use crate::proxy::workers::messages::Letter;
+use crate::proxy::ids::{BackendId, ClientId, Peer};
+use crate::proxy::messages::worker_query::Letter;
 
 /// Why a topology refresh is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,8 +1,8 @@
 //! What must hold of a whole proxy, for tests to assert between turns and at their end.
 
-use crate::proxy::Proxy;
-use crate::proxy::connections::overdue::ASIDE_MAX;
+use crate::proxy::state::Proxy;
 use crate::proxy::upstream::backend::{State, Usage};
+use crate::proxy::upstream::overdue::ASIDE_MAX;
 
 impl Proxy {
     /// Asserts what must hold between turns. Linear in everything: for tests.

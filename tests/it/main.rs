@@ -45,6 +45,7 @@ mod proxy_command;
 mod pubsub;
 mod pubsub_order;
 mod regressions;
+mod rooms;
 mod routing;
 mod scripts;
 mod secrets;

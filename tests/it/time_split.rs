@@ -10,10 +10,11 @@ use redis_cluster_proxy::clock::Time;
 use redis_cluster_proxy::cluster::topology::Topology;
 use redis_cluster_proxy::command::Table;
 use redis_cluster_proxy::config::Config;
+use redis_cluster_proxy::proxy::Peer;
+use redis_cluster_proxy::proxy::Proxy;
 use redis_cluster_proxy::proxy::actions::Action;
-use redis_cluster_proxy::proxy::client::ClientId;
-use redis_cluster_proxy::proxy::stats::Process;
-use redis_cluster_proxy::proxy::{Peer, Proxy};
+use redis_cluster_proxy::proxy::ids::ClientId;
+use redis_cluster_proxy::proxy::process::Process;
 
 /// A proxy with one client and one node.
 struct Rig {

@@ -15,7 +15,7 @@ use redis_cluster_proxy::config::{Config, Listen};
 use redis_cluster_proxy::mailbox::{Letter, Mailbox};
 use redis_cluster_proxy::net::listener;
 use redis_cluster_proxy::proxy::Proxy;
-use redis_cluster_proxy::proxy::stats::Process;
+use redis_cluster_proxy::proxy::process::Process;
 use redis_cluster_proxy::spread::Spread;
 use redis_cluster_proxy::turns::{Heartbeat, Stuck};
 use redis_cluster_proxy::worker::{Parts, Worker};

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use redis_cluster_proxy::proxy::client::ClientId;
+use redis_cluster_proxy::proxy::ids::ClientId;
 
 use crate::fans::Made;
 use crate::ledger::{ABSENT, Class, Ledger, Nonce, Outcome};

@@ -9,8 +9,8 @@ use redis_cluster_proxy::cluster::topology::Topology;
 use redis_cluster_proxy::command::Table;
 use redis_cluster_proxy::config::{Config, ReadPreference, Secret};
 use redis_cluster_proxy::proxy::Proxy;
-use redis_cluster_proxy::proxy::stats::Process;
-use redis_cluster_proxy::proxy::upstream::backend::BackendId;
+use redis_cluster_proxy::proxy::ids::BackendId;
+use redis_cluster_proxy::proxy::process::Process;
 
 use crate::client::{self, Client, Manners};
 use crate::cluster::{Cluster, Session};

@@ -4,9 +4,16 @@
 //! It must never know when a held request is sent (that is `retry`).
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
-use crate::proxy::pipeline::Seq;
-use crate::proxy::refused::retry::Held;
+use crate::clock::Time;
+use crate::proxy::client::held_keys::Keys;
+use crate::proxy::client::own_errors::Inquiry;
+use crate::proxy::ids::{BackendId, Seq};
+use crate::proxy::scripts::Remedy;
+use crate::proxy::texts::refusal::Refusal;
+use crate::proxy::upstream::backend::Ticket;
+use crate::proxy::upstream::goal::Goal;
 
 /// Held requests, by slot; those without keys have a place of their own.
 ///
@@ -116,4 +123,77 @@ impl HeldRequests {
             assert!(places.into_iter().all(|(one, next)| one.is_before(next)));
         }
     }
+}
+
+const BACKOFF_MIN: Duration = Duration::from_millis(5);
+
+pub(in crate::proxy) const BACKOFF_MAX: Duration = Duration::from_millis(200);
+
+/// A request that waits to be sent.
+#[derive(Debug)]
+pub struct Held {
+    /// Its place in its client's pipeline.
+    pub seq: Seq,
+    /// Its part there.
+    pub part: u16,
+    /// The ticket it had, or would have had.
+    pub ticket: Ticket,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// Where it is to go.
+    pub goal: Goal,
+    /// When it may be tried again.
+    pub due: Time,
+    /// When it is given up.
+    pub expires: Time,
+    /// The node's own words, if a node refused it; empty if it was never refused, or by a redirect, which
+    /// no client may see.
+    pub refusal: Vec<u8>,
+    /// Requests to be sent right before it, whose replies are nobody's: what a node lacked.
+    pub prelude: Vec<Remedy>,
+    /// Its keys, once somebody has looked for them.
+    pub keys: Option<Keys>,
+    /// Whether a node is asked before it is sent there (see `own_errors`).
+    pub scouts: bool,
+    /// What a node has been asked about it and has not answered; until then it is not sent.
+    pub inquiry: Option<Inquiry>,
+    /// The connection on which its node has just said that it would execute it, if it is sent at once.
+    pub cleared: Option<BackendId>,
+    /// Whether a later one for the same key was executed, in which case this one is not sent any more. All others are
+    /// gone by then.
+    ///
+    /// Invariant: it is doubted.
+    pub is_overtaken: bool,
+}
+
+impl Held {
+    /// Whether its place is before that of another.
+    pub fn is_before(&self, other: &Held) -> bool {
+        self.seq.before(other.seq) || (self.seq == other.seq && self.part < other.part)
+    }
+
+    /// Whether its slot is served, and its keys are apart while that migrates.
+    pub(in crate::proxy) fn waits_for_keys(&self) -> bool {
+        Refusal::parse(&self.refusal) == Some(Refusal::TryAgain)
+    }
+
+    /// Whether it may have been executed: its node has not confirmed yet that it was refused.
+    pub(in crate::proxy) fn is_doubted(&self) -> bool {
+        let inquiry = self.inquiry.as_ref();
+        inquiry.is_some_and(|inquiry| inquiry.doubted().is_some())
+    }
+}
+
+/// How long to wait before try number `tries`.
+pub(in crate::proxy) fn backoff(tries: u8) -> Duration {
+    (BACKOFF_MIN * (1 << tries.min(6))).min(BACKOFF_MAX)
+}
+
+/// What became of an attempt to send a held request.
+pub(in crate::proxy) enum Attempt {
+    Sent,
+    Asked(Inquiry),
+    Wait(Time),
+    GiveUp,
+    LeaveOut,
 }

@@ -7,8 +7,8 @@ use crate::clock::Time;
 use crate::command::Table;
 use crate::config::Listen;
 use crate::proxy::client::{Client, Pause};
-use crate::proxy::lease::Work;
-use crate::proxy::pubsub::kind::Kind;
+use crate::proxy::lease::state::Work;
+use crate::proxy::pubsub::state::kind::Kind;
 
 /// What Redis keeps of an output within the client itself; only what is beyond counts as a list.
 const OUTPUT_BLOCK: usize = 16 << 10;

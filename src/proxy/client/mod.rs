@@ -5,33 +5,33 @@
 pub(super) mod active;
 pub(super) mod backlog;
 pub(super) mod held;
+pub mod held_keys;
 pub(super) mod list_line;
+pub mod own_errors;
 pub mod session;
+pub mod split_in_turns;
+pub mod step;
 
 use std::net::SocketAddr;
 
-use crate::arena::Id;
 use crate::buffer::{Pool, ReadBuf, WriteBuf};
 use crate::clock::Time;
 use crate::config::Limits;
 use crate::proxy::client::backlog::Backlog;
 use crate::proxy::client::held::HeldRequests;
 use crate::proxy::client::session::Session;
-use crate::proxy::lease::execution::Execution;
-use crate::proxy::lease::{Lease, Work};
-use crate::proxy::path::split_in_turns::Cut;
+use crate::proxy::client::split_in_turns::Cut;
+use crate::proxy::ids::{BackendId, Seq};
+use crate::proxy::lease::state::execution::Execution;
+use crate::proxy::lease::state::{Lease, Work};
+use crate::proxy::pipeline::Pipeline;
 use crate::proxy::pipeline::client_reply::Replies;
-use crate::proxy::pipeline::{Pipeline, Seq};
 use crate::proxy::stats::{Counter, Stats};
-use crate::proxy::upstream::backend::BackendId;
 use crate::resp::frame::RequestScanner;
 
 /// Requests that a new client may have outstanding: nobody knows yet how large its replies are. A pipeline of 16,
 /// which is what most programs send at a time, passes without a stop.
 pub const FIRST_WINDOW: usize = 20;
-
-/// Names a client.
-pub type ClientId = Id<Client>;
 
 /// Why no request of a client is taken for now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

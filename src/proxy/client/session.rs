@@ -2,7 +2,8 @@
 //! connection.
 
 use crate::command::{Command, Flags};
-use crate::proxy::pubsub::subscriptions::Subscriptions;
+use crate::proxy::pubsub::state::subscriptions::Subscriptions;
+use crate::proxy::upstream::dialect::Dialect;
 use crate::resp::encode::Protocol;
 
 /// What a client has told us of itself.
@@ -14,15 +15,6 @@ pub struct Identity {
     pub lib_name: Vec<u8>,
     /// `CLIENT SETINFO lib-ver`.
     pub lib_ver: Vec<u8>,
-}
-
-/// What a session asks of the connections that carry its requests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Dialect {
-    /// What is spoken.
-    pub protocol: Protocol,
-    /// `SELECT`.
-    pub database: u16,
 }
 
 /// Who a client is and what it has set for itself.

@@ -7,11 +7,11 @@
 //! It must never know what waits for the connection.
 
 use crate::clock::Time;
-use crate::proxy::Proxy;
-use crate::proxy::path::deliver::Lost;
+use crate::proxy::ids::{BackendId, NodeKey};
+use crate::proxy::state::Proxy;
 use crate::proxy::texts::node_words;
-use crate::proxy::upstream::backend::{Backend, BackendId, Question, State, Usage};
-use crate::proxy::upstream::node::NodeKey;
+use crate::proxy::upstream::backend::{Backend, Question, State, Usage};
+use crate::proxy::upstream::lost::Lost;
 use crate::resp::reply::Reply;
 
 /// The first byte of a TLS alert.

@@ -7,9 +7,10 @@
 
 use crate::clock::Time;
 use crate::config::ReadPreference;
-use crate::proxy::Proxy;
-use crate::proxy::path::deliver::Lost;
-use crate::proxy::upstream::backend::{Backend, BackendId, State, Usage};
+use crate::proxy::ids::BackendId;
+use crate::proxy::state::Proxy;
+use crate::proxy::upstream::backend::{Backend, State, Usage};
+use crate::proxy::upstream::lost::Lost;
 
 impl Proxy {
     /// Closes connections to nodes that have left the cluster, once nothing is outstanding there.
@@ -88,10 +89,10 @@ mod tests {
     use crate::cluster::topology::Topology;
     use crate::command::Table;
     use crate::config::Config;
-    use crate::proxy::Peer;
     use crate::proxy::actions::Action;
-    use crate::proxy::client::ClientId;
-    use crate::proxy::stats::Process;
+    use crate::proxy::ids::ClientId;
+    use crate::proxy::ids::Peer;
+    use crate::proxy::process::Process;
     use crate::proxy::tests::rig::{flushed, next_action};
 
     /// A proxy with one client, before one master and one replica that answer at once.

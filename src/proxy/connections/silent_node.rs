@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use crate::clock::Time;
 use crate::cluster::slot::Slot;
-use crate::proxy::Proxy;
 use crate::proxy::actions::Wanted;
-use crate::proxy::path::deliver::Lost;
-use crate::proxy::upstream::backend::{Backend, BackendId, Patience, State, Usage};
+use crate::proxy::ids::BackendId;
+use crate::proxy::state::Proxy;
+use crate::proxy::upstream::backend::{Backend, Patience, State, Usage};
+use crate::proxy::upstream::lost::Lost;
 
 /// How long a node that owes a reply may send nothing before the others are asked about it.
 const SILENCE: Duration = Duration::from_millis(500);

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use crate::clock::Time;
 use crate::config::Limits;
-use crate::proxy::Proxy;
-use crate::proxy::client::{Client, ClientId, Parting};
+use crate::proxy::client::{Client, Parting};
+use crate::proxy::ids::ClientId;
+use crate::proxy::state::Proxy;
 
 /// How often they are looked at: their deadlines are seconds.
 const SWEEP: Duration = Duration::from_millis(500);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::command::Servers;
 use crate::config::Config;
-use crate::proxy::Proxy;
+use crate::proxy::state::Proxy;
 
 /// `cluster-node-timeout` of a server that was never told one.
 const NODE_TIMEOUT: Duration = Duration::from_secs(15);

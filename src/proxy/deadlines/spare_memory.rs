@@ -6,7 +6,7 @@
 
 use crate::buffer::{Pool, ReadBuf};
 use crate::proxy::pipeline::Spares;
-use crate::proxy::{Proxy, Scratch};
+use crate::proxy::state::{Proxy, Scratch};
 
 /// Memory that is used within one call may keep so many elements while the worker is busy.
 const SCRATCH_MAX: usize = 16 << 10;

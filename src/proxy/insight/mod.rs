@@ -16,7 +16,7 @@ use crate::clock::Time;
 use crate::command::{self, Command, redact};
 use crate::config::Limits;
 use crate::proxy::client::Client;
-use crate::proxy::path::dispatch::request_limits;
+use crate::proxy::request::request_limits;
 use crate::resp::args::{Args, Span};
 use crate::resp::frame::{RequestScanner, Scan};
 use audit::Audit;
@@ -37,7 +37,7 @@ pub struct Sight<'a> {
     pub request: &'a [u8],
     /// Its row.
     pub command: &'a Command,
-    /// The slot of its keys, or [`crate::proxy::NO_SLOT`].
+    /// The slot of its keys, or [`crate::proxy::ids::NO_SLOT`].
     pub slot: u16,
     /// Bytes of its reply.
     pub reply_bytes: usize,

@@ -7,16 +7,19 @@ use std::time::Duration;
 
 use crate::clock::Time;
 use crate::cluster::route::{self, Place};
-use crate::command::{Command, Flags, KeysError, Timeout};
-use crate::proxy::client::session::Dialect;
-use crate::proxy::client::{ClientId, Parting, Pause};
-use crate::proxy::lease::run::{Line, Owed, Run};
-use crate::proxy::lease::{Lease, Next, Work};
-use crate::proxy::path::dispatch::{Step, request_limits};
+use crate::command::{Command, Flags, KeysError, unbalanced};
+use crate::proxy::client::step::Step;
+use crate::proxy::client::{Parting, Pause};
+use crate::proxy::ids::{ClientId, NO_SLOT};
+use crate::proxy::lease::state::blocking::Blocking;
+use crate::proxy::lease::state::run::{Line, Owed, Run};
+use crate::proxy::lease::state::{Lease, Next, Work};
 use crate::proxy::pipeline::At;
-use crate::proxy::texts::refusal;
+use crate::proxy::request::request_limits;
+use crate::proxy::state::Proxy;
+use crate::proxy::texts::{self, refusal};
 use crate::proxy::upstream::backend::{Origin, Usage};
-use crate::proxy::{NO_SLOT, Proxy, command_unbalanced, texts};
+use crate::proxy::upstream::dialect::Dialect;
 use crate::resp::args::Args;
 use crate::resp::encode;
 use crate::resp::frame::{RequestScanner, Scan};
@@ -29,31 +32,6 @@ const UNBLOCK_AGAIN: Duration = Duration::from_millis(20);
 
 /// What a blocked client gets when the program ends.
 const NOTHING: &[u8] = b"";
-
-/// A command that may keep its connection waiting.
-#[derive(Debug)]
-pub struct Blocking {
-    /// When its own time is over, if it names one.
-    pub deadline: Option<Time>,
-    /// Which argument names it.
-    timeout: Option<(usize, Timeout)>,
-    /// Whether it changes nothing.
-    pub readonly: bool,
-    /// Whether it has been tried once, so that some of its time may be over.
-    tried: bool,
-}
-
-impl Blocking {
-    /// Notes that it is tried; returns whether it was before.
-    pub(super) fn note_try(&mut self) -> bool {
-        std::mem::replace(&mut self.tried, true)
-    }
-}
-
-/// What a node says to a blocked client when it is no master any more.
-pub(super) fn is_thrown_out(error: &[u8]) -> bool {
-    error.starts_with(b"UNBLOCKED force unblock from blocking operation, instance state changed")
-}
 
 impl Proxy {
     /// A request that may keep its connection waiting.
@@ -74,7 +52,7 @@ impl Proxy {
             Place::One(slot) => slot.number(),
             Place::Many => return self.reject(id, command, refusal::CROSS_SLOT, now),
             Place::Invalid(KeysError::Unbalanced) => {
-                return self.reject(id, command, &command_unbalanced(command), now);
+                return self.reject(id, command, &unbalanced(command), now);
             }
             Place::Invalid(KeysError::Unknown) => {
                 return self.reject(id, command, &texts::not_yet(command), now);
@@ -216,7 +194,7 @@ impl Proxy {
     fn unblock_at_node(
         &mut self,
         id: ClientId,
-        backend: crate::proxy::upstream::backend::BackendId,
+        backend: crate::proxy::ids::BackendId,
         with_error: bool,
         now: Time,
     ) {
@@ -265,7 +243,7 @@ impl Proxy {
                 self.count_nobody(id, &mut lease, index, now);
             }
         }
-        let nil = super::transaction::null_array(self.protocol_of(id));
+        let nil = crate::proxy::lease::state::transaction::null_array(self.protocol_of(id));
         for run in &mut lease.runs {
             for (seq, part) in run.take_owed() {
                 if self.draining {

@@ -13,91 +13,29 @@
 pub mod blocking;
 mod exec;
 pub mod execution;
-mod order;
 mod pool;
 mod queueing;
 pub mod run;
+pub mod state;
 mod timing;
 pub mod transaction;
 mod wait;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
 use crate::clock::Time;
 use crate::command::Command;
-use crate::proxy::Proxy;
-use crate::proxy::client::ClientId;
-use crate::proxy::path::deliver::Lost;
+use crate::proxy::ids::{BackendId, ClientId};
+use crate::proxy::lease::state::blocking::is_thrown_out;
+use crate::proxy::lease::state::run::{Obtained, Owed, Run};
+use crate::proxy::lease::state::{Lease, Next, Work, refusal_in};
 use crate::proxy::planted_bugs;
+use crate::proxy::state::Proxy;
 use crate::proxy::stats::calls::ErrorCode;
-use crate::proxy::texts::refusal;
-use crate::proxy::texts::refusal::{Missing, Refusal, Trouble};
-use crate::proxy::upstream::backend::{Backend, BackendId, Ticket, Usage};
+use crate::proxy::texts::refusal::{self, Refusal, Trouble};
+use crate::proxy::upstream::backend::{Backend, Ticket, Usage};
+use crate::proxy::upstream::lost::Lost;
 use crate::resp::reply::Reply;
-use blocking::Blocking;
-use run::{Obtained, Owed, Run};
-use transaction::Transaction;
-use wait::Wait;
-
-pub use timing::Leases;
-
-/// What one client has for itself at nodes.
-#[derive(Debug)]
-pub struct Lease {
-    /// What it is for.
-    pub work: Work,
-    /// Its sequences of requests.
-    pub runs: Vec<Run>,
-    /// When the client last asked for something of it.
-    pub active_at: Time,
-    /// Whether its client, which is blocked, has stopped sending.
-    left: bool,
-    /// Whether somebody has asked that it be let go, with an error or without.
-    unblock: Option<bool>,
-    /// What the client held before: keys watched, while it blocks.
-    pub beneath: Option<Box<Lease>>,
-}
-
-/// What a lease is for.
-#[derive(Debug)]
-pub enum Work {
-    /// WATCH and MULTI.
-    Transaction(Transaction),
-    /// A command that waits for its reply as long as the client wishes.
-    Blocking(Blocking),
-    /// WAIT and WAITAOF.
-    Wait(Wait),
-}
-
-/// What leases there are in the process, by their cap.
-#[derive(Debug, Default)]
-pub struct LeaseCounts {
-    /// Blocking ones.
-    pub blocking: AtomicUsize,
-    /// Transactions.
-    pub transactions: AtomicUsize,
-}
-
-/// Whether a lease goes on after a step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Next {
-    /// It does.
-    Keep,
-    /// It has done its work.
-    End,
-}
-
-/// What a node says when it would discard a transaction for a reason that passes.
-const DISCARDED_BECAUSE: &[u8] = b"EXECABORT Transaction discarded because of: ";
-
-impl LeaseCounts {
-    fn of(&self, work: &Work) -> &AtomicUsize {
-        match work {
-            Work::Transaction(_) => &self.transactions,
-            Work::Blocking(_) | Work::Wait(_) => &self.blocking,
-        }
-    }
-}
 
 impl Proxy {
     /// Makes a client the holder of a new lease. Nothing if there are as many of the kind as there may be.
@@ -339,7 +277,7 @@ impl Proxy {
             .map(|node| node.address);
         // A node closes the connection of whom it throws out, and behind a refused EXEC nothing is queued.
         let (spoilt, cleaner) = (run.spoilt, run.cleaner);
-        run.spoilt |= blocking::is_thrown_out(words);
+        run.spoilt |= is_thrown_out(words);
         if matches!(run.next_owed(), Some(Owed::Last(..))) {
             run.cleaner = b"";
         }
@@ -523,32 +461,5 @@ impl Proxy {
             client.pipeline.answer(command.id, reply, output, pool, now);
         }
         self.queue_flush(id);
-    }
-}
-
-impl Work {
-    /// Whether keys are watched at a node, so that what was there cannot be begun anew elsewhere.
-    fn is_watching(&self) -> bool {
-        matches!(self, Work::Transaction(transaction) if transaction.watching)
-    }
-
-    /// Whether it does no harm to run it again after its connection was lost behind its last byte.
-    fn may_run_twice(&self, lost: Lost) -> bool {
-        matches!(self, Work::Blocking(blocking) if blocking.readonly) && lost != Lost::TimedOut
-    }
-}
-
-/// Whether a reply says that nothing has been executed, and another place or time may do better.
-fn refusal_in<'a>(reply: Reply<'a>, owed: Owed) -> Option<Refusal<'a>> {
-    let mut error = reply.error()?;
-    if matches!(owed, Owed::Last(..)) {
-        error = error.strip_prefix(DISCARDED_BECAUSE).unwrap_or(error);
-        if blocking::is_thrown_out(error) {
-            return Some(Refusal::Unavailable(Trouble::ThrownOut));
-        }
-    }
-    match Refusal::parse(error)? {
-        Refusal::Missing(Missing::Script | Missing::Function) => None,
-        refusal => Some(refusal),
     }
 }

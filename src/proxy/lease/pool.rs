@@ -4,14 +4,12 @@
 //! It must never know what a run is for.
 
 use crate::clock::Time;
-use crate::proxy::NO_SLOT;
-use crate::proxy::Proxy;
 use crate::proxy::actions::Wanted;
-use crate::proxy::client::ClientId;
-use crate::proxy::path::deliver::Lost;
-use crate::proxy::upstream::backend::{BackendId, Flavor, Origin, Patience, State, Usage};
+use crate::proxy::ids::{BackendId, ClientId, NO_SLOT, NodeKey};
+use crate::proxy::state::Proxy;
+use crate::proxy::upstream::backend::{Flavor, Origin, Patience, State, Usage};
 use crate::proxy::upstream::exclusive::{Bounds, Waiter};
-use crate::proxy::upstream::node::NodeKey;
+use crate::proxy::upstream::lost::Lost;
 use crate::resp::reply::Reply;
 
 impl Proxy {

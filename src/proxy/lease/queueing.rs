@@ -3,19 +3,20 @@
 
 use crate::clock::Time;
 use crate::cluster::route::{self, Place};
-use crate::command::{Class, Command, Flags, KeysError, LeaseKind, ResponsePolicy};
-use crate::proxy::client::{ClientId, Pause};
-use crate::proxy::lease::run::{Line, Owed, Run};
-use crate::proxy::lease::transaction::{Item, OK, Own, Parts, QUEUED, Transaction, Verb};
-use crate::proxy::lease::{Lease, Next, Work};
-use crate::proxy::path::dispatch::Step;
-use crate::proxy::path::split::parts_by_slot;
+use crate::command::{Class, Command, Flags, KeysError, LeaseKind, ResponsePolicy, unbalanced};
+use crate::proxy::client::Pause;
+use crate::proxy::client::step::Step;
+use crate::proxy::ids::{ClientId, NO_SLOT};
+use crate::proxy::lease::state::run::{Line, Owed, Run};
+use crate::proxy::lease::state::transaction::{Item, OK, Own, Parts, QUEUED, Transaction, Verb};
+use crate::proxy::lease::state::{Lease, Next, Work};
 use crate::proxy::pipeline::At;
+use crate::proxy::pipeline::by_slot::parts_by_slot;
 use crate::proxy::pipeline::merge::{Merge, Split};
-use crate::proxy::pubsub::kind::Kind;
-use crate::proxy::refused::script_repair;
-use crate::proxy::texts::refusal;
-use crate::proxy::{NO_SLOT, Proxy, command_unbalanced, texts};
+use crate::proxy::pubsub::state::kind::Kind;
+use crate::proxy::scripts::calls;
+use crate::proxy::state::Proxy;
+use crate::proxy::texts::{self, refusal};
 use crate::resp::args::Args;
 
 /// What is executed at once, even between MULTI and EXEC, and ends it.
@@ -239,7 +240,7 @@ impl Proxy {
         args: &Args<'_>,
         room: usize,
     ) -> Option<Vec<u8>> {
-        let command = script_repair::runs_script(command)?;
+        let command = calls::runs_script(command)?;
         let name = (index, args.at(1).to_ascii_lowercase());
         if transaction.scripts.contains(&name) {
             return None;
@@ -304,7 +305,7 @@ impl Proxy {
                     },
                     // What is wrong with the keys, the node says.
                     Place::Keyless | Place::Invalid(KeysError::Invalid) => Ok(Where::Node(NO_SLOT)),
-                    Place::Invalid(KeysError::Unbalanced) => Err(command_unbalanced(command)),
+                    Place::Invalid(KeysError::Unbalanced) => Err(unbalanced(command)),
                     Place::Invalid(KeysError::Unknown) => Err(texts::not_inside(command)),
                 }
             }

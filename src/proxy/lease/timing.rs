@@ -3,21 +3,18 @@
 //!
 //! A blocked client costs no time of its own: it is looked at once a second, with all others.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::clock::Time;
 use crate::cluster::slot::Slot;
-use crate::proxy::Lost;
-use crate::proxy::Proxy;
-use crate::proxy::client::ClientId;
-use crate::proxy::lease::blocking::Blocking;
-use crate::proxy::lease::order::Order;
-use crate::proxy::lease::run::Run;
-use crate::proxy::lease::wait::Wait;
-use crate::proxy::lease::{Next, Work};
+use crate::proxy::ids::ClientId;
+use crate::proxy::lease::state::blocking::Blocking;
+use crate::proxy::lease::state::leases::Timer;
+use crate::proxy::lease::state::wait::Wait;
+use crate::proxy::lease::state::{Next, Work};
+use crate::proxy::state::Proxy;
 use crate::proxy::upstream::backend::Patience;
-use crate::proxy::upstream::node::NodeKey;
+use crate::proxy::upstream::lost::Lost;
 
 /// How often leases are looked at: their deadlines are seconds.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -26,137 +23,8 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// once a second (7.0: `clientsCron`).
 const DOUBT: Duration = Duration::from_secs(3);
 
-/// How long until a node that cannot be tried, though nothing forbids it, is looked at again.
-const PROBE: Duration = Duration::from_millis(50);
 /// In one turn, timers are looked at so often: one may set another.
 const ROUNDS: usize = 4;
-
-/// The leases of one worker.
-#[derive(Debug)]
-pub struct Leases {
-    /// How many clients hold one.
-    pub held: usize,
-    /// What is to be looked at, by its time and a number of its own.
-    ///
-    /// Invariant: a run whose `due` is set has its timer here, by that time and its order.
-    timers: BTreeMap<(Time, u64), Timer>,
-    /// Blocking requests that have not been sent.
-    pub(super) order: Order,
-    /// The last number given to a run or a timer.
-    serial: u64,
-    /// Nodes whose exclusive connections have changed.
-    tended: Vec<NodeKey>,
-    /// When nodes that runs wait for are tried again.
-    probe_at: Time,
-    next_sweep: Time,
-}
-
-/// What a timer is for.
-#[derive(Debug, Clone, Copy)]
-enum Timer {
-    /// A run that waits.
-    Run(ClientId, u16),
-    /// A blocked client, who may have gone.
-    Client(ClientId),
-}
-
-const NEVER: Time = Time::from_micros(u64::MAX);
-
-impl Default for Leases {
-    fn default() -> Leases {
-        Leases {
-            held: 0,
-            timers: BTreeMap::new(),
-            order: Order::default(),
-            serial: 0,
-            tended: Vec::new(),
-            probe_at: NEVER,
-            next_sweep: Time::default(),
-        }
-    }
-}
-
-impl Leases {
-    /// A number that no run has had.
-    pub(super) fn number(&mut self) -> u64 {
-        self.serial += 1;
-        self.serial
-    }
-
-    /// A blocked client is to be looked at.
-    pub(super) fn wait(&mut self, id: ClientId, due: Time) {
-        let number = self.number();
-        self.timers.insert((due, number), Timer::Client(id));
-    }
-
-    /// A run waits until then, or does not wait.
-    pub(super) fn set_due(&mut self, id: ClientId, run: &mut Run, index: u16, due: Option<Time>) {
-        if let Some(before) = run.due {
-            self.timers.remove(&(before, run.order));
-        }
-        if let Some(due) = due {
-            debug_assert!(run.order > 0);
-            self.timers.insert((due, run.order), Timer::Run(id, index));
-        }
-        run.due = due;
-    }
-
-    /// The exclusive connections of a node have changed, or the runs that wait for them.
-    pub(in crate::proxy) fn tend(&mut self, node: NodeKey) {
-        if !self.tended.contains(&node) {
-            self.tended.push(node);
-        }
-    }
-
-    pub(super) fn take_tended(&mut self) -> Vec<NodeKey> {
-        std::mem::take(&mut self.tended)
-    }
-
-    /// Runs wait for a node that cannot be tried before `at`.
-    pub(super) fn probe(&mut self, at: Time, now: Time) {
-        let at = if at > now { at } else { now.after(PROBE) };
-        self.probe_at = self.probe_at.min(at);
-    }
-
-    /// Whether it is time to try nodes again; the next time is then to be set anew.
-    pub(super) fn takes_probe(&mut self, now: Time) -> bool {
-        let due = now >= self.probe_at;
-        if due {
-            self.probe_at = NEVER;
-        }
-        due
-    }
-
-    /// How many runs wait. For tests.
-    pub(super) fn waiting(&self) -> usize {
-        let is_run = |timer: &&Timer| matches!(timer, Timer::Run(..));
-        self.timers.values().filter(is_run).count()
-    }
-
-    /// When there is something to do.
-    pub fn deadline(&self) -> Option<Time> {
-        if !self.tended.is_empty() {
-            return Some(Time::default());
-        }
-        let timer = self.timers.keys().next().map(|(due, _)| *due);
-        let probe = Some(self.probe_at).filter(|at| *at != NEVER);
-        timer.into_iter().chain(probe).min()
-    }
-
-    /// What is due, in the order in which clients asked.
-    fn take_due(&mut self, now: Time) -> Vec<(u64, Timer)> {
-        let later = self
-            .timers
-            .split_off(&(now.after(Duration::from_micros(1)), 0));
-        let due = std::mem::replace(&mut self.timers, later);
-        let mut due: Vec<(u64, Timer)> = due
-            .into_iter()
-            .map(|((_, number), timer)| (number, timer))
-            .collect();
-        due.sort_unstable_by_key(|(number, _)| *number);
-        due
-    }
-}
 
 impl Proxy {
     /// What is due is done.

@@ -8,148 +8,19 @@
 use crate::clock::Time;
 use crate::cluster::route::{self, Place};
 use crate::cluster::slot::Slot;
-use crate::command::{Command, KeysError, ResponsePolicy};
-use crate::proxy::client::{ClientId, Pause};
-use crate::proxy::lease::run::{Line, Owed, Run};
-use crate::proxy::lease::{Lease, Next, Work};
-use crate::proxy::path::dispatch::Step;
+use crate::command::{Command, KeysError, unbalanced};
+use crate::proxy::client::Pause;
+use crate::proxy::client::step::Step;
+use crate::proxy::ids::{ClientId, NO_SLOT};
+use crate::proxy::lease::state::run::{Line, Owed, Run};
+use crate::proxy::lease::state::transaction::{OK, QUEUED, Transaction, UNWATCH, Verb, null_array};
+use crate::proxy::lease::state::{Lease, Next, Work};
 use crate::proxy::pipeline::At;
-use crate::proxy::pubsub::kind::Kind;
-use crate::proxy::texts::refusal;
-use crate::proxy::{NO_SLOT, Proxy, command_unbalanced, texts};
+use crate::proxy::state::Proxy;
+use crate::proxy::texts::{self, refusal};
 use crate::resp::args::Args;
 use crate::resp::encode::{self, Protocol};
 use crate::resp::reply::Reply;
-
-pub(super) const OK: &[u8] = b"+OK\r\n";
-pub(super) const QUEUED: &[u8] = b"+QUEUED\r\n";
-pub(super) const DISCARD: &[u8] = b"*1\r\n$7\r\nDISCARD\r\n";
-const UNWATCH: &[u8] = b"*1\r\n$7\r\nUNWATCH\r\n";
-
-/// The state of a transaction. Whether MULTI has been said stands in the session (`queueing`).
-#[derive(Debug, Default)]
-pub struct Transaction {
-    /// What has been queued, in order, and who will answer it.
-    pub items: Vec<Item>,
-    /// Bytes of it.
-    pub bytes: usize,
-    /// A request failed to be queued: EXEC fails.
-    pub doomed: bool,
-    /// It failed since a script keeps the node busy: what comes now still goes there, to fail in the node's words.
-    pub busy: bool,
-    /// Two slots have been named: EXEC fails as on one node.
-    pub crossed: bool,
-    /// A WATCH has succeeded at the node that the run is at.
-    pub watching: bool,
-    /// What was watched is watched no more: EXEC answers nil.
-    pub broken: bool,
-    /// Keys named by WATCH.
-    pub watched: usize,
-    /// The channel of the first PUBLISH: it says where a transaction goes that has no keys.
-    pub channel: Option<Vec<u8>>,
-    /// Whether anything queued may change data, functions aside.
-    pub writes: bool,
-    /// The functions that are called, and whether each may change data if nobody knows it.
-    pub functions: Vec<(Vec<u8>, bool)>,
-    /// The runs, with the names of scripts that are queued in them.
-    pub scripts: Vec<(u16, Vec<u8>)>,
-}
-
-/// One queued request.
-#[derive(Debug)]
-pub enum Item {
-    /// This run answers it.
-    Run(u16),
-    /// This run answers it with the number of receivers as its node counts them, which the proxy puts right.
-    Publish(u16, Kind, Vec<u8>),
-    /// Runs answer it, each for the keys of its slot.
-    Cut(Parts),
-    /// It is for all nodes. The first run answers it for its node, in its place among the others; the proxy sees to
-    /// the other nodes.
-    Share(Own),
-    /// The proxy answers it.
-    Own(Own),
-}
-
-/// A request that the proxy serves at EXEC.
-#[derive(Debug)]
-pub struct Own {
-    /// Its row.
-    pub row: u16,
-    /// Its bytes.
-    pub frame: Vec<u8>,
-}
-
-/// A request that is cut by slot.
-#[derive(Debug)]
-pub struct Parts {
-    /// How the replies become one.
-    pub policy: ResponsePolicy,
-    /// Whether it changes data.
-    pub write: bool,
-    /// The run of each part.
-    pub runs: Vec<u16>,
-    /// The part of each key.
-    pub order: Vec<u16>,
-}
-
-impl Transaction {
-    /// What it publishes to.
-    pub fn channels(&self) -> Vec<(Kind, Vec<u8>)> {
-        let channel = |item: &Item| match item {
-            Item::Publish(_, kind, channel) => Some((*kind, channel.clone())),
-            _ => None,
-        };
-        self.items.iter().filter_map(channel).collect()
-    }
-}
-
-impl Item {
-    /// Whether nodes alone answer it.
-    pub fn is_of_nodes(&self) -> bool {
-        !matches!(self, Item::Share(_) | Item::Own(_))
-    }
-}
-
-/// The commands of a transaction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verb {
-    Multi,
-    Exec,
-    Discard,
-    Watch,
-    Unwatch,
-}
-
-impl Verb {
-    /// What a row of `Class::Leased(LeaseKind::Transaction)` asks for.
-    pub fn of(command: &Command) -> Option<Verb> {
-        match &*command.name {
-            "multi" => Some(Verb::Multi),
-            "exec" => Some(Verb::Exec),
-            "discard" => Some(Verb::Discard),
-            "watch" => Some(Verb::Watch),
-            "unwatch" => Some(Verb::Unwatch),
-            _ => None,
-        }
-    }
-}
-
-impl Run {
-    /// MULTI goes before what is queued.
-    pub(super) fn open(&mut self) {
-        if self.cleaner != DISCARD {
-            self.cleaner = DISCARD;
-            let multi = b"*1\r\n$5\r\nMULTI\r\n".to_vec();
-            self.lines.push(Line::new(multi, u16::MAX, Owed::Nobody));
-        }
-    }
-
-    /// Whether MULTI is among its requests.
-    pub(super) fn is_open(&self) -> bool {
-        self.cleaner == DISCARD
-    }
-}
 
 impl Proxy {
     /// A command of a transaction, from a client that is in no MULTI.
@@ -221,7 +92,7 @@ impl Proxy {
                 return self.reject(id, command, refusal::CROSS_SLOT, now);
             }
             Place::Invalid(KeysError::Unbalanced) => {
-                return self.reject(id, command, &command_unbalanced(command), now);
+                return self.reject(id, command, &unbalanced(command), now);
             }
             Place::Invalid(_) => return self.reject(id, command, &texts::not_yet(command), now),
         };
@@ -464,13 +335,5 @@ impl Proxy {
     pub(super) fn protocol_of(&self, id: ClientId) -> Protocol {
         let client = self.clients.get(id);
         client.map_or(Protocol::Resp2, |client| client.session.protocol)
-    }
-}
-
-/// What EXEC answers when a watched key has changed.
-pub(super) fn null_array(protocol: Protocol) -> &'static [u8] {
-    match protocol {
-        Protocol::Resp2 => b"*-1\r\n",
-        Protocol::Resp3 => b"_\r\n",
     }
 }

@@ -14,15 +14,16 @@ use crate::clock::Time;
 use crate::cluster::slot::{SLOTS, Slot};
 use crate::command::Command;
 use crate::command::servers::version_key;
-use crate::proxy::client::{ClientId, Pause};
-use crate::proxy::lease::run::{Line, Owed, Run};
-use crate::proxy::lease::{Lease, Next, Work};
-use crate::proxy::path::dispatch::Step;
+use crate::proxy::client::Pause;
+use crate::proxy::client::step::Step;
+use crate::proxy::ids::{ClientId, NO_SLOT, NodeKey};
+use crate::proxy::lease::state::run::{Line, Owed, Run};
+use crate::proxy::lease::state::wait::Wait;
+use crate::proxy::lease::state::{Lease, Next, Work};
 use crate::proxy::pipeline::merge::{Merge, Split};
-use crate::proxy::refused::retry::Goal;
-use crate::proxy::texts::refusal;
-use crate::proxy::upstream::node::NodeKey;
-use crate::proxy::{NO_SLOT, Proxy, texts};
+use crate::proxy::state::Proxy;
+use crate::proxy::texts::{self, refusal};
+use crate::proxy::upstream::goal::Goal;
 use crate::resp::args::Args;
 use crate::resp::encode;
 use crate::resp::reply::{Reply, parse_number};
@@ -30,17 +31,6 @@ use crate::resp::reply::{Reply, parse_number};
 const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
 /// It leaves nothing behind, and yet replicas are told of it.
 const TOUCH: &[u8] = b"redis.call('SET',KEYS[1],'') return redis.call('DEL',KEYS[1])";
-
-/// What waits for replicas.
-#[derive(Debug)]
-pub struct Wait {
-    /// When its own time is over, if it names one.
-    pub deadline: Option<Time>,
-    /// What stands for a master that does not answer.
-    nobody: &'static [u8],
-    /// The error of a run whose connection could not be moved to the node's offset.
-    unmoved: Option<Vec<u8>>,
-}
 
 impl Proxy {
     /// WAIT or WAITAOF.

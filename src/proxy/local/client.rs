@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::{After, Context, SYNTAX_ERROR, fail, ok, switch};
+use crate::proxy::messages::client_filter::{Kind, Selection};
+use crate::proxy::messages::worker_query::Question;
 use crate::proxy::pipeline::client_reply::Replies;
 use crate::proxy::pipeline::merge::Merge;
 use crate::proxy::pipeline::plan::{Ask, Plan};
-use crate::proxy::workers::client_list::{Kind, Selection};
-use crate::proxy::workers::messages::Question;
 use crate::resp::args::Args;
 use crate::resp::encode::{self, Protocol};
 use crate::resp::reply::{Reply, parse_number};

@@ -7,9 +7,8 @@ use super::{After, Context};
 use crate::cluster::slot::Slot;
 use crate::command::explain::Explanation;
 use crate::command::{Class, Command, Resolved};
-use crate::proxy::texts;
-use crate::proxy::texts::refusal;
-use crate::proxy::upstream::node::NodeKey;
+use crate::proxy::ids::NodeKey;
+use crate::proxy::texts::{self, refusal};
 use crate::resp::args::Args;
 use crate::resp::encode;
 

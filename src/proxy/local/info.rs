@@ -8,11 +8,11 @@
 use super::sections::{Field, SECTIONS, Source, line, proxy, topology};
 use super::{After, Context, command_calls};
 use crate::command::Table;
-use crate::proxy::observe::masters_info::Findings;
 use crate::proxy::pipeline::merge::{Join, Merge};
 use crate::proxy::pipeline::plan::{Ask, Plan};
 use crate::proxy::stats::calls::CommandCalls;
 use crate::proxy::stats::masters_info::Masters;
+use crate::proxy::stats::masters_info::asking::Findings;
 use crate::resp::args::Args;
 use crate::resp::encode;
 

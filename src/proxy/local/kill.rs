@@ -2,10 +2,10 @@
 
 use super::client::unknown_type;
 use super::{After, Context, SYNTAX_ERROR, fail};
+use crate::proxy::messages::client_filter::{Filter, Kind};
+use crate::proxy::messages::worker_query::Question;
 use crate::proxy::pipeline::merge::Merge;
 use crate::proxy::pipeline::plan::{Ask, Plan};
-use crate::proxy::workers::client_list::{Filter, Kind};
-use crate::proxy::workers::messages::Question;
 use crate::resp::args::Args;
 use crate::resp::encode;
 use crate::resp::reply::{Reply, parse_number};

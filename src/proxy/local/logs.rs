@@ -5,10 +5,10 @@ use std::sync::PoisonError;
 
 use super::nodes::{join_all, value};
 use super::{After, Context, nodes};
+use crate::proxy::messages::worker_query::Question;
 use crate::proxy::pipeline::merge::{Join, Merge};
 use crate::proxy::pipeline::plan::{Ask, Plan};
 use crate::proxy::stats::node_slow_logs::{Ids, SlowEntries};
-use crate::proxy::workers::messages::Question;
 use crate::resp::args::Args;
 use crate::resp::encode;
 use crate::resp::reply::{Reply, parse_number};

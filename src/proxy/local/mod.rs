@@ -21,6 +21,7 @@ mod logs;
 mod memory;
 mod nodes;
 mod pause;
+pub mod plain_names;
 mod protected;
 mod proxy;
 mod randomkey;
@@ -38,20 +39,20 @@ use std::sync::Arc;
 use crate::clock::Time;
 use crate::command::{Command, Servers, Table};
 use crate::config::Config;
-use slab::Slab;
-
 use crate::proxy::client::session::Session;
 use crate::proxy::pipeline::client_reply::Replies;
 use crate::proxy::pipeline::merge::Merge;
 use crate::proxy::pipeline::plan::Plan;
-use crate::proxy::pubsub::Change;
-use crate::proxy::pubsub::subscriptions::Subscriptions;
+use crate::proxy::process::Process;
+use crate::proxy::pubsub::state::change::Change;
+use crate::proxy::pubsub::state::subscriptions::Subscriptions;
 use crate::proxy::scripts::Seen;
-use crate::proxy::stats::{Process, Stats};
+use crate::proxy::stats::Stats;
 use crate::proxy::upstream::node::Node;
 use crate::proxy::upstream::routes::Routes;
 use crate::resp::args::Args;
 use crate::resp::encode;
+use slab::Slab;
 
 /// What a handler sees.
 pub struct Context<'a> {

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use super::{After, Context, NO_INTEGER, fail};
+use crate::proxy::messages::client_pause::Suspension;
+use crate::proxy::messages::worker_query::Question;
 use crate::proxy::pipeline::merge::Merge;
 use crate::proxy::pipeline::plan::{Ask, Plan};
+use crate::proxy::scripts::flags::functions_of;
 use crate::proxy::upstream::Target;
-use crate::proxy::workers::client_pause::Suspension;
-use crate::proxy::workers::may_write::functions_of;
-use crate::proxy::workers::messages::Question;
 use crate::resp::args::Args;
 use crate::resp::encode;
 use crate::resp::reply::{Reply, parse_number};

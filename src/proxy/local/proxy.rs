@@ -3,10 +3,10 @@
 
 use super::{After, Context, Run, cluster, explain, info, insight};
 use crate::live::Unchanged;
+use crate::proxy::messages::worker_query::Question;
 use crate::proxy::pipeline::merge::Merge;
 use crate::proxy::pipeline::plan::{Ask, Plan};
 use crate::proxy::texts;
-use crate::proxy::workers::messages::Question;
 use crate::resp::args::Args;
 use crate::resp::encode;
 use crate::resp::glob::{self, Case};

@@ -6,8 +6,8 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 
 use super::{After, Context, fail};
 use crate::proxy::pipeline::merge::Merge;
+use crate::proxy::process::Process;
 use crate::proxy::scripts::Scripts;
-use crate::proxy::stats::Process;
 use crate::resp::args::Args;
 use crate::resp::encode;
 use crate::resp::reply::Reply;

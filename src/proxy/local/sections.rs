@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Context;
 use crate::config::Listen;
-use crate::proxy::pubsub::kind::Kind;
+use crate::proxy::pubsub::state::kind::Kind;
 use crate::proxy::stats::masters_info::human;
 use crate::proxy::stats::{Counter, Stats};
 

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use super::{After, Context};
-use crate::proxy::pubsub::Change;
-use crate::proxy::pubsub::kind::{Act, Kind};
+use crate::proxy::pubsub::state::change::Change;
+use crate::proxy::pubsub::state::kind::{Act, Kind};
 use crate::resp::args::Args;
 
 fn change(kind: Kind, act: Act, args: &Args<'_>) -> After {

@@ -1,3 +1,6 @@
 //! What workers send each other, as data.
 
+pub mod client_filter;
+pub mod client_pause;
 pub mod monitor_feed;
+pub mod worker_query;

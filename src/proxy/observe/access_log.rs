@@ -6,10 +6,10 @@ use std::fmt::Write;
 
 use crate::clock::Time;
 use crate::config::LogFormat;
-use crate::proxy::Proxy;
-use crate::proxy::client::ClientId;
+use crate::proxy::ids::ClientId;
 use crate::proxy::insight::Looked;
 use crate::proxy::pipeline::Completed;
+use crate::proxy::state::Proxy;
 
 /// The target of the log's records that are lines of the access log.
 pub const TARGET: &str = "access";

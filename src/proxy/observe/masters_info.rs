@@ -8,117 +8,17 @@
 //! The first of those clients is the one in whose name nodes are asked. If it leaves, the others ask again.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
 
 use crate::clock::Time;
-use crate::proxy::Proxy;
-use crate::proxy::client::ClientId;
-use crate::proxy::path::split::PartTarget;
-use crate::proxy::pipeline::Seq;
+use crate::proxy::pipeline::by_slot::PartTarget;
 use crate::proxy::pipeline::merge::{Merge, Split};
-use crate::proxy::stats::masters_info::{Heard, Masters};
+use crate::proxy::state::Proxy;
+use crate::proxy::stats::masters_info::asking::{Findings, Round, Waiter};
 use crate::proxy::upstream::Target;
 use crate::proxy::upstream::backend::Pin;
-use crate::resp::reply::Reply;
 
 const INFO: &[u8] = b"*1\r\n$4\r\nINFO\r\n";
 const INFO_ALL: &[u8] = b"*2\r\n$4\r\nINFO\r\n$3\r\nALL\r\n";
-
-/// What one client waits for.
-#[derive(Debug, Clone, Default)]
-pub struct Findings(Arc<Inner>);
-
-#[derive(Debug, Default)]
-struct Inner {
-    /// Whether the sections are wanted, too, that servers give on request only.
-    all: bool,
-    /// The masters that are asked in this client's name, in the order of its parts.
-    asked: OnceLock<Vec<SocketAddr>>,
-    found: OnceLock<Arc<Masters>>,
-}
-
-impl Findings {
-    /// Nothing is found yet. `all` says whether sections are wanted that servers give on request only.
-    pub fn wanted(all: bool) -> Findings {
-        let inner = Inner {
-            all,
-            ..Inner::default()
-        };
-        Findings(Arc::new(inner))
-    }
-
-    /// What the masters say, once the client's part, or parts, are answered.
-    pub fn of(&self, replies: &[Reply<'_>], heard: &Heard, now: Time) -> Arc<Masters> {
-        let asked = self.0.asked.get().map_or(&[][..], Vec::as_slice);
-        let found = || {
-            let texts = replies.iter().map(|reply| {
-                let text = reply.text()?;
-                Some(String::from_utf8_lossy(text).into_owned())
-            });
-            Arc::new(heard.complete(asked, texts, now))
-        };
-        self.0.found.get_or_init(found).clone()
-    }
-
-    fn take_from(&self, other: &Findings) {
-        if let Some(found) = other.0.found.get() {
-            self.0.found.get_or_init(|| found.clone());
-        }
-    }
-
-    fn is_found(&self) -> bool {
-        self.0.found.get().is_some()
-    }
-}
-
-/// A client's part that waits.
-#[derive(Debug)]
-struct Waiter {
-    client: ClientId,
-    seq: Seq,
-    part: u16,
-    findings: Findings,
-}
-
-/// Those who wait for one round of questions.
-#[derive(Debug)]
-struct Round {
-    /// In whose name it is.
-    first: Waiter,
-    others: Vec<Waiter>,
-}
-
-/// Clients that wait for what the masters say of themselves.
-#[derive(Debug, Default)]
-pub(in crate::proxy) struct Census {
-    /// Those of this turn.
-    gathered: Vec<Waiter>,
-    rounds: Vec<Round>,
-}
-
-impl Census {
-    /// Whether nobody waits.
-    #[inline]
-    pub fn is_idle(&self) -> bool {
-        self.gathered.is_empty() && self.rounds.is_empty()
-    }
-
-    /// Whether something is to be done at once.
-    pub fn is_due(&self) -> bool {
-        let mut rounds = self.rounds.iter();
-        !self.gathered.is_empty() || rounds.any(|round| round.first.findings.is_found())
-    }
-
-    /// A part of a client's request waits.
-    pub fn gather(&mut self, client: ClientId, seq: Seq, part: u16, findings: Findings) {
-        self.gathered.push(Waiter {
-            client,
-            seq,
-            part,
-            findings,
-        });
-    }
-}
 
 impl Proxy {
     /// Tells those who waited what was found, and asks for those who have come.

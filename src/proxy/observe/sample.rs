@@ -2,62 +2,11 @@
 //!
 //! It is a look at everything there is, so that the data path pays nothing for it.
 
-use std::time::Duration;
-
 use crate::clock::Time;
-use crate::proxy::Proxy;
-use crate::proxy::path::large_reply::Carried;
-use crate::proxy::stats::Counter;
+use crate::proxy::state::Proxy;
+use crate::proxy::stats::sample::NodeSample;
 use crate::proxy::upstream::backend::{State, Usage};
-
-macro_rules! numbers {
-    ($($(#[$doc:meta])* $name:ident,)*) => {
-        /// What one worker last saw. One writer, its worker.
-        #[derive(Debug, Default)]
-        pub struct Sample {
-            $($(#[$doc])* pub $name: Counter,)*
-            /// Bytes of replies that the client has not taken who is owed most.
-            pub client_output_bytes_max: Counter,
-        }
-
-        /// What all workers last saw.
-        #[derive(Debug, Clone, Default, PartialEq, Eq)]
-        pub struct Samples {
-            $($(#[$doc])* pub $name: u64,)*
-            /// Bytes of replies that the client has not taken who is owed most.
-            pub client_output_bytes_max: u64,
-        }
-
-        impl Samples {
-            /// Adds what one worker saw.
-            pub fn add(&mut self, sample: &Sample) {
-                $(self.$name += sample.$name.get();)*
-                let most = sample.client_output_bytes_max.get();
-                self.client_output_bytes_max = self.client_output_bytes_max.max(most);
-            }
-        }
-    };
-}
-
-numbers! {
-    /// Requests taken and not answered.
-    requests_in_flight,
-    /// Bytes of replies that clients have not taken.
-    client_output_bytes,
-    /// Bytes of buffers that hold something.
-    buffer_used_bytes,
-    /// Bytes of buffers kept for the next ones.
-    buffer_free_bytes,
-}
-
-/// What is seen of one node.
-#[derive(Debug, Clone, Copy, Default)]
-pub(in crate::proxy) struct NodeSample {
-    connecting: u64,
-    busy: u64,
-    in_flight: u64,
-    silent: Duration,
-}
+use crate::proxy::upstream::large_reply::Carried;
 
 impl Proxy {
     /// Looks at everything.

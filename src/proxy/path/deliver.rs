@@ -12,24 +12,25 @@ use crate::buffer::{ReadBuf, Rope};
 use crate::clock::Time;
 use crate::cluster::slot::Slot;
 use crate::proxy::actions::Wanted;
-use crate::proxy::client::ClientId;
-use crate::proxy::connections::overdue::LARGE_REPLY;
+use crate::proxy::ids::{BackendId, ClientId, NodeKey, Peer, Seq};
 use crate::proxy::insight::{BIG_BYTES, Reasons, Sight};
-use crate::proxy::path::dispatch::{MOVED_FRAME, request_limits};
-use crate::proxy::path::large_reply::{Way, Whole};
-use crate::proxy::pipeline::{Completed, Seq};
-use crate::proxy::refused::retry::Goal;
-use crate::proxy::scripts::Remedy;
+use crate::proxy::pipeline::Completed;
+use crate::proxy::planted_bugs;
+use crate::proxy::request::{MOVED_FRAME, request_limits};
+use crate::proxy::state::Proxy;
 use crate::proxy::stats::Counter;
 use crate::proxy::stats::calls::ErrorCode;
 use crate::proxy::stats::node_stats::NodeStats;
 use crate::proxy::stats::slot_redirects::Redirect;
 use crate::proxy::texts::node_words;
-use crate::proxy::texts::refusal;
-use crate::proxy::texts::refusal::Refusal;
-use crate::proxy::upstream::backend::{Backend, BackendId, Origin, Pin, State, Ticket, Usage};
-use crate::proxy::upstream::node::{Node, NodeKey};
-use crate::proxy::{NO_SLOT, Peer, Proxy, planted_bugs};
+use crate::proxy::texts::refusal::{self, Refusal};
+use crate::proxy::upstream::backend::{Backend, Origin, Pin, State, Ticket, Usage};
+use crate::proxy::upstream::goal::{Goal, goal_of};
+use crate::proxy::upstream::large_reply::{Way, Whole};
+use crate::proxy::upstream::lost::{Lost, failure_of};
+use crate::proxy::upstream::node::Node;
+use crate::proxy::upstream::overdue::LARGE_REPLY;
+use crate::proxy::upstream::refused_request::Refused;
 use crate::resp::args::Args;
 use crate::resp::frame::{RequestScanner, Scan};
 use crate::resp::reply::Reply;
@@ -41,38 +42,6 @@ const REDIRECTS_MAX: u8 = 16;
 
 /// Connections to one node that are lost within this time of each other are lost by one cause.
 const ONE_DEATH: Duration = Duration::from_millis(100);
-
-/// Why a backend was lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lost {
-    /// The node closed it, or the network did.
-    Closed,
-    /// It could not be connected in time, or a reply did not come in time.
-    TimedOut,
-    /// It is silent, and the cluster does without it.
-    Gone,
-    /// The node broke the protocol.
-    Broken,
-    /// The node refused our handshake.
-    Refused,
-    /// The node refused our password.
-    Denied,
-    /// We do not need it any more.
-    Retired,
-}
-
-/// A request that a node has refused, in these words.
-pub(in crate::proxy) struct Refused<'a> {
-    pub node: NodeKey,
-    /// Whether it was asked as a replica.
-    pub replica: bool,
-    pub ticket: Ticket,
-    pub bytes: &'a [u8],
-    pub refusal: Refusal<'a>,
-    pub words: &'a [u8],
-    /// What the node lacked.
-    pub remedy: Vec<Remedy>,
-}
 
 /// What follows after a reply.
 pub(in crate::proxy) enum Next {
@@ -900,27 +869,5 @@ impl Proxy {
         for client in std::mem::take(&mut backend.waiters) {
             self.queue_resume(client);
         }
-    }
-}
-
-/// Where the loss of a connection counts.
-fn failure_of(lost: Lost, state: State, stats: &NodeStats) -> &Counter {
-    match (lost, state) {
-        (Lost::Broken, _) => &stats.failures_protocol,
-        (Lost::Refused | Lost::Denied, _) => &stats.failures_handshake,
-        (_, State::Connecting | State::Handshaking(_)) => &stats.failures_connect,
-        (Lost::TimedOut, State::Ready) => &stats.failures_timeout,
-        (Lost::Gone, State::Ready) => &stats.failures_gone,
-        (Lost::Closed | Lost::Retired, State::Ready) => &stats.failures_closed,
-    }
-}
-
-/// Where a request of `node` goes when it is sent again.
-pub(in crate::proxy) fn goal_of(ticket: &Ticket, node: NodeKey) -> Goal {
-    match (ticket.pin, ticket.slot) {
-        (Pin::Must | Pin::May | Pin::Member | Pin::Spare, _) => Goal::Node(node),
-        (Pin::Shard(shard) | Pin::Astray(shard), _) => Goal::Shard(shard),
-        (Pin::Free, NO_SLOT) => Goal::AnyMaster,
-        (Pin::Free, _) => Goal::Owner,
     }
 }

@@ -12,39 +12,24 @@ use crate::command::{
 use crate::config::{ReadPreference, is_local};
 use crate::proxy::actions::Wanted;
 use crate::proxy::client::session::Session;
-use crate::proxy::client::{ClientId, Parting, Pause};
-use crate::proxy::local;
-use crate::proxy::local::{After, Handler};
-use crate::proxy::path::split::runs_alone;
-use crate::proxy::pipeline::{At, Seq};
-use crate::proxy::refused::retry::Goal;
+use crate::proxy::client::step::Step;
+use crate::proxy::client::{Parting, Pause};
+use crate::proxy::ids::{BackendId, ClientId, NO_SLOT, Seq};
+use crate::proxy::local::{self, After, Handler};
+use crate::proxy::pipeline::At;
+use crate::proxy::pipeline::by_slot::runs_alone;
+use crate::proxy::planted_bugs;
+use crate::proxy::request::{MOVED_FRAME, request_limits};
+use crate::proxy::state::Proxy;
 use crate::proxy::stats::calls::ErrorCode;
-use crate::proxy::texts::refusal;
+use crate::proxy::texts::{self, refusal};
 use crate::proxy::upstream::Target;
-use crate::proxy::upstream::backend::{BackendId, Origin, Pin, State, Ticket};
-use crate::proxy::{NO_SLOT, Proxy, planted_bugs, texts};
+use crate::proxy::upstream::backend::{Origin, Pin, State, Ticket};
+use crate::proxy::upstream::goal::Goal;
 use crate::resp::args::Args;
-use crate::resp::encode;
-use crate::resp::frame::{ProtocolError, RequestLimits, Scan};
-use crate::resp::inline;
+use crate::resp::frame::{ProtocolError, Scan};
 use crate::resp::reply::Reply;
-
-/// A frame at least this long is moved to its backend instead of copied, in bytes.
-pub(in crate::proxy) const MOVED_FRAME: usize = 16 << 10;
-
-/// What to do with the frame at the front of the client's input.
-pub(in crate::proxy) enum Step {
-    /// It goes to this backend as it is.
-    Forward(BackendId, Ticket),
-    /// It has been dealt with.
-    Done,
-    /// It has been dealt with, and nothing behind it is taken until it is answered.
-    Alone,
-    /// Its time has not come: the client is paused.
-    Wait(Pause),
-    /// It was the client's last.
-    Close,
-}
+use crate::resp::{encode, inline};
 
 impl Proxy {
     /// Takes what a client has sent: as many requests as may be taken now.
@@ -921,20 +906,5 @@ impl Proxy {
     /// Asks for a refresh of the topology.
     pub(in crate::proxy) fn want_refresh(&mut self, wanted: Wanted) {
         self.actions.refresh(wanted);
-    }
-}
-
-/// What the scanner of requests is bounded by.
-pub(in crate::proxy) fn request_limits(
-    limits: &crate::config::Limits,
-    authenticated: bool,
-) -> RequestLimits {
-    RequestLimits {
-        bulk_bytes: limits.bulk_bytes,
-        request_bytes: limits.request_bytes,
-        inline_bytes: limits.inline_bytes,
-        authenticated,
-        unauthenticated_args: limits.unauthenticated_args,
-        unauthenticated_bulk_bytes: limits.unauthenticated_bulk_bytes,
     }
 }

@@ -25,146 +25,16 @@
 #[cfg(test)]
 mod tests;
 
-use crate::buffer::{Pool, READ_BLOCK, ReadBuf, Rope, WriteBuf};
+use crate::buffer::ReadBuf;
 use crate::clock::Time;
-use crate::proxy::Proxy;
-use crate::proxy::client::{Client, ClientId, Parting};
-use crate::proxy::connections::overdue::LARGE_REPLY;
+use crate::proxy::client::{Client, Parting};
+use crate::proxy::ids::{BackendId, ClientId};
 use crate::proxy::path::deliver::Next;
-use crate::proxy::path::dispatch::MOVED_FRAME;
-use crate::proxy::upstream::backend::{Backend, BackendId, Origin, State};
+use crate::proxy::state::Proxy;
+use crate::proxy::upstream::backend::{Backend, Origin};
+use crate::proxy::upstream::large_reply::{Carried, ENOUGH, Way, Whole};
+use crate::proxy::upstream::overdue::LARGE_REPLY;
 use crate::resp::frame::Scan;
-use crate::resp::reply::Reply;
-
-/// So much of a reply is taken as a chunk; less waits in the input for more, unless it is the end.
-const ENOUGH: usize = READ_BLOCK / 2;
-
-/// Where a reply goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Way {
-    /// It is kept.
-    #[default]
-    Kept,
-    /// It goes to its client as it comes. It has no other way from here on, unless the client goes.
-    Passed,
-    /// It is dropped as it comes.
-    Dropped,
-}
-
-/// A reply of which the end has not come.
-///
-/// Invariant: `kept` is what has been taken, or empty unless the reply is kept.
-#[derive(Debug, Default)]
-pub struct Carried {
-    way: Way,
-    kept: Rope,
-    /// Bytes that have been taken from the input.
-    taken: usize,
-}
-
-impl Carried {
-    /// Whether a part of it may have reached its client.
-    pub fn has_left(&self) -> bool {
-        self.way == Way::Passed
-    }
-
-    /// Bytes of it that have come.
-    pub fn taken(&self) -> usize {
-        self.taken
-    }
-
-    /// Bytes that are kept.
-    pub fn kept_len(&self) -> usize {
-        self.kept.len()
-    }
-
-    /// Bytes of memory that it keeps.
-    #[cfg(test)]
-    pub fn storage_len(&self) -> usize {
-        self.kept.storage_len()
-    }
-
-    /// Takes the next `count` bytes from the front of the input.
-    fn take(&mut self, input: &mut ReadBuf, count: usize) {
-        self.taken += count;
-        if self.way == Way::Dropped {
-            input.consume(count);
-        } else {
-            self.kept.push(input.share(count));
-        }
-    }
-
-    /// Nobody waits for it any more.
-    fn give_up(&mut self, pool: &mut Pool) {
-        self.way = Way::Dropped;
-        std::mem::take(&mut self.kept).give_back(pool);
-    }
-}
-
-/// A whole reply, and where it lies.
-#[derive(Debug)]
-pub enum Whole<'a> {
-    /// So many bytes at the front of the input.
-    Front(&'a mut ReadBuf, usize),
-    /// In chunks. It is no error, and has no attributes in front.
-    Kept(Rope),
-    /// It is in its client's output already, or nobody has waited for it: its type, which is no error's, and how
-    /// many bytes it had.
-    Gone(Way, [u8; 1], usize),
-}
-
-impl Whole<'_> {
-    /// Its bytes.
-    #[inline]
-    pub fn len(&self) -> usize {
-        match self {
-            Whole::Front(_, len) | Whole::Gone(_, _, len) => *len,
-            Whole::Kept(rope) => rope.len(),
-        }
-    }
-
-    /// The reply; unless it lies in front of the input it is the front only, which tells its type.
-    #[inline]
-    pub fn reply(&self) -> Reply<'_> {
-        Reply::new(match self {
-            Whole::Front(input, len) => &input.bytes()[..*len],
-            Whole::Kept(rope) => rope.piece(0),
-            Whole::Gone(_, kind, _) => kind,
-        })
-    }
-
-    /// It is no longer needed.
-    #[inline]
-    pub fn drop(self) {
-        if let Whole::Front(input, len) = self {
-            input.consume(len);
-        }
-    }
-
-    /// Appends it to an output, without a copy.
-    pub fn move_to(self, output: &mut WriteBuf) {
-        match self {
-            Whole::Front(input, len) => output.push_chunk(input.share(len)),
-            Whole::Kept(rope) => rope.move_to(output),
-            Whole::Gone(..) => {}
-        }
-    }
-}
-
-impl Backend {
-    /// Whether a large reply is on its way here: what is asked for on this connection now comes behind it.
-    pub fn is_streaming(&self) -> bool {
-        self.carried.is_some()
-    }
-
-    /// Whether the reply under way, of which `input` has the front and `missing` bytes are missing at least, is to be
-    /// taken as it comes.
-    pub(in crate::proxy) fn is_to_be_carried(&self, input: &ReadBuf, missing: usize) -> bool {
-        // A push is read by us. What the reply is must be seen, and may stand behind attributes.
-        let known = !matches!(self.scanner.kind(), 0 | b'>');
-        input.len() + missing >= MOVED_FRAME && known && self.state == State::Ready
-    }
-}
 
 /// Whether nothing but replies is written to this client, so that a reply may be written in pieces.
 fn hears_replies_only(client: &Client) -> bool {

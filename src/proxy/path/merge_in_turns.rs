@@ -3,24 +3,9 @@
 //!
 //! It must never know how replies are merged (that is `merge`).
 
-use std::collections::VecDeque;
-
 use crate::clock::Time;
-use crate::proxy::Proxy;
-use crate::proxy::client::ClientId;
-use crate::proxy::pipeline::Seq;
-
-/// The requests that go on to be merged in the next turns, oldest first. Some of their clients may have gone.
-#[derive(Debug, Default)]
-pub struct Unmerged(VecDeque<(ClientId, Seq)>);
-
-impl Unmerged {
-    /// Whether there are none.
-    #[inline]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
+use crate::proxy::ids::ClientId;
+use crate::proxy::state::Proxy;
 
 impl Proxy {
     /// The reply to a client's request is not merged to its end: it goes on in the next turn.

@@ -10,23 +10,21 @@
 //!
 //! It must never answer, refuse, hold or close.
 
-pub mod names;
 mod parts;
-#[cfg(test)]
-mod twins;
 
 use crate::clock::Time;
 use crate::cluster::slot::Slot;
 use crate::config::ReadPreference;
-use crate::proxy::Proxy;
-use crate::proxy::client::session::Dialect;
-use crate::proxy::client::{ClientId, Pause};
+use crate::proxy::client::Pause;
+use crate::proxy::ids::{BackendId, ClientId};
 use crate::proxy::insight::{BIG_BYTES, Reasons, Sight};
-use crate::proxy::path::dispatch::MOVED_FRAME;
 use crate::proxy::pipeline::At;
+use crate::proxy::request::MOVED_FRAME;
+use crate::proxy::state::Proxy;
 use crate::proxy::stats::calls::Calls;
 use crate::proxy::stats::turn_latencies::Answers;
-use crate::proxy::upstream::backend::{BackendId, Origin, Pin, State, Ticket};
+use crate::proxy::upstream::backend::{Origin, Pin, State, Ticket};
+use crate::proxy::upstream::dialect::Dialect;
 use crate::proxy::upstream::node::Node;
 use crate::proxy::upstream::write_times::Departures;
 use crate::resp::short::{ShortRequest, short_reply};
@@ -319,9 +317,10 @@ mod tests {
 
     use crate::clock::Time;
     use crate::proxy::actions::Action;
-    use crate::proxy::client::ClientId;
+    use crate::proxy::ids::ClientId;
+    use crate::proxy::ids::Peer;
+    use crate::proxy::state::Proxy;
     use crate::proxy::tests::rig::{before_three_nodes, flushed, known_client, next_action};
-    use crate::proxy::{Peer, Proxy};
     use crate::testing::Random;
 
     /// A proxy of one client, and all that it wrote: to its nodes, by their places, and to its client.

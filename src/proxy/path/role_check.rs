@@ -15,12 +15,13 @@ use crate::clock::Time;
 use crate::cluster::line::Line;
 use crate::cluster::topology::Topology;
 use crate::proxy::actions::Wanted;
-use crate::proxy::path::split::is_urgent;
-use crate::proxy::refused::retry::Goal;
+use crate::proxy::ids::{BackendId, NO_SLOT};
+use crate::proxy::pipeline::by_slot::is_urgent;
+use crate::proxy::state::Proxy;
 use crate::proxy::texts::refusal::Refusal;
-use crate::proxy::upstream::backend::{BackendId, Origin, Pin, Ticket};
+use crate::proxy::upstream::backend::{Origin, Pin, Ticket};
+use crate::proxy::upstream::goal::Goal;
 use crate::proxy::upstream::routes::ShardId;
-use crate::proxy::{NO_SLOT, Proxy};
 use crate::resp::reply::Reply;
 
 const ROLE: &[u8] = b"*1\r\n$4\r\nROLE\r\n";

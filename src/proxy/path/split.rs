@@ -1,30 +1,29 @@
 //! Requests in several parts: cut by slot, sent to many nodes, or asked by a plan. Each part is sent and
 //! held like a request of its own; below the merge nothing knows that it is a part.
 
-use std::ops::Range;
-
 use crate::clock::Time;
 use crate::cluster::slot::Slot;
 use crate::command::{Class, Command, Flags, ResponsePolicy};
 use crate::config::ReadPreference;
-use crate::proxy::client::{Client, ClientId, Pause};
+use crate::proxy::client::step::Step;
+use crate::proxy::client::{Client, Pause};
+use crate::proxy::ids::{BackendId, ClientId, NO_SLOT, Seq};
 use crate::proxy::insight::audit::Reason;
-use crate::proxy::path::dispatch::Step;
+use crate::proxy::pipeline::At;
+use crate::proxy::pipeline::by_slot::{
+    MANY_KEYS, PartTarget, SlotPart, is_urgent, merge_of, push_part, runs_alone, sort_by_slot,
+    ticket,
+};
 use crate::proxy::pipeline::merge::{Merge, Split};
 use crate::proxy::pipeline::plan::{Ask, Plan};
-use crate::proxy::pipeline::{At, Seq};
-use crate::proxy::refused::retry::Goal;
-use crate::proxy::texts::refusal;
+use crate::proxy::state::Proxy;
+use crate::proxy::texts::{self, refusal};
 use crate::proxy::upstream::Target;
-use crate::proxy::upstream::backend::{BackendId, Origin, Pin, Ticket};
-use crate::proxy::upstream::routes::ShardId;
-use crate::proxy::{NO_SLOT, Proxy, texts};
+use crate::proxy::upstream::backend::{Origin, Pin, Ticket};
+use crate::proxy::upstream::goal::Goal;
 use crate::resp::args::Args;
 use crate::resp::encode;
 use crate::resp::reply::Reply;
-
-/// A request of so many keys is worth a note.
-const MANY_KEYS: usize = 100;
 
 impl Proxy {
     /// Cuts a request by slot: one node would answer CROSSSLOT even for two slots of its own.
@@ -488,140 +487,5 @@ impl Proxy {
             Step::Done => Step::Alone,
             other => other,
         }
-    }
-}
-
-/// Whether a command is for all shards as wholes. It may touch any key, so it keeps its order with all other requests of
-/// its client (rule R4) by running alone: it is sent when all before it are answered, and what follows waits for its
-/// reply.
-pub(in crate::proxy) fn runs_alone(command: &Command) -> bool {
-    matches!(command.class, Class::AllMasters(_)) && !is_urgent(command)
-}
-
-/// SCRIPT KILL and FUNCTION KILL: they must not wait for what they are to end.
-pub(in crate::proxy) fn is_urgent(command: &Command) -> bool {
-    command.response == ResponsePolicy::OneSucceeded && command.flags.contains(Flags::ALLOW_BUSY)
-}
-
-/// Where a part goes.
-#[derive(Clone, Copy)]
-pub(in crate::proxy) enum PartTarget {
-    Slot(u16),
-    Node(Target, Pin),
-    Shard(ShardId),
-    AnyMaster,
-}
-
-/// A part of a request that is cut by slot.
-#[derive(Debug)]
-pub(in crate::proxy) struct SlotPart {
-    slot: u16,
-    /// Where its bytes are among those of all parts.
-    frame: Range<usize>,
-    /// Where it goes, if that needs no further look.
-    backend: Option<BackendId>,
-    /// Whether that is one to a replica.
-    replica: bool,
-}
-
-impl SlotPart {
-    /// A part that nobody has looked for a backend for.
-    pub fn new(slot: u16, frame: Range<usize>) -> SlotPart {
-        SlotPart {
-            slot,
-            frame,
-            backend: None,
-            replica: false,
-        }
-    }
-
-    /// Where it is once it is sent.
-    pub fn at(&self) -> At {
-        self.backend.map_or(At::Held, At::Backend)
-    }
-
-    /// Its slot.
-    #[cfg(test)]
-    pub fn slot(&self) -> u16 {
-        self.slot
-    }
-
-    /// Where its bytes are among those of all parts.
-    #[cfg(test)]
-    pub fn range(&self) -> Range<usize> {
-        self.frame.clone()
-    }
-}
-
-/// The requests for the slots of a request's keys, slot by slot, and of each key which of them has it.
-pub(in crate::proxy) fn parts_by_slot(
-    keys: &[u32],
-    args: &Args<'_>,
-) -> (Vec<(u16, Vec<u8>)>, Vec<u16>) {
-    let (mut by_slot, mut parts, mut order) = (Vec::new(), Vec::new(), vec![0; keys.len()]);
-    sort_by_slot(keys, args, &mut by_slot);
-    for group in by_slot.chunk_by(|a, b| a.0 == b.0) {
-        for (_, key) in group {
-            order[*key as usize] = parts.len() as u16;
-        }
-        let mut frame = Vec::new();
-        push_part(keys, args, group, &mut frame);
-        parts.push((group[0].0, frame));
-    }
-    (parts, order)
-}
-
-/// Appends the request for one slot: the keys of `group`, with what belongs to each.
-fn push_part(keys: &[u32], args: &Args<'_>, group: &[(u16, u32)], frames: &mut Vec<u8>) {
-    let stride = keys.get(1).map_or(1, |second| (second - keys[0]) as usize);
-    encode::array(frames, 1 + group.len() * stride);
-    encode::bulk(frames, args.name());
-    for (_, key) in group {
-        let first = keys[*key as usize] as usize;
-        frames.extend_from_slice(args.encoded(first, stride));
-    }
-}
-
-/// The keys with their slots, slot by slot, each slot's keys in their order.
-fn sort_by_slot(keys: &[u32], args: &Args<'_>, by_slot: &mut Vec<(u16, u32)>) {
-    by_slot.clear();
-    by_slot.extend(
-        keys.iter()
-            .zip(0..)
-            .map(|(index, key)| (Slot::of(args.at(*index as usize)).number(), key)),
-    );
-    by_slot.sort_unstable();
-}
-
-/// The ticket of a part that has not been sent yet.
-fn ticket(origin: Origin, slot: u16, command: &Command, len: usize, pin: Pin, now: Time) -> Ticket {
-    Ticket {
-        origin,
-        slot,
-        command: command.id,
-        len: len as u32,
-        redirects: 0,
-        tries: 0,
-        losses: 0,
-        readonly: command.flags.contains(Flags::READONLY),
-        pin,
-        healed: false,
-        asked: false,
-        held_since: None,
-        sent_at: now,
-    }
-}
-
-pub(in crate::proxy) fn merge_of(policy: ResponsePolicy) -> Merge {
-    match policy {
-        ResponsePolicy::Default => Merge::Gather,
-        ResponsePolicy::OneSucceeded => Merge::OneSucceeded,
-        ResponsePolicy::AllSucceeded => Merge::AllSucceeded,
-        ResponsePolicy::AggLogicalAnd => Merge::And,
-        ResponsePolicy::AggLogicalOr => Merge::Or,
-        ResponsePolicy::AggMin => Merge::Min,
-        ResponsePolicy::AggMax => Merge::Max,
-        ResponsePolicy::AggSum => Merge::Sum,
-        ResponsePolicy::Special => Merge::Concat,
     }
 }

@@ -9,10 +9,10 @@ mod gather;
 use std::fmt;
 
 use crate::buffer::{Rope, RopeBuilder};
+use crate::proxy::ids::BackendId;
 use crate::proxy::pipeline::plan::Plan;
 use crate::proxy::pipeline::{At, Spares};
 use crate::proxy::texts::refusal;
-use crate::proxy::upstream::backend::BackendId;
 use crate::resp::encode;
 use crate::resp::reply::Reply;
 use gather::{Gathering, STEP_VALUES, TooFew};

@@ -6,11 +6,13 @@
 //!
 //! It must never know what a node is, nor which connection a reply came from beyond its name.
 
+pub mod by_slot;
 pub mod client_reply;
 pub mod merge;
 pub(super) mod out_of_order;
 mod parts;
 pub mod plan;
+pub mod unmerged;
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -19,23 +21,12 @@ use slab::Slab;
 
 use crate::buffer::{Pool, Rope, WriteBuf};
 use crate::clock::Time;
+use crate::proxy::ids::{BackendId, Seq};
 use crate::proxy::pipeline::client_reply::Replies;
 use crate::proxy::pipeline::merge::Split;
 use crate::proxy::pipeline::out_of_order::{Place, Waiting, WaitingSpares};
 use crate::proxy::pipeline::plan::Plan;
 use crate::proxy::stats::calls::ErrorCode;
-use crate::proxy::upstream::backend::BackendId;
-
-/// A place in a client's pipeline. It wraps; the distance to the head is what counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Seq(pub u32);
-
-impl Seq {
-    /// Whether this place is before `other`, given that they are less than 2^31 apart.
-    pub fn before(self, other: Seq) -> bool {
-        (self.0.wrapping_sub(other.0) as i32) < 0
-    }
-}
 
 /// Where a part of a request is while its reply is outstanding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

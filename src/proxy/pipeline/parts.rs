@@ -3,9 +3,9 @@
 
 use super::{Completed, Kept, Kind, Pipeline, Seq, Spares};
 use crate::buffer::{Pool, Rope, WriteBuf};
-use crate::proxy::path::dispatch::MOVED_FRAME;
 use crate::proxy::pipeline::merge::Finished;
 use crate::proxy::pipeline::out_of_order::Place;
+use crate::proxy::request::MOVED_FRAME;
 use crate::proxy::stats::calls::ErrorCode;
 use crate::resp::reply::Reply;
 

@@ -1,13 +1,13 @@
 //! `Plan`: whom a command asks, what, and how the answers become one reply. This is how a command of the
 //! proxy's own speaks to nodes and to other workers without a branch anywhere else.
 
-use crate::proxy::observe::masters_info::Findings;
+use crate::proxy::ids::NodeKey;
+use crate::proxy::messages::worker_query::Question;
 use crate::proxy::pipeline::merge::Merge;
+use crate::proxy::stats::masters_info::asking::Findings;
 use crate::proxy::upstream::Target;
-use crate::proxy::upstream::node::NodeKey;
 use crate::proxy::upstream::routes::ShardId;
 use crate::proxy::upstream::routes::everyone::Asked;
-use crate::proxy::workers::messages::Question;
 
 /// Whom one part of a plan asks.
 #[derive(Debug, Clone)]

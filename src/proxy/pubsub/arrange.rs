@@ -4,20 +4,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::kind::{Act, Kind};
-use super::link::{Asked, Link};
-use super::{NEVER, Pubsub};
 use crate::clock::Time;
 use crate::cluster::slot::Slot;
 use crate::proxy::actions::Wanted;
-use crate::proxy::client::ClientId;
-use crate::proxy::path::deliver::Lost;
-use crate::proxy::pipeline::Seq;
+use crate::proxy::ids::{BackendId, ClientId, NO_SLOT, NodeKey, Seq};
+use crate::proxy::pubsub::state::NEVER;
+use crate::proxy::pubsub::state::kind::{Act, Kind};
+use crate::proxy::pubsub::state::link::{Asked, Link};
+use crate::proxy::state::Proxy;
 use crate::proxy::texts::refusal::Refusal;
 use crate::proxy::upstream::Target;
-use crate::proxy::upstream::backend::{BackendId, Origin, Pin, State, Ticket};
-use crate::proxy::upstream::node::NodeKey;
-use crate::proxy::{NO_SLOT, Proxy};
+use crate::proxy::upstream::backend::{Origin, Pin, State, Ticket};
+use crate::proxy::upstream::lost::Lost;
 use crate::resp::encode;
 use crate::resp::reply::Reply;
 
@@ -473,22 +471,6 @@ impl Proxy {
             && let Some(command) = self.table.named(b"ping").map(|row| row.id)
         {
             self.send_on_link(backend, Origin::Discard, NO_SLOT, command, PING, now);
-        }
-    }
-}
-
-impl Pubsub {
-    /// A node does not count us for a name any more, unless it has been asked for again.
-    fn forget_name(&mut self, register: &super::register::Register, node: NodeKey, asked: &Asked) {
-        let (kind, name) = (asked.kind, &asked.name);
-        let again = self
-            .topic(kind, name)
-            .is_some_and(|topic| topic.place(node).is_some());
-        let Some(link) = self.links.get_mut(&node) else {
-            return;
-        };
-        if !again && link.names.remove(&(kind, name.clone())) {
-            register.unsettle(kind, name, link.address);
         }
     }
 }

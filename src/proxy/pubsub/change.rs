@@ -5,64 +5,24 @@
 //! subscriber may send is another matter.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::announced::Announcement;
-use super::events;
-use super::kind::{Act, Kind};
-use super::subscriptions::{Subscriptions, cost};
-use super::topic::Topic;
 use crate::clock::Time;
 use crate::cluster::slot::Slot;
 use crate::command::Command;
-use crate::proxy::client::ClientId;
-use crate::proxy::path::dispatch::Step;
-use crate::proxy::pipeline::Seq;
+use crate::proxy::client::step::Step;
+use crate::proxy::ids::{ClientId, NO_SLOT};
 use crate::proxy::pipeline::client_reply::Replies;
+use crate::proxy::pubsub::state::change::{Change, Pending};
+use crate::proxy::pubsub::state::events;
+use crate::proxy::pubsub::state::kind::{Act, Kind};
+use crate::proxy::pubsub::state::subscriptions::{Subscriptions, cost};
+use crate::proxy::pubsub::state::topic::Topic;
+use crate::proxy::state::Proxy;
 use crate::proxy::texts::refusal;
-use crate::proxy::{NO_SLOT, Proxy};
 
 /// There is no such limit in Redis, where memory is what bounds it.
 const TOO_MANY: &str = "ERR too many subscriptions for one client";
-
-/// What a client wants of its subscriptions.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
-    /// The kind of names.
-    pub kind: Kind,
-    /// Whether to subscribe or to unsubscribe.
-    pub act: Act,
-    /// The names; none stands for all that there are.
-    pub names: Vec<Arc<[u8]>>,
-}
-
-/// A SUBSCRIBE that waits for nodes to confirm.
-#[derive(Debug)]
-pub struct Pending {
-    client: ClientId,
-    seq: Seq,
-    kind: Kind,
-    /// As they were given.
-    names: Vec<Arc<[u8]>>,
-    /// Each once.
-    topics: BTreeSet<Arc<[u8]>>,
-    /// How many of the topics are still to be confirmed.
-    left: usize,
-    /// When it is given up.
-    expires: Time,
-    /// What publishers know of it.
-    announcement: Option<Announcement>,
-    /// Whether an error is for nobody to hear (`CLIENT REPLY`): confirmations pass.
-    muted: bool,
-}
-
-impl Pending {
-    /// How many topics it names.
-    pub fn topics(&self) -> usize {
-        self.topics.len()
-    }
-}
 
 impl Proxy {
     /// A client's (UN)SUBSCRIBE, on an empty pipeline.

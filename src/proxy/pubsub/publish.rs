@@ -7,28 +7,13 @@
 use crate::clock::Time;
 use crate::cluster::slot::Slot;
 use crate::command::Command;
-use crate::config::{Config, PubsubOrder};
-use crate::proxy::Proxy;
-use crate::proxy::client::ClientId;
-use crate::proxy::path::dispatch::Step;
+use crate::config::PubsubOrder;
+use crate::proxy::client::step::Step;
+use crate::proxy::ids::{ClientId, NodeKey};
+use crate::proxy::pubsub::state::carrier::slot_of_channel;
+use crate::proxy::state::Proxy;
 use crate::proxy::texts::refusal;
-use crate::proxy::upstream::node::{Node, NodeKey};
-use crate::proxy::upstream::routes::Routes;
 use crate::resp::args::Args;
-use slab::Slab;
-
-/// The slot whose master carries a channel's messages; nothing while no slot is served.
-pub fn slot_of_channel(
-    channel: &[u8],
-    routes: &Routes,
-    nodes: &Slab<Node>,
-    config: &Config,
-) -> Option<Slot> {
-    match config.pubsub_order {
-        PubsubOrder::All => routes.carrier(nodes),
-        PubsubOrder::Channel => Some(Slot::of(channel)),
-    }
-}
 
 impl Proxy {
     /// A PUBLISH that is not in a transaction.

@@ -1,14 +1,13 @@
 //! The way out: what nodes push. A message is handed to every subscriber of its topic; one that does not read
 //! is closed when more than `-client-output-buffer-limit pubsub` bytes wait for it, and nobody else notices.
 
-use super::kind::{Act, Kind, Pushed};
-use super::outbox::Message;
-use super::{Pubsub, events};
 use crate::clock::Time;
-use crate::proxy::Proxy;
-use crate::proxy::client::ClientId;
-use crate::proxy::upstream::backend::{BackendId, Origin};
-use crate::proxy::upstream::node::NodeKey;
+use crate::proxy::ids::{BackendId, ClientId, NodeKey};
+use crate::proxy::pubsub::state::kind::{Act, Kind, Pushed};
+use crate::proxy::pubsub::state::outbox::Message;
+use crate::proxy::pubsub::state::{Pubsub, events};
+use crate::proxy::state::Proxy;
+use crate::proxy::upstream::backend::Origin;
 use crate::resp::encode::Protocol;
 use crate::resp::reply::Reply;
 

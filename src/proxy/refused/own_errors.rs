@@ -18,154 +18,22 @@
 //! It must never act upon the words of such a request in any other way: they teach no route, ask for no refresh,
 //! and fail no slot.
 
-use std::collections::HashMap;
-use std::time::Duration;
-
 use crate::clock::Time;
 use crate::config::ReadPreference;
-use crate::proxy::client::ClientId;
-use crate::proxy::path::deliver::Refused;
-use crate::proxy::pipeline::{At, Seq};
-use crate::proxy::refused::order_guard::{args_of, keys_in};
-use crate::proxy::refused::retry::{ASKING, Goal, Held};
+use crate::proxy::client::held::Held;
+use crate::proxy::client::held_keys::{args_of, keys_in};
+use crate::proxy::client::own_errors::{Inquiry, Question, Sign, kind};
+use crate::proxy::ids::{BackendId, ClientId, NO_SLOT, Seq};
+use crate::proxy::pipeline::At;
+use crate::proxy::planted_bugs;
 use crate::proxy::scripts::hash;
+use crate::proxy::state::Proxy;
 use crate::proxy::texts::refusal::{Missing, Refusal, Trouble};
-use crate::proxy::upstream::backend::{BackendId, Origin, Pin, Ticket};
-use crate::proxy::{NO_SLOT, Proxy, planted_bugs};
+use crate::proxy::upstream::backend::{Origin, Pin, Ticket};
+use crate::proxy::upstream::goal::{ASKING, Goal};
+use crate::proxy::upstream::refused_request::Refused;
 use crate::resp::encode;
 use crate::resp::reply::Reply;
-
-/// How long what has made words up is not believed.
-const SUSPECTED: Duration = Duration::from_secs(10);
-/// How many are suspected at once.
-const SUSPECTS_MAX: usize = 1024;
-
-/// What is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Question {
-    /// EXISTS with the keys of the request: a server refuses it for their sake as it refuses the request.
-    Keys,
-    /// DBSIZE: refused while the server loads its data, or has lost its master.
-    Size,
-    /// ROLE: a replica takes no writes.
-    Role,
-    /// SCRIPT EXISTS.
-    Script,
-    /// FUNCTION LIST.
-    Functions,
-}
-
-/// A question under way.
-#[derive(Debug)]
-pub struct Inquiry {
-    question: Question,
-    /// The connection that carries it.
-    backend: BackendId,
-    /// The reply that is doubted; nothing if the request is known not to have been executed.
-    doubted: Option<Box<[u8]>>,
-}
-
-/// What an answer says of the request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Sign<'a> {
-    /// The server would refuse it, so; in words of its own if there are any.
-    Refuses(Refusal<'a>, &'a [u8]),
-    /// It would execute it.
-    Serves,
-    /// Nothing.
-    Unclear,
-}
-
-/// What has answered in a server's words without cause, and until when that is remembered.
-#[derive(Debug, Default)]
-pub struct Suspects {
-    until: HashMap<u64, Time>,
-    /// What a node was found to lack, on which connection, and when that was heard.
-    lacked: HashMap<(BackendId, u64), Time>,
-}
-
-impl Suspects {
-    fn knows(&self, who: u64, now: Time) -> bool {
-        self.until.get(&who).is_some_and(|until| now < *until)
-    }
-
-    fn note(&mut self, who: u64, now: Time) {
-        if self.until.len() >= SUSPECTS_MAX {
-            self.until.clear();
-        }
-        self.until.insert(who, now.after(SUSPECTED));
-    }
-
-    fn note_lack(&mut self, id: BackendId, who: u64, now: Time) {
-        if self.lacked.len() >= SUSPECTS_MAX {
-            self.lacked.clear();
-        }
-        self.lacked.insert((id, who), now);
-    }
-
-    /// Whether what was sent on this connection then found missing what was found missing there since: it stands
-    /// before what was sent to load it.
-    fn was_lacked(&self, id: BackendId, who: u64, sent_at: Time) -> bool {
-        self.lacked
-            .get(&(id, who))
-            .is_some_and(|heard_at| sent_at < *heard_at)
-    }
-}
-
-impl Inquiry {
-    /// The reply that is doubted.
-    pub fn doubted(&self) -> Option<&[u8]> {
-        self.doubted.as_deref()
-    }
-}
-
-impl Question {
-    /// What the answer to it says of a request; `first` is the refusal that is doubted, if one is, and `name` the
-    /// name of what it runs.
-    fn sign<'a>(self, reply: Reply<'a>, first: Option<Refusal<'a>>, name: &[u8]) -> Sign<'a> {
-        let as_before = first.map_or(Sign::Unclear, |first| Sign::Refuses(first, b""));
-        match (self, reply.error()) {
-            (Question::Keys | Question::Size, Some(words)) => match Refusal::parse(words) {
-                Some(refusal) => Sign::Refuses(refusal, words),
-                None => Sign::Unclear,
-            },
-            (Question::Keys | Question::Size, None) => Sign::Serves,
-            (Question::Role | Question::Script | Question::Functions, Some(_)) => Sign::Unclear,
-            (Question::Role, None) => match reply.items().next().and_then(|role| role.text()) {
-                Some(b"slave" | b"replica") => as_before,
-                _ => Sign::Serves,
-            },
-            (Question::Script, None) => match reply.items().next().and_then(|own| own.integer()) {
-                Some(0) => as_before,
-                _ => Sign::Serves,
-            },
-            // Wherever the name stands in it, in either case: this errs on the safe side.
-            (Question::Functions, None)
-                if reply.kind() != b'_' && !contains(reply.frame(), name) =>
-            {
-                as_before
-            }
-            (Question::Functions, None) => Sign::Serves,
-        }
-    }
-}
-
-/// Whether `name` stands anywhere in `text`, in upper or lower case.
-fn contains(text: &[u8], name: &[u8]) -> bool {
-    let (text, name) = (text.to_ascii_lowercase(), name.to_ascii_lowercase());
-    memchr::memmem::find(&text, &name).is_some()
-}
-
-/// Which words they are, whatever they name.
-fn kind(refusal: Refusal<'_>) -> u64 {
-    match refusal {
-        Refusal::Moved(..) => 0,
-        Refusal::Ask(..) => 1,
-        Refusal::TryAgain => 2,
-        Refusal::Missing(_) => 3,
-        Refusal::Unavailable(trouble) => 4 + trouble as u64,
-    }
-}
 
 impl Proxy {
     /// Whether the words of an error to this request may be its own.

@@ -19,112 +19,22 @@ use std::time::Duration;
 use crate::clock::Time;
 use crate::cluster::slot::Slot;
 use crate::proxy::actions::Wanted;
-use crate::proxy::client::ClientId;
-use crate::proxy::client::held::HeldRequests;
-use crate::proxy::path::split::is_urgent;
-use crate::proxy::pipeline::{At, Seq};
-use crate::proxy::refused::order_guard::Keys;
-use crate::proxy::refused::own_errors::Inquiry;
+use crate::proxy::client::held::{Attempt, BACKOFF_MAX, Held, HeldRequests, backoff};
+use crate::proxy::ids::{BackendId, ClientId, NO_SLOT, Seq};
+use crate::proxy::pipeline::At;
+use crate::proxy::pipeline::by_slot::is_urgent;
+use crate::proxy::planted_bugs;
 use crate::proxy::scripts::Remedy;
+use crate::proxy::state::Proxy;
 use crate::proxy::texts::refusal;
-use crate::proxy::texts::refusal::Refusal;
 use crate::proxy::upstream::Target;
-use crate::proxy::upstream::backend::{BackendId, Origin, Pin, Ticket};
-use crate::proxy::upstream::node::NodeKey;
-use crate::proxy::upstream::routes::ShardId;
+use crate::proxy::upstream::backend::{Origin, Pin, Ticket};
+use crate::proxy::upstream::goal::{ASKING, Goal};
 use crate::proxy::upstream::routes::everyone::Successor;
-use crate::proxy::{NO_SLOT, Proxy, planted_bugs};
 use crate::resp::encode;
 
 /// How long a node may be silent that a command can do without.
 const PATIENCE: Duration = Duration::from_secs(1);
-pub(in crate::proxy) const ASKING: &[u8] = b"*1\r\n$6\r\nASKING\r\n";
-const BACKOFF_MIN: Duration = Duration::from_millis(5);
-const BACKOFF_MAX: Duration = Duration::from_millis(200);
-
-/// Where a held request is to go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Goal {
-    /// To whoever serves its slot.
-    Owner,
-    /// To this node behind an ASKING, once.
-    Ask(NodeKey),
-    /// To this node and no other: the request speaks of the node itself.
-    Node(NodeKey),
-    /// To the master of this shard.
-    Shard(ShardId),
-    /// To any master.
-    AnyMaster,
-}
-
-/// A request that waits to be sent.
-#[derive(Debug)]
-pub struct Held {
-    /// Its place in its client's pipeline.
-    pub seq: Seq,
-    /// Its part there.
-    pub part: u16,
-    /// The ticket it had, or would have had.
-    pub ticket: Ticket,
-    /// Its bytes.
-    pub bytes: Vec<u8>,
-    /// Where it is to go.
-    pub goal: Goal,
-    /// When it may be tried again.
-    pub due: Time,
-    /// When it is given up.
-    pub expires: Time,
-    /// The node's own words, if a node refused it; empty if it was never refused, or by a redirect, which
-    /// no client may see.
-    pub refusal: Vec<u8>,
-    /// Requests to be sent right before it, whose replies are nobody's: what a node lacked.
-    pub prelude: Vec<Remedy>,
-    /// Its keys, once somebody has looked for them.
-    pub keys: Option<Keys>,
-    /// Whether a node is asked before it is sent there (see `own_errors`).
-    pub scouts: bool,
-    /// What a node has been asked about it and has not answered; until then it is not sent.
-    pub inquiry: Option<Inquiry>,
-    /// The connection on which its node has just said that it would execute it, if it is sent at once.
-    pub cleared: Option<BackendId>,
-    /// Whether a later one for the same key was executed, in which case this one is not sent any more. All others are
-    /// gone by then.
-    ///
-    /// Invariant: it is doubted.
-    pub is_overtaken: bool,
-}
-
-impl Held {
-    /// Whether its place is before that of another.
-    pub fn is_before(&self, other: &Held) -> bool {
-        self.seq.before(other.seq) || (self.seq == other.seq && self.part < other.part)
-    }
-
-    /// Whether its slot is served, and its keys are apart while that migrates.
-    fn waits_for_keys(&self) -> bool {
-        Refusal::parse(&self.refusal) == Some(Refusal::TryAgain)
-    }
-
-    /// Whether it may have been executed: its node has not confirmed yet that it was refused.
-    pub(in crate::proxy) fn is_doubted(&self) -> bool {
-        let inquiry = self.inquiry.as_ref();
-        inquiry.is_some_and(|inquiry| inquiry.doubted().is_some())
-    }
-}
-
-/// How long to wait before try number `tries`.
-fn backoff(tries: u8) -> Duration {
-    (BACKOFF_MIN * (1 << tries.min(6))).min(BACKOFF_MAX)
-}
-
-/// What became of an attempt to send a held request.
-enum Attempt {
-    Sent,
-    Asked(Inquiry),
-    Wait(Time),
-    GiveUp,
-    LeaveOut,
-}
 
 impl Proxy {
     /// Holds a request, as [`Proxy::hold_behind`], with nothing to be sent before it.
@@ -584,9 +494,9 @@ mod tests {
     use crate::cluster::topology::{NO_SHARD, NodeInfo, Topology};
     use crate::command::Table;
     use crate::config::{Config, ReadPreference};
-    use crate::proxy::Peer;
     use crate::proxy::actions::Action;
-    use crate::proxy::stats::Process;
+    use crate::proxy::ids::Peer;
+    use crate::proxy::process::Process;
     use crate::proxy::tests::rig::{before_three_nodes, flushed, known_client, next_action};
 
     const MASTER: SocketAddr =

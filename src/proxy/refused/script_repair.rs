@@ -11,43 +11,16 @@
 use std::sync::PoisonError;
 
 use crate::cluster::slot::Slot;
-use crate::command::Command;
-use crate::proxy::Proxy;
-use crate::proxy::refused::order_guard::args_of;
-use crate::proxy::refused::retry::Goal;
+use crate::proxy::client::held_keys::args_of;
+use crate::proxy::ids::NodeKey;
 use crate::proxy::scripts::Remedy;
+use crate::proxy::scripts::calls::may_lack;
+use crate::proxy::state::Proxy;
 use crate::proxy::texts::refusal::Missing;
 use crate::proxy::upstream::backend::Ticket;
-use crate::proxy::upstream::node::NodeKey;
+use crate::proxy::upstream::goal::Goal;
 use crate::resp::args::Args;
 use crate::resp::encode;
-
-/// What runs a script by its name, and what runs it as it is.
-const SPELLED_OUT: &[(&str, &str)] = &[("evalsha", "EVAL"), ("evalsha_ro", "EVAL_RO")];
-
-/// What calls a function.
-const CALLS: &[&str] = &["fcall", "fcall_ro"];
-
-/// Whether a node may lack what this command names: only what runs a script by its name needs it there, and only
-/// what calls a function needs that.
-fn may_lack(command: &Command, missing: Missing) -> bool {
-    match missing {
-        Missing::Script => runs_script(command).is_some(),
-        Missing::Function => calls_function(command),
-    }
-}
-
-/// What runs a script as it is, where this command runs it by its name.
-pub(in crate::proxy) fn runs_script(command: &Command) -> Option<&'static str> {
-    let mut all = SPELLED_OUT.iter();
-    all.find(|(own, _)| *own == command.name)
-        .map(|(_, name)| *name)
-}
-
-/// Whether this command calls a function.
-pub(in crate::proxy) fn calls_function(command: &Command) -> bool {
-    CALLS.contains(&&*command.name)
-}
 
 impl Proxy {
     /// A request that names a script, with the script in place of its name, for this command; nothing if it names

@@ -6,13 +6,12 @@
 
 use crate::clock::Time;
 use crate::command::{self, Class, Flags, ResponsePolicy};
-use crate::proxy::Proxy;
-use crate::proxy::client::ClientId;
-use crate::proxy::path::split::merge_of;
-use crate::proxy::pipeline::Seq;
+use crate::proxy::ids::{ClientId, Seq};
+use crate::proxy::pipeline::by_slot::merge_of;
 use crate::proxy::pipeline::merge::Split;
-use crate::proxy::refused::retry::Goal;
+use crate::proxy::state::Proxy;
 use crate::proxy::upstream::backend::{Origin, Ticket};
+use crate::proxy::upstream::goal::Goal;
 use crate::resp::args::Args;
 use crate::resp::encode;
 use crate::resp::frame::{RequestScanner, Scan};
@@ -41,7 +40,7 @@ impl Proxy {
             return false;
         };
         let (mut spans, mut keys) = (Vec::new(), Vec::new());
-        let limits = crate::proxy::path::dispatch::request_limits(&self.config.limits, true);
+        let limits = crate::proxy::request::request_limits(&self.config.limits, true);
         if !matches!(
             RequestScanner::default().next(frame, &limits, &mut spans),
             Ok(Scan::Frame(_))

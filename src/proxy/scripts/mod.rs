@@ -6,6 +6,9 @@
 //!
 //! It must never know which nodes there are.
 
+pub mod calls;
+pub mod flags;
+
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 

@@ -1,6 +1,7 @@
 //! `Masters`: what the masters say of themselves in INFO, put together as if they were one server (how each field
 //! becomes one: `fields`); and `Heard`: the last answer of each, which stands in while a master is silent.
 
+pub mod asking;
 mod fields;
 
 use std::cmp::Ordering;

@@ -1,4 +1,5 @@
 //! Tests of a whole proxy without a worker, and what they are made with.
 
+pub(super) mod plain_twins;
 pub(super) mod rig;
 pub(super) mod turn_shares;

@@ -8,9 +8,9 @@ use crate::cluster::topology::Topology;
 use crate::command::Table;
 use crate::config::Config;
 use crate::proxy::actions::Action;
-use crate::proxy::client::ClientId;
-use crate::proxy::stats::Process;
-use crate::proxy::{Peer, Proxy};
+use crate::proxy::ids::{ClientId, Peer};
+use crate::proxy::process::Process;
+use crate::proxy::state::Proxy;
 
 /// A proxy that takes plain requests as such, or none at all.
 pub fn before_three_nodes(plain: bool) -> Proxy {

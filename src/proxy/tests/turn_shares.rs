@@ -7,10 +7,9 @@ use std::sync::Arc;
 use crate::clock::Time;
 use crate::config::{Config, Limits};
 use crate::proxy::actions::Action;
-use crate::proxy::client::ClientId;
+use crate::proxy::ids::{BackendId, ClientId, Peer};
+use crate::proxy::state::Proxy;
 use crate::proxy::tests::rig::{before_nodes, flushed, known_client};
-use crate::proxy::upstream::backend::BackendId;
-use crate::proxy::{Peer, Proxy};
 use crate::resp::encode;
 
 const NOW: Time = Time::from_micros(7);

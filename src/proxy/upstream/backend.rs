@@ -9,24 +9,17 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::arena::Id;
 use crate::buffer::{Pool, ReadBuf, WriteBuf};
 use crate::clock::Time;
 use crate::cluster::slot::SLOTS;
 use crate::config::{Config, Secret};
-use crate::proxy::NO_SLOT;
-use crate::proxy::client::ClientId;
-use crate::proxy::client::session::Dialect;
-use crate::proxy::path::large_reply::Carried;
-use crate::proxy::pipeline::Seq;
-use crate::proxy::upstream::node::NodeKey;
+use crate::proxy::ids::{ClientId, NO_SLOT, NodeKey, Seq};
+use crate::proxy::upstream::dialect::Dialect;
+use crate::proxy::upstream::large_reply::Carried;
 use crate::proxy::upstream::routes::ShardId;
 use crate::proxy::upstream::write_times::Departures;
 use crate::resp::encode::{self, Protocol};
 use crate::resp::reply_frame::ReplyScanner;
-
-/// Names a backend.
-pub type BackendId = Id<Backend>;
 
 /// What the handshake sets, and nothing later changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -188,7 +181,7 @@ pub enum Pin {
 pub struct Ticket {
     /// Whose it is.
     pub origin: Origin,
-    /// The slot of the request's keys, or [`crate::proxy::NO_SLOT`].
+    /// The slot of the request's keys, or [`crate::proxy::ids::NO_SLOT`].
     pub slot: u16,
     /// The command's row.
     pub command: u16,

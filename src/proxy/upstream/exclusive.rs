@@ -11,8 +11,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::proxy::client::ClientId;
-use crate::proxy::upstream::backend::{Backend, BackendId, Flavor, State, Usage};
+use crate::proxy::ids::{BackendId, ClientId};
+use crate::proxy::upstream::backend::{Backend, Flavor, State, Usage};
 
 /// Seconds that a need is remembered, and the one that is under way.
 const SECONDS: usize = 11;

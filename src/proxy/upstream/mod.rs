@@ -4,8 +4,14 @@
 //! requests to one node always take the same connection, so that they stay in order (rule R3).
 
 pub mod backend;
+pub mod dialect;
 pub mod exclusive;
+pub mod goal;
+pub(super) mod large_reply;
+pub mod lost;
 pub mod node;
+pub mod overdue;
+pub mod refused_request;
 pub mod routes;
 pub(super) mod write_times;
 
@@ -21,12 +27,12 @@ use crate::clock::Time;
 use crate::cluster::slot::Slot;
 use crate::config::{Config, ReadPreference};
 use crate::proxy::actions::Actions;
-use crate::proxy::client::session::Dialect;
+use crate::proxy::ids::{BackendId, NodeKey, OfBackend};
 use crate::proxy::stats::Counter;
-use crate::proxy::texts::refusal;
-use crate::proxy::texts::refusal::SLOT_NOT_SERVED;
-use crate::proxy::upstream::backend::{Backend, BackendId, Flavor, State, Ticket, Usage};
-use crate::proxy::upstream::node::{Node, NodeKey};
+use crate::proxy::texts::refusal::{self, SLOT_NOT_SERVED};
+use crate::proxy::upstream::backend::{Backend, Flavor, State, Ticket, Usage};
+use crate::proxy::upstream::dialect::Dialect;
+use crate::proxy::upstream::node::Node;
 use crate::proxy::upstream::routes::everyone::Successor;
 use crate::proxy::upstream::routes::{Routes, ShardId};
 use crate::resp::encode::Protocol;
@@ -42,7 +48,7 @@ pub struct Upstream {
     /// Which of them serves a slot.
     pub routes: Routes,
     /// All connections.
-    pub backends: Arena<Backend>,
+    pub backends: Arena<Backend, OfBackend>,
     /// Replies that nodes owe us, over all connections.
     pub in_flight: usize,
     /// Connections that are set aside (see `overdue`).

@@ -8,13 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Time;
+use crate::proxy::ids::BackendId;
 use crate::proxy::stats::node_stats::NodeStats;
-use crate::proxy::upstream::backend::{BackendId, Flavor};
+use crate::proxy::upstream::backend::Flavor;
 use crate::proxy::upstream::exclusive::Stock;
-
-/// Names a node within one worker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct NodeKey(pub u16);
 
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);

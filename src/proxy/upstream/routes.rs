@@ -21,10 +21,10 @@ use crate::clock::Time;
 use crate::cluster::scan::ShardList;
 use crate::cluster::slot::{SLOTS, Slot};
 use crate::cluster::topology::{NO_SHARD, Topology};
+use crate::proxy::ids::{BackendId, NodeKey};
 use crate::proxy::stats::node_stats::NodeStats;
 use crate::proxy::upstream::Target;
-use crate::proxy::upstream::backend::BackendId;
-use crate::proxy::upstream::node::{Node, NodeKey};
+use crate::proxy::upstream::node::Node;
 use crate::resp::encode::Protocol;
 
 /// One master and its replicas.

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use crate::proxy::Proxy;
+use crate::proxy::state::Proxy;
 use crate::resp::encode;
 
 /// Clients of a worker that are looked at: more would make a turn long.

@@ -1,49 +1,12 @@
 //! The clients of one worker, asked after by clients of any: `CLIENT LIST` and `CLIENT KILL`.
 
-use std::sync::Arc;
-
 use crate::clock::Time;
 use crate::config::Listen;
-use crate::proxy::Proxy;
-use crate::proxy::client::{Client, ClientId, Parting};
+use crate::proxy::client::{Client, Parting};
+use crate::proxy::ids::ClientId;
+use crate::proxy::messages::client_filter::{Filter, Kind, Selection};
+use crate::proxy::state::Proxy;
 use crate::resp::encode;
-
-/// What Redis calls a client's type.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// Any other; a monitor, too.
-    Normal,
-    /// A connection of a replica to its master: the proxy has none.
-    Master,
-    /// A connection of a replica: the proxy has none.
-    Replica,
-    /// A subscriber.
-    Pubsub,
-}
-
-impl Kind {
-    /// The type of this name.
-    pub fn named(name: &[u8]) -> Option<Kind> {
-        match name.to_ascii_lowercase().as_slice() {
-            b"normal" => Some(Kind::Normal),
-            b"master" => Some(Kind::Master),
-            b"slave" | b"replica" => Some(Kind::Replica),
-            b"pubsub" => Some(Kind::Pubsub),
-            _ => None,
-        }
-    }
-}
-
-/// Whom `CLIENT LIST` lists.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Selection {
-    /// Everybody.
-    All,
-    /// All of a type.
-    Kind(Kind),
-    /// Those with these numbers, which are sorted.
-    Numbers(Arc<[i64]>),
-}
 
 impl Selection {
     /// Whether this client is listed.
@@ -56,21 +19,6 @@ impl Selection {
                 .is_ok(),
         }
     }
-}
-
-/// Whom `CLIENT KILL` kills: all that is given must be so.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Filter {
-    /// `ID`.
-    pub number: Option<i64>,
-    /// `TYPE`.
-    pub kind: Option<Kind>,
-    /// `ADDR`, or the one argument of the old form.
-    pub address: Option<Vec<u8>>,
-    /// `LADDR`.
-    pub local: Option<Vec<u8>>,
-    /// The number of a client that is spared.
-    pub spared: Option<u64>,
 }
 
 impl Filter {

@@ -2,49 +2,12 @@
 //!
 //! A client that comes meanwhile is not listed, and neither is one that has gone when its turn comes.
 
-use std::collections::VecDeque;
-
 use crate::clock::Time;
-use crate::proxy::Proxy;
-use crate::proxy::client::ClientId;
-use crate::proxy::pipeline::Seq;
-use crate::proxy::workers::client_list::Selection;
-use crate::proxy::workers::messages::Letter;
+use crate::proxy::ids::ClientId;
+use crate::proxy::messages::client_filter::{Asker, Listing, Selection};
+use crate::proxy::messages::worker_query::Letter;
+use crate::proxy::state::Proxy;
 use crate::resp::encode;
-
-/// Where an answer belongs: the worker that asks, its client, and the part of that client's request.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::proxy) struct Asker {
-    pub worker: usize,
-    pub client: ClientId,
-    pub seq: Seq,
-    pub part: u16,
-}
-
-/// A list on its way.
-#[derive(Debug)]
-struct Listing {
-    asker: Asker,
-    selection: Selection,
-    /// Those to be looked at, the next one last.
-    clients: Vec<ClientId>,
-    /// Clients that have been listed.
-    listed: usize,
-    /// Their numbers and lines.
-    lines: Vec<u8>,
-}
-
-/// Lists that are made in steps, oldest first.
-#[derive(Debug, Default)]
-pub(in crate::proxy) struct Listings(VecDeque<Listing>);
-
-impl Listings {
-    /// Whether there are none.
-    #[inline]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
 
 impl Proxy {
     /// Somebody wants to know of these clients.

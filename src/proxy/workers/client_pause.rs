@@ -6,29 +6,12 @@ use std::sync::atomic::Ordering;
 
 use crate::clock::Time;
 use crate::command::Command;
-use crate::proxy::Proxy;
-use crate::proxy::client::{ClientId, Pause};
-use crate::proxy::workers::may_write::Functions;
+use crate::proxy::client::Pause;
+use crate::proxy::ids::ClientId;
+use crate::proxy::messages::client_pause::Suspension;
+use crate::proxy::scripts::flags::Functions;
+use crate::proxy::state::Proxy;
 use crate::resp::args::Args;
-
-/// What waits, and until when.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Suspension {
-    /// When it is over by itself.
-    pub until: Time,
-    /// Whether all commands wait, or those only that may change data.
-    pub all: bool,
-}
-
-impl Suspension {
-    /// This one and another: as in Redis, a pause is only ever made longer and wider.
-    fn joined(self, other: Suspension) -> Suspension {
-        Suspension {
-            until: self.until.max(other.until),
-            all: self.all || other.all,
-        }
-    }
-}
 
 impl Proxy {
     /// Begins, or widens, a suspension.

@@ -8,11 +8,12 @@ use std::sync::atomic::Ordering;
 
 use crate::clock::Time;
 use crate::command::{AclCategories, Class, Command, Flags, redact};
-use crate::proxy::Proxy;
-use crate::proxy::client::{Client, ClientId, Parting};
+use crate::proxy::client::{Client, Parting};
+use crate::proxy::ids::ClientId;
 use crate::proxy::messages::monitor_feed::Lines;
+use crate::proxy::messages::worker_query::Letter;
 use crate::proxy::pipeline::client_reply::Replies;
-use crate::proxy::workers::messages::Letter;
+use crate::proxy::state::Proxy;
 use crate::resp::args::Args;
 
 /// A line's memory is kept for the next up to here.
@@ -190,9 +191,9 @@ mod tests {
 
     use crate::command::Table;
     use crate::config::Config;
-    use crate::proxy::Peer;
     use crate::proxy::actions::Action;
-    use crate::proxy::stats::Process;
+    use crate::proxy::ids::Peer;
+    use crate::proxy::process::Process;
     use crate::proxy::tests::rig::flushed;
 
     /// Two workers of one process, and what becomes of what is sent to them.

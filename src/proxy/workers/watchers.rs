@@ -1,38 +1,13 @@
 //! `Attention`: whether anything in the process wants to look at each request. It is one word that the data
 //! path loads, so that MONITOR and `CLIENT PAUSE` cost nothing while nobody uses them.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use crate::clock::Time;
 use crate::command::{Command, Flags};
-use crate::proxy::Proxy;
-use crate::proxy::client::{ClientId, Pause};
-use crate::proxy::path::dispatch::Step;
+use crate::proxy::client::Pause;
+use crate::proxy::client::step::Step;
+use crate::proxy::ids::ClientId;
+use crate::proxy::state::Proxy;
 use crate::resp::args::Args;
-
-/// How many monitors and suspensions there are in the process. It has a cache line of its own.
-#[derive(Debug, Default)]
-#[repr(align(64))]
-pub struct Attention(AtomicUsize);
-
-impl Attention {
-    /// Whether anything looks at requests.
-    #[inline]
-    pub fn is_paid(&self) -> bool {
-        self.0.load(Ordering::Relaxed) != 0
-    }
-
-    /// One more looks at requests.
-    pub fn add(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// One less does.
-    pub fn sub(&self) {
-        let before = self.0.fetch_sub(1, Ordering::Relaxed);
-        debug_assert!(before > 0);
-    }
-}
 
 const NO_KEYSPACE: &str = "ERR Replica can't interact with the keyspace";
 

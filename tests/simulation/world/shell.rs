@@ -1,9 +1,10 @@
 //! The shell round the proxy, as `worker` is: pipes to nodes and to clients, and the actions that the proxy asks for.
 
+use redis_cluster_proxy::proxy::Peer;
 use redis_cluster_proxy::proxy::actions::Action;
-use redis_cluster_proxy::proxy::client::ClientId;
-use redis_cluster_proxy::proxy::upstream::backend::BackendId;
-use redis_cluster_proxy::proxy::{Lost, Peer};
+use redis_cluster_proxy::proxy::ids::BackendId;
+use redis_cluster_proxy::proxy::ids::ClientId;
+use redis_cluster_proxy::proxy::upstream::lost::Lost;
 
 use super::{Link, MILLIS, Phase, World, shown};
 use crate::client::{Client, End};

@@ -4,17 +4,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{ASIDE_MAX, KEPT, LARGE_REPLY};
 use crate::clock::Time;
 use crate::cluster::topology::Topology;
 use crate::command::Table;
 use crate::config::Config;
 use crate::proxy::actions::Action;
-use crate::proxy::client::ClientId;
-use crate::proxy::stats::Process;
+use crate::proxy::ids::{BackendId, ClientId, Peer};
+use crate::proxy::process::Process;
+use crate::proxy::state::Proxy;
 use crate::proxy::tests::rig::flushed;
-use crate::proxy::upstream::backend::{BackendId, State};
-use crate::proxy::{Peer, Proxy};
+use crate::proxy::upstream::backend::State;
+use crate::proxy::upstream::overdue::{ASIDE_MAX, KEPT, LARGE_REPLY};
 
 const PONG: &[u8] = b"+PONG\r\n";
 

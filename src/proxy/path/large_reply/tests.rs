@@ -8,11 +8,11 @@ use crate::buffer::READ_BLOCK;
 use crate::clock::Time;
 use crate::config::Config;
 use crate::proxy::actions::Action;
-use crate::proxy::client::ClientId;
-use crate::proxy::connections::overdue::OVERDUE_MIN;
+use crate::proxy::ids::{BackendId, ClientId, Peer};
+use crate::proxy::state::Proxy;
 use crate::proxy::tests::rig::{before_nodes, flushed, next_action};
-use crate::proxy::upstream::backend::{BackendId, State};
-use crate::proxy::{Peer, Proxy};
+use crate::proxy::upstream::backend::State;
+use crate::proxy::upstream::overdue::OVERDUE_MIN;
 use crate::resp::encode;
 use crate::testing::Random;
 

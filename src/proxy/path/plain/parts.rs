@@ -3,10 +3,11 @@
 //! As above, this is a shorthand for `deliver`, which has the last reply of each and whatever is declined here.
 
 use crate::clock::Time;
-use crate::proxy::Proxy;
+use crate::proxy::ids::BackendId;
 use crate::proxy::insight::BIG_BYTES;
-use crate::proxy::path::dispatch::MOVED_FRAME;
-use crate::proxy::upstream::backend::{BackendId, Origin, Pin, State};
+use crate::proxy::request::MOVED_FRAME;
+use crate::proxy::state::Proxy;
+use crate::proxy::upstream::backend::{Origin, Pin, State};
 use crate::resp::short::short_reply;
 
 impl Proxy {

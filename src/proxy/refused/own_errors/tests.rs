@@ -2,14 +2,15 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::*;
 use crate::cluster::topology::{NodeInfo, Topology};
 use crate::command::Table;
 use crate::config::Config;
-use crate::proxy::Peer;
 use crate::proxy::actions::Action;
-use crate::proxy::stats::Process;
+use crate::proxy::ids::Peer;
+use crate::proxy::process::Process;
 use crate::proxy::tests::rig::{flushed, known_client, next_action};
 
 fn at(port: u16) -> SocketAddr {

@@ -11,8 +11,8 @@
 
 use super::{Routes, ShardId, ShardRoute};
 use crate::command::Command;
+use crate::proxy::ids::NodeKey;
 use crate::proxy::upstream::Target;
-use crate::proxy::upstream::node::NodeKey;
 
 /// One of those that a command for all of them asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,7 +9,7 @@
 //! Only topologies count here: a redirect speaks of one slot, and does not tell the one from the other.
 
 use crate::cluster::topology::NO_SHARD;
-use crate::proxy::upstream::node::NodeKey;
+use crate::proxy::ids::NodeKey;
 
 /// The number of a shard, below [`ShardId::COUNT`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

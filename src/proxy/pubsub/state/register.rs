@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::kind::Kind;
+use crate::proxy::pubsub::state::kind::Kind;
 use crate::resp::glob::{self, Case};
 
 /// The subscriptions to one name.

@@ -4,8 +4,7 @@
 //! It must never know a connection, nor send anything.
 
 use crate::clock::Time;
-use crate::proxy::client::ClientId;
-use crate::proxy::upstream::node::NodeKey;
+use crate::proxy::ids::{ClientId, NodeKey};
 
 /// A subscription of ours at a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

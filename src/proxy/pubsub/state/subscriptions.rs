@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::kind::{Act, Kind};
+use crate::proxy::pubsub::state::kind::{Act, Kind};
 use crate::resp::encode::{self, Protocol};
 use crate::resp::glob::{self, Case};
 

@@ -7,9 +7,9 @@ use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::kind::{Act, Kind};
 use crate::clock::Time;
-use crate::proxy::upstream::backend::BackendId;
+use crate::proxy::ids::BackendId;
+use crate::proxy::pubsub::state::kind::{Act, Kind};
 
 /// What a node has been asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]

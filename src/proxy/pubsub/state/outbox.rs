@@ -11,9 +11,9 @@
 
 use std::collections::VecDeque;
 
-use super::kind::Kind;
 use crate::config::Limits;
-use crate::proxy::client::ClientId;
+use crate::proxy::ids::ClientId;
+use crate::proxy::pubsub::state::kind::Kind;
 
 /// Bytes of messages that wait at which nodes' connections that carry messages are not read.
 const FULL_BYTES: usize = 1 << 20;
@@ -26,7 +26,7 @@ const UNWRITTEN_TURNS: usize = 8;
 
 /// A message on its way to its subscribers.
 #[derive(Debug)]
-pub(super) struct Message {
+pub(in crate::proxy::pubsub) struct Message {
     pub kind: Kind,
     /// The topic's name.
     pub name: Box<[u8]>,
@@ -82,26 +82,26 @@ impl Outbox {
 
     /// Whether messages wait: another one waits behind them.
     #[inline]
-    pub(super) fn has_messages(&self) -> bool {
+    pub(in crate::proxy::pubsub) fn has_messages(&self) -> bool {
         !self.messages.is_empty()
     }
 
     /// Whether another subscriber may be handed a message in this turn.
     #[inline]
-    pub(super) fn hands_more(&self) -> bool {
+    pub(in crate::proxy::pubsub) fn hands_more(&self) -> bool {
         self.messages_left > 0 && self.unwritten.len() < self.unwritten_max
     }
 
     /// A message of so many bytes has been handed to a subscriber.
     #[inline]
-    pub(super) fn handed(&mut self, bytes: usize) {
+    pub(in crate::proxy::pubsub) fn handed(&mut self, bytes: usize) {
         let cost = 1 + bytes / SHORT_BYTES;
         self.messages_left = self.messages_left.saturating_sub(cost);
     }
 
     /// A subscriber is to be written to. Returns whether that is to be now; if not it is kept in mind.
     #[inline]
-    pub(super) fn writes(&mut self, id: ClientId) -> bool {
+    pub(in crate::proxy::pubsub) fn writes(&mut self, id: ClientId) -> bool {
         if self.writes_left == 0 {
             self.unwritten.push_back(id);
             return false;
@@ -111,7 +111,7 @@ impl Outbox {
     }
 
     /// The next who is to be written to in this turn.
-    pub(super) fn next_unwritten(&mut self) -> Option<ClientId> {
+    pub(in crate::proxy::pubsub) fn next_unwritten(&mut self) -> Option<ClientId> {
         self.writes_left = self.writes_left.checked_sub(1)?;
         let next = self.unwritten.pop_front();
         if next.is_none() {
@@ -122,13 +122,13 @@ impl Outbox {
     }
 
     /// A message waits.
-    pub(super) fn keep(&mut self, message: Message) {
+    pub(in crate::proxy::pubsub) fn keep(&mut self, message: Message) {
         self.bytes += message.cost();
         self.messages.push_back(message);
     }
 
     /// The next message that is to be handed on in this turn.
-    pub(super) fn next(&mut self) -> Option<Message> {
+    pub(in crate::proxy::pubsub) fn next(&mut self) -> Option<Message> {
         if !self.hands_more() {
             return None;
         }
@@ -141,7 +141,7 @@ impl Outbox {
     }
 
     /// The message that was taken last is not done.
-    pub(super) fn put_back(&mut self, message: Message) {
+    pub(in crate::proxy::pubsub) fn put_back(&mut self, message: Message) {
         self.bytes += message.cost();
         self.messages.push_front(message);
     }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::clock::Time;
-use crate::proxy::client::ClientId;
+use crate::proxy::ids::ClientId;
 
 /// How long others wait for a request that cannot be sent: it may have reasons of its own.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -24,7 +24,7 @@ const PACED_MAX: usize = 32;
 /// Blocking requests that are still to be sent, by their slots; and those that are to be sent again, since their node
 /// has begun to refuse the requests for their slot.
 #[derive(Debug, Default)]
-pub(super) struct Order(BTreeMap<(u16, u64), Unsent>);
+pub(in crate::proxy::lease) struct Order(BTreeMap<(u16, u64), Unsent>);
 
 #[derive(Debug, Clone, Copy)]
 struct Unsent {

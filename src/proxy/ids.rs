@@ -1,0 +1,46 @@
+//! The names by which clients, connections, nodes and shards know each other, so that none of them points at another.
+//!
+//! It must never know what stands behind a name.
+
+use crate::arena::Id;
+
+/// Tells the ids of clients from others.
+#[derive(Debug)]
+pub enum OfClient {}
+
+/// Tells the ids of connections to nodes from others.
+#[derive(Debug)]
+pub enum OfBackend {}
+
+/// Names a client.
+pub type ClientId = Id<OfClient>;
+
+/// Names a backend.
+pub type BackendId = Id<OfBackend>;
+
+/// A place in a client's pipeline. It wraps; the distance to the head is what counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seq(pub u32);
+
+impl Seq {
+    /// Whether this place is before `other`, given that they are less than 2^31 apart.
+    pub fn before(self, other: Seq) -> bool {
+        (self.0.wrapping_sub(other.0) as i32) < 0
+    }
+}
+
+/// Names a node within one worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeKey(pub u16);
+
+/// Stands for the slot of a request without keys.
+pub const NO_SLOT: u16 = u16::MAX;
+
+/// One end of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Peer {
+    /// A client of ours.
+    Client(ClientId),
+    /// A connection of ours to a node.
+    Backend(BackendId),
+}

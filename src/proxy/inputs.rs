@@ -1,0 +1,701 @@
+//! What a worker tells its `Proxy`: who has come, what has been read, connected, closed and written; and what it asks of
+//! it: what to do next, and when.
+
+use std::io::IoSlice;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::arena::Arena;
+use crate::buffer::{Pool, ReadBuf, WriteBuf};
+use crate::clock::Time;
+use crate::cluster::topology::Topology;
+use crate::command::{Servers, Table};
+use crate::config::{Config, Listen};
+use crate::proxy::actions::{Action, Actions, Wanted};
+use crate::proxy::client::active::Active;
+use crate::proxy::client::own_errors::Suspects;
+use crate::proxy::client::session::Session;
+use crate::proxy::client::{Client, Parting};
+use crate::proxy::ids::{BackendId, ClientId, Peer};
+use crate::proxy::insight::Insight;
+use crate::proxy::lease::state::leases::Leases;
+use crate::proxy::local::Handlers;
+use crate::proxy::local::plain_names::Names;
+use crate::proxy::messages::client_filter::Listings;
+use crate::proxy::messages::monitor_feed::Feed;
+use crate::proxy::pipeline::Spares;
+use crate::proxy::pipeline::unmerged::Unmerged;
+use crate::proxy::process::Process;
+use crate::proxy::pubsub::state::Pubsub;
+use crate::proxy::scripts::Seen;
+use crate::proxy::state::{Proxy, Scratch};
+use crate::proxy::stats::largest::Largest;
+use crate::proxy::stats::masters_info::asking::Census;
+use crate::proxy::stats::turn_latencies::Answers;
+use crate::proxy::stats::{Rates, Stats};
+use crate::proxy::upstream::Upstream;
+use crate::proxy::upstream::backend::{Patience, State};
+use crate::proxy::upstream::lost::Lost;
+use crate::proxy::{planted_bugs, texts};
+use crate::resp::encode;
+use crate::teller::Teller;
+
+/// How often deadlines are looked at: they are seconds, this is their grain.
+const SWEEP: Duration = Duration::from_millis(50);
+/// Slices handed to one write.
+const SLICES: usize = 64;
+
+impl Proxy {
+    /// A worker's state machine. `worker` is its place among the workers of `process`; `seed` is any number.
+    pub fn new(
+        config: Arc<Config>,
+        table: Arc<Table>,
+        process: Arc<Process>,
+        worker: usize,
+        seed: u64,
+    ) -> Proxy {
+        let handlers = Handlers::new(&table);
+        let mut insight = Insight::new(config.log_every_n);
+        Proxy {
+            tls_teller: Teller::default(),
+            feeds: process.workers.iter().map(|_| Feed::default()).collect(),
+            answers: Answers::default(),
+            until_looked: insight.restart(config.log_every_n),
+            slow_counted: 0,
+            insight,
+            largest: Largest::default(),
+            plain: Names::new(&table, &handlers),
+            handlers,
+            stats: process.workers[worker].clone(),
+            config,
+            servers: Servers::unknown(table.clone()),
+            table,
+            process,
+            worker,
+            clients: Arena::default(),
+            upstream: Upstream::default(),
+            actions: Actions::default(),
+            pool: Pool::default(),
+            spares: Spares::default(),
+            inbox: ReadBuf::default(),
+            scratch: Scratch::default(),
+            seen: Seen::default(),
+            suspects: Suspects::default(),
+            pubsub: Pubsub::default(),
+            holding: Vec::new(),
+            held_bytes: 0,
+            held_requests: 0,
+            active: Active::default(),
+            #[cfg(test)]
+            attempts: 0,
+            turn: 1,
+            behind: Vec::new(),
+            unmerged: Unmerged::default(),
+            listings: Listings::default(),
+            hold_due: Time::from_micros(u64::MAX),
+            next_sweep: Time::default(),
+            next_idle_sweep: Time::default(),
+            rates: Rates::default(),
+            swept: (0, false),
+            draining: false,
+            suspension: None,
+            functions: None,
+            leases: Leases::default(),
+            monitors: Vec::new(),
+            census: Census::default(),
+            returned: Vec::new(),
+            random: seed | 1,
+        }
+    }
+
+    /// The servers have said what they are. Rows keep their ids, so what is in flight is not touched.
+    pub fn meet(&mut self, servers: &Servers) {
+        debug_assert!(servers.table.rows().len() >= self.table.rows().len());
+        self.table = servers.table.clone();
+        self.handlers = Handlers::new(&self.table);
+        self.plain = Names::new(&self.table, &self.handlers);
+        self.servers = servers.clone();
+    }
+
+    /// Takes the config that is in force now.
+    pub(in crate::proxy) fn renew_config(&mut self) {
+        let config = self.process.live.config();
+        if !config.has_backend_passwords_of(&self.config) {
+            let nodes = self.upstream.nodes.iter_mut();
+            nodes.for_each(|(_, node)| node.forgive());
+        }
+        if config.log_every_n != self.config.log_every_n {
+            self.until_looked = self.insight.restart(config.log_every_n);
+        }
+        self.config = config;
+        self.upstream.routes.forget_found();
+        // The refresher reads its own part of it when it next looks.
+        self.want_refresh(Wanted::Asked);
+    }
+
+    /// A client has come. `address` is nothing for a Unix socket. It may be turned away at once; it is then
+    /// told so and closed.
+    pub fn accept(&mut self, address: Option<SocketAddr>, now: Time) -> ClientId {
+        let number = self.process.client_ids.fetch_add(1, Ordering::Relaxed) + 1;
+        let others = self.process.clients.fetch_add(1, Ordering::Relaxed);
+        let session = Session::new(number, self.config.client_password.is_none());
+        let mut client = Client::new(address, session, now);
+        client.window = client.window.min(self.config.limits.pipeline_requests);
+        let id = self.clients.insert(client);
+        self.stats.clients_accepted.add(1);
+        self.stats.clients_connected.add(1);
+        let (text, counter) = if others >= self.config.limits.clients {
+            (texts::TOO_MANY_CLIENTS, &self.stats.clients_rejected)
+        } else if self.is_denied(address) {
+            (texts::DENIED, &self.stats.clients_denied)
+        } else {
+            return id;
+        };
+        counter.add(1);
+        let mut reply = Vec::new();
+        encode::error(&mut reply, text.as_bytes());
+        if let Some(client) = self.clients.get_mut(id) {
+            client
+                .pipeline
+                .answer(u16::MAX, &reply, &mut client.output, &mut self.pool, now);
+        }
+        self.close_when_told(id, Parting::Refused);
+        id
+    }
+
+    /// Tells what the shell alone knows of a client: its descriptor, and the address of ours that it has come
+    /// to, where that is not the one we listen on.
+    pub fn introduce(&mut self, id: ClientId, descriptor: i32, local: Option<SocketAddr>) {
+        if let Some(client) = self.clients.get_mut(id) {
+            client.descriptor = descriptor;
+            client.local = local;
+        }
+    }
+
+    /// Protected mode, as in Redis: no password, not listening on loopback only, and a client from outside.
+    fn is_denied(&self, address: Option<SocketAddr>) -> bool {
+        let outside = address.is_some_and(|address| !address.ip().to_canonical().is_loopback());
+        let is_open = |address: &SocketAddr| !address.ip().is_loopback();
+        let open = self.config.tls.listen.as_ref().is_some_and(is_open)
+            || match &self.config.listen {
+                Listen::Tcp(address) => is_open(address),
+                Listen::Unix(_) => false,
+            };
+        self.config.protected_mode && self.config.client_password.is_none() && open && outside
+    }
+
+    /// Room to read into from a peer. Nothing if the peer has gone, or is not to be read now.
+    pub fn room(&mut self, peer: Peer) -> Option<&mut ReadBuf> {
+        let (input, missing) = match peer {
+            Peer::Client(id) => {
+                let client = self.clients.get_mut(id)?;
+                if client.pause.is_some() || client.closing.is_some() {
+                    return client.room_aside(&mut self.pool);
+                }
+                if !client.input.has_storage() {
+                    debug_assert!(self.inbox.is_empty());
+                    if !self.inbox.has_storage() {
+                        self.inbox.prepare(&mut self.pool, 0);
+                    }
+                    return Some(&mut self.inbox);
+                }
+                (&mut client.input, client.missing)
+            }
+            Peer::Backend(id) => {
+                if self.is_held_back(id) {
+                    return None;
+                }
+                let backend = self.upstream.backends.get_mut(id)?;
+                (&mut backend.input, backend.missing)
+            }
+        };
+        input.prepare(&mut self.pool, missing);
+        Some(input)
+    }
+
+    /// How much has been done for clients since that was asked last: requests taken, and parts of them sent and
+    /// answered. What is asked of nodes besides may take something off.
+    #[inline]
+    pub fn work_since(&self, before: u64) -> usize {
+        let done = self.work().wrapping_sub(before) as i64;
+        usize::try_from(done).unwrap_or(0)
+    }
+
+    /// Where the count of [`Proxy::work_since`] stands.
+    #[inline]
+    pub fn work(&self) -> u64 {
+        let sent = self.stats.backend_requests.get();
+        let answered = sent.wrapping_sub(self.upstream.in_flight as u64);
+        self.stats
+            .commands
+            .get()
+            .wrapping_add(sent)
+            .wrapping_add(answered)
+    }
+
+    /// Nothing came into a peer's room: the memory goes back at once. (A thousand clients that leave in one turn
+    /// would each keep a block until its end.)
+    pub fn unread(&mut self, peer: Peer) {
+        match peer {
+            Peer::Client(id) => {
+                if let Some(client) = self.clients.get_mut(id) {
+                    client.settle(&mut self.pool);
+                }
+            }
+            Peer::Backend(id) => {
+                if let Some(backend) = self.upstream.backends.get_mut(id) {
+                    backend.input.settle(&mut self.pool);
+                }
+            }
+        }
+    }
+
+    /// So many bytes have been put into a peer's room; takes what they mean.
+    pub fn input(&mut self, peer: Peer, count: usize, now: Time) {
+        match peer {
+            Peer::Client(id) => {
+                self.stats.client_bytes_in.add(count as u64);
+                self.client_input(id, count, now);
+            }
+            Peer::Backend(id) => {
+                self.stats.backend_bytes_in.add(count as u64);
+                self.backend_input(id, now);
+            }
+        }
+    }
+
+    /// A backend's socket is connected.
+    pub fn connected(&mut self, id: BackendId, now: Time) {
+        let Some(backend) = self.upstream.backends.get_mut(id) else {
+            return;
+        };
+        let node = self.upstream.nodes.get(usize::from(backend.node.0));
+        let taken = node.map_or(0, |node| node.password);
+        backend.connected(&self.config, taken, now, &mut self.pool);
+        self.queue_backend_flush(id);
+    }
+
+    /// A peer's socket is at its end: nothing more will come from it. A client that only stopped sending is
+    /// still told what it is owed.
+    pub fn ended(&mut self, peer: Peer, now: Time) {
+        match peer {
+            Peer::Client(id) => {
+                // What came before the end is taken first, even if the client was paused.
+                match self.clients.get(id) {
+                    Some(client) if client.pause.is_some() => {}
+                    Some(_) => return self.close_when_told(id, Parting::Left),
+                    None => return,
+                }
+                if let Some(client) = self.clients.get_mut(id) {
+                    client.ended = true;
+                }
+            }
+            Peer::Backend(id) => self.lose_backend(id, Lost::Closed, now),
+        }
+    }
+
+    /// A peer's socket is broken.
+    pub fn closed(&mut self, peer: Peer, now: Time) {
+        match peer {
+            Peer::Client(id) => self.drop_client(id, Parting::Broken, now),
+            Peer::Backend(id) => self.lose_backend(id, Lost::Closed, now),
+        }
+    }
+
+    /// A client is gone, for this reason unless it was to be closed for another.
+    pub(in crate::proxy) fn drop_client(&mut self, id: ClientId, parting: Parting, now: Time) {
+        let closing = self.clients.get(id).and_then(|client| client.closing);
+        if self.forget_client(id, now) {
+            closing.unwrap_or(parting).counter(&self.stats).add(1);
+        }
+    }
+
+    /// Forgets a client. Its tickets stay where they are: backends need them to count replies by. Returns
+    /// whether it was there.
+    pub(in crate::proxy) fn forget_client(&mut self, id: ClientId, now: Time) -> bool {
+        let Some(mut client) = self.clients.remove(id) else {
+            return false;
+        };
+        if let Some(own) = client.session.take_subscriptions() {
+            self.leave_topics(id, &own, now);
+        }
+        self.forget_announced(id);
+        self.free_lease(id, client.lease.take(), now);
+        self.drop_held(&client.held);
+        if client.session.monitor {
+            self.remove_monitor(id);
+        }
+        self.process.clients.fetch_sub(1, Ordering::Relaxed);
+        if client.suspended {
+            self.process.suspended.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.stats.clients_connected.sub(1);
+        self.actions.close(Peer::Client(id));
+        true
+    }
+
+    /// Writes what a peer's output holds. `write` takes slices and returns how many bytes it accepted; less
+    /// than all means that no more can be written now.
+    pub fn flush(&mut self, peer: Peer, now: Time, mut write: impl FnMut(&[IoSlice<'_>]) -> usize) {
+        match peer {
+            Peer::Client(id) => {
+                let Some(client) = self.clients.get_mut(id) else {
+                    return;
+                };
+                client.flush_queued = false;
+                let mut written = 0;
+                // Nearly always there is one piece and it leaves.
+                while let Some((taken, offered)) = write_some(&client.output, &mut write) {
+                    client.output.drop_sent(taken, &mut self.pool);
+                    written += taken;
+                    if taken < offered || client.output.is_empty() {
+                        break;
+                    }
+                }
+                self.stats.client_bytes_out.add(written as u64);
+                client.note_flush(written, now);
+                if client.is_finished() {
+                    self.drop_client(id, Parting::Left, now);
+                } else if client.pause.is_some() {
+                    self.flushed_while_paused(id);
+                }
+            }
+            Peer::Backend(id) => {
+                let Some(backend) = self.upstream.backends.get_mut(id) else {
+                    return;
+                };
+                backend.flush_queued = false;
+                let Some(output) = backend.writable() else {
+                    return;
+                };
+                let mut written = 0;
+                while let Some((taken, offered)) = write_some(output, &mut write) {
+                    output.mark_sent(taken);
+                    written += taken;
+                    if taken < offered {
+                        break;
+                    }
+                }
+                self.stats.backend_bytes_out.add(written as u64);
+                // What is still in it leaves with a later write.
+                if output.unsent_len() == 0
+                    && backend.state == State::Ready
+                    && let Some(last) = backend.tickets.back()
+                {
+                    backend.departures.note(last.sent_at, now);
+                    self.stats.wrote_to_backend(backend.tickets.len());
+                }
+                if let Some(node) = self.upstream.nodes.get(usize::from(backend.node.0)) {
+                    node.stats.bytes_out.add(written as u64);
+                }
+                self.wake_waiters(id);
+            }
+        }
+    }
+
+    /// Whether a peer's output holds anything to write.
+    pub fn wants_flush(&mut self, peer: Peer) -> bool {
+        match peer {
+            Peer::Client(id) => self
+                .clients
+                .get(id)
+                .is_some_and(|client| client.output.unsent_len() > 0),
+            Peer::Backend(id) => self
+                .upstream
+                .backends
+                .get_mut(id)
+                .and_then(|backend| backend.writable())
+                .is_some_and(|output| output.unsent_len() > 0),
+        }
+    }
+
+    /// Something was written to a client of which no request is taken, or nothing could be.
+    #[inline(never)]
+    fn flushed_while_paused(&mut self, id: ClientId) {
+        let Some(client) = self.clients.get_mut(id) else {
+            return;
+        };
+        if client.may_resume(&self.config.limits) {
+            self.queue_resume(id);
+        } else if client.is_to_be_read() {
+            self.actions.resume(id);
+        }
+    }
+
+    pub(in crate::proxy) fn queue_flush(&mut self, id: ClientId) {
+        if let Some(client) = self.clients.get_mut(id)
+            && !client.flush_queued
+        {
+            client.flush_queued = true;
+            self.actions.flush_client(id);
+        }
+    }
+
+    pub(in crate::proxy) fn queue_resume(&mut self, id: ClientId) {
+        if let Some(client) = self.clients.get_mut(id)
+            && !client.resume_queued
+        {
+            client.resume_queued = true;
+            self.actions.resume(id);
+        }
+    }
+
+    /// The cluster's topology, as the refresher has just learnt it.
+    pub fn adopt(&mut self, topology: Arc<Topology>, now: Time) {
+        let changed = self
+            .upstream
+            .routes
+            .adopt(topology, &mut self.upstream.nodes);
+        if changed {
+            self.upstream.forgive();
+            self.doubt_blocked(now);
+        }
+        self.hasten_held(now);
+        self.retire_unlisted(now);
+        if changed {
+            self.arrange_all(now);
+        }
+        let nodes = self.upstream.nodes.iter();
+        let nodes = nodes.map(|(_, node)| (node.address, node.stats.clone()));
+        self.stats
+            .show_nodes(nodes.chain(self.upstream.routes.down()));
+    }
+
+    /// Time passes: what is due is done. What was answered before leaves from now on. Returns whether the worker
+    /// rests: nobody asked for anything for a second, and memory has been given back.
+    pub fn tick(&mut self, now: Time) -> bool {
+        self.begin_turn(now);
+        self.answers.settle(&self.stats.calls, now);
+        if now >= self.hold_due {
+            self.release_all(now);
+        }
+        self.tick_leases(now);
+        if now >= self.next_sweep {
+            self.sweep(now);
+        }
+        if !self.census.is_idle() {
+            self.take_census(now);
+        }
+        if self
+            .suspension
+            .is_some_and(|suspension| now >= suspension.until)
+        {
+            self.lift_suspension();
+        }
+        if self.pubsub.is_due(now) {
+            self.tend_subscriptions(now);
+        }
+        if now >= self.next_idle_sweep {
+            self.sweep_idle(now);
+        }
+        if self.process.stale.load(Ordering::Relaxed) {
+            self.process.stale.store(false, Ordering::Relaxed);
+            self.want_refresh(Wanted::Moved);
+        }
+        let due = self.rates.is_due(now);
+        if due {
+            self.insight.hot.tick(now);
+            self.sample(now);
+        }
+        let rests = due && !self.rates.take(&self.stats, now);
+        if rests {
+            self.give_memory_back();
+        } else if due {
+            self.shed_memory();
+        }
+        rests
+    }
+
+    fn sweep(&mut self, now: Time) {
+        self.next_sweep = now.after(SWEEP);
+        self.send_returned();
+        let mut outstanding = false;
+        let mut backends = std::mem::take(&mut self.scratch.backends);
+        backends.extend(self.upstream.backends.iter().map(|(id, _)| id));
+        for id in backends.drain(..) {
+            let Some(backend) = self.upstream.backends.get(id) else {
+                continue;
+            };
+            let lost = match (backend.state, backend.tickets.is_empty()) {
+                (State::Connecting | State::Handshaking(_), _) => {
+                    outstanding = true;
+                    self.judge_opening(id, now)
+                }
+                (State::Ready, false) => match backend.patience {
+                    Patience::Endless => None,
+                    Patience::Until(at) => {
+                        outstanding = true;
+                        self.judge_doubted(id, at, now)
+                    }
+                    Patience::None => {
+                        outstanding = true;
+                        self.judge_silence(id, now)
+                    }
+                },
+                (State::Ready, true) => None,
+            };
+            match lost {
+                Some(Lost::TimedOut) if planted_bugs::is_on("late-reply") => {
+                    self.forget_oldest(id, now)
+                }
+                Some(lost) => self.lose_backend(id, lost, now),
+                None => {
+                    self.leave_out_silent(id, now);
+                    self.watch_head(id, now);
+                }
+            }
+        }
+        outstanding |= self.tend_aside(now);
+        self.scratch.backends = backends;
+        self.swept = (self.stats.backend_requests.get(), outstanding);
+        if !self.holding.is_empty() {
+            self.want_refresh(Wanted::Trouble);
+        }
+    }
+
+    /// When [`Proxy::tick`] has something to do, if no input comes before.
+    pub fn next_deadline(&self) -> Option<Time> {
+        let (requests, outstanding) = self.swept;
+        let busy = outstanding
+            || !self.holding.is_empty()
+            || !self.returned.is_empty()
+            || requests != self.stats.backend_requests.get();
+        let sweep = busy.then_some(self.next_sweep);
+        let held = (!self.holding.is_empty()).then_some(self.hold_due);
+        let suspended = self.suspension.map(|suspension| suspension.until);
+        let rest = (self.pool.free_bytes() + self.inbox.free() > 0).then(|| self.rates.due_at());
+        let leases = self.leases.deadline();
+        let subscribed = self.pubsub.deadline();
+        let behind = (self.is_behind() || self.census.is_due()).then(Time::default);
+        [behind, sweep, held, suspended, rest, leases, subscribed]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Whether clients, or what is done for them in steps, wait for the next turn, which is to come at once.
+    #[inline]
+    pub fn is_behind(&self) -> bool {
+        !self.behind.is_empty()
+            || !self.unmerged.is_empty()
+            || !self.pubsub.outbox.is_empty()
+            || !self.listings.is_empty()
+    }
+
+    /// The next thing to do with a socket or a thread.
+    #[inline]
+    pub fn next_action(&mut self) -> Option<Action> {
+        self.actions.take()
+    }
+
+    /// Takes no more requests; clients are closed as soon as they have been told what they are owed.
+    pub fn drain(&mut self, now: Time) {
+        self.draining = true;
+        self.process.draining.store(true, Ordering::Relaxed);
+        for id in self.clients.ids() {
+            if self.is_blocked(id) {
+                self.send_blocked_away(id, now);
+            } else {
+                self.close_when_told(id, Parting::Drained);
+            }
+        }
+    }
+
+    /// Whether clients are being sent away.
+    pub fn is_draining(&self) -> bool {
+        self.draining
+    }
+
+    /// The names of all clients.
+    pub fn client_ids(&self) -> Vec<ClientId> {
+        self.clients.ids()
+    }
+
+    /// Whether a backend's socket is still to be connected.
+    #[inline]
+    pub fn is_connecting(&self, id: BackendId) -> bool {
+        let backend = self.upstream.backends.get(id);
+        backend.is_some_and(|backend| backend.state == State::Connecting)
+    }
+
+    /// How many clients have just asked for something.
+    #[inline]
+    pub fn active_clients(&self, now: Time) -> usize {
+        self.active.clients(now)
+    }
+
+    /// Replies that nodes owe us.
+    #[inline]
+    pub fn in_flight(&self) -> usize {
+        self.upstream.in_flight
+    }
+
+    /// Our place among the workers.
+    #[inline]
+    pub fn worker(&self) -> usize {
+        self.worker
+    }
+
+    /// Clients connected.
+    pub fn clients(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// Connections to nodes.
+    pub fn backends(&self) -> usize {
+        self.upstream.backends.len()
+    }
+
+    /// This worker's counters.
+    pub fn stats(&self) -> &Arc<Stats> {
+        &self.stats
+    }
+
+    /// What has been decided.
+    pub fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    /// What was large in the turn that began at `began`, as the end of a line.
+    pub fn largest_of_turn(&self, began: Time) -> String {
+        let name = |command: u16| match self.table.rows().get(usize::from(command)) {
+            Some(row) => &*row.name,
+            None => "a request",
+        };
+        self.largest.of_turn(began, name)
+    }
+
+    /// A number that nobody needs to guess, only to differ (xorshift64).
+    pub(in crate::proxy) fn random(&mut self) -> u64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        self.random
+    }
+}
+
+/// Hands unsent bytes to `write`. Returns how many it took and how many it was offered.
+#[inline]
+fn write_some(
+    output: &WriteBuf,
+    write: &mut impl FnMut(&[IoSlice<'_>]) -> usize,
+) -> Option<(usize, usize)> {
+    match output.unsent_in_one() {
+        Some(bytes) => Some((write(&[IoSlice::new(bytes)]), bytes.len())),
+        None if output.unsent_len() == 0 => None,
+        None => Some(write_many(output, write)),
+    }
+}
+
+#[inline(never)]
+fn write_many(
+    output: &WriteBuf,
+    write: &mut impl FnMut(&[IoSlice<'_>]) -> usize,
+) -> (usize, usize) {
+    let mut slices = [IoSlice::new(&[]); SLICES];
+    let count = output.unsent(&mut slices);
+    let offered = slices[..count].iter().map(|slice| slice.len()).sum();
+    (write(&slices[..count]), offered)
+}

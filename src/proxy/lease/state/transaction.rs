@@ -1,0 +1,130 @@
+//! `Transaction`: what a client has queued between MULTI and EXEC, and what it watches.
+
+use crate::command::{Command, ResponsePolicy};
+use crate::proxy::pubsub::state::kind::Kind;
+use crate::resp::encode::Protocol;
+
+pub(in crate::proxy::lease) const OK: &[u8] = b"+OK\r\n";
+
+pub(in crate::proxy::lease) const QUEUED: &[u8] = b"+QUEUED\r\n";
+
+pub(in crate::proxy::lease) const DISCARD: &[u8] = b"*1\r\n$7\r\nDISCARD\r\n";
+
+pub(in crate::proxy::lease) const UNWATCH: &[u8] = b"*1\r\n$7\r\nUNWATCH\r\n";
+
+/// The state of a transaction. Whether MULTI has been said stands in the session (`queueing`).
+#[derive(Debug, Default)]
+pub struct Transaction {
+    /// What has been queued, in order, and who will answer it.
+    pub items: Vec<Item>,
+    /// Bytes of it.
+    pub bytes: usize,
+    /// A request failed to be queued: EXEC fails.
+    pub doomed: bool,
+    /// It failed since a script keeps the node busy: what comes now still goes there, to fail in the node's words.
+    pub busy: bool,
+    /// Two slots have been named: EXEC fails as on one node.
+    pub crossed: bool,
+    /// A WATCH has succeeded at the node that the run is at.
+    pub watching: bool,
+    /// What was watched is watched no more: EXEC answers nil.
+    pub broken: bool,
+    /// Keys named by WATCH.
+    pub watched: usize,
+    /// The channel of the first PUBLISH: it says where a transaction goes that has no keys.
+    pub channel: Option<Vec<u8>>,
+    /// Whether anything queued may change data, functions aside.
+    pub writes: bool,
+    /// The functions that are called, and whether each may change data if nobody knows it.
+    pub functions: Vec<(Vec<u8>, bool)>,
+    /// The runs, with the names of scripts that are queued in them.
+    pub scripts: Vec<(u16, Vec<u8>)>,
+}
+
+/// One queued request.
+#[derive(Debug)]
+pub enum Item {
+    /// This run answers it.
+    Run(u16),
+    /// This run answers it with the number of receivers as its node counts them, which the proxy puts right.
+    Publish(u16, Kind, Vec<u8>),
+    /// Runs answer it, each for the keys of its slot.
+    Cut(Parts),
+    /// It is for all nodes. The first run answers it for its node, in its place among the others; the proxy sees to
+    /// the other nodes.
+    Share(Own),
+    /// The proxy answers it.
+    Own(Own),
+}
+
+/// A request that the proxy serves at EXEC.
+#[derive(Debug)]
+pub struct Own {
+    /// Its row.
+    pub row: u16,
+    /// Its bytes.
+    pub frame: Vec<u8>,
+}
+
+/// A request that is cut by slot.
+#[derive(Debug)]
+pub struct Parts {
+    /// How the replies become one.
+    pub policy: ResponsePolicy,
+    /// Whether it changes data.
+    pub write: bool,
+    /// The run of each part.
+    pub runs: Vec<u16>,
+    /// The part of each key.
+    pub order: Vec<u16>,
+}
+
+impl Transaction {
+    /// What it publishes to.
+    pub fn channels(&self) -> Vec<(Kind, Vec<u8>)> {
+        let channel = |item: &Item| match item {
+            Item::Publish(_, kind, channel) => Some((*kind, channel.clone())),
+            _ => None,
+        };
+        self.items.iter().filter_map(channel).collect()
+    }
+}
+
+impl Item {
+    /// Whether nodes alone answer it.
+    pub fn is_of_nodes(&self) -> bool {
+        !matches!(self, Item::Share(_) | Item::Own(_))
+    }
+}
+
+/// The commands of a transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::proxy::lease) enum Verb {
+    Multi,
+    Exec,
+    Discard,
+    Watch,
+    Unwatch,
+}
+
+impl Verb {
+    /// What a row of `Class::Leased(LeaseKind::Transaction)` asks for.
+    pub fn of(command: &Command) -> Option<Verb> {
+        match &*command.name {
+            "multi" => Some(Verb::Multi),
+            "exec" => Some(Verb::Exec),
+            "discard" => Some(Verb::Discard),
+            "watch" => Some(Verb::Watch),
+            "unwatch" => Some(Verb::Unwatch),
+            _ => None,
+        }
+    }
+}
+
+/// What EXEC answers when a watched key has changed.
+pub(in crate::proxy::lease) fn null_array(protocol: Protocol) -> &'static [u8] {
+    match protocol {
+        Protocol::Resp2 => b"*-1\r\n",
+        Protocol::Resp3 => b"_\r\n",
+    }
+}

@@ -1,0 +1,92 @@
+//! Which clients `CLIENT LIST` lists and `CLIENT KILL` kills; and lists of clients that are made in steps.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::proxy::ids::{ClientId, Seq};
+
+/// What Redis calls a client's type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Any other; a monitor, too.
+    Normal,
+    /// A connection of a replica to its master: the proxy has none.
+    Master,
+    /// A connection of a replica: the proxy has none.
+    Replica,
+    /// A subscriber.
+    Pubsub,
+}
+
+impl Kind {
+    /// The type of this name.
+    pub fn named(name: &[u8]) -> Option<Kind> {
+        match name.to_ascii_lowercase().as_slice() {
+            b"normal" => Some(Kind::Normal),
+            b"master" => Some(Kind::Master),
+            b"slave" | b"replica" => Some(Kind::Replica),
+            b"pubsub" => Some(Kind::Pubsub),
+            _ => None,
+        }
+    }
+}
+
+/// Whom `CLIENT LIST` lists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selection {
+    /// Everybody.
+    All,
+    /// All of a type.
+    Kind(Kind),
+    /// Those with these numbers, which are sorted.
+    Numbers(Arc<[i64]>),
+}
+
+/// Whom `CLIENT KILL` kills: all that is given must be so.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// `ID`.
+    pub number: Option<i64>,
+    /// `TYPE`.
+    pub kind: Option<Kind>,
+    /// `ADDR`, or the one argument of the old form.
+    pub address: Option<Vec<u8>>,
+    /// `LADDR`.
+    pub local: Option<Vec<u8>>,
+    /// The number of a client that is spared.
+    pub spared: Option<u64>,
+}
+
+/// Where an answer belongs: the worker that asks, its client, and the part of that client's request.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::proxy) struct Asker {
+    pub worker: usize,
+    pub client: ClientId,
+    pub seq: Seq,
+    pub part: u16,
+}
+
+/// A list on its way.
+#[derive(Debug)]
+pub(in crate::proxy) struct Listing {
+    pub(in crate::proxy) asker: Asker,
+    pub(in crate::proxy) selection: Selection,
+    /// Those to be looked at, the next one last.
+    pub(in crate::proxy) clients: Vec<ClientId>,
+    /// Clients that have been listed.
+    pub(in crate::proxy) listed: usize,
+    /// Their numbers and lines.
+    pub(in crate::proxy) lines: Vec<u8>,
+}
+
+/// Lists that are made in steps, oldest first.
+#[derive(Debug, Default)]
+pub(in crate::proxy) struct Listings(pub(in crate::proxy) VecDeque<Listing>);
+
+impl Listings {
+    /// Whether there are none.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}

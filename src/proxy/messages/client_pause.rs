@@ -1,0 +1,22 @@
+//! `Suspension`: what `CLIENT PAUSE` holds, and until when.
+
+use crate::clock::Time;
+
+/// What waits, and until when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Suspension {
+    /// When it is over by itself.
+    pub until: Time,
+    /// Whether all commands wait, or those only that may change data.
+    pub all: bool,
+}
+
+impl Suspension {
+    /// This one and another: as in Redis, a pause is only ever made longer and wider.
+    pub(in crate::proxy) fn joined(self, other: Suspension) -> Suspension {
+        Suspension {
+            until: self.until.max(other.until),
+            all: self.all || other.all,
+        }
+    }
+}

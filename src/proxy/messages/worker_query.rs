@@ -1,0 +1,90 @@
+//! `Question`: what one worker asks of the others, since each knows its own clients only; and the letters
+//! that carry questions and answers.
+//!
+//! An answer is a reply frame: it fills a part of the asking client's request like a node's reply does.
+
+use std::sync::Arc;
+
+use crate::proxy::ids::{ClientId, Seq};
+use crate::proxy::messages::client_filter::{Filter, Selection};
+use crate::proxy::messages::client_pause::Suspension;
+use crate::proxy::messages::monitor_feed::Lines;
+use crate::proxy::scripts::flags::Functions;
+
+/// Something that every worker can answer for itself.
+#[derive(Debug, Clone)]
+pub enum Question {
+    /// How many clients are connected: an integer.
+    CountClients,
+    /// How many clients there are of each library and address, see `Counts::print`.
+    ClientCounts,
+    /// To take the config that is in force now: OK.
+    RenewConfig,
+    /// The lines of these clients: an array of number and line in turns.
+    List(Selection),
+    /// These clients are closed: how many there were.
+    Kill(Filter),
+    /// Requests wait from now on.
+    Suspend(Suspension),
+    /// These are the functions of the nodes, of which those that cannot write do not wait.
+    Functions(Arc<Functions>),
+    /// They wait no more.
+    Resume,
+    /// The client of this number waits no more, and hears of it in an error if so wished: 1 if it waited.
+    Unblock(i64, bool),
+    /// To count from zero again: `OK`.
+    ResetStats,
+    /// Its hot keys, see `HotKeys::print`.
+    HotKeys,
+    /// Its big keys, see `BigKeys::print`.
+    BigKeys,
+    /// Its slow log, see `SlowLog::print`.
+    SlowLog,
+    /// To forget its slow log: `OK`.
+    ResetSlowLog,
+    /// What a cluster would refuse, see `Audit::print`.
+    Audit,
+}
+
+/// A letter between workers.
+#[derive(Debug, Clone)]
+pub enum Letter {
+    /// A question, and where its answer belongs.
+    Asked {
+        /// The worker that asks.
+        from: usize,
+        /// Its client.
+        client: ClientId,
+        /// The request of that client.
+        seq: Seq,
+        /// The part of that request.
+        part: u16,
+        /// What is asked.
+        question: Question,
+    },
+    /// The answer to a part of a client's request.
+    Answered {
+        /// The client.
+        client: ClientId,
+        /// Its request.
+        seq: Seq,
+        /// The part of that request.
+        part: u16,
+        /// A reply frame.
+        reply: Vec<u8>,
+    },
+    /// Lines for the monitors of this worker.
+    Lines {
+        /// The worker that they come from.
+        from: usize,
+        /// The lines.
+        lines: Lines,
+    },
+    /// Subscriptions are confirmed or given up: publishers look again whether they have to wait.
+    SubscribersSettled,
+    /// The lines that this worker sent have been taken.
+    LinesTaken {
+        /// The worker that took them.
+        by: usize,
+    },
+}

@@ -1,0 +1,145 @@
+//! The subscriptions of one worker, and what all workers share of them, as data.
+//!
+//! It must never know who sends or delivers anything.
+
+pub mod announced;
+pub mod carrier;
+pub mod change;
+pub mod events;
+pub mod kind;
+pub mod link;
+pub mod outbox;
+pub mod register;
+pub mod subscriptions;
+pub mod topic;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+
+use slab::Slab;
+
+use crate::clock::Time;
+use crate::proxy::ids::{ClientId, NodeKey};
+use crate::proxy::pubsub::state::announced::{Announcement, Publisher};
+use crate::proxy::pubsub::state::change::Pending;
+use crate::proxy::pubsub::state::kind::Kind;
+use crate::proxy::pubsub::state::link::{Asked, Link};
+use crate::proxy::pubsub::state::outbox::Outbox;
+use crate::proxy::pubsub::state::topic::Topic;
+
+pub(in crate::proxy::pubsub) const NEVER: Time = Time::from_micros(u64::MAX);
+
+/// The subscriptions of one worker.
+#[derive(Debug)]
+pub struct Pubsub {
+    pub(in crate::proxy::pubsub) topics: [BTreeMap<Arc<[u8]>, Topic>; Kind::COUNT],
+    pub(in crate::proxy::pubsub) links: BTreeMap<NodeKey, Link>,
+    /// The common home of all channels and patterns, as long as there is a link to it (`-pubsub-order all`).
+    pub(in crate::proxy::pubsub) carrier: Option<NodeKey>,
+    /// Requests of clients that wait for nodes to confirm.
+    pub(in crate::proxy::pubsub) pending: Slab<Pending>,
+    /// Topics that are not subscribed to everywhere they should be.
+    pub(in crate::proxy::pubsub) unsettled: BTreeSet<(Kind, Arc<[u8]>)>,
+    /// The number of the last request to a node.
+    pub(in crate::proxy::pubsub) serial: u64,
+    /// When there is something to do.
+    pub(in crate::proxy::pubsub) due: Time,
+    /// The message at hand, as RESP2 has it.
+    pub(in crate::proxy::pubsub) twin: Vec<u8>,
+    /// Clients whose PUBLISH waits for subscriptions on their way.
+    pub(in crate::proxy::pubsub) publishers: HashMap<ClientId, Publisher>,
+    /// Clients' SUBSCRIBEs that have been read and wait for the replies before them.
+    pub(in crate::proxy::pubsub) early: HashMap<ClientId, VecDeque<Announcement>>,
+    /// Messages that not all of their subscribers have got.
+    pub(in crate::proxy) outbox: Outbox,
+}
+
+impl Default for Pubsub {
+    fn default() -> Pubsub {
+        Pubsub {
+            topics: Default::default(),
+            links: BTreeMap::new(),
+            carrier: None,
+            pending: Slab::new(),
+            unsettled: BTreeSet::new(),
+            serial: 0,
+            due: NEVER,
+            twin: Vec::new(),
+            publishers: HashMap::new(),
+            early: HashMap::new(),
+            outbox: Outbox::default(),
+        }
+    }
+}
+
+impl Pubsub {
+    /// When there is something to do, if there is.
+    pub fn deadline(&self) -> Option<Time> {
+        (self.due != NEVER).then_some(self.due)
+    }
+
+    /// Whether something is to be done by now.
+    #[inline]
+    pub fn is_due(&self, now: Time) -> bool {
+        now >= self.due
+    }
+
+    pub(in crate::proxy::pubsub) fn topic(&self, kind: Kind, name: &[u8]) -> Option<&Topic> {
+        self.topics[kind.index()].get(name)
+    }
+
+    pub(in crate::proxy::pubsub) fn topic_mut(
+        &mut self,
+        kind: Kind,
+        name: &[u8],
+    ) -> Option<&mut Topic> {
+        self.topics[kind.index()].get_mut(name)
+    }
+
+    /// Looks again no later than at `at`.
+    pub(in crate::proxy::pubsub) fn look_at(&mut self, at: Time) {
+        self.due = self.due.min(at);
+    }
+
+    /// Asserts what must hold between turns.
+    pub fn check(&self) {
+        for kind in Kind::ALL {
+            for (name, topic) in &self.topics[kind.index()] {
+                topic.check();
+                for place in topic.places() {
+                    let link = self.links.get(&place.node).expect("a place has its link");
+                    assert!(link.names.contains(&(kind, name.clone())));
+                }
+            }
+        }
+        for (kind, name) in &self.unsettled {
+            assert!(self.topic(*kind, name).is_some());
+        }
+        let holds = self.topics.iter().flat_map(BTreeMap::values);
+        let holds: usize = holds.map(|topic| topic.holds).sum();
+        let names = self.pending.iter().map(|(_, pending)| pending.topics());
+        assert_eq!(holds, names.sum::<usize>());
+        assert!(self.links.is_empty() || self.due != NEVER);
+    }
+}
+
+impl Pubsub {
+    /// A node does not count us for a name any more, unless it has been asked for again.
+    pub(in crate::proxy::pubsub) fn forget_name(
+        &mut self,
+        register: &crate::proxy::pubsub::state::register::Register,
+        node: NodeKey,
+        asked: &Asked,
+    ) {
+        let (kind, name) = (asked.kind, &asked.name);
+        let again = self
+            .topic(kind, name)
+            .is_some_and(|topic| topic.place(node).is_some());
+        let Some(link) = self.links.get_mut(&node) else {
+            return;
+        };
+        if !again && link.names.remove(&(kind, name.clone())) {
+            register.unsettle(kind, name, link.address);
+        }
+    }
+}

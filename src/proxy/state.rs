@@ -1,0 +1,138 @@
+//! `Proxy`: the whole state of one worker.
+//!
+//! What is done with it lies in the rooms above; what it is made of in those below.
+
+use std::sync::Arc;
+
+use crate::arena::Arena;
+use crate::buffer::{Pool, ReadBuf};
+use crate::clock::Time;
+use crate::command::{Servers, Table};
+use crate::config::Config;
+use crate::proxy::actions::Actions;
+use crate::proxy::client::Client;
+use crate::proxy::client::active::Active;
+use crate::proxy::client::own_errors::Suspects;
+use crate::proxy::ids::{BackendId, ClientId, OfClient};
+use crate::proxy::insight::Insight;
+use crate::proxy::lease::state::leases::Leases;
+use crate::proxy::local::Handlers;
+use crate::proxy::local::plain_names::Names;
+use crate::proxy::messages::client_filter::Listings;
+use crate::proxy::messages::client_pause::Suspension;
+use crate::proxy::messages::monitor_feed::Feed;
+use crate::proxy::messages::worker_query::Letter;
+use crate::proxy::pipeline::Spares;
+use crate::proxy::pipeline::by_slot::SlotPart;
+use crate::proxy::pipeline::unmerged::Unmerged;
+use crate::proxy::process::Process;
+use crate::proxy::pubsub::state::Pubsub;
+use crate::proxy::scripts::Seen;
+use crate::proxy::scripts::flags::Functions;
+use crate::proxy::stats::largest::Largest;
+use crate::proxy::stats::masters_info::asking::Census;
+use crate::proxy::stats::sample::NodeSample;
+use crate::proxy::stats::turn_latencies::Answers;
+use crate::proxy::stats::{Rates, Stats};
+use crate::proxy::upstream::Upstream;
+use crate::resp::args::Span;
+use crate::teller::Teller;
+
+/// Memory that is used within one call and kept for the next.
+#[derive(Debug, Default)]
+pub(in crate::proxy) struct Scratch {
+    pub(in crate::proxy) spans: Vec<Span>,
+    pub(in crate::proxy) keys: Vec<u32>,
+    pub(in crate::proxy) frames: Vec<u8>,
+    pub(in crate::proxy) by_slot: Vec<(u16, u32)>,
+    pub(in crate::proxy) parts: Vec<SlotPart>,
+    pub(in crate::proxy) reply: Vec<u8>,
+    pub(in crate::proxy) line: Vec<u8>,
+    pub(in crate::proxy) backends: Vec<BackendId>,
+    pub(in crate::proxy) nodes: Vec<NodeSample>,
+}
+
+/// The state of one worker.
+#[derive(Debug)]
+pub struct Proxy {
+    pub(in crate::proxy) config: Arc<Config>,
+    /// Tells of clients that have come to the wrong address.
+    pub(in crate::proxy) tls_teller: Teller,
+    pub(in crate::proxy) table: Arc<Table>,
+    pub(in crate::proxy) servers: Servers,
+    pub(in crate::proxy) handlers: Handlers,
+    pub(in crate::proxy) plain: Names,
+    pub(in crate::proxy) process: Arc<Process>,
+    /// Our place among the workers.
+    pub(in crate::proxy) worker: usize,
+    pub(in crate::proxy) stats: Arc<Stats>,
+    pub(in crate::proxy) clients: Arena<Client, OfClient>,
+    pub(in crate::proxy) upstream: Upstream,
+    pub(in crate::proxy) actions: Actions,
+    pub(in crate::proxy) pool: Pool,
+    pub(in crate::proxy) spares: Spares,
+    /// Where clients are read into that have nothing left over: one after the other, so that it is in the
+    /// cache.
+    ///
+    /// Invariant: it holds nothing but between `room` and `input`.
+    pub(in crate::proxy) inbox: ReadBuf,
+    pub(in crate::proxy) scratch: Scratch,
+    /// Bodies of EVAL that have been remembered.
+    pub(in crate::proxy) seen: Seen,
+    /// What has made up a server's words.
+    pub(in crate::proxy) suspects: Suspects,
+    /// What clients are subscribed to.
+    pub(in crate::proxy) pubsub: Pubsub,
+    /// Clients with held requests, each once.
+    pub(in crate::proxy) holding: Vec<ClientId>,
+    pub(in crate::proxy) held_bytes: usize,
+    pub(in crate::proxy) held_requests: usize,
+    /// How many clients have just asked for something.
+    pub(in crate::proxy) active: Active,
+    /// Times that a held request was tried.
+    #[cfg(test)]
+    pub(in crate::proxy) attempts: u64,
+    /// Counts the turns.
+    pub(in crate::proxy) turn: u64,
+    /// Clients that go on in the next turn, each once.
+    pub(in crate::proxy) behind: Vec<ClientId>,
+    /// Replies that are merged in steps.
+    pub(in crate::proxy) unmerged: Unmerged,
+    /// Lists of clients that are made in steps.
+    pub(in crate::proxy) listings: Listings,
+    /// When the first held request is due.
+    pub(in crate::proxy) hold_due: Time,
+    pub(in crate::proxy) next_sweep: Time,
+    pub(in crate::proxy) next_idle_sweep: Time,
+    /// What is counted by the second.
+    pub(in crate::proxy) rates: Rates,
+    /// Requests sent when deadlines were last looked at, and whether any was outstanding.
+    pub(in crate::proxy) swept: (u64, bool),
+    /// Requests answered in this turn.
+    pub(in crate::proxy) answers: Answers,
+    /// What has been seen of single requests.
+    pub(in crate::proxy) insight: Insight,
+    /// What was large in this turn.
+    pub(in crate::proxy) largest: Largest,
+    /// Requests until the next one that is looked at; never 0.
+    pub(in crate::proxy) until_looked: u64,
+    /// Slow requests that are in the counters already.
+    pub(in crate::proxy) slow_counted: u64,
+    /// Whether no new clients are taken and the present ones are sent away when they have been answered.
+    pub(in crate::proxy) draining: bool,
+    /// `CLIENT PAUSE`, while it lasts.
+    pub(in crate::proxy) suspension: Option<Suspension>,
+    /// The functions of the nodes, while they must be told apart.
+    pub(in crate::proxy) functions: Option<Arc<Functions>>,
+    /// When leases are to be looked at.
+    pub(in crate::proxy) leases: Leases,
+    /// Clients that MONITOR, each once.
+    pub(in crate::proxy) monitors: Vec<ClientId>,
+    /// Lines on their way to the monitors of each worker.
+    pub(in crate::proxy) feeds: Vec<Feed>,
+    /// Clients that wait for what the masters say of themselves.
+    pub(in crate::proxy) census: Census,
+    /// Letters that somebody waits for, and that other workers had no room for.
+    pub(in crate::proxy) returned: Vec<(usize, Letter)>,
+    pub(in crate::proxy) random: u64,
+}
