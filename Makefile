@@ -9,7 +9,7 @@ CLIENTS_SECONDS ?= 10
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 .PHONY: build run test conformance-long subscribers clients page-test check lint simulate chaos checker-test faults bench bench-large bench-latency \
-    bench-memory bench-observed perf strace flamegraph clean need-cargo
+    bench-memory bench-observed perf strace flamegraph deb release clean need-cargo
 
 build: need-cargo
 	$(CARGO) build --release --locked
@@ -119,6 +119,16 @@ perf strace: build
 flamegraph: build
 	@bash tests/support/install.sh redis-server python3
 	@python3 bench/under_load.py flamegraph
+
+# A Debian package in target/debian, looked at by lintian if it is there.
+deb: need-cargo
+	@bash tests/support/install.sh binutils dpkg-dev
+	@CARGO=$(CARGO) bash dist/debian/build.sh
+
+# Archives of the binary without symbols and of its symbols, a static build if musl is there, and checksums, in target/release-files.
+release: need-cargo
+	@bash tests/support/install.sh binutils
+	@CARGO=$(CARGO) bash dist/release.sh
 
 clean: need-cargo
 	$(CARGO) clean

@@ -10,6 +10,8 @@ present() {
         haproxy | nutcracker) command -v "$1" >/dev/null || [ -x "/usr/sbin/$1" ] ;;
         nodejs) command -v node >/dev/null ;;
         iproute2) command -v ip >/dev/null ;;
+        binutils) command -v objcopy >/dev/null ;;
+        dpkg-dev) command -v dpkg-shlibdeps >/dev/null ;;
         redis-server) command -v redis-server >/dev/null && command -v redis-cli >/dev/null ;;
         *) command -v "$1" >/dev/null ;;
     esac
