@@ -11,9 +11,9 @@ complete -c redis-cluster-proxy -o backend-init-connections -d 'exclusive connec
 complete -c redis-cluster-proxy -o backend-password -d 'password for the backends, in place of -password' -x
 complete -c redis-cluster-proxy -o backend-password-old -d 'password that nodes are tried with that refuse -backend-password…' -x
 complete -c redis-cluster-proxy -o backend-tls -d 'speak TLS to the nodes'
-complete -c redis-cluster-proxy -o backend-tls-ca-cert-file -d 'file' -x
-complete -c redis-cluster-proxy -o backend-tls-cert-file -d 'file' -x
-complete -c redis-cluster-proxy -o backend-tls-key-file -d 'file' -x
+complete -c redis-cluster-proxy -o backend-tls-ca-cert-file -d 'file' -r -F
+complete -c redis-cluster-proxy -o backend-tls-cert-file -d 'file' -r -F
+complete -c redis-cluster-proxy -o backend-tls-key-file -d 'file' -r -F
 complete -c redis-cluster-proxy -o backend-tls-server-name -d 'name that the certificate of every node must have' -x
 complete -c redis-cluster-proxy -o backend-tls-verify -d 'have nodes prove who they are'
 complete -c redis-cluster-proxy -o backend-user -d 'ACL user for the backends' -x
@@ -59,11 +59,11 @@ complete -c redis-cluster-proxy -o slots-reload-interval -d 'period of the topol
 complete -c redis-cluster-proxy -o slowlog-log-slower-than -d 'requests that take so many microseconds are in PROXY SLOWLOG, with…' -x
 complete -c redis-cluster-proxy -o startup-nodes -d 'nodes asked for the topology at start, host:port separated by commas…' -x
 complete -c redis-cluster-proxy -o tls-addr -d 'serving address for clients that speak TLS, beside -addr or, if that…' -x
-complete -c redis-cluster-proxy -o tls-auth-clients -d 'whether clients that speak TLS must show a certificate that…' -x
-complete -c redis-cluster-proxy -o tls-ca-cert-file -d 'file' -x
-complete -c redis-cluster-proxy -o tls-cert-file -d 'file' -x
+complete -c redis-cluster-proxy -o tls-auth-clients -d 'whether clients that speak TLS must show a certificate that…' -x -a 'yes no optional'
+complete -c redis-cluster-proxy -o tls-ca-cert-file -d 'file' -r -F
+complete -c redis-cluster-proxy -o tls-cert-file -d 'file' -r -F
 complete -c redis-cluster-proxy -o tls-ciphersuites -d 'cipher suites for clients, separated by colons, such as…' -x
-complete -c redis-cluster-proxy -o tls-key-file -d 'file' -x
+complete -c redis-cluster-proxy -o tls-key-file -d 'file' -r -F
 complete -c redis-cluster-proxy -o tls-protocols -d 'versions of TLS for clients, separated by spaces' -x
 complete -c redis-cluster-proxy -o top -d 'show the status of the proxy whose -debug-addr is at this URL, such…' -x
 complete -c redis-cluster-proxy -o transaction-idle-timeout -d 'how long a client may leave a transaction alone before its connection…' -x

@@ -45,6 +45,7 @@ const WORDS: &[(&str, &[&str])] = &[
     ("log-level", &["debug", "info", "warn", "error"]),
     ("log-format", &["text", "json"]),
     ("ready-when", &["all-slots", "any-slot"]),
+    ("tls-auth-clients", &["yes", "no", "optional"]),
 ];
 
 /// Flags that name a file.
@@ -54,6 +55,12 @@ const FILES: &[&str] = &[
     "password-old-file",
     "log-file",
     "access-log-file",
+    "tls-cert-file",
+    "tls-key-file",
+    "tls-ca-cert-file",
+    "backend-tls-ca-cert-file",
+    "backend-tls-cert-file",
+    "backend-tls-key-file",
 ];
 
 /// A value for each flag that has no default to show.
@@ -75,6 +82,30 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("access-log-file", "redis-cluster-proxy-access.log"),
     ("debug-addr", "127.0.0.1:9090"),
     ("debug-token", "secret-of-operators"),
+    ("tls-addr", "0.0.0.0:8443"),
+    ("tls-cert-file", "/etc/redis-cluster-proxy/proxy.crt"),
+    ("tls-key-file", "/etc/redis-cluster-proxy/proxy.key"),
+    (
+        "tls-ca-cert-file",
+        "/etc/redis-cluster-proxy/clients-ca.crt",
+    ),
+    (
+        "tls-ciphersuites",
+        "TLS_AES_256_GCM_SHA384:TLS_AES_128_GCM_SHA256",
+    ),
+    (
+        "backend-tls-ca-cert-file",
+        "/etc/redis-cluster-proxy/nodes-ca.crt",
+    ),
+    (
+        "backend-tls-cert-file",
+        "/etc/redis-cluster-proxy/proxy-client.crt",
+    ),
+    (
+        "backend-tls-key-file",
+        "/etc/redis-cluster-proxy/proxy-client.key",
+    ),
+    ("backend-tls-server-name", "redis.example.org"),
 ];
 
 impl Value {
