@@ -1,4 +1,6 @@
 //! What unit tests of several modules share: numbers from a seed.
+//!
+//! Not the crate `fastrand`: its generator has changed between versions, and a seed must give the same run always.
 
 /// A stream of numbers that is the same in each run (a linear congruential generator).
 #[derive(Debug)]

@@ -3,6 +3,9 @@
 //!
 //! It shows what `/api/v1/status` says and knows nothing else of that proxy, nor does it trust it: whoever answers
 //! at the URL must not drive the terminal.
+//!
+//! Not the crate `crossterm` (0.29): the screen is one constant, and keys are a few calls of `rustix`, which is here
+//! already. It would bring `parking_lot` and more.
 
 use std::io::{self, IsTerminal, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};

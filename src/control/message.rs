@@ -1,6 +1,9 @@
 //! `Request` and `Response`: HTTP/1.1 messages of the debug address as values.
 //!
 //! They must never know a socket, nor what a path means. Nothing here allocates from a declared length.
+//!
+//! The crate `httparse` reads heads. Reasons of codes are a short table here; the crate `http` has them too,
+//! beside types for headers and URIs that nothing here needs.
 
 use crate::config::Secret;
 

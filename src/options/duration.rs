@@ -1,4 +1,7 @@
 //! Durations as Go's `time` package reads and writes them, in nanoseconds: `250ms`, `1m30s`, `1.5h`.
+//!
+//! Not the crate `go-parse-duration` (0.1): it adds without a check for overflow, ends at 2^62 instead of 2^63
+//! nanoseconds, and does not write durations.
 
 const SECOND: u64 = 1_000_000_000;
 /// The largest magnitude; only the negative one of it exists.
