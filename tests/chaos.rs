@@ -18,6 +18,7 @@ mod chaos {
     pub mod bank;
     pub mod client;
     pub mod crew;
+    pub mod fans;
     pub mod handoff;
     pub mod ledger;
     pub mod nemesis;
@@ -192,6 +193,7 @@ fn nothing_wrong_and_nothing_lost() {
 
     let (banks, queues) = (&crew.banks, &crew.queues);
     eprintln!("{}", crew.press.figures());
+    eprintln!("{}", crew.fans.figures());
     eprintln!("{}\n{}", banks.figures(), queues.figures());
     let failovers = ledger.failovers();
     let struck = |tags: &[String], busy: &[&str]| {

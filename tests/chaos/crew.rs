@@ -7,6 +7,7 @@ use std::thread;
 
 use super::bank::{self, BANKERS, Banks};
 use super::client::{Client, Load};
+use super::fans::{self, Fans};
 use super::handoff::{self, PRODUCERS, Queues};
 use super::ledger::Ledger;
 use super::probe::{self, Probe};
@@ -22,6 +23,7 @@ pub struct Crew {
     pub banks: Arc<Banks>,
     pub queues: Arc<Queues>,
     pub press: Arc<Press>,
+    pub fans: Arc<Fans>,
     tags: Vec<String>,
     pub ledger: Arc<Ledger>,
 }
@@ -42,6 +44,7 @@ impl Crew {
             banks: Arc::new(Banks::found(addr, &some(0))),
             queues: Arc::new(Queues::new(&some(1), CLIENTS + BANKERS)),
             press: Arc::new(Press::default()),
+            fans: Arc::new(Fans::found(addr, &load.tags)),
             tags: load.tags.clone(),
             ledger,
         }
@@ -85,6 +88,7 @@ impl Crew {
             &ledger,
             &stop,
         ));
+        others.extend(fans::start(&addr, &self.fans, &ledger, &stop));
         let result = act(self, random);
         stop.store(true, Ordering::Relaxed);
         for client in clients {
