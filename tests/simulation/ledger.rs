@@ -213,7 +213,17 @@ impl Ledger {
         let name = names
             .iter()
             .find(|name| free(name, &[Outcome::Open, Outcome::Unknown]))
-            .or_else(|| names.iter().find(|name| free(name, &[Outcome::Open])))
+            .or_else(|| {
+                // What vanished clients have sent may still be executed: the oldest spelling is the safest.
+                let last = |name: &String| {
+                    let own = keys.iter().map(|key| (name.clone(), *key));
+                    own.filter_map(|own| self.deletions.get(&own))
+                        .max()
+                        .copied()
+                };
+                let closed = names.iter().filter(|name| free(name, &[Outcome::Open]));
+                closed.min_by_key(|name| last(name))
+            })
             .expect("few deletions of one key are under way at once")
             .clone();
         for (key, nonce) in keys.iter().zip(nonces) {
