@@ -280,7 +280,7 @@ pub struct Limits {
     pub turn_messages: usize,
     /// Subscribers that are written to in one turn because a message came.
     pub turn_subscribers: usize,
-    /// Clients that are listed in one turn.
+    /// Clients that `CLIENT LIST` and `CLIENT KILL` look at in one turn.
     pub turn_listed: usize,
     /// Bytes of scripts and libraries remembered, so that a node that lost one can be given it again.
     pub script_bytes: usize,

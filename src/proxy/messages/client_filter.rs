@@ -66,17 +66,28 @@ pub(in crate::proxy) struct Asker {
     pub part: u16,
 }
 
-/// A list on its way.
+/// What is done with the clients that are looked at.
+#[derive(Debug)]
+pub(in crate::proxy) enum Aim {
+    /// They are listed.
+    List {
+        selection: Selection,
+        /// Clients that have been listed.
+        listed: usize,
+        /// Their numbers and lines.
+        lines: Vec<u8>,
+    },
+    /// They are closed.
+    Kill { filter: Filter, killed: i64 },
+}
+
+/// A walk among all clients on its way.
 #[derive(Debug)]
 pub(in crate::proxy) struct Listing {
     pub(in crate::proxy) asker: Asker,
-    pub(in crate::proxy) selection: Selection,
+    pub(in crate::proxy) aim: Aim,
     /// Those to be looked at, the next one last.
     pub(in crate::proxy) clients: Vec<ClientId>,
-    /// Clients that have been listed.
-    pub(in crate::proxy) listed: usize,
-    /// Their numbers and lines.
-    pub(in crate::proxy) lines: Vec<u8>,
 }
 
 /// Lists that are made in steps, oldest first.

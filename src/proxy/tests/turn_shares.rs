@@ -303,3 +303,35 @@ fn a_client_that_goes_is_not_listed_any_more() {
     rig.turns();
     assert_eq!(rig.heard(clients[0]).matches("\nid=").count(), 19);
 }
+
+#[test]
+fn many_clients_are_killed_in_many_turns() {
+    for (share, skips) in [(7, true), (7, false), (1000, true), (1000, false)] {
+        let mut rig = Rig::new(|limits| limits.turn_listed = share);
+        let clients: Vec<ClientId> = (0..100).map(|_| rig.client()).collect();
+        let skip = if skips { "yes" } else { "no" };
+        rig.ask(
+            clients[30],
+            &["CLIENT", "KILL", "TYPE", "normal", "SKIPME", skip],
+        );
+        let mut left = vec![rig.proxy.clients()];
+        let mut late = Vec::new();
+        while rig.proxy.is_behind() {
+            // Whoever comes meanwhile is spared, and whoever goes is not counted.
+            if late.is_empty() {
+                late.push(rig.client());
+                rig.proxy.closed(Peer::Client(clients[99]), NOW);
+            }
+            let before = rig.proxy.clients();
+            rig.turn();
+            left.push(rig.proxy.clients());
+            assert!(before - rig.proxy.clients() <= share);
+        }
+        assert_eq!(left.len() > 10, share == 7, "{left:?}");
+        rig.turns();
+        let killed = 100 - usize::from(skips) - late.len();
+        assert_eq!(rig.heard(clients[30]), format!(":{killed}\r\n"));
+        assert_eq!(rig.proxy.clients(), usize::from(skips) + late.len());
+        rig.proxy.check_idle();
+    }
+}

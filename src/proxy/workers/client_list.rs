@@ -76,27 +76,29 @@ impl Proxy {
         encode::bulk(reply, line.as_bytes());
     }
 
-    /// Closes these clients at once; the one that asks for it is first told. Returns how many there were.
+    /// Closes those of these clients that the filter takes, at once; the one that asks for it is first told. Returns how
+    /// many there were.
     pub(in crate::proxy) fn kill_clients(
         &mut self,
+        ids: &[ClientId],
         filter: &Filter,
         asking: Option<ClientId>,
         now: Time,
     ) -> i64 {
-        let ids: Vec<ClientId> = self
-            .clients
-            .iter()
-            .filter(|(_, client)| filter.takes(client, &self.config.listen))
-            .map(|(id, _)| id)
-            .collect();
-        for id in &ids {
+        let mut taken = 0;
+        for id in ids {
+            let client = self.clients.get(*id);
+            if !client.is_some_and(|client| filter.takes(client, &self.config.listen)) {
+                continue;
+            }
+            taken += 1;
             if Some(*id) == asking {
                 self.close_when_told(*id, Parting::Killed);
             } else if self.forget_client(*id, now) {
                 self.stats.clients_killed.add(1);
             }
         }
-        ids.len() as i64
+        taken
     }
 }
 

@@ -1,10 +1,10 @@
-//! `Listings`: `CLIENT LIST` of more clients than one turn may list, a share of them in each turn.
+//! `Listings`: `CLIENT LIST` and `CLIENT KILL` among more clients than one turn may look at, a share of them in each turn.
 //!
-//! A client that comes meanwhile is not listed, and neither is one that has gone when its turn comes.
+//! A client that comes meanwhile is not looked at, and neither is one that has gone when its turn comes.
 
 use crate::clock::Time;
 use crate::proxy::ids::ClientId;
-use crate::proxy::messages::client_filter::{Asker, Listing, Selection};
+use crate::proxy::messages::client_filter::{Aim, Asker, Filter, Listing, Selection};
 use crate::proxy::messages::worker_query::Letter;
 use crate::proxy::state::Proxy;
 use crate::resp::encode;
@@ -18,15 +18,38 @@ impl Proxy {
             self.list_clients(selection, now, &mut reply);
             return self.listed(asker, reply, now);
         }
+        let aim = Aim::List {
+            selection: selection.clone(),
+            listed: 0,
+            lines: Vec::new(),
+        };
+        self.look_at_all(asker, aim);
+    }
+
+    /// Somebody wants these clients to be closed.
+    pub(in crate::proxy) fn kill_for(&mut self, asker: Asker, filter: &Filter, now: Time) {
+        if self.listings.is_empty() && self.clients.len() <= self.config.limits.turn_listed {
+            let ids: Vec<ClientId> = self.clients.iter().map(|(id, _)| id).collect();
+            let killed = self.kill_clients(&ids, filter, self.asking(asker), now);
+            return self.killed(asker, killed, now);
+        }
+        let (filter, killed) = (filter.clone(), 0);
+        self.look_at_all(asker, Aim::Kill { filter, killed });
+    }
+
+    fn look_at_all(&mut self, asker: Asker, aim: Aim) {
         let mut clients: Vec<ClientId> = self.clients.iter().map(|(id, _)| id).collect();
         clients.reverse();
         self.listings.0.push_back(Listing {
             asker,
-            selection: selection.clone(),
+            aim,
             clients,
-            listed: 0,
-            lines: Vec::new(),
         });
+    }
+
+    /// The client that asks, if it is one of this worker.
+    fn asking(&self, asker: Asker) -> Option<ClientId> {
+        (asker.worker == self.worker).then_some(asker.client)
     }
 
     /// A turn has begun: takes one step of the oldest list.
@@ -37,24 +60,48 @@ impl Proxy {
         };
         let left = listing.clients.len();
         let at = left.saturating_sub(self.config.limits.turn_listed);
-        for id in listing.clients.drain(at..).rev() {
-            if let Some(client) = self.clients.get(id)
-                && listing.selection.takes(client)
-            {
-                listing.listed += 1;
-                self.list_client(client, now, &mut listing.lines);
+        let share: Vec<ClientId> = listing.clients.drain(at..).rev().collect();
+        match &mut listing.aim {
+            Aim::List {
+                selection,
+                listed,
+                lines,
+            } => {
+                for client in share.into_iter().filter_map(|id| self.clients.get(id)) {
+                    if selection.takes(client) {
+                        *listed += 1;
+                        self.list_client(client, now, lines);
+                    }
+                }
+            }
+            Aim::Kill { filter, killed } => {
+                let asking = self.asking(listing.asker);
+                *killed += self.kill_clients(&share, filter, asking, now);
             }
         }
         if !listing.clients.is_empty() {
             return self.listings.0.push_front(listing);
         }
-        let mut reply = Vec::with_capacity(listing.lines.len() + 16);
-        encode::array(&mut reply, 2 * listing.listed);
-        reply.append(&mut listing.lines);
-        self.listed(listing.asker, reply, now);
+        match listing.aim {
+            Aim::List {
+                listed, mut lines, ..
+            } => {
+                let mut reply = Vec::with_capacity(lines.len() + 16);
+                encode::array(&mut reply, 2 * listed);
+                reply.append(&mut lines);
+                self.listed(listing.asker, reply, now);
+            }
+            Aim::Kill { killed, .. } => self.killed(listing.asker, killed, now),
+        }
     }
 
-    /// A list is made.
+    fn killed(&mut self, asker: Asker, killed: i64, now: Time) {
+        let mut reply = Vec::new();
+        encode::integer(&mut reply, killed);
+        self.listed(asker, reply, now);
+    }
+
+    /// All have been looked at.
     fn listed(&mut self, asker: Asker, reply: Vec<u8>, now: Time) {
         let Asker {
             worker,

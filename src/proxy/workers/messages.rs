@@ -21,16 +21,16 @@ impl Proxy {
                 part,
                 question,
             } => {
-                if let Question::List(selection) = &question {
-                    let asker = Asker {
-                        worker: from,
-                        client,
-                        seq,
-                        part,
-                    };
-                    return self.list_for(asker, selection, now);
+                let asker = Asker {
+                    worker: from,
+                    client,
+                    seq,
+                    part,
+                };
+                if self.answers_in_turns(asker, &question, now) {
+                    return;
                 }
-                let reply = self.answer_question(&question, None, now);
+                let reply = self.answer_question(&question, now);
                 let answer = Letter::Answered {
                     client,
                     seq,
@@ -92,19 +92,17 @@ impl Proxy {
     ) {
         for worker in 0..self.process.workers.len() {
             let part = first + worker as u16;
-            if worker == self.worker
-                && let Question::List(selection) = question
-            {
+            if worker == self.worker {
                 let asker = Asker {
                     worker,
                     client,
                     seq,
                     part,
                 };
-                self.list_for(asker, selection, now);
-            } else if worker == self.worker {
-                let reply = self.answer_question(question, Some(client), now);
-                self.fulfil(client, seq, part, &reply, now);
+                if !self.answers_in_turns(asker, question, now) {
+                    let reply = self.answer_question(question, now);
+                    self.fulfil(client, seq, part, &reply, now);
+                }
             } else {
                 let letter = Letter::Asked {
                     from: self.worker,
@@ -120,16 +118,22 @@ impl Proxy {
 
     /// The answer for the control thread, as a reply frame.
     pub fn answer_control(&mut self, question: &Question, now: Time) -> Vec<u8> {
-        self.answer_question(question, None, now)
+        self.answer_question(question, now)
     }
 
-    /// This worker's own answer, as a reply frame. `asking` is the client that asks, if it is one of ours.
-    fn answer_question(
-        &mut self,
-        question: &Question,
-        asking: Option<ClientId>,
-        now: Time,
-    ) -> Vec<u8> {
+    /// Begins to answer what takes a look at every client: the answer comes when all have been looked at. Returns whether
+    /// it is such a question.
+    fn answers_in_turns(&mut self, asker: Asker, question: &Question, now: Time) -> bool {
+        match question {
+            Question::List(selection) => self.list_for(asker, selection, now),
+            Question::Kill(filter) => self.kill_for(asker, filter, now),
+            _ => return false,
+        }
+        true
+    }
+
+    /// This worker's own answer, as a reply frame.
+    fn answer_question(&mut self, question: &Question, now: Time) -> Vec<u8> {
         let mut reply = Vec::new();
         match question {
             Question::CountClients => encode::integer(&mut reply, self.clients.len() as i64),
@@ -140,7 +144,8 @@ impl Proxy {
             }
             Question::List(selection) => self.list_clients(selection, now, &mut reply),
             Question::Kill(filter) => {
-                let killed = self.kill_clients(filter, asking, now);
+                let ids: Vec<ClientId> = self.clients.iter().map(|(id, _)| id).collect();
+                let killed = self.kill_clients(&ids, filter, None, now);
                 encode::integer(&mut reply, killed);
             }
             Question::Suspend(suspension) => {
