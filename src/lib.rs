@@ -20,37 +20,37 @@
 //!
 //! | layer | modules | knows |
 //! |---|---|---|
-//! | 0 | [`arena`], [`buffer`], [`clock`], [`config`], [`live`], [`teller`], `testing` (of unit tests) | nothing |
+//! | 0 | [`arena`], [`buffer`], [`clock`], [`config`], [`live_config`], [`teller`], `testing` (of unit tests) | nothing |
 //! | 1 | [`resp`] | the protocol: bytes to views and back |
 //! | 2 | [`command`] | what each command is |
 //! | 3 | [`cluster`] | where keys live |
 //! | 4 | [`proxy`] | the state of one worker, without I/O |
 //! | 4' | [`net`] | sockets; neither RESP nor the proxy |
-//! | 5 | [`worker`], [`company`], [`turns`], [`memory`], [`transit`], [`spread`], [`mailbox`], [`systemd`], [`control`] | the loop; the threads beside it |
+//! | 5 | [`worker`], [`coalesce`], [`turns`], [`allocator`], [`transit`], [`accept_balance`], [`mailbox`], [`systemd`], [`control`] | the loop; the threads beside it |
 //! | 6 | [`options`], [`logging`], [`signals`], [`serve`], [`check`], [`top`], `main` | the program |
 
 #![deny(unsafe_code)]
 
+pub mod accept_balance;
+pub mod allocator;
 pub mod arena;
 pub mod buffer;
 pub mod check;
 pub mod clock;
 pub mod cluster;
+pub mod coalesce;
 pub mod command;
-pub mod company;
 pub mod config;
 pub mod control;
-pub mod live;
+pub mod live_config;
 pub mod logging;
 pub mod mailbox;
-pub mod memory;
 pub mod net;
 pub mod options;
 pub mod proxy;
 pub mod resp;
 pub mod serve;
 pub mod signals;
-pub mod spread;
 pub mod systemd;
 pub mod teller;
 #[cfg(test)]

@@ -6,11 +6,11 @@ use std::io::{self, Write};
 use std::num::NonZeroU64;
 use std::process::ExitCode;
 
+use redis_cluster_proxy::allocator;
 use redis_cluster_proxy::check;
 use redis_cluster_proxy::config::Config;
 use redis_cluster_proxy::control::TERMINAL;
 use redis_cluster_proxy::logging;
-use redis_cluster_proxy::memory;
 use redis_cluster_proxy::options::{self, Parsed};
 use redis_cluster_proxy::systemd;
 use redis_cluster_proxy::top;
@@ -62,7 +62,7 @@ fn serve(config: Config) -> ExitCode {
         Ok(passed) => passed,
         Err(error) => return complain(&format!("redis-cluster-proxy: {error}\n"), 1),
     };
-    memory::limit_heaps(config.workers);
+    allocator::limit_heaps(config.workers);
     let log = match logging::start(&config) {
         Ok(log) => log,
         Err(error) => return complain(&format!("cannot start the log: {error}\n"), 1),
@@ -81,7 +81,7 @@ fn serve(config: Config) -> ExitCode {
         }
         Err(error) => log::warn!("cannot raise the limit of file descriptors: {error}"),
     }
-    if let Err(error) = memory::watch() {
+    if let Err(error) = allocator::watch() {
         log::warn!("memory that is free will be returned only at rest: {error}");
     }
     if let Err(error) = sharpen_timers() {

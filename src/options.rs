@@ -23,7 +23,7 @@ mod usage;
 use std::ffi::OsString;
 
 use crate::config::{Config, Listen, Secret};
-use crate::live::{Settings, Unchanged};
+use crate::live_config::{Settings, Unchanged};
 
 use arguments::{in_order_typed, match_arguments, refuse_leftovers};
 

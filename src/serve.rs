@@ -10,18 +10,19 @@ use std::thread;
 
 use rustix::thread::{CpuSet, sched_setaffinity};
 
+use crate::accept_balance::AcceptBalance;
 use crate::clock::Clock;
 use crate::cluster::topology::Topology;
 use crate::command::{Servers, Table};
 use crate::config::{AdminCommands, Config, Listen};
 use crate::control::TERMINAL;
 use crate::control::http::{self, ControlHandle};
+use crate::control::learn_servers::{self, Surveyor};
 use crate::control::outages;
 use crate::control::refresh;
 use crate::control::refresher::{Refresher, Trigger};
 use crate::control::state::{ControlState, Latest, Sources};
-use crate::control::survey::{self, Surveyor};
-use crate::live::Live;
+use crate::live_config::LiveConfig;
 use crate::logging::LogHandle;
 use crate::mailbox::{Letter, Mailbox};
 use crate::net::listener::{Listener, Passed};
@@ -32,7 +33,6 @@ use crate::proxy::Proxy;
 use crate::proxy::actions::Wanted;
 use crate::proxy::process::Process;
 use crate::signals;
-use crate::spread::Spread;
 use crate::systemd;
 use crate::turns::Heartbeat;
 use crate::worker::{Parts, Worker};
@@ -84,13 +84,13 @@ pub fn run(mut config: Config, passed: Option<Passed>, log: LogHandle) -> io::Re
         );
     }
 
-    let live = Live::new(config.clone(), options::SETTINGS);
+    let live = LiveConfig::new(config.clone(), options::SETTINGS);
     let process = Arc::new(Process::with(config.workers, live, clock.standstills()));
     let table = Arc::new(Table::compiled());
     let mut workers = Vec::new();
     let mut mailboxes = Vec::new();
     let mut heartbeats = Vec::new();
-    let spread = Arc::new(Spread::new(config.workers));
+    let accept_balance = Arc::new(AcceptBalance::new(config.workers));
     for (index, listeners) in listeners.into_iter().enumerate() {
         let heartbeat = Arc::new(Heartbeat::ended_at(clock.now()));
         heartbeats.push(heartbeat.clone());
@@ -103,7 +103,7 @@ pub fn run(mut config: Config, passed: Option<Passed>, log: LogHandle) -> io::Re
             tls: tls.clone(),
             clock,
             heartbeat,
-            spread: spread.clone(),
+            accept_balance: accept_balance.clone(),
         };
         let (worker, mailbox) = Worker::new(parts, proxy)?;
         workers.push(worker);
@@ -333,7 +333,7 @@ fn start_survey(
         told
     });
     let (live, told) = (process.clone(), process.clone());
-    survey::spawn(
+    learn_servers::spawn(
         Box::new(move || live.live.config()),
         Box::new(move || told.altered.swap(false, Ordering::Relaxed)),
         servers,

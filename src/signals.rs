@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::control::state::Sources;
 use crate::control::status::Status;
 use crate::control::summary;
-use crate::live::Unchanged;
+use crate::live_config::Unchanged;
 use crate::logging::LogHandle;
 use crate::mailbox::{Letter, Mailbox};
 use crate::options::{self, Parsed};

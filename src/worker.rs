@@ -16,13 +16,14 @@ use std::time::Duration;
 
 use mio::{Events, Interest, Poll, Token, Waker};
 
+use crate::accept_balance::AcceptBalance;
+use crate::allocator;
 use crate::arena::{GENERATION_BITS, Id};
 use crate::buffer::READ_BLOCK;
 use crate::clock::{Clock, Reading, Time, Watch};
-use crate::company::Company;
+use crate::coalesce::Coalesce;
 use crate::config::Listen;
 use crate::mailbox::{Letter, Mailbox};
-use crate::memory;
 use crate::net::listener::Listener;
 use crate::net::socket::{Filled, Socket};
 use crate::net::tls::Context;
@@ -31,7 +32,6 @@ use crate::proxy::Proxy;
 use crate::proxy::actions::{Action, Wanted};
 use crate::proxy::ids::BackendId;
 use crate::proxy::upstream::lost::Lost;
-use crate::spread::Spread;
 use crate::transit::{Passed, Transit, TravellerId};
 use crate::turns::{Heartbeat, Turn, Turns};
 
@@ -135,7 +135,7 @@ pub struct Parts {
     /// Where it shows that it lives.
     pub heartbeat: Arc<Heartbeat>,
     /// How clients are spread over the workers.
-    pub spread: Arc<Spread>,
+    pub accept_balance: Arc<AcceptBalance>,
 }
 
 /// After a standstill, and after long work, deadlines are judged when what waits in the sockets has been read: in the
@@ -178,7 +178,7 @@ pub struct Worker {
     /// Bytes read in this turn.
     read: usize,
     heartbeat: Arc<Heartbeat>,
-    spread: Arc<Spread>,
+    accept_balance: Arc<AcceptBalance>,
     /// When what is in flight is given up, once stopping.
     stop_at: Option<Time>,
 }
@@ -212,7 +212,7 @@ impl Worker {
             turns: Turns::default(),
             read: 0,
             heartbeat: parts.heartbeat,
-            spread: parts.spread,
+            accept_balance: parts.accept_balance,
             stop_at: None,
         };
         Ok((worker, mailbox))
@@ -224,11 +224,11 @@ impl Worker {
     pub fn run(mut self, others: &[Mailbox], refresh: impl Fn(Wanted)) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
         let mut now = self.watch.begin();
-        let mut company = Company::new(self.proxy.config().coalesce, others.len());
+        let mut coalesce = Coalesce::new(self.proxy.config().coalesce, others.len());
         loop {
             let timeout = self.timeout(now);
             if !timeout.is_zero()
-                && let Some(nap) = company.nap(self.proxy.active_clients(now))
+                && let Some(nap) = coalesce.nap(self.proxy.active_clients(now))
             {
                 thread::sleep(nap);
             }
@@ -252,7 +252,7 @@ impl Worker {
                 self.note(event, now);
                 turn.events += 1;
             }
-            company.turn(turn.events);
+            coalesce.turn(turn.events);
             if self.accept_pending && now >= self.accept_after {
                 self.accept(others, now);
             }
@@ -352,7 +352,7 @@ impl Worker {
         if self.queue.capacity() > 1024 {
             self.queue.shrink_to(64);
         }
-        memory::give_back();
+        allocator::give_back();
     }
 
     fn timeout(&self, now: Time) -> Duration {
@@ -454,7 +454,7 @@ impl Worker {
             }
             self.accept_pending = false;
             for _ in 0..self.transit.close_door() {
-                self.spread.left(self.proxy.worker());
+                self.accept_balance.left(self.proxy.worker());
             }
             // What clients have already sent is answered first.
             for id in self.proxy.client_ids() {
@@ -515,7 +515,7 @@ impl Worker {
         now: Time,
     ) {
         let own = self.proxy.worker();
-        let worker = self.spread.assign(own);
+        let worker = self.accept_balance.assign(own);
         if worker == own {
             return self.admit(socket, address, now);
         }
@@ -523,8 +523,8 @@ impl Worker {
         if let Err(Letter::Client(socket, address)) =
             others[worker].hand(Letter::Client(socket, address))
         {
-            self.spread.left(worker);
-            self.spread.kept(own);
+            self.accept_balance.left(worker);
+            self.accept_balance.kept(own);
             self.admit(socket, address, now);
         }
     }
@@ -566,11 +566,11 @@ impl Worker {
     fn let_come(&mut self, socket: Socket, address: Option<SocketAddr>, now: Time) {
         if !self.transit.has_room() || self.stop_at.is_some() {
             self.proxy.stats().accepts_failed.add(1);
-            return self.spread.left(self.proxy.worker());
+            return self.accept_balance.left(self.proxy.worker());
         }
         let id = self.transit.come(socket, address, now);
         if !self.watch_traveller(id, false) {
-            self.spread.left(self.proxy.worker());
+            self.accept_balance.left(self.proxy.worker());
         }
     }
 
@@ -597,7 +597,7 @@ impl Worker {
         for passed in self.transit.pass(now) {
             match passed {
                 Passed::Arrived(socket, address) => self.admit(socket, address, now),
-                Passed::Failed => self.spread.left(self.proxy.worker()),
+                Passed::Failed => self.accept_balance.left(self.proxy.worker()),
                 Passed::Left => {}
             }
         }
@@ -802,7 +802,7 @@ impl Worker {
 
     fn close(&mut self, peer: Peer, now: Time) {
         if let Peer::Client(_) = peer {
-            self.spread.left(self.proxy.worker());
+            self.accept_balance.left(self.proxy.worker());
         }
         let socket = match peer {
             Peer::Client(id) => self.clients.take(id.key(), id.generation()),

@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread;
 
+use redis_cluster_proxy::accept_balance::AcceptBalance;
 use redis_cluster_proxy::clock::Clock;
 use redis_cluster_proxy::cluster::topology::Topology;
 use redis_cluster_proxy::command::Table;
@@ -14,7 +15,6 @@ use redis_cluster_proxy::mailbox::Letter;
 use redis_cluster_proxy::net::listener;
 use redis_cluster_proxy::proxy::Proxy;
 use redis_cluster_proxy::proxy::process::Process;
-use redis_cluster_proxy::spread::Spread;
 use redis_cluster_proxy::worker::{Parts, Worker};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
@@ -78,7 +78,7 @@ fn start_worker() -> SocketAddr {
         tls: Default::default(),
         clock: Clock::start(),
         heartbeat: Arc::default(),
-        spread: Arc::new(Spread::new(1)),
+        accept_balance: Arc::new(AcceptBalance::new(1)),
     };
     let (worker, mailbox) = Worker::new(parts, proxy).expect("a poll");
     let topology = Topology::of_masters(&[node(), node()]);

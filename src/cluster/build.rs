@@ -15,8 +15,8 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use crate::clock::Time;
+use crate::cluster::node_addresses::{Known, Surroundings, announced, down_nodes, known_nodes};
 use crate::cluster::orphan::orphans;
-use crate::cluster::reach::{Known, Surroundings, announced, down_nodes, known_nodes};
 use crate::cluster::slot::SLOTS;
 use crate::cluster::topology::{NO_SHARD, NodeInfo, Shard, Topology};
 use crate::cluster::view::{Endpoint, Member, Rejected, View};
@@ -301,7 +301,7 @@ fn readable(view: &View, member: &Member) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::orphan::Orphan;
+    use crate::cluster::topology::Orphan;
 
     /// `a 10.0.0.1:7001@17001 master - 0 0 1 connected 0-5460`, with `|` for line ends; SLOTS says nothing.
     fn view(nodes: &str) -> View {

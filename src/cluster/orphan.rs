@@ -1,38 +1,13 @@
-//! `Orphan`: a shard whose master cannot be asked: most masters call it dead and nobody has been promoted yet, or its
-//! host name cannot be resolved. No node serves its slots, but its replicas may still answer reads, and a command
-//! about all keys must not pass over it as if it had none.
+//! The orphans of a view, found while a topology is built of it.
 //!
-//! Slots that no node lists (never assigned, or their master forgotten) are nobody's: no orphan has them.
+//! An orphan is a shard whose master cannot be asked: most masters call it dead and nobody has been promoted yet, or
+//! its host name cannot be resolved. No node serves its slots, but its replicas may still answer reads, and a command
+//! about all keys must not pass over it as if it had none. Slots that no node lists (never assigned, or their master
+//! forgotten) are nobody's: no orphan has them.
 
-use crate::cluster::reach::Known;
-use crate::cluster::topology::{NO_SHARD, Topology};
+use crate::cluster::node_addresses::Known;
+use crate::cluster::topology::{NO_SHARD, Orphan};
 use crate::cluster::view::{Member, View};
-
-/// A shard without a master that can be asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Orphan {
-    /// The id of its master.
-    pub id: String,
-    /// Its slots that nobody else has taken over, as first and last of each range, in order; never empty.
-    pub slots: Vec<(u16, u16)>,
-    /// Its replicas that are up, as indices in [`Topology::nodes`].
-    pub replicas: Vec<u16>,
-}
-
-impl Orphan {
-    /// Whether a slot is one of its own.
-    pub fn has(&self, slot: u16) -> bool {
-        let mut ranges = self.slots.iter();
-        ranges.any(|(first, last)| (*first..=*last).contains(&slot))
-    }
-}
-
-impl Topology {
-    /// The orphan that a slot belongs to.
-    pub fn orphan(&self, slot: u16) -> Option<&Orphan> {
-        self.orphans.iter().find(|orphan| orphan.has(slot))
-    }
-}
 
 /// The orphans of a view, by their lowest slots. `slots` is the table that was made of it: slot to shard.
 pub(super) fn orphans(

@@ -7,7 +7,6 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use crate::clock::Time;
-use crate::cluster::orphan::Orphan;
 use crate::cluster::slot::SLOTS;
 
 /// Stands in `Topology::slots` where no shard serves the slot.
@@ -36,6 +35,32 @@ pub struct Topology {
     pub epoch: u64,
     /// When the question was asked: a redirect learnt after that is newer than this table.
     pub asked_at: Time,
+}
+
+/// A shard without a master that can be asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Orphan {
+    /// The id of its master.
+    pub id: String,
+    /// Its slots that nobody else has taken over, as first and last of each range, in order; never empty.
+    pub slots: Vec<(u16, u16)>,
+    /// Its replicas that are up, as indices in [`Topology::nodes`].
+    pub replicas: Vec<u16>,
+}
+
+impl Orphan {
+    /// Whether a slot is one of its own.
+    pub fn has(&self, slot: u16) -> bool {
+        let mut ranges = self.slots.iter();
+        ranges.any(|(first, last)| (*first..=*last).contains(&slot))
+    }
+}
+
+impl Topology {
+    /// The orphan that a slot belongs to.
+    pub fn orphan(&self, slot: u16) -> Option<&Orphan> {
+        self.orphans.iter().find(|orphan| orphan.has(slot))
+    }
 }
 
 impl Topology {

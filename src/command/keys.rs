@@ -3,23 +3,9 @@
 //! Redis' meaning of key specs, exactly; where a server's own specs say too little, `options` knows. Every
 //! number here comes from the network: it is bounded by the number of arguments before it is used.
 
+use super::found_keys::{Found, KeysError};
 use super::{BeginSearch, Command, FindKeys, Flags, KeyFlags, KeySpec, Keys, options};
 use crate::resp::args::Args;
-
-/// Why there are no keys to route by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KeysError {
-    /// The arguments are wrong (a bad number of keys, a missing word): any master knows the error text.
-    Invalid,
-    /// A key lacks what belongs to it, as in `MSET a 1 b`: the error is [`unbalanced`]. No server is to be
-    /// asked, since in a cluster it would look at the slots first.
-    Unbalanced,
-    /// The key specs do not tell: a server must be asked, with COMMAND GETKEYS.
-    Unknown,
-}
-
-/// Takes each key that is found: its index and what is done to it.
-pub(super) type Found<'f> = &'f mut dyn FnMut(u32, KeyFlags);
 
 /// Pushes the indices of all arguments that decide where the request goes, shard channels included. Nothing
 /// is pushed in case of an error.

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::keys::Found;
+use super::found_keys::Found;
 use super::{Class, Command, KeyFlags, KeysError, LeaseKind};
 use crate::resp::args::Args;
 

@@ -6,7 +6,7 @@
 
 use std::net::IpAddr;
 
-use crate::cluster::reach::split_port;
+use crate::cluster::node_addresses::split_port;
 use crate::config::Secret;
 use crate::control::message::{Method, Request, Response};
 

@@ -15,9 +15,9 @@ use slab::Slab;
 
 use crate::clock::Time;
 use crate::control::access::Access;
+use crate::control::api::{answer, event};
 use crate::control::connection::{Answer, Connection, Turn};
 use crate::control::message::{Request, Response};
-use crate::control::routes::{answer, event};
 use crate::control::state::ControlState;
 use crate::control::window;
 

@@ -5,6 +5,8 @@
 //! The crate `httparse` reads heads. Reasons of codes are a short table here; the crate `http` has them too,
 //! beside types for headers and URIs that nothing here needs.
 
+use serde::Serialize;
+
 use crate::config::Secret;
 
 /// Longest head of a request.
@@ -273,6 +275,17 @@ impl Response {
             content_type,
             headers: Vec::new(),
             body,
+        }
+    }
+
+    /// A value as JSON.
+    pub fn json(status: u16, value: &impl Serialize) -> Response {
+        match serde_json::to_vec(value) {
+            Ok(body) => Response {
+                status,
+                ..Response::new("application/json", body)
+            },
+            Err(error) => Response::text(500, &error.to_string()),
         }
     }
 

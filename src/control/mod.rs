@@ -2,30 +2,27 @@
 //! the debug address.
 
 pub mod access;
-pub mod actions;
+pub mod api;
 pub mod connection;
 pub mod history;
 pub mod http;
-mod inquiry;
-pub mod insight;
-mod link;
+pub mod learn_servers;
 pub mod message;
 pub mod metrics;
-mod names;
+mod node_connection;
 pub mod outages;
 pub mod page;
+mod password_refusals;
 pub mod process;
 pub mod profile;
 mod random;
 pub mod refresh;
+mod refresh_order;
 pub mod refresher;
-mod refusals;
-pub mod routes;
-pub mod slots;
+mod resolver;
 pub mod state;
 pub mod status;
 pub mod summary;
-pub mod survey;
 pub mod window;
 
 /// The target of the few records of the log that whoever starts the program at a terminal is to see there, too.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::memory;
+use crate::allocator;
 
 /// Ticks of the kernel's accounting in a second: 100 on every Linux that Rust runs on.
 const TICKS: f64 = 100.0;
@@ -70,7 +70,7 @@ fn threads() -> Vec<Thread> {
         let number: u64 = stat.split(' ').next()?.parse().ok()?;
         let name = stat.split_once('(')?.1.rsplit_once(')')?.0.to_string();
         let cpu = cpu(&stat);
-        let lasts = !name.ends_with(memory::PASSING);
+        let lasts = !name.ends_with(allocator::PASSING);
         lasts.then_some((number, Thread { name, cpu }))
     });
     let mut threads: Vec<(u64, Thread)> = threads.collect();
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn a_thread_that_comes_and_goes_has_no_series() {
-        let seen = memory::apart("short", || usage().threads);
+        let seen = allocator::apart("short", || usage().threads);
         assert!(seen.iter().all(|thread| !thread.name.starts_with("short")));
     }
 

@@ -16,8 +16,8 @@ use pprof::protos::Message;
 use signal_hook::consts::SIGPROF;
 use signal_hook::low_level::raise;
 
+use crate::allocator;
 use crate::control::message::Response;
-use crate::memory;
 
 /// Samples in a second of processor time. No divisor of anything that the program does by the second.
 const HERTZ: i32 = 99;
@@ -62,7 +62,7 @@ pub fn begin(
             log::warn!("debug address: cannot wake its thread: {error}");
         }
     };
-    let thread = thread::Builder::new().name(format!("profile{}", memory::PASSING));
+    let thread = thread::Builder::new().name(format!("profile{}", allocator::PASSING));
     if let Err(error) = thread.spawn(profile) {
         log::warn!("cannot make a thread for a profile: {error}");
         freed.store(false, Ordering::Release);
@@ -77,7 +77,7 @@ pub fn begin(
 pub fn take(length: Duration, format: Format) -> Result<Vec<u8>, String> {
     let profile = sample(length, format);
     backtrace::clear_symbol_cache();
-    memory::give_back();
+    allocator::give_back();
     profile
 }
 

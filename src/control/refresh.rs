@@ -1,4 +1,4 @@
-//! The refresher: when to ask for the topology, and what becomes of the answers (whom to ask is `inquiry`). One
+//! The refresher: when to ask for the topology, and what becomes of the answers (whom to ask is `refresh_order`). One
 //! thread named `topology` for the process, apart from the debug address, since names are resolved with a
 //! resolver that blocks.
 //!
@@ -20,21 +20,21 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::allocator;
 use crate::clock::{Clock, Time};
 use crate::cluster::build::{Built, build};
 use crate::cluster::idc::same_idc;
-use crate::cluster::reach::{Surroundings, split_port};
+use crate::cluster::node_addresses::{Surroundings, split_port};
 use crate::cluster::topology::Topology;
 use crate::cluster::view::{Rejected, View};
 use crate::config::Config;
 use crate::control::TERMINAL;
-use crate::control::inquiry::{Inquiry, Target};
-use crate::control::link::{Failure, Link};
-use crate::control::names::Names;
+use crate::control::node_connection::{Failure, NodeConnection};
+use crate::control::password_refusals::PasswordRefusals;
 use crate::control::random::Random;
+use crate::control::refresh_order::{RefreshOrder, Target};
 use crate::control::refresher::{Refresher, Shared, Trigger};
-use crate::control::refusals::Refusals;
-use crate::memory;
+use crate::control::resolver::Resolver;
 use crate::net::tls::Context;
 
 /// Least time between the beginnings of two refreshes.
@@ -74,7 +74,7 @@ pub fn spawn(
     let shared = Arc::new(Shared::default());
     let (wake, woken) = sync_channel(1);
     let refresh = Refresh {
-        names: RefCell::new(Names::new()),
+        resolver: RefCell::new(Resolver::new()),
         config: settings(),
         settings,
         clock,
@@ -85,8 +85,8 @@ pub fn spawn(
         random: Random::new(),
         current: None,
         link: None,
-        inquiry: Inquiry::new(Random::new()),
-        refusals: Refusals::default(),
+        refresh_order: RefreshOrder::new(Random::new()),
+        refusals: PasswordRefusals::default(),
         told: HashSet::new(),
         last_failure: String::new(),
         failures: 0,
@@ -111,12 +111,12 @@ struct Refresh {
     woken: Receiver<()>,
     random: Random,
     /// In a cell, since `build` asks for names through a shared closure.
-    names: RefCell<Names>,
+    resolver: RefCell<Resolver>,
     current: Option<Arc<Topology>>,
     /// The connection to the node that gave the last good answer.
-    link: Option<Link>,
-    inquiry: Inquiry,
-    refusals: Refusals,
+    link: Option<NodeConnection>,
+    refresh_order: RefreshOrder,
+    refusals: PasswordRefusals,
     /// The failures that stand in the log already.
     told: HashSet<String>,
     /// The last of the failures.
@@ -139,7 +139,7 @@ impl Refresh {
             }
             self.config = config;
             let started = Instant::now();
-            let doubted_before = self.inquiry.is_in_doubt();
+            let doubted_before = self.refresh_order.is_in_doubt();
             let mut round = || {
                 let succeeded = self.round(trigger);
                 if succeeded && trigger == Trigger::Interval {
@@ -147,7 +147,7 @@ impl Refresh {
                 }
                 succeeded
             };
-            let counters = if memory::apart("topology", &mut round) {
+            let counters = if allocator::apart("topology", &mut round) {
                 self.shared
                     .last_success_micros
                     .store(self.clock.now().as_micros().max(1), Ordering::Relaxed);
@@ -157,7 +157,7 @@ impl Refresh {
             };
             counters[trigger as usize].fetch_add(1, Ordering::Relaxed);
             // A doubt is settled at once, but only once: a doubted owner that does not answer can wait.
-            let again = self.inquiry.is_in_doubt() && !doubted_before;
+            let again = self.refresh_order.is_in_doubt() && !doubted_before;
             match self.wait(started, again) {
                 Some(next) => trigger = next,
                 None => return,
@@ -210,7 +210,7 @@ impl Refresh {
     /// One refresh: asks one node after the other until one gives a table. Those who failed last time, and those
     /// who miss a hasty deadline, are asked once all others have been.
     fn round(&mut self, trigger: Trigger) -> bool {
-        self.names.borrow_mut().begin_round();
+        self.resolver.borrow_mut().begin_round();
         let started = Instant::now();
         let full = ANSWER_TIMEOUT_MIN.max(self.config.connect_timeout);
         let mut asked: HashSet<SocketAddr> = HashSet::new();
@@ -219,7 +219,7 @@ impl Refresh {
         let startup = &self.config.startup_nodes;
         let in_trouble = trigger == Trigger::Error;
         let plan = self
-            .inquiry
+            .refresh_order
             .plan(self.current.as_deref(), startup, in_trouble);
         for (place, target) in plan.into_iter().enumerate() {
             if self.is_over(started) {
@@ -240,16 +240,16 @@ impl Refresh {
                 if trigger != Trigger::Manual && self.refusals.forbid(address, started) {
                     continue;
                 }
-                if place > 0 && self.inquiry.is_shunned(address) {
+                if place > 0 && self.refresh_order.is_shunned(address) {
                     later.push(address);
                     continue;
                 }
-                let haste = self.inquiry.haste(full);
+                let haste = self.refresh_order.haste(full);
                 match self.attempt(address, haste.unwrap_or(full), &mut strangers) {
                     Ok(()) => return true,
                     Err(Failure::Timeout) if haste.is_some() => {
                         log::debug!("topology: {address} is slow to answer, asking others");
-                        self.inquiry.failed(address);
+                        self.refresh_order.failed(address);
                         later.push(address);
                     }
                     Err(failure) => self.fail(address, &failure),
@@ -286,7 +286,7 @@ impl Refresh {
                 continue;
             }
             let patience = self.config.connect_timeout;
-            let answer = Link::open(address, &self.tls, patience).and_then(|mut link| {
+            let answer = NodeConnection::open(address, &self.tls, patience).and_then(|mut link| {
                 link.reply(&self.config, Instant::now() + patience, &[b"PING"])
             });
             match answer {
@@ -313,7 +313,7 @@ impl Refresh {
         if !matches!(failure, Failure::Rejected(_)) {
             self.shared.note_unreachable(address, self.clock.now());
         }
-        self.inquiry.failed(address);
+        self.refresh_order.failed(address);
         self.tell(&Target::Node(address), failure);
     }
 
@@ -323,7 +323,7 @@ impl Refresh {
             Target::Startup(text) => {
                 let (host, port) = split_port(text);
                 let port = port.unwrap_or(6379);
-                let found = self.names.borrow_mut().lookup(host);
+                let found = self.resolver.borrow_mut().lookup(host);
                 let found: Vec<SocketAddr> = found
                     .into_iter()
                     .map(|ip| SocketAddr::new(ip, port))
@@ -349,13 +349,16 @@ impl Refresh {
         let connect_timeout = self.config.connect_timeout.min(patience);
         let (mut link, kept) = match self.link.take() {
             Some(link) if link.address == address => (link, true),
-            _ => (Link::open(address, &self.tls, connect_timeout)?, false),
+            _ => (
+                NodeConnection::open(address, &self.tls, connect_timeout)?,
+                false,
+            ),
         };
         let mut asked_at = self.clock.now();
         let mut answer = link.ask(&self.config, Instant::now() + patience);
         if kept && matches!(answer, Err(Failure::Lost(_))) {
             // An idle connection that the server closed says nothing about the server.
-            link = Link::open(address, &self.tls, connect_timeout)?;
+            link = NodeConnection::open(address, &self.tls, connect_timeout)?;
             asked_at = self.clock.now();
             answer = link.ask(&self.config, Instant::now() + patience);
         }
@@ -384,7 +387,7 @@ impl Refresh {
         asked_at: Time,
     ) -> Result<Built, Rejected> {
         let surroundings = Surroundings {
-            resolve: &|host| self.names.borrow_mut().lookup(host),
+            resolve: &|host| self.resolver.borrow_mut().lookup(host),
             node_map: &self.config.node_map,
             allowed: &|ip| self.config.allows_node(ip),
             same_idc: &|address, names| {
@@ -421,7 +424,7 @@ impl Refresh {
         }
         self.failures = 0;
         let doubted = built.doubted;
-        self.inquiry
+        self.refresh_order
             .answered(from, took, doubted, &topology, previous.as_deref());
         let name = format!("topology: {from}: ");
         self.told.retain(|told| !told.starts_with(&name));

@@ -170,11 +170,11 @@ impl ControlState {
 impl ControlState {
     /// A state of two workers that have nothing to say.
     pub fn for_tests(waker: Arc<Waker>) -> ControlState {
-        use crate::live::Live;
+        use crate::live_config::LiveConfig;
         use crate::options::SETTINGS;
 
         let clock = Clock::start();
-        let live = Live::new(Arc::default(), SETTINGS);
+        let live = LiveConfig::new(Arc::default(), SETTINGS);
         let process = Process::with(2, live, clock.standstills());
         ControlState {
             sources: Sources {

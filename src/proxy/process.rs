@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::clock::{NEVER_STILL, Standstills, Time};
-use crate::live::Live;
+use crate::live_config::LiveConfig;
 use crate::proxy::pubsub::state::announced::Announced;
 use crate::proxy::pubsub::state::register::Register;
 use crate::proxy::scripts::Scripts;
@@ -63,7 +63,7 @@ pub struct Process {
     /// When the process did not run.
     pub standstills: &'static Standstills,
     /// The config in force.
-    pub live: Live,
+    pub live: LiveConfig,
     /// Scripts and libraries that were loaded through this proxy.
     pub scripts: Mutex<Scripts>,
     /// The epoch of the store's scripts, to be read without a lock.
@@ -73,11 +73,11 @@ pub struct Process {
 impl Process {
     /// The shared state of `workers` workers, whose config is fixed.
     pub fn new(workers: usize) -> Process {
-        Process::with(workers, Live::default(), &NEVER_STILL)
+        Process::with(workers, LiveConfig::default(), &NEVER_STILL)
     }
 
     /// The shared state of `workers` workers, whose clock has these `standstills`.
-    pub fn with(workers: usize, live: Live, standstills: &'static Standstills) -> Process {
+    pub fn with(workers: usize, live: LiveConfig, standstills: &'static Standstills) -> Process {
         let hasher = || {
             use std::hash::{BuildHasher, Hasher};
             std::collections::hash_map::RandomState::new()

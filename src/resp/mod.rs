@@ -6,6 +6,7 @@ pub mod frame;
 pub mod glob;
 pub mod inline;
 mod nesting;
+mod number_line;
 pub mod reply;
 pub mod reply_frame;
 pub mod short;

@@ -8,8 +8,9 @@
 //! It allocates for replies only that nest deeper than nearly all do (`nesting`).
 
 use super::encode::Protocol;
-use super::frame::{Line, ProtocolError, Scan, number};
+use super::frame::{ProtocolError, Scan};
 use super::nesting::Nesting;
+use super::number_line::{Line, number};
 use super::short::short_string;
 
 /// An integer has at most 20 characters, and so has a length; a line that goes on longer is neither.

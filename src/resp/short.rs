@@ -4,7 +4,7 @@
 //! the errors. What is taken here they would take, too.
 
 use super::args::Span;
-use super::frame::{Line, number};
+use super::number_line::{Line, number};
 
 /// A length line `<kind><digits>\r\n` of one or two digits, which nearly all are, read from one load. Returns
 /// the length and what is behind the line; nothing for any other line, or near the end of the bytes.

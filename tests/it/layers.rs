@@ -30,7 +30,7 @@ const EXEMPT: &[(&str, &str, &str)] = &[
         "taken when a subscription begins or ends, and by PUBLISH while there is one; not without",
     ),
     (
-        "live.rs",
+        "live_config.rs",
         "Mutex",
         "held when a setting changes and when copies are renewed, never on the data path",
     ),
@@ -254,7 +254,7 @@ fn io_stays_at_the_edge() {
         is_below(source, &["net", "worker", "mailbox", "control"])
     });
     check_word("socket2", |source| is_below(source, &["net"]));
-    check_word("libc", |source| source.path == "memory.rs");
+    check_word("libc", |source| source.path == "allocator.rs");
     for word in [
         "std::fs",
         "std::thread",
@@ -285,7 +285,7 @@ fn time_is_an_argument() {
 #[test]
 fn memory_is_owned_in_one_place() {
     let layers = layers();
-    check_word("unsafe", |source| source.path == "memory.rs");
+    check_word("unsafe", |source| source.path == "allocator.rs");
     check_word("Rc", |_| false);
     check_word("RefCell", |source| {
         !is_core(source, &layers) && !is_below(source, &["net", "worker"])

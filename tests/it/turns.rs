@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use redis_cluster_proxy::accept_balance::AcceptBalance;
 use redis_cluster_proxy::clock::{Clock, Time};
 use redis_cluster_proxy::cluster::topology::Topology;
 use redis_cluster_proxy::command::Table;
@@ -16,7 +17,6 @@ use redis_cluster_proxy::mailbox::{Letter, Mailbox};
 use redis_cluster_proxy::net::listener;
 use redis_cluster_proxy::proxy::Proxy;
 use redis_cluster_proxy::proxy::process::Process;
-use redis_cluster_proxy::spread::Spread;
 use redis_cluster_proxy::turns::{Heartbeat, Stuck};
 use redis_cluster_proxy::worker::{Parts, Worker};
 
@@ -60,7 +60,7 @@ impl Rig {
             .map(|_| Arc::new(Heartbeat::ended_at(clock.now())))
             .collect();
         let table = Arc::new(Table::compiled());
-        let spread = Arc::new(Spread::new(2));
+        let balance = Arc::new(AcceptBalance::new(2));
         let (mut workers, mut mailboxes) = (Vec::new(), Vec::<Mailbox>::new());
         for (index, listener) in listeners.into_iter().enumerate() {
             let proxy = Proxy::new(config.clone(), table.clone(), process.clone(), index, 1);
@@ -69,7 +69,7 @@ impl Rig {
                 tls: Default::default(),
                 clock,
                 heartbeat: heartbeats[index].clone(),
-                spread: spread.clone(),
+                accept_balance: balance.clone(),
             };
             let (worker, mailbox) = Worker::new(parts, proxy).expect("a poll");
             workers.push(worker);

@@ -10,8 +10,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use redis_cluster_proxy::clock::Time;
-use redis_cluster_proxy::cluster::orphan::Orphan;
 use redis_cluster_proxy::cluster::slot::SLOTS;
+use redis_cluster_proxy::cluster::topology::Orphan;
 use redis_cluster_proxy::cluster::topology::{NO_SHARD, NodeInfo, Shard as ShardInfo, Topology};
 
 use crate::fans::{COPIES, COPY};

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::clock::Time;
-use crate::cluster::route::{self, Place};
+use crate::cluster::request_slots::{self, Place};
 use crate::command::{Command, Flags, KeysError, unbalanced};
 use crate::proxy::client::step::Step;
 use crate::proxy::client::{Parting, Pause};
@@ -46,7 +46,7 @@ impl Proxy {
             return Step::Wait(Pause::Barrier);
         }
         let mut keys = std::mem::take(&mut self.scratch.keys);
-        let place = route::place(command, args, &mut keys);
+        let place = request_slots::place(command, args, &mut keys);
         self.scratch.keys = keys;
         let slot = match place {
             Place::One(slot) => slot.number(),

@@ -2,7 +2,7 @@
 //! itself (see `execution`), or both if it is for all nodes, or refused, which dooms the transaction.
 
 use crate::clock::Time;
-use crate::cluster::route::{self, Place};
+use crate::cluster::request_slots::{self, Place};
 use crate::command::{Class, Command, Flags, KeysError, LeaseKind, ResponsePolicy, unbalanced};
 use crate::proxy::client::Pause;
 use crate::proxy::client::step::Step;
@@ -291,7 +291,7 @@ impl Proxy {
             | Class::Leased(LeaseKind::Transaction | LeaseKind::Wait) => Ok(Where::Node(NO_SLOT)),
             Class::Routed | Class::Split(_) | Class::Leased(LeaseKind::Blocking) => {
                 let mut keys = std::mem::take(&mut self.scratch.keys);
-                let place = route::place(command, args, &mut keys);
+                let place = request_slots::place(command, args, &mut keys);
                 self.scratch.keys = keys;
                 match place {
                     Place::One(slot) => Ok(Where::Node(slot.number())),

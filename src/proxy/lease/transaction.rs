@@ -6,7 +6,7 @@
 //! seen again: when its connection is lost, EXEC answers nil, as if a key had changed.
 
 use crate::clock::Time;
-use crate::cluster::route::{self, Place};
+use crate::cluster::request_slots::{self, Place};
 use crate::cluster::slot::Slot;
 use crate::command::{Command, KeysError, unbalanced};
 use crate::proxy::client::Pause;
@@ -84,7 +84,7 @@ impl Proxy {
             return self.reject(id, command, texts::NO_WATCH_PER_SLOT, now);
         }
         let mut keys = std::mem::take(&mut self.scratch.keys);
-        let place = route::place(command, args, &mut keys);
+        let place = request_slots::place(command, args, &mut keys);
         self.scratch.keys = keys;
         let slot = match place {
             Place::One(slot) => slot.number(),

@@ -9,7 +9,7 @@ use super::nodes::{ask_all, pairs};
 use super::settings::{self, Set};
 use super::{After, Context, fail, guarded};
 use crate::command::Class;
-use crate::live::Unchanged;
+use crate::live_config::Unchanged;
 use crate::proxy::messages::worker_query::Question;
 use crate::proxy::pipeline::merge::{Join, Merge, Then};
 use crate::proxy::pipeline::plan::{Ask, Plan};

@@ -2,7 +2,7 @@
 //! and the errors are made of the same rows.
 
 use super::{After, Context, Run, cluster, explain, info, insight};
-use crate::live::Unchanged;
+use crate::live_config::Unchanged;
 use crate::proxy::messages::worker_query::Question;
 use crate::proxy::pipeline::merge::Merge;
 use crate::proxy::pipeline::plan::{Ask, Plan};

@@ -4,7 +4,7 @@
 
 use crate::buffer::ReadBuf;
 use crate::clock::Time;
-use crate::cluster::route::{self, Place};
+use crate::cluster::request_slots::{self, Place};
 use crate::cluster::slot::Slot;
 use crate::command::{
     self, Class, Command, Flags, KeysError, LeaseKind, Resolved, ResponsePolicy, Table,
@@ -507,7 +507,7 @@ impl Proxy {
             return step;
         }
         let mut keys = std::mem::take(&mut self.scratch.keys);
-        let place = route::place(command, args, &mut keys);
+        let place = request_slots::place(command, args, &mut keys);
         let step = match (place, policy) {
             (Place::One(slot), _) => self.send_to_slot(id, command, slot, args, now),
             (Place::Many, Some(policy)) => self.split(id, command, policy, &keys, args, now),

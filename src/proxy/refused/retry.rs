@@ -490,7 +490,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::cluster::orphan::Orphan;
+    use crate::cluster::topology::Orphan;
     use crate::cluster::topology::{NO_SHARD, NodeInfo, Topology};
     use crate::command::Table;
     use crate::config::{Config, ReadPreference};

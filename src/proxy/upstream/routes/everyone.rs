@@ -144,8 +144,8 @@ impl Routes {
 mod tests {
     use super::*;
     use crate::clock::Time;
-    use crate::cluster::orphan::Orphan;
     use crate::cluster::slot::Slot;
+    use crate::cluster::topology::Orphan;
     use crate::cluster::topology::{NO_SHARD, Topology};
     use crate::command::Table;
     use crate::proxy::upstream::node::Node;

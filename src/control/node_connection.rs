@@ -1,5 +1,5 @@
-//! `Link`: a blocking connection to one node, over which it is asked for its view of the cluster. Every
-//! wait has a deadline and every answer a bound; after any failure the link is of no more use.
+//! `NodeConnection`: a blocking connection to one node, over which it is asked for its view of the cluster. Every
+//! wait has a deadline and every answer a bound; after any failure the connection is of no more use.
 //!
 //! It must never know why the question is asked, nor let a password into an error.
 
@@ -67,19 +67,19 @@ impl fmt::Display for Failure {
 
 /// A connection to one node.
 #[derive(Debug)]
-pub(super) struct Link {
+pub(super) struct NodeConnection {
     stream: Channel,
     pub(super) address: SocketAddr,
     authenticated: bool,
 }
 
-impl Link {
+impl NodeConnection {
     /// Connects. What TLS needs beside is done when the first question is asked.
     pub(super) fn open(
         address: SocketAddr,
         tls: &Context,
         timeout: Duration,
-    ) -> Result<Link, Failure> {
+    ) -> Result<NodeConnection, Failure> {
         let connect = |error: io::Error| match error.kind() {
             io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => Failure::Timeout,
             kind => Failure::Connect(kind),
@@ -89,7 +89,7 @@ impl Link {
         let stream = TcpStream::connect_timeout(&address, timeout).map_err(connect)?;
         stream.set_nodelay(true).map_err(connect)?;
         let stream = tls.channel(stream, address).map_err(failed)?;
-        Ok(Link {
+        Ok(NodeConnection {
             stream,
             address,
             authenticated: false,

@@ -1,4 +1,4 @@
-//! `Spread`: how new clients are spread over the workers.
+//! `AcceptBalance`: how new clients are spread over the workers.
 //!
 //! The kernel spreads connections over listeners by a hash, which leaves few connections uneven: of fifty, one
 //! of two workers gets twenty or thirty. So the worker that accepts a client gives it to whoever has the
@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// How many clients each worker has, those on their way to it included.
 #[derive(Debug)]
-pub struct Spread(Box<[AtomicUsize]>);
+pub struct AcceptBalance(Box<[AtomicUsize]>);
 
-impl Spread {
+impl AcceptBalance {
     /// For so many workers.
-    pub fn new(workers: usize) -> Spread {
-        Spread((0..workers).map(|_| AtomicUsize::new(0)).collect())
+    pub fn new(workers: usize) -> AcceptBalance {
+        AcceptBalance((0..workers).map(|_| AtomicUsize::new(0)).collect())
     }
 
     /// The worker for a client that `own` has accepted: one with the fewest, itself if it is one. It is counted
@@ -46,7 +46,7 @@ mod tests {
 
     #[test]
     fn clients_are_even_whoever_accepts_them_and_whoever_leaves() {
-        let spread = Spread::new(3);
+        let spread = AcceptBalance::new(3);
         for own in [0, 0, 0, 0, 2, 2, 0, 0, 1] {
             spread.assign(own);
         }

@@ -2,9 +2,12 @@
 //!
 //! It must never know a socket; what it reads of the process is in `ControlState`.
 
+mod changes;
+mod insight;
+mod slot;
+
 use std::time::Duration;
 
-use serde::Serialize;
 use serde_json::json;
 
 use crate::control::access::Access;
@@ -13,7 +16,7 @@ use crate::control::message::{Method, Request, Response};
 use crate::control::profile::Format;
 use crate::control::state::ControlState;
 use crate::control::status::{Status, stuck};
-use crate::control::{actions, insight, metrics, page, profile, slots};
+use crate::control::{metrics, page, profile};
 
 /// Serves one method of one path.
 type Page = fn(&Request, &ControlState) -> Answer;
@@ -116,7 +119,7 @@ pub const ROUTES: &[Route] = &[
     get(
         "/api/v1/status",
         "everything that is known, as JSON",
-        |_, state| Answer::Now(json(200, &Status::of(&state.sources))),
+        |_, state| Answer::Now(Response::json(200, &Status::of(&state.sources))),
     ),
     get(
         "/api/v1/stream",
@@ -126,7 +129,7 @@ pub const ROUTES: &[Route] = &[
     get(
         "/api/v1/history",
         "the last five minutes, second by second, and the last events of the cluster",
-        |_, state| Answer::Now(json(200, &state.sources.history.page())),
+        |_, state| Answer::Now(Response::json(200, &state.sources.history.page())),
     ),
     get(
         "/api/v1/clients",
@@ -136,17 +139,17 @@ pub const ROUTES: &[Route] = &[
     get(
         "/api/v1/slot",
         "?key=KEY or ?slot=N: a slot, its master and its replicas",
-        |request, state| Answer::Now(slots::page(request, state)),
+        |request, state| Answer::Now(slot::page(request, state)),
     ),
     get(
         "/api/v1/config",
         "the settings, passwords left out",
-        |request, state| Answer::Now(actions::config(request, state)),
+        |request, state| Answer::Now(changes::config(request, state)),
     ),
     post(
         "/api/v1/config",
         "name=NAME&value=VALUE: changes a setting until the program ends, as PROXY CONFIG SET",
-        |request, state| Answer::Now(actions::set_config(request, state)),
+        |request, state| Answer::Now(changes::set_config(request, state)),
     ),
     get(
         "/api/v1/hotkeys",
@@ -171,22 +174,22 @@ pub const ROUTES: &[Route] = &[
     post(
         "/api/v1/topology/refresh",
         "asks the cluster for its topology now",
-        |request, state| Answer::Now(actions::refresh(request, state)),
+        |request, state| Answer::Now(changes::refresh(request, state)),
     ),
     post(
         "/api/v1/clients/kill",
         "id=N or addr=IP:PORT: closes clients",
-        |request, state| Answer::Now(actions::kill(request, state)),
+        |request, state| Answer::Now(changes::kill(request, state)),
     ),
     post(
         "/api/v1/drain",
         "as SIGTERM: no new clients, what is in flight is finished, the program ends",
-        |request, state| Answer::Now(actions::drain(request, state)),
+        |request, state| Answer::Now(changes::drain(request, state)),
     ),
     post(
         "/api/v1/stats/reset",
         "the proxy's counters begin at zero again",
-        |request, state| Answer::Now(actions::reset(request, state)),
+        |request, state| Answer::Now(changes::reset(request, state)),
     ),
 ];
 
@@ -232,17 +235,6 @@ pub fn event(state: &ControlState) -> Vec<u8> {
     }
 }
 
-/// A value as JSON.
-pub fn json(status: u16, value: &impl Serialize) -> Response {
-    match serde_json::to_vec(value) {
-        Ok(body) => Response {
-            status,
-            ..Response::new("application/json", body)
-        },
-        Err(error) => Response::text(500, &error.to_string()),
-    }
-}
-
 fn index(request: &Request, _: &ControlState) -> Answer {
     if page::is_wanted(request) {
         return Answer::Now(page::html());
@@ -268,7 +260,7 @@ fn health(_: &Request, state: &ControlState) -> Answer {
 fn readiness(_: &Request, state: &ControlState) -> Answer {
     let ready = Status::of(&state.sources).ready;
     let status = if ready.ready { 200 } else { 503 };
-    Answer::Now(json(status, &ready))
+    Answer::Now(Response::json(status, &ready))
 }
 
 fn level(state: &ControlState) -> Response {
@@ -281,7 +273,7 @@ fn set_level(request: &Request, state: &ControlState) -> Response {
         return Response::text(400, "the body is not text");
     };
     let body = body.trim();
-    match actions::change(
+    match changes::change(
         state,
         "log-level",
         body.strip_prefix("level=").unwrap_or(body),
@@ -299,7 +291,7 @@ fn vars(state: &ControlState) -> Response {
                       "virtual_bytes": status.process.virtual_bytes },
         "proxy": status.counters,
     });
-    json(200, &vars)
+    Response::json(200, &vars)
 }
 
 fn take_profile(request: &Request, state: &ControlState) -> Answer {

@@ -1,4 +1,4 @@
-//! `Company`: whether a worker should wait a moment before it looks for events, so that one turn serves more
+//! `Coalesce`: whether a worker should wait a moment before it looks for events, so that one turn serves more
 //! clients with the same number of system calls.
 //!
 //! Waking up, polling, and writing to each node are paid once a turn: with fifty clients at work and three
@@ -15,20 +15,20 @@ const SHARE: usize = 2;
 
 /// Decides on naps.
 #[derive(Debug)]
-pub struct Company {
+pub struct Coalesce {
     /// The longest delay that a nap may add; zero is never to nap.
     bound: Duration,
     /// Events of the last turn.
     events: usize,
 }
 
-impl Company {
+impl Coalesce {
     /// `bound` is the longest delay that one worker alone may add, zero for none. One of several adds up to twice
     /// that: it sees a part of the clients only, and as much comes to it in twice the time. (Not more for more
     /// of them: those are there for more clients.)
-    pub fn new(bound: Duration, workers: usize) -> Company {
+    pub fn new(bound: Duration, workers: usize) -> Coalesce {
         let bound = bound * workers.clamp(1, 2) as u32;
-        Company { bound, events: 0 }
+        Coalesce { bound, events: 0 }
     }
 
     /// A turn carried so many events.
@@ -50,17 +50,17 @@ mod tests {
 
     #[test]
     fn a_nap_is_taken_in_company_only() {
-        let mut company = Company::new(Duration::from_micros(100), 1);
-        company.turn(1);
-        assert_eq!(company.nap(1), None);
-        assert_eq!(company.nap(7), None);
-        assert_eq!(company.nap(50), Some(Duration::from_micros(100)));
-        company.turn(25);
-        assert_eq!(company.nap(50), None);
-        let mut off = Company::new(Duration::ZERO, 2);
+        let mut coalesce = Coalesce::new(Duration::from_micros(100), 1);
+        coalesce.turn(1);
+        assert_eq!(coalesce.nap(1), None);
+        assert_eq!(coalesce.nap(7), None);
+        assert_eq!(coalesce.nap(50), Some(Duration::from_micros(100)));
+        coalesce.turn(25);
+        assert_eq!(coalesce.nap(50), None);
+        let mut off = Coalesce::new(Duration::ZERO, 2);
         off.turn(1);
         assert_eq!(off.nap(50), None);
-        let several = Company::new(Duration::from_micros(100), 8);
+        let several = Coalesce::new(Duration::from_micros(100), 8);
         assert_eq!(several.nap(50), Some(Duration::from_micros(200)));
     }
 }

@@ -48,5 +48,5 @@ pub fn page(request: &Request, state: &ControlState) -> Response {
         (None, _) => return Response::text(400, "?key=KEY or ?slot=0..16383 is wanted"),
     };
     let topology = state.sources.latest.topology();
-    super::routes::json(200, &place(slot, topology.as_deref()))
+    Response::json(200, &place(slot, topology.as_deref()))
 }

@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use crate::control::message::{Request, Response};
-use crate::control::routes::json;
 use crate::control::state::ControlState;
 use crate::proxy::local::insight::{join_audit, join_big_keys, join_hot_keys, join_slow_log};
 use crate::proxy::messages::worker_query::Question;
@@ -26,7 +25,7 @@ fn asked(state: &ControlState, question: &Question, join: Join) -> Response {
     let replies: Vec<Reply<'_>> = frames.iter().map(|frame| Reply::new(frame)).collect();
     let mut out = Vec::new();
     join(&replies, &mut out);
-    json(200, &value(&Reply::new(&out)))
+    Response::json(200, &value(&Reply::new(&out)))
 }
 
 /// A reply as JSON. Bytes that are no text are replaced.
@@ -100,7 +99,7 @@ pub fn clients(_: &Request, state: &ControlState) -> Response {
         kinds.into_iter().map(entry).collect::<Value>()
     });
     let page = json!({ "clients": clients, "counted": counted, "libraries": libraries, "addresses": addresses });
-    json(200, &page)
+    Response::json(200, &page)
 }
 
 /// Requests that a cluster would refuse.

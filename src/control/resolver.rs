@@ -1,4 +1,4 @@
-//! `Names`: hostnames to addresses, by the system's resolver, which blocks. Answers are kept, so that a
+//! `Resolver`: hostnames to addresses, by the system's resolver, which blocks. Answers are kept, so that a
 //! resolver that has stopped costs each refresh a bounded time and no node its address.
 
 use std::collections::HashMap;
@@ -36,14 +36,14 @@ impl Known {
 
 /// The names asked for so far.
 #[derive(Debug)]
-pub(super) struct Names {
+pub(super) struct Resolver {
     known: HashMap<String, Known>,
     spent: Duration,
 }
 
-impl Names {
-    pub(super) fn new() -> Names {
-        Names {
+impl Resolver {
+    pub(super) fn new() -> Resolver {
+        Resolver {
             known: HashMap::new(),
             spent: Duration::ZERO,
         }
@@ -97,27 +97,27 @@ mod tests {
 
     #[test]
     fn literals_are_themselves_and_localhost_is_local() {
-        let mut names = Names::new();
+        let mut resolver = Resolver::new();
         assert_eq!(
-            names.lookup("10.0.0.1"),
+            resolver.lookup("10.0.0.1"),
             ["10.0.0.1".parse::<IpAddr>().unwrap()]
         );
-        assert_eq!(names.lookup("::1"), ["::1".parse::<IpAddr>().unwrap()]);
+        assert_eq!(resolver.lookup("::1"), ["::1".parse::<IpAddr>().unwrap()]);
         assert!(
-            names
+            resolver
                 .lookup("localhost")
                 .iter()
                 .all(|address| address.is_loopback())
         );
-        assert_eq!(names.known.len(), 1);
+        assert_eq!(resolver.known.len(), 1);
     }
 
     #[test]
     fn a_slow_resolver_is_not_asked_again_in_the_same_round() {
-        let mut names = Names::new();
-        names.spent = ROUND_MAX * 2;
-        assert!(names.lookup("localhost").is_empty());
-        names.begin_round();
-        assert!(!names.lookup("localhost").is_empty());
+        let mut resolver = Resolver::new();
+        resolver.spent = ROUND_MAX * 2;
+        assert!(resolver.lookup("localhost").is_empty());
+        resolver.begin_round();
+        assert!(!resolver.lookup("localhost").is_empty());
     }
 }

@@ -1,4 +1,4 @@
-//! `Live`: the config in force, which can be changed while the program runs, setting by setting.
+//! `LiveConfig`: the config in force, which can be changed while the program runs, setting by setting.
 //!
 //! Whoever changes it says so to those who keep a copy: they take the new one from here, so that of two
 //! changes none is lost. It must never know what a setting means: that is for `options`, which gives the
@@ -36,21 +36,21 @@ const NONE: Settings = Settings {
 };
 
 /// The config in force.
-pub struct Live {
+pub struct LiveConfig {
     config: Mutex<Arc<Config>>,
     settings: Settings,
 }
 
-impl Default for Live {
-    fn default() -> Live {
-        Live::new(Arc::default(), NONE)
+impl Default for LiveConfig {
+    fn default() -> LiveConfig {
+        LiveConfig::new(Arc::default(), NONE)
     }
 }
 
-impl Live {
+impl LiveConfig {
     /// Begins with `config`.
-    pub fn new(config: Arc<Config>, settings: Settings) -> Live {
-        Live {
+    pub fn new(config: Arc<Config>, settings: Settings) -> LiveConfig {
+        LiveConfig {
             config: Mutex::new(config),
             settings,
         }
@@ -85,7 +85,7 @@ impl Live {
         *config = Arc::new(renewed(&config));
     }
 
-    /// Whether [`Live::change`] would do it, and why not. Nothing is changed.
+    /// Whether [`LiveConfig::change`] would do it, and why not. Nothing is changed.
     pub fn try_change(&self, changes: &[(&str, &str)]) -> Result<(), (usize, Unchanged)> {
         self.changed(&self.config(), changes).map(|_| ())
     }
@@ -104,9 +104,9 @@ impl Live {
     }
 }
 
-impl fmt::Debug for Live {
+impl fmt::Debug for LiveConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Live")
+        f.write_str("LiveConfig")
     }
 }
 
@@ -128,7 +128,7 @@ mod tests {
                 _ => Err(Unchanged::Unknown),
             },
         };
-        let live = Live::new(Arc::default(), settings);
+        let live = LiveConfig::new(Arc::default(), settings);
         let wrong = [("log-every-n", "7"), ("colour", "red")];
         assert_eq!(live.change(&wrong), Err((1, Unchanged::Unknown)));
         assert_eq!(live.list(), [("log-every-n", "100".to_string())]);

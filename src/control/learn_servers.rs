@@ -10,15 +10,15 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::allocator;
 use crate::cluster::topology::Topology;
 use crate::command::learn::learn;
 use crate::command::servers::{
     Kind, Servers, databases_of, node_timeout_of, version_key, version_of,
 };
 use crate::config::Config;
-use crate::control::link::{Failure, Link};
-use crate::control::refusals::Refusals;
-use crate::memory;
+use crate::control::node_connection::{Failure, NodeConnection};
+use crate::control::password_refusals::PasswordRefusals;
 use crate::net::tls::Context;
 use crate::proxy::deadlines::park_timeout;
 
@@ -62,7 +62,7 @@ pub fn spawn(
         servers,
         tls,
         publish,
-        refusals: Refusals::default(),
+        refusals: PasswordRefusals::default(),
         told: false,
     };
     thread::Builder::new()
@@ -77,7 +77,7 @@ struct Survey {
     servers: Servers,
     tls: Arc<Context>,
     publish: Box<dyn Fn(Arc<Servers>) -> bool + Send>,
-    refusals: Refusals,
+    refusals: PasswordRefusals,
     /// Whether all have what was found last.
     told: bool,
 }
@@ -104,7 +104,7 @@ impl Survey {
             }
             let found = topology
                 .as_ref()
-                .is_some_and(|topology| memory::apart("survey", || self.survey(topology)));
+                .is_some_and(|topology| allocator::apart("survey", || self.survey(topology)));
             due = Instant::now() + if found { PERIOD } else { RETRY };
         }
     }
@@ -112,14 +112,14 @@ impl Survey {
     /// Asks the nodes. Returns whether any has told its commands.
     fn survey(&mut self, topology: &Topology) -> bool {
         let config = (self.settings)();
-        let mut found: Vec<(Link, (String, Kind))> = Vec::new();
+        let mut found: Vec<(NodeConnection, (String, Kind))> = Vec::new();
         let mut databases: Option<u16> = None;
         let mut node_timeout: Option<Duration> = None;
         for node in topology.nodes.iter().take(NODES_MAX) {
             if self.refusals.forbid(node.address, Instant::now()) {
                 continue;
             }
-            let asked = Link::open(node.address, &self.tls, config.connect_timeout)
+            let asked = NodeConnection::open(node.address, &self.tls, config.connect_timeout)
                 .and_then(|mut link| Ok((self.version(&mut link, &config)?, link)));
             match asked {
                 Ok((version, mut link)) => {
@@ -192,21 +192,25 @@ impl Survey {
         false
     }
 
-    fn version(&self, link: &mut Link, config: &Config) -> Result<(String, Kind), Failure> {
+    fn version(
+        &self,
+        link: &mut NodeConnection,
+        config: &Config,
+    ) -> Result<(String, Kind), Failure> {
         let reply = self.answer(link, config, &[b"INFO", b"server"])?;
         let version = version_of(&reply).ok_or(Failure::Protocol)?;
         Ok((version.to_string(), Kind::of(&reply)))
     }
 
     /// Who does not say has one.
-    fn databases(&self, link: &mut Link, config: &Config) -> u16 {
+    fn databases(&self, link: &mut NodeConnection, config: &Config) -> u16 {
         let question: &[&[u8]] = &[b"CONFIG", b"GET", b"cluster-databases"];
         self.answer(link, config, question)
             .map_or(1, |answer| databases_of(&answer))
     }
 
     /// Nothing, if the node does not say or may not be asked.
-    fn node_timeout(&self, link: &mut Link, config: &Config) -> Option<Duration> {
+    fn node_timeout(&self, link: &mut NodeConnection, config: &Config) -> Option<Duration> {
         let question: &[&[u8]] = &[b"CONFIG", b"GET", b"cluster-node-timeout"];
         node_timeout_of(&self.answer(link, config, question).ok()?)
     }
@@ -214,7 +218,7 @@ impl Survey {
     /// One reply, as it came.
     fn answer(
         &self,
-        link: &mut Link,
+        link: &mut NodeConnection,
         config: &Config,
         words: &[&[u8]],
     ) -> Result<Vec<u8>, Failure> {

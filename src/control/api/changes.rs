@@ -4,9 +4,8 @@ use serde_json::json;
 
 use crate::control::message::{Request, Response};
 use crate::control::refresher::Trigger;
-use crate::control::routes::json;
 use crate::control::state::ControlState;
-use crate::live::Unchanged;
+use crate::live_config::Unchanged;
 use crate::mailbox::Letter;
 use crate::proxy::messages::client_filter::Filter;
 use crate::proxy::messages::worker_query::Question;
@@ -16,7 +15,7 @@ use crate::systemd;
 /// `POST /api/v1/topology/refresh`: the cluster is asked for its topology now.
 pub fn refresh(_: &Request, state: &ControlState) -> Response {
     state.sources.refresher.request(Trigger::Manual);
-    json(202, &json!({ "asked": true }))
+    Response::json(202, &json!({ "asked": true }))
 }
 
 /// `POST /api/v1/clients/kill?id=N` or `?addr=ip:port`: how many were closed.
@@ -40,7 +39,7 @@ pub fn kill(request: &Request, state: &ControlState) -> Response {
             let killed = replies.iter().map(|reply| Reply::new(reply).integer());
             let killed: i64 = killed.map(|killed| killed.unwrap_or(0)).sum();
             log::info!("debug address: {killed} client(s) killed");
-            json(200, &json!({ "killed": killed }))
+            Response::json(200, &json!({ "killed": killed }))
         }
         Err(silent) => Response::text(503, &silent.0),
     }
@@ -53,13 +52,13 @@ pub fn drain(_: &Request, state: &ControlState) -> Response {
     for mailbox in &state.mailboxes {
         mailbox.send(Letter::Stop);
     }
-    json(202, &json!({ "draining": true }))
+    Response::json(202, &json!({ "draining": true }))
 }
 
 /// `POST /api/v1/stats/reset`: the proxy's own counters begin at zero again, the nodes' stay.
 pub fn reset(_: &Request, state: &ControlState) -> Response {
     match state.ask_workers(&Question::ResetStats) {
-        Ok(_) => json(200, &json!({ "reset": true })),
+        Ok(_) => Response::json(200, &json!({ "reset": true })),
         Err(silent) => Response::text(503, &silent.0),
     }
 }
@@ -68,7 +67,7 @@ pub fn reset(_: &Request, state: &ControlState) -> Response {
 pub fn config(_: &Request, state: &ControlState) -> Response {
     let settings = state.sources.process.live.list().into_iter();
     let settings: std::collections::BTreeMap<_, _> = settings.collect();
-    json(200, &settings)
+    Response::json(200, &settings)
 }
 
 /// `POST /api/v1/config`, with `name=NAME&value=VALUE`: a setting is changed until the program ends.
@@ -77,7 +76,7 @@ pub fn set_config(request: &Request, state: &ControlState) -> Response {
         return Response::text(400, "name=NAME&value=VALUE is wanted");
     };
     match change(state, &name, &value) {
-        Ok(()) => json(200, &json!({ name: value })),
+        Ok(()) => Response::json(200, &json!({ name: value })),
         Err(refused) => refused,
     }
 }

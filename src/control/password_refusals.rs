@@ -1,4 +1,4 @@
-//! `Refusals`: the nodes that have refused our password, and how long each is left alone. Whoever they are, they
+//! `PasswordRefusals`: the nodes that have refused our password, and how long each is left alone. Whoever they are, they
 //! have seen it; they are not offered it all the time.
 //!
 //! It must never know why a node is asked, nor read a clock.
@@ -16,9 +16,9 @@ const NODES_MAX: usize = 1000;
 
 /// The nodes that refuse us: how often each did in a row, and when it may be asked again.
 #[derive(Debug, Default)]
-pub(super) struct Refusals(HashMap<SocketAddr, (u32, Instant)>);
+pub(super) struct PasswordRefusals(HashMap<SocketAddr, (u32, Instant)>);
 
-impl Refusals {
+impl PasswordRefusals {
     /// Whether a node is to be left alone now.
     pub(super) fn forbid(&self, address: SocketAddr, now: Instant) -> bool {
         let until = self.0.get(&address).map(|(_, until)| *until);
@@ -53,7 +53,7 @@ mod tests {
 
     #[test]
     fn a_node_that_refuses_is_asked_less_and_less() {
-        let (mut refusals, mut now) = (Refusals::default(), Instant::now());
+        let (mut refusals, mut now) = (PasswordRefusals::default(), Instant::now());
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
         let second = Duration::from_secs(1);
         for wait in [1, 2, 4, 8, 16, 30, 30] {

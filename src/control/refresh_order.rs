@@ -1,4 +1,4 @@
-//! `Inquiry`: whom a refresh asks for the topology, in which order, and how long each may take to answer.
+//! `RefreshOrder`: whom a refresh asks for the topology, in which order, and how long each may take to answer.
 //!
 //! A node that is silent (frozen, or cut off without a reset) must not hold up the others: while there are
 //! others, each has only a few times as long as answers took lately, and who misses that is asked again, with
@@ -53,7 +53,7 @@ impl fmt::Display for Target {
 
 /// What is remembered from refresh to refresh of those who were asked.
 #[derive(Debug)]
-pub(super) struct Inquiry {
+pub(super) struct RefreshOrder {
     random: Random,
     /// The node that gave the last good answer, and how many more in a row it had given before.
     last: Option<(SocketAddr, u32)>,
@@ -71,10 +71,10 @@ pub(super) struct Inquiry {
     hasty: u32,
 }
 
-impl Inquiry {
+impl RefreshOrder {
     /// Nothing is known of anyone.
-    pub(super) fn new(random: Random) -> Inquiry {
-        Inquiry {
+    pub(super) fn new(random: Random) -> RefreshOrder {
+        RefreshOrder {
             random,
             last: None,
             took: None,
@@ -89,7 +89,7 @@ impl Inquiry {
     /// A refresh begins: whom it asks, in this order. An owner whose slots are in doubt; in trouble, an heir;
     /// the node that answered last; all others and the startup nodes in random order, in trouble those last,
     /// whose names may take time. Whoever is shunned and not the first is to be put off (see
-    /// [`Inquiry::is_shunned`]).
+    /// [`RefreshOrder::is_shunned`]).
     pub(super) fn plan(
         &mut self,
         current: Option<&Topology>,
@@ -221,8 +221,8 @@ mod tests {
         SocketAddr::from(([127, 0, 0, 1], port))
     }
 
-    fn inquiry() -> Inquiry {
-        Inquiry::new(Random::from_seed(7))
+    fn inquiry() -> RefreshOrder {
+        RefreshOrder::new(Random::from_seed(7))
     }
 
     /// Masters at 1 to 3; replicas of the first at 4 and 5.
@@ -257,7 +257,7 @@ mod tests {
         topology
     }
 
-    fn first(inquiry: &mut Inquiry, topology: &Topology, in_trouble: bool) -> Target {
+    fn first(inquiry: &mut RefreshOrder, topology: &Topology, in_trouble: bool) -> Target {
         inquiry.plan(Some(topology), &[], in_trouble).remove(0)
     }
 
