@@ -79,6 +79,7 @@ const EXEMPT: &[(&str, &str, &str)] = &[
 pub struct Source {
     /// Below `src/`.
     pub path: String,
+    /// What it holds.
     pub text: String,
 }
 
@@ -107,6 +108,7 @@ impl Source {
     }
 }
 
+/// All sources, in the order of their paths.
 pub fn sources() -> Vec<Source> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut folders = vec![root.clone()];

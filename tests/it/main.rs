@@ -9,6 +9,7 @@ mod support;
 
 mod backlog;
 mod blocking;
+mod circles;
 mod client_commands;
 mod clients;
 mod cluster;
