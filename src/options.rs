@@ -13,6 +13,7 @@ pub mod documents;
 pub mod duration;
 mod error;
 mod file;
+mod flag;
 mod memory;
 mod number;
 mod spelling;
@@ -28,7 +29,8 @@ use crate::live_config::{Settings, Unchanged};
 use arguments::{in_order_typed, match_arguments, refuse_leftovers};
 
 pub use error::{USAGE_AT, UsageError};
-pub use table::{FLAGS, Flag, Kind};
+pub use flag::{Flag, Kind};
+pub use table::FLAGS;
 pub use usage::{readme_section, usage, version};
 
 /// What the command line asks for.

@@ -2,8 +2,9 @@
 //!
 //! It must never know what a flag means, and no value may reach a text made here.
 
+use super::flag::{Flag, Kind};
 use super::spelling::nearest;
-use super::table::{FLAGS, Flag, Kind};
+use super::table::FLAGS;
 
 /// A line that says something.
 #[derive(Debug, Clone, Copy)]

@@ -2,94 +2,17 @@
 //!
 //! It must never know how a flag is spelled on a command line or in which order flags came.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-use super::{Options, address, duration, memory, number, tls};
+use super::flag::{Flag, Kind, path, show_file, show_option};
+use super::{address, duration, memory, number, tls};
 use crate::config::{
     AdminCommands, Config, CrossSlot, LogFormat, PubsubOrder, ReadPreference, ReadyWhen, Secret,
 };
 use crate::logging;
 use crate::top;
-
-/// A flag: a row of the table.
-#[derive(Debug, Clone, Copy)]
-pub struct Flag {
-    /// Name, without a dash.
-    pub name: &'static str,
-    /// What its value is.
-    pub kind: Kind,
-    /// The default, as Go prints such a value.
-    pub default: &'static str,
-    /// What it does: the line of the usage.
-    pub help: &'static str,
-    /// Takes a value, or says why not.
-    pub(super) apply: fn(&mut Options, &str) -> Result<(), String>,
-    /// The value in force, as it would be typed; nothing for a secret.
-    pub(super) show: fn(&Config) -> String,
-    /// Whether it can be changed while the program runs, which is for whoever reads it at each use.
-    pub live: bool,
-}
-
-impl Flag {
-    /// The environment variable that stands in when the flag is not given.
-    pub fn variable(&self) -> Option<String> {
-        // An action is asked for, it is not a setting.
-        (self.kind != Kind::Action).then(|| {
-            format!(
-                "REDIS_PROXY_{}",
-                self.name.replace('-', "_").to_ascii_uppercase()
-            )
-        })
-    }
-
-    /// Whether it says who is let in: given without saying anything, it must not let everybody in.
-    pub fn guards(&self) -> bool {
-        self.kind == Kind::Secret
-            || matches!(self.name, "password-file" | "password-old-file" | "config")
-    }
-
-    /// Whether the default is the zero value of its kind; Go does not print those.
-    pub fn has_zero_default(&self) -> bool {
-        matches!(self.default, "" | "0" | "0s" | "false")
-    }
-}
-
-/// What the value of a flag is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// Text.
-    String,
-    /// Text that is never printed.
-    Secret,
-    /// A whole number.
-    Int,
-    /// A duration as Go writes it.
-    Duration,
-    /// On or off; given without a value it is on.
-    Bool,
-    /// Not a setting but something to do; it has no environment variable.
-    Action,
-}
-
-impl Kind {
-    /// What Go's usage prints behind the name; bools have nothing.
-    pub fn type_name(self) -> Option<&'static str> {
-        match self {
-            Kind::String | Kind::Secret => Some("string"),
-            Kind::Int => Some("int"),
-            Kind::Duration => Some("duration"),
-            Kind::Bool | Kind::Action => None,
-        }
-    }
-
-    /// Whether the flag cannot stand without a value.
-    pub fn needs_value(self) -> bool {
-        self.type_name().is_some()
-    }
-}
 
 /// The greatest `-pubsub-output`.
 const PUBSUB_OUTPUT_MAX: u64 = 1 << 40;
@@ -357,7 +280,8 @@ const OWN: &[Flag] = &[
         help: "whether clients may send commands that change the servers or this proxy (FLUSHALL, CONFIG SET, PROXY CONFIG SET): yes, no, or loopback for local clients only. Scripts and functions run inside \
                the nodes, where this does not reach: give -backend-user an ACL without these commands to forbid them there, too",
         apply: |options, value| {
-            options.config.admin_commands = admin_commands(value)?;
+            options.config.admin_commands =
+                choice(value, &AdminCommands::ALL, AdminCommands::name)?;
             Ok(())
         },
         show: |config| config.admin_commands.name().to_string(),
@@ -630,7 +554,8 @@ const OWN: &[Flag] = &[
         default: "refuse",
         help: "what becomes of a transaction whose keys lie in several slots: refuse, as one node does; or per-slot, one MULTI/EXEC in each slot (commands of many keys are cut) and the replies put together, which gives up that all is executed or nothing, that others see all or nothing, and WATCH",
         apply: |options, value| {
-            options.config.cross_slot_transactions = cross_slot(value)?;
+            options.config.cross_slot_transactions =
+                choice(value, &CrossSlot::ALL, CrossSlot::name)?;
             Ok(())
         },
         show: |config| config.cross_slot_transactions.name().to_string(),
@@ -642,7 +567,7 @@ const OWN: &[Flag] = &[
         default: "all",
         help: "which messages of channels keep the order in which they are published: all, as on one server, for which one master (that of the lowest slot) carries every PUBLISH and every channel's subscriptions; or channel, those of one channel only, for which the master of its slot carries it and the load is spread",
         apply: |options, value| {
-            options.config.pubsub_order = pubsub_order(value)?;
+            options.config.pubsub_order = choice(value, &PubsubOrder::ALL, PubsubOrder::name)?;
             Ok(())
         },
         show: |config| config.pubsub_order.name().to_string(),
@@ -860,43 +785,19 @@ fn show_path(path: &Option<PathBuf>) -> String {
 }
 
 /// An empty path is none.
-pub(super) fn path(value: &str) -> Option<PathBuf> {
-    (!value.is_empty()).then(|| value.into())
-}
-
 fn read(path: &Path) -> Result<String, String> {
     std::fs::read_to_string(path).map_err(|error| format!("cannot read it: {error}"))
 }
 
-pub(super) fn show_file(path: &Option<PathBuf>) -> String {
-    let path = path.as_ref();
-    path.map(|path| path.display().to_string())
-        .unwrap_or_default()
-}
-
-pub(super) fn show_option(value: &Option<SocketAddr>) -> String {
-    value.as_ref().map(ToString::to_string).unwrap_or_default()
-}
-
-fn admin_commands(value: &str) -> Result<AdminCommands, String> {
-    AdminCommands::ALL
-        .into_iter()
-        .find(|choice| choice.name().eq_ignore_ascii_case(value))
-        .ok_or_else(|| "must be yes, no or loopback".to_string())
-}
-
-fn cross_slot(value: &str) -> Result<CrossSlot, String> {
-    CrossSlot::ALL
-        .into_iter()
-        .find(|choice| choice.name().eq_ignore_ascii_case(value))
-        .ok_or_else(|| "must be refuse or per-slot".to_string())
-}
-
-fn pubsub_order(value: &str) -> Result<PubsubOrder, String> {
-    PubsubOrder::ALL
-        .into_iter()
-        .find(|choice| choice.name().eq_ignore_ascii_case(value))
-        .ok_or_else(|| "must be all or channel".to_string())
+/// The choice of this name.
+fn choice<T: Copy>(value: &str, all: &[T], name: fn(T) -> &'static str) -> Result<T, String> {
+    let mut choices = all.iter();
+    let found = choices.find(|choice| name(**choice).eq_ignore_ascii_case(value));
+    found.copied().ok_or_else(|| {
+        let names: Vec<&str> = all.iter().map(|choice| name(*choice)).collect();
+        let (last, others) = names.split_last().expect("a choice has values");
+        format!("must be {} or {last}", others.join(", "))
+    })
 }
 
 /// One that is empty is a mistake (a variable that was not set, a file that was not written), and must not be
@@ -953,6 +854,7 @@ fn not_negative(value: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::options::Options;
 
     #[test]
     fn values_are_shown_as_they_are_typed() {

@@ -1,6 +1,6 @@
 //! The flags of TLS: rows of the [table](super::table) as the others are.
 
-use super::table::{Flag, Kind, path, show_file, show_option};
+use super::flag::{Flag, Kind, path, show_file, show_option};
 use super::{address, number};
 use crate::config::{AuthClients, Protocols};
 

@@ -1,6 +1,7 @@
 //! The texts made from the table: the usage as Go prints it, the README's section, the version line.
 
-use super::table::{FLAGS, Flag, Kind};
+use super::flag::{Flag, Kind};
+use super::table::FLAGS;
 
 /// The usage, as Go's `flag.PrintDefaults` lays it out: sorted by name, defaults shown unless zero.
 pub fn usage() -> String {

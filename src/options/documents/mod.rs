@@ -11,7 +11,8 @@ pub use completions::{bash, fish, zsh};
 pub use example::example;
 pub use man::man;
 
-use super::table::{FLAGS, Flag, Kind};
+use super::flag::{Flag, Kind};
+use super::table::FLAGS;
 
 /// The name of the program.
 const PROGRAM: &str = env!("CARGO_PKG_NAME");
