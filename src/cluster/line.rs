@@ -83,6 +83,13 @@ impl<'a> Line<'a> {
     }
 }
 
+/// Whether the keys of a master without slots count, by its answer to CLUSTER NODES, or it says nothing.
+pub fn keys_count(answer: Option<&[u8]>, topology: &Topology) -> bool {
+    let text = answer.map(String::from_utf8_lossy);
+    let own = text.as_deref().and_then(Line::own);
+    own.is_none_or(|own| own.has_keys_that_count(topology))
+}
+
 /// The slot and the id in `[7->-id]` or `[7-<-id]`.
 fn ends_of<'a>(text: &'a str, arrow: &str) -> Option<(&'a str, &'a str)> {
     text.strip_prefix('[')?.strip_suffix(']')?.split_once(arrow)

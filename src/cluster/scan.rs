@@ -44,12 +44,17 @@
 //!   begins ([`Position::asks_previous`], [`Position::is_last`]);
 //! - put shards without a master into the list too, and wait for whoever is promoted;
 //! - put masters without slots into the list too: they come last, since keys can only move to them, and a shard
-//!   that joins is one while its first slot is on its way. A target that is not in the list makes it out of date.
+//!   that joins is one while its first slot is on its way. A target that is not in the list makes it out of date;
+//! - take nothing of a master without slots whose own word is not that it has keys that count, and not let it begin the
+//!   scan again: it may have become a replica by now, of one that is visited anyway.
+//!
+//! Masters without slots come and go (every node that joins is one at first). So they are no part of the tag, and a cursor
+//! that stands before them is good whoever they are by then; only one that stands among them, with a second tag.
 //!
 //! # The integer
 //!
 //! ```text
-//!   (node cursor * 3 * masters + round * masters + place) << (bits + 3)  |  tag of so many bits  |  3 bits that say how many
+//!   (node cursor * 3 * places + round * places + place) << (bits + 3)  |  tag of so many bits  |  3 bits that say how many
 //! ```
 //!
 //! The tag has as many bits as leave the whole below 2^53, the largest integer that is exact for clients written
@@ -82,8 +87,12 @@ const EXACT_MAX: u128 = 1 << 53;
 pub struct ShardList {
     /// Indices of shards, as the caller numbers them.
     order: Vec<u16>,
+    /// How many of them have slots. The others come last.
+    owners: usize,
     /// A hash of which slot belongs to which master.
     tag: u64,
+    /// The same, and of the masters without slots.
+    whole_tag: u64,
 }
 
 /// Which time the masters are visited.
@@ -164,7 +173,8 @@ impl ShardList {
 
         let mut places = vec![u16::MAX; ids.len()];
         let mut hash = Hash::new();
-        for (place, shard) in order.iter().enumerate() {
+        let owners = order.partition_point(|shard| lowest[usize::from(*shard)] < SLOTS);
+        for (place, shard) in order[..owners].iter().enumerate() {
             places[usize::from(*shard)] = place as u16;
             hash.add(id(*shard).as_bytes());
             hash.add(b"\n");
@@ -173,10 +183,23 @@ impl ShardList {
             let place = places.get(usize::from(*shard)).unwrap_or(&u16::MAX);
             hash.add(&place.to_le_bytes());
         }
+        let tag = hash.finish();
+        hash.add(b"without slots");
+        for shard in &order[owners..] {
+            hash.add(b"\n");
+            hash.add(id(*shard).as_bytes());
+        }
         ShardList {
             order,
-            tag: hash.finish(),
+            owners,
+            tag,
+            whole_tag: hash.finish(),
         }
+    }
+
+    /// Whether the master at a place has slots.
+    pub fn has_slots(&self, place: u16) -> bool {
+        usize::from(place) < self.owners
     }
 
     /// How many masters are visited.
@@ -202,12 +225,17 @@ impl ShardList {
 
     /// Whether cursors made with the other list are good for this one.
     pub fn same_as(&self, other: &ShardList) -> bool {
-        self.tag == other.tag && self.order.len() == other.order.len()
+        self.whole_tag == other.whole_tag && self.order.len() == other.order.len()
     }
 
-    /// The tag in so many bits, never 0.
-    fn tag(&self, bits: u32) -> u64 {
-        self.tag % ((1 << bits) - 1) + 1
+    /// The tag in so many bits, never 0, and how many places cursors with it tell apart: of one that stands before the
+    /// masters without slots (whose first place is told apart, too), or of one `among` them.
+    fn tag(&self, among: bool, bits: u32) -> (u64, u64) {
+        let (tag, places) = match among {
+            false => (self.tag, self.owners + 1),
+            true => (self.whole_tag, self.order.len().max(1)),
+        };
+        (tag % ((1 << bits) - 1) + 1, places as u64)
     }
 }
 
@@ -223,31 +251,44 @@ impl Position {
     pub fn decode(cursor: u64, list: &ShardList) -> Position {
         let bits = TAG_BITS[(cursor & ((1 << CHOICE_BITS) - 1)) as usize];
         let rest = cursor >> CHOICE_BITS;
-        let (tag, packed) = (rest & ((1 << bits) - 1), rest >> bits);
-        if list.is_empty() || tag != list.tag(bits) {
+        let (own, packed) = (rest & ((1 << bits) - 1), rest >> bits);
+        let mut kinds = [false, true].into_iter();
+        let known = kinds.find(|among| own == list.tag(*among, bits).0);
+        let Some(among) = known.filter(|_| !list.is_empty()) else {
             return Position::FIRST;
-        }
-        let masters = list.len() as u64;
-        Position {
-            round: match packed / masters % ROUNDS {
+        };
+        let (_, places) = list.tag(among, bits);
+        let position = Position {
+            round: match packed / places % ROUNDS {
                 0 => Round::Only,
                 1 => Round::First,
                 _ => Round::Second,
             },
-            place: (packed % masters) as u16,
-            node_cursor: packed / masters / ROUNDS,
+            place: (packed % places) as u16,
+            node_cursor: packed / places / ROUNDS,
+        };
+        match position.is_among(list) == among {
+            true => position,
+            false => Position::FIRST,
         }
+    }
+
+    /// Whether the cursor depends on who is without slots.
+    fn is_among(self, list: &ShardList) -> bool {
+        let place = usize::from(self.place);
+        place > list.owners || (place == list.owners && self.node_cursor != 0)
     }
 
     /// The integer for the client; it is not 0.
     pub fn encode(self, list: &ShardList) -> Result<u64, Unfit> {
-        debug_assert!(usize::from(self.place) < list.len().max(1));
-        let masters = list.len().max(1) as u128;
+        debug_assert!(usize::from(self.place) <= list.len());
+        let among = self.is_among(list);
+        let (_, places) = list.tag(among, TAG_BITS[0]);
         let visits = u128::from(self.node_cursor) * u128::from(ROUNDS) + self.round as u128;
-        let packed = visits * masters + u128::from(self.place);
+        let packed = visits * u128::from(places) + u128::from(self.place);
         let choices = || TAG_BITS.iter().zip(0u128..);
         let cursor = |(bits, choice): (&u32, u128)| {
-            let tagged = packed << bits | u128::from(list.tag(*bits));
+            let tagged = packed << bits | u128::from(list.tag(among, *bits).0);
             tagged << CHOICE_BITS | choice
         };
         let long = choices().filter(|(bits, _)| **bits >= EXACT_TAG_BITS_MIN);
@@ -266,9 +307,9 @@ impl Position {
     }
 
     /// Whether the master here is the last of its round, and so asked for its word behind each call: the scan
-    /// may end with it.
+    /// may end with it. (Behind the last nobody is visited any more: masters without slots have gone since.)
     pub fn is_last(self, list: &ShardList) -> bool {
-        usize::from(self.place) + 1 == list.len()
+        usize::from(self.place) + 1 >= list.len()
     }
 
     /// Where the scan goes on once the master here has answered with `node_cursor`, and those that were asked
@@ -336,7 +377,7 @@ impl Hash {
         }
     }
 
-    fn finish(self) -> u64 {
+    fn finish(&self) -> u64 {
         let mixed = (self.0 ^ self.0 >> 33).wrapping_mul(0xff51_afd7_ed55_8ccd);
         mixed ^ mixed >> 33
     }
@@ -376,7 +417,8 @@ mod tests {
                             Ok(cursor) => {
                                 assert_ne!(cursor, 0);
                                 assert_eq!(Position::decode(cursor, &list), position);
-                                let packed = (u128::from(node_cursor) * 3 + 2) * masters as u128;
+                                let places = masters as u128 + 1;
+                                let packed = (u128::from(node_cursor) * 3 + 2) * places;
                                 let exact = (packed + u128::from(place)) < 1 << 35;
                                 assert_eq!(cursor < 1 << 53, exact, "{masters} {bits}");
                             }
@@ -452,7 +494,7 @@ mod tests {
         for _ in 0..100_000 {
             let number = random.next();
             assert_eq!(Position::decode(number, &none), Position::FIRST);
-            assert!(Position::decode(number >> (number >> 58), &some).place < 7);
+            assert!(Position::decode(number >> (number >> 58), &some).place <= 7);
         }
         assert_eq!(none.shard(0), None);
     }
@@ -646,12 +688,17 @@ mod tests {
         for _ in 0..10_000 {
             let ((list, masters), slots) = &topology;
             let at = Position::decode(cursor, list);
-            let server = masters[usize::from(list.shard(at.place).unwrap())];
-            let (node_cursor, keys) = cluster.scan(server, at.node_cursor);
+            // Those without slots may have gone, so that the end is reached.
+            let server = list.shard(at.place);
+            let (node_cursor, keys) = match server {
+                Some(server) => cluster.scan(masters[usize::from(server)], at.node_cursor),
+                None => (0, Vec::new()),
+            };
             seen.extend(keys);
             between(&mut cluster, random);
             let asked = at.asks_previous().into_iter();
-            let asked = asked.chain(at.is_last(list).then_some(at.place));
+            let own = server.is_some() && at.is_last(list);
+            let asked = asked.chain(own.then_some(at.place));
             let mut said = Vec::new();
             for place in asked {
                 said.push(words(cluster.word(place, list, masters, slots)));

@@ -467,6 +467,7 @@ impl Proxy {
     /// rests: nobody asked for anything for a second, and memory has been given back.
     pub fn tick(&mut self, now: Time) -> bool {
         self.begin_turn(now);
+        self.stats.turn_at.set(now.as_micros());
         self.answers.settle(&self.stats.calls, now);
         if now >= self.hold_due {
             self.release_all(now);

@@ -48,6 +48,7 @@ mod pubsub_order;
 mod regressions;
 mod rooms;
 mod routing;
+mod scan;
 mod scripts;
 mod secrets;
 mod shards;

@@ -64,7 +64,7 @@ pub fn info(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> Af
     let findings = Findings::wanted(has_calls);
     let (process, asked_at, own) = (context.process.clone(), context.now, findings.clone());
     let join: Join = Box::new(move |replies, out| {
-        let masters = own.of(replies, &process.masters, asked_at);
+        let masters = own.of(replies, &process.masters, &process.stale, asked_at);
         encode::verbatim(out, &print(&pieces, &masters, &table), protocol);
     });
     After::Ask(Plan {

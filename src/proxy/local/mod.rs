@@ -69,7 +69,7 @@ pub struct Context<'a> {
     /// What all workers share.
     pub process: &'a Arc<Process>,
     /// This worker's counters.
-    pub stats: &'a Stats,
+    pub stats: &'a Arc<Stats>,
     /// Who serves what.
     pub routes: &'a Routes,
     /// The nodes of the routes, by their keys.

@@ -6,16 +6,21 @@
 //! a second is left out by the rule for all such parts (`leave_out_silent`), and its last answer stands in.
 //!
 //! The first of those clients is the one in whose name nodes are asked. If it leaves, the others ask again.
-
-use std::net::SocketAddr;
+//!
+//! A node counts by its own words at that moment, as for DBSIZE. One that has become a replica says so in its INFO. A master
+//! without slots is asked for its line of CLUSTER NODES right before, over the same connection: unless it has keys that
+//! count (see `cluster::line`), its keyspace is no part of ours.
 
 use crate::clock::Time;
+use crate::command::Command;
+use crate::proxy::path::role_check::NODES;
 use crate::proxy::pipeline::by_slot::PartTarget;
 use crate::proxy::pipeline::merge::{Merge, Split};
 use crate::proxy::state::Proxy;
-use crate::proxy::stats::masters_info::asking::{Findings, Round, Waiter};
+use crate::proxy::stats::masters_info::asking::{Findings, Questioned, Questions, Round, Waiter};
 use crate::proxy::upstream::Target;
 use crate::proxy::upstream::backend::Pin;
+use crate::proxy::upstream::routes::everyone::Asked;
 
 const INFO: &[u8] = b"*1\r\n$4\r\nINFO\r\n";
 const INFO_ALL: &[u8] = b"*2\r\n$4\r\nINFO\r\n$3\r\nALL\r\n";
@@ -49,10 +54,7 @@ impl Proxy {
             debug_assert!(false, "INFO is a command");
             return;
         };
-        let everyone = self.upstream.routes.everyone(command, false);
-        let targets: Vec<Target> = everyone.filter_map(|asked| asked.target()).collect();
-        let address = |target: &Target| self.upstream.node(target.node).map(|node| node.address);
-        let addresses: Option<Vec<SocketAddr>> = targets.iter().map(address).collect();
+        let questions = self.questions(command);
         let others = waiters.split_off(1);
         let Some(first) = waiters.pop() else {
             return;
@@ -61,27 +63,52 @@ impl Proxy {
             client, seq, part, ..
         } = first;
         let pipeline = self.clients.get_mut(client).map(|own| &mut own.pipeline);
+        let parts = questions.as_ref().map_or(0, |(own, _)| own.parts());
         // It has parts already, of which this is one.
         let whole = |_| Split::new(Merge::AllSucceeded, false);
         let second = pipeline
-            .filter(|_| !targets.is_empty())
-            .and_then(|own| own.divide(seq, part, targets.len(), whole));
-        let (Some(second), Some(addresses)) = (second, addresses) else {
+            .filter(|_| parts > 0)
+            .and_then(|own| own.divide(seq, part, parts, whole));
+        let (Some(second), Some((questions, targets))) = (second, questions) else {
             // Nobody is there to be asked.
             self.tell(&Findings::default(), &[first], now);
             return self.tell(&Findings::default(), &others, now);
         };
         let all = first.findings.0.all || others.iter().any(|other| other.findings.0.all);
         let frame = if all { INFO_ALL } else { INFO };
-        first.findings.0.asked.get_or_init(|| addresses);
-        self.stats.calls.cut(command.id, targets.len() as u64);
-        self.stats.split_parts.add(targets.len() as u64);
+        let masters = questions.masters.iter().zip(targets);
+        let asks: Vec<(Target, &[u8])> = masters
+            .flat_map(|(master, target)| {
+                let word = master.is_spare.then_some((target, NODES));
+                word.into_iter().chain([(target, frame)])
+            })
+            .collect();
+        debug_assert_eq!(asks.len(), parts);
+        first.findings.0.asked.get_or_init(|| questions);
+        self.stats.calls.cut(command.id, parts as u64);
+        self.stats.split_parts.add(parts as u64);
         self.census.rounds.push(Round { first, others });
         let numbers = std::iter::once(part).chain(second..);
-        for (target, number) in targets.into_iter().zip(numbers) {
+        for ((target, frame), number) in asks.into_iter().zip(numbers) {
             let to = PartTarget::Node(target, Pin::May);
             self.send_part(client, command, seq, number, to, frame, now);
         }
+    }
+
+    /// Whom INFO asks, and where; nothing if no cluster is known.
+    fn questions(&self, command: &Command) -> Option<(Questions, Vec<Target>)> {
+        let routes = &self.upstream.routes;
+        let asked = |asked: Asked| {
+            let target = asked.target()?;
+            let master = Questioned {
+                address: self.upstream.node(target.node)?.address,
+                is_spare: matches!(asked, Asked::Spare(_)),
+            };
+            Some((master, target))
+        };
+        let (masters, targets) = routes.everyone(command, false).filter_map(asked).unzip();
+        let topology = routes.topology()?.clone();
+        Some((Questions { topology, masters }, targets))
     }
 
     fn tell(&mut self, findings: &Findings, waiters: &[Waiter], now: Time) {

@@ -12,8 +12,7 @@
 //!   part is left out.
 
 use crate::clock::Time;
-use crate::cluster::line::Line;
-use crate::cluster::topology::Topology;
+use crate::cluster::line::keys_count;
 use crate::proxy::actions::Wanted;
 use crate::proxy::ids::{BackendId, NO_SLOT};
 use crate::proxy::pipeline::by_slot::is_urgent;
@@ -63,7 +62,7 @@ impl Proxy {
         };
         match ticket.pin {
             Pin::Shard(shard) if !is_master(word) => ticket.pin = Pin::Astray(shard),
-            Pin::Spare if !topology.is_none_or(|topology| counts(word, topology)) => {
+            Pin::Spare if !topology.is_none_or(|topology| keys_count(word.text(), topology)) => {
                 let origin = std::mem::replace(&mut ticket.origin, Origin::Discard);
                 if let Origin::Part { client, seq, part } = origin {
                     self.leave_out(client, seq, part, now);
@@ -114,16 +113,10 @@ fn is_master(role: Reply<'_>) -> bool {
     first.is_none_or(|first| first == b"master")
 }
 
-/// Whether the keys of a master without slots count, by its answer to CLUSTER NODES, or it says nothing.
-fn counts(nodes: Reply<'_>, topology: &Topology) -> bool {
-    let text = nodes.text().map(String::from_utf8_lossy);
-    let own = text.as_deref().and_then(Line::own);
-    own.is_none_or(|own| own.has_keys_that_count(topology))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::topology::Topology;
 
     #[test]
     fn a_node_vouches_for_itself() {
@@ -137,11 +130,14 @@ mod tests {
         let topology = Topology::of_masters(&[([127, 0, 0, 1], 1).into()]);
         let check = |nodes: &str, expected: bool| {
             let reply = format!("${}\r\n{nodes}\r\n", nodes.len());
-            assert_eq!(counts(Reply::new(reply.as_bytes()), &topology), expected);
+            assert_eq!(
+                keys_count(Reply::new(reply.as_bytes()).text(), &topology),
+                expected
+            );
         };
         check("me h:1@2 myself,master - 0 0 0 connected", false);
         check("me h:1@2 myself,master - 0 0 0 connected [7-<-x]", true);
         check("nonsense", true);
-        assert!(counts(Reply::new(b"-NOPERM no\r\n"), &topology));
+        assert!(keys_count(Reply::new(b"-NOPERM no\r\n").text(), &topology));
     }
 }

@@ -51,6 +51,8 @@ pub enum Merge {
     JoinAll(Join),
     /// By the command's own rule, which may be to ask again.
     Then(Then),
+    /// As `Then`, of all parts: those that were left out are no bytes.
+    ThenAll(Then),
 }
 
 impl fmt::Debug for Merge {
@@ -68,6 +70,7 @@ impl fmt::Debug for Merge {
             Merge::Join(_) => "Join",
             Merge::JoinAll(_) => "JoinAll",
             Merge::Then(_) => "Then",
+            Merge::ThenAll(_) => "ThenAll",
         })
     }
 }
@@ -323,12 +326,13 @@ impl Split {
         let merge = std::mem::replace(&mut self.merge, Merge::AllSucceeded);
         let tolerant = matches!(
             merge,
-            Merge::OneSucceeded | Merge::JoinAll(_) | Merge::Then(_)
+            Merge::OneSucceeded | Merge::JoinAll(_) | Merge::Then(_) | Merge::ThenAll(_)
         );
+        let whole = matches!(merge, Merge::JoinAll(_) | Merge::ThenAll(_));
         let mut out = spares.take();
         let mut next = None;
         match self.first_error() {
-            _ if self.replies().next().is_none() && !matches!(merge, Merge::JoinAll(_)) => {
+            _ if self.replies().next().is_none() && !whole => {
                 encode::error(&mut out, refusal::CLUSTER_DOWN.as_bytes());
             }
             Some(error) if !tolerant => {
@@ -479,6 +483,10 @@ impl Split {
                 join(&replies.collect::<Vec<_>>(), out);
             }
             Merge::Then(then) => return then(&self.replies().collect::<Vec<_>>(), out),
+            Merge::ThenAll(then) => {
+                let replies = self.all().map(Reply::new);
+                return then(&replies.collect::<Vec<_>>(), out);
+            }
         }
         None
     }

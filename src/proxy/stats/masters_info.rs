@@ -64,7 +64,7 @@ impl Masters {
                 .map(|(host, sections)| (*host, fields_of(sections, name)))
                 .collect();
             match name {
-                "Keyspace" => keyspace(&of_all),
+                KEYSPACE => keyspace(&of_all),
                 _ => combine(&of_all),
             }
         };
@@ -95,6 +95,41 @@ impl Masters {
     }
 }
 
+/// What one of those that were asked has said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// Nothing.
+    Silent,
+    /// The master of a shard says that it is one no more: another has what it had.
+    Replaced,
+    /// A master without slots says that it is a replica.
+    NoMaster,
+    /// Its INFO.
+    Says(String),
+}
+
+impl Answer {
+    /// By the text of INFO. Unless the node has keys that count, its keyspace is left out.
+    pub fn of(text: &str, is_spare: bool, has_keys: bool) -> Answer {
+        let is_replica = text.lines().any(|line| line == "role:slave");
+        match is_spare {
+            true if is_replica => Answer::NoMaster,
+            false if is_replica => Answer::Replaced,
+            _ if has_keys => Answer::Says(text.to_string()),
+            _ => {
+                let mut is_keyspace = false;
+                let lines = text.split_inclusive('\n').filter(|line| {
+                    if let Some(name) = line.strip_prefix("# ") {
+                        is_keyspace = name.trim_end() == KEYSPACE;
+                    }
+                    !is_keyspace
+                });
+                Answer::Says(lines.collect())
+            }
+        }
+    }
+}
+
 /// The last answer of each master, for all workers. INFO alone takes this lock.
 #[derive(Debug, Default)]
 pub struct Heard(Mutex<HashMap<SocketAddr, (Time, Arc<str>)>>);
@@ -103,32 +138,31 @@ impl Heard {
     /// What these masters say, those that have not answered in their last words. Others are forgotten.
     pub fn complete(
         &self,
-        asked: &[SocketAddr],
-        answers: impl Iterator<Item = Option<String>>,
+        asked: impl Iterator<Item = (SocketAddr, Answer)>,
         now: Time,
     ) -> Masters {
+        let mut asked: Vec<(SocketAddr, Answer)> = asked.collect();
+        asked.retain(|(_, answer)| *answer != Answer::NoMaster);
+        let addresses: Vec<SocketAddr> = asked.iter().map(|(address, _)| *address).collect();
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        last.retain(|address, _| asked.contains(address));
+        last.retain(|address, _| addresses.contains(address));
         let mut silent = Vec::new();
-        for (address, answer) in asked.iter().zip(answers) {
-            match answer {
-                Some(text) => {
-                    last.insert(*address, (now, text.into()));
-                }
-                None => {
-                    let heard_at = last.get(address).map(|(at, _)| *at);
-                    silent.push((*address, heard_at.map(|at| now.since(at))));
-                }
+        for (address, answer) in asked {
+            if let Answer::Says(text) = answer {
+                last.insert(address, (now, text.into()));
+            } else {
+                let heard_at = last.get(&address).map(|(at, _)| *at);
+                silent.push((address, heard_at.map(|at| now.since(at))));
             }
         }
-        let told: Vec<(SocketAddr, Arc<str>)> = asked
+        let told: Vec<(SocketAddr, Arc<str>)> = addresses
             .iter()
             .filter_map(|address| Some((*address, last.get(address)?.1.clone())))
             .collect();
         drop(last);
         let told: Vec<(SocketAddr, &str)> = told.iter().map(|(at, text)| (*at, &**text)).collect();
         Masters {
-            count: asked.len() - silent.len(),
+            count: addresses.len() - silent.len(),
             silent,
             ..Masters::of(&told)
         }
@@ -155,6 +189,8 @@ fn fields_of<'a, 'b>(sections: &'b [Section<'a>], name: &str) -> &'b [(&'a str, 
     found.map_or(&[], |(_, fields)| fields)
 }
 
+/// The section that counts keys.
+const KEYSPACE: &str = "Keyspace";
 /// The section that counts calls.
 const COMMANDS: &str = "Commandstats";
 
@@ -436,23 +472,48 @@ mod tests {
     fn the_last_words_of_a_silent_master_stand_in() {
         let heard = Heard::default();
         let (one, two) = (address(1, 1), address(1, 2));
-        let keys = |keys: u32| Some(format!("# Keyspace\r\ndb0:keys={keys}\r\n"));
+        let keys = |keys: u32| Answer::Says(format!("# Keyspace\r\ndb0:keys={keys}\r\n"));
         let at = |seconds: u64| Time::from_micros(seconds * 1_000_000);
-        let ask = |asked: &[SocketAddr], answers: Vec<Option<String>>, now| {
-            heard.complete(asked, answers.into_iter(), now)
+        let ask = |asked: &[SocketAddr], answers: Vec<Answer>, now| {
+            heard.complete(asked.iter().copied().zip(answers), now)
         };
         let all = ask(&[one, two], vec![keys(1), keys(2)], at(1));
         check(&all, "Keyspace", "db0", "keys=3");
         assert!(all.silent.is_empty());
-        let all = ask(&[one, two], vec![keys(10), None], at(4));
+        let all = ask(&[one, two], vec![keys(10), Answer::Silent], at(4));
         check(&all, "Keyspace", "db0", "keys=12");
         assert_eq!(all.count, 1);
         assert_eq!(all.silent, [(two, Some(Duration::from_secs(3)))]);
         // Who is asked no more is forgotten, and who never answered has no words.
         ask(&[one], vec![keys(10)], at(5));
-        let all = ask(&[one, two], vec![keys(10), None], at(6));
+        let all = ask(&[one, two], vec![keys(10), Answer::Silent], at(6));
         check(&all, "Keyspace", "db0", "keys=10");
         assert_eq!((all.count, all.silent), (1, vec![(two, None)]));
+        // A master that was replaced has said what it had; one without slots that is a replica now counts no more.
+        ask(&[one, two], vec![keys(10), keys(7)], at(7));
+        let all = ask(&[one, two], vec![Answer::Replaced, keys(7)], at(8));
+        check(&all, "Keyspace", "db0", "keys=17");
+        let all = ask(&[one, two], vec![keys(10), Answer::NoMaster], at(9));
+        check(&all, "Keyspace", "db0", "keys=10");
+        assert!(all.silent.is_empty());
+    }
+
+    #[test]
+    fn a_node_counts_by_its_own_words() {
+        let text =
+            |role: &str| format!("# Replication\r\nrole:{role}\r\n{ONE}\r\n# More\r\na:1\r\n");
+        let (master, replica) = (text("master"), text("slave"));
+        for has_keys in [false, true] {
+            assert_eq!(Answer::of(&replica, false, has_keys), Answer::Replaced);
+            assert_eq!(Answer::of(&replica, true, has_keys), Answer::NoMaster);
+        }
+        assert_eq!(
+            Answer::of(&master, true, true),
+            Answer::Says(master.clone())
+        );
+        let keyspace = "# Keyspace\r\ndb0:keys=10,expires=1,avg_ttl=100\r\n\r\n";
+        let without = Answer::Says(master.replace(keyspace, ""));
+        assert_eq!(Answer::of(&master, true, false), without);
     }
 
     #[test]

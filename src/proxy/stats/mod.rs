@@ -66,6 +66,8 @@ macro_rules! counters {
             pub calls: Calls,
             /// How long turns of the loop took, from the events to the last write.
             pub turn_times: Histogram,
+            /// When the last turn that was ended began, in microseconds of the worker's clock: what knows no time looks here.
+            pub turn_at: Counter,
             /// How long the longest took, in microseconds; 0 if none took 10 ms.
             pub longest_turn: Counter,
             /// How long it took until connections to nodes were ready.

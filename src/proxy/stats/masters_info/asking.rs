@@ -1,11 +1,14 @@
 //! `Asking`: who waits for what the masters say of themselves (see `observe::masters_info`).
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crate::clock::Time;
+use crate::cluster::line::keys_count;
+use crate::cluster::topology::Topology;
 use crate::proxy::ids::{ClientId, Seq};
-use crate::proxy::stats::masters_info::{Heard, Masters};
+use crate::proxy::stats::masters_info::{Answer, Heard, Masters};
 use crate::resp::reply::Reply;
 
 /// What one client waits for.
@@ -16,9 +19,46 @@ pub struct Findings(pub(in crate::proxy) Arc<Inner>);
 pub(in crate::proxy) struct Inner {
     /// Whether the sections are wanted, too, that servers give on request only.
     pub(in crate::proxy) all: bool,
-    /// The masters that are asked in this client's name, in the order of its parts.
-    pub(in crate::proxy) asked: OnceLock<Vec<SocketAddr>>,
+    /// Who is asked in this client's name.
+    pub(in crate::proxy) asked: OnceLock<Questions>,
     found: OnceLock<Arc<Masters>>,
+}
+
+/// The masters that are asked, in the order of the parts: one for each, and before it one more for a spare's word.
+#[derive(Debug)]
+pub(in crate::proxy) struct Questions {
+    pub(in crate::proxy) topology: Arc<Topology>,
+    pub(in crate::proxy) masters: Vec<Questioned>,
+}
+
+/// One of them.
+#[derive(Debug)]
+pub(in crate::proxy) struct Questioned {
+    pub(in crate::proxy) address: SocketAddr,
+    /// Whether it is a master without slots.
+    pub(in crate::proxy) is_spare: bool,
+}
+
+impl Questions {
+    /// How many parts they are.
+    pub(in crate::proxy) fn parts(&self) -> usize {
+        let spares = self.masters.iter().filter(|master| master.is_spare);
+        self.masters.len() + spares.count()
+    }
+
+    /// What each has said, by the replies to the parts.
+    fn answers<'a>(&'a self, replies: &'a [Reply<'_>]) -> impl Iterator<Item = Answer> + 'a {
+        let mut replies = replies.iter().copied();
+        self.masters.iter().map(move |master| {
+            let word = master.is_spare.then(|| replies.next()).flatten();
+            let has_keys = word.is_none_or(|word| keys_count(word.text(), &self.topology));
+            let text = replies.next().and_then(|reply| reply.text());
+            let Some(text) = text.map(String::from_utf8_lossy) else {
+                return Answer::Silent;
+            };
+            Answer::of(&text, master.is_spare, has_keys)
+        })
+    }
 }
 
 impl Findings {
@@ -31,15 +71,24 @@ impl Findings {
         Findings(Arc::new(inner))
     }
 
-    /// What the masters say, once the client's part, or parts, are answered.
-    pub fn of(&self, replies: &[Reply<'_>], heard: &Heard, now: Time) -> Arc<Masters> {
-        let asked = self.0.asked.get().map_or(&[][..], Vec::as_slice);
+    /// What the masters say, once the client's part, or parts, are answered. If one was replaced, the topology is `stale`.
+    pub fn of(
+        &self,
+        replies: &[Reply<'_>],
+        heard: &Heard,
+        stale: &AtomicBool,
+        now: Time,
+    ) -> Arc<Masters> {
         let found = || {
-            let texts = replies.iter().map(|reply| {
-                let text = reply.text()?;
-                Some(String::from_utf8_lossy(text).into_owned())
-            });
-            Arc::new(heard.complete(asked, texts, now))
+            let Some(asked) = self.0.asked.get() else {
+                return Arc::default();
+            };
+            let addresses = asked.masters.iter().map(|master| master.address);
+            let answers: Vec<Answer> = asked.answers(replies).collect();
+            if answers.contains(&Answer::Replaced) {
+                stale.store(true, Ordering::Relaxed);
+            }
+            Arc::new(heard.complete(addresses.zip(answers), now))
         };
         self.0.found.get_or_init(found).clone()
     }
