@@ -16,6 +16,7 @@ use crate::cluster::topology::Topology;
 use crate::command::{Servers, Table};
 use crate::config::{AdminCommands, Config, Listen};
 use crate::control::TERMINAL;
+use crate::control::certificates;
 use crate::control::http::{self, ControlHandle};
 use crate::control::learn_servers::{self, Surveyor};
 use crate::control::outages;
@@ -130,7 +131,8 @@ pub fn run(mut config: Config, passed: Option<Passed>, log: LogHandle) -> io::Re
         Some(listener) => Some(start_control(listener, &sources, &mailboxes)?),
         None => None,
     };
-    signals::watch(signals, sources, mailboxes.clone(), log)?;
+    let renewer = certificates::spawn(tls, sources.process.clone())?;
+    signals::watch(signals, sources, mailboxes.clone(), log, renewer)?;
 
     let ready = || systemd::ready(&config.listen.to_string());
     let result = run_workers(workers, &mailboxes, &config, &refresher, ready);

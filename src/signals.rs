@@ -10,6 +10,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
 use crate::config::Config;
+use crate::control::certificates::Renewer;
 use crate::control::state::Sources;
 use crate::control::status::Status;
 use crate::control::summary;
@@ -32,6 +33,7 @@ pub fn watch(
     sources: Sources,
     mailboxes: Vec<Mailbox>,
     log: LogHandle,
+    renewer: Option<Renewer>,
 ) -> io::Result<()> {
     thread::Builder::new()
         .name("signals".into())
@@ -44,6 +46,9 @@ pub fn watch(
                         systemd::reloading();
                         log.reopen();
                         reload(&sources, &mailboxes);
+                        if let Some(renewer) = &renewer {
+                            renewer.renew();
+                        }
                         systemd::reloaded();
                     }
                     SIGUSR1 => {

@@ -1,6 +1,17 @@
-//! What unit tests of several modules share: numbers from a seed.
+//! What unit tests of several modules share: numbers from a seed, and certificates.
 //!
 //! Not the crate `fastrand`: its generator has changed between versions, and a seed must give the same run always.
+
+/// Has a certificate made in a folder: its name, the names it is for, for how many days.
+#[cfg(feature = "tls")]
+pub fn certificate(folder: &std::path::Path, args: &[&str]) {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/certificates.sh");
+    let made = std::process::Command::new(script)
+        .arg(folder)
+        .args(args)
+        .status();
+    assert!(made.expect("bash and openssl").success());
+}
 
 /// A stream of numbers that is the same in each run (a linear congruential generator).
 #[derive(Debug)]

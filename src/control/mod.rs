@@ -3,6 +3,7 @@
 
 pub mod access;
 pub mod api;
+pub mod certificates;
 pub mod connection;
 pub mod history;
 pub mod http;

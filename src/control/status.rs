@@ -117,6 +117,9 @@ pub struct Program {
     /// How much of that time the program did not run: stopped, or without a processor. No deadline counts it.
     #[serde(default)]
     pub stood_still: f64,
+    /// The flags that name certificates of ours, and for how many days these are valid.
+    #[serde(default)]
+    pub certificates: Vec<(String, f64)>,
 }
 
 /// Whether clients should be sent here.
@@ -447,6 +450,16 @@ impl Status {
                 started,
                 uptime: process.uptime(now).as_secs_f64(),
                 stood_still: process.standstills.total().as_secs_f64(),
+                certificates: process
+                    .certificates()
+                    .iter()
+                    .map(|own| {
+                        (
+                            own.flag.to_string(),
+                            own.days_left(std::time::SystemTime::now()),
+                        )
+                    })
+                    .collect(),
             },
             ready: ready(sources, &nodes, &cluster, now),
             workers: workers(sources, now),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::clock::{NEVER_STILL, Standstills, Time};
@@ -22,6 +22,26 @@ use crate::proxy::stats::slot_redirects::{self, SlotRedirects};
 use crate::proxy::stats::{Counter, Stats};
 use crate::proxy::texts::node_words::Told;
 use crate::proxy::watchers::Attention;
+
+/// Until when a certificate is valid.
+#[derive(Debug, Clone, Copy)]
+pub struct Expiry {
+    /// The flag that names its file.
+    pub flag: &'static str,
+    /// Not after.
+    pub ends: SystemTime,
+}
+
+impl Expiry {
+    /// In days; below zero it has expired.
+    pub fn days_left(&self, now: SystemTime) -> f64 {
+        const DAY: f64 = 86_400.0;
+        match self.ends.duration_since(now) {
+            Ok(left) => left.as_secs_f64() / DAY,
+            Err(error) => -error.duration().as_secs_f64() / DAY,
+        }
+    }
+}
 
 /// What all workers share.
 #[derive(Debug)]
@@ -58,6 +78,8 @@ pub struct Process {
     pub draining: AtomicBool,
     /// Whose words stand in the log already.
     pub told: Told,
+    /// The certificates of ours.
+    certificates: Mutex<Vec<Expiry>>,
     /// The wall clock at start.
     pub started: SystemTime,
     /// When the process did not run.
@@ -74,6 +96,18 @@ impl Process {
     /// The shared state of `workers` workers, whose config is fixed.
     pub fn new(workers: usize) -> Process {
         Process::with(workers, LiveConfig::default(), &NEVER_STILL)
+    }
+
+    /// The certificates of ours that are in force.
+    pub fn certificates(&self) -> Vec<Expiry> {
+        let certificates = self.certificates.lock();
+        certificates.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// They have been read.
+    pub fn set_certificates(&self, certificates: Vec<Expiry>) {
+        let own = self.certificates.lock();
+        *own.unwrap_or_else(PoisonError::into_inner) = certificates;
     }
 
     /// The shared state of `workers` workers, whose clock has these `standstills`.
@@ -101,6 +135,7 @@ impl Process {
             slow_ids: Mutex::default(),
             draining: AtomicBool::new(false),
             told: Told::default(),
+            certificates: Mutex::default(),
             started: SystemTime::now(),
             standstills,
             scripts: Mutex::new(Scripts::new(live.config().limits.script_bytes)),

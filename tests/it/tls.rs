@@ -1,7 +1,7 @@
 //! TLS with clients and with nodes: real nodes with `tls-cluster` and mutual TLS, redis-cli as a client that is not ours,
 //! wrong certificates and wrong clients, and the tests of other subjects a second time over TLS on both sides.
 
-use crate::support::{Cluster, Conn, Port, Proxy, key_in_slot, tls, wait_for};
+use crate::support::{self, Cluster, Conn, Port, Proxy, key_in_slot, tls, wait_for};
 use std::process::{Command, Output};
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -385,6 +385,79 @@ fn bad_files_are_named_in_one_line_and_nothing_starts() {
         &[&nodes[..], &[&tls::file("ca.crt")], &own].concat(),
         &reason,
     );
+}
+
+#[test]
+fn certificates_are_renewed_under_load_without_an_error() {
+    let folder = tls::folder().join("renewed");
+    std::fs::create_dir_all(&folder).expect("a folder");
+    for name in ["ca.crt", "ca.key"] {
+        std::fs::copy(tls::file(name), folder.join(name)).expect("a file");
+    }
+    let renew = |days: &str| tls::make(&folder, &["own", "DNS:localhost,IP:127.0.0.1", days]);
+    renew("40");
+    let (own, key) = (folder.join("own.crt"), folder.join("own.key"));
+    let (own, key) = (own.display().to_string(), key.display().to_string());
+    let clients = ["-tls-cert-file", &own, "-tls-key-file", &key];
+    let nodes = [
+        "-backend-tls-cert-file",
+        &own,
+        "-backend-tls-key-file",
+        &key,
+    ];
+    let served = Served::start(cluster(), &[clients, nodes].concat());
+    let days = |conn: &mut Conn| {
+        let info = conn.info("proxy");
+        let days = |flag: &str| info[flag].parse::<f64>().expect("a number").round();
+        let both = [
+            "proxy_tls_cert_file_days_left",
+            "proxy_backend_tls_cert_file_days_left",
+        ];
+        both.map(days)
+    };
+    let mut old = served.conn();
+    assert_eq!(days(&mut old), [40.0, 40.0]);
+    assert_eq!(old.info("proxy")["proxy_backend_tls"], "yes");
+    let hup = || support::signal(served.proxy.pid(), "HUP");
+    let ended = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let loads = [0, 1].map(|load| {
+            let (served, ended) = (&served, &ended);
+            scope.spawn(move || {
+                let (mut count, mut conn) = (0, served.conn());
+                while !ended.load(std::sync::atomic::Ordering::Relaxed) {
+                    let key = format!("renewed{load}-{}", count % 50);
+                    assert_eq!(conn.command(&["SET", &key, "1"]), "OK");
+                    count += 1;
+                    if count % 10 == 0 {
+                        conn = served.conn();
+                    }
+                }
+                count
+            })
+        });
+        for round in 1..=5 {
+            renew(&(50 + round).to_string());
+            hup();
+            let expected = f64::from(50 + round);
+            let what = format!("the certificate of round {round}");
+            wait_for(&what, LIMIT, || {
+                (days(&mut old) == [expected; 2]).then_some(())
+            });
+        }
+        // One that is broken changes nothing, and is told of.
+        std::fs::write(folder.join("own.crt"), "").expect("a file");
+        hup();
+        served.logged("TLS: what was in force stays: -tls-cert-file: ");
+        assert_eq!(days(&mut old), [55.0, 55.0]);
+        renew("5");
+        hup();
+        served.logged("TLS: the certificate of -tls-cert-file expires in 5.0 days");
+        ended.store(true, std::sync::atomic::Ordering::Relaxed);
+        for load in loads {
+            assert!(load.join().expect("no error") > 10);
+        }
+    });
 }
 
 /// Tests of other modules whose clients and nodes are those of `support`: some of each, as all of them take minutes.

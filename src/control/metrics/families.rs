@@ -48,6 +48,17 @@ pub const FAMILIES: &[Family] = &[
         |status| one(Integer(u64::from(status.ready.ready))),
     ),
     from_status(
+        "redis_proxy_tls_certificate_days_left",
+        Kind::Gauge,
+        &["flag"],
+        "For how many days the certificate of this flag is valid, as it is in force",
+        |status| {
+            let certificates = status.program.certificates.iter();
+            let samples = certificates.map(|(flag, days)| with([flag], Number(*days)));
+            samples.collect()
+        },
+    ),
+    from_status(
         "redis_proxy_draining",
         Kind::Gauge,
         &[],

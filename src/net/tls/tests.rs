@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, Read, Write};
 use std::path::PathBuf;
-use std::process::Command;
 use std::sync::{Arc, OnceLock};
 
 use rustls::pki_types::ServerName;
@@ -12,6 +11,7 @@ use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection};
 use super::context::{accepting, connecting};
 use super::stream::{Got, HELD_MAX, Handshake, SCRATCH, TlsStream};
 use crate::config::{AuthClients, BackendTls, ClientTls, Protocols};
+use crate::testing::certificate;
 
 /// A generator of random numbers that gives the same ones each time.
 struct Random(u64);
@@ -132,13 +132,6 @@ pub fn folder() -> PathBuf {
         folder
     });
     folder.path().to_path_buf()
-}
-
-/// Has another certificate made there.
-pub fn certificate(folder: &std::path::Path, args: &[&str]) {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/certificates.sh");
-    let made = Command::new(script).arg(folder).args(args).status();
-    assert!(made.expect("bash and openssl").success());
 }
 
 struct Pair {

@@ -338,8 +338,24 @@ pub fn proxy(context: &Context<'_>, text: &mut String) {
         "proxy_version" => env!("CARGO_PKG_VERSION"),
         "proxy_workers" => context.process.workers.len(),
         "proxy_listen" => context.config.listen,
+        "proxy_listen_tls" => context.config.tls.listen.map_or(String::new(), |own| own.to_string()),
+        "proxy_backend_tls" => match (context.config.backend_tls.on, context.config.backend_tls.verify) {
+            (false, _) => "no",
+            (true, true) => "yes",
+            (true, false) => "NOT VERIFIED: anybody is taken for a node (-backend-tls-verify)",
+        },
         "proxy_memory_rss" => resident_bytes(),
     );
+    for expiry in context.process.certificates() {
+        let days = expiry.days_left(SystemTime::now());
+        line(
+            text,
+            format_args!(
+                "proxy_{}_days_left:{days:.1}",
+                expiry.flag.replace('-', "_")
+            ),
+        );
+    }
     for (name, value) in context.process.totals() {
         line(text, format_args!("proxy_{name}:{value}"));
     }
