@@ -26,7 +26,7 @@ run: need-cargo
 test: need-cargo
 	@bash tests/support/install.sh redis-server openssl iproute2
 	$(CARGO) test --locked
-	@$(MAKE) --no-print-directory clients page-test
+	@$(MAKE) --no-print-directory clients
 
 # A million commands through redis-cli --pipe.
 conformance-long: need-cargo

@@ -7,7 +7,7 @@ import { chromium } from "playwright-core";
 
 const [, , , address, folder] = process.argv;
 const origin = `http://${address}`;
-const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox"] });
+const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox", "--disable-dev-shm-usage"] });
 const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, colorScheme: "light" });
 const page = await context.newPage();
 const complaints = [];
