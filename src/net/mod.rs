@@ -6,3 +6,4 @@ pub mod listener;
 pub mod socket;
 #[cfg_attr(not(feature = "tls"), path = "tls_absent.rs")]
 pub mod tls;
+mod tls_answers;

@@ -18,10 +18,10 @@ use rustls::{
     ServerConnection, SignatureScheme, StreamOwned, SupportedProtocolVersion, version,
 };
 
-use super::expiry::Validity;
 use super::files::{self, Flags, fault};
 use super::stream::TlsStream;
 use crate::config::{AuthClients, BackendTls, ClientTls, Config};
+use crate::net::tls_answers::Validity;
 
 const CLIENTS: Flags = Flags {
     certificate: "tls-cert-file",

@@ -4,19 +4,12 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::net::tls_answers::Validity;
+
 const SEQUENCE: u8 = 0x30;
 const VERSION: u8 = 0xa0;
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
-
-/// From when until when.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Validity {
-    /// Not before.
-    pub begins: SystemTime,
-    /// Not after.
-    pub ends: SystemTime,
-}
 
 /// The validity of a certificate; nothing if it is none.
 pub fn validity(certificate: &[u8]) -> Option<Validity> {

@@ -7,7 +7,8 @@ use rustls::RootCertStore;
 use rustls::pki_types::pem::{Error as PemError, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::expiry::{Validity, validity};
+use super::expiry::validity;
+use crate::net::tls_answers::Validity;
 
 /// A certificate with those that vouch for it, and its key.
 pub struct Identity {

@@ -11,6 +11,6 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
+pub use crate::net::tls_answers::{Got, Handshake, Validity};
 pub use context::{Channel, Context};
-pub use expiry::Validity;
-pub use stream::{Got, Handshake, TlsStream};
+pub use stream::TlsStream;

@@ -13,6 +13,8 @@ use std::io::{self, IoSlice, Read, Write};
 use mio::net::TcpStream;
 use rustls::Connection;
 
+use crate::net::tls_answers::{Got, Handshake};
+
 /// Bytes that are read at once.
 pub(super) const SCRATCH: usize = 64 << 10;
 /// Least room for bytes from the transport, however little room there is for plaintext: a small record.
@@ -26,26 +28,6 @@ const HANDSHAKE: u8 = 22;
 
 thread_local! {
     static READ: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-}
-
-/// What a read found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Got {
-    /// So many bytes of plaintext, and whether there may be more without an event.
-    Bytes(usize, bool),
-    /// Nothing for now.
-    Nothing,
-    /// The end of the stream.
-    End,
-}
-
-/// How far a handshake has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Handshake {
-    /// It is complete.
-    Done,
-    /// The peer has to say more.
-    Waits,
 }
 
 /// What carries the records: a TCP stream, or what a test puts in its place.

@@ -9,8 +9,9 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection};
 
 use super::context::{accepting, connecting};
-use super::stream::{Got, HELD_MAX, Handshake, SCRATCH, TlsStream};
+use super::stream::{HELD_MAX, SCRATCH, TlsStream};
 use crate::config::{AuthClients, BackendTls, ClientTls, Protocols};
+use crate::net::tls_answers::{Got, Handshake};
 use crate::testing::certificate;
 
 /// A generator of random numbers that gives the same ones each time.
