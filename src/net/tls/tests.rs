@@ -12,32 +12,20 @@ use super::context::{accepting, connecting};
 use super::stream::{HELD_MAX, SCRATCH, TlsStream};
 use crate::config::{AuthClients, BackendTls, ClientTls, Protocols};
 use crate::net::tls_answers::{Got, Handshake};
-use crate::testing::certificate;
+use crate::testing::{Random, certificate};
 
-/// A generator of random numbers that gives the same ones each time.
-struct Random(u64);
+fn bytes(random: &mut Random, count: usize) -> Vec<u8> {
+    (0..count).map(|_| random.below(256) as u8).collect()
+}
 
-impl Random {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 16) as usize % limit
-    }
-
-    fn bytes(&mut self, count: usize) -> Vec<u8> {
-        (0..count).map(|_| self.below(256) as u8).collect()
-    }
-
-    /// A size: often tiny, sometimes a whole record or several.
-    fn size(&mut self) -> usize {
-        match self.below(6) {
-            0 => 1,
-            1 | 2 => 1 + self.below(100),
-            3 => 1 + self.below(20_000),
-            4 => 16_384,
-            _ => 1 + self.below(100_000),
-        }
+/// A size: often tiny, sometimes a whole record or several.
+fn size(random: &mut Random) -> usize {
+    match random.below(6) {
+        0 => 1,
+        1 | 2 => 1 + random.below(100),
+        3 => 1 + random.below(20_000),
+        4 => 16_384,
+        _ => 1 + random.below(100_000),
     }
 }
 
@@ -197,7 +185,7 @@ impl Pair {
     fn server_reads(&mut self, random: &mut Random) -> Vec<u8> {
         let mut plain = Vec::new();
         loop {
-            let mut room = vec![0; random.size().min(64 << 10)];
+            let mut room = vec![0; size(random).min(64 << 10)];
             match self.server.read(&mut room, false).expect("good records") {
                 Got::Bytes(count, more) => {
                     assert!(0 < count && count <= room.len());
@@ -220,14 +208,14 @@ impl Pair {
 #[test]
 fn what_is_sent_arrives_however_records_and_reads_are_cut() {
     for seed in 1..20 {
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let mut pair = Pair::connected(seed as usize % 2);
         for _ in 0..20 {
             let mut sent = Vec::new();
             for _ in 0..1 + random.below(5) {
                 // Each is a record, or several; of one byte, or of 16 KiB.
-                let size = random.size().min(60_000);
-                let bytes = random.bytes(size);
+                let size = size(&mut random).min(60_000);
+                let bytes = bytes(&mut random, size);
                 pair.client.writer().write_all(&bytes).expect("memory");
                 pair.client_sends();
                 sent.extend(bytes);
@@ -246,7 +234,7 @@ fn what_is_sent_arrives_however_records_and_reads_are_cut() {
 fn a_session_is_given_no_more_than_it_takes() {
     let mut pair = Pair::connected(1);
     // More than a record's worth of plaintext is inside when records are left.
-    let sent: Vec<u8> = Random(5).bytes(100 + 3 * 16_384);
+    let sent: Vec<u8> = bytes(&mut Random::new(5), 100 + 3 * 16_384);
     for part in [&sent[..100], &sent[100..]] {
         pair.client.writer().write_all(part).expect("memory");
         pair.client_sends();
@@ -261,23 +249,23 @@ fn a_session_is_given_no_more_than_it_takes() {
 #[test]
 fn ten_thousand_records_of_one_byte_are_ten_thousand_bytes() {
     let mut pair = Pair::connected(1);
-    let sent = Random(7).bytes(10_000);
+    let sent = bytes(&mut Random::new(7), 10_000);
     for byte in &sent {
         pair.client.writer().write_all(&[*byte]).expect("memory");
         pair.client_sends();
     }
-    assert!(pair.server_reads(&mut Random(3)) == sent);
+    assert!(pair.server_reads(&mut Random::new(3)) == sent);
 }
 
 #[test]
 fn what_is_written_arrives_however_little_the_kernel_takes() {
     for seed in 1..20 {
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let mut pair = Pair::connected(seed as usize % 2);
-        let sent = random.bytes(200_000);
+        let sent = bytes(&mut random, 200_000);
         let (mut taken, mut arrived) = (0, Vec::new());
         while arrived.len() < sent.len() {
-            pair.server.transport_mut().room = random.size();
+            pair.server.transport_mut().room = size(&mut random);
             let left = &sent[taken..];
             let cut = random.below(left.len() + 1);
             let slices = [IoSlice::new(&left[..cut]), IoSlice::new(&left[cut..])];
@@ -317,10 +305,10 @@ fn a_handshake_that_is_cut_anywhere_is_none() {
 
 #[test]
 fn garbage_is_refused_and_holds_no_memory() {
-    let mut random = Random(11);
+    let mut random = Random::new(11);
     for round in 0..300 {
         let mut pair = Pair::new(round % 2);
-        let mut bytes = random.bytes(100_000);
+        let mut bytes = bytes(&mut random, 100_000);
         // Some of it begins as a handshake does, of any length.
         match round % 4 {
             0 => bytes[..3].copy_from_slice(&[22, 3, 1]),
@@ -338,7 +326,7 @@ fn garbage_is_refused_and_holds_no_memory() {
     for round in 0..300 {
         let mut pair = Pair::connected(round % 2);
         let size = 1 + random.below(3000);
-        let bytes = random.bytes(size);
+        let bytes = bytes(&mut random, size);
         pair.client.writer().write_all(&bytes).expect("memory");
         pair.client_sends();
         let wire = &mut pair.server.transport_mut().incoming;
