@@ -198,7 +198,7 @@ pub fn answer(request: &Request, state: &ControlState, access: &Access) -> Answe
     let of_path = || ROUTES.iter().filter(|route| route.path == request.path);
     // What is open is so for every method of its path: an answer of 405 tells nothing.
     // The status page tells nothing either: its script asks for what it shows, with the token.
-    let is_page = request.path == "/" && page::is_wanted(request);
+    let is_page = request.path == "/" && request.accepts_html;
     let open = is_page || of_path().any(|route| route.open);
     if let Err(refused) = access.check(request, open) {
         return Answer::Now(refused);
@@ -236,7 +236,7 @@ pub fn event(state: &ControlState) -> Vec<u8> {
 }
 
 fn index(request: &Request, _: &ControlState) -> Answer {
-    if page::is_wanted(request) {
+    if request.accepts_html {
         return Answer::Now(page::html());
     }
     let lines = ROUTES.iter().map(|route| {

@@ -3,7 +3,7 @@
 //! They hold no data: the script asks `/api/v1` for it, with the token if there is one. So they can be read by anyone,
 //! and what the process knows cannot.
 
-use crate::control::message::{Request, Response};
+use crate::control::message::Response;
 
 const HTML: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");
@@ -12,11 +12,6 @@ const SCRIPT: &str = include_str!("page.js");
 /// Nothing but these files and this host's own answers: a key that is a script stays text.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-
-/// Whether who asks is a browser and wants a page to look at; curl and other programs take anything.
-pub fn is_wanted(request: &Request) -> bool {
-    request.accepts_html
-}
 
 fn file(content_type: &'static str, text: &str) -> Response {
     Response::new(content_type, text.as_bytes().to_vec())
