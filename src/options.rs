@@ -31,7 +31,7 @@ use arguments::{in_order_typed, match_arguments, refuse_leftovers};
 pub use error::{USAGE_AT, UsageError};
 pub use flag::{Flag, Kind};
 pub use table::FLAGS;
-pub use usage::{readme_section, usage, version};
+pub use usage::{reference_table, usage, version};
 
 /// What the command line asks for.
 // One of these is made in the life of the program: its size is no matter.

@@ -1,4 +1,5 @@
-//! [`FLAGS`]: the one table of all flags. Usage, README and tests are made from it.
+//! [`FLAGS`]: the one table of all flags. The usage text, the reference page `dist/docs/flags.md` and the tests are
+//! made from it.
 //!
 //! It must never know how a flag is spelled on a command line or in which order flags came.
 
@@ -38,8 +39,8 @@ const OWN: &[Flag] = &[
         name: "config",
         kind: Kind::String,
         default: "",
-        help: "file with a flag on each line, its name and its value (# begins a comment); the command line and the \
-               environment win; SIGHUP reads it again",
+        help: "read settings from this file. Each line is the name of a flag and its value; lines that begin with # \
+               are comments. The command line and the environment take precedence. SIGHUP reloads the file",
         apply: |options, value| {
             let path = path(value).ok_or("is empty: it must be the name of a file")?;
             let text = read(&path)?;
@@ -55,7 +56,8 @@ const OWN: &[Flag] = &[
         name: "check",
         kind: Kind::Action,
         default: "false",
-        help: "check the command line, the environment, the file of -config and what a start needs (log files, addresses, processors), and exit",
+        help: "check the settings without serving, and exit. Tries the command line, the environment, the \
+               configuration file, the log files, the addresses and the processors",
         apply: |options, value| {
             options.check = number::boolean(value)?;
             Ok(())
@@ -67,8 +69,8 @@ const OWN: &[Flag] = &[
         name: "top",
         kind: Kind::String,
         default: "",
-        help: "show the status of the proxy whose -debug-addr is at this URL, such as http://127.0.0.1:9090, in place \
-               of serving; -debug-token is sent along",
+        help: "show the live status of a running proxy in the terminal. The URL is that of its -debug-addr, such as \
+               http://127.0.0.1:9090. Sends -debug-token if it is set",
         apply: |options, value| {
             if !value.is_empty() && top::authority(value).is_none() {
                 return Err("must be http://host:port".to_string());
@@ -83,7 +85,8 @@ const OWN: &[Flag] = &[
         name: "addr",
         kind: Kind::String,
         default: "0.0.0.0:8088",
-        help: "proxy serving address: host:port, :port (all IPv4 addresses), [::]:port or unix:/path; empty is none but -tls-addr",
+        help: "address to listen on: host:port, :port (all IPv4 interfaces), [::]:port or unix:/path. Set it to an \
+               empty value to serve TLS clients only (-tls-addr)",
         apply: |options, value| {
             options.config.is_plain = !value.is_empty();
             if !value.is_empty() {
@@ -101,7 +104,8 @@ const OWN: &[Flag] = &[
         name: "reuse-port",
         kind: Kind::Bool,
         default: "false",
-        help: "share -addr with other proxies that have this flag, too (SO_REUSEPORT): the kernel spreads clients over them; without it a second proxy at the same address does not start",
+        help: "let several proxies listen on the same -addr (SO_REUSEPORT). Each of them needs this flag; the kernel \
+               spreads new clients over them. Without it, a second proxy on the same address refuses to start",
         apply: |options, value| {
             options.config.reuse_port = number::boolean(value)?;
             Ok(())
@@ -113,7 +117,8 @@ const OWN: &[Flag] = &[
         name: "startup-nodes",
         kind: Kind::String,
         default: "127.0.0.1:7001",
-        help: "nodes asked for the topology at start, host:port separated by commas, tried in random order",
+        help: "cluster nodes to ask for the topology at startup, as host:port separated by commas. They are tried in \
+               random order; one reachable node is enough",
         apply: |options, value| {
             options.config.startup_nodes = address::nodes(value)?;
             Ok(())
@@ -125,7 +130,8 @@ const OWN: &[Flag] = &[
         name: "node-map",
         kind: Kind::String,
         default: "",
-        help: "where nodes are reached when not at the address they announce (NAT, containers): announced=reachable separated by commas, both host:port or both host",
+        help: "where to reach nodes that announce an unreachable address (NAT, containers). A list of \
+               announced=reachable separated by commas; both sides are host:port, or both are host",
         apply: |options, value| {
             options.config.node_map = address::node_map(value)?;
             Ok(())
@@ -137,7 +143,8 @@ const OWN: &[Flag] = &[
         name: "nodes-allowed",
         kind: Kind::String,
         default: "",
-        help: "ranges of addresses where nodes may be, such as 10.0.0.0/8,fd00::/8, separated by commas: a node that the cluster lists elsewhere is not connected to, nor given the password; empty is anywhere",
+        help: "address ranges in which nodes may be, such as 10.0.0.0/8,fd00::/8. The proxy does not connect to a \
+               node outside them, and does not send it the password. Empty allows any address",
         apply: |options, value| {
             options.config.nodes_allowed = address::networks(value)?;
             Ok(())
@@ -149,7 +156,7 @@ const OWN: &[Flag] = &[
         name: "password",
         kind: Kind::Secret,
         default: "",
-        help: "password for the backends, and demanded from clients",
+        help: "password for the cluster nodes, which clients of the proxy must give too",
         apply: |options, value| {
             options.password = Some(secret(value)?);
             Ok(())
@@ -161,7 +168,8 @@ const OWN: &[Flag] = &[
         name: "password-old",
         kind: Kind::Secret,
         default: "",
-        help: "password that counts beside -password while that is changed: clients may give either, and nodes that refuse -password are tried with it",
+        help: "previous -password, still accepted during a password change. Clients may give either one; a node that \
+               rejects -password is tried with this one",
         apply: |options, value| {
             options.password_old = Some(secret(value)?);
             Ok(())
@@ -173,7 +181,7 @@ const OWN: &[Flag] = &[
         name: "password-old-file",
         kind: Kind::String,
         default: "",
-        help: "file whose first line is taken as -password-old, if it has one; SIGHUP reads it again",
+        help: "file whose first line is -password-old. An empty file means none. SIGHUP reloads it",
         apply: |options, value| {
             let path = path(value).ok_or("is empty: it must be the name of a file")?;
             let text = read(&path)?;
@@ -188,7 +196,8 @@ const OWN: &[Flag] = &[
         name: "password-file",
         kind: Kind::String,
         default: "",
-        help: "file whose first line is taken as -password; SIGHUP reads it again, for new logins and new connections to nodes",
+        help: "file whose first line is -password. SIGHUP reloads it; new logins and new node connections then use \
+               the new password",
         apply: |options, value| {
             let path = path(value).ok_or("is empty: it must be the name of a file")?;
             let text = read(&path)?;
@@ -205,7 +214,7 @@ const OWN: &[Flag] = &[
         name: "client-password",
         kind: Kind::Secret,
         default: "",
-        help: "password demanded from clients, in place of -password",
+        help: "password that clients must give, if it differs from -password",
         apply: |options, value| {
             options.config.client_password = Some(secret(value)?);
             Ok(())
@@ -217,7 +226,7 @@ const OWN: &[Flag] = &[
         name: "client-password-old",
         kind: Kind::Secret,
         default: "",
-        help: "password that clients may give, too, while -client-password is changed",
+        help: "previous -client-password, still accepted from clients during a password change",
         apply: |options, value| {
             options.config.client_password_old = Some(secret(value)?);
             Ok(())
@@ -229,7 +238,7 @@ const OWN: &[Flag] = &[
         name: "backend-user",
         kind: Kind::String,
         default: "",
-        help: "ACL user for the backends; empty is the default user",
+        help: "ACL user that the proxy logs in as on the nodes. Empty is the default user",
         apply: |options, value| {
             options.config.backend_user = (!value.is_empty()).then(|| value.to_string());
             Ok(())
@@ -241,7 +250,7 @@ const OWN: &[Flag] = &[
         name: "backend-password",
         kind: Kind::Secret,
         default: "",
-        help: "password for the backends, in place of -password",
+        help: "password for the cluster nodes, if it differs from -password",
         apply: |options, value| {
             options.config.backend_password = Some(secret(value)?);
             Ok(())
@@ -253,7 +262,7 @@ const OWN: &[Flag] = &[
         name: "backend-password-old",
         kind: Kind::Secret,
         default: "",
-        help: "password that nodes are tried with that refuse -backend-password, while that is changed",
+        help: "previous -backend-password, tried on nodes that reject the new one during a password change",
         apply: |options, value| {
             options.config.backend_password_old = Some(secret(value)?);
             Ok(())
@@ -265,7 +274,7 @@ const OWN: &[Flag] = &[
         name: "protected-mode",
         kind: Kind::Bool,
         default: "true",
-        help: "refuse clients that are not local while no password is demanded from clients",
+        help: "refuse clients from other hosts while no client password is set",
         apply: |options, value| {
             options.config.protected_mode = number::boolean(value)?;
             Ok(())
@@ -277,8 +286,9 @@ const OWN: &[Flag] = &[
         name: "admin-commands",
         kind: Kind::String,
         default: "yes",
-        help: "whether clients may send commands that change the servers or this proxy (FLUSHALL, CONFIG SET, PROXY CONFIG SET): yes, no, or loopback for local clients only. Scripts and functions run inside \
-               the nodes, where this does not reach: give -backend-user an ACL without these commands to forbid them there, too",
+        help: "who may send commands that change the servers or the proxy (FLUSHALL, CONFIG SET, PROXY CONFIG SET): \
+               yes (every client), no (nobody) or loopback (local clients only). Scripts and functions run inside \
+               the nodes and are not checked; restrict them with an ACL on -backend-user",
         apply: |options, value| {
             options.config.admin_commands =
                 choice(value, &AdminCommands::ALL, AdminCommands::name)?;
@@ -291,7 +301,9 @@ const OWN: &[Flag] = &[
         name: "cluster-face",
         kind: Kind::String,
         default: "",
-        help: "host:port at which clients reach this proxy: it then shows itself as a cluster of one master with all slots, for cluster clients; empty is a standalone server",
+        help: "present the proxy as a cluster of one master that owns all slots, for clients that insist on cluster \
+               mode. The value is the host:port at which clients reach this proxy. Empty presents a standalone \
+               server",
         apply: |options, value| {
             options.config.cluster_face = address::face(value)?;
             Ok(())
@@ -306,7 +318,8 @@ const OWN: &[Flag] = &[
         name: "read-prefer",
         kind: Kind::Int,
         default: "0",
-        help: "where read commands go, a number or a name: 0 READ_PREFER_MASTER, 1 READ_PREFER_SLAVE, 2 READ_PREFER_SLAVE_IDC (a replica in our data centre)",
+        help: "where to send read commands: 0 or READ_PREFER_MASTER, 1 or READ_PREFER_SLAVE (any replica), 2 or \
+               READ_PREFER_SLAVE_IDC (a replica in the proxy's own data center)",
         apply: |options, value| {
             options.config.read_preference = read_preference(value)?;
             Ok(())
@@ -318,7 +331,8 @@ const OWN: &[Flag] = &[
         name: "idc-prefixes",
         kind: Kind::String,
         default: "",
-        help: "address prefixes that count as our data centre, besides the first two octets of our own address, separated by commas, such as 10.1.,10.2.",
+        help: "address prefixes that count as the proxy's own data center, such as 10.1.,10.2. The first two octets \
+               of the proxy's own address always count",
         apply: |options, value| {
             options.config.idc_prefixes = address::items(value).map(str::to_string).collect();
             Ok(())
@@ -330,7 +344,7 @@ const OWN: &[Flag] = &[
         name: "connect-timeout",
         kind: Kind::Duration,
         default: "250ms",
-        help: "deadline of a connect to a backend and of its handshake",
+        help: "time limit for connecting to a node, handshake included",
         apply: |options, value| {
             options.config.connect_timeout = positive(value)?;
             Ok(())
@@ -342,7 +356,7 @@ const OWN: &[Flag] = &[
         name: "request-timeout",
         kind: Kind::Duration,
         default: "15s",
-        help: "deadline of the oldest reply that a backend owes; after it the backend counts as lost",
+        help: "how long a node may owe a reply before the proxy closes the connection and treats the node as lost",
         apply: |options, value| {
             options.config.request_timeout = positive(value)?;
             Ok(())
@@ -354,8 +368,9 @@ const OWN: &[Flag] = &[
         name: "park-timeout",
         kind: Kind::String,
         default: "auto",
-        help: "how long a request may wait for its slot to have a reachable owner: a duration, 0 is not at all, or auto: \
-               long enough for a failover, 1.5 times the nodes' cluster-node-timeout and 5s, from 5s to 1m",
+        help: "how long to hold a request while its slot has no reachable owner, as during a failover: a duration, 0 \
+               (do not wait) or auto. auto is 1.5 times the nodes' cluster-node-timeout plus 5s, at least 5s and at \
+               most 1m",
         apply: |options, value| {
             options.config.park_timeout = match value {
                 "auto" => None,
@@ -374,7 +389,7 @@ const OWN: &[Flag] = &[
         name: "client-idle-timeout",
         kind: Kind::Duration,
         default: "0s",
-        help: "how long a client may ask for nothing before it is closed; 0 is for ever",
+        help: "close clients that send nothing for this long. 0 never closes them",
         apply: |options, value| {
             options.config.client_idle_timeout = not_negative(value)?;
             Ok(())
@@ -386,7 +401,7 @@ const OWN: &[Flag] = &[
         name: "write-stall",
         kind: Kind::Duration,
         default: "1m0s",
-        help: "how long a client may take nothing of the replies that wait for it before it is closed; 0 is for ever",
+        help: "close a client that has not read any of its pending replies for this long. 0 never closes it",
         apply: |options, value| {
             options.config.write_stall = not_negative(value)?;
             Ok(())
@@ -398,7 +413,7 @@ const OWN: &[Flag] = &[
         name: "client-query-buffer-limit",
         kind: Kind::String,
         default: "1gb",
-        help: "bytes of requests that a client may have sent before they are executed; with more it is closed",
+        help: "how many bytes of unexecuted requests a client may queue. Above this limit it is closed",
         apply: |options, value| {
             let limit = memory::bytes(value)?;
             if limit < 1 << 20 {
@@ -414,7 +429,9 @@ const OWN: &[Flag] = &[
         name: "client-output-buffer-limit",
         kind: Kind::String,
         default: "normal 1gb 0 0 pubsub 32mb 8mb 60",
-        help: "bytes of replies that may wait for a client of a class, normal or pubsub, before it is closed at once, or after so many seconds: class, hard limit, soft limit, seconds; 0 is no limit",
+        help: "how many bytes of unread replies a client may have, as in redis.conf: class (normal or pubsub), hard \
+               limit, soft limit, seconds. A client is closed above the hard limit, or after that many seconds above \
+               the soft limit. 0 is no limit",
         apply: |options, value| memory::output_limits(&mut options.config.limits, value),
         show: |config| memory::show_output_limits(&config.limits),
         live: true,
@@ -423,7 +440,7 @@ const OWN: &[Flag] = &[
         name: "pubsub-output",
         kind: Kind::Int,
         default: "33554432",
-        help: "the hard limit of -client-output-buffer-limit pubsub, in bytes, also as 32mb",
+        help: "hard limit of -client-output-buffer-limit pubsub, in bytes or with a unit such as 32mb",
         apply: |options, value| {
             options.config.limits.pubsub_output_bytes = match memory::bytes(value)? {
                 bytes @ 1..=PUBSUB_OUTPUT_MAX => bytes as usize,
@@ -444,7 +461,7 @@ const OWN: &[Flag] = &[
         name: "slots-reload-interval",
         kind: Kind::Duration,
         default: "3s",
-        help: "period of the topology refresh",
+        help: "how often to refresh the topology. Redirects and lost connections trigger a refresh as well",
         apply: |options, value| {
             options.config.slots_reload_interval = positive(value)?;
             Ok(())
@@ -456,7 +473,7 @@ const OWN: &[Flag] = &[
         name: "backend-connections",
         kind: Kind::Int,
         default: "1",
-        help: "shared connections to each backend, for each worker",
+        help: "shared connections to each node, for each worker",
         apply: |options, value| {
             options.config.backend_connections = number::within(value, 1, 1024)?;
             Ok(())
@@ -468,7 +485,9 @@ const OWN: &[Flag] = &[
         name: "backend-init-connections",
         kind: Kind::Int,
         default: "5",
-        help: "exclusive connections (for transactions and blocking commands) to each backend, over all workers, made as soon as the first is needed: the least that there are from then on, however few are needed; at most -backend-idle-connections",
+        help: "how many exclusive connections to each node to keep as a minimum, over all workers. They serve \
+               transactions and blocking commands, and are opened when the first one is needed. At most \
+               -backend-idle-connections",
         apply: |options, value| {
             options.config.backend_init_connections = number::within(value, 0, 65535)?;
             Ok(())
@@ -480,7 +499,8 @@ const OWN: &[Flag] = &[
         name: "backend-idle-connections",
         kind: Kind::Int,
         default: "512",
-        help: "most exclusive connections to each backend, over all workers, that are kept while nobody uses them; up to that, as many are kept as the last ten seconds needed at once, and some more",
+        help: "how many unused exclusive connections to each node to keep as a maximum, over all workers. Below it, \
+               the proxy keeps slightly more than the peak of the last ten seconds",
         apply: |options, value| {
             options.config.backend_idle_connections = number::within(value, 0, 65535)?;
             Ok(())
@@ -492,7 +512,8 @@ const OWN: &[Flag] = &[
         name: "backend-idle-timeout",
         kind: Kind::Duration,
         default: "10s",
-        help: "how long a connection to a backend stays that carries nothing and that requests will hardly miss: an exclusive one, and a shared one to a node that has no slots any more or is no longer read from; 0 is for ever",
+        help: "close node connections that are no longer needed after this long: unused exclusive ones, and shared \
+               ones to nodes that have no slots or no longer serve reads. 0 never closes them",
         apply: |options, value| {
             options.config.backend_idle_timeout = not_negative(value)?;
             Ok(())
@@ -504,7 +525,7 @@ const OWN: &[Flag] = &[
         name: "max-clients",
         kind: Kind::Int,
         default: "100000",
-        help: "clients at once, over all workers",
+        help: "maximum number of clients, over all workers",
         apply: |options, value| {
             options.config.limits.clients = number::within(value, 1, 10_000_000)?;
             Ok(())
@@ -516,7 +537,8 @@ const OWN: &[Flag] = &[
         name: "max-blocked-clients",
         kind: Kind::Int,
         default: "4000",
-        help: "clients in blocking commands (BLPOP) at once, over all workers, each with a connection of its own to a node; one more gets an error at once",
+        help: "maximum number of clients in blocking commands (such as BLPOP), over all workers. Each uses a node \
+               connection of its own. One more gets an error at once",
         apply: |options, value| {
             options.config.limits.blocking_leases = number::within(value, 0, 10_000_000)?;
             Ok(())
@@ -528,7 +550,8 @@ const OWN: &[Flag] = &[
         name: "max-transactions",
         kind: Kind::Int,
         default: "4000",
-        help: "clients in transactions (WATCH, MULTI) at once, over all workers, each with a connection of its own to a node; one more gets an error at once",
+        help: "maximum number of clients in transactions (WATCH, MULTI), over all workers. Each uses a node \
+               connection of its own. One more gets an error at once",
         apply: |options, value| {
             options.config.limits.transaction_leases = number::within(value, 0, 10_000_000)?;
             Ok(())
@@ -540,7 +563,8 @@ const OWN: &[Flag] = &[
         name: "transaction-idle-timeout",
         kind: Kind::Duration,
         default: "1m0s",
-        help: "how long a client may leave a transaction alone before its connection serves others: what it has queued is kept, after WATCH its EXEC answers nil; 0 is for ever",
+        help: "how long a client may pause within a transaction before the proxy takes back its node connection. \
+               Queued commands are kept; after WATCH, EXEC returns nil. 0 never takes it back",
         apply: |options, value| {
             options.config.transaction_idle_timeout = not_negative(value)?;
             Ok(())
@@ -552,7 +576,9 @@ const OWN: &[Flag] = &[
         name: "cross-slot-transactions",
         kind: Kind::String,
         default: "refuse",
-        help: "what becomes of a transaction whose keys lie in several slots: refuse, as one node does; or per-slot, one MULTI/EXEC in each slot (commands of many keys are cut) and the replies put together, which gives up that all is executed or nothing, that others see all or nothing, and WATCH",
+        help: "what to do with a transaction whose keys are in several slots: refuse (as a Redis node does) or \
+               per-slot. per-slot runs one MULTI/EXEC in each slot and merges the replies; it is not atomic across \
+               slots, and WATCH is refused",
         apply: |options, value| {
             options.config.cross_slot_transactions =
                 choice(value, &CrossSlot::ALL, CrossSlot::name)?;
@@ -565,7 +591,9 @@ const OWN: &[Flag] = &[
         name: "pubsub-order",
         kind: Kind::String,
         default: "all",
-        help: "which messages of channels keep the order in which they are published: all, as on one server, for which one master (that of the lowest slot) carries every PUBLISH and every channel's subscriptions; or channel, those of one channel only, for which the master of its slot carries it and the load is spread",
+        help: "which published messages keep their order: all or channel. all preserves the order across channels, \
+               as one server does, by sending all channels through one master. channel preserves it within each \
+               channel and spreads the load over the masters",
         apply: |options, value| {
             options.config.pubsub_order = choice(value, &PubsubOrder::ALL, PubsubOrder::name)?;
             Ok(())
@@ -577,9 +605,9 @@ const OWN: &[Flag] = &[
         name: "coalesce",
         kind: Kind::Duration,
         default: "100µs",
-        help: "how long a worker may wait for more events while eight clients or more are active, so that one turn \
-               serves more of them; it bounds the latency added, to twice as much with several workers; fewer clients are never delayed; \
-               0 is not at all",
+        help: "how long a worker may wait for more events when eight or more clients are active, to serve more of \
+               them in one turn. Adds at most this much latency (twice as much with several workers). With fewer \
+               clients it never waits. 0 turns it off",
         apply: |options, value| {
             options.config.coalesce = not_negative(value)?;
             Ok(())
@@ -591,8 +619,8 @@ const OWN: &[Flag] = &[
         name: "busy-poll",
         kind: Kind::Bool,
         default: "false",
-        help: "workers that have clients never sleep: a request is seen at once, for which each worker burns a whole \
-               processor; -coalesce then does nothing",
+        help: "workers that have clients poll without sleeping. Reduces latency, and uses one full processor for \
+               each worker. -coalesce then has no effect",
         apply: |options, value| {
             options.config.busy_poll = number::boolean(value)?;
             Ok(())
@@ -604,7 +632,7 @@ const OWN: &[Flag] = &[
         name: "cpu-affinity",
         kind: Kind::String,
         default: "",
-        help: "processors to bind the workers to, in turn, such as 0,2-3; empty is not to",
+        help: "processors to pin the workers to, in turn, such as 0,2-3. Empty pins none",
         apply: |options, value| {
             options.config.cpu_affinity = processors(value)?;
             Ok(())
@@ -619,7 +647,7 @@ const OWN: &[Flag] = &[
         name: "max-procs",
         kind: Kind::Int,
         default: "1",
-        help: "worker threads; 0 is as many as the processors allowed to us",
+        help: "number of worker threads. 0 uses all processors available to the process",
         apply: |options, value| {
             options.config.workers = match number::within(value, 0, 1024)? {
                 0 => available_parallelism().map_or(1, usize::from),
@@ -634,7 +662,7 @@ const OWN: &[Flag] = &[
         name: "log-file",
         kind: Kind::String,
         default: "redis-cluster-proxy.log",
-        help: "log file, kept below 64 MiB with one older beside it; - is standard error",
+        help: "log file. It is rotated at 64 MiB, and one older file is kept. - is standard error",
         apply: |options, value| {
             options.config.log_file = (!matches!(value, "" | "-")).then(|| value.into());
             Ok(())
@@ -646,7 +674,8 @@ const OWN: &[Flag] = &[
         name: "access-log-file",
         kind: Kind::String,
         default: "",
-        help: "file of access lines (-log-every-n), kept below 64 MiB with one older beside it; - is standard error, empty is beside -log-file: proxy-access.log beside proxy.log",
+        help: "file for access log lines (-log-every-n), rotated in the same way. - is standard error. Empty is a \
+               file next to -log-file: proxy-access.log for proxy.log",
         apply: |options, value| {
             options.config.access_log_file = (!value.is_empty()).then(|| value.into());
             Ok(())
@@ -661,7 +690,7 @@ const OWN: &[Flag] = &[
         name: "log-level",
         kind: Kind::String,
         default: "info",
-        help: "debug, info, warn, error, fatal or panic (the last two are as error)",
+        help: "lowest level to log: debug, info, warn, error, fatal or panic (fatal and panic mean error)",
         apply: |options, value| {
             options.config.log_level = logging::parse_level(value)
                 .ok_or("must be debug, info, warn, error, fatal or panic")?;
@@ -674,7 +703,7 @@ const OWN: &[Flag] = &[
         name: "log-format",
         kind: Kind::String,
         default: "text",
-        help: "how lines of the log are written: text, or json for one object on each line",
+        help: "format of the log lines: text or json (one object on each line)",
         apply: |options, value| {
             options.config.log_format = match value.to_ascii_lowercase().as_str() {
                 "text" => LogFormat::Text,
@@ -690,7 +719,8 @@ const OWN: &[Flag] = &[
         name: "slowlog-log-slower-than",
         kind: Kind::Int,
         default: "10000",
-        help: "requests that take so many microseconds are in PROXY SLOWLOG, with what the proxy and the node took of them; -1 is none",
+        help: "log requests that take at least this many microseconds to PROXY SLOWLOG, split into proxy time and \
+               node time. -1 logs none",
         apply: |options, value| {
             options.config.slowlog_log_slower_than = number::within(value, -1, i64::MAX)?;
             Ok(())
@@ -702,7 +732,7 @@ const OWN: &[Flag] = &[
         name: "log-every-n",
         kind: Kind::Int,
         default: "100",
-        help: "write an access log line for every N commands; 0 is none",
+        help: "write one access log line for every N commands. 0 writes none",
         apply: |options, value| {
             options.config.log_every_n = number::within(value, 0, i64::MAX)?;
             Ok(())
@@ -714,7 +744,9 @@ const OWN: &[Flag] = &[
         name: "debug-addr",
         kind: Kind::String,
         default: "",
-        help: "serving address of the operator's pages (/healthz, /readyz, /metrics, /debug/pprof/profile, /api/v1/status; / lists them), host:port or :port; empty is none; one that is not loopback needs -debug-token",
+        help: "address of the status page, health checks and metrics: host:port or :port. Open / in a browser or \
+               with curl to see what it serves. An address that is not loopback needs -debug-token. Empty serves \
+               none",
         apply: |options, value| {
             options.config.debug_addr = match value {
                 "" => None,
@@ -729,7 +761,8 @@ const OWN: &[Flag] = &[
         name: "ready-when",
         kind: Kind::String,
         default: "all-slots",
-        help: "/readyz is 200 while a master that is up serves all-slots, or any-slot: then a dead shard takes no proxy out of service",
+        help: "when /readyz returns 200: all-slots (every slot has a master that is up) or any-slot (at least one \
+               slot has). With any-slot, one dead shard does not take every proxy out of service",
         apply: |options, value| {
             options.config.ready_when = match value.to_ascii_lowercase().as_str() {
                 "all-slots" => ReadyWhen::AllSlots,
@@ -748,7 +781,8 @@ const OWN: &[Flag] = &[
         name: "debug-token",
         kind: Kind::Secret,
         default: "",
-        help: "token that requests to -debug-addr must bear (Authorization: Bearer TOKEN), but for /healthz and /readyz",
+        help: "token for -debug-addr. Requests must send it as Authorization: Bearer TOKEN, except to /healthz and \
+               /readyz",
         apply: |options, value| {
             options.config.debug_token = Some(secret(value)?);
             Ok(())
@@ -890,7 +924,7 @@ mod tests {
             let form = |byte: u8| byte.is_ascii_lowercase() || byte == b'-';
             assert!(flag.name.bytes().all(form), "-{}", flag.name);
             assert!(FLAGS[..index].iter().all(|other| other.name != flag.name));
-            // These would break the README's table.
+            // These would break the table of the reference page.
             assert!(!flag.help.contains(['|', '\n', '`']), "-{}", flag.name);
         }
     }

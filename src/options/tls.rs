@@ -10,7 +10,7 @@ pub(super) const FLAGS: [Flag; 13] = [
         name: "tls-addr",
         kind: Kind::String,
         default: "",
-        help: "serving address for clients that speak TLS, beside -addr or, if that is empty, in place of it; needs -tls-cert-file and -tls-key-file",
+        help: "address to listen on for TLS clients, besides -addr. Needs -tls-cert-file and -tls-key-file",
         apply: |options, value| {
             available(!value.is_empty())?;
             options.config.tls.listen = match value {
@@ -26,7 +26,8 @@ pub(super) const FLAGS: [Flag; 13] = [
         name: "tls-cert-file",
         kind: Kind::String,
         default: "",
-        help: "file (PEM) with the certificate that clients are shown, and behind it those that vouch for it; a changed file counts for new connections, within a minute or at SIGHUP",
+        help: "PEM file with the proxy's certificate, followed by any intermediate certificates. A changed file is \
+               used for new connections within a minute, or at SIGHUP",
         apply: |options, value| {
             options.config.tls.certificate = path(value);
             Ok(())
@@ -38,7 +39,7 @@ pub(super) const FLAGS: [Flag; 13] = [
         name: "tls-key-file",
         kind: Kind::String,
         default: "",
-        help: "file (PEM) with the key of -tls-cert-file",
+        help: "PEM file with the private key of -tls-cert-file",
         apply: |options, value| {
             options.config.tls.key = path(value);
             Ok(())
@@ -50,7 +51,7 @@ pub(super) const FLAGS: [Flag; 13] = [
         name: "tls-ca-cert-file",
         kind: Kind::String,
         default: "",
-        help: "file (PEM) with the certificates of the authorities that vouch for clients",
+        help: "PEM file with the certificate authorities that sign client certificates",
         apply: |options, value| {
             options.config.tls.authorities = path(value);
             Ok(())
@@ -62,7 +63,8 @@ pub(super) const FLAGS: [Flag; 13] = [
         name: "tls-auth-clients",
         kind: Kind::String,
         default: "yes",
-        help: "whether clients that speak TLS must show a certificate that -tls-ca-cert-file vouches for: yes, optional (one that is shown must be valid) or no",
+        help: "whether TLS clients must present a certificate signed by -tls-ca-cert-file: yes, no or optional (not \
+               required, but verified if presented)",
         apply: |options, value| {
             options.config.tls.auth_clients = AuthClients::ALL
                 .into_iter()
@@ -77,7 +79,7 @@ pub(super) const FLAGS: [Flag; 13] = [
         name: "tls-protocols",
         kind: Kind::String,
         default: "TLSv1.2 TLSv1.3",
-        help: "versions of TLS for clients, separated by spaces",
+        help: "TLS versions to accept from clients, separated by spaces",
         apply: |options, value| {
             options.config.tls.protocols = protocols(value)?;
             Ok(())
@@ -89,7 +91,8 @@ pub(super) const FLAGS: [Flag; 13] = [
         name: "tls-ciphersuites",
         kind: Kind::String,
         default: "",
-        help: "cipher suites for clients, separated by colons, such as TLS_CHACHA20_POLY1305_SHA256; of a version of TLS of which none is named, all",
+        help: "cipher suites to accept from clients, separated by colons, such as TLS_CHACHA20_POLY1305_SHA256. If \
+               none is listed for a TLS version, all of that version are accepted",
         apply: |options, value| {
             let names = value.split([':', ' ']).filter(|name| !name.is_empty());
             options.config.tls.suites = names.map(str::to_string).collect();
@@ -102,7 +105,7 @@ pub(super) const FLAGS: [Flag; 13] = [
         name: "backend-tls",
         kind: Kind::Bool,
         default: "false",
-        help: "speak TLS to the nodes",
+        help: "use TLS for connections to the nodes",
         apply: |options, value| {
             let on = number::boolean(value)?;
             available(on)?;
@@ -116,7 +119,8 @@ pub(super) const FLAGS: [Flag; 13] = [
         name: "backend-tls-ca-cert-file",
         kind: Kind::String,
         default: "",
-        help: "file (PEM) with the certificates of the authorities that vouch for nodes; empty is those that the system trusts",
+        help: "PEM file with the certificate authorities that sign node certificates. Empty uses those that the \
+               system trusts",
         apply: |options, value| {
             options.config.backend_tls.authorities = path(value);
             Ok(())
@@ -128,7 +132,7 @@ pub(super) const FLAGS: [Flag; 13] = [
         name: "backend-tls-cert-file",
         kind: Kind::String,
         default: "",
-        help: "file (PEM) with the certificate that nodes are shown (mutual TLS)",
+        help: "PEM file with the certificate to present to nodes (mutual TLS)",
         apply: |options, value| {
             options.config.backend_tls.certificate = path(value);
             Ok(())
@@ -140,7 +144,7 @@ pub(super) const FLAGS: [Flag; 13] = [
         name: "backend-tls-key-file",
         kind: Kind::String,
         default: "",
-        help: "file (PEM) with the key of -backend-tls-cert-file",
+        help: "PEM file with the private key of -backend-tls-cert-file",
         apply: |options, value| {
             options.config.backend_tls.key = path(value);
             Ok(())
@@ -152,7 +156,8 @@ pub(super) const FLAGS: [Flag; 13] = [
         name: "backend-tls-server-name",
         kind: Kind::String,
         default: "",
-        help: "name that the certificate of every node must have; empty is the host name that the node announces (cluster-announce-hostname), or else the one under which it stands in -startup-nodes, or else its address",
+        help: "name that every node's certificate must contain. Empty expects the host name that the node announces \
+               (cluster-announce-hostname), else its name in -startup-nodes, else its address",
         apply: |options, value| {
             options.config.backend_tls.server_name = (!value.is_empty()).then(|| value.to_string());
             Ok(())
@@ -164,7 +169,7 @@ pub(super) const FLAGS: [Flag; 13] = [
         name: "backend-tls-verify",
         kind: Kind::Bool,
         default: "true",
-        help: "have nodes prove who they are; false takes anybody for a node, and is for tests",
+        help: "verify the certificates of nodes. false accepts any node, and is for tests only",
         apply: |options, value| {
             options.config.backend_tls.verify = number::boolean(value)?;
             Ok(())

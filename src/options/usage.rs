@@ -1,4 +1,4 @@
-//! The texts made from the table: the usage as Go prints it, the README's section, the version line.
+//! The texts made from the table: the usage as Go prints it, the table of the reference page, the version line.
 
 use super::flag::{Flag, Kind};
 use super::table::FLAGS;
@@ -30,9 +30,9 @@ pub fn usage() -> String {
     text
 }
 
-/// What stands in README.md between `<!-- flags -->` and `<!-- /flags -->`, each on its own line.
+/// The table in `dist/docs/flags.md` between `<!-- flags -->` and `<!-- /flags -->`, each on its own line.
 /// `UPDATE_README=1 cargo test --test it options::` writes it there.
-pub fn readme_section() -> String {
+pub fn reference_table() -> String {
     let mut text = String::from(
         "| flag | environment variable | default | meaning |\n\
          |---|---|---|---|\n",
@@ -91,7 +91,7 @@ mod tests {
         check("  -backend-connections int", " (default 1)");
         check("  -connect-timeout duration", " (default 250ms)");
         check("  -protected-mode", " (default true)");
-        check("  -password string", "demanded from clients");
+        check("  -password string", "clients of the proxy must give too");
         check("  -version", "print the version and exit");
         let heads: Vec<&str> = lines[1..].iter().step_by(2).copied().collect();
         assert!(heads.is_sorted());

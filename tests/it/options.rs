@@ -1,5 +1,5 @@
 //! The command line of the real program: exit codes, streams, spellings, every flag, every variable. And
-//! README.md, whose section of flags is made from the same table; to write it anew:
+//! dist/docs/flags.md, whose table is made from the same rows; to write it anew:
 //! `UPDATE_README=1 cargo test --test it options::`.
 //!
 //! No test lets the program serve: a good command line is shown to be good by `-version` at its end, which
@@ -427,21 +427,21 @@ fn passwords_are_never_printed() {
 }
 
 #[test]
-fn the_readme_shows_the_table() {
+fn the_reference_page_shows_the_table() {
     const BEGIN: &str = "<!-- flags -->\n";
     const END: &str = "<!-- /flags -->";
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
-    let readme = fs::read_to_string(path).expect("README.md");
-    let begin = readme.find(BEGIN).expect("the first marker") + BEGIN.len();
-    let end = begin + readme[begin..].find(END).expect("the second marker");
-    let section = options::readme_section();
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/dist/docs/flags.md");
+    let page = fs::read_to_string(path).expect("flags.md");
+    let begin = page.find(BEGIN).expect("the first marker") + BEGIN.len();
+    let end = begin + page[begin..].find(END).expect("the second marker");
+    let section = options::reference_table();
     if std::env::var_os("UPDATE_README").is_some() {
-        let updated = [&readme[..begin], &section, &readme[end..]].concat();
-        fs::write(path, updated).expect("README.md can be written");
+        let updated = [&page[..begin], &section, &page[end..]].concat();
+        fs::write(path, updated).expect("flags.md can be written");
         return;
     }
     assert!(
-        readme[begin..end] == section,
-        "README.md is behind the table of flags: UPDATE_README=1 cargo test --test it options::"
+        page[begin..end] == section,
+        "dist/docs/flags.md is behind the table of flags: UPDATE_README=1 cargo test --test it options::"
     );
 }

@@ -8,15 +8,17 @@ const WIDTH: usize = 78;
 const HEAD: &str = "\
 # Configuration of redis-cluster-proxy: redis-cluster-proxy -config THIS-FILE
 #
-# Each line is the name of a flag and its value; \"#\" begins a comment line. A value
-# may stand in double quotes. Flags of the command line and environment variables
-# (REDIS_PROXY_ADDR for addr) win over this file. SIGHUP reads it again: what says
-# \"while running\" takes effect then, and so do passwords; the rest does at the next
-# start. Try a changed file with: redis-cluster-proxy -config THIS-FILE -check
+# Each line is the name of a flag and its value. Lines that begin with \"#\" are
+# comments. A value may be in double quotes. Flags on the command line and
+# environment variables (REDIS_PROXY_ADDR for addr) take precedence over this file.
 #
-# Each setting stands here with its default, or with an example if it has none.
-# Remove the \"#\" before a name to set it. Most set-ups need startup-nodes, addr and
-# a password, and debug-addr for health checks and metrics.
+# SIGHUP reloads this file. Settings marked \"can be changed while running\" and
+# passwords take effect then; all others at the next start. Check a changed file
+# with: redis-cluster-proxy -config THIS-FILE -check
+#
+# Every setting is listed with its default, or with an example if it has none.
+# Remove the \"#\" before a name to set it. Most installations need startup-nodes,
+# addr and a password, and debug-addr for health checks and metrics.
 ";
 
 /// The text of the file.

@@ -7,14 +7,14 @@ const DESCRIPTION: &str = r#".SH DESCRIPTION
 serves a whole Redis or Valkey Cluster at one ordinary Redis port.
 Clients need to know nothing of hash slots, redirects or failovers.
 .PP
-The command line, environment variables and a configuration file set the same flags.
-The command line wins over the environment, and that over the file.
+Every flag can be given on the command line, in an environment variable or in a configuration file.
+The command line takes precedence over the environment, and the environment over the file.
 .SH OPTIONS
 .BR \-addr " \fIvalue\fR,"
 .BR \-\-addr " \fIvalue\fR and"
 .BI \-addr= value
-are the same.
-Of a flag that is given twice, the last counts.
+mean the same.
+If a flag is given twice, the last one wins.
 Durations are written as 250ms, 3s or 1m30s.
 "#;
 
@@ -25,47 +25,46 @@ is the name of a flag and its value, separated by blanks.
 A line that begins with # is a comment.
 A value may stand in double quotes.
 .B \-check
-tries a file without serving.
+checks a file without serving.
 .SH SIGNALS
 .TP
 .BR SIGTERM ", " SIGINT
-Take no new clients, finish what is in flight, and exit.
-A second one ends the program at once.
+Stop accepting clients, finish the requests in flight, and exit.
+A second signal exits at once.
 .TP
 .B SIGHUP
-Open the log file anew, and read the configuration file and the password files again.
+Reopen the log files, and reload the configuration file and the password files.
 .TP
 .B SIGUSR1
 Write a summary of the status to the log.
 .SH SERVICE MANAGER
 If
 .B NOTIFY_SOCKET
-is set, the program tells it, as
+is set, the program notifies the service manager, as
 .BR sd_notify (3)
 does, when every worker accepts clients, when it reloads and when it stops.
-Whether the cluster can be reached is another question:
+It is ready even if the cluster cannot be reached:
 .I /readyz
 of
 .B \-debug\-addr
-answers it.
+tells whether the cluster can be served.
 If
 .B WATCHDOG_USEC
-is set, the watchdog is fed while every worker ends its turns.
+is set, the program feeds the watchdog as long as no worker is stuck.
 .PP
-If one listening socket is passed
+If the service manager passes a listening socket
 .RB ( LISTEN_FDS " and " LISTEN_PID ,
-as by a systemd.socket(5) unit), clients are served there and
-.B \-addr
-is not used.
-All workers accept clients from it, however many there are.
+as a systemd.socket(5) unit does), the program serves clients there instead of at
+.BR \-addr .
+All workers accept clients from it.
 The socket may be TCP or Unix; more than one is an error.
 .SH EXIT STATUS
 .TP
 0
-Ended as asked.
+Stopped by a signal, or did what it was asked to do.
 .TP
 1
-It could not start or not go on.
+Could not start, or had to stop.
 .TP
 2
 The command line, the environment or the configuration file is wrong.
@@ -77,13 +76,13 @@ The configuration of the packaged service.
 .I /var/log/redis\-cluster\-proxy/
 Its logs.
 .SH EXAMPLES
-Serve the cluster to which two nodes belong, with a page for health checks and metrics:
+Serve a cluster of which two nodes are known, with a status page, health checks and metrics:
 .PP
 .nf
     redis\-cluster\-proxy \-startup\-nodes 10.0.0.1:6379,10.0.0.2:6379 \-debug\-addr 127.0.0.1:9090
 .fi
 .PP
-Look at a running proxy:
+Watch a running proxy:
 .PP
 .nf
     redis\-cluster\-proxy \-top http://127.0.0.1:9090
