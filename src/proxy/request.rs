@@ -1,6 +1,25 @@
-//! What every step of the request path asks of a frame: how large it may be, and whether it is moved or copied.
+//! `Request`: what every step of the request path is given. And what those steps ask of any frame: how large it may
+//! be, and whether it is moved or copied.
 
+use crate::clock::Time;
+use crate::command::Command;
+use crate::proxy::ids::ClientId;
+use crate::resp::args::Args;
 use crate::resp::frame::RequestLimits;
+
+/// One request on its way, as it stands in its client's input. It lives for one step of the way only: what waits is
+/// copied out of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// Who has sent it, and is to have the reply.
+    pub client: ClientId,
+    /// Its row of the command table.
+    pub command: &'a Command,
+    /// Its frame, and where the arguments lie in it.
+    pub args: &'a Args<'a>,
+    /// When this turn began.
+    pub now: Time,
+}
 
 /// A frame at least this long is moved to its backend instead of copied, in bytes.
 pub(in crate::proxy) const MOVED_FRAME: usize = 16 << 10;

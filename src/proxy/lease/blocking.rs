@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::clock::Time;
 use crate::cluster::request_slots::{self, Place};
-use crate::command::{Command, Flags, KeysError, unbalanced};
+use crate::command::{Flags, KeysError, unbalanced};
 use crate::proxy::client::step::Step;
 use crate::proxy::client::{Parting, Pause};
 use crate::proxy::ids::{ClientId, NO_SLOT};
@@ -15,6 +15,7 @@ use crate::proxy::lease::state::blocking::Blocking;
 use crate::proxy::lease::state::run::{Line, Owed, Run};
 use crate::proxy::lease::state::{Lease, Next, Work};
 use crate::proxy::pipeline::At;
+use crate::proxy::request::Request;
 use crate::proxy::request::request_limits;
 use crate::proxy::state::Proxy;
 use crate::proxy::texts::{self, refusal};
@@ -35,13 +36,13 @@ const NOTHING: &[u8] = b"";
 
 impl Proxy {
     /// A request that may keep its connection waiting.
-    pub(in crate::proxy) fn block(
-        &mut self,
-        id: ClientId,
-        command: &Command,
-        args: &Args<'_>,
-        now: Time,
-    ) -> Step {
+    pub(in crate::proxy) fn block(&mut self, request: &Request<'_>) -> Step {
+        let &Request {
+            client: id,
+            command,
+            args,
+            now,
+        } = request;
         if self.clients.get(id).is_none_or(|c| !c.pipeline.is_empty()) {
             return Step::Wait(Pause::Barrier);
         }
@@ -50,19 +51,19 @@ impl Proxy {
         self.scratch.keys = keys;
         let slot = match place {
             Place::One(slot) => slot.number(),
-            Place::Many => return self.reject(id, command, refusal::CROSS_SLOT, now),
+            Place::Many => return self.reject(request, refusal::CROSS_SLOT),
             Place::Invalid(KeysError::Unbalanced) => {
-                return self.reject(id, command, &unbalanced(command), now);
+                return self.reject(request, &unbalanced(command));
             }
             Place::Invalid(KeysError::Unknown) => {
-                return self.reject(id, command, &texts::not_yet(command), now);
+                return self.reject(request, &texts::not_yet(command));
             }
             // The node finds the same fault and has the words for it.
             Place::Keyless | Place::Invalid(KeysError::Invalid) => NO_SLOT,
         };
         if self.upstream.fails_fast(slot, now) {
             let text = self.upstream.unserved(slot);
-            return self.reject(id, command, &text, now);
+            return self.reject(request, &text);
         }
         let timeout = command.timeout(args);
         let wait = timeout.and_then(|(at, unit)| unit.parse(args.at(at)));
@@ -76,12 +77,12 @@ impl Proxy {
         run.patient = true;
         let granted = self.grant(id, Work::Blocking(blocking), vec![run], now);
         if granted.is_none() {
-            return self.reject(id, command, texts::TOO_MANY_BLOCKED, now);
+            return self.reject(request, texts::TOO_MANY_BLOCKED);
         }
         let Some(mut lease) = self.take_lease(id) else {
             return Step::Close;
         };
-        let seq = self.take_place(id, command, slot, At::Held, now);
+        let seq = self.take_place(request, slot, At::Held);
         let owed = Owed::Last(seq, 0);
         let line = Line::new(args.frame().to_vec(), command.id, owed);
         let next = self.add(id, &mut lease, 0, line, now);

@@ -3,7 +3,7 @@
 
 use crate::clock::Time;
 use crate::cluster::slot::Slot;
-use crate::command::{Class, Command, LeaseKind};
+use crate::command::{Class, LeaseKind};
 use crate::proxy::client::Pause;
 use crate::proxy::client::step::Step;
 use crate::proxy::ids::{ClientId, NO_SLOT, Seq};
@@ -17,6 +17,7 @@ use crate::proxy::pipeline::plan::{Ask, Plan};
 use crate::proxy::pipeline::{At, Spares};
 use crate::proxy::pubsub::state::kind::Kind;
 use crate::proxy::pubsub::state::register::Tally;
+use crate::proxy::request::Request;
 use crate::proxy::state::Proxy;
 use crate::proxy::texts::{self, refusal};
 use crate::resp::encode;
@@ -26,8 +27,8 @@ const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
 
 impl Proxy {
     /// EXEC of a client that has said MULTI.
-    pub(super) fn exec(&mut self, id: ClientId, command: &Command, now: Time) -> Step {
-        let Some(client) = self.clients.get(id) else {
+    pub(super) fn exec(&mut self, request: &Request<'_>) -> Step {
+        let Some(client) = self.clients.get(request.client) else {
             return Step::Close;
         };
         let Some(Lease {
@@ -45,7 +46,7 @@ impl Proxy {
                 })
             };
             let writes = || transaction.writes || calls();
-            now < suspension.until && (suspension.all || writes())
+            request.now < suspension.until && (suspension.all || writes())
         });
         if paused {
             return Step::Wait(Pause::Suspended);
@@ -54,15 +55,21 @@ impl Proxy {
         if !fails && self.are_subscribers_awaited() {
             let channels = transaction.channels();
             let channels = channels.iter().map(|(kind, channel)| (*kind, &channel[..]));
-            if self.awaits_subscribers(id, channels, now) {
+            if self.awaits_subscribers(request.client, channels, request.now) {
                 return Step::Wait(Pause::Subscribers);
             }
         }
-        self.exec_now(id, command, now)
+        self.exec_now(request)
     }
 
     /// EXEC that nothing holds.
-    fn exec_now(&mut self, id: ClientId, command: &Command, now: Time) -> Step {
+    fn exec_now(&mut self, request: &Request<'_>) -> Step {
+        let &Request {
+            client: id,
+            command,
+            now,
+            ..
+        } = request;
         let Some(client) = self.clients.get(id) else {
             return Step::Close;
         };
@@ -92,7 +99,7 @@ impl Proxy {
             if transaction.busy && !transaction.crossed {
                 let slot = lease.runs[0].slot;
                 self.put_lease(id, lease, Next::End, now);
-                return self.exec_of_busy(id, command, slot, now);
+                return self.exec_of_busy(request, slot);
             }
             let text = match (transaction.crossed, transaction.doomed) {
                 (true, _) => Some(refusal::CROSS_SLOT),
@@ -101,18 +108,18 @@ impl Proxy {
             };
             self.put_lease(id, lease, Next::End, now);
             match text {
-                Some(text) => return self.fail_inside(id, command, text, now),
-                None => self.say(id, command, null_array(self.protocol_of(id)), now),
+                Some(text) => return self.fail_inside(request, text),
+                None => self.say(request, null_array(self.protocol_of(id))),
             }
             return Step::Done;
         }
         if !of_nodes {
-            return self.execute(id, command, lease, sent, now);
+            return self.execute(request, lease, sent);
         }
         if !sent {
             debug_assert!(transaction.items.is_empty());
             self.put_lease(id, lease, Next::End, now);
-            self.say(id, command, b"*0\r\n", now);
+            self.say(request, b"*0\r\n");
             return Step::Done;
         }
         self.stats.commands.add(1);
@@ -123,7 +130,7 @@ impl Proxy {
 
     /// EXEC behind a request that a busy node did not queue. If the node is still busy, EXEC says so, as one server
     /// does. (EXEC itself must not go there: on a new connection it would execute what was refused before.)
-    fn exec_of_busy(&mut self, id: ClientId, command: &Command, slot: u16, now: Time) -> Step {
+    fn exec_of_busy(&mut self, request: &Request<'_>, slot: u16) -> Step {
         let tell = |replies: &[Reply<'_>], out: &mut Vec<u8>| {
             let error = replies.iter().find_map(|reply| reply.error());
             match error.filter(|error| error.starts_with(b"BUSY ")) {
@@ -138,7 +145,7 @@ impl Proxy {
             merge: Merge::JoinAll(Box::new(tell)),
             write: false,
         };
-        self.carry_out(id, command, plan, now)
+        self.carry_out(request, plan)
     }
 
     /// Sends EXEC to all runs. Its reply is due at the place that is returned, which counts as a call of `row`.
@@ -288,21 +295,19 @@ impl Proxy {
     /// A request of a client in MULTI is refused. If it is EXEC, the transaction is over.
     pub(in crate::proxy) fn refused_inside(
         &mut self,
-        id: ClientId,
-        command: &Command,
+        request: &Request<'_>,
         text: &str,
-        now: Time,
     ) -> Option<String> {
-        let is_exec = command.class == Class::Leased(LeaseKind::Transaction)
-            && Verb::of(command) == Some(Verb::Exec);
+        let is_exec = request.command.class == Class::Leased(LeaseKind::Transaction)
+            && Verb::of(request.command) == Some(Verb::Exec);
         if !is_exec {
             return None;
         }
-        let mut lease = self.take_lease(id)?;
+        let mut lease = self.take_lease(request.client)?;
         for index in 0..lease.runs.len() as u16 {
-            self.queue_all(id, &mut lease, index, now);
+            self.queue_all(request.client, &mut lease, index, request.now);
         }
-        self.put_lease(id, lease, Next::End, now);
+        self.put_lease(request.client, lease, Next::End, request.now);
         let reason = text.strip_prefix("ERR ").unwrap_or(text);
         Some(format!(
             "EXECABORT Transaction discarded because of: {reason}"

@@ -11,7 +11,6 @@
 //! other nodes afterwards. Nothing is served behind an EXEC that the node has not executed.
 
 use crate::clock::Time;
-use crate::command::Command;
 use crate::proxy::client::step::Step;
 use crate::proxy::client::{Parting, Pause};
 use crate::proxy::ids::{ClientId, NO_SLOT, NodeKey};
@@ -20,6 +19,7 @@ use crate::proxy::lease::state::transaction::Item;
 use crate::proxy::lease::state::{Lease, Next, Work};
 use crate::proxy::pipeline::At;
 use crate::proxy::pipeline::client_reply::Replies;
+use crate::proxy::request::Request;
 use crate::proxy::request::request_limits;
 use crate::proxy::state::Proxy;
 use crate::proxy::texts;
@@ -40,12 +40,16 @@ impl Proxy {
     /// Begins an EXEC of which the proxy answers a part, on an empty pipeline. `sent`: a node has a part, too.
     pub(super) fn execute(
         &mut self,
-        id: ClientId,
-        command: &Command,
+        request: &Request<'_>,
         mut lease: Box<Lease>,
         sent: bool,
-        now: Time,
     ) -> Step {
+        let &Request {
+            client: id,
+            command,
+            now,
+            ..
+        } = request;
         let Work::Transaction(transaction) = &mut lease.work else {
             return Step::Close;
         };
@@ -222,11 +226,17 @@ impl Proxy {
             return Step::Close;
         }
         let args = Args::new(frame, &spans);
+        let request = &Request {
+            client: id,
+            command,
+            args: &args,
+            now,
+        };
         let denied = DENIED.iter().find(|(name, _)| *name == command.name);
         if let Some((_, text)) = denied {
-            return self.fail_inside(id, command, text, now);
+            return self.fail_inside(request, text);
         }
-        let step = self.perform_apart(id, command, &args, now);
+        let step = self.perform_apart(request);
         if let Step::Forward(backend, ticket) = step {
             self.stats.backend_requests.add(1);
             let (pool, actions) = (&mut self.pool, &mut self.actions);

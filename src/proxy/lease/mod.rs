@@ -24,12 +24,12 @@ mod wait;
 use std::sync::atomic::Ordering;
 
 use crate::clock::Time;
-use crate::command::Command;
 use crate::proxy::ids::{BackendId, ClientId};
 use crate::proxy::lease::state::blocking::is_thrown_out;
 use crate::proxy::lease::state::run::{Obtained, Owed, Run};
 use crate::proxy::lease::state::{Lease, Next, Work, refusal_in};
 use crate::proxy::planted_bugs;
+use crate::proxy::request::Request;
 use crate::proxy::state::Proxy;
 use crate::proxy::stats::calls::ErrorCode;
 use crate::proxy::texts::refusal::{self, Refusal, Trouble};
@@ -450,16 +450,20 @@ impl Proxy {
     }
 
     /// Answers a request at once, in its turn.
-    fn say(&mut self, id: ClientId, command: &Command, reply: &[u8], now: Time) {
+    fn say(&mut self, request: &Request<'_>, reply: &[u8]) {
         self.stats.commands.add(1);
-        self.stats.calls.answered(command.id, 0, 1);
+        self.stats.calls.answered(request.command.id, 0, 1);
         if let Some(error) = Reply::new(reply).error() {
-            self.stats.calls.failed(command.id, ErrorCode::of(error));
+            self.stats
+                .calls
+                .failed(request.command.id, ErrorCode::of(error));
         }
-        if let Some(client) = self.clients.get_mut(id) {
+        if let Some(client) = self.clients.get_mut(request.client) {
             let (output, pool) = (&mut client.output, &mut self.pool);
-            client.pipeline.answer(command.id, reply, output, pool, now);
+            client
+                .pipeline
+                .answer(request.command.id, reply, output, pool, request.now);
         }
-        self.queue_flush(id);
+        self.queue_flush(request.client);
     }
 }

@@ -1,12 +1,11 @@
 //! Requests of a client between MULTI and EXEC: each is queued at its node, or here if the proxy answers it
 //! itself (see `execution`), or both if it is for all nodes, or refused, which dooms the transaction.
 
-use crate::clock::Time;
 use crate::cluster::request_slots::{self, Place};
 use crate::command::{Class, Command, Flags, KeysError, LeaseKind, ResponsePolicy, unbalanced};
 use crate::proxy::client::Pause;
 use crate::proxy::client::step::Step;
-use crate::proxy::ids::{ClientId, NO_SLOT};
+use crate::proxy::ids::NO_SLOT;
 use crate::proxy::lease::state::run::{Line, Owed, Run};
 use crate::proxy::lease::state::transaction::{Item, OK, Own, Parts, QUEUED, Transaction, Verb};
 use crate::proxy::lease::state::{Lease, Next, Work};
@@ -14,6 +13,7 @@ use crate::proxy::pipeline::At;
 use crate::proxy::pipeline::by_slot::parts_by_slot;
 use crate::proxy::pipeline::merge::{Merge, Split};
 use crate::proxy::pubsub::state::kind::Kind;
+use crate::proxy::request::Request;
 use crate::proxy::scripts::calls;
 use crate::proxy::state::Proxy;
 use crate::proxy::texts::{self, refusal};
@@ -40,38 +40,38 @@ impl Proxy {
     /// One request of a client that has said MULTI.
     #[cold]
     #[inline(never)]
-    pub(in crate::proxy) fn perform_queueing(
-        &mut self,
-        id: ClientId,
-        command: &Command,
-        args: &Args<'_>,
-        now: Time,
-    ) -> Step {
+    pub(in crate::proxy) fn perform_queueing(&mut self, request: &Request<'_>) -> Step {
         // As on one server, what a pause holds is not queued either.
-        if self.process.attention.is_paid() && self.is_held(command, args, now) {
+        if self.process.attention.is_paid() && self.is_held(request) {
             return Step::Wait(Pause::Suspended);
         }
-        let step = self.queueing(id, command, args, now);
+        let step = self.queueing(request);
         if self.process.attention.is_paid() && !matches!(step, Step::Wait(_)) {
-            self.show(id, command, args, now);
+            self.show(request);
         }
         step
     }
 
-    fn queueing(&mut self, id: ClientId, command: &Command, args: &Args<'_>, now: Time) -> Step {
+    fn queueing(&mut self, request: &Request<'_>) -> Step {
+        let &Request {
+            client: id,
+            command,
+            now,
+            ..
+        } = request;
         let busy = self.clients.get(id).is_none_or(|c| !c.pipeline.is_empty());
         let verb = match command.class {
             Class::Leased(LeaseKind::Transaction) => Verb::of(command),
             _ => None,
         };
         match verb {
-            Some(Verb::Multi) => self.fail_inside(id, command, texts::NESTED_MULTI, now),
-            Some(Verb::Watch) => self.fail_inside(id, command, texts::WATCH_INSIDE_MULTI, now),
-            Some(Verb::Exec) => self.exec(id, command, now),
+            Some(Verb::Multi) => self.fail_inside(request, texts::NESTED_MULTI),
+            Some(Verb::Watch) => self.fail_inside(request, texts::WATCH_INSIDE_MULTI),
+            Some(Verb::Exec) => self.exec(request),
             Some(Verb::Discard) if busy => Step::Wait(Pause::Barrier),
             Some(Verb::Discard) => {
                 self.end_lease(id, now);
-                self.say(id, command, OK, now);
+                self.say(request, OK);
                 Step::Done
             }
             None if IMMEDIATE.contains(&&*command.name) => {
@@ -79,16 +79,22 @@ impl Proxy {
                     return Step::Wait(Pause::Barrier);
                 }
                 self.end_lease(id, now);
-                self.perform_apart(id, command, args, now)
+                self.perform_apart(request)
             }
-            Some(Verb::Unwatch) | None => self.queue(id, command, args, now),
+            Some(Verb::Unwatch) | None => self.queue(request),
         }
     }
 
-    fn queue(&mut self, id: ClientId, command: &Command, args: &Args<'_>, now: Time) -> Step {
+    fn queue(&mut self, request: &Request<'_>) -> Step {
+        let &Request {
+            client: id,
+            command,
+            args,
+            now,
+        } = request;
         let place = match self.place_inside(command, args) {
             Ok(place) => place,
-            Err(text) => return self.reject(id, command, &text, now),
+            Err(text) => return self.reject(request, &text),
         };
         let Some(mut lease) = self.take_lease(id) else {
             return Step::Close;
@@ -101,7 +107,7 @@ impl Proxy {
         transaction.bytes += args.frame().len();
         if transaction.bytes > self.config.limits.transaction_bytes {
             self.put_lease(id, lease, Next::Keep, now);
-            return self.reject(id, command, texts::TRANSACTION_TOO_LARGE, now);
+            return self.reject(request, texts::TRANSACTION_TOO_LARGE);
         }
         let own = || Own {
             row: command.id,
@@ -116,16 +122,16 @@ impl Proxy {
                 || transaction.crossed
                 || transaction.broken =>
             {
-                return self.queued_here(id, command, lease, now);
+                return self.queued_here(request, lease);
             }
             Where::Node(slot) => (slot, false),
             Where::All => (NO_SLOT, true),
             Where::Nodes(policy) => {
-                return self.queue_parts(id, command, policy, args, lease, now);
+                return self.queue_parts(request, policy, lease);
             }
             Where::Here => {
                 transaction.items.push(Item::Own(own()));
-                return self.queued_here(id, command, lease, now);
+                return self.queued_here(request, lease);
             }
         };
         // What is watched may lie in other slots of the node than what is queued.
@@ -137,17 +143,17 @@ impl Proxy {
         let Some(index) = run_of(&mut lease.runs, slot, per_slot) else {
             if per_slot {
                 self.put_lease(id, lease, Next::Keep, now);
-                return self.reject(id, command, texts::TOO_MANY_SLOTS, now);
+                return self.reject(request, texts::TOO_MANY_SLOTS);
             }
             transaction.crossed = true;
-            return self.queued_here(id, command, lease, now);
+            return self.queued_here(request, lease);
         };
         let run = &mut lease.runs[usize::from(index)];
         let needs_node = run.backend.is_none() && run.due.is_none() && run.slot != NO_SLOT;
         if needs_node && self.upstream.fails_fast(run.slot, now) {
             let text = self.upstream.unserved(run.slot);
             self.put_lease(id, lease, Next::Keep, now);
-            return self.reject(id, command, &text, now);
+            return self.reject(request, &text);
         }
         if command.class == Class::Publish && transaction.channel.is_none() {
             transaction.channel = Some(args.at(1).to_vec());
@@ -169,9 +175,9 @@ impl Proxy {
         if run.slot == NO_SLOT {
             // No key has said yet where it goes.
             run.lines.push(line);
-            return self.queued_here(id, command, lease, now);
+            return self.queued_here(request, lease);
         }
-        let seq = self.take_place(id, command, run.slot, At::Held, now);
+        let seq = self.take_place(request, run.slot, At::Held);
         line.owed = Owed::Queued(seq, 0);
         let next = self.add(id, &mut lease, index, line, now);
         self.put_lease(id, lease, next, now);
@@ -181,13 +187,16 @@ impl Proxy {
     /// A request whose keys lie in several slots, where a transaction may have parts.
     fn queue_parts(
         &mut self,
-        id: ClientId,
-        command: &Command,
+        request: &Request<'_>,
         policy: ResponsePolicy,
-        args: &Args<'_>,
         mut lease: Box<Lease>,
-        now: Time,
     ) -> Step {
+        let &Request {
+            client: id,
+            command,
+            args,
+            now,
+        } = request;
         let (parts, order) = parts_by_slot(&self.scratch.keys, args);
         let Work::Transaction(transaction) = &mut lease.work else {
             return Step::Close;
@@ -203,7 +212,7 @@ impl Proxy {
         };
         if indexes.len() < parts.len() {
             self.put_lease(id, lease, Next::Keep, now);
-            return self.reject(id, command, text, now);
+            return self.reject(request, text);
         }
         transaction.items.push(Item::Cut(Parts {
             policy,
@@ -253,15 +262,9 @@ impl Proxy {
     }
 
     /// The proxy itself says that a request is queued.
-    fn queued_here(
-        &mut self,
-        id: ClientId,
-        command: &Command,
-        lease: Box<Lease>,
-        now: Time,
-    ) -> Step {
-        self.put_lease(id, lease, Next::Keep, now);
-        self.say(id, command, QUEUED, now);
+    fn queued_here(&mut self, request: &Request<'_>, lease: Box<Lease>) -> Step {
+        self.put_lease(request.client, lease, Next::Keep, request.now);
+        self.say(request, QUEUED);
         Step::Done
     }
 

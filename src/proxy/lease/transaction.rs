@@ -8,7 +8,7 @@
 use crate::clock::Time;
 use crate::cluster::request_slots::{self, Place};
 use crate::cluster::slot::Slot;
-use crate::command::{Command, KeysError, unbalanced};
+use crate::command::{KeysError, unbalanced};
 use crate::proxy::client::Pause;
 use crate::proxy::client::step::Step;
 use crate::proxy::ids::{ClientId, NO_SLOT};
@@ -16,72 +16,77 @@ use crate::proxy::lease::state::run::{Line, Owed, Run};
 use crate::proxy::lease::state::transaction::{OK, QUEUED, Transaction, UNWATCH, Verb, null_array};
 use crate::proxy::lease::state::{Lease, Next, Work};
 use crate::proxy::pipeline::At;
+use crate::proxy::request::Request;
 use crate::proxy::state::Proxy;
 use crate::proxy::texts::{self, refusal};
-use crate::resp::args::Args;
 use crate::resp::encode::{self, Protocol};
 use crate::resp::reply::Reply;
 
 impl Proxy {
     /// A command of a transaction, from a client that is in no MULTI.
-    pub(in crate::proxy) fn transact(
-        &mut self,
-        id: ClientId,
-        command: &Command,
-        args: &Args<'_>,
-        now: Time,
-    ) -> Step {
-        let Some(verb) = Verb::of(command) else {
-            return self.reject(id, command, &texts::not_yet(command), now);
+    pub(in crate::proxy) fn transact(&mut self, request: &Request<'_>) -> Step {
+        let Some(verb) = Verb::of(request.command) else {
+            return self.reject(request, &texts::not_yet(request.command));
         };
-        let busy = self.clients.get(id).is_none_or(|c| !c.pipeline.is_empty());
+        let busy = self
+            .clients
+            .get(request.client)
+            .is_none_or(|c| !c.pipeline.is_empty());
         match verb {
-            Verb::Exec => self.fail_inside(id, command, texts::EXEC_WITHOUT_MULTI, now),
-            Verb::Discard => self.fail_inside(id, command, texts::DISCARD_WITHOUT_MULTI, now),
+            Verb::Exec => self.fail_inside(request, texts::EXEC_WITHOUT_MULTI),
+            Verb::Discard => self.fail_inside(request, texts::DISCARD_WITHOUT_MULTI),
             Verb::Multi | Verb::Watch | Verb::Unwatch if busy => Step::Wait(Pause::Barrier),
-            Verb::Multi => self.multi(id, command, now),
-            Verb::Watch => self.watch(id, command, args, now),
+            Verb::Multi => self.multi(request),
+            Verb::Watch => self.watch(request),
             Verb::Unwatch => {
-                self.end_lease(id, now);
-                self.say(id, command, OK, now);
+                self.end_lease(request.client, request.now);
+                self.say(request, OK);
                 Step::Done
             }
         }
     }
 
     /// Answers with an error that does not doom the transaction.
-    pub(super) fn fail_inside(
-        &mut self,
-        id: ClientId,
-        command: &Command,
-        text: &str,
-        now: Time,
-    ) -> Step {
+    pub(super) fn fail_inside(&mut self, request: &Request<'_>, text: &str) -> Step {
         let mut reply = Vec::new();
         encode::error(&mut reply, text.as_bytes());
-        self.insight.audit.note_error(command.id, text.as_bytes());
-        self.say(id, command, &reply, now);
+        self.insight
+            .audit
+            .note_error(request.command.id, text.as_bytes());
+        self.say(request, &reply);
         Step::Done
     }
 
-    fn multi(&mut self, id: ClientId, command: &Command, now: Time) -> Step {
-        let holds = self.clients.get(id).is_some_and(|c| c.lease.is_some());
+    fn multi(&mut self, request: &Request<'_>) -> Step {
+        let holds = self
+            .clients
+            .get(request.client)
+            .is_some_and(|c| c.lease.is_some());
         if !holds {
             let work = Work::Transaction(Transaction::default());
-            if self.grant(id, work, vec![Run::new(NO_SLOT)], now).is_none() {
-                return self.reject(id, command, texts::TOO_MANY_TRANSACTIONS, now);
+            if self
+                .grant(request.client, work, vec![Run::new(NO_SLOT)], request.now)
+                .is_none()
+            {
+                return self.reject(request, texts::TOO_MANY_TRANSACTIONS);
             }
         }
-        if let Some(client) = self.clients.get_mut(id) {
+        if let Some(client) = self.clients.get_mut(request.client) {
             client.session.queueing = true;
         }
-        self.say(id, command, OK, now);
+        self.say(request, OK);
         Step::Done
     }
 
-    fn watch(&mut self, id: ClientId, command: &Command, args: &Args<'_>, now: Time) -> Step {
+    fn watch(&mut self, request: &Request<'_>) -> Step {
+        let &Request {
+            client: id,
+            command,
+            args,
+            now,
+        } = request;
         if self.config.cross_slot_transactions.is_per_slot() {
-            return self.reject(id, command, texts::NO_WATCH_PER_SLOT, now);
+            return self.reject(request, texts::NO_WATCH_PER_SLOT);
         }
         let mut keys = std::mem::take(&mut self.scratch.keys);
         let place = request_slots::place(command, args, &mut keys);
@@ -89,22 +94,22 @@ impl Proxy {
         let slot = match place {
             Place::One(slot) => slot.number(),
             Place::Many | Place::Keyless => {
-                return self.reject(id, command, refusal::CROSS_SLOT, now);
+                return self.reject(request, refusal::CROSS_SLOT);
             }
             Place::Invalid(KeysError::Unbalanced) => {
-                return self.reject(id, command, &unbalanced(command), now);
+                return self.reject(request, &unbalanced(command));
             }
-            Place::Invalid(_) => return self.reject(id, command, &texts::not_yet(command), now),
+            Place::Invalid(_) => return self.reject(request, &texts::not_yet(command)),
         };
         if self.upstream.fails_fast(slot, now) {
             let text = self.upstream.unserved(slot);
-            return self.reject(id, command, &text, now);
+            return self.reject(request, &text);
         }
         let holds = self.clients.get(id).is_some_and(|c| c.lease.is_some());
         if !holds {
             let work = Work::Transaction(Transaction::default());
             if self.grant(id, work, vec![Run::new(slot)], now).is_none() {
-                return self.reject(id, command, texts::TOO_MANY_TRANSACTIONS, now);
+                return self.reject(request, texts::TOO_MANY_TRANSACTIONS);
             }
         }
         let Some(mut lease) = self.take_lease(id) else {
@@ -118,16 +123,16 @@ impl Proxy {
         };
         if crossed {
             self.put_lease(id, lease, Next::Keep, now);
-            return self.reject(id, command, refusal::CROSS_SLOT, now);
+            return self.reject(request, refusal::CROSS_SLOT);
         }
         lease.active_at = now;
         if transaction.broken {
             self.put_lease(id, lease, Next::Keep, now);
-            self.say(id, command, OK, now);
+            self.say(request, OK);
             return Step::Done;
         }
         transaction.watched += args.len() - 1;
-        let seq = self.take_place(id, command, slot, At::Held, now);
+        let seq = self.take_place(request, slot, At::Held);
         let run = &mut lease.runs[0];
         run.cleaner = UNWATCH;
         let line = Line::new(args.frame().to_vec(), command.id, Owed::Watch(seq));

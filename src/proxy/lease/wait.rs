@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use crate::clock::Time;
 use crate::cluster::slot::{SLOTS, Slot};
-use crate::command::Command;
 use crate::command::servers::version_key;
 use crate::proxy::client::Pause;
 use crate::proxy::client::step::Step;
@@ -21,10 +20,10 @@ use crate::proxy::lease::state::run::{Line, Owed, Run};
 use crate::proxy::lease::state::wait::Wait;
 use crate::proxy::lease::state::{Lease, Next, Work};
 use crate::proxy::pipeline::merge::{Merge, Split};
+use crate::proxy::request::Request;
 use crate::proxy::state::Proxy;
 use crate::proxy::texts::{self, refusal};
 use crate::proxy::upstream::goal::Goal;
-use crate::resp::args::Args;
 use crate::resp::encode;
 use crate::resp::reply::{Reply, parse_number};
 
@@ -34,13 +33,13 @@ const TOUCH: &[u8] = b"redis.call('SET',KEYS[1],'') return redis.call('DEL',KEYS
 
 impl Proxy {
     /// WAIT or WAITAOF.
-    pub(in crate::proxy) fn wait_for_replicas(
-        &mut self,
-        id: ClientId,
-        command: &Command,
-        args: &Args<'_>,
-        now: Time,
-    ) -> Step {
+    pub(in crate::proxy) fn wait_for_replicas(&mut self, request: &Request<'_>) -> Step {
+        let &Request {
+            client: id,
+            command,
+            args,
+            now,
+        } = request;
         if self.clients.get(id).is_none_or(|c| !c.pipeline.is_empty()) {
             return Step::Wait(Pause::Barrier);
         }
@@ -51,7 +50,7 @@ impl Proxy {
             .map(|t| t.node)
             .collect();
         if masters.is_empty() {
-            return self.reject(id, command, refusal::CLUSTER_DOWN, now);
+            return self.reject(request, refusal::CLUSTER_DOWN);
         }
         // WAITAOF answers for the master's own file, too.
         let pair = args.len() > 3;
@@ -82,7 +81,7 @@ impl Proxy {
             runs.push(run);
         }
         if self.grant(id, Work::Wait(wait), runs, now).is_none() {
-            return self.reject(id, command, texts::TOO_MANY_BLOCKED, now);
+            return self.reject(request, texts::TOO_MANY_BLOCKED);
         }
         self.stats.commands.add(1);
         let (Some(mut lease), Some(client)) = (self.take_lease(id), self.clients.get_mut(id))

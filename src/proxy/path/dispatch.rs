@@ -19,7 +19,7 @@ use crate::proxy::local::{self, After, Handler};
 use crate::proxy::pipeline::At;
 use crate::proxy::pipeline::by_slot::runs_alone;
 use crate::proxy::planted_bugs;
-use crate::proxy::request::{MOVED_FRAME, request_limits};
+use crate::proxy::request::{MOVED_FRAME, Request, request_limits};
 use crate::proxy::state::Proxy;
 use crate::proxy::stats::calls::ErrorCode;
 use crate::proxy::texts::{self, refusal};
@@ -399,8 +399,14 @@ impl Proxy {
                 return self.refuse(id, &texts::unknown_subcommand(container, args), now);
             }
         };
+        let request = &Request {
+            client: id,
+            command,
+            args,
+            now,
+        };
         if !command.arity_ok(args.len()) {
-            return self.reject(id, command, &texts::wrong_arity(&command.name), now);
+            return self.reject(request, &texts::wrong_arity(&command.name));
         }
         if args.frame().len() >= MOVED_FRAME {
             self.largest.request(command.id, args.frame().len(), 0, now);
@@ -409,149 +415,110 @@ impl Proxy {
             return Step::Close;
         };
         if !client.session.authenticated && !command.flags.contains(Flags::NO_AUTH) {
-            return self.reject(id, command, texts::NOAUTH, now);
+            return self.reject(request, texts::NOAUTH);
         }
         if client.session.is_confined() && !Session::may_send_confined(command) {
-            return self.reject(id, command, &texts::confined(&command.name), now);
+            return self.reject(request, &texts::confined(&command.name));
         }
         if command.changes_servers && !self.config.admin_commands.allow(client.address) {
             return self.refuse(id, &texts::not_allowed(&command.name), now);
         }
         if client.session.queueing {
-            return self.perform_queueing(id, command, args, now);
+            return self.perform_queueing(request);
         }
         if self.process.attention.is_paid() {
-            return self.perform_watched(id, command, args, now);
+            return self.perform_watched(request);
         }
-        self.perform(id, command, args, now)
+        self.perform(request)
     }
 
     /// A request that may run: where it goes.
     #[inline(always)]
-    pub(in crate::proxy) fn perform(
-        &mut self,
-        id: ClientId,
-        command: &Command,
-        args: &Args<'_>,
-        now: Time,
-    ) -> Step {
-        if let Some(handler) = self.handlers.get(command.id) {
-            return self.answer_locally(id, command, args, handler, now);
+    pub(in crate::proxy) fn perform(&mut self, request: &Request<'_>) -> Step {
+        if let Some(handler) = self.handlers.get(request.command.id) {
+            return self.answer_locally(request, handler);
         }
-        self.serve(id, command, args, now)
+        self.serve(request)
     }
 
     /// A request that is not queued although its client has said MULTI.
     #[cold]
     #[inline(never)]
-    pub(in crate::proxy) fn perform_apart(
-        &mut self,
-        id: ClientId,
-        command: &Command,
-        args: &Args<'_>,
-        now: Time,
-    ) -> Step {
-        self.perform(id, command, args, now)
+    pub(in crate::proxy) fn perform_apart(&mut self, request: &Request<'_>) -> Step {
+        self.perform(request)
     }
 
     /// A request that a handler has looked at and leaves to the nodes.
     #[inline(never)]
-    fn serve_watched(
-        &mut self,
-        id: ClientId,
-        command: &Command,
-        args: &Args<'_>,
-        now: Time,
-    ) -> Step {
-        self.serve(id, command, args, now)
+    fn serve_watched(&mut self, request: &Request<'_>) -> Step {
+        self.serve(request)
     }
 
     /// A request that goes where its class says.
     #[inline(always)]
-    fn serve(&mut self, id: ClientId, command: &Command, args: &Args<'_>, now: Time) -> Step {
-        match command.class {
-            Class::Routed if command.block_token.is_none() => {
-                self.route(id, command, None, args, now)
-            }
-            Class::Routed if command.blocks(args) => self.block(id, command, args, now),
-            Class::Routed => self.route(id, command, None, args, now),
-            Class::Split(policy) => self.route(id, command, Some(policy), args, now),
-            Class::AnyNode => self.send_to_any(id, command, args, now),
-            Class::Publish => self.publish(id, command, args, now),
-            Class::AllMasters(policy) => self.broadcast(id, command, policy, false, args, now),
-            Class::AllNodes(policy) => self.broadcast(id, command, policy, true, args, now),
-            Class::Leased(LeaseKind::Transaction) => self.transact(id, command, args, now),
-            Class::Leased(LeaseKind::Blocking) => self.block(id, command, args, now),
-            Class::Leased(LeaseKind::Wait) => self.wait_for_replicas(id, command, args, now),
+    fn serve(&mut self, request: &Request<'_>) -> Step {
+        match request.command.class {
+            Class::Routed if request.command.block_token.is_none() => self.route(request, None),
+            Class::Routed if request.command.blocks(request.args) => self.block(request),
+            Class::Routed => self.route(request, None),
+            Class::Split(policy) => self.route(request, Some(policy)),
+            Class::AnyNode => self.send_to_any(request),
+            Class::Publish => self.publish(request),
+            Class::AllMasters(policy) => self.broadcast(request, policy, false),
+            Class::AllNodes(policy) => self.broadcast(request, policy, true),
+            Class::Leased(LeaseKind::Transaction) => self.transact(request),
+            Class::Leased(LeaseKind::Blocking) => self.block(request),
+            Class::Leased(LeaseKind::Wait) => self.wait_for_replicas(request),
             Class::Refused(_) | Class::Scan | Class::Subscription | Class::Local => {
                 self.stats.unsupported.add(1);
-                self.reject(id, command, &texts::unserved(command), now)
+                self.reject(request, &texts::unserved(request.command))
             }
         }
     }
 
     /// A request whose keys say where it goes.
     #[inline]
-    fn route(
-        &mut self,
-        id: ClientId,
-        command: &Command,
-        policy: Option<ResponsePolicy>,
-        args: &Args<'_>,
-        now: Time,
-    ) -> Step {
+    fn route(&mut self, request: &Request<'_>, policy: Option<ResponsePolicy>) -> Step {
+        let &Request { command, args, .. } = request;
         if let Some(policy) = policy
             && args.len() > self.config.limits.split_keys
-            && let Some(step) = self.cut(id, command, policy, args, now)
+            && let Some(step) = self.cut(request, policy)
         {
             return step;
         }
         let mut keys = std::mem::take(&mut self.scratch.keys);
         let place = request_slots::place(command, args, &mut keys);
         let step = match (place, policy) {
-            (Place::One(slot), _) => self.send_to_slot(id, command, slot, args, now),
-            (Place::Many, Some(policy)) => self.split(id, command, policy, &keys, args, now),
-            (Place::Many, None) => self.reject(id, command, refusal::CROSS_SLOT, now),
-            (Place::Keyless, _) => self.send_to_any(id, command, args, now),
+            (Place::One(slot), _) => self.send_to_slot(request, slot),
+            (Place::Many, Some(policy)) => self.split(request, policy, &keys),
+            (Place::Many, None) => self.reject(request, refusal::CROSS_SLOT),
+            (Place::Keyless, _) => self.send_to_any(request),
             (Place::Invalid(KeysError::Unbalanced), _) => {
-                self.reject(id, command, &command::unbalanced(command), now)
+                self.reject(request, &command::unbalanced(command))
             }
-            (Place::Invalid(KeysError::Unknown), _) => self.find_keys(id, command, args, now),
+            (Place::Invalid(KeysError::Unknown), _) => self.find_keys(request),
             // The node finds the same fault and has the words for it.
-            (Place::Invalid(KeysError::Invalid), _) => self.send_to_any(id, command, args, now),
+            (Place::Invalid(KeysError::Invalid), _) => self.send_to_any(request),
         };
         self.scratch.keys = keys;
         step
     }
 
     #[inline]
-    pub(in crate::proxy) fn send_to_slot(
-        &mut self,
-        id: ClientId,
-        command: &Command,
-        slot: Slot,
-        args: &Args<'_>,
-        now: Time,
-    ) -> Step {
-        let affinity = id.key() as usize;
+    pub(in crate::proxy) fn send_to_slot(&mut self, request: &Request<'_>, slot: Slot) -> Step {
+        let affinity = request.client.key() as usize;
         let preference = self.config.read_preference;
-        let reads = self.may_ask_replicas(id, command);
-        let target = self.upstream.target(slot, reads, preference, affinity, now);
+        let reads = self.may_ask_replicas(request.client, request.command);
+        let target = self
+            .upstream
+            .target(slot, reads, preference, affinity, request.now);
         // That others have waited for the master in vain says nothing of a replica.
         let to_replica = target.is_some_and(|target| target.replica);
-        if !to_replica && self.upstream.fails_fast(slot.number(), now) {
+        if !to_replica && self.upstream.fails_fast(slot.number(), request.now) {
             let text = self.upstream.unserved(slot.number());
-            return self.reject(id, command, &text, now);
+            return self.reject(request, &text);
         }
-        self.send(
-            id,
-            command,
-            slot.number(),
-            target,
-            Goal::Owner,
-            args.frame(),
-            now,
-        )
+        self.send(request, slot.number(), target, Goal::Owner)
     }
 
     /// Whether a replica may answer a request, if replicas are asked at all: what a client reads while it watches
@@ -564,17 +531,9 @@ impl Proxy {
     }
 
     /// A request without keys, which any master can answer.
-    fn send_to_any(&mut self, id: ClientId, command: &Command, args: &Args<'_>, now: Time) -> Step {
-        let target = self.upstream.any_master(id.key() as usize);
-        self.send(
-            id,
-            command,
-            NO_SLOT,
-            target,
-            Goal::AnyMaster,
-            args.frame(),
-            now,
-        )
+    fn send_to_any(&mut self, request: &Request<'_>) -> Step {
+        let target = self.upstream.any_master(request.client.key() as usize);
+        self.send(request, NO_SLOT, target, Goal::AnyMaster)
     }
 
     /// Gives a request of one part its place and its ticket; it is held when it cannot go now.
@@ -582,28 +541,31 @@ impl Proxy {
     #[allow(clippy::too_many_arguments)]
     fn send(
         &mut self,
-        id: ClientId,
-        command: &Command,
+        request: &Request<'_>,
         slot: u16,
         target: Option<Target>,
         goal: Goal,
-        frame: &[u8],
-        now: Time,
     ) -> Step {
+        let &Request {
+            client: id,
+            command,
+            now,
+            ..
+        } = request;
         let Some(client) = self.clients.get_mut(id) else {
             return Step::Close;
         };
         let dialect = client.session.dialect();
         let calm = client.is_calm(self.upstream.routes.version());
         if target.is_none() && !self.upstream.routes.is_known() {
-            return self.reject(id, command, refusal::CLUSTER_DOWN, now);
+            return self.reject(request, refusal::CLUSTER_DOWN);
         }
         let backend = target.and_then(|target| self.shared_for(id, target, dialect, now));
         let mut ticket = Ticket {
             origin: Origin::Discard,
             slot,
             command: command.id,
-            len: frame.len() as u32,
+            len: request.args.frame().len() as u32,
             redirects: 0,
             tries: 1,
             losses: 0,
@@ -616,14 +578,14 @@ impl Proxy {
         };
         let orderly = calm || slot == NO_SLOT;
         let Some(backend) = backend.filter(|at| orderly || self.may_follow(id, slot, *at)) else {
-            let seq = self.take_place(id, command, slot, At::Held, now);
+            let seq = self.take_place(request, slot, At::Held);
             ticket.tries = 0;
             ticket.origin = Origin::Part {
                 client: id,
                 seq,
                 part: 0,
             };
-            self.hold(ticket, frame, goal, now, b"", now);
+            self.hold(ticket, request.args.frame(), goal, now, b"", now);
             self.release_held(id, slot, now);
             return Step::Done;
         };
@@ -631,7 +593,7 @@ impl Proxy {
             self.upstream.let_another_through(slot, now);
             return self.wait_for(id, backend);
         }
-        let seq = self.take_place(id, command, slot, At::Backend(backend), now);
+        let seq = self.take_place(request, slot, At::Backend(backend));
         ticket.origin = Origin::Part {
             client: id,
             seq,
@@ -655,17 +617,12 @@ impl Proxy {
     }
 
     #[inline]
-    pub(in crate::proxy) fn take_place(
-        &mut self,
-        id: ClientId,
-        command: &Command,
-        slot: u16,
-        at: At,
-        now: Time,
-    ) -> Seq {
+    pub(in crate::proxy) fn take_place(&mut self, request: &Request<'_>, slot: u16, at: At) -> Seq {
         self.stats.commands.add(1);
-        match self.clients.get_mut(id) {
-            Some(client) => client.pipeline.push_single(command.id, slot, at, now),
+        match self.clients.get_mut(request.client) {
+            Some(client) => client
+                .pipeline
+                .push_single(request.command.id, slot, at, request.now),
             None => Seq(0),
         }
     }
@@ -688,32 +645,27 @@ impl Proxy {
     /// A request that the proxy answers itself, in its turn, or of the answers of others. Meanwhile it counts among
     /// what its client has in our buffers.
     #[inline(never)]
-    fn answer_locally(
-        &mut self,
-        id: ClientId,
-        command: &Command,
-        args: &Args<'_>,
-        handler: Handler,
-        now: Time,
-    ) -> Step {
-        if let Some(client) = self.clients.get_mut(id) {
-            client.at_hand = (args.frame().len(), args.from(0).map(<[u8]>::len).sum());
+    fn answer_locally(&mut self, request: &Request<'_>, handler: Handler) -> Step {
+        if let Some(client) = self.clients.get_mut(request.client) {
+            client.at_hand = (
+                request.args.frame().len(),
+                request.args.from(0).map(<[u8]>::len).sum(),
+            );
         }
-        let step = self.answer_at_hand(id, command, args, handler, now);
-        if let Some(client) = self.clients.get_mut(id) {
+        let step = self.answer_at_hand(request, handler);
+        if let Some(client) = self.clients.get_mut(request.client) {
             client.at_hand = (0, 0);
         }
         step
     }
 
-    fn answer_at_hand(
-        &mut self,
-        id: ClientId,
-        command: &Command,
-        args: &Args<'_>,
-        handler: Handler,
-        now: Time,
-    ) -> Step {
+    fn answer_at_hand(&mut self, request: &Request<'_>, handler: Handler) -> Step {
+        let &Request {
+            client: id,
+            command,
+            args,
+            now,
+        } = request;
         let Some(client) = self.clients.get_mut(id) else {
             return Step::Close;
         };
@@ -725,7 +677,7 @@ impl Proxy {
             return Step::Wait(Pause::Barrier);
         }
         if handler.watches
-            && let Some(step) = self.look_at_subscribers(id, command, args, alone, now)
+            && let Some(step) = self.look_at_subscribers(request, alone)
         {
             return step;
         }
@@ -802,15 +754,15 @@ impl Proxy {
                 Step::Done
             }
             After::Close => Step::Close,
-            After::Subscriptions(change) => self.change_subscriptions(id, command, change, now),
-            After::Serve => self.serve_watched(id, command, args, now),
+            After::Subscriptions(change) => self.change_subscriptions(request, change),
+            After::Serve => self.serve_watched(request),
             After::Broadcast(merge) => {
                 let replicas = matches!(command.class, Class::AllNodes(_));
-                self.broadcast_with(id, command, merge, replicas, args, now)
+                self.broadcast_with(request, merge, replicas)
             }
-            After::AskAnyMaster => self.send_to_any(id, command, args, now),
-            After::Ask(plan) => self.carry_out(id, command, plan, now),
-            After::AskAlone(plan) => match self.carry_out(id, command, plan, now) {
+            After::AskAnyMaster => self.send_to_any(request),
+            After::Ask(plan) => self.carry_out(request, plan),
+            After::AskAlone(plan) => match self.carry_out(request, plan) {
                 Step::Done => Step::Alone,
                 other => other,
             },
@@ -820,19 +772,15 @@ impl Proxy {
     /// Answers a request of a known command with an error, in its turn.
     #[cold]
     #[inline(never)]
-    pub(in crate::proxy) fn reject(
-        &mut self,
-        id: ClientId,
-        command: &Command,
-        text: &str,
-        now: Time,
-    ) -> Step {
-        self.stats.calls.rejected(command.id);
-        self.insight.audit.note_error(command.id, text.as_bytes());
-        if let Some(abort) = self.refused_inside(id, command, text, now) {
-            return self.refuse(id, &abort, now);
+    pub(in crate::proxy) fn reject(&mut self, request: &Request<'_>, text: &str) -> Step {
+        self.stats.calls.rejected(request.command.id);
+        self.insight
+            .audit
+            .note_error(request.command.id, text.as_bytes());
+        if let Some(abort) = self.refused_inside(request, text) {
+            return self.refuse(request.client, &abort, request.now);
         }
-        self.refuse(id, text, now)
+        self.refuse(request.client, text, request.now)
     }
 
     /// Answers a request with an error, in its turn.

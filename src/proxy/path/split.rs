@@ -16,12 +16,12 @@ use crate::proxy::pipeline::by_slot::{
 };
 use crate::proxy::pipeline::merge::{Merge, Split};
 use crate::proxy::pipeline::plan::{Ask, Plan};
+use crate::proxy::request::Request;
 use crate::proxy::state::Proxy;
 use crate::proxy::texts::{self, refusal};
 use crate::proxy::upstream::Target;
 use crate::proxy::upstream::backend::{Origin, Pin, Ticket};
 use crate::proxy::upstream::goal::Goal;
-use crate::resp::args::Args;
 use crate::resp::encode;
 use crate::resp::reply::Reply;
 
@@ -29,15 +29,18 @@ impl Proxy {
     /// Cuts a request by slot: one node would answer CROSSSLOT even for two slots of its own.
     pub(in crate::proxy) fn split(
         &mut self,
-        id: ClientId,
-        command: &Command,
+        request: &Request<'_>,
         policy: ResponsePolicy,
         keys: &[u32],
-        args: &Args<'_>,
-        now: Time,
     ) -> Step {
+        let &Request {
+            client: id,
+            command,
+            args,
+            now,
+        } = request;
         if !self.upstream.routes.is_known() {
-            return self.reject(id, command, refusal::CLUSTER_DOWN, now);
+            return self.reject(request, refusal::CLUSTER_DOWN);
         }
         let mut by_slot = std::mem::take(&mut self.scratch.by_slot);
         let mut frames = std::mem::take(&mut self.scratch.frames);
@@ -64,7 +67,7 @@ impl Proxy {
             push_part(keys, args, group, &mut frames);
             parts.push(SlotPart::new(group[0].0, start..frames.len()));
         }
-        self.find_backends(id, command, &mut parts, now);
+        self.find_backends(request, &mut parts);
         let full = parts
             .iter()
             .find_map(|part| self.full_backend_of(id, part, now));
@@ -79,7 +82,7 @@ impl Proxy {
             split.set_order(order);
             let seq = client.pipeline.push_split(command.id, Box::new(split), now);
             self.count_cut(command, parts.len());
-            self.send_slot_parts(id, command, seq, (&parts, 0), &frames, now);
+            self.send_slot_parts(request, seq, (&parts, 0), &frames);
             Step::Done
         } else {
             Step::Close
@@ -96,12 +99,10 @@ impl Proxy {
     /// requests.
     pub(in crate::proxy) fn find_backends(
         &mut self,
-        id: ClientId,
-        command: &Command,
+        request: &Request<'_>,
         parts: &mut [SlotPart],
-        now: Time,
     ) {
-        let Some(client) = self.clients.get_mut(id) else {
+        let Some(client) = self.clients.get_mut(request.client) else {
             return;
         };
         let dialect = client.session.dialect();
@@ -110,13 +111,13 @@ impl Proxy {
             && dialect.database == 0
             && !upstream.any_failing();
         if plain {
-            let affinity = id.key() as usize;
+            let affinity = request.client.key() as usize;
             // As in `may_ask_replicas`.
-            let reads = command.on_replicas && client.lease.is_none();
+            let reads = request.command.on_replicas && client.lease.is_none();
             for part in parts {
                 let found = Slot::new(part.slot).and_then(|slot| {
                     let (protocol, config) = (dialect.protocol, &self.config);
-                    upstream.at_hand(slot, reads, protocol, affinity, config, now)
+                    upstream.at_hand(slot, reads, protocol, affinity, config, request.now)
                 });
                 part.backend = found.map(|(backend, _)| backend);
                 part.replica = found.is_some_and(|(_, replica)| replica);
@@ -156,13 +157,17 @@ impl Proxy {
     /// Sends parts of a request that was cut by slot, of which the first has this number.
     pub(in crate::proxy) fn send_slot_parts(
         &mut self,
-        id: ClientId,
-        command: &Command,
+        request: &Request<'_>,
         seq: Seq,
         (parts, first): (&[SlotPart], u16),
         frames: &[u8],
-        now: Time,
     ) {
+        let &Request {
+            client: id,
+            command,
+            now,
+            ..
+        } = request;
         let (mut sent, mut replica_reads) = (0, 0);
         for (own, part) in parts.iter().zip(first..) {
             let frame = &frames[own.frame.clone()];
@@ -192,54 +197,48 @@ impl Proxy {
     /// Sends a request as it is to every master, or to every node (see `routes::everyone`).
     pub(in crate::proxy) fn broadcast(
         &mut self,
-        id: ClientId,
-        command: &Command,
+        request: &Request<'_>,
         policy: ResponsePolicy,
         replicas: bool,
-        args: &Args<'_>,
-        now: Time,
     ) -> Step {
         let merge = match policy {
             ResponsePolicy::Special => {
-                return self.reject(id, command, &texts::not_yet(command), now);
+                return self.reject(request, &texts::not_yet(request.command));
             }
             ResponsePolicy::Default => Merge::Concat,
             other => merge_of(other),
         };
-        self.broadcast_with(id, command, merge, replicas, args, now)
+        self.broadcast_with(request, merge, replicas)
     }
 
     /// Sends a request as it is to every master, or to every node; their answers become one by `merge`.
     pub(in crate::proxy) fn broadcast_with(
         &mut self,
-        id: ClientId,
-        command: &Command,
+        request: &Request<'_>,
         merge: Merge,
         replicas: bool,
-        args: &Args<'_>,
-        now: Time,
     ) -> Step {
-        let client = self.clients.get(id);
+        let client = self.clients.get(request.client);
         let alone = |client: &Client| client.pipeline.is_empty() || client.execution.is_some();
-        if runs_alone(command) && !client.is_some_and(alone) {
+        if runs_alone(request.command) && !client.is_some_and(alone) {
             return Step::Wait(Pause::Barrier);
         }
         // The node of a transaction has executed it with the transaction.
-        let (done, known) = match self.take_share(id) {
+        let (done, known) = match self.take_share(request.client) {
             Some((node, reply)) => (Some(node), Some(Ask::Known(reply))),
             None => (None, None),
         };
-        let everyone = self.upstream.routes.everyone(command, replicas);
+        let everyone = self.upstream.routes.everyone(request.command, replicas);
         let others = everyone.filter(|asked| {
             done.is_none_or(|node| !self.upstream.routes.answers_for(node, *asked))
         });
-        let others = others.map(|asked| Ask::each(asked, args.frame().to_vec()));
+        let others = others.map(|asked| Ask::each(asked, request.args.frame().to_vec()));
         let plan = Plan {
             asks: known.into_iter().chain(others).collect(),
             merge,
-            write: command.flags.contains(Flags::WRITE),
+            write: request.command.flags.contains(Flags::WRITE),
         };
-        self.carry_out(id, command, plan, now)
+        self.carry_out(request, plan)
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -320,13 +319,13 @@ impl Proxy {
     }
 
     /// Asks whom a plan names; the answers become the reply.
-    pub(in crate::proxy) fn carry_out(
-        &mut self,
-        id: ClientId,
-        command: &Command,
-        plan: Plan,
-        now: Time,
-    ) -> Step {
+    pub(in crate::proxy) fn carry_out(&mut self, request: &Request<'_>, plan: Plan) -> Step {
+        let &Request {
+            client: id,
+            command,
+            now,
+            ..
+        } = request;
         let nodes = plan.asks.iter().any(|ask| !matches!(ask, Ask::Workers(_)));
         let each = |ask: &Ask| !matches!(ask, Ask::Slot(..) | Ask::AnyMaster(_) | Ask::Workers(_));
         // Who asks for the state of the whole is to find what it did before, and nothing of what it does behind.
@@ -336,7 +335,7 @@ impl Proxy {
             self.insight.audit.note(command.id, Reason::AllNodes);
         }
         if plan.asks.is_empty() || (nodes && !self.upstream.routes.is_known()) {
-            return self.reject(id, command, refusal::CLUSTER_DOWN, now);
+            return self.reject(request, refusal::CLUSTER_DOWN);
         }
         let (split, asks) = self.parts_of(plan);
         self.stats.calls.cut(command.id, split.len() as u64);
@@ -435,26 +434,22 @@ impl Proxy {
     /// A request whose keys only a server can find: one is asked where they are, then the request goes there.
     /// Nothing behind it is taken until it is answered, since its slot is not known.
     #[cold]
-    pub(in crate::proxy) fn find_keys(
-        &mut self,
-        id: ClientId,
-        command: &Command,
-        args: &Args<'_>,
-        now: Time,
-    ) -> Step {
-        let alone = self.clients.get(id);
+    pub(in crate::proxy) fn find_keys(&mut self, request: &Request<'_>) -> Step {
+        let alone = self.clients.get(request.client);
         if alone.is_some_and(|client| !client.pipeline.is_empty()) {
             return Step::Wait(Pause::Barrier);
         }
         let mut question = Vec::new();
-        encode::array(&mut question, args.len() + 2);
+        encode::array(&mut question, request.args.len() + 2);
         encode::bulk(&mut question, b"COMMAND");
         encode::bulk(&mut question, b"GETKEYS");
-        args.from(0)
+        request
+            .args
+            .from(0)
             .for_each(|arg| encode::bulk(&mut question, arg));
         let (frame, write) = (
-            args.frame().to_vec(),
-            !command.flags.contains(Flags::READONLY),
+            request.args.frame().to_vec(),
+            !request.command.flags.contains(Flags::READONLY),
         );
         let then = move |replies: &[Reply<'_>], out: &mut Vec<u8>| {
             let keys = replies.iter().flat_map(|reply| reply.items());
@@ -483,7 +478,7 @@ impl Proxy {
             merge: Merge::Then(Box::new(then)),
             write: false,
         };
-        match self.carry_out(id, command, plan, now) {
+        match self.carry_out(request, plan) {
             Step::Done => Step::Alone,
             other => other,
         }

@@ -5,20 +5,19 @@
 //!
 //! A request of few keys is cut at once (`split`), to the same parts.
 
-use crate::clock::Time;
 use crate::cluster::slot::Slot;
 use crate::command::{self, Command, Flags, ResponsePolicy};
 use crate::proxy::client::Pause;
 use crate::proxy::client::split_in_turns::{Cut, LOOKED_AT};
 use crate::proxy::client::step::Step;
-use crate::proxy::ids::{ClientId, Seq};
+use crate::proxy::ids::Seq;
 use crate::proxy::insight::audit::Reason;
 use crate::proxy::pipeline::At;
 use crate::proxy::pipeline::by_slot::merge_of;
 use crate::proxy::pipeline::merge::{Merge, Split};
+use crate::proxy::request::Request;
 use crate::proxy::state::Proxy;
 use crate::proxy::texts::refusal;
-use crate::resp::args::Args;
 
 impl Proxy {
     /// Goes on with a request of many keys, for one turn. Nothing if it is none, or its keys cannot be found.
@@ -26,12 +25,15 @@ impl Proxy {
     #[inline(never)]
     pub(in crate::proxy) fn cut(
         &mut self,
-        id: ClientId,
-        command: &Command,
+        request: &Request<'_>,
         policy: ResponsePolicy,
-        args: &Args<'_>,
-        now: Time,
     ) -> Option<Step> {
+        let &Request {
+            client: id,
+            command,
+            args,
+            ..
+        } = request;
         let known = self.clients.get_mut(id)?.cut.take();
         let mut cut = match known {
             Some(cut) => cut,
@@ -44,7 +46,7 @@ impl Proxy {
                 Box::new(Cut::new(keys))
             }
         };
-        let step = self.cut_on(id, command, policy, &mut cut, args, now);
+        let step = self.cut_on(request, policy, &mut cut);
         if let (Step::Wait(pause), Some(client)) = (&step, self.clients.get_mut(id)) {
             client.cut = Some(cut);
             if *pause == Pause::Behind {
@@ -54,76 +56,63 @@ impl Proxy {
         Some(step)
     }
 
-    fn cut_on(
-        &mut self,
-        id: ClientId,
-        command: &Command,
-        policy: ResponsePolicy,
-        cut: &mut Cut,
-        args: &Args<'_>,
-        now: Time,
-    ) -> Step {
+    fn cut_on(&mut self, request: &Request<'_>, policy: ResponsePolicy, cut: &mut Cut) -> Step {
         let next_turn = Step::Wait(Pause::Behind);
         let looked_at = LOOKED_AT * self.config.limits.split_keys;
         let merge = merge_of(policy);
         if cut.slots.len() < cut.keys.len() {
-            if cut.look(args, looked_at)
+            if cut.look(request.args, looked_at)
                 && let Some(slot) = cut.arrange(matches!(merge, Merge::Gather))
             {
-                return self.send_to_slot(id, command, slot, args, now);
+                return self.send_to_slot(request, slot);
             }
             return next_turn;
         }
         if cut.parts.len() == 1 {
             // It has waited for its backend.
             return match Slot::new(cut.parts[0].0) {
-                Some(slot) => self.send_to_slot(id, command, slot, args, now),
+                Some(slot) => self.send_to_slot(request, slot),
                 None => Step::Close,
             };
         }
         if cut.placed < cut.keys.len() {
-            cut.place(args, looked_at);
+            cut.place(request.args, looked_at);
             return next_turn;
         }
         let seq = match cut.seq {
             Some(seq) => seq,
             None if !self.upstream.routes.is_known() => {
-                return self.reject(id, command, refusal::CLUSTER_DOWN, now);
+                return self.reject(request, refusal::CLUSTER_DOWN);
             }
-            None => match self.place_of_cut(id, command, merge, cut, now) {
+            None => match self.place_of_cut(request, merge, cut) {
                 Some(seq) => seq,
                 None => return Step::Close,
             },
         };
         cut.seq = Some(seq);
-        let full = self.send_cut(id, command, seq, cut, args, now);
+        let full = self.send_cut(request, seq, cut);
         if cut.sent == cut.parts.len() {
             return Step::Done;
         }
         match full {
-            Some(backend) => self.wait_for(id, backend),
+            Some(backend) => self.wait_for(request.client, backend),
             None => next_turn,
         }
     }
 
     /// Takes the place of a request in its client's pipeline, with all parts, none of them sent.
-    fn place_of_cut(
-        &mut self,
-        id: ClientId,
-        command: &Command,
-        merge: Merge,
-        cut: &mut Cut,
-        now: Time,
-    ) -> Option<Seq> {
-        let client = self.clients.get_mut(id)?;
-        let write = command.flags.contains(Flags::WRITE);
+    fn place_of_cut(&mut self, request: &Request<'_>, merge: Merge, cut: &mut Cut) -> Option<Seq> {
+        let client = self.clients.get_mut(request.client)?;
+        let write = request.command.flags.contains(Flags::WRITE);
         let mut split = Split::with_capacity(merge, write, cut.parts.len());
         for (slot, _) in &cut.parts {
             split.add_at(*slot, At::Here);
         }
         split.set_order(std::mem::take(&mut cut.order));
-        let seq = client.pipeline.push_split(command.id, Box::new(split), now);
-        self.count_cut(command, cut.parts.len());
+        let seq = client
+            .pipeline
+            .push_split(request.command.id, Box::new(split), request.now);
+        self.count_cut(request.command, cut.parts.len());
         Some(seq)
     }
 
@@ -140,32 +129,29 @@ impl Proxy {
     /// told.
     fn send_cut(
         &mut self,
-        id: ClientId,
-        command: &Command,
+        request: &Request<'_>,
         seq: Seq,
         cut: &mut Cut,
-        args: &Args<'_>,
-        now: Time,
     ) -> Option<crate::proxy::ids::BackendId> {
         let mut frames = std::mem::take(&mut self.scratch.frames);
         let mut parts = std::mem::take(&mut self.scratch.parts);
         frames.clear();
         parts.clear();
         let count = self.config.limits.split_keys;
-        cut.frames(args, count, &mut frames, &mut parts);
-        self.find_backends(id, command, &mut parts, now);
+        cut.frames(request.args, count, &mut frames, &mut parts);
+        self.find_backends(request, &mut parts);
         let full = parts.iter().enumerate().find_map(|(index, part)| {
-            let full = self.full_backend_of(id, part, now)?;
+            let full = self.full_backend_of(request.client, part, request.now)?;
             Some((index, full))
         });
         parts.truncate(full.map_or(parts.len(), |(index, _)| index));
-        if let Some(client) = self.clients.get_mut(id) {
+        if let Some(client) = self.clients.get_mut(request.client) {
             for (part, own) in parts.iter().zip(cut.sent as u16..) {
                 let at = part.at();
                 client.pipeline.set_at(seq, own, at);
             }
         }
-        self.send_slot_parts(id, command, seq, (&parts, cut.sent as u16), &frames, now);
+        self.send_slot_parts(request, seq, (&parts, cut.sent as u16), &frames);
         cut.sent += parts.len();
         (self.scratch.frames, self.scratch.parts) = (frames, parts);
         full.map(|(_, backend)| backend)

@@ -11,13 +11,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Time;
-use crate::command::{Command, Resolved};
+use crate::command::Resolved;
 use crate::proxy::client::Pause;
 use crate::proxy::client::step::Step;
 use crate::proxy::ids::ClientId;
 use crate::proxy::messages::worker_query::Letter;
 use crate::proxy::pubsub::state::announced::{Announcement, Publisher};
 use crate::proxy::pubsub::state::kind::Kind;
+use crate::proxy::request::Request;
 use crate::proxy::request::request_limits;
 use crate::proxy::state::Proxy;
 use crate::resp::args::Args;
@@ -103,23 +104,21 @@ impl Proxy {
     /// hears itself, for the replies before it, among which the message has its place. `alone`: there are none.
     pub(in crate::proxy) fn look_at_subscribers(
         &mut self,
-        id: ClientId,
-        command: &Command,
-        args: &Args<'_>,
+        request: &Request<'_>,
         alone: bool,
-        now: Time,
     ) -> Option<Step> {
         let awaits = self.are_subscribers_awaited();
-        let own = self.clients.get(id)?.session.subscriptions();
+        let own = self.clients.get(request.client)?.session.subscriptions();
         if !awaits && own.is_none() {
             return None;
         }
-        let kind = Kind::published_by(&command.name)?;
-        let channel = args.at(1);
+        let kind = Kind::published_by(&request.command.name)?;
+        let channel = request.args.at(1);
         if !alone && own.is_some_and(|own| own.hears(kind, channel)) {
             return Some(Step::Wait(Pause::Barrier));
         }
-        let waits = awaits && self.awaits_subscribers(id, [(kind, channel)].into_iter(), now);
+        let waits = awaits
+            && self.awaits_subscribers(request.client, [(kind, channel)].into_iter(), request.now);
         waits.then_some(Step::Wait(Pause::Subscribers))
     }
 

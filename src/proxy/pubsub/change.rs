@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use crate::clock::Time;
 use crate::cluster::slot::Slot;
-use crate::command::Command;
 use crate::proxy::client::step::Step;
 use crate::proxy::ids::{ClientId, NO_SLOT};
 use crate::proxy::pipeline::client_reply::Replies;
@@ -18,6 +17,7 @@ use crate::proxy::pubsub::state::events;
 use crate::proxy::pubsub::state::kind::{Act, Kind};
 use crate::proxy::pubsub::state::subscriptions::{Subscriptions, cost};
 use crate::proxy::pubsub::state::topic::Topic;
+use crate::proxy::request::Request;
 use crate::proxy::state::Proxy;
 use crate::proxy::texts::refusal;
 
@@ -28,22 +28,26 @@ impl Proxy {
     /// A client's (UN)SUBSCRIBE, on an empty pipeline.
     pub(in crate::proxy) fn change_subscriptions(
         &mut self,
-        id: ClientId,
-        command: &Command,
+        request: &Request<'_>,
         change: Change,
-        now: Time,
     ) -> Step {
         match change.act {
-            Act::Subscribe => self.subscribe(id, command, change, now),
-            Act::Unsubscribe => self.unsubscribe(id, command, change, now),
+            Act::Subscribe => self.subscribe(request, change),
+            Act::Unsubscribe => self.unsubscribe(request, change),
         }
     }
 
-    fn subscribe(&mut self, id: ClientId, command: &Command, change: Change, now: Time) -> Step {
+    fn subscribe(&mut self, request: &Request<'_>, change: Change) -> Step {
+        let &Request {
+            client: id,
+            command,
+            now,
+            ..
+        } = request;
         let Change { kind, names, .. } = change;
         if !self.upstream.routes.is_known() {
             self.withdraw_early(id);
-            return self.reject(id, command, refusal::CLUSTER_DOWN, now);
+            return self.reject(request, refusal::CLUSTER_DOWN);
         }
         let Some(client) = self.clients.get_mut(id) else {
             return Step::Close;
@@ -55,7 +59,7 @@ impl Proxy {
         let wanted: usize = names.iter().map(|name| cost(name)).sum();
         if had + wanted > self.config.limits.subscription_bytes {
             self.withdraw_early(id);
-            return self.reject(id, command, TOO_MANY, now);
+            return self.reject(request, TOO_MANY);
         }
         self.stats.commands.add(1);
         let muted = client.pipeline.replies != Replies::On;
@@ -238,13 +242,13 @@ impl Proxy {
         pending.map(|(_, pending)| pending.expires).min()
     }
 
-    fn unsubscribe(&mut self, id: ClientId, command: &Command, change: Change, now: Time) -> Step {
+    fn unsubscribe(&mut self, request: &Request<'_>, change: Change) -> Step {
         let Change { kind, act, names } = change;
-        let Some(client) = self.clients.get_mut(id) else {
+        let Some(client) = self.clients.get_mut(request.client) else {
             return Step::Close;
         };
         self.stats.commands.add(1);
-        let seq = client.pipeline.push_heard(command.id, now);
+        let seq = client.pipeline.push_heard(request.command.id, request.now);
         let protocol = client.session.protocol;
         let mut own = client.session.take_subscriptions().unwrap_or_default();
         let was = !own.is_empty();
@@ -268,9 +272,9 @@ impl Proxy {
         }
         client.session.put_subscriptions(own);
         for name in left {
-            self.leave_topic(id, kind, &name, now);
+            self.leave_topic(request.client, kind, &name, request.now);
         }
-        self.fulfil(id, seq, 0, &reply, now);
+        self.fulfil(request.client, seq, 0, &reply, request.now);
         Step::Done
     }
 

@@ -4,29 +4,21 @@
 //! and of no two. So with `-pubsub-order all` every PUBLISH goes to one master, and every proxy takes the same one.
 //! It costs that master the sending to all others, which with `-pubsub-order channel` all masters share.
 
-use crate::clock::Time;
 use crate::cluster::slot::Slot;
-use crate::command::Command;
 use crate::config::PubsubOrder;
 use crate::proxy::client::step::Step;
-use crate::proxy::ids::{ClientId, NodeKey};
+use crate::proxy::ids::NodeKey;
 use crate::proxy::pubsub::state::carrier::slot_of_channel;
+use crate::proxy::request::Request;
 use crate::proxy::state::Proxy;
 use crate::proxy::texts::refusal;
-use crate::resp::args::Args;
 
 impl Proxy {
     /// A PUBLISH that is not in a transaction.
-    pub(in crate::proxy) fn publish(
-        &mut self,
-        id: ClientId,
-        command: &Command,
-        args: &Args<'_>,
-        now: Time,
-    ) -> Step {
-        match self.slot_of_channel(args.at(1)) {
-            Some(slot) => self.send_to_slot(id, command, slot, args, now),
-            None => self.reject(id, command, refusal::CLUSTER_DOWN, now),
+    pub(in crate::proxy) fn publish(&mut self, request: &Request<'_>) -> Step {
+        match self.slot_of_channel(request.args.at(1)) {
+            Some(slot) => self.send_to_slot(request, slot),
+            None => self.reject(request, refusal::CLUSTER_DOWN),
         }
     }
 

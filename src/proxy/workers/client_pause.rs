@@ -5,13 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::clock::Time;
-use crate::command::Command;
 use crate::proxy::client::Pause;
 use crate::proxy::ids::ClientId;
 use crate::proxy::messages::client_pause::Suspension;
+use crate::proxy::request::Request;
 use crate::proxy::scripts::flags::Functions;
 use crate::proxy::state::Proxy;
-use crate::resp::args::Args;
 
 impl Proxy {
     /// Begins, or widens, a suspension.
@@ -27,9 +26,13 @@ impl Proxy {
     }
 
     /// Whether the suspension holds a request. It is looked at by whoever sees each request.
-    pub(in crate::proxy) fn is_held(&self, command: &Command, args: &Args<'_>, now: Time) -> bool {
-        let present = self.suspension.filter(|suspension| now < suspension.until);
-        present.is_some_and(|suspension| suspension.all || self.may_write(command, args))
+    pub(in crate::proxy) fn is_held(&self, request: &Request<'_>) -> bool {
+        let present = self
+            .suspension
+            .filter(|suspension| request.now < suspension.until);
+        present.is_some_and(|suspension| {
+            suspension.all || self.may_write(request.command, request.args)
+        })
     }
 
     /// The functions of the nodes are known: who waits to call one that cannot write goes on.

@@ -13,8 +13,8 @@ use crate::proxy::ids::ClientId;
 use crate::proxy::messages::monitor_feed::Lines;
 use crate::proxy::messages::worker_query::Letter;
 use crate::proxy::pipeline::client_reply::Replies;
+use crate::proxy::request::Request;
 use crate::proxy::state::Proxy;
-use crate::resp::args::Args;
 
 /// A line's memory is kept for the next up to here.
 const KEPT_LINE: usize = 64 << 10;
@@ -43,13 +43,13 @@ impl Proxy {
     }
 
     /// Shows a request to all monitors.
-    pub(in crate::proxy) fn show(
-        &mut self,
-        id: ClientId,
-        command: &Command,
-        args: &Args<'_>,
-        now: Time,
-    ) {
+    pub(in crate::proxy) fn show(&mut self, request: &Request<'_>) {
+        let &Request {
+            client: id,
+            command,
+            args,
+            now,
+        } = request;
         let Some(client) = self.clients.get(id) else {
             return;
         };

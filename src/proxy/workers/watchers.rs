@@ -1,13 +1,11 @@
 //! `Attention`: whether anything in the process wants to look at each request. It is one word that the data
 //! path loads, so that MONITOR and `CLIENT PAUSE` cost nothing while nobody uses them.
 
-use crate::clock::Time;
-use crate::command::{Command, Flags};
+use crate::command::Flags;
 use crate::proxy::client::Pause;
 use crate::proxy::client::step::Step;
-use crate::proxy::ids::ClientId;
+use crate::proxy::request::Request;
 use crate::proxy::state::Proxy;
-use crate::resp::args::Args;
 
 const NO_KEYSPACE: &str = "ERR Replica can't interact with the keyspace";
 
@@ -15,27 +13,21 @@ impl Proxy {
     /// One request, while somebody looks at requests: it may have to wait, and monitors see it.
     #[cold]
     #[inline(never)]
-    pub(in crate::proxy) fn perform_watched(
-        &mut self,
-        id: ClientId,
-        command: &Command,
-        args: &Args<'_>,
-        now: Time,
-    ) -> Step {
-        let Some(client) = self.clients.get(id) else {
+    pub(in crate::proxy) fn perform_watched(&mut self, request: &Request<'_>) -> Step {
+        let Some(client) = self.clients.get(request.client) else {
             return Step::Close;
         };
         // A monitor counts as a replica in Redis: it is never paused, and has no business with keys.
         if client.session.monitor {
-            if command.flags.contains(Flags::READONLY) || command.may_replicate() {
-                return self.refuse(id, NO_KEYSPACE, now);
+            if request.command.flags.contains(Flags::READONLY) || request.command.may_replicate() {
+                return self.refuse(request.client, NO_KEYSPACE, request.now);
             }
-        } else if self.is_held(command, args, now) {
+        } else if self.is_held(request) {
             return Step::Wait(Pause::Suspended);
         }
-        let step = self.perform(id, command, args, now);
+        let step = self.perform(request);
         if !matches!(step, Step::Wait(_)) {
-            self.show(id, command, args, now);
+            self.show(request);
         }
         step
     }
