@@ -29,6 +29,26 @@ impl Seq {
     }
 }
 
+/// Names one part of a request of a client: where a reply belongs. It is a claim, checked when used: the client may
+/// have gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartId {
+    /// The client.
+    pub client: ClientId,
+    /// The place of the request in the client's pipeline.
+    pub seq: Seq,
+    /// Which part of that request; 0 if it has one only.
+    pub index: u16,
+}
+
+impl PartId {
+    /// Part `index` of the request at place `seq` of `client`.
+    #[inline]
+    pub fn new(client: ClientId, seq: Seq, index: u16) -> PartId {
+        PartId { client, seq, index }
+    }
+}
+
 /// Names a node within one worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NodeKey(pub u16);

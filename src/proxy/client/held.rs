@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::clock::Time;
 use crate::proxy::client::held_keys::Keys;
 use crate::proxy::client::own_errors::Inquiry;
-use crate::proxy::ids::{BackendId, Seq};
+use crate::proxy::ids::{BackendId, PartId};
 use crate::proxy::scripts::Remedy;
 use crate::proxy::texts::refusal::Refusal;
 use crate::proxy::upstream::backend::Ticket;
@@ -47,8 +47,8 @@ impl HeldRequests {
         let own = self.by_slot.entry(held.ticket.slot).or_default();
         // Nearly always it is the last one.
         let at = match own.back() {
-            Some(last) if held.is_before(last) => {
-                own.partition_point(|other| other.is_before(&held))
+            Some(last) if held.is_before(last.part) => {
+                own.partition_point(|other| other.is_before(held.part))
             }
             Some(_) | None => own.len(),
         };
@@ -65,14 +65,13 @@ impl HeldRequests {
     pub fn take_one(
         &mut self,
         slot: u16,
-        (seq, part): (Seq, u16),
+        part: PartId,
         wanted: impl FnOnce(&Held) -> bool,
     ) -> Option<Held> {
         let own = self.by_slot.get_mut(&slot)?;
-        let at = own
-            .partition_point(|held| held.seq.before(seq) || (held.seq == seq && held.part < part));
+        let at = own.partition_point(|held| held.is_before(part));
         let there = own.get(at)?;
-        if there.seq != seq || there.part != part || !wanted(there) {
+        if there.part != part || !wanted(there) {
             return None;
         }
         let held = own.remove(at);
@@ -120,7 +119,11 @@ impl HeldRequests {
             assert!(!own.is_empty());
             assert!(own.iter().all(|held| held.ticket.slot == *slot));
             let places = own.iter().zip(own.iter().skip(1));
-            assert!(places.into_iter().all(|(one, next)| one.is_before(next)));
+            assert!(
+                places
+                    .into_iter()
+                    .all(|(one, next)| one.is_before(next.part))
+            );
         }
     }
 }
@@ -132,10 +135,8 @@ pub(in crate::proxy) const BACKOFF_MAX: Duration = Duration::from_millis(200);
 /// A request that waits to be sent.
 #[derive(Debug)]
 pub struct Held {
-    /// Its place in its client's pipeline.
-    pub seq: Seq,
-    /// Its part there.
-    pub part: u16,
+    /// What it is a part of: its place in its client's pipeline.
+    pub part: PartId,
     /// The ticket it had, or would have had.
     pub ticket: Ticket,
     /// Its bytes.
@@ -168,8 +169,9 @@ pub struct Held {
 
 impl Held {
     /// Whether its place is before that of another.
-    pub fn is_before(&self, other: &Held) -> bool {
-        self.seq.before(other.seq) || (self.seq == other.seq && self.part < other.part)
+    pub fn is_before(&self, other: PartId) -> bool {
+        let own = self.part;
+        own.seq.before(other.seq) || (own.seq == other.seq && own.index < other.index)
     }
 
     /// Whether its slot is served, and its keys are apart while that migrates.
@@ -187,6 +189,30 @@ impl Held {
 /// How long to wait before try number `tries`.
 pub(in crate::proxy) fn backoff(tries: u8) -> Duration {
     (BACKOFF_MIN * (1 << tries.min(6))).min(BACKOFF_MAX)
+}
+
+/// Where and when a request that is held is sent.
+pub(in crate::proxy) struct Retry<'a> {
+    /// Where it is to go.
+    pub goal: Goal,
+    /// When it may be tried.
+    pub due: Time,
+    /// The words with which a node has refused it, if a client may see them.
+    pub refusal: &'a [u8],
+    /// What is to be sent right before it.
+    pub prelude: Vec<Remedy>,
+}
+
+impl Retry<'_> {
+    /// As soon as it may be sent at all.
+    pub fn at_once(goal: Goal, now: Time) -> Retry<'static> {
+        Retry {
+            goal,
+            due: now,
+            refusal: b"",
+            prelude: Vec::new(),
+        }
+    }
 }
 
 /// What became of an attempt to send a held request.

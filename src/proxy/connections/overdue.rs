@@ -23,7 +23,8 @@ mod tests;
 use std::collections::HashSet;
 
 use crate::clock::Time;
-use crate::proxy::ids::{BackendId, ClientId, NodeKey};
+use crate::proxy::client::held::Retry;
+use crate::proxy::ids::{BackendId, ClientId, NodeKey, PartId};
 use crate::proxy::state::Proxy;
 use crate::proxy::upstream::Target;
 use crate::proxy::upstream::backend::{Backend, Flavor, Origin, State, Usage};
@@ -126,7 +127,7 @@ impl Proxy {
         let (node, flavor) = (backend.node, backend.flavor);
         let waiters = std::mem::take(&mut backend.waiters);
         let whose = |origin: Origin| match origin {
-            Origin::Part { client, .. } => Some(client),
+            Origin::Part(PartId { client, .. }) => Some(client),
             _ => None,
         };
         let first = backend.tickets.front().and_then(|own| whose(own.origin));
@@ -216,7 +217,7 @@ impl Proxy {
         let node = backend.node;
         let mut stay = HashSet::new();
         for (index, ticket) in backend.tickets.iter().enumerate() {
-            if let Origin::Part { client, .. } = ticket.origin
+            if let Origin::Part(PartId { client, .. }) = ticket.origin
                 && (index == 0 || !ticket.readonly)
             {
                 stay.insert(client);
@@ -234,7 +235,7 @@ impl Proxy {
         let mut moved = Vec::new();
         for ticket in &mut backend.tickets {
             let bytes = pieces.next(ticket.len as usize);
-            if let Origin::Part { client, .. } = ticket.origin
+            if let Origin::Part(PartId { client, .. }) = ticket.origin
                 && !stay.contains(&client)
             {
                 if self.clients.get(client).is_some() {
@@ -246,7 +247,8 @@ impl Proxy {
         let mut touched = Vec::new();
         self.stats.reads_moved.add(moved.len() as u64);
         for (client, ticket, bytes) in moved {
-            self.hold(ticket, &bytes, goal_of(&ticket, node), now, b"", now);
+            let retry = Retry::at_once(goal_of(&ticket, node), now);
+            self.hold(ticket, &bytes, retry, now);
             if touched.last() != Some(&(client, ticket.slot)) {
                 touched.push((client, ticket.slot));
             }

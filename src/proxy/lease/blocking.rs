@@ -10,7 +10,7 @@ use crate::cluster::request_slots::{self, Place};
 use crate::command::{Flags, KeysError, unbalanced};
 use crate::proxy::client::step::Step;
 use crate::proxy::client::{Parting, Pause};
-use crate::proxy::ids::{ClientId, NO_SLOT};
+use crate::proxy::ids::{ClientId, NO_SLOT, PartId};
 use crate::proxy::lease::state::blocking::Blocking;
 use crate::proxy::lease::state::run::{Line, Owed, Run};
 use crate::proxy::lease::state::{Lease, Next, Work};
@@ -139,7 +139,7 @@ impl Proxy {
         } else {
             reply.frame()
         };
-        self.fulfil(id, seq, part, reply, now);
+        self.fulfil(PartId::new(id, seq, part), reply, now);
         Next::End
     }
 
@@ -248,11 +248,11 @@ impl Proxy {
         for run in &mut lease.runs {
             for (seq, part) in run.take_owed() {
                 if self.draining {
-                    self.fulfil(id, seq, part, NOTHING, now);
+                    self.fulfil(PartId::new(id, seq, part), NOTHING, now);
                 } else if with_error {
-                    self.answer_error(id, seq, part, texts::UNBLOCKED.as_bytes(), now);
+                    self.answer_error(PartId::new(id, seq, part), texts::UNBLOCKED.as_bytes(), now);
                 } else {
-                    self.fulfil(id, seq, part, nil, now);
+                    self.fulfil(PartId::new(id, seq, part), nil, now);
                 }
             }
         }

@@ -6,7 +6,7 @@ use crate::cluster::slot::Slot;
 use crate::command::{Class, LeaseKind};
 use crate::proxy::client::Pause;
 use crate::proxy::client::step::Step;
-use crate::proxy::ids::{ClientId, NO_SLOT, Seq};
+use crate::proxy::ids::{ClientId, NO_SLOT, PartId, Seq};
 use crate::proxy::insight::audit::Reason;
 use crate::proxy::lease::state::run::{Line, Owed, Run};
 use crate::proxy::lease::state::transaction::{Item, Parts, Verb, null_array};
@@ -264,9 +264,9 @@ impl Proxy {
                     _ => whole.extend_from_slice(answer.frame()),
                 }
             }
-            self.fulfil(id, seq, part, &whole, now);
+            self.fulfil(PartId::new(id, seq, part), &whole, now);
         } else {
-            self.fulfil(id, seq, part, reply.frame(), now);
+            self.fulfil(PartId::new(id, seq, part), reply.frame(), now);
         }
         self.part_done(lease)
     }

@@ -13,7 +13,7 @@
 use crate::clock::Time;
 use crate::proxy::client::step::Step;
 use crate::proxy::client::{Parting, Pause};
-use crate::proxy::ids::{ClientId, NO_SLOT, NodeKey};
+use crate::proxy::ids::{ClientId, NO_SLOT, NodeKey, PartId};
 use crate::proxy::lease::state::execution::{Answered, Execution, Part, What};
 use crate::proxy::lease::state::transaction::Item;
 use crate::proxy::lease::state::{Lease, Next, Work};
@@ -298,6 +298,6 @@ impl Proxy {
         if client.closing.is_some() {
             client.pause = None;
         }
-        self.fulfil(id, execution.seq, 0, &reply, now);
+        self.fulfil(PartId::new(id, execution.seq, 0), &reply, now);
     }
 }

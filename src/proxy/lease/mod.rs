@@ -24,7 +24,7 @@ mod wait;
 use std::sync::atomic::Ordering;
 
 use crate::clock::Time;
-use crate::proxy::ids::{BackendId, ClientId};
+use crate::proxy::ids::{BackendId, ClientId, PartId};
 use crate::proxy::lease::state::blocking::is_thrown_out;
 use crate::proxy::lease::state::run::{Obtained, Owed, Run};
 use crate::proxy::lease::state::{Lease, Next, Work, refusal_in};
@@ -177,7 +177,7 @@ impl Proxy {
             run.held_since = None;
         }
         if let (Some(error), Some((seq, _))) = (reply.error(), owed.place()) {
-            self.count_error(id, seq, error);
+            self.count_error(PartId::new(id, seq, 0), error);
         }
         match &mut lease.work {
             Work::Transaction(_) => self.settle_transaction(id, lease, owed, reply, now),
@@ -242,7 +242,7 @@ impl Proxy {
                 _ => refusal::LOST,
             };
             self.queue_all(id, lease, index, now);
-            self.answer_error(id, seq, part, text.as_bytes(), now);
+            self.answer_error(PartId::new(id, seq, part), text.as_bytes(), now);
             return self.part_done(lease);
         }
         if lease.work.is_watching() {
@@ -445,7 +445,7 @@ impl Proxy {
     /// Answers all that a run owes with an error.
     fn tell_all(&mut self, id: ClientId, run: &mut Run, text: &[u8], now: Time) {
         for (seq, part) in run.take_owed() {
-            self.answer_error(id, seq, part, text, now);
+            self.answer_error(PartId::new(id, seq, part), text, now);
         }
     }
 

@@ -11,7 +11,7 @@ use crate::cluster::slot::Slot;
 use crate::command::{KeysError, unbalanced};
 use crate::proxy::client::Pause;
 use crate::proxy::client::step::Step;
-use crate::proxy::ids::{ClientId, NO_SLOT};
+use crate::proxy::ids::{ClientId, NO_SLOT, PartId};
 use crate::proxy::lease::state::run::{Line, Owed, Run};
 use crate::proxy::lease::state::transaction::{OK, QUEUED, Transaction, UNWATCH, Verb, null_array};
 use crate::proxy::lease::state::{Lease, Next, Work};
@@ -197,7 +197,7 @@ impl Proxy {
         match owed {
             Owed::Nobody => Next::Keep,
             Owed::Queued(seq, part) if reply.text() == Some(b"QUEUED") => {
-                self.fulfil(id, seq, part, reply.frame(), now);
+                self.fulfil(PartId::new(id, seq, part), reply.frame(), now);
                 Next::Keep
             }
             Owed::Queued(seq, part) => {
@@ -206,17 +206,21 @@ impl Proxy {
                     .error()
                     .is_some_and(|error| error.starts_with(b"BUSY "));
                 if reply.is_error() {
-                    self.fulfil(id, seq, part, reply.frame(), now);
+                    self.fulfil(PartId::new(id, seq, part), reply.frame(), now);
                 } else {
                     // MULTI itself was refused, by a rule for our user at the node.
-                    self.answer_error(id, seq, part, texts::MULTI_REFUSED.as_bytes(), now);
+                    self.answer_error(
+                        PartId::new(id, seq, part),
+                        texts::MULTI_REFUSED.as_bytes(),
+                        now,
+                    );
                 }
                 Next::Keep
             }
             Owed::Watch(seq) => {
                 let watching = transaction.watching || !reply.is_error();
                 transaction.watching = watching;
-                self.fulfil(id, seq, 0, reply.frame(), now);
+                self.fulfil(PartId::new(id, seq, 0), reply.frame(), now);
                 if watching { Next::Keep } else { Next::End }
             }
             Owed::Last(seq, part) => self.settle_exec(id, lease, (seq, part), reply, now),
@@ -242,11 +246,11 @@ impl Proxy {
         for line in run.lines.drain(..) {
             match line.owed {
                 Owed::Nobody => {}
-                Owed::Watch(seq) => self.fulfil(id, seq, 0, OK, now),
-                Owed::Queued(seq, part) => self.fulfil(id, seq, part, QUEUED, now),
+                Owed::Watch(seq) => self.fulfil(PartId::new(id, seq, 0), OK, now),
+                Owed::Queued(seq, part) => self.fulfil(PartId::new(id, seq, part), QUEUED, now),
                 Owed::Last(seq, part) => {
                     let nil = null_array(self.protocol_of(id));
-                    self.fulfil(id, seq, part, nil, now);
+                    self.fulfil(PartId::new(id, seq, part), nil, now);
                     next = Next::End;
                 }
             }
@@ -259,8 +263,8 @@ impl Proxy {
     pub(super) fn queue_all(&mut self, id: ClientId, lease: &mut Lease, index: u16, now: Time) {
         for line in &mut lease.runs[usize::from(index)].lines {
             match std::mem::replace(&mut line.owed, Owed::Nobody) {
-                Owed::Queued(seq, part) => self.fulfil(id, seq, part, QUEUED, now),
-                Owed::Watch(seq) => self.fulfil(id, seq, 0, OK, now),
+                Owed::Queued(seq, part) => self.fulfil(PartId::new(id, seq, part), QUEUED, now),
+                Owed::Watch(seq) => self.fulfil(PartId::new(id, seq, 0), OK, now),
                 Owed::Last(..) | Owed::Nobody => {}
             }
         }
@@ -288,11 +292,11 @@ impl Proxy {
                 Owed::Nobody => {}
                 Owed::Queued(seq, part) => {
                     told = true;
-                    self.answer_error(id, seq, part, text, now);
+                    self.answer_error(PartId::new(id, seq, part), text, now);
                 }
                 Owed::Watch(seq) => {
                     told = true;
-                    self.answer_error(id, seq, 0, text, now);
+                    self.answer_error(PartId::new(id, seq, 0), text, now);
                 }
                 Owed::Last(seq, part) => last = Some((seq, part)),
             }
@@ -304,7 +308,7 @@ impl Proxy {
             } else {
                 text
             };
-            self.answer_error(id, seq, part, text, now);
+            self.answer_error(PartId::new(id, seq, part), text, now);
             return self.part_done(lease);
         }
         if queueing { Next::Keep } else { Next::End }

@@ -15,7 +15,7 @@ use crate::cluster::slot::{SLOTS, Slot};
 use crate::command::servers::version_key;
 use crate::proxy::client::Pause;
 use crate::proxy::client::step::Step;
-use crate::proxy::ids::{ClientId, NO_SLOT, NodeKey};
+use crate::proxy::ids::{ClientId, NO_SLOT, NodeKey, PartId};
 use crate::proxy::lease::state::run::{Line, Owed, Run};
 use crate::proxy::lease::state::wait::Wait;
 use crate::proxy::lease::state::{Lease, Next, Work};
@@ -142,9 +142,9 @@ impl Proxy {
             .is_some_and(|error| error.windows(16).any(|words| words == b"replica instance"));
         match &wait.unmoved {
             // The answer would be of another offset.
-            Some(error) => self.fulfil(id, seq, part, &error.clone(), now),
-            None if is_replica => self.fulfil(id, seq, part, wait.nobody, now),
-            None => self.fulfil(id, seq, part, reply.frame(), now),
+            Some(error) => self.fulfil(PartId::new(id, seq, part), &error.clone(), now),
+            None if is_replica => self.fulfil(PartId::new(id, seq, part), wait.nobody, now),
+            None => self.fulfil(PartId::new(id, seq, part), reply.frame(), now),
         }
         self.part_done(lease)
     }
@@ -164,7 +164,7 @@ impl Proxy {
         let run = &mut lease.runs[usize::from(index)];
         self.leave(id, run, index, now);
         for (seq, part) in run.take_owed() {
-            self.fulfil(id, seq, part, nobody, now);
+            self.fulfil(PartId::new(id, seq, part), nobody, now);
         }
         self.part_done(lease)
     }

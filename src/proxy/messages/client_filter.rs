@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::proxy::ids::{ClientId, Seq};
+use crate::proxy::ids::{ClientId, PartId};
 
 /// What Redis calls a client's type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,9 +61,8 @@ pub struct Filter {
 #[derive(Debug, Clone, Copy)]
 pub(in crate::proxy) struct Asker {
     pub worker: usize,
-    pub client: ClientId,
-    pub seq: Seq,
-    pub part: u16,
+    /// The part that waits for the answer.
+    pub part: PartId,
 }
 
 /// What is done with the clients that are looked at.

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::proxy::ids::{ClientId, Seq};
+use crate::proxy::ids::PartId;
 use crate::proxy::messages::client_filter::{Filter, Selection};
 use crate::proxy::messages::client_pause::Suspension;
 use crate::proxy::messages::monitor_feed::Lines;
@@ -53,23 +53,15 @@ pub enum Letter {
     Asked {
         /// The worker that asks.
         from: usize,
-        /// Its client.
-        client: ClientId,
-        /// The request of that client.
-        seq: Seq,
-        /// The part of that request.
-        part: u16,
+        /// The part that waits for the answer.
+        part: PartId,
         /// What is asked.
         question: Question,
     },
     /// The answer to a part of a client's request.
     Answered {
-        /// The client.
-        client: ClientId,
-        /// Its request.
-        seq: Seq,
-        /// The part of that request.
-        part: u16,
+        /// The part that waits for the answer.
+        part: PartId,
         /// A reply frame.
         reply: Vec<u8>,
     },

@@ -13,6 +13,7 @@
 
 use crate::clock::Time;
 use crate::command::Command;
+use crate::proxy::ids::PartId;
 use crate::proxy::path::role_check::NODES;
 use crate::proxy::pipeline::by_slot::PartTarget;
 use crate::proxy::pipeline::merge::{Merge, Split};
@@ -33,14 +34,14 @@ impl Proxy {
         for round in rounds {
             if round.first.findings.is_found() {
                 self.tell(&round.first.findings, &round.others, now);
-            } else if self.clients.get(round.first.client).is_none() {
+            } else if self.clients.get(round.first.part.client).is_none() {
                 self.census.gathered.extend(round.others);
             } else {
                 self.census.rounds.push(round);
             }
         }
         let clients = &self.clients;
-        let is_here = |waiter: &Waiter| clients.get(waiter.client).is_some();
+        let is_here = |waiter: &Waiter| clients.get(waiter.part.client).is_some();
         self.census.gathered.retain(is_here);
         if !self.census.gathered.is_empty() {
             self.ask_masters(now);
@@ -59,16 +60,17 @@ impl Proxy {
         let Some(first) = waiters.pop() else {
             return;
         };
-        let Waiter {
-            client, seq, part, ..
-        } = first;
-        let pipeline = self.clients.get_mut(client).map(|own| &mut own.pipeline);
+        let part = first.part;
+        let pipeline = self
+            .clients
+            .get_mut(part.client)
+            .map(|own| &mut own.pipeline);
         let parts = questions.as_ref().map_or(0, |(own, _)| own.parts());
         // It has parts already, of which this is one.
         let whole = |_| Split::new(Merge::AllSucceeded, false);
         let second = pipeline
             .filter(|_| parts > 0)
-            .and_then(|own| own.divide(seq, part, parts, whole));
+            .and_then(|own| own.divide(part.seq, part.index, parts, whole));
         let (Some(second), Some((questions, targets))) = (second, questions) else {
             // Nobody is there to be asked.
             self.tell(&Findings::default(), &[first], now);
@@ -88,10 +90,14 @@ impl Proxy {
         self.stats.calls.cut(command.id, parts as u64);
         self.stats.split_parts.add(parts as u64);
         self.census.rounds.push(Round { first, others });
-        let numbers = std::iter::once(part).chain(second..);
+        let numbers = std::iter::once(part.index).chain(second..);
         for ((target, frame), number) in asks.into_iter().zip(numbers) {
             let to = PartTarget::Node(target, Pin::May);
-            self.send_part(client, command, seq, number, to, frame, now);
+            let part = PartId {
+                index: number,
+                ..part
+            };
+            self.send_part(part, command, to, frame, now);
         }
     }
 
@@ -114,7 +120,7 @@ impl Proxy {
     fn tell(&mut self, findings: &Findings, waiters: &[Waiter], now: Time) {
         for waiter in waiters {
             waiter.findings.take_from(findings);
-            self.fulfil(waiter.client, waiter.seq, waiter.part, b"+OK\r\n", now);
+            self.fulfil(waiter.part, b"+OK\r\n", now);
         }
     }
 }

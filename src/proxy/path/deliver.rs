@@ -12,7 +12,8 @@ use crate::buffer::{ReadBuf, Rope};
 use crate::clock::Time;
 use crate::cluster::slot::Slot;
 use crate::proxy::actions::Wanted;
-use crate::proxy::ids::{BackendId, ClientId, NodeKey, Peer, Seq};
+use crate::proxy::client::held::Retry;
+use crate::proxy::ids::{BackendId, ClientId, NodeKey, PartId, Peer};
 use crate::proxy::insight::{BIG_BYTES, Reasons, Sight};
 use crate::proxy::pipeline::Completed;
 use crate::proxy::planted_bugs;
@@ -165,7 +166,7 @@ impl Proxy {
             return Next::Lost(self.broken(id, "a reply that nobody asked for"));
         };
         if planted_bugs::is_on("tombstone-dropped")
-            && let Origin::Part { client, .. } = ticket.origin
+            && let Origin::Part(PartId { client, .. }) = ticket.origin
             && self.clients.get(client).is_none()
             && backend.tickets.front().is_some()
         {
@@ -202,7 +203,7 @@ impl Proxy {
         early: bool,
         now: Time,
     ) {
-        let Origin::Part { client, seq, part } = ticket.origin else {
+        let Origin::Part(part) = ticket.origin else {
             self.deliver_apart(id, ticket, whole.reply(), now);
             return whole.drop();
         };
@@ -216,10 +217,10 @@ impl Proxy {
         let len = whole.len();
         if len >= MOVED_FRAME {
             self.largest.reply(ticket.command, len, now);
-            self.note_large(client, len);
+            self.note_large(part.client, len);
         }
         self.look(id, ticket, len, now);
-        let executed = self.bytes_if_held(id, client, ticket);
+        let executed = self.bytes_if_held(id, part.client, ticket);
         self.release(id, ticket);
         // What a replica serves says nothing of the master.
         if self.upstream.any_failing()
@@ -229,38 +230,38 @@ impl Proxy {
             self.upstream.succeeded(scope);
         }
         match whole {
-            Whole::Front(..) if len < MOVED_FRAME || !self.is_single_head(client, seq) => {
-                self.fulfil(client, seq, part, whole.reply().frame(), now);
+            Whole::Front(..) if len < MOVED_FRAME || !self.is_single_head(part) => {
+                self.fulfil(part, whole.reply().frame(), now);
                 whole.drop();
             }
-            Whole::Kept(rope) if !self.is_single_head(client, seq) => {
-                self.fulfil_rope(client, seq, part, rope, now);
+            Whole::Kept(rope) if !self.is_single_head(part) => {
+                self.fulfil_rope(part, rope, now);
             }
-            Whole::Gone(Way::Dropped, ..) => self.fulfil(client, seq, part, b"", now),
+            Whole::Gone(Way::Dropped, ..) => self.fulfil(part, b"", now),
             Whole::Front(..) | Whole::Kept(..) | Whole::Gone(..) => {
-                debug_assert!(self.is_single_head(client, seq));
-                self.fulfil_moved(client, whole, now);
+                debug_assert!(self.is_single_head(part));
+                self.fulfil_moved(part.client, whole, now);
             }
         }
         if let Some(bytes) = executed {
             // What a replica answers may be old at any time, and says nothing of the order (rule R5).
             if !self.reads_only(id) {
-                self.overtaken(client, seq, ticket, &bytes, now);
+                self.overtaken(part, ticket, &bytes, now);
             }
-            self.release_held(client, ticket.slot, now);
+            self.release_held(part.client, ticket.slot, now);
         }
     }
 
     /// Whether a reply to this request may go straight into its client's output.
-    pub(in crate::proxy) fn is_single_head(&self, client: ClientId, seq: Seq) -> bool {
-        let client = self.clients.get(client);
-        client.is_some_and(|client| client.pipeline.is_single_head(seq))
+    pub(in crate::proxy) fn is_single_head(&self, part: PartId) -> bool {
+        let client = self.clients.get(part.client);
+        client.is_some_and(|client| client.pipeline.is_single_head(part.seq))
     }
 
     /// Looks at a request whose reply has come, if its turn has come, it was slow, or it is big.
     #[inline]
     fn look(&mut self, id: BackendId, ticket: &Ticket, reply_bytes: usize, now: Time) {
-        let Origin::Part { client, seq, .. } = ticket.origin else {
+        let Origin::Part(PartId { client, seq, .. }) = ticket.origin else {
             return;
         };
         let (Some(backend), Some(client)) =
@@ -302,19 +303,19 @@ impl Proxy {
     fn deliver_apart(&mut self, id: BackendId, ticket: &Ticket, reply: Reply<'_>, now: Time) {
         match ticket.origin {
             Origin::Lease { client, run } => self.settle(id, ticket, (client, run), reply, now),
-            Origin::Part { .. } | Origin::Discard => self.release(id, ticket),
+            Origin::Part(_) | Origin::Discard => self.release(id, ticket),
             Origin::Vouch => {
                 self.release(id, ticket);
                 self.vouched(id, reply, now);
             }
-            Origin::Sign { client, seq, part } => {
+            Origin::Sign(part) => {
                 self.release(id, ticket);
-                self.answered(id, (client, seq, part), ticket.slot, Some(reply), now);
+                self.answered(id, part, ticket.slot, Some(reply), now);
                 // Behind one that waits for such an answer there is nothing to release.
-                let client_held = self.clients.get(client).map(|client| &client.held);
+                let client_held = self.clients.get(part.client).map(|client| &client.held);
                 let first = client_held.and_then(|held| held.front(ticket.slot));
                 if first.is_some_and(|first| first.inquiry.is_none()) {
-                    self.release_held(client, ticket.slot, now);
+                    self.release_held(part.client, ticket.slot, now);
                 }
             }
             Origin::Subscription => {
@@ -345,21 +346,21 @@ impl Proxy {
         early: bool,
         now: Time,
     ) -> bool {
-        let (Origin::Part { client, seq, .. }, Some(error)) = (ticket.origin, reply.error()) else {
+        let (Origin::Part(part), Some(error)) = (ticket.origin, reply.error()) else {
             return false;
         };
         let Some(refusal) = Refusal::parse(error) else {
             if let Some(backend) = self.upstream.backends.get(id) {
                 self.counted(backend.node, |stats| &stats.errors_other);
             }
-            self.count_error(client, seq, error);
+            self.count_error(part, error);
             return false;
         };
         // No node runs half a request.
         if self.has_own_errors(ticket) && !early {
             let held = self.doubt(id, ticket, refusal, reply, now);
             if !held {
-                self.count_error(client, seq, error);
+                self.count_error(part, error);
             }
             return held;
         }
@@ -374,7 +375,7 @@ impl Proxy {
             _ => Some(Vec::new()),
         };
         let Some(remedy) = remedy else {
-            self.count_error(client, seq, error);
+            self.count_error(part, error);
             return false;
         };
         self.release(id, ticket);
@@ -388,7 +389,7 @@ impl Proxy {
             remedy,
         };
         self.turned_back(refused, now);
-        self.release_held(client, ticket.slot, now);
+        self.release_held(part.client, ticket.slot, now);
         true
     }
 
@@ -402,42 +403,35 @@ impl Proxy {
 
     /// Hands a reply to a part; the one copy of the reply path is in there.
     #[inline]
-    pub(in crate::proxy) fn fulfil(
-        &mut self,
-        id: ClientId,
-        seq: Seq,
-        part: u16,
-        reply: &[u8],
-        now: Time,
-    ) {
-        let Some(client) = self.clients.get_mut(id) else {
+    pub(in crate::proxy) fn fulfil(&mut self, part: PartId, reply: &[u8], now: Time) {
+        let Some(client) = self.clients.get_mut(part.client) else {
             return;
         };
         let completed = client.pipeline.fulfil(
-            seq,
-            part,
+            part.seq,
+            part.index,
             reply,
             &mut client.output,
             &mut self.pool,
             &mut self.spares,
         );
-        self.fulfilled(id, completed, now);
+        self.fulfilled(part.client, completed, now);
     }
 
     /// The same, of a reply that moves instead of being copied.
-    fn fulfil_rope(&mut self, id: ClientId, seq: Seq, part: u16, reply: Rope, now: Time) {
-        let Some(client) = self.clients.get_mut(id) else {
+    fn fulfil_rope(&mut self, part: PartId, reply: Rope, now: Time) {
+        let Some(client) = self.clients.get_mut(part.client) else {
             return reply.give_back(&mut self.pool);
         };
         let completed = client.pipeline.fulfil_rope(
-            seq,
-            part,
+            part.seq,
+            part.index,
             reply,
             &mut client.output,
             &mut self.pool,
             &mut self.spares,
         );
-        self.fulfilled(id, completed, now);
+        self.fulfilled(part.client, completed, now);
     }
 
     /// A part has its reply, and perhaps its request is completed by it.
@@ -539,9 +533,9 @@ impl Proxy {
 
     /// A request gets an error for its reply. That of a part counts once all parts have come.
     #[cold]
-    pub(in crate::proxy) fn count_error(&mut self, id: ClientId, seq: Seq, error: &[u8]) {
-        let client = self.clients.get(id);
-        if let Some(command) = client.and_then(|client| client.pipeline.single(seq)) {
+    pub(in crate::proxy) fn count_error(&mut self, part: PartId, error: &[u8]) {
+        let client = self.clients.get(part.client);
+        if let Some(command) = client.and_then(|client| client.pipeline.single(part.seq)) {
             self.stats.calls.failed(command, ErrorCode::of(error));
             self.insight.audit.note_error(command, error);
         }
@@ -559,10 +553,10 @@ impl Proxy {
             words,
             remedy,
         } = refused;
-        let Origin::Part { client, seq, part } = ticket.origin else {
+        let Origin::Part(part) = ticket.origin else {
             return;
         };
-        if self.clients.get(client).is_none() {
+        if self.clients.get(part.client).is_none() {
             return;
         }
         let goal = goal_of(&ticket, node);
@@ -573,7 +567,7 @@ impl Proxy {
                 ticket.redirects += 1;
                 if ticket.redirects > REDIRECTS_MAX {
                     let text = refusal::SLOT_NOT_SERVED.as_bytes();
-                    return self.answer_error(client, seq, part, text, now);
+                    return self.answer_error(part, text, now);
                 }
                 let answering = self.upstream.node(node).map(|node| node.address);
                 let target = answering
@@ -613,7 +607,7 @@ impl Proxy {
                 ticket.redirects += 1;
                 if ticket.redirects > REDIRECTS_MAX {
                     let text = refusal::SLOT_NOT_SERVED.as_bytes();
-                    return self.answer_error(client, seq, part, text, now);
+                    return self.answer_error(part, text, now);
                 }
                 (goal, self.due_after(ticket.redirects, now), &b""[..])
             }
@@ -631,7 +625,7 @@ impl Proxy {
                 // Both ends of a migration say so by turns until its keys are together: that is no loop of
                 // redirects, and the park timeout bounds it.
                 ticket.redirects = 0;
-                if self.divide(client, seq, part, &ticket, bytes, words, now) {
+                if self.divide(part, &ticket, bytes, words, now) {
                     return;
                 }
                 (goal, self.due_after(ticket.tries.min(4), now), words)
@@ -649,7 +643,13 @@ impl Proxy {
                 (goal, due, words)
             }
         };
-        self.hold_behind(ticket, bytes, goal, due, words, remedy, now);
+        let retry = Retry {
+            goal,
+            due,
+            refusal: words,
+            prelude: remedy,
+        };
+        self.hold(ticket, bytes, retry, now);
     }
 
     /// A redirect that no script can have made up.
@@ -743,7 +743,7 @@ impl Proxy {
         }
         if let Some(carried) = backend.carried.take()
             && carried.has_left()
-            && let Some(Origin::Part { client, .. }) = self.abandon_front(&mut backend)
+            && let Some(Origin::Part(PartId { client, .. })) = self.abandon_front(&mut backend)
         {
             self.sever(client, &backend, carried.taken());
         }
@@ -754,11 +754,12 @@ impl Proxy {
             end += ticket.len as usize;
             let bytes = backend.output.front(ticket.len as usize).to_vec();
             backend.output.release(ticket.len as usize, &mut self.pool);
-            if let Origin::Sign { client, seq, part } = ticket.origin {
-                self.answered(id, (client, seq, part), ticket.slot, None, now);
+            if let Origin::Sign(part) = ticket.origin {
+                self.answered(id, part, ticket.slot, None, now);
             }
             self.orphaned(&backend, ticket, &bytes, index == 0, end <= sent, lost, now);
-            if let Origin::Part { client, .. } | Origin::Sign { client, .. } = ticket.origin
+            if let Origin::Part(PartId { client, .. }) | Origin::Sign(PartId { client, .. }) =
+                ticket.origin
                 && touched.last() != Some(&(client, ticket.slot))
             {
                 touched.push((client, ticket.slot));
@@ -793,8 +794,8 @@ impl Proxy {
             return;
         };
         self.release(id, &ticket);
-        if let Origin::Part { client, seq, part } = ticket.origin {
-            self.answer_error(client, seq, part, refusal::TIMED_OUT.as_bytes(), now);
+        if let Origin::Part(part) = ticket.origin {
+            self.answer_error(part, refusal::TIMED_OUT.as_bytes(), now);
         }
     }
 
@@ -810,10 +811,10 @@ impl Proxy {
         lost: Lost,
         now: Time,
     ) {
-        let Origin::Part { client, seq, part } = ticket.origin else {
+        let Origin::Part(part) = ticket.origin else {
             return;
         };
-        if self.clients.get(client).is_none() {
+        if self.clients.get(part.client).is_none() {
             return;
         }
         // What stood first when two connections were lost may be what kills them: it is not sent again. (A node that
@@ -826,7 +827,7 @@ impl Proxy {
             || planted_bugs::is_on("write-resent")
             || (!poison && lost != Lost::TimedOut && self.may_run_again(&ticket, bytes));
         if !again && matches!(ticket.pin, Pin::May | Pin::Spare) {
-            return self.leave_out(client, seq, part, now);
+            return self.leave_out(part, now);
         }
         if !again {
             self.stats.unknown_outcomes.add(1);
@@ -835,11 +836,11 @@ impl Proxy {
             } else {
                 refusal::LOST
             };
-            return self.answer_error(client, seq, part, text.as_bytes(), now);
+            return self.answer_error(part, text.as_bytes(), now);
         }
         ticket.losses = ticket.losses.saturating_add(u8::from(first && sent));
         let goal = goal_of(&ticket, backend.node);
-        self.hold(ticket, bytes, goal, now, b"", now);
+        self.hold(ticket, bytes, Retry::at_once(goal, now), now);
     }
 
     /// Whether a request may be executed twice.

@@ -11,10 +11,11 @@ use crate::command::{
 };
 use crate::config::{ReadPreference, is_local};
 use crate::proxy::actions::Wanted;
+use crate::proxy::client::held::Retry;
 use crate::proxy::client::session::Session;
 use crate::proxy::client::step::Step;
 use crate::proxy::client::{Parting, Pause};
-use crate::proxy::ids::{BackendId, ClientId, NO_SLOT, Seq};
+use crate::proxy::ids::{BackendId, ClientId, NO_SLOT, PartId, Seq};
 use crate::proxy::local::{self, After, Handler};
 use crate::proxy::pipeline::At;
 use crate::proxy::pipeline::by_slot::runs_alone;
@@ -580,12 +581,9 @@ impl Proxy {
         let Some(backend) = backend.filter(|at| orderly || self.may_follow(id, slot, *at)) else {
             let seq = self.take_place(request, slot, At::Held);
             ticket.tries = 0;
-            ticket.origin = Origin::Part {
-                client: id,
-                seq,
-                part: 0,
-            };
-            self.hold(ticket, request.args.frame(), goal, now, b"", now);
+            ticket.origin = Origin::Part(PartId::new(id, seq, 0));
+            let retry = Retry::at_once(goal, now);
+            self.hold(ticket, request.args.frame(), retry, now);
             self.release_held(id, slot, now);
             return Step::Done;
         };
@@ -594,11 +592,7 @@ impl Proxy {
             return self.wait_for(id, backend);
         }
         let seq = self.take_place(request, slot, At::Backend(backend));
-        ticket.origin = Origin::Part {
-            client: id,
-            seq,
-            part: 0,
-        };
+        ticket.origin = Origin::Part(PartId::new(id, seq, 0));
         self.stats
             .replica_reads
             .add(u64::from(target.is_some_and(|target| target.replica)));

@@ -28,7 +28,7 @@ mod tests;
 use crate::buffer::ReadBuf;
 use crate::clock::Time;
 use crate::proxy::client::{Client, Parting};
-use crate::proxy::ids::{BackendId, ClientId};
+use crate::proxy::ids::{BackendId, ClientId, PartId};
 use crate::proxy::path::deliver::Next;
 use crate::proxy::state::Proxy;
 use crate::proxy::upstream::backend::{Backend, Origin};
@@ -108,7 +108,7 @@ impl Proxy {
         if way != Way::Kept {
             return self.take_answer(id, Whole::Gone(way, [kind], len), now);
         }
-        let part = matches!(front, Some(Origin::Part { .. }));
+        let part = matches!(front, Some(Origin::Part(_)));
         let plain = !matches!(kind, b'-' | b'!') && carried.kept.piece(0).first() != Some(&b'|');
         if part && plain {
             return self.take_answer(id, Whole::Kept(carried.kept), now);
@@ -120,7 +120,7 @@ impl Proxy {
     /// Sees to it that what has been taken of a reply goes where it belongs by now.
     fn lead(&mut self, carried: &mut Carried, kind: u8, origin: Option<Origin>, now: Time) {
         let (id, place) = match origin {
-            Some(Origin::Part { client, seq, .. }) => (client, Some(seq)),
+            Some(Origin::Part(PartId { client, seq, .. })) => (client, Some(seq)),
             Some(Origin::Lease { client, .. }) => (client, None),
             _ => return,
         };

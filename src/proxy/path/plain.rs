@@ -16,7 +16,7 @@ use crate::clock::Time;
 use crate::cluster::slot::Slot;
 use crate::config::ReadPreference;
 use crate::proxy::client::Pause;
-use crate::proxy::ids::{BackendId, ClientId};
+use crate::proxy::ids::{BackendId, ClientId, PartId};
 use crate::proxy::insight::{BIG_BYTES, Reasons, Sight};
 use crate::proxy::pipeline::At;
 use crate::proxy::request::MOVED_FRAME;
@@ -152,11 +152,7 @@ impl Proxy {
             // The one copy of the request path.
             backend.output.push(frame, &mut self.pool);
             backend.tickets.push_back(Ticket {
-                origin: Origin::Part {
-                    client: id,
-                    seq,
-                    part: 0,
-                },
+                origin: Origin::Part(PartId::new(id, seq, 0)),
                 slot: slot.number(),
                 command: shape.id,
                 len: frame.len() as u32,
@@ -226,11 +222,11 @@ impl Proxy {
             let Some(ticket) = tickets.next() else {
                 break;
             };
-            let Origin::Part {
+            let Origin::Part(PartId {
                 client: client_id,
                 seq,
                 ..
-            } = ticket.origin
+            }) = ticket.origin
             else {
                 break;
             };

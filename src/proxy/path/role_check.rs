@@ -14,7 +14,8 @@
 use crate::clock::Time;
 use crate::cluster::line::keys_count;
 use crate::proxy::actions::Wanted;
-use crate::proxy::ids::{BackendId, NO_SLOT};
+use crate::proxy::client::held::Retry;
+use crate::proxy::ids::{BackendId, NO_SLOT, PartId};
 use crate::proxy::pipeline::by_slot::is_urgent;
 use crate::proxy::state::Proxy;
 use crate::proxy::texts::refusal::Refusal;
@@ -64,8 +65,8 @@ impl Proxy {
             Pin::Shard(shard) if !is_master(word) => ticket.pin = Pin::Astray(shard),
             Pin::Spare if !topology.is_none_or(|topology| keys_count(word.text(), topology)) => {
                 let origin = std::mem::replace(&mut ticket.origin, Origin::Discard);
-                if let Origin::Part { client, seq, part } = origin {
-                    self.leave_out(client, seq, part, now);
+                if let Origin::Part(part) = origin {
+                    self.leave_out(part, now);
                 }
             }
             _ => {}
@@ -87,7 +88,7 @@ impl Proxy {
         };
         let bytes = backend.output.front(ticket.len as usize).to_vec();
         backend.output.release(ticket.len as usize, &mut self.pool);
-        let Origin::Part { client, .. } = ticket.origin else {
+        let Origin::Part(PartId { client, .. }) = ticket.origin else {
             return;
         };
         if self.clients.get(client).is_none() {
@@ -100,9 +101,14 @@ impl Proxy {
             pin: Pin::Shard(shard),
             ..*ticket
         };
-        let (goal, due) = (Goal::Shard(shard), self.due_after(ticket.tries, now));
         let words = refused.unwrap_or_default().to_vec();
-        self.hold(ticket, &bytes, goal, due, &words, now);
+        let retry = Retry {
+            goal: Goal::Shard(shard),
+            due: self.due_after(ticket.tries, now),
+            refusal: &words,
+            prelude: Vec::new(),
+        };
+        self.hold(ticket, &bytes, retry, now);
         self.release_held(client, NO_SLOT, now);
     }
 }

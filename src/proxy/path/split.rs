@@ -5,9 +5,10 @@ use crate::clock::Time;
 use crate::cluster::slot::Slot;
 use crate::command::{Class, Command, Flags, ResponsePolicy};
 use crate::config::ReadPreference;
+use crate::proxy::client::held::Retry;
 use crate::proxy::client::step::Step;
 use crate::proxy::client::{Client, Pause};
-use crate::proxy::ids::{BackendId, ClientId, NO_SLOT, Seq};
+use crate::proxy::ids::{BackendId, ClientId, NO_SLOT, PartId, Seq};
 use crate::proxy::insight::audit::Reason;
 use crate::proxy::pipeline::At;
 use crate::proxy::pipeline::by_slot::{
@@ -169,21 +170,24 @@ impl Proxy {
             ..
         } = request;
         let (mut sent, mut replica_reads) = (0, 0);
-        for (own, part) in parts.iter().zip(first..) {
+        for (own, index) in parts.iter().zip(first..) {
+            let part = PartId::new(id, seq, index);
             let frame = &frames[own.frame.clone()];
             let Some(backend) = own.backend else {
                 let target = PartTarget::Slot(own.slot);
-                self.send_part(id, command, seq, part, target, frame, now);
+                self.send_part(part, command, target, frame, now);
                 continue;
-            };
-            let origin = Origin::Part {
-                client: id,
-                seq,
-                part,
             };
             let ticket = Ticket {
                 tries: 1,
-                ..ticket(origin, own.slot, command, frame.len(), Pin::Free, now)
+                ..ticket(
+                    Origin::Part(part),
+                    own.slot,
+                    command,
+                    frame.len(),
+                    Pin::Free,
+                    now,
+                )
             };
             let (pool, actions) = (&mut self.pool, &mut self.actions);
             self.upstream.send(backend, frame, ticket, pool, actions);
@@ -241,17 +245,16 @@ impl Proxy {
         self.carry_out(request, plan)
     }
 
-    #[allow(clippy::too_many_arguments)]
+    /// Sends one part of a request, or holds it.
     pub(in crate::proxy) fn send_part(
         &mut self,
-        id: ClientId,
+        part: PartId,
         command: &Command,
-        seq: Seq,
-        part: u16,
         to: PartTarget,
         frame: &[u8],
         now: Time,
     ) {
+        let id = part.client;
         let affinity = id.key() as usize;
         let (slot, target, goal, pin) = match to {
             PartTarget::Slot(slot) => {
@@ -271,17 +274,12 @@ impl Proxy {
                 (NO_SLOT, target, Goal::AnyMaster, Pin::Free)
             }
         };
-        let origin = Origin::Part {
-            client: id,
-            seq,
-            part,
-        };
-        let mut ticket = ticket(origin, slot, command, frame.len(), pin, now);
+        let mut ticket = ticket(Origin::Part(part), slot, command, frame.len(), pin, now);
         let to_replica = target.is_some_and(|target| target.replica);
         let scope = ticket.scope().filter(|_| !to_replica);
         if scope.is_some_and(|scope| self.upstream.fails_fast(scope, now)) {
             let text = self.upstream.unserved(slot);
-            return self.answer_error(id, seq, part, text.as_bytes(), now);
+            return self.answer_error(part, text.as_bytes(), now);
         }
         let Some(client) = self.clients.get_mut(id) else {
             return;
@@ -307,12 +305,14 @@ impl Proxy {
                     .replica_reads
                     .add(u64::from(target.is_some_and(|target| target.replica)));
                 if let Some(client) = self.clients.get_mut(id) {
-                    client.pipeline.set_at(seq, part, At::Backend(backend));
+                    client
+                        .pipeline
+                        .set_at(part.seq, part.index, At::Backend(backend));
                 }
                 self.send_vouched(backend, frame, ticket);
             }
             None => {
-                self.hold(ticket, frame, goal, now, b"", now);
+                self.hold(ticket, frame, Retry::at_once(goal, now), now);
                 self.release_held(id, slot, now);
             }
         }
@@ -389,8 +389,9 @@ impl Proxy {
 
     /// Asks for the parts of the request at `seq`.
     fn ask(&mut self, id: ClientId, command: &Command, seq: Seq, asks: &[Ask], now: Time) {
-        let mut part = 0;
+        let mut next = 0;
         for ask in asks {
+            let part = PartId::new(id, seq, next);
             let (target, frame) = match ask {
                 Ask::Node(target, frame) => (PartTarget::Node(*target, Pin::Must), frame),
                 Ask::IfUp(target, frame) => (PartTarget::Node(*target, Pin::May), frame),
@@ -406,28 +407,28 @@ impl Proxy {
                 Ask::Slot(slot, frame) => (PartTarget::Slot(*slot), frame),
                 Ask::AnyMaster(frame) => (PartTarget::AnyMaster, frame),
                 Ask::Fence(node) => {
-                    self.fence(id, (seq, part), *node, now);
-                    part += 1;
+                    self.fence(part, *node, now);
+                    next += 1;
                     continue;
                 }
                 Ask::Known(reply) => {
-                    self.fulfil(id, seq, part, reply, now);
-                    part += 1;
+                    self.fulfil(part, reply, now);
+                    next += 1;
                     continue;
                 }
                 Ask::Workers(question) => {
-                    self.ask_workers(id, seq, part, question, now);
-                    part += self.process.workers.len() as u16;
+                    self.ask_workers(part, question, now);
+                    next += self.process.workers.len() as u16;
                     continue;
                 }
                 Ask::Masters(findings) => {
-                    self.census.gather(id, seq, part, findings.clone());
-                    part += 1;
+                    self.census.gather(part, findings.clone());
+                    next += 1;
                     continue;
                 }
             };
-            self.send_part(id, command, seq, part, target, frame, now);
-            part += 1;
+            self.send_part(part, command, target, frame, now);
+            next += 1;
         }
     }
 

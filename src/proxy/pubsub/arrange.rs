@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::clock::Time;
 use crate::cluster::slot::Slot;
 use crate::proxy::actions::Wanted;
-use crate::proxy::ids::{BackendId, ClientId, NO_SLOT, NodeKey, Seq};
+use crate::proxy::ids::{BackendId, NO_SLOT, NodeKey, PartId};
 use crate::proxy::pubsub::state::NEVER;
 use crate::proxy::pubsub::state::kind::{Act, Kind};
 use crate::proxy::pubsub::state::link::{Asked, Link};
@@ -420,13 +420,7 @@ impl Proxy {
     }
 
     /// Behind the answer to this part, all has come that a node sent before on its connection for subscriptions.
-    pub(in crate::proxy) fn fence(
-        &mut self,
-        id: ClientId,
-        (seq, part): (Seq, u16),
-        node: NodeKey,
-        now: Time,
-    ) {
+    pub(in crate::proxy) fn fence(&mut self, part: PartId, node: NodeKey, now: Time) {
         let link = self.pubsub.links.get(&node).map(|link| link.backend);
         let ready = link.filter(|link| {
             let backend = self.upstream.backends.get(*link);
@@ -434,13 +428,9 @@ impl Proxy {
         });
         let command = self.table.named(b"ping").map(|row| row.id);
         let (Some(backend), Some(command)) = (ready, command) else {
-            return self.fulfil(id, seq, part, b"+PONG\r\n", now);
+            return self.fulfil(part, b"+PONG\r\n", now);
         };
-        let origin = Origin::Part {
-            client: id,
-            seq,
-            part,
-        };
+        let origin = Origin::Part(part);
         self.send_on_link(backend, origin, NO_SLOT, command, PING, now);
     }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::clock::Time;
 use crate::cluster::slot::Slot;
 use crate::proxy::client::step::Step;
-use crate::proxy::ids::{ClientId, NO_SLOT};
+use crate::proxy::ids::{ClientId, NO_SLOT, PartId};
 use crate::proxy::pipeline::client_reply::Replies;
 use crate::proxy::pubsub::state::change::{Change, Pending};
 use crate::proxy::pubsub::state::events;
@@ -165,7 +165,7 @@ impl Proxy {
         if let Some(announcement) = &pending.announcement {
             self.withdraw(announcement);
         }
-        self.fulfil(id, pending.seq, 0, &reply, now);
+        self.fulfil(PartId::new(id, pending.seq, 0), &reply, now);
     }
 
     /// A request that named a topic is answered.
@@ -188,10 +188,11 @@ impl Proxy {
         if let Some(announcement) = &pending.announcement {
             self.withdraw(announcement);
         }
+        let part = PartId::new(pending.client, pending.seq, 0);
         if pending.muted {
-            self.fulfil(pending.client, pending.seq, 0, b"", now);
+            self.fulfil(part, b"", now);
         } else {
-            self.answer_error(pending.client, pending.seq, 0, text, now);
+            self.answer_error(part, text, now);
         }
     }
 
@@ -274,7 +275,7 @@ impl Proxy {
         for name in left {
             self.leave_topic(request.client, kind, &name, request.now);
         }
-        self.fulfil(request.client, seq, 0, &reply, request.now);
+        self.fulfil(PartId::new(request.client, seq, 0), &reply, request.now);
         Step::Done
     }
 

@@ -66,7 +66,7 @@ impl Proxy {
         };
         let front = backend.tickets.front().filter(|_| backend.front_is_sent());
         let Some(ticket) = front else { return };
-        let Origin::Part { client, seq, .. } = ticket.origin else {
+        let Origin::Part(part) = ticket.origin else {
             return;
         };
         // Any other request of a shared connection has asked for none: a node's own push is nobody's.
@@ -75,20 +75,17 @@ impl Proxy {
             return;
         }
         let is_push = push.frame().first() == Some(&b'>');
-        if !is_push
-            || backend.flavor.protocol != Protocol::Resp3
-            || !self.is_single_head(client, seq)
-        {
+        if !is_push || backend.flavor.protocol != Protocol::Resp3 || !self.is_single_head(part) {
             return;
         }
-        let Some(own) = self.clients.get_mut(client) else {
+        let Some(own) = self.clients.get_mut(part.client) else {
             return;
         };
         own.output.push(push.frame(), &mut self.pool);
         if own.owed_bytes() > self.config.limits.client_output_bytes {
-            self.close_overfull(client, now);
+            self.close_overfull(part.client, now);
         } else {
-            self.queue_flush(client);
+            self.queue_flush(part.client);
         }
     }
 

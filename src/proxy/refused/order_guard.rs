@@ -11,7 +11,7 @@ use crate::clock::Time;
 use crate::config::ReadPreference;
 use crate::proxy::client::held::Held;
 use crate::proxy::client::held_keys::{keys_of, share_a_key};
-use crate::proxy::ids::{BackendId, ClientId, NO_SLOT, Seq};
+use crate::proxy::ids::{BackendId, ClientId, NO_SLOT, PartId};
 use crate::proxy::planted_bugs;
 use crate::proxy::state::Proxy;
 use crate::proxy::texts::refusal;
@@ -33,24 +33,23 @@ impl Proxy {
         Some(backend.output.front(ticket.len as usize).to_vec())
     }
 
-    /// A request at `seq` was executed: what was sent before it for one of its keys and is still held must
+    /// This part was executed: what was sent before it for one of its keys and is still held must
     /// not follow it.
     pub(in crate::proxy) fn overtaken(
         &mut self,
-        id: ClientId,
-        seq: Seq,
+        part: PartId,
         executed: &Ticket,
         bytes: &[u8],
         now: Time,
     ) {
-        let Some(client) = self.clients.get_mut(id) else {
+        let Some(client) = self.clients.get_mut(part.client) else {
             return;
         };
         if executed.slot == NO_SLOT || planted_bugs::is_on("refused-resent-late") {
             return;
         }
         let first = client.held.front(executed.slot);
-        if first.is_none_or(|first| !first.seq.before(seq)) {
+        if first.is_none_or(|first| !first.part.seq.before(part.seq)) {
             return;
         }
         let table = &self.table;
@@ -59,7 +58,7 @@ impl Proxy {
         // Looked for once, however many are held.
         let keys = OnceCell::new();
         let overtaken = client.held.take_if(executed.slot, |held| {
-            let own = held.seq.before(seq)
+            let own = held.part.seq.before(part.seq)
                 && !(held.ticket.readonly && (executed.readonly || anywhere))
                 && {
                     let executed = keys.get_or_init(|| keys_of(table, executed.command, bytes));
@@ -81,7 +80,7 @@ impl Proxy {
 
     /// A request that was refused and then overtaken hears its own refusal.
     pub(in crate::proxy) fn tell_overtaken(&mut self, held: &Held, now: Time) {
-        let Origin::Part { client, seq, part } = held.ticket.origin else {
+        let Origin::Part(part) = held.ticket.origin else {
             return;
         };
         let text = if held.refusal.is_empty() {
@@ -89,6 +88,6 @@ impl Proxy {
         } else {
             &held.refusal
         };
-        self.answer_error(client, seq, part, text, now);
+        self.answer_error(part, text, now);
     }
 }

@@ -23,7 +23,7 @@ use crate::config::ReadPreference;
 use crate::proxy::client::held::Held;
 use crate::proxy::client::held_keys::{args_of, keys_in};
 use crate::proxy::client::own_errors::{Inquiry, Question, Sign, kind};
-use crate::proxy::ids::{BackendId, ClientId, NO_SLOT, Seq};
+use crate::proxy::ids::{BackendId, NO_SLOT, PartId};
 use crate::proxy::pipeline::At;
 use crate::proxy::planted_bugs;
 use crate::proxy::scripts::hash;
@@ -52,8 +52,7 @@ impl Proxy {
         reply: Reply<'_>,
         now: Time,
     ) -> bool {
-        let (Some(backend), Origin::Part { client, .. }) =
-            (self.upstream.backends.get(id), ticket.origin)
+        let (Some(backend), Origin::Part(part)) = (self.upstream.backends.get(id), ticket.origin)
         else {
             return false;
         };
@@ -61,7 +60,7 @@ impl Proxy {
         let replica = backend.flavor.read_only;
         let who = suspect(&bytes, refusal);
         let missing = matches!(refusal, Refusal::Missing(_));
-        if self.clients.get(client).is_none()
+        if self.clients.get(part.client).is_none()
             || ticket.pin == Pin::May
             || self.is_holding_enough(bytes.len())
             || (self.suspects.knows(who, now) && !missing)
@@ -85,16 +84,16 @@ impl Proxy {
             backend: id,
             doubted: Some(reply.frame().into()),
         };
-        let held = doubted(ticket, bytes, expires, inquiry);
+        let held = doubted(part, ticket, bytes, expires, inquiry);
         if known {
             let words = reply.error().unwrap_or_default();
             self.is_turned_back(id, held, refusal, words, now);
-            self.release_held(client, ticket.slot, now);
+            self.release_held(part.client, ticket.slot, now);
         } else {
             self.stats.doubted.add(1);
             let asking = ticket.asked && question == Question::Keys;
             self.inquire(id, &ticket, asking, &frame, now);
-            self.insert_held(client, held, At::Backend(id));
+            self.insert_held(held, At::Backend(id));
         }
         true
     }
@@ -167,10 +166,10 @@ impl Proxy {
     }
 
     fn inquire(&mut self, id: BackendId, ticket: &Ticket, asking: bool, frame: &[u8], now: Time) {
-        let Origin::Part { client, seq, part } = ticket.origin else {
+        let Origin::Part(part) = ticket.origin else {
             return;
         };
-        let sign = Origin::Sign { client, seq, part };
+        let sign = Origin::Sign(part);
         let asking = asking.then_some((ASKING, Origin::Discard));
         for (frame, origin) in asking.into_iter().chain([(frame, sign)]) {
             let ticket = Ticket {
@@ -208,17 +207,17 @@ impl Proxy {
     pub(in crate::proxy) fn answered(
         &mut self,
         id: BackendId,
-        (client, seq, part): (ClientId, Seq, u16),
+        part: PartId,
         slot: u16,
         reply: Option<Reply<'_>>,
         now: Time,
     ) {
-        let Some(owner) = self.clients.get_mut(client) else {
+        let Some(owner) = self.clients.get_mut(part.client) else {
             return;
         };
         let about = |held: &Held| held.inquiry.as_ref().is_some_and(|own| own.backend == id);
         // It may have been given up since.
-        let Some(mut held) = owner.held.take_one(slot, (seq, part), about) else {
+        let Some(mut held) = owner.held.take_one(slot, part, about) else {
             return;
         };
         self.unhold(&held);
@@ -235,11 +234,11 @@ impl Proxy {
             Some(Sign::Serves | Sign::Unclear) => {
                 held.cleared = Some(id);
                 held.due = now;
-                self.insert_held(client, held, At::Held);
+                self.insert_held(held, At::Held);
             }
             None => {
                 held.due = now;
-                self.insert_held(client, held, At::Held);
+                self.insert_held(held, At::Held);
             }
         }
     }
@@ -342,27 +341,21 @@ impl Proxy {
     /// is still held may follow it.
     pub(in crate::proxy) fn pass_on(&mut self, held: &Held, now: Time) {
         let doubted = held.inquiry.as_ref().and_then(Inquiry::doubted);
-        let (Some(doubted), Origin::Part { client, seq, part }) = (doubted, held.ticket.origin)
-        else {
+        let (Some(doubted), Origin::Part(part)) = (doubted, held.ticket.origin) else {
             return;
         };
-        self.count_error(client, seq, Reply::new(doubted).error().unwrap_or_default());
-        self.fulfil(client, seq, part, doubted, now);
+        self.count_error(part, Reply::new(doubted).error().unwrap_or_default());
+        self.fulfil(part, doubted, now);
         let replica = held.ticket.readonly && self.config.read_preference != ReadPreference::Master;
         if !replica {
-            self.overtaken(client, seq, &held.ticket, &held.bytes, now);
+            self.overtaken(part, &held.ticket, &held.bytes, now);
         }
     }
 }
 
 /// A request that is held while its node is asked about it.
-fn doubted(ticket: Ticket, bytes: Vec<u8>, expires: Time, inquiry: Inquiry) -> Held {
-    let (seq, part) = match ticket.origin {
-        Origin::Part { seq, part, .. } => (seq, part),
-        _ => (Seq(0), 0),
-    };
+fn doubted(part: PartId, ticket: Ticket, bytes: Vec<u8>, expires: Time, inquiry: Inquiry) -> Held {
     Held {
-        seq,
         part,
         ticket,
         bytes,

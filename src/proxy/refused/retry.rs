@@ -19,12 +19,11 @@ use std::time::Duration;
 use crate::clock::Time;
 use crate::cluster::slot::Slot;
 use crate::proxy::actions::Wanted;
-use crate::proxy::client::held::{Attempt, BACKOFF_MAX, Held, HeldRequests, backoff};
-use crate::proxy::ids::{BackendId, ClientId, NO_SLOT, Seq};
+use crate::proxy::client::held::{Attempt, BACKOFF_MAX, Held, HeldRequests, Retry, backoff};
+use crate::proxy::ids::{BackendId, ClientId, NO_SLOT, PartId, Seq};
 use crate::proxy::pipeline::At;
 use crate::proxy::pipeline::by_slot::is_urgent;
 use crate::proxy::planted_bugs;
-use crate::proxy::scripts::Remedy;
 use crate::proxy::state::Proxy;
 use crate::proxy::texts::refusal;
 use crate::proxy::upstream::Target;
@@ -37,59 +36,41 @@ use crate::resp::encode;
 const PATIENCE: Duration = Duration::from_secs(1);
 
 impl Proxy {
-    /// Holds a request, as [`Proxy::hold_behind`], with nothing to be sent before it.
+    /// Holds a request. It is given up at once when its slot is known to fail, or when too much is held already.
     pub(in crate::proxy) fn hold(
-        &mut self,
-        ticket: Ticket,
-        bytes: &[u8],
-        goal: Goal,
-        due: Time,
-        refusal: &[u8],
-        now: Time,
-    ) {
-        self.hold_behind(ticket, bytes, goal, due, refusal, Vec::new(), now);
-    }
-
-    /// Holds a request, and what is to be sent right before it. It is given up at once when its slot is known to fail, or when too much is held
-    /// already.
-    #[allow(clippy::too_many_arguments)]
-    pub(in crate::proxy) fn hold_behind(
         &mut self,
         mut ticket: Ticket,
         bytes: &[u8],
-        goal: Goal,
-        due: Time,
-        refusal: &[u8],
-        prelude: Vec<Remedy>,
+        retry: Retry<'_>,
         now: Time,
     ) {
-        let Origin::Part {
-            client: id,
-            seq,
-            part,
-        } = ticket.origin
-        else {
+        let Retry {
+            goal,
+            due,
+            refusal,
+            prelude,
+        } = retry;
+        let Origin::Part(part) = ticket.origin else {
             return;
         };
         let refused = matches!(ticket.pin, Pin::May | Pin::Spare) && !refusal.is_empty();
         if refused || self.does_without(&ticket, goal, now) {
-            return self.leave_out(id, seq, part, now);
+            return self.leave_out(part, now);
         }
         let since = *ticket.held_since.get_or_insert(now);
         let expires = since.after(self.park_timeout());
         if self.is_holding_enough(bytes.len()) {
-            return self.answer_error(id, seq, part, refusal::NOT_EXECUTED.as_bytes(), now);
+            return self.answer_error(part, refusal::NOT_EXECUTED.as_bytes(), now);
         }
         // A canary that finds its scope still failing does not wait in its turn.
         let scope = ticket.scope();
         let still_fails = scope.is_some_and(|scope| self.upstream.is_failing(scope));
         if still_fails && (due > now || goal == Goal::AnyMaster) {
             let text = self.give_up_text_of(goal, ticket.slot, refusal);
-            return self.answer_error(id, seq, part, &text, now);
+            return self.answer_error(part, &text, now);
         }
         let sent_before = ticket.tries > 0;
         let held = Held {
-            seq,
             part,
             ticket,
             bytes: bytes.to_vec(),
@@ -104,7 +85,7 @@ impl Proxy {
             cleared: None,
             is_overtaken: false,
         };
-        self.insert_held(id, held, At::Held);
+        self.insert_held(held, At::Held);
     }
 
     /// Whether no more may be held than is.
@@ -116,15 +97,16 @@ impl Proxy {
 
     /// Puts a held request in its place among those of its client. `at` says whether it may have been executed: then it
     /// counts as outstanding where that may have been.
-    pub(in crate::proxy) fn insert_held(&mut self, id: ClientId, held: Held, at: At) {
+    pub(in crate::proxy) fn insert_held(&mut self, held: Held, at: At) {
+        let id = held.part.client;
         let Some(client) = self.clients.get_mut(id) else {
             return;
         };
-        let (seq, part, due) = (held.seq, held.part, held.due.min(held.expires));
+        let (part, due) = (held.part, held.due.min(held.expires));
         self.stats.held.add(1);
         self.held_bytes += held.bytes.len();
         self.held_requests += 1;
-        client.pipeline.set_at(seq, part, at);
+        client.pipeline.set_at(part.seq, part.index, at);
         client.unsettle();
         client.held.insert(held);
         if !client.listed_as_holding {
@@ -179,7 +161,7 @@ impl Proxy {
                 }
                 Attempt::LeaveOut => {
                     self.unhold(&held);
-                    self.leave_out(id, held.seq, held.part, now);
+                    self.leave_out(held.part, now);
                 }
                 Attempt::GiveUp => {
                     self.unhold(&held);
@@ -195,7 +177,7 @@ impl Proxy {
                         self.upstream.fail_fast(scope, now);
                     }
                     let text = self.give_up_text_of(held.goal, slot, &held.refusal);
-                    self.answer_error(id, held.seq, held.part, &text, now);
+                    self.answer_error(held.part, &text, now);
                 }
             }
         }
@@ -230,9 +212,9 @@ impl Proxy {
     }
 
     /// A part whose node is not there is left out of the reply: it is handed in as no bytes at all.
-    pub(in crate::proxy) fn leave_out(&mut self, id: ClientId, seq: Seq, part: u16, now: Time) {
+    pub(in crate::proxy) fn leave_out(&mut self, part: PartId, now: Time) {
         self.stats.left_out.add(1);
-        self.fulfil(id, seq, part, b"", now);
+        self.fulfil(part, b"", now);
     }
 
     /// Leaves out what silent nodes owe to commands that can do without them. The request stays in the
@@ -248,8 +230,8 @@ impl Proxy {
             }
         }
         for origin in late {
-            if let Origin::Part { client, seq, part } = origin {
-                self.leave_out(client, seq, part, now);
+            if let Origin::Part(part) = origin {
+                self.leave_out(part, now);
             }
         }
     }
@@ -332,7 +314,7 @@ impl Proxy {
         let slot = held.ticket.slot;
         if (self.stands_elsewhere(id, slot, backend)
             && !planted_bugs::is_on("reorder-across-moved"))
-            || self.is_followed(id, slot, held.seq)
+            || self.is_followed(id, slot, held.part.seq)
         {
             // The reply that ends this tries again; the due time is only a guard.
             return Attempt::Wait(now.after(BACKOFF_MAX));
@@ -405,7 +387,7 @@ impl Proxy {
         if let Some(client) = self.clients.get_mut(id) {
             client
                 .pipeline
-                .set_at(held.seq, held.part, At::Backend(backend));
+                .set_at(held.part.seq, held.part.index, At::Backend(backend));
             client.unsettle();
         }
     }
@@ -466,20 +448,13 @@ impl Proxy {
     }
 
     /// Answers a part with an error of our own.
-    pub(in crate::proxy) fn answer_error(
-        &mut self,
-        id: ClientId,
-        seq: Seq,
-        part: u16,
-        text: &[u8],
-        now: Time,
-    ) {
+    pub(in crate::proxy) fn answer_error(&mut self, part: PartId, text: &[u8], now: Time) {
         let mut reply = std::mem::take(&mut self.scratch.reply);
         reply.clear();
         encode::error(&mut reply, text);
         self.stats.refusals.add(1);
-        self.count_error(id, seq, text);
-        self.fulfil(id, seq, part, &reply, now);
+        self.count_error(part, text);
+        self.fulfil(part, &reply, now);
         self.scratch.reply = reply;
     }
 }

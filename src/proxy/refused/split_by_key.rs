@@ -6,7 +6,8 @@
 
 use crate::clock::Time;
 use crate::command::{self, Class, Flags, ResponsePolicy};
-use crate::proxy::ids::{ClientId, Seq};
+use crate::proxy::client::held::Retry;
+use crate::proxy::ids::PartId;
 use crate::proxy::pipeline::by_slot::merge_of;
 use crate::proxy::pipeline::merge::Split;
 use crate::proxy::state::Proxy;
@@ -22,12 +23,9 @@ const KEYS_MAX: usize = 1024;
 impl Proxy {
     /// Cuts a part that was refused, in these words, by key, if its command allows that and there is more
     /// than one; the new parts are held, to be sent at once. Returns whether it did.
-    #[allow(clippy::too_many_arguments)]
     pub(in crate::proxy) fn divide(
         &mut self,
-        id: ClientId,
-        seq: Seq,
-        part: u16,
+        part: PartId,
         ticket: &Ticket,
         frame: &[u8],
         refusal: &[u8],
@@ -55,7 +53,7 @@ impl Proxy {
         {
             return false;
         }
-        let Some(client) = self.clients.get_mut(id) else {
+        let Some(client) = self.clients.get_mut(part.client) else {
             return false;
         };
         let whole = |slot| {
@@ -64,27 +62,30 @@ impl Proxy {
             split.set_order(vec![0; keys.len()]);
             split
         };
-        let Some(second) = client.pipeline.divide(seq, part, keys.len(), whole) else {
+        let Some(second) = client
+            .pipeline
+            .divide(part.seq, part.index, keys.len(), whole)
+        else {
             return false;
         };
         self.stats.split_parts.add(keys.len() as u64 - 1);
         for (index, key) in keys.iter().enumerate() {
-            let part = match index {
-                0 => part,
+            let index = match index {
+                0 => part.index,
                 index => second + index as u16 - 1,
             };
             let mut bytes = Vec::new();
             encode::command(&mut bytes, [args.name(), args.at(*key as usize)]);
             let ticket = Ticket {
-                origin: Origin::Part {
-                    client: id,
-                    seq,
-                    part,
-                },
+                origin: Origin::Part(PartId { index, ..part }),
                 len: bytes.len() as u32,
                 ..*ticket
             };
-            self.hold(ticket, &bytes, Goal::Owner, now, refusal, now);
+            let retry = Retry {
+                refusal,
+                ..Retry::at_once(Goal::Owner, now)
+            };
+            self.hold(ticket, &bytes, retry, now);
         }
         true
     }

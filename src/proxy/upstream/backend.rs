@@ -13,7 +13,7 @@ use crate::buffer::{Pool, ReadBuf, WriteBuf};
 use crate::clock::Time;
 use crate::cluster::slot::SLOTS;
 use crate::config::{Config, Secret};
-use crate::proxy::ids::{ClientId, NO_SLOT, NodeKey, Seq};
+use crate::proxy::ids::{ClientId, NO_SLOT, NodeKey, PartId};
 use crate::proxy::upstream::dialect::Dialect;
 use crate::proxy::upstream::large_reply::Carried;
 use crate::proxy::upstream::routes::ShardId;
@@ -101,28 +101,14 @@ impl Flavor {
 /// Whose part a reply is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
-    /// Part `part` of request `seq` of a client: a claim, checked when used.
-    Part {
-        /// The client, who may have gone.
-        client: ClientId,
-        /// The place in its pipeline.
-        seq: Seq,
-        /// The part of that request.
-        part: u16,
-    },
+    /// This part's of a client's request.
+    Part(PartId),
     /// A subscription of this worker's: it is confirmed by a push, and a reply refuses it.
     Subscription,
     /// Nobody's: the reply is thrown away (ASKING).
     Discard,
-    /// Nobody's: it says whether the node would serve part `part` of request `seq`, which is held (see `own_errors`).
-    Sign {
-        /// The client, who may have gone.
-        client: ClientId,
-        /// The place in its pipeline.
-        seq: Seq,
-        /// The part of that request.
-        part: u16,
-    },
+    /// Nobody's: it says whether the node would serve this part, which is held (see `own_errors`).
+    Sign(PartId),
     /// The next request of a run of a client's lease, whose connection this is.
     Lease {
         /// The client.

@@ -49,7 +49,7 @@ impl Proxy {
 
     /// The client that asks, if it is one of this worker.
     fn asking(&self, asker: Asker) -> Option<ClientId> {
-        (asker.worker == self.worker).then_some(asker.client)
+        (asker.worker == self.worker).then_some(asker.part.client)
     }
 
     /// A turn has begun: takes one step of the oldest list.
@@ -103,21 +103,11 @@ impl Proxy {
 
     /// All have been looked at.
     fn listed(&mut self, asker: Asker, reply: Vec<u8>, now: Time) {
-        let Asker {
-            worker,
-            client,
-            seq,
-            part,
-        } = asker;
+        let Asker { worker, part } = asker;
         if worker == self.worker {
-            return self.fulfil(client, seq, part, &reply, now);
+            return self.fulfil(part, &reply, now);
         }
-        let answer = Letter::Answered {
-            client,
-            seq,
-            part,
-            reply,
-        };
+        let answer = Letter::Answered { part, reply };
         self.actions.letter(worker, answer);
     }
 }

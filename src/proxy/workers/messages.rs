@@ -4,7 +4,7 @@
 //! An answer is a reply frame: it fills a part of the asking client's request like a node's reply does.
 
 use crate::clock::Time;
-use crate::proxy::ids::{ClientId, Seq};
+use crate::proxy::ids::{ClientId, PartId};
 use crate::proxy::messages::client_filter::Asker;
 use crate::proxy::messages::worker_query::{Letter, Question};
 use crate::proxy::state::Proxy;
@@ -16,35 +16,18 @@ impl Proxy {
         match letter {
             Letter::Asked {
                 from,
-                client,
-                seq,
                 part,
                 question,
             } => {
-                let asker = Asker {
-                    worker: from,
-                    client,
-                    seq,
-                    part,
-                };
+                let asker = Asker { worker: from, part };
                 if self.answers_in_turns(asker, &question, now) {
                     return;
                 }
                 let reply = self.answer_question(&question, now);
-                let answer = Letter::Answered {
-                    client,
-                    seq,
-                    part,
-                    reply,
-                };
+                let answer = Letter::Answered { part, reply };
                 self.actions.letter(from, answer);
             }
-            Letter::Answered {
-                client,
-                seq,
-                part,
-                reply,
-            } => self.fulfil(client, seq, part, &reply, now),
+            Letter::Answered { part, reply } => self.fulfil(part, &reply, now),
             Letter::Lines { from, lines } => {
                 self.take_lines(&lines, now);
                 let by = self.worker;
@@ -61,9 +44,9 @@ impl Proxy {
     /// A letter that `worker` did not take: whoever waits for the answer hears of it.
     pub fn undelivered(&mut self, worker: usize, letter: Letter, now: Time) {
         match letter {
-            Letter::Asked {
-                client, seq, part, ..
-            } => self.answer_error(client, seq, part, b"ERR a worker does not answer", now),
+            Letter::Asked { part, .. } => {
+                self.answer_error(part, b"ERR a worker does not answer", now)
+            }
             // Somebody waits for it: it is sent again at the next sweep.
             Letter::Answered { .. }
             | Letter::Lines { .. }
@@ -82,32 +65,21 @@ impl Proxy {
     }
 
     /// Asks every worker, this one included; the answers fill the parts from `first` on.
-    pub(in crate::proxy) fn ask_workers(
-        &mut self,
-        client: ClientId,
-        seq: Seq,
-        first: u16,
-        question: &Question,
-        now: Time,
-    ) {
+    pub(in crate::proxy) fn ask_workers(&mut self, first: PartId, question: &Question, now: Time) {
         for worker in 0..self.process.workers.len() {
-            let part = first + worker as u16;
+            let part = PartId {
+                index: first.index + worker as u16,
+                ..first
+            };
             if worker == self.worker {
-                let asker = Asker {
-                    worker,
-                    client,
-                    seq,
-                    part,
-                };
+                let asker = Asker { worker, part };
                 if !self.answers_in_turns(asker, question, now) {
                     let reply = self.answer_question(question, now);
-                    self.fulfil(client, seq, part, &reply, now);
+                    self.fulfil(part, &reply, now);
                 }
             } else {
                 let letter = Letter::Asked {
                     from: self.worker,
-                    client,
-                    seq,
                     part,
                     question: question.clone(),
                 };

@@ -39,7 +39,7 @@ impl Proxy {
             let Some(ticket) = tickets.next() else {
                 break;
             };
-            let Origin::Part { client, seq, part } = ticket.origin else {
+            let Origin::Part(part) = ticket.origin else {
                 break;
             };
             let request_len = ticket.len as usize;
@@ -49,7 +49,7 @@ impl Proxy {
             {
                 break;
             }
-            let Some(client) = self.clients.get_mut(client) else {
+            let Some(client) = self.clients.get_mut(part.client) else {
                 break;
             };
             if !client.held.is_empty() || client.owed_bytes() + len > most {
@@ -57,7 +57,7 @@ impl Proxy {
             }
             let (reply, spares) = (&rest[..len], &mut self.spares);
             let pipeline = &mut client.pipeline;
-            if !pipeline.fulfil_part(seq, part, reply, slow_before, spares) {
+            if !pipeline.fulfil_part(part.seq, part.index, reply, slow_before, spares) {
                 break;
             }
             if ticket.sent_at != sent_at && count > 0 {

@@ -9,6 +9,7 @@ use crate::cluster::topology::{NodeInfo, Topology};
 use crate::command::Table;
 use crate::config::Config;
 use crate::proxy::actions::Action;
+use crate::proxy::ids::ClientId;
 use crate::proxy::ids::Peer;
 use crate::proxy::process::Process;
 use crate::proxy::tests::rig::{flushed, known_client, next_action};

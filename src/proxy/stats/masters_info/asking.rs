@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use crate::clock::Time;
 use crate::cluster::line::keys_count;
 use crate::cluster::topology::Topology;
-use crate::proxy::ids::{ClientId, Seq};
+use crate::proxy::ids::PartId;
 use crate::proxy::stats::masters_info::{Answer, Heard, Masters};
 use crate::resp::reply::Reply;
 
@@ -107,9 +107,7 @@ impl Findings {
 /// A client's part that waits.
 #[derive(Debug)]
 pub(in crate::proxy) struct Waiter {
-    pub(in crate::proxy) client: ClientId,
-    pub(in crate::proxy) seq: Seq,
-    pub(in crate::proxy) part: u16,
+    pub(in crate::proxy) part: PartId,
     pub(in crate::proxy) findings: Findings,
 }
 
@@ -143,12 +141,7 @@ impl Census {
     }
 
     /// A part of a client's request waits.
-    pub fn gather(&mut self, client: ClientId, seq: Seq, part: u16, findings: Findings) {
-        self.gathered.push(Waiter {
-            client,
-            seq,
-            part,
-            findings,
-        });
+    pub fn gather(&mut self, part: PartId, findings: Findings) {
+        self.gathered.push(Waiter { part, findings });
     }
 }
