@@ -33,8 +33,9 @@ use crate::proxy::request::Request;
 use crate::proxy::state::Proxy;
 use crate::proxy::stats::calls::ErrorCode;
 use crate::proxy::texts::refusal::{self, Refusal, Trouble};
-use crate::proxy::upstream::backend::{Backend, Ticket, Usage};
+use crate::proxy::upstream::backend::{Backend, Usage};
 use crate::proxy::upstream::lost::Lost;
+use crate::proxy::upstream::node_reply::NodeReply;
 use crate::resp::reply::Reply;
 
 impl Proxy {
@@ -116,33 +117,33 @@ impl Proxy {
     /// The reply to one request of a lease.
     #[cold]
     #[inline(never)]
-    pub(super) fn settle(
-        &mut self,
-        from: BackendId,
-        ticket: &Ticket,
-        (id, index): (ClientId, u16),
-        reply: Reply<'_>,
-        now: Time,
-    ) {
-        if let Some(backend) = self.upstream.backends.get_mut(from) {
-            backend.output.release(ticket.len as usize, &mut self.pool);
+    pub(super) fn settle(&mut self, answer: &NodeReply<'_>, id: ClientId, index: u16) {
+        if let Some(backend) = self.upstream.backends.get_mut(answer.backend) {
+            backend
+                .output
+                .release(answer.ticket.len as usize, &mut self.pool);
         }
         let Some(mut lease) = self.take_lease(id) else {
             debug_assert!(false, "a lent connection whose client has no lease");
             return;
         };
-        let next = self.settle_run(id, &mut lease, (from, index), reply, now);
-        self.put_lease(id, lease, next, now);
+        let next = self.settle_run(id, &mut lease, index, answer);
+        self.put_lease(id, lease, next, answer.now);
     }
 
     fn settle_run(
         &mut self,
         id: ClientId,
         lease: &mut Lease,
-        (from, index): (BackendId, u16),
-        reply: Reply<'_>,
-        now: Time,
+        index: u16,
+        answer: &NodeReply<'_>,
     ) -> Next {
+        let &NodeReply {
+            backend: from,
+            reply,
+            now,
+            ..
+        } = answer;
         let Some(run) = lease.runs.get_mut(usize::from(index)) else {
             debug_assert!(false, "a lent connection of a run that is not");
             return Next::Keep;

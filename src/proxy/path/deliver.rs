@@ -28,8 +28,9 @@ use crate::proxy::texts::refusal::{self, Refusal};
 use crate::proxy::upstream::backend::{Backend, Origin, Pin, State, Ticket, Usage};
 use crate::proxy::upstream::goal::{Goal, goal_of};
 use crate::proxy::upstream::large_reply::{Way, Whole};
-use crate::proxy::upstream::lost::{Lost, failure_of};
+use crate::proxy::upstream::lost::{Lost, Progress, failure_of};
 use crate::proxy::upstream::node::Node;
+use crate::proxy::upstream::node_reply::NodeReply;
 use crate::proxy::upstream::overdue::LARGE_REPLY;
 use crate::proxy::upstream::refused_request::Refused;
 use crate::resp::args::Args;
@@ -203,15 +204,22 @@ impl Proxy {
         early: bool,
         now: Time,
     ) {
+        let answer = &NodeReply {
+            backend: id,
+            ticket,
+            reply: whole.reply(),
+            early,
+            now,
+        };
         let Origin::Part(part) = ticket.origin else {
-            self.deliver_apart(id, ticket, whole.reply(), now);
+            self.deliver_apart(answer);
             return whole.drop();
         };
         if let Pin::Astray(shard) = ticket.pin {
-            self.led_astray(id, shard, ticket, whole.reply(), now);
+            self.led_astray(answer, shard);
             return whole.drop();
         }
-        if whole.reply().is_error() && self.is_refused(id, ticket, whole.reply(), early, now) {
+        if answer.reply.is_error() && self.is_refused(answer) {
             return whole.drop();
         }
         let len = whole.len();
@@ -300,9 +308,16 @@ impl Proxy {
 
     /// A reply that is no part of a request on a shared connection.
     #[cold]
-    fn deliver_apart(&mut self, id: BackendId, ticket: &Ticket, reply: Reply<'_>, now: Time) {
+    fn deliver_apart(&mut self, answer: &NodeReply<'_>) {
+        let &NodeReply {
+            backend: id,
+            ticket,
+            reply,
+            now,
+            ..
+        } = answer;
         match ticket.origin {
-            Origin::Lease { client, run } => self.settle(id, ticket, (client, run), reply, now),
+            Origin::Lease { client, run } => self.settle(answer, client, run),
             Origin::Part(_) | Origin::Discard => self.release(id, ticket),
             Origin::Vouch => {
                 self.release(id, ticket);
@@ -338,14 +353,14 @@ impl Proxy {
     /// Whether an error says that the request was not executed, or seems to; it is then held. Else it is its reply.
     #[cold]
     #[inline(never)]
-    fn is_refused(
-        &mut self,
-        id: BackendId,
-        ticket: &Ticket,
-        reply: Reply<'_>,
-        early: bool,
-        now: Time,
-    ) -> bool {
+    fn is_refused(&mut self, answer: &NodeReply<'_>) -> bool {
+        let &NodeReply {
+            backend: id,
+            ticket,
+            reply,
+            early,
+            now,
+        } = answer;
         let (Origin::Part(part), Some(error)) = (ticket.origin, reply.error()) else {
             return false;
         };
@@ -358,7 +373,7 @@ impl Proxy {
         };
         // No node runs half a request.
         if self.has_own_errors(ticket) && !early {
-            let held = self.doubt(id, ticket, refusal, reply, now);
+            let held = self.doubt(answer, refusal);
             if !held {
                 self.count_error(part, error);
             }
@@ -757,7 +772,8 @@ impl Proxy {
             if let Origin::Sign(part) = ticket.origin {
                 self.answered(id, part, ticket.slot, None, now);
             }
-            self.orphaned(&backend, ticket, &bytes, index == 0, end <= sent, lost, now);
+            let progress = Progress::of(index, end <= sent);
+            self.orphaned(&backend, ticket, &bytes, progress, lost, now);
             if let Origin::Part(PartId { client, .. }) | Origin::Sign(PartId { client, .. }) =
                 ticket.origin
                 && touched.last() != Some(&(client, ticket.slot))
@@ -800,14 +816,12 @@ impl Proxy {
     }
 
     /// One request of a backend that has gone.
-    #[allow(clippy::too_many_arguments)]
     fn orphaned(
         &mut self,
         backend: &Backend,
         mut ticket: Ticket,
         bytes: &[u8],
-        first: bool,
-        sent: bool,
+        progress: Progress,
         lost: Lost,
         now: Time,
     ) {
@@ -822,8 +836,9 @@ impl Proxy {
         let soon = ticket
             .held_since
             .is_some_and(|since| now.since(since) < ONE_DEATH);
-        let poison = first && sent && ticket.losses > 0 && !soon;
-        let again = !sent
+        let first = progress == Progress::SentFirst;
+        let poison = first && ticket.losses > 0 && !soon;
+        let again = progress == Progress::Unsent
             || planted_bugs::is_on("write-resent")
             || (!poison && lost != Lost::TimedOut && self.may_run_again(&ticket, bytes));
         if !again && matches!(ticket.pin, Pin::May | Pin::Spare) {
@@ -838,7 +853,7 @@ impl Proxy {
             };
             return self.answer_error(part, text.as_bytes(), now);
         }
-        ticket.losses = ticket.losses.saturating_add(u8::from(first && sent));
+        ticket.losses = ticket.losses.saturating_add(u8::from(first));
         let goal = goal_of(&ticket, backend.node);
         self.hold(ticket, bytes, Retry::at_once(goal, now), now);
     }

@@ -539,7 +539,6 @@ impl Proxy {
 
     /// Gives a request of one part its place and its ticket; it is held when it cannot go now.
     #[inline]
-    #[allow(clippy::too_many_arguments)]
     fn send(
         &mut self,
         request: &Request<'_>,

@@ -21,6 +21,7 @@ use crate::proxy::state::Proxy;
 use crate::proxy::texts::refusal::Refusal;
 use crate::proxy::upstream::backend::{Origin, Pin, Ticket};
 use crate::proxy::upstream::goal::Goal;
+use crate::proxy::upstream::node_reply::NodeReply;
 use crate::proxy::upstream::routes::ShardId;
 use crate::resp::reply::Reply;
 
@@ -75,14 +76,14 @@ impl Proxy {
 
     /// The reply of a node that has just said that it is no master: the request is held, for the one that is.
     #[cold]
-    pub(in crate::proxy) fn led_astray(
-        &mut self,
-        id: BackendId,
-        shard: ShardId,
-        ticket: &Ticket,
-        reply: Reply<'_>,
-        now: Time,
-    ) {
+    pub(in crate::proxy) fn led_astray(&mut self, answer: &NodeReply<'_>, shard: ShardId) {
+        let &NodeReply {
+            backend: id,
+            ticket,
+            reply,
+            now,
+            ..
+        } = answer;
         let Some(backend) = self.upstream.backends.get_mut(id) else {
             return;
         };

@@ -31,6 +31,7 @@ use crate::proxy::state::Proxy;
 use crate::proxy::texts::refusal::{Missing, Refusal, Trouble};
 use crate::proxy::upstream::backend::{Origin, Pin, Ticket};
 use crate::proxy::upstream::goal::{ASKING, Goal};
+use crate::proxy::upstream::node_reply::NodeReply;
 use crate::proxy::upstream::refused_request::Refused;
 use crate::resp::encode;
 use crate::resp::reply::Reply;
@@ -44,14 +45,14 @@ impl Proxy {
 
     /// A request that may have been executed has got an error that reads like this refusal. It is held, and its
     /// node asked; or nothing is done, since nothing can be asked, and the reply is its client's.
-    pub(in crate::proxy) fn doubt(
-        &mut self,
-        id: BackendId,
-        ticket: &Ticket,
-        refusal: Refusal<'_>,
-        reply: Reply<'_>,
-        now: Time,
-    ) -> bool {
+    pub(in crate::proxy) fn doubt(&mut self, answer: &NodeReply<'_>, refusal: Refusal<'_>) -> bool {
+        let &NodeReply {
+            backend: id,
+            ticket,
+            reply,
+            now,
+            ..
+        } = answer;
         let (Some(backend), Origin::Part(part)) = (self.upstream.backends.get(id), ticket.origin)
         else {
             return false;

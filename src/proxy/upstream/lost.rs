@@ -23,6 +23,28 @@ pub enum Lost {
     Retired,
 }
 
+/// How far a request had come on a connection that was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::proxy) enum Progress {
+    /// It has not wholly left, so that it was not executed.
+    Unsent,
+    /// It may have been executed, or the node was still at an earlier one.
+    Sent,
+    /// It may have been executed, and stood first: it may be what has killed the connection.
+    SentFirst,
+}
+
+impl Progress {
+    /// Of request number `index` on the connection; `sent` says whether it has wholly left.
+    pub fn of(index: usize, sent: bool) -> Progress {
+        match (sent, index) {
+            (false, _) => Progress::Unsent,
+            (true, 0) => Progress::SentFirst,
+            (true, _) => Progress::Sent,
+        }
+    }
+}
+
 /// Where the loss of a connection counts.
 pub(in crate::proxy) fn failure_of(lost: Lost, state: State, stats: &NodeStats) -> &Counter {
     match (lost, state) {

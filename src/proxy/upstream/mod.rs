@@ -10,6 +10,7 @@ pub mod goal;
 pub(super) mod large_reply;
 pub mod lost;
 pub mod node;
+pub mod node_reply;
 pub mod overdue;
 pub mod refused_request;
 pub mod routes;
