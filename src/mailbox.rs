@@ -61,7 +61,7 @@ impl Mailbox {
     pub fn hand(&self, letter: Letter) -> Result<(), Letter> {
         let sent = self.sender.try_send(letter);
         if let Err(error) = self.waker.wake() {
-            log::error!("cannot wake a worker: {error}");
+            log::error!("cannot wake up a worker: {error}");
         }
         sent.map_err(|error| match error {
             TrySendError::Full(letter) | TrySendError::Disconnected(letter) => letter,

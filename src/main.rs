@@ -26,7 +26,7 @@ fn main() -> ExitCode {
         Ok(Parsed::Check(config)) => {
             let faults = check::faults(&config, &remarks(&config));
             match faults.is_empty() {
-                true => print("all is well\n"),
+                true => print("configuration is OK\n"),
                 false => complain(&faults, 1),
             }
         }
@@ -72,9 +72,10 @@ fn serve(config: Config) -> ExitCode {
     }
     match raise_descriptor_limit() {
         Ok((before, after)) => {
-            let number = |limit: Option<u64>| limit.map_or("any".to_string(), |n| n.to_string());
+            let number =
+                |limit: Option<u64>| limit.map_or("unlimited".to_string(), |n| n.to_string());
             log::info!(
-                "file descriptors: {} at most, soft limit before: {}",
+                "file descriptors: limit is {}, raised from {}",
                 number(after),
                 number(before)
             );
@@ -82,14 +83,16 @@ fn serve(config: Config) -> ExitCode {
         Err(error) => log::warn!("cannot raise the limit of file descriptors: {error}"),
     }
     if let Err(error) = allocator::watch() {
-        log::warn!("memory that is free will be returned only at rest: {error}");
+        log::warn!(
+            "cannot watch the allocator: free memory is returned to the system only when idle: {error}"
+        );
     }
     if let Err(error) = sharpen_timers() {
-        log::warn!("cannot make timers sharp, naps (-coalesce) may take longer: {error}");
+        log::warn!("cannot set precise timers: -coalesce may wait longer than asked: {error}");
     }
     let result = redis_cluster_proxy::run(config, passed, log.clone());
     if let Err(error) = &result {
-        log::error!("cannot go on: {error}");
+        log::error!("exiting: {error}");
     }
     log.flush();
     match result {

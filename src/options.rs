@@ -83,7 +83,7 @@ impl Options {
         if let (false, Some(address)) = (config.is_plain, config.tls.listen) {
             config.listen = Listen::Tcp(address);
         } else if !config.is_plain {
-            return Err("-addr is empty: then -tls-addr must say where to serve".to_string());
+            return Err("-addr is empty, so -tls-addr must be set".to_string());
         }
         if config.backend_init_connections > config.backend_idle_connections {
             return Err(format!(

@@ -56,11 +56,11 @@ pub fn run(mut config: Config, passed: Option<Passed>, log: LogHandle) -> io::Re
     let config = Arc::new(config);
     log::info!(
         target: TERMINAL,
-        "serving at {}{} for the cluster of {}, {} worker(s), log in {}",
+        "listening on {}{}, cluster nodes {}, {} worker(s), log file {}",
         config.listen,
         match config.tls.listen {
-            Some(address) if config.is_plain => format!(" and, by TLS, at {address}"),
-            Some(_) => " by TLS".to_string(),
+            Some(address) if config.is_plain => format!(" and {address} (TLS)"),
+            Some(_) => " (TLS)".to_string(),
             None => String::new(),
         },
         config.startup_nodes.join(","),
@@ -73,14 +73,14 @@ pub fn run(mut config: Config, passed: Option<Passed>, log: LogHandle) -> io::Re
     if config.backend_tls.on && !config.backend_tls.verify {
         log::warn!(
             target: TERMINAL,
-            "-backend-tls-verify false: whoever answers at a node's address is taken for the node, and is given the \
-             password and all data"
+            "-backend-tls-verify is false: node certificates are not verified, so any host at a node's address gets \
+             the password and the data"
         );
     }
     if config.admin_commands != AdminCommands::Yes && config.backend_user.is_none() {
         log::warn!(
-            "-admin-commands {} does not reach into scripts: EVAL \"redis.call('FLUSHALL')\" runs as the nodes' \
-             default user; a -backend-user whose ACL lacks such commands (-@dangerous -@admin) is refused there, too",
+            "-admin-commands {} does not cover scripts: EVAL \"redis.call('FLUSHALL')\" still runs, as the nodes' default \
+             user. Set -backend-user to an ACL user without such commands (-@dangerous -@admin)",
             config.admin_commands.name()
         );
     }
@@ -160,9 +160,9 @@ fn listen(
     let plain = match passed {
         Some(passed) => {
             let passed = listener::adopt(passed, config.workers)
-                .map_err(|error| at("cannot use the socket that was passed (LISTEN_FDS)", error))?;
+                .map_err(|error| at("cannot use the passed socket (LISTEN_FDS)", error))?;
             log::info!(
-                "serving at {}, the socket that was passed (LISTEN_FDS), in place of -addr {}",
+                "listening on {}, the passed socket (LISTEN_FDS), instead of -addr {}",
                 passed.1,
                 config.listen
             );
@@ -302,7 +302,7 @@ fn start_refresher(
         surveyor.tell(Arc::clone(&topology));
         for mailbox in &mailboxes {
             if !mailbox.send(Letter::Topology(Arc::clone(&topology))) {
-                log::debug!("a worker does not read its letters");
+                log::debug!("a worker does not read its messages");
             }
         }
     });
@@ -328,7 +328,7 @@ fn start_survey(
         let mut told = true;
         for mailbox in &mailboxes {
             if !mailbox.send(Letter::Servers(Arc::clone(&servers))) {
-                log::debug!("a worker does not read its letters");
+                log::debug!("a worker does not read its messages");
                 told = false;
             }
         }

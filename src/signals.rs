@@ -57,14 +57,16 @@ pub fn watch(
                         }
                     }
                     _ if stopping => {
-                        log::warn!("second signal: ending at once");
+                        log::warn!("second signal: exiting at once");
                         log.flush();
                         std::process::exit(0);
                     }
                     _ => {
                         stopping = true;
                         systemd::stopping();
-                        log::info!("stopping: no new clients, finishing what is in flight");
+                        log::info!(
+                            "stopping: not accepting new clients, finishing requests in flight"
+                        );
                         for mailbox in &mailboxes {
                             mailbox.send(Letter::Stop);
                         }
@@ -89,7 +91,7 @@ fn reload(sources: &Sources, mailboxes: &[Mailbox]) {
         // The command line is the one that has started us.
         Ok(Parsed::Help(_) | Parsed::Version(_) | Parsed::Check(_)) => return,
         Err(error) => {
-            log::error!("all stays as it is: {}", error.reason());
+            log::error!("SIGHUP: keeping the old settings: {}", error.reason());
             return;
         }
     };
@@ -97,9 +99,12 @@ fn reload(sources: &Sources, mailboxes: &[Mailbox]) {
     for (name, before, value) in options::differences(&old, &new) {
         same = false;
         match live.change(&[(name, &value)]) {
-            Ok(()) => log::info!("{}: {name} is {value:?}, was {before:?}", path.display()),
+            Ok(()) => log::info!(
+                "{}: {name} changed from {before:?} to {value:?}",
+                path.display()
+            ),
             Err((_, Unchanged::Fixed)) => log::warn!(
-                "{}: {name} stays {before:?} until the next start, which makes it {value:?}",
+                "{}: {name} stays {before:?}: the new value {value:?} takes effect at the next start",
                 path.display()
             ),
             Err((_, unchanged)) => log::error!("{}: {name}: {unchanged:?}", path.display()),
@@ -108,17 +113,19 @@ fn reload(sources: &Sources, mailboxes: &[Mailbox]) {
     let (_, kept) = old.with_secrets_of(&new);
     for name in kept {
         same = false;
-        log::warn!("{name} is gone from the settings: it is demanded until the next start");
+        log::warn!(
+            "{name} was removed from the settings: clients still need it until the next start"
+        );
     }
     for (name, is_same) in secrets(&old, &new) {
         if !is_same {
             same = false;
-            log::info!("{name} has changed: it counts for new logins");
+            log::info!("{name} changed: new logins use it");
         }
     }
     live.renew(|config| config.with_secrets_of(&new).0);
     if same {
-        log::info!("{}: nothing has changed", path.display());
+        log::info!("{}: nothing changed", path.display());
     }
     // Nobody waits for the answers.
     let (answer, _) = sync_channel(1);
@@ -137,14 +144,8 @@ fn secrets(old: &Config, new: &Config) -> [(&'static str, bool); 3] {
         (config.client_password.clone(), old)
     };
     [
-        (
-            "the password of clients",
-            of_clients(old) == of_clients(new),
-        ),
-        (
-            "the password of the nodes",
-            old.has_backend_passwords_of(new),
-        ),
+        ("the client password", of_clients(old) == of_clients(new)),
+        ("the node password", old.has_backend_passwords_of(new)),
         ("-debug-token", old.debug_token == new.debug_token),
     ]
 }

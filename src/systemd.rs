@@ -49,7 +49,7 @@ pub fn passed_listener() -> io::Result<Option<Passed>> {
         Ok(listener) => Ok(listener.map(Passed::Tcp)),
         Err(_) => {
             let listener = passed.take_unix_listener(0).map_err(|error| {
-                let text = format!("cannot use the socket that was passed (LISTEN_FDS): {error}");
+                let text = format!("cannot use the passed socket (LISTEN_FDS): {error}");
                 io::Error::new(error.kind(), text)
             })?;
             Ok(listener.map(Passed::Unix))
@@ -59,13 +59,13 @@ pub fn passed_listener() -> io::Result<Option<Passed>> {
 
 fn tell(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
-        log::warn!("cannot tell the service manager (NOTIFY_SOCKET): {error}");
+        log::warn!("cannot notify the service manager (NOTIFY_SOCKET): {error}");
     }
 }
 
 /// Clients are served.
 pub fn ready(address: &str) {
-    let status = format!("serving at {address}");
+    let status = format!("listening on {address}");
     tell(&[NotifyState::Ready, NotifyState::Status(&status)]);
 }
 
@@ -106,7 +106,7 @@ pub fn guard(
         match found {
             None => tell(&[NotifyState::Watchdog]),
             Some((worker, stuck)) if !hungry => log::error!(
-                "worker {worker} {stuck}: the watchdog is not fed, which may end the process {limit:?} after the last time"
+                "worker {worker} {stuck}: not feeding the watchdog, which may end the process after {limit:?}"
             ),
             Some(_) => {}
         }

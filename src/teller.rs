@@ -30,7 +30,7 @@ impl Teller {
         self.silent_until = now.after(PERIOD);
         Some(match std::mem::take(&mut self.untold) {
             0 => text.to_string(),
-            others => format!("{text}; {others} more since the last of these lines"),
+            others => format!("{text}; {others} more since the last such line"),
         })
     }
 }
@@ -45,7 +45,7 @@ mod tests {
         let mut at = |millis: u64| teller.line("so", Time::from_micros(millis * 1000));
         assert_eq!(at(1).as_deref(), Some("so"));
         assert_eq!((at(2), at(1000)), (None, None));
-        let expected = "so; 2 more since the last of these lines";
+        let expected = "so; 2 more since the last such line";
         assert_eq!(at(1001).as_deref(), Some(expected));
         assert_eq!(at(9000).as_deref(), Some("so"));
     }

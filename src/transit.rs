@@ -149,7 +149,7 @@ impl Transit {
             }
             self.deadlines.pop_front();
             if is_here {
-                let error = io::Error::new(io::ErrorKind::TimedOut, "not complete in time");
+                let error = io::Error::new(io::ErrorKind::TimedOut, "timed out");
                 passed.extend(self.end(id, Some(&error), now));
             }
         }
@@ -183,10 +183,10 @@ impl Transit {
         if let Some(error) = error {
             let from = address.map_or("?".to_string(), |address| address.to_string());
             let what = match traveller.socket.is_plain_instead() {
-                true => "it does not speak TLS, which -tls-addr is for".to_string(),
+                true => "it does not speak TLS, which -tls-addr requires".to_string(),
                 false => error.to_string(),
             };
-            let text = format!("no TLS with the client at {from}: {what}");
+            let text = format!("TLS handshake failed with client {from}: {what}");
             self.clients.tell(&text, now);
         }
         Some(Passed::Failed)
@@ -195,7 +195,7 @@ impl Transit {
     /// Tells of a handshake with a node that failed.
     pub fn tell_of_node(&mut self, error: &io::Error, now: Time) {
         self.nodes
-            .tell(&format!("no TLS with a node: {error}"), now);
+            .tell(&format!("TLS handshake failed with a node: {error}"), now);
     }
 
     /// Drops all that come in: nobody is served any more. Returns how many there were.

@@ -37,8 +37,8 @@ pub enum Stuck {
 impl fmt::Display for Stuck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Stuck::Turn(long) => write!(f, "has not ended a turn that began {long:.1?} ago"),
-            Stuck::Wait(long) => write!(f, "has not turned for {long:.1?}"),
+            Stuck::Turn(long) => write!(f, "is stuck in a turn that began {long:.1?} ago"),
+            Stuck::Wait(long) => write!(f, "has not run for {long:.1?}"),
         }
     }
 }
@@ -126,7 +126,7 @@ impl Turns {
         self.turn_due = now.as_micros() + TELL_PERIOD;
         let others = match std::mem::take(&mut self.untold) {
             0 => String::new(),
-            others => format!("; {others} more since the last of these lines"),
+            others => format!("; {others} more since the last such line"),
         };
         let Turn {
             began,
@@ -177,7 +177,7 @@ mod tests {
         let stuck = heartbeat.stuck(at(3200));
         assert_eq!(stuck, Some(Stuck::Turn(Duration::from_millis(1200))));
         let text = stuck.map(|stuck| stuck.to_string());
-        let expected = "has not ended a turn that began 1.2s ago";
+        let expected = "is stuck in a turn that began 1.2s ago";
         assert_eq!(text.as_deref(), Some(expected));
         heartbeat.end(at(3300));
         assert_eq!(heartbeat.stuck(at(3300)), None);
@@ -204,7 +204,7 @@ mod tests {
         assert_eq!(turns.long(&turn(at(700)), at(900), ""), None);
         let told = turns.long(&turn(at(1500)), at(1700), "");
         let told = told.expect("a line");
-        assert!(told.ends_with("1 commands; 2 more since the last of these lines"));
+        assert!(told.ends_with("1 commands; 2 more since the last such line"));
     }
 
     #[test]

@@ -275,7 +275,7 @@ impl Worker {
                     Action::Refresh(wanted) => refresh(wanted),
                     Action::Letter(worker, letter) => {
                         if !others[worker].send(Letter::Worker(letter.clone())) {
-                            log::warn!("worker {worker} does not read its letters");
+                            log::warn!("worker {worker} does not read its messages");
                             self.proxy.undelivered(worker, letter, written_at);
                         }
                     }
@@ -311,7 +311,7 @@ impl Worker {
             && let Some(lost) = self.turns.stood_still(reading.lost, reading.now)
         {
             log::warn!(
-                "worker {} did not run for {lost:?}: stopped, or without a processor; deadlines are that much later",
+                "worker {} did not run for {lost:?}: the process was stopped or got no processor time; deadlines are extended by that much",
                 self.proxy.worker(),
             );
         }
@@ -449,7 +449,7 @@ impl Worker {
         if self.stop_at.is_none() {
             for mut listener in self.listeners.drain(..) {
                 if let Err(error) = self.poll.registry().deregister(listener.source()) {
-                    log::warn!("cannot take the listener out of the poll: {error}");
+                    log::warn!("cannot remove the listener from the poll: {error}");
                 }
             }
             self.accept_pending = false;

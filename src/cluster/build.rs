@@ -749,7 +749,7 @@ mod tests {
         assert_eq!(
             table(&moved).describe(Some(&good)),
             "3 shards, 4 nodes, 16384 of 16384 slots covered, epoch 4; 1000 slots from 10.0.0.3:7001 to \
-             10.0.0.2:7001; new node 10.0.0.5:7001; gone 10.0.0.4:7001"
+             10.0.0.2:7001; new node 10.0.0.5:7001; removed 10.0.0.4:7001"
         );
     }
 }

@@ -60,12 +60,12 @@ impl Topology {
         };
         let mut news = self.moves(previous);
         news.extend(nodes_missing(self, previous, "new node"));
-        news.extend(nodes_missing(previous, self, "gone"));
+        news.extend(nodes_missing(previous, self, "removed"));
         for one in news.iter().take(NAMED_MAX) {
             let _ = write!(text, "; {one}"); // writing to a String does not fail
         }
         if news.len() > NAMED_MAX {
-            let _ = write!(text, "; and {} changes more", news.len() - NAMED_MAX);
+            let _ = write!(text, "; and {} more changes", news.len() - NAMED_MAX);
         }
         text
     }
@@ -77,7 +77,7 @@ impl Topology {
             let (from, to) = (previous.master_of(slot), self.master_of(slot));
             if from.as_ref().map(|(id, _)| *id) != to.as_ref().map(|(id, _)| *id) {
                 let name = |master: Option<(&str, String)>| {
-                    master.map_or_else(|| "nobody".to_string(), |(_, address)| address)
+                    master.map_or_else(|| "no node".to_string(), |(_, address)| address)
                 };
                 *moves.entry((name(from), name(to))).or_default() += 1;
             }

@@ -97,12 +97,12 @@ impl Watch {
                 self.failure = None;
                 self.told_at = None;
                 log::info!(
-                    "TLS: certificates, keys and authorities were read again: new connections get them"
+                    "TLS: reloaded certificates, keys and authorities: new connections use them"
                 );
             }
             Err(error) => {
                 if is_news || self.failure.as_ref() != Some(&error) {
-                    log::error!("TLS: what was in force stays: {error}");
+                    log::error!("TLS: keeping the old certificates: {error}");
                 }
                 self.failure = Some(error);
             }
@@ -211,7 +211,7 @@ mod tests {
         assert_eq!(left(&watch), [7.0]);
         let failure = watch.failure.clone().expect("a reason");
         assert!(
-            failure.contains("the key is not that of the certificate"),
+            failure.contains("the key does not belong to the certificate"),
             "{failure}"
         );
         std::fs::write(folder.path().join("own.key"), new).expect("a file");

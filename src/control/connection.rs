@@ -274,7 +274,7 @@ impl Connection {
         let response = match pending.answer.try_recv() {
             Ok(response) => response,
             Err(TryRecvError::Empty) => return false,
-            Err(TryRecvError::Disconnected) => Response::text(500, "the answer was not made"),
+            Err(TryRecvError::Disconnected) => Response::text(500, "no answer"),
         };
         let (head_only, keep_alive) = (pending.head_only, pending.keep_alive);
         self.phase = Phase::Open;

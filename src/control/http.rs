@@ -49,7 +49,7 @@ impl ControlHandle {
     pub fn stop(&self) {
         self.stopped.store(true, Ordering::Release);
         if let Err(error) = self.waker.wake() {
-            log::warn!("debug address: cannot wake its thread: {error}");
+            log::warn!("debug address: cannot wake up its thread: {error}");
         }
     }
 
@@ -57,7 +57,7 @@ impl ControlHandle {
     pub fn join(self) {
         self.stop();
         if self.thread.join().is_err() {
-            log::error!("debug address: its thread had panicked");
+            log::error!("debug address: its thread has panicked");
         }
     }
 }
@@ -132,7 +132,7 @@ impl Server {
                 Ok(()) => {}
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => {
-                    log::error!("debug address: poll failed, it is no longer served: {error}");
+                    log::error!("debug address: poll failed, no longer serving it: {error}");
                     return;
                 }
             }

@@ -165,16 +165,16 @@ impl Survey {
                     let new = found.table.rows().len() - before;
                     if new > 0 || self.servers.version != found.version {
                         log::info!(
-                            "servers: version {version}, {count} commands, {new} of them learnt now"
+                            "servers: version {version}, {count} commands, {new} of them new to the proxy"
                         );
                     }
                     if self.servers.node_timeout != found.node_timeout
                         && config.park_timeout.is_none()
                     {
                         log::info!(
-                            "servers: cluster-node-timeout {}: a request waits up to {:?} for a failover",
+                            "servers: cluster-node-timeout {}: requests wait up to {:?} for a failover",
                             node_timeout
-                                .map_or("is not known".to_string(), |own| format!("is {own:?}")),
+                                .map_or("is unknown".to_string(), |own| format!("is {own:?}")),
                             park_timeout::timeout(&config, &found)
                         );
                     }

@@ -50,9 +50,9 @@ impl fmt::Display for Failure {
             Failure::Lost(kind) => write!(f, "connection lost: {kind}"),
             Failure::Tls(reason) => write!(
                 f,
-                "no TLS: {reason} (see -backend-tls-ca-cert-file, -backend-tls-server-name, -backend-tls-cert-file)"
+                "TLS handshake failed: {reason} (see -backend-tls-ca-cert-file, -backend-tls-server-name, -backend-tls-cert-file)"
             ),
-            Failure::Timeout => f.write_str("no answer in time"),
+            Failure::Timeout => f.write_str("timed out"),
             Failure::Protocol => f.write_str("the answer is not RESP: is this a Redis server?"),
             Failure::Auth(code) => write!(
                 f,
@@ -60,7 +60,7 @@ impl fmt::Display for Failure {
             ),
             Failure::Rejected(reason) => reason.fmt(f),
             Failure::Unresolved => f.write_str("cannot resolve the host name"),
-            Failure::Forbidden => f.write_str("not in -nodes-allowed: not connected to"),
+            Failure::Forbidden => f.write_str("its address is not in -nodes-allowed"),
         }
     }
 }

@@ -254,7 +254,7 @@ impl Outages {
             if !listed && matches!(trouble, Trouble::Lost(_)) {
                 let long = Long(now.since(outage.began));
                 lines.push(format!(
-                    "node {address}: the cluster lists it no more, {long} after it was lost"
+                    "node {address} was removed from the cluster, {long} after it was lost"
                 ));
             }
             listed
@@ -303,7 +303,7 @@ impl Outages {
         let lines = taken.into_iter();
         lines
             .map(|((from, to), slots)| {
-                format!("failover: {to} is the master of {slots} slots in place of {from}")
+                format!("failover: {to} took over {slots} slots from {from}")
             })
             .collect()
     }
@@ -330,11 +330,11 @@ fn begins(trouble: Trouble, base: u64, extent: u64, seen: &Seen) -> String {
             }
         }
         Trouble::Silent(address) => {
-            format!("node {address} owes replies and has been silent for {extent} s")
+            format!("node {address} has not replied for {extent} s")
         }
-        Trouble::Slots => format!("{extent} of {SLOTS} slots have no owner that is up"),
+        Trouble::Slots => format!("{extent} of {SLOTS} slots have no reachable master"),
         Trouble::Doubts => format!(
-            "clients are told that their commands may have been executed: {} by now",
+            "commands with unknown outcome: {} so far",
             seen.doubts.saturating_sub(base)
         ),
     }
@@ -348,15 +348,13 @@ fn lasts(trouble: Trouble, outage: &Outage, seen: &Seen, now: Time) -> String {
             format!("node {address} has been lost for {long}; {count} connections failed")
         }
         Trouble::Silent(address) => {
-            format!("node {address} has owed replies and been silent for {long}")
+            format!("node {address} has not replied for {long}")
         }
         Trouble::Slots => format!(
-            "{} of {SLOTS} slots have no owner that is up; it began {long} ago; {count} requests waited in vain",
+            "{} of {SLOTS} slots have had no reachable master for {long}; {count} requests timed out waiting",
             seen.unserved
         ),
-        Trouble::Doubts => format!(
-            "clients have been told for {long} that their commands may have been executed: {count} by now"
-        ),
+        Trouble::Doubts => format!("commands with unknown outcome: {count} in the last {long}"),
     }
 }
 
@@ -368,16 +366,14 @@ fn ends(trouble: Trouble, outage: &Outage, seen: &Seen, well_since: Time) -> Str
             format!("node {address} is back after {long}; {count} connections failed")
         }
         Trouble::Silent(address) => format!(
-            "node {address} is no longer silent after {long}; it was for up to {} s",
+            "node {address} replies again after {long}; its longest silence was {} s",
             outage.worst
         ),
         Trouble::Slots => format!(
-            "all slots have an owner that is up again after {long}; {} had none, {count} requests waited in vain",
+            "all slots are served again after {long}; {} had no reachable master, {count} requests timed out waiting",
             outage.worst
         ),
-        Trouble::Doubts => format!(
-            "no client is told any more that its command may have been executed: {count} were within {long}"
-        ),
+        Trouble::Doubts => format!("no more commands with unknown outcome: {count} within {long}"),
     }
 }
 
@@ -432,23 +428,23 @@ mod tests {
         seen.unserved = 16384;
         let begin = [
             "5: node 127.0.0.1:1 (master, 16384 slots) is lost",
-            "5: 16384 of 16384 slots have no owner that is up",
+            "5: 16384 of 16384 slots have no reachable master",
         ];
         assert_eq!(told(&mut outages, 5..65, &seen), begin);
         seen.nodes.get_mut(&at(1)).unwrap().failures = 7;
         seen.expired = 3;
         let lasts = [
             "65: node 127.0.0.1:1 has been lost for 60 s; 7 connections failed",
-            "65: 16384 of 16384 slots have no owner that is up; it began 60 s ago; 3 requests waited in vain",
+            "65: 16384 of 16384 slots have had no reachable master for 60 s; 3 requests timed out waiting",
             "185: node 127.0.0.1:1 has been lost for 3 min; 7 connections failed",
-            "185: 16384 of 16384 slots have no owner that is up; it began 3 min ago; 3 requests waited in vain",
+            "185: 16384 of 16384 slots have had no reachable master for 3 min; 3 requests timed out waiting",
         ];
         assert_eq!(told(&mut outages, 65..200, &seen), lasts);
         let day = told(&mut outages, 200..86_400, &seen);
         assert!(day.len() < 70, "{}", day.len());
         let end = [
             "86403: node 127.0.0.1:1 is back after 1439 min; 0 connections failed",
-            "86403: all slots have an owner that is up again after 1439 min; 16384 had none, 0 requests waited in vain",
+            "86403: all slots are served again after 1439 min; 16384 had no reachable master, 0 requests timed out waiting",
         ];
         // Counters may be put back meanwhile.
         assert_eq!(told(&mut outages, 86_400..86_500, &whole()), end);
@@ -479,23 +475,23 @@ mod tests {
             "of before the start"
         );
         seen.nodes.get_mut(&at(1)).unwrap().silent = 2;
-        let silent = ["2: node 127.0.0.1:1 owes replies and has been silent for 2 s"];
+        let silent = ["2: node 127.0.0.1:1 has not replied for 2 s"];
         assert_eq!(told(&mut outages, 2..3, &seen), silent);
         seen.nodes.get_mut(&at(1)).unwrap().silent = 15;
         seen.doubts = 130;
-        let doubts = ["3: clients are told that their commands may have been executed: 30 by now"];
+        let doubts = ["3: commands with unknown outcome: 30 so far"];
         assert_eq!(told(&mut outages, 3..4, &seen), doubts);
         seen.nodes.get_mut(&at(1)).unwrap().silent = 0;
         seen.doubts = 150;
         let ends = [
-            "7: node 127.0.0.1:1 is no longer silent after 2 s; it was for up to 15 s",
-            "15: no client is told any more that its command may have been executed: 50 were within 2 s",
+            "7: node 127.0.0.1:1 replies again after 2 s; its longest silence was 15 s",
+            "15: no more commands with unknown outcome: 50 within 2 s",
         ];
         assert_eq!(told(&mut outages, 4..60, &seen), ends);
         seen.nodes.get_mut(&at(2)).unwrap().up = false;
         assert_eq!(told(&mut outages, 60..61, &seen).len(), 1);
         seen.nodes.remove(&at(2));
-        let left = ["70: node 127.0.0.1:2: the cluster lists it no more, 10 s after it was lost"];
+        let left = ["70: node 127.0.0.1:2 was removed from the cluster, 10 s after it was lost"];
         assert_eq!(told(&mut outages, 70..80, &seen), left);
         assert!(outages.open.is_empty());
     }
@@ -516,8 +512,7 @@ mod tests {
         after.nodes[0].id = "another".to_string();
         after.epoch += 2;
         let after = Arc::new(after);
-        let expected =
-            ["failover: 127.0.0.1:3 is the master of 8192 slots in place of 127.0.0.1:1"];
+        let expected = ["failover: 127.0.0.1:3 took over 8192 slots from 127.0.0.1:1"];
         assert_eq!(outages.failovers(&after), expected);
         assert_eq!(outages.failovers(&after), [""; 0]);
     }

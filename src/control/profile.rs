@@ -59,12 +59,12 @@ pub fn begin(
         // If nobody waits for it any more it is thrown away.
         sender.send(response).ok();
         if let Err(error) = waker.wake() {
-            log::warn!("debug address: cannot wake its thread: {error}");
+            log::warn!("debug address: cannot wake up its thread: {error}");
         }
     };
     let thread = thread::Builder::new().name(format!("profile{}", allocator::PASSING));
     if let Err(error) = thread.spawn(profile) {
-        log::warn!("cannot make a thread for a profile: {error}");
+        log::warn!("cannot start a thread for a profile: {error}");
         freed.store(false, Ordering::Release);
     }
     Some(answer)

@@ -248,7 +248,7 @@ impl Refresh {
                 match self.attempt(address, haste.unwrap_or(full), &mut strangers) {
                     Ok(()) => return true,
                     Err(Failure::Timeout) if haste.is_some() => {
-                        log::debug!("topology: {address} is slow to answer, asking others");
+                        log::debug!("topology: {address} is slow to answer, asking other nodes");
                         self.refresh_order.failed(address);
                         later.push(address);
                     }
@@ -405,7 +405,7 @@ impl Refresh {
         if self.failures > 0 {
             let long = self.failing_since.elapsed().as_secs();
             let failures = self.failures;
-            log::warn!("topology: {from} answers again after {long} s and {failures} attempts");
+            log::warn!("topology: {from} answers after {failures} failed attempts in {long} s");
         }
         if !previous
             .as_deref()
@@ -416,10 +416,10 @@ impl Refresh {
         }
         for address in built.forbidden {
             let failure = Failure::Forbidden;
-            self.tell_once(format!("topology: node {address} is left out: {failure}"));
+            self.tell_once(format!("topology: ignoring node {address}: {failure}"));
         }
         for host in built.unresolved {
-            let text = format!("topology: cannot resolve {host}, so its node is left out");
+            let text = format!("topology: ignoring a node: cannot resolve {host}");
             self.tell_once(text);
         }
         self.failures = 0;
@@ -443,7 +443,9 @@ impl Refresh {
             .max_by_key(|(_, built)| (built.topology.covered(), built.topology.epoch));
         match best {
             Some((from, built)) => {
-                log::warn!("topology: no node knows the masters in use; taking the word of {from}");
+                log::warn!(
+                    "topology: no known master answers; switching to the cluster that {from} describes"
+                );
                 self.accept(built, from, Duration::ZERO);
                 true
             }
@@ -460,18 +462,18 @@ impl Refresh {
             self.told_at = Instant::now();
             let long = self.failing_since.elapsed().as_secs();
             log::warn!(
-                "topology: no node has given one for {long} s ({})",
+                "topology: no node has answered for {long} s ({})",
                 self.last_failure
             );
         }
         if self.failures == 0 && !self.stopped() {
             match &self.current {
                 Some(_) => {
-                    log::warn!("topology: no node gives one; keeping the one in use, trying on")
+                    log::warn!("topology: no node answers; keeping the last topology, retrying")
                 }
                 None => log::warn!(
                     target: TERMINAL,
-                    "topology: no node gives one; there is none yet, trying on ({})",
+                    "topology: no node answers; clients get CLUSTERDOWN until one does, retrying ({})",
                     self.last_failure
                 ),
             }

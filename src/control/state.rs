@@ -153,7 +153,9 @@ impl ControlState {
                 answer: sender.clone(),
             };
             if !mailbox.send(letter) {
-                return Err(Silent(format!("worker {worker} does not read its letters")));
+                return Err(Silent(format!(
+                    "worker {worker} does not read its messages"
+                )));
             }
         }
         let until = Instant::now() + ANSWER_WAIT;

@@ -54,7 +54,7 @@ pub fn adopt(passed: Passed, count: usize) -> io::Result<(Vec<Listener>, Listen)
     };
     if !is_listener {
         // A socket unit with Accept=yes passes on a connection.
-        let text = "it does not listen: a socket unit must have Accept=no";
+        let text = "the socket is not listening: a socket unit must have Accept=no";
         return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
     }
     let address = match passed {

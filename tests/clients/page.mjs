@@ -78,7 +78,7 @@ console.log("KILL");
 const killed = (await lines.next()).value;
 await until("the dead master is told of", async () => (await text("#findings")).includes(`${killed} is down`));
 await page.screenshot({ path: `${folder}/down.png`, fullPage: true });
-await until("the promotion is among the events", async () => new RegExp(`failover: .* in place of ${killed}`).test(await text("#events")), 60);
+await until("the promotion is among the events", async () => new RegExp(`failover: .* from ${killed}`).test(await text("#events")), 60);
 await until("every slot is served again", async () => (await text("#slots-text")).startsWith("16384 of 16384"));
 
 assert.deepEqual(complaints, []);

@@ -215,7 +215,7 @@ fn scripts_are_bound_by_the_acl_of_the_backend_user() {
     assert!(conn.line("FLUSHALL").is_error());
     assert_eq!(conn.command(&script), "OK");
     assert!(
-        open.log().contains("does not reach into scripts"),
+        open.log().contains("does not cover scripts"),
         "{}",
         open.log()
     );
@@ -240,7 +240,7 @@ fn scripts_are_bound_by_the_acl_of_the_backend_user() {
     assert!(refused.is_error(), "{refused:?}");
     assert_eq!(conn.line("GET a"), "1");
     assert!(
-        !bound.log().contains("does not reach into scripts"),
+        !bound.log().contains("does not cover scripts"),
         "{}",
         bound.log()
     );

@@ -252,7 +252,10 @@ fn a_check_says_whether_all_is_well_and_serves_nobody() {
     let log = log.to_str().expect("a plain path");
     let free = format!("addr 127.0.0.1:0\nlog-file {log}\npassword sesame\n");
     let good = check(&free);
-    assert_eq!((good.code, good.stdout.as_str()), (0, "all is well\n"));
+    assert_eq!(
+        (good.code, good.stdout.as_str()),
+        (0, "configuration is OK\n")
+    );
     assert_eq!(good.stderr, "");
     assert!(
         !fs::exists(log).expect("a folder"),

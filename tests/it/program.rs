@@ -406,7 +406,7 @@ fn sighup_opens_the_log_anew() {
     assert!(
         std::fs::read_to_string(&aside)
             .expect("the old one")
-            .contains("serving at")
+            .contains("listening on")
     );
     assert!(proxy.stop().success());
     assert!(
@@ -504,16 +504,16 @@ fn a_file_gives_flags_and_is_read_again_at_sighup() {
     };
     write("log-every-n 9\nmax-procs 2\nclient-password sesame\n");
     signal(proxy.pid(), "HUP");
-    log_says("log-every-n is \"9\", was \"7\"");
-    log_says("max-clients is \"100000\", was \"77\"");
-    log_says("max-procs stays \"1\" until the next start, which makes it \"2\"");
-    log_says("the password of clients has changed");
+    log_says("log-every-n changed from \"7\" to \"9\"");
+    log_says("max-clients changed from \"77\" to \"100000\"");
+    log_says("max-procs stays \"1\": the new value \"2\" takes effect at the next start");
+    log_says("the client password changed");
     assert_eq!(get("log-every-n"), "9");
     assert_eq!(get("write-stall"), "20s");
 
     write("log-every-n nine\n");
     signal(proxy.pid(), "HUP");
-    log_says("all stays as it is: ");
+    log_says("keeping the old settings: ");
     assert_eq!(get("log-every-n"), "9");
     let mut conn = proxy.conn();
     assert!(is_noauth(&conn.line("GET a")));
@@ -569,7 +569,7 @@ fn a_start_says_where_it_serves_and_that_no_node_answers() {
         lonely.log().contains(misspelt).then_some(())
     });
     let serving = format!(
-        "serving at {} for the cluster of {node}, 1 worker(s), log in /",
+        "listening on {}, cluster nodes {node}, 1 worker(s), log file /",
         lonely.addr()
     );
     assert!(
@@ -577,7 +577,7 @@ fn a_start_says_where_it_serves_and_that_no_node_answers() {
         "{told}"
     );
     assert!(
-        lines[2].contains("no node gives one")
+        lines[2].contains("no node answers")
             && lines[2].contains(&node)
             && lines[2].contains("refused"),
         "{told}"

@@ -65,7 +65,7 @@ fn readiness_reloads_and_the_end_are_told() {
     let env = [("NOTIFY_SOCKET", manager.path.as_str())];
     let mut proxy = Proxy::spawn(&cluster().addrs(), &["-max-procs", "2"], &env);
     let ready = manager.next();
-    let serving = format!("READY=1\nSTATUS=serving at {}", proxy.addr());
+    let serving = format!("READY=1\nSTATUS=listening on {}", proxy.addr());
     assert_eq!(ready.trim(), serving);
     // Who is told so can connect at once.
     assert_eq!(proxy.conn().command(&["PING"]), "PONG");
@@ -181,7 +181,7 @@ fn a_socket_that_is_passed_is_served_by_all_workers_in_place_of_addr() {
         let info = conns[0].command(&["INFO", "server"]).text();
         let port = addr.rsplit(':').next().expect("a port");
         assert!(info.contains(&format!("tcp_port:{port}\r\n")), "{info}");
-        let told = format!("serving at {addr}, the socket that was passed (LISTEN_FDS)");
+        let told = format!("listening on {addr}, the passed socket (LISTEN_FDS)");
         wait_for("the log to tell so", Duration::from_secs(10), || {
             proxy.log().contains(&told).then_some(())
         });
@@ -224,7 +224,7 @@ fn what_cannot_be_served_is_refused_and_what_is_anothers_left_alone() {
         assert!(told.contains(reason), "{told}");
     };
     check_refused(start_with(&listening, &[], "2"), "2 sockets were passed");
-    check_refused(start_with(&connected, &[], "1"), "it does not listen");
+    check_refused(start_with(&connected, &[], "1"), "is not listening");
     check_refused(start_with(&plain, &[], "1"), "not a socket");
 
     let env = [("LISTEN_FDS", "1"), ("LISTEN_PID", "1")];

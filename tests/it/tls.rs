@@ -173,7 +173,7 @@ fn clients_show_certificates_as_the_flag_says() {
             assert_eq!(reply == "PONG\n", expected, "{auth} {args:?}: {reply}");
         }
         if !strange {
-            served.logged("no TLS with the client at 127.0.0.1:");
+            served.logged("TLS handshake failed with client 127.0.0.1:");
         }
     }
 }
@@ -193,7 +193,7 @@ fn clients_at_the_wrong_address_are_closed_and_told_of_once() {
         });
         assert!(error.is_err(), "{error:?}");
     }
-    served.logged("it does not speak TLS, which -tls-addr is for");
+    served.logged("it does not speak TLS, which -tls-addr requires");
     served.logged("it speaks TLS, which is for -tls-addr");
     let log = served.proxy.log();
     for what in ["it does not speak TLS", "it speaks TLS"] {
@@ -239,7 +239,7 @@ fn nodes_prove_their_names() {
     assert!(served.conn().line("SET a 1").is_error());
     let served = nameless(&["-backend-tls-verify=false"], &nodes);
     served.proxy.wait_until_serving(&announced);
-    served.logged("whoever answers at a node's address is taken for the node");
+    served.logged("node certificates are not verified");
     // Nobody vouches for these nodes.
     nodes.truncate(1);
     let served = nameless(
@@ -322,12 +322,12 @@ fn bad_files_are_named_in_one_line_and_nothing_starts() {
     clients(
         &garbage,
         &key,
-        &format!("-tls-cert-file: {garbage}: it is damaged"),
+        &format!("-tls-cert-file: {garbage}: it is malformed"),
     );
     clients(
         &no_x509,
         &key,
-        &format!("-tls-cert-file: {no_x509}: it is no X.509 certificate"),
+        &format!("-tls-cert-file: {no_x509}: it is not an X.509 certificate"),
     );
     clients(
         &cert,
@@ -337,7 +337,7 @@ fn bad_files_are_named_in_one_line_and_nothing_starts() {
     clients(
         &cert,
         &other,
-        &format!("-tls-key-file: {other}: the key is not that of the certificate in {cert}"),
+        &format!("-tls-key-file: {other}: the key does not belong to the certificate in {cert}"),
     );
     clients(
         expired,
@@ -372,7 +372,7 @@ fn bad_files_are_named_in_one_line_and_nothing_starts() {
         "\"TLS_NULL\" is not known; there are TLS_AES_256_GCM_SHA384:",
     );
     let nodes = ["-backend-tls", "-backend-tls-ca-cert-file"];
-    let reason = format!("-backend-tls-ca-cert-file: {garbage}: it is damaged");
+    let reason = format!("-backend-tls-ca-cert-file: {garbage}: it is malformed");
     check(&[&nodes[..], &[&garbage]].concat(), &reason);
     let own = [
         "-backend-tls-cert-file",
@@ -380,7 +380,7 @@ fn bad_files_are_named_in_one_line_and_nothing_starts() {
         "-backend-tls-key-file",
         &other,
     ];
-    let reason = format!("-backend-tls-key-file: {other}: the key is not that");
+    let reason = format!("-backend-tls-key-file: {other}: the key does not belong");
     check(
         &[&nodes[..], &[&tls::file("ca.crt")], &own].concat(),
         &reason,
@@ -448,7 +448,7 @@ fn certificates_are_renewed_under_load_without_an_error() {
         // One that is broken changes nothing, and is told of.
         std::fs::write(folder.join("own.crt"), "").expect("a file");
         hup();
-        served.logged("TLS: what was in force stays: -tls-cert-file: ");
+        served.logged("TLS: keeping the old certificates: -tls-cert-file: ");
         assert_eq!(days(&mut old), [55.0, 55.0]);
         renew("5");
         hup();

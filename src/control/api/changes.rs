@@ -38,7 +38,7 @@ pub fn kill(request: &Request, state: &ControlState) -> Response {
         Ok(replies) => {
             let killed = replies.iter().map(|reply| Reply::new(reply).integer());
             let killed: i64 = killed.map(|killed| killed.unwrap_or(0)).sum();
-            log::info!("debug address: {killed} client(s) killed");
+            log::info!("debug address: closed {killed} client(s)");
             Response::json(200, &json!({ "killed": killed }))
         }
         Err(silent) => Response::text(503, &silent.0),
@@ -47,7 +47,7 @@ pub fn kill(request: &Request, state: &ControlState) -> Response {
 
 /// `POST /api/v1/drain`: as SIGTERM.
 pub fn drain(_: &Request, state: &ControlState) -> Response {
-    log::info!("debug address: draining: no new clients, finishing what is in flight");
+    log::info!("debug address: draining: not accepting new clients, finishing requests in flight");
     systemd::stopping();
     for mailbox in &state.mailboxes {
         mailbox.send(Letter::Stop);
@@ -86,12 +86,12 @@ pub fn change(state: &ControlState, name: &str, value: &str) -> Result<(), Respo
     let changed = state.sources.process.live.change(&[(name, value)]);
     if let Err((_, unchanged)) = changed {
         return Err(match unchanged {
-            Unchanged::Unknown => Response::text(400, &format!("there is no setting {name}")),
-            Unchanged::Fixed => Response::text(400, &format!("{name} is decided at start")),
+            Unchanged::Unknown => Response::text(400, &format!("unknown setting {name}")),
+            Unchanged::Fixed => Response::text(400, &format!("{name} can only be set at startup")),
             Unchanged::Invalid(reason) => Response::text(400, &format!("{name} {reason}")),
         });
     }
-    log::info!("debug address: {name} is {value}");
+    log::info!("debug address: {name} set to {value}");
     match state.ask_workers(&Question::RenewConfig) {
         Ok(_) => Ok(()),
         Err(silent) => Err(Response::text(503, &silent.0)),

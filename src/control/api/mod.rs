@@ -61,48 +61,50 @@ const fn open(route: Route) -> Route {
 
 /// The table.
 pub const ROUTES: &[Route] = &[
-    get("/", "the status page in a browser, else this list", index),
-    open(get("/page.css", "how the status page looks", |_, _| {
-        Answer::Now(page::style())
-    })),
-    open(get("/page.js", "what moves the status page", |_, _| {
+    get("/", "the status page (in a browser), or this list", index),
+    open(get(
+        "/page.css",
+        "style sheet of the status page",
+        |_, _| Answer::Now(page::style()),
+    )),
+    open(get("/page.js", "script of the status page", |_, _| {
         Answer::Now(page::script())
     })),
     open(get(
         "/healthz",
-        "200 while every worker ends its turns in time, 503 and the reason if not",
+        "liveness: 200 while no worker is stuck, else 503 and the reason",
         health,
     )),
     open(get(
         "/readyz",
-        "200 if clients should be sent here: a master that is up serves all slots (-ready-when any-slot: any), not \
-         draining; 503 and the reasons if not; either way the slots that no master serves",
+        "readiness: 200 if every slot has a master that is up (-ready-when any-slot: at least one) and the proxy is \
+         not draining, else 503 and the reasons. Lists the slots that are not served",
         readiness,
     )),
     get(
         "/metrics",
-        "metrics for Prometheus (METRICS.md)",
+        "metrics for Prometheus (see METRICS.md)",
         |_, state| Answer::Now(metrics::page(Status::of(&state.sources))),
     ),
-    get("/debug/log-level", "the log level", |_, state| {
+    get("/debug/log-level", "the current log level", |_, state| {
         Answer::Now(level(state))
     }),
     Route {
         method: Method::Put,
         ..get(
             "/debug/log-level",
-            "sets the log level to the body: debug, info, warn, error",
+            "set the log level; the body is debug, info, warn or error",
             |request, state| Answer::Now(set_level(request, state)),
         )
     },
     get(
         "/debug/vars",
-        "counters as JSON, in the manner of expvar",
+        "counters as JSON, like Go's expvar",
         |_, state| Answer::Now(vars(state)),
     ),
     get(
         "/debug/pprof/cmdline",
-        "the command line, passwords left out, NUL between arguments",
+        "the command line without passwords, arguments separated by NUL",
         |_, state| {
             let line = state.command_line.join("\0");
             Answer::Now(Response::new(
@@ -113,47 +115,45 @@ pub const ROUTES: &[Route] = &[
     ),
     get(
         "/debug/pprof/profile",
-        "?seconds=N (30): a CPU profile of so many seconds, in the format of pprof; &format=folded for flame graphs",
+        "?seconds=N (default 30): a CPU profile for go tool pprof; &format=folded for flame graphs",
         take_profile,
     ),
-    get(
-        "/api/v1/status",
-        "everything that is known, as JSON",
-        |_, state| Answer::Now(Response::json(200, &Status::of(&state.sources))),
-    ),
+    get("/api/v1/status", "the whole status as JSON", |_, state| {
+        Answer::Now(Response::json(200, &Status::of(&state.sources)))
+    }),
     get(
         "/api/v1/stream",
-        "the same once a second, as server-sent events",
+        "the same every second, as server-sent events",
         |_, _| Answer::Stream,
     ),
     get(
         "/api/v1/history",
-        "the last five minutes, second by second, and the last events of the cluster",
+        "the last five minutes, second by second, and the latest cluster events",
         |_, state| Answer::Now(Response::json(200, &state.sources.history.page())),
     ),
     get(
         "/api/v1/clients",
-        "how many clients there are by library and by address",
+        "number of clients by library and by address",
         |request, state| Answer::Now(insight::clients(request, state)),
     ),
     get(
         "/api/v1/slot",
-        "?key=KEY or ?slot=N: a slot, its master and its replicas",
+        "?key=KEY or ?slot=N: the slot, its master and its replicas",
         |request, state| Answer::Now(slot::page(request, state)),
     ),
     get(
         "/api/v1/config",
-        "the settings, passwords left out",
+        "the settings without passwords",
         |request, state| Answer::Now(changes::config(request, state)),
     ),
     post(
         "/api/v1/config",
-        "name=NAME&value=VALUE: changes a setting until the program ends, as PROXY CONFIG SET",
+        "name=NAME&value=VALUE: change a setting until the proxy exits, like PROXY CONFIG SET",
         |request, state| Answer::Now(changes::set_config(request, state)),
     ),
     get(
         "/api/v1/hotkeys",
-        "the keys that are asked for most",
+        "the most requested keys",
         |request, state| Answer::Now(insight::hot_keys(request, state)),
     ),
     get(
@@ -163,32 +163,32 @@ pub const ROUTES: &[Route] = &[
     ),
     get(
         "/api/v1/slowlog",
-        "the last slow requests, as PROXY SLOWLOG GET",
+        "the latest slow requests, like PROXY SLOWLOG GET",
         |request, state| Answer::Now(insight::slow_log(request, state)),
     ),
     get(
         "/api/v1/audit",
-        "requests that a cluster would refuse, counted",
+        "counts of requests that a cluster would refuse, like PROXY AUDIT",
         |request, state| Answer::Now(insight::audit(request, state)),
     ),
     post(
         "/api/v1/topology/refresh",
-        "asks the cluster for its topology now",
+        "refresh the topology now",
         |request, state| Answer::Now(changes::refresh(request, state)),
     ),
     post(
         "/api/v1/clients/kill",
-        "id=N or addr=IP:PORT: closes clients",
+        "id=N or addr=IP:PORT: close clients",
         |request, state| Answer::Now(changes::kill(request, state)),
     ),
     post(
         "/api/v1/drain",
-        "as SIGTERM: no new clients, what is in flight is finished, the program ends",
+        "like SIGTERM: stop accepting clients, finish requests in flight, exit",
         |request, state| Answer::Now(changes::drain(request, state)),
     ),
     post(
         "/api/v1/stats/reset",
-        "the proxy's counters begin at zero again",
+        "reset the proxy's counters",
         |request, state| Answer::Now(changes::reset(request, state)),
     ),
 ];
@@ -385,7 +385,7 @@ mod tests {
         check(Post, "/api/v1/config", set, 200, "\"7\"");
         check(Get, "/api/v1/config", "", 200, "\"log-every-n\":\"7\"");
         let fixed = "name=addr&value=:1";
-        check(Post, "/api/v1/config", fixed, 400, "decided at start");
+        check(Post, "/api/v1/config", fixed, 400, "only be set at startup");
         check(Get, "/debug/pprof/cmdline", "", 200, "redis-cluster-proxy");
         check(Get, "/debug/pprof/profile?seconds=0", "", 400, "seconds");
         check(Post, "/api/v1/clients/kill", "", 400, "id=N");

@@ -317,7 +317,7 @@ fn mismatch(
     };
     match error {
         Error::InconsistentKeys(_) => format!(
-            "-{}: {}: the key is not that of the certificate in {} (-{})",
+            "-{}: {}: the key does not belong to the certificate in {} (-{})",
             flags.key,
             path(files.1),
             path(files.0),

@@ -41,15 +41,23 @@ pub fn identity(
         (None, Some(_)) => return Err(needs(flags.key, flags.certificate)),
     };
     let chain = certificates(flags.certificate, certificate)?;
-    let validity = validity(&chain[0])
-        .ok_or_else(|| fault(flags.certificate, certificate, "it is no X.509 certificate"))?;
+    let validity = validity(&chain[0]).ok_or_else(|| {
+        fault(
+            flags.certificate,
+            certificate,
+            "it is not an X.509 certificate",
+        )
+    })?;
     let now = SystemTime::now();
     if let Ok(long) = now.duration_since(validity.ends) {
         let reason = format!("the certificate expired {} ago", days(long));
         return Err(fault(flags.certificate, certificate, reason));
     }
     if let Ok(long) = validity.begins.duration_since(now) {
-        let reason = format!("the certificate is not valid yet, only in {}", days(long));
+        let reason = format!(
+            "the certificate is not valid yet; it will be in {}",
+            days(long)
+        );
         return Err(fault(flags.certificate, certificate, reason));
     }
     let private = PrivateKeyDer::from_pem_file(key).map_err(|error| {
@@ -111,7 +119,7 @@ fn needs(given: &str, missing: &str) -> String {
 fn reason(error: PemError) -> String {
     match error {
         PemError::Io(error) => error.to_string(),
-        other => format!("it is damaged: {other}"),
+        other => format!("it is malformed: {other}"),
     }
 }
 

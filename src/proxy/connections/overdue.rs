@@ -162,7 +162,7 @@ impl Proxy {
             let is_stuck = |id| backends.get(id).is_some_and(Backend::is_stuck);
             if node.tells && !node.aside().iter().any(|own| is_stuck(own.backend)) {
                 node.tells = false;
-                log::info!("node {}: no reply is overdue any more", node.address);
+                log::info!("node {}: replies are on time again", node.address);
             }
         }
         for (id, affinity) in all {
@@ -202,7 +202,7 @@ impl Proxy {
             node.tells = true;
             node.told_at = Some(now);
             log::warn!(
-                "node {}: a reply is overdue: clients that do not wait on its connection take another",
+                "node {}: a reply is overdue: moving other clients to another connection",
                 node.address
             );
         }

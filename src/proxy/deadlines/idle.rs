@@ -41,7 +41,7 @@ impl Proxy {
         };
         let line = client.line(&self.config.listen, &self.table, now);
         log::warn!(
-            "client closed for overcoming of output buffer limits (-client-output-buffer-limit): {}",
+            "closing client that exceeded its output buffer limit (-client-output-buffer-limit): {}",
             line.trim_end()
         );
         if client.session.subscriptions().is_some() {
@@ -81,7 +81,7 @@ impl Proxy {
         for (id, stalled) in gone {
             if stalled {
                 self.stats.clients_stalled.add(1);
-                log::warn!("a client does not read its replies: closed (-write-stall)");
+                log::warn!("closing a client that does not read its replies (-write-stall)");
             } else {
                 self.stats.clients_idle.add(1);
             }

@@ -50,7 +50,7 @@ const NO_TLS: &str = "this proxy has no TLS";
 /// node.
 #[rustfmt::skip]
 pub const OWN: &[Own] = &[
-    own("bind", Elsewhere("it is -addr of this proxy, decided at its start")),
+    own("bind", Elsewhere("it is -addr of this proxy, which can only be set at startup")),
     own("client-output-buffer-limit", Flag("client-output-buffer-limit", as_it_is)),
     own("client-query-buffer-limit", Flag("client-query-buffer-limit", as_it_is)),
     own("cluster-enabled", Immutable),
@@ -62,7 +62,7 @@ pub const OWN: &[Own] = &[
     own("masteruser", Elsewhere(NODES_PASSWORD)),
     own("maxclients", Flag("max-clients", clients)),
     own("pidfile", Immutable),
-    own("port", Elsewhere("it is -addr of this proxy, decided at its start")),
+    own("port", Elsewhere("it is -addr of this proxy, which can only be set at startup")),
     own("protected-mode", Flag("protected-mode", yes_or_no)),
     own("proto-max-bulk-len", Elsewhere(FIXED)),
     own("replicaof", Immutable),

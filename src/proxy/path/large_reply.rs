@@ -169,7 +169,7 @@ impl Proxy {
             return;
         };
         log::warn!(
-            "client {} is closed: it has {taken} bytes of a reply whose rest is lost with a connection to node {}",
+            "closing client {}: the connection to the node was lost after {taken} bytes of a reply (node {})",
             client.session.number,
             node.map_or_else(String::new, |node| node.to_string()),
         );

@@ -99,7 +99,7 @@ impl Proxy {
             if let Some(client) = self.clients.get_mut(id) {
                 if client.owed_bytes() > self.config.limits.monitor_bytes {
                     log::warn!(
-                        "client {} does not read what it monitors: closed",
+                        "closing client {}: it does not read its MONITOR output",
                         client.session.number
                     );
                     // It leaves the list, too.
@@ -128,7 +128,7 @@ impl Proxy {
         match lines {
             Lines::Whole(lines) => self.show_here(lines, now),
             Lines::Lost => {
-                log::warn!("there is more to monitor than can be shown: monitors are closed");
+                log::warn!("closing MONITOR clients: there are more requests than can be shown");
                 while let Some(id) = self.monitors.first().copied() {
                     self.drop_client(id, Parting::Overfull, now);
                 }
