@@ -135,7 +135,7 @@ pub fn how(class: Class) -> &'static str {
         }
         Class::Scan => "one master after the other",
         Class::Leased(LeaseKind::Blocking) => "until its reply",
-        Class::Leased(LeaseKind::Transaction) => "until EXEC, DISCARD or UNWATCH",
+        Class::Leased(LeaseKind::Transaction(_)) => "until EXEC, DISCARD or UNWATCH",
         Class::Leased(LeaseKind::Wait) => "the connection that wrote",
     }
 }

@@ -5,6 +5,7 @@
 
 mod again;
 mod changes;
+mod conduct;
 pub mod describe;
 pub mod document;
 pub mod explain;
@@ -28,6 +29,7 @@ use std::fmt;
 
 use crate::resp::args::Args;
 pub use again::Again;
+pub use conduct::{InMulti, Runs, Verb};
 pub use flags::{AclCategories, Flags, KeyFlags};
 pub use found_keys::KeysError;
 pub use keys::{flagged_keys, keys, unbalanced};
@@ -70,6 +72,15 @@ pub struct Command {
     pub own_errors: bool,
     /// Whether a node may push something beside its reply (`DEBUG PROTOCOL push`), which is for the same client.
     pub pushes: bool,
+    /// The program that it runs.
+    pub runs: Runs,
+    /// What a server does with it between MULTI and EXEC.
+    pub in_multi: InMulti,
+    /// Whether nodes execute it for clients although the proxy answers it (`Class::Local`): DEBUG goes to a node, or to
+    /// several, by its subcommand.
+    pub at_nodes: bool,
+    /// Whether a RESP2 client that is subscribed may send it, beside what changes subscriptions.
+    pub when_subscribed: bool,
     /// Whether it may be sent to a replica: it reads, and what it reads is not bound to the master.
     pub on_replicas: bool,
     /// When it may be executed twice although it does more than to read keys.
@@ -112,6 +123,10 @@ impl Command {
             timeout_at: None,
             own_errors: flags.contains(Flags::MODULE),
             pushes: false,
+            runs: Runs::Nothing,
+            in_multi: InMulti::Queued,
+            at_nodes: false,
+            when_subscribed: false,
             on_replicas: flags.contains(Flags::READONLY),
             again: Again::Never,
             why: "",
@@ -226,7 +241,7 @@ pub enum LeaseKind {
     /// Until its reply, which may take as long as the client wishes.
     Blocking,
     /// MULTI, WATCH and what ends them.
-    Transaction,
+    Transaction(Verb),
     /// WAIT and WAITAOF: of the connection that wrote.
     Wait,
 }

@@ -2,7 +2,7 @@
 //!
 //! Columns: name, arity, flags, ACL categories (without what the flags imply), key specs, class. Behind them,
 //! where there is need: the server's tips; `keys`, where routing knows more than the specs; `blocks`, the
-//! option that makes it block; `timeout`, the argument that says how long; `on_master`, where a read is never for a replica; `own_errors`, where what runs may answer in a server's words for "not executed" (what comes from a module may, too); `pushes`, where a node may push something beside its reply; `why`, the reason where class or keys are not what the server's words say.
+//! option that makes it block; `timeout`, the argument that says how long; `on_master`, where a read is never for a replica; `own_errors`, where what runs may answer in a server's words for "not executed" (what comes from a module may, too); `pushes`, where a node may push something beside its reply; `runs`, what kind of program it runs; `at_once` and `denied`, what a server does with it inside MULTI, where it does not queue it; `at_nodes`, where nodes execute what the proxy answers; `when_subscribed`, where a subscribed client may send it; `why`, the reason where class or keys are not what the server's words say.
 //! Where versions differ a row is the union that routes all of them right: the widest arity, every key.
 //!
 //! A container's own class is for the container alone (`COMMAND`): with a subcommand, that one's row counts.
@@ -11,7 +11,7 @@ use super::Class::{self, *};
 use super::Keys::{self, *};
 use super::LeaseKind::*;
 use super::ResponsePolicy::*;
-use super::{AclCategories, BeginSearch, FindKeys, Flags, KeyFlags, KeySpec};
+use super::{AclCategories, BeginSearch, FindKeys, Flags, InMulti, KeyFlags, KeySpec, Runs, Verb};
 
 /// One line of the table.
 pub(super) struct Row {
@@ -28,6 +28,10 @@ pub(super) struct Row {
     pub(super) on_master: bool,
     pub(super) own_errors: bool,
     pub(super) pushes: bool,
+    pub(super) runs: Runs,
+    pub(super) in_multi: InMulti,
+    pub(super) at_nodes: bool,
+    pub(super) when_subscribed: bool,
     pub(super) why: &'static str,
 }
 
@@ -54,6 +58,10 @@ const fn row(
         on_master: false,
         own_errors: false,
         pushes: false,
+        runs: Runs::Nothing,
+        in_multi: InMulti::Queued,
+        at_nodes: false,
+        when_subscribed: false,
         why: "",
     }
 }
@@ -105,6 +113,40 @@ impl Row {
     const fn pushes(self) -> Row {
         Row {
             pushes: true,
+            ..self
+        }
+    }
+
+    /// It runs the program that is its first argument, which makes errors of its own.
+    const fn runs(self, runs: Runs) -> Row {
+        let row = self.own_errors();
+        Row { runs, ..row }
+    }
+
+    /// A server executes it at once, even between MULTI and EXEC, which it ends.
+    const fn at_once(self) -> Row {
+        let in_multi = InMulti::AtOnce;
+        Row { in_multi, ..self }
+    }
+
+    /// A server queues it, and does not do it in a transaction.
+    const fn denied(self, error: &'static str) -> Row {
+        let in_multi = InMulti::Denied(error);
+        Row { in_multi, ..self }
+    }
+
+    /// Nodes execute it, though the proxy answers it.
+    const fn at_nodes(self) -> Row {
+        Row {
+            at_nodes: true,
+            ..self
+        }
+    }
+
+    /// A subscribed client may send it.
+    const fn when_subscribed(self) -> Row {
+        Row {
+            when_subscribed: true,
             ..self
         }
     }
@@ -484,25 +526,25 @@ pub(super) static ROWS: &[Row] = &[
     row("pubsub|shardnumsub", -2, PUBSUB | LOADING | STALE, NONE, &[], AllNodes(Special)).why("every node has subscribers of its own, and so has the proxy; the numbers are added"),
     row("punsubscribe", -1, PUBSUB | NOSCRIPT | LOADING | STALE, NONE, &[], Subscription),
     row("spublish", 3, PUBSUB | LOADING | STALE | FAST, NONE, &[key(1, NOT_KEY)], Routed),
-    row("ssubscribe", -2, PUBSUB | NOSCRIPT | LOADING | STALE, NONE, &[range(1, -1, 1, NOT_KEY)], Subscription),
+    row("ssubscribe", -2, PUBSUB | NOSCRIPT | LOADING | STALE, NONE, &[range(1, -1, 1, NOT_KEY)], Subscription).denied("ERR SSUBSCRIBE isn't allowed for a DENY BLOCKING client"),
     row("subscribe", -2, PUBSUB | NOSCRIPT | LOADING | STALE, NONE, &[], Subscription),
     row("sunsubscribe", -1, PUBSUB | NOSCRIPT | LOADING | STALE, NONE, &[range(1, -1, 1, NOT_KEY)], Subscription),
     row("unsubscribe", -1, PUBSUB | NOSCRIPT | LOADING | STALE, NONE, &[], Subscription),
 
     // Transactions
-    row("discard", 1, NOSCRIPT | LOADING | STALE | FAST | ALLOW_BUSY, TRANSACTION, &[], Leased(Transaction)),
-    row("exec", 1, NOSCRIPT | LOADING | STALE | SKIP_SLOWLOG, TRANSACTION, &[], Leased(Transaction)).own_errors(),
-    row("multi", 1, NOSCRIPT | LOADING | STALE | FAST | ALLOW_BUSY, TRANSACTION, &[], Leased(Transaction)),
-    row("unwatch", 1, NOSCRIPT | LOADING | STALE | FAST | ALLOW_BUSY, TRANSACTION, &[], Leased(Transaction)),
-    row("watch", -2, NOSCRIPT | LOADING | STALE | FAST | ALLOW_BUSY, TRANSACTION, &[range(1, -1, 1, RO)], Leased(Transaction)),
+    row("discard", 1, NOSCRIPT | LOADING | STALE | FAST | ALLOW_BUSY, TRANSACTION, &[], Leased(Transaction(Verb::Discard))),
+    row("exec", 1, NOSCRIPT | LOADING | STALE | SKIP_SLOWLOG, TRANSACTION, &[], Leased(Transaction(Verb::Exec))).own_errors(),
+    row("multi", 1, NOSCRIPT | LOADING | STALE | FAST | ALLOW_BUSY, TRANSACTION, &[], Leased(Transaction(Verb::Multi))),
+    row("unwatch", 1, NOSCRIPT | LOADING | STALE | FAST | ALLOW_BUSY, TRANSACTION, &[], Leased(Transaction(Verb::Unwatch))),
+    row("watch", -2, NOSCRIPT | LOADING | STALE | FAST | ALLOW_BUSY, TRANSACTION, &[range(1, -1, 1, RO)], Leased(Transaction(Verb::Watch))),
 
     // Scripts and functions
-    row("eval", -3, NOSCRIPT | STALE | SKIP_MONITOR | NO_MANDATORY_KEYS | MOVABLEKEYS, SCRIPTING, &[counted(2, 1, RW | ACCESS | UPDATE)], Routed).own_errors(),
-    row("eval_ro", -3, READONLY | NOSCRIPT | STALE | SKIP_MONITOR | NO_MANDATORY_KEYS | MOVABLEKEYS, SCRIPTING, &[counted(2, 1, RO | ACCESS)], Routed).own_errors(),
-    row("evalsha", -3, NOSCRIPT | STALE | SKIP_MONITOR | NO_MANDATORY_KEYS | MOVABLEKEYS, SCRIPTING, &[counted(2, 1, RW | ACCESS | UPDATE)], Routed).own_errors(),
-    row("evalsha_ro", -3, READONLY | NOSCRIPT | STALE | SKIP_MONITOR | NO_MANDATORY_KEYS | MOVABLEKEYS, SCRIPTING, &[counted(2, 1, RO | ACCESS)], Routed).own_errors(),
-    row("fcall", -3, NOSCRIPT | STALE | SKIP_MONITOR | NO_MANDATORY_KEYS | MOVABLEKEYS, SCRIPTING, &[counted(2, 1, RW | ACCESS | UPDATE)], Routed).own_errors(),
-    row("fcall_ro", -3, READONLY | NOSCRIPT | STALE | SKIP_MONITOR | NO_MANDATORY_KEYS | MOVABLEKEYS, SCRIPTING, &[counted(2, 1, RO | ACCESS)], Routed).own_errors(),
+    row("eval", -3, NOSCRIPT | STALE | SKIP_MONITOR | NO_MANDATORY_KEYS | MOVABLEKEYS, SCRIPTING, &[counted(2, 1, RW | ACCESS | UPDATE)], Routed).runs(Runs::Script),
+    row("eval_ro", -3, READONLY | NOSCRIPT | STALE | SKIP_MONITOR | NO_MANDATORY_KEYS | MOVABLEKEYS, SCRIPTING, &[counted(2, 1, RO | ACCESS)], Routed).runs(Runs::Script),
+    row("evalsha", -3, NOSCRIPT | STALE | SKIP_MONITOR | NO_MANDATORY_KEYS | MOVABLEKEYS, SCRIPTING, &[counted(2, 1, RW | ACCESS | UPDATE)], Routed).runs(Runs::NamedScript("EVAL")),
+    row("evalsha_ro", -3, READONLY | NOSCRIPT | STALE | SKIP_MONITOR | NO_MANDATORY_KEYS | MOVABLEKEYS, SCRIPTING, &[counted(2, 1, RO | ACCESS)], Routed).runs(Runs::NamedScript("EVAL_RO")),
+    row("fcall", -3, NOSCRIPT | STALE | SKIP_MONITOR | NO_MANDATORY_KEYS | MOVABLEKEYS, SCRIPTING, &[counted(2, 1, RW | ACCESS | UPDATE)], Routed).runs(Runs::Function),
+    row("fcall_ro", -3, READONLY | NOSCRIPT | STALE | SKIP_MONITOR | NO_MANDATORY_KEYS | MOVABLEKEYS, SCRIPTING, &[counted(2, 1, RO | ACCESS)], Routed).runs(Runs::Function),
     row("function", -2, NONE, NONE, &[], Local),
     row("function|delete", 3, WRITE | NOSCRIPT, SCRIPTING, &[], AllMasters(AllSucceeded)).tips("request_policy:all_shards response_policy:all_succeeded"),
     row("function|dump", 2, NOSCRIPT, SCRIPTING, &[], AnyNode),
@@ -547,10 +589,10 @@ pub(super) static ROWS: &[Row] = &[
     row("client|unpause", 2, ADMIN | NOSCRIPT | LOADING | STALE, CONNECTION, &[], Local),
     row("echo", 2, LOADING | STALE | FAST, CONNECTION, &[], Local),
     row("hello", -1, NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | ALLOW_BUSY, CONNECTION, &[], Local),
-    row("ping", -1, FAST, CONNECTION, &[], Local).tips("request_policy:all_shards response_policy:all_succeeded").why("it asks after this proxy"),
+    row("ping", -1, FAST, CONNECTION, &[], Local).tips("request_policy:all_shards response_policy:all_succeeded").why("it asks after this proxy").when_subscribed(),
     row("proxy", -2, LOADING | STALE, CONNECTION, &[], Local).why("this proxy's own"),
-    row("quit", -1, NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | ALLOW_BUSY, CONNECTION, &[], Local),
-    row("reset", 1, NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | ALLOW_BUSY, CONNECTION, &[], Local),
+    row("quit", -1, NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | ALLOW_BUSY, CONNECTION, &[], Local).at_once().when_subscribed(),
+    row("reset", 1, NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | ALLOW_BUSY, CONNECTION, &[], Local).at_once().when_subscribed(),
     row("select", 2, LOADING | STALE | FAST, CONNECTION, &[], Local),
 
     // The server
@@ -590,7 +632,7 @@ pub(super) static ROWS: &[Row] = &[
     row("config|rewrite", 2, ADMIN | NOSCRIPT | LOADING | STALE, NONE, &[], AllNodes(AllSucceeded)).why("each node has its own file"),
     row("config|set", -4, ADMIN | NOSCRIPT | LOADING | STALE, NONE, &[], AllNodes(Special)).tips("request_policy:all_nodes response_policy:all_succeeded").why("every node, as a replica may become a master; what is this proxy's own is not set on nodes"),
     row("dbsize", 1, READONLY | FAST, KEYSPACE, &[], AllMasters(AggSum)).tips("request_policy:all_shards response_policy:agg_sum"),
-    row("debug", -2, ADMIN | NOSCRIPT | LOADING | STALE, NONE, &[], Local).why("by its subcommand: to the owner of its key, to all masters or nodes, or refused; from local clients only").own_errors().pushes(),
+    row("debug", -2, ADMIN | NOSCRIPT | LOADING | STALE, NONE, &[], Local).why("by its subcommand: to the owner of its key, to all masters or nodes, or refused; from local clients only").own_errors().pushes().at_nodes(),
     row("failover", -1, ADMIN | NOSCRIPT | STALE, NONE, &[], Refused("it changes what a server is")),
     row("flushall", -1, WRITE, KEYSPACE | DANGEROUS, &[], AllMasters(AllSucceeded)).tips("request_policy:all_shards response_policy:all_succeeded"),
     row("flushdb", -1, WRITE, KEYSPACE | DANGEROUS, &[], AllMasters(AllSucceeded)).tips("request_policy:all_shards response_policy:all_succeeded"),
@@ -618,7 +660,7 @@ pub(super) static ROWS: &[Row] = &[
     row("module|load", -3, ADMIN | NOSCRIPT | NO_ASYNC_LOADING, NONE, &[], AllNodes(Special)).why("each node loads modules from its own files; from local clients only").own_errors(),
     row("module|loadex", -3, ADMIN | NOSCRIPT | NO_ASYNC_LOADING, NONE, &[], AllNodes(Special)).why("each node loads modules from its own files; from local clients only").own_errors(),
     row("module|unload", 3, ADMIN | NOSCRIPT | NO_ASYNC_LOADING, NONE, &[], AllNodes(Special)).why("each node loads modules from its own files; from local clients only").own_errors(),
-    row("monitor", 1, ADMIN | NOSCRIPT | LOADING | STALE, NONE, &[], Local).why("it shows what this proxy's clients send"),
+    row("monitor", 1, ADMIN | NOSCRIPT | LOADING | STALE, NONE, &[], Local).why("it shows what this proxy's clients send").denied("ERR MONITOR isn't allowed for DENY BLOCKING client"),
     row("psync", -3, ADMIN | NOSCRIPT | NO_ASYNC_LOADING | NO_MULTI, NONE, &[], Refused("it turns the connection into a replication stream")),
     row("replconf", -1, ADMIN | NOSCRIPT | LOADING | STALE | ALLOW_BUSY, NONE, &[], Refused("it turns the connection into a replication stream")),
     row("replicaof", 3, ADMIN | NOSCRIPT | STALE | NO_ASYNC_LOADING, NONE, &[], Refused("it changes what a server is")),

@@ -60,6 +60,10 @@ impl Table {
             command.on_replicas &= !row.on_master;
             command.own_errors |= row.own_errors;
             command.pushes = row.pushes;
+            command.runs = row.runs;
+            command.in_multi = row.in_multi;
+            command.at_nodes = row.at_nodes;
+            command.when_subscribed = row.when_subscribed;
             command.why = row.why;
             command.again = again(row.name);
             command.changes_servers = changes_servers(row.name);

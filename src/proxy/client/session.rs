@@ -122,7 +122,7 @@ impl Session {
     pub fn may_send_confined(command: &Command) -> bool {
         let subscribes =
             command.flags.contains(Flags::PUBSUB) && command.flags.contains(Flags::NOSCRIPT);
-        subscribes || matches!(&*command.name, "ping" | "quit" | "reset")
+        subscribes || command.when_subscribed
     }
 
     /// What it asks of the connections that carry its requests.

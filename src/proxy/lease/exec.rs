@@ -3,13 +3,13 @@
 
 use crate::clock::Time;
 use crate::cluster::slot::Slot;
-use crate::command::{Class, LeaseKind};
+use crate::command::{Class, LeaseKind, Verb};
 use crate::proxy::client::Pause;
 use crate::proxy::client::step::Step;
 use crate::proxy::ids::{ClientId, NO_SLOT, PartId, Seq};
 use crate::proxy::insight::audit::Reason;
 use crate::proxy::lease::state::run::{Line, Owed, Run};
-use crate::proxy::lease::state::transaction::{Item, Parts, Verb, null_array};
+use crate::proxy::lease::state::transaction::{Item, Parts, null_array};
 use crate::proxy::lease::state::{DISCARDED_BECAUSE, Lease, Next, Work};
 use crate::proxy::pipeline::by_slot::merge_of;
 use crate::proxy::pipeline::merge::{Merge, Split};
@@ -298,8 +298,7 @@ impl Proxy {
         request: &Request<'_>,
         text: &str,
     ) -> Option<String> {
-        let is_exec = request.command.class == Class::Leased(LeaseKind::Transaction)
-            && Verb::of(request.command) == Some(Verb::Exec);
+        let is_exec = request.command.class == Class::Leased(LeaseKind::Transaction(Verb::Exec));
         if !is_exec {
             return None;
         }

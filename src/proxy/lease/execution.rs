@@ -11,6 +11,7 @@
 //! other nodes afterwards. Nothing is served behind an EXEC that the node has not executed.
 
 use crate::clock::Time;
+use crate::command::InMulti;
 use crate::proxy::client::step::Step;
 use crate::proxy::client::{Parting, Pause};
 use crate::proxy::ids::{ClientId, NO_SLOT, NodeKey, PartId};
@@ -22,19 +23,12 @@ use crate::proxy::pipeline::client_reply::Replies;
 use crate::proxy::request::Request;
 use crate::proxy::request::request_limits;
 use crate::proxy::state::Proxy;
-use crate::proxy::texts;
 use crate::resp::args::Args;
 use crate::resp::encode;
 use crate::resp::frame::{RequestScanner, Scan};
 
 /// Steps that are taken in one turn.
 const STEPS_MAX: usize = 256;
-
-/// What a server queues, and does not do in a transaction.
-const DENIED: &[(&str, &str)] = &[
-    ("monitor", texts::MONITOR_INSIDE_MULTI),
-    ("ssubscribe", texts::SSUBSCRIBE_INSIDE_MULTI),
-];
 
 impl Proxy {
     /// Begins an EXEC of which the proxy answers a part, on an empty pipeline. `sent`: a node has a part, too.
@@ -232,8 +226,7 @@ impl Proxy {
             args: &args,
             now,
         };
-        let denied = DENIED.iter().find(|(name, _)| *name == command.name);
-        if let Some((_, text)) = denied {
+        if let InMulti::Denied(text) = command.in_multi {
             return self.fail_inside(request, text);
         }
         let step = self.perform_apart(request);

@@ -2,25 +2,24 @@
 //! itself (see `execution`), or both if it is for all nodes, or refused, which dooms the transaction.
 
 use crate::cluster::request_slots::{self, Place};
-use crate::command::{Class, Command, Flags, KeysError, LeaseKind, ResponsePolicy, unbalanced};
+use crate::command::{
+    Class, Command, Flags, InMulti, KeysError, LeaseKind, ResponsePolicy, Runs, Verb, unbalanced,
+};
 use crate::proxy::client::Pause;
 use crate::proxy::client::step::Step;
 use crate::proxy::ids::NO_SLOT;
 use crate::proxy::lease::state::run::{Line, Owed, Run};
-use crate::proxy::lease::state::transaction::{Item, OK, Own, Parts, QUEUED, Transaction, Verb};
+use crate::proxy::lease::state::transaction::{Item, OK, Own, Parts, QUEUED, Transaction};
 use crate::proxy::lease::state::{Lease, Next, Work};
 use crate::proxy::pipeline::At;
 use crate::proxy::pipeline::by_slot::parts_by_slot;
 use crate::proxy::pipeline::merge::{Merge, Split};
 use crate::proxy::pubsub::state::kind::Kind;
 use crate::proxy::request::Request;
-use crate::proxy::scripts::calls;
 use crate::proxy::state::Proxy;
 use crate::proxy::texts::{self, refusal};
 use crate::resp::args::Args;
 
-/// What is executed at once, even between MULTI and EXEC, and ends it.
-const IMMEDIATE: &[&str] = &["quit", "reset"];
 /// Slots that a transaction may have parts in: each takes a connection of its own.
 const RUNS_MAX: usize = 1024;
 
@@ -61,7 +60,7 @@ impl Proxy {
         } = request;
         let busy = self.clients.get(id).is_none_or(|c| !c.pipeline.is_empty());
         let verb = match command.class {
-            Class::Leased(LeaseKind::Transaction) => Verb::of(command),
+            Class::Leased(LeaseKind::Transaction(verb)) => Some(verb),
             _ => None,
         };
         match verb {
@@ -74,7 +73,7 @@ impl Proxy {
                 self.say(request, OK);
                 Step::Done
             }
-            None if IMMEDIATE.contains(&&*command.name) => {
+            None if command.in_multi == InMulti::AtOnce => {
                 if busy {
                     return Step::Wait(Pause::Barrier);
                 }
@@ -249,7 +248,9 @@ impl Proxy {
         args: &Args<'_>,
         room: usize,
     ) -> Option<Vec<u8>> {
-        let command = calls::runs_script(command)?;
+        let Runs::NamedScript(command) = command.runs else {
+            return None;
+        };
         let name = (index, args.at(1).to_ascii_lowercase());
         if transaction.scripts.contains(&name) {
             return None;
@@ -291,7 +292,9 @@ impl Proxy {
             // A message needs no slot: it goes by whatever node the transaction is at.
             Class::AnyNode
             | Class::Publish
-            | Class::Leased(LeaseKind::Transaction | LeaseKind::Wait) => Ok(Where::Node(NO_SLOT)),
+            | Class::Leased(LeaseKind::Transaction(_) | LeaseKind::Wait) => {
+                Ok(Where::Node(NO_SLOT))
+            }
             Class::Routed | Class::Split(_) | Class::Leased(LeaseKind::Blocking) => {
                 let mut keys = std::mem::take(&mut self.scratch.keys);
                 let place = request_slots::place(command, args, &mut keys);

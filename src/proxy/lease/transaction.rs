@@ -8,12 +8,12 @@
 use crate::clock::Time;
 use crate::cluster::request_slots::{self, Place};
 use crate::cluster::slot::Slot;
-use crate::command::{KeysError, unbalanced};
+use crate::command::{KeysError, Verb, unbalanced};
 use crate::proxy::client::Pause;
 use crate::proxy::client::step::Step;
 use crate::proxy::ids::{ClientId, NO_SLOT, PartId};
 use crate::proxy::lease::state::run::{Line, Owed, Run};
-use crate::proxy::lease::state::transaction::{OK, QUEUED, Transaction, UNWATCH, Verb, null_array};
+use crate::proxy::lease::state::transaction::{OK, QUEUED, Transaction, UNWATCH, null_array};
 use crate::proxy::lease::state::{Lease, Next, Work};
 use crate::proxy::pipeline::At;
 use crate::proxy::request::Request;
@@ -24,10 +24,7 @@ use crate::resp::reply::Reply;
 
 impl Proxy {
     /// A command of a transaction, from a client that is in no MULTI.
-    pub(in crate::proxy) fn transact(&mut self, request: &Request<'_>) -> Step {
-        let Some(verb) = Verb::of(request.command) else {
-            return self.reject(request, &texts::not_yet(request.command));
-        };
+    pub(in crate::proxy) fn transact(&mut self, request: &Request<'_>, verb: Verb) -> Step {
         let busy = self
             .clients
             .get(request.client)

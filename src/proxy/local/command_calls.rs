@@ -20,7 +20,7 @@ fn may_be_scripts(row: &Command) -> bool {
         | Class::AllNodes(_)
         | Class::Scan
         | Class::Local
-        | Class::Leased(LeaseKind::Transaction | LeaseKind::Wait)
+        | Class::Leased(LeaseKind::Transaction(_) | LeaseKind::Wait)
         | Class::Subscription
         | Class::Refused(_) => false,
     };

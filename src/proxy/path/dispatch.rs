@@ -467,7 +467,7 @@ impl Proxy {
             Class::Publish => self.publish(request),
             Class::AllMasters(policy) => self.broadcast(request, policy, false),
             Class::AllNodes(policy) => self.broadcast(request, policy, true),
-            Class::Leased(LeaseKind::Transaction) => self.transact(request),
+            Class::Leased(LeaseKind::Transaction(verb)) => self.transact(request, verb),
             Class::Leased(LeaseKind::Blocking) => self.block(request),
             Class::Leased(LeaseKind::Wait) => self.wait_for_replicas(request),
             Class::Refused(_) | Class::Scan | Class::Subscription | Class::Local => {

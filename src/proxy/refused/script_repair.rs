@@ -11,10 +11,10 @@
 use std::sync::PoisonError;
 
 use crate::cluster::slot::Slot;
+use crate::command::Runs;
 use crate::proxy::client::held_keys::args_of;
 use crate::proxy::ids::NodeKey;
 use crate::proxy::scripts::Remedy;
-use crate::proxy::scripts::calls::may_lack;
 use crate::proxy::state::Proxy;
 use crate::proxy::texts::refusal::Missing;
 use crate::proxy::upstream::backend::Ticket;
@@ -58,7 +58,11 @@ impl Proxy {
         replica: bool,
     ) -> Option<Vec<Remedy>> {
         let command = self.table.rows().get(usize::from(ticket.command))?;
-        if ticket.healed || !may_lack(command, missing) {
+        let may_lack = match missing {
+            Missing::Script => matches!(command.runs, Runs::NamedScript(_)),
+            Missing::Function => command.runs == Runs::Function,
+        };
+        if ticket.healed || !may_lack {
             return None;
         }
         // The script's name and the function's are both the first argument.

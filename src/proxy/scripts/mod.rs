@@ -6,7 +6,6 @@
 //!
 //! It must never know which nodes there are.
 
-pub mod calls;
 pub mod flags;
 
 use std::collections::{HashMap, HashSet, VecDeque};

@@ -197,8 +197,7 @@ fn row_of<'a>(table: &'a Table, args: &Reply<'_>) -> Option<&'a Command> {
 /// Whether this is in a node's log because a client of ours asked for it.
 fn is_of_clients(row: &Command, log: &str) -> bool {
     match row.class {
-        // DEBUG is the node's to execute.
-        Class::Local => row.own_errors,
+        Class::Local => row.at_nodes,
         Class::Refused(_) | Class::Subscription => false,
         Class::Routed
         | Class::AnyNode

@@ -49,10 +49,6 @@ pub const TOO_MANY_BLOCKED: &str = "ERR max number of blocked clients reached";
 pub const TRANSACTION_TOO_LARGE: &str = "ERR transaction is too large";
 /// A transaction may have parts, and has keys in more slots than may be.
 pub const TOO_MANY_SLOTS: &str = "ERR too many slots in one transaction";
-/// MONITOR in a transaction.
-pub const MONITOR_INSIDE_MULTI: &str = "ERR MONITOR isn't allowed for DENY BLOCKING client";
-/// SSUBSCRIBE in a transaction.
-pub const SSUBSCRIBE_INSIDE_MULTI: &str = "ERR SSUBSCRIBE isn't allowed for a DENY BLOCKING client";
 /// WATCH where a transaction may have parts.
 pub const NO_WATCH_PER_SLOT: &str =
     "ERR WATCH is not allowed with -cross-slot-transactions per-slot";

@@ -4,14 +4,10 @@
 
 use std::sync::PoisonError;
 
-use crate::command::Command;
-use crate::proxy::scripts::calls;
+use crate::command::{Command, Runs};
 use crate::proxy::scripts::flags::cannot_write;
 use crate::proxy::state::Proxy;
 use crate::resp::args::Args;
-
-/// What runs the script that is its first argument.
-const RUNS: &[&str] = &["eval", "eval_ro"];
 
 /// What a request runs that has flags of its own.
 enum Program {
@@ -50,15 +46,17 @@ impl Proxy {
     }
 
     fn program_of(&self, command: &Command, args: &Args<'_>) -> Option<Program> {
-        if RUNS.contains(&&*command.name) {
-            return Some(Program::Script(cannot_write(args.at(1))));
+        let program = args.at(1);
+        match command.runs {
+            Runs::Nothing => None,
+            Runs::Script => Some(Program::Script(cannot_write(program))),
+            Runs::NamedScript(_) => {
+                let scripts = &self.process.scripts;
+                let mut scripts = scripts.lock().unwrap_or_else(PoisonError::into_inner);
+                let body = scripts.body(program);
+                Some(Program::Script(body.and_then(cannot_write)))
+            }
+            Runs::Function => Some(Program::Function(program.to_ascii_lowercase())),
         }
-        if calls::runs_script(command).is_some() {
-            let scripts = &self.process.scripts;
-            let mut scripts = scripts.lock().unwrap_or_else(PoisonError::into_inner);
-            let body = scripts.body(args.at(1));
-            return Some(Program::Script(body.and_then(cannot_write)));
-        }
-        calls::calls_function(command).then(|| Program::Function(args.at(1).to_ascii_lowercase()))
     }
 }

@@ -1,6 +1,6 @@
 //! `Transaction`: what a client has queued between MULTI and EXEC, and what it watches.
 
-use crate::command::{Command, ResponsePolicy};
+use crate::command::ResponsePolicy;
 use crate::proxy::pubsub::state::kind::Kind;
 use crate::resp::encode::Protocol;
 
@@ -94,30 +94,6 @@ impl Item {
     /// Whether nodes alone answer it.
     pub fn is_of_nodes(&self) -> bool {
         !matches!(self, Item::Share(_) | Item::Own(_))
-    }
-}
-
-/// The commands of a transaction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::proxy::lease) enum Verb {
-    Multi,
-    Exec,
-    Discard,
-    Watch,
-    Unwatch,
-}
-
-impl Verb {
-    /// What a row of `Class::Leased(LeaseKind::Transaction)` asks for.
-    pub fn of(command: &Command) -> Option<Verb> {
-        match &*command.name {
-            "multi" => Some(Verb::Multi),
-            "exec" => Some(Verb::Exec),
-            "discard" => Some(Verb::Discard),
-            "watch" => Some(Verb::Watch),
-            "unwatch" => Some(Verb::Unwatch),
-            _ => None,
-        }
     }
 }
 

@@ -1,0 +1,41 @@
+//! What servers do with a few commands by code of their own and say in no flag: what a command runs, how it stands inside
+//! MULTI. They are columns of the table (see `rows`).
+
+/// The program that a request runs: its first argument.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Runs {
+    /// It runs none.
+    Nothing,
+    /// A script, which the request carries.
+    Script,
+    /// A script, which the request names by its SHA1; and the command that carries the script itself.
+    NamedScript(&'static str),
+    /// A function, by its name.
+    Function,
+}
+
+/// What a server does with a command between MULTI and EXEC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InMulti {
+    /// It queues it, and EXEC executes it. Commands with the flag `no_multi` are refused all the same.
+    Queued,
+    /// It executes it at once, and the transaction ends.
+    AtOnce,
+    /// It queues it, and EXEC answers it with this error.
+    Denied(&'static str),
+}
+
+/// What each command of [`LeaseKind::Transaction`](super::LeaseKind::Transaction) does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// MULTI.
+    Multi,
+    /// EXEC.
+    Exec,
+    /// DISCARD.
+    Discard,
+    /// WATCH.
+    Watch,
+    /// UNWATCH.
+    Unwatch,
+}
