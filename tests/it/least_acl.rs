@@ -1,13 +1,13 @@
-//! The least that the nodes must allow `-backend-user`: the list in the README is enough for all that the proxy asks of
+//! The least that the nodes must allow `-backend-user`: the list in dist/docs/configuration.md is enough for all that the proxy asks of
 //! nodes in its own name, and none of it is asked for nothing.
 
 use crate::support::{self, Cluster, Conn, Proxy, key_in_slot, wait_for};
 use std::time::Duration;
 
-/// What the README allows, without what clients use.
+/// What that page allows, without what clients use.
 fn least() -> Vec<String> {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
-    let text = std::fs::read_to_string(path).expect("the README");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/dist/docs/configuration.md");
+    let text = std::fs::read_to_string(path).expect("the page");
     let line = text
         .lines()
         .find(|line| line.starts_with("ACL SETUSER proxy"));
