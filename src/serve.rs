@@ -128,7 +128,7 @@ pub fn run(mut config: Config, passed: Option<Passed>, log: LogHandle) -> io::Re
     outages::spawn(sources.clone())?;
     systemd::guard(clock, sources.heartbeats.clone(), sources.process.clone())?;
     let control = match debug {
-        Some(listener) => Some(start_control(listener, &sources, &mailboxes)?),
+        Some(listener) => Some(start_control(listener, &tls, &sources, &mailboxes)?),
         None => None,
     };
     let renewer = certificates::spawn(tls, sources.process.clone())?;
@@ -346,11 +346,12 @@ fn start_survey(
 
 fn start_control(
     listener: TcpListener,
+    tls: &Arc<Context>,
     sources: &Sources,
     mailboxes: &[Mailbox],
 ) -> io::Result<ControlHandle> {
     let (sources, mailboxes) = (sources.clone(), mailboxes.to_vec());
-    http::spawn(listener, move |waker| ControlState {
+    http::spawn(listener, tls.clone(), move |waker| ControlState {
         sources,
         mailboxes,
         command_line: options::command_line(env::args_os()),

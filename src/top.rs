@@ -15,10 +15,11 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 
-use crate::config::{Config, Secret};
+use crate::config::Config;
 use crate::control::status::{Command, Status, VERSION};
 use crate::control::summary;
 use crate::logging::tame::tame;
+use crate::net::tls;
 
 const PERIOD: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -34,15 +35,15 @@ const CLEAR: &str = "\x1b[2J\x1b[H";
 /// Shows the status at the URL of `-top` until `q` or an interrupt.
 pub fn run(config: &Config, url: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    let token = config.debug_token.as_ref();
+    let fetch = || fetch(url, config);
     if !out.is_terminal() {
-        let status = fetch(url, token)?;
+        let status = fetch()?;
         return out.write_all(render(&status, None).as_bytes());
     }
     let keys = Keys::watch();
     let mut before: Option<Status> = None;
     loop {
-        let page = match fetch(url, token) {
+        let page = match fetch() {
             Ok(status) => {
                 let page = render(&status, before.as_ref());
                 before = Some(status);
@@ -124,13 +125,26 @@ impl Drop for Keys {
     }
 }
 
-/// `http://host:port` or `http://host:port/`: the host and port.
-pub fn authority(url: &str) -> Option<&str> {
-    let rest = url.strip_prefix("http://")?;
+/// Where a status is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Target<'a> {
+    /// `host:port`.
+    pub authority: &'a str,
+    /// Whether it speaks TLS.
+    pub is_tls: bool,
+}
+
+/// `http://host:port` or `https://host:port`, a slash behind it or not.
+pub fn target(url: &str) -> Option<Target<'_>> {
+    let (rest, is_tls) = match url.strip_prefix("https://") {
+        Some(rest) => (rest, true),
+        None => (url.strip_prefix("http://")?, false),
+    };
     let authority = rest.strip_suffix('/').unwrap_or(rest);
     let (host, port) = authority.rsplit_once(':')?;
     let plain = !host.is_empty() && !authority.contains(['/', ' ', '\r', '\n', '?', '@']);
-    (plain && port.parse::<u16>().is_ok()).then_some(authority)
+    let is_whole = plain && port.parse::<u16>().is_ok();
+    is_whole.then_some(Target { authority, is_tls })
 }
 
 /// What is wrong, maybe in the words of whoever answered: a line, without anything that drives a terminal.
@@ -139,22 +153,36 @@ fn bad(text: impl Into<String>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, text)
 }
 
-fn fetch(url: &str, token: Option<&Secret>) -> io::Result<Status> {
-    let authority = authority(url).ok_or_else(|| bad("not http://host:port"))?;
+/// What carries a question and its answer.
+trait Channel: Read + Write {}
+
+impl<T: Read + Write> Channel for T {}
+
+fn fetch(url: &str, config: &Config) -> io::Result<Status> {
+    let target = target(url).ok_or_else(|| bad("not http://host:port or https://host:port"))?;
+    let authority = target.authority;
     let address = authority.to_socket_addrs()?.next();
     let address = address.ok_or_else(|| bad("no such host"))?;
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+    let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
+    let reading = stream.try_clone()?;
+    let host = authority
+        .rsplit_once(':')
+        .map_or(authority, |(host, _)| host);
+    let mut channel: Box<dyn Channel> = match target.is_tls {
+        true => Box::new(tls::open(stream, host, config.tls.authorities.as_deref())?),
+        false => Box::new(stream),
+    };
     let mut request = format!("GET /api/v1/status HTTP/1.1\r\nHost: {authority}\r\n").into_bytes();
-    if let Some(token) = token {
+    if let Some(token) = &config.debug_token {
         request.extend_from_slice(b"Authorization: Bearer ");
         request.extend_from_slice(token.expose());
         request.extend_from_slice(b"\r\n");
     }
     request.extend_from_slice(b"Connection: close\r\n\r\n");
-    stream.write_all(&request)?;
-    let answer = read_all(stream)?;
+    channel.write_all(&request)?;
+    let answer = read_all(channel, &reading)?;
     let answer = String::from_utf8(answer).map_err(|_| bad("the answer is not text"))?;
     let (head, body) = answer
         .split_once("\r\n\r\n")
@@ -170,7 +198,7 @@ fn fetch(url: &str, token: Option<&Secret>) -> io::Result<Status> {
 }
 
 /// Reads to the end, for at most [`PATIENCE`] and [`ANSWER_BYTES_MAX`].
-fn read_all(mut stream: TcpStream) -> io::Result<Vec<u8>> {
+fn read_all(mut channel: Box<dyn Channel>, stream: &TcpStream) -> io::Result<Vec<u8>> {
     let deadline = Instant::now() + PATIENCE;
     let (mut answer, mut chunk) = (Vec::new(), vec![0; 64 << 10]);
     loop {
@@ -179,7 +207,7 @@ fn read_all(mut stream: TcpStream) -> io::Result<Vec<u8>> {
             return Err(io::ErrorKind::TimedOut.into());
         }
         stream.set_read_timeout(Some(left))?;
-        match stream.read(&mut chunk)? {
+        match channel.read(&mut chunk)? {
             0 => return Ok(answer),
             count => answer.extend_from_slice(&chunk[..count]),
         }
@@ -247,17 +275,19 @@ mod tests {
     }
 
     #[test]
-    fn an_url_is_a_host_and_a_port() {
+    fn a_url_is_a_host_and_a_port() {
         for (url, expected) in [
-            ("http://127.0.0.1:9090", Some("127.0.0.1:9090")),
-            ("http://[::1]:9090/", Some("[::1]:9090")),
+            ("http://127.0.0.1:9090", Some(("127.0.0.1:9090", false))),
+            ("http://[::1]:9090/", Some(("[::1]:9090", false))),
+            ("https://proxy:1", Some(("proxy:1", true))),
             ("http://proxy:1/x", None),
-            ("https://proxy:1", None),
+            ("ftp://proxy:1", None),
             ("http://proxy", None),
             ("http://:1", None),
             ("http://a b:1", None),
         ] {
-            assert_eq!(authority(url), expected, "{url}");
+            let found = target(url).map(|target| (target.authority, target.is_tls));
+            assert_eq!(found, expected, "{url}");
         }
     }
 }

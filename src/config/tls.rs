@@ -20,6 +20,8 @@ pub struct ClientTls {
     pub protocols: Protocols,
     /// The cipher suites, in order of preference; of a version of which none is named, all.
     pub suites: Vec<String>,
+    /// Whether the debug address is served by TLS.
+    pub debug: bool,
 }
 
 /// Whether clients must show a certificate.

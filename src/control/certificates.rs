@@ -50,7 +50,7 @@ struct Watch {
 /// Starts the thread, if there are certificates.
 pub fn spawn(tls: Arc<Context>, process: Arc<Process>) -> io::Result<Option<Renewer>> {
     let config = process.live.config();
-    if config.tls.listen.is_none() && !config.backend_tls.on {
+    if config.tls.listen.is_none() && !config.tls.debug && !config.backend_tls.on {
         return Ok(None);
     }
     let (sender, asked) = sync_channel(1);

@@ -6,16 +6,14 @@
 //! It must never know what a page shows.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::Shutdown;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::Duration;
-
-use mio::net::TcpStream;
 
 use crate::clock::Time;
 use crate::control::message::{
     BODY_BYTES_MAX, HEAD_BYTES_MAX, Parsed, Request, Response, STREAM_HEAD, parse,
 };
+use crate::net::page_stream::PageStream;
 
 /// How long a connection may take for its next request, or to take its answer.
 const IDLE: Duration = Duration::from_secs(10);
@@ -78,7 +76,7 @@ enum Phase {
 /// One peer.
 #[derive(Debug)]
 pub struct Connection {
-    stream: TcpStream,
+    stream: PageStream,
     input: Vec<u8>,
     output: Vec<u8>,
     sent: usize,
@@ -91,7 +89,7 @@ pub struct Connection {
 
 impl Connection {
     /// A peer that has just come.
-    pub fn new(stream: TcpStream, now: Time) -> Connection {
+    pub fn new(stream: PageStream, now: Time) -> Connection {
         Connection {
             stream,
             input: Vec::new(),
@@ -102,6 +100,11 @@ impl Connection {
             read_closed: false,
             deadline: now.after(IDLE),
         }
+    }
+
+    /// Whether it was to speak TLS and does not.
+    pub fn is_plain_instead(&self) -> bool {
+        self.stream.is_plain_instead()
     }
 
     /// Whether it asks for nothing and is owed nothing.
@@ -156,7 +159,7 @@ impl Connection {
                     }
                 }
                 Phase::Closing => {
-                    self.stream.shutdown(Shutdown::Write)?;
+                    self.stream.finish()?;
                     self.phase = Phase::Lingering;
                     self.deadline = now.after(LINGER);
                 }
@@ -190,7 +193,10 @@ impl Connection {
         }
         self.output.clear();
         self.sent = 0;
-        Ok(true)
+        match self.stream.flush() {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
+            other => other.map(|()| true),
+        }
     }
 
     /// Reads once; whether that changed anything.

@@ -20,6 +20,9 @@ use crate::control::connection::{Answer, Connection, Turn};
 use crate::control::message::{Request, Response};
 use crate::control::state::ControlState;
 use crate::control::window;
+use crate::net::page_stream::PageStream;
+use crate::net::tls::Context;
+use crate::teller::Teller;
 
 /// Connections at once.
 const CONNECTIONS_MAX: usize = 64;
@@ -66,6 +69,7 @@ impl ControlHandle {
 /// server when an answer that was to come later has come.
 pub fn spawn(
     listener: std::net::TcpListener,
+    tls: Arc<Context>,
     make: impl FnOnce(Arc<Waker>) -> ControlState,
 ) -> io::Result<ControlHandle> {
     let loopback = listener.local_addr()?.ip().to_canonical().is_loopback();
@@ -88,6 +92,8 @@ pub fn spawn(
         next_serial: 0,
         again: Vec::new(),
         loopback,
+        tls,
+        plain: Teller::default(),
         state,
     };
     let thread = thread::Builder::new()
@@ -121,6 +127,9 @@ struct Server {
     again: Vec<(usize, u64)>,
     state: ControlState,
     loopback: bool,
+    tls: Arc<Context>,
+    /// Tells of peers that do not speak TLS.
+    plain: Teller,
 }
 
 impl Server {
@@ -224,21 +233,24 @@ impl Server {
         }
     }
 
-    fn open(&mut self, mut stream: TcpStream, now: Time) {
+    fn open(&mut self, stream: TcpStream, now: Time) {
         if self.connections.len() >= CONNECTIONS_MAX && !self.evict() {
             log::debug!("debug address: too many connections");
             return;
         }
         let entry = self.connections.vacant_entry();
-        let registered = self.poll.registry().register(
-            &mut stream,
-            Token(entry.key()),
-            Interest::READABLE | Interest::WRITABLE,
-        );
-        if let Err(error) = registered.and_then(|()| stream.set_nodelay(true)) {
-            log::debug!("debug address: {error}");
-            return;
-        }
+        let registry = self.poll.registry();
+        let begun = PageStream::accept(stream, &self.tls).and_then(|mut stream| {
+            let transport = stream.transport();
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            registry.register(transport, Token(entry.key()), interest)?;
+            transport.set_nodelay(true)?;
+            Ok(stream)
+        });
+        let stream = match begun {
+            Ok(stream) => stream,
+            Err(error) => return log::debug!("debug address: {error}"),
+        };
         let serial = self.next_serial;
         self.next_serial += 1;
         let key = entry.key();
@@ -304,6 +316,9 @@ impl Server {
             Ok(Turn::Close) => self.close(key),
             Err(error) => {
                 log::debug!("debug address: {error}");
+                if numbered.connection.is_plain_instead() {
+                    self.plain.tell("debug address: a peer does not speak TLS, which -debug-tls demands: https://", now);
+                }
                 self.close(key);
             }
         }
@@ -326,7 +341,7 @@ mod tests {
             state.sources.heartbeats = vec![Arc::new(crate::turns::Heartbeat::ended_at(now))];
             state
         };
-        (address, spawn(listener, make).unwrap())
+        (address, spawn(listener, Arc::default(), make).unwrap())
     }
 
     fn peer(address: SocketAddr) -> Peer {

@@ -3,6 +3,7 @@
 
 pub mod holder;
 pub mod listener;
+pub mod page_stream;
 pub mod socket;
 #[cfg_attr(not(feature = "tls"), path = "tls_absent.rs")]
 pub mod tls;

@@ -70,10 +70,11 @@ const OWN: &[Flag] = &[
         kind: Kind::String,
         default: "",
         help: "show the live status of a running proxy in the terminal. The URL is that of its -debug-addr, such as \
-               http://127.0.0.1:9090. Sends -debug-token if it is set",
+               http://127.0.0.1:9090. Sends -debug-token if it is set. A certificate (https://) is verified with \
+               -tls-ca-cert-file, else with the system's certificate authorities",
         apply: |options, value| {
-            if !value.is_empty() && top::authority(value).is_none() {
-                return Err("must be http://host:port".to_string());
+            if !value.is_empty() && top::target(value).is_none() {
+                return Err("must be http://host:port or https://host:port".to_string());
             }
             options.config.top = (!value.is_empty()).then(|| value.to_string());
             Ok(())

@@ -5,7 +5,7 @@ use super::{address, number};
 use crate::config::{AuthClients, Protocols};
 
 /// The flags.
-pub(super) const FLAGS: [Flag; 13] = [
+pub(super) const FLAGS: [Flag; 14] = [
     Flag {
         name: "tls-addr",
         kind: Kind::String,
@@ -99,6 +99,20 @@ pub(super) const FLAGS: [Flag; 13] = [
             Ok(())
         },
         show: |config| config.tls.suites.join(":"),
+        live: false,
+    },
+    Flag {
+        name: "debug-tls",
+        kind: Kind::Bool,
+        default: "false",
+        help: "serve -debug-addr by TLS with -tls-cert-file and -tls-key-file. Clients of this address need no certificate; -debug-token controls access",
+        apply: |options, value| {
+            let on = number::boolean(value)?;
+            available(on)?;
+            options.config.tls.debug = on;
+            Ok(())
+        },
+        show: |config| config.tls.debug.to_string(),
         live: false,
     },
     Flag {

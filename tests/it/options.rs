@@ -123,6 +123,7 @@ fn samples(flag: &Flag) -> (&'static str, Option<&'static str>) {
         "backend-tls-ca-cert-file" => ("a.pem", None),
         "backend-tls-cert-file" | "backend-tls-key-file" => ("a.pem", None),
         "backend-tls-server-name" => ("node.test", None),
+        "debug-tls" => ("true", Some("maybe")),
         "backend-tls-verify" => ("false", Some("maybe")),
         other => panic!("a sample is wanted for -{other}"),
     }

@@ -204,6 +204,89 @@ fn clients_at_the_wrong_address_are_closed_and_told_of_once() {
     assert_eq!(served.conn().line("PING"), "PONG");
 }
 
+/// What a probe without a certificate is answered by the debug address.
+fn probe(addr: &str, path: &str) -> String {
+    let script = r#"printf 'GET %s HTTP/1.0\r\nHost: localhost\r\n\r\n' "$1" |
+        openssl s_client -quiet -verify_return_error -connect "$2" -CAfile "$3" 2>/dev/null"#;
+    let authority = tls::file("ca.crt");
+    let output = Command::new("bash")
+        .args(["-c", script, "bash", path, addr, &authority])
+        .output();
+    text(&output.expect("openssl"))
+}
+
+#[test]
+fn the_debug_address_speaks_tls() {
+    let port = Port::reserve();
+    let addr = format!("127.0.0.1:{}", port.number());
+    let served = Served::start(cluster(), &["-debug-addr", &addr, "-debug-tls"]);
+    let url = format!("https://localhost:{}", port.number());
+    // A probe shows no certificate, whatever -tls-auth-clients says.
+    assert!(probe(&addr, "/healthz").ends_with("\r\n\r\nok\n"));
+    assert!(probe(&addr, "/metrics").ends_with("# EOF\n"));
+    // Many requests on one connection, all written before the first answer is read.
+    let mut stream = tls::connect(&addr).expect("a stream");
+    let one = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let last = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    std::io::Write::write_all(
+        stream.as_mut(),
+        format!("{}{last}", one.repeat(50)).as_bytes(),
+    )
+    .expect("it is taken");
+    let mut answers = String::new();
+    std::io::Read::read_to_string(stream.as_mut(), &mut answers).expect("text");
+    assert_eq!(answers.matches("HTTP/1.1 200 OK\r\n").count(), 51);
+    assert!(answers.ends_with("\r\n\r\nok\n"));
+    // A peer without TLS gets nothing, and the log says why.
+    let mut plain = Conn::connect(&addr);
+    plain.send("GET /healthz HTTP/1.0\r\n\r\n");
+    let answer = plain.read_to_close().expect("an end");
+    assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
+    served.logged("debug address: a peer does not speak TLS, which -debug-tls demands");
+    let top = |url: &str, more: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_redis-cluster-proxy"))
+            .args(["-top", url])
+            .args(more)
+            .output();
+        text(&output.expect("the program"))
+    };
+    let authority = tls::file("ca.crt");
+    let shown = top(&url, &["-tls-ca-cert-file", &authority]);
+    assert!(shown.contains("COMMAND"), "{shown}");
+    let shown = top(&url, &[]);
+    assert!(shown.contains("UnknownIssuer"), "{shown}");
+    assert_eq!(served.conn().line("PING"), "PONG");
+}
+
+#[test]
+fn a_session_is_resumed_by_its_ticket() {
+    let served = Served::start(cluster(), &["-tls-auth-clients", "no"]);
+    let session = tls::folder().join("session.pem").display().to_string();
+    let addr = format!("127.0.0.1:{}", served.port.number());
+    let client = |version: &str, which: &str| {
+        let script = r#"(printf 'PING\r\n'; sleep 0.5) | exec openssl s_client -connect "$1" -CAfile "$2" "$3" "$4" "$5" 2>&1"#;
+        let authority = tls::file("ca.crt");
+        let output = Command::new("bash")
+            .args([
+                "-c", script, "bash", &addr, &authority, version, which, &session,
+            ])
+            .output();
+        text(&output.expect("openssl"))
+    };
+    for version in ["-tls1_2", "-tls1_3"] {
+        let first = client(version, "-sess_out");
+        assert!(
+            first.contains("New, TLSv1") && first.contains("+PONG"),
+            "{first}"
+        );
+        let second = client(version, "-sess_in");
+        assert!(
+            second.contains("Reused, TLSv1") && second.contains("+PONG"),
+            "{second}"
+        );
+    }
+}
+
 #[test]
 fn nodes_prove_their_names() {
     let names = |args: &[&str]| {
@@ -347,6 +430,10 @@ fn bad_files_are_named_in_one_line_and_nothing_starts() {
     check(
         &["-tls-addr", &addr],
         "-tls-addr needs -tls-cert-file and -tls-key-file",
+    );
+    check(
+        &["-debug-tls"],
+        "-debug-tls needs -tls-cert-file and -tls-key-file",
     );
     let pair = [
         "-tls-addr",

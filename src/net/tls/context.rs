@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream as StdTcpStream};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use mio::net::TcpStream;
@@ -13,12 +14,14 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::{
-    CipherSuite, ClientConfig, ClientConnection, DigitallySignedStruct, Error, ServerConfig,
-    ServerConnection, SignatureScheme, StreamOwned, SupportedProtocolVersion, version,
+    CipherSuite, ClientConfig, ClientConnection, DigitallySignedStruct, Error, RootCertStore,
+    ServerConfig, ServerConnection, SignatureScheme, StreamOwned, SupportedProtocolVersion,
+    version,
 };
 
-use super::files::{self, Flags, fault};
+use super::files::{self, Flags, Identity, fault};
 use super::stream::TlsStream;
 use crate::config::{AuthClients, BackendTls, ClientTls, Config};
 use crate::net::tls_answers::Validity;
@@ -37,6 +40,8 @@ const BACKENDS: Flags = Flags {
 struct InForce {
     /// For clients; nothing without `-tls-addr`.
     accepting: Option<Arc<ServerConfig>>,
+    /// For the debug address; nothing without `-debug-tls`.
+    debugging: Option<Arc<ServerConfig>>,
     /// For nodes; nothing without `-backend-tls`.
     connecting: Option<Arc<ClientConfig>>,
     /// The certificates of ours, by the flags that name their files.
@@ -151,6 +156,15 @@ impl Context {
         Ok(TlsStream::new(stream, session))
     }
 
+    /// A stream of a peer of the debug address, encrypted if `-debug-tls` says so: then the handshake begins.
+    pub fn accept_debug(&self, stream: TcpStream) -> io::Result<Result<TlsStream, TcpStream>> {
+        let Some(config) = self.in_force().debugging else {
+            return Ok(Err(stream));
+        };
+        let session = ServerConnection::new(config).map_err(io::Error::other)?;
+        Ok(Ok(TlsStream::new(stream, session)))
+    }
+
     /// A stream to a node, encrypted if `-backend-tls` says so: then the handshake begins.
     pub fn connect(
         &self,
@@ -222,6 +236,12 @@ impl InForce {
                 &mut in_force.certificates,
             )?));
         }
+        if config.tls.debug {
+            in_force.debugging = Some(Arc::new(debugging(
+                &config.tls,
+                &mut in_force.certificates,
+            )?));
+        }
         if config.backend_tls.on {
             let own = connecting(&config.backend_tls, &mut in_force.certificates)?;
             in_force.connecting = Some(Arc::new(own));
@@ -235,13 +255,8 @@ pub(super) fn accepting(
     tls: &ClientTls,
     certificates: &mut Vec<(&'static str, Validity)>,
 ) -> Result<ServerConfig, String> {
-    let files = (tls.certificate.as_deref(), tls.key.as_deref());
-    let identity = files::identity(CLIENTS, files)?;
-    let identity = identity.ok_or("-tls-addr needs -tls-cert-file and -tls-key-file")?;
+    let identity = identity("tls-addr", tls)?;
     let provider = Arc::new(provider(&tls.suites)?);
-    let builder = ServerConfig::builder_with_provider(provider.clone())
-        .with_protocol_versions(&versions(tls))
-        .map_err(|error| format!("-tls-protocols, -tls-ciphersuites: {error}"))?;
     let verifier = match (tls.auth_clients, &tls.authorities) {
         (AuthClients::No, _) => None,
         (_, None) => {
@@ -253,21 +268,60 @@ pub(super) fn accepting(
         (auth, Some(path)) => {
             const FLAG: &str = "tls-ca-cert-file";
             let roots = Arc::new(files::authorities(FLAG, path)?);
-            let mut builder = WebPkiClientVerifier::builder_with_provider(roots, provider);
+            let mut builder = WebPkiClientVerifier::builder_with_provider(roots, provider.clone());
             if auth == AuthClients::Optional {
                 builder = builder.allow_unauthenticated();
             }
             Some(builder.build().map_err(|error| fault(FLAG, path, error))?)
         }
     };
+    serving(tls, identity, provider, verifier, certificates)
+}
+
+/// What peers of the debug address meet: the same certificate, and no question for theirs, since probes have none.
+fn debugging(
+    tls: &ClientTls,
+    certificates: &mut Vec<(&'static str, Validity)>,
+) -> Result<ServerConfig, String> {
+    let identity = identity("debug-tls", tls)?;
+    let provider = Arc::new(provider(&tls.suites)?);
+    serving(tls, identity, provider, None, certificates)
+}
+
+/// The certificate that peers are shown for the sake of a flag.
+fn identity(flag: &str, tls: &ClientTls) -> Result<Identity, String> {
+    let files = (tls.certificate.as_deref(), tls.key.as_deref());
+    let identity = files::identity(CLIENTS, files)?;
+    identity.ok_or_else(|| format!("-{flag} needs -tls-cert-file and -tls-key-file"))
+}
+
+/// What those meet who are shown a certificate.
+fn serving(
+    tls: &ClientTls,
+    identity: Identity,
+    provider: Arc<CryptoProvider>,
+    verifier: Option<Arc<dyn ClientCertVerifier>>,
+    certificates: &mut Vec<(&'static str, Validity)>,
+) -> Result<ServerConfig, String> {
+    let builder = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&versions(tls))
+        .map_err(|error| format!("-tls-protocols, -tls-ciphersuites: {error}"))?;
     let builder = match verifier {
         Some(verifier) => builder.with_client_cert_verifier(verifier),
         None => builder.with_no_client_auth(),
     };
-    certificates.push((CLIENTS.certificate, identity.validity));
+    if !certificates
+        .iter()
+        .any(|(own, _)| *own == CLIENTS.certificate)
+    {
+        certificates.push((CLIENTS.certificate, identity.validity));
+    }
     let mut config = builder
         .with_single_cert(identity.chain, identity.key)
-        .map_err(|error| mismatch(CLIENTS, files, &error))?;
+        .map_err(|error| {
+            let files = (tls.certificate.as_deref(), tls.key.as_deref());
+            mismatch(CLIENTS, files, &error)
+        })?;
     config.ticketer =
         ring::Ticketer::new().map_err(|error| format!("no session tickets: {error}"))?;
     Ok(config)
@@ -284,11 +338,7 @@ pub(super) fn connecting(
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?;
     let builder = if tls.verify {
-        let roots = match &tls.authorities {
-            Some(path) => files::authorities(FLAG, path)?,
-            None => files::system_authorities(FLAG)?,
-        };
-        builder.with_root_certificates(roots)
+        builder.with_root_certificates(roots(FLAG, tls.authorities.as_deref())?)
     } else {
         builder
             .dangerous()
@@ -306,15 +356,35 @@ pub(super) fn connecting(
     }
 }
 
+/// The authorities that a file names, else those that the system trusts.
+fn roots(flag: &str, path: Option<&Path>) -> Result<RootCertStore, String> {
+    match path {
+        Some(path) => files::authorities(flag, path),
+        None => files::system_authorities(flag),
+    }
+}
+
+/// A stream, encrypted, to a server that proves that it is `host`: of `-top`. `authorities` is the file of
+/// `-tls-ca-cert-file`; nothing is those that the system trusts.
+pub fn open(stream: StdTcpStream, host: &str, authorities: Option<&Path>) -> io::Result<Channel> {
+    let name = host
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .to_string();
+    let name = ServerName::try_from(name).map_err(io::Error::other)?;
+    let roots = roots("tls-ca-cert-file", authorities).map_err(io::Error::other)?;
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let session = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
+    Ok(Channel::Tls(Box::new(StreamOwned::new(session, stream))))
+}
+
 /// Why a certificate and a key do not go together.
-fn mismatch(
-    flags: Flags,
-    files: (Option<&std::path::Path>, Option<&std::path::Path>),
-    error: &Error,
-) -> String {
-    let path = |path: Option<&std::path::Path>| {
-        path.map_or(String::new(), |path| path.display().to_string())
-    };
+fn mismatch(flags: Flags, files: (Option<&Path>, Option<&Path>), error: &Error) -> String {
+    let path = |path: Option<&Path>| path.map_or(String::new(), |path| path.display().to_string());
     match error {
         Error::InconsistentKeys(_) => format!(
             "-{}: {}: the key does not belong to the certificate in {} (-{})",

@@ -12,5 +12,5 @@ mod stream;
 mod tests;
 
 pub use crate::net::tls_answers::{Got, Handshake, Validity};
-pub use context::{Channel, Context};
+pub use context::{Channel, Context, open};
 pub use stream::TlsStream;
