@@ -4,10 +4,14 @@ use super::{FAMILIES, Kind};
 
 /// METRICS.md.
 pub fn document() -> String {
-    let mut text = "# Metrics\n\nWhat `/metrics` of the debug address (`-debug-addr`) tells, in the text format of \
-        OpenMetrics. Counters count from the\nstart, or from the last CONFIG RESETSTAT. Histograms have the bounds \
-        50 µs, 100 µs, 250 µs and so on to 2.5 s.\nNo label is a key, a slot or a client: `PROXY HOTKEYS`, `PROXY REDIRECTS`, `/api/v1/status` and `/api/v1/hotkeys` name\nthose that matter.\n\nThis file is made from the table in `src/control/metrics/families.rs`: \
-        `UPDATE_METRICS=1 cargo test --test it metrics::`.\n\n| metric | type | labels | what it says |\n|---|---|---|---|\n"
+    let mut text = "# Metrics\n\n\
+        These are the metrics of `/metrics` at `-debug-addr`, in the OpenMetrics text format that Prometheus reads.\n\
+        [Operations](dist/docs/operations.md#what-to-watch) says which to watch first.\n\n\
+        Counters start at zero when the proxy starts, and after CONFIG RESETSTAT. Histograms have buckets from 50 µs to \
+        2.5 s.\nLabels never contain keys, slots or clients; for those, see `PROXY HOTKEYS`, `PROXY REDIRECTS` and \
+        `/api/v1/status`.\n\n\
+        Generated from `src/control/metrics/families.rs`: `UPDATE_METRICS=1 cargo test --test it metrics::`.\n\n\
+        | metric | type | labels | meaning |\n|---|---|---|---|\n"
         .to_string();
     for family in FAMILIES {
         let kind = match family.kind {

@@ -14,7 +14,7 @@ pub const FAMILIES: &[Family] = &[
         "redis_proxy_build_info",
         Kind::Gauge,
         &["version", "commit", "rustc"],
-        "1, with the version of the program, the commit that a release was built from, and the compiler",
+        "Always 1. The labels name the program's version, the commit of a release build, and the compiler",
         |status| {
             let program = &status.program;
             vec![with(
@@ -34,7 +34,7 @@ pub const FAMILIES: &[Family] = &[
         "redis_proxy_up_workers",
         Kind::Gauge,
         &[],
-        "Workers that are not stuck: none of their turns has taken a second, as /healthz says it",
+        "Workers that are not stuck, as /healthz sees it: no turn of their loop has taken a second",
         |status| {
             let up = status.workers.iter().filter(|worker| worker.up);
             one(Integer(up.count() as u64))
@@ -44,14 +44,14 @@ pub const FAMILIES: &[Family] = &[
         "redis_proxy_ready",
         Kind::Gauge,
         &[],
-        "Whether clients should be sent here: 1 or 0, as /readyz says it",
+        "1 if clients should be sent here, else 0; the same as /readyz",
         |status| one(Integer(u64::from(status.ready.ready))),
     ),
     from_status(
         "redis_proxy_tls_certificate_days_left",
         Kind::Gauge,
         &["flag"],
-        "For how many days the certificate of this flag is valid, as it is in force",
+        "Days until the certificate in use for this flag expires",
         |status| {
             let certificates = status.program.certificates.iter();
             let samples = certificates.map(|(flag, days)| with([flag], Number(*days)));
@@ -62,20 +62,20 @@ pub const FAMILIES: &[Family] = &[
         "redis_proxy_draining",
         Kind::Gauge,
         &[],
-        "Whether clients are being sent away: 1 or 0",
+        "1 while the proxy is shutting down and finishes requests in flight, else 0",
         |status| one(Integer(u64::from(status.ready.draining))),
     ),
     from_status(
         "redis_proxy_client_connections",
         Kind::Gauge,
         &["worker"],
-        "Clients connected",
+        "Connected clients",
         |status| by_worker(status, |worker| worker.clients),
     ),
     counter(
         "redis_proxy_client_connections_opened_total",
         &[("clients_accepted", "")],
-        "Clients accepted",
+        "Client connections accepted",
     ),
     labelled(
         counter(
@@ -94,9 +94,11 @@ pub const FAMILIES: &[Family] = &[
                 ("clients_refused", "refused"),
                 ("clients_drained", "drain"),
             ],
-            "Clients closed: idle (-client-idle-timeout), stalled (-write-stall), kill (CLIENT KILL), output_limit, \
-             pubsub_limit (both -client-output-buffer-limit), query_limit (-client-query-buffer-limit), reply_lost (a node was lost in the middle of a large reply), eof (they left), error (their connection broke), protocol (they broke it), \
-             refused (turned away when they came), drain (the proxy ends)",
+            "Client connections closed, by reason: eof (the client left), error (the connection broke), idle \
+         (-client-idle-timeout), stalled (-write-stall), kill (CLIENT KILL), output_limit and pubsub_limit \
+         (-client-output-buffer-limit), query_limit (-client-query-buffer-limit), protocol (malformed request), \
+         refused (turned away on arrival), reply_lost (a node was lost in the middle of a large reply), drain \
+         (shutdown)",
         ),
         &["reason"],
     ),
@@ -108,52 +110,52 @@ pub const FAMILIES: &[Family] = &[
                 ("clients_denied", "protected"),
                 ("accepts_failed", "emfile"),
             ],
-            "Clients refused: maxclients (-max-clients), protected (-protected-mode), or emfile: attempts to accept one \
-             that failed for want of descriptors or memory",
+            "Clients turned away, by reason: maxclients (-max-clients), protected (-protected-mode), emfile (no file \
+         descriptor or memory left to accept one)",
         ),
         &["reason"],
     ),
     counter(
         "redis_proxy_client_receive_bytes_total",
         &[("client_bytes_in", "")],
-        "Bytes read from clients",
+        "Bytes received from clients",
     ),
     counter(
         "redis_proxy_client_transmit_bytes_total",
         &[("client_bytes_out", "")],
-        "Bytes written to clients",
+        "Bytes sent to clients",
     ),
     from_status(
         "redis_proxy_client_output_buffer_bytes",
         Kind::Gauge,
         &[],
-        "Bytes of replies that clients have not taken (looked at once a second)",
+        "Bytes of replies that clients have not read yet (sampled once a second)",
         |status| one(Integer(status.sample.client_output_bytes)),
     ),
     from_status(
         "redis_proxy_client_output_buffer_max_bytes",
         Kind::Gauge,
         &[],
-        "The same, of the client that has most (looked at once a second)",
+        "The same for the client with the most unread bytes (sampled once a second)",
         |status| one(Integer(status.sample.client_output_bytes_max)),
     ),
     counter(
         "redis_proxy_commands_taken_total",
         &[("commands", "")],
-        "Requests taken from clients",
+        "Requests received from clients",
     ),
     from_status(
         "redis_proxy_requests_total",
         Kind::Counter,
         &["cmd"],
-        "Requests answered",
+        "Requests answered, by command",
         |status| by_command(status, |command| Integer(command.latency.count)),
     ),
     from_status(
         "redis_proxy_request_errors_total",
         Kind::Counter,
         &["cmd", "reason"],
-        "Requests answered with an error: failed after they were sent, or rejected before",
+        "Requests answered with an error: failed (in execution) or rejected (before it)",
         |status| {
             let commands = status.commands.iter();
             let samples = commands.flat_map(|command| {
@@ -169,7 +171,7 @@ pub const FAMILIES: &[Family] = &[
         "redis_proxy_error_replies_total",
         Kind::Counter,
         &["code"],
-        "Errors given to clients, by their first word",
+        "Errors sent to clients, by error code (the first word)",
         |status| {
             let errors = status.errors.iter();
             let samples = errors.map(|(code, count)| with([code], Integer(*count)));
@@ -180,41 +182,41 @@ pub const FAMILIES: &[Family] = &[
         "redis_proxy_request_duration_seconds",
         Kind::Histogram,
         &["cmd"],
-        "From a request's arrival to its reply",
+        "Time from the arrival of a request to its reply: what clients wait",
         |status| by_command(status, |command| Value::Latency(command.latency.clone())),
     ),
     from_status(
         "redis_proxy_requests_in_flight",
         Kind::Gauge,
         &[],
-        "Requests taken and not answered (looked at once a second)",
+        "Requests received and not answered yet (sampled once a second)",
         |status| one(Integer(status.sample.requests_in_flight)),
     ),
     counter(
         "redis_proxy_slow_requests_total",
         &[("slow_requests", "")],
-        "Requests, or their parts, that took longer than -slowlog-log-slower-than",
+        "Requests, or parts of split ones, that took longer than -slowlog-log-slower-than",
     ),
     counter(
         "redis_proxy_unsupported_commands_total",
         &[("unsupported", "")],
-        "Requests for commands that are unknown, or not served by this proxy",
+        "Requests for commands that are unknown or not supported by the proxy",
     ),
     counter(
         "redis_proxy_refusals_total",
         &[("refusals", "")],
-        "Requests answered with an error that the proxy made",
+        "Requests answered with an error of the proxy itself",
     ),
     counter(
         "redis_proxy_multikey_requests_total",
         &[("splits", "")],
-        "Requests that were cut in parts",
+        "Requests that were split",
     ),
     from_status(
         "redis_proxy_multikey_fragments_total",
         Kind::Counter,
         &["cmd"],
-        "Parts of such requests, and of those that were put to several nodes",
+        "Parts of split requests and of requests to several nodes",
         |status| {
             let cut = status.commands.iter().filter(|command| command.parts > 0);
             let samples = cut.map(|command| with([&command.name], Integer(command.parts)));
@@ -224,24 +226,25 @@ pub const FAMILIES: &[Family] = &[
     counter(
         "redis_proxy_protocol_errors_total",
         &[("protocol_errors", "")],
-        "Clients that broke the protocol",
+        "Clients that sent malformed requests",
     ),
     counter(
         "redis_proxy_pubsub_messages_total",
         &[("messages", "")],
-        "Messages handed to subscribers",
+        "Published messages delivered to subscribers",
     ),
     counter(
         "redis_proxy_auth_failures_total",
         &[("auth_failures", "")],
-        "Wrong passwords",
+        "Logins with a wrong password",
     ),
     from_status(
         "redis_proxy_backend_up",
         Kind::Gauge,
         &["backend", "role"],
-        "Whether the node is there: 0 if a worker's last attempt to reach it failed, or it could not be asked for the \
-         topology, or the cluster takes it for dead. It has a series as long as the cluster lists it",
+        "1 if the node is reachable. 0 if the last attempt to connect to it failed, if it does not answer when \
+         asked for the topology, or if the cluster marks it as failed. The series exists as long as the cluster \
+         lists the node",
         |status| {
             let nodes = status.nodes.iter();
             let samples =
@@ -253,8 +256,8 @@ pub const FAMILIES: &[Family] = &[
         "redis_proxy_backend_connections",
         Kind::Gauge,
         &["backend", "state"],
-        "Connections to the node: active (they owe replies, or are lent to one client), idle, or connecting; active and \
-         connecting are looked at once a second",
+        "Connections to the node, by state: active (waiting for replies, or reserved for one client), idle, \
+         connecting. Active and connecting are sampled once a second",
         |status| {
             let samples = status.nodes.iter().flat_map(|node| {
                 let busy = node.busy.min(node.connections);
@@ -272,87 +275,88 @@ pub const FAMILIES: &[Family] = &[
         "redis_proxy_backend_connect_total",
         Kind::Counter,
         &["backend"],
-        "Connections to the node that became ready",
+        "Connections to the node that were established",
         |status| by_node(status, |node| Integer(node.connects)),
     ),
     from_status(
         "redis_proxy_backend_connect_failures_total",
         Kind::Counter,
         &["backend", "reason"],
-        "Connections to the node that never became ready (connect; handshake, if it refused that), or were lost: closed \
-         (by it or the network), timeout (a reply did not come), gone (silent while the cluster does without it), protocol",
+        "Connections to the node that failed, by reason: connect, handshake, closed (by the node or the network), \
+         timeout (no reply in time), gone (silent, and the cluster considers the node failed), protocol (malformed \
+         reply)",
         |status| by_node_and(status, |node| &node.failed),
     ),
     from_status(
         "redis_proxy_backend_connect_duration_seconds",
         Kind::Histogram,
         &[],
-        "From the beginning of a connection to a node until it was ready, its handshake included",
+        "Time to establish a connection to a node, handshake included",
         |status| one(Value::Latency(status.connect_time.clone())),
     ),
     from_status(
         "redis_proxy_backend_requests_total",
         Kind::Counter,
         &["backend"],
-        "Requests that the node answered, or will answer no more. Its role is a label of redis_proxy_backend_up: it \
-         changes at a failover, where a counter must not begin anew",
+        "Requests sent to the node that were answered or failed. The node's role is a label of \
+         redis_proxy_backend_up",
         |status| by_node(status, |node| Integer(node.requests())),
     ),
     from_status(
         "redis_proxy_backend_request_errors_total",
         Kind::Counter,
         &["backend", "reason"],
-        "Requests that the node did not answer in time (timeout) or not before its connection was lost (lost), or \
-         answered with an error: unavailable (CLUSTERDOWN, LOADING, MASTERDOWN, READONLY), tryagain, or any other (error)",
+        "Requests to the node that failed, by reason: timeout (no reply in time), lost (connection lost), \
+         unavailable (CLUSTERDOWN, LOADING, MASTERDOWN, READONLY), tryagain, error (any other error reply)",
         |status| by_node_and(status, |node| &node.errors),
     ),
     from_status(
         "redis_proxy_backend_in_flight",
         Kind::Gauge,
         &["backend"],
-        "Replies that the node owes (looked at once a second)",
+        "Requests that the node has not answered yet (sampled once a second)",
         |status| by_node(status, |node| Integer(node.in_flight)),
     ),
     from_status(
         "redis_proxy_backend_pipeline_depth",
         Kind::Histogram,
         &[],
-        "Replies that a node owed on a connection when all that waited for it had been written, of one write in 16",
+        "Requests in flight on a connection to a node after a write; one write in 16 is sampled",
         |status| one(Value::Depths(status.depths.clone())),
     ),
     counter(
         "redis_proxy_backends_writes_total",
         &[("backend_writes", "")],
-        "Times that all that waited for a connection to a node was written: redis_proxy_backends_requests_total by this is \
-         how many requests one write carries",
+        "Writes to node connections. redis_proxy_backends_requests_total divided by this is the number of requests \
+         in one write",
     ),
     from_status(
         "redis_proxy_backend_duration_seconds",
         Kind::Histogram,
         &["backend"],
-        "From the moment that a request was written to the node until its reply was read; what \
-         redis_proxy_request_duration_seconds has more is the proxy's",
+        "Time from writing a request to a node until its reply was read. What redis_proxy_request_duration_seconds \
+         has on top is time in the proxy",
         |status| by_node(status, |node| Value::Latency(node.latency.clone())),
     ),
     from_status(
         "redis_proxy_backend_receive_bytes_total",
         Kind::Counter,
         &["backend"],
-        "Bytes of the node's replies",
+        "Bytes received from the node",
         |status| by_node(status, |node| Integer(node.bytes_in)),
     ),
     from_status(
         "redis_proxy_backend_transmit_bytes_total",
         Kind::Counter,
         &["backend"],
-        "Bytes written to the node",
+        "Bytes sent to the node",
         |status| by_node(status, |node| Integer(node.bytes_out)),
     ),
     from_status(
         "redis_proxy_backend_redirects_total",
         Kind::Counter,
         &["backend", "type"],
-        "Redirects that the node gave: moved or ask",
+        "Redirects given by the node, by type: moved or ask",
         |status| {
             let samples = status.nodes.iter().flat_map(|node| {
                 [
@@ -366,48 +370,48 @@ pub const FAMILIES: &[Family] = &[
     counter(
         "redis_proxy_backends_receive_bytes_total",
         &[("backend_bytes_in", "")],
-        "Bytes read from all nodes",
+        "Bytes received from all nodes",
     ),
     counter(
         "redis_proxy_backends_transmit_bytes_total",
         &[("backend_bytes_out", "")],
-        "Bytes written to all nodes",
+        "Bytes sent to all nodes",
     ),
     counter(
         "redis_proxy_backends_connect_total",
         &[("backend_connects", "")],
-        "Connections to any node that became ready",
+        "Connections to any node that were established",
     ),
     counter(
         "redis_proxy_backends_connect_failures_total",
         &[("backend_failures", "")],
-        "Connections to any node that could not be made, or were lost",
+        "Connections to any node that could not be established or were lost",
     ),
     counter(
         "redis_proxy_backends_heads_overdue_total",
         &[("heads_overdue", "")],
-        "Times that a reply was overdue on a shared connection, or a large one began, so that clients who had nothing \
-         outstanding there were to take another",
+        "Times that a reply on a shared connection was late or very large, so that other clients were moved to \
+         another connection",
     ),
     counter(
         "redis_proxy_backends_replacements_total",
         &[("backend_replacements", "")],
-        "Connections to any node that were opened for them and became ready",
+        "Connections opened for clients that were moved in this way",
     ),
     counter(
         "redis_proxy_backends_reads_moved_total",
         &[("reads_moved", "")],
-        "Reads that were stuck behind an overdue reply and were sent again by such a connection",
+        "Reads that waited behind a late reply and were sent again on another connection",
     ),
     counter(
         "redis_proxy_backends_requests_total",
         &[("backend_requests", "")],
-        "Requests sent to nodes",
+        "Requests sent to all nodes",
     ),
     counter(
         "redis_proxy_backend_protocol_errors_total",
         &[("backend_protocol_errors", "")],
-        "Nodes that broke the protocol",
+        "Malformed replies from nodes",
     ),
     labelled(
         counter(
@@ -418,15 +422,15 @@ pub const FAMILIES: &[Family] = &[
                 ("tryagain", "tryagain"),
                 ("unavailable", "unavailable"),
             ],
-            "Answers of nodes that were followed or waited out; unavailable are CLUSTERDOWN, LOADING, MASTERDOWN \
-             and READONLY",
+            "Node replies that the proxy handled itself, by type: moved, ask, tryagain, unavailable (CLUSTERDOWN, \
+         LOADING, MASTERDOWN, READONLY)",
         ),
         &["type"],
     ),
     counter(
         "redis_proxy_held_total",
         &[("held", "")],
-        "Requests that were held for a time",
+        "Requests held back until their slot was available again",
     ),
     counter(
         "redis_proxy_retries_total",
@@ -436,32 +440,33 @@ pub const FAMILIES: &[Family] = &[
     counter(
         "redis_proxy_retries_exhausted_total",
         &[("expired", "")],
-        "Requests that waited too long and were answered with an error",
+        "Requests that were held for too long and answered with an error",
     ),
     counter(
         "redis_proxy_unknown_outcomes_total",
         &[("unknown_outcomes", "")],
-        "Requests of which nobody knows whether they were executed",
+        "Requests whose outcome is unknown: the error says that the command may have been executed",
     ),
     counter(
         "redis_proxy_parts_left_out_total",
         &[("left_out", "")],
-        "Parts left out of a reply because their node was not there",
+        "Parts missing from a merged reply because their node was not available",
     ),
     counter(
         "redis_proxy_scripts_healed_total",
         &[("healed", "")],
-        "Missing scripts and functions that were loaded again",
+        "Scripts and functions that a node had lost and the proxy loaded again",
     ),
     counter(
         "redis_proxy_doubted_total",
         &[("doubted", "")],
-        "Errors of scripts, functions and module commands that read like a refusal, so that their node was asked",
+        "Error replies of scripts, functions and module commands that look like a refusal by the node, so that the \
+         proxy checked with the node",
     ),
     counter(
         "redis_proxy_disbelieved_total",
         &[("disbelieved", "")],
-        "Those of them that the node did not confirm: the script had made them up",
+        "Such error replies that the node did not confirm: the script itself made them up",
     ),
     labelled(
         counter(
@@ -470,25 +475,26 @@ pub const FAMILIES: &[Family] = &[
                 ("replica_reads", "replica"),
                 ("replica_fallbacks", "fallback_master"),
             ],
-            "Reads that -read-prefer gives to replicas: served by one, or by the master since none was up",
+            "Reads that -read-prefer allows on replicas, by outcome: served by a replica, or by the master because no \
+         replica was up",
         ),
         &["outcome"],
     ),
     counter(
         "redis_proxy_leases_granted_total",
         &[("leases", "")],
-        "Times that an exclusive connection was lent to a transaction or a blocking command",
+        "Exclusive connections given to transactions and blocking commands",
     ),
     counter(
         "redis_proxy_leases_idle_total",
         &[("leases_idle", "")],
-        "Transactions whose connections were taken back because nobody went on with them",
+        "Transactions that lost their exclusive connection because they were idle (-transaction-idle-timeout)",
     ),
     from_status(
         "redis_proxy_leases",
         Kind::Gauge,
         &["kind"],
-        "Connections lent now: blocking or transaction",
+        "Exclusive connections in use now, by kind: blocking or transaction",
         |status| {
             vec![
                 with(["blocking"], Integer(status.leases.blocking)),
@@ -500,29 +506,29 @@ pub const FAMILIES: &[Family] = &[
         "redis_proxy_slots_assigned",
         Kind::Gauge,
         &[],
-        "Slots with an owner; 16384 are all",
+        "Slots that have a master; 16384 is all",
         |status| one(Integer(status.topology.slots_assigned as u64)),
     ),
     from_status(
         "redis_proxy_slots_served",
         Kind::Gauge,
         &[],
-        "Slots with an owner that is up; 16384 are all. /readyz names the others",
+        "Slots whose master is up; 16384 is all. /readyz lists the others",
         |status| one(Integer(status.ready.slots_served as u64)),
     ),
     from_status(
         "redis_proxy_slots_migrating",
         Kind::Gauge,
         &[],
-        "Slots whose requests a node answered with ASK or TRYAGAIN in the last ten seconds; PROXY REDIRECTS and \
-         /api/v1/status name them",
+        "Slots for which a node answered ASK or TRYAGAIN in the last ten seconds. PROXY REDIRECTS and \
+         /api/v1/status list them",
         |status| one(Integer(status.redirects.migrating as u64)),
     ),
     from_status(
         "redis_proxy_cluster_nodes",
         Kind::Gauge,
         &["role"],
-        "Nodes of the topology",
+        "Nodes in the topology, by role",
         |status| {
             let shards = &status.topology.shards;
             let replicas: usize = shards.iter().map(|shard| shard.replicas.len()).sum();
@@ -536,7 +542,7 @@ pub const FAMILIES: &[Family] = &[
         "redis_proxy_cluster_nodes_down",
         Kind::Gauge,
         &[],
-        "Nodes that the cluster lists and takes for dead, or that the node which gave the topology cannot reach",
+        "Nodes that the cluster marks as failed, or that the node which gave the topology cannot reach",
         |status| {
             let down = status.nodes.iter().filter(|node| node.down);
             one(Integer(down.count() as u64))
@@ -546,29 +552,28 @@ pub const FAMILIES: &[Family] = &[
         "redis_proxy_backend_silent_seconds",
         Kind::Gauge,
         &["backend"],
-        "How long the node has owed a reply and sent nothing; 0 if it owes none (looked at once a second)",
+        "How long the node has not answered although requests are waiting; 0 if none are (sampled once a second)",
         |status| by_node(status, |node| Integer(node.silent)),
     ),
     from_status(
         "redis_proxy_topology_epoch",
         Kind::Gauge,
         &[],
-        "The cluster's epoch, as the node knows it that answered last",
+        "Configuration epoch of the cluster, as reported by the last node that answered",
         |status| one(Integer(status.topology.epoch)),
     ),
     from_status(
         "redis_proxy_topology_last_success_timestamp_seconds",
         Kind::Gauge,
         &[],
-        "When the topology was last fetched, in seconds since 1970; 0 is never",
+        "When the topology was last fetched, in seconds since 1970; 0 if never",
         |status| one(Number(status.topology.last_success)),
     ),
     from_status(
         "redis_proxy_topology_reloads_total",
         Kind::Counter,
         &["trigger", "outcome"],
-        "Refreshes of the topology, by what they were made for (interval, moved, error, manual) and whether they \
-         succeeded",
+        "Topology refreshes, by trigger (interval, moved, error, manual) and outcome",
         |status| {
             let reloads = status.topology.reloads.iter();
             let samples = reloads.flat_map(|(trigger, reloads)| {
@@ -584,14 +589,14 @@ pub const FAMILIES: &[Family] = &[
         "redis_proxy_event_loop_iterations_total",
         Kind::Counter,
         &["worker"],
-        "Turns of a worker's loop",
+        "Turns of a worker's event loop",
         |status| by_worker(status, |worker| worker.turns),
     ),
     from_status(
         "redis_proxy_event_loop_busy_seconds_total",
         Kind::Counter,
         &["worker"],
-        "Time that a worker's turns took, from the events to the last write",
+        "Time that a worker spent working, rather than waiting for events",
         |status| {
             let workers = status.workers.iter();
             let samples = workers.map(|worker| {
@@ -605,7 +610,7 @@ pub const FAMILIES: &[Family] = &[
         "redis_proxy_event_loop_turn_seconds",
         Kind::Histogram,
         &["worker"],
-        "How long turns took: as long as this whoever comes next may have to wait",
+        "Duration of a worker's turns. A new request may have to wait for as long",
         |status| {
             let workers = status.workers.iter();
             let samples = workers.map(|worker| {
@@ -623,7 +628,7 @@ pub const FAMILIES: &[Family] = &[
                 ("turns_100_ms", "0.1"),
                 ("turns_1000_ms", "1"),
             ],
-            "Turns that took at least so many seconds. The log tells what those of 0.1 s and more did",
+            "Turns that took at least this many seconds. The log describes those of 0.1 s and more",
         ),
         &["seconds"],
     ),
@@ -631,7 +636,7 @@ pub const FAMILIES: &[Family] = &[
         "redis_proxy_event_loop_longest_turn_seconds",
         Kind::Gauge,
         &["worker"],
-        "How long the longest turn took; 0 if none took 10 ms",
+        "Duration of the longest turn; 0 if none took 10 ms",
         |status| {
             let workers = status.workers.iter();
             let samples = workers.map(|worker| {
@@ -645,7 +650,7 @@ pub const FAMILIES: &[Family] = &[
         "redis_proxy_event_loop_current_turn_seconds",
         Kind::Gauge,
         &["worker"],
-        "How long the turn under way has taken; 0 if there is none",
+        "How long the current turn has taken; 0 if the worker is waiting",
         |status| {
             let workers = status.workers.iter();
             let samples = workers.map(|worker| {
@@ -659,14 +664,15 @@ pub const FAMILIES: &[Family] = &[
         "redis_proxy_standstill_seconds_total",
         Kind::Counter,
         &[],
-        "Time in which the program did not run: stopped, or without a processor. No deadline counts it",
+        "Time during which the process did not run: it was stopped, or got no processor time. Deadlines are \
+         extended by it",
         |status| one(Number(status.program.stood_still)),
     ),
     from_status(
         "redis_proxy_buffer_pool_bytes",
         Kind::Gauge,
         &["state"],
-        "Memory of buffers: used, or kept for the next ones (free) (looked at once a second)",
+        "Memory of buffers, by state: used or free (kept for reuse) (sampled once a second)",
         |status| {
             vec![
                 with(["used"], Integer(status.sample.buffer_used_bytes)),
@@ -678,7 +684,7 @@ pub const FAMILIES: &[Family] = &[
         "redis_proxy_thread_cpu_seconds_total",
         Kind::Counter,
         &["thread"],
-        "Processor time of a thread, by its name: worker-0, control, log, topology",
+        "Processor time by thread: worker-0, control, log, topology and so on",
         |status| {
             let threads = status.process.threads.iter();
             let samples = threads.map(|thread| with([&thread.name], Number(thread.cpu)));
@@ -689,47 +695,51 @@ pub const FAMILIES: &[Family] = &[
         "redis_proxy_log_dropped_total",
         Kind::Counter,
         &[],
-        "Lines of the log that were lost, for a full queue or a write that failed",
+        "Log lines lost because the queue was full or a write failed",
         |status| one(Integer(status.log.dropped)),
     ),
     from_status(
         "process_cpu_seconds_total",
         Kind::Counter,
         &[],
-        "Processor time of this process",
+        "Processor time of the process, user and system",
         |status| one(Number(status.process.cpu)),
     ),
     from_status(
         "process_resident_memory_bytes",
         Kind::Gauge,
         &[],
-        "Memory in RAM",
+        "Resident memory",
         |status| one(Integer(status.process.resident_bytes)),
     ),
     from_status(
         "process_virtual_memory_bytes",
         Kind::Gauge,
         &[],
-        "Address space",
+        "Virtual memory",
         |status| one(Integer(status.process.virtual_bytes)),
     ),
     from_status(
         "process_open_fds",
         Kind::Gauge,
         &[],
-        "Open descriptors",
+        "Open file descriptors",
         |status| one(Integer(status.process.open_fds)),
     ),
     from_status(
         "process_max_fds",
         Kind::Gauge,
         &[],
-        "Descriptors that may be open",
+        "Limit of open file descriptors",
         |status| one(Integer(status.process.max_fds)),
     ),
-    from_status("process_threads", Kind::Gauge, &[], "Threads", |status| {
-        one(Integer(status.process.threads.len() as u64))
-    }),
+    from_status(
+        "process_threads",
+        Kind::Gauge,
+        &[],
+        "Number of threads",
+        |status| one(Integer(status.process.threads.len() as u64)),
+    ),
     from_status(
         "process_start_time_seconds",
         Kind::Gauge,
