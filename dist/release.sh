@@ -43,6 +43,10 @@ make_target() { # target
     chmod 644 "$debug/$NAME.debug"
     cp README.md CHANGELOG.md METRICS.md LICENSE dist/$NAME.conf "$folder"
     cp -r dist/man dist/completions dist/systemd dist/monitoring "$folder"
+    # In their places, so that the links between them hold.
+    mkdir -p "$folder/dist" "$folder/src/command"
+    cp -r dist/README.md dist/docs "$folder/dist"
+    cp src/command/COMMANDS.md "$folder/src/command"
     pack "$release.tar.gz" "$folder"
     pack "$release.debug.tar.gz" "$debug"
     if [ "$1" = "$static" ]; then
