@@ -1,7 +1,7 @@
-//! `classes_markdown`: the table as a document, one line for each command, grouped by class.
+//! `classes_markdown`: the table of commands as a document, grouped by class.
 //!
-//! `COMMANDS.md` beside this file is its text; a test holds it, and writes it anew where `UPDATE_COMMANDS=1` is
-//! in the environment.
+//! `COMMANDS.md` next to this file is its output. A test compares the two, and rewrites the file if the environment has
+//! `UPDATE_COMMANDS=1`.
 
 use std::fmt::Write;
 
@@ -11,51 +11,51 @@ use super::{Class, Command, LeaseKind, ResponsePolicy, Table};
 /// A group: a title, what its classes mean, and which classes they are.
 type Group = (&'static str, &'static str, fn(Class) -> bool);
 
-/// The groups in their order.
+/// The groups, in the order of the document.
 const GROUPS: &[Group] = &[
     (
         "Routed",
-        "To the one master of its keys' slot. Keys in two slots are answered with `-CROSSSLOT`.",
+        "Sent to the master of the keys' slot. If the keys are in several slots, the reply is `-CROSSSLOT`.",
         |class| matches!(class, Class::Routed),
     ),
     (
         "Split",
-        "Cut by slot, each part to its master; the replies become one.",
+        "Split by slot. Each part goes to its master, and the replies are merged.",
         |class| matches!(class, Class::Split(_)),
     ),
     (
         "All masters",
-        "To every master; the replies become one.",
+        "Sent to every master. The replies are merged.",
         |class| matches!(class, Class::AllMasters(_) | Class::Scan),
     ),
     (
         "All nodes",
-        "To every node, replicas included; the replies become one.",
+        "Sent to every node, including replicas. The replies are merged.",
         |class| matches!(class, Class::AllNodes(_)),
     ),
     (
         "Any master",
-        "No keys, and every master gives the same answer.",
+        "Has no keys, and every master gives the same reply, so any master is asked.",
         |class| matches!(class, Class::AnyNode),
     ),
     (
         "Publish",
-        "No keys. To the master that all channels go by, or to the owner of its channel's slot (`-pubsub-order`).",
+        "Sent to the master that carries all channels, or to the master of the channel's slot (`-pubsub-order`).",
         |class| matches!(class, Class::Publish),
     ),
     (
         "Local",
-        "Answered by the proxy, which may ask a node for a part of the answer.",
+        "Answered by the proxy, which may ask nodes for parts of the reply.",
         |class| matches!(class, Class::Local),
     ),
     (
         "Subscription",
-        "All subscribers of a channel or pattern share one subscription of the proxy's at a node.",
+        "All subscribers of a channel or pattern share one subscription of the proxy at a node.",
         |class| matches!(class, Class::Subscription),
     ),
     (
         "Leased",
-        "On a connection of its own for as long as it is needed.",
+        "Executed on a node connection that serves this client alone until the point in the second column.",
         |class| matches!(class, Class::Leased(_)),
     ),
     (
@@ -70,31 +70,33 @@ const GROUPS: &[Group] = &[
 const INSIDE_MULTI: &str = "
 ## Inside MULTI
 
-Every command that one server queues is queued; what cannot be queued (wrong number of arguments, unknown, refused by \
-this proxy) dooms the transaction. Of EXEC, one node executes all commands with keys, as one transaction. The others \
-are not part of that:
+Everything that one server queues is queued. A command that cannot be queued (unknown, refused by the proxy, wrong number \
+of arguments) makes EXEC fail. One node executes all commands with keys, as one transaction. Commands without keys are not \
+part of that transaction:
 
-- A command for all masters or all nodes (FLUSHALL, DBSIZE, KEYS, SCRIPT LOAD) is executed by the transaction's node in \
-its place among the others, and then by the other nodes. Other clients may see the time between.
-- What the proxy answers itself, with or without the nodes (CLIENT, CONFIG, INFO, SCAN, RANDOMKEY, SLOWLOG GET, \
-SUBSCRIBE, DEBUG), is executed before the node's transaction if it stands before the first command for a node, and \
-after it otherwise; each in its order. After WATCH all of it comes after the node's transaction.
-- If EXEC answers nil or EXECABORT, none of what would have come after the node's transaction is executed. What came \
-before it has been executed only if the node itself refused the transaction at EXEC (`OOM`, `MISCONF`, a lost \
-connection), never because of WATCH or a command that could not be queued.
-- If the client or the proxy goes away during EXEC, what has not begun by then is not executed.
+- A command for all masters or all nodes (FLUSHALL, DBSIZE, KEYS, SCRIPT LOAD) is executed by the transaction's node in its \
+place, and then by the other nodes. Other clients may see the state in between.
+- What the proxy answers itself, with or without nodes (CLIENT, CONFIG, INFO, SCAN, RANDOMKEY, SLOWLOG GET, SUBSCRIBE, \
+DEBUG), is executed before the node's transaction if it was queued before the first command for a node, otherwise after it. \
+After WATCH, all of it is executed after the node's transaction.
+- If EXEC returns nil or EXECABORT, nothing that would come after the node's transaction is executed. What comes before it \
+has been executed only if the node itself refused the transaction at EXEC (`OOM`, `MISCONF`, a lost connection), never \
+because of WATCH or a command that could not be queued.
+- If the client or the proxy goes away during EXEC, what has not begun is not executed.
 
-The replies are in the order of the commands, whichever was executed first. With `-cross-slot-transactions per-slot` \
-there is one transaction in each slot; commands of many keys (MSET, MGET, DEL, EXISTS, UNLINK, TOUCH) are cut into them; \
-commands for all nodes come before or after them all, as those of the proxy do; a transaction may have keys in 1024 \
-slots.
+Replies are in the order of the commands, whatever was executed first.
+
+With `-cross-slot-transactions per-slot` there is one transaction in each slot, at most 1024. MSET, MGET, DEL, EXISTS, \
+UNLINK and TOUCH are split over them. Commands for all nodes run before or after all of them, like those of the proxy.
 ";
 
 /// The table in Markdown.
 pub fn classes_markdown(table: &Table) -> String {
     let mut text = format!(
-        "# Commands\n\nEvery command and subcommand ({} of them) and how the proxy serves it. Generated from the \
-         table; what only the cluster's servers know is added at run time.\n",
+        "# Commands\n\nAll {} commands and subcommands that the proxy knows, and how it serves them. It learns others from \
+         the servers at run time;\n`PROXY EXPLAIN command ...` explains any of them. [Differences from one \
+         server](../../dist/docs/differences.md) is a summary.\n\nGenerated from `src/command/rows.rs`: \
+         `UPDATE_COMMANDS=1 cargo test --lib command::document`.\n",
         table.rows().len()
     );
     for (title, meaning, is_in) in GROUPS {
@@ -104,20 +106,34 @@ pub fn classes_markdown(table: &Table) -> String {
             &mut text,
             &format!("\n## {title} ({})\n\n{meaning}\n", rows.len()),
         );
-        line(
-            &mut text,
-            "| Command | How | What a client gets, and why |\n|---|---|---|",
-        );
-        for row in rows {
-            let name = row.name.replace('|', " ").to_uppercase();
-            let why = remark(row);
-            let cells = [&name, how(row.class), &why];
+        let (noted, plain): (Vec<&Command>, Vec<&Command>) = rows
+            .iter()
+            .partition(|row| !how(row.class).is_empty() || !remark(row).is_empty());
+        if !noted.is_empty() {
+            line(&mut text, "| command | how | notes |\n|---|---|---|");
+        }
+        for row in &noted {
+            let cells = [title_of(row), how(row.class).to_string(), remark(row)];
             let cells = cells.map(|cell| format!("| {cell}"));
             line(&mut text, &format!("{} |", cells.join(" ")));
+        }
+        if !plain.is_empty() {
+            let names: Vec<String> = plain.iter().map(|row| title_of(row)).collect();
+            let others = if noted.is_empty() {
+                ""
+            } else {
+                "\nWithout notes: "
+            };
+            line(&mut text, &format!("{others}{}", names.join(", ")));
         }
     }
     text += INSIDE_MULTI;
     text
+}
+
+/// The command as it is typed.
+fn title_of(row: &Command) -> String {
+    row.name.replace('|', " ").to_uppercase()
 }
 
 /// How a class serves, in a few words; nothing where its group says all.
@@ -143,15 +159,15 @@ pub fn how(class: Class) -> &'static str {
 /// How replies become one.
 fn merged(policy: ResponsePolicy) -> &'static str {
     match policy {
-        ResponsePolicy::Default => "lists joined",
-        ResponsePolicy::OneSucceeded => "the first success",
+        ResponsePolicy::Default => "lists concatenated",
+        ResponsePolicy::OneSucceeded => "the first reply that is no error",
         ResponsePolicy::AllSucceeded => "all must succeed",
-        ResponsePolicy::AggLogicalAnd => "1 where all say 1",
-        ResponsePolicy::AggLogicalOr => "1 where any says 1",
-        ResponsePolicy::AggMin => "the least",
-        ResponsePolicy::AggMax => "the greatest",
+        ResponsePolicy::AggLogicalAnd => "1 if all say 1",
+        ResponsePolicy::AggLogicalOr => "1 if any says 1",
+        ResponsePolicy::AggMin => "the lowest",
+        ResponsePolicy::AggMax => "the highest",
         ResponsePolicy::AggSum => "the sum",
-        ResponsePolicy::Special => "merged in a way of its own",
+        ResponsePolicy::Special => "merged by its own rule",
     }
 }
 
@@ -190,7 +206,7 @@ mod tests {
         let kept = std::fs::read_to_string(path).unwrap_or_default();
         assert!(
             kept == text,
-            "COMMANDS.md is old: run the tests with UPDATE_COMMANDS=1"
+            "COMMANDS.md is out of date: run the tests with UPDATE_COMMANDS=1"
         );
     }
 

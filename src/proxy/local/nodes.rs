@@ -130,7 +130,7 @@ pub fn report(context: &mut Context<'_>, args: &Args<'_>, _: &mut Vec<u8>) -> Af
     })
 }
 
-/// `FUNCTION STATS`: every master has the same libraries; the one that runs a script speaks for all.
+/// `FUNCTION STATS`: all masters have the same libraries; the reply is that of a master which runs a script.
 pub fn function_stats(context: &mut Context<'_>, args: &Args<'_>, _: &mut Vec<u8>) -> After {
     join_all(context, args, |replies, out| {
         let is_running = |reply: &&Reply<'_>| {

@@ -116,7 +116,7 @@ pub const FIELDS: &[FieldRule] = &[
     ("current_save_keys_total", Add, "keys of each master"),
     ("rdb_changes_since_last_save", Add, "changes at each master"),
     ("rdb_bgsave_in_progress", Most, GOING_ON),
-    ("rdb_last_save_time", Least, "the whole is as old as its oldest part (as LASTSAVE says)"),
+    ("rdb_last_save_time", Least, "the data set is as old as its oldest part (as LASTSAVE says)"),
     ("rdb_last_bgsave_status", Worst, "one that failed leaves the whole incomplete"),
     ("rdb_last_bgsave_time_sec", Most, LONGEST),
     ("rdb_current_bgsave_time_sec", Most, LONGEST),
