@@ -100,7 +100,7 @@ impl Proxy {
             rates: Rates::default(),
             swept: (0, false),
             draining: false,
-            suspension: None,
+            client_pause: None,
             functions: None,
             leases: Leases::default(),
             monitors: Vec::new(),
@@ -191,7 +191,7 @@ impl Proxy {
         let (input, missing) = match peer {
             Peer::Client(id) => {
                 let client = self.clients.get_mut(id)?;
-                if client.pause.is_some() || client.closing.is_some() {
+                if client.stall.is_some() || client.closing.is_some() {
                     return client.room_aside(&mut self.pool);
                 }
                 if !client.input.has_storage() {
@@ -284,7 +284,7 @@ impl Proxy {
             Peer::Client(id) => {
                 // What came before the end is taken first, even if the client was paused.
                 match self.clients.get(id) {
-                    Some(client) if client.pause.is_some() => {}
+                    Some(client) if client.stall.is_some() => {}
                     Some(_) => return self.close_when_told(id, Parting::Left),
                     None => return,
                 }
@@ -328,8 +328,8 @@ impl Proxy {
             self.remove_monitor(id);
         }
         self.process.clients.fetch_sub(1, Ordering::Relaxed);
-        if client.suspended {
-            self.process.suspended.fetch_sub(1, Ordering::Relaxed);
+        if client.paused {
+            self.process.paused_clients.fetch_sub(1, Ordering::Relaxed);
         }
         self.stats.clients_connected.sub(1);
         self.actions.close(Peer::Client(id));
@@ -358,7 +358,7 @@ impl Proxy {
                 client.note_flush(written, now);
                 if client.is_finished() {
                     self.drop_client(id, Parting::Left, now);
-                } else if client.pause.is_some() {
+                } else if client.stall.is_some() {
                     self.flushed_while_paused(id);
                 }
             }
@@ -479,11 +479,8 @@ impl Proxy {
         if !self.census.is_idle() {
             self.take_census(now);
         }
-        if self
-            .suspension
-            .is_some_and(|suspension| now >= suspension.until)
-        {
-            self.lift_suspension();
+        if self.client_pause.is_some_and(|pause| now >= pause.until) {
+            self.end_client_pause();
         }
         if self.pubsub.is_due(now) {
             self.tend_subscriptions(now);
@@ -565,12 +562,12 @@ impl Proxy {
             || requests != self.stats.backend_requests.get();
         let sweep = busy.then_some(self.next_sweep);
         let held = (!self.holding.is_empty()).then_some(self.hold_due);
-        let suspended = self.suspension.map(|suspension| suspension.until);
+        let paused = self.client_pause.map(|pause| pause.until);
         let rest = (self.pool.free_bytes() + self.inbox.free() > 0).then(|| self.rates.due_at());
         let leases = self.leases.deadline();
         let subscribed = self.pubsub.deadline();
         let behind = (self.is_behind() || self.census.is_due()).then(Time::default);
-        [behind, sweep, held, suspended, rest, leases, subscribed]
+        [behind, sweep, held, paused, rest, leases, subscribed]
             .into_iter()
             .flatten()
             .min()

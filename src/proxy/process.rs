@@ -21,7 +21,7 @@ use crate::proxy::stats::sample::Samples;
 use crate::proxy::stats::slot_redirects::{self, SlotRedirects};
 use crate::proxy::stats::{Counter, Stats};
 use crate::proxy::texts::node_words::Told;
-use crate::proxy::watchers::Attention;
+use crate::proxy::watchers::Watchers;
 
 /// Until when a certificate is valid.
 #[derive(Debug, Clone, Copy)]
@@ -57,13 +57,13 @@ pub struct Process {
     /// Subscriptions on their way.
     pub announced: Announced,
     /// Whether MONITOR or `CLIENT PAUSE` wants to look at each request.
-    pub attention: Attention,
+    pub watchers: Watchers,
     /// How many monitors each worker has.
     pub monitors: Vec<AtomicUsize>,
     /// What leases clients hold.
     pub leases: LeaseCounts,
     /// How many clients CLIENT PAUSE holds.
-    pub suspended: AtomicUsize,
+    pub paused_clients: AtomicUsize,
     /// 40 hexadecimal digits that name this run.
     pub run_id: String,
     /// Whether an answer has shown that the topology is out of date: whoever sees it next asks for another.
@@ -124,9 +124,9 @@ impl Process {
             client_ids: AtomicU64::new(0),
             register: Register::default(),
             announced: Announced::default(),
-            attention: Attention::default(),
+            watchers: Watchers::default(),
             leases: LeaseCounts::default(),
-            suspended: AtomicUsize::new(0),
+            paused_clients: AtomicUsize::new(0),
             monitors: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
             run_id: format!("{:016x}{:016x}{:08x}", hasher(), hasher(), hasher() as u32),
             stale: AtomicBool::new(false),

@@ -19,7 +19,7 @@ use crate::proxy::lease::state::leases::Leases;
 use crate::proxy::local::Handlers;
 use crate::proxy::local::plain_names::Names;
 use crate::proxy::messages::client_filter::Listings;
-use crate::proxy::messages::client_pause::Suspension;
+use crate::proxy::messages::client_pause::ClientPause;
 use crate::proxy::messages::monitor_feed::Feed;
 use crate::proxy::messages::worker_query::Letter;
 use crate::proxy::pipeline::Spares;
@@ -121,7 +121,7 @@ pub struct Proxy {
     /// Whether no new clients are taken and the present ones are sent away when they have been answered.
     pub(in crate::proxy) draining: bool,
     /// `CLIENT PAUSE`, while it lasts.
-    pub(in crate::proxy) suspension: Option<Suspension>,
+    pub(in crate::proxy) client_pause: Option<ClientPause>,
     /// The functions of the nodes, while they must be told apart.
     pub(in crate::proxy) functions: Option<Arc<Functions>>,
     /// When leases are to be looked at.

@@ -1,17 +1,17 @@
-//! `Attention`: whether anything in the process wants to look at each request. It is one word that the data
+//! `Watchers`: whether anything in the process wants to look at each request. It is one word that the data
 //! path loads, so that MONITOR and `CLIENT PAUSE` cost nothing while nobody uses them.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// How many monitors and suspensions there are in the process. It has a cache line of its own.
+/// How many monitors and pauses there are in the process. It has a cache line of its own.
 #[derive(Debug, Default)]
 #[repr(align(64))]
-pub struct Attention(AtomicUsize);
+pub struct Watchers(AtomicUsize);
 
-impl Attention {
+impl Watchers {
     /// Whether anything looks at requests.
     #[inline]
-    pub fn is_paid(&self) -> bool {
+    pub fn any(&self) -> bool {
         self.0.load(Ordering::Relaxed) != 0
     }
 

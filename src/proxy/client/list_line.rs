@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use crate::clock::Time;
 use crate::command::Table;
 use crate::config::Listen;
-use crate::proxy::client::{Client, Pause};
+use crate::proxy::client::{Client, Stall};
 use crate::proxy::lease::state::Work;
 use crate::proxy::pubsub::state::kind::Kind;
 
@@ -81,7 +81,7 @@ impl Client {
             (self.session.subscriptions().is_some(), 'P'),
             (self.session.queueing, 'x'),
             (
-                self.pause == Some(Pause::Suspended) || self.is_blocked(),
+                self.stall == Some(Stall::ClientPause) || self.is_blocked(),
                 'b',
             ),
             (self.is_broken(), 'd'),

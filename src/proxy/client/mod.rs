@@ -35,7 +35,7 @@ pub const FIRST_WINDOW: usize = 20;
 
 /// Why no request of a client is taken for now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pause {
+pub enum Stall {
     /// Its next command takes effect on an empty pipeline.
     Barrier,
     /// It has too many requests, or too many bytes of replies, outstanding.
@@ -43,7 +43,7 @@ pub enum Pause {
     /// The backend of its next request has too much to send already.
     Backend(BackendId),
     /// Its next command waits for the end of a `CLIENT PAUSE`.
-    Suspended,
+    ClientPause,
     /// Its PUBLISH waits for subscriptions on their way.
     Subscribers,
     /// It has had its share of this turn: the rest of its backlog is for the next ones. A resume is on its way.
@@ -135,9 +135,9 @@ pub struct Client {
     /// Whether it is in the list of clients with held requests.
     pub listed_as_holding: bool,
     /// Why no request of it is taken, if none is.
-    pub pause: Option<Pause>,
+    pub stall: Option<Stall>,
     /// Whether it counts among those that CLIENT PAUSE holds.
-    pub suspended: bool,
+    pub paused: bool,
     /// The turn in which it was last resumed.
     pub resumed_in: u64,
     /// When it last sent something, as `Active` counts time.
@@ -192,8 +192,8 @@ impl Client {
             session,
             held: HeldRequests::default(),
             listed_as_holding: false,
-            pause: None,
-            suspended: false,
+            stall: None,
+            paused: false,
             resumed_in: 0,
             seen_in: u32::MAX,
             resume_queued: false,
@@ -243,7 +243,7 @@ impl Client {
         self.session.authenticated
             && self.session.database == 0
             && self.closing.is_none()
-            && self.pause.is_none()
+            && self.stall.is_none()
             && !self.session.monitor
             && !self.session.is_confined()
             && self.lease.is_none()
@@ -255,16 +255,16 @@ impl Client {
     /// Whether what paused it is over, by its own state. (A backend says itself when it has drained.)
     #[inline]
     pub fn may_resume(&self, limits: &Limits) -> bool {
-        match self.pause {
+        match self.stall {
             None
-            | Some(Pause::Backend(_) | Pause::Suspended | Pause::Subscribers | Pause::Behind) => {
+            | Some(Stall::Backend(_) | Stall::ClientPause | Stall::Subscribers | Stall::Behind) => {
                 false
             }
-            Some(Pause::Barrier) => {
+            Some(Stall::Barrier) => {
                 self.pipeline.is_empty()
                     || (self.execution.is_some() && self.pipeline.is_last_ready())
             }
-            Some(Pause::Full) => {
+            Some(Stall::Full) => {
                 self.pipeline.len() <= self.window / 2
                     && self.owed_bytes() <= limits.client_output_bytes / 2
             }
@@ -277,7 +277,7 @@ impl Client {
     /// themselves, and so may be left to the kernel's buffers.
     pub fn reads_on(&self) -> bool {
         let waits = self.stalled_since.is_some()
-            || self.pause == Some(Pause::Suspended)
+            || self.stall == Some(Stall::ClientPause)
             || self.is_blocked();
         waits && self.closing.is_none()
     }
@@ -376,8 +376,8 @@ impl Client {
     pub fn check(&self) {
         self.output.check();
         assert!(!self.session.queueing || self.lease.is_some());
-        assert!(self.backlog.is_none() || self.pause.is_some());
-        assert!(self.pause != Some(Pause::Behind) || self.resume_queued);
+        assert!(self.backlog.is_none() || self.stall.is_some());
+        assert!(self.stall != Some(Stall::Behind) || self.resume_queued);
         assert!(!self.is_finished() || self.flush_queued || self.resume_queued);
         self.held.check();
         assert!(self.held.is_empty() || self.listed_as_holding);

@@ -1,6 +1,6 @@
 //! `Step`: what is to be done with the frame at the front of a client's input.
 
-use crate::proxy::client::Pause;
+use crate::proxy::client::Stall;
 use crate::proxy::ids::BackendId;
 use crate::proxy::upstream::backend::Ticket;
 
@@ -13,7 +13,7 @@ pub(in crate::proxy) enum Step {
     /// It has been dealt with, and nothing behind it is taken until it is answered.
     Alone,
     /// Its time has not come: the client is paused.
-    Wait(Pause),
+    Wait(Stall),
     /// It was the client's last.
     Close,
 }

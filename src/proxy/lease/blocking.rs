@@ -9,7 +9,7 @@ use crate::clock::Time;
 use crate::cluster::request_slots::{self, Place};
 use crate::command::{Flags, KeysError, unbalanced};
 use crate::proxy::client::step::Step;
-use crate::proxy::client::{Parting, Pause};
+use crate::proxy::client::{Parting, Stall};
 use crate::proxy::ids::{ClientId, NO_SLOT, PartId};
 use crate::proxy::lease::state::blocking::Blocking;
 use crate::proxy::lease::state::run::{Line, Owed, Run};
@@ -44,7 +44,7 @@ impl Proxy {
             now,
         } = request;
         if self.clients.get(id).is_none_or(|c| !c.pipeline.is_empty()) {
-            return Step::Wait(Pause::Barrier);
+            return Step::Wait(Stall::Barrier);
         }
         let mut keys = std::mem::take(&mut self.scratch.keys);
         let place = request_slots::place(command, args, &mut keys);

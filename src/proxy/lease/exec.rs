@@ -4,7 +4,7 @@
 use crate::clock::Time;
 use crate::cluster::slot::Slot;
 use crate::command::{Class, LeaseKind, Verb};
-use crate::proxy::client::Pause;
+use crate::proxy::client::Stall;
 use crate::proxy::client::step::Step;
 use crate::proxy::ids::{ClientId, NO_SLOT, PartId, Seq};
 use crate::proxy::insight::audit::Reason;
@@ -38,7 +38,7 @@ impl Proxy {
         else {
             return Step::Close;
         };
-        let paused = self.suspension.is_some_and(|suspension| {
+        let paused = self.client_pause.is_some_and(|pause| {
             let calls = || {
                 let mut calls = transaction.functions.iter();
                 calls.any(|(name, otherwise)| {
@@ -46,17 +46,17 @@ impl Proxy {
                 })
             };
             let writes = || transaction.writes || calls();
-            request.now < suspension.until && (suspension.all || writes())
+            request.now < pause.until && (pause.all || writes())
         });
         if paused {
-            return Step::Wait(Pause::Suspended);
+            return Step::Wait(Stall::ClientPause);
         }
         let fails = transaction.crossed || transaction.doomed || transaction.broken;
         if !fails && self.are_subscribers_awaited() {
             let channels = transaction.channels();
             let channels = channels.iter().map(|(kind, channel)| (*kind, &channel[..]));
             if self.awaits_subscribers(request.client, channels, request.now) {
-                return Step::Wait(Pause::Subscribers);
+                return Step::Wait(Stall::Subscribers);
             }
         }
         self.exec_now(request)
@@ -86,7 +86,7 @@ impl Proxy {
         let sent = runs.iter().any(Run::is_open) || transaction.watching;
         let of_nodes = transaction.items.iter().all(Item::is_of_nodes);
         if busy && (fails || !sent || !of_nodes || runs.len() > 1) {
-            return Step::Wait(Pause::Barrier);
+            return Step::Wait(Stall::Barrier);
         }
         let Some(mut lease) = self.take_lease(id) else {
             return Step::Close;

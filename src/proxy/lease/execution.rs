@@ -13,7 +13,7 @@
 use crate::clock::Time;
 use crate::command::InMulti;
 use crate::proxy::client::step::Step;
-use crate::proxy::client::{Parting, Pause};
+use crate::proxy::client::{Parting, Stall};
 use crate::proxy::ids::{ClientId, NO_SLOT, NodeKey, PartId};
 use crate::proxy::lease::state::execution::{Answered, Execution, Part, What};
 use crate::proxy::lease::state::transaction::Item;
@@ -98,7 +98,7 @@ impl Proxy {
                 return;
             };
             if !client.pipeline.is_last_ready() {
-                client.pause = Some(Pause::Barrier);
+                client.stall = Some(Stall::Barrier);
                 return;
             }
             if let (Some(seq), None) = (execution.sent, &execution.of_node) {
@@ -122,9 +122,9 @@ impl Proxy {
                 return;
             };
             match step {
-                Step::Wait(pause) => {
-                    debug_assert!(pause != Pause::Barrier);
-                    client.pause = Some(pause);
+                Step::Wait(stall) => {
+                    debug_assert!(stall != Stall::Barrier);
+                    client.stall = Some(stall);
                     return;
                 }
                 Step::Close => {
@@ -139,7 +139,7 @@ impl Proxy {
         if let Some(client) = self.clients.get_mut(id)
             && client.execution.is_some()
         {
-            client.pause = Some(Pause::Behind);
+            client.stall = Some(Stall::Behind);
             self.resume_later(id);
         }
     }
@@ -289,7 +289,7 @@ impl Proxy {
             client.pipeline.replies = replies;
         }
         if client.closing.is_some() {
-            client.pause = None;
+            client.stall = None;
         }
         self.fulfil(PartId::new(id, execution.seq, 0), &reply, now);
     }

@@ -5,7 +5,7 @@ use crate::cluster::request_slots::{self, Place};
 use crate::command::{
     Class, Command, Flags, InMulti, KeysError, LeaseKind, ResponsePolicy, Runs, Verb, unbalanced,
 };
-use crate::proxy::client::Pause;
+use crate::proxy::client::Stall;
 use crate::proxy::client::step::Step;
 use crate::proxy::ids::NO_SLOT;
 use crate::proxy::lease::state::run::{Line, Owed, Run};
@@ -41,11 +41,11 @@ impl Proxy {
     #[inline(never)]
     pub(in crate::proxy) fn perform_queueing(&mut self, request: &Request<'_>) -> Step {
         // As on one server, what a pause holds is not queued either.
-        if self.process.attention.is_paid() && self.is_held(request) {
-            return Step::Wait(Pause::Suspended);
+        if self.process.watchers.any() && self.is_held(request) {
+            return Step::Wait(Stall::ClientPause);
         }
         let step = self.queueing(request);
-        if self.process.attention.is_paid() && !matches!(step, Step::Wait(_)) {
+        if self.process.watchers.any() && !matches!(step, Step::Wait(_)) {
             self.show(request);
         }
         step
@@ -67,7 +67,7 @@ impl Proxy {
             Some(Verb::Multi) => self.fail_inside(request, texts::NESTED_MULTI),
             Some(Verb::Watch) => self.fail_inside(request, texts::WATCH_INSIDE_MULTI),
             Some(Verb::Exec) => self.exec(request),
-            Some(Verb::Discard) if busy => Step::Wait(Pause::Barrier),
+            Some(Verb::Discard) if busy => Step::Wait(Stall::Barrier),
             Some(Verb::Discard) => {
                 self.end_lease(id, now);
                 self.say(request, OK);
@@ -75,7 +75,7 @@ impl Proxy {
             }
             None if command.in_multi == InMulti::AtOnce => {
                 if busy {
-                    return Step::Wait(Pause::Barrier);
+                    return Step::Wait(Stall::Barrier);
                 }
                 self.end_lease(id, now);
                 self.perform_apart(request)

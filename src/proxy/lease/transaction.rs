@@ -9,7 +9,7 @@ use crate::clock::Time;
 use crate::cluster::request_slots::{self, Place};
 use crate::cluster::slot::Slot;
 use crate::command::{KeysError, Verb, unbalanced};
-use crate::proxy::client::Pause;
+use crate::proxy::client::Stall;
 use crate::proxy::client::step::Step;
 use crate::proxy::ids::{ClientId, NO_SLOT, PartId};
 use crate::proxy::lease::state::run::{Line, Owed, Run};
@@ -32,7 +32,7 @@ impl Proxy {
         match verb {
             Verb::Exec => self.fail_inside(request, texts::EXEC_WITHOUT_MULTI),
             Verb::Discard => self.fail_inside(request, texts::DISCARD_WITHOUT_MULTI),
-            Verb::Multi | Verb::Watch | Verb::Unwatch if busy => Step::Wait(Pause::Barrier),
+            Verb::Multi | Verb::Watch | Verb::Unwatch if busy => Step::Wait(Stall::Barrier),
             Verb::Multi => self.multi(request),
             Verb::Watch => self.watch(request),
             Verb::Unwatch => {

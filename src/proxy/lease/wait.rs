@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::clock::Time;
 use crate::cluster::slot::{SLOTS, Slot};
 use crate::command::servers::version_key;
-use crate::proxy::client::Pause;
+use crate::proxy::client::Stall;
 use crate::proxy::client::step::Step;
 use crate::proxy::ids::{ClientId, NO_SLOT, NodeKey, PartId};
 use crate::proxy::lease::state::run::{Line, Owed, Run};
@@ -41,7 +41,7 @@ impl Proxy {
             now,
         } = request;
         if self.clients.get(id).is_none_or(|c| !c.pipeline.is_empty()) {
-            return Step::Wait(Pause::Barrier);
+            return Step::Wait(Stall::Barrier);
         }
         let masters: Vec<NodeKey> = self
             .upstream

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{After, Context, NO_INTEGER, fail};
-use crate::proxy::messages::client_pause::Suspension;
+use crate::proxy::messages::client_pause::ClientPause;
 use crate::proxy::messages::worker_query::Question;
 use crate::proxy::pipeline::merge::Merge;
 use crate::proxy::pipeline::plan::{Ask, Plan};
@@ -34,16 +34,16 @@ pub fn pause(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> A
         None => Duration::ZERO,
     };
     let until = context.now.after(wait);
-    let suspend = Question::Suspend(Suspension { until, all });
+    let pause = Question::PauseClients(ClientPause { until, all });
     match context.routes.targets(false).next() {
-        Some(master) if !all && until > context.now => pause_writes(suspend, master),
-        Some(_) | None => ask_all(suspend),
+        Some(master) if !all && until > context.now => pause_writes(pause, master),
+        Some(_) | None => ask_all(pause),
     }
 }
 
 /// Requests that may write wait at once, among them all calls of functions, until a master has said which of those
 /// cannot write. A server without functions, or that is not there, says nothing of them.
-fn pause_writes(suspend: Question, master: Target) -> After {
+fn pause_writes(pause: Question, master: Target) -> After {
     let mut list = Vec::new();
     encode::command(&mut list, [&b"FUNCTION"[..], b"LIST"]);
     let tell = |replies: &[Reply<'_>], out: &mut Vec<u8>| {
@@ -61,14 +61,14 @@ fn pause_writes(suspend: Question, master: Target) -> After {
         })
     };
     After::Ask(Plan {
-        asks: vec![Ask::Workers(suspend), Ask::IfUp(master, list)],
+        asks: vec![Ask::Workers(pause), Ask::IfUp(master, list)],
         merge: Merge::Then(Box::new(tell)),
         write: false,
     })
 }
 
 pub fn unpause(_: &mut Context<'_>, _: &Args<'_>, _: &mut Vec<u8>) -> After {
-    ask_all(Question::Resume)
+    ask_all(Question::UnpauseClients)
 }
 
 fn ask_all(question: Question) -> After {

@@ -161,8 +161,8 @@ fn os() -> String {
 
 fn clients(context: &Context<'_>, text: &mut String) {
     let process = context.process;
-    let blocked =
-        process.leases.blocking.load(Ordering::Relaxed) + process.suspended.load(Ordering::Relaxed);
+    let blocked = process.leases.blocking.load(Ordering::Relaxed)
+        + process.paused_clients.load(Ordering::Relaxed);
     fields!(text,
         "connected_clients" => context.process.total(|stats| &stats.clients_connected),
         "cluster_connections" => 0,

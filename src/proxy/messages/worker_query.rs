@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::proxy::ids::PartId;
 use crate::proxy::messages::client_filter::{Filter, Selection};
-use crate::proxy::messages::client_pause::Suspension;
+use crate::proxy::messages::client_pause::ClientPause;
 use crate::proxy::messages::monitor_feed::Lines;
 use crate::proxy::scripts::flags::Functions;
 
@@ -25,11 +25,11 @@ pub enum Question {
     /// These clients are closed: how many there were.
     Kill(Filter),
     /// Requests wait from now on.
-    Suspend(Suspension),
+    PauseClients(ClientPause),
     /// These are the functions of the nodes, of which those that cannot write do not wait.
     Functions(Arc<Functions>),
     /// They wait no more.
-    Resume,
+    UnpauseClients,
     /// The client of this number waits no more, and hears of it in an error if so wished: 1 if it waited.
     Unblock(i64, bool),
     /// To count from zero again: `OK`.

@@ -510,7 +510,7 @@ impl Proxy {
             client.note_large(completed.merged_bytes, limits);
         }
         let overfull = client.owed_bytes() > limits.client_output_bytes_max;
-        if client.pause.is_some() && client.may_resume(limits) {
+        if client.stall.is_some() && client.may_resume(limits) {
             self.queue_resume(id);
         }
         if overfull {

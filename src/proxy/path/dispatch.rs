@@ -14,7 +14,7 @@ use crate::proxy::actions::Wanted;
 use crate::proxy::client::held::Retry;
 use crate::proxy::client::session::Session;
 use crate::proxy::client::step::Step;
-use crate::proxy::client::{Parting, Pause};
+use crate::proxy::client::{Parting, Stall};
 use crate::proxy::ids::{BackendId, ClientId, NO_SLOT, PartId, Seq};
 use crate::proxy::local::{self, After, Handler};
 use crate::proxy::pipeline::At;
@@ -42,7 +42,7 @@ impl Proxy {
         if self
             .clients
             .get(id)
-            .is_some_and(|client| client.pause.is_some())
+            .is_some_and(|client| client.stall.is_some())
         {
             return self.put_aside(id, count, now);
         }
@@ -114,7 +114,7 @@ impl Proxy {
             let Some(client) = self.clients.get_mut(id) else {
                 return;
             };
-            if client.pause.is_some() || client.closing.is_some() {
+            if client.stall.is_some() || client.closing.is_some() {
                 return;
             }
             let Some(backlog) = &mut client.backlog else {
@@ -136,10 +136,10 @@ impl Proxy {
     #[cold]
     fn go_on_later(&mut self, id: ClientId) {
         if let Some(client) = self.clients.get_mut(id)
-            && client.pause.is_none()
+            && client.stall.is_none()
             && client.closing.is_none()
         {
-            client.pause = Some(Pause::Behind);
+            client.stall = Some(Stall::Behind);
             self.resume_later(id);
         }
     }
@@ -180,21 +180,21 @@ impl Proxy {
             }
             client.resumed_in = self.turn;
             client.resume_queued = false;
-            if client.pause == Some(Pause::Full) {
+            if client.stall == Some(Stall::Full) {
                 client.window = (client.window * 2).min(self.config.limits.pipeline_requests);
             }
-            client.pause = None;
+            client.stall = None;
             self.client_input(id, 0, now);
             self.take_backlog(id, now);
         }
         let Some(client) = self.clients.get(id) else {
             return false;
         };
-        if client.pause.is_none() && client.ended {
+        if client.stall.is_none() && client.ended {
             self.close_when_told(id, Parting::Left);
             return false;
         }
-        client.closing.is_none() && (client.pause.is_none() || client.reads_on())
+        client.closing.is_none() && (client.stall.is_none() || client.reads_on())
     }
 
     /// A turn has begun: those who had their share of the last one go on.
@@ -228,10 +228,10 @@ impl Proxy {
             return false;
         }
         if client.is_full(&self.config.limits) && client.cut.is_none() {
-            client.pause = Some(Pause::Full);
+            client.stall = Some(Stall::Full);
             return false;
         }
-        client.pause = None;
+        client.stall = None;
         let limits = request_limits(&self.config.limits, client.session.authenticated);
         let mut spans = std::mem::take(&mut self.scratch.spans);
         let scan = client.scanner.next(input.bytes(), &limits, &mut spans);
@@ -284,15 +284,15 @@ impl Proxy {
                 input.consume(len);
                 true
             }
-            Step::Wait(pause) => {
+            Step::Wait(stall) => {
                 if self.is_announced(id) {
                     self.announce(id, input.bytes());
                 }
                 if let Some(client) = self.clients.get_mut(id) {
-                    client.pause = Some(pause);
+                    client.stall = Some(stall);
                 }
-                if pause == Pause::Suspended {
-                    self.count_suspended(id);
+                if stall == Stall::ClientPause {
+                    self.count_paused(id);
                 }
                 false
             }
@@ -304,7 +304,7 @@ impl Proxy {
                 if client.pipeline.is_empty() {
                     return true;
                 }
-                client.pause.get_or_insert(Pause::Barrier);
+                client.stall.get_or_insert(Stall::Barrier);
                 let last = self
                     .table
                     .rows()
@@ -427,7 +427,7 @@ impl Proxy {
         if client.session.queueing {
             return self.perform_queueing(request);
         }
-        if self.process.attention.is_paid() {
+        if self.process.watchers.any() {
             return self.perform_watched(request);
         }
         self.perform(request)
@@ -632,7 +632,7 @@ impl Proxy {
         if let Some(backend) = self.upstream.backends.get_mut(backend) {
             backend.waiters.push(id);
         }
-        Step::Wait(Pause::Backend(backend))
+        Step::Wait(Stall::Backend(backend))
     }
 
     /// A request that the proxy answers itself, in its turn, or of the answers of others. Meanwhile it counts among
@@ -667,7 +667,7 @@ impl Proxy {
             if command.class == Class::Subscription {
                 self.announce(id, args.frame());
             }
-            return Step::Wait(Pause::Barrier);
+            return Step::Wait(Stall::Barrier);
         }
         if handler.watches
             && let Some(step) = self.look_at_subscribers(request, alone)
@@ -826,7 +826,7 @@ impl Proxy {
             client.closing.get_or_insert(parting);
             // An EXEC under way is told as far as it has come.
             if client.execution.is_none() {
-                client.pause = None;
+                client.stall = None;
             }
             client.backlog = None;
         }

@@ -174,7 +174,7 @@ impl Proxy {
             node.map_or_else(String::new, |node| node.to_string()),
         );
         client.closing = Some(Parting::Severed);
-        client.pause = None;
+        client.stall = None;
         self.queue_flush(id);
     }
 }

@@ -15,7 +15,7 @@ mod parts;
 use crate::clock::Time;
 use crate::cluster::slot::Slot;
 use crate::config::ReadPreference;
-use crate::proxy::client::Pause;
+use crate::proxy::client::Stall;
 use crate::proxy::ids::{BackendId, ClientId, PartId};
 use crate::proxy::insight::{BIG_BYTES, Reasons, Sight};
 use crate::proxy::pipeline::At;
@@ -77,7 +77,7 @@ impl Proxy {
         let upstream = &mut self.upstream;
         let plain = client.is_plain(limits)
             && client.is_calm(upstream.routes.version())
-            && !self.process.attention.is_paid()
+            && !self.process.watchers.any()
             && !upstream.any_failing()
             // Longer ones are declined anyway, so that no length has to be looked at below.
             && limits.bulk_bytes >= MOVED_FRAME
@@ -185,7 +185,7 @@ impl Proxy {
         }
         client.missing = 0;
         if client.is_full(limits) {
-            client.pause = Some(Pause::Full);
+            client.stall = Some(Stall::Full);
         }
         true
     }
@@ -194,7 +194,7 @@ impl Proxy {
     #[inline(never)]
     pub(in crate::proxy) fn take_plain_replies(&mut self, id: BackendId, now: Time) {
         let upstream = &mut self.upstream;
-        let special = upstream.any_failing() || self.process.attention.is_paid();
+        let special = upstream.any_failing() || self.process.watchers.any();
         let Some(backend) = upstream.backends.get_mut(id) else {
             return;
         };
@@ -286,7 +286,7 @@ impl Proxy {
                 client.flush_queued = true;
                 self.actions.flush_client(client_id);
             }
-            if client.pause.is_some() && client.may_resume(limits) && !client.resume_queued {
+            if client.stall.is_some() && client.may_resume(limits) && !client.resume_queued {
                 client.resume_queued = true;
                 self.actions.resume(client_id);
             }

@@ -7,7 +7,7 @@ use crate::command::{Class, Command, Flags, ResponsePolicy};
 use crate::config::ReadPreference;
 use crate::proxy::client::held::Retry;
 use crate::proxy::client::step::Step;
-use crate::proxy::client::{Client, Pause};
+use crate::proxy::client::{Client, Stall};
 use crate::proxy::ids::{BackendId, ClientId, NO_SLOT, PartId, Seq};
 use crate::proxy::insight::audit::Reason;
 use crate::proxy::pipeline::At;
@@ -225,7 +225,7 @@ impl Proxy {
         let client = self.clients.get(request.client);
         let alone = |client: &Client| client.pipeline.is_empty() || client.execution.is_some();
         if runs_alone(request.command) && !client.is_some_and(alone) {
-            return Step::Wait(Pause::Barrier);
+            return Step::Wait(Stall::Barrier);
         }
         // The node of a transaction has executed it with the transaction.
         let (done, known) = match self.take_share(request.client) {
@@ -438,7 +438,7 @@ impl Proxy {
     pub(in crate::proxy) fn find_keys(&mut self, request: &Request<'_>) -> Step {
         let alone = self.clients.get(request.client);
         if alone.is_some_and(|client| !client.pipeline.is_empty()) {
-            return Step::Wait(Pause::Barrier);
+            return Step::Wait(Stall::Barrier);
         }
         let mut question = Vec::new();
         encode::array(&mut question, request.args.len() + 2);

@@ -7,7 +7,7 @@
 
 use crate::cluster::slot::Slot;
 use crate::command::{self, Command, Flags, ResponsePolicy};
-use crate::proxy::client::Pause;
+use crate::proxy::client::Stall;
 use crate::proxy::client::split_in_turns::{Cut, LOOKED_AT};
 use crate::proxy::client::step::Step;
 use crate::proxy::ids::Seq;
@@ -47,9 +47,9 @@ impl Proxy {
             }
         };
         let step = self.cut_on(request, policy, &mut cut);
-        if let (Step::Wait(pause), Some(client)) = (&step, self.clients.get_mut(id)) {
+        if let (Step::Wait(stall), Some(client)) = (&step, self.clients.get_mut(id)) {
             client.cut = Some(cut);
-            if *pause == Pause::Behind {
+            if *stall == Stall::Behind {
                 self.resume_later(id);
             }
         }
@@ -57,7 +57,7 @@ impl Proxy {
     }
 
     fn cut_on(&mut self, request: &Request<'_>, policy: ResponsePolicy, cut: &mut Cut) -> Step {
-        let next_turn = Step::Wait(Pause::Behind);
+        let next_turn = Step::Wait(Stall::Behind);
         let looked_at = LOOKED_AT * self.config.limits.split_keys;
         let merge = merge_of(policy);
         if cut.slots.len() < cut.keys.len() {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::clock::Time;
 use crate::command::Resolved;
-use crate::proxy::client::Pause;
+use crate::proxy::client::Stall;
 use crate::proxy::client::step::Step;
 use crate::proxy::ids::ClientId;
 use crate::proxy::messages::worker_query::Letter;
@@ -84,7 +84,7 @@ impl Proxy {
         let all: Vec<ClientId> = self.pubsub.publishers.keys().copied().collect();
         for id in all {
             let client = self.clients.get(id);
-            if client.is_some_and(|client| client.pause == Some(Pause::Subscribers)) {
+            if client.is_some_and(|client| client.stall == Some(Stall::Subscribers)) {
                 self.queue_resume(id);
             }
         }
@@ -115,11 +115,11 @@ impl Proxy {
         let kind = Kind::published_by(&request.command.name)?;
         let channel = request.args.at(1);
         if !alone && own.is_some_and(|own| own.hears(kind, channel)) {
-            return Some(Step::Wait(Pause::Barrier));
+            return Some(Step::Wait(Stall::Barrier));
         }
         let waits = awaits
             && self.awaits_subscribers(request.client, [(kind, channel)].into_iter(), request.now);
-        waits.then_some(Step::Wait(Pause::Subscribers))
+        waits.then_some(Step::Wait(Stall::Subscribers))
     }
 
     /// Whether anybody may have to wait for subscriptions on their way.

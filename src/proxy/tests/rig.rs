@@ -17,7 +17,7 @@ pub fn before_three_nodes(plain: bool) -> Proxy {
     let process = Arc::new(Process::new(1));
     if !plain {
         // While somebody looks at requests none is plain.
-        process.attention.add();
+        process.watchers.add();
     }
     before(3, Arc::new(Config::default()), process)
 }

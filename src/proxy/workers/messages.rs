@@ -120,16 +120,16 @@ impl Proxy {
                 let killed = self.kill_clients(&ids, filter, None, now);
                 encode::integer(&mut reply, killed);
             }
-            Question::Suspend(suspension) => {
-                self.suspend(*suspension, now);
+            Question::PauseClients(pause) => {
+                self.pause_clients(*pause, now);
                 encode::simple(&mut reply, "OK");
             }
             Question::Functions(functions) => {
                 self.tell_functions_apart(functions.clone());
                 encode::simple(&mut reply, "OK");
             }
-            Question::Resume => {
-                self.lift_suspension();
+            Question::UnpauseClients => {
+                self.end_client_pause();
                 encode::simple(&mut reply, "OK");
             }
             Question::Unblock(number, with_error) => {

@@ -25,7 +25,7 @@ impl Proxy {
         debug_assert!(!self.monitors.contains(&id));
         self.monitors.push(id);
         self.tell_monitors();
-        self.process.attention.add();
+        self.process.watchers.add();
     }
 
     /// A client is no monitor any more.
@@ -35,7 +35,7 @@ impl Proxy {
         };
         self.monitors.swap_remove(at);
         self.tell_monitors();
-        self.process.attention.sub();
+        self.process.watchers.sub();
     }
 
     fn tell_monitors(&self) {
@@ -274,7 +274,7 @@ mod tests {
         rig.send(0, monitor, "RESET\r\n");
         rig.send(1, other, "PING c\r\n");
         assert!(rig.letters.is_empty());
-        assert!(!rig.workers[0].process.attention.is_paid());
+        assert!(!rig.workers[0].process.watchers.any());
         assert_eq!(rig.received(0, monitor), "+RESET\r\n");
     }
 
@@ -288,7 +288,7 @@ mod tests {
             rig.send(0, other, "PING a\r\n");
         }
         assert_eq!(rig.workers[0].clients(), 1);
-        assert!(!rig.workers[0].process.attention.is_paid());
+        assert!(!rig.workers[0].process.watchers.any());
         // Its worker does not.
         let mut rig = Rig::new(200);
         let (monitor, other) = (rig.accept(0), rig.accept(1));
@@ -298,7 +298,7 @@ mod tests {
         }
         rig.read_letters();
         assert_eq!((rig.workers[0].clients(), rig.workers[1].clients()), (0, 1));
-        assert!(!rig.workers[0].process.attention.is_paid());
+        assert!(!rig.workers[0].process.watchers.any());
     }
 
     #[test]

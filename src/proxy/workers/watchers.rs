@@ -1,8 +1,8 @@
-//! `Attention`: whether anything in the process wants to look at each request. It is one word that the data
+//! `Watchers`: whether anything in the process wants to look at each request. It is one word that the data
 //! path loads, so that MONITOR and `CLIENT PAUSE` cost nothing while nobody uses them.
 
 use crate::command::Flags;
-use crate::proxy::client::Pause;
+use crate::proxy::client::Stall;
 use crate::proxy::client::step::Step;
 use crate::proxy::request::Request;
 use crate::proxy::state::Proxy;
@@ -23,7 +23,7 @@ impl Proxy {
                 return self.refuse(request.client, NO_KEYSPACE, request.now);
             }
         } else if self.is_held(request) {
-            return Step::Wait(Pause::Suspended);
+            return Step::Wait(Stall::ClientPause);
         }
         let step = self.perform(request);
         if !matches!(step, Step::Wait(_)) {

@@ -16,7 +16,7 @@ impl Proxy {
     #[inline(never)]
     pub(in crate::proxy) fn take_part_replies(&mut self, id: BackendId, now: Time) -> bool {
         let upstream = &mut self.upstream;
-        let special = upstream.any_failing() || self.process.attention.is_paid();
+        let special = upstream.any_failing() || self.process.watchers.any();
         let Some(backend) = upstream.backends.get_mut(id) else {
             return false;
         };
