@@ -24,7 +24,7 @@ use crate::proxy::lease::state::leases::Leases;
 use crate::proxy::local::Handlers;
 use crate::proxy::local::plain_names::Names;
 use crate::proxy::messages::client_filter::Listings;
-use crate::proxy::messages::monitor_feed::Feed;
+use crate::proxy::messages::monitor_feed::MonitorFeed;
 use crate::proxy::pipeline::Spares;
 use crate::proxy::pipeline::unmerged::Unmerged;
 use crate::proxy::process::Process;
@@ -32,8 +32,8 @@ use crate::proxy::pubsub::state::Pubsub;
 use crate::proxy::scripts::Seen;
 use crate::proxy::state::{Proxy, Scratch};
 use crate::proxy::stats::largest::Largest;
-use crate::proxy::stats::masters_info::asking::Census;
-use crate::proxy::stats::turn_latencies::Answers;
+use crate::proxy::stats::masters_info::asking::MastersInfoQueue;
+use crate::proxy::stats::turn_latencies::TurnLatencies;
 use crate::proxy::stats::{Rates, Stats};
 use crate::proxy::upstream::Upstream;
 use crate::proxy::upstream::backend::{Patience, State};
@@ -60,8 +60,12 @@ impl Proxy {
         let mut insight = Insight::new(config.log_every_n);
         Proxy {
             tls_teller: Teller::default(),
-            feeds: process.workers.iter().map(|_| Feed::default()).collect(),
-            answers: Answers::default(),
+            monitor_feeds: process
+                .workers
+                .iter()
+                .map(|_| MonitorFeed::default())
+                .collect(),
+            turn_latencies: TurnLatencies::default(),
             until_looked: insight.restart(config.log_every_n),
             slow_counted: 0,
             insight,
@@ -104,7 +108,7 @@ impl Proxy {
             functions: None,
             leases: Leases::default(),
             monitors: Vec::new(),
-            census: Census::default(),
+            masters_info_queue: MastersInfoQueue::default(),
             returned: Vec::new(),
             random: seed | 1,
         }
@@ -384,7 +388,7 @@ impl Proxy {
                     && backend.state == State::Ready
                     && let Some(last) = backend.tickets.back()
                 {
-                    backend.departures.note(last.sent_at, now);
+                    backend.write_times.note(last.sent_at, now);
                     self.stats.wrote_to_backend(backend.tickets.len());
                 }
                 if let Some(node) = self.upstream.nodes.get(usize::from(backend.node.0)) {
@@ -468,7 +472,7 @@ impl Proxy {
     pub fn tick(&mut self, now: Time) -> bool {
         self.begin_turn(now);
         self.stats.turn_at.set(now.as_micros());
-        self.answers.settle(&self.stats.calls, now);
+        self.turn_latencies.settle(&self.stats.calls, now);
         if now >= self.hold_due {
             self.release_all(now);
         }
@@ -476,8 +480,8 @@ impl Proxy {
         if now >= self.next_sweep {
             self.sweep(now);
         }
-        if !self.census.is_idle() {
-            self.take_census(now);
+        if !self.masters_info_queue.is_idle() {
+            self.answer_masters_info(now);
         }
         if self.client_pause.is_some_and(|pause| now >= pause.until) {
             self.end_client_pause();
@@ -566,7 +570,7 @@ impl Proxy {
         let rest = (self.pool.free_bytes() + self.inbox.free() > 0).then(|| self.rates.due_at());
         let leases = self.leases.deadline();
         let subscribed = self.pubsub.deadline();
-        let behind = (self.is_behind() || self.census.is_due()).then(Time::default);
+        let behind = (self.is_behind() || self.masters_info_queue.is_due()).then(Time::default);
         [behind, sweep, held, paused, rest, leases, subscribed]
             .into_iter()
             .flatten()

@@ -20,7 +20,7 @@ use crate::proxy::local::Handlers;
 use crate::proxy::local::plain_names::Names;
 use crate::proxy::messages::client_filter::Listings;
 use crate::proxy::messages::client_pause::ClientPause;
-use crate::proxy::messages::monitor_feed::Feed;
+use crate::proxy::messages::monitor_feed::MonitorFeed;
 use crate::proxy::messages::worker_query::Letter;
 use crate::proxy::pipeline::Spares;
 use crate::proxy::pipeline::by_slot::SlotPart;
@@ -30,9 +30,9 @@ use crate::proxy::pubsub::state::Pubsub;
 use crate::proxy::scripts::Seen;
 use crate::proxy::scripts::flags::Functions;
 use crate::proxy::stats::largest::Largest;
-use crate::proxy::stats::masters_info::asking::Census;
+use crate::proxy::stats::masters_info::asking::MastersInfoQueue;
 use crate::proxy::stats::sample::NodeSample;
-use crate::proxy::stats::turn_latencies::Answers;
+use crate::proxy::stats::turn_latencies::TurnLatencies;
 use crate::proxy::stats::{Rates, Stats};
 use crate::proxy::upstream::Upstream;
 use crate::resp::args::Span;
@@ -109,7 +109,7 @@ pub struct Proxy {
     /// Requests sent when deadlines were last looked at, and whether any was outstanding.
     pub(in crate::proxy) swept: (u64, bool),
     /// Requests answered in this turn.
-    pub(in crate::proxy) answers: Answers,
+    pub(in crate::proxy) turn_latencies: TurnLatencies,
     /// What has been seen of single requests.
     pub(in crate::proxy) insight: Insight,
     /// What was large in this turn.
@@ -129,9 +129,9 @@ pub struct Proxy {
     /// Clients that MONITOR, each once.
     pub(in crate::proxy) monitors: Vec<ClientId>,
     /// Lines on their way to the monitors of each worker.
-    pub(in crate::proxy) feeds: Vec<Feed>,
+    pub(in crate::proxy) monitor_feeds: Vec<MonitorFeed>,
     /// Clients that wait for what the masters say of themselves.
-    pub(in crate::proxy) census: Census,
+    pub(in crate::proxy) masters_info_queue: MastersInfoQueue,
     /// Letters that somebody waits for, and that other workers had no room for.
     pub(in crate::proxy) returned: Vec<(usize, Letter)>,
     pub(in crate::proxy) random: u64,

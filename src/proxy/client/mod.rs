@@ -25,7 +25,7 @@ use crate::proxy::ids::{BackendId, Seq};
 use crate::proxy::lease::state::execution::Execution;
 use crate::proxy::lease::state::{Lease, Work};
 use crate::proxy::pipeline::Pipeline;
-use crate::proxy::pipeline::client_reply::Replies;
+use crate::proxy::pipeline::client_reply::ClientReply;
 use crate::proxy::stats::{Counter, Stats};
 use crate::resp::frame::RequestScanner;
 
@@ -248,7 +248,7 @@ impl Client {
             && !self.session.is_confined()
             && self.lease.is_none()
             && self.scanner.is_at_start()
-            && self.pipeline.replies == Replies::On
+            && self.pipeline.client_reply == ClientReply::On
             && !self.is_full(limits)
     }
 

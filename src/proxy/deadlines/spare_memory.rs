@@ -41,14 +41,14 @@ impl Proxy {
         self.spares = Spares::default();
         self.scratch = Scratch::default();
         self.inbox = ReadBuf::default();
-        self.answers.shrink();
+        self.turn_latencies.shrink();
         for (_, client) in self.clients.iter_mut() {
             client.pipeline.shrink();
         }
         for (_, backend) in self.upstream.backends.iter_mut() {
             if backend.tickets.is_empty() {
                 backend.tickets = Default::default();
-                backend.departures = Default::default();
+                backend.write_times = Default::default();
             }
         }
         self.shrink_queues();

@@ -19,7 +19,7 @@ use crate::proxy::lease::state::execution::{Answered, Execution, Part, What};
 use crate::proxy::lease::state::transaction::Item;
 use crate::proxy::lease::state::{Lease, Next, Work};
 use crate::proxy::pipeline::At;
-use crate::proxy::pipeline::client_reply::Replies;
+use crate::proxy::pipeline::client_reply::ClientReply;
 use crate::proxy::request::Request;
 use crate::proxy::request::request_limits;
 use crate::proxy::state::Proxy;
@@ -180,18 +180,18 @@ impl Proxy {
         };
         let (row, frame) = (own.row, std::mem::take(&mut own.frame));
         let before = pipeline.tail();
-        let mode = std::mem::replace(&mut pipeline.replies, Replies::On);
+        let mode = std::mem::replace(&mut pipeline.client_reply, ClientReply::On);
         let step = self.serve_queued(id, row, &frame, now);
         let Some(client) = self.clients.get_mut(id) else {
             return Step::Close;
         };
         let pipeline = &mut client.pipeline;
-        let changed = std::mem::replace(&mut pipeline.replies, mode);
+        let changed = std::mem::replace(&mut pipeline.client_reply, mode);
         let Some(execution) = &mut client.execution else {
             return step;
         };
-        if changed != Replies::On {
-            execution.replies = Some(changed);
+        if changed != ClientReply::On {
+            execution.client_reply = Some(changed);
         }
         let (Part::Own(own, answered) | Part::Share(own, answered, _)) =
             &mut execution.items[index]
@@ -285,8 +285,8 @@ impl Proxy {
             }
         };
         client.pipeline.hush_behind_head(&mut self.spares);
-        if let Some(replies) = execution.replies {
-            client.pipeline.replies = replies;
+        if let Some(replies) = execution.client_reply {
+            client.pipeline.client_reply = replies;
         }
         if client.closing.is_some() {
             client.stall = None;

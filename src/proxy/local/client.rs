@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{After, Context, SYNTAX_ERROR, fail, ok, switch};
 use crate::proxy::messages::client_filter::{Kind, Selection};
 use crate::proxy::messages::worker_query::Question;
-use crate::proxy::pipeline::client_reply::Replies;
+use crate::proxy::pipeline::client_reply::ClientReply;
 use crate::proxy::pipeline::merge::Merge;
 use crate::proxy::pipeline::plan::{Ask, Plan};
 use crate::resp::args::Args;
@@ -144,16 +144,16 @@ pub fn unknown_type(name: &[u8]) -> Vec<u8> {
 pub fn reply(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> After {
     match args.at(2).to_ascii_lowercase().as_slice() {
         b"on" => {
-            *context.replies = Replies::On;
+            *context.client_reply = ClientReply::On;
             ok(out)
         }
         b"off" => {
-            *context.replies = Replies::Off;
+            *context.client_reply = ClientReply::Off;
             After::Silent
         }
         b"skip" => {
-            if *context.replies != Replies::Off {
-                *context.replies = Replies::SkipNext;
+            if *context.client_reply != ClientReply::Off {
+                *context.client_reply = ClientReply::SkipNext;
             }
             After::Silent
         }
@@ -194,7 +194,7 @@ pub fn import_source(_: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) ->
 /// MONITOR: a second one of the same client has no reply, as in Redis.
 pub fn monitor(context: &mut Context<'_>, _: &Args<'_>, out: &mut Vec<u8>) -> After {
     if context.session.monitor {
-        context.replies.pass();
+        context.client_reply.pass();
         return After::Silent;
     }
     context.session.monitor = true;

@@ -2,7 +2,7 @@
 
 use super::client::set_name;
 use super::{After, Context};
-use crate::proxy::pipeline::client_reply::Replies;
+use crate::proxy::pipeline::client_reply::ClientReply;
 use crate::proxy::texts;
 use crate::resp::args::Args;
 use crate::resp::encode::{self, Protocol};
@@ -47,8 +47,8 @@ pub fn reset(context: &mut Context<'_>, _: &Args<'_>, out: &mut Vec<u8>) -> Afte
     let left = context
         .session
         .reset(context.config.client_password.is_none());
-    if *context.replies == Replies::Off {
-        *context.replies = Replies::On;
+    if *context.client_reply == ClientReply::Off {
+        *context.client_reply = ClientReply::On;
     }
     encode::simple(out, "RESET");
     After::Reset(left)

@@ -40,7 +40,7 @@ use crate::clock::Time;
 use crate::command::{Command, Servers, Table};
 use crate::config::Config;
 use crate::proxy::client::session::Session;
-use crate::proxy::pipeline::client_reply::Replies;
+use crate::proxy::pipeline::client_reply::ClientReply;
 use crate::proxy::pipeline::merge::Merge;
 use crate::proxy::pipeline::plan::Plan;
 use crate::proxy::process::Process;
@@ -63,7 +63,7 @@ pub struct Context<'a> {
     /// Whether the client is on this machine.
     pub is_local: bool,
     /// Whether the client's next requests are answered.
-    pub replies: &'a mut Replies,
+    pub client_reply: &'a mut ClientReply,
     /// What has been decided.
     pub config: &'a Config,
     /// What all workers share.

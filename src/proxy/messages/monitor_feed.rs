@@ -1,4 +1,4 @@
-//! `Feed`: the lines of one worker's clients on their way to the monitors of another.
+//! `MonitorFeed`: the lines of one worker's clients on their way to the monitors of another.
 //!
 //! One letter at most is on its way from one worker to another because of them; what comes meanwhile waits
 //! here for the letter to be acknowledged. So a mailbox stays free for everything else, and the bytes are
@@ -6,7 +6,7 @@
 
 /// The lines on their way to one other worker.
 #[derive(Debug, Default)]
-pub struct Feed {
+pub struct MonitorFeed {
     waiting: Vec<u8>,
     /// Whether a letter has not been acknowledged yet.
     on_its_way: bool,
@@ -23,7 +23,7 @@ pub enum Lines {
     Lost,
 }
 
-impl Feed {
+impl MonitorFeed {
     /// Adds a line, unless more than `max` bytes wait already. Returns what is to be sent now.
     pub fn add(&mut self, line: &[u8], max: usize) -> Option<Lines> {
         if self.waiting.len() > max {
@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn one_letter_is_on_its_way() {
-        let mut feed = Feed::default();
+        let mut feed = MonitorFeed::default();
         assert_eq!(feed.add(b"a", 10), whole("a"));
         assert_eq!(feed.add(b"b", 10), None);
         assert_eq!(feed.add(b"c", 10), None);
@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn lines_too_many_are_lost_as_a_whole() {
-        let mut feed = Feed::default();
+        let mut feed = MonitorFeed::default();
         for _ in 0..5 {
             feed.add(b"0123456789", 15);
         }

@@ -1,4 +1,4 @@
-//! `Census`: the masters are asked what they say of themselves (INFO), once for all clients of a worker that want to
+//! `MastersInfoQueue`: the masters are asked what they say of themselves (INFO), once for all clients of a worker that want to
 //! know it in the same turn.
 //!
 //! The question leaves at the end of the turn, so that a client that comes before then has its answer in it, and one
@@ -29,27 +29,27 @@ const INFO_ALL: &[u8] = b"*2\r\n$4\r\nINFO\r\n$3\r\nALL\r\n";
 impl Proxy {
     /// Tells those who waited what was found, and asks for those who have come.
     #[cold]
-    pub(in crate::proxy) fn take_census(&mut self, now: Time) {
-        let rounds = std::mem::take(&mut self.census.rounds);
+    pub(in crate::proxy) fn answer_masters_info(&mut self, now: Time) {
+        let rounds = std::mem::take(&mut self.masters_info_queue.rounds);
         for round in rounds {
             if round.first.findings.is_found() {
                 self.tell(&round.first.findings, &round.others, now);
             } else if self.clients.get(round.first.part.client).is_none() {
-                self.census.gathered.extend(round.others);
+                self.masters_info_queue.gathered.extend(round.others);
             } else {
-                self.census.rounds.push(round);
+                self.masters_info_queue.rounds.push(round);
             }
         }
         let clients = &self.clients;
         let is_here = |waiter: &Waiter| clients.get(waiter.part.client).is_some();
-        self.census.gathered.retain(is_here);
-        if !self.census.gathered.is_empty() {
+        self.masters_info_queue.gathered.retain(is_here);
+        if !self.masters_info_queue.gathered.is_empty() {
             self.ask_masters(now);
         }
     }
 
     fn ask_masters(&mut self, now: Time) {
-        let mut waiters = std::mem::take(&mut self.census.gathered);
+        let mut waiters = std::mem::take(&mut self.masters_info_queue.gathered);
         let table = self.table.clone();
         let Some(command) = table.named(b"info") else {
             debug_assert!(false, "INFO is a command");
@@ -89,7 +89,7 @@ impl Proxy {
         first.findings.0.asked.get_or_init(|| questions);
         self.stats.calls.cut(command.id, parts as u64);
         self.stats.split_parts.add(parts as u64);
-        self.census.rounds.push(Round { first, others });
+        self.masters_info_queue.rounds.push(Round { first, others });
         let numbers = std::iter::once(part.index).chain(second..);
         for ((target, frame), number) in asks.into_iter().zip(numbers) {
             let to = PartTarget::Node(target, Pin::May);

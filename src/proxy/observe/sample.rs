@@ -6,7 +6,7 @@ use crate::clock::Time;
 use crate::proxy::state::Proxy;
 use crate::proxy::stats::sample::NodeSample;
 use crate::proxy::upstream::backend::{State, Usage};
-use crate::proxy::upstream::large_reply::Carried;
+use crate::proxy::upstream::large_reply::LargeReply;
 
 impl Proxy {
     /// Looks at everything.
@@ -24,7 +24,7 @@ impl Proxy {
         nodes.clear();
         for (_, backend) in self.upstream.backends.iter() {
             used += backend.output.len() + backend.input.len() + backend.input.free();
-            used += backend.carried.as_ref().map_or(0, Carried::kept_len);
+            used += backend.large_reply.as_ref().map_or(0, LargeReply::kept_len);
             let at = usize::from(backend.node.0);
             if nodes.len() <= at {
                 nodes.resize(at + 1, NodeSample::default());

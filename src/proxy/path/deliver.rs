@@ -60,8 +60,8 @@ impl Proxy {
     pub fn backend_input(&mut self, id: BackendId, now: Time) {
         if let Some(backend) = self.upstream.backends.get_mut(id) {
             backend.heard_at = now;
-            if backend.carried.is_some() {
-                match self.carry_on(id, now) {
+            if backend.large_reply.is_some() {
+                match self.stream_on(id, now) {
                     Next::More => {}
                     Next::Wait => return,
                     Next::Lost(lost) => return self.lose_backend(id, lost, now),
@@ -120,8 +120,8 @@ impl Proxy {
                     );
                 }
                 backend.missing = missing;
-                if backend.is_to_be_carried(input, missing) {
-                    let next = self.carry(id, input, scan, now);
+                if backend.is_to_be_streamed(input, missing) {
+                    let next = self.stream_reply(id, input, scan, now);
                     if missing >= LARGE_REPLY {
                         self.large_reply_begins(id, now);
                     }
@@ -183,7 +183,7 @@ impl Proxy {
         if backend.usage == Usage::Shared
             && let Some(node) = self.upstream.nodes.get(usize::from(backend.node.0))
         {
-            backend.departures.settle(ticket.sent_at, 1, node, now);
+            backend.write_times.settle(ticket.sent_at, 1, node, now);
             node.stats.bytes_in.add(whole.len() as u64);
         }
         self.deliver(id, &ticket, whole, early, now);
@@ -300,7 +300,7 @@ impl Proxy {
             client,
             node: node.address,
             started,
-            left: backend.departures.of(ticket.sent_at),
+            left: backend.write_times.of(ticket.sent_at),
             now,
         };
         self.insight.look(&sight, reasons, &self.config.limits);
@@ -492,7 +492,7 @@ impl Proxy {
     #[inline]
     fn completed(&mut self, id: ClientId, completed: Completed, now: Time) {
         let calls = &self.stats.calls;
-        self.answers
+        self.turn_latencies
             .add(completed.command, completed.started, 1, calls, now);
         self.until_looked -= 1;
         if self.until_looked == 0 {
@@ -756,11 +756,11 @@ impl Proxy {
         if backend.usage != Usage::Shared {
             return self.lease_lost(id, &backend, lost, now);
         }
-        if let Some(carried) = backend.carried.take()
-            && carried.has_left()
+        if let Some(large_reply) = backend.large_reply.take()
+            && large_reply.has_left()
             && let Some(Origin::Part(PartId { client, .. })) = self.abandon_front(&mut backend)
         {
-            self.sever(client, &backend, carried.taken());
+            self.sever(client, &backend, large_reply.taken());
         }
         let sent = backend.output.sent_len();
         let mut end = 0;

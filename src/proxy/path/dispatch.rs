@@ -678,14 +678,14 @@ impl Proxy {
             return Step::Close;
         };
         // It may tell what has been counted.
-        self.answers.settle(&self.stats.calls, now);
+        self.turn_latencies.settle(&self.stats.calls, now);
         let mut reply = std::mem::take(&mut self.scratch.reply);
         reply.clear();
         let mut context = local::Context {
             administers: self.config.admin_commands.allow(client.address),
             is_local: is_local(client.address),
             session: &mut client.session,
-            replies: &mut client.pipeline.replies,
+            client_reply: &mut client.pipeline.client_reply,
             config: &self.config,
             process: &self.process,
             stats: &self.stats,

@@ -1,4 +1,4 @@
-//! `Carried`: a large reply that comes in several reads. It is taken from the input as it comes, block by block and
+//! A large reply, which comes in several reads. It is taken from the input as it comes, block by block and
 //! without a copy, and each of its bytes is scanned once.
 //!
 //! Where the blocks go is asked anew with each ([`Way`]):
@@ -32,7 +32,7 @@ use crate::proxy::ids::{BackendId, ClientId, PartId};
 use crate::proxy::path::deliver::Next;
 use crate::proxy::state::Proxy;
 use crate::proxy::upstream::backend::{Backend, Origin};
-use crate::proxy::upstream::large_reply::{Carried, ENOUGH, Way, Whole};
+use crate::proxy::upstream::large_reply::{ENOUGH, LargeReply, Way, Whole};
 use crate::proxy::upstream::overdue::LARGE_REPLY;
 use crate::resp::frame::Scan;
 
@@ -42,9 +42,9 @@ fn hears_replies_only(client: &Client) -> bool {
 }
 
 impl Proxy {
-    /// More has come of a reply that is carried.
+    /// More has come of a large reply.
     #[inline(never)]
-    pub(in crate::proxy) fn carry_on(&mut self, id: BackendId, now: Time) -> Next {
+    pub(in crate::proxy) fn stream_on(&mut self, id: BackendId, now: Time) -> Next {
         let bulk_max = self.config.limits.bulk_bytes;
         let Some(backend) = self.upstream.backends.get_mut(id) else {
             return Next::Wait;
@@ -53,7 +53,7 @@ impl Proxy {
             return Next::Lost(self.broken(id, "bytes that are no reply"));
         };
         let mut input = std::mem::take(&mut backend.input);
-        let next = self.carry(id, &mut input, scan, now);
+        let next = self.stream_reply(id, &mut input, scan, now);
         if let Some(backend) = self.upstream.backends.get_mut(id) {
             input.settle(&mut self.pool);
             backend.input = input;
@@ -62,7 +62,7 @@ impl Proxy {
     }
 
     /// Takes what the scanner has found of a large reply.
-    pub(in crate::proxy) fn carry(
+    pub(in crate::proxy) fn stream_reply(
         &mut self,
         id: BackendId,
         input: &mut ReadBuf,
@@ -72,21 +72,21 @@ impl Proxy {
         let Some(backend) = self.upstream.backends.get_mut(id) else {
             return Next::Wait;
         };
-        let mut carried = backend.carried.take().unwrap_or_default();
-        let was_large = carried.taken >= LARGE_REPLY;
+        let mut large_reply = backend.large_reply.take().unwrap_or_default();
+        let was_large = large_reply.taken >= LARGE_REPLY;
         let (ends, count) = match scan {
             Scan::Frame(len) => (true, len),
             _ => (false, backend.scanner.scanned()),
         };
         if ends || count >= ENOUGH {
-            carried.take(input, count);
+            large_reply.take(input, count);
             if !ends {
                 backend.scanner.consumed(count);
             }
         }
         let kind = backend.scanner.kind();
         let front = backend.tickets.front().map(|ticket| ticket.origin);
-        self.lead(&mut carried, kind, front, now);
+        self.lead(&mut large_reply, kind, front, now);
         // A client that was closed may have taken its connection with it.
         let Some(backend) = self.upstream.backends.get_mut(id) else {
             return Next::Wait;
@@ -95,8 +95,8 @@ impl Proxy {
             debug_assert!(input.len() < 2 * ENOUGH);
             // How much is missing is of no use: the room is that of a block.
             backend.missing = 1;
-            let is_large = carried.taken >= LARGE_REPLY;
-            backend.carried = Some(carried);
+            let is_large = large_reply.taken >= LARGE_REPLY;
+            backend.large_reply = Some(large_reply);
             if is_large && !was_large {
                 // An aggregate does not say how long it is.
                 self.large_reply_begins(id, now);
@@ -104,21 +104,22 @@ impl Proxy {
             return Next::Wait;
         }
         backend.missing = 0;
-        let (way, len) = (carried.way, carried.taken);
+        let (way, len) = (large_reply.way, large_reply.taken);
         if way != Way::Kept {
             return self.take_answer(id, Whole::Gone(way, [kind], len), now);
         }
         let part = matches!(front, Some(Origin::Part(_)));
-        let plain = !matches!(kind, b'-' | b'!') && carried.kept.piece(0).first() != Some(&b'|');
+        let plain =
+            !matches!(kind, b'-' | b'!') && large_reply.kept.piece(0).first() != Some(&b'|');
         if part && plain {
-            return self.take_answer(id, Whole::Kept(carried.kept), now);
+            return self.take_answer(id, Whole::Kept(large_reply.kept), now);
         }
-        let mut whole = ReadBuf::holding(carried.kept.to_bytes());
+        let mut whole = ReadBuf::holding(large_reply.kept.to_bytes());
         self.take_answer(id, Whole::Front(&mut whole, len), now)
     }
 
     /// Sees to it that what has been taken of a reply goes where it belongs by now.
-    fn lead(&mut self, carried: &mut Carried, kind: u8, origin: Option<Origin>, now: Time) {
+    fn lead(&mut self, large_reply: &mut LargeReply, kind: u8, origin: Option<Origin>, now: Time) {
         let (id, place) = match origin {
             Some(Origin::Part(PartId { client, seq, .. })) => (client, Some(seq)),
             Some(Origin::Lease { client, .. }) => (client, None),
@@ -129,7 +130,7 @@ impl Proxy {
         let Some(client) = self.clients.get_mut(id) else {
             // An error may say something of the cluster.
             if !error {
-                carried.give_up(&mut self.pool);
+                large_reply.give_up(&mut self.pool);
             }
             return;
         };
@@ -137,25 +138,25 @@ impl Proxy {
             && !error
         {
             if client.pipeline.is_muted(seq) {
-                return carried.give_up(&mut self.pool);
+                return large_reply.give_up(&mut self.pool);
             }
-            if carried.way == Way::Kept
-                && carried.taken >= limits.pass_bytes
+            if large_reply.way == Way::Kept
+                && large_reply.taken >= limits.pass_bytes
                 && client.pipeline.is_single_head(seq)
                 && hears_replies_only(client)
             {
-                carried.way = Way::Passed;
+                large_reply.way = Way::Passed;
             }
-            if carried.way == Way::Passed && !carried.kept.is_empty() {
-                std::mem::take(&mut carried.kept).move_to(&mut client.output);
+            if large_reply.way == Way::Passed && !large_reply.kept.is_empty() {
+                std::mem::take(&mut large_reply.kept).move_to(&mut client.output);
                 if !client.flush_queued {
                     client.flush_queued = true;
                     self.actions.flush_client(id);
                 }
             }
         }
-        if client.owed_bytes() + carried.kept.len() > limits.client_output_bytes_max {
-            carried.give_up(&mut self.pool);
+        if client.owed_bytes() + large_reply.kept.len() > limits.client_output_bytes_max {
+            large_reply.give_up(&mut self.pool);
             self.close_overfull(id, now);
         }
     }

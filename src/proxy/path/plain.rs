@@ -22,11 +22,11 @@ use crate::proxy::pipeline::At;
 use crate::proxy::request::MOVED_FRAME;
 use crate::proxy::state::Proxy;
 use crate::proxy::stats::calls::Calls;
-use crate::proxy::stats::turn_latencies::Answers;
+use crate::proxy::stats::turn_latencies::TurnLatencies;
 use crate::proxy::upstream::backend::{Origin, Pin, State, Ticket};
 use crate::proxy::upstream::dialect::Dialect;
 use crate::proxy::upstream::node::Node;
-use crate::proxy::upstream::write_times::Departures;
+use crate::proxy::upstream::write_times::WriteTimes;
 use crate::resp::short::{ShortRequest, short_reply};
 
 /// Replies to requests of one command that came at one moment and were queued at one moment: nearly all replies
@@ -43,15 +43,15 @@ impl Run {
     #[inline(never)]
     fn settle(
         self,
-        answers: &mut Answers,
+        turn_latencies: &mut TurnLatencies,
         calls: &Calls,
-        departures: &mut Departures,
+        write_times: &mut WriteTimes,
         node: &Node,
         now: Time,
     ) {
         if self.count > 0 {
-            answers.add(self.command, self.started, self.count, calls, now);
-            departures.settle(self.sent_at, self.count, node, now);
+            turn_latencies.add(self.command, self.started, self.count, calls, now);
+            write_times.settle(self.sent_at, self.count, node, now);
         }
     }
 }
@@ -212,7 +212,7 @@ impl Proxy {
         // The one after these is to be looked at, which is not done here.
         let most = usize::try_from(self.until_looked - 1).unwrap_or(usize::MAX);
         let mut run = Run::default();
-        let (answers, calls) = (&mut self.answers, &self.stats.calls);
+        let (turn_latencies, calls) = (&mut self.turn_latencies, &self.stats.calls);
         // What has wrapped comes in the next call.
         let mut tickets = backend.tickets.as_slices().0.iter();
         let Some(mut rest) = backend.input.own_bytes() else {
@@ -252,7 +252,7 @@ impl Proxy {
             if ticket.sent_at == run.sent_at && started == run.started && command == run.command {
                 run.count += 1;
             } else {
-                run.settle(answers, calls, &mut backend.departures, node, now);
+                run.settle(turn_latencies, calls, &mut backend.write_times, node, now);
                 run = Run {
                     sent_at: ticket.sent_at,
                     started,
@@ -271,7 +271,7 @@ impl Proxy {
                     client,
                     node: node.address,
                     started,
-                    left: backend.departures.of(ticket.sent_at),
+                    left: backend.write_times.of(ticket.sent_at),
                     now,
                 };
                 let slow = Reasons {
@@ -296,7 +296,7 @@ impl Proxy {
         if taken == 0 {
             return;
         }
-        run.settle(answers, calls, &mut backend.departures, node, now);
+        run.settle(turn_latencies, calls, &mut backend.write_times, node, now);
         backend.output.release(released, &mut self.pool);
         backend.tickets.drain(..taken);
         self.until_looked -= taken as u64;

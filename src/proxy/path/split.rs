@@ -422,7 +422,7 @@ impl Proxy {
                     continue;
                 }
                 Ask::Masters(findings) => {
-                    self.census.gather(part, findings.clone());
+                    self.masters_info_queue.gather(part, findings.clone());
                     next += 1;
                     continue;
                 }

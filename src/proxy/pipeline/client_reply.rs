@@ -1,11 +1,11 @@
-//! `Replies`: which of a client's coming requests are answered (`CLIENT REPLY`).
+//! `ClientReply`: which of a client's coming requests are answered (`CLIENT REPLY`).
 //!
 //! It is settled for each request when the request takes its place, so that a change never touches requests
 //! that are outstanding, and a mute never reaches a node.
 
 /// What becomes of the replies to the next requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Replies {
+pub enum ClientReply {
     /// They are sent.
     #[default]
     On,
@@ -15,11 +15,11 @@ pub enum Replies {
     SkipNext,
 }
 
-impl Replies {
+impl ClientReply {
     /// A request takes its place: whether it is muted.
     #[inline]
     pub fn take_muted(&mut self) -> bool {
-        if *self == Replies::On {
+        if *self == ClientReply::On {
             return false;
         }
         self.pass();
@@ -28,8 +28,8 @@ impl Replies {
 
     /// A request goes by that has no reply at all: it uses up a skip.
     pub fn pass(&mut self) {
-        if *self == Replies::SkipNext {
-            *self = Replies::On;
+        if *self == ClientReply::SkipNext {
+            *self = ClientReply::On;
         }
     }
 }
@@ -40,12 +40,12 @@ mod tests {
 
     #[test]
     fn a_skip_is_used_up_and_off_is_not() {
-        let check = |mut replies: Replies, muted, after| {
+        let check = |mut replies: ClientReply, muted, after| {
             assert_eq!(replies.take_muted(), muted);
             assert_eq!(replies, after);
         };
-        check(Replies::On, false, Replies::On);
-        check(Replies::Off, true, Replies::Off);
-        check(Replies::SkipNext, true, Replies::On);
+        check(ClientReply::On, false, ClientReply::On);
+        check(ClientReply::Off, true, ClientReply::Off);
+        check(ClientReply::SkipNext, true, ClientReply::On);
     }
 }

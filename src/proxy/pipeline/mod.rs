@@ -22,9 +22,9 @@ use slab::Slab;
 use crate::buffer::{Pool, Rope, WriteBuf};
 use crate::clock::Time;
 use crate::proxy::ids::{BackendId, Seq};
-use crate::proxy::pipeline::client_reply::Replies;
+use crate::proxy::pipeline::client_reply::ClientReply;
 use crate::proxy::pipeline::merge::Split;
-use crate::proxy::pipeline::out_of_order::{Place, Waiting, WaitingSpares};
+use crate::proxy::pipeline::out_of_order::{OutOfOrder, OutOfOrderSpares, Place};
 use crate::proxy::pipeline::plan::Plan;
 use crate::proxy::stats::calls::ErrorCode;
 
@@ -155,14 +155,14 @@ pub struct Pipeline {
     head: Seq,
     /// Bytes of replies that wait for their turn, wherever they are.
     ready_bytes: usize,
-    waiting: Waiting,
+    out_of_order: OutOfOrder,
     kept: Slab<Kept>,
     /// What a request has to ask next, until it is taken, which is at once.
     next: Option<(Seq, Plan)>,
     /// A request whose parts are to become one reply in steps, until it is taken, which is at once.
     unmerged: Option<Seq>,
     /// Whether the next requests are answered.
-    pub replies: Replies,
+    pub client_reply: ClientReply,
     /// The row of the newest request; `u16::MAX` if it had none.
     pub last_command: u16,
     failure: Option<ErrorCode>,
@@ -174,11 +174,11 @@ impl Default for Pipeline {
             requests: VecDeque::new(),
             head: Seq(0),
             ready_bytes: 0,
-            waiting: Waiting::default(),
+            out_of_order: OutOfOrder::default(),
             kept: Slab::new(),
             next: None,
             unmerged: None,
-            replies: Replies::On,
+            client_reply: ClientReply::On,
             last_command: u16::MAX,
             failure: None,
         }
@@ -195,7 +195,7 @@ const SPARES_STEADY: usize = 64;
 #[derive(Debug, Default)]
 pub struct Spares {
     single: Vec<Vec<u8>>,
-    waiting: WaitingSpares,
+    out_of_order: OutOfOrderSpares,
 }
 
 impl Spares {
@@ -210,7 +210,7 @@ impl Spares {
         let kept = (self.single.len() / 2).max(SPARES_STEADY);
         self.single.truncate(kept);
         self.single.shrink_to(2 * kept);
-        self.waiting.shed();
+        self.out_of_order.shed();
     }
 
     /// Takes a buffer back, unless it has grown large or there are plenty.
@@ -257,7 +257,7 @@ impl Pipeline {
     /// Takes a place for a request of one part.
     #[inline]
     pub fn push_single(&mut self, command: u16, slot: u16, at: At, started: Time) -> Seq {
-        let kind = if self.replies.take_muted() {
+        let kind = if self.client_reply.take_muted() {
             Kind::Muted
         } else {
             Kind::Single
@@ -268,20 +268,20 @@ impl Pipeline {
     /// As `push_single`, while all requests are answered.
     #[inline(always)]
     pub fn push_heard_single(&mut self, command: u16, slot: u16, at: At, started: Time) -> Seq {
-        debug_assert_eq!(self.replies, Replies::On);
+        debug_assert_eq!(self.client_reply, ClientReply::On);
         self.push_part(command, started, Kind::Single, slot, at)
     }
 
     /// Takes a place for a request that the proxy answers itself, now or later, and whose reply is told even to
     /// a client that wants none.
     pub fn push_heard(&mut self, command: u16, started: Time) -> Seq {
-        self.replies.pass();
+        self.client_reply.pass();
         self.push_part(command, started, Kind::Single, u16::MAX, At::Here)
     }
 
     /// Takes a place for a request of several parts.
     pub fn push_split(&mut self, command: u16, split: Box<Split>, started: Time) -> Seq {
-        let kind = if self.replies.take_muted() {
+        let kind = if self.client_reply.take_muted() {
             Kind::MutedSplit
         } else {
             Kind::Split
@@ -331,7 +331,7 @@ impl Pipeline {
         pool: &mut Pool,
         now: Time,
     ) {
-        let reply = if self.replies.take_muted() {
+        let reply = if self.client_reply.take_muted() {
             &[]
         } else {
             reply
@@ -470,7 +470,7 @@ impl Pipeline {
             output.push_first(reply, pool);
             self.pop_head(output, pool, spares);
         } else {
-            match self.waiting.keep(reply, &mut spares.waiting) {
+            match self.out_of_order.keep(reply, &mut spares.out_of_order) {
                 Some(place) => {
                     request.kind = Kind::Waiting;
                     request.words = place.words();
@@ -582,7 +582,7 @@ impl Pipeline {
         for request in &self.requests {
             match request.kind {
                 Kind::Waiting => {
-                    let reply = self.waiting.get(request.place());
+                    let reply = self.out_of_order.get(request.place());
                     output.push(reply, pool);
                     waited += reply.len();
                 }
@@ -608,9 +608,10 @@ impl Pipeline {
         self.head = Seq(self.head.0.wrapping_add(count as u32));
         self.ready_bytes -= ready + waited;
         if waited > 0 {
-            self.waiting.give_back(waited, &mut spares.waiting);
+            self.out_of_order
+                .give_back(waited, &mut spares.out_of_order);
         }
-        if self.waiting.is_loose() {
+        if self.out_of_order.is_loose() {
             self.tighten();
         }
     }
@@ -619,7 +620,8 @@ impl Pipeline {
     fn tighten(&mut self) {
         let all = self.requests.iter_mut();
         let own = all.filter(|request| request.kind == Kind::Waiting);
-        self.waiting.tighten(own.map(|request| &mut request.words));
+        self.out_of_order
+            .tighten(own.map(|request| &mut request.words));
     }
 
     /// When a request came, if it has not been answered yet.
@@ -684,7 +686,7 @@ impl Pipeline {
         let request = self.requests.get(index)?;
         match request.kind {
             Kind::Waiting if request.place() == Place::default() => Some(Cow::default()),
-            Kind::Waiting => Some(Cow::Borrowed(self.waiting.get(request.place()))),
+            Kind::Waiting => Some(Cow::Borrowed(self.out_of_order.get(request.place()))),
             Kind::Ready => match self.kept.get(request.words[0] as usize) {
                 Some(Kept::Ready(reply)) => Some(Cow::Borrowed(reply)),
                 Some(Kept::Rope(reply)) => Some(Cow::Owned(reply.to_bytes())),
@@ -702,7 +704,7 @@ impl Pipeline {
                 Kind::Waiting => {
                     let reply = request.place();
                     if reply != Place::default() {
-                        waited += self.waiting.get(reply).len();
+                        waited += self.out_of_order.get(reply).len();
                     }
                 }
                 Kind::Ready => match self.kept.try_remove(request.words[0] as usize) {
@@ -722,7 +724,8 @@ impl Pipeline {
         }
         self.ready_bytes -= waited;
         if waited > 0 {
-            self.waiting.give_back(waited, &mut spares.waiting);
+            self.out_of_order
+                .give_back(waited, &mut spares.out_of_order);
         }
     }
 
@@ -818,14 +821,14 @@ mod tests {
     fn a_muted_request_keeps_its_place_and_says_nothing() {
         let mut rig = Rig::new();
         let a = rig.single();
-        rig.pipeline.replies = Replies::SkipNext;
+        rig.pipeline.client_reply = ClientReply::SkipNext;
         let (b, c) = (rig.single(), rig.single());
         rig.fulfil(b, 0, "b");
         rig.fulfil(c, 0, "c");
         rig.check("");
         rig.fulfil(a, 0, "a");
         rig.check("ac");
-        rig.pipeline.replies = Replies::Off;
+        rig.pipeline.client_reply = ClientReply::Off;
         let d = rig.single();
         assert!(!rig.pipeline.is_single_head(d));
         let mut split = Split::new(Merge::Sum, true);
@@ -833,7 +836,7 @@ mod tests {
         let sum = rig.pipeline.push_split(0, Box::new(split), Time::default());
         rig.pipeline
             .answer(0, b"e", &mut rig.output, &mut rig.pool, Time::default());
-        rig.pipeline.replies = Replies::On;
+        rig.pipeline.client_reply = ClientReply::On;
         let f = rig.single();
         assert!(rig.fulfil(sum, 0, ":2\r\n"));
         rig.fulfil(f, 0, "f");

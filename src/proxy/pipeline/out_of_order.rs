@@ -1,4 +1,4 @@
-//! `Waiting`: the replies of one client that have come before their turn, one behind another in one buffer.
+//! `OutOfOrder`: the replies of one client that have come before their turn, one behind another in one buffer.
 //!
 //! Most replies that wait are small and wait shortly: so they cost one copy in and one out, and no buffer
 //! each. Whoever keeps one keeps its place, and gives each back once.
@@ -6,7 +6,7 @@
 //! It must never know which request a reply belongs to.
 
 /// A reply longer than this is kept in a buffer of its own, in bytes.
-pub const WAITING_MAX: usize = 4096;
+pub const OUT_OF_ORDER_MAX: usize = 4096;
 /// Bytes of replies given back that may lie among others before these are moved together.
 const GIVEN_BACK_MAX: usize = 16 << 10;
 /// Bytes of buffers that are kept for reuse, and of one of them.
@@ -29,7 +29,7 @@ pub struct Place {
 /// Invariants: `kept` is the sum of the places that are out; `end <= bytes.len()`; there is no buffer while
 /// `kept` is zero.
 #[derive(Debug, Default)]
-pub struct Waiting {
+pub struct OutOfOrder {
     bytes: Vec<u8>,
     end: usize,
     kept: usize,
@@ -37,12 +37,12 @@ pub struct Waiting {
 
 /// Buffers for reuse.
 #[derive(Debug, Default)]
-pub struct WaitingSpares {
+pub struct OutOfOrderSpares {
     buffers: Vec<Vec<u8>>,
     bytes: usize,
 }
 
-impl WaitingSpares {
+impl OutOfOrderSpares {
     fn take(&mut self) -> Vec<u8> {
         let buffer = self.buffers.pop().unwrap_or_default();
         self.bytes -= buffer.len();
@@ -65,10 +65,10 @@ impl WaitingSpares {
     }
 }
 
-impl Waiting {
+impl OutOfOrder {
     /// Keeps a copy of a reply. Nothing if there is no room for it here, which is for longer ones.
     #[inline(always)]
-    pub fn keep(&mut self, reply: &[u8], spares: &mut WaitingSpares) -> Option<Place> {
+    pub fn keep(&mut self, reply: &[u8], spares: &mut OutOfOrderSpares) -> Option<Place> {
         debug_assert!(!reply.is_empty());
         let (start, end) = (self.end, self.end + reply.len());
         if end > self.bytes.len() {
@@ -85,8 +85,8 @@ impl Waiting {
 
     /// Makes room for a reply of `len` bytes, if it is to have any.
     #[inline(never)]
-    fn make_room(&mut self, len: usize, spares: &mut WaitingSpares) -> Option<()> {
-        if len > WAITING_MAX || self.end > u32::MAX as usize / 2 {
+    fn make_room(&mut self, len: usize, spares: &mut OutOfOrderSpares) -> Option<()> {
+        if len > OUT_OF_ORDER_MAX || self.end > u32::MAX as usize / 2 {
             return None;
         }
         if self.bytes.is_empty() {
@@ -108,7 +108,7 @@ impl Waiting {
 
     /// Replies of so many bytes are no longer needed.
     #[inline]
-    pub fn give_back(&mut self, bytes: usize, spares: &mut WaitingSpares) {
+    pub fn give_back(&mut self, bytes: usize, spares: &mut OutOfOrderSpares) {
         self.kept -= bytes;
         if self.kept == 0 {
             self.end = 0;
@@ -160,32 +160,36 @@ mod tests {
 
     #[test]
     fn replies_keep_their_bytes_while_others_come_and_go() {
-        let (mut waiting, mut spares) = (Waiting::default(), WaitingSpares::default());
+        let (mut replies, mut spares) = (OutOfOrder::default(), OutOfOrderSpares::default());
         let mut numbers = Random::new(3);
         let mut random = |below: usize| numbers.below(below);
         let mut kept: Vec<([u32; 2], Vec<u8>)> = Vec::new();
         for step in 0..50_000 {
             if kept.len() < 2 || random(2) == 0 {
                 let reply = vec![step as u8; 1 + random(300)];
-                let place = waiting.keep(&reply, &mut spares).expect("it is short");
+                let place = replies.keep(&reply, &mut spares).expect("it is short");
                 kept.push((place.words(), reply));
             } else {
                 let (place, reply) = kept.swap_remove(random(kept.len()));
-                assert_eq!(waiting.get(Place::from_words(place)), reply);
-                waiting.give_back(reply.len(), &mut spares);
+                assert_eq!(replies.get(Place::from_words(place)), reply);
+                replies.give_back(reply.len(), &mut spares);
             }
-            if waiting.is_loose() {
-                waiting.tighten(kept.iter_mut().map(|(place, _)| place));
-                assert!(!waiting.is_loose());
+            if replies.is_loose() {
+                replies.tighten(kept.iter_mut().map(|(place, _)| place));
+                assert!(!replies.is_loose());
             }
             let live: usize = kept.iter().map(|(_, reply)| reply.len()).sum();
-            assert!(waiting.end <= 2 * live + GIVEN_BACK_MAX + 300);
+            assert!(replies.end <= 2 * live + GIVEN_BACK_MAX + 300);
         }
         for (place, reply) in kept {
-            assert_eq!(waiting.get(Place::from_words(place)), reply);
-            waiting.give_back(reply.len(), &mut spares);
+            assert_eq!(replies.get(Place::from_words(place)), reply);
+            replies.give_back(reply.len(), &mut spares);
         }
-        assert!(waiting.bytes.is_empty() && waiting.kept == 0);
-        assert!(waiting.keep(&[0; WAITING_MAX + 1], &mut spares).is_none());
+        assert!(replies.bytes.is_empty() && replies.kept == 0);
+        assert!(
+            replies
+                .keep(&[0; OUT_OF_ORDER_MAX + 1], &mut spares)
+                .is_none()
+        );
     }
 }

@@ -131,7 +131,7 @@ impl Pipeline {
         let place = if merged.is_empty() {
             Some(Place::default())
         } else {
-            self.waiting.keep(&merged, &mut spares.waiting)
+            self.out_of_order.keep(&merged, &mut spares.out_of_order)
         };
         let (kind, words) = match place {
             Some(place) => {

@@ -11,7 +11,7 @@ use crate::clock::Time;
 use crate::cluster::slot::Slot;
 use crate::proxy::client::step::Step;
 use crate::proxy::ids::{ClientId, NO_SLOT, PartId};
-use crate::proxy::pipeline::client_reply::Replies;
+use crate::proxy::pipeline::client_reply::ClientReply;
 use crate::proxy::pubsub::state::change::{Change, Pending};
 use crate::proxy::pubsub::state::events;
 use crate::proxy::pubsub::state::kind::{Act, Kind};
@@ -62,7 +62,7 @@ impl Proxy {
             return self.reject(request, TOO_MANY);
         }
         self.stats.commands.add(1);
-        let muted = client.pipeline.replies != Replies::On;
+        let muted = client.pipeline.client_reply != ClientReply::On;
         let seq = client.pipeline.push_heard(command.id, now);
         let pending = Pending {
             client: id,

@@ -1,4 +1,4 @@
-//! `Answers`: requests answered in this turn, until it is known when their replies leave.
+//! `TurnLatencies`: requests answered in this turn, until it is known when their replies leave.
 //!
 //! A reply leaves at the end of the turn in which it came; only then can it be said how long its client has
 //! waited, the proxy's own work included. Requests that came in one turn and are answered in one turn are
@@ -20,12 +20,12 @@ struct Run {
 
 /// Requests answered in this turn.
 #[derive(Debug, Default)]
-pub struct Answers {
+pub struct TurnLatencies {
     last: Run,
     earlier: Vec<Run>,
 }
 
-impl Answers {
+impl TurnLatencies {
     /// So many requests of this command that came at `started` are answered.
     pub fn add(&mut self, command: u16, started: Time, count: u64, calls: &Calls, now: Time) {
         if self.last.command == command && self.last.started == started {
@@ -74,13 +74,13 @@ mod tests {
     #[test]
     fn calls_count_until_their_replies_leave() {
         let at = Time::from_micros;
-        let (mut answers, calls) = (Answers::default(), Calls::default());
+        let (mut turn_latencies, calls) = (TurnLatencies::default(), Calls::default());
         for (command, started) in [(3, 10), (3, 10), (5, 10), (3, 20)] {
-            answers.add(command, at(started), 1, &calls, at(100));
+            turn_latencies.add(command, at(started), 1, &calls, at(100));
         }
         assert_eq!(of_commands(&[&calls]), []);
-        answers.settle(&calls, at(110));
-        answers.settle(&calls, at(1000));
+        turn_latencies.settle(&calls, at(110));
+        turn_latencies.settle(&calls, at(1000));
         let all = of_commands(&[&calls]);
         let sums: Vec<_> = all
             .iter()
@@ -91,18 +91,18 @@ mod tests {
 
     #[test]
     fn a_turn_of_many_kinds_is_bounded() {
-        let (mut answers, calls) = (Answers::default(), Calls::default());
+        let (mut turn_latencies, calls) = (TurnLatencies::default(), Calls::default());
         for started in 0..10_000 {
-            answers.add(
+            turn_latencies.add(
                 1,
                 Time::from_micros(started),
                 1,
                 &calls,
                 Time::from_micros(20_000),
             );
-            assert!(answers.earlier.len() <= RUNS_MAX);
+            assert!(turn_latencies.earlier.len() <= RUNS_MAX);
         }
-        answers.settle(&calls, Time::from_micros(20_000));
+        turn_latencies.settle(&calls, Time::from_micros(20_000));
         assert_eq!(of_commands(&[&calls])[0].latencies.count, 10_000);
     }
 }

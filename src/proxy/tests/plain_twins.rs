@@ -214,7 +214,7 @@ impl Twin {
     fn cut(&mut self, place: usize) -> bool {
         let (id, ..) = self.nodes.remove(place);
         let backend = self.proxy.upstream.backends.get(id);
-        let carries = backend.is_some_and(|backend| backend.carried.is_some());
+        let carries = backend.is_some_and(|backend| backend.large_reply.is_some());
         self.proxy.closed(Peer::Backend(id), self.now);
         self.act();
         carries
@@ -280,7 +280,7 @@ impl Twin {
     /// Everything that is counted.
     fn counted(&mut self) -> String {
         let stats = self.proxy.stats.clone();
-        self.proxy.answers.settle(&stats.calls, self.now);
+        self.proxy.turn_latencies.settle(&stats.calls, self.now);
         let nodes = self.proxy.upstream.nodes.iter().map(|(_, node)| {
             let mut totals = NodeTotals::default();
             totals.add(&node.stats);
@@ -454,13 +454,13 @@ fn a_large_reply_for_a_client_that_has_gone_is_dropped_as_it_comes() {
     loop {
         twin.reply(0, 100_000);
         let backend = twin.proxy.upstream.backends.get(id).expect("it is there");
-        let Some(carried) = &backend.carried else {
+        let Some(large_reply) = &backend.large_reply else {
             break;
         };
         assert!(
-            carried.storage_len() <= 256 << 10,
+            large_reply.storage_len() <= 256 << 10,
             "{}",
-            carried.storage_len()
+            large_reply.storage_len()
         );
     }
     // The connection goes on with whoever asks next.

@@ -15,9 +15,9 @@ use crate::cluster::slot::SLOTS;
 use crate::config::{Config, Secret};
 use crate::proxy::ids::{ClientId, NO_SLOT, NodeKey, PartId};
 use crate::proxy::upstream::dialect::Dialect;
-use crate::proxy::upstream::large_reply::Carried;
+use crate::proxy::upstream::large_reply::LargeReply;
 use crate::proxy::upstream::routes::ShardId;
-use crate::proxy::upstream::write_times::Departures;
+use crate::proxy::upstream::write_times::WriteTimes;
 use crate::resp::encode::{self, Protocol};
 use crate::resp::reply_frame::ReplyScanner;
 
@@ -263,7 +263,7 @@ pub struct Backend {
     /// Bytes that the reply under way is known to lack.
     pub missing: usize,
     /// The reply under way, if it is a large one: it lies before `input`.
-    pub carried: Option<Carried>,
+    pub large_reply: Option<LargeReply>,
     /// Which of the passwords its handshake has.
     pub password: usize,
     /// Bytes of the handshake. They go first and are never sent again.
@@ -283,7 +283,7 @@ pub struct Backend {
     /// Clients that are not read until this output has drained.
     pub waiters: Vec<ClientId>,
     /// When requests were written.
-    pub departures: Departures,
+    pub write_times: WriteTimes,
     /// When a reply last came, or the state last changed: a node that is sending is not gone.
     pub heard_at: Time,
     /// Whose it is.
@@ -334,7 +334,7 @@ impl Backend {
             input: ReadBuf::default(),
             scanner: ReplyScanner::of(flavor.protocol),
             missing: 0,
-            carried: None,
+            large_reply: None,
             greeting: WriteBuf::default(),
             password: 0,
             question: None,
@@ -344,7 +344,7 @@ impl Backend {
             tickets: VecDeque::new(),
             flush_queued: false,
             waiters: Vec::new(),
-            departures: Departures::default(),
+            write_times: WriteTimes::default(),
             heard_at: now,
             usage: Usage::Shared,
             patience: Patience::None,

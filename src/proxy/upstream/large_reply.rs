@@ -1,4 +1,4 @@
-//! `Carried`: a large reply that comes in several reads, as far as it has come (see `path::large_reply`).
+//! `LargeReply`: a large reply that comes in several reads, as far as it has come (see `path::large_reply`).
 
 use crate::buffer::{Pool, READ_BLOCK, ReadBuf, Rope, WriteBuf};
 use crate::proxy::request::MOVED_FRAME;
@@ -24,14 +24,14 @@ pub enum Way {
 ///
 /// Invariant: `kept` is what has been taken, or empty unless the reply is kept.
 #[derive(Debug, Default)]
-pub struct Carried {
+pub struct LargeReply {
     pub(in crate::proxy) way: Way,
     pub(in crate::proxy) kept: Rope,
     /// Bytes that have been taken from the input.
     pub(in crate::proxy) taken: usize,
 }
 
-impl Carried {
+impl LargeReply {
     /// Whether a part of it may have reached its client.
     pub fn has_left(&self) -> bool {
         self.way == Way::Passed
@@ -123,12 +123,12 @@ impl Whole<'_> {
 impl Backend {
     /// Whether a large reply is on its way here: what is asked for on this connection now comes behind it.
     pub fn is_streaming(&self) -> bool {
-        self.carried.is_some()
+        self.large_reply.is_some()
     }
 
     /// Whether the reply under way, of which `input` has the front and `missing` bytes are missing at least, is to be
     /// taken as it comes.
-    pub(in crate::proxy) fn is_to_be_carried(&self, input: &ReadBuf, missing: usize) -> bool {
+    pub(in crate::proxy) fn is_to_be_streamed(&self, input: &ReadBuf, missing: usize) -> bool {
         // A push is read by us. What the reply is must be seen, and may stand behind attributes.
         let known = !matches!(self.scanner.kind(), 0 | b'>');
         input.len() + missing >= MOVED_FRAME && known && self.state == State::Ready

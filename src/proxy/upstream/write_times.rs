@@ -1,4 +1,4 @@
-//! `Departures`: when the requests of one connection were written to their node.
+//! `WriteTimes`: when the requests of one connection were written to their node.
 //!
 //! A request is queued while events are handled and written at the end of that turn. What lies between is the
 //! proxy's time and not the node's, so the node's time begins here.
@@ -15,9 +15,9 @@ const WRITES_MAX: usize = 256;
 ///
 /// Invariant: both moments rise.
 #[derive(Debug, Default)]
-pub struct Departures(VecDeque<(Time, Time)>);
+pub struct WriteTimes(VecDeque<(Time, Time)>);
 
-impl Departures {
+impl WriteTimes {
     /// Counts replies to requests that were queued at one moment for their node.
     pub fn settle(&mut self, queued: Time, count: u64, node: &Node, now: Time) {
         self.forget_before(queued);
@@ -58,20 +58,20 @@ mod tests {
     #[test]
     fn requests_leave_at_the_end_of_their_turn_or_later() {
         let at = Time::from_micros;
-        let mut departures = Departures::default();
-        assert_eq!(departures.of(at(5)), at(5));
-        departures.note(at(10), at(12));
+        let mut write_times = WriteTimes::default();
+        assert_eq!(write_times.of(at(5)), at(5));
+        write_times.note(at(10), at(12));
         // The socket was full: what was queued at 20 and at 30 left together.
-        departures.note(at(30), at(33));
-        departures.note(at(30), at(99));
+        write_times.note(at(30), at(33));
+        write_times.note(at(30), at(99));
         for (queued, left) in [(10, 12), (20, 33), (30, 33), (31, 31)] {
-            assert_eq!(departures.of(at(queued)), at(left), "{queued}");
+            assert_eq!(write_times.of(at(queued)), at(left), "{queued}");
         }
-        departures.forget_before(at(20));
-        assert_eq!(departures.of(at(10)), at(33));
+        write_times.forget_before(at(20));
+        assert_eq!(write_times.of(at(10)), at(33));
         for turn in 0..1000 {
-            departures.note(at(100 + turn), at(101 + turn));
+            write_times.note(at(100 + turn), at(101 + turn));
         }
-        assert!(departures.0.len() <= WRITES_MAX);
+        assert!(write_times.0.len() <= WRITES_MAX);
     }
 }

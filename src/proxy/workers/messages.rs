@@ -35,7 +35,7 @@ impl Proxy {
             }
             Letter::SubscribersSettled => self.wake_publishers(),
             Letter::LinesTaken { by } => {
-                let lines = self.feeds[by].acknowledged();
+                let lines = self.monitor_feeds[by].acknowledged();
                 self.send_lines(by, lines);
             }
         }

@@ -12,7 +12,7 @@ use crate::proxy::client::{Client, Parting};
 use crate::proxy::ids::ClientId;
 use crate::proxy::messages::monitor_feed::Lines;
 use crate::proxy::messages::worker_query::Letter;
-use crate::proxy::pipeline::client_reply::Replies;
+use crate::proxy::pipeline::client_reply::ClientReply;
 use crate::proxy::request::Request;
 use crate::proxy::state::Proxy;
 
@@ -54,7 +54,7 @@ impl Proxy {
             return;
         };
         if !is_shown(command)
-            || !(0..self.feeds.len()).any(|worker| self.process.has_monitors(worker))
+            || !(0..self.monitor_feeds.len()).any(|worker| self.process.has_monitors(worker))
         {
             return;
         }
@@ -76,14 +76,14 @@ impl Proxy {
             quote(&mut line, if secret { redact::REDACTED } else { arg });
         }
         line.extend_from_slice(b"\r\n");
-        for worker in 0..self.feeds.len() {
+        for worker in 0..self.monitor_feeds.len() {
             if !self.process.has_monitors(worker) {
                 continue;
             }
             if worker == self.worker {
                 self.show_here(&line, now);
             } else {
-                let lines = self.feeds[worker].add(&line, self.config.limits.monitor_bytes);
+                let lines = self.monitor_feeds[worker].add(&line, self.config.limits.monitor_bytes);
                 self.send_lines(worker, lines);
             }
         }
@@ -106,7 +106,7 @@ impl Proxy {
                     self.drop_client(id, Parting::Overfull, now);
                     continue;
                 }
-                if client.pipeline.replies == Replies::On && client.closing.is_none() {
+                if client.pipeline.client_reply == ClientReply::On && client.closing.is_none() {
                     client.output.push(lines, &mut self.pool);
                     self.queue_flush(id);
                 }

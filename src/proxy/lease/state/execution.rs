@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crate::proxy::ids::{NodeKey, Seq};
 use crate::proxy::lease::state::transaction::{Item, Own};
-use crate::proxy::pipeline::client_reply::Replies;
+use crate::proxy::pipeline::client_reply::ClientReply;
 use crate::resp::reply::Reply;
 
 /// An EXEC under way.
@@ -31,7 +31,7 @@ pub struct Execution {
     /// What the node says instead of executing, which is then the whole reply.
     pub(in crate::proxy::lease) verdict: Option<Vec<u8>>,
     /// Which requests behind EXEC are answered, if that is to change.
-    pub(in crate::proxy::lease) replies: Option<Replies>,
+    pub(in crate::proxy::lease) client_reply: Option<ClientReply>,
 }
 
 /// One queued request.
@@ -97,7 +97,7 @@ impl Execution {
             node: None,
             share: None,
             verdict: None,
-            replies: None,
+            client_reply: None,
         }
     }
 

@@ -153,8 +153,8 @@ impl Rig {
         let backends = self.proxy.upstream.backends.iter();
         backends
             .map(|(_, own)| {
-                let carried = own.carried.as_ref().map_or(0, |own| own.storage_len());
-                carried + own.input.len() + own.input.free()
+                let large_reply = own.large_reply.as_ref().map_or(0, |own| own.storage_len());
+                large_reply + own.input.len() + own.input.free()
             })
             .sum()
     }
@@ -233,16 +233,16 @@ fn replies_pass_in_any_pieces_whoever_asks_and_whoever_leaves() {
         let (mut at, mut left) = (0, false);
         while at < replies.len() {
             let count = [1, 1448, 40_000, 200_000][random.below(4)].min(replies.len() - at);
-            let carried = |rig: &Rig| {
+            let large_reply = |rig: &Rig| {
                 let newest = rig
                     .backends
                     .last()
                     .and_then(|id| rig.proxy.upstream.backends.get(*id));
-                newest.and_then(|own| own.carried.as_ref().map(|own| own.way))
+                newest.and_then(|own| own.large_reply.as_ref().map(|own| own.way))
             };
             rig.reply(&replies[at..at + count], usize::MAX);
-            passed += usize::from(carried(&rig) == Some(super::Way::Passed));
-            dropped += usize::from(carried(&rig) == Some(super::Way::Dropped));
+            passed += usize::from(large_reply(&rig) == Some(super::Way::Passed));
+            dropped += usize::from(large_reply(&rig) == Some(super::Way::Dropped));
             at += count;
             if at > leaves_at && !left {
                 left = true;

@@ -61,7 +61,7 @@ impl Proxy {
                 break;
             }
             if ticket.sent_at != sent_at && count > 0 {
-                backend.departures.settle(sent_at, count, node, now);
+                backend.write_times.settle(sent_at, count, node, now);
                 count = 0;
             }
             (sent_at, count) = (ticket.sent_at, count + 1);
@@ -73,7 +73,7 @@ impl Proxy {
         if taken == 0 {
             return false;
         }
-        backend.departures.settle(sent_at, count, node, now);
+        backend.write_times.settle(sent_at, count, node, now);
         backend.output.release(released, &mut self.pool);
         backend.tickets.drain(..taken);
         let consumed = backend.input.len() - rest.len();

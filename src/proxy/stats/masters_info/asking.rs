@@ -121,13 +121,13 @@ pub(in crate::proxy) struct Round {
 
 /// Clients that wait for what the masters say of themselves.
 #[derive(Debug, Default)]
-pub(in crate::proxy) struct Census {
+pub(in crate::proxy) struct MastersInfoQueue {
     /// Those of this turn.
     pub(in crate::proxy) gathered: Vec<Waiter>,
     pub(in crate::proxy) rounds: Vec<Round>,
 }
 
-impl Census {
+impl MastersInfoQueue {
     /// Whether nobody waits.
     #[inline]
     pub fn is_idle(&self) -> bool {
