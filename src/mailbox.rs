@@ -11,24 +11,24 @@ use crate::command::Servers;
 use crate::net::socket::Socket;
 use crate::proxy::messages::worker_query;
 
-/// Letters that a worker may have unread.
-const LETTERS: usize = 256;
+/// Messages that a worker may have unread.
+const MAIL_MAX: usize = 256;
 
 /// One thing said to a worker.
 #[derive(Debug)]
-pub enum Letter {
+pub enum Mail {
     /// The cluster's topology, as just learnt.
     Topology(Arc<Topology>),
     /// What the servers have said of themselves.
     Servers(Arc<Servers>),
     /// From another worker.
-    Worker(worker_query::Letter),
+    Worker(worker_query::WorkerMessage),
     /// A client that another worker has accepted, and where it comes from.
     Client(Socket, Option<SocketAddr>),
     /// From the control thread.
     Control {
         /// What is asked.
-        question: worker_query::Question,
+        question: worker_query::WorkerQuery,
         /// Where the answer goes, a reply frame. It has room for one of each worker.
         answer: SyncSender<Vec<u8>>,
     },
@@ -39,32 +39,32 @@ pub enum Letter {
 /// The sending side; clones are cheap.
 #[derive(Debug, Clone)]
 pub struct Mailbox {
-    sender: SyncSender<Letter>,
+    sender: SyncSender<Mail>,
     waker: Arc<Waker>,
 }
 
 impl Mailbox {
     /// A mailbox whose reader is woken by `waker`.
-    pub fn new(waker: Waker) -> (Mailbox, Receiver<Letter>) {
-        let (sender, receiver) = sync_channel(LETTERS);
+    pub fn new(waker: Waker) -> (Mailbox, Receiver<Mail>) {
+        let (sender, receiver) = sync_channel(MAIL_MAX);
         let waker = Arc::new(waker);
         (Mailbox { sender, waker }, receiver)
     }
 
     /// Says something to the worker. Returns whether there was room for it: a worker that does not read its
-    /// letters has ended or hangs.
-    pub fn send(&self, letter: Letter) -> bool {
-        self.hand(letter).is_ok()
+    /// messages has ended or hangs.
+    pub fn send(&self, message: Mail) -> bool {
+        self.hand(message).is_ok()
     }
 
-    /// As `send`; a letter that there was no room for comes back.
-    pub fn hand(&self, letter: Letter) -> Result<(), Letter> {
-        let sent = self.sender.try_send(letter);
+    /// As `send`; a message that there was no room for comes back.
+    pub fn hand(&self, message: Mail) -> Result<(), Mail> {
+        let sent = self.sender.try_send(message);
         if let Err(error) = self.waker.wake() {
             log::error!("cannot wake up a worker: {error}");
         }
         sent.map_err(|error| match error {
-            TrySendError::Full(letter) | TrySendError::Disconnected(letter) => letter,
+            TrySendError::Full(message) | TrySendError::Disconnected(message) => message,
         })
     }
 }

@@ -25,7 +25,7 @@ use crate::control::refresher::{Refresher, Trigger};
 use crate::control::state::{ControlState, Latest, Sources};
 use crate::live_config::LiveConfig;
 use crate::logging::LogHandle;
-use crate::mailbox::{Letter, Mailbox};
+use crate::mailbox::{Mail, Mailbox};
 use crate::net::listener::{Listener, Passed};
 use crate::net::tls::Context;
 use crate::net::{holder, listener};
@@ -301,7 +301,7 @@ fn start_refresher(
         latest.set_topology(Arc::clone(&topology));
         surveyor.tell(Arc::clone(&topology));
         for mailbox in &mailboxes {
-            if !mailbox.send(Letter::Topology(Arc::clone(&topology))) {
+            if !mailbox.send(Mail::Topology(Arc::clone(&topology))) {
                 log::debug!("a worker does not read its messages");
             }
         }
@@ -327,7 +327,7 @@ fn start_survey(
         latest.set_servers(Servers::clone(&servers));
         let mut told = true;
         for mailbox in &mailboxes {
-            if !mailbox.send(Letter::Servers(Arc::clone(&servers))) {
+            if !mailbox.send(Mail::Servers(Arc::clone(&servers))) {
                 log::debug!("a worker does not read its messages");
                 told = false;
             }

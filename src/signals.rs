@@ -16,9 +16,9 @@ use crate::control::status::Status;
 use crate::control::summary;
 use crate::live_config::Unchanged;
 use crate::logging::LogHandle;
-use crate::mailbox::{Letter, Mailbox};
+use crate::mailbox::{Mail, Mailbox};
 use crate::options::{self, Parsed};
-use crate::proxy::messages::worker_query::Question;
+use crate::proxy::messages::worker_query::WorkerQuery;
 use crate::systemd;
 
 /// The signals that are waited for.
@@ -68,7 +68,7 @@ pub fn watch(
                             "stopping: not accepting new clients, finishing requests in flight"
                         );
                         for mailbox in &mailboxes {
-                            mailbox.send(Letter::Stop);
+                            mailbox.send(Mail::Stop);
                         }
                     }
                 }
@@ -130,8 +130,8 @@ fn reload(sources: &Sources, mailboxes: &[Mailbox]) {
     // Nobody waits for the answers.
     let (answer, _) = sync_channel(1);
     for mailbox in mailboxes {
-        mailbox.send(Letter::Control {
-            question: Question::RenewConfig,
+        mailbox.send(Mail::Control {
+            question: WorkerQuery::RenewConfig,
             answer: answer.clone(),
         });
     }

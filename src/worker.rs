@@ -23,7 +23,7 @@ use crate::buffer::READ_BLOCK;
 use crate::clock::{Clock, Reading, Time, Watch};
 use crate::coalesce::Coalesce;
 use crate::config::Listen;
-use crate::mailbox::{Letter, Mailbox};
+use crate::mailbox::{Mail, Mailbox};
 use crate::net::listener::Listener;
 use crate::net::socket::{Filled, Socket};
 use crate::net::tls::Context;
@@ -170,7 +170,7 @@ pub struct Worker {
     clients: Sockets,
     backends: Sockets,
     queue: VecDeque<Peer>,
-    letters: Receiver<Letter>,
+    mail: Receiver<Mail>,
     proxy: Proxy,
     watch: Watch,
     grace: Grace,
@@ -193,7 +193,7 @@ impl Worker {
             poll.registry()
                 .register(listener.source(), token, Interest::READABLE)?;
         }
-        let (mailbox, letters) = Mailbox::new(Waker::new(poll.registry(), WAKER)?);
+        let (mailbox, mail) = Mailbox::new(Waker::new(poll.registry(), WAKER)?);
         let worker = Worker {
             poll,
             listeners,
@@ -205,7 +205,7 @@ impl Worker {
             clients: Sockets::default(),
             backends: Sockets::default(),
             queue: VecDeque::new(),
-            letters,
+            mail,
             proxy,
             watch: Watch::new(parts.clock),
             grace: Grace::default(),
@@ -273,10 +273,10 @@ impl Worker {
             while let Some(action) = self.proxy.next_action() {
                 match action {
                     Action::Refresh(wanted) => refresh(wanted),
-                    Action::Letter(worker, letter) => {
-                        if !others[worker].send(Letter::Worker(letter.clone())) {
+                    Action::ToWorker(worker, message) => {
+                        if !others[worker].send(Mail::Worker(message.clone())) {
                             log::warn!("worker {worker} does not read its messages");
-                            self.proxy.undelivered(worker, letter, written_at);
+                            self.proxy.undelivered(worker, message, written_at);
                         }
                     }
                     other => self.act(other, written_at),
@@ -429,18 +429,18 @@ impl Worker {
     }
 
     fn read_letters(&mut self, now: Time) {
-        while let Ok(letter) = self.letters.try_recv() {
-            match letter {
-                Letter::Topology(topology) => self.proxy.adopt(topology, now),
-                Letter::Servers(servers) => self.proxy.meet(&servers),
-                Letter::Worker(letter) => self.proxy.letter(letter, now),
-                Letter::Client(socket, address) => self.admit(socket, address, now),
-                Letter::Control { question, answer } => {
+        while let Ok(message) = self.mail.try_recv() {
+            match message {
+                Mail::Topology(topology) => self.proxy.adopt(topology, now),
+                Mail::Servers(servers) => self.proxy.meet(&servers),
+                Mail::Worker(message) => self.proxy.worker_message(message, now),
+                Mail::Client(socket, address) => self.admit(socket, address, now),
+                Mail::Control { question, answer } => {
                     let reply = self.proxy.answer_control(&question, now);
                     // There is room, unless whoever asked has given up.
                     answer.try_send(reply).ok();
                 }
-                Letter::Stop => self.stop(now),
+                Mail::Stop => self.stop(now),
             }
         }
     }
@@ -519,9 +519,9 @@ impl Worker {
         if worker == own {
             return self.admit(socket, address, now);
         }
-        // A worker that has no room for letters now takes no client either.
-        if let Err(Letter::Client(socket, address)) =
-            others[worker].hand(Letter::Client(socket, address))
+        // A worker that has no room for messages now takes no client either.
+        if let Err(Mail::Client(socket, address)) =
+            others[worker].hand(Mail::Client(socket, address))
         {
             self.accept_balance.left(worker);
             self.accept_balance.kept(own);
@@ -757,7 +757,7 @@ impl Worker {
                 }
             }
             Action::Close(peer) => self.close(peer, now),
-            Action::Refresh(_) | Action::Letter(..) => {}
+            Action::Refresh(_) | Action::ToWorker(..) => {}
         }
     }
 

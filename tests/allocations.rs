@@ -11,7 +11,7 @@ use redis_cluster_proxy::clock::Clock;
 use redis_cluster_proxy::cluster::topology::Topology;
 use redis_cluster_proxy::command::Table;
 use redis_cluster_proxy::config::{Config, Listen};
-use redis_cluster_proxy::mailbox::Letter;
+use redis_cluster_proxy::mailbox::Mail;
 use redis_cluster_proxy::net::listener;
 use redis_cluster_proxy::proxy::Proxy;
 use redis_cluster_proxy::proxy::process::Process;
@@ -82,7 +82,7 @@ fn start_worker() -> SocketAddr {
     };
     let (worker, mailbox) = Worker::new(parts, proxy).expect("a poll");
     let topology = Topology::of_masters(&[node(), node()]);
-    assert!(mailbox.send(Letter::Topology(Arc::new(topology))));
+    assert!(mailbox.send(Mail::Topology(Arc::new(topology))));
     thread::spawn(move || worker.run(&[mailbox], |_| {}));
     address
 }

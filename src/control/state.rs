@@ -17,8 +17,8 @@ use crate::command::{Servers, Table};
 use crate::control::history::History;
 use crate::control::refresher::Refresher;
 use crate::control::window::{Recent, Window};
-use crate::mailbox::{Letter, Mailbox};
-use crate::proxy::messages::worker_query::Question;
+use crate::mailbox::{Mail, Mailbox};
+use crate::proxy::messages::worker_query::WorkerQuery;
 use crate::proxy::process::Process;
 use crate::turns::Heartbeat;
 
@@ -145,14 +145,14 @@ pub struct Silent(pub String);
 
 impl ControlState {
     /// Asks every worker, and waits a little for their answers: reply frames.
-    pub fn ask_workers(&self, question: &Question) -> Result<Vec<Vec<u8>>, Silent> {
+    pub fn ask_workers(&self, question: &WorkerQuery) -> Result<Vec<Vec<u8>>, Silent> {
         let (sender, answers) = sync_channel(self.mailboxes.len().max(1));
         for (worker, mailbox) in self.mailboxes.iter().enumerate() {
-            let letter = Letter::Control {
+            let message = Mail::Control {
                 question: question.clone(),
                 answer: sender.clone(),
             };
-            if !mailbox.send(letter) {
+            if !mailbox.send(message) {
                 return Err(Silent(format!(
                     "worker {worker} does not read its messages"
                 )));

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use crate::proxy::ids::{BackendId, ClientId, Peer};
-use crate::proxy::messages::worker_query::Letter;
+use crate::proxy::messages::worker_query::WorkerMessage;
 
 /// Why a topology refresh is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,8 +31,8 @@ pub enum Action {
     Close(Peer),
     /// Ask the cluster for its topology.
     Refresh(Wanted),
-    /// Hand a letter to another worker.
-    Letter(usize, Letter),
+    /// Hand a message to another worker.
+    ToWorker(usize, WorkerMessage),
 }
 
 /// The actions of one turn, in the order in which they are best done: requests leave before replies, so
@@ -46,7 +46,7 @@ pub struct Actions {
     resumes: Vec<ClientId>,
     closes: Vec<Peer>,
     refresh: Option<Wanted>,
-    letters: Vec<(usize, Letter)>,
+    messages: Vec<(usize, WorkerMessage)>,
 }
 
 impl Actions {
@@ -82,9 +82,9 @@ impl Actions {
         self.refresh = Some(wanted);
     }
 
-    /// Asks for a letter to be handed to another worker.
-    pub fn letter(&mut self, worker: usize, letter: Letter) {
-        self.letters.push((worker, letter));
+    /// Asks for a message to be handed to another worker.
+    pub fn send_to_worker(&mut self, worker: usize, message: WorkerMessage) {
+        self.messages.push((worker, message));
     }
 
     /// The next thing to do. Doing it may bring more.
@@ -105,8 +105,8 @@ impl Actions {
         if let Some(peer) = self.closes.pop() {
             return Some(Action::Close(peer));
         }
-        if let Some((worker, letter)) = self.letters.pop() {
-            return Some(Action::Letter(worker, letter));
+        if let Some((worker, message)) = self.messages.pop() {
+            return Some(Action::ToWorker(worker, message));
         }
         self.refresh.take().map(Action::Refresh)
     }
@@ -126,6 +126,6 @@ impl Actions {
             && self.resumes.is_empty()
             && self.closes.is_empty()
             && self.refresh.is_none()
-            && self.letters.is_empty()
+            && self.messages.is_empty()
     }
 }

@@ -21,7 +21,7 @@ use crate::proxy::local::plain_names::Names;
 use crate::proxy::messages::client_filter::Listings;
 use crate::proxy::messages::client_pause::ClientPause;
 use crate::proxy::messages::monitor_feed::MonitorFeed;
-use crate::proxy::messages::worker_query::Letter;
+use crate::proxy::messages::worker_query::WorkerMessage;
 use crate::proxy::pipeline::Spares;
 use crate::proxy::pipeline::by_slot::SlotPart;
 use crate::proxy::pipeline::unmerged::Unmerged;
@@ -133,6 +133,6 @@ pub struct Proxy {
     /// Clients that wait for what the masters say of themselves.
     pub(in crate::proxy) masters_info_queue: MastersInfoQueue,
     /// Letters that somebody waits for, and that other workers had no room for.
-    pub(in crate::proxy) returned: Vec<(usize, Letter)>,
+    pub(in crate::proxy) returned: Vec<(usize, WorkerMessage)>,
     pub(in crate::proxy) random: u64,
 }

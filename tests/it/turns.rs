@@ -13,7 +13,7 @@ use redis_cluster_proxy::clock::{Clock, Time};
 use redis_cluster_proxy::cluster::topology::Topology;
 use redis_cluster_proxy::command::Table;
 use redis_cluster_proxy::config::{Config, Listen};
-use redis_cluster_proxy::mailbox::{Letter, Mailbox};
+use redis_cluster_proxy::mailbox::{Mail, Mailbox};
 use redis_cluster_proxy::net::listener;
 use redis_cluster_proxy::proxy::Proxy;
 use redis_cluster_proxy::proxy::process::Process;
@@ -79,7 +79,7 @@ impl Rig {
         let node = SocketAddr::from(([127, 0, 0, 1], 1));
         let topology = Arc::new(Topology::of_masters(&[node]));
         for mailbox in &mailboxes {
-            assert!(mailbox.send(Letter::Topology(topology.clone())));
+            assert!(mailbox.send(Mail::Topology(topology.clone())));
         }
         let (act, acted) = (
             Arc::new(std::sync::Mutex::new(act)),

@@ -6,9 +6,9 @@ use crate::control::message::{Request, Response};
 use crate::control::refresher::Trigger;
 use crate::control::state::ControlState;
 use crate::live_config::Unchanged;
-use crate::mailbox::Letter;
+use crate::mailbox::Mail;
 use crate::proxy::messages::client_filter::Filter;
-use crate::proxy::messages::worker_query::Question;
+use crate::proxy::messages::worker_query::WorkerQuery;
 use crate::resp::reply::Reply;
 use crate::systemd;
 
@@ -34,7 +34,7 @@ pub fn kill(request: &Request, state: &ControlState) -> Response {
         address,
         ..Filter::default()
     };
-    match state.ask_workers(&Question::Kill(filter)) {
+    match state.ask_workers(&WorkerQuery::Kill(filter)) {
         Ok(replies) => {
             let killed = replies.iter().map(|reply| Reply::new(reply).integer());
             let killed: i64 = killed.map(|killed| killed.unwrap_or(0)).sum();
@@ -50,14 +50,14 @@ pub fn drain(_: &Request, state: &ControlState) -> Response {
     log::info!("debug address: draining: not accepting new clients, finishing requests in flight");
     systemd::stopping();
     for mailbox in &state.mailboxes {
-        mailbox.send(Letter::Stop);
+        mailbox.send(Mail::Stop);
     }
     Response::json(202, &json!({ "draining": true }))
 }
 
 /// `POST /api/v1/stats/reset`: the proxy's own counters begin at zero again, the nodes' stay.
 pub fn reset(_: &Request, state: &ControlState) -> Response {
-    match state.ask_workers(&Question::ResetStats) {
+    match state.ask_workers(&WorkerQuery::ResetStats) {
         Ok(_) => Response::json(200, &json!({ "reset": true })),
         Err(silent) => Response::text(503, &silent.0),
     }
@@ -92,7 +92,7 @@ pub fn change(state: &ControlState, name: &str, value: &str) -> Result<(), Respo
         });
     }
     log::info!("debug address: {name} set to {value}");
-    match state.ask_workers(&Question::RenewConfig) {
+    match state.ask_workers(&WorkerQuery::RenewConfig) {
         Ok(_) => Ok(()),
         Err(silent) => Err(Response::text(503, &silent.0)),
     }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::control::message::{Request, Response};
 use crate::control::state::ControlState;
 use crate::proxy::local::insight::{join_audit, join_big_keys, join_hot_keys, join_slow_log};
-use crate::proxy::messages::worker_query::Question;
+use crate::proxy::messages::worker_query::WorkerQuery;
 use crate::resp::encode::Protocol;
 use crate::resp::reply::Reply;
 
@@ -17,7 +17,7 @@ const COUNT: usize = 128;
 
 type Join = fn(&[Reply<'_>], &mut Vec<u8>);
 
-fn asked(state: &ControlState, question: &Question, join: Join) -> Response {
+fn asked(state: &ControlState, question: &WorkerQuery, join: Join) -> Response {
     let frames = match state.ask_workers(question) {
         Ok(frames) => frames,
         Err(silent) => return Response::text(503, &silent.0),
@@ -50,28 +50,28 @@ fn value(reply: &Reply<'_>) -> Value {
 
 /// The keys that are asked for most.
 pub fn hot_keys(_: &Request, state: &ControlState) -> Response {
-    asked(state, &Question::HotKeys, |replies, out| {
+    asked(state, &WorkerQuery::HotKeys, |replies, out| {
         join_hot_keys(replies, COUNT, Protocol::Resp3, out);
     })
 }
 
 /// The keys with the longest requests or replies.
 pub fn big_keys(_: &Request, state: &ControlState) -> Response {
-    asked(state, &Question::BigKeys, |replies, out| {
+    asked(state, &WorkerQuery::BigKeys, |replies, out| {
         join_big_keys(replies, COUNT, Protocol::Resp3, out);
     })
 }
 
 /// The last slow requests; each is a list as PROXY SLOWLOG GET has it.
 pub fn slow_log(_: &Request, state: &ControlState) -> Response {
-    asked(state, &Question::SlowLog, |replies, out| {
+    asked(state, &WorkerQuery::SlowLog, |replies, out| {
         join_slow_log(replies, COUNT, out);
     })
 }
 
 /// How many clients there are, by library and by address.
 pub fn clients(_: &Request, state: &ControlState) -> Response {
-    let frames = match state.ask_workers(&Question::ClientCounts) {
+    let frames = match state.ask_workers(&WorkerQuery::ClientCounts) {
         Ok(frames) => frames,
         Err(silent) => return Response::text(503, &silent.0),
     };
@@ -104,7 +104,7 @@ pub fn clients(_: &Request, state: &ControlState) -> Response {
 
 /// Requests that a cluster would refuse.
 pub fn audit(_: &Request, state: &ControlState) -> Response {
-    asked(state, &Question::Audit, |replies, out| {
+    asked(state, &WorkerQuery::Audit, |replies, out| {
         join_audit(replies, Protocol::Resp3, out);
     })
 }

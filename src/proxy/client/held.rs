@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::clock::Time;
 use crate::proxy::client::held_keys::Keys;
-use crate::proxy::client::own_errors::Inquiry;
+use crate::proxy::client::own_errors::Probe;
 use crate::proxy::ids::{BackendId, PartId};
 use crate::proxy::scripts::Remedy;
 use crate::proxy::texts::refusal::Refusal;
@@ -157,7 +157,7 @@ pub struct Held {
     /// Whether a node is asked before it is sent there (see `own_errors`).
     pub scouts: bool,
     /// What a node has been asked about it and has not answered; until then it is not sent.
-    pub inquiry: Option<Inquiry>,
+    pub probe: Option<Probe>,
     /// The connection on which its node has just said that it would execute it, if it is sent at once.
     pub cleared: Option<BackendId>,
     /// Whether a later one for the same key was executed, in which case this one is not sent any more. All others are
@@ -181,8 +181,8 @@ impl Held {
 
     /// Whether it may have been executed: its node has not confirmed yet that it was refused.
     pub(in crate::proxy) fn is_doubted(&self) -> bool {
-        let inquiry = self.inquiry.as_ref();
-        inquiry.is_some_and(|inquiry| inquiry.doubted().is_some())
+        let probe = self.probe.as_ref();
+        probe.is_some_and(|probe| probe.doubted().is_some())
     }
 }
 
@@ -218,7 +218,7 @@ impl Retry<'_> {
 /// What became of an attempt to send a held request.
 pub(in crate::proxy) enum Attempt {
     Sent,
-    Asked(Inquiry),
+    Asked(Probe),
     Wait(Time),
     GiveUp,
     LeaveOut,

@@ -1,4 +1,4 @@
-//! `Inquiry`: a question that only the server itself answers, about an error that may have been made up (see
+//! `Probe`: a question that only the server itself answers, about an error that may have been made up (see
 //! `refused::own_errors`); and `Suspects`: what has made up a server's words.
 
 use std::collections::HashMap;
@@ -17,7 +17,7 @@ const SUSPECTS_MAX: usize = 1024;
 
 /// What is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::proxy) enum Question {
+pub(in crate::proxy) enum ProbeKind {
     /// EXISTS with the keys of the request: a server refuses it for their sake as it refuses the request.
     Keys,
     /// DBSIZE: refused while the server loads its data, or has lost its master.
@@ -32,8 +32,8 @@ pub(in crate::proxy) enum Question {
 
 /// A question under way.
 #[derive(Debug)]
-pub struct Inquiry {
-    pub(in crate::proxy) question: Question,
+pub struct Probe {
+    pub(in crate::proxy) kind: ProbeKind,
     /// The connection that carries it.
     pub(in crate::proxy) backend: BackendId,
     /// The reply that is doubted; nothing if the request is known not to have been executed.
@@ -87,14 +87,14 @@ impl Suspects {
     }
 }
 
-impl Inquiry {
+impl Probe {
     /// The reply that is doubted.
     pub fn doubted(&self) -> Option<&[u8]> {
         self.doubted.as_deref()
     }
 }
 
-impl Question {
+impl ProbeKind {
     /// What the answer to it says of a request; `first` is the refusal that is doubted, if one is, and `name` the
     /// name of what it runs.
     pub(in crate::proxy) fn sign<'a>(
@@ -105,27 +105,27 @@ impl Question {
     ) -> Sign<'a> {
         let as_before = first.map_or(Sign::Unclear, |first| Sign::Refuses(first, b""));
         match (self, reply.error()) {
-            (Question::Keys | Question::Size, Some(words)) => match Refusal::parse(words) {
+            (ProbeKind::Keys | ProbeKind::Size, Some(words)) => match Refusal::parse(words) {
                 Some(refusal) => Sign::Refuses(refusal, words),
                 None => Sign::Unclear,
             },
-            (Question::Keys | Question::Size, None) => Sign::Serves,
-            (Question::Role | Question::Script | Question::Functions, Some(_)) => Sign::Unclear,
-            (Question::Role, None) => match reply.items().next().and_then(|role| role.text()) {
+            (ProbeKind::Keys | ProbeKind::Size, None) => Sign::Serves,
+            (ProbeKind::Role | ProbeKind::Script | ProbeKind::Functions, Some(_)) => Sign::Unclear,
+            (ProbeKind::Role, None) => match reply.items().next().and_then(|role| role.text()) {
                 Some(b"slave" | b"replica") => as_before,
                 _ => Sign::Serves,
             },
-            (Question::Script, None) => match reply.items().next().and_then(|own| own.integer()) {
+            (ProbeKind::Script, None) => match reply.items().next().and_then(|own| own.integer()) {
                 Some(0) => as_before,
                 _ => Sign::Serves,
             },
             // Wherever the name stands in it, in either case: this errs on the safe side.
-            (Question::Functions, None)
+            (ProbeKind::Functions, None)
                 if reply.kind() != b'_' && !contains(reply.frame(), name) =>
             {
                 as_before
             }
-            (Question::Functions, None) => Sign::Serves,
+            (ProbeKind::Functions, None) => Sign::Serves,
         }
     }
 }

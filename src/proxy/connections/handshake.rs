@@ -10,7 +10,7 @@ use crate::clock::Time;
 use crate::proxy::ids::{BackendId, NodeKey};
 use crate::proxy::state::Proxy;
 use crate::proxy::texts::node_words;
-use crate::proxy::upstream::backend::{Backend, Question, State, Usage};
+use crate::proxy::upstream::backend::{Backend, LastStep, State, Usage};
 use crate::proxy::upstream::lost::Lost;
 use crate::resp::reply::Reply;
 
@@ -54,7 +54,7 @@ impl Proxy {
             backend.state = State::Handshaking(steps - 1);
             return None;
         }
-        if asked == Some(Question::Number) {
+        if asked == Some(LastStep::Number) {
             backend.number = reply.integer();
         }
         backend.state = State::Ready;

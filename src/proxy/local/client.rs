@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{After, Context, SYNTAX_ERROR, fail, ok, switch};
 use crate::proxy::messages::client_filter::{Kind, Selection};
-use crate::proxy::messages::worker_query::Question;
+use crate::proxy::messages::worker_query::WorkerQuery;
 use crate::proxy::pipeline::client_reply::ClientReply;
 use crate::proxy::pipeline::merge::Merge;
 use crate::proxy::pipeline::plan::{Ask, Plan};
@@ -102,7 +102,7 @@ pub fn list(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> Af
         join_lines(parts, order.as_deref(), protocol, out);
     };
     After::Ask(Plan {
-        asks: vec![Ask::Workers(Question::List(selection))],
+        asks: vec![Ask::Workers(WorkerQuery::List(selection))],
         merge: Merge::Join(Box::new(join)),
         write: false,
     })

@@ -10,7 +10,7 @@ use super::settings::{self, Set};
 use super::{After, Context, fail, guarded};
 use crate::command::Class;
 use crate::live_config::Unchanged;
-use crate::proxy::messages::worker_query::Question;
+use crate::proxy::messages::worker_query::WorkerQuery;
 use crate::proxy::pipeline::merge::{Join, Merge, Then};
 use crate::proxy::pipeline::plan::{Ask, Plan};
 use crate::proxy::texts;
@@ -111,7 +111,7 @@ pub fn set(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> Aft
         let done = process.live.change(&flags);
         debug_assert!(done.is_ok());
         Plan {
-            asks: vec![Ask::Workers(Question::RenewConfig)],
+            asks: vec![Ask::Workers(WorkerQuery::RenewConfig)],
             merge: Merge::AllSucceeded,
             write: false,
         }
@@ -195,7 +195,7 @@ fn changes<'a>(context: &Context<'_>, args: &Args<'a>) -> Result<Changes<'a>, St
 pub fn resetstat(context: &mut Context<'_>, args: &Args<'_>, _: &mut Vec<u8>) -> After {
     let mut after = ask_all(context, args, Merge::AllSucceeded);
     if let After::Ask(plan) = &mut after {
-        plan.asks.push(Ask::Workers(Question::ResetStats));
+        plan.asks.push(Ask::Workers(WorkerQuery::ResetStats));
     }
     after
 }

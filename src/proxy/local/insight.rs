@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::{After, Context};
 use crate::cluster::slot::Slot;
 use crate::proxy::insight::SAMPLE;
-use crate::proxy::messages::worker_query::Question;
+use crate::proxy::messages::worker_query::WorkerQuery;
 use crate::proxy::pipeline::merge::{Join, Merge};
 use crate::proxy::pipeline::plan::{Ask, Plan};
 use crate::proxy::stats::histogram::Latencies;
@@ -18,7 +18,7 @@ use crate::resp::reply::{Reply, parse_number};
 const DEFAULT_COUNT: usize = 10;
 
 fn ask(
-    question: Question,
+    question: WorkerQuery,
     join: impl FnOnce(&[Reply<'_>], &mut Vec<u8>) + Send + 'static,
 ) -> After {
     let join: Join = Box::new(join);
@@ -47,7 +47,7 @@ pub fn hot_keys(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -
         return no_number(out);
     };
     let protocol = context.session.protocol;
-    ask(Question::HotKeys, move |replies, out| {
+    ask(WorkerQuery::HotKeys, move |replies, out| {
         join_hot_keys(replies, count, protocol, out);
     })
 }
@@ -96,7 +96,7 @@ pub fn big_keys(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -
         return no_number(out);
     };
     let protocol = context.session.protocol;
-    ask(Question::BigKeys, move |replies, out| {
+    ask(WorkerQuery::BigKeys, move |replies, out| {
         join_big_keys(replies, count, protocol, out);
     })
 }
@@ -170,7 +170,7 @@ pub fn redirects(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) 
 /// `PROXY AUDIT`
 pub fn audit(context: &mut Context<'_>, _: &Args<'_>, _: &mut Vec<u8>) -> After {
     let protocol = context.session.protocol;
-    ask(Question::Audit, move |replies, out| {
+    ask(WorkerQuery::Audit, move |replies, out| {
         join_audit(replies, protocol, out);
     })
 }
@@ -210,7 +210,7 @@ pub fn slow_log_get(_: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> 
         Some(Some(count)) if count >= 0 => count as usize,
         Some(_) => return no_number(out),
     };
-    ask(Question::SlowLog, move |replies, out| {
+    ask(WorkerQuery::SlowLog, move |replies, out| {
         join_slow_log(replies, count, out);
     })
 }
@@ -232,7 +232,7 @@ pub fn join_slow_log(replies: &[Reply<'_>], count: usize, out: &mut Vec<u8>) {
 
 /// `PROXY SLOWLOG LEN`
 pub fn slow_log_len(_: &mut Context<'_>, _: &Args<'_>, _: &mut Vec<u8>) -> After {
-    ask(Question::SlowLog, |replies, out| {
+    ask(WorkerQuery::SlowLog, |replies, out| {
         let lens = replies.iter().map(|reply| reply.items().count() as i64);
         encode::integer(out, lens.sum());
     })
@@ -241,7 +241,7 @@ pub fn slow_log_len(_: &mut Context<'_>, _: &Args<'_>, _: &mut Vec<u8>) -> After
 /// `PROXY SLOWLOG RESET`
 pub fn slow_log_reset(_: &mut Context<'_>, _: &Args<'_>, _: &mut Vec<u8>) -> After {
     After::Ask(Plan {
-        asks: vec![Ask::Workers(Question::ResetSlowLog)],
+        asks: vec![Ask::Workers(WorkerQuery::ResetSlowLog)],
         merge: Merge::AllSucceeded,
         write: false,
     })

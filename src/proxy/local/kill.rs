@@ -3,7 +3,7 @@
 use super::client::unknown_type;
 use super::{After, Context, SYNTAX_ERROR, fail};
 use crate::proxy::messages::client_filter::{Filter, Kind};
-use crate::proxy::messages::worker_query::Question;
+use crate::proxy::messages::worker_query::WorkerQuery;
 use crate::proxy::pipeline::merge::Merge;
 use crate::proxy::pipeline::plan::{Ask, Plan};
 use crate::resp::args::Args;
@@ -25,7 +25,7 @@ pub fn kill(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> Af
         }
     };
     After::Ask(Plan {
-        asks: vec![Ask::Workers(Question::Kill(filter))],
+        asks: vec![Ask::Workers(WorkerQuery::Kill(filter))],
         merge,
         write: false,
     })

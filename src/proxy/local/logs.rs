@@ -5,7 +5,7 @@ use std::sync::PoisonError;
 
 use super::nodes::{join_all, value};
 use super::{After, Context, nodes};
-use crate::proxy::messages::worker_query::Question;
+use crate::proxy::messages::worker_query::WorkerQuery;
 use crate::proxy::pipeline::merge::{Join, Merge};
 use crate::proxy::pipeline::plan::{Ask, Plan};
 use crate::proxy::stats::node_slow_logs::{Ids, SlowEntries};
@@ -104,7 +104,7 @@ fn read_log(
         }
     }
     if own {
-        asks.push(Ask::Workers(Question::SlowLog));
+        asks.push(Ask::Workers(WorkerQuery::SlowLog));
     }
     let (table, process) = (context.table.clone(), context.process.clone());
     let join: Join = Box::new(move |replies, out| {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{After, Context, NO_INTEGER, fail};
 use crate::proxy::messages::client_pause::ClientPause;
-use crate::proxy::messages::worker_query::Question;
+use crate::proxy::messages::worker_query::WorkerQuery;
 use crate::proxy::pipeline::merge::Merge;
 use crate::proxy::pipeline::plan::{Ask, Plan};
 use crate::proxy::scripts::flags::functions_of;
@@ -34,7 +34,7 @@ pub fn pause(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> A
         None => Duration::ZERO,
     };
     let until = context.now.after(wait);
-    let pause = Question::PauseClients(ClientPause { until, all });
+    let pause = WorkerQuery::PauseClients(ClientPause { until, all });
     match context.routes.targets(false).next() {
         Some(master) if !all && until > context.now => pause_writes(pause, master),
         Some(_) | None => ask_all(pause),
@@ -43,7 +43,7 @@ pub fn pause(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> A
 
 /// Requests that may write wait at once, among them all calls of functions, until a master has said which of those
 /// cannot write. A server without functions, or that is not there, says nothing of them.
-fn pause_writes(pause: Question, master: Target) -> After {
+fn pause_writes(pause: WorkerQuery, master: Target) -> After {
     let mut list = Vec::new();
     encode::command(&mut list, [&b"FUNCTION"[..], b"LIST"]);
     let tell = |replies: &[Reply<'_>], out: &mut Vec<u8>| {
@@ -55,7 +55,7 @@ fn pause_writes(pause: Question, master: Target) -> After {
             return None;
         };
         Some(Plan {
-            asks: vec![Ask::Workers(Question::Functions(functions_of(list)))],
+            asks: vec![Ask::Workers(WorkerQuery::Functions(functions_of(list)))],
             merge: Merge::AllSucceeded,
             write: false,
         })
@@ -68,10 +68,10 @@ fn pause_writes(pause: Question, master: Target) -> After {
 }
 
 pub fn unpause(_: &mut Context<'_>, _: &Args<'_>, _: &mut Vec<u8>) -> After {
-    ask_all(Question::UnpauseClients)
+    ask_all(WorkerQuery::UnpauseClients)
 }
 
-fn ask_all(question: Question) -> After {
+fn ask_all(question: WorkerQuery) -> After {
     After::Ask(Plan {
         asks: vec![Ask::Workers(question)],
         merge: Merge::AllSucceeded,
@@ -94,7 +94,7 @@ pub fn unblock(_: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> After
         return fail(out, NO_INTEGER);
     };
     After::Ask(Plan {
-        asks: vec![Ask::Workers(Question::Unblock(number, with_error))],
+        asks: vec![Ask::Workers(WorkerQuery::Unblock(number, with_error))],
         merge: Merge::Sum,
         write: false,
     })

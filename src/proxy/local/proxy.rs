@@ -3,7 +3,7 @@
 
 use super::{After, Context, Run, cluster, explain, info, insight};
 use crate::live_config::Unchanged;
-use crate::proxy::messages::worker_query::Question;
+use crate::proxy::messages::worker_query::WorkerQuery;
 use crate::proxy::pipeline::merge::Merge;
 use crate::proxy::pipeline::plan::{Ask, Plan};
 use crate::proxy::texts;
@@ -303,7 +303,7 @@ fn config_get(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> 
 fn config_set(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> After {
     match changes(args).and_then(|changes| change(context, &changes)) {
         Ok(()) => After::Ask(Plan {
-            asks: vec![Ask::Workers(Question::RenewConfig)],
+            asks: vec![Ask::Workers(WorkerQuery::RenewConfig)],
             merge: Merge::AllSucceeded,
             write: false,
         }),

@@ -1,20 +1,20 @@
 //! `MonitorFeed`: the lines of one worker's clients on their way to the monitors of another.
 //!
-//! One letter at most is on its way from one worker to another because of them; what comes meanwhile waits
-//! here for the letter to be acknowledged. So a mailbox stays free for everything else, and the bytes are
+//! One message at most is on its way from one worker to another because of them; what comes meanwhile waits
+//! here for the message to be acknowledged. So a mailbox stays free for everything else, and the bytes are
 //! bounded: lines too many are thrown away, and the monitors hear of it by being closed.
 
 /// The lines on their way to one other worker.
 #[derive(Debug, Default)]
 pub struct MonitorFeed {
     waiting: Vec<u8>,
-    /// Whether a letter has not been acknowledged yet.
+    /// Whether a message has not been acknowledged yet.
     on_its_way: bool,
-    /// Whether lines were thrown away since the last letter.
+    /// Whether lines were thrown away since the last message.
     is_broken: bool,
 }
 
-/// What one letter carries.
+/// What one message carries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Lines {
     /// Whole lines, one behind the other.
@@ -36,7 +36,7 @@ impl MonitorFeed {
         self.next()
     }
 
-    /// The last letter was acknowledged. Returns what is to be sent now.
+    /// The last message was acknowledged. Returns what is to be sent now.
     pub fn acknowledged(&mut self) -> Option<Lines> {
         self.on_its_way = false;
         self.next()
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn one_letter_is_on_its_way() {
+    fn one_message_is_on_its_way() {
         let mut feed = MonitorFeed::default();
         assert_eq!(feed.add(b"a", 10), whole("a"));
         assert_eq!(feed.add(b"b", 10), None);

@@ -1,4 +1,4 @@
-//! `Question`: what one worker asks of the others, since each knows its own clients only; and the letters
+//! `WorkerQuery`: what one worker asks of the others, since each knows its own clients only; and the messages
 //! that carry questions and answers.
 //!
 //! An answer is a reply frame: it fills a part of the asking client's request like a node's reply does.
@@ -13,7 +13,7 @@ use crate::proxy::scripts::flags::Functions;
 
 /// Something that every worker can answer for itself.
 #[derive(Debug, Clone)]
-pub enum Question {
+pub enum WorkerQuery {
     /// How many clients are connected: an integer.
     CountClients,
     /// How many clients there are of each library and address, see `Counts::print`.
@@ -46,9 +46,9 @@ pub enum Question {
     Audit,
 }
 
-/// A letter between workers.
+/// A message between workers.
 #[derive(Debug, Clone)]
-pub enum Letter {
+pub enum WorkerMessage {
     /// A question, and where its answer belongs.
     Asked {
         /// The worker that asks.
@@ -56,7 +56,7 @@ pub enum Letter {
         /// The part that waits for the answer.
         part: PartId,
         /// What is asked.
-        question: Question,
+        question: WorkerQuery,
     },
     /// The answer to a part of a client's request.
     Answered {

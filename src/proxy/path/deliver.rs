@@ -329,7 +329,7 @@ impl Proxy {
                 // Behind one that waits for such an answer there is nothing to release.
                 let client_held = self.clients.get(part.client).map(|client| &client.held);
                 let first = client_held.and_then(|held| held.front(ticket.slot));
-                if first.is_some_and(|first| first.inquiry.is_none()) {
+                if first.is_some_and(|first| first.probe.is_none()) {
                     self.release_held(part.client, ticket.slot, now);
                 }
             }

@@ -2,7 +2,7 @@
 //! proxy's own speaks to nodes and to other workers without a branch anywhere else.
 
 use crate::proxy::ids::NodeKey;
-use crate::proxy::messages::worker_query::Question;
+use crate::proxy::messages::worker_query::WorkerQuery;
 use crate::proxy::pipeline::merge::Merge;
 use crate::proxy::stats::masters_info::asking::Findings;
 use crate::proxy::upstream::Target;
@@ -27,7 +27,7 @@ pub enum Ask {
     /// Any master, with this request frame.
     AnyMaster(Vec<u8>),
     /// Every worker, this one included.
-    Workers(Question),
+    Workers(WorkerQuery),
     /// The masters, what they say of themselves: one part, the only one of its plan (see `masters_info`).
     Masters(Findings),
     /// The connection to this node for subscriptions, whether all has come that was sent on it before.

@@ -15,7 +15,7 @@ use crate::command::Resolved;
 use crate::proxy::client::Stall;
 use crate::proxy::client::step::Step;
 use crate::proxy::ids::ClientId;
-use crate::proxy::messages::worker_query::Letter;
+use crate::proxy::messages::worker_query::WorkerMessage;
 use crate::proxy::pubsub::state::announced::{Announcement, Publisher};
 use crate::proxy::pubsub::state::kind::Kind;
 use crate::proxy::request::Request;
@@ -73,7 +73,8 @@ impl Proxy {
             self.wake_publishers();
             for worker in 0..self.process.workers.len() {
                 if worker != self.worker {
-                    self.actions.letter(worker, Letter::SubscribersSettled);
+                    self.actions
+                        .send_to_worker(worker, WorkerMessage::SubscribersSettled);
                 }
             }
         }

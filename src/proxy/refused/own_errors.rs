@@ -22,7 +22,7 @@ use crate::clock::Time;
 use crate::config::ReadPreference;
 use crate::proxy::client::held::Held;
 use crate::proxy::client::held_keys::{args_of, keys_in};
-use crate::proxy::client::own_errors::{Inquiry, Question, Sign, kind};
+use crate::proxy::client::own_errors::{Probe, ProbeKind, Sign, kind};
 use crate::proxy::ids::{BackendId, NO_SLOT, PartId};
 use crate::proxy::pipeline::At;
 use crate::proxy::planted_bugs;
@@ -69,7 +69,7 @@ impl Proxy {
             return false;
         }
         let asked = self.question(ticket, &bytes, refusal, replica);
-        let Some((question, frame)) = asked else {
+        let Some((kind, frame)) = asked else {
             return false;
         };
         self.release(id, ticket);
@@ -80,20 +80,20 @@ impl Proxy {
         let mut ticket = *ticket;
         let since = *ticket.held_since.get_or_insert(now);
         let expires = since.after(self.park_timeout());
-        let inquiry = Inquiry {
-            question,
+        let probe = Probe {
+            kind,
             backend: id,
             doubted: Some(reply.frame().into()),
         };
-        let held = doubted(part, ticket, bytes, expires, inquiry);
+        let held = doubted(part, ticket, bytes, expires, probe);
         if known {
             let words = reply.error().unwrap_or_default();
             self.is_turned_back(id, held, refusal, words, now);
             self.release_held(part.client, ticket.slot, now);
         } else {
             self.stats.doubted.add(1);
-            let asking = ticket.asked && question == Question::Keys;
-            self.inquire(id, &ticket, asking, &frame, now);
+            let asking = ticket.asked && kind == ProbeKind::Keys;
+            self.send_probe(id, &ticket, asking, &frame, now);
             self.insert_held(held, At::Backend(id));
         }
         true
@@ -106,7 +106,7 @@ impl Proxy {
         bytes: &[u8],
         refusal: Refusal<'_>,
         replica: bool,
-    ) -> Option<(Question, Vec<u8>)> {
+    ) -> Option<(ProbeKind, Vec<u8>)> {
         let mut frame = Vec::new();
         let question = match refusal {
             // Servers speak of the request's own slot only.
@@ -120,11 +120,11 @@ impl Proxy {
                 match missing {
                     Missing::Script => {
                         encode::command(&mut frame, [&b"SCRIPT"[..], b"EXISTS", &name]);
-                        Question::Script
+                        ProbeKind::Script
                     }
                     Missing::Function => {
                         encode::command(&mut frame, [&b"FUNCTION"[..], b"LIST"]);
-                        Question::Functions
+                        ProbeKind::Functions
                     }
                 }
             }
@@ -135,7 +135,7 @@ impl Proxy {
             }
             Refusal::Unavailable(Trouble::ReadOnly) => {
                 encode::command(&mut frame, [&b"ROLE"[..]]);
-                Question::Role
+                ProbeKind::Role
             }
             // They are no answers to a request.
             Refusal::Unavailable(Trouble::Full | Trouble::ThrownOut) => return None,
@@ -143,11 +143,11 @@ impl Proxy {
                 if ticket.slot == NO_SLOT =>
             {
                 encode::command(&mut frame, [&b"DBSIZE"[..]]);
-                Question::Size
+                ProbeKind::Size
             }
             _ => {
                 frame = self.key_question(ticket, bytes)?;
-                Question::Keys
+                ProbeKind::Keys
             }
         };
         Some((question, frame))
@@ -166,7 +166,14 @@ impl Proxy {
         })?
     }
 
-    fn inquire(&mut self, id: BackendId, ticket: &Ticket, asking: bool, frame: &[u8], now: Time) {
+    fn send_probe(
+        &mut self,
+        id: BackendId,
+        ticket: &Ticket,
+        asking: bool,
+        frame: &[u8],
+        now: Time,
+    ) {
         let Origin::Part(part) = ticket.origin else {
             return;
         };
@@ -192,12 +199,12 @@ impl Proxy {
         held: &Held,
         backend: BackendId,
         now: Time,
-    ) -> Option<Inquiry> {
+    ) -> Option<Probe> {
         let frame = self.key_question(&held.ticket, &held.bytes)?;
         let asks = matches!(held.goal, Goal::Ask(_));
-        self.inquire(backend, &held.ticket, asks, &frame, now);
-        Some(Inquiry {
-            question: Question::Keys,
+        self.send_probe(backend, &held.ticket, asks, &frame, now);
+        Some(Probe {
+            kind: ProbeKind::Keys,
             backend,
             doubted: None,
         })
@@ -216,7 +223,7 @@ impl Proxy {
         let Some(owner) = self.clients.get_mut(part.client) else {
             return;
         };
-        let about = |held: &Held| held.inquiry.as_ref().is_some_and(|own| own.backend == id);
+        let about = |held: &Held| held.probe.as_ref().is_some_and(|own| own.backend == id);
         // It may have been given up since.
         let Some(mut held) = owner.held.take_one(slot, part, about) else {
             return;
@@ -226,8 +233,8 @@ impl Proxy {
             return self.judge(id, held, reply, now);
         }
         // It scouts.
-        held.inquiry = None;
-        match reply.map(|reply| Question::Keys.sign(reply, None, b"")) {
+        held.probe = None;
+        match reply.map(|reply| ProbeKind::Keys.sign(reply, None, b"")) {
             Some(Sign::Refuses(refusal, words)) => {
                 held.ticket.tries = held.ticket.tries.saturating_add(1);
                 self.is_turned_back(id, held, refusal, words, now);
@@ -246,15 +253,15 @@ impl Proxy {
 
     /// Decides about a request whose reply is doubted.
     fn judge(&mut self, id: BackendId, mut held: Held, reply: Option<Reply<'_>>, now: Time) {
-        let Some(inquiry) = held.inquiry.as_ref() else {
+        let Some(probe) = held.probe.as_ref() else {
             return;
         };
-        let doubted = inquiry.doubted().unwrap_or_default().to_vec();
+        let doubted = probe.doubted().unwrap_or_default().to_vec();
         let words = Reply::new(&doubted).error().unwrap_or_default();
         let (first, name) = (Refusal::parse(words), name_of(&held.bytes));
         let sign = reply.map_or(Sign::Unclear, |reply| {
             let name = name.as_deref().unwrap_or_default();
-            inquiry.question.sign(reply, first, name)
+            probe.kind.sign(reply, first, name)
         });
         match (first, sign) {
             (Some(first), Sign::Refuses(second, said)) if self.agree(id, first, second) => {
@@ -341,7 +348,7 @@ impl Proxy {
     /// The client of a doubted reply gets it as it came. The request is taken for executed: nothing earlier that
     /// is still held may follow it.
     pub(in crate::proxy) fn pass_on(&mut self, held: &Held, now: Time) {
-        let doubted = held.inquiry.as_ref().and_then(Inquiry::doubted);
+        let doubted = held.probe.as_ref().and_then(Probe::doubted);
         let (Some(doubted), Origin::Part(part)) = (doubted, held.ticket.origin) else {
             return;
         };
@@ -355,7 +362,7 @@ impl Proxy {
 }
 
 /// A request that is held while its node is asked about it.
-fn doubted(part: PartId, ticket: Ticket, bytes: Vec<u8>, expires: Time, inquiry: Inquiry) -> Held {
+fn doubted(part: PartId, ticket: Ticket, bytes: Vec<u8>, expires: Time, probe: Probe) -> Held {
     Held {
         part,
         ticket,
@@ -366,7 +373,7 @@ fn doubted(part: PartId, ticket: Ticket, bytes: Vec<u8>, expires: Time, inquiry:
         refusal: Vec::new(),
         prelude: Vec::new(),
         scouts: true,
-        inquiry: Some(inquiry),
+        probe: Some(probe),
         keys: None,
         cleared: None,
         is_overtaken: false,

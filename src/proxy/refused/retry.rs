@@ -81,7 +81,7 @@ impl Proxy {
             scouts: sent_before && prelude.is_empty() && self.has_own_errors(&ticket),
             prelude,
             keys: None,
-            inquiry: None,
+            probe: None,
             cleared: None,
             is_overtaken: false,
         };
@@ -147,8 +147,8 @@ impl Proxy {
             };
             match attempt {
                 Attempt::Sent => self.unhold(&held),
-                Attempt::Asked(inquiry) => {
-                    held.inquiry = Some(inquiry);
+                Attempt::Asked(probe) => {
+                    held.probe = Some(probe);
                     blocked |= slot != NO_SLOT;
                     self.hold_due = self.hold_due.min(held.expires);
                     keep.push(held);
@@ -260,7 +260,7 @@ impl Proxy {
         if now >= held.expires {
             return Attempt::GiveUp;
         }
-        if held.inquiry.is_some() {
+        if held.probe.is_some() {
             return Attempt::Wait(held.expires);
         }
         let Some(client) = self.clients.get(id) else {
@@ -321,9 +321,9 @@ impl Proxy {
         }
         if held.scouts
             && held.cleared != Some(backend)
-            && let Some(inquiry) = self.scout(held, backend, now)
+            && let Some(probe) = self.scout(held, backend, now)
         {
-            return Attempt::Asked(inquiry);
+            return Attempt::Asked(probe);
         }
         self.send_held(id, held, backend, now);
         Attempt::Sent

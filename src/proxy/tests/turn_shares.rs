@@ -86,7 +86,7 @@ impl Rig {
                 Action::Resume(id) => {
                     self.proxy.resume(id, NOW);
                 }
-                Action::Close(_) | Action::Refresh(_) | Action::Letter(..) => {}
+                Action::Close(_) | Action::Refresh(_) | Action::ToWorker(..) => {}
             }
         }
         self.proxy.check();

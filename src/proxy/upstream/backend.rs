@@ -224,18 +224,18 @@ pub enum State {
 /// The last request of a handshake, if only its answer matters: it shows that the node serves this connection.
 /// Before that no request leaves, so that a connection that never answered has executed nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Question {
+pub enum LastStep {
     /// `PING`, where the flavour needs no handshake.
     Ping,
     /// `CLIENT ID`, of an exclusive connection: by this number another connection can end what it waits for.
     Number,
 }
 
-impl Question {
+impl LastStep {
     fn words(self) -> &'static [&'static [u8]] {
         match self {
-            Question::Ping => &[b"PING"],
-            Question::Number => &[b"CLIENT", b"ID"],
+            LastStep::Ping => &[b"PING"],
+            LastStep::Number => &[b"CLIENT", b"ID"],
         }
     }
 }
@@ -269,7 +269,7 @@ pub struct Backend {
     /// Bytes of the handshake. They go first and are never sent again.
     pub greeting: WriteBuf,
     /// Its last request, if that is a question.
-    pub question: Option<Question>,
+    pub question: Option<LastStep>,
     /// What the node said instead of answering the handshake.
     pub words: Option<Box<str>>,
     /// When the handshake was answered; before that, when the connection was begun.
@@ -366,8 +366,8 @@ impl Backend {
         let mut steps = self.flavor.handshake(config, secret, &mut greeting);
         self.question = match self.usage {
             Usage::Shared if steps > 0 && !self.is_replacement => None,
-            Usage::Shared => Some(Question::Ping),
-            Usage::Idle | Usage::Lent { .. } | Usage::Cleaning => Some(Question::Number),
+            Usage::Shared => Some(LastStep::Ping),
+            Usage::Idle | Usage::Lent { .. } | Usage::Cleaning => Some(LastStep::Number),
         };
         if let Some(question) = self.question {
             encode::command(&mut greeting, question.words().iter().copied());

@@ -5,7 +5,7 @@
 use crate::clock::Time;
 use crate::proxy::ids::ClientId;
 use crate::proxy::messages::client_filter::{Aim, Asker, Filter, Listing, Selection};
-use crate::proxy::messages::worker_query::Letter;
+use crate::proxy::messages::worker_query::WorkerMessage;
 use crate::proxy::state::Proxy;
 use crate::resp::encode;
 
@@ -107,7 +107,7 @@ impl Proxy {
         if worker == self.worker {
             return self.fulfil(part, &reply, now);
         }
-        let answer = Letter::Answered { part, reply };
-        self.actions.letter(worker, answer);
+        let answer = WorkerMessage::Answered { part, reply };
+        self.actions.send_to_worker(worker, answer);
     }
 }

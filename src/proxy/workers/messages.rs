@@ -1,4 +1,4 @@
-//! `Question`: what one worker asks of the others, since each knows its own clients only; and the letters
+//! `WorkerQuery`: what one worker asks of the others, since each knows its own clients only; and the messages
 //! that carry questions and answers.
 //!
 //! An answer is a reply frame: it fills a part of the asking client's request like a node's reply does.
@@ -6,15 +6,15 @@
 use crate::clock::Time;
 use crate::proxy::ids::{ClientId, PartId};
 use crate::proxy::messages::client_filter::Asker;
-use crate::proxy::messages::worker_query::{Letter, Question};
+use crate::proxy::messages::worker_query::{WorkerMessage, WorkerQuery};
 use crate::proxy::state::Proxy;
 use crate::resp::encode;
 
 impl Proxy {
-    /// A letter from another worker.
-    pub fn letter(&mut self, letter: Letter, now: Time) {
-        match letter {
-            Letter::Asked {
+    /// A message from another worker.
+    pub fn worker_message(&mut self, message: WorkerMessage, now: Time) {
+        match message {
+            WorkerMessage::Asked {
                 from,
                 part,
                 question,
@@ -24,48 +24,54 @@ impl Proxy {
                     return;
                 }
                 let reply = self.answer_question(&question, now);
-                let answer = Letter::Answered { part, reply };
-                self.actions.letter(from, answer);
+                let answer = WorkerMessage::Answered { part, reply };
+                self.actions.send_to_worker(from, answer);
             }
-            Letter::Answered { part, reply } => self.fulfil(part, &reply, now),
-            Letter::Lines { from, lines } => {
+            WorkerMessage::Answered { part, reply } => self.fulfil(part, &reply, now),
+            WorkerMessage::Lines { from, lines } => {
                 self.take_lines(&lines, now);
                 let by = self.worker;
-                self.actions.letter(from, Letter::LinesTaken { by });
+                self.actions
+                    .send_to_worker(from, WorkerMessage::LinesTaken { by });
             }
-            Letter::SubscribersSettled => self.wake_publishers(),
-            Letter::LinesTaken { by } => {
+            WorkerMessage::SubscribersSettled => self.wake_publishers(),
+            WorkerMessage::LinesTaken { by } => {
                 let lines = self.monitor_feeds[by].acknowledged();
                 self.send_lines(by, lines);
             }
         }
     }
 
-    /// A letter that `worker` did not take: whoever waits for the answer hears of it.
-    pub fn undelivered(&mut self, worker: usize, letter: Letter, now: Time) {
-        match letter {
-            Letter::Asked { part, .. } => {
+    /// A message that `worker` did not take: whoever waits for the answer hears of it.
+    pub fn undelivered(&mut self, worker: usize, message: WorkerMessage, now: Time) {
+        match message {
+            WorkerMessage::Asked { part, .. } => {
                 self.answer_error(part, b"ERR a worker does not answer", now)
             }
             // Somebody waits for it: it is sent again at the next sweep.
-            Letter::Answered { .. }
-            | Letter::Lines { .. }
-            | Letter::LinesTaken { .. }
-            | Letter::SubscribersSettled => {
-                self.returned.push((worker, letter));
+            WorkerMessage::Answered { .. }
+            | WorkerMessage::Lines { .. }
+            | WorkerMessage::LinesTaken { .. }
+            | WorkerMessage::SubscribersSettled => {
+                self.returned.push((worker, message));
             }
         }
     }
 
-    /// Sends the letters again that were not taken.
+    /// Sends the messages again that were not taken.
     pub(in crate::proxy) fn send_returned(&mut self) {
-        for (worker, letter) in self.returned.drain(..) {
-            self.actions.letter(worker, letter);
+        for (worker, message) in self.returned.drain(..) {
+            self.actions.send_to_worker(worker, message);
         }
     }
 
     /// Asks every worker, this one included; the answers fill the parts from `first` on.
-    pub(in crate::proxy) fn ask_workers(&mut self, first: PartId, question: &Question, now: Time) {
+    pub(in crate::proxy) fn ask_workers(
+        &mut self,
+        first: PartId,
+        question: &WorkerQuery,
+        now: Time,
+    ) {
         for worker in 0..self.process.workers.len() {
             let part = PartId {
                 index: first.index + worker as u16,
@@ -78,82 +84,82 @@ impl Proxy {
                     self.fulfil(part, &reply, now);
                 }
             } else {
-                let letter = Letter::Asked {
+                let message = WorkerMessage::Asked {
                     from: self.worker,
                     part,
                     question: question.clone(),
                 };
-                self.actions.letter(worker, letter);
+                self.actions.send_to_worker(worker, message);
             }
         }
     }
 
     /// The answer for the control thread, as a reply frame.
-    pub fn answer_control(&mut self, question: &Question, now: Time) -> Vec<u8> {
+    pub fn answer_control(&mut self, question: &WorkerQuery, now: Time) -> Vec<u8> {
         self.answer_question(question, now)
     }
 
     /// Begins to answer what takes a look at every client: the answer comes when all have been looked at. Returns whether
     /// it is such a question.
-    fn answers_in_turns(&mut self, asker: Asker, question: &Question, now: Time) -> bool {
+    fn answers_in_turns(&mut self, asker: Asker, question: &WorkerQuery, now: Time) -> bool {
         match question {
-            Question::List(selection) => self.list_for(asker, selection, now),
-            Question::Kill(filter) => self.kill_for(asker, filter, now),
+            WorkerQuery::List(selection) => self.list_for(asker, selection, now),
+            WorkerQuery::Kill(filter) => self.kill_for(asker, filter, now),
             _ => return false,
         }
         true
     }
 
     /// This worker's own answer, as a reply frame.
-    fn answer_question(&mut self, question: &Question, now: Time) -> Vec<u8> {
+    fn answer_question(&mut self, question: &WorkerQuery, now: Time) -> Vec<u8> {
         let mut reply = Vec::new();
         match question {
-            Question::CountClients => encode::integer(&mut reply, self.clients.len() as i64),
-            Question::ClientCounts => self.count_clients().print(&mut reply),
-            Question::RenewConfig => {
+            WorkerQuery::CountClients => encode::integer(&mut reply, self.clients.len() as i64),
+            WorkerQuery::ClientCounts => self.count_clients().print(&mut reply),
+            WorkerQuery::RenewConfig => {
                 self.renew_config();
                 encode::simple(&mut reply, "OK");
             }
-            Question::List(selection) => self.list_clients(selection, now, &mut reply),
-            Question::Kill(filter) => {
+            WorkerQuery::List(selection) => self.list_clients(selection, now, &mut reply),
+            WorkerQuery::Kill(filter) => {
                 let ids: Vec<ClientId> = self.clients.iter().map(|(id, _)| id).collect();
                 let killed = self.kill_clients(&ids, filter, None, now);
                 encode::integer(&mut reply, killed);
             }
-            Question::PauseClients(pause) => {
+            WorkerQuery::PauseClients(pause) => {
                 self.pause_clients(*pause, now);
                 encode::simple(&mut reply, "OK");
             }
-            Question::Functions(functions) => {
+            WorkerQuery::Functions(functions) => {
                 self.tell_functions_apart(functions.clone());
                 encode::simple(&mut reply, "OK");
             }
-            Question::UnpauseClients => {
+            WorkerQuery::UnpauseClients => {
                 self.end_client_pause();
                 encode::simple(&mut reply, "OK");
             }
-            Question::Unblock(number, with_error) => {
+            WorkerQuery::Unblock(number, with_error) => {
                 let found = self.unblock(*number, *with_error, now);
                 encode::integer(&mut reply, i64::from(found));
             }
-            Question::ResetStats => {
+            WorkerQuery::ResetStats => {
                 self.stats.reset();
                 self.insight.reset();
                 encode::simple(&mut reply, "OK");
             }
-            Question::HotKeys => self.insight.hot.print(&mut reply),
-            Question::BigKeys => self.insight.big.print(&mut reply),
-            Question::SlowLog => {
+            WorkerQuery::HotKeys => self.insight.hot.print(&mut reply),
+            WorkerQuery::BigKeys => self.insight.big.print(&mut reply),
+            WorkerQuery::SlowLog => {
                 let second = |at| self.process.wall_clock(at).as_secs();
                 let workers = self.process.workers.len();
                 let log = &self.insight.slow;
                 log.print(self.worker, workers, second, &mut reply);
             }
-            Question::ResetSlowLog => {
+            WorkerQuery::ResetSlowLog => {
                 self.insight.slow.clear();
                 encode::simple(&mut reply, "OK");
             }
-            Question::Audit => self.insight.audit.print(&self.table, &mut reply),
+            WorkerQuery::Audit => self.insight.audit.print(&self.table, &mut reply),
         }
         reply
     }

@@ -11,7 +11,7 @@ use crate::command::{AclCategories, Class, Command, Flags, redact};
 use crate::proxy::client::{Client, Parting};
 use crate::proxy::ids::ClientId;
 use crate::proxy::messages::monitor_feed::Lines;
-use crate::proxy::messages::worker_query::Letter;
+use crate::proxy::messages::worker_query::WorkerMessage;
 use crate::proxy::pipeline::client_reply::ClientReply;
 use crate::proxy::request::Request;
 use crate::proxy::state::Proxy;
@@ -119,7 +119,8 @@ impl Proxy {
     pub(in crate::proxy) fn send_lines(&mut self, worker: usize, lines: Option<Lines>) {
         if let Some(lines) = lines {
             let from = self.worker;
-            self.actions.letter(worker, Letter::Lines { from, lines });
+            self.actions
+                .send_to_worker(worker, WorkerMessage::Lines { from, lines });
         }
     }
 
@@ -199,7 +200,7 @@ mod tests {
     /// Two workers of one process, and what becomes of what is sent to them.
     struct Rig {
         workers: Vec<Proxy>,
-        letters: Vec<(usize, Letter)>,
+        messages: Vec<(usize, WorkerMessage)>,
     }
 
     impl Rig {
@@ -212,7 +213,7 @@ mod tests {
             let make = |index| Proxy::new(config.clone(), table.clone(), process.clone(), index, 1);
             Rig {
                 workers: (0..2).map(make).collect(),
-                letters: Vec::new(),
+                messages: Vec::new(),
             }
         }
 
@@ -233,16 +234,16 @@ mod tests {
 
         fn collect(&mut self, worker: usize) {
             while let Some(action) = self.workers[worker].next_action() {
-                if let Action::Letter(to, letter) = action {
-                    self.letters.push((to, letter));
+                if let Action::ToWorker(to, message) = action {
+                    self.messages.push((to, message));
                 }
             }
         }
 
-        fn read_letters(&mut self) {
-            while !self.letters.is_empty() {
-                let (to, letter) = self.letters.remove(0);
-                self.workers[to].letter(letter, Time::default());
+        fn read_messages(&mut self) {
+            while !self.messages.is_empty() {
+                let (to, message) = self.messages.remove(0);
+                self.workers[to].worker_message(message, Time::default());
                 self.workers[to].check();
                 self.collect(to);
             }
@@ -256,15 +257,15 @@ mod tests {
     }
 
     #[test]
-    fn lines_of_another_worker_come_by_one_letter_and_in_order() {
+    fn lines_of_another_worker_come_by_one_message_and_in_order() {
         let mut rig = Rig::new(1000);
         let (monitor, other) = (rig.accept(0), rig.accept(1));
         rig.send(1, other, "PING before\r\n");
         rig.send(0, monitor, "MONITOR\r\n");
         rig.send(1, other, "PING a\r\n");
         rig.send(1, other, "PING b\r\n");
-        assert_eq!(rig.letters.len(), 1);
-        rig.read_letters();
+        assert_eq!(rig.messages.len(), 1);
+        rig.read_messages();
         let received = rig.received(0, monitor);
         let words: Vec<&str> = received
             .lines()
@@ -273,7 +274,7 @@ mod tests {
         assert_eq!(words, ["+OK", "\"PING\" \"a\"", "\"PING\" \"b\""]);
         rig.send(0, monitor, "RESET\r\n");
         rig.send(1, other, "PING c\r\n");
-        assert!(rig.letters.is_empty());
+        assert!(rig.messages.is_empty());
         assert!(!rig.workers[0].process.watchers.any());
         assert_eq!(rig.received(0, monitor), "+RESET\r\n");
     }
@@ -296,7 +297,7 @@ mod tests {
         for _ in 0..10 {
             rig.send(1, other, "PING a\r\n");
         }
-        rig.read_letters();
+        rig.read_messages();
         assert_eq!((rig.workers[0].clients(), rig.workers[1].clients()), (0, 1));
         assert!(!rig.workers[0].process.watchers.any());
     }

@@ -296,7 +296,7 @@ impl World {
                 }
                 Action::Close(peer) => self.close(peer),
                 Action::Refresh(_) => self.refresh_wanted = true,
-                Action::Letter(..) => unreachable!("there is one worker"),
+                Action::ToWorker(..) => unreachable!("there is one worker"),
             }
         }
     }
