@@ -16,12 +16,13 @@ build: need-cargo
 	@mkdir -p bin
 	@cp -f $(TARGET)/release/redis-cluster-proxy bin/.new && mv -f bin/.new bin/redis-cluster-proxy
 
-# A cluster of six on ports 7001-7006 and the proxy on 8088, until Ctrl-C. PROXY_FLAGS='-max-procs 2' adds flags.
+# A cluster of six on ports 7001-7006 and the proxy on 8088, until Ctrl-C. PROXY_FLAGS='-max-procs 2' adds flags. With TLS=1
+# clients, proxy and nodes speak TLS.
 run: need-cargo
 	@bash tests/support/demo.sh --check-ports
 	@bash tests/support/install.sh redis-server openssl
 	@$(MAKE) --no-print-directory build
-	@bash tests/support/demo.sh bin/redis-cluster-proxy $(PROXY_FLAGS)
+	@TLS=$(TLS) bash tests/support/demo.sh bin/redis-cluster-proxy $(PROXY_FLAGS)
 
 test: need-cargo
 	@bash tests/support/install.sh redis-server openssl iproute2
@@ -65,6 +66,7 @@ $(VENV)/node/ready: tests/clients/package.json tests/clients/package-lock.json |
 lint: need-cargo
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --no-default-features -- -D warnings
 
 check: lint test
 
@@ -72,10 +74,10 @@ check: lint test
 simulate: need-cargo
 	SIMULATION_SEEDS=$(SEEDS) $(CARGO) test --locked --test simulation -- --nocapture
 
-# The real proxy and real nodes, everything that goes wrong, every reply checked: make chaos MINUTES=10
+# The real proxy and real nodes, everything that goes wrong, every reply checked: make chaos MINUTES=10; with TLS=1 over TLS.
 chaos: need-cargo
 	@bash tests/support/install.sh redis-server openssl iproute2
-	CHAOS_SECONDS=$$(($(MINUTES) * 60)) $(CARGO) test --locked --test chaos -- --nocapture
+	$(if $(TLS),TEST_TLS=1) CHAOS_SECONDS=$$(($(MINUTES) * 60)) $(CARGO) test --locked --test chaos -- --nocapture
 
 # Builds with one bug each: is each of them found?
 checker-test: need-cargo

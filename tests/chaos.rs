@@ -9,6 +9,7 @@
 //! | `CHAOS_SEED` | the seed of a run before |
 //! | `CHAOS_FAULTS` | only these, e.g. `KillMaster,Failover` |
 //! | `CHAOS_RATE` | requests a second, of all clients |
+//! | `TEST_TLS` | if it is set, clients, nodes and the proxy speak TLS |
 //! | `CHAOS_FLAGS` | more flags for the proxy |
 //! | `PLANTED_BUG` | a build with bugs to choose from (see `make checker-test`): ends at the first violation |
 
@@ -74,6 +75,10 @@ fn nothing_wrong_and_nothing_lost() {
     let ground = Arc::new(Ground::start(SHARDS, 1, Some(PASSWORD), &[]));
     let flags = std::env::var("CHAOS_FLAGS").unwrap_or_default();
     let mut all = vec!["-backend-password", PASSWORD, "-log-every-n", "0"];
+    if support::ground::is_tls_wanted() {
+        // Nodes have addresses of their own, and one certificate.
+        all.extend(["-backend-tls-server-name", "localhost"]);
+    }
     all.extend(flags.split_whitespace());
     let proxy = Proxy::spawn(&ground.addrs(), &all, &[]);
     proxy.wait_until_answering();

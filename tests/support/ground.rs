@@ -65,12 +65,33 @@ fn run(line: &str) {
     assert!(try_run(line), "failed: {line}");
 }
 
+/// Whether clients, nodes and the proxy are to speak TLS (`TEST_TLS=1`).
+pub fn is_tls_wanted() -> bool {
+    #[cfg(feature = "tls")]
+    return super::tls::is_wanted();
+    #[cfg(not(feature = "tls"))]
+    false
+}
+
+/// What a node needs for it.
+fn tls_args(port: u16) -> Vec<String> {
+    #[cfg(feature = "tls")]
+    if super::tls::is_wanted() {
+        let own = super::tls::server_args();
+        return [vec!["--tls-port".to_string(), port.to_string()], own].concat();
+    }
+    let _ = port;
+    Vec::new()
+}
+
 /// One redis-server and the place it has to itself.
 #[derive(Debug)]
 pub struct GroundNode {
     ip: String,
     port: u16,
-    _reserved: Option<Port>,
+    /// Where it speaks TLS to its peers and to the proxy, if it does.
+    tls_port: Option<u16>,
+    _reserved: Option<(Port, Port)>,
     /// Keeps the namespace while the server is down.
     holder: Option<Child>,
     folder: PathBuf,
@@ -82,8 +103,9 @@ pub struct GroundNode {
 impl GroundNode {
     fn start(index: usize, args: &[&str], password: Option<&str>) -> GroundNode {
         let inside = is_inside();
-        let reserved = (!inside).then(Port::reserve);
-        let port = reserved.as_ref().map_or(7000, Port::number);
+        let reserved = (!inside).then(|| (Port::reserve(), Port::reserve()));
+        let ports = reserved.as_ref();
+        let (port, tls_port) = ports.map_or((7000, 7100), |own| (own.0.number(), own.1.number()));
         let ip = if inside {
             format!("10.77.0.{}", index + 11)
         } else {
@@ -91,13 +113,15 @@ impl GroundNode {
         };
         let folder = reaper::folder().join(format!("node-{index}-{port}"));
         std::fs::create_dir_all(&folder).expect("a folder for the server");
+        let args = args.iter().map(ToString::to_string);
         let node = GroundNode {
             holder: inside.then(|| hold_namespace(index, &ip)),
             ip,
             port,
+            tls_port: is_tls_wanted().then_some(tls_port),
             _reserved: reserved,
             folder,
-            args: args.iter().map(ToString::to_string).collect(),
+            args: args.chain(tls_args(tls_port)).collect(),
             password: password.map(str::to_string),
             child: Mutex::new(None),
         };
@@ -173,6 +197,11 @@ impl GroundNode {
 
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Where its peers and the proxy meet it.
+    fn peer_port(&self) -> u16 {
+        self.tls_port.unwrap_or(self.port)
     }
 
     pub fn pid(&self) -> Option<u32> {
@@ -276,7 +305,7 @@ impl Member for GroundNode {
     }
 
     fn place(&self) -> (String, u16) {
-        (self.ip.clone(), self.port)
+        (self.ip.clone(), self.peer_port())
     }
 }
 
@@ -371,8 +400,10 @@ impl Ground {
         ground
     }
 
+    /// Where the proxy meets the nodes.
     pub fn addrs(&self) -> Vec<String> {
-        self.nodes.iter().map(GroundNode::addr).collect()
+        let addr = |node: &GroundNode| format!("{}:{}", node.ip, node.peer_port());
+        self.nodes.iter().map(addr).collect()
     }
 
     pub fn id(&self, index: usize) -> &str {
@@ -536,7 +567,7 @@ impl Ground {
             return Some(0);
         }
         let target = &self.nodes[to];
-        let port = target.port.to_string();
+        let port = target.peer_port().to_string();
         let mut args: Vec<Vec<u8>> = ["MIGRATE", &target.ip, &port, "", "0", "5000"]
             .iter()
             .map(|arg| arg.as_bytes().to_vec())
