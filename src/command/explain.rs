@@ -170,12 +170,11 @@ mod tests {
             ),
             (
                 "xread block 0 streams a $",
-                "command=xread class=leased how=until its reply reason=STREAMS may be an operand of other \
-                 options; it blocks with BLOCK only keys=[4]",
+                "command=xread class=leased how=until its reply reason=blocks only with BLOCK keys=[4]",
             ),
             (
                 "config get x",
-                "command=config|get class=local reason=a master is asked, but some values are this proxy's own keys=[]",
+                "command=config|get class=local reason=asks a master, except for the proxy's own settings keys=[]",
             ),
             (
                 "shutdown",

@@ -626,7 +626,7 @@ pub(super) static ROWS: &[Row] = &[
     row("command|info", -2, LOADING | STALE, CONNECTION, &[], Local).tips("nondeterministic_output_order"),
     row("command|list", -2, LOADING | STALE, CONNECTION, &[], Local).tips("nondeterministic_output_order"),
     row("config", -2, NONE, NONE, &[], Local),
-    row("config|get", -3, ADMIN | NOSCRIPT | LOADING | STALE, NONE, &[], Local).why("asks a master, but the proxy's own settings are its own"),
+    row("config|get", -3, ADMIN | NOSCRIPT | LOADING | STALE, NONE, &[], Local).why("asks a master, except for the proxy's own settings"),
     row("config|help", 2, LOADING | STALE, NONE, &[], AnyNode),
     row("config|resetstat", 2, ADMIN | NOSCRIPT | LOADING | STALE, NONE, &[], AllNodes(Special)).why("resets the counters of all nodes and of this proxy"),
     row("config|rewrite", 2, ADMIN | NOSCRIPT | LOADING | STALE, NONE, &[], AllNodes(AllSucceeded)).why("each node has its own configuration file"),
