@@ -1,8 +1,8 @@
-//! `AcceptBalance`: how new clients are spread over the workers.
+//! `AcceptBalance`: spreads new clients evenly over the workers.
 //!
-//! The kernel spreads connections over listeners by a hash, which leaves few connections uneven: of fifty, one
-//! of two workers gets twenty or thirty. So the worker that accepts a client gives it to whoever has the
-//! fewest. It costs once per client, and nothing while there is one worker.
+//! The kernel assigns connections to listeners by a hash, which is uneven for few connections: of fifty, one of two
+//! workers may get twenty or thirty. So the worker that accepts a client hands it to the worker with the fewest
+//! clients. This costs something once per client, and nothing with one worker.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -1,9 +1,9 @@
-//! What the allocator is told: how many heaps there are ([`limit_heaps`]), and when to return what it keeps to the
-//! system, at rest ([`give_back`]) and while the program is busy ([`watch`]); and what it keeps for a thread is not
-//! kept for long ([`apart`]).
+//! Settings of the memory allocator: the number of heaps ([`limit_heaps`]), when to return free memory to the system,
+//! both when idle ([`give_back`]) and while busy ([`watch`]), and threads that should not keep memory for long
+//! ([`apart`]).
 //!
-//! This is the one place of the program with `unsafe` code: three calls into the C library that take numbers or
-//! nothing, touch only what the allocator holds free, and that no Rust library wraps.
+//! This is the only place with `unsafe` code: three calls into the C library that take numbers or nothing, touch only
+//! memory that the allocator holds free, and that no Rust library wraps.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;

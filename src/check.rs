@@ -1,6 +1,7 @@
-//! `-check`: what a start with this config needs, tried and given up again: files, addresses, processors.
+//! `-check`: tries everything that a start with this configuration needs (files, addresses, processors) and undoes
+//! it.
 //!
-//! It must never know a flag's spelling, nor leave anything behind.
+//! It must never know how a flag is spelled, nor leave anything behind.
 
 use std::fs::{self, OpenOptions};
 use std::net::TcpListener;

@@ -1,16 +1,15 @@
-//! `Time`: a point in time as an argument.
+//! `Time`: a point in time, passed as an argument.
 //!
-//! The core never asks what time it is; the shell reads the clock at most three times a turn and hands the
-//! answer in. A [`Time`] is the monotonic clock in microseconds since the process began, so it is eight
-//! bytes, the same in all threads, and blind to a jump of the wall clock.
+//! The core never asks for the time: the shell reads the clock at most three times in a turn and passes the result
+//! on. A [`Time`] is the monotonic clock in microseconds since the process began. It takes eight bytes, is the same
+//! in all threads, and does not follow jumps of the wall clock.
 //!
-//! The clock stands still while the process does (SIGSTOP, a paused machine, no processor to be had): whoever
-//! was not there to read a reply must not hold it against the node that it did not come. So no deadline
-//! anywhere needs to know of it. [`Watch`] notices and [`Standstills`] keeps the account, for those few who
-//! want to know what the clock on the wall showed.
+//! The clock excludes time in which the process did not run (SIGSTOP, a suspended machine, no processor time). A node
+//! must not be blamed for a reply that nobody was there to read, and this way no deadline has to handle the case.
+//! [`Watch`] detects such a standstill and [`Standstills`] adds them up, for the few who need the wall clock's view.
 //!
-//! Long work is not a standstill: the thread had the processor, so that time has passed. The two are told apart
-//! by the processor time of the thread.
+//! A long turn is not a standstill: the thread used the processor, so its time counts. The processor time of the
+//! thread tells the two apart.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};

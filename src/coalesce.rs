@@ -1,10 +1,10 @@
-//! `Coalesce`: whether a worker should wait a moment before it looks for events, so that one turn serves more
-//! clients with the same number of system calls.
+//! `Coalesce`: decides whether a worker waits a moment before it polls, so that one turn serves more clients with the
+//! same number of system calls (`-coalesce`).
 //!
-//! Waking up, polling, and writing to each node are paid once a turn: with fifty clients at work and three
-//! events in a turn, nearly all that is paid is overhead. A short nap then lets more replies and requests come
-//! together. It is taken only in company: while several clients have just asked for something, and turns carry
-//! few of them. A few clients, and one that asks quickly, are never delayed.
+//! Waking up, polling, and writing to each node are paid once in a turn. With fifty active clients and three events
+//! in a turn, nearly all of that is overhead; a short nap lets more requests and replies come together. It is taken
+//! only while several clients are active and turns carry few of them: a few clients, or one that asks quickly, are
+//! never delayed.
 
 use std::time::Duration;
 

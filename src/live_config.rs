@@ -1,8 +1,7 @@
-//! `LiveConfig`: the config in force, which can be changed while the program runs, setting by setting.
+//! `LiveConfig`: the settings in force, which can change one by one while the program runs.
 //!
-//! Whoever changes it says so to those who keep a copy: they take the new one from here, so that of two
-//! changes none is lost. It must never know what a setting means: that is for `options`, which gives the
-//! names.
+//! Whoever changes a setting tells those who keep a copy; they read the new one from here, so no change is lost. It
+//! must never know what a setting means: that is for `options`.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};

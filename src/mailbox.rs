@@ -1,4 +1,4 @@
-//! `Mailbox`: what other threads say to a worker. Bounded; sending wakes the worker and never waits.
+//! `Mailbox`: messages from other threads to a worker. It is bounded; sending wakes the worker and never blocks.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! `run`: the threads of the program, put together: workers, topology, control, signals.
+//! `run`: starts the threads of the program and connects them: workers, topology, control, signals.
 
 use std::env;
 use std::io;

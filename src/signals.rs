@@ -1,5 +1,5 @@
-//! Signals: TERM and INT end the program, HUP reopens the log and reads `-config` again, USR1 writes a summary of
-//! the status to the log.
+//! Signals: TERM and INT stop the program, HUP reopens the log and reloads `-config`, USR1 writes a summary of the
+//! status to the log.
 
 use std::env;
 use std::io;

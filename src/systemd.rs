@@ -1,7 +1,7 @@
-//! What a service manager such as systemd hands over and is told: the listening socket of a socket unit (`LISTEN_FDS`);
-//! that the program serves, reloads and stops (`NOTIFY_SOCKET`); and that its workers turn (`WATCHDOG_USEC`).
+//! The interface to a service manager such as systemd: takes the listening socket of a socket unit (`LISTEN_FDS`),
+//! reports when the program serves, reloads and stops (`NOTIFY_SOCKET`), and feeds the watchdog (`WATCHDOG_USEC`).
 //!
-//! Each part does nothing unless its variables are set. It must never know what systemd does about it.
+//! Each part does nothing unless its variable is set. It must never know what systemd does with it.
 
 use std::env;
 use std::io;

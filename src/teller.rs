@@ -1,5 +1,5 @@
-//! `Teller`: tells the log of what peers may bring about as often as they like: once a second, and then how often it was
-//! not told.
+//! `Teller`: limits a log message that peers can cause at will to one per second. The next one says how many were
+//! left out.
 
 use std::time::Duration;
 

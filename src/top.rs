@@ -1,8 +1,8 @@
-//! `-top URL`: the status of a running proxy in a terminal, once a second; where standard output is no terminal
-//! it is written once.
+//! `-top URL`: shows the status of a running proxy in a terminal, once a second. If standard output is not a
+//! terminal, it prints the status once.
 //!
-//! It shows what `/api/v1/status` says and knows nothing else of that proxy, nor does it trust it: whoever answers
-//! at the URL must not drive the terminal.
+//! It shows `/api/v1/status` and knows nothing else about that proxy. It does not trust it either: the server at the
+//! URL must not be able to drive the terminal.
 //!
 //! Not the crate `crossterm` (0.29): the screen is one constant, and keys are a few calls of `rustix`, which is here
 //! already. It would bring `parking_lot` and more.

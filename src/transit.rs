@@ -1,9 +1,8 @@
-//! `Transit`: the sockets of a worker that no peer of its proxy has. Clients come in whose TLS handshake is under way:
-//! they are nobody's clients until it is complete. Sockets go out that still have encrypted bytes for the kernel to
-//! take, though their peers are done with.
+//! `Transit`: sockets of a worker that do not belong to a client or a node yet, or no longer: clients whose TLS
+//! handshake is under way, and closed connections that still have encrypted bytes to send.
 //!
-//! A handshake costs as much as a thousand commands, so that few are gone on with in one turn, and the rest in the next
-//! ones. Each of these sockets has a deadline. It must never know what is said on them.
+//! A handshake costs as much as a thousand commands, so only a few make progress in one turn. Each socket has a
+//! deadline. It must never know what is said on them.
 
 use std::collections::VecDeque;
 use std::io;

@@ -1,8 +1,8 @@
-//! `Turns`: how long the turns of a worker take, and what the long ones did; `Heartbeat`: where a worker shows that
-//! its turns end.
+//! `Turns`: how long a worker's turns take, and what the long ones did. `Heartbeat`: where a worker shows that it is
+//! not stuck.
 //!
-//! A turn is short: tens of microseconds. One that takes long holds up everybody else whom this worker serves, so it
-//! is counted and told of, with what is known of it. It must never know a socket.
+//! A turn normally takes tens of microseconds. A long one delays all other clients of the worker, so it is counted
+//! and logged. It must never know a socket.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,8 +1,8 @@
-//! `Worker`: the shell round a [`Proxy`]: the poll, the sockets, the clock, the turn of the loop.
+//! `Worker`: the shell around a [`Proxy`]: polling, sockets, the clock, and the turn of the loop.
 //!
-//! One turn: poll; note what the events say; serve each peer that has something to read; let time pass; do
-//! what the proxy asks for (connect, flush, resume, close). Nothing is written while events are handled: one
-//! flush at the end of the turn carries what all clients have for a node.
+//! One turn: poll; record the events; serve each peer that has something to read; advance the time; carry out what
+//! the proxy asks for (connect, flush, resume, close). Nothing is written while events are handled: one flush at the
+//! end of the turn sends the requests of all clients to a node.
 //!
 //! It must never know what the bytes mean.
 

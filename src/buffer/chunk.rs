@@ -1,4 +1,4 @@
-//! `Chunk`: a piece of bytes that moves without a copy, from input to output.
+//! `Chunk`: a piece of bytes that moves from input to output without being copied.
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
-//! `Pool`: the free blocks of one worker, one kind a list.
+//! `Pool`: the free memory blocks of one worker, in one list for each block size.
 //!
-//! A block is told by its size alone. The pool must never know who has one, nor what for.
+//! A block is identified by its size alone. The pool must never know who uses a block, nor what for.
 
 use std::sync::Arc;
 

@@ -1,5 +1,4 @@
-//! `Rope`: bytes in several pieces that follow one another. What is too large to be copied is kept and put
-//! together as one.
+//! `Rope`: consecutive bytes in several pieces, for data that is too large to be copied into one.
 
 use super::{Chunk, Pool, READ_BLOCK, WriteBuf};
 

@@ -1,5 +1,5 @@
-//! `WriteBuf`: what goes to a peer, in the order it was pushed. Where a peer may have to be sent it again, what is
-//! sent is kept until it is released.
+//! `WriteBuf`: the bytes for one peer, in the order in which they were pushed. If they may have to be sent again
+//! elsewhere, they are kept after sending until they are released.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;

@@ -1,5 +1,4 @@
-//! What differs between two topologies: for the worker that wants to know whether anything does, and for
-//! the one line in the log.
+//! The difference between two topologies: for a worker, whether there is any; for the log, in one line.
 //!
 //! It must never know who asks.
 

@@ -1,4 +1,4 @@
-//! Whether a node is in our own data centre (`-read-prefer 2`).
+//! Whether a node is in the proxy's own data center (`-read-prefer 2`).
 //!
 //! It must never know how the local address was found: it is an argument.
 

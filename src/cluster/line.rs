@@ -1,7 +1,7 @@
-//! `Line`: what a node says of itself, in its own line of CLUSTER NODES: the one that knows best whether it is a master,
-//! and the only one that tells which slots are on their way to it or from it.
+//! `Line`: a node's own line in its CLUSTER NODES reply. It is the most reliable source for whether that node is a
+//! master, and the only one that lists slots which are migrating to it or from it.
 //!
-//! `view` reads the whole of such a text for the topology, and strictly; here what makes no sense is passed over.
+//! `view` parses the whole reply strictly, for the topology. This parser skips what it does not understand.
 
 use crate::cluster::slot::SLOTS;
 use crate::cluster::topology::{NO_SHARD, Topology};

@@ -1,8 +1,8 @@
-//! `Known`: the nodes that can be asked, where each is reached, and under which names a redirect may speak of it.
+//! `Known`: the nodes that can be asked, the address of each, and the names by which a redirect may refer to it.
 //!
-//! A node announces addresses that may be good only among the nodes. Hostnames are resolved (by an argument: this
-//! must never resolve a name, or connect, itself), `-node-map` comes first, and an unknown host is that of the
-//! connection that answered.
+//! A node may announce an address that works only between the nodes. `-node-map` takes precedence; an unknown host is
+//! the host of the connection that answered. Host names are resolved by a function that is an argument: this module
+//! must never resolve a name or connect by itself.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};

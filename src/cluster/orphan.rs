@@ -1,9 +1,9 @@
-//! The orphans of a view, found while a topology is built of it.
+//! Orphans: shards whose master cannot be asked. They are found while a topology is built from a view.
 //!
-//! An orphan is a shard whose master cannot be asked: most masters call it dead and nobody has been promoted yet, or
-//! its host name cannot be resolved. No node serves its slots, but its replicas may still answer reads, and a command
-//! about all keys must not pass over it as if it had none. Slots that no node lists (never assigned, or their master
-//! forgotten) are nobody's: no orphan has them.
+//! The master of an orphan is marked as failed by most masters with nobody promoted yet, or its host name cannot be
+//! resolved. Its slots are not served, but its replicas may still answer reads, and a command about all keys must not
+//! skip it as if it had none. Slots that no node lists (never assigned, or their master was forgotten) belong to no
+//! orphan.
 
 use crate::cluster::node_addresses::Known;
 use crate::cluster::topology::{NO_SHARD, Orphan};

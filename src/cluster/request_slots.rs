@@ -1,4 +1,4 @@
-//! `place`: which slots the keys of a request lie in.
+//! `place`: the slots of a request's keys.
 //!
 //! It must never know which node serves a slot.
 

@@ -1,9 +1,9 @@
-//! Which requests may be executed twice: a column of the table that stands by itself. When the connection is lost behind
-//! such a request, it is sent again, since nobody can tell whether it was executed once or twice.
+//! Which requests may be executed twice. If the connection is lost after such a request, it is sent again, since
+//! running it once or twice makes no difference. This is a column of the table in a file of its own.
 //!
-//! What has the flag `readonly` only reads and needs no line here. A change is here only if its second execution leaves
-//! the same and answers the same. That other clients' changes fall between the two does no harm: they were made while
-//! this one had no reply yet, so they may as well have come before it.
+//! Commands with the flag `readonly` need no row here. A change is listed only if a second execution leaves the same
+//! data and gives the same reply. Changes of other clients may fall between the two executions: this client had no
+//! reply yet, so they may as well have come before it.
 
 /// When a request of a row may be executed twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,9 +1,8 @@
-//! Which commands change the servers or this proxy: a column of the table that stands by itself, since most
-//! rows have nothing in it.
+//! Which commands change the servers or this proxy (`-admin-commands`). A column of the table in a file of its own,
+//! since most rows have nothing in it.
 //!
-//! Data that clients work on is not meant, but for commands that wipe all of it, or have a server carry it off
-//! to another. What only looks is not here,
-//! be it for administrators or not.
+//! Changing data is not meant, except for commands that delete all of it or make a server send it to another.
+//! Commands that only read are not here, even those for administrators.
 
 /// The names of these rows.
 const CHANGES_SERVERS: &[&str] = &[

@@ -1,5 +1,5 @@
-//! What servers do with a few commands by code of their own and say in no flag: what a command runs, how it stands inside
-//! MULTI. They are columns of the table (see `rows`).
+//! What servers do with a few commands in code rather than by a flag: what kind of program a command runs, and how it
+//! behaves inside MULTI. Columns of the table (see `rows`).
 
 /// The program that a request runs: its first argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,5 +1,4 @@
-//! `Explanation`: what the table makes of one request, for `PROXY EXPLAIN`. Slots and nodes are the caller's
-//! to add, who knows them.
+//! `Explanation`: how the table classifies one request, for `PROXY EXPLAIN`. The caller adds slots and nodes.
 
 use super::document::how;
 use super::{Class, Command, KeysError, Resolved, Table, keys, unbalanced};

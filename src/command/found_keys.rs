@@ -1,4 +1,4 @@
-//! What a search for the keys of a request ends with: the keys one by one, or why there are none.
+//! The result of a search for the keys of a request: the keys, or the reason why there are none.
 
 use super::KeyFlags;
 

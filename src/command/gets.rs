@@ -1,5 +1,5 @@
-//! What a client gets from a command that the proxy answers itself, or whose answer does not do through a proxy what
-//! its name promises: a sentence for the document of commands.
+//! What a client gets from a command that the proxy answers itself, or whose reply differs through a proxy: the notes
+//! in COMMANDS.md.
 
 const CONTAINER: &str = "served by subcommand; without one, an error";
 const FACE: &str = "without `-cluster-face`: the error that cluster support is disabled; with it";

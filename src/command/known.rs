@@ -1,7 +1,7 @@
-//! `Known`: which rows of the table the cluster's own servers have, and how they describe them where that is
-//! not what the row says.
+//! `Known`: which rows of the table the servers of this cluster have, and how they describe them where that differs
+//! from the row.
 //!
-//! The table is the union of many versions; what `COMMAND` shows is what one server of the cluster shows.
+//! The table is the union of many versions; `COMMAND` shows what one server of the cluster shows.
 
 use std::collections::HashMap;
 

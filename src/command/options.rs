@@ -1,7 +1,8 @@
-//! Options: what the words after a command's fixed arguments say of keys and of blocking.
+//! Options: what the words after a command's fixed arguments say about keys and blocking.
 //!
-//! They are walked as the command itself walks them, so that an operand is never taken for an option: here
-//! are the commands (SORT, GEORADIUS, XREAD, MIGRATE) whose key specs cannot say where their keys are.
+//! They are walked in the same way as the command itself walks them, so that an operand is never mistaken for an
+//! option. This covers the commands whose key specifications cannot say where their keys are: SORT, GEORADIUS, XREAD,
+//! MIGRATE.
 
 use std::time::Duration;
 

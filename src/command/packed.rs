@@ -1,4 +1,4 @@
-//! `Packed`: a name as two words, so that two names in any case are compared at once.
+//! `Packed`: a command name as two integers, so that names are compared at once and without regard to case.
 
 /// A name in lower case, packed: all of it up to 16 bytes, else its ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

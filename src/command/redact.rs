@@ -1,6 +1,5 @@
-//! `hidden`: which arguments of a request are secrets, by the rules by which servers redact them
-//! (`redactClientCommandArgument`). Whoever shows requests asks here: MONITOR, the slow log, the access log, the
-//! lists of keys.
+//! `hidden`: which arguments of a request are secrets, by the rules of the servers (`redactClientCommandArgument`).
+//! Everything that shows requests asks here: MONITOR, the slow log, the access log, the lists of keys.
 //!
 //! It must never know who shows a request.
 

@@ -1,6 +1,6 @@
-//! `Servers`: what the cluster's servers have said of themselves: their commands and their version.
+//! `Servers`: what the servers of the cluster reported about themselves: commands, version, settings.
 //!
-//! It must never know how they were asked, nor of which nodes there are.
+//! It must never know how they were asked, nor which nodes there are.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! Key specs and words as a server's reply to COMMAND has them. Nothing in them is trusted: what is odd is left out, or
-//! is a spec that says that it does not know.
+//! Parses key specifications and words of a server's COMMAND reply. Nothing in them is trusted: what is malformed is
+//! skipped, or becomes a specification that is marked as incomplete.
 
 use super::{BeginSearch, FindKeys, Flags, KeyFlags, KeySpec};
 use crate::resp::value::Value;

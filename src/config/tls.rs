@@ -1,4 +1,4 @@
-//! What is known of TLS: of that with clients, and of that with nodes. Names of files only: `net::tls` reads them.
+//! TLS settings, for clients and for nodes. They name files only: `net::tls` reads them.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

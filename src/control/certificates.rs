@@ -1,7 +1,7 @@
-//! The thread that reads certificates again: when their files change, looked at once a minute, and when it is asked to.
-//! What is wrong leaves in force what was, and is told of once. It also tells of certificates that expire soon.
+//! The thread that reloads certificates: once a minute if their files have changed, and on request (SIGHUP).
 //!
-//! It must never know what is in a certificate but until when it is valid.
+//! If a new file is bad, the old certificate stays in use and the problem is logged once. The thread also warns of
+//! certificates that expire soon. It must never know anything about a certificate except when it expires.
 
 use std::fs;
 use std::io;

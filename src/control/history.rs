@@ -1,6 +1,6 @@
-//! `History`: the last five minutes, second by second, and the last events of the cluster, so that graphs and the
-//! timeline of the status page are there at its first paint. The control thread adds a second; the thread that watches
-//! for outages adds events. Workers know nothing of it.
+//! `History`: the last five minutes, second by second, and the latest cluster events, so that the status page has
+//! graphs and a timeline when it opens. The control thread adds the seconds, the thread that watches for outages adds
+//! the events. Workers are not involved.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};

@@ -1,8 +1,8 @@
-//! The survey: what the servers of the cluster are: which commands they have, and their lowest version. One
-//! thread named `survey`, since many servers may have to be waited for; the topology must not wait with them.
+//! The survey: learns the commands, the lowest version and the node timeout of the servers. It has a thread of its
+//! own, `survey`, since it may have to wait for many servers and must not delay the topology.
 //!
-//! It asks when the nodes have changed, when it is told that they have been altered, and every few minutes. It
-//! must never know what workers do with what is found.
+//! It asks when the nodes have changed, when it is told that they were altered, and every few minutes. It must never
+//! know what workers do with the result.
 
 use std::io;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
-//! `NodeConnection`: a blocking connection to one node, over which it is asked for its view of the cluster. Every
-//! wait has a deadline and every answer a bound; after any failure the connection is of no more use.
+//! `NodeConnection`: a blocking connection to one node, used to ask for its view of the cluster. Every wait has a
+//! deadline and every reply a size limit; after any failure the connection is closed.
 //!
-//! It must never know why the question is asked, nor let a password into an error.
+//! It must never know why the question is asked, nor put a password into an error.
 
 use std::fmt;
 use std::io::{self, Read, Write};

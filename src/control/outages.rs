@@ -1,8 +1,7 @@
-//! Outages: what goes wrong with the cluster, in the log once when it begins, once when it ends with how long it took and
-//! how much it cost, and sparsely while it lasts. A thread named `watch` looks once a second, whether or not there are
-//! clients.
+//! Outages: logs what goes wrong with the cluster once when it begins, rarely while it lasts, and once when it ends,
+//! with its duration and cost. A thread named `watch` looks once a second, whether or not there are clients.
 //!
-//! It must never know a socket, and it changes nothing: it reads what the workers and the refresher show.
+//! It must never know a socket, and it changes nothing: it only reads what the workers and the refresher report.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;

@@ -1,5 +1,5 @@
-//! `PasswordRefusals`: the nodes that have refused our password, and how long each is left alone. Whoever they are, they
-//! have seen it; they are not offered it all the time.
+//! `PasswordRefusals`: the nodes that refused the password, and how long each is left alone. Such a node may not be
+//! ours, so the password is not offered to it again and again.
 //!
 //! It must never know why a node is asked, nor read a clock.
 

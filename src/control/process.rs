@@ -1,4 +1,4 @@
-//! What the kernel says of this process (proc(5)). What it does not say is 0.
+//! What the kernel reports about this process (proc(5)). Anything it does not report is 0.
 
 use std::fs;
 use std::path::Path;

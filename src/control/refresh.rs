@@ -1,14 +1,13 @@
-//! The refresher: when to ask for the topology, and what becomes of the answers (whom to ask is `refresh_order`). One
-//! thread named `topology` for the process, apart from the debug address, since names are resolved with a
-//! resolver that blocks.
+//! The refresher: decides when to fetch the topology and what to do with the replies (`refresh_order` decides whom to
+//! ask). It has one thread for the process, `topology`, since the system's resolver blocks.
 //!
-//! Single flight by construction: the thread asks, or waits. Requests for a refresh are flags that it finds
-//! when it next looks.
+//! Only one refresh runs at a time, since one thread does them all. Requests for a refresh are flags that the thread
+//! finds when it next looks.
 //!
-//! Its own waits are by the machine's clock: that of the process is put back when a worker notices that the process
-//! stood still, and whoever read it just before would then wait as long again.
+//! Its own waits use the machine's clock: the clock of the process is set back when a worker notices a standstill,
+//! and whoever read it just before would wait that much longer.
 //!
-//! It must never know what workers do with a topology, and it never waits for one of them.
+//! It must never know what workers do with a topology, and never waits for one of them.
 
 use std::cell::RefCell;
 use std::collections::HashSet;

@@ -1,9 +1,9 @@
-//! `RefreshOrder`: whom a refresh asks for the topology, in which order, and how long each may take to answer.
+//! `RefreshOrder`: which nodes a refresh asks for the topology, in which order, and how long it waits for each.
 //!
-//! A node that is silent (frozen, or cut off without a reset) must not hold up the others: while there are
-//! others, each has only a few times as long as answers took lately, and who misses that is asked again, with
-//! all patience, when nobody else has answered. In trouble no node is asked for long: the next one may know
-//! already who was promoted, and the replicas of a master that is gone know it first, since it is one of them.
+//! A silent node (frozen, or cut off without a reset) must not delay the others. While there are other nodes, each
+//! gets a small multiple of the time that recent replies took; if nobody answers, the slow ones are asked again with
+//! the full timeout. During a failover no node is asked for long: the next one may already know who was promoted, and
+//! the replicas of the dead master know first.
 //!
 //! It must never make a connection, resolve a name or read a clock.
 

@@ -1,5 +1,5 @@
-//! `Refresher`: how other threads ask for the topology to be fetched, and what they can see of that. It never
-//! blocks them, and never shows them more than counters.
+//! `Refresher`: the handle by which other threads request a refresh of the topology and read its counters. It never
+//! blocks them.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;

@@ -1,5 +1,5 @@
-//! `Resolver`: hostnames to addresses, by the system's resolver, which blocks. Answers are kept, so that a
-//! resolver that has stopped costs each refresh a bounded time and no node its address.
+//! `Resolver`: resolves host names by the system's resolver, which blocks. Results are kept, so that a resolver that
+//! stops answering delays a refresh by a bounded time and loses no address.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, ToSocketAddrs};

@@ -1,5 +1,5 @@
-//! `ControlState`: what the pages of the debug address see and drive; `Latest`: what the threads beside the
-//! workers have last found out.
+//! `ControlState`: what the pages of the debug address read and control. `Latest`: the latest results of the threads
+//! beside the workers.
 //!
 //! It must never know a socket.
 

@@ -1,5 +1,5 @@
-//! `Window`: the latencies of the last ten seconds, made of what was added in each of them. The control thread takes
-//! one a second; workers know nothing of it.
+//! `Window`: latencies of the last ten seconds, from what was added in each of them. The control thread adds one each
+//! second; workers are not involved.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;

@@ -1,7 +1,7 @@
-//! [`LogFile`]: where lines end up. A file that is bounded and can be opened anew, or standard error.
+//! [`LogFile`]: where log lines end up: a file that is bounded and can be reopened, or standard error.
 //!
-//! Not the crate `file-rotate` (0.8): it drops lines while the file cannot be opened, panics when the folder cannot be
-//! made, cuts a line in two at its bound, knows no devices and no reopening, and brings `chrono` and `flate2`.
+//! Not the crate `file-rotate` (0.8): it drops lines while the file cannot be opened, panics if the folder cannot be
+//! created, cuts a line in two at its bound, cannot handle devices or reopening, and brings `chrono` and `flate2`.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};

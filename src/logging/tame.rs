@@ -1,7 +1,7 @@
-//! What peers have sent, made fit for a terminal and for one line of a log.
+//! Escapes text of peers for a terminal and for one line of a log.
 //!
-//! Control characters drive a terminal. Format characters turn the direction of what follows, hide it, or break
-//! the line (U+202E, U+200B, U+2028): a reader sees another text than there is. All of them are escaped.
+//! Control characters drive a terminal. Format characters reverse or hide the text that follows, or break the line
+//! (U+202E, U+200B, U+2028), so that a reader sees another text than there is. All of them are escaped.
 
 /// Whether a character must not be shown as it is.
 pub fn is_wild(c: char) -> bool {

@@ -1,4 +1,5 @@
-//! Who listens at an address already, as far as /proc says: for the error of a start that finds it taken.
+//! Finds the process that already listens at an address (from /proc), for the error message when the address is
+//! taken.
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr};

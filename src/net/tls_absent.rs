@@ -1,4 +1,4 @@
-//! TLS in a build without it: nothing of it can be made, and what is asked of it has no answer but off.
+//! Stands in for TLS in a build without it: nothing can be created, and every question is answered with "off".
 
 use std::convert::Infallible;
 use std::io::{self, IoSlice, Read, Write};

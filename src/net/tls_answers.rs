@@ -1,4 +1,4 @@
-//! What a stream that encrypts answers, and what is known of a certificate: the same in a build without TLS.
+//! Return types of TLS streams, and what is known about a certificate. They also exist in a build without TLS.
 
 use std::time::SystemTime;
 

@@ -1,4 +1,4 @@
-//! Numbers of bytes, and limits made of them, as redis.conf has them.
+//! Byte sizes and limits in the format of redis.conf.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What was meant by a name that nobody knows: the one that differs in few letters.
+//! Suggests the known name that differs from an unknown one in a few letters.
 
 /// The name of these that is nearest to `text`, if one is near: a third of its letters may be wrong, at most three.
 pub(super) fn nearest<'a>(text: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {

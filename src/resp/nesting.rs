@@ -1,5 +1,5 @@
-//! `Nesting`: how many values each of the aggregates still lacks in which the scanner of replies stands. Nearly all
-//! replies nest twice at most; those cost nothing but these few bytes.
+//! `Nesting`: for each open aggregate of the reply being scanned, how many values are still missing. Nearly all
+//! replies nest two levels at most; for those it needs no allocation.
 //!
 //! It must never know what the values are.
 

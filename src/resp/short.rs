@@ -1,7 +1,7 @@
-//! Frames in their common form and here to their end, found in one pass without any state: nearly all are.
+//! Finds the end of common, complete frames in one pass without any state. Nearly all frames are like that.
 //!
-//! Whatever is declined here is looked at from its start by the scanners of `frame`, which know the rest and
-//! the errors. What is taken here they would take, too.
+//! Frames that it declines are scanned from their start by `frame`, which handles all others and the errors. It
+//! accepts nothing that `frame` would not.
 
 use super::args::Span;
 use super::number_line::{Line, number};

@@ -1,8 +1,8 @@
-//! `Value`: a whole RESP2 reply as a tree, for the control thread, which reads a few replies a second and
-//! wants them simple. The data path never builds one.
+//! `Value`: a whole RESP2 reply as a tree, for the control thread, which reads a few replies a second. The data path
+//! never builds one.
 //!
-//! It must never know what a reply means. Nothing here allocates from a declared length: an array of a
-//! billion elements costs what has arrived of it.
+//! It must never know what a reply means. Nothing here allocates from a declared length: an array of a billion
+//! elements costs only what has arrived of it.
 
 /// How deep arrays may lie in arrays.
 pub const DEPTH_MAX: usize = 128;

@@ -1,7 +1,7 @@
-//! The status page: what a browser gets at `/`. Three files that are compiled in, without a name of any other host.
+//! The status page that a browser gets at `/`: three files that are compiled in and refer to no other host.
 //!
-//! They hold no data: the script asks `/api/v1` for it, with the token if there is one. So they can be read by anyone,
-//! and what the process knows cannot.
+//! They contain no data: the script fetches it from `/api/v1`, with the token if there is one. So anyone may read the
+//! files, and nobody gets data without the token.
 
 use crate::control::message::Response;
 

@@ -1,7 +1,7 @@
-//! `Context`: what this process shows to its peers and whom it trusts: certificates, keys, authorities. One for all
-//! workers, made at start and renewed while they run: new connections get what is in force then, old ones keep theirs.
+//! `Context`: the certificates, keys and authorities of this process. All workers share it; it can be replaced while
+//! they run. New connections use the new one, existing connections keep theirs.
 //!
-//! Its locks are taken when a connection is made, which costs a thousand times as much, and never for its bytes.
+//! Its locks are taken only when a connection is made, never per byte.
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};

@@ -1,6 +1,6 @@
-//! Until when a certificate is valid, read from its DER: the only field that rustls does not tell.
+//! The expiry date of a certificate, read from its DER: the only field that rustls does not offer.
 //!
-//! It must never panic: a certificate comes from a file that anybody may have written.
+//! It must never panic: anybody may have written the file.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
