@@ -3,9 +3,9 @@
 // usage: ioredis.mjs PORT
 
 import { Redis } from "ioredis";
-import { check, failover, port, sleep } from "./harness.mjs";
+import { check, failover, port, sleep, tls } from "./harness.mjs";
 
-const connect = (options = {}) => new Redis(port, options);
+const connect = (options = {}) => new Redis(port, tls ? { tls, ...options } : options);
 const numbers = [...Array(500).keys()];
 
 async function basics(r) {

@@ -3,10 +3,10 @@
 // usage: node_redis.mjs PORT
 
 import { createClient, WatchError } from "redis";
-import { check, failover, port, sleep } from "./harness.mjs";
+import { check, failover, port, sleep, tls } from "./harness.mjs";
 
 async function connect(options) {
-  const client = createClient({ socket: { port }, ...options });
+  const client = createClient({ socket: tls ? { port, tls: true, ...tls } : { port }, ...options });
   client.on("error", (error) => console.log(`error event: ${error.message}`));
   return client.connect();
 }

@@ -8,7 +8,7 @@ import threading
 
 import redis
 
-from harness import check, failover
+from harness import check, failover, place
 
 
 def basics(r):
@@ -88,7 +88,7 @@ def transactions(r):
         check("watch, unchanged", pipe.execute(), [True])
     with r.pipeline() as pipe:
         pipe.watch("{py}a")
-        with redis.Redis(port=port()) as other:
+        with redis.Redis(**place()) as other:
             other.set("{py}a", "changed")
         pipe.multi()
         pipe.set("{py}a", "lost")
@@ -102,14 +102,14 @@ def transactions(r):
 def blocking(r):
     r.delete("py:queue", "{py}from", "{py}to")
     check("blpop in vain", r.blpop("py:queue", timeout=0.1), None)
-    pusher = threading.Timer(0.3, lambda: redis.Redis(port=port()).rpush("py:queue", "pushed"))
+    pusher = threading.Timer(0.3, lambda: redis.Redis(**place()).rpush("py:queue", "pushed"))
     pusher.start()
     popped = r.blpop("py:queue", timeout=10)
     check("blpop of what another client pushes", tuple(popped), ("py:queue", "pushed"))
     pusher.join()
     r.rpush("{py}from", "x")
     check("blmove", r.blmove("{py}from", "{py}to", timeout=1), "x")
-    added = threading.Timer(0.3, lambda: redis.Redis(port=port()).xadd("py:events", {"f": "v"}, id="7-1"))
+    added = threading.Timer(0.3, lambda: redis.Redis(**place()).xadd("py:events", {"f": "v"}, id="7-1"))
     r.delete("py:events")
     added.start()
     entries = r.xread({"py:events": "$"}, block=10000)
@@ -127,7 +127,7 @@ def locks(r):
 
 
 def publish_and_subscribe(r):
-    with redis.Redis(port=port(), decode_responses=True).pubsub() as subscriber:
+    with redis.Redis(**place(), decode_responses=True).pubsub() as subscriber:
         subscriber.subscribe("py:news")
         subscriber.psubscribe("py:p*")
         for kind in ("subscribe", "psubscribe"):
@@ -163,7 +163,7 @@ def while_a_master_fails_over(r):
     stop, counts, errors = threading.Event(), [0] * 4, []
 
     def work(index):
-        with redis.Redis(port=port(), retry=None) as own:
+        with redis.Redis(**place(), retry=None) as own:
             while not stop.is_set():
                 for number in range(20):
                     try:
@@ -184,10 +184,6 @@ def while_a_master_fails_over(r):
     check("what was counted meanwhile", found, counts)
 
 
-def port():
-    return int(sys.argv[1])
-
-
 def clients(r):
     check("client setname", r.client_setname("py"), True)
     check("client getname", r.client_getname(), "py")
@@ -197,7 +193,7 @@ def clients(r):
 def main():
     for name, options in [("default protocol", {}), ("protocol 3", {"protocol": 3}), ("protocol 2", {"protocol": 2})]:
         print(f"-- redis-py {redis.__version__}, {name}")
-        with redis.Redis(port=port(), decode_responses=True, single_connection_client=True, **options) as r:
+        with redis.Redis(**place(), decode_responses=True, single_connection_client=True, **options) as r:
             basics(r)
             many_keys(r)
             pipelines(r)
@@ -210,7 +206,7 @@ def main():
             publish_and_subscribe(r)
             scan(r)
             clients(r)
-    with redis.Redis(port=port(), decode_responses=True) as r:
+    with redis.Redis(**place(), decode_responses=True) as r:
         while_a_master_fails_over(r)
 
 

@@ -9,11 +9,11 @@ import sys
 import redis
 import redis.asyncio
 
-from harness import check, failover
+from harness import check, failover, place
 
 
 def connect(**options):
-    return redis.asyncio.Redis(port=int(sys.argv[1]), decode_responses=True, **options)
+    return redis.asyncio.Redis(**place(), decode_responses=True, **options)
 
 
 async def many_at_once(r):

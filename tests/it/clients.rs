@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::support::{Cluster, Proxy};
+use crate::support::{self, Cluster, Proxy};
 use redis::{Commands, ConnectionLike};
 
 /// How long the programs that do real work do it; a minute and more where time is not dear.
@@ -33,6 +33,10 @@ fn runs(mut command: Command, args: &[&str]) {
     let cluster = Cluster::start(3, 1);
     let proxy = Proxy::start(&cluster, &[]);
     let (_, port) = proxy.addr().rsplit_once(':').expect("host:port");
+    #[cfg(feature = "tls")]
+    if support::tls::is_wanted() {
+        command.env("CLIENTS_TLS", support::tls::folder());
+    }
     let mut child = command
         .arg(port)
         .args(args)
@@ -132,13 +136,25 @@ fn a_session_store_loses_no_visit() {
     node("sessions.mjs", &[&seconds()]);
 }
 
+/// The libraries above once more, with TLS between them, the proxy and the nodes.
+#[cfg(feature = "tls")]
+#[test]
+#[ignore = "needs the libraries: `make test` or `make clients` installs them and runs this"]
+fn libraries_speak_tls() {
+    support::tls::again(&[
+        "clients::redis_py",
+        "clients::node_redis",
+        "clients::ioredis",
+        "--include-ignored",
+    ]);
+}
+
 #[test]
 fn redis_rs() {
     let cluster = Cluster::start(3, 1);
     let proxy = Proxy::start(&cluster, &[]);
     for protocol in ["resp2", "resp3"] {
-        let url = format!("redis://{}/?protocol={protocol}", proxy.addr());
-        let client = redis::Client::open(url).expect("an address");
+        let client = rs_client(&proxy, &format!("?protocol={protocol}"));
         let mut conn = client.get_connection().expect("a connection");
         let _: () = redis::cmd("FLUSHALL").query(&mut conn).expect("FLUSHALL");
         rs_basics(&mut conn);
@@ -148,6 +164,25 @@ fn redis_rs() {
         rs_scripts_and_scan(&mut conn);
     }
     rs_while_a_master_fails_over(&cluster, &proxy);
+}
+
+/// A client of redis-rs, by TLS where the proxy serves by TLS.
+fn rs_client(proxy: &Proxy, parameters: &str) -> redis::Client {
+    #[cfg(feature = "tls")]
+    if let Some(port) = proxy.addr().strip_prefix("tls:127.0.0.1:") {
+        let read = |name: &str| std::fs::read(support::tls::file(name)).expect("a file");
+        let certificates = redis::TlsCertificates {
+            client_tls: Some(redis::ClientTlsConfig {
+                client_cert: read("own.crt"),
+                client_key: read("own.key"),
+            }),
+            root_cert: Some(read("ca.crt")),
+        };
+        let url = format!("rediss://localhost:{port}/{parameters}");
+        return redis::Client::build_with_tls(url, certificates).expect("an address");
+    }
+    let url = format!("redis://{}/{parameters}", proxy.addr());
+    redis::Client::open(url).expect("an address")
 }
 
 fn rs_basics(conn: &mut redis::Connection) {
@@ -252,7 +287,7 @@ fn rs_scripts_and_scan(conn: &mut redis::Connection) {
 
 /// A planned failover shows no error, and nothing is lost.
 fn rs_while_a_master_fails_over(cluster: &Cluster, proxy: &Proxy) {
-    let client = redis::Client::open(format!("redis://{}/", proxy.addr())).expect("an address");
+    let client = rs_client(proxy, "");
     let going = AtomicBool::new(true);
     let key = |index: usize| format!("rs:count:{index}");
     let counts: Vec<i64> = std::thread::scope(|scope| {

@@ -549,6 +549,7 @@ fn certificates_are_renewed_under_load_without_an_error() {
 
 /// Tests of other modules whose clients and nodes are those of `support`: some of each, as all of them take minutes.
 const AGAIN: &[&str] = &[
+    "clients::redis_rs",
     "routing::",
     "transactions::a_slot_may_move_at_any_point",
     "transactions::a_transaction_is_answered_as_by_one_node",
@@ -562,19 +563,9 @@ const AGAIN: &[&str] = &[
     "large::many_large_values_in_one_reply",
 ];
 
-fn again(tests: &[&str]) {
-    let own = std::env::current_exe().expect("a test program");
-    let output = Command::new(own)
-        .args(tests)
-        .env("TEST_TLS", "1")
-        .output()
-        .expect("the tests");
-    assert!(output.status.success(), "{}", text(&output));
-}
-
 #[test]
 fn tests_of_other_subjects_pass_over_tls() {
-    again(AGAIN);
+    tls::again(AGAIN);
 }
 
 #[test]
@@ -584,7 +575,7 @@ fn all_tests_of_these_subjects_pass_over_tls() {
         "large::large_values_are_whole",
         "large::many_large_values_in_one_reply",
     ];
-    again(
+    tls::again(
         &[
             &["routing::", "transactions::", "blocking::", "pubsub::"][..],
             &large,

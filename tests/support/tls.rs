@@ -18,6 +18,20 @@ pub fn is_wanted() -> bool {
     std::env::var_os("TEST_TLS").is_some()
 }
 
+/// Runs tests of this program (their names, or flags of the test program) once more, over TLS.
+#[track_caller]
+pub fn again(tests: &[&str]) {
+    let own = std::env::current_exe().expect("a test program");
+    let output = Command::new(own).args(tests).env("TEST_TLS", "1").output();
+    let output = output.expect("the tests");
+    let text = [&output.stdout[..], &output.stderr].concat();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&text)
+    );
+}
+
 /// A folder with an authority (`ca.crt`) and what it vouches for (`own.crt`, `own.key`).
 pub fn folder() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
