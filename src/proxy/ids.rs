@@ -1,6 +1,6 @@
-//! The names by which clients, connections, nodes and shards know each other, so that none of them points at another.
+//! The identifiers by which clients, connections, nodes and shards refer to each other instead of by pointers.
 //!
-//! It must never know what stands behind a name.
+//! It must never know what an identifier refers to.
 
 use crate::arena::Id;
 

@@ -1,5 +1,5 @@
-//! What a worker tells its `Proxy`: who has come, what has been read, connected, closed and written; and what it asks of
-//! it: what to do next, and when.
+//! What a worker reports to its `Proxy` (clients accepted; bytes read; connections made, closed and flushed), and
+//! what it asks it: what to do next, and when.
 
 use std::io::IoSlice;
 use std::net::SocketAddr;

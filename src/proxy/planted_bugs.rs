@@ -1,8 +1,7 @@
-//! Bugs on purpose, so that the tests that should find such bugs are seen to find them
-//! (`make checker-test`). Without the feature `planted-bugs` there are none: every question is the constant
-//! no.
+//! Deliberate bugs, to check that the tests which should find such bugs do (`make checker-test`). Without the feature
+//! `planted-bugs` there are none: every question is answered with a constant `false`.
 //!
-//! It must never be asked anything but whether its bug is on.
+//! It must never be asked anything but whether a bug is on.
 
 /// Whether this bug is on: the environment variable `PLANTED_BUG` names it.
 #[cfg(feature = "planted-bugs")]

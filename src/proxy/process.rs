@@ -1,4 +1,4 @@
-//! `Process`: what all workers share.
+//! `Process`: the state that all workers share.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

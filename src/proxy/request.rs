@@ -1,5 +1,5 @@
-//! `Request`: what every step of the request path is given. And what those steps ask of any frame: how large it may
-//! be, and whether it is moved or copied.
+//! `Request`: the arguments of every step of the request path. Also what these steps ask of a frame: its size, and
+//! whether it is moved or copied.
 
 use crate::clock::Time;
 use crate::command::Command;

@@ -1,6 +1,7 @@
 //! `Proxy`: the whole state of one worker.
 //!
-//! What is done with it lies in the rooms above; what it is made of in those below.
+//! Its parts are in the rooms that come before this one in the table of `proxy`, the code that acts on it in those
+//! after it.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! `Watchers`: whether anything in the process wants to look at each request. It is one word that the data
-//! path loads, so that MONITOR and `CLIENT PAUSE` cost nothing while nobody uses them.
+//! `Watchers`: whether anything in the process wants to look at each request. The data path reads one word, so
+//! MONITOR and `CLIENT PAUSE` cost nothing while nobody uses them.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

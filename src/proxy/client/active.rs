@@ -1,5 +1,5 @@
-//! `Active`: how many clients have just asked for something. It tells company from a single client that asks
-//! quickly, which no rate of requests does.
+//! `Active`: how many clients have recently asked for something. It tells several active clients from one client that
+//! asks quickly, which a rate of requests cannot (see `coalesce`).
 
 use crate::clock::Time;
 

@@ -1,9 +1,9 @@
-//! `Backlog`: what a client has sent while none of its requests is taken, as bytes.
+//! `Backlog`: bytes that a client has sent while none of its requests may be taken.
 //!
-//! Many clients write a whole pipeline before they read the first reply. While such a one does not read, nothing of
-//! it is executed, but it is read on: else it would wait for us as we wait for it. What it sends lies here, in
-//! blocks, and is handed on in its order and in slices once requests are taken again: no byte is moved more than
-//! once for that, however many there are.
+//! Many clients write a whole pipeline before they read the first reply. While such a client does not read, none of
+//! its requests is executed, but its bytes are still read: otherwise the client and the proxy would wait for each
+//! other. The bytes are kept in blocks and handed on, in order and in slices, once requests are taken again. No byte
+//! is moved more than once.
 //!
 //! It must never know what the bytes mean.
 

@@ -1,5 +1,5 @@
-//! `HeldRequests`: the held requests of one client, slot by slot: order is promised within a slot and nowhere else
-//! (rule R4), so that whoever asks about a slot looks at no other, however many are held.
+//! `HeldRequests`: the held requests of one client, by slot. Order is promised within a slot only (rule R4), so a
+//! question about one slot looks at no other, however many are held.
 //!
 //! It must never know when a held request is sent (that is `retry`).
 

@@ -1,5 +1,5 @@
-//! `Probe`: a question that only the server itself answers, about an error that may have been made up (see
-//! `refused::own_errors`); and `Suspects`: what has made up a server's words.
+//! `Probe`: a question to a node that tells whether an error reply is the server's own or was made up by a script
+//! (see `refused::own_errors`). `Suspects`: which requests have made up such errors.
 
 use std::collections::HashMap;
 use std::time::Duration;

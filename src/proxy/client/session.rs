@@ -1,5 +1,4 @@
-//! `Session`: who a client is and what it has set for itself. Nothing of it is ever state of a shared
-//! connection.
+//! `Session`: who a client is and what it has set for itself. None of it is ever state of a shared connection.
 
 use crate::command::{Command, Flags};
 use crate::proxy::pubsub::state::subscriptions::Subscriptions;

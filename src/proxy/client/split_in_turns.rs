@@ -1,4 +1,4 @@
-//! `Cut`: a request of many keys on its way to its parts, as far as it is (see `path::split_in_turns`).
+//! `Cut`: the state of a request with many keys that is being split over several turns (see `path::split_in_turns`).
 
 use crate::cluster::slot::{SLOTS, Slot};
 use crate::proxy::ids::Seq;

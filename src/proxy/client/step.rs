@@ -1,4 +1,4 @@
-//! `Step`: what is to be done with the frame at the front of a client's input.
+//! `Step`: what to do with the next frame of a client's input.
 
 use crate::proxy::client::Stall;
 use crate::proxy::ids::BackendId;

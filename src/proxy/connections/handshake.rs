@@ -1,10 +1,10 @@
-//! The handshake of a connection to a node, from the node's first answer to `Ready`.
+//! The handshake of a connection to a node, from the node's first reply to `Ready`.
 //!
-//! No request leaves before the handshake is answered. So what waits on a connection that never answered has not
-//! been executed, whatever the node did with the connection: closed it, said that it has too many clients, sent a
-//! TLS alert, or said nothing.
+//! No request is sent before the handshake is answered. So a request that waits for such a connection has certainly
+//! not been executed, whatever happens to the connection: the node closes it, has too many clients, sends a TLS
+//! alert, or never answers.
 //!
-//! It must never know what waits for the connection.
+//! It must never know which requests wait for the connection.
 
 use crate::clock::Time;
 use crate::proxy::ids::{BackendId, NodeKey};

@@ -1,4 +1,4 @@
-//! Connections to nodes: how they begin, when they are given up, and who takes their place.
+//! Connections to nodes: how they are made, when they are closed, and what replaces them.
 
 pub(super) mod handshake;
 pub(super) mod overdue;

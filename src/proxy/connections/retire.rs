@@ -1,9 +1,9 @@
-//! Connections to nodes that are closed because nobody needs them: at once when their node has left the cluster,
-//! after a time (`-backend-idle-timeout`) when they carry nothing and requests will hardly miss them.
+//! Closes connections to nodes that are no longer needed: at once if the node has left the cluster, and after
+//! `-backend-idle-timeout` if the connection is unused and unlikely to be needed soon.
 //!
-//! Nothing is lost by it: no reply is outstanding, and whoever needs such a connection again has another made. So
-//! the one that is always there, shared and to a master that serves slots, stays: the first request after a quiet
-//! night is to find it. The connections for subscriptions are their own keepers' (`pubsub`).
+//! Nothing is lost: no reply is outstanding, and a new connection is made when one is needed. The shared connection
+//! to a master that serves slots always stays, so that the first request after a quiet night finds it. Connections
+//! for subscriptions are handled in `pubsub`.
 
 use crate::clock::Time;
 use crate::config::ReadPreference;

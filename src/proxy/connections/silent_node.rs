@@ -1,8 +1,8 @@
-//! Slow is not gone (rule L8). A node that is silent may be paused, or run a long script: it is waited for.
-//! It is gone when the reply deadline has passed, or when it has been silent for a while *and* the other
-//! nodes have given its place to another. So a silent node makes us ask for the topology, again and again.
+//! Slow or gone (rule L8)? A silent node may be paused, or run a long script: the proxy waits for it. A node is gone
+//! when a reply is overdue (`-request-timeout`), or when it has been silent for a while *and* the other nodes have
+//! replaced it. So a silent node makes the proxy refresh the topology again and again.
 //!
-//! It must never know what becomes of the requests of a node that is gone (that is `deliver`).
+//! It must never know what happens to the requests of a node that is gone (that is `deliver`).
 
 use std::time::Duration;
 

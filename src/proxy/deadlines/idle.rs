@@ -1,5 +1,6 @@
-//! Deadlines of those who do nothing: clients that ask for nothing (`-client-idle-timeout`), or do not take what
-//! they asked for (`-write-stall`), or take it too slowly (`-client-output-buffer-limit`); connections to nodes that nobody needs (`-backend-idle-timeout`).
+//! Deadlines of idle peers: clients that send nothing (`-client-idle-timeout`), do not read their replies
+//! (`-write-stall`), or read them too slowly (`-client-output-buffer-limit`); node connections that are not needed
+//! (`-backend-idle-timeout`).
 
 use std::time::Duration;
 

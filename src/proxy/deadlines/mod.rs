@@ -1,4 +1,4 @@
-//! Who has waited too long, and what nobody needs any more.
+//! Deadlines: clients, requests and connections that have waited too long or are no longer needed.
 
 pub(super) mod idle;
 pub mod park_timeout;

@@ -1,8 +1,8 @@
-//! How long a request may wait for its slot to have a reachable owner (`-park-timeout`). By default it is long enough for
-//! the nodes to fail over, which depends on their `cluster-node-timeout`: after that time they call a master dead, and
-//! after some more a replica is elected.
+//! How long a request may wait until its slot has a reachable master (`-park-timeout`). The default is long enough
+//! for a failover: the nodes mark a master as failed after their `cluster-node-timeout`, and then take some time to
+//! elect a replica.
 //!
-//! It must never know who waits, nor for which slot.
+//! It must never know which request waits, nor for which slot.
 
 use std::time::Duration;
 

@@ -1,8 +1,7 @@
-//! What a worker keeps for the next requests, and when it gives that up: at rest all of it, and while it is busy, a
-//! bit more each second, so that a burst or one large value is forgotten whatever else goes on.
+//! Free memory that a worker keeps for reuse, and when it gives it back: all of it when idle, and half of it each
+//! second while busy, so that a burst or one large value is soon forgotten.
 //!
-//! What a steady load needs is there again in the next turn, so giving up half of what is free costs nearly nothing:
-//! what is needed is allocated anew, once a second.
+//! A steady load needs the given half again in the next turn. That costs little: it is allocated anew once a second.
 
 use crate::buffer::{Pool, ReadBuf};
 use crate::proxy::pipeline::Spares;

@@ -1,5 +1,5 @@
-//! `Audit`: requests that a cluster refuses and this proxy serves, or that it refuses, too: what would have to be
-//! changed in a program before it could go without a proxy.
+//! `Audit`: requests that a cluster would refuse, whether or not this proxy serves them: what a program must change
+//! before it can use the cluster without a proxy (`PROXY AUDIT`).
 
 use std::collections::BTreeMap;
 

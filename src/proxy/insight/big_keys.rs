@@ -1,4 +1,4 @@
-//! `BigKeys`: the keys whose requests or replies were the longest.
+//! `BigKeys`: the keys with the largest requests or replies.
 
 use crate::resp::encode;
 

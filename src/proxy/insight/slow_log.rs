@@ -1,6 +1,6 @@
-//! `SlowLog`: the last requests that took longer than `-slowlog-log-slower-than`, and where their time went.
+//! `SlowLog`: the latest requests that took longer than `-slowlog-log-slower-than`, and where their time went.
 //!
-//! A request that was cut in parts has an entry for each part that was slow.
+//! A split request has an entry for each part that was slow.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;

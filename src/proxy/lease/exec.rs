@@ -1,4 +1,4 @@
-//! EXEC: sending it, and making one reply of what nodes answer. What the proxy itself has to answer is in
+//! EXEC: sends it, and makes one reply of the nodes' replies. The parts that the proxy answers itself are in
 //! `execution`.
 
 use crate::clock::Time;

@@ -1,5 +1,5 @@
-//! Exclusive connections: lent to one run at a time, idle in between. One that comes back is proven clean, or
-//! it is closed.
+//! Exclusive connections: each is lent to one run at a time. A connection that comes back is checked to be clean, or
+//! closed.
 //!
 //! It must never know what a run is for.
 

@@ -1,5 +1,5 @@
-//! Requests of a client between MULTI and EXEC: each is queued at its node, or here if the proxy answers it
-//! itself (see `execution`), or both if it is for all nodes, or refused, which dooms the transaction.
+//! Requests between MULTI and EXEC. Each is queued at its node; or here, if the proxy answers it (see `execution`);
+//! or both, if it is for all nodes; or it is refused, which makes EXEC fail.
 
 use crate::cluster::request_slots::{self, Place};
 use crate::command::{

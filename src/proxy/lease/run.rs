@@ -1,5 +1,5 @@
-//! `Run`: one sequence of requests on one exclusive connection, with all its bytes, so that it can begin anew
-//! at another node as long as nothing of it has been executed.
+//! `Run`: a sequence of requests on one exclusive connection. It keeps all their bytes, so that it can start again at
+//! another node as long as none of them has been executed.
 //!
 //! It must never know what the requests are for.
 

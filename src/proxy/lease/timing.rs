@@ -1,7 +1,6 @@
-//! When leases are looked at: a run that waits for its node, a blocked client whose reply is overdue, a
-//! transaction that nobody goes on with.
+//! When leases are checked: runs that wait for their node, blocked clients whose reply is overdue, idle transactions.
 //!
-//! A blocked client costs no time of its own: it is looked at once a second, with all others.
+//! A blocked client has no timer of its own: all are checked together once a second.
 
 use std::time::Duration;
 

@@ -1,9 +1,9 @@
 //! `Transaction`: WATCH and MULTI, until EXEC, DISCARD or UNWATCH.
 //!
-//! MULTI is answered at once: it names no key. The first keyed command says which node it is for and brings
-//! MULTI there (WATCH may have said so before). What is queued is kept, too: as long as EXEC has not been
-//! sent nothing of it has run, so that the whole can begin anew elsewhere. Only what WATCH saw cannot be
-//! seen again: when its connection is lost, EXEC answers nil, as if a key had changed.
+//! MULTI is answered at once, since it names no key. The first command with a key determines the node, and takes
+//! MULTI there (unless WATCH has determined it before). The queued commands are kept: until EXEC is sent none of them
+//! has been executed, so the whole transaction can start again at another node. Only what WATCH saw cannot be seen
+//! again: if its connection is lost, EXEC returns nil, as if a key had changed.
 
 use crate::clock::Time;
 use crate::cluster::request_slots::{self, Place};

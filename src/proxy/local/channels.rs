@@ -1,9 +1,8 @@
-//! PUBLISH and PUBSUB: every node has subscribers of its own, so all are asked; a channel is named once, and its
-//! subscribers are added up.
+//! PUBLISH and PUBSUB: every node has subscribers of its own, so all nodes are asked; each channel is listed once and
+//! its subscribers are added up.
 //!
-//! To a node the subscribers of this proxy are one connection of each worker. Their number stands in its place:
-//! what is answered is the clients of this proxy and the other subscribers that nodes know of, those of other
-//! proxies being one for each of their workers.
+//! To a node, the subscribers of this proxy are one connection per worker. The reply replaces that number by the
+//! proxy's real clients. Subscribers of other proxies still count as one per worker.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;

@@ -1,6 +1,6 @@
-//! The CLUSTER family. Without a face the proxy shows itself as one server, so that no client walks round
-//! it; with one (`-cluster-face`), as a cluster of one master that has all slots, so that cluster clients
-//! work through it. Beside it, the cluster behind it as this proxy knows it, for the PROXY family.
+//! The CLUSTER family. By default the proxy presents itself as one server, so that no client bypasses it; with
+//! `-cluster-face`, as a cluster of one master that has all slots, so that cluster clients work. Also formats the
+//! real cluster for the PROXY family.
 
 use std::fmt::Write;
 

@@ -1,8 +1,8 @@
-//! INFO commandstats: calls as one server would count them.
+//! INFO commandstats: counts calls as one server would.
 //!
-//! A call of a client is counted here, once however many nodes it was cut for. A call that a script makes is known to
-//! nodes alone: of what a script may call they count what they were sent, and beyond that what scripts (and clients
-//! that speak to the nodes themselves) have called. The proxy knows how much it has sent.
+//! A client's call is counted here, once, however many nodes it was split over. Calls made by scripts are known to
+//! the nodes only: the calls that a node counts beyond those that the proxy sent were made by scripts, or by clients
+//! that use the node directly.
 
 use super::sections::line;
 use crate::command::{Class, Command, Flags, LeaseKind, Table};

@@ -1,5 +1,5 @@
-//! The COMMAND family, answered from the table as the servers would answer it, once they have said what they
-//! have. COMMAND DOCS is theirs: its texts are data that the proxy does not have.
+//! The COMMAND family, answered from the table in the servers' format once they have been asked. COMMAND DOCS is
+//! passed to a server: the proxy does not have its texts.
 
 use super::{After, Context};
 use crate::command::describe::{Answer, Catalogue};

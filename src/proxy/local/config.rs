@@ -1,7 +1,7 @@
-//! The CONFIG family: the nodes' settings, but for those that are the proxy's own.
+//! The CONFIG family: settings of the nodes, except for those of the proxy itself.
 //!
-//! GET asks a master and puts the proxy's own values in the place of the master's. SET goes to all nodes, and
-//! changes the proxy's flags where they are what a client means. RESETSTAT resets the counters of both.
+//! GET asks a master and replaces values by the proxy's own where it has one. SET goes to all nodes, or changes the
+//! proxy's flag if that is what the setting means here. RESETSTAT resets the counters of both.
 
 use std::collections::BTreeSet;
 

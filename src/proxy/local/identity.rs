@@ -1,6 +1,6 @@
-//! Commands that change what a server is or does for all its clients, which the table refuses. Some of what can
-//! be asked with them is so already, or is refused by a master without replicas too: that is answered as it
-//! answers (7.0.15). All else is left to the row, which says why it is not done.
+//! Commands that change what a server is or does for all its clients, which the table refuses. If nothing would
+//! change, or a master without replicas refuses it too, the reply is that of such a server (7.0.15). Anything else is
+//! refused with the reason in its row.
 
 use super::{After, Context, NO_INTEGER, SYNTAX_ERROR, fail, ok};
 use crate::proxy::texts;

@@ -1,9 +1,9 @@
-//! INFO: real Redis field names first, then the proxy's own sections.
+//! INFO: Redis' field names first, then the proxy's own sections.
 //!
-//! Server, Clients, Stats, CPU and what is told of commands and errors are the proxy's own; Memory, Persistence,
-//! Keyspace, and in Stats what only the nodes can count, are those of the masters put together, who are asked each
-//! time (see `masters_info`). Of a master that is silent the last words count, and each section says so: monitoring must
-//! not go blind with one node.
+//! Server, Clients, Stats, CPU and the statistics of commands and errors are the proxy's own. Memory, Persistence,
+//! Keyspace, and what only nodes can count in Stats, are merged from the masters, which are asked each time (see
+//! `masters_info`). If a master is silent its last reply is used and each section says so: monitoring must not go
+//! blind because of one node.
 
 use super::sections::{Field, SECTIONS, Source, line, proxy, topology};
 use super::{After, Context, command_calls};

@@ -1,5 +1,5 @@
-//! `PROXY AUDIT`, `BIGKEYS`, `HOTKEYS`, `LATENCY`, `REDIRECTS` and `SLOWLOG`: what the workers have seen of single requests, put
-//! together.
+//! `PROXY AUDIT`, `BIGKEYS`, `HOTKEYS`, `LATENCY`, `REDIRECTS` and `SLOWLOG`: merges what the workers recorded about
+//! single requests.
 
 use std::collections::BTreeMap;
 

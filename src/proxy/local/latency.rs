@@ -1,5 +1,5 @@
-//! LATENCY LATEST, HISTORY and HISTOGRAM: what the nodes have measured, put together as if one had: those who serve
-//! clients. What a replica measures of its master's writes is no client's: of its histograms those of reads count.
+//! LATENCY LATEST, HISTORY and HISTOGRAM: merges the measurements of the nodes that serve clients. Of a replica's
+//! histograms only reads count: the writes come from its master.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! Logs that each node keeps for itself: SLOWLOG and COMMANDLOG are put together to one (see `node_slow_logs`), of as
-//! many entries as one server would keep; ACL LOG is the newest entries of all nodes, no more than asked for.
+//! Logs that each node keeps: SLOWLOG and COMMANDLOG are merged into one (see `node_slow_logs`), with as many entries
+//! as one server would keep; ACL LOG returns the newest entries of all nodes.
 
 use std::sync::PoisonError;
 

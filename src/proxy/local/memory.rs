@@ -1,4 +1,4 @@
-//! MEMORY STATS of the whole: the masters' numbers added up, and the shares and ratios made of the sums.
+//! MEMORY STATS of the whole: sums of the masters' numbers, and ratios computed from the sums.
 
 use super::nodes::{join_all, pairs, place};
 use super::{After, Context};

@@ -1,7 +1,6 @@
-//! What commands have in common that ask every master, or every node, and join the answers by a rule of
-//! their own.
+//! Shared by commands that ask every master, or every node, and merge the replies by a rule of their own.
 //!
-//! Who must answer, and who is left out, is told in `routes::everyone`.
+//! `routes::everyone` decides who must answer and who is left out.
 
 use super::{After, Context};
 use crate::command::Class;

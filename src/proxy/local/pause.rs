@@ -1,4 +1,4 @@
-//! `CLIENT PAUSE`, `UNPAUSE` and `UNBLOCK`: what keeps other clients waiting, and what ends it.
+//! `CLIENT PAUSE`, `UNPAUSE` and `UNBLOCK`: hold other clients, and release them.
 
 use std::time::Duration;
 

@@ -1,9 +1,8 @@
-//! DEBUG, and MODULE LOAD, LOADEX and UNLOAD: what servers protect (`enable-debug-command`,
-//! `enable-module-command`), and by default let nobody do.
+//! DEBUG, and MODULE LOAD, LOADEX and UNLOAD: commands that servers protect (`enable-debug-command`,
+//! `enable-module-command`).
 //!
-//! A server that lets local clients do it takes this proxy for one where both are on one machine. So that nobody
-//! gets more through the proxy than without it, the proxy lets nobody but its own local clients through to what
-//! the server then says.
+//! A server that allows them to local clients cannot tell the proxy's clients apart if the proxy runs on the same
+//! machine. So that nobody gains rights through the proxy, it forwards these commands for its own local clients only.
 
 use std::sync::atomic::Ordering;
 

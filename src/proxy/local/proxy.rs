@@ -1,5 +1,5 @@
-//! The PROXY family: what this proxy is, knows and can be told. Each subcommand is a row of [`ROWS`]; HELP
-//! and the errors are made of the same rows.
+//! The PROXY family: what this proxy is and knows, and how to control it. Each subcommand is a row of [`ROWS`]; HELP
+//! and the errors are generated from the rows.
 
 use super::{After, Context, Run, cluster, explain, info, insight};
 use crate::live_config::Unchanged;

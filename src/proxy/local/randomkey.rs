@@ -1,5 +1,4 @@
-//! RANDOMKEY over all shards: every key is as likely as any other, and there is no answer only if all
-//! shards are empty.
+//! RANDOMKEY over all shards: every key is equally likely, and the reply is nil only if all shards are empty.
 
 use super::{After, Context};
 use crate::proxy::pipeline::merge::Merge;

@@ -1,11 +1,11 @@
-//! Subcommands of CLUSTER that change a cluster, where the proxy has a face (`-cluster-face`).
+//! Subcommands of CLUSTER that change a cluster, with `-cluster-face`.
 //!
-//! The face is a cluster of one master that has all slots, keys in them, and knows no other node. What asks for
-//! that which is so already is OK; what such a node refuses is refused in its words (7.0.15, `cluster.c`); and
-//! what it would do, the proxy refuses: to give slots away, to know others, to begin anew.
+//! The proxy presents a cluster of one master that has all slots, contains keys and knows no other node. A request
+//! that would change nothing gets OK; what such a node refuses is refused in its words (7.0.15, `cluster.c`); what it
+//! would do (give slots away, meet other nodes, reset) the proxy refuses.
 //!
-//! If the cluster behind is one node, too, that node is the face's: it is asked itself for what is about its slots
-//! and their epoch, which it may give up and take. To know others or to begin anew is still refused.
+//! If the real cluster has one node too, that node is asked for everything about its slots and their epoch. Meeting
+//! other nodes and resetting are still refused.
 
 use std::sync::atomic::Ordering;
 

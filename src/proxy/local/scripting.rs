@@ -1,5 +1,5 @@
-//! Scripts and function libraries on their way to the nodes: the proxy remembers what is loaded, and forgets
-//! what is deleted, before the nodes hear of it.
+//! Loading and deleting scripts and function libraries: the proxy records what is loaded, and forgets what is
+//! deleted, before the nodes get the command.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};

@@ -1,4 +1,4 @@
-//! Commands about the server that clients believe to talk to.
+//! Commands about the server to which clients believe they are connected.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -1,7 +1,7 @@
-//! Settings of the proxy that a server has under a name of its own: what CONFIG GET shows of them, and what
-//! CONFIG SET makes of them: a change of the proxy's flag, or a refusal that names the flag.
+//! Server settings that correspond to a flag of the proxy: what CONFIG GET shows for them, and what CONFIG SET does:
+//! it changes the flag, or refuses and names the flag.
 //!
-//! Values are read, and refused, as Redis 7.0.15 does it.
+//! Values are parsed, and refused, as Redis 7.0.15 does.
 
 use super::Context;
 use crate::config::{Config, KEEPALIVE, Limits, Listen, SoftLimit};

@@ -1,5 +1,4 @@
-//! SUBSCRIBE, UNSUBSCRIBE and their forms for patterns and shard channels: what is wanted is read here, and done
-//! in `pubsub`.
+//! SUBSCRIBE, UNSUBSCRIBE and their forms for patterns and shard channels: parsed here, carried out in `pubsub`.
 
 use std::sync::Arc;
 

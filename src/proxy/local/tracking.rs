@@ -1,5 +1,5 @@
-//! Client-side caching. The proxy's connections to nodes are shared, so that no node could tell whom to tell:
-//! it is never on, and says so.
+//! Client-side caching (CLIENT TRACKING). Connections to nodes are shared, so a node could not tell which client to
+//! notify. It is always off, and the replies say so.
 
 use super::{After, Context, NO_INTEGER, SYNTAX_ERROR, fail, ok, switch};
 use crate::resp::args::Args;

@@ -1,4 +1,4 @@
-//! What workers send each other, as data.
+//! Messages between workers, as data.
 
 pub mod client_filter;
 pub mod client_pause;

@@ -1,8 +1,8 @@
-//! `MonitorFeed`: the lines of one worker's clients on their way to the monitors of another.
+//! `MonitorFeed`: lines about one worker's clients, on their way to the MONITOR clients of another worker.
 //!
-//! One message at most is on its way from one worker to another because of them; what comes meanwhile waits
-//! here for the message to be acknowledged. So a mailbox stays free for everything else, and the bytes are
-//! bounded: lines too many are thrown away, and the monitors hear of it by being closed.
+//! At most one message is on its way from one worker to another; further lines wait here until it is acknowledged. So
+//! mailboxes stay free for everything else, and memory is bounded: if there are too many lines they are dropped, and
+//! the MONITOR clients are closed.
 
 /// The lines on their way to one other worker.
 #[derive(Debug, Default)]

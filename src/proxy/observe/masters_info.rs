@@ -1,15 +1,14 @@
-//! `MastersInfoQueue`: the masters are asked what they say of themselves (INFO), once for all clients of a worker that want to
-//! know it in the same turn.
+//! `MastersInfoQueue`: asks the masters for INFO, once for all clients of a worker that want it in the same turn.
 //!
-//! The question leaves at the end of the turn, so that a client that comes before then has its answer in it, and one
-//! that comes later asks anew: what a client has been told of before is in what it gets. A master that is silent for
-//! a second is left out by the rule for all such parts (`leave_out_silent`), and its last answer stands in.
+//! The question leaves at the end of the turn. A client that asks before then gets its answer, a later one causes a
+//! new question; so an answer always includes what its client has seen before. A master that is silent for a second
+//! is left out (`leave_out_silent`), and its last answer is used.
 //!
 //! The first of those clients is the one in whose name nodes are asked. If it leaves, the others ask again.
 //!
-//! A node counts by its own words at that moment, as for DBSIZE. One that has become a replica says so in its INFO. A master
-//! without slots is asked for its line of CLUSTER NODES right before, over the same connection: unless it has keys that
-//! count (see `cluster::line`), its keyspace is no part of ours.
+//! As for DBSIZE, a node counts by what it says at that moment. A node that has become a replica says so in its INFO.
+//! A master without slots is asked for its line of CLUSTER NODES right before, on the same connection; unless it has
+//! keys that count (see `cluster::line`), its keyspace is left out.
 
 use crate::clock::Time;
 use crate::command::Command;

@@ -1,4 +1,4 @@
-//! What is looked at from time to time, for whoever watches: the access log, samples, the masters' INFO.
+//! What is sampled for observers: the access log, gauges, the masters' INFO.
 
 pub mod access_log;
 pub mod masters_info;

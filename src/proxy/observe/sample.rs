@@ -1,6 +1,5 @@
-//! `Sample`: what a worker has open, owed and in flight, looked at once a second instead of counted at each request.
-//!
-//! It is a look at everything there is, so that the data path pays nothing for it.
+//! `Sample`: the open, outstanding and in-flight work of a worker, computed once a second by looking at everything
+//! instead of counting on the data path.
 
 use crate::clock::Time;
 use crate::proxy::state::Proxy;

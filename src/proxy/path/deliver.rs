@@ -1,8 +1,7 @@
-//! The reply path, from a node's bytes to a client's output: the mirror of `dispatch`. It reads top to
-//! bottom.
+//! The reply path, from a node's bytes to a client's output: the mirror of `dispatch`. It reads top to bottom.
 //!
-//! A reply is paired with its request by position on one connection, and by nothing else. Whatever breaks
-//! the pairing (a reply too many, bytes that are no reply, a reply to a request that has not left) costs the
+//! A reply belongs to a request by its position on the connection, and by nothing else. Anything that breaks this
+//! pairing (a surplus reply, bytes that are not a reply, a reply to a request that was not sent) closes the
 //! connection.
 
 use std::net::SocketAddr;

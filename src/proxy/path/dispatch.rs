@@ -1,6 +1,6 @@
 //! The request path, from a client's bytes to a backend's queue. It reads top to bottom.
 //!
-//! What a command is stands in its row of the table; no name is asked for here.
+//! How a command is treated comes from its row of the table; no command name appears here.
 
 use crate::buffer::ReadBuf;
 use crate::clock::Time;

@@ -1,5 +1,5 @@
-//! Replies of many parts that take more than one turn to become one: a step in each turn, of one client after the
-//! other, so that a hundred such clients make a turn no longer than one does.
+//! Replies of many parts that take more than one turn to merge: one step in each turn, for one client after another,
+//! so that a hundred such clients make a turn no longer than one does.
 //!
 //! It must never know how replies are merged (that is `merge`).
 

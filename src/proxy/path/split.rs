@@ -1,5 +1,5 @@
-//! Requests in several parts: cut by slot, sent to many nodes, or asked by a plan. Each part is sent and
-//! held like a request of its own; below the merge nothing knows that it is a part.
+//! Requests in several parts: split by slot, sent to many nodes, or made by a plan. Each part is sent and held like a
+//! request of its own; nothing below the merge knows that it is a part.
 
 use crate::clock::Time;
 use crate::cluster::slot::Slot;

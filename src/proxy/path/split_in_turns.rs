@@ -1,9 +1,8 @@
-//! `Cut`: a request of many keys on its way to its parts, a share in each turn: it finds the slot of each key, puts the
-//! keys in the order of their slots, and then sends part after part. What is done is kept with the client, of which
-//! nothing else is taken meanwhile, and the request stays where it was read; so each key is looked at once in each
-//! of these steps, and others have their turn between.
+//! `Cut`: splits a request of many keys over several turns: finds the slot of each key, sorts the keys by slot, and
+//! sends part after part. The progress is kept with the client, from which nothing else is taken meanwhile; the
+//! request stays in the read buffer. Other clients are served in between.
 //!
-//! A request of few keys is cut at once (`split`), to the same parts.
+//! A request of few keys is split at once (`split`), into the same parts.
 
 use crate::cluster::slot::Slot;
 use crate::command::{self, Command, Flags, ResponsePolicy};

@@ -1,4 +1,4 @@
-//! A request of many keys as its parts, one for each slot; and how the replies to parts become one.
+//! Splits a request of many keys into one part for each slot, and says how the replies of the parts are merged.
 
 use std::ops::Range;
 

@@ -1,7 +1,7 @@
-//! `ClientReply`: which of a client's coming requests are answered (`CLIENT REPLY`).
+//! `ClientReply`: which of a client's requests get a reply (`CLIENT REPLY`).
 //!
-//! It is settled for each request when the request takes its place, so that a change never touches requests
-//! that are outstanding, and a mute never reaches a node.
+//! This is decided for each request when it is queued, so a change never affects outstanding requests, and never
+//! reaches a node.
 
 /// What becomes of the replies to the next requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -1,7 +1,7 @@
-//! `OutOfOrder`: the replies of one client that have come before their turn, one behind another in one buffer.
+//! `OutOfOrder`: the replies of one client that arrived before their turn, one after another in one buffer.
 //!
-//! Most replies that wait are small and wait shortly: so they cost one copy in and one out, and no buffer
-//! each. Whoever keeps one keeps its place, and gives each back once.
+//! Most such replies are small and wait briefly, so they cost one copy in and one out, and no buffer of their own.
+//! Whoever stores one remembers its place, and removes each exactly once.
 //!
 //! It must never know which request a reply belongs to.
 

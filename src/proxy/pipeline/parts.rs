@@ -1,5 +1,5 @@
-//! The replies of requests of several parts, and those that are moved instead of copied: what of the pipeline is not
-//! for plain traffic.
+//! Replies of requests with several parts, and replies that are moved instead of copied: the parts of the pipeline
+//! that plain traffic does not use.
 
 use super::{Completed, Kept, Kind, Pipeline, Seq, Spares};
 use crate::buffer::{Pool, Rope, WriteBuf};

@@ -1,5 +1,5 @@
-//! `Plan`: whom a command asks, what, and how the answers become one reply. This is how a command of the
-//! proxy's own speaks to nodes and to other workers without a branch anywhere else.
+//! `Plan`: which nodes or workers a command asks, what it asks them, and how the answers become one reply. Commands
+//! of the proxy use it to ask nodes and other workers, so that no other code has to know them.
 
 use crate::proxy::ids::NodeKey;
 use crate::proxy::messages::worker_query::WorkerQuery;

@@ -1,4 +1,4 @@
-//! `Unmerged`: replies that are merged in steps, each once.
+//! `Unmerged`: replies whose parts are merged in steps.
 
 use std::collections::VecDeque;
 

@@ -1,5 +1,5 @@
-//! Where this worker is subscribed to a topic, and when that changes: a topic is new or unwanted, a connection is
-//! lost, a node refuses, the routes change.
+//! Where this worker subscribes to a topic, and when that changes: a topic is new or no longer wanted, a connection
+//! is lost, a node refuses, the routes change.
 
 use std::sync::Arc;
 use std::time::Duration;

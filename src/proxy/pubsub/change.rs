@@ -1,8 +1,8 @@
-//! The way in: a client subscribes or unsubscribes.
+//! A client subscribes or unsubscribes.
 //!
-//! A client is subscribed when it is told so, and it is told so when the nodes have confirmed: at once where this
-//! worker is subscribed already. Nothing behind such a request is taken until it is answered, since what a
-//! subscriber may send is another matter.
+//! A client counts as subscribed when it is told so, and it is told when the nodes have confirmed, or at once if this
+//! worker is already subscribed. No further request of the client is taken until then, since a subscriber may send
+//! only some commands.
 
 use std::borrow::Cow;
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! PUBLISH: which master carries a channel.
 //!
-//! The cluster carries every message to every node over its own bus, which keeps the order of messages of one node
-//! and of no two. So with `-pubsub-order all` every PUBLISH goes to one master, and every proxy takes the same one.
-//! It costs that master the sending to all others, which with `-pubsub-order channel` all masters share.
+//! The cluster forwards every message to every node over its bus, which keeps the order of messages from one node,
+//! but not between nodes. So with `-pubsub-order all` every PUBLISH goes to one master, and every proxy chooses the
+//! same one. That master then sends to all others; with `-pubsub-order channel` all masters share this work.
 
 use crate::cluster::slot::Slot;
 use crate::config::PubsubOrder;

@@ -1,5 +1,5 @@
-//! The way out: what nodes push. A message is handed to every subscriber of its topic; one that does not read
-//! is closed when more than `-client-output-buffer-limit pubsub` bytes wait for it, and nobody else notices.
+//! What nodes push: a message is delivered to every subscriber of its topic. A subscriber that does not read is
+//! closed when it has more unread bytes than `-client-output-buffer-limit pubsub` allows; nobody else is affected.
 
 use crate::clock::Time;
 use crate::proxy::ids::{BackendId, ClientId, NodeKey};

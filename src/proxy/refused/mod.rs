@@ -1,4 +1,4 @@
-//! What a node did not execute: whether, when and where it is sent again.
+//! Requests that a node did not execute: whether, when and where they are sent again.
 
 pub(super) mod order_guard;
 pub(super) mod own_errors;

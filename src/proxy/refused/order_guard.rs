@@ -1,7 +1,6 @@
-//! Overtaken requests: a node refused one and then executed a later one of the same client. If the two have a
-//! key in common, sending the first one now would reverse them (rule R4): it is answered with its own refusal.
-//! Requests for other keys of the slot go on: while a slot migrates they stand at different nodes for good
-//! reasons.
+//! Overtaken requests: a node refused one request and then executed a later one of the same client. If the two share
+//! a key, sending the first one now would reverse them (rule R4), so the client gets the refusal. Requests for other
+//! keys of the slot go on: while a slot migrates they may be at different nodes.
 //!
 //! It must never know when a held request is sent (that is `retry`).
 

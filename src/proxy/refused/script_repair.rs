@@ -1,12 +1,12 @@
-//! Missing scripts and functions: a node that lacks one that was loaded through this proxy is given it again,
-//! adjacent before the same request, once.
+//! Missing scripts and functions: a node that lacks one which was loaded through this proxy gets it again, right
+//! before the same request, once.
 //!
-//! The node has not executed the request, which it has been asked (see `own_errors`: a script may say so itself), so it is
-//! held like any that was refused, and rule R4 is kept as for those.
+//! The node has not executed the request; this was checked with the node (see `own_errors`: a script may fake such an
+//! error). So the request is held like any refused one, and rule R4 holds.
 //!
-//! Between MULTI and EXEC that would come too late: the others have been executed when one finds its script missing.
-//! So the first request of a transaction that names a script is queued with the script itself, which leaves it at
-//! the node for those behind it. (A function cannot be had so: a transaction that lacks one tells its client.)
+//! Between MULTI and EXEC this would be too late: when one command finds its script missing, the others have been
+//! executed. So the first command of a transaction that names a script is queued with the script's text, which loads
+//! it for the commands after it. (This is not possible for functions: the client gets the error.)
 
 use std::sync::PoisonError;
 

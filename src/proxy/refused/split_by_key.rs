@@ -1,6 +1,6 @@
-//! While a slot migrates, a node answers TRYAGAIN to a request whose keys lie apart. A command that is cut by
-//! slot without a promise of all or nothing (MGET, EXISTS, DEL, UNLINK, TOUCH) is cut once more then, by key:
-//! each key is at one of the two nodes.
+//! While a slot migrates, a node answers TRYAGAIN to a request whose keys are on two nodes. A command that is split
+//! without being atomic (MGET, EXISTS, DEL, UNLINK, TOUCH) is then split again, by key: each key is on one of the two
+//! nodes.
 //!
 //! It must never know why a node refuses.
 

@@ -1,7 +1,6 @@
-//! `Largest`: the largest request and the largest reply that were handled at one moment, for whoever asks why a turn
-//! took long.
+//! `Largest`: the largest request and reply that were handled at a moment, to explain a long turn.
 //!
-//! Only what is large is noted, so that small requests pay nothing. It must never know what came of it.
+//! Only large ones are recorded, so small requests cost nothing. It must never know what became of them.
 
 use std::fmt::{self, Write};
 

@@ -1,5 +1,5 @@
-//! `Masters`: what the masters say of themselves in INFO, put together as if they were one server (how each field
-//! becomes one: `fields`); and `Heard`: the last answer of each, which stands in while a master is silent.
+//! `Masters`: the masters' INFO replies, merged as if they were one server (`fields` has the rule for each field).
+//! `Heard`: the last reply of each master, used while it is silent.
 
 pub mod asking;
 mod fields;

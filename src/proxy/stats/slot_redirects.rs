@@ -1,7 +1,7 @@
-//! `Redirects`: how often nodes sent requests of each slot elsewhere. A slot whose requests are sent back and forth
-//! is being moved, or its nodes do not agree.
+//! `Redirects`: how often nodes redirected requests of each slot. A slot with many redirects is migrating, or its
+//! nodes disagree.
 //!
-//! One writer, its worker. Memory is taken as slots are redirected, and is bounded by their number.
+//! One writer, its worker. Memory grows with the number of redirected slots, and is bounded by it.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;

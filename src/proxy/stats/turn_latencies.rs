@@ -1,8 +1,8 @@
-//! `TurnLatencies`: requests answered in this turn, until it is known when their replies leave.
+//! `TurnLatencies`: requests answered in this turn, until their replies are written.
 //!
-//! A reply leaves at the end of the turn in which it came; only then can it be said how long its client has
-//! waited, the proxy's own work included. Requests that came in one turn and are answered in one turn are
-//! counted together, so that nearly all of them cost one comparison.
+//! A reply leaves at the end of its turn; only then is it known how long the client has waited, including the proxy's
+//! own work. Requests that arrived in one turn and are answered in one turn are counted together, so that nearly all
+//! of them cost one comparison.
 
 use crate::clock::Time;
 use crate::proxy::stats::calls::Calls;

@@ -1,5 +1,5 @@
-//! What a node says of itself instead of serving us, made fit for the log and for an error line: one line, printable,
-//! not long, and without a secret of ours.
+//! A node's own words when it refuses a connection, made fit for the log and for an error line: one line, printable,
+//! short, without secrets.
 //!
 //! It must never know why the words are wanted.
 

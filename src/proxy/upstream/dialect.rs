@@ -1,5 +1,5 @@
-//! `Dialect`: what a connection to a node must have been told so that it serves a client: its protocol, its database, its
-//! side of the shard.
+//! `Dialect`: the state that the handshake gives a node connection so that it can serve a client: protocol, database,
+//! master or replica.
 
 use crate::resp::encode::Protocol;
 

@@ -1,11 +1,11 @@
-//! `Stock`: the exclusive connections of one node: those that nobody uses, those on their way, how many are in use,
-//! and the runs that wait for one.
+//! `Stock`: the exclusive connections of one node: unused ones, those being made, the number in use, and the runs
+//! that wait for one.
 //!
-//! A connection is ready before it is lent. There are as many as the last ten seconds needed at once, and some more,
-//! so that a burst like the last one finds them. `-backend-init-connections` is the least once there is one at all,
-//! `-backend-idle-connections` the most that nobody uses.
+//! A connection is ready before it is lent. The stock follows the peak of the last ten seconds plus some reserve, so
+//! that a similar burst finds connections. `-backend-init-connections` is the minimum once one has been needed,
+//! `-backend-idle-connections` the maximum of unused ones.
 //!
-//! Runs that wait are served in the order in which their clients asked.
+//! Waiting runs are served in the order in which their clients asked.
 //!
 //! It must never know what a run is for, nor make a connection.
 

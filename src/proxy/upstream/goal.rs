@@ -1,4 +1,4 @@
-//! `Goal`: where a request is to go.
+//! `Goal`: the destination of a request.
 
 use crate::proxy::ids::{NO_SLOT, NodeKey};
 use crate::proxy::upstream::backend::{Pin, Ticket};

@@ -1,4 +1,4 @@
-//! `Lost`: why a connection to a node is given up.
+//! `Lost`: the reason why a connection to a node is closed.
 
 use crate::proxy::stats::Counter;
 use crate::proxy::stats::node_stats::NodeStats;

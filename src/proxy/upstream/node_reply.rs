@@ -1,4 +1,4 @@
-//! `NodeReply`: what every step of the reply path is given, the mirror of [`crate::proxy::request::Request`].
+//! `NodeReply`: the arguments of every step of the reply path, the mirror of [`crate::proxy::request::Request`].
 
 use crate::clock::Time;
 use crate::proxy::ids::BackendId;

@@ -1,7 +1,7 @@
 //! `WriteTimes`: when the requests of one connection were written to their node.
 //!
-//! A request is queued while events are handled and written at the end of that turn. What lies between is the
-//! proxy's time and not the node's, so the node's time begins here.
+//! A request is queued while events are handled and written at the end of that turn. The time in between is the
+//! proxy's, not the node's.
 
 use std::collections::VecDeque;
 

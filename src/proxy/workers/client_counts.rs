@@ -1,5 +1,4 @@
-//! How many clients there are by library and by address: for the status page, which nobody would read if it named
-//! ten thousand clients one by one.
+//! The number of clients by library and by address, for the status page.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

@@ -1,4 +1,4 @@
-//! The clients of one worker, asked after by clients of any: `CLIENT LIST` and `CLIENT KILL`.
+//! `CLIENT LIST` and `CLIENT KILL`: the part of one worker, asked by clients of any worker.
 
 use crate::clock::Time;
 use crate::config::Listen;

@@ -1,6 +1,6 @@
-//! `Listings`: `CLIENT LIST` and `CLIENT KILL` among more clients than one turn may look at, a share of them in each turn.
+//! `Listings`: `CLIENT LIST` and `CLIENT KILL` over more clients than one turn may look at: a share in each turn.
 //!
-//! A client that comes meanwhile is not looked at, and neither is one that has gone when its turn comes.
+//! Clients that connect meanwhile are not included, nor those that have left when their turn comes.
 
 use crate::clock::Time;
 use crate::proxy::ids::ClientId;

@@ -1,6 +1,7 @@
-//! `may_write`: whether a request may change data, as a server sees it that has to decide before it executes it. A
-//! script or function says so itself: with `no-writes` among its flags it cannot, with other flags it can, whatever its
-//! command is (7.0: `evalGetCommandFlags`, `fcallGetCommandFlags`). Without flags, or unknown here, the command decides.
+//! `may_write`: whether a request may change data, as a server decides before it executes the request. Scripts and
+//! functions declare it: with the flag `no-writes` they cannot write, with other flags they can, whatever the command
+//! is (7.0: `evalGetCommandFlags`, `fcallGetCommandFlags`). Without flags, or if the script is unknown here, the
+//! command decides.
 
 use std::sync::PoisonError;
 

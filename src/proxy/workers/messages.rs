@@ -1,7 +1,7 @@
-//! `WorkerQuery`: what one worker asks of the others, since each knows its own clients only; and the messages
+//! `WorkerQuery`: a question of one worker to the others, since each knows its own clients only; and the messages
 //! that carry questions and answers.
 //!
-//! An answer is a reply frame: it fills a part of the asking client's request like a node's reply does.
+//! An answer is a reply frame: it fills a part of the asking client's request as a node's reply does.
 
 use crate::clock::Time;
 use crate::proxy::ids::{ClientId, PartId};

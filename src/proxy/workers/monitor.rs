@@ -1,8 +1,6 @@
-//! MONITOR: each request that is taken is shown, as a line, to every client that asked for it, whichever
-//! worker it is with.
+//! MONITOR: shows each request as a line to every client that asked for it, on whichever worker.
 //!
-//! A monitor that does not read as fast as others send is closed, as one that would miss lines: nobody waits
-//! for it.
+//! A MONITOR client that reads too slowly is closed: it would miss lines, and nobody waits for it.
 
 use std::sync::atomic::Ordering;
 

@@ -1,4 +1,4 @@
-//! `Leases`: the leases of one worker, by when they are to be looked at.
+//! `Leases`: the leases of one worker, ordered by when each must be checked next.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

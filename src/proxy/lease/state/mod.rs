@@ -1,6 +1,6 @@
-//! What one client has for itself at nodes, as data.
+//! The exclusive connections of one client to nodes, as data.
 //!
-//! It must never know how a connection is had, nor send anything.
+//! It must never know how a connection is obtained, nor send anything.
 
 pub mod blocking;
 pub mod execution;

@@ -1,6 +1,6 @@
-//! `Order`: clients that block are served in the order in which they asked. Nodes serve them in the order in which
-//! their requests come; so of the blocking requests for one slot that have not been sent, the first is sent first,
-//! even if a later one finds a connection sooner.
+//! `Order`: blocked clients are served in the order in which they asked. A node serves them in the order in which
+//! their requests arrive; so among the blocking requests for one slot that are not sent yet, the oldest is sent
+//! first, even if a later one gets a connection sooner.
 //!
 //! It must never know why a request has not been sent.
 

@@ -1,6 +1,7 @@
-//! Plain replies to parts: of requests that were cut by slot (MGET, MSET, DEL) all but the last reply is only kept.
+//! Plain replies to parts of split requests (MGET, MSET, DEL): all but the last one are only stored.
 //!
-//! As above, this is a shorthand for `deliver`, which has the last reply of each and whatever is declined here.
+//! This is a shortcut for `deliver`, which handles the last reply of each request and everything that is declined
+//! here.
 
 use crate::clock::Time;
 use crate::proxy::ids::BackendId;

@@ -1,9 +1,8 @@
-//! `Gathering`: the values of many keys, which came part by part, put back in the order of the keys, in steps. A
-//! hundred thousand keys lie in ten thousand parts, and putting them in order takes milliseconds: so the worker
-//! serves others in between.
+//! `Gathering`: puts the values of many keys, which arrive by part, back into the order of the keys, in steps. A
+//! hundred thousand keys may be in ten thousand parts, and sorting them takes milliseconds, so the worker serves
+//! others in between.
 //!
-//! That every part has as many values as keys is checked before the first step, so no step finds a fault that would
-//! come too late.
+//! Before the first step it is checked that every part has as many values as keys, so no step can fail.
 
 use super::{Kept, Split};
 use crate::buffer::{Rope, RopeBuilder};

@@ -1,8 +1,8 @@
-//! `Register`: who is subscribed to what, over all workers: how many clients of ours, and how many connections
-//! of ours to which node. What nodes count is put right by it: to them a thousand subscribers are one connection.
+//! `Register`: who is subscribed to what, over all workers: the number of clients, and of this proxy's connections to
+//! each node. It corrects what nodes count: to them a thousand subscribers are one connection.
 //!
-//! Its lock is taken when a subscription begins or ends, by commands that ask for numbers, and by a PUBLISH while
-//! anybody is subscribed to anything.
+//! Its lock is taken when a subscription begins or ends, by commands that ask for numbers, and by PUBLISH while
+//! anyone is subscribed to anything.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

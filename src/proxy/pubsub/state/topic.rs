@@ -1,5 +1,5 @@
-//! `Topic`: one name that clients of this worker are subscribed to, or are about to be: who they are, and at
-//! which nodes this worker is subscribed in their stead.
+//! `Topic`: a name to which clients of this worker are subscribed or are about to be: these clients, and the nodes at
+//! which this worker is subscribed for them.
 //!
 //! It must never know a connection, nor send anything.
 

@@ -1,4 +1,4 @@
-//! `Asking`: who waits for what the masters say of themselves (see `observe::masters_info`).
+//! `Asking`: the clients that wait for the masters' INFO (see `observe::masters_info`).
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};

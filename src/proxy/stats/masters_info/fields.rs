@@ -1,8 +1,8 @@
-//! How each field of INFO becomes one where several masters give it: a table, with the reason of each row.
+//! The rule by which each field of INFO is merged, with the reason: a table.
 //!
-//! What one server would show is what counts: a size or a number of things is the sum, what every master has alike
-//! is one of them, and what says that something goes on is true if it is true anywhere. A field that is not named
-//! here is added if all of its values are numbers, else the first master speaks for all.
+//! The result is what one server would show: sizes and counts are summed; what all masters have in common is taken
+//! from one; "in progress" is true if it is true anywhere. A field that is not listed is summed if all of its values
+//! are numbers, otherwise it is taken from the first master.
 
 /// How the values of one field become one.
 #[derive(Debug, Clone, Copy, PartialEq)]
