@@ -28,6 +28,14 @@ impl AcceptBalance {
         worker
     }
 
+    /// Clients of all workers, those on their way between them included.
+    pub fn total(&self) -> usize {
+        self.0
+            .iter()
+            .map(|count| count.load(Ordering::Relaxed))
+            .sum()
+    }
+
     /// A client of `worker` has gone, or has not got there.
     pub fn left(&self, worker: usize) {
         let before = self.0[worker].fetch_sub(1, Ordering::Relaxed);
@@ -58,6 +66,7 @@ mod tests {
         assert_eq!(spread.assign(2), 2, "who accepts keeps, if none has fewer");
         spread.left(0);
         spread.kept(2);
+        assert_eq!(spread.total(), 10);
         assert!(counts().eq([2, 3, 5]));
     }
 }

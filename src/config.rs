@@ -227,6 +227,8 @@ impl Config {
 pub struct Limits {
     /// Clients at once, over all workers.
     pub clients: usize,
+    /// The most of them that the limit of file descriptors allows.
+    pub clients_max: usize,
     /// Longest bulk string of a request or reply (Redis: `proto-max-bulk-len`).
     pub bulk_bytes: usize,
     /// Bytes that a client has sent and that are not executed, a whole request at most (Redis:
@@ -312,7 +314,8 @@ impl SoftLimit {
 impl Default for Limits {
     fn default() -> Limits {
         Limits {
-            clients: 100_000,
+            clients: 10_000,
+            clients_max: usize::MAX,
             bulk_bytes: 512 << 20,
             request_bytes: 1 << 30,
             inline_bytes: 64 << 10,

@@ -27,7 +27,7 @@
 //! | 4 | [`proxy`] | the state of one worker, without I/O |
 //! | 4' | [`net`] | sockets; neither RESP nor the proxy |
 //! | 5 | [`worker`], [`coalesce`], [`turns`], [`allocator`], [`transit`], [`accept_balance`], [`mailbox`], [`systemd`], [`control`] | the loop; the threads beside it |
-//! | 6 | [`options`], [`logging`], [`signals`], [`serve`], [`check`], [`top`], `main` | the program |
+//! | 6 | [`options`], [`logging`], [`descriptors`], [`signals`], [`serve`], [`check`], [`top`], `main` | the program |
 
 #![deny(unsafe_code)]
 
@@ -42,6 +42,7 @@ pub mod coalesce;
 pub mod command;
 pub mod config;
 pub mod control;
+pub mod descriptors;
 pub mod live_config;
 pub mod logging;
 pub mod mailbox;

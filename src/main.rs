@@ -10,11 +10,11 @@ use redis_cluster_proxy::allocator;
 use redis_cluster_proxy::check;
 use redis_cluster_proxy::config::Config;
 use redis_cluster_proxy::control::TERMINAL;
+use redis_cluster_proxy::descriptors;
 use redis_cluster_proxy::logging;
 use redis_cluster_proxy::options::{self, Parsed};
 use redis_cluster_proxy::systemd;
 use redis_cluster_proxy::top;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::set_current_timer_slack;
 
 fn main() -> ExitCode {
@@ -56,7 +56,7 @@ fn watch(config: &Config, url: &str) -> ExitCode {
     }
 }
 
-fn serve(config: Config) -> ExitCode {
+fn serve(mut config: Config) -> ExitCode {
     // Before there are other threads: it changes the environment.
     let passed = match systemd::passed_listener() {
         Ok(passed) => passed,
@@ -70,7 +70,7 @@ fn serve(config: Config) -> ExitCode {
     for remark in remarks(&config) {
         log::warn!(target: TERMINAL, "{remark}");
     }
-    match raise_descriptor_limit() {
+    match descriptors::raise() {
         Ok((before, after)) => {
             let number =
                 |limit: Option<u64>| limit.map_or("unlimited".to_string(), |n| n.to_string());
@@ -81,6 +81,11 @@ fn serve(config: Config) -> ExitCode {
             );
         }
         Err(error) => log::warn!("cannot raise the limit of file descriptors: {error}"),
+    }
+    if let Some(limit) = descriptors::limit() {
+        for line in descriptors::fit(&mut config, limit) {
+            log::warn!("{line}");
+        }
     }
     if let Err(error) = allocator::watch() {
         log::warn!(
@@ -106,19 +111,6 @@ fn complain(text: &str, code: u8) -> ExitCode {
     // There is nobody left to tell of a failure.
     io::stderr().write_all(text.as_bytes()).ok();
     ExitCode::from(code)
-}
-
-/// Raises the soft limit of open files to the hard one. Returns the limit before and after; nothing is no limit.
-fn raise_descriptor_limit() -> io::Result<(Option<u64>, Option<u64>)> {
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current != limit.maximum {
-        let raised = Rlimit {
-            current: limit.maximum,
-            maximum: limit.maximum,
-        };
-        setrlimit(Resource::Nofile, raised)?;
-    }
-    Ok((limit.current, limit.maximum))
 }
 
 /// Lets short sleeps end when they should: by default the kernel may add 50 microseconds to each. Threads made

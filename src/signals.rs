@@ -14,6 +14,7 @@ use crate::control::certificates::Renewer;
 use crate::control::state::Sources;
 use crate::control::status::Status;
 use crate::control::summary;
+use crate::descriptors;
 use crate::live_config::Unchanged;
 use crate::logging::LogHandle;
 use crate::mailbox::{Mail, Mailbox};
@@ -86,7 +87,7 @@ fn reload(sources: &Sources, mailboxes: &[Mailbox]) {
     let Some(path) = old.config_file.as_ref().or(old.password_file.as_ref()) else {
         return;
     };
-    let new = match options::parse(env::args_os().skip(1), |name| env::var_os(name)) {
+    let mut new = match options::parse(env::args_os().skip(1), |name| env::var_os(name)) {
         Ok(Parsed::Run(config)) => config,
         // The command line is the one that has started us.
         Ok(Parsed::Help(_) | Parsed::Version(_) | Parsed::Check(_)) => return,
@@ -95,6 +96,10 @@ fn reload(sources: &Sources, mailboxes: &[Mailbox]) {
             return;
         }
     };
+    if let Some(limit) = descriptors::limit() {
+        // As at start: what is lowered is no difference.
+        descriptors::fit(&mut new, limit);
+    }
     let mut same = true;
     for (name, before, value) in options::differences(&old, &new) {
         same = false;

@@ -64,6 +64,11 @@ impl Transit {
         self.travellers.is_empty()
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.travellers.len()
+    }
+
     /// Whether a client may come in.
     pub fn has_room(&self) -> bool {
         self.travellers.len() < MOST

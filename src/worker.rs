@@ -32,6 +32,7 @@ use crate::proxy::Proxy;
 use crate::proxy::actions::{Action, Wanted};
 use crate::proxy::ids::BackendId;
 use crate::proxy::upstream::lost::Lost;
+use crate::teller::Teller;
 use crate::transit::{Passed, Transit, TravellerId};
 use crate::turns::{Heartbeat, Turn, Turns};
 
@@ -167,6 +168,10 @@ pub struct Worker {
     /// Until when no client is accepted.
     accept_after: Time,
     accept_pending: bool,
+    /// Tells of clients that cannot be accepted.
+    accept_teller: Teller,
+    /// Tells of nodes that cannot be connected to.
+    connect_teller: Teller,
     clients: Sockets,
     backends: Sockets,
     queue: VecDeque<Peer>,
@@ -202,6 +207,8 @@ impl Worker {
             node_handshakes: 0,
             accept_after: Time::default(),
             accept_pending: false,
+            accept_teller: Teller::default(),
+            connect_teller: Teller::default(),
             clients: Sockets::default(),
             backends: Sockets::default(),
             queue: VecDeque::new(),
@@ -494,7 +501,8 @@ impl Worker {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if is_exhaustion(&error) => {
-                    log::warn!("cannot accept a client: {error}");
+                    self.accept_teller
+                        .tell(&format!("cannot accept a client: {error}"), now);
                     self.proxy.stats().accepts_failed.add(1);
                     self.accept_after = now.after(ACCEPT_PAUSE);
                     return;
@@ -515,6 +523,11 @@ impl Worker {
         now: Time,
     ) {
         let own = self.proxy.worker();
+        if self.accept_balance.total() >= self.proxy.config().limits.clients {
+            // It is turned away here and now: many on their way to another worker would hold their descriptors for long.
+            self.accept_balance.kept(own);
+            return self.admit(socket, address, now);
+        }
         let worker = self.accept_balance.assign(own);
         if worker == own {
             return self.admit(socket, address, now);
@@ -564,6 +577,11 @@ impl Worker {
 
     /// A client comes in, whose TLS handshake is to be completed before the proxy hears of it.
     fn let_come(&mut self, socket: Socket, address: Option<SocketAddr>, now: Time) {
+        if self.proxy.is_crowded(self.transit.len()) {
+            // It cannot be told: that would take the handshake.
+            self.proxy.stats().clients_rejected.add(1);
+            return self.accept_balance.left(self.proxy.worker());
+        }
         if !self.transit.has_room() || self.stop_at.is_some() {
             self.proxy.stats().accepts_failed.add(1);
             return self.accept_balance.left(self.proxy.worker());
@@ -773,7 +791,8 @@ impl Worker {
         match connected {
             Ok(socket) => self.backends.put(id.key(), id.generation(), socket),
             Err(error) => {
-                log::warn!("cannot connect to {address}: {error}");
+                self.connect_teller
+                    .tell(&format!("cannot connect to {address}: {error}"), now);
                 self.proxy.lose_backend(id, Lost::Closed, now);
             }
         }

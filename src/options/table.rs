@@ -525,10 +525,18 @@ const OWN: &[Flag] = &[
     Flag {
         name: "max-clients",
         kind: Kind::Int,
-        default: "100000",
-        help: "maximum number of clients, over all workers",
+        default: "10000",
+        help: "maximum number of clients, over all workers. At start it is lowered to what the limit of file \
+               descriptors allows",
         apply: |options, value| {
-            options.config.limits.clients = number::within(value, 1, 10_000_000)?;
+            let clients = number::within(value, 1, 10_000_000)?;
+            let allowed = options.config.limits.clients_max;
+            if clients > allowed {
+                return Err(format!(
+                    "The operating system is not able to handle the specified number of clients, try with {allowed}"
+                ));
+            }
+            options.config.limits.clients = clients;
             Ok(())
         },
         show: |config| config.limits.clients.to_string(),

@@ -169,6 +169,12 @@ impl Proxy {
         id
     }
 
+    /// Whether there are as many clients as may be, with `coming` more on their way to this worker.
+    pub fn is_crowded(&self, coming: usize) -> bool {
+        let clients = self.process.clients.load(Ordering::Relaxed);
+        clients.saturating_add(coming) >= self.config.limits.clients
+    }
+
     /// Tells what the shell alone knows of a client: its descriptor, and the address of ours that it has come
     /// to, where that is not the one we listen on.
     pub fn introduce(&mut self, id: ClientId, descriptor: i32, local: Option<SocketAddr>) {

@@ -33,6 +33,7 @@ mod large;
 mod layers;
 mod leases;
 mod least_acl;
+mod limits;
 mod logs;
 mod memory;
 mod metrics;

@@ -506,7 +506,7 @@ fn settings_are_the_nodes_but_for_the_proxys_own() {
     );
     assert_eq!(
         value(&conn.line("CONFIG GET maxclients")).as_deref(),
-        Some("100000")
+        Some("10000")
     );
     let own = "ERR CONFIG SET failed (possibly related to argument 'PORT') - can't set immutable config: it is -addr of this proxy, which can only be set at startup";
     assert_eq!(

@@ -1,0 +1,139 @@
+//! What clients may take of the process: descriptors, memory, time before they log in. The quick forms of `make limits`.
+
+use crate::support::{Cluster, Conn, Proxy, key_in_slot, wait_for};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+fn cluster() -> &'static Cluster {
+    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+    CLUSTER.get_or_init(|| Cluster::start(2, 0))
+}
+
+/// A proxy that a shell has started with these limits (`-n 120`).
+fn limited(limits: &str, flags: &[&str]) -> Proxy {
+    let script = format!("ulimit {limits} && exec \"$@\"");
+    let launcher = ["sh", "-c", &script, "sh"];
+    let proxy = Proxy::spawn_by(&launcher, &cluster().addrs(), flags, &[]);
+    proxy.wait_until_answering();
+    proxy.wait_until_serving(cluster());
+    proxy
+}
+
+fn dial(proxy: &Proxy) -> TcpStream {
+    let stream = TcpStream::connect(proxy.addr()).expect("it listens");
+    stream
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .expect("a socket");
+    stream
+}
+
+/// All that comes until the connection ends.
+fn rest(mut stream: TcpStream) -> String {
+    let mut bytes = Vec::new();
+    // A reset behind what was said is an end, too.
+    let _ = stream.read_to_end(&mut bytes);
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[track_caller]
+fn serves_both_nodes(conn: &mut Conn) {
+    for slot in [1, 16000] {
+        assert_eq!(
+            conn.command(&["SET", &key_in_slot(slot, "limits"), "v"]),
+            "OK"
+        );
+    }
+}
+
+/// Set by `prlimit`, which may do so to a process that runs.
+fn set_descriptor_limit(proxy: &Proxy, limit: usize) {
+    let status = Command::new("prlimit")
+        .args(["--pid", &proxy.pid().to_string()])
+        .arg(format!("--nofile={limit}:4096"))
+        .status()
+        .expect("prlimit is there");
+    assert!(status.success());
+}
+
+#[test]
+fn with_few_descriptors_clients_leave_the_nodes_theirs_and_hear_why() {
+    let proxy = limited("-n 120", &["-max-procs", "2"]);
+    let mut old = proxy.conn();
+    let said = value(&mut old, "maxclients");
+    let most: usize = said.parse().expect("a number");
+    assert!((8..100).contains(&most), "{most}");
+    assert!(
+        old.line("INFO clients")
+            .text()
+            .contains(&format!("\nmaxclients:{most}\r\n"))
+    );
+    let line = format!("-max-clients is {most}, not 10000: the limit of file descriptors is 120");
+    assert!(proxy.log().contains(&line), "{}", proxy.log());
+    let refused = old.line("CONFIG SET maxclients 5000");
+    let text = format!(
+        "ERR CONFIG SET failed (possibly related to argument 'maxclients') - The operating system is not able to \
+         handle the specified number of clients, try with {most}"
+    );
+    assert_eq!(refused.error(), Some(text.as_str()));
+
+    let crowd: Vec<TcpStream> = (0..300).map(|_| dial(&proxy)).collect();
+    let (mut refusals, mut served) = (0, Vec::new());
+    for mut client in crowd {
+        client.write_all(b"PING\r\n").ok();
+        let mut first = [0; 1];
+        match client.read(&mut first) {
+            Ok(1) if first == *b"+" => served.push(client),
+            Ok(1) => {
+                assert_eq!(rest(client), "ERR max number of clients reached\r\n");
+                refusals += 1;
+            }
+            // Reset, for the PING that nobody read.
+            _ => refusals += 1,
+        }
+    }
+    assert!(refusals >= 300 - most, "{refusals} of 300");
+    serves_both_nodes(&mut old);
+    // Connections to nodes of their own can be had, too.
+    assert!(old.line("BLPOP nothing 0.01").is_nil());
+    assert_eq!(counter(&mut old, "proxy_accepts_failed"), 0);
+}
+
+#[test]
+fn without_descriptors_nothing_spins_and_the_log_is_not_flooded() {
+    let proxy = limited("-n 4096", &[]);
+    let mut old = proxy.conn();
+    serves_both_nodes(&mut old);
+    set_descriptor_limit(&proxy, proxy.fds());
+    let waiting: Vec<TcpStream> = (0..20).map(|_| dial(&proxy)).collect();
+    let begin = Instant::now();
+    wait_for("some attempts", Duration::from_secs(20), || {
+        (counter(&mut old, "proxy_accepts_failed") >= 20).then_some(())
+    });
+    let periods = begin.elapsed().as_secs() + 2;
+    let lines = proxy.log().matches("cannot accept a client").count() as u64;
+    assert!(
+        (1..=periods).contains(&lines),
+        "{lines} lines in {periods} s"
+    );
+    serves_both_nodes(&mut old);
+    set_descriptor_limit(&proxy, 4096);
+    for mut client in waiting {
+        client.write_all(b"PING\r\n").expect("sent");
+        let mut reply = [0; 7];
+        client.read_exact(&mut reply).expect("a reply");
+        assert_eq!(&reply, b"+PONG\r\n");
+    }
+}
+
+fn value(conn: &mut Conn, name: &str) -> String {
+    let reply = conn.command(&["CONFIG", "GET", name]);
+    reply.items()[1].text()
+}
+
+/// A number of `INFO proxy`.
+fn counter(conn: &mut Conn, name: &str) -> u64 {
+    conn.info("proxy")[name].parse().expect("a number")
+}
