@@ -199,12 +199,12 @@ function findings(status) {
   for (const own of status.nodes.filter((own) => !own.up && own.role !== "unlisted"))
     list.push(["bad", `${own.role} ${own.address} is down` + (own.slots ? `: ${own.slots} slots` : "")]);
   for (const own of status.nodes.filter((own) => own.up && own.silent > 1))
-    list.push(["bad", `${own.role} ${own.address} owes replies and has been silent for ${own.silent} s`]);
+    list.push(["bad", `${own.role} ${own.address} has not replied for ${own.silent} s`]);
   const { slow, median } = outliers(status);
   for (const own of slow)
-    list.push(["warn", `${own.role} ${own.address} is slow: p99 ${micros(own.recent.p99_us)}, half of the nodes take ${micros(median)} or less`]);
+    list.push(["warn", `${own.role} ${own.address} is slow: p99 ${micros(own.recent.p99_us)}, the median of the nodes is ${micros(median)}`]);
   for (const worker of status.workers.filter((own) => !own.up)) list.push(["bad", `worker ${worker.worker} is stuck`]);
-  if (status.redirects.migrating) list.push(["warn", `${status.redirects.migrating} slots are moving between nodes`]);
+  if (status.redirects.migrating) list.push(["warn", `${status.redirects.migrating} slots are migrating`]);
   if (!list.length) list.push(["good", "Nothing is wrong: every slot has a master that is up, and no node is slower than the others."]);
   const items = node("ul");
   items.append(...list.slice(0, 12).map(([className, text]) => node("li", text, className)));
@@ -246,7 +246,7 @@ function slots(status) {
   if (marked !== null) parts.push(drawn("rect", { x: marked - 12, y: 0, width: 25, height: 600, class: "mark" }));
   map.replaceChildren(...parts);
   const served = status.ready.slots_served, missing = SLOTS - status.topology.slots_assigned;
-  by("slots-text").textContent = `${served} of ${SLOTS} slots are served, ${missing} have no owner (red)` +
+  by("slots-text").textContent = `${served} of ${SLOTS} slots are served, ${missing} have no master (red)` +
     (status.ready.uncovered.length ? ": " + status.ready.uncovered.join(", ") : "") +
     (status.redirects.slots ? `; clients were redirected at ${status.redirects.slots} slots (dark marks)` : "");
   if (marked !== null) find();
@@ -261,7 +261,7 @@ function find() {
   }
   marked = slotOf(key);
   const range = rangeOf(last, marked);
-  by("found").textContent = `slot ${marked}, ` + (range ? `master ${range.master}` : "no owner");
+  by("found").textContent = `slot ${marked}, ` + (range ? `master ${range.master}` : "no master");
 }
 
 function shards(status) {
