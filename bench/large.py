@@ -122,7 +122,7 @@ def main():
     with harness.Bench() as bench:
         field = {contender.name: contender for contender in harness.contenders("haproxy,proxy")}
         for contender in [each for each in field.values() if each.missing]:
-            print(f"{contender.name}: left out, as it is not there", file=sys.stderr)
+            print(f"{contender.name}: skipped, it is not installed", file=sys.stderr)
             del field[contender.name]
         for contender in field.values():
             contender.start(bench, harness.CONTENDER_CORE)

@@ -45,7 +45,7 @@ def main():
         if rate is None:
             runs = [harness.run_load(proxy.port, workload, workload.requests)["rate"] for _ in range(3)]
             rate = int(statistics.median(runs) * 0.8)
-        print(f"{rate} commands a second, {CLIENTS} clients, {SECONDS} s")
+        print(f"{rate} commands per second, {CLIENTS} clients, {SECONDS} s")
         for turn in range(3):
             for contender in field:
                 print(f"{turn + 1}/3 {contender.name}: {run(load, contender, rate)}", flush=True)

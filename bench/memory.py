@@ -62,7 +62,7 @@ def main():
             client.close()
         after = settled_rss(contender.process)
         print(f"resident before: {base} KiB; with {CLIENTS} idle clients: {idle} KiB, "
-              f"{(idle - base) * 1024 / CLIENTS:.0f} bytes each; after they have gone: {after} KiB, "
+              f"{(idle - base) * 1024 / CLIENTS:.0f} bytes each; after they have left: {after} KiB, "
               f"{(after - base) / base * 100:+.1f} %")
 
 

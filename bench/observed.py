@@ -216,7 +216,7 @@ def look_at_rate(contender, address):
 
 def look_at_instructions(bench, contender, address):
     if not harness.find_program("valgrind"):
-        print("without valgrind no instructions are counted")
+        print("valgrind is not installed: instructions are not counted")
         return
     port = harness.free_port()
     argv = contender.module.command(contender.program, None, port, bench.addresses("cluster"))

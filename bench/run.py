@@ -35,7 +35,7 @@ def placements():
         elif placement != "apart":
             raise SystemExit(f"no such placement: {placement}; there are together, apart and both")
         elif harness.CONTENDER_CORE == harness.LOAD_CORE:
-            say("apart: left out, as there is one core only")
+            say("apart: skipped, this machine has one core only")
         else:
             yield placement, harness.CONTENDER_CORE
 
@@ -169,13 +169,13 @@ def main():
     field = []
     for contender in harness.contenders(os.environ.get("CONTENDERS", "")):
         if contender.missing:
-            say(f"{contender.name}: left out, as {contender.module.PROGRAM} is not there "
-                "(`make build` makes this proxy, apt-get installs the others)")
+            say(f"{contender.name}: skipped, {contender.module.PROGRAM} is not installed "
+                "(`make build` builds this proxy, apt-get installs the others)")
         else:
             field.append(contender)
     busy = busy_percent()
     if max(busy) > 5:
-        say(f"this machine is busy with other work ({busy} % of its cores): the numbers will not hold")
+        say(f"this machine is busy with other work ({busy} % of its cores): do not trust the numbers")
     table = []
     with harness.Bench() as bench:
         for placement, core in placements():

@@ -50,7 +50,7 @@ def look_with_flamegraph(address, workload):
         folded = answer.read().decode()
     picture = Path(__file__).parent / f"../bin/flamegraph-{workload.name}.svg"
     picture.write_text(flamegraph.draw(folded, f"redis-cluster-proxy, {workload.name}"))
-    print(*flamegraph.leaves(folded), f"the picture: bin/{picture.name}", sep="\n", flush=True)
+    print(*flamegraph.leaves(folded), f"flame graph: bin/{picture.name}", sep="\n", flush=True)
 
 
 def load_until(stop, port, workload):

@@ -16,7 +16,7 @@
 //!
 //! # The map
 //!
-//! A layer imports only from those above it; `tests/it/layers.rs` holds the line.
+//! A layer imports only from the layers above it; `tests/it/layers.rs` checks this.
 //!
 //! | layer | modules | knows |
 //! |---|---|---|

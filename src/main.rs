@@ -75,7 +75,7 @@ fn serve(mut config: Config) -> ExitCode {
             let number =
                 |limit: Option<u64>| limit.map_or("unlimited".to_string(), |n| n.to_string());
             log::info!(
-                "file descriptors: limit is {}, raised from {}",
+                "file descriptors: limit {}, before {}",
                 number(after),
                 number(before)
             );

@@ -105,7 +105,7 @@ fn a_stranger_gets_no_more_than_from_the_servers() {
             let refused = conn.command(&["CONFIG", "SET", "maxmemory", "0", name, "7000"]);
             let refused = refused.error().expect("an error");
             assert!(
-                refused.contains(&format!("'{name}'")) && refused.contains("at the node itself"),
+                refused.contains(&format!("'{name}'")) && refused.contains("on the node itself"),
                 "{refused}"
             );
         }

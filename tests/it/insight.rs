@@ -120,9 +120,9 @@ fn what_a_cluster_would_refuse_is_counted() {
         let own = |row: &&Reply| field(row, "command") == command && field(row, "reason") == reason;
         rows.find(own).map(|row| field(row, "count"))
     };
-    let cut = count("mget", "keys in several slots, served in parts");
+    let cut = count("mget", "keys in several slots: split by the proxy");
     assert_eq!(cut.as_deref(), Some("3"), "{found:?}");
-    let refused = count("msetnx", "keys in several slots, refused");
+    let refused = count("msetnx", "keys in several slots: refused");
     assert_eq!(refused.as_deref(), Some("1"), "{found:?}");
 }
 
@@ -130,9 +130,9 @@ fn what_a_cluster_would_refuse_is_counted() {
 #[test]
 fn every_way_in_which_a_cluster_refuses_is_counted() {
     let (one, two) = (key_in_slot(1, "advice"), key_in_slot(16000, "advice"));
-    let crossed = "keys in several slots, refused";
+    let crossed = "keys in several slots: refused";
     let forbidden = "not allowed in a cluster";
-    let all = "speaks for all nodes";
+    let all = "covers all nodes; a cluster node answers for itself only";
     let tagged = key_in_slot(1, "advice-list");
     let script = format!("return redis.call('GET', '{two}')");
     let cases: &[(&[&str], &str, &str)] = &[
@@ -151,8 +151,8 @@ fn every_way_in_which_a_cluster_refuses_is_counted() {
         (&["SCAN", "0"], "scan", all),
         (&["RANDOMKEY"], "randomkey", all),
         (&["SCRIPT", "EXISTS", "x"], "script|exists", all),
-        (&["SYNC"], "sync", "not served by this proxy"),
-        (&["DEBUG", "PANIC"], "debug", "not served by this proxy"),
+        (&["SYNC"], "sync", "not supported by this proxy"),
+        (&["DEBUG", "PANIC"], "debug", "not supported by this proxy"),
         // A cluster does these.
         (&["SELECT", "0"], "", ""),
         (&["GET", &one], "", ""),
@@ -203,7 +203,7 @@ fn every_way_in_which_a_cluster_refuses_is_counted() {
     exec(&[], crossed);
     exec(
         &["-cross-slot-transactions", "per-slot"],
-        "keys in several slots, served in parts",
+        "keys in several slots: split by the proxy",
     );
 }
 

@@ -38,11 +38,11 @@ impl Reason {
     /// As it is shown.
     pub fn name(self) -> &'static str {
         match self {
-            Reason::Cut => "keys in several slots, served in parts",
-            Reason::CrossSlot => "keys in several slots, refused",
-            Reason::AllNodes => "speaks for all nodes",
+            Reason::Cut => "keys in several slots: split by the proxy",
+            Reason::CrossSlot => "keys in several slots: refused",
+            Reason::AllNodes => "covers all nodes; a cluster node answers for itself only",
             Reason::Forbidden => "not allowed in a cluster",
-            Reason::Unserved => "not served by this proxy",
+            Reason::Unserved => "not supported by this proxy",
         }
     }
 }

@@ -20,15 +20,15 @@ enum Guard {
 
 use Guard::{Local, Nobody, Protected};
 
-const FAILURE: &str = "it decides how nodes find, judge and replace each other";
+const FAILURE: &str = "it controls how nodes detect failures and replace each other";
 const CLOSES: &str =
-    "nodes close connections by it, and one connection of this proxy carries many clients";
-const REPLICATION: &str = "it can cut replicas off from their masters, or let them differ";
-const TLS: &str = "a wrong value cuts the nodes off from each other and from this proxy";
-const OWN_ADDRESS: &str = "each node has an address of its own: set it at the node itself";
-const OWN_PLACE: &str = "each node has a place of its own: set it at the node itself";
+    "nodes would close connections of this proxy, each of which serves many clients";
+const REPLICATION: &str = "it can disconnect replicas from their masters, or let their data differ";
+const TLS: &str = "a wrong value disconnects the nodes from each other and from this proxy";
+const OWN_ADDRESS: &str = "each node has its own address: set it on the node itself";
+const OWN_PLACE: &str = "each node has its own zone: set it on the node itself";
 const PASSWORDS: &str =
-    "while it changes, nodes refuse each other and this proxy: set it at the nodes themselves";
+    "while it changes, nodes reject each other and this proxy: set it on the nodes themselves";
 
 /// The first row whose pattern matches counts. Names of Redis 7.0 to 8 and Valkey 8 and 9, aliases too.
 #[rustfmt::skip]
@@ -56,7 +56,7 @@ const ROWS: &[(&str, Guard)] = &[
     ("cluster-*", Local(FAILURE)),
     ("client-output-buffer-limit", Local(CLOSES)),
     ("maxmemory-clients", Local(CLOSES)),
-    ("extended-redis-compatibility", Local("it changes which server a node says it is")),
+    ("extended-redis-compatibility", Local("it changes which server a node claims to be")),
     ("min-replicas-*", Local(REPLICATION)),
     ("min-slaves-*", Local(REPLICATION)),
     ("repl-timeout", Local(REPLICATION)),

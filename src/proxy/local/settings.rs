@@ -40,11 +40,11 @@ const fn own(name: &'static str, set: Set) -> Own {
     }
 }
 
-const FIXED: &str = "it is fixed in this proxy";
-const PASSWORDS: &str = "clients of this proxy give the password of -client-password, -password or \
-     -password-file, which are read again at SIGHUP";
-const NODES_PASSWORD: &str = "it is between the nodes: set it at the nodes themselves";
-const NO_TLS: &str = "this proxy has no TLS";
+const FIXED: &str = "this proxy has a fixed value";
+const PASSWORDS: &str = "change -client-password, -password or -password-file of this proxy and send it \
+     SIGHUP";
+const NODES_PASSWORD: &str = "it is used between nodes: set it on the nodes themselves";
+const NO_TLS: &str = "use the -tls-* flags of this proxy";
 
 /// What a node says of these is never shown: it is wrong for the proxy, or a secret between the proxy and the
 /// node.
