@@ -505,7 +505,7 @@ fn a_file_gives_flags_and_is_read_again_at_sighup() {
     write("log-every-n 9\nmax-procs 2\nclient-password sesame\n");
     signal(proxy.pid(), "HUP");
     log_says("log-every-n changed from \"7\" to \"9\"");
-    log_says("max-clients changed from \"77\" to \"100000\"");
+    log_says("max-clients changed from \"77\" to \"10000\"");
     log_says("max-procs stays \"1\": the new value \"2\" takes effect at the next start");
     log_says("the client password changed");
     assert_eq!(get("log-every-n"), "9");
