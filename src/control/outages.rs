@@ -124,7 +124,8 @@ impl Seen {
     fn of(sources: &Sources, topology: Option<&Topology>, now: Time) -> Seen {
         let process = &sources.process;
         let counted = process.node_counts();
-        let unreachable = sources.refresher.unreachable(now);
+        let serves = |node: &SocketAddr| counted.get(node).is_some_and(|own| own.connections > 0);
+        let unreachable = sources.refresher.unreachable(now, serves);
         let nodes: BTreeMap<_, _> = standings(topology)
             .into_iter()
             .map(|(address, standing)| {

@@ -294,7 +294,9 @@ impl Refresh {
                     if matches!(failure, Failure::Auth(_)) {
                         self.refusals.refused(address, Instant::now());
                     }
-                    self.shared.note_unreachable(address, self.clock.now());
+                    let closes = matches!(failure, Failure::Lost(_));
+                    let now = self.clock.now();
+                    self.shared.note_unreachable(address, closes, now);
                 }
             }
         }
@@ -310,7 +312,9 @@ impl Refresh {
             self.refusals.refused(address, Instant::now());
         }
         if !matches!(failure, Failure::Rejected(_)) {
-            self.shared.note_unreachable(address, self.clock.now());
+            let closes = matches!(failure, Failure::Lost(_));
+            let now = self.clock.now();
+            self.shared.note_unreachable(address, closes, now);
         }
         self.refresh_order.failed(address);
         self.tell(&Target::Node(address), failure);

@@ -73,8 +73,17 @@ pub(super) struct Shared {
     pub failed: [AtomicU64; 4],
     /// When one last did; 0 is never.
     pub last_success_micros: AtomicU64,
-    /// Nodes that could not be asked, and when that was.
-    pub unreachable: Mutex<HashMap<SocketAddr, Time>>,
+    /// Nodes that could not be asked.
+    pub unreachable: Mutex<HashMap<SocketAddr, Unasked>>,
+}
+
+/// A node that could not be asked.
+#[derive(Debug, Clone, Copy)]
+pub struct Unasked {
+    /// When that was.
+    pub at: Time,
+    /// Whether it took the connection and closed it, as a node does that has as many clients as it may have.
+    pub closes: bool,
 }
 
 /// So long a node that could not be asked is shown as one that is down, if nobody asks it again.
@@ -85,13 +94,13 @@ const LOOKED_AT: usize = 3;
 
 impl Shared {
     /// A node could not be asked.
-    pub fn note_unreachable(&self, node: SocketAddr, now: Time) {
+    pub fn note_unreachable(&self, node: SocketAddr, closes: bool, now: Time) {
         let mut nodes = self
             .unreachable
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        nodes.retain(|_, at| now.since(*at) < UNREACHABLE_SHOWN);
-        nodes.insert(node, now);
+        nodes.retain(|_, own| now.since(own.at) < UNREACHABLE_SHOWN);
+        nodes.insert(node, Unasked { at: now, closes });
     }
 
     /// A few nodes that could not be asked: those of which that was found out first.
@@ -100,7 +109,7 @@ impl Shared {
             .unreachable
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let mut nodes: Vec<_> = nodes.iter().map(|(node, at)| (*at, *node)).collect();
+        let mut nodes: Vec<_> = nodes.iter().map(|(node, own)| (own.at, *node)).collect();
         nodes.sort();
         nodes.truncate(LOOKED_AT);
         nodes.into_iter().map(|(_, node)| node).collect()
@@ -163,13 +172,19 @@ impl Refresher {
         self.shared.failed[trigger as usize].load(Ordering::Relaxed)
     }
 
-    /// Nodes that could not be asked for the topology lately.
-    pub fn unreachable(&self, now: Time) -> HashSet<SocketAddr> {
+    /// Nodes that could not be asked for the topology lately. One that closes new connections is not down as long as
+    /// it `serves` those that there are.
+    pub fn unreachable(
+        &self,
+        now: Time,
+        serves: impl Fn(&SocketAddr) -> bool,
+    ) -> HashSet<SocketAddr> {
         let nodes = self.shared.unreachable.lock();
         let nodes = nodes.unwrap_or_else(PoisonError::into_inner);
         let lately = nodes
             .iter()
-            .filter(|(_, at)| now.since(**at) < UNREACHABLE_SHOWN);
+            .filter(|(_, own)| now.since(own.at) < UNREACHABLE_SHOWN)
+            .filter(|(node, own)| !(own.closes && serves(node)));
         lately.map(|(node, _)| *node).collect()
     }
 

@@ -806,8 +806,9 @@ fn nodes(
     now: Time,
 ) -> Vec<Node> {
     let standings = standings(topology);
-    let unreachable = sources.refresher.unreachable(now);
     let mut all = sources.process.nodes();
+    let serves = |node: &SocketAddr| all.get(node).is_some_and(|own| own.connections > 0);
+    let unreachable = sources.refresher.unreachable(now, serves);
     for address in standings.keys() {
         all.entry(*address).or_default();
     }

@@ -1,7 +1,7 @@
 //! Nodes that accept connections and serve none: at `maxclients`, behind a sidecar that has lost its node, speaking
 //! TLS, wanting a password. What was sent there was not executed, and is told so; nobody connects in a storm.
 
-use crate::support::fake::{Door, Fake};
+use crate::support::fake::{Door, Fake, MAX_CLIENTS};
 use crate::support::{Conn, Proxy, Reply, key_in_slot, wait_for};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,8 +9,6 @@ use std::time::{Duration, Instant};
 
 /// A slot of the second of two fakes.
 const SLOT: u16 = 16_000;
-
-const MAX_CLIENTS: &[u8] = b"-ERR max number of clients + cluster connections reached\r\n";
 
 /// Doors, and what clients hear of the node behind them.
 const DOORS: &[(Door, &str)] = &[
@@ -57,7 +55,9 @@ fn play(args: &[String]) -> Option<Vec<u8>> {
     let reply = match args[0].to_ascii_lowercase().as_str() {
         "get" => b"$-1\r\n".to_vec(),
         "set" | "watch" | "unwatch" | "multi" => b"+OK\r\n".to_vec(),
+        "blpop" if args[2] == "forever" => Vec::new(),
         "blpop" | "xread" => b"*-1\r\n".to_vec(),
+        "ping" => b"+PONG\r\n".to_vec(),
         _ => b"-ERR no\r\n".to_vec(),
     };
     Some(reply)
@@ -223,7 +223,7 @@ fn a_node_that_only_answers_handshakes_is_given_up_like_others() {
     let flags = ["-park-timeout", "1s", "-max-procs", "1"];
     let (proxy, bad) = ground(|_| Door::Greets, &flags);
     let begun = Instant::now();
-    let mut clients: Vec<(Vec<Vec<String>>, Conn)> = (0..20)
+    let mut clients: Vec<(Vec<Vec<String>>, Conn)> = (0..60)
         .flat_map(|_| requests())
         .map(|requests| (requests, proxy.conn()))
         .collect();
@@ -318,4 +318,131 @@ fn who_waits_is_served_when_the_node_is_back() {
         "{:?}",
         begun.elapsed()
     );
+}
+
+/// What there is room for goes to whoever needs a connection, not only to those who have had one: connections that
+/// transactions leave idle, or of another protocol, make room.
+#[test]
+fn connections_that_nobody_uses_make_room_for_others() {
+    let (proxy, bad) = ground(
+        |_| Door::Room(3),
+        &["-max-procs", "1", "-park-timeout", "3s"],
+    );
+    let key = key_in_slot(SLOT, "room");
+    let mut transactions = proxy.conn();
+    let mut watch = || {
+        for request in [&["WATCH", &key][..], &["UNWATCH"]] {
+            assert_eq!(transactions.command(request), "OK");
+        }
+    };
+    watch();
+    let (mut plain, mut other) = (proxy.conn(), proxy.conn());
+    other.line("HELLO 3");
+    for _ in 0..3 {
+        let reply = plain.command(&["GET", &key]);
+        assert!(reply.is_nil(), "{reply:?}");
+        let reply = other.command(&["BLPOP", &key, "0.1"]);
+        assert!(!reply.is_error(), "{reply:?}");
+        watch();
+    }
+    let connections = bad.connections.load(Ordering::Relaxed);
+    assert!(connections < 100, "{connections} connections");
+}
+
+/// Blocked clients may hold all connections that a node gives; what is pushed for them must reach it.
+#[test]
+fn blocked_clients_leave_a_connection_for_what_they_wait_for() {
+    let (proxy, bad) = ground(
+        |_| Door::Room(4),
+        &["-max-procs", "1", "-park-timeout", "3s"],
+    );
+    let key = key_in_slot(SLOT, "blocked");
+    // The node never answers these, since their keys stay empty.
+    let mut clients: Vec<Conn> = (0..10).map(|_| proxy.conn()).collect();
+    for client in &mut clients {
+        client.send(Conn::encode(&["BLPOP", &key, "forever"]));
+    }
+    wait_for("some to block", Duration::from_secs(5), || {
+        (bad.requests.load(Ordering::Relaxed) >= 3).then_some(())
+    });
+    let reply = proxy.conn().command(&["SET", &key, "v"]);
+    assert_eq!(reply, "OK");
+}
+
+/// A node that serves what is connected and takes no more is not lost.
+#[test]
+fn a_node_that_takes_no_more_connections_is_up() {
+    let (proxy, bad) = ground(
+        |_| Door::Room(1),
+        &["-max-procs", "1", "-park-timeout", "2s"],
+    );
+    let key = key_in_slot(SLOT, "up");
+    let mut conn = proxy.conn();
+    assert!(conn.command(&["GET", &key]).is_nil());
+    for _ in 0..3 {
+        assert!(proxy.conn().command(&["WATCH", &key]).is_error());
+        assert!(conn.command(&["GET", &key]).is_nil());
+    }
+    assert!(bad.connections.load(Ordering::Relaxed) > 3);
+    std::thread::sleep(Duration::from_millis(1500));
+    let log = proxy.log();
+    assert!(log.contains("max number of clients"), "{log}");
+    assert!(
+        !log.contains("is lost") && !log.contains("no owner"),
+        "{log}"
+    );
+}
+
+/// No time to wait for a failover is no reason not to wait for a connection that is being made.
+#[test]
+fn a_park_timeout_of_zero_leaves_time_to_connect() {
+    let (proxy, _bad) = ground(|_| Door::Open, &["-park-timeout", "0"]);
+    let key = key_in_slot(SLOT, "zero");
+    for request in [
+        &["WATCH", &key][..],
+        &["XREAD", "BLOCK", "10", "STREAMS", &key, "$"],
+        &["BLPOP", &key, "0.1"],
+        &["GET", &key],
+        &["WATCH", &key],
+    ] {
+        let reply = proxy.conn().command(request);
+        assert!(!reply.is_error(), "{request:?}: {reply:?}");
+    }
+}
+
+/// A node that answers handshakes and then says what nobody asked for is not connected to in a storm, and the log is not
+/// filled with it.
+#[test]
+fn a_node_that_breaks_the_protocol_is_given_time() {
+    let play = |args: &[String]| match args[0].to_ascii_lowercase().as_str() {
+        "ssubscribe" => Some(b">3\r\n$10\r\nssubscribe\r\n$5\r\nother\r\n:1\r\n".to_vec()),
+        _ => Some(b"?\r\n".to_vec()),
+    };
+    let (good, bad) = (Fake::start(self::play), Fake::start(play));
+    Fake::unite(&[&good, &bad]);
+    let flags = ["-park-timeout", "2s", "-max-procs", "1"];
+    let proxy = Proxy::spawn(&[good.addr.to_string()], &flags, &[]);
+    proxy.wait_until_answering();
+    let mut clients: Vec<Conn> = (0..30).map(|_| proxy.conn()).collect();
+    let (channel, key) = (key_in_slot(SLOT, "channel"), key_in_slot(SLOT, "broken"));
+    for (number, client) in clients.iter_mut().enumerate() {
+        let request: &[&str] = match number % 3 {
+            0 => &["SSUBSCRIBE", &channel],
+            1 => &["WATCH", &key],
+            _ => &["GET", &key],
+        };
+        client.send(Conn::encode(request));
+    }
+    for client in &mut clients {
+        let reply = client.read_reply();
+        assert!(reply.is_error(), "{reply:?}");
+    }
+    let connections = bad.connections.load(Ordering::Relaxed);
+    println!("{connections} connections");
+    assert!(connections < 60, "{connections} connections");
+    let log = proxy.log();
+    let told = log
+        .lines()
+        .filter(|line| line.contains("broke the protocol"));
+    assert!((1..=5).contains(&told.count()), "{log}");
 }

@@ -29,7 +29,12 @@ pub enum Door {
     Resets,
     /// It is never told anything.
     Silent,
+    /// It is served if fewer than so many are; else it is told that there are too many clients, and closed.
+    Room(usize),
 }
+
+/// What a node says that has as many clients as it may have.
+pub const MAX_CLIENTS: &[u8] = b"-ERR max number of clients + cluster connections reached\r\n";
 
 /// The door of each connection, by its number.
 type Doors = dyn Fn(usize) -> Door + Send + Sync;
@@ -62,6 +67,7 @@ impl Fake {
         let (nodes, play): (_, Arc<Play>) = (fake.nodes.clone(), Arc::new(play));
         let (connections, requests) = (fake.connections.clone(), fake.requests.clone());
         let door: Box<Doors> = Box::new(door);
+        let live = Arc::new(AtomicUsize::new(0));
         thread::spawn(move || {
             let mut silent = Vec::new();
             for stream in listener.incoming().map_while(Result::ok) {
@@ -71,10 +77,18 @@ impl Fake {
                     continue;
                 }
                 let (nodes, play, requests) = (nodes.clone(), play.clone(), requests.clone());
+                let live = live.clone();
                 thread::spawn(move || {
+                    let before = live.fetch_add(1, Ordering::Relaxed);
+                    let door = match door {
+                        Door::Room(most) if before < most => Door::Open,
+                        Door::Room(_) => Door::Says(MAX_CLIENTS),
+                        other => other,
+                    };
                     if let Some(stream) = pass_door(stream, door) {
                         serve(stream, &nodes, &*play, &requests);
                     }
+                    live.fetch_sub(1, Ordering::Relaxed);
                 });
             }
         });
@@ -130,7 +144,7 @@ fn pass_door(mut stream: TcpStream, door: Door) -> Option<TcpStream> {
             let now = Some(Duration::ZERO);
             socket2::SockRef::from(&stream).set_linger(now).ok();
         }
-        Door::Closes | Door::ClosesBehind | Door::Silent => {}
+        Door::Closes | Door::ClosesBehind | Door::Silent | Door::Room(_) => {}
     }
     None
 }
@@ -148,8 +162,9 @@ fn serve(mut stream: TcpStream, nodes: &Mutex<String>, play: &Play, requests: &A
                 }
                 "cluster" => Some(b"-ERR no\r\n".to_vec()),
                 // What the proxy wants to know for itself.
-                "command" | "info" | "hello" | "readonly" => Some(b"-ERR no\r\n".to_vec()),
+                "command" | "info" | "readonly" => Some(b"-ERR no\r\n".to_vec()),
                 // The handshake.
+                "hello" => Some(b"%1\r\n+proto\r\n:3\r\n".to_vec()),
                 "ping" if args.len() == 1 => Some(b"+PONG\r\n".to_vec()),
                 "client" if args[1].eq_ignore_ascii_case("id") => Some(b":1\r\n".to_vec()),
                 _ => {

@@ -94,9 +94,8 @@ impl Proxy {
         let replaces = backend.is_replacement;
         let mut back = false;
         if let Some(node) = self.upstream.node_mut(key) {
-            back = node.is_failing();
             node.connecting -= 1;
-            node.succeeded();
+            back = node.greeted();
             node.stats.connects.add(1);
             node.stats.connections.add(1);
             if usage != Usage::Shared {
@@ -149,6 +148,17 @@ impl Proxy {
         } else {
             node.failed(now, jitter);
         }
+        // It speaks to us, and serves what is connected: it takes no more connections, but it is up.
+        let serves =
+            matches!(lost, Lost::Refused | Lost::Closed) && node.stats.connections.get() > 0;
+        let mut idle = None;
+        if serves {
+            node.stats.failing.set(0);
+            idle = node.stock.make_room(backend);
+        }
+        if let Some(idle) = idle {
+            self.lose_backend(idle, Lost::Retired, now);
+        }
         self.tell_words(backend.node, now);
     }
 
@@ -170,7 +180,10 @@ fn is_an_answer(error: &[u8]) -> bool {
     let word = error.split(|byte| *byte == b' ').next();
     match word.unwrap_or_default() {
         b"ERR" => says(b"nknown ") || says(b"yntax error"),
-        code => !REFUSALS.contains(&code) && code.iter().all(u8::is_ascii_uppercase),
+        code => {
+            let named = !code.is_empty() && code.iter().all(u8::is_ascii_uppercase);
+            named && !REFUSALS.contains(&code)
+        }
     }
 }
 
@@ -207,6 +220,7 @@ mod tests {
             "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
             "ERR upstream is gone",
             "no upstream host",
+            "",
         ] {
             assert!(!is_an_answer(refusal.as_bytes()), "{refusal}");
         }

@@ -61,7 +61,7 @@ impl Proxy {
             // The node finds the same fault and has the words for it.
             Place::Keyless | Place::Invalid(KeysError::Invalid) => NO_SLOT,
         };
-        if self.upstream.fails_fast(slot, now) {
+        if self.upstream.fails_fast_exclusive(slot, now) {
             let text = self.upstream.unserved(slot);
             return self.reject(request, &text);
         }

@@ -22,6 +22,7 @@ pub mod transaction;
 mod wait;
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use crate::clock::Time;
 use crate::proxy::ids::{BackendId, ClientId, PartId};
@@ -172,7 +173,11 @@ impl Proxy {
             return self.without_scripts(id, lease, index, now);
         }
         run.note_answer();
-        self.upstream.succeeded(run.slot);
+        let key = self.upstream.backends.get(from).map(|own| own.node);
+        if let Some(node) = key.and_then(|key| self.upstream.node_mut(key)) {
+            node.answered();
+        }
+        self.upstream.succeeded_exclusive(run.slot);
         // What is said once more to a run that begins anew is no progress.
         if owed != Owed::Nobody {
             run.held_since = None;
@@ -354,7 +359,7 @@ impl Proxy {
         }
         let run = &mut lease.runs[usize::from(index)];
         let since = *run.held_since.get_or_insert(now);
-        let expires = since.after(self.park_timeout());
+        let expires = since.after(self.patience(run));
         if now >= expires {
             let text = self.give_up_text(run);
             return self.give_up(id, lease, index, &text, now);
@@ -385,6 +390,15 @@ impl Proxy {
         }
     }
 
+    /// How long a run may wait to begin. Where nothing is to be waited for there is still the time to make a connection.
+    pub(super) fn patience(&self, run: &Run) -> Duration {
+        let least = match run.is_refused() {
+            true => Duration::ZERO,
+            false => self.config.connect_timeout,
+        };
+        self.park_timeout().max(least)
+    }
+
     /// A run is not begun again: whoever waits for it is told.
     fn give_up(
         &mut self,
@@ -399,9 +413,12 @@ impl Proxy {
             return self.count_nobody(id, lease, index, now);
         }
         let run = &mut lease.runs[usize::from(index)];
+        let unconnected = run.waits_for_connection();
         self.leave(id, run, index, now);
         run.held_since = None;
-        if !text.starts_with(b"TRYAGAIN") {
+        if unconnected {
+            self.upstream.fail_fast_exclusive(run.slot, now);
+        } else if !text.starts_with(b"TRYAGAIN") {
             self.upstream.fail_fast(run.slot, now);
         }
         match lease.work {

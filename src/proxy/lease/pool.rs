@@ -7,7 +7,9 @@ use crate::clock::Time;
 use crate::proxy::actions::Wanted;
 use crate::proxy::ids::{BackendId, ClientId, NO_SLOT, NodeKey};
 use crate::proxy::state::Proxy;
+use crate::proxy::upstream::Target;
 use crate::proxy::upstream::backend::{Flavor, Origin, Patience, State, Usage};
+use crate::proxy::upstream::dialect::Dialect;
 use crate::proxy::upstream::exclusive::{Bounds, Waiter};
 use crate::proxy::upstream::lost::Lost;
 use crate::resp::reply::Reply;
@@ -66,11 +68,16 @@ impl Proxy {
 
     /// Makes the connections to a node that are missing, as far as it may be tried.
     fn restock(&mut self, key: NodeKey, now: Time) {
-        let bounds = self.bounds();
+        let mut bounds = self.bounds();
         let Some(node) = self.upstream.node(key) else {
             return;
         };
+        if node.is_failing() {
+            // It may be at its limit of clients: it is asked for no more than somebody waits for.
+            (bounds.least, bounds.idle) = (0, 0);
+        }
         for (flavor, count) in node.stock.missing(bounds) {
+            self.share_first(key, flavor, now);
             for _ in 0..count {
                 let (config, actions) = (&self.config, &mut self.actions);
                 let upstream = &mut self.upstream;
@@ -88,6 +95,23 @@ impl Proxy {
             self.leases.probe(node.retry_at(), now);
             self.want_refresh(Wanted::Trouble);
         }
+    }
+
+    /// Before a node gives connections to clients for themselves it gives one to all others: blocked clients may hold
+    /// all that it has, and what they wait for must reach it.
+    fn share_first(&mut self, key: NodeKey, flavor: Flavor, now: Time) {
+        let dialect = Dialect {
+            protocol: flavor.protocol,
+            database: flavor.database,
+        };
+        let target = Target {
+            node: key,
+            replica: false,
+        };
+        let (config, actions) = (&self.config, &mut self.actions);
+        let _shared = self
+            .upstream
+            .backend(target, dialect, 0, config, actions, now);
     }
 
     /// Looks after the nodes whose exclusive connections have changed, or may be tried again.
@@ -109,7 +133,8 @@ impl Proxy {
         let Some(node) = self.upstream.node_mut(key) else {
             return;
         };
-        let refused = node.stock.was_refused();
+        // Whoever waits may still be served by those that are on their way.
+        let refused = node.stock.was_refused() && node.stock.coming() == 0;
         if !node.stock.is_wanted() {
             return;
         }
@@ -137,8 +162,15 @@ impl Proxy {
     pub(super) fn trim_stocks(&mut self, now: Time) {
         let bounds = self.bounds();
         let mut excess = Vec::new();
-        for (_, node) in &mut self.upstream.nodes {
+        let backends = &self.upstream.backends;
+        for (key, node) in &mut self.upstream.nodes {
             excess.extend(node.stock.turn(bounds));
+            if let Some(since) = node.in_doubt_since() {
+                let mut own = backends.iter().map(|(_, own)| own);
+                if own.any(|own| usize::from(own.node.0) == key && own.has_answered_since(since)) {
+                    node.answered();
+                }
+            }
         }
         for id in excess {
             self.lose_backend(id, Lost::Retired, now);

@@ -149,7 +149,7 @@ impl Proxy {
         };
         let run = &mut lease.runs[usize::from(index)];
         let needs_node = run.backend.is_none() && run.due.is_none() && run.slot != NO_SLOT;
-        if needs_node && self.upstream.fails_fast(run.slot, now) {
+        if needs_node && self.upstream.fails_fast_exclusive(run.slot, now) {
             let text = self.upstream.unserved(run.slot);
             self.put_lease(id, lease, Next::Keep, now);
             return self.reject(request, &text);
@@ -200,7 +200,7 @@ impl Proxy {
         let Work::Transaction(transaction) = &mut lease.work else {
             return Step::Close;
         };
-        let unserved = |(slot, _): &(u16, Vec<u8>)| self.upstream.fails_fast(*slot, now);
+        let unserved = |(slot, _): &(u16, Vec<u8>)| self.upstream.fails_fast_exclusive(*slot, now);
         let mut indexes = Vec::with_capacity(parts.len());
         let text = if parts.iter().any(unserved) {
             refusal::SLOT_NOT_SERVED

@@ -77,8 +77,10 @@ impl Proxy {
         run.queued = lent.is_none().then_some(target);
         match lent {
             Some(backend) => Obtained::Connection(backend),
-            None if out_of_reach && self.upstream.is_failing(run.slot) => Obtained::InVain,
-            None => Obtained::Nothing(now.after(self.park_timeout())),
+            None if out_of_reach && self.upstream.is_failing_exclusive(run.slot) => {
+                Obtained::InVain
+            }
+            None => Obtained::Nothing(now.after(self.patience(run))),
         }
     }
 

@@ -117,7 +117,7 @@ impl Proxy {
         };
         let waits = matches!(lease.work, Work::Wait(_));
         let run = lease.runs.get(usize::from(index));
-        let failing = run.is_some_and(|run| self.upstream.is_failing(run.slot));
+        let failing = run.is_some_and(|run| self.upstream.is_failing_exclusive(run.slot));
         if !waits && !failing {
             return;
         }
@@ -143,7 +143,7 @@ impl Proxy {
             let Some(lease) = &client.lease else {
                 continue;
             };
-            if self.upstream.any_failing() {
+            if self.upstream.any_failing_exclusive() {
                 // A node that lets a client wait serves its slot.
                 let runs = lease.runs.iter();
                 served.extend(runs.filter(|run| run.is_accepted(now)).map(|run| run.slot));
@@ -168,7 +168,7 @@ impl Proxy {
             }
         }
         for slot in served {
-            self.upstream.succeeded(slot);
+            self.upstream.succeeded_exclusive(slot);
         }
         for id in idle {
             self.stats.leases_idle.add(1);

@@ -98,7 +98,7 @@ impl Proxy {
             }
             Place::Invalid(_) => return self.reject(request, &texts::not_yet(command)),
         };
-        if self.upstream.fails_fast(slot, now) {
+        if self.upstream.fails_fast_exclusive(slot, now) {
             let text = self.upstream.unserved(slot);
             return self.reject(request, &text);
         }

@@ -678,7 +678,9 @@ impl Proxy {
     #[cold]
     pub(in crate::proxy) fn broken(&mut self, id: BackendId, what: &str) -> Lost {
         self.stats.backend_protocol_errors.add(1);
-        self.warn(id, &format!("broke the protocol: {what}"));
+        if let Some(backend) = self.upstream.backends.get_mut(id) {
+            backend.words = Some(format!("broke the protocol: {what}").into());
+        }
         Lost::Broken
     }
 
@@ -700,7 +702,8 @@ impl Proxy {
             return;
         };
         self.actions.close(Peer::Backend(id));
-        let fruitless = lost == Lost::Closed && backend.is_fruitless(now);
+        let fruitless = backend.state == State::Ready
+            && (lost == Lost::Broken || (lost == Lost::Closed && backend.is_fruitless(now)));
         let jitter = self.random();
         self.upstream.forget_aside(&backend);
         let excused = self.upstream.is_excused(id, &backend, lost);
@@ -727,14 +730,15 @@ impl Proxy {
                 };
                 counter.add(requests);
             }
-            if backend.state == State::Ready
-                && (matches!(lost, Lost::TimedOut | Lost::Gone) || fruitless)
+            if fruitless {
+                node.note_fruitless(lost == Lost::Broken, now, jitter);
+                let words = backend.words.take();
+                node.words = words.or(Some(node_words::FRUITLESS.into()));
+            } else if backend.state == State::Ready
+                && matches!(lost, Lost::TimedOut | Lost::Gone)
                 && !excused
             {
                 node.failed(now, jitter);
-            }
-            if fruitless {
-                node.words = Some(node_words::FRUITLESS.into());
             }
         }
         if fruitless {

@@ -71,7 +71,7 @@ impl Proxy {
             topics: names.iter().cloned().collect(),
             names,
             left: 0,
-            expires: now.after(self.park_timeout()),
+            expires: now.after(self.park_timeout().max(self.config.connect_timeout)),
             announcement: None,
             muted,
         };

@@ -24,7 +24,7 @@ const ARGUMENTS: &[u8] = b", with args beginning with";
 const TELLING: usize = 8;
 /// How often one node's words are told.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// Nodes remembered as told of.
+/// The most nodes that are told of in one interval.
 const TOLD_MAX: usize = 1024;
 
 /// `says: ...`, of the first line of `bytes`.
@@ -67,7 +67,10 @@ impl Told {
             return false;
         }
         if told.len() >= TOLD_MAX {
-            told.clear();
+            told.retain(|_, last| now.since(*last) < INTERVAL);
+        }
+        if told.len() >= TOLD_MAX {
+            return false;
         }
         told.insert(node, now);
         true
@@ -130,9 +133,12 @@ mod tests {
         assert!(!told.may_tell(node(1), at(1000)));
         assert!(told.may_tell(node(2), at(1000)));
         assert!(told.may_tell(node(1), at(1001)));
+        let mut count = 0;
         for port in 0..u16::MAX {
-            told.may_tell(node(port), at(5000));
+            count += usize::from(told.may_tell(node(port), at(5000)));
         }
+        assert_eq!(count, TOLD_MAX, "the log is not filled");
         assert!(told.0.lock().expect("no panic").len() <= TOLD_MAX);
+        assert!(told.may_tell(node(9000), at(6000)));
     }
 }

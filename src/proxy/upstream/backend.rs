@@ -122,7 +122,8 @@ pub enum Origin {
     Vouch,
 }
 
-/// A connection that is lost sooner, and has answered nothing but the handshake, was never of use.
+/// A connection that is lost sooner, after its handshake or its first request, and has answered nothing else, was never
+/// of use.
 const FRUITLESS: Duration = Duration::from_secs(1);
 
 /// Whose a connection is.
@@ -270,7 +271,7 @@ pub struct Backend {
     pub greeting: WriteBuf,
     /// Its last request, if that is a question.
     pub question: Option<LastStep>,
-    /// What the node said instead of answering the handshake.
+    /// What the node said instead of answering the handshake, or what is wrong with what it said later.
     pub words: Option<Box<str>>,
     /// When the handshake was answered; before that, when the connection was begun.
     pub ready_at: Time,
@@ -408,10 +409,18 @@ impl Backend {
     }
 
     /// Whether the node has said nothing since it answered the handshake, and was asked something or had no time for it.
-    /// Such a node is behind something that has lost it.
+    /// Such a node is behind something that has lost it. (Where a client has been blocked for long, silence is no sign.)
     pub fn is_fruitless(&self, now: Time) -> bool {
         let silent = self.state == State::Ready && self.heard_at <= self.ready_at;
-        silent && (!self.tickets.is_empty() || now.since(self.ready_at) < FRUITLESS)
+        let soon = |since: Time| now.since(since) < FRUITLESS;
+        let asked = self.tickets.front();
+        let asked = asked.map(|own| self.patience == Patience::None || soon(own.sent_at));
+        silent && asked.unwrap_or(soon(self.ready_at))
+    }
+
+    /// Whether it has answered more than the handshake after `since`.
+    pub fn has_answered_since(&self, since: Time) -> bool {
+        self.state == State::Ready && self.heard_at > self.ready_at.max(since)
     }
 
     /// Asserts the invariants above. Linear in the queue.

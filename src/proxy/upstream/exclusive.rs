@@ -49,6 +49,8 @@ pub struct Stock {
     queue: BTreeMap<u64, Waiter>,
     /// Whether an attempt to connect has failed since this was last asked.
     refused: bool,
+    /// Whether the next one that comes back makes room for another connection, and of which flavour it must not be.
+    owed: Option<Option<Flavor>>,
 }
 
 /// Those of one flavour.
@@ -182,6 +184,7 @@ impl Stock {
         debug_assert!(shelf.coming > 0);
         shelf.coming -= 1;
         shelf.idle.push_back(backend);
+        self.owed = None;
     }
 
     /// The one that was not used for longest.
@@ -199,14 +202,38 @@ impl Stock {
         debug_assert!(shelf.busy > 0);
         shelf.busy -= 1;
         shelf.idle.push_back(backend);
-        shelf.excess(bounds) == 0
+        let kept = shelf.excess(bounds) == 0;
+        let owes = self.owed.is_some_and(|to| to != Some(flavor));
+        if owes {
+            self.owed = None;
+        }
+        kept && !owes
+    }
+
+    /// The node takes no more connections, and has refused this one. If somebody waits for it, one that is idle makes
+    /// room: it is to be closed. If none is idle, the next one that comes back is. Requests that share a connection and
+    /// clients of another protocol are not to wait for ever for those who came first.
+    pub fn make_room(&mut self, refused: &Backend) -> Option<BackendId> {
+        let to = match refused.usage {
+            Usage::Shared => None,
+            _ if self.shelf(refused.flavor).waiting > 0 => Some(refused.flavor),
+            _ => return None,
+        };
+        let mut shelves = self.shelves.iter();
+        let idle = shelves.find(|own| to != Some(own.flavor) && !own.idle.is_empty());
+        let idle = idle.and_then(|own| own.idle.front().copied());
+        self.owed = idle.is_none().then_some(to);
+        idle
     }
 
     /// One has been closed.
     pub fn gone(&mut self, id: BackendId, backend: &Backend) {
         let shelf = self.shelf(backend.flavor);
         match (backend.usage, backend.state) {
-            (Usage::Idle, State::Ready) => shelf.idle.retain(|own| *own != id),
+            (Usage::Idle, State::Ready) => {
+                let at = shelf.idle.iter().position(|own| *own == id);
+                at.and_then(|at| shelf.idle.remove(at));
+            }
             (Usage::Idle, State::Connecting | State::Handshaking(_)) => {
                 debug_assert!(shelf.coming > 0);
                 shelf.coming -= 1;

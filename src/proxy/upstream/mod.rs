@@ -6,6 +6,7 @@
 pub mod backend;
 pub mod dialect;
 pub mod exclusive;
+pub(super) mod fail_fast;
 pub mod goal;
 pub(super) mod large_reply;
 pub mod lost;
@@ -17,8 +18,6 @@ pub mod routes;
 pub(super) mod write_times;
 
 use std::borrow::Cow;
-use std::collections::HashMap;
-use std::time::Duration;
 
 use slab::Slab;
 
@@ -33,13 +32,11 @@ use crate::proxy::stats::Counter;
 use crate::proxy::texts::refusal::{self, SLOT_NOT_SERVED};
 use crate::proxy::upstream::backend::{Backend, Flavor, State, Ticket, Usage};
 use crate::proxy::upstream::dialect::Dialect;
+use crate::proxy::upstream::fail_fast::FailFast;
 use crate::proxy::upstream::node::Node;
 use crate::proxy::upstream::routes::everyone::Successor;
 use crate::proxy::upstream::routes::{Routes, ShardId};
 use crate::resp::encode::Protocol;
-
-/// While a scope fails fast, one request in this time is let through to see whether it still does.
-const CANARY: Duration = Duration::from_millis(100);
 
 /// Nodes, routes and backends.
 #[derive(Debug, Default)]
@@ -56,9 +53,11 @@ pub struct Upstream {
     pub aside: usize,
     /// Reads for replicas that went to a master, since the worker last looked.
     pub fallbacks: Counter,
-    /// Scopes (a slot, a shard, any master: see `Ticket::scope`) whose requests have waited in vain, and when the next
-    /// one may try.
-    failing: HashMap<u16, Time>,
+    /// Scopes whose requests have waited in vain.
+    failing: FailFast,
+    /// Those where transactions and blocking commands have, which need connections of their own: the node may serve
+    /// the others, and take no more connections.
+    failing_exclusive: FailFast,
 }
 
 /// Where a request is to go.
@@ -369,17 +368,12 @@ impl Upstream {
     /// Whether a request of this scope is to be refused at once, because others have waited in vain.
     #[inline]
     pub fn fails_fast(&mut self, scope: u16, now: Time) -> bool {
-        if self.failing.is_empty() {
-            return false;
-        }
-        match self.failing.get_mut(&scope) {
-            Some(canary_at) if now < *canary_at => true,
-            Some(canary_at) => {
-                *canary_at = now.after(CANARY);
-                false
-            }
-            None => false,
-        }
+        self.failing.refuses(scope, now)
+    }
+
+    /// The same of one that needs a connection of its own.
+    pub fn fails_fast_exclusive(&mut self, scope: u16, now: Time) -> bool {
+        self.failing.refuses(scope, now) || self.failing_exclusive.refuses(scope, now)
     }
 
     /// Whether requests of any scope are to be refused at once.
@@ -388,30 +382,67 @@ impl Upstream {
         !self.failing.is_empty()
     }
 
+    /// Whether any are that need connections of their own.
+    pub fn any_failing_exclusive(&self) -> bool {
+        !self.failing.is_empty() || !self.failing_exclusive.is_empty()
+    }
+
     /// A request of this scope that was let through does not leave yet: another may, or the same again.
     pub fn let_another_through(&mut self, scope: u16, now: Time) {
-        if let Some(canary_at) = self.failing.get_mut(&scope) {
-            *canary_at = now;
-        }
+        self.failing.let_another_through(scope, now);
     }
 
     /// Whether requests of this scope have waited in vain, and none has succeeded since.
     #[inline]
     pub fn is_failing(&self, scope: u16) -> bool {
-        !self.failing.is_empty() && self.failing.contains_key(&scope)
+        self.failing.has(scope)
+    }
+
+    /// The same of those that need connections of their own.
+    pub fn is_failing_exclusive(&self, scope: u16) -> bool {
+        self.failing.has(scope) || self.failing_exclusive.has(scope)
     }
 
     /// A request of this scope has waited in vain.
     pub fn fail_fast(&mut self, scope: u16, now: Time) {
-        self.failing.insert(scope, now.after(CANARY));
+        self.failing.add(scope, now);
+    }
+
+    /// One has that needs a connection of its own. If there is a shared connection to its node, that says nothing
+    /// of other requests.
+    pub fn fail_fast_exclusive(&mut self, scope: u16, now: Time) {
+        if self.is_connected(scope) {
+            self.failing_exclusive.add(scope, now);
+        } else {
+            self.failing.add(scope, now);
+        }
+    }
+
+    /// Whether the master of this slot (any master, if it is none) serves a shared connection.
+    fn is_connected(&self, slot: u16) -> bool {
+        let masters = match Slot::new(slot) {
+            Some(slot) => self.routes.shard(slot).map(std::slice::from_ref),
+            None => Some(self.routes.shards()),
+        };
+        let masters = masters.unwrap_or_default().iter();
+        let nodes = masters.filter_map(|shard| self.node(shard.master));
+        let mut shared = nodes.flat_map(|node| node.backends());
+        shared.any(|id| {
+            let backend = self.backends.get(id);
+            backend.is_some_and(|own| own.state == State::Ready)
+        })
     }
 
     /// A request of this scope has been answered.
     #[inline]
     pub fn succeeded(&mut self, scope: u16) {
-        if !self.failing.is_empty() {
-            self.failing.remove(&scope);
-        }
+        self.failing.remove(scope);
+    }
+
+    /// One has on a connection of its own.
+    pub fn succeeded_exclusive(&mut self, scope: u16) {
+        self.failing.remove(scope);
+        self.failing_exclusive.remove(scope);
     }
 
     /// What a client hears of a request for this slot (or of none) that has waited in vain: what its node says, if it
@@ -441,5 +472,6 @@ impl Upstream {
     /// The routes have changed: every slot deserves another try.
     pub fn forgive(&mut self) {
         self.failing.clear();
+        self.failing_exclusive.clear();
     }
 }

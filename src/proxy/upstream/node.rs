@@ -19,6 +19,8 @@ const BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// changed here and there one after the other) must not be waited for once more as long.
 const BACKOFF_SHORT: Duration = Duration::from_millis(200);
 const SHORT: Duration = Duration::from_secs(3);
+/// So many connections in a row are of no use before an answered handshake alone is taken for success no more.
+const FRUITLESS_MAX: u32 = 3;
 /// The most new connections that may be under way at once.
 const TRUST_MAX: usize = 1024;
 
@@ -81,6 +83,10 @@ pub struct Node {
     pub connecting: usize,
     /// How many of those there may be: one when the last attempt failed, and twice as many with each success.
     trust: usize,
+    /// New connections in a row that were of no use, though their handshake was answered.
+    fruitless: u32,
+    /// When the last of them was lost.
+    fruitless_at: Time,
     /// What it says instead of serving new connections; none if the last attempt succeeded, or met with silence.
     pub words: Option<Box<str>>,
     /// What is counted of it.
@@ -117,6 +123,8 @@ impl Node {
             failed_at: Time::default(),
             connecting: 0,
             trust: TRUST_MAX,
+            fruitless: 0,
+            fruitless_at: Time::default(),
             words: None,
             stats,
         }
@@ -249,8 +257,40 @@ impl Node {
         }
     }
 
-    /// A connection is ready for requests.
-    pub fn succeeded(&mut self) {
+    /// A handshake is answered: a connection is ready for requests. Returns whether the node is known to be back by it.
+    pub fn greeted(&mut self) -> bool {
+        if self.fruitless >= FRUITLESS_MAX {
+            return false;
+        }
+        let back = self.is_failing();
+        self.succeeded();
+        back
+    }
+
+    /// A connection whose handshake was answered was of no use. One that broke the protocol once is replaced at once.
+    pub fn note_fruitless(&mut self, broke: bool, now: Time, jitter: u64) {
+        if !broke || self.fruitless > 0 {
+            self.failed(now, jitter);
+        }
+        self.fruitless = self.fruitless.saturating_add(1);
+        self.fruitless_at = now;
+    }
+
+    /// Since when an answer to a request shows that its connections are of use, if that is in doubt.
+    pub fn in_doubt_since(&self) -> Option<Time> {
+        (self.fruitless > 0).then_some(self.fruitless_at)
+    }
+
+    /// It has answered a request.
+    pub fn answered(&mut self) {
+        if self.fruitless > 0 {
+            self.fruitless = 0;
+            self.succeeded();
+        }
+    }
+
+    /// New connections may be made at once.
+    fn succeeded(&mut self) {
         self.failures = 0;
         self.refusals = 0;
         self.stats.failing.set(0);

@@ -222,6 +222,16 @@ impl Run {
             && now.since(self.begun_at) >= ACCEPTED
     }
 
+    /// Whether a node has refused it when it was tried last.
+    pub fn is_refused(&self) -> bool {
+        !self.refusal.is_empty()
+    }
+
+    /// Whether it waits for a connection, and not for a node that has refused it.
+    pub fn waits_for_connection(&self) -> bool {
+        !self.is_refused() && (self.queued.is_some() || self.lined_up)
+    }
+
     /// Whether a client waits for a reply of this run.
     pub fn is_waited_for(&self) -> bool {
         self.lines.iter().any(|line| line.owed != Owed::Nobody)
