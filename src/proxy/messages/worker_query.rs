@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::proxy::ids::PartId;
+use crate::proxy::ids::{ClientId, PartId};
 use crate::proxy::messages::client_filter::{Filter, Selection};
 use crate::proxy::messages::client_pause::ClientPause;
 use crate::proxy::messages::monitor_feed::Lines;
@@ -72,8 +72,8 @@ pub enum WorkerMessage {
         /// The lines.
         lines: Lines,
     },
-    /// Subscriptions are confirmed or given up: publishers look again whether they have to wait.
-    SubscribersSettled,
+    /// A subscription is confirmed or given up: these publishers look again whether they have to wait.
+    SubscribersSettled(Vec<ClientId>),
     /// The lines that this worker sent have been taken.
     LinesTaken {
         /// The worker that took them.

@@ -7,6 +7,7 @@
 //!
 //! While nothing is announced, a PUBLISH looks at one counter.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,68 +38,74 @@ impl Proxy {
         channels: impl Iterator<Item = (Kind, &'a [u8])>,
         now: Time,
     ) -> bool {
-        let announced = &self.process.announced;
-        let known = self.pubsub.publishers.get(&id).copied();
-        let late = known.is_some_and(|known| now >= known.until);
-        let after = known.map(|known| known.after);
-        let wait = announced.wait(channels, after).filter(|_| !late);
-        match (wait, known) {
-            (None, None) => false,
-            (None, Some(_)) => {
-                self.publisher_goes_on(id);
-                false
-            }
-            (Some(_), Some(_)) => true,
-            (Some(after), None) => {
-                let until = now.after(WAIT_MAX);
-                self.pubsub
-                    .publishers
-                    .insert(id, Publisher { after, until });
-                self.pubsub.look_at(until);
-                true
-            }
+        let known = self.publisher_goes_on(id);
+        if known.is_some_and(|known| now >= known.until) {
+            return false;
         }
+        let (after, waiter) = (known.map(|known| known.after), (self.worker, id));
+        let Some((after, place)) = self.process.announced.wait(channels, after, waiter) else {
+            return false;
+        };
+        let until = known.map_or(now.after(WAIT_MAX), |known| known.until);
+        if known.is_none() {
+            self.pubsub.patience.push_back((until, id));
+            self.pubsub.look_at(until);
+        }
+        let publisher = Publisher {
+            after,
+            place,
+            until,
+        };
+        self.pubsub.publishers.insert(id, publisher);
+        true
     }
 
-    /// A publisher waits no more, if it did.
-    fn publisher_goes_on(&mut self, id: ClientId) {
-        if self.pubsub.publishers.remove(&id).is_some() {
-            self.process.announced.wait_no_more();
-        }
+    /// A publisher waits no more, if it did. Returns how it waited.
+    fn publisher_goes_on(&mut self, id: ClientId) -> Option<Publisher> {
+        let known = self.pubsub.publishers.remove(&id)?;
+        self.process.announced.leave(known.place);
+        Some(known)
     }
 
-    /// A subscription is confirmed or given up: publishers of all workers look again.
+    /// A subscription is confirmed or given up: publishers of all workers that have waited for it look again.
     pub(super) fn withdraw(&mut self, announcement: &Announcement) {
-        if self.process.announced.withdraw(announcement) {
-            self.wake_publishers();
-            for worker in 0..self.process.workers.len() {
-                if worker != self.worker {
-                    self.actions
-                        .send_to_worker(worker, WorkerMessage::SubscribersSettled);
-                }
+        let mut of_others: BTreeMap<usize, Vec<ClientId>> = BTreeMap::new();
+        for (worker, id) in self.process.announced.withdraw(announcement) {
+            if worker == self.worker {
+                self.wake_publisher(id);
+            } else {
+                of_others.entry(worker).or_default().push(id);
             }
+        }
+        for (worker, publishers) in of_others {
+            let settled = WorkerMessage::SubscribersSettled(publishers);
+            self.actions.send_to_worker(worker, settled);
         }
     }
 
-    /// Publishers look again whether they have to wait.
-    pub(in crate::proxy) fn wake_publishers(&mut self) {
-        let all: Vec<ClientId> = self.pubsub.publishers.keys().copied().collect();
-        for id in all {
-            let client = self.clients.get(id);
-            if client.is_some_and(|client| client.stall == Some(Stall::Subscribers)) {
-                self.queue_resume(id);
-            }
+    /// A publisher looks again whether it has to wait.
+    pub(in crate::proxy) fn wake_publisher(&mut self, id: ClientId) {
+        let client = self.clients.get(id);
+        if client.is_some_and(|client| client.stall == Some(Stall::Subscribers)) {
+            self.queue_resume(id);
         }
     }
 
-    /// Those who have waited long enough go on; returns when the next has.
+    /// Those who have waited long enough go on; returns when the next has. All wait for the same time, so the first who
+    /// waits is the first who has waited long enough.
     pub(super) fn tend_publishers(&mut self, now: Time) -> Option<Time> {
-        let untils = || self.pubsub.publishers.values().map(|own| own.until);
-        if untils().any(|until| now >= until) {
-            self.wake_publishers();
+        while let Some((until, id)) = self.pubsub.patience.front().copied() {
+            let known = self.pubsub.publishers.get(&id);
+            let waits = known.is_some_and(|known| known.until == until);
+            if waits && now < until {
+                return Some(until);
+            }
+            self.pubsub.patience.pop_front();
+            if waits {
+                self.wake_publisher(id);
+            }
         }
-        let untils = self.pubsub.publishers.values().map(|own| own.until);
-        untils.filter(|until| now < *until).min()
+        None
     }
 
     /// Looks whether a client publishes something for which it has to wait: for subscriptions on their way, or, if it

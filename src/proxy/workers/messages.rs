@@ -34,7 +34,11 @@ impl Proxy {
                 self.actions
                     .send_to_worker(from, WorkerMessage::LinesTaken { by });
             }
-            WorkerMessage::SubscribersSettled => self.wake_publishers(),
+            WorkerMessage::SubscribersSettled(publishers) => {
+                publishers
+                    .into_iter()
+                    .for_each(|id| self.wake_publisher(id));
+            }
             WorkerMessage::LinesTaken { by } => {
                 let lines = self.monitor_feeds[by].acknowledged();
                 self.send_lines(by, lines);
@@ -52,7 +56,7 @@ impl Proxy {
             WorkerMessage::Answered { .. }
             | WorkerMessage::Lines { .. }
             | WorkerMessage::LinesTaken { .. }
-            | WorkerMessage::SubscribersSettled => {
+            | WorkerMessage::SubscribersSettled(_) => {
                 self.returned.push((worker, message));
             }
         }

@@ -48,6 +48,8 @@ pub struct Pubsub {
     pub(in crate::proxy::pubsub) twin: Vec<u8>,
     /// Clients whose PUBLISH waits for subscriptions on their way.
     pub(in crate::proxy::pubsub) publishers: HashMap<ClientId, Publisher>,
+    /// When each of them waits no more, in that order. Some do not wait any more.
+    pub(in crate::proxy::pubsub) patience: VecDeque<(Time, ClientId)>,
     /// Clients' SUBSCRIBEs that have been read and wait for the replies before them.
     pub(in crate::proxy::pubsub) early: HashMap<ClientId, VecDeque<Announcement>>,
     /// Messages that not all of their subscribers have got.
@@ -66,6 +68,7 @@ impl Default for Pubsub {
             due: NEVER,
             twin: Vec::new(),
             publishers: HashMap::new(),
+            patience: VecDeque::new(),
             early: HashMap::new(),
             outbox: Outbox::default(),
         }
