@@ -2,9 +2,11 @@
 //! client itself.
 
 use crate::support::{self, Cluster, Conn, Proxy, Reply, Single, session, wait_for};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const LIMIT: Duration = Duration::from_secs(20);
+/// How long a PUBLISH waits for subscriptions on their way.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What one client sends at once.
 const PIPELINES: &[&str] = &[
@@ -63,9 +65,6 @@ fn no_message_behind_a_subscription_is_lost() {
     let cluster = Cluster::start(3, 0);
     let proxy = Proxy::start(&cluster, &[]);
     let mut publisher = proxy.conn();
-    // Every fourth was lost before it was mended. One of 300 was once since; whether the kernel had handed over the two
-    // sockets the other way round is not known.
-    let mut overtaken = Vec::new();
     for (subscribe, publish) in [
         ("SUBSCRIBE", "PUBLISH"),
         ("PSUBSCRIBE", "PUBLISH"),
@@ -88,9 +87,10 @@ fn no_message_behind_a_subscription_is_lost() {
             }
             requests.extend(Conn::encode(&[subscribe, &channel]));
             subscriber.send(requests);
+            let began = Instant::now();
             let counted = publisher.command(&[publish, &channel, "x"]);
-            if counted == Reply::Int(0) {
-                overtaken.push(channel);
+            // A node that has no processor for so long has not confirmed: nobody waits longer for it.
+            if counted == Reply::Int(0) && began.elapsed() >= PATIENCE {
                 continue;
             }
             assert_eq!(counted, Reply::Int(1), "{channel}");
@@ -105,7 +105,6 @@ fn no_message_behind_a_subscription_is_lost() {
             assert_eq!(message.items().last(), Some(&Reply::Bulk(b"x".to_vec())));
         }
     }
-    assert!(overtaken.len() <= 2, "{overtaken:?}");
 }
 
 /// The node that is to confirm is slow: publishers of other workers wait, too, others do not, and nobody for long.
