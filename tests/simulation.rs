@@ -137,6 +137,7 @@ const EXPECTED: &[&str] = &[
     "clients_not_reading",
     "clients_told",
     "clients_vanished",
+    "clients_writing_first",
     "cluster_downs",
     "connects_in_vain",
     "connects_refused",
