@@ -108,6 +108,7 @@ impl Proxy {
             functions: None,
             leases: Leases::default(),
             monitors: Vec::new(),
+            monitored: 0,
             masters_info_queue: MastersInfoQueue::default(),
             returned: Vec::new(),
             random: seed | 1,
@@ -225,8 +226,8 @@ impl Proxy {
         Some(input)
     }
 
-    /// How much has been done for clients since that was asked last: requests taken, and parts of them sent and
-    /// answered. What is asked of nodes besides may take something off.
+    /// How much has been done for clients since that was asked last: requests taken, parts of them sent and answered,
+    /// and lines of them handed to monitors. What is asked of nodes besides may take something off.
     #[inline]
     pub fn work_since(&self, before: u64) -> usize {
         let done = self.work().wrapping_sub(before) as i64;
@@ -243,6 +244,7 @@ impl Proxy {
             .get()
             .wrapping_add(sent)
             .wrapping_add(answered)
+            .wrapping_add(self.monitored)
     }
 
     /// Nothing came into a peer's room: the memory goes back at once. (A thousand clients that leave in one turn

@@ -129,6 +129,8 @@ pub struct Proxy {
     pub(in crate::proxy) leases: Leases,
     /// Clients that MONITOR, each once.
     pub(in crate::proxy) monitors: Vec<ClientId>,
+    /// Lines handed to monitors, in the work of one short line.
+    pub(in crate::proxy) monitored: u64,
     /// Lines on their way to the monitors of each worker.
     pub(in crate::proxy) monitor_feeds: Vec<MonitorFeed>,
     /// Clients that wait for what the masters say of themselves.

@@ -261,6 +261,46 @@ fn a_node_whose_messages_wait_is_not_read_and_then_read_on() {
 }
 
 #[test]
+fn requests_that_many_monitors_see_take_many_turns() {
+    let mut rig = Rig::new(|limits| {
+        (limits.turn_requests, limits.turn_subscribers) = (50, 7);
+    });
+    let monitors: Vec<ClientId> = (0..20).map(|_| rig.client()).collect();
+    for monitor in &monitors {
+        rig.ask(*monitor, &["MONITOR"]);
+    }
+    rig.turns();
+    rig.heard.clear();
+    let client = rig.client();
+    let (requests, long) = (60, "x".repeat(1000));
+    let mut bytes = Vec::new();
+    for request in 0..requests {
+        let text = format!("{request}{long}");
+        encode::command(&mut bytes, [b"ECHO", text.as_bytes()]);
+    }
+    rig.put(Peer::Client(client), &bytes);
+    let turns = rig.turns();
+    // A line of four times the work of a short one for each of twenty, and the request: no turn takes two.
+    assert!(turns.len() >= requests - 2, "{} turns", turns.len());
+    for done in &turns {
+        assert!(done.work <= 20 * 4 + 1 + 50, "{done:?}");
+        assert!(done.clients_written <= 7 + 1, "{done:?}");
+    }
+    let replies = rig.heard(client);
+    assert_eq!(replies.matches("$10").count(), requests);
+    for monitor in monitors {
+        let lines = rig.heard(monitor);
+        let seen = lines.lines().map(|line| line.split("\"ECHO\" \"").nth(1));
+        let expected = (0..requests).map(|request| format!("{request}{long}\""));
+        assert!(
+            seen.map(|own| own.expect("a line of ECHO").to_string())
+                .eq(expected)
+        );
+    }
+    rig.proxy.check_idle();
+}
+
+#[test]
 fn many_clients_are_listed_in_many_turns() {
     let mut texts = Vec::new();
     for share in [7, 1000] {

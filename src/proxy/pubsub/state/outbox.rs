@@ -101,7 +101,7 @@ impl Outbox {
 
     /// A subscriber is to be written to. Returns whether that is to be now; if not it is kept in mind.
     #[inline]
-    pub(in crate::proxy::pubsub) fn writes(&mut self, id: ClientId) -> bool {
+    pub(in crate::proxy) fn writes(&mut self, id: ClientId) -> bool {
         if self.writes_left == 0 {
             self.unwritten.push_back(id);
             return false;
