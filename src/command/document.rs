@@ -87,7 +87,8 @@ because of WATCH or a command that could not be queued.
 Replies are in the order of the commands, whatever was executed first.
 
 With `-cross-slot-transactions per-slot` there is one transaction in each slot, at most 1024. MSET, MGET, DEL, EXISTS, \
-UNLINK and TOUCH are split over them. Commands for all nodes run before or after all of them, like those of the proxy.
+UNLINK and TOUCH are split over them. Commands for all nodes run before or after all of them, like those of the proxy. After WATCH a \
+transaction has one slot, because the watched keys decide over all of it.
 ";
 
 /// The table in Markdown.

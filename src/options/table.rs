@@ -587,7 +587,7 @@ const OWN: &[Flag] = &[
         default: "refuse",
         help: "what to do with a transaction whose keys are in several slots: refuse (as a Redis node does) or \
                per-slot. per-slot runs one MULTI/EXEC in each slot and merges the replies; it is not atomic across \
-               slots, and WATCH is refused",
+               slots. After WATCH a transaction has one slot all the same",
         apply: |options, value| {
             options.config.cross_slot_transactions =
                 choice(value, &CrossSlot::ALL, CrossSlot::name)?;

@@ -44,6 +44,7 @@ mod own_errors;
 mod page;
 mod pause;
 mod program;
+mod programs;
 mod proxy_command;
 mod pubsub;
 mod pubsub_order;

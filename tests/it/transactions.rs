@@ -371,9 +371,62 @@ fn one_transaction_in_each_slot() {
     assert_eq!(conn.command(&["INCR", &keys[1]]), "QUEUED");
     assert_eq!(conn.line("DISCARD"), "OK");
     assert_eq!(conn.command(&["GET", &keys[0]]), "3");
-    let error = conn.command(&["WATCH", &keys[0]]);
-    assert!(error.error().expect("refused").contains("per-slot"));
     assert_ne!(slot_of(&keys[0]), slot_of(&keys[1]));
+}
+
+/// What is watched decides over the whole transaction, so it has one slot, as it has by default.
+#[test]
+fn under_watch_a_transaction_has_one_slot_even_so() {
+    let (single, cluster, _) = ground();
+    let proxy = Proxy::start(cluster, &["-cross-slot-transactions", "per-slot"]);
+    let (key, far) = (key_in_slot(100, "watched"), key_in_slot(16000, "far"));
+    let several = ["MSET", &key, "1", &far, "1"];
+    for protocol in ["2", "3"] {
+        let mut conns = [proxy.conn(), single.raw(single.ports()[0])];
+        let (mut other, mut same) = (proxy.conn(), [Vec::new(), Vec::new()]);
+        for (conn, replies) in conns.iter_mut().zip(&mut same) {
+            conn.line(&format!("HELLO {protocol}"));
+            let mut say = |conn: &mut Conn, words: &[&str]| replies.push(conn.command(words));
+            // Nobody changes it.
+            say(conn, &["SET", &key, "1"]);
+            say(conn, &["WATCH", &key]);
+            say(conn, &["MULTI"]);
+            say(conn, &["INCR", &key]);
+            say(conn, &["ECHO", "x"]);
+            say(conn, &["EXEC"]);
+            // It changes.
+            say(conn, &["WATCH", &key]);
+            say(conn, &["SET", &key, "5"]);
+            say(conn, &["MULTI"]);
+            say(conn, &["INCR", &key]);
+            say(conn, &["EXEC"]);
+            say(conn, &["GET", &key]);
+            // It is forgotten.
+            say(conn, &["WATCH", &key]);
+            say(conn, &["UNWATCH"]);
+        }
+        assert_eq!(same[0], same[1], "RESP{protocol}");
+        let [conn, _] = &mut conns;
+        // Another slot.
+        assert_eq!(conn.command(&["WATCH", &key]), "OK");
+        assert_eq!(conn.line("MULTI"), "OK");
+        assert_eq!(conn.command(&["INCR", &key]), "QUEUED");
+        conn.command(&["SET", &far, "x"]);
+        let error = conn.line("EXEC");
+        assert!(error.error().expect("refused").contains("CROSSSLOT"));
+        assert_eq!(conn.command(&["WATCH", &key]), "OK");
+        assert_eq!(conn.line("MULTI"), "OK");
+        assert!(conn.command(&several).is_error());
+        assert!(conn.line("EXEC").is_error());
+        assert!(conn.command(&["WATCH", &key, &far]).is_error());
+        assert_eq!(other.command(&["GET", &key]), "5");
+        assert_eq!(other.command(&["EXISTS", &far]), Reply::Int(0));
+        // Behind it transactions have several slots again.
+        assert_eq!(conn.line("MULTI"), "OK");
+        assert_eq!(conn.command(&several), "QUEUED");
+        assert_eq!(conn.line("EXEC").items().len(), 1);
+        other.command(&["DEL", &far]);
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::command::{
 };
 use crate::proxy::client::Stall;
 use crate::proxy::client::step::Step;
-use crate::proxy::ids::NO_SLOT;
+use crate::proxy::ids::{ClientId, NO_SLOT};
 use crate::proxy::lease::state::run::{Line, Owed, Run};
 use crate::proxy::lease::state::transaction::{Item, OK, Own, Parts, QUEUED, Transaction};
 use crate::proxy::lease::state::{Lease, Next, Work};
@@ -91,7 +91,8 @@ impl Proxy {
             args,
             now,
         } = request;
-        let place = match self.place_inside(command, args) {
+        let per_slot = self.has_parts(id);
+        let place = match self.place_inside(command, args, per_slot) {
             Ok(place) => place,
             Err(text) => return self.reject(request, &text),
         };
@@ -138,7 +139,6 @@ impl Proxy {
         if transaction.watching && !run.is_open() && slot != NO_SLOT && self.serves(run, slot) {
             run.slot = slot;
         }
-        let per_slot = self.config.cross_slot_transactions.is_per_slot();
         let Some(index) = run_of(&mut lease.runs, slot, per_slot) else {
             if per_slot {
                 self.put_lease(id, lease, Next::Keep, now);
@@ -269,8 +269,21 @@ impl Proxy {
         Step::Done
     }
 
-    /// Who is to answer a request between MULTI and EXEC; or why nobody can.
-    fn place_inside(&mut self, command: &Command, args: &Args<'_>) -> Result<Where, String> {
+    /// Whether this client's transaction may have parts in several slots. What is watched decides over all of it, so it
+    /// has none behind WATCH.
+    fn has_parts(&self, id: ClientId) -> bool {
+        let lease = self.clients.get(id).and_then(|c| c.lease.as_ref());
+        let watching = lease.is_some_and(|lease| lease.work.is_watching());
+        self.config.cross_slot_transactions.is_per_slot() && !watching
+    }
+
+    /// Who is to answer a request between MULTI and EXEC, in several slots if need be with `per_slot`; or why nobody can.
+    fn place_inside(
+        &mut self,
+        command: &Command,
+        args: &Args<'_>,
+        per_slot: bool,
+    ) -> Result<Where, String> {
         if command.flags.contains(Flags::NO_MULTI) {
             return Err(texts::NOT_INSIDE_MULTI.into());
         }
@@ -286,7 +299,7 @@ impl Proxy {
                 // place for it.
                 let apart = policy == ResponsePolicy::Special
                     || command.flags.contains(Flags::ALLOW_BUSY)
-                    || self.config.cross_slot_transactions.is_per_slot();
+                    || per_slot;
                 Ok(if apart { Where::Here } else { Where::All })
             }
             // A message needs no slot: it goes by whatever node the transaction is at.
@@ -302,11 +315,7 @@ impl Proxy {
                 match place {
                     Place::One(slot) => Ok(Where::Node(slot.number())),
                     Place::Many => match command.class {
-                        Class::Split(policy)
-                            if self.config.cross_slot_transactions.is_per_slot() =>
-                        {
-                            Ok(Where::Nodes(policy))
-                        }
+                        Class::Split(policy) if per_slot => Ok(Where::Nodes(policy)),
                         _ => Err(refusal::CROSS_SLOT.into()),
                     },
                     // What is wrong with the keys, the node says.

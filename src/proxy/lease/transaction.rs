@@ -82,9 +82,6 @@ impl Proxy {
             args,
             now,
         } = request;
-        if self.config.cross_slot_transactions.is_per_slot() {
-            return self.reject(request, texts::NO_WATCH_PER_SLOT);
-        }
         let mut keys = std::mem::take(&mut self.scratch.keys);
         let place = request_slots::place(command, args, &mut keys);
         self.scratch.keys = keys;

@@ -49,9 +49,6 @@ pub const TOO_MANY_BLOCKED: &str = "ERR max number of blocked clients reached";
 pub const TRANSACTION_TOO_LARGE: &str = "ERR transaction is too large";
 /// A transaction may have parts, and has keys in more slots than may be.
 pub const TOO_MANY_SLOTS: &str = "ERR too many slots in one transaction";
-/// WATCH where a transaction may have parts.
-pub const NO_WATCH_PER_SLOT: &str =
-    "ERR WATCH is not allowed with -cross-slot-transactions per-slot";
 /// The node does not let our user have transactions.
 pub const MULTI_REFUSED: &str = "ERR the node refused MULTI, command may have been executed";
 /// A client that `CLIENT UNBLOCK` lets go.
