@@ -436,6 +436,19 @@ pub enum ReadyWhen {
     AnySlot,
 }
 
+impl ReadyWhen {
+    /// All choices.
+    pub const ALL: [ReadyWhen; 2] = [ReadyWhen::AllSlots, ReadyWhen::AnySlot];
+
+    /// As it is typed.
+    pub fn name(self) -> &'static str {
+        match self {
+            ReadyWhen::AllSlots => "all-slots",
+            ReadyWhen::AnySlot => "any-slot",
+        }
+    }
+}
+
 /// How lines of the log are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -446,6 +459,9 @@ pub enum LogFormat {
 }
 
 impl LogFormat {
+    /// All choices.
+    pub const ALL: [LogFormat; 2] = [LogFormat::Text, LogFormat::Json];
+
     /// As it is typed.
     pub fn name(self) -> &'static str {
         match self {

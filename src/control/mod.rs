@@ -16,7 +16,6 @@ pub mod page;
 mod password_refusals;
 pub mod process;
 pub mod profile;
-mod random;
 pub mod refresh;
 mod refresh_order;
 pub mod refresher;

@@ -19,6 +19,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use fastrand::Rng;
+
 use crate::allocator;
 use crate::clock::{Clock, Time};
 use crate::cluster::build::{Built, build};
@@ -30,7 +32,6 @@ use crate::config::Config;
 use crate::control::TERMINAL;
 use crate::control::node_connection::{Failure, NodeConnection};
 use crate::control::password_refusals::PasswordRefusals;
-use crate::control::random::Random;
 use crate::control::refresh_order::{RefreshOrder, Target};
 use crate::control::refresher::{Refresher, Shared, Trigger};
 use crate::control::resolver::Resolver;
@@ -81,10 +82,10 @@ pub fn spawn(
         publish,
         shared: Arc::clone(&shared),
         woken,
-        random: Random::new(),
+        random: Rng::new(),
         current: None,
         link: None,
-        refresh_order: RefreshOrder::new(Random::new()),
+        refresh_order: RefreshOrder::new(Rng::new()),
         refusals: PasswordRefusals::default(),
         told: HashSet::new(),
         last_failure: String::new(),
@@ -108,7 +109,7 @@ struct Refresh {
     publish: Box<dyn Fn(Arc<Topology>) + Send>,
     shared: Arc<Shared>,
     woken: Receiver<()>,
-    random: Random,
+    random: Rng,
     /// In a cell, since `build` asks for names through a shared closure.
     resolver: RefCell<Resolver>,
     current: Option<Arc<Topology>>,
@@ -168,7 +169,7 @@ impl Refresh {
     fn wait(&mut self, started: Instant, again: bool) -> Option<Trigger> {
         let (earliest, due) = if self.failures > 0 {
             let wait = REQUEST_INTERVAL_MIN * 2u32.pow((self.failures - 1).min(4));
-            let retry = Instant::now() + self.random.jitter(wait.min(RETRY_MAX));
+            let retry = Instant::now() + jittered(&mut self.random, wait.min(RETRY_MAX));
             // Workers ask all the time while no node answers: for ever at that pace would be a burden.
             let eager = self.failures <= EAGER_FAILURES;
             let earliest = if eager {
@@ -178,7 +179,7 @@ impl Refresh {
             };
             (earliest.min(retry), retry)
         } else {
-            let interval = self.random.jitter(self.config.slots_reload_interval);
+            let interval = jittered(&mut self.random, self.config.slots_reload_interval);
             let wait = if again { Duration::ZERO } else { interval };
             (
                 started + REQUEST_INTERVAL_MIN,
@@ -513,6 +514,11 @@ fn local_address(node: SocketAddr) -> Option<IpAddr> {
     let socket = UdpSocket::bind(any).ok()?;
     socket.connect(node).ok()?;
     Some(socket.local_addr().ok()?.ip())
+}
+
+/// The duration, up to a tenth shorter or longer, so that proxies that started together do not ask together.
+fn jittered(random: &mut Rng, duration: Duration) -> Duration {
+    duration.mul_f64(0.9 + 0.2 * random.f64())
 }
 
 #[cfg(test)]

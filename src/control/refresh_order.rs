@@ -12,8 +12,9 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use fastrand::Rng;
+
 use crate::cluster::topology::{NO_SHARD, Topology};
-use crate::control::random::Random;
 
 /// Refreshes over one connection before another node is asked, so that no single node is believed for ever.
 const ROUNDS_PER_LINK: u32 = 20;
@@ -54,7 +55,7 @@ impl fmt::Display for Target {
 /// What is remembered from refresh to refresh of those who were asked.
 #[derive(Debug)]
 pub(super) struct RefreshOrder {
-    random: Random,
+    random: Rng,
     /// The node that gave the last good answer, and how many more in a row it had given before.
     last: Option<(SocketAddr, u32)>,
     /// How long that answer took.
@@ -73,7 +74,7 @@ pub(super) struct RefreshOrder {
 
 impl RefreshOrder {
     /// Nothing is known of anyone.
-    pub(super) fn new(random: Random) -> RefreshOrder {
+    pub(super) fn new(random: Rng) -> RefreshOrder {
         RefreshOrder {
             random,
             last: None,
@@ -114,7 +115,7 @@ impl RefreshOrder {
     /// Who is asked before all others, if anyone is.
     fn first(&mut self, in_trouble: bool) -> Option<SocketAddr> {
         if !self.doubted.is_empty() {
-            return Some(self.doubted[self.random.below(self.doubted.len())]);
+            return Some(self.doubted[self.random.usize(..self.doubted.len())]);
         }
         if in_trouble && !self.heirs.is_empty() {
             let turn = self.turn % (self.heirs.len() + 1);
@@ -221,8 +222,8 @@ mod tests {
         SocketAddr::from(([127, 0, 0, 1], port))
     }
 
-    fn inquiry() -> RefreshOrder {
-        RefreshOrder::new(Random::from_seed(7))
+    fn order() -> RefreshOrder {
+        RefreshOrder::new(Rng::with_seed(7))
     }
 
     /// Masters at 1 to 3; replicas of the first at 4 and 5.
@@ -257,22 +258,22 @@ mod tests {
         topology
     }
 
-    fn first(inquiry: &mut RefreshOrder, topology: &Topology, in_trouble: bool) -> Target {
-        inquiry.plan(Some(topology), &[], in_trouble).remove(0)
+    fn first(order: &mut RefreshOrder, topology: &Topology, in_trouble: bool) -> Target {
+        order.plan(Some(topology), &[], in_trouble).remove(0)
     }
 
     #[test]
     fn the_node_that_answered_is_asked_again_for_a_while_and_in_trouble_for_a_short_one() {
         for (in_trouble, most) in [(false, 20), (true, 2)] {
-            let (mut inquiry, topology) = (inquiry(), whole());
+            let (mut order, topology) = (order(), whole());
             for _ in 0..most {
-                inquiry.answered(at(2), QUICK, vec![], &topology, Some(&topology));
-                let named = inquiry.first(in_trouble);
-                let answers = inquiry.last.unwrap().1 + 1;
+                order.answered(at(2), QUICK, vec![], &topology, Some(&topology));
+                let named = order.first(in_trouble);
+                let answers = order.last.unwrap().1 + 1;
                 assert_eq!(named.is_some(), answers < most, "{answers}");
             }
             let all: HashSet<Target> = (0..99)
-                .map(|_| first(&mut inquiry, &topology, in_trouble))
+                .map(|_| first(&mut order, &topology, in_trouble))
                 .collect();
             assert_eq!(all.len(), 5, "then it is anybody's turn");
         }
@@ -280,81 +281,81 @@ mod tests {
 
     #[test]
     fn in_trouble_the_heirs_are_asked_in_turn_until_every_slot_has_an_owner() {
-        let mut inquiry = inquiry();
-        inquiry.answered(at(2), QUICK, vec![], &whole(), None);
-        assert!(inquiry.heirs.is_empty());
-        inquiry.answered(at(2), QUICK, vec![], &orphaned(), Some(&whole()));
-        assert_eq!(inquiry.heirs, [at(4), at(5)]);
+        let mut order = order();
+        order.answered(at(2), QUICK, vec![], &whole(), None);
+        assert!(order.heirs.is_empty());
+        order.answered(at(2), QUICK, vec![], &orphaned(), Some(&whole()));
+        assert_eq!(order.heirs, [at(4), at(5)]);
         // The table stays as it is: they are still the heirs.
-        inquiry.answered(at(2), QUICK, vec![], &orphaned(), Some(&orphaned()));
-        let named: Vec<_> = (0..6).map(|_| inquiry.first(true)).collect();
+        order.answered(at(2), QUICK, vec![], &orphaned(), Some(&orphaned()));
+        let named: Vec<_> = (0..6).map(|_| order.first(true)).collect();
         let round = [Some(at(4)), Some(at(5)), None];
         assert_eq!(named, [round, round].concat());
         assert_eq!(
-            inquiry.first(false),
+            order.first(false),
             Some(at(2)),
             "nobody waits for the slots: no connection more than before"
         );
-        inquiry.failed(at(4));
-        let named: Vec<_> = (0..3).map(|_| inquiry.first(true)).collect();
+        order.failed(at(4));
+        let named: Vec<_> = (0..3).map(|_| order.first(true)).collect();
         assert_eq!(named, [None, Some(at(5)), None], "a silent heir can wait");
-        inquiry.answered(at(5), QUICK, vec![], &whole(), Some(&orphaned()));
-        assert!(inquiry.heirs.is_empty());
+        order.answered(at(5), QUICK, vec![], &whole(), Some(&orphaned()));
+        assert!(order.heirs.is_empty());
     }
 
     #[test]
     fn an_heir_that_has_left_is_none() {
-        let (mut inquiry, mut left) = (inquiry(), orphaned());
+        let (mut order, mut left) = (order(), orphaned());
         left.nodes.pop();
-        inquiry.answered(at(2), QUICK, vec![], &orphaned(), Some(&whole()));
-        inquiry.answered(at(2), QUICK, vec![], &left, Some(&orphaned()));
-        assert_eq!(inquiry.heirs, [at(4)]);
+        order.answered(at(2), QUICK, vec![], &orphaned(), Some(&whole()));
+        order.answered(at(2), QUICK, vec![], &left, Some(&orphaned()));
+        assert_eq!(order.heirs, [at(4)]);
     }
 
     #[test]
     fn a_doubted_owner_goes_first_and_in_trouble_startup_nodes_go_last() {
-        let (mut inquiry, topology) = (inquiry(), whole());
-        inquiry.answered(at(2), QUICK, vec![at(3)], &topology, None);
-        assert!(inquiry.is_in_doubt());
+        let (mut order, topology) = (order(), whole());
+        order.answered(at(2), QUICK, vec![at(3)], &topology, None);
+        assert!(order.is_in_doubt());
         let startup = ["one.test:1".to_string(), "two.test:1".to_string()];
-        let plan = inquiry.plan(Some(&topology), &startup, true);
+        let plan = order.plan(Some(&topology), &startup, true);
         assert_eq!(plan[0], Target::Node(at(3)));
         assert_eq!(plan.len(), 1 + 5 + 2);
         let names = |target: &Target| matches!(target, Target::Startup(_));
         assert_eq!(plan.iter().position(names), Some(6));
-        assert_eq!(inquiry.plan(None, &startup, true).len(), 1 + 2);
+        assert_eq!(order.plan(None, &startup, true).len(), 1 + 2);
     }
 
     #[test]
     fn haste_is_a_few_times_what_answers_take_and_ends_after_a_few_nodes() {
-        let mut inquiry = inquiry();
-        let _ = inquiry.plan(None, &[], false);
-        assert_eq!(inquiry.haste(FULL), None, "nothing is known of any node");
+        let mut order = order();
+        let _ = order.plan(None, &[], false);
+        assert_eq!(order.haste(FULL), None, "nothing is known of any node");
         for (took, haste) in [(1, Some(100)), (50, Some(200)), (300, None)] {
             let took = Duration::from_millis(took);
-            inquiry.answered(at(2), took, vec![], &whole(), None);
+            order.answered(at(2), took, vec![], &whole(), None);
             let haste = haste.map(Duration::from_millis);
-            assert_eq!(inquiry.haste(FULL), haste, "{took:?}");
+            assert_eq!(order.haste(FULL), haste, "{took:?}");
         }
-        inquiry.answered(at(2), QUICK, vec![], &whole(), None);
+        order.answered(at(2), QUICK, vec![], &whole(), None);
         for _ in 0..2 {
-            let _ = inquiry.plan(None, &[], true);
-            let hasty = (0..9).filter(|_| inquiry.haste(FULL).is_some()).count();
+            let _ = order.plan(None, &[], true);
+            let hasty = (0..9).filter(|_| order.haste(FULL).is_some()).count();
             assert_eq!(hasty, HASTY_MAX as usize, "in each refresh");
         }
     }
 
     #[test]
     fn who_failed_is_shunned_until_it_answers_and_not_the_first_any_more() {
-        let (mut inquiry, topology) = (inquiry(), whole());
-        inquiry.answered(at(2), QUICK, vec![], &topology, None);
-        inquiry.failed(at(2));
-        assert!(inquiry.is_shunned(at(2)));
-        assert_eq!(inquiry.first(false), None);
-        inquiry.answered(at(2), QUICK, vec![], &topology, None);
-        assert!(!inquiry.is_shunned(at(2)));
-        assert_eq!(inquiry.first(false), Some(at(2)));
-        (1..=u16::MAX).for_each(|port| inquiry.failed(at(port)));
-        assert!(inquiry.shunned.len() <= SHUNNED_MAX && inquiry.is_shunned(at(u16::MAX)));
+        let (mut order, topology) = (order(), whole());
+        order.answered(at(2), QUICK, vec![], &topology, None);
+        order.failed(at(2));
+        assert!(order.is_shunned(at(2)));
+        assert_eq!(order.first(false), None);
+        order.answered(at(2), QUICK, vec![], &topology, None);
+        assert!(!order.is_shunned(at(2)));
+        assert_eq!(order.first(false), Some(at(2)));
+        (1..=u16::MAX).for_each(|port| order.failed(at(port)));
+        assert!(order.shunned.len() <= SHUNNED_MAX && order.is_shunned(at(u16::MAX)));
     }
 }

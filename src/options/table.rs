@@ -714,11 +714,7 @@ const OWN: &[Flag] = &[
         default: "text",
         help: "format of the log lines: text or json (one object on each line)",
         apply: |options, value| {
-            options.config.log_format = match value.to_ascii_lowercase().as_str() {
-                "text" => LogFormat::Text,
-                "json" => LogFormat::Json,
-                _ => return Err("must be text or json".to_string()),
-            };
+            options.config.log_format = choice(value, &LogFormat::ALL, LogFormat::name)?;
             Ok(())
         },
         show: |config| config.log_format.name().to_string(),
@@ -773,17 +769,10 @@ const OWN: &[Flag] = &[
         help: "when /readyz returns 200: all-slots (every slot has a master that is up) or any-slot (at least one \
                slot has). With any-slot, one dead shard does not take every proxy out of service",
         apply: |options, value| {
-            options.config.ready_when = match value.to_ascii_lowercase().as_str() {
-                "all-slots" => ReadyWhen::AllSlots,
-                "any-slot" => ReadyWhen::AnySlot,
-                _ => return Err("must be all-slots or any-slot".to_string()),
-            };
+            options.config.ready_when = choice(value, &ReadyWhen::ALL, ReadyWhen::name)?;
             Ok(())
         },
-        show: |config| match config.ready_when {
-            ReadyWhen::AllSlots => "all-slots".to_string(),
-            ReadyWhen::AnySlot => "any-slot".to_string(),
-        },
+        show: |config| config.ready_when.name().to_string(),
         live: true,
     },
     Flag {
