@@ -20,13 +20,13 @@
 //!
 //! | layer | modules | knows |
 //! |---|---|---|
-//! | 0 | [`arena`], [`buffer`], [`clock`], [`config`], [`live_config`], [`teller`], `testing` (of unit tests) | nothing |
+//! | 0 | [`arena`], [`buffer`], [`clock`], [`config`], [`live_config`], [`log_throttle`], `testing` (of unit tests) | nothing |
 //! | 1 | [`resp`] | the protocol: bytes to views and back |
 //! | 2 | [`command`] | what each command is |
 //! | 3 | [`cluster`] | where keys live |
 //! | 4 | [`proxy`] | the state of one worker, without I/O |
 //! | 4' | [`net`] | sockets; neither RESP nor the proxy |
-//! | 5 | [`worker`], [`coalesce`], [`turns`], [`allocator`], [`transit`], [`accept_balance`], [`mailbox`], [`systemd`], [`control`] | the loop; the threads beside it |
+//! | 5 | [`worker`], [`coalesce`], [`turns`], [`allocator`], [`tls_pending`], [`accept_balance`], [`mailbox`], [`systemd`], [`control`] | the loop; the threads beside it |
 //! | 6 | [`options`], [`logging`], [`descriptors`], [`signals`], [`serve`], [`check`], [`top`], `main` | the program |
 
 #![deny(unsafe_code)]
@@ -44,6 +44,7 @@ pub mod config;
 pub mod control;
 pub mod descriptors;
 pub mod live_config;
+pub mod log_throttle;
 pub mod logging;
 pub mod mailbox;
 pub mod net;
@@ -53,11 +54,10 @@ pub mod resp;
 pub mod serve;
 pub mod signals;
 pub mod systemd;
-pub mod teller;
 #[cfg(test)]
 mod testing;
+pub mod tls_pending;
 pub mod top;
-pub mod transit;
 pub mod turns;
 pub mod worker;
 

@@ -1,5 +1,5 @@
-//! `Teller`: limits a log message that peers can cause at will to one per second. The next one says how many were
-//! left out.
+//! `LogThrottle`: warnings that peers can cause as often as they like are logged once a second, with the number of those
+//! that were not logged.
 
 use std::time::Duration;
 
@@ -7,16 +7,16 @@ use crate::clock::Time;
 
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// Tells of one kind of event.
+/// The warnings of one kind.
 #[derive(Debug, Default)]
-pub struct Teller {
+pub struct LogThrottle {
     silent_until: Time,
     untold: u64,
 }
 
-impl Teller {
+impl LogThrottle {
     /// Writes a warning, or counts it as one that was not written.
-    pub fn tell(&mut self, text: &str, now: Time) {
+    pub fn warn(&mut self, text: &str, now: Time) {
         if let Some(line) = self.line(text, now) {
             log::warn!("{line}");
         }
@@ -41,8 +41,8 @@ mod tests {
 
     #[test]
     fn one_line_a_second_says_how_many_there_were_not() {
-        let mut teller = Teller::default();
-        let mut at = |millis: u64| teller.line("so", Time::from_micros(millis * 1000));
+        let mut throttle = LogThrottle::default();
+        let mut at = |millis: u64| throttle.line("so", Time::from_micros(millis * 1000));
         assert_eq!(at(1).as_deref(), Some("so"));
         assert_eq!((at(2), at(1000)), (None, None));
         let expected = "so; 2 more since the last such line";

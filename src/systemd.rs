@@ -99,18 +99,18 @@ pub fn guard(
         return Ok(());
     };
     let period = (limit / LOOKS).clamp(LOOK_MIN, LOOK_MAX);
-    let mut hungry = false;
+    let mut was_stuck = false;
     let feed = move || loop {
         let draining = process.draining.load(Ordering::Relaxed);
         let found = stuck(&heartbeats, draining, clock.now());
         match found {
             None => tell(&[NotifyState::Watchdog]),
-            Some((worker, stuck)) if !hungry => log::error!(
+            Some((worker, stuck)) if !was_stuck => log::error!(
                 "worker {worker} {stuck}: not feeding the watchdog, which may end the process after {limit:?}"
             ),
             Some(_) => {}
         }
-        hungry = found.is_some();
+        was_stuck = found.is_some();
         thread::sleep(period);
     };
     let thread = thread::Builder::new().name("watchdog".to_string());

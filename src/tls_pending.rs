@@ -1,8 +1,8 @@
-//! `Transit`: sockets of a worker that do not belong to a client or a node yet, or no longer: clients whose TLS
-//! handshake is under way, and closed connections that still have encrypted bytes to send.
+//! `TlsPending`: TLS sockets of a worker that belong to no peer of its proxy: clients whose handshake is under way, which
+//! become clients when it is complete, and closed connections whose last encrypted bytes the kernel has not taken yet.
 //!
-//! A handshake costs as much as a thousand commands, so only a few make progress in one turn. Each socket has a
-//! deadline. It must never know what is said on them.
+//! A handshake costs as much as a thousand commands. So a turn advances few of them, and the next turns the others.
+//! Each of these sockets has a deadline. It must never know what is said on them.
 
 use std::collections::VecDeque;
 use std::io;
@@ -11,67 +11,67 @@ use std::time::Duration;
 
 use crate::arena::{Arena, Id};
 use crate::clock::Time;
+use crate::log_throttle::LogThrottle;
 use crate::net::socket::Socket;
-use crate::teller::Teller;
 
-/// Handshakes that are gone on with in one turn.
+/// Handshakes that one turn advances.
 const STEPS: usize = 4;
 /// How long a handshake, or the last bytes, may take.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Sockets in transit; who comes when there are so many is closed.
+/// Most pending sockets; when there are so many, a new client is closed.
 const MOST: usize = 10_000;
 
-/// A socket in transit.
+/// A pending socket.
 #[derive(Debug)]
-pub struct Traveller {
+pub struct PendingSocket {
     socket: Socket,
-    /// Where a client comes from; nothing for one that goes.
-    coming: Option<Option<SocketAddr>>,
+    /// Where the client comes from; nothing if the socket is closing.
+    client: Option<Option<SocketAddr>>,
     queued: bool,
 }
 
-/// Names a socket in transit.
-pub type TravellerId = Id<Traveller>;
+/// Names a pending socket.
+pub type PendingId = Id<PendingSocket>;
 
 /// What becomes of a socket.
 #[derive(Debug)]
-pub enum Passed {
-    /// A client is here, and where it comes from.
-    Arrived(Socket, Option<SocketAddr>),
-    /// One that came in has gone.
+pub enum Outcome {
+    /// The handshake is complete: a client, and where it comes from.
+    Connected(Socket, Option<SocketAddr>),
+    /// The handshake failed.
     Failed,
-    /// One that went out has gone.
-    Left,
+    /// The last bytes have gone, or the time is over.
+    Closed,
 }
 
-/// The sockets in transit.
+/// The pending sockets.
 #[derive(Debug, Default)]
-pub struct Transit {
-    travellers: Arena<Traveller>,
+pub struct TlsPending {
+    sockets: Arena<PendingSocket>,
     /// Those of whom there is news.
-    ready: VecDeque<TravellerId>,
+    ready: VecDeque<PendingId>,
     /// All, the first to run out of time at the front; those who have passed among them.
-    deadlines: VecDeque<(Time, TravellerId)>,
+    deadlines: VecDeque<(Time, PendingId)>,
     /// Tell of handshakes that failed.
-    clients: Teller,
-    nodes: Teller,
+    clients: LogThrottle,
+    nodes: LogThrottle,
 }
 
-impl Transit {
+impl TlsPending {
     /// Whether there is none.
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.travellers.is_empty()
+        self.sockets.is_empty()
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.travellers.len()
+        self.sockets.len()
     }
 
     /// Whether a client may come in.
     pub fn has_room(&self) -> bool {
-        self.travellers.len() < MOST
+        self.sockets.len() < MOST
     }
 
     /// Whether there is news of some that is to be acted on at once.
@@ -85,24 +85,29 @@ impl Transit {
     }
 
     /// A client comes in.
-    pub fn come(&mut self, socket: Socket, address: Option<SocketAddr>, now: Time) -> TravellerId {
+    pub fn begin_handshake(
+        &mut self,
+        socket: Socket,
+        address: Option<SocketAddr>,
+        now: Time,
+    ) -> PendingId {
         self.enter(socket, Some(address), now)
     }
 
     /// A socket goes out: nothing more is to be said to it.
-    pub fn go(&mut self, socket: Socket, now: Time) -> TravellerId {
+    pub fn begin_close(&mut self, socket: Socket, now: Time) -> PendingId {
         self.enter(socket, None, now)
     }
 
     fn enter(
         &mut self,
         socket: Socket,
-        coming: Option<Option<SocketAddr>>,
+        client: Option<Option<SocketAddr>>,
         now: Time,
-    ) -> TravellerId {
-        let id = self.travellers.insert(Traveller {
+    ) -> PendingId {
+        let id = self.sockets.insert(PendingSocket {
             socket,
-            coming,
+            client,
             queued: false,
         });
         self.deadlines.push_back((now.after(PATIENCE), id));
@@ -110,35 +115,35 @@ impl Transit {
     }
 
     /// The socket, to be registered.
-    pub fn socket(&mut self, id: TravellerId) -> Option<&mut Socket> {
-        self.travellers.get_mut(id).map(|own| &mut own.socket)
+    pub fn socket(&mut self, id: PendingId) -> Option<&mut Socket> {
+        self.sockets.get_mut(id).map(|own| &mut own.socket)
     }
 
     /// Notes what an event says.
-    pub fn note(&mut self, id: TravellerId, is_writable: bool, is_closed: bool) {
-        if let Some(traveller) = self.travellers.get_mut(id) {
-            traveller.socket.writable |= is_writable;
-            traveller.socket.read_closed |= is_closed;
+    pub fn note(&mut self, id: PendingId, is_writable: bool, is_closed: bool) {
+        if let Some(socket) = self.sockets.get_mut(id) {
+            socket.socket.writable |= is_writable;
+            socket.socket.read_closed |= is_closed;
             self.wake(id);
         }
     }
 
-    fn wake(&mut self, id: TravellerId) {
-        if let Some(traveller) = self.travellers.get_mut(id)
-            && !traveller.queued
+    fn wake(&mut self, id: PendingId) {
+        if let Some(socket) = self.sockets.get_mut(id)
+            && !socket.queued
         {
-            traveller.queued = true;
+            socket.queued = true;
             self.ready.push_back(id);
         }
     }
 
     /// Takes one out; nothing if there is none of this name.
-    pub fn take(&mut self, id: TravellerId) -> Option<Socket> {
-        self.travellers.remove(id).map(|own| own.socket)
+    pub fn take(&mut self, id: PendingId) -> Option<Socket> {
+        self.sockets.remove(id).map(|own| own.socket)
     }
 
     /// Goes on with those of whom there is news, up to this turn's share, and ends those that took too long.
-    pub fn pass(&mut self, now: Time) -> Vec<Passed> {
+    pub fn advance(&mut self, now: Time) -> Vec<Outcome> {
         let mut passed = Vec::new();
         for _ in 0..self.ready.len().min(STEPS) {
             if let Some(id) = self.ready.pop_front() {
@@ -147,7 +152,7 @@ impl Transit {
         }
         while let Some((at, id)) = self.deadlines.front().copied() {
             // Those who have passed are forgotten when they come to the front.
-            let is_here = self.travellers.get(id).is_some();
+            let is_here = self.sockets.get(id).is_some();
             if is_here && at > now {
                 break;
             }
@@ -160,60 +165,60 @@ impl Transit {
         passed
     }
 
-    fn step(&mut self, id: TravellerId, now: Time) -> Option<Passed> {
-        let traveller = self.travellers.get_mut(id)?;
-        traveller.queued = false;
-        let result = match traveller.coming {
-            Some(_) => traveller.socket.handshake(),
-            None => traveller.socket.push(),
+    fn step(&mut self, id: PendingId, now: Time) -> Option<Outcome> {
+        let socket = self.sockets.get_mut(id)?;
+        socket.queued = false;
+        let result = match socket.client {
+            Some(_) => socket.socket.handshake(),
+            None => socket.socket.push(),
         };
-        match (result, traveller.coming) {
+        match (result, socket.client) {
             (Ok(false), _) => None,
             (Ok(true), None) => self.end(id, None, now),
             (Ok(true), Some(address)) => {
-                let traveller = self.travellers.remove(id)?;
-                Some(Passed::Arrived(traveller.socket, address))
+                let socket = self.sockets.remove(id)?;
+                Some(Outcome::Connected(socket.socket, address))
             }
             (Err(error), _) => self.end(id, Some(&error), now),
         }
     }
 
     /// Drops a socket.
-    fn end(&mut self, id: TravellerId, error: Option<&io::Error>, now: Time) -> Option<Passed> {
-        let traveller = self.travellers.remove(id)?;
-        let Some(address) = traveller.coming else {
-            return Some(Passed::Left);
+    fn end(&mut self, id: PendingId, error: Option<&io::Error>, now: Time) -> Option<Outcome> {
+        let socket = self.sockets.remove(id)?;
+        let Some(address) = socket.client else {
+            return Some(Outcome::Closed);
         };
         if let Some(error) = error {
             let from = address.map_or("?".to_string(), |address| address.to_string());
-            let what = match traveller.socket.is_plain_instead() {
+            let what = match socket.socket.is_plain_instead() {
                 true => "it does not speak TLS, which -tls-addr requires".to_string(),
                 false => error.to_string(),
             };
             let text = format!("TLS handshake failed with client {from}: {what}");
-            self.clients.tell(&text, now);
+            self.clients.warn(&text, now);
         }
-        Some(Passed::Failed)
+        Some(Outcome::Failed)
     }
 
     /// Tells of a handshake with a node that failed.
     pub fn tell_of_node(&mut self, error: &io::Error, now: Time) {
         self.nodes
-            .tell(&format!("TLS handshake failed with a node: {error}"), now);
+            .warn(&format!("TLS handshake failed with a node: {error}"), now);
     }
 
     /// Drops all that come in: nobody is served any more. Returns how many there were.
-    pub fn close_door(&mut self) -> usize {
-        let coming: Vec<TravellerId> = self
-            .travellers
+    pub fn drop_handshakes(&mut self) -> usize {
+        let client: Vec<PendingId> = self
+            .sockets
             .iter()
-            .filter(|(_, own)| own.coming.is_some())
+            .filter(|(_, own)| own.client.is_some())
             .map(|(id, _)| id)
             .collect();
-        for id in &coming {
-            self.travellers.remove(*id);
+        for id in &client {
+            self.sockets.remove(*id);
         }
-        coming.len()
+        client.len()
     }
 }
 
@@ -231,7 +236,7 @@ mod tests {
     }
 
     /// So many clients that come in and have said something that is no TLS; their own ends, too.
-    fn storm(transit: &mut Transit, count: usize) -> (Vec<TravellerId>, Vec<TcpStream>) {
+    fn storm(pending: &mut TlsPending, count: usize) -> (Vec<PendingId>, Vec<TcpStream>) {
         let context = Arc::new(Context::of_tests());
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let listening = listen_tls(address, 1, false, &context);
@@ -241,7 +246,7 @@ mod tests {
             let mut client = TcpStream::connect(address).expect("a client");
             client.write_all(b"PING\r\n").expect("a client");
             let (socket, from) = listeners[0].accept().expect("a client");
-            all.0.push(transit.come(socket, from, at(0)));
+            all.0.push(pending.begin_handshake(socket, from, at(0)));
             all.1.push(client);
         }
         all
@@ -249,32 +254,32 @@ mod tests {
 
     #[test]
     fn few_handshakes_are_gone_on_with_in_one_turn_and_none_is_forgotten() {
-        let mut transit = Transit::default();
-        let (ids, _clients) = storm(&mut transit, 50);
-        ids.iter().for_each(|id| transit.wake(*id));
+        let mut pending = TlsPending::default();
+        let (ids, _clients) = storm(&mut pending, 50);
+        ids.iter().for_each(|id| pending.wake(*id));
         let mut left = 50;
-        while transit.is_behind() {
-            let passed = transit.pass(at(1));
+        while pending.is_behind() {
+            let passed = pending.advance(at(1));
             assert!(passed.len() <= STEPS);
-            assert!(passed.iter().all(|one| matches!(one, Passed::Failed)));
+            assert!(passed.iter().all(|one| matches!(one, Outcome::Failed)));
             left -= passed.len();
-            assert_eq!(transit.travellers.len(), left);
+            assert_eq!(pending.sockets.len(), left);
         }
         assert_eq!(left, 0);
-        assert!(transit.is_empty());
+        assert!(pending.is_empty());
     }
 
     #[test]
     fn who_says_nothing_is_closed_in_time() {
-        let mut transit = Transit::default();
-        let (_, _clients) = storm(&mut transit, 3);
-        assert_eq!(transit.next_deadline(), Some(at(10)));
-        assert_eq!(transit.pass(at(9)).len(), 0);
-        assert_eq!(transit.pass(at(10)).len(), 3);
-        assert_eq!(transit.next_deadline(), None);
-        let (ids, _clients) = storm(&mut transit, 2);
-        transit.take(ids[0]);
-        assert_eq!(transit.close_door(), 1);
-        assert!(transit.is_empty());
+        let mut pending = TlsPending::default();
+        let (_, _clients) = storm(&mut pending, 3);
+        assert_eq!(pending.next_deadline(), Some(at(10)));
+        assert_eq!(pending.advance(at(9)).len(), 0);
+        assert_eq!(pending.advance(at(10)).len(), 3);
+        assert_eq!(pending.next_deadline(), None);
+        let (ids, _clients) = storm(&mut pending, 2);
+        pending.take(ids[0]);
+        assert_eq!(pending.drop_handshakes(), 1);
+        assert!(pending.is_empty());
     }
 }

@@ -23,6 +23,7 @@ use crate::buffer::READ_BLOCK;
 use crate::clock::{Clock, Reading, Time, Watch};
 use crate::coalesce::Coalesce;
 use crate::config::Listen;
+use crate::log_throttle::LogThrottle;
 use crate::mailbox::{Mail, Mailbox};
 use crate::net::listener::Listener;
 use crate::net::socket::{Filled, Socket};
@@ -32,8 +33,7 @@ use crate::proxy::Proxy;
 use crate::proxy::actions::{Action, Wanted};
 use crate::proxy::ids::BackendId;
 use crate::proxy::upstream::lost::Lost;
-use crate::teller::Teller;
-use crate::transit::{Passed, Transit, TravellerId};
+use crate::tls_pending::{Outcome, PendingId, TlsPending};
 use crate::turns::{Heartbeat, Turn, Turns};
 
 /// Events taken from the kernel in one turn.
@@ -48,7 +48,7 @@ const ACCEPTS: usize = 32;
 const KIND_CLIENT: usize = 0;
 const KIND_BACKEND: usize = 1;
 const KIND_OTHER: usize = 2;
-const KIND_TRANSIT: usize = 3;
+const KIND_PENDING: usize = 3;
 const WAKER: Token = Token(KIND_OTHER << 62);
 /// The first listener; the others follow.
 const LISTENER: Token = Token((KIND_OTHER << 62) | 1);
@@ -63,13 +63,13 @@ fn token(peer: Peer) -> Token {
     Token((kind << 62) | ((generation as usize) << 32) | key as usize)
 }
 
-fn transit_token(id: TravellerId) -> Token {
-    Token((KIND_TRANSIT << 62) | ((id.generation() as usize) << 32) | id.key() as usize)
+fn pending_token(id: PendingId) -> Token {
+    Token((KIND_PENDING << 62) | ((id.generation() as usize) << 32) | id.key() as usize)
 }
 
-fn traveller(token: Token) -> Option<TravellerId> {
+fn pending_socket(token: Token) -> Option<PendingId> {
     let generation = ((token.0 >> 32) & ((1 << GENERATION_BITS) - 1)) as u32;
-    (token.0 >> 62 == KIND_TRANSIT).then(|| Id::from_parts(token.0 as u32, generation))
+    (token.0 >> 62 == KIND_PENDING).then(|| Id::from_parts(token.0 as u32, generation))
 }
 
 fn peer(token: Token) -> Option<Peer> {
@@ -162,16 +162,16 @@ pub struct Worker {
     poll: Poll,
     listeners: Vec<Listener>,
     tls: Arc<Context>,
-    transit: Transit,
+    tls_pending: TlsPending,
     /// Handshakes with nodes that were gone on with in this turn.
     node_handshakes: usize,
     /// Until when no client is accepted.
     accept_after: Time,
     accept_pending: bool,
     /// Tells of clients that cannot be accepted.
-    accept_teller: Teller,
+    accept_throttle: LogThrottle,
     /// Tells of nodes that cannot be connected to.
-    connect_teller: Teller,
+    connect_throttle: LogThrottle,
     clients: Sockets,
     backends: Sockets,
     queue: VecDeque<Peer>,
@@ -203,12 +203,12 @@ impl Worker {
             poll,
             listeners,
             tls: parts.tls,
-            transit: Transit::default(),
+            tls_pending: TlsPending::default(),
             node_handshakes: 0,
             accept_after: Time::default(),
             accept_pending: false,
-            accept_teller: Teller::default(),
-            connect_teller: Teller::default(),
+            accept_throttle: LogThrottle::default(),
+            connect_throttle: LogThrottle::default(),
             clients: Sockets::default(),
             backends: Sockets::default(),
             queue: VecDeque::new(),
@@ -269,8 +269,8 @@ impl Worker {
                     self.serve(peer, now);
                 }
             }
-            if !self.transit.is_empty() {
-                self.pass_transit(now);
+            if !self.tls_pending.is_empty() {
+                self.advance_pending(now);
             }
             // What follows is written now: what came before was the proxy's own time.
             let (written_at, late) = self.worked();
@@ -364,7 +364,8 @@ impl Worker {
 
     fn timeout(&self, now: Time) -> Duration {
         let spins = self.proxy.config().busy_poll && self.proxy.clients() > 0;
-        if spins || !self.queue.is_empty() || self.proxy.is_behind() || self.transit.is_behind() {
+        if spins || !self.queue.is_empty() || self.proxy.is_behind() || self.tls_pending.is_behind()
+        {
             return Duration::ZERO;
         }
         let accept = self.accept_pending.then_some(self.accept_after);
@@ -372,7 +373,7 @@ impl Worker {
             self.proxy.next_deadline(),
             accept,
             self.stop_at,
-            self.transit.next_deadline(),
+            self.tls_pending.next_deadline(),
         ];
         let first = deadlines.into_iter().flatten().min();
         // The kernel counts in milliseconds: one more, lest it wakes us just before the deadline.
@@ -415,13 +416,13 @@ impl Worker {
         }
     }
 
-    /// Notes an event that is no peer's: a listener's, or that of a socket in transit.
+    /// Notes an event that is no peer's: a listener's, or that of a TLS socket in its handshake or its end.
     #[inline(never)]
     fn note_other(&mut self, event: &mio::event::Event) {
-        match traveller(event.token()) {
+        match pending_socket(event.token()) {
             Some(id) => {
                 let is_closed = event.is_read_closed() || event.is_error();
-                self.transit.note(id, event.is_writable(), is_closed);
+                self.tls_pending.note(id, event.is_writable(), is_closed);
             }
             None => self.accept_pending = true,
         }
@@ -460,7 +461,7 @@ impl Worker {
                 }
             }
             self.accept_pending = false;
-            for _ in 0..self.transit.close_door() {
+            for _ in 0..self.tls_pending.drop_handshakes() {
                 self.accept_balance.left(self.proxy.worker());
             }
             // What clients have already sent is answered first.
@@ -475,7 +476,7 @@ impl Worker {
     fn is_done(&self, now: Time) -> bool {
         match self.stop_at {
             None => false,
-            Some(at) => (self.proxy.clients() == 0 && self.transit.is_empty()) || now >= at,
+            Some(at) => (self.proxy.clients() == 0 && self.tls_pending.is_empty()) || now >= at,
         }
     }
 
@@ -501,8 +502,8 @@ impl Worker {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if is_exhaustion(&error) => {
-                    self.accept_teller
-                        .tell(&format!("cannot accept a client: {error}"), now);
+                    self.accept_throttle
+                        .warn(&format!("cannot accept a client: {error}"), now);
                     self.proxy.stats().accepts_failed.add(1);
                     self.accept_after = now.after(ACCEPT_PAUSE);
                     return;
@@ -548,7 +549,7 @@ impl Worker {
             log::debug!("cannot tune a client's socket: {error}");
         }
         if socket.is_handshaking() {
-            return self.let_come(socket, address, now);
+            return self.begin_handshake(socket, address, now);
         }
         let id = self.proxy.accept(address, now);
         let registry = self.poll.registry();
@@ -576,47 +577,47 @@ impl Worker {
     }
 
     /// A client comes in, whose TLS handshake is to be completed before the proxy hears of it.
-    fn let_come(&mut self, socket: Socket, address: Option<SocketAddr>, now: Time) {
-        if self.proxy.is_crowded(self.transit.len()) {
+    fn begin_handshake(&mut self, socket: Socket, address: Option<SocketAddr>, now: Time) {
+        if self.proxy.is_crowded(self.tls_pending.len()) {
             // It cannot be told: that would take the handshake.
             self.proxy.stats().clients_rejected.add(1);
             return self.accept_balance.left(self.proxy.worker());
         }
-        if !self.transit.has_room() || self.stop_at.is_some() {
+        if !self.tls_pending.has_room() || self.stop_at.is_some() {
             self.proxy.stats().accepts_failed.add(1);
             return self.accept_balance.left(self.proxy.worker());
         }
-        let id = self.transit.come(socket, address, now);
-        if !self.watch_traveller(id, false) {
+        let id = self.tls_pending.begin_handshake(socket, address, now);
+        if !self.watch_pending(id, false) {
             self.accept_balance.left(self.proxy.worker());
         }
     }
 
-    /// Has the poll tell of a socket in transit. `is_known`: it tells of it already, under another name.
-    fn watch_traveller(&mut self, id: TravellerId, is_known: bool) -> bool {
-        let Some(socket) = self.transit.socket(id) else {
+    /// Has the poll tell of a TLS socket in its handshake or its end. `is_known`: it tells of it already, under another name.
+    fn watch_pending(&mut self, id: PendingId, is_known: bool) -> bool {
+        let Some(socket) = self.tls_pending.socket(id) else {
             return false;
         };
         let registry = self.poll.registry();
         let interest = Interest::READABLE | Interest::WRITABLE;
         let watched = match is_known {
-            true => registry.reregister(socket.source(), transit_token(id), interest),
-            false => registry.register(socket.source(), transit_token(id), interest),
+            true => registry.reregister(socket.source(), pending_token(id), interest),
+            false => registry.register(socket.source(), pending_token(id), interest),
         };
         if let Err(error) = &watched {
             log::warn!("cannot watch a socket: {error}");
-            self.transit.take(id);
+            self.tls_pending.take(id);
         }
         watched.is_ok()
     }
 
     #[inline(never)]
-    fn pass_transit(&mut self, now: Time) {
-        for passed in self.transit.pass(now) {
+    fn advance_pending(&mut self, now: Time) {
+        for passed in self.tls_pending.advance(now) {
             match passed {
-                Passed::Arrived(socket, address) => self.admit(socket, address, now),
-                Passed::Failed => self.accept_balance.left(self.proxy.worker()),
-                Passed::Left => {}
+                Outcome::Connected(socket, address) => self.admit(socket, address, now),
+                Outcome::Failed => self.accept_balance.left(self.proxy.worker()),
+                Outcome::Closed => {}
             }
         }
     }
@@ -751,7 +752,7 @@ impl Worker {
             Ok(false) => false,
             Err(error) => {
                 if socket.is_handshaking() {
-                    self.transit.tell_of_node(&error, now);
+                    self.tls_pending.tell_of_node(&error, now);
                 }
                 log::debug!("cannot connect: {error}");
                 self.proxy.closed(Peer::Backend(id), now);
@@ -791,8 +792,8 @@ impl Worker {
         match connected {
             Ok(socket) => self.backends.put(id.key(), id.generation(), socket),
             Err(error) => {
-                self.connect_teller
-                    .tell(&format!("cannot connect to {address}: {error}"), now);
+                self.connect_throttle
+                    .warn(&format!("cannot connect to {address}: {error}"), now);
                 self.proxy.lose_backend(id, Lost::Closed, now);
             }
         }
@@ -831,10 +832,10 @@ impl Worker {
         if let Some(mut socket) = socket
             && socket.is_tls()
             && !socket.farewell()
-            && self.transit.has_room()
+            && self.tls_pending.has_room()
         {
-            let id = self.transit.go(socket, now);
-            self.watch_traveller(id, true);
+            let id = self.tls_pending.begin_close(socket, now);
+            self.watch_pending(id, true);
         }
     }
 }

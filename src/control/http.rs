@@ -20,9 +20,9 @@ use crate::control::connection::{Answer, Connection, Turn};
 use crate::control::message::{Request, Response};
 use crate::control::state::ControlState;
 use crate::control::window;
+use crate::log_throttle::LogThrottle;
 use crate::net::page_stream::PageStream;
 use crate::net::tls::Context;
-use crate::teller::Teller;
 
 /// Connections at once.
 const CONNECTIONS_MAX: usize = 64;
@@ -93,7 +93,7 @@ pub fn spawn(
         again: Vec::new(),
         loopback,
         tls,
-        plain: Teller::default(),
+        plain: LogThrottle::default(),
         state,
     };
     let thread = thread::Builder::new()
@@ -129,7 +129,7 @@ struct Server {
     loopback: bool,
     tls: Arc<Context>,
     /// Tells of peers that do not speak TLS.
-    plain: Teller,
+    plain: LogThrottle,
 }
 
 impl Server {
@@ -317,7 +317,7 @@ impl Server {
             Err(error) => {
                 log::debug!("debug address: {error}");
                 if numbered.connection.is_plain_instead() {
-                    self.plain.tell("debug address: a peer does not speak TLS, which -debug-tls demands: https://", now);
+                    self.plain.warn("debug address: a peer does not speak TLS, which -debug-tls demands: https://", now);
                 }
                 self.close(key);
             }

@@ -13,6 +13,7 @@ use crate::clock::Time;
 use crate::cluster::topology::Topology;
 use crate::command::{Servers, Table};
 use crate::config::{Config, Listen};
+use crate::log_throttle::LogThrottle;
 use crate::proxy::actions::{Action, Actions, Wanted};
 use crate::proxy::client::active::Active;
 use crate::proxy::client::own_errors::Suspects;
@@ -40,7 +41,6 @@ use crate::proxy::upstream::backend::{Patience, State};
 use crate::proxy::upstream::lost::Lost;
 use crate::proxy::{planted_bugs, texts};
 use crate::resp::encode;
-use crate::teller::Teller;
 
 /// How often deadlines are looked at: they are seconds, this is their grain.
 const SWEEP: Duration = Duration::from_millis(50);
@@ -59,7 +59,7 @@ impl Proxy {
         let handlers = Handlers::new(&table);
         let mut insight = Insight::new(config.log_every_n);
         Proxy {
-            tls_teller: Teller::default(),
+            tls_log: LogThrottle::default(),
             monitor_feeds: process
                 .workers
                 .iter()

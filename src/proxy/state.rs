@@ -10,6 +10,7 @@ use crate::buffer::{Pool, ReadBuf};
 use crate::clock::Time;
 use crate::command::{Servers, Table};
 use crate::config::Config;
+use crate::log_throttle::LogThrottle;
 use crate::proxy::actions::Actions;
 use crate::proxy::client::Client;
 use crate::proxy::client::active::Active;
@@ -37,7 +38,6 @@ use crate::proxy::stats::turn_latencies::TurnLatencies;
 use crate::proxy::stats::{Rates, Stats};
 use crate::proxy::upstream::Upstream;
 use crate::resp::args::Span;
-use crate::teller::Teller;
 
 /// Memory that is used within one call and kept for the next.
 #[derive(Debug, Default)]
@@ -58,7 +58,7 @@ pub(in crate::proxy) struct Scratch {
 pub struct Proxy {
     pub(in crate::proxy) config: Arc<Config>,
     /// Tells of clients that have come to the wrong address.
-    pub(in crate::proxy) tls_teller: Teller,
+    pub(in crate::proxy) tls_log: LogThrottle,
     pub(in crate::proxy) table: Arc<Table>,
     pub(in crate::proxy) servers: Servers,
     pub(in crate::proxy) handlers: Handlers,

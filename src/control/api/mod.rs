@@ -3,7 +3,7 @@
 //! It must never know a socket; what it reads of the process is in `ControlState`.
 
 mod changes;
-mod insight;
+mod proxy_reports;
 mod slot;
 
 use std::time::Duration;
@@ -134,7 +134,7 @@ pub const ROUTES: &[Route] = &[
     get(
         "/api/v1/clients",
         "number of clients by library and by address",
-        |request, state| Answer::Now(insight::clients(request, state)),
+        |request, state| Answer::Now(proxy_reports::clients(request, state)),
     ),
     get(
         "/api/v1/slot",
@@ -154,22 +154,22 @@ pub const ROUTES: &[Route] = &[
     get(
         "/api/v1/hotkeys",
         "the most requested keys",
-        |request, state| Answer::Now(insight::hot_keys(request, state)),
+        |request, state| Answer::Now(proxy_reports::hot_keys(request, state)),
     ),
     get(
         "/api/v1/bigkeys",
         "the keys with the longest requests or replies",
-        |request, state| Answer::Now(insight::big_keys(request, state)),
+        |request, state| Answer::Now(proxy_reports::big_keys(request, state)),
     ),
     get(
         "/api/v1/slowlog",
         "the latest slow requests, like PROXY SLOWLOG GET",
-        |request, state| Answer::Now(insight::slow_log(request, state)),
+        |request, state| Answer::Now(proxy_reports::slow_log(request, state)),
     ),
     get(
         "/api/v1/audit",
         "counts of requests that a cluster would refuse, like PROXY AUDIT",
-        |request, state| Answer::Now(insight::audit(request, state)),
+        |request, state| Answer::Now(proxy_reports::audit(request, state)),
     ),
     post(
         "/api/v1/topology/refresh",

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::control::message::{Request, Response};
 use crate::control::state::ControlState;
-use crate::proxy::local::insight::{join_audit, join_big_keys, join_hot_keys, join_slow_log};
+use crate::proxy::local::proxy_reports::{join_audit, join_big_keys, join_hot_keys, join_slow_log};
 use crate::proxy::messages::worker_query::WorkerQuery;
 use crate::resp::encode::Protocol;
 use crate::resp::reply::Reply;

@@ -1,7 +1,7 @@
 //! The PROXY family: what this proxy is and knows, and how to control it. Each subcommand is a row of [`ROWS`]; HELP
 //! and the errors are generated from the rows.
 
-use super::{After, Context, Run, cluster, explain, info, insight};
+use super::{After, Context, Run, cluster, explain, info, proxy_reports};
 use crate::live_config::Unchanged;
 use crate::proxy::messages::worker_query::WorkerQuery;
 use crate::proxy::pipeline::merge::Merge;
@@ -33,7 +33,7 @@ const ROWS: &[Sub] = &[
         usage: "",
         help: "Count the requests that a cluster would refuse or treat differently, by command and reason.",
         changes: false,
-        run: insight::audit,
+        run: proxy_reports::audit,
     },
     Sub {
         words: &["BIGKEYS"],
@@ -41,7 +41,7 @@ const ROWS: &[Sub] = &[
         usage: "[<count>]",
         help: "List the keys with the largest requests or replies.",
         changes: false,
-        run: insight::big_keys,
+        run: proxy_reports::big_keys,
     },
     Sub {
         words: &["CLIENT", "ID"],
@@ -129,7 +129,7 @@ const ROWS: &[Sub] = &[
         usage: "[<count>]",
         help: "List the most requested keys, from a sample of the requests.",
         changes: false,
-        run: insight::hot_keys,
+        run: proxy_reports::hot_keys,
     },
     Sub {
         words: &["INFO"],
@@ -145,7 +145,7 @@ const ROWS: &[Sub] = &[
         usage: "",
         help: "Return latencies in microseconds: by command as clients see them, by node as the proxy sees them.",
         changes: false,
-        run: insight::latency,
+        run: proxy_reports::latency,
     },
     Sub {
         words: &["REDIRECTS"],
@@ -153,7 +153,7 @@ const ROWS: &[Sub] = &[
         usage: "[<count>]",
         help: "List the slots with the most redirects (MOVED, ASK, TRYAGAIN).",
         changes: false,
-        run: insight::redirects,
+        run: proxy_reports::redirects,
     },
     Sub {
         words: &["SLOWLOG", "GET"],
@@ -161,7 +161,7 @@ const ROWS: &[Sub] = &[
         usage: "[<count>]",
         help: "List the latest slow requests (-slowlog-log-slower-than) like SLOWLOG GET, plus the node and the microseconds spent in the proxy and in the node.",
         changes: false,
-        run: insight::slow_log_get,
+        run: proxy_reports::slow_log_get,
     },
     Sub {
         words: &["SLOWLOG", "LEN"],
@@ -169,7 +169,7 @@ const ROWS: &[Sub] = &[
         usage: "",
         help: "Return the number of entries.",
         changes: false,
-        run: insight::slow_log_len,
+        run: proxy_reports::slow_log_len,
     },
     Sub {
         words: &["SLOWLOG", "RESET"],
@@ -177,7 +177,7 @@ const ROWS: &[Sub] = &[
         usage: "",
         help: "Remove all entries.",
         changes: false,
-        run: insight::slow_log_reset,
+        run: proxy_reports::slow_log_reset,
     },
 ];
 

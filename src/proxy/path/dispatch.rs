@@ -796,7 +796,7 @@ impl Proxy {
             let from = client.peer_name(&self.config.listen);
             let text =
                 format!("closing the client at {from}: it speaks TLS, which is for -tls-addr");
-            self.tls_teller.tell(&text, now);
+            self.tls_log.warn(&text, now);
         }
         self.tell_error(id, format!("ERR {error}").as_bytes(), now);
         let parting = match error {
