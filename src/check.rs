@@ -8,6 +8,8 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::thread;
 
+use crate::acl::Store;
+use crate::acl_files;
 use crate::config::{Config, Listen};
 use crate::net::listener;
 use crate::net::tls::Context;
@@ -25,6 +27,7 @@ pub fn faults(config: &Config, remarks: &[String]) -> String {
         }
     }
     faults.extend(Context::load(config).err());
+    faults.extend(Store::load(config, acl_files::FILES).err());
     faults.extend(cannot_serve(config));
     for processor in &config.cpu_affinity {
         let processor = *processor;

@@ -109,6 +109,10 @@ pub struct Config {
     pub log_every_n: u64,
     /// Where `/healthz` and the rest of the debug pages are served.
     pub debug_addr: Option<SocketAddr>,
+    /// The file of users.
+    pub acl_file: Option<PathBuf>,
+    /// Whether users who may not do everything may run scripts, in which nobody checks what they do.
+    pub acl_scripts: bool,
     /// What requests to the debug address must bear.
     pub debug_token: Option<Secret>,
     /// Refuse clients from outside while there is no client password.
@@ -400,6 +404,8 @@ impl Default for Config {
             slowlog_log_slower_than: 10_000,
             log_every_n: 100,
             debug_addr: None,
+            acl_file: None,
+            acl_scripts: false,
             debug_token: None,
             protected_mode: true,
             admin_commands: AdminCommands::Yes,

@@ -23,15 +23,18 @@
 //! | 0 | [`arena`], [`buffer`], [`clock`], [`config`], [`live_config`], [`log_throttle`], `testing` (of unit tests) | nothing |
 //! | 1 | [`resp`] | the protocol: bytes to views and back |
 //! | 2 | [`command`] | what each command is |
+//! | 2' | [`acl`] | users, and what each of them may do |
 //! | 3 | [`cluster`] | where keys live |
 //! | 4 | [`proxy`] | the state of one worker, without I/O |
 //! | 4' | [`net`] | sockets; neither RESP nor the proxy |
 //! | 5 | [`worker`], [`coalesce`], [`turns`], [`allocator`], [`tls_pending`], [`accept_balance`], [`mailbox`], [`systemd`], [`control`] | the loop; the threads beside it |
-//! | 6 | [`options`], [`logging`], [`descriptors`], [`signals`], [`serve`], [`check`], [`top`], `main` | the program |
+//! | 6 | [`options`], [`logging`], [`descriptors`], [`signals`], [`serve`], [`check`], [`acl_files`], [`top`], `main` | the program |
 
 #![deny(unsafe_code)]
 
 pub mod accept_balance;
+pub mod acl;
+pub mod acl_files;
 pub mod allocator;
 pub mod arena;
 pub mod buffer;

@@ -100,6 +100,13 @@ impl Options {
                 "-debug-addr {address} is not a loopback address: set -debug-token"
             ));
         }
+        if config.acl_file.is_some() && config.client_password.is_some() {
+            return Err(
+                "-acl-file and -client-password exclude each other: the file says the passwords of all users"
+                    .to_string(),
+            );
+        }
+        let with_file = config.acl_file.is_some();
         let shared = (self.password, self.password_old);
         for (name, own, old) in [
             (
@@ -114,7 +121,8 @@ impl Options {
             ),
         ] {
             // A side with a password of its own has an old one of its own, too.
-            if own.is_none() {
+            // With a file of users, only nodes are given a password.
+            if own.is_none() && !(with_file && name == "client") {
                 own.clone_from(&shared.0);
                 *old = old.take().or_else(|| shared.1.clone());
             }

@@ -11,6 +11,8 @@ use std::thread;
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crate::accept_balance::AcceptBalance;
+use crate::acl::Store;
+use crate::acl_files;
 use crate::clock::Clock;
 use crate::cluster::topology::Topology;
 use crate::command::{Servers, Table};
@@ -43,6 +45,7 @@ use crate::worker::{Parts, Worker};
 pub fn run(mut config: Config, passed: Option<Passed>, log: LogHandle) -> io::Result<()> {
     let clock = Clock::start();
     let tls = Arc::new(Context::load(&config).map_err(io::Error::other)?);
+    let acl = Store::load(&config, acl_files::FILES).map_err(io::Error::other)?;
     let was_passed = passed.is_some();
     let listeners = listen(&mut config, passed, &tls)?;
     let debug = match config.debug_addr {
@@ -86,7 +89,12 @@ pub fn run(mut config: Config, passed: Option<Passed>, log: LogHandle) -> io::Re
     }
 
     let live = LiveConfig::new(config.clone(), options::SETTINGS);
-    let process = Arc::new(Process::with(config.workers, live, clock.standstills()));
+    let process = Arc::new(Process::with(
+        config.workers,
+        live,
+        acl,
+        clock.standstills(),
+    ));
     let table = Arc::new(Table::compiled());
     let mut workers = Vec::new();
     let mut mailboxes = Vec::new();
@@ -322,9 +330,10 @@ fn start_survey(
     latest: &Arc<Latest>,
     mailboxes: Vec<Mailbox>,
 ) -> io::Result<Surveyor> {
-    let latest = latest.clone();
+    let (latest, users) = (latest.clone(), process.clone());
     let publish = Box::new(move |servers: Arc<Servers>| {
         latest.set_servers(Servers::clone(&servers));
+        users.acl.learn(&servers);
         let mut told = true;
         for mailbox in &mailboxes {
             if !mailbox.send(Mail::Servers(Arc::clone(&servers))) {

@@ -9,6 +9,7 @@ use std::thread;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
+use crate::acl::store::FileError;
 use crate::config::Config;
 use crate::control::certificates::Renewer;
 use crate::control::state::Sources;
@@ -47,6 +48,7 @@ pub fn watch(
                         systemd::reloading();
                         log.reopen();
                         reload(&sources, &mailboxes);
+                        reload_users(&sources, &mailboxes);
                         if let Some(renewer) = &renewer {
                             renewer.renew();
                         }
@@ -129,14 +131,31 @@ fn reload(sources: &Sources, mailboxes: &[Mailbox]) {
         }
     }
     live.renew(|config| config.with_secrets_of(&new).0);
+    if !same {
+        sources.process.acl.renew_passwords(&live.config());
+    }
     if same {
         log::info!("{}: nothing changed", path.display());
     }
-    // Nobody waits for the answers.
+    tell(mailboxes, &WorkerQuery::RenewConfig);
+}
+
+/// Reads the file of users again, if there is one. If anything in it is wrong, the users stay as they are.
+fn reload_users(sources: &Sources, mailboxes: &[Mailbox]) {
+    match sources.process.acl.reload() {
+        Ok(()) => log::info!("the users are those of -acl-file as it is now"),
+        Err(FileError::None) => {}
+        Err(FileError::Failed(error)) => log::error!("the users stay as they are: {error}"),
+    }
+    tell(mailboxes, &WorkerQuery::RenewUsers);
+}
+
+/// Tells all workers to take what is in force now. Nobody waits for the answers.
+fn tell(mailboxes: &[Mailbox], question: &WorkerQuery) {
     let (answer, _) = sync_channel(1);
     for mailbox in mailboxes {
         mailbox.send(Mail::Control {
-            question: WorkerQuery::RenewConfig,
+            question: question.clone(),
             answer: answer.clone(),
         });
     }

@@ -440,7 +440,7 @@ impl Worker {
         while let Ok(message) = self.mail.try_recv() {
             match message {
                 Mail::Topology(topology) => self.proxy.adopt(topology, now),
-                Mail::Servers(servers) => self.proxy.meet(&servers),
+                Mail::Servers(servers) => self.proxy.meet(&servers, now),
                 Mail::Worker(message) => self.proxy.worker_message(message, now),
                 Mail::Client(socket, address) => self.admit(socket, address, now),
                 Mail::Control { question, answer } => {

@@ -2,6 +2,8 @@
 
 complete -c redis-cluster-proxy -f
 complete -c redis-cluster-proxy -o access-log-file -d 'file for access log lines' -r -F
+complete -c redis-cluster-proxy -o acl-file -d 'file with the users that clients log in as, in the format of Redis…' -r -F
+complete -c redis-cluster-proxy -o acl-scripts -d 'let restricted users run scripts and functions'
 complete -c redis-cluster-proxy -o addr -d 'address to listen on' -x
 complete -c redis-cluster-proxy -o admin-commands -d 'who may send commands that change the servers or the proxy' -x -a 'yes no loopback'
 complete -c redis-cluster-proxy -o backend-connections -d 'shared connections to each node, for each worker' -x

@@ -21,15 +21,6 @@ const SAME: &str = "the second time changes nothing and has the same reply";
 
 /// The names of these rows, when, and why.
 const AGAIN: &[(&str, Again, &str)] = &[
-    ("acl|cat", Again::Always, READS),
-    ("acl|dryrun", Again::Always, READS),
-    ("acl|genpass", Again::Always, READS),
-    ("acl|getuser", Again::Always, READS),
-    ("acl|list", Again::Always, READS),
-    ("acl|load", Again::Always, SAME),
-    ("acl|log", Again::Always, "it reads, or empties a log"),
-    ("acl|save", Again::Always, SAME),
-    ("acl|users", Again::Always, READS),
     ("cluster|countkeysinslot", Again::Always, READS),
     ("cluster|getkeysinslot", Again::Always, READS),
     ("commandlog|get", Again::Always, READS),
@@ -122,8 +113,6 @@ mod tests {
         let mut names: Vec<&str> = never.map(|row| &*row.name).collect();
         names.sort_unstable();
         let known = [
-            ("acl|deluser", "the reply counts users that were there"),
-            ("acl|setuser", "rules that take away fail the second time"),
             (
                 "bgrewriteaof",
                 "the second time fails while the first is under way",

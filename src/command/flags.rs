@@ -201,6 +201,11 @@ bitset! {
 }
 
 impl AclCategories {
+    /// Those that commands of every server are in: the first of the words.
+    pub fn of_every_server() -> AclCategories {
+        AclCategories::from_bits(2 * AclCategories::SCRIPTING.bits() - 1)
+    }
+
     /// This set with what a server adds by itself for a command with these flags.
     pub fn with_implied(self, flags: Flags) -> AclCategories {
         let scripting = self.contains(AclCategories::SCRIPTING);

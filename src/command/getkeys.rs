@@ -54,6 +54,25 @@ pub fn find<'t>(
     Ok(Found::Keys(found))
 }
 
+/// Pushes the keys of a request with what is done to them, as a server finds them to see whether its user may do that.
+/// `said` is the row as the servers describe it.
+pub fn flagged(
+    row: &Command,
+    said: &Command,
+    args: &Args<'_>,
+    found: &mut Vec<(u32, KeyFlags)>,
+) -> Result<(), KeysError> {
+    let is_key = |spec: &KeySpec| !spec.flags.contains(KeyFlags::NOT_KEY);
+    if row.keys != Keys::Unknown && !said.key_specs.iter().any(is_key) {
+        return Ok(());
+    }
+    let result = keys(row, said, args, found);
+    if result.is_err() {
+        found.clear();
+    }
+    result
+}
+
 /// Pushes the keys of a request.
 fn keys(
     row: &Command,

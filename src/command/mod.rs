@@ -23,6 +23,7 @@ mod rows;
 pub mod servers;
 mod specs;
 pub mod table;
+mod tells;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -37,6 +38,7 @@ pub use known::Known;
 pub use options::{Timeout, blocks};
 pub use servers::Servers;
 pub use table::{Resolved, Table};
+pub use tells::Told;
 
 /// One row of the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,6 +83,8 @@ pub struct Command {
     pub at_nodes: bool,
     /// Whether a RESP2 client that is subscribed may send it, beside what changes subscriptions.
     pub when_subscribed: bool,
+    /// Who is told something, or wants to be: which arguments are channels.
+    pub tells: Told,
     /// Whether it may be sent to a replica: it reads, and what it reads is not bound to the master.
     pub on_replicas: bool,
     /// When it may be executed twice although it does more than to read keys.
@@ -127,6 +131,7 @@ impl Command {
             in_multi: InMulti::Queued,
             at_nodes: false,
             when_subscribed: false,
+            tells: Told::Nobody,
             on_replicas: flags.contains(Flags::READONLY),
             again: Again::Never,
             why: "",

@@ -7,6 +7,7 @@ use super::again::again;
 use super::changes::changes_servers;
 use super::packed::Packed;
 use super::rows::ROWS;
+use super::tells::tells;
 use super::{AclCategories, Command, Flags};
 use crate::resp::args::Args;
 
@@ -64,6 +65,7 @@ impl Table {
             command.in_multi = row.in_multi;
             command.at_nodes = row.at_nodes;
             command.when_subscribed = row.when_subscribed;
+            command.tells = tells(row.name);
             command.why = row.why;
             command.again = again(row.name);
             command.changes_servers = changes_servers(row.name);

@@ -168,7 +168,8 @@ mod tests {
         };
         let tls = Arc::new(Context::load(&config).expect("good files"));
         let live = LiveConfig::new(Arc::new(config.clone()), NONE);
-        let process = Process::with(1, live, &NEVER_STILL);
+        let acl = crate::acl::Store::of(&live.config());
+        let process = Process::with(1, live, acl, &NEVER_STILL);
         Watch {
             marks: marks(&config),
             tls,

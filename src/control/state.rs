@@ -177,7 +177,8 @@ impl ControlState {
 
         let clock = Clock::start();
         let live = LiveConfig::new(Arc::default(), SETTINGS);
-        let process = Process::with(2, live, clock.standstills());
+        let acl = crate::acl::Store::of(&live.config());
+        let process = Process::with(2, live, acl, clock.standstills());
         ControlState {
             sources: Sources {
                 clock,

@@ -212,6 +212,30 @@ const OWN: &[Flag] = &[
         live: false,
     },
     Flag {
+        name: "acl-file",
+        kind: Kind::String,
+        default: "",
+        help: "file with the users that clients log in as, in the format of Redis ACL files; without it, the only user is default, with -client-password; SIGHUP and ACL LOAD read it again, ACL SAVE writes it",
+        apply: |options, value| {
+            options.config.acl_file = path(value);
+            Ok(())
+        },
+        show: |config| show_file(&config.acl_file),
+        live: false,
+    },
+    Flag {
+        name: "acl-scripts",
+        kind: Kind::Bool,
+        default: "false",
+        help: "let restricted users run scripts and functions; the proxy cannot check what those do inside a node",
+        apply: |options, value| {
+            options.config.acl_scripts = number::boolean(value)?;
+            Ok(())
+        },
+        show: |config| config.acl_scripts.to_string(),
+        live: true,
+    },
+    Flag {
         name: "client-password",
         kind: Kind::Secret,
         default: "",

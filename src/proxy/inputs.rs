@@ -74,6 +74,7 @@ impl Proxy {
             handlers,
             stats: process.workers[worker].clone(),
             config,
+            users: process.acl.users(),
             servers: Servers::unknown(table.clone()),
             table,
             process,
@@ -116,12 +117,14 @@ impl Proxy {
     }
 
     /// The servers have said what they are. Rows keep their ids, so what is in flight is not touched.
-    pub fn meet(&mut self, servers: &Servers) {
+    pub fn meet(&mut self, servers: &Servers, now: Time) {
         debug_assert!(servers.table.rows().len() >= self.table.rows().len());
         self.table = servers.table.clone();
         self.handlers = Handlers::new(&self.table);
         self.plain = Names::new(&self.table, &self.handlers);
         self.servers = servers.clone();
+        // Rules may be about commands that were not known before.
+        self.renew_users(None, now);
     }
 
     /// Takes the config that is in force now.
@@ -145,7 +148,7 @@ impl Proxy {
     pub fn accept(&mut self, address: Option<SocketAddr>, now: Time) -> ClientId {
         let number = self.process.client_ids.fetch_add(1, Ordering::Relaxed) + 1;
         let others = self.process.clients.fetch_add(1, Ordering::Relaxed);
-        let session = Session::new(number, self.config.client_password.is_none());
+        let session = Session::new(number, self.users.unnamed().clone());
         let mut client = Client::new(address, session, now);
         client.window = client.window.min(self.config.limits.pipeline_requests);
         let id = self.clients.insert(client);
@@ -194,7 +197,7 @@ impl Proxy {
                 Listen::Tcp(address) => is_open(address),
                 Listen::Unix(_) => false,
             };
-        self.config.protected_mode && self.config.client_password.is_none() && open && outside
+        self.config.protected_mode && self.users.unnamed().is_open() && open && outside
     }
 
     /// Room to read into from a peer. Nothing if the peer has gone, or is not to be read now.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::acl;
 use crate::clock::{NEVER_STILL, Standstills, Time};
 use crate::live_config::LiveConfig;
 use crate::proxy::pubsub::state::announced::Announced;
@@ -78,6 +79,8 @@ pub struct Process {
     pub draining: AtomicBool,
     /// Whose words stand in the log already.
     pub told: Told,
+    /// The users of clients.
+    pub acl: acl::Store,
     /// The certificates of ours.
     certificates: Mutex<Vec<Expiry>>,
     /// The wall clock at start.
@@ -95,7 +98,9 @@ pub struct Process {
 impl Process {
     /// The shared state of `workers` workers, whose config is fixed.
     pub fn new(workers: usize) -> Process {
-        Process::with(workers, LiveConfig::default(), &NEVER_STILL)
+        let live = LiveConfig::default();
+        let acl = acl::Store::of(&live.config());
+        Process::with(workers, live, acl, &NEVER_STILL)
     }
 
     /// The certificates of ours that are in force.
@@ -111,7 +116,12 @@ impl Process {
     }
 
     /// The shared state of `workers` workers, whose clock has these `standstills`.
-    pub fn with(workers: usize, live: LiveConfig, standstills: &'static Standstills) -> Process {
+    pub fn with(
+        workers: usize,
+        live: LiveConfig,
+        acl: acl::Store,
+        standstills: &'static Standstills,
+    ) -> Process {
         let hasher = || {
             use std::hash::{BuildHasher, Hasher};
             std::collections::hash_map::RandomState::new()
@@ -135,6 +145,7 @@ impl Process {
             slow_ids: Mutex::default(),
             draining: AtomicBool::new(false),
             told: Told::default(),
+            acl,
             certificates: Mutex::default(),
             started: SystemTime::now(),
             standstills,

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use crate::acl::Users;
 use crate::arena::Arena;
 use crate::buffer::{Pool, ReadBuf};
 use crate::clock::Time;
@@ -64,6 +65,8 @@ pub struct Proxy {
     pub(in crate::proxy) handlers: Handlers,
     pub(in crate::proxy) plain: Names,
     pub(in crate::proxy) process: Arc<Process>,
+    /// The users, as this worker last took them.
+    pub(in crate::proxy) users: Arc<Users>,
     /// Our place among the workers.
     pub(in crate::proxy) worker: usize,
     pub(in crate::proxy) stats: Arc<Stats>,

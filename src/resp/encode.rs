@@ -101,6 +101,14 @@ pub fn map(out: &mut Vec<u8>, count: usize, protocol: Protocol) {
     }
 }
 
+/// The head of a set of `count` values; an array in RESP2.
+pub fn set(out: &mut Vec<u8>, count: usize, protocol: Protocol) {
+    match protocol {
+        Protocol::Resp2 => array(out, count),
+        Protocol::Resp3 => line(out, b'~', count as i64),
+    }
+}
+
 /// The head of a push of `count` values, which no request asked for; in RESP2 an array.
 pub fn push(out: &mut Vec<u8>, count: usize, protocol: Protocol) {
     match protocol {

@@ -21,7 +21,8 @@ fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c)
 }
 
-fn split(line: &[u8]) -> Option<Vec<Vec<u8>>> {
+/// The words of a line; nothing if a quote is never closed, or does not end its word.
+pub fn split(line: &[u8]) -> Option<Vec<Vec<u8>>> {
     let end = line.iter().position(|b| *b == b'\n').unwrap_or(line.len());
     let line = line[..end].strip_suffix(b"\r").unwrap_or(&line[..end]);
     // C strings end at NUL, and so does Redis' split.

@@ -64,4 +64,5 @@ mod transactions;
 mod transactions_whole;
 mod turns;
 mod typed;
+mod users;
 mod wire;

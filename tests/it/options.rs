@@ -105,6 +105,8 @@ fn samples(flag: &Flag) -> (&'static str, Option<&'static str>) {
         "cross-slot-transactions" => ("per-slot", Some("maybe")),
         "pubsub-order" => ("channel", Some("none")),
         "max-procs" => ("2", Some("-1")),
+        "acl-scripts" => ("true", Some("maybe")),
+        "acl-file" => ("users.acl", None),
         "log-file" => ("other.log", None),
         "access-log-file" => ("access.log", None),
         "log-level" => ("DEBUG", Some("loud")),

@@ -34,7 +34,7 @@ pub fn kill(request: &Request, state: &ControlState) -> Response {
         address,
         ..Filter::default()
     };
-    match state.ask_workers(&WorkerQuery::Kill(filter)) {
+    match state.ask_workers(&WorkerQuery::Kill(Box::new(filter))) {
         Ok(replies) => {
             let killed = replies.iter().map(|reply| Reply::new(reply).integer());
             let killed: i64 = killed.map(|killed| killed.unwrap_or(0)).sum();

@@ -39,9 +39,10 @@ impl Client {
             "id={id} addr={addr} laddr={laddr} fd={fd} name={name} age={age} idle={idle} flags={flags} \
              db={database} sub={sub} psub={psub} ssub={ssub} multi={multi} qbuf={input} qbuf-free={free} argv-mem={argv} multi-mem={multi_mem} rbs={storage} \
              rbp=0 obl={own} oll={oll} omem={beyond} tot-mem={memory} events={events} cmd={command} \
-             user=default redir=-1 resp={resp} lib-name={lib_name} lib-ver={lib_ver} \
+             user={user} redir=-1 resp={resp} lib-name={lib_name} lib-ver={lib_ver} \
              tot-net-in={bytes_in} tot-net-out={bytes_out} watch={watch}\n",
             id = self.session.number,
+            user = String::from_utf8_lossy(&self.session.user().name),
             addr = self.peer_name(listen),
             laddr = self.local_name(listen),
             fd = self.descriptor,
@@ -150,7 +151,7 @@ mod tests {
         let listen = Listen::Tcp("127.0.0.1:7".parse().unwrap());
         let second = |seconds: u64| Time::from_micros(seconds * 1_000_000);
         let address = Some("[::ffff:10.0.0.1]:9".parse().unwrap());
-        let mut client = Client::new(address, Session::new(3, true), second(1));
+        let mut client = Client::new(address, Session::new(3, Default::default()), second(1));
         client.session.identity_mut().name = b"me".to_vec();
         client.session.no_evict = true;
         client.last_active = second(9);
@@ -168,7 +169,7 @@ mod tests {
     #[test]
     fn a_unix_socket_is_named_by_its_path() {
         let listen = Listen::Unix("/run/proxy".into());
-        let client = Client::new(None, Session::new(3, true), Time::default());
+        let client = Client::new(None, Session::new(3, Default::default()), Time::default());
         assert_eq!(client.peer_name(&listen), "/run/proxy:0");
         assert_eq!(client.local_name(&listen), "/run/proxy:0");
         assert_eq!(client.flags(), "U");

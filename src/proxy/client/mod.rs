@@ -240,7 +240,7 @@ impl Client {
     /// the start of a frame, it holds no lease, it is answered, and it is owed no more than it may be.
     #[inline]
     pub fn is_plain(&self, limits: &Limits) -> bool {
-        self.session.authenticated
+        self.session.is_authenticated()
             && self.session.database == 0
             && self.closing.is_none()
             && self.stall.is_none()

@@ -1,5 +1,8 @@
 //! `Session`: who a client is and what it has set for itself. None of it is ever state of a shared connection.
 
+use std::sync::Arc;
+
+use crate::acl::User;
 use crate::command::{Command, Flags};
 use crate::proxy::pubsub::state::subscriptions::Subscriptions;
 use crate::proxy::upstream::dialect::Dialect;
@@ -21,8 +24,14 @@ pub struct Identity {
 pub struct Session {
     /// `CLIENT ID`: unique over all workers.
     pub number: u64,
+    /// Who it is; who has not said it is `default`.
+    user: Arc<User>,
     /// Whether it may run commands.
-    pub authenticated: bool,
+    authenticated: bool,
+    /// Whether it may run all commands on all keys and channels: nothing of a request is to be looked at.
+    ///
+    /// Invariant: it is authenticated then, and its user may do everything.
+    free: bool,
     /// Whether it has said MULTI, so that requests are queued.
     pub queueing: bool,
     /// What it speaks.
@@ -49,11 +58,13 @@ pub struct Session {
 }
 
 impl Session {
-    /// The session of a new client.
-    pub fn new(number: u64, authenticated: bool) -> Session {
+    /// The session of a new client; `user` is `default`.
+    pub fn new(number: u64, user: Arc<User>) -> Session {
         Session {
             number,
-            authenticated,
+            free: user.is_open() && user.permissions().are_all(),
+            authenticated: user.is_open(),
+            user,
             queueing: false,
             protocol: Protocol::Resp2,
             database: 0,
@@ -69,8 +80,8 @@ impl Session {
 
     /// `RESET`: as if it had just come. What library it uses, and that it is not to be evicted, remains.
     /// Returns what it was subscribed to.
-    pub fn reset(&mut self, authenticated: bool) -> Option<Box<Subscriptions>> {
-        self.authenticated = authenticated;
+    pub fn reset(&mut self, unnamed: &Arc<User>) -> Option<Box<Subscriptions>> {
+        self.leave(unnamed.clone());
         self.protocol = Protocol::Resp2;
         self.database = 0;
         self.monitor = false;
@@ -80,6 +91,46 @@ impl Session {
             identity.name.clear();
         }
         self.take_subscriptions()
+    }
+
+    /// Who it is.
+    pub fn user(&self) -> &Arc<User> {
+        &self.user
+    }
+
+    /// Whether it may run commands.
+    #[inline]
+    pub fn is_authenticated(&self) -> bool {
+        self.authenticated
+    }
+
+    /// Whether nothing of its requests is to be looked at.
+    #[inline]
+    pub fn is_free(&self) -> bool {
+        self.free
+    }
+
+    /// It has logged in.
+    pub fn enter(&mut self, user: Arc<User>) {
+        self.user = user;
+        self.authenticated = true;
+        self.free = self.user.permissions().are_all();
+    }
+
+    /// It is as one who has just come; `unnamed` is `default`.
+    pub fn leave(&mut self, unnamed: Arc<User>) {
+        self.authenticated = unnamed.is_open();
+        self.user = unnamed;
+        self.free = self.authenticated && self.user.permissions().are_all();
+    }
+
+    /// Its user has other rules.
+    pub fn renew(&mut self, user: Arc<User>) {
+        if self.authenticated {
+            self.enter(user);
+        } else {
+            self.leave(user);
+        }
     }
 
     /// What it is subscribed to; nothing at all if to nothing.

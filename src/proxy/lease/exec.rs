@@ -292,7 +292,7 @@ impl Proxy {
         register.receivers(kind, channel, node.map(|node| node.address))
     }
 
-    /// A request of a client in MULTI is refused. If it is EXEC, the transaction is over.
+    /// A request is refused. If it is EXEC, the transaction is over, if there is one; Redis says so even if there is none.
     pub(in crate::proxy) fn refused_inside(
         &mut self,
         request: &Request<'_>,
@@ -302,11 +302,12 @@ impl Proxy {
         if !is_exec {
             return None;
         }
-        let mut lease = self.take_lease(request.client)?;
-        for index in 0..lease.runs.len() as u16 {
-            self.queue_all(request.client, &mut lease, index, request.now);
+        if let Some(mut lease) = self.take_lease(request.client) {
+            for index in 0..lease.runs.len() as u16 {
+                self.queue_all(request.client, &mut lease, index, request.now);
+            }
+            self.put_lease(request.client, lease, Next::End, request.now);
         }
-        self.put_lease(request.client, lease, Next::End, request.now);
         let reason = text.strip_prefix("ERR ").unwrap_or(text);
         Some(format!(
             "EXECABORT Transaction discarded because of: {reason}"

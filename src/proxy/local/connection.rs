@@ -32,21 +32,13 @@ pub fn echo(_: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> After {
     After::Go
 }
 
-/// `ACL WHOAMI`: the one user that clients can be.
-pub fn whoami(_: &mut Context<'_>, _: &Args<'_>, out: &mut Vec<u8>) -> After {
-    encode::bulk(out, b"default");
-    After::Go
-}
-
 pub fn quit(_: &mut Context<'_>, _: &Args<'_>, out: &mut Vec<u8>) -> After {
     encode::simple(out, "OK");
     After::Close
 }
 
 pub fn reset(context: &mut Context<'_>, _: &Args<'_>, out: &mut Vec<u8>) -> After {
-    let left = context
-        .session
-        .reset(context.config.client_password.is_none());
+    let left = context.session.reset(context.users.unnamed());
     if *context.client_reply == ClientReply::Off {
         *context.client_reply = ClientReply::On;
     }
@@ -81,17 +73,25 @@ pub fn select(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> 
     After::Go
 }
 
-/// Whether this user with this password may come in. There is one user, `default`.
-fn may_enter(context: &Context<'_>, user: &[u8], password: &[u8]) -> bool {
-    // Both are looked at in any case: the time taken must not tell which was wrong.
-    let right_user = user == b"default";
-    let right_password = context.config.admits(password);
-    right_user & right_password
+/// Logs in, if this user is there and this is its password; else says that it is not.
+fn enter(context: &mut Context<'_>, name: &[u8], password: &[u8], out: &mut Vec<u8>) -> bool {
+    match context.users.admit(name, password) {
+        Some(user) => {
+            context.session.enter(user.clone());
+            true
+        }
+        None => {
+            context.stats.auth_failures.add(1);
+            context.refused_login = Some(name.to_vec());
+            encode::error(out, WRONGPASS);
+            false
+        }
+    }
 }
 
 pub fn auth(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> After {
     let (user, password) = match args.len() {
-        2 if context.config.client_password.is_none() => {
+        2 if context.users.unnamed().takes_any_password() => {
             encode::error(out, NO_PASSWORD_SET);
             return After::Go;
         }
@@ -102,12 +102,8 @@ pub fn auth(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> Af
             return After::Go;
         }
     };
-    if may_enter(context, user, password) {
-        context.session.authenticated = true;
+    if enter(context, user, password, out) {
         encode::simple(out, "OK");
-    } else {
-        context.stats.auth_failures.add(1);
-        encode::error(out, WRONGPASS);
     }
     After::Go
 }
@@ -148,15 +144,12 @@ pub fn hello(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> A
             return After::Go;
         }
     }
-    if let Some((user, password)) = credentials {
-        if !may_enter(context, user, password) {
-            context.stats.auth_failures.add(1);
-            encode::error(out, WRONGPASS);
-            return After::Go;
-        }
-        context.session.authenticated = true;
+    if let Some((user, password)) = credentials
+        && !enter(context, user, password, out)
+    {
+        return After::Go;
     }
-    if !context.session.authenticated {
+    if !context.session.is_authenticated() {
         encode::error(
             out,
             b"NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO \

@@ -2,6 +2,7 @@
 
 use super::client::unknown_type;
 use super::{After, Context, SYNTAX_ERROR, fail};
+use crate::acl::Users;
 use crate::proxy::messages::client_filter::{Filter, Kind};
 use crate::proxy::messages::worker_query::WorkerQuery;
 use crate::proxy::pipeline::merge::Merge;
@@ -19,20 +20,20 @@ pub fn kill(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> Af
         };
         (filter, Merge::Join(Box::new(join_old)))
     } else {
-        match parse(args, context.session.number) {
+        match parse(args, context.session.number, context.users) {
             Ok(filter) => (filter, Merge::Sum),
             Err(text) => return fail(out, &text),
         }
     };
     After::Ask(Plan {
-        asks: vec![Ask::Workers(WorkerQuery::Kill(filter))],
+        asks: vec![Ask::Workers(WorkerQuery::Kill(Box::new(filter)))],
         merge,
         write: false,
     })
 }
 
 /// The filters, for the client `own`.
-fn parse(args: &Args<'_>, own: u64) -> Result<Filter, Vec<u8>> {
+fn parse(args: &Args<'_>, own: u64, users: &Users) -> Result<Filter, Vec<u8>> {
     let mut filter = Filter {
         spared: Some(own),
         ..Filter::default()
@@ -52,8 +53,7 @@ fn parse(args: &Args<'_>, own: u64) -> Result<Filter, Vec<u8>> {
             },
             b"addr" => filter.address = Some(value.to_vec()),
             b"laddr" => filter.local = Some(value.to_vec()),
-            // Every client is this one user.
-            b"user" if value == b"default" => {}
+            b"user" if users.get(value).is_some() => filter.user = Some(value.to_vec()),
             b"user" => return Err([b"ERR No such user '", value, b"'"].concat()),
             b"skipme" => match value.to_ascii_lowercase().as_slice() {
                 b"yes" => filter.spared = Some(own),

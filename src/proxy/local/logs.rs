@@ -3,7 +3,6 @@
 
 use std::sync::PoisonError;
 
-use super::nodes::{join_all, value};
 use super::{After, Context, nodes};
 use crate::proxy::messages::worker_query::WorkerQuery;
 use crate::proxy::pipeline::merge::{Join, Merge};
@@ -139,66 +138,4 @@ fn read_log(
 fn value_of(reply: &Reply<'_>) -> Option<usize> {
     let value = reply.items().nth(1)?;
     parse_number(value.text()?)?.try_into().ok()
-}
-
-/// `ACL LOG [count | RESET]`.
-pub fn acl_log(context: &mut Context<'_>, args: &Args<'_>, _: &mut Vec<u8>) -> After {
-    if args.at(2).eq_ignore_ascii_case(b"reset") {
-        return nodes::ask_all(context, args, Merge::AllSucceeded);
-    }
-    let count = wanted(args);
-    join_all(context, args, move |replies, out| {
-        let age = |entry: &Reply<'_>| {
-            let age = value(entry, "age-seconds").and_then(|age| age.number());
-            age.unwrap_or(f64::MAX)
-        };
-        youngest(replies, age, count, out);
-    })
-}
-
-/// How many entries are asked for; all, if the number makes no sense to us.
-fn wanted(args: &Args<'_>) -> usize {
-    let count = args.get(2).map_or(Some(DEFAULT_COUNT), parse_number);
-    count.map_or(usize::MAX, |count| {
-        usize::try_from(count).unwrap_or(usize::MAX)
-    })
-}
-
-/// The `count` youngest of all entries. Those of one node stay in their order.
-fn youngest(
-    replies: &[Reply<'_>],
-    age: impl Fn(&Reply<'_>) -> f64,
-    count: usize,
-    out: &mut Vec<u8>,
-) {
-    let mut entries: Vec<(f64, Reply<'_>)> = replies
-        .iter()
-        .flat_map(|reply| reply.items())
-        .map(|entry| (age(&entry), entry))
-        .collect();
-    entries.sort_by(|a, b| a.0.total_cmp(&b.0));
-    entries.truncate(count);
-    encode::array(out, entries.len());
-    for (_, entry) in entries {
-        out.extend_from_slice(entry.frame());
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_youngest_of_all_nodes_are_given() {
-        let age = |entry: &Reply<'_>| entry.integer().unwrap() as f64;
-        let check = |count, expected: &str| {
-            let join =
-                |replies: &[Reply<'_>], out: &mut Vec<u8>| youngest(replies, age, count, out);
-            let replies = ["*2\r\n:1\r\n:5\r\n", "", "*0\r\n", "*2\r\n:0\r\n:3\r\n"];
-            assert_eq!(nodes::joined(join, &replies), expected);
-        };
-        check(0, "*0\r\n");
-        check(3, "*3\r\n:0\r\n:1\r\n:3\r\n");
-        check(usize::MAX, "*4\r\n:0\r\n:1\r\n:3\r\n:5\r\n");
-    }
 }

@@ -3,6 +3,7 @@
 //! A handler sees its own client's session and what can be read of the proxy; it appends one reply. It must
 //! never reach another client, a backend or a socket.
 
+mod acl;
 mod channels;
 mod client;
 mod cluster;
@@ -36,6 +37,7 @@ mod tracking;
 
 use std::sync::Arc;
 
+use crate::acl::Users;
 use crate::clock::Time;
 use crate::command::{Command, Servers, Table};
 use crate::config::Config;
@@ -66,6 +68,10 @@ pub struct Context<'a> {
     pub client_reply: &'a mut ClientReply,
     /// What has been decided.
     pub config: &'a Config,
+    /// The users that may log in.
+    pub users: &'a Arc<Users>,
+    /// The user that could not log in, if one tried.
+    pub refused_login: Option<Vec<u8>>,
     /// What all workers share.
     pub process: &'a Arc<Process>,
     /// This worker's counters.
@@ -163,8 +169,19 @@ const ROWS: &[(&str, Handler)] = &[
     barrier("auth", connection::auth),
     barrier("hello", connection::hello),
     barrier("reset", connection::reset),
-    row("acl|log", logs::acl_log),
-    row("acl|whoami", connection::whoami),
+    row("acl|cat", acl::cat),
+    barrier("acl|deluser", acl::deluser),
+    row("acl|dryrun", acl::dryrun),
+    row("acl|genpass", acl::genpass),
+    row("acl|getuser", acl::getuser),
+    row("acl|help", acl::help),
+    row("acl|list", acl::list),
+    barrier("acl|load", acl::load),
+    row("acl|log", acl::log),
+    barrier("acl|save", acl::save),
+    barrier("acl|setuser", acl::setuser),
+    row("acl|users", acl::users),
+    row("acl|whoami", acl::whoami),
     barrier("monitor", client::monitor),
     row("client|caching", tracking::caching),
     row("client|capa", client::capa),

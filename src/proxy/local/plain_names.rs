@@ -2,6 +2,7 @@
 //!
 //! It must never know a client or a node.
 
+use crate::acl::permissions::Access;
 use crate::command::{Class, Command, Flags, Keys, Table};
 use crate::proxy::local::Handlers;
 use crate::resp::short::SHORT_ARGS_MAX;
@@ -36,6 +37,8 @@ pub struct Shape {
     pub readonly: bool,
     /// Whether a replica may serve it.
     pub on_replicas: bool,
+    /// The most that it does with its key.
+    pub access: Access,
 }
 
 /// An empty place, which no name is equal to.
@@ -49,6 +52,10 @@ const EMPTY: Shape = Shape {
     args_more: 0,
     readonly: false,
     on_replicas: false,
+    access: Access {
+        read: true,
+        write: true,
+    },
 };
 
 /// The plain commands whose names have at most eight bytes, by name.
@@ -77,6 +84,10 @@ fn shape(command: &Command, handlers: &Handlers) -> Option<Shape> {
         && handlers.get(command.id).is_none();
     let most = SHORT_ARGS_MAX as u8;
     let args_min = u8::try_from(command.arity.unsigned_abs()).ok()?;
+    let access = match &*command.key_specs {
+        [spec] => Access::of(spec.flags),
+        _ => EMPTY.access,
+    };
     let name = command.name.as_bytes();
     if !plain || args_min > most || key == 0 || key >= args_min || !(1..=8).contains(&name.len()) {
         return None;
@@ -101,6 +112,7 @@ fn shape(command: &Command, handlers: &Handlers) -> Option<Shape> {
         },
         readonly: command.flags.contains(Flags::READONLY),
         on_replicas: command.on_replicas,
+        access,
     })
 }
 

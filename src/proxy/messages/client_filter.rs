@@ -53,6 +53,8 @@ pub struct Filter {
     pub address: Option<Vec<u8>>,
     /// `LADDR`.
     pub local: Option<Vec<u8>>,
+    /// `USER`.
+    pub user: Option<Vec<u8>>,
     /// The number of a client that is spared.
     pub spared: Option<u64>,
 }

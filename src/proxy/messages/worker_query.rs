@@ -20,10 +20,12 @@ pub enum WorkerQuery {
     ClientCounts,
     /// To take the config that is in force now: OK.
     RenewConfig,
+    /// To take the users that are in force now, and to close the clients of those that are no more: OK.
+    RenewUsers,
     /// The lines of these clients: an array of number and line in turns.
     List(Selection),
     /// These clients are closed: how many there were.
-    Kill(Filter),
+    Kill(Box<Filter>),
     /// Requests wait from now on.
     PauseClients(ClientPause),
     /// These are the functions of the nodes, of which those that cannot write do not wait.

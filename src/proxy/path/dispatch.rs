@@ -232,7 +232,7 @@ impl Proxy {
             return false;
         }
         client.stall = None;
-        let limits = request_limits(&self.config.limits, client.session.authenticated);
+        let limits = request_limits(&self.config.limits, client.session.is_authenticated());
         let mut spans = std::mem::take(&mut self.scratch.spans);
         let scan = client.scanner.next(input.bytes(), &limits, &mut spans);
         let more = match scan {
@@ -415,16 +415,22 @@ impl Proxy {
         let Some(client) = self.clients.get(id) else {
             return Step::Close;
         };
-        if !client.session.authenticated && !command.flags.contains(Flags::NO_AUTH) {
-            return self.reject(request, texts::NOAUTH);
+        let session = &client.session;
+        let (confined, queueing) = (session.is_confined(), session.queueing);
+        let forbidden =
+            command.changes_servers && !self.config.admin_commands.allow(client.address);
+        if !session.is_free()
+            && let Some(step) = self.refuse_user(request)
+        {
+            return step;
         }
-        if client.session.is_confined() && !Session::may_send_confined(command) {
+        if confined && !Session::may_send_confined(command) {
             return self.reject(request, &texts::confined(&command.name));
         }
-        if command.changes_servers && !self.config.admin_commands.allow(client.address) {
+        if forbidden {
             return self.refuse(id, &texts::not_allowed(&command.name), now);
         }
-        if client.session.queueing {
+        if queueing {
             return self.perform_queueing(request);
         }
         if self.process.watchers.any() {
@@ -685,6 +691,8 @@ impl Proxy {
             administers: self.config.admin_commands.allow(client.address),
             is_local: is_local(client.address),
             session: &mut client.session,
+            users: &self.users,
+            refused_login: None,
             client_reply: &mut client.pipeline.client_reply,
             config: &self.config,
             process: &self.process,
@@ -700,6 +708,7 @@ impl Proxy {
         };
         let monitored = context.session.monitor;
         let mut after = (handler.run)(&mut context, args, &mut reply);
+        let refused_login = context.refused_login.take();
         let monitors = client.session.monitor;
         if matches!(after, After::OwnLine) {
             client.pipeline.last_command = command.id;
@@ -728,6 +737,9 @@ impl Proxy {
             self.queue_flush(id);
         }
         self.scratch.reply = reply;
+        if let Some(name) = refused_login {
+            self.note_refused_login(id, &name, args, now);
+        }
         match (monitored, monitors) {
             (false, true) => self.add_monitor(id),
             (true, false) => self.remove_monitor(id),

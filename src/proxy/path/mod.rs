@@ -8,3 +8,4 @@ pub mod plain;
 pub(super) mod role_check;
 pub(super) mod split;
 pub(super) mod split_in_turns;
+mod users;

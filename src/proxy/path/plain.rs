@@ -86,6 +86,8 @@ impl Proxy {
             return false;
         }
         let (pipeline, protocol) = (&mut client.pipeline, client.session.protocol);
+        let session = &client.session;
+        let permissions = (!session.is_free()).then(|| session.user().permissions());
         let input = if self.inbox.is_empty() {
             &mut client.input
         } else {
@@ -110,6 +112,9 @@ impl Proxy {
             let Some((key, behind)) = request.arg_and_rest(shape.key, MOVED_FRAME) else {
                 break;
             };
+            if permissions.is_some_and(|own| !own.allow_plainly(shape.id, key, shape.access)) {
+                break;
+            }
             let (frame, _) = rest.split_at(rest.len() - behind.len());
             if frame.len() >= MOVED_FRAME {
                 break;

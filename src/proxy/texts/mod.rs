@@ -4,6 +4,7 @@
 pub mod node_words;
 pub mod refusal;
 
+use crate::acl::Reason;
 use crate::command::{Class, Command, ResponsePolicy};
 use crate::resp::args::Args;
 
@@ -14,7 +15,7 @@ pub const NOAUTH: &str = "NOAUTH Authentication required.";
 pub const DENIED: &str = "DENIED redis-cluster-proxy is running in protected mode because it listens on \
     an address that is not loopback and demands no password. In this mode connections are only accepted \
     from the loopback interface and from Unix sockets. To accept others, do one of these and start it \
-    again: 1) demand a password with -client-password (or REDIS_PROXY_CLIENT_PASSWORD). 2) Listen on the \
+    again: 1) demand a password with -client-password (or REDIS_PROXY_CLIENT_PASSWORD), or of the user default in -acl-file. 2) Listen on the \
     loopback interface only with -addr 127.0.0.1:8088. 3) If the network is trusted, turn protected mode \
     off with -protected-mode=false.";
 
@@ -105,6 +106,26 @@ pub fn no_subcommand(container: &str, word: &[u8]) -> String {
 /// Too few arguments, or too many.
 pub fn wrong_arity(name: &str) -> String {
     format!("ERR wrong number of arguments for '{name}' command")
+}
+
+/// A user who may not do everything would do it in a script.
+pub const NO_SCRIPTS: &str = "NOPERM this user may not do everything, and what a script does is not checked by this \
+    proxy (-acl-scripts)";
+
+/// A user may not run a command, or not with these keys or channels.
+pub fn no_permission(reason: Reason, command: &str) -> String {
+    match reason {
+        Reason::Command => {
+            format!("NOPERM this user has no permissions to run the '{command}' command")
+        }
+        Reason::Key => {
+            "NOPERM this user has no permissions to access one of the keys used as arguments".into()
+        }
+        Reason::Channel | Reason::Auth => {
+            "NOPERM this user has no permissions to access one of the channels used as arguments"
+                .into()
+        }
+    }
 }
 
 /// A command that the proxy does not serve.

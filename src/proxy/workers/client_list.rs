@@ -27,6 +27,10 @@ impl Filter {
         self.number
             .is_none_or(|number| number == session.number as i64)
             && self.kind.is_none_or(|kind| kind == client.kind())
+            && self
+                .user
+                .as_ref()
+                .is_none_or(|user| *session.user().name == **user)
             && self.spared.is_none_or(|spared| spared != session.number)
             && is_named(&self.address, || client.peer_name(listen))
             && is_named(&self.local, || client.local_name(listen))
@@ -111,7 +115,11 @@ mod tests {
     fn a_filter_takes_who_fits_in_all() {
         let listen = Listen::Tcp("127.0.0.1:7".parse().unwrap());
         let address = Some("10.0.0.1:9".parse().unwrap());
-        let client = Client::new(address, Session::new(3, true), Time::default());
+        let client = Client::new(
+            address,
+            Session::new(3, Default::default()),
+            Time::default(),
+        );
         let check = |filter: Filter, expected| {
             assert_eq!(filter.takes(&client, &listen), expected, "{filter:?}");
         };

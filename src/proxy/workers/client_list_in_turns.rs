@@ -48,7 +48,7 @@ impl Proxy {
     }
 
     /// The client that asks, if it is one of this worker.
-    fn asking(&self, asker: Asker) -> Option<ClientId> {
+    pub(in crate::proxy) fn asking(&self, asker: Asker) -> Option<ClientId> {
         (asker.worker == self.worker).then_some(asker.part.client)
     }
 
@@ -102,7 +102,7 @@ impl Proxy {
     }
 
     /// All have been looked at.
-    fn listed(&mut self, asker: Asker, reply: Vec<u8>, now: Time) {
+    pub(in crate::proxy) fn listed(&mut self, asker: Asker, reply: Vec<u8>, now: Time) {
         let Asker { worker, part } = asker;
         if worker == self.worker {
             return self.fulfil(part, &reply, now);

@@ -109,6 +109,8 @@ impl Proxy {
         match question {
             WorkerQuery::List(selection) => self.list_for(asker, selection, now),
             WorkerQuery::Kill(filter) => self.kill_for(asker, filter, now),
+            // The one who asks may be among those that are closed.
+            WorkerQuery::RenewUsers => self.renew_users_for(asker, now),
             _ => return false,
         }
         true
@@ -122,6 +124,10 @@ impl Proxy {
             WorkerQuery::ClientCounts => self.count_clients().print(&mut reply),
             WorkerQuery::RenewConfig => {
                 self.renew_config();
+                encode::simple(&mut reply, "OK");
+            }
+            WorkerQuery::RenewUsers => {
+                self.renew_users(None, now);
                 encode::simple(&mut reply, "OK");
             }
             WorkerQuery::List(selection) => self.list_clients(selection, now, &mut reply),

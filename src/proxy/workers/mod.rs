@@ -7,4 +7,5 @@ pub mod client_pause;
 pub(super) mod may_write;
 pub mod messages;
 pub(super) mod monitor;
+mod users;
 pub mod watchers;

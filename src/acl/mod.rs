@@ -1,0 +1,30 @@
+//! Users, and what each of them may do: the rules of Redis' ACLs (`-acl-file`, ACL SETUSER), as redis-server 7.0.15
+//! understands and shows them.
+//!
+//! | file | what is there |
+//! |---|---|
+//! | `password` | hashes of passwords |
+//! | `commands` | the commands that rules speak of |
+//! | `selector`, `user` | rules, one after the other, and what they make of a user |
+//! | `describe` | a selector's rules on commands in few words, as ACL LIST shows them |
+//! | `permissions` | rules made into what is quickly checked |
+//! | `users`, `store` | all users; the file; the snapshot that all workers share |
+//! | `log` | ACL LOG |
+//!
+//! It must never know a socket, a session or a worker.
+
+pub mod commands;
+mod describe;
+pub mod log;
+pub mod password;
+pub mod permissions;
+pub mod selector;
+pub mod store;
+pub mod user;
+pub mod users;
+
+pub use commands::Commands;
+pub use permissions::{Denied, Reason};
+pub use store::Store;
+pub use user::User;
+pub use users::Users;

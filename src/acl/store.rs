@@ -1,0 +1,144 @@
+//! `Store`: the users in force, for all workers. Each worker has the snapshot that it last took; who changes the users
+//! tells the workers.
+//!
+//! It reads and writes the file by functions that it is given: it must never know how files are read.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::commands::Commands;
+use super::log::Log;
+use super::users::{Unchanged, Users};
+use crate::command::{Servers, Table};
+use crate::config::Config;
+
+/// How the file is read and written; errors are texts.
+#[derive(Debug, Clone, Copy)]
+pub struct Files {
+    /// The text of a file.
+    pub read: fn(&Path) -> Result<String, String>,
+    /// Puts a text in the place of a file's.
+    pub write: fn(&Path, &[u8]) -> Result<(), String>,
+}
+
+/// Why the file could not be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FileError {
+    /// There is none.
+    None,
+    /// In Redis' words.
+    Failed(String),
+}
+
+/// The users in force.
+#[derive(Debug)]
+pub struct Store {
+    users: Mutex<Arc<Users>>,
+    file: Option<(PathBuf, Files)>,
+    log: Mutex<Log>,
+}
+
+impl Store {
+    /// The one user that a config without a file has.
+    pub fn of(config: &Config) -> Store {
+        let commands = Arc::new(Commands::new(Arc::new(Table::compiled()), None));
+        Store {
+            users: Mutex::new(Arc::new(Users::of_passwords(passwords(config), commands))),
+            file: None,
+            log: Mutex::default(),
+        }
+    }
+
+    /// The users of the config's file, if it has one.
+    pub fn load(config: &Config, files: Files) -> Result<Store, String> {
+        let mut store = Store::of(config);
+        if let Some(path) = &config.acl_file {
+            store.file = Some((path.clone(), files));
+            store.reload().map_err(|error| match error {
+                FileError::None => String::new(),
+                FileError::Failed(text) => text,
+            })?;
+        }
+        Ok(store)
+    }
+
+    /// The users in force. It takes a lock: not for the data path.
+    pub fn users(&self) -> Arc<Users> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Arc<Users>> {
+        self.users.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// ACL LOG.
+    pub fn log(&self) -> MutexGuard<'_, Log> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// ACL SETUSER.
+    pub fn set_user<'a>(
+        &self,
+        name: &[u8],
+        words: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<(), Unchanged> {
+        let mut users = self.lock();
+        *users = Arc::new(users.with_rules(name, words)?);
+        Ok(())
+    }
+
+    /// ACL DELUSER: how many there were.
+    pub fn delete<'a>(&self, names: impl Iterator<Item = &'a [u8]>) -> usize {
+        let mut users = self.lock();
+        let (left, count) = users.without(names);
+        *users = Arc::new(left);
+        count
+    }
+
+    /// ACL LOAD: the users of the file, or, if anything in it is wrong, those that there were.
+    pub fn reload(&self) -> Result<(), FileError> {
+        let (path, files) = self.file.as_ref().ok_or(FileError::None)?;
+        let shown = path.display().to_string();
+        let text = (files.read)(path).map_err(|error| {
+            FileError::Failed(format!(
+                "Error loading ACLs, opening file '{shown}': {error}"
+            ))
+        })?;
+        let mut users = self.lock();
+        let read = users.parse(&text, &shown);
+        *users = Arc::new(read.map_err(FileError::Failed)?);
+        Ok(())
+    }
+
+    /// ACL SAVE.
+    pub fn save(&self) -> Result<(), FileError> {
+        let (path, files) = self.file.as_ref().ok_or(FileError::None)?;
+        // It is held so that of two who save, the later one has the later users.
+        let users = self.lock();
+        (files.write)(path, &users.file()).map_err(FileError::Failed)
+    }
+
+    /// The passwords of a config without a file have changed. What else was said of `default` stays.
+    pub fn renew_passwords(&self, config: &Config) {
+        if self.file.is_none() {
+            let mut users = self.lock();
+            let user = users.unnamed().with_passwords(passwords(config));
+            *users = Arc::new(users.with(user));
+        }
+    }
+
+    /// The servers have said which commands they have.
+    pub fn learn(&self, servers: &Servers) {
+        let mut users = self.lock();
+        *users = Arc::new(users.before(Arc::new(Commands::of(servers))));
+    }
+}
+
+/// The passwords of clients.
+fn passwords(config: &Config) -> impl Iterator<Item = &[u8]> {
+    let all = config
+        .client_password
+        .iter()
+        .chain(&config.client_password_old);
+    all.map(|secret| secret.expose())
+}

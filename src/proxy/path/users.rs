@@ -1,0 +1,96 @@
+//! Whether a client's user may do what it asks for. Who may do everything never comes here.
+
+use crate::acl::Reason;
+use crate::acl::log::{Event, Place};
+use crate::clock::Time;
+use crate::command::{Flags, Runs};
+use crate::proxy::client::step::Step;
+use crate::proxy::ids::ClientId;
+use crate::proxy::request::Request;
+use crate::proxy::state::Proxy;
+use crate::proxy::texts;
+use crate::resp::args::Args;
+
+impl Proxy {
+    /// Answers a request that its client's user may not make; nothing if it may be made.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn refuse_user(&mut self, request: &Request<'_>) -> Option<Step> {
+        let Request {
+            client: id,
+            command,
+            args,
+            now,
+        } = *request;
+        let client = self.clients.get(id)?;
+        if !client.session.is_authenticated() {
+            let asks_in = command.flags.contains(Flags::NO_AUTH);
+            return (!asks_in).then(|| self.reject(request, texts::NOAUTH));
+        }
+        // Its first parts have been sent.
+        if client.cut.is_some() {
+            return None;
+        }
+        let said = self.users.commands.said(command);
+        let user = client.session.user();
+        let Err(denied) = user.permissions().check(command, said, args) else {
+            let refused = command.runs != Runs::Nothing
+                && !self.config.acl_scripts
+                && !client.session.is_free();
+            return refused.then(|| self.reject(request, texts::NO_SCRIPTS));
+        };
+        let object = match denied.reason {
+            Reason::Command => command.name.as_bytes().to_vec(),
+            Reason::Key | Reason::Channel | Reason::Auth => args.at(denied.at).to_vec(),
+        };
+        let name = user.name.to_vec();
+        self.log_denied(id, denied.reason, object, name, args, now);
+        let text = texts::no_permission(denied.reason, &command.name);
+        Some(self.reject(request, &text))
+    }
+
+    /// Somebody could not log in as the user of this name.
+    #[cold]
+    pub(super) fn note_refused_login(
+        &mut self,
+        id: ClientId,
+        name: &[u8],
+        args: &Args<'_>,
+        now: Time,
+    ) {
+        let object = args.name().to_vec();
+        self.log_denied(id, Reason::Auth, object, name.to_vec(), args, now);
+    }
+
+    /// What ACL LOG will show.
+    fn log_denied(
+        &mut self,
+        id: ClientId,
+        reason: Reason,
+        object: Vec<u8>,
+        user: Vec<u8>,
+        args: &Args<'_>,
+        now: Time,
+    ) {
+        let Some(client) = self.clients.get_mut(id) else {
+            return;
+        };
+        let place = if client.session.queueing {
+            Place::Multi
+        } else {
+            Place::TopLevel
+        };
+        let at_hand = (args.frame().len(), args.from(0).map(<[u8]>::len).sum());
+        let before = std::mem::replace(&mut client.at_hand, at_hand);
+        let line = client.line(&self.config.listen, &self.table, now);
+        client.at_hand = before;
+        self.process.acl.log().add(Event {
+            reason,
+            place,
+            object,
+            user,
+            client: line.trim_end().to_string(),
+            at: self.process.uptime(now),
+        });
+    }
+}
