@@ -10,8 +10,16 @@ use std::time::Duration;
 
 use crate::clock::Time;
 
+mod choices;
+mod network;
+mod secret;
 mod tls;
 
+pub use choices::{
+    AdminCommands, CrossSlot, LogFormat, PubsubOrder, ReadPreference, ReadyWhen, is_local,
+};
+pub use network::Network;
+pub use secret::Secret;
 pub use tls::{AuthClients, BackendTls, ClientTls, Protocols};
 
 /// How long a TCP connection may be silent before the kernel asks whether the peer is still there.
@@ -433,142 +441,6 @@ impl fmt::Display for Listen {
     }
 }
 
-/// How much of the cluster has to be there for the proxy to be ready (`/readyz`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ReadyWhen {
-    /// Every slot has a master that is up.
-    AllSlots,
-    /// Any slot has.
-    AnySlot,
-}
-
-impl ReadyWhen {
-    /// All choices.
-    pub const ALL: [ReadyWhen; 2] = [ReadyWhen::AllSlots, ReadyWhen::AnySlot];
-
-    /// As it is typed.
-    pub fn name(self) -> &'static str {
-        match self {
-            ReadyWhen::AllSlots => "all-slots",
-            ReadyWhen::AnySlot => "any-slot",
-        }
-    }
-}
-
-/// How lines of the log are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    /// Time, level and message.
-    Text,
-    /// A JSON object.
-    Json,
-}
-
-impl LogFormat {
-    /// All choices.
-    pub const ALL: [LogFormat; 2] = [LogFormat::Text, LogFormat::Json];
-
-    /// As it is typed.
-    pub fn name(self) -> &'static str {
-        match self {
-            LogFormat::Text => "text",
-            LogFormat::Json => "json",
-        }
-    }
-}
-
-/// Who may send commands that change the servers or this proxy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AdminCommands {
-    /// Everybody.
-    Yes,
-    /// Nobody.
-    No,
-    /// Clients from the loopback interface or over a Unix socket.
-    Loopback,
-}
-
-impl AdminCommands {
-    /// All choices.
-    pub const ALL: [AdminCommands; 3] = [
-        AdminCommands::Yes,
-        AdminCommands::No,
-        AdminCommands::Loopback,
-    ];
-
-    /// As it is typed.
-    pub fn name(self) -> &'static str {
-        match self {
-            AdminCommands::Yes => "yes",
-            AdminCommands::No => "no",
-            AdminCommands::Loopback => "loopback",
-        }
-    }
-
-    /// Whether a client from `address` (nothing for a Unix socket) may send them.
-    pub fn allow(self, address: Option<SocketAddr>) -> bool {
-        match self {
-            AdminCommands::Yes => true,
-            AdminCommands::No => false,
-            AdminCommands::Loopback => is_local(address),
-        }
-    }
-}
-
-/// Whether a client from `address` (nothing for a Unix socket) is on this machine.
-pub fn is_local(address: Option<SocketAddr>) -> bool {
-    address.is_none_or(|address| address.ip().to_canonical().is_loopback())
-}
-
-/// What becomes of a transaction that names several slots.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CrossSlot {
-    /// EXEC fails, as on one node.
-    Refuse,
-    /// One transaction in each slot.
-    PerSlot,
-}
-
-impl CrossSlot {
-    /// All choices.
-    pub const ALL: [CrossSlot; 2] = [CrossSlot::Refuse, CrossSlot::PerSlot];
-
-    /// As it is typed.
-    pub fn name(self) -> &'static str {
-        match self {
-            CrossSlot::Refuse => "refuse",
-            CrossSlot::PerSlot => "per-slot",
-        }
-    }
-
-    /// Whether there is one transaction in each slot.
-    pub fn is_per_slot(self) -> bool {
-        self == CrossSlot::PerSlot
-    }
-}
-
-/// Which messages of classic channels (not of shard channels) keep the order in which they are published.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PubsubOrder {
-    /// All of them, as on one server: one master carries them.
-    All,
-    /// Those of one channel: the owner of its slot carries them.
-    Channel,
-}
-
-impl PubsubOrder {
-    /// All choices.
-    pub const ALL: [PubsubOrder; 2] = [PubsubOrder::All, PubsubOrder::Channel];
-
-    /// As it is typed.
-    pub fn name(self) -> &'static str {
-        match self {
-            PubsubOrder::All => "all",
-            PubsubOrder::Channel => "channel",
-        }
-    }
-}
-
 /// An address as clients are told it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Face {
@@ -585,86 +457,6 @@ impl fmt::Display for Face {
         } else {
             write!(f, "{}:{}", self.host, self.port)
         }
-    }
-}
-
-/// Where read commands go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ReadPreference {
-    /// To the master.
-    Master,
-    /// To a replica while one is up, else to the master.
-    Replica,
-    /// To a replica of our own data centre while one is up, else to the master.
-    ReplicaSameIdc,
-}
-
-/// A range of addresses: `10.0.0.0/8`, `fd00::/8`, `10.1.2.3`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Network {
-    /// An address in it. An IPv4 address in IPv6 clothes is taken for what it is.
-    pub address: IpAddr,
-    /// How many of the leading bits count.
-    pub prefix: u8,
-}
-
-impl Network {
-    /// Whether the range has an address.
-    pub fn contains(&self, ip: IpAddr) -> bool {
-        let prefix = u32::from(self.prefix);
-        match (self.address.to_canonical(), ip.to_canonical()) {
-            (IpAddr::V4(own), IpAddr::V4(ip)) => {
-                let mask = u32::MAX.checked_shl(32 - prefix.min(32)).unwrap_or(0);
-                (own.to_bits() ^ ip.to_bits()) & mask == 0
-            }
-            (IpAddr::V6(own), IpAddr::V6(ip)) => {
-                let mask = u128::MAX.checked_shl(128 - prefix.min(128)).unwrap_or(0);
-                (own.to_bits() ^ ip.to_bits()) & mask == 0
-            }
-            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
-        }
-    }
-}
-
-impl fmt::Display for Network {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.address, self.prefix)
-    }
-}
-
-/// A password. It prints as stars and is compared in constant time.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Vec<u8>);
-
-impl Secret {
-    /// Wraps a password.
-    pub fn new(password: impl Into<Vec<u8>>) -> Secret {
-        Secret(password.into())
-    }
-
-    /// The password itself, for a handshake and nothing else.
-    pub fn expose(&self) -> &[u8] {
-        &self.0
-    }
-
-    /// Whether `attempt` is this password; the time taken depends on the attempt's length only.
-    pub fn matches(&self, attempt: &[u8]) -> bool {
-        let mut difference = self.0.len() ^ attempt.len();
-        for (index, byte) in attempt.iter().enumerate() {
-            let own = if self.0.is_empty() {
-                0
-            } else {
-                self.0[index % self.0.len()]
-            };
-            difference |= usize::from(own ^ byte);
-        }
-        std::hint::black_box(difference) == 0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
     }
 }
 

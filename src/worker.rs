@@ -6,6 +6,8 @@
 //!
 //! It must never know what the bytes mean.
 
+mod sockets;
+
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
@@ -18,7 +20,6 @@ use mio::{Events, Interest, Poll, Token, Waker};
 
 use crate::accept_balance::AcceptBalance;
 use crate::allocator;
-use crate::arena::{GENERATION_BITS, Id};
 use crate::buffer::READ_BLOCK;
 use crate::clock::{Clock, Reading, Time, Watch};
 use crate::coalesce::Coalesce;
@@ -36,6 +37,8 @@ use crate::proxy::upstream::lost::Lost;
 use crate::tls_pending::{Outcome, PendingId, TlsPending};
 use crate::turns::{Heartbeat, Turn, Turns};
 
+use sockets::{LISTENER, Sockets, WAKER, peer, pending_socket, pending_token, token};
+
 /// Events taken from the kernel in one turn.
 const EVENTS: usize = 1024;
 /// A worker without work still shows that it lives, this often.
@@ -45,84 +48,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Clients accepted in one turn, a millisecond of work: those who are here wait so long in a storm of new ones.
 const ACCEPTS: usize = 32;
 
-const KIND_CLIENT: usize = 0;
-const KIND_BACKEND: usize = 1;
-const KIND_OTHER: usize = 2;
-const KIND_PENDING: usize = 3;
-const WAKER: Token = Token(KIND_OTHER << 62);
-/// The first listener; the others follow.
-const LISTENER: Token = Token((KIND_OTHER << 62) | 1);
 /// Handshakes with nodes that are gone on with in one turn: each costs as much as a thousand commands.
 const NODE_HANDSHAKES: usize = 4;
-
-fn token(peer: Peer) -> Token {
-    let (kind, generation, key) = match peer {
-        Peer::Client(id) => (KIND_CLIENT, id.generation(), id.key()),
-        Peer::Backend(id) => (KIND_BACKEND, id.generation(), id.key()),
-    };
-    Token((kind << 62) | ((generation as usize) << 32) | key as usize)
-}
-
-fn pending_token(id: PendingId) -> Token {
-    Token((KIND_PENDING << 62) | ((id.generation() as usize) << 32) | id.key() as usize)
-}
-
-fn pending_socket(token: Token) -> Option<PendingId> {
-    let generation = ((token.0 >> 32) & ((1 << GENERATION_BITS) - 1)) as u32;
-    (token.0 >> 62 == KIND_PENDING).then(|| Id::from_parts(token.0 as u32, generation))
-}
-
-fn peer(token: Token) -> Option<Peer> {
-    let key = token.0 as u32;
-    let generation = ((token.0 >> 32) & ((1 << GENERATION_BITS) - 1)) as u32;
-    match token.0 >> 62 {
-        KIND_CLIENT => Some(Peer::Client(Id::from_parts(key, generation))),
-        KIND_BACKEND => Some(Peer::Backend(Id::from_parts(key, generation))),
-        _ => None,
-    }
-}
-
-/// The sockets of one kind of peer, by the keys of their ids.
-#[derive(Debug, Default)]
-struct Sockets(Vec<Option<(u32, Socket)>>);
-
-impl Sockets {
-    fn put(&mut self, key: u32, generation: u32, socket: Socket) {
-        let index = key as usize;
-        if self.0.len() <= index {
-            self.0.resize_with(index + 1, || None);
-        }
-        // The key may be that of a peer that went in this very turn, whose `Close` is still to come: its
-        // socket is dropped here then, and that `Close` finds another generation.
-        self.0[index] = Some((generation, socket));
-    }
-
-    #[inline]
-    fn get(&mut self, key: u32, generation: u32) -> Option<&mut Socket> {
-        match self.0.get_mut(key as usize) {
-            Some(Some((own, socket))) if *own == generation => Some(socket),
-            _ => None,
-        }
-    }
-
-    /// Gives memory back after a storm.
-    fn shrink(&mut self) {
-        while let Some(None) = self.0.last() {
-            self.0.pop();
-        }
-        if self.0.len() < self.0.capacity() / 4 {
-            self.0.shrink_to_fit();
-        }
-    }
-
-    fn take(&mut self, key: u32, generation: u32) -> Option<Socket> {
-        self.get(key, generation)?;
-        self.0
-            .get_mut(key as usize)?
-            .take()
-            .map(|(_, socket)| socket)
-    }
-}
 
 /// What a worker is made with, beside its proxy.
 #[derive(Debug)]
@@ -849,29 +776,4 @@ fn is_exhaustion(error: &io::Error) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn turns_that_all_take_long_put_off_no_deadline_for_ever() {
-        let mut grace = Grace::default();
-        let late = [false, true, true, true, false, true];
-        let put_off = late.map(|late| grace.puts_off(late));
-        assert_eq!(put_off, [false, true, false, true, false, true]);
-    }
-
-    #[test]
-    fn a_token_is_its_peer() {
-        let top = (1 << GENERATION_BITS) - 1;
-        for peer_ in [
-            Peer::Client(Id::from_parts(0, 0)),
-            Peer::Client(Id::from_parts(u32::MAX, top)),
-            Peer::Backend(Id::from_parts(7, 9)),
-            Peer::Backend(Id::from_parts(u32::MAX, top)),
-        ] {
-            assert_eq!(peer(token(peer_)), Some(peer_));
-        }
-        assert_eq!(peer(LISTENER), None);
-        assert_eq!(peer(WAKER), None);
-    }
-}
+mod tests;

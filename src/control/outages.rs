@@ -15,7 +15,7 @@ use crate::clock::Time;
 use crate::cluster::slot::SLOTS;
 use crate::cluster::topology::Topology;
 use crate::control::state::Sources;
-use crate::control::status::standings;
+use crate::control::status::collect::standings;
 
 /// How often the thread looks.
 const PERIOD: Duration = Duration::from_secs(1);

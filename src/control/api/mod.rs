@@ -15,7 +15,8 @@ use crate::control::connection::Answer;
 use crate::control::message::{Method, Request, Response};
 use crate::control::profile::Format;
 use crate::control::state::ControlState;
-use crate::control::status::{Status, stuck};
+use crate::control::status::Status;
+use crate::control::status::collect::stuck;
 use crate::control::{metrics, page, profile};
 
 /// Serves one method of one path.
