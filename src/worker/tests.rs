@@ -1,3 +1,5 @@
+//! Tests of `worker`.
+
 use super::*;
 use crate::arena::{GENERATION_BITS, Id};
 

@@ -1313,7 +1313,7 @@ fn f32_the_wall_clock_does_not_matter() {
         "history.rs",
         "certificates.rs",
         "files.rs",
-        "status.rs",
+        "collect.rs",
     ];
     assert!(
         users

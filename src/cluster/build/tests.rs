@@ -1,3 +1,5 @@
+//! Tests of `cluster::build`.
+
 use super::*;
 use crate::cluster::topology::Orphan;
 

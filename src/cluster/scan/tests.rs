@@ -1,3 +1,5 @@
+//! Tests of `cluster::scan`.
+
 use super::*;
 use crate::testing::Random;
 use std::collections::{BTreeMap, BTreeSet};

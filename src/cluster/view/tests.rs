@@ -1,3 +1,5 @@
+//! Tests of `cluster::view`.
+
 use super::*;
 
 const A: &str = "7299efa99290a315887c00620d4cd19adec22b75";

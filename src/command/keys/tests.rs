@@ -1,3 +1,5 @@
+//! Tests of `command::keys`.
+
 use super::*;
 
 /// The keys of `line`, by name.

@@ -1,3 +1,5 @@
+//! Tests of `command::learn`.
+
 use super::*;
 use crate::command::Resolved;
 use crate::command::describe::Catalogue;

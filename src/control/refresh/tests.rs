@@ -1,3 +1,5 @@
+//! Tests of `control::refresh`.
+
 use super::*;
 use crate::clock::Watch;
 use crate::config::Secret;

@@ -1,3 +1,5 @@
+//! Tests of `control::status`.
+
 use super::collect::stuck;
 use super::*;
 use crate::clock::Time;

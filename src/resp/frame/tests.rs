@@ -1,3 +1,5 @@
+//! Tests of `resp::frame`.
+
 use super::*;
 
 const LIMITS: RequestLimits = RequestLimits {

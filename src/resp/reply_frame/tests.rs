@@ -1,3 +1,5 @@
+//! Tests of `resp::reply_frame`.
+
 use super::*;
 use crate::testing::Random;
 
