@@ -175,6 +175,19 @@ fn work(cluster: &Cluster) {
             (conn.line("PUBLISH news x").int() > 0).then_some(())
         });
     }
+    // Replicas are read as soon as they have caught up.
+    let masters = cluster.masters();
+    let all = cluster.ports().into_iter();
+    let replicas: Vec<u16> = all.filter(|port| !masters.contains(port)).collect();
+    let mut reader = proxy.conn();
+    wait_for("a read of a replica", Duration::from_secs(20), || {
+        for slot in [1, 12000] {
+            assert!(!reader.command(&["GET", &key_in_slot(slot, "k")]).is_error());
+        }
+        calls(cluster, &replicas)
+            .contains_key("readonly")
+            .then_some(())
+    });
     // The servers are asked what they are a moment behind the start.
     wait_for("the survey", Duration::from_secs(10), || {
         proxy.log().contains("servers: version").then_some(())
