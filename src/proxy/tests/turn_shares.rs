@@ -284,7 +284,8 @@ fn requests_that_many_monitors_see_take_many_turns() {
     assert!(turns.len() >= requests - 2, "{} turns", turns.len());
     for done in &turns {
         assert!(done.work <= 20 * 4 + 1 + 50, "{done:?}");
-        assert!(done.clients_written <= 7 + 1, "{done:?}");
+        // The first had a turn before it, in which the requests came.
+        assert!(done.clients_written <= 2 * 7 + 2, "{done:?}");
     }
     let replies = rig.heard(client);
     assert_eq!(replies.matches("$10").count(), requests);
