@@ -7,8 +7,12 @@ use crate::support::databases::{Node, cluster};
 use crate::support::{self, Conn, Proxy, Reply, key_in_slot, wait_for};
 
 fn proxy(nodes: &[Node]) -> Proxy {
+    proxy_with(nodes, &[])
+}
+
+fn proxy_with(nodes: &[Node], flags: &[&str]) -> Proxy {
     let addrs: Vec<String> = nodes.iter().map(|node| node.addr.to_string()).collect();
-    let proxy = Proxy::spawn(&addrs, &[], &[]);
+    let proxy = Proxy::spawn(&addrs, flags, &[]);
     proxy.wait_until_answering();
     proxy
 }
@@ -139,9 +143,20 @@ fn there_are_as_many_as_the_server_with_the_fewest_has() {
     assert_eq!(error.error(), Some("ERR DB index is out of range"));
     let nodes = cluster(&["16", "no number"]);
     let proxy = informed(&nodes, "1");
-    let error = proxy.conn().line("SELECT 1");
-    let expected = "ERR SELECT is not allowed in cluster mode";
-    assert_eq!(error.error(), Some(expected));
+    // As a server without a cluster says it; and, where the proxy shows itself as one, as a node of a cluster does.
+    let faced = proxy_with(&nodes, &["-cluster-face", "127.0.0.1:7000"]);
+    for index in ["1", "16", "-1"] {
+        let line = format!("SELECT {index}");
+        let error = proxy.conn().line(&line);
+        assert_eq!(
+            error.error(),
+            Some("ERR DB index is out of range"),
+            "{line}"
+        );
+        let error = faced.conn().line(&line);
+        let expected = "ERR SELECT is not allowed in cluster mode";
+        assert_eq!(error.error(), Some(expected), "{line}");
+    }
 }
 
 /// The servers say that they are Valkey: so does the proxy, in their words and places.

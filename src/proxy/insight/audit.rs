@@ -48,11 +48,13 @@ impl Reason {
 }
 
 /// What the errors of Redis say that only a node of a cluster gives, and those of the proxy of what no cluster does.
-const FORBIDDEN: [&[u8]; 4] = [
+const FORBIDDEN: [&[u8]; 5] = [
     b"in cluster mode",
     b"in Cluster mode",
     b"in a cluster node",
     b"a cluster has one database",
+    // Of SELECT, which a node of a cluster refuses whatever the number.
+    b"ERR DB index is out of range",
 ];
 
 /// What the proxy says of what it does not serve.
@@ -119,7 +121,7 @@ mod tests {
                 "WRONGTYPE Operation against a key holding the wrong kind of value",
                 None,
             ),
-            ("ERR DB index is out of range", None),
+            ("ERR DB index is out of range", Some(Reason::Forbidden)),
         ] {
             assert_eq!(Reason::of(error.as_bytes()), expected, "{error}");
         }

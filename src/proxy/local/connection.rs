@@ -58,12 +58,13 @@ pub fn select(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> 
         return After::Go;
     }
     match index {
-        Some(index) if i32::try_from(index).is_ok() && databases > 1 => {
-            encode::error(out, b"ERR DB index is out of range");
-        }
-        Some(index) if i32::try_from(index).is_ok() => {
-            encode::error(out, b"ERR SELECT is not allowed in cluster mode");
-        }
+        // Where it shows itself as a cluster it says what a node says that has one database.
+        Some(index) if i32::try_from(index).is_ok() => match &context.config.cluster_face {
+            Some(_) if databases == 1 => {
+                encode::error(out, b"ERR SELECT is not allowed in cluster mode");
+            }
+            _ => encode::error(out, b"ERR DB index is out of range"),
+        },
         Some(_) => encode::error(
             out,
             b"ERR value is out of range, value must between -2147483648 and 2147483647",
