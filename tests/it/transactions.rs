@@ -79,7 +79,7 @@ const SEQUENCES: &[&str] = &[
     "MULTI | BLPOP {a}l 0 | RPUSH {a}l x | BLPOP {a}l 0 | XREAD BLOCK 0 STREAMS {a}s $ | EXEC",
     "MULTI | EVAL \"return 7\" 0 | EXEC | MULTI | EVAL \"return redis.call('INCR',KEYS[1])\" 1 a | EXEC",
     "MULTI | CLIENT SETNAME me | CLIENT GETNAME | SET a 1 | CLIENT GETNAME | EXEC | CLIENT GETNAME",
-    "MULTI | SELECT 0 | SELECT 1 | TYPE a | EXEC",
+    "MULTI | SELECT 0 | TYPE a | EXEC",
     "MULTI | LPUSH {a}l 1 2 3 | LRANGE {a}l 0 -1 | HSET {a}h f v | HGETALL {a}h | ZADD {a}z 1 m | \
      ZRANGE {a}z 0 -1 WITHSCORES | EXEC | DEL {a}h {a}z",
     "CLIENT SETNAME tx | MULTI | GET a | RESET | CLIENT GETNAME",

@@ -553,15 +553,18 @@ fn a_half_close_is_answered_and_closed() {
     }
 }
 
-/// SELECT as a cluster node has it.
+/// SELECT as a server without a cluster has it that has one database.
 #[test]
-fn select_is_that_of_a_cluster() {
+fn select_is_that_of_one_server() {
     let ground = ground();
-    let mut node = ground.cluster.raw(ground.cluster.ports()[0]);
+    let server = Server::start(&["--databases", "1"]);
+    let mut node = server.conn();
     let mut proxied = ground.proxy.conn();
     for line in [
         "SELECT 0",
         "SELECT 1",
+        "SELECT 16",
+        "SELECT -1",
         "SELECT 99999999999999999999",
         "SELECT x",
     ] {
