@@ -714,7 +714,7 @@ impl Cluster {
                 ledger.messages.executed(&args[1], number);
                 return format!(":{}\r\n", receivers(number)).into_bytes();
             }
-            "ACL" => return resp::bulk(b"some"),
+            "MODULE" => return resp::bulk(b"some"),
             "PING" => return b"+PONG\r\n".to_vec(),
             "SSUBSCRIBE" => {
                 let tag = tag_of(&args[1]);

@@ -91,7 +91,7 @@ impl Client {
                 args.extend([&b"FUNCTION"[..], b"LOAD", b"REPLACE"].map(<[u8]>::to_vec));
                 args.push(format!("#!lua name=lib {load}").into_bytes());
             }
-            Kind::AnyNode => args.extend([verb("ACL"), b"CAT".to_vec()]),
+            Kind::AnyNode => args.extend([verb("MODULE"), b"LIST".to_vec()]),
             Kind::Hello => {
                 let version = if self.resp3 { b"3" } else { b"2" };
                 args.extend([verb("HELLO"), version.to_vec()]);
