@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::control::status::{Command, Status, VERSION};
 use crate::control::summary;
 use crate::logging::tame::tame;
-use crate::net::tls;
+use crate::net::tls::{self, Channel};
 
 const PERIOD: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -153,11 +153,6 @@ fn bad(text: impl Into<String>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, text)
 }
 
-/// What carries a question and its answer.
-trait Channel: Read + Write {}
-
-impl<T: Read + Write> Channel for T {}
-
 fn fetch(url: &str, config: &Config) -> io::Result<Status> {
     let target = target(url).ok_or_else(|| bad("not http://host:port or https://host:port"))?;
     let authority = target.authority;
@@ -166,13 +161,12 @@ fn fetch(url: &str, config: &Config) -> io::Result<Status> {
     let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    let reading = stream.try_clone()?;
     let host = authority
         .rsplit_once(':')
         .map_or(authority, |(host, _)| host);
-    let mut channel: Box<dyn Channel> = match target.is_tls {
-        true => Box::new(tls::open(stream, host, config.tls.authorities.as_deref())?),
-        false => Box::new(stream),
+    let mut channel = match target.is_tls {
+        true => tls::open(stream, host, config.tls.authorities.as_deref())?,
+        false => Channel::plain(stream),
     };
     let mut request = format!("GET /api/v1/status HTTP/1.1\r\nHost: {authority}\r\n").into_bytes();
     if let Some(token) = &config.debug_token {
@@ -182,7 +176,7 @@ fn fetch(url: &str, config: &Config) -> io::Result<Status> {
     }
     request.extend_from_slice(b"Connection: close\r\n\r\n");
     channel.write_all(&request)?;
-    let answer = read_all(channel, &reading)?;
+    let answer = read_all(channel)?;
     let answer = String::from_utf8(answer).map_err(|_| bad("the answer is not text"))?;
     let (head, body) = answer
         .split_once("\r\n\r\n")
@@ -198,7 +192,7 @@ fn fetch(url: &str, config: &Config) -> io::Result<Status> {
 }
 
 /// Reads to the end, for at most [`PATIENCE`] and [`ANSWER_BYTES_MAX`].
-fn read_all(mut channel: Box<dyn Channel>, stream: &TcpStream) -> io::Result<Vec<u8>> {
+fn read_all(mut channel: Channel) -> io::Result<Vec<u8>> {
     let deadline = Instant::now() + PATIENCE;
     let (mut answer, mut chunk) = (Vec::new(), vec![0; 64 << 10]);
     loop {
@@ -206,7 +200,7 @@ fn read_all(mut channel: Box<dyn Channel>, stream: &TcpStream) -> io::Result<Vec
         if left.is_zero() {
             return Err(io::ErrorKind::TimedOut.into());
         }
-        stream.set_read_timeout(Some(left))?;
+        channel.stream().set_read_timeout(Some(left))?;
         match channel.read(&mut chunk)? {
             0 => return Ok(answer),
             count => answer.extend_from_slice(&chunk[..count]),

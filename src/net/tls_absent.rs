@@ -19,6 +19,11 @@ pub struct TlsStream(Infallible);
 pub struct Channel(StdTcpStream);
 
 impl Channel {
+    /// One that is not encrypted.
+    pub fn plain(stream: StdTcpStream) -> Channel {
+        Channel(stream)
+    }
+
     /// The stream that carries it.
     pub fn stream(&self) -> &StdTcpStream {
         &self.0
@@ -126,7 +131,7 @@ impl Context {
     }
 
     pub fn channel(&self, stream: StdTcpStream, _: SocketAddr) -> io::Result<Channel> {
-        Ok(Channel(stream))
+        Ok(Channel::plain(stream))
     }
 
     pub fn announced(&self, _: impl Iterator<Item = (SocketAddr, String)>) {}

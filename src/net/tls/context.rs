@@ -76,6 +76,11 @@ pub enum Channel {
 }
 
 impl Channel {
+    /// One that is not encrypted.
+    pub fn plain(stream: StdTcpStream) -> Channel {
+        Channel::Plain(stream)
+    }
+
     /// The stream that carries it.
     pub fn stream(&self) -> &StdTcpStream {
         match self {
@@ -181,7 +186,7 @@ impl Context {
     pub fn channel(&self, stream: StdTcpStream, node: SocketAddr) -> io::Result<Channel> {
         match self.client(node)? {
             Some(session) => Ok(Channel::Tls(Box::new(StreamOwned::new(session, stream)))),
-            None => Ok(Channel::Plain(stream)),
+            None => Ok(Channel::plain(stream)),
         }
     }
 
