@@ -112,9 +112,9 @@ fn every_option_finds_what_one_server_finds() {
 
 /// What is asked about all keys, and the number of keys that the reply speaks of: for SCAN all that it returned, twice if
 /// it came twice.
-type WorkerQuery = (&'static str, fn(&mut Conn) -> usize);
+type Question = (&'static str, fn(&mut Conn) -> usize);
 
-const QUESTIONS: &[WorkerQuery] = &[
+const QUESTIONS: &[Question] = &[
     ("DBSIZE", |conn| conn.line("DBSIZE").int() as usize),
     ("KEYS", |conn| conn.line("KEYS *").items().len()),
     ("INFO keyspace", |conn| keyspace(conn)),
