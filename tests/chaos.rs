@@ -75,7 +75,7 @@ fn nothing_wrong_and_nothing_lost() {
     let ground = Arc::new(Ground::start(SHARDS, 1, Some(PASSWORD), &[]));
     let flags = std::env::var("CHAOS_FLAGS").unwrap_or_default();
     let mut all = vec!["-backend-password", PASSWORD, "-log-every-n", "0"];
-    if support::ground::is_tls_wanted() {
+    if support::is_tls_wanted() {
         // Nodes have addresses of their own, and one certificate.
         all.extend(["-backend-tls-server-name", "localhost"]);
     }

@@ -8,7 +8,9 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::support::{self, Cluster, Proxy};
+#[cfg(feature = "tls")]
+use crate::support;
+use crate::support::{Cluster, Proxy};
 use redis::{Commands, ConnectionLike};
 
 /// How long the programs that do real work do it; a minute and more where time is not dear.

@@ -100,12 +100,7 @@ impl Cluster {
             "--repl-diskless-sync-delay",
             "0",
         ];
-        #[cfg(feature = "tls")]
-        let tls = match super::tls::is_wanted() {
-            true => super::tls::server_args(),
-            false => Vec::new(),
-        };
-        #[cfg(feature = "tls")]
+        let tls = super::wanted_tls_args();
         all.extend(tls.iter().map(String::as_str));
         all.extend_from_slice(args);
         let cluster = Cluster {

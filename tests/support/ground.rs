@@ -6,7 +6,7 @@
 
 use super::cluster::{Member, form};
 use super::elections::Elections;
-use super::{Conn, Port, Reply, reaper, signal, wait_for};
+use super::{Conn, Port, Reply, is_tls_wanted, reaper, signal, wait_for, wanted_tls_args};
 use std::fs::File;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -65,25 +65,6 @@ fn run(line: &str) {
     assert!(try_run(line), "failed: {line}");
 }
 
-/// Whether clients, nodes and the proxy are to speak TLS (`TEST_TLS=1`).
-pub fn is_tls_wanted() -> bool {
-    #[cfg(feature = "tls")]
-    return super::tls::is_wanted();
-    #[cfg(not(feature = "tls"))]
-    false
-}
-
-/// What a node needs for it.
-fn tls_args(port: u16) -> Vec<String> {
-    #[cfg(feature = "tls")]
-    if super::tls::is_wanted() {
-        let own = super::tls::server_args();
-        return [vec!["--tls-port".to_string(), port.to_string()], own].concat();
-    }
-    let _ = port;
-    Vec::new()
-}
-
 /// One redis-server and the place it has to itself.
 #[derive(Debug)]
 pub struct GroundNode {
@@ -121,7 +102,7 @@ impl GroundNode {
             tls_port: is_tls_wanted().then_some(tls_port),
             _reserved: reserved,
             folder,
-            args: args.chain(tls_args(tls_port)).collect(),
+            args: args.chain(wanted_tls_args()).collect(),
             password: password.map(str::to_string),
             child: Mutex::new(None),
         };
@@ -171,6 +152,9 @@ impl GroundNode {
             // that are another's by now.
             .args(["--rdb-del-sync-files", "yes"]);
         std::fs::remove_file(self.folder.join("dump.rdb")).ok();
+        if let Some(port) = self.tls_port {
+            command.args(["--tls-port", &port.to_string()]);
+        }
         if let Some(password) = &self.password {
             command.args(["--requirepass", password, "--masterauth", password]);
         }

@@ -62,3 +62,20 @@ pub fn signal(pid: u32, name: &str) {
         .expect("sh runs");
     assert!(status.success(), "kill -{name} {pid} failed");
 }
+
+/// Whether clients, nodes and the proxy are to speak TLS (`TEST_TLS=1`).
+pub fn is_tls_wanted() -> bool {
+    #[cfg(feature = "tls")]
+    return tls::is_wanted();
+    #[cfg(not(feature = "tls"))]
+    false
+}
+
+/// What a redis-server needs for it beside its `--tls-port`.
+pub fn wanted_tls_args() -> Vec<String> {
+    #[cfg(feature = "tls")]
+    if tls::is_wanted() {
+        return tls::server_args();
+    }
+    Vec::new()
+}
