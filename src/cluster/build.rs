@@ -2,7 +2,8 @@
 //! none. A bad answer never replaces a good table.
 //!
 //! The rules, each where it is applied:
-//! - an answer from the minority side, from a node without masters, or from a stranger is rejected whole;
+//! - an answer from the minority side, from a node without masters, from a stranger, or from a node that has joined and
+//!   does not know all masters yet is rejected whole;
 //! - nodes that most masters call dead (`fail`), that are still in `handshake` or have `noaddr` are left
 //!   out (the shard of such a master is an orphan until somebody takes its slots); `fail?` is one node's suspicion: such a master keeps its slots, such a replica gets no reads;
 //! - per slot the highest config epoch wins, the table in use included: its owner yields to a claim with a
@@ -134,10 +135,41 @@ fn refuse_stranger(view: &View, previous: &Topology) -> Result<(), Rejected> {
             view.member(id).is_some()
         })
         .count();
-    if masters > 0 && known * 2 <= masters {
+    if masters > 0 && known * 2 <= masters || is_incomplete(view, previous) {
         return Err(Rejected::Stranger { known, masters });
     }
     Ok(())
+}
+
+/// Whether a node without slots has not heard of a master in use, and names nobody else for all of its slots: it may have
+/// joined just now. A node with slots that says so is believed: the master was forgotten.
+fn is_incomplete(view: &View, previous: &Topology) -> bool {
+    let own = view.members.iter().find(|member| member.is_myself);
+    if own.is_none_or(|own| own.is_master && !own.slots.is_empty()) {
+        return false;
+    }
+    let is_unheard_of = |shard: &Shard| {
+        let id = &previous.nodes[usize::from(shard.master)].id;
+        view.member(id).is_none()
+    };
+    let unheard_of: Vec<bool> = previous.shards.iter().map(is_unheard_of).collect();
+    if !unheard_of.contains(&true) {
+        return false;
+    }
+    let mut claimed = [false; SLOTS];
+    for member in view.members.iter().filter(|member| member.is_master) {
+        for &(first, last) in &member.slots {
+            claimed[usize::from(first)..=usize::from(last)].fill(true);
+        }
+    }
+    let mut slots = previous.slots.iter().zip(&claimed);
+    slots.any(|(shard, claimed)| {
+        !claimed
+            && unheard_of
+                .get(usize::from(*shard))
+                .copied()
+                .unwrap_or(false)
+    })
 }
 
 /// Who serves a slot: an index in the list of known nodes.

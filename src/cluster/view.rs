@@ -39,7 +39,7 @@ pub enum Rejected {
         /// Masters with slots.
         masters: usize,
     },
-    /// The node knows too few masters of the table in use: it was reset, or is in another cluster.
+    /// The node knows too few masters of the table in use: it was reset, has just joined, or is in another cluster.
     Stranger {
         /// Masters in use that it knows.
         known: usize,
@@ -77,8 +77,8 @@ impl fmt::Display for Rejected {
             ),
             Rejected::Stranger { known, masters } => write!(
                 f,
-                "the node knows {known} of the {masters} masters in use only: it was reset or is in \
-                 another cluster"
+                "the node knows {known} of the {masters} masters in use only: it was reset, has just \
+                 joined, or is in another cluster"
             ),
             Rejected::Unresolved => f.write_str("no node's host name could be resolved"),
             Rejected::TooMany => f.write_str("the node names more nodes than can be served"),

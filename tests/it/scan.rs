@@ -4,7 +4,7 @@
 use crate::support::{Cluster, Conn, Proxy, Reply, Server, Single, key_in_slot, wait_for};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -167,9 +167,14 @@ fn set_keys(conn: &mut Conn, count: usize) {
 
 fn join(joiner: &mut Conn, cluster: &Cluster) {
     let port = cluster.ports()[0];
-    assert_eq!(joiner.line(&format!("CLUSTER MEET 127.0.0.1 {port}")), "OK");
     let id = joiner.line("CLUSTER MYID").text();
+    let mut met_at: Option<Instant> = None;
     wait_for("all to know the new node", LIMIT, || {
+        // One MEET was not always enough: all heard of it in 16 of 17 runs.
+        if met_at.is_none_or(|at| at.elapsed() > Duration::from_secs(5)) {
+            assert_eq!(joiner.line(&format!("CLUSTER MEET 127.0.0.1 {port}")), "OK");
+            met_at = Some(Instant::now());
+        }
         let knows = |conn: &mut Conn, id: &str| {
             let nodes = conn.line("CLUSTER NODES").text();
             nodes.contains(id) && nodes.lines().count() == cluster.ports().len() + 1
@@ -183,7 +188,6 @@ fn join(joiner: &mut Conn, cluster: &Cluster) {
 /// Issue 14.32: a node that is told whose replica it is some time after it was met has all keys of its master, and the others
 /// still call it a master without slots for a while.
 #[test]
-#[ignore = "open: in one run of five DBSIZE and KEYS miss the share of one master for a moment"]
 fn a_replica_that_joins_doubles_nothing() {
     const KEYS: usize = 200;
     let cluster = Cluster::start(3, 0);

@@ -452,3 +452,27 @@ fn a_line_in_the_log_says_what_moved() {
              10.0.0.2:7001; new node 10.0.0.5:7001; removed 10.0.0.4:7001"
     );
 }
+
+#[test]
+fn a_node_that_has_not_heard_of_a_master_says_nothing_of_its_slots() {
+    // One that has just joined: it knows most masters, and not yet all.
+    let joining = "n 10.0.0.9:7001@1 myself,master - 0 0 0 connected|\
+                   a 10.0.0.1:7001@1 master - 0 0 1 connected 0-5460|\
+                   b 10.0.0.2:7001@1 master - 0 0 2 connected 5461-10922";
+    let table = table(THREE);
+    let refused = built(joining, Some(&table)).err();
+    let expected = Rejected::Stranger {
+        known: 2,
+        masters: 3,
+    };
+    assert_eq!(refused, Some(expected.clone()));
+    // Some of its slots are somebody else's by now, not all.
+    let partly = joining.replace("5461-10922", "5461-10930");
+    assert_eq!(built(&partly, Some(&table)).err(), Some(expected));
+    // All are: it was forgotten behind a failover.
+    let taken = joining.replace("5461-10922", "5461-16383");
+    let topology = built(&taken, Some(&table)).unwrap().topology;
+    assert_eq!(owner(&topology, 16383), "b");
+    // If every node says so, it is so: the caller then builds without a table in use.
+    assert_eq!(built(joining, None).unwrap().topology.covered(), 10923);
+}
