@@ -42,9 +42,11 @@ fn leaves(profile: &Profile) -> HashMap<(String, String), i64> {
 
 #[inline(never)]
 fn the_known_culprit(rounds: u64) -> u64 {
-    let mut sum = 1u64;
-    for round in 0..rounds {
+    let (mut sum, mut round) = (1u64, 0u64);
+    // Without an iterator: its functions, inlined into each other, would be blamed for what this one does.
+    while round < rounds {
         sum = std::hint::black_box((sum >> 1) ^ round);
+        round += 1;
     }
     sum
 }
