@@ -78,13 +78,14 @@ impl Fake {
                 }
                 let (nodes, play, requests) = (nodes.clone(), play.clone(), requests.clone());
                 let live = live.clone();
+                // Who comes first is counted first, as at a server, whichever thread runs first.
+                let before = live.fetch_add(1, Ordering::Relaxed);
+                let door = match door {
+                    Door::Room(most) if before < most => Door::Open,
+                    Door::Room(_) => Door::Says(MAX_CLIENTS),
+                    other => other,
+                };
                 thread::spawn(move || {
-                    let before = live.fetch_add(1, Ordering::Relaxed);
-                    let door = match door {
-                        Door::Room(most) if before < most => Door::Open,
-                        Door::Room(_) => Door::Says(MAX_CLIENTS),
-                        other => other,
-                    };
                     if let Some(stream) = pass_door(stream, door) {
                         serve(stream, &nodes, &*play, &requests);
                     }
