@@ -39,6 +39,7 @@ pub enum Action {
 /// that the nodes work while we still write.
 #[derive(Debug, Default)]
 pub struct Actions {
+    /// The last that was asked for is made first.
     connects: Vec<(BackendId, SocketAddr)>,
     /// In the order in which they were asked for: what two clients said in turn is read in turn.
     backend_flushes: VecDeque<BackendId>,
