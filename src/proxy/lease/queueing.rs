@@ -13,7 +13,8 @@ use crate::proxy::lease::state::transaction::{Item, OK, Own, Parts, QUEUED, Tran
 use crate::proxy::lease::state::{Lease, Next, Work};
 use crate::proxy::pipeline::At;
 use crate::proxy::pipeline::by_slot::parts_by_slot;
-use crate::proxy::pipeline::merge::{Merge, Split};
+use crate::proxy::pipeline::merge::Merge;
+use crate::proxy::pipeline::split::Split;
 use crate::proxy::pubsub::state::kind::Kind;
 use crate::proxy::request::Request;
 use crate::proxy::state::Proxy;

@@ -15,8 +15,9 @@ use crate::proxy::pipeline::by_slot::{
     MANY_KEYS, PartTarget, SlotPart, is_urgent, merge_of, push_part, runs_alone, sort_by_slot,
     ticket,
 };
-use crate::proxy::pipeline::merge::{Merge, Split};
+use crate::proxy::pipeline::merge::Merge;
 use crate::proxy::pipeline::plan::{Ask, Plan};
+use crate::proxy::pipeline::split::Split;
 use crate::proxy::request::Request;
 use crate::proxy::state::Proxy;
 use crate::proxy::texts::{self, refusal};

@@ -8,10 +8,14 @@
 
 pub mod by_slot;
 pub mod client_reply;
+mod entry;
+mod gather;
 pub mod merge;
 pub(super) mod out_of_order;
 mod parts;
 pub mod plan;
+mod spares;
+pub mod split;
 pub mod unmerged;
 
 use std::borrow::Cow;
@@ -19,104 +23,18 @@ use std::collections::VecDeque;
 
 use slab::Slab;
 
-use crate::buffer::{Pool, Rope, WriteBuf};
+use crate::buffer::{Pool, WriteBuf};
 use crate::clock::Time;
 use crate::proxy::ids::{BackendId, Seq};
 use crate::proxy::pipeline::client_reply::ClientReply;
-use crate::proxy::pipeline::merge::Split;
-use crate::proxy::pipeline::out_of_order::{OutOfOrder, OutOfOrderSpares, Place};
+use crate::proxy::pipeline::entry::{Entry, Kept, Kind, Stage};
+use crate::proxy::pipeline::out_of_order::{OutOfOrder, Place};
 use crate::proxy::pipeline::plan::Plan;
+use crate::proxy::pipeline::split::Split;
 use crate::proxy::stats::calls::ErrorCode;
 
-/// Where a part of a request is while its reply is outstanding.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum At {
-    /// Its ticket is in this backend's queue.
-    Backend(BackendId),
-    /// It waits among its client's held requests.
-    Held,
-    /// The proxy itself will answer it.
-    Here,
-    /// Its reply has come.
-    Done,
-}
-
-/// What a request is waiting for, and what the two words beside it mean.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    /// The reply to its one part, which passes through as it is. The words are where that part is.
-    Single,
-    /// As before, and it is thrown away.
-    Muted,
-    /// The replies to several parts, merged into one; the first word says where they are kept.
-    Split,
-    /// As before, and it is thrown away.
-    MutedSplit,
-    /// Its turn: the whole reply is there. The words are its place among those of its client.
-    Waiting,
-    /// As before; the first word says where it is kept.
-    Ready,
-}
-
-/// One request. As plain as it is since it is written and moved for every command: what is larger than two
-/// words is kept apart.
-#[derive(Debug, Clone, Copy)]
-struct Request {
-    started: Time,
-    words: [u32; 2],
-    command: u16,
-    /// Of its one part, if it is `Single` or `Muted`.
-    slot: u16,
-    kind: Kind,
-    /// Whether the words name the backend where its one part is; else it is held, or to be answered here.
-    stage: Stage,
-}
-
-/// Where a part is, but for which backend.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    Backend,
-    Held,
-    Here,
-    Done,
-}
-
-/// What is larger than the words of a request.
-#[derive(Debug)]
-enum Kept {
-    Split(Box<Split>),
-    Ready(Box<[u8]>),
-    /// A large one.
-    Rope(Rope),
-}
-
-impl At {
-    #[inline(always)]
-    fn taken_apart(self) -> (Stage, [u32; 2]) {
-        match self {
-            At::Backend(id) => (Stage::Backend, [id.key(), id.generation()]),
-            At::Held => (Stage::Held, [0; 2]),
-            At::Here => (Stage::Here, [0; 2]),
-            At::Done => (Stage::Done, [0; 2]),
-        }
-    }
-}
-
-impl Request {
-    /// The backend of a request of one part, if its part is there.
-    fn backend(&self) -> Option<BackendId> {
-        let single = matches!(self.kind, Kind::Single | Kind::Muted);
-        let [key, generation] = self.words;
-        (single && self.stage == Stage::Backend).then(|| BackendId::from_parts(key, generation))
-    }
-
-    /// The place of a reply that waits.
-    #[inline(always)]
-    fn place(&self) -> Place {
-        debug_assert_eq!(self.kind, Kind::Waiting);
-        Place::from_words(self.words)
-    }
-}
+pub use entry::At;
+pub use spares::Spares;
 
 /// What was completed by a reply.
 #[derive(Debug, Clone, Copy)]
@@ -151,7 +69,7 @@ impl Completed {
 /// `waiting` and an entry of `kept` are those of one request.
 #[derive(Debug)]
 pub struct Pipeline {
-    requests: VecDeque<Request>,
+    requests: VecDeque<Entry>,
     head: Seq,
     /// Bytes of replies that wait for their turn, wherever they are.
     ready_bytes: usize,
@@ -187,41 +105,6 @@ impl Default for Pipeline {
 
 /// Requests that an empty pipeline keeps room for while there are commands.
 const REQUESTS_KEPT: usize = 1024;
-
-/// Buffers that stay while there are commands.
-const SPARES_STEADY: usize = 64;
-
-/// Buffers for replies that wait for their turn, kept for reuse.
-#[derive(Debug, Default)]
-pub struct Spares {
-    single: Vec<Vec<u8>>,
-    out_of_order: OutOfOrderSpares,
-}
-
-impl Spares {
-    /// An empty buffer.
-    #[inline]
-    pub fn take(&mut self) -> Vec<u8> {
-        self.single.pop().unwrap_or_default()
-    }
-
-    /// Gives half of the buffers back to the allocator, down to a few.
-    pub fn shed(&mut self) {
-        let kept = (self.single.len() / 2).max(SPARES_STEADY);
-        self.single.truncate(kept);
-        self.single.shrink_to(2 * kept);
-        self.out_of_order.shed();
-    }
-
-    /// Takes a buffer back, unless it has grown large or there are plenty.
-    #[inline]
-    pub fn give(&mut self, mut buffer: Vec<u8>) {
-        if self.single.len() < 4096 && buffer.capacity() <= 4096 {
-            buffer.clear();
-            self.single.push(buffer);
-        }
-    }
-}
 
 impl Pipeline {
     /// Requests that are not answered yet.
@@ -293,7 +176,7 @@ impl Pipeline {
     #[inline(always)]
     fn push_part(&mut self, command: u16, started: Time, kind: Kind, slot: u16, at: At) -> Seq {
         let (stage, words) = at.taken_apart();
-        self.push_request(Request {
+        self.push_request(Entry {
             started,
             words,
             command,
@@ -304,7 +187,7 @@ impl Pipeline {
     }
 
     fn push(&mut self, command: u16, started: Time, kind: Kind, words: [u32; 2]) -> Seq {
-        self.push_request(Request {
+        self.push_request(Entry {
             started,
             words,
             command,
@@ -315,7 +198,7 @@ impl Pipeline {
     }
 
     #[inline(always)]
-    fn push_request(&mut self, request: Request) -> Seq {
+    fn push_request(&mut self, request: Entry) -> Seq {
         let seq = self.tail();
         self.last_command = request.command;
         self.requests.push_back(request);
@@ -348,7 +231,7 @@ impl Pipeline {
     }
 
     #[inline]
-    fn get_mut(&mut self, seq: Seq) -> Option<&mut Request> {
+    fn get_mut(&mut self, seq: Seq) -> Option<&mut Entry> {
         self.requests
             .get_mut(seq.0.wrapping_sub(self.head.0) as usize)
     }
@@ -401,7 +284,7 @@ impl Pipeline {
             debug_assert_eq!(part, 0);
             let split = Kept::Split(Box::new(whole(request.slot)));
             let key = self.kept.insert(split) as u32;
-            *self.get_mut(seq)? = Request {
+            *self.get_mut(seq)? = Entry {
                 kind,
                 words: [key, 0],
                 ..request
@@ -746,179 +629,4 @@ impl Pipeline {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::arena::Id;
-    use crate::proxy::pipeline::merge::Merge;
-    use std::io::IoSlice;
-
-    struct Rig {
-        pipeline: Pipeline,
-        output: WriteBuf,
-        pool: Pool,
-        spares: Spares,
-    }
-
-    impl Rig {
-        fn new() -> Rig {
-            Rig {
-                pipeline: Pipeline {
-                    head: Seq(u32::MAX - 1), // the places wrap at once
-                    ..Pipeline::default()
-                },
-                output: WriteBuf::default(),
-                pool: Pool::default(),
-                spares: Spares::default(),
-            }
-        }
-
-        fn single(&mut self) -> Seq {
-            let at = At::Backend(Id::from_parts(0, 1));
-            self.pipeline.push_single(0, 7, at, Time::default())
-        }
-
-        fn fulfil(&mut self, seq: Seq, part: u16, reply: &str) -> bool {
-            self.pipeline
-                .fulfil(
-                    seq,
-                    part,
-                    reply.as_bytes(),
-                    &mut self.output,
-                    &mut self.pool,
-                    &mut self.spares,
-                )
-                .is_some()
-        }
-
-        fn check(&mut self, expected: &str) {
-            let mut slices = [IoSlice::new(&[]); 8];
-            let count = self.output.unsent(&mut slices);
-            let sent: Vec<u8> = slices[..count].iter().flat_map(|s| s.to_vec()).collect();
-            assert_eq!(String::from_utf8_lossy(&sent), expected);
-        }
-    }
-
-    #[test]
-    fn replies_leave_in_the_order_of_requests() {
-        let mut rig = Rig::new();
-        let (a, b, c) = (rig.single(), rig.single(), rig.single());
-        rig.fulfil(c, 0, "c");
-        rig.check("");
-        rig.fulfil(a, 0, "a");
-        rig.check("a");
-        rig.pipeline
-            .answer(0, b"d", &mut rig.output, &mut rig.pool, Time::default());
-        rig.fulfil(b, 0, "b");
-        rig.check("abcd");
-        assert!(rig.pipeline.is_empty());
-        assert_eq!(rig.pipeline.ready_bytes(), 0);
-        rig.pipeline
-            .answer(0, b"e", &mut rig.output, &mut rig.pool, Time::default());
-        rig.check("abcde");
-    }
-
-    #[test]
-    fn a_muted_request_keeps_its_place_and_says_nothing() {
-        let mut rig = Rig::new();
-        let a = rig.single();
-        rig.pipeline.client_reply = ClientReply::SkipNext;
-        let (b, c) = (rig.single(), rig.single());
-        rig.fulfil(b, 0, "b");
-        rig.fulfil(c, 0, "c");
-        rig.check("");
-        rig.fulfil(a, 0, "a");
-        rig.check("ac");
-        rig.pipeline.client_reply = ClientReply::Off;
-        let d = rig.single();
-        assert!(!rig.pipeline.is_single_head(d));
-        let mut split = Split::new(Merge::Sum, true);
-        split.add(1);
-        let sum = rig.pipeline.push_split(0, Box::new(split), Time::default());
-        rig.pipeline
-            .answer(0, b"e", &mut rig.output, &mut rig.pool, Time::default());
-        rig.pipeline.client_reply = ClientReply::On;
-        let f = rig.single();
-        assert!(rig.fulfil(sum, 0, ":2\r\n"));
-        rig.fulfil(f, 0, "f");
-        rig.fulfil(d, 0, "d");
-        rig.check("acf");
-        assert!(rig.pipeline.is_empty());
-        assert_eq!(rig.pipeline.ready_bytes(), 0);
-    }
-
-    #[test]
-    fn a_split_request_leaves_when_all_its_parts_have_come() {
-        let mut rig = Rig::new();
-        let first = rig.single();
-        let mut split = Split::new(Merge::Sum, true);
-        split.add(1);
-        split.add(2);
-        let sum = rig.pipeline.push_split(0, Box::new(split), Time::default());
-        assert!(!rig.fulfil(sum, 1, ":2\r\n"));
-        assert!(rig.fulfil(sum, 0, ":40\r\n"));
-        rig.check("");
-        assert!(rig.fulfil(first, 0, "+OK\r\n"));
-        rig.check("+OK\r\n:42\r\n");
-        assert_eq!(rig.pipeline.ready_bytes(), 0);
-    }
-
-    #[test]
-    fn a_part_may_be_cut_once_more_and_keys_keep_their_order() {
-        let mut rig = Rig::new();
-        let whole = |slot| {
-            let mut split = Split::new(Merge::Gather, false);
-            split.add(slot);
-            split.set_order(vec![0, 0, 0]);
-            split
-        };
-        let single = rig.single();
-        assert_eq!(rig.pipeline.divide(single, 0, 3, whole), Some(1));
-        rig.fulfil(single, 2, "*1\r\n+c\r\n");
-        rig.fulfil(single, 0, "*1\r\n+a\r\n");
-        assert!(rig.fulfil(single, 1, "*1\r\n+b\r\n"));
-        rig.check("*3\r\n+a\r\n+b\r\n+c\r\n");
-
-        let mut split = Split::new(Merge::Gather, false);
-        split.add(1);
-        split.add(2);
-        split.set_order(vec![1, 0, 1]);
-        let many = rig.pipeline.push_split(0, Box::new(split), Time::default());
-        assert_eq!(rig.pipeline.divide(many, 1, 2, whole), Some(2));
-        rig.fulfil(many, 0, "*1\r\n+y\r\n");
-        rig.fulfil(many, 2, "*1\r\n+z\r\n");
-        assert!(rig.fulfil(many, 1, "*1\r\n+x\r\n"));
-        rig.check("*3\r\n+a\r\n+b\r\n+c\r\n*3\r\n+x\r\n+y\r\n+z\r\n");
-        assert!(rig.pipeline.is_empty() && rig.pipeline.ready_bytes() == 0);
-    }
-
-    #[test]
-    fn a_request_that_asks_again_keeps_its_place() {
-        let mut rig = Rig::new();
-        let mut split = Split::new(
-            Merge::Then(Box::new(|replies, _| {
-                assert!(replies[0].is_error());
-                Some(Plan {
-                    asks: Vec::new(),
-                    merge: Merge::Sum,
-                    write: false,
-                })
-            })),
-            false,
-        );
-        split.add(1);
-        let asking = rig.pipeline.push_split(9, Box::new(split), Time::default());
-        let behind = rig.single();
-        assert!(rig.fulfil(behind, 0, "+b\r\n"));
-        assert!(!rig.fulfil(asking, 0, "-ERR a\r\n"));
-        rig.check("");
-        let (seq, command, plan) = rig.pipeline.take_next().unwrap();
-        assert_eq!((seq, command), (asking, 9));
-        assert!(rig.pipeline.take_next().is_none());
-        let mut parts = Split::new(plan.merge, plan.write);
-        parts.add(2);
-        rig.pipeline.renew_split(seq, parts);
-        assert!(rig.fulfil(asking, 0, ":7\r\n"));
-        rig.check(":7\r\n+b\r\n");
-        assert_eq!(rig.pipeline.ready_bytes(), 0);
-    }
-}
+mod tests;

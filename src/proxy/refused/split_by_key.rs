@@ -9,7 +9,7 @@ use crate::command::{self, Class, Flags, ResponsePolicy};
 use crate::proxy::client::held::Retry;
 use crate::proxy::ids::PartId;
 use crate::proxy::pipeline::by_slot::merge_of;
-use crate::proxy::pipeline::merge::Split;
+use crate::proxy::pipeline::split::Split;
 use crate::proxy::state::Proxy;
 use crate::proxy::upstream::backend::{Origin, Ticket};
 use crate::proxy::upstream::goal::Goal;

@@ -4,8 +4,8 @@
 //!
 //! Before the first step it is checked that every part has as many values as keys, so no step can fail.
 
-use super::{Kept, Split};
 use crate::buffer::{Rope, RopeBuilder};
+use crate::proxy::pipeline::split::{Kept, Split};
 use crate::resp::encode;
 use crate::resp::frame::Scan;
 use crate::resp::reply::Reply;
