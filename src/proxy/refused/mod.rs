@@ -1,5 +1,7 @@
 //! Requests that a node did not execute: whether, when and where they are sent again.
 
+pub(super) mod hold;
+pub(super) mod left_out;
 pub(super) mod order_guard;
 pub(super) mod own_errors;
 pub mod retry;
