@@ -1,14 +1,15 @@
 //! What a worker reports to its `Proxy` (clients accepted; bytes read; connections made, closed and flushed), and
-//! what it asks it: what to do next, and when.
+//! what it asks it: what to do next.
 
-use std::io::IoSlice;
+mod flush;
+mod tick;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use crate::arena::Arena;
-use crate::buffer::{Pool, ReadBuf, WriteBuf};
+use crate::buffer::{Pool, ReadBuf};
 use crate::clock::Time;
 use crate::cluster::topology::Topology;
 use crate::command::{Servers, Table};
@@ -36,16 +37,11 @@ use crate::proxy::stats::largest::Largest;
 use crate::proxy::stats::masters_info::asking::MastersInfoQueue;
 use crate::proxy::stats::turn_latencies::TurnLatencies;
 use crate::proxy::stats::{Rates, Stats};
+use crate::proxy::texts;
 use crate::proxy::upstream::Upstream;
-use crate::proxy::upstream::backend::{Patience, State};
+use crate::proxy::upstream::backend::State;
 use crate::proxy::upstream::lost::Lost;
-use crate::proxy::{planted_bugs, texts};
 use crate::resp::encode;
-
-/// How often deadlines are looked at: they are seconds, this is their grain.
-const SWEEP: Duration = Duration::from_millis(50);
-/// Slices handed to one write.
-const SLICES: usize = 64;
 
 impl Proxy {
     /// A worker's state machine. `worker` is its place among the workers of `process`; `seed` is any number.
@@ -351,112 +347,6 @@ impl Proxy {
         true
     }
 
-    /// Writes what a peer's output holds. `write` takes slices and returns how many bytes it accepted; less
-    /// than all means that no more can be written now.
-    pub fn flush(&mut self, peer: Peer, now: Time, mut write: impl FnMut(&[IoSlice<'_>]) -> usize) {
-        match peer {
-            Peer::Client(id) => {
-                let Some(client) = self.clients.get_mut(id) else {
-                    return;
-                };
-                client.flush_queued = false;
-                let mut written = 0;
-                // Nearly always there is one piece and it leaves.
-                while let Some((taken, offered)) = write_some(&client.output, &mut write) {
-                    client.output.drop_sent(taken, &mut self.pool);
-                    written += taken;
-                    if taken < offered || client.output.is_empty() {
-                        break;
-                    }
-                }
-                self.stats.client_bytes_out.add(written as u64);
-                client.note_flush(written, now);
-                if client.is_finished() {
-                    self.drop_client(id, Parting::Left, now);
-                } else if client.stall.is_some() {
-                    self.flushed_while_paused(id);
-                }
-            }
-            Peer::Backend(id) => {
-                let Some(backend) = self.upstream.backends.get_mut(id) else {
-                    return;
-                };
-                backend.flush_queued = false;
-                let Some(output) = backend.writable() else {
-                    return;
-                };
-                let mut written = 0;
-                while let Some((taken, offered)) = write_some(output, &mut write) {
-                    output.mark_sent(taken);
-                    written += taken;
-                    if taken < offered {
-                        break;
-                    }
-                }
-                self.stats.backend_bytes_out.add(written as u64);
-                // What is still in it leaves with a later write.
-                if output.unsent_len() == 0
-                    && backend.state == State::Ready
-                    && let Some(last) = backend.tickets.back()
-                {
-                    backend.write_times.note(last.sent_at, now);
-                    self.stats.wrote_to_backend(backend.tickets.len());
-                }
-                if let Some(node) = self.upstream.nodes.get(usize::from(backend.node.0)) {
-                    node.stats.bytes_out.add(written as u64);
-                }
-                self.wake_waiters(id);
-            }
-        }
-    }
-
-    /// Whether a peer's output holds anything to write.
-    pub fn wants_flush(&mut self, peer: Peer) -> bool {
-        match peer {
-            Peer::Client(id) => self
-                .clients
-                .get(id)
-                .is_some_and(|client| client.output.unsent_len() > 0),
-            Peer::Backend(id) => self
-                .upstream
-                .backends
-                .get_mut(id)
-                .and_then(|backend| backend.writable())
-                .is_some_and(|output| output.unsent_len() > 0),
-        }
-    }
-
-    /// Something was written to a client of which no request is taken, or nothing could be.
-    #[inline(never)]
-    fn flushed_while_paused(&mut self, id: ClientId) {
-        let Some(client) = self.clients.get_mut(id) else {
-            return;
-        };
-        if client.may_resume(&self.config.limits) {
-            self.queue_resume(id);
-        } else if client.is_to_be_read() {
-            self.actions.resume(id);
-        }
-    }
-
-    pub(in crate::proxy) fn queue_flush(&mut self, id: ClientId) {
-        if let Some(client) = self.clients.get_mut(id)
-            && !client.flush_queued
-        {
-            client.flush_queued = true;
-            self.actions.flush_client(id);
-        }
-    }
-
-    pub(in crate::proxy) fn queue_resume(&mut self, id: ClientId) {
-        if let Some(client) = self.clients.get_mut(id)
-            && !client.resume_queued
-        {
-            client.resume_queued = true;
-            self.actions.resume(id);
-        }
-    }
-
     /// The cluster's topology, as the refresher has just learnt it.
     pub fn adopt(&mut self, topology: Arc<Topology>, now: Time) {
         let changed = self
@@ -476,125 +366,6 @@ impl Proxy {
         let nodes = nodes.map(|(_, node)| (node.address, node.stats.clone()));
         self.stats
             .show_nodes(nodes.chain(self.upstream.routes.down()));
-    }
-
-    /// Time passes: what is due is done. What was answered before leaves from now on. Returns whether the worker
-    /// rests: nobody asked for anything for a second, and memory has been given back.
-    pub fn tick(&mut self, now: Time) -> bool {
-        self.begin_turn(now);
-        self.stats.turn_at.set(now.as_micros());
-        self.turn_latencies.settle(&self.stats.calls, now);
-        if now >= self.hold_due {
-            self.release_all(now);
-        }
-        self.tick_leases(now);
-        if now >= self.next_sweep {
-            self.sweep(now);
-        }
-        if !self.masters_info_queue.is_idle() {
-            self.answer_masters_info(now);
-        }
-        if self.client_pause.is_some_and(|pause| now >= pause.until) {
-            self.end_client_pause();
-        }
-        if self.pubsub.is_due(now) {
-            self.tend_subscriptions(now);
-        }
-        if now >= self.next_idle_sweep {
-            self.sweep_idle(now);
-        }
-        if self.process.stale.load(Ordering::Relaxed) {
-            self.process.stale.store(false, Ordering::Relaxed);
-            self.want_refresh(Wanted::Moved);
-        }
-        let due = self.rates.is_due(now);
-        if due {
-            self.insight.hot.tick(now);
-            self.sample(now);
-        }
-        let rests = due && !self.rates.take(&self.stats, now);
-        if rests {
-            self.give_memory_back();
-        } else if due {
-            self.shed_memory();
-        }
-        rests
-    }
-
-    fn sweep(&mut self, now: Time) {
-        self.next_sweep = now.after(SWEEP);
-        self.send_returned();
-        let mut outstanding = false;
-        let mut backends = std::mem::take(&mut self.scratch.backends);
-        backends.extend(self.upstream.backends.iter().map(|(id, _)| id));
-        for id in backends.drain(..) {
-            let Some(backend) = self.upstream.backends.get(id) else {
-                continue;
-            };
-            let lost = match (backend.state, backend.tickets.is_empty()) {
-                (State::Connecting | State::Handshaking(_), _) => {
-                    outstanding = true;
-                    self.judge_opening(id, now)
-                }
-                (State::Ready, false) => match backend.patience {
-                    Patience::Endless => None,
-                    Patience::Until(at) => {
-                        outstanding = true;
-                        self.judge_doubted(id, at, now)
-                    }
-                    Patience::None => {
-                        outstanding = true;
-                        self.judge_silence(id, now)
-                    }
-                },
-                (State::Ready, true) => None,
-            };
-            match lost {
-                Some(Lost::TimedOut) if planted_bugs::is_on("late-reply") => {
-                    self.forget_oldest(id, now)
-                }
-                Some(lost) => self.lose_backend(id, lost, now),
-                None => {
-                    self.leave_out_silent(id, now);
-                    self.watch_head(id, now);
-                }
-            }
-        }
-        outstanding |= self.tend_aside(now);
-        self.scratch.backends = backends;
-        self.swept = (self.stats.backend_requests.get(), outstanding);
-        if !self.holding.is_empty() {
-            self.want_refresh(Wanted::Trouble);
-        }
-    }
-
-    /// When [`Proxy::tick`] has something to do, if no input comes before.
-    pub fn next_deadline(&self) -> Option<Time> {
-        let (requests, outstanding) = self.swept;
-        let busy = outstanding
-            || !self.holding.is_empty()
-            || !self.returned.is_empty()
-            || requests != self.stats.backend_requests.get();
-        let sweep = busy.then_some(self.next_sweep);
-        let held = (!self.holding.is_empty()).then_some(self.hold_due);
-        let paused = self.client_pause.map(|pause| pause.until);
-        let rest = (self.pool.free_bytes() + self.inbox.free() > 0).then(|| self.rates.due_at());
-        let leases = self.leases.deadline();
-        let subscribed = self.pubsub.deadline();
-        let behind = (self.is_behind() || self.masters_info_queue.is_due()).then(Time::default);
-        [behind, sweep, held, paused, rest, leases, subscribed]
-            .into_iter()
-            .flatten()
-            .min()
-    }
-
-    /// Whether clients, or what is done for them in steps, wait for the next turn, which is to come at once.
-    #[inline]
-    pub fn is_behind(&self) -> bool {
-        !self.behind.is_empty()
-            || !self.unmerged.is_empty()
-            || !self.pubsub.outbox.is_empty()
-            || !self.listings.is_empty()
     }
 
     /// The next thing to do with a socket or a thread.
@@ -687,28 +458,4 @@ impl Proxy {
         self.random ^= self.random << 17;
         self.random
     }
-}
-
-/// Hands unsent bytes to `write`. Returns how many it took and how many it was offered.
-#[inline]
-fn write_some(
-    output: &WriteBuf,
-    write: &mut impl FnMut(&[IoSlice<'_>]) -> usize,
-) -> Option<(usize, usize)> {
-    match output.unsent_in_one() {
-        Some(bytes) => Some((write(&[IoSlice::new(bytes)]), bytes.len())),
-        None if output.unsent_len() == 0 => None,
-        None => Some(write_many(output, write)),
-    }
-}
-
-#[inline(never)]
-fn write_many(
-    output: &WriteBuf,
-    write: &mut impl FnMut(&[IoSlice<'_>]) -> usize,
-) -> (usize, usize) {
-    let mut slices = [IoSlice::new(&[]); SLICES];
-    let count = output.unsent(&mut slices);
-    let offered = slices[..count].iter().map(|slice| slice.len()).sum();
-    (write(&slices[..count]), offered)
 }
