@@ -32,7 +32,7 @@ impl Proxy {
             );
             assert_eq!(
                 (backend.usage, backend.state) == (Usage::Idle, State::Ready),
-                node.stock.is_idle(id),
+                node.exclusive.is_idle(id),
                 "a node knows who is idle"
             );
         }
@@ -44,8 +44,11 @@ impl Proxy {
                 connecting += usize::from(own.state != State::Ready);
                 exclusive += usize::from(own.usage != Usage::Shared);
             }
-            assert_eq!((node.connecting, node.stock.len()), (connecting, exclusive));
-            node.stock.check();
+            assert_eq!(
+                (node.connecting, node.exclusive.len()),
+                (connecting, exclusive)
+            );
+            node.exclusive.check();
         }
         self.check_leases();
         self.check_aside();

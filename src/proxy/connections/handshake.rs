@@ -99,7 +99,7 @@ impl Proxy {
             node.stats.connects.add(1);
             node.stats.connections.add(1);
             if usage != Usage::Shared {
-                node.stock.arrived(flavor, id);
+                node.exclusive.arrived(flavor, id);
             }
         }
         if back {
@@ -154,7 +154,7 @@ impl Proxy {
         let mut idle = None;
         if serves {
             node.stats.failing.set(0);
-            idle = node.stock.make_room(backend);
+            idle = node.exclusive.make_room(backend);
         }
         if let Some(idle) = idle {
             self.lose_backend(idle, Lost::Retired, now);

@@ -24,14 +24,14 @@ impl Proxy {
         served: bool,
         now: Time,
     ) -> Option<BackendId> {
-        let stock = &mut self.upstream.node_mut(node)?.stock;
-        let first = served || stock.is_next(order, waiter.flavor);
-        let idle = first.then(|| stock.take(waiter.flavor)).flatten();
+        let exclusive = &mut self.upstream.node_mut(node)?.exclusive;
+        let first = served || exclusive.is_next(order, waiter.flavor);
+        let idle = first.then(|| exclusive.take(waiter.flavor)).flatten();
         match idle {
-            Some(_) => stock.leave(order),
-            None => stock.join(order, waiter),
+            Some(_) => exclusive.leave(order),
+            None => exclusive.join(order, waiter),
         }
-        self.restock(node, now);
+        self.refill(node, now);
         let id = idle?;
         let backend = self.upstream.backends.get_mut(id)?;
         debug_assert_eq!((backend.usage, backend.state), (Usage::Idle, State::Ready));
@@ -67,7 +67,7 @@ impl Proxy {
     }
 
     /// Makes the connections to a node that are missing, as far as it may be tried.
-    fn restock(&mut self, key: NodeKey, now: Time) {
+    fn refill(&mut self, key: NodeKey, now: Time) {
         let mut bounds = self.bounds();
         let Some(node) = self.upstream.node(key) else {
             return;
@@ -77,7 +77,7 @@ impl Proxy {
             // It may be at its limit of clients: it is asked for no more than somebody waits for.
             (bounds.least, bounds.idle) = (0, 0);
         }
-        for (flavor, count) in node.stock.missing(bounds) {
+        for (flavor, count) in node.exclusive.missing(bounds) {
             if is_failing {
                 // It is tried with one connection.
                 self.share_first(key, flavor, now);
@@ -89,7 +89,7 @@ impl Proxy {
                 let (Some(_), Some(node)) = (opened, upstream.node_mut(key)) else {
                     break;
                 };
-                node.stock.ordered(flavor);
+                node.exclusive.ordered(flavor);
             }
             if !is_failing {
                 // The last that is asked for is made first.
@@ -97,8 +97,8 @@ impl Proxy {
             }
         }
         if let Some(node) = self.upstream.node(key)
-            && node.stock.is_wanted()
-            && node.stock.coming() == 0
+            && node.exclusive.is_wanted()
+            && node.exclusive.coming() == 0
         {
             self.leases.probe(node.retry_at(), now);
             self.want_refresh(Wanted::Trouble);
@@ -127,7 +127,7 @@ impl Proxy {
         if self.leases.takes_probe(now) {
             let nodes = self.upstream.nodes.iter();
             for (key, node) in nodes {
-                if node.stock.is_wanted() {
+                if node.exclusive.is_wanted() {
                     self.leases.tend(NodeKey(key as u16));
                 }
             }
@@ -142,12 +142,12 @@ impl Proxy {
             return;
         };
         // Whoever waits may still be served by those that are on their way.
-        let refused = node.stock.was_refused() && node.stock.coming() == 0;
-        if !node.stock.is_wanted() {
+        let refused = node.exclusive.was_refused() && node.exclusive.coming() == 0;
+        if !node.exclusive.is_wanted() {
             return;
         }
         if refused {
-            let waiters: Vec<Waiter> = node.stock.waiters().map(|(_, waiter)| waiter).collect();
+            let waiters: Vec<Waiter> = node.exclusive.waiters().map(|(_, waiter)| waiter).collect();
             for waiter in waiters {
                 self.node_refuses(waiter.client, waiter.run, now);
             }
@@ -156,14 +156,14 @@ impl Proxy {
             return;
         };
         let leases = &self.leases;
-        let served = node.stock.served(|order, waiter| {
+        let served = node.exclusive.served(|order, waiter| {
             let slot = waiter.slot;
             slot.is_none_or(|slot| leases.order.may_go(slot, order, now))
         });
         for waiter in served {
             self.serve_run(waiter.client, waiter.run, now);
         }
-        self.restock(key, now);
+        self.refill(key, now);
     }
 
     /// A second is over: connections that nobody has needed for long are closed.
@@ -172,7 +172,7 @@ impl Proxy {
         let mut excess = Vec::new();
         let backends = &self.upstream.backends;
         for (key, node) in &mut self.upstream.nodes {
-            excess.extend(node.stock.turn(bounds));
+            excess.extend(node.exclusive.turn(bounds));
             if let Some(since) = node.in_doubt_since() {
                 let mut own = backends.iter().map(|(_, own)| own);
                 if own.any(|own| usize::from(own.node.0) == key && own.has_answered_since(since)) {
@@ -236,8 +236,8 @@ impl Proxy {
         let Some(node) = self.upstream.node_mut(key) else {
             return;
         };
-        let kept = node.stock.returned(flavor, id, bounds) && node.listed;
-        if node.stock.is_wanted() {
+        let kept = node.exclusive.returned(flavor, id, bounds) && node.listed;
+        if node.exclusive.is_wanted() {
             self.leases.tend(key);
         }
         if !kept {

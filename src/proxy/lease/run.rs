@@ -132,7 +132,7 @@ impl Proxy {
             .take()
             .and_then(|own| self.upstream.node_mut(own))
         {
-            node.stock.leave(run.order);
+            node.exclusive.leave(run.order);
         }
     }
 

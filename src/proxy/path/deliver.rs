@@ -702,8 +702,9 @@ impl Proxy {
             return;
         };
         self.actions.close(Peer::Backend(id));
-        let fruitless = backend.state == State::Ready
-            && (lost == Lost::Broken || (lost == Lost::Closed && backend.is_fruitless(now)));
+        let unanswered = backend.state == State::Ready
+            && (lost == Lost::Broken
+                || (lost == Lost::Closed && backend.has_answered_nothing(now)));
         let jitter = self.random();
         self.upstream.forget_aside(&backend);
         let excused = self.upstream.is_excused(id, &backend, lost);
@@ -714,7 +715,7 @@ impl Proxy {
             match backend.usage {
                 Usage::Shared => node.forget(id),
                 Usage::Idle | Usage::Lent { .. } | Usage::Cleaning => {
-                    node.stock.gone(id, &backend);
+                    node.exclusive.gone(id, &backend);
                 }
             }
             if backend.state == State::Ready {
@@ -730,10 +731,10 @@ impl Proxy {
                 };
                 counter.add(requests);
             }
-            if fruitless {
-                node.note_fruitless(lost == Lost::Broken, now, jitter);
+            if unanswered {
+                node.note_unanswered(lost == Lost::Broken, now, jitter);
                 let words = backend.words.take();
-                node.words = words.or(Some(node_words::FRUITLESS.into()));
+                node.words = words.or(Some(node_words::UNANSWERED.into()));
             } else if backend.state == State::Ready
                 && matches!(lost, Lost::TimedOut | Lost::Gone)
                 && !excused
@@ -741,7 +742,7 @@ impl Proxy {
                 node.failed(now, jitter);
             }
         }
-        if fruitless {
+        if unanswered {
             self.tell_words(backend.node, now);
         }
         if backend.state != State::Ready {

@@ -14,7 +14,7 @@ use crate::config::{Config, Secret};
 /// What is said of a node that says nothing.
 pub const WORDLESS: &str = "closes new connections without a word";
 /// What is said of a node that is there and serves nothing.
-pub const FRUITLESS: &str = "closes new connections before it has answered a request";
+pub const UNANSWERED: &str = "closes new connections before it has answered a request";
 
 /// Longest part of what a node says that is repeated, in bytes.
 const WORDS_MAX: usize = 160;

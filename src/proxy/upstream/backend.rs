@@ -124,7 +124,7 @@ pub enum Origin {
 
 /// A connection that is lost sooner, after its handshake or its first request, and has answered nothing else, was never
 /// of use.
-const FRUITLESS: Duration = Duration::from_secs(1);
+const UNANSWERED: Duration = Duration::from_secs(1);
 
 /// Whose a connection is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -410,9 +410,9 @@ impl Backend {
 
     /// Whether the node has said nothing since it answered the handshake, and was asked something or had no time for it.
     /// Such a node is behind something that has lost it. (Where a client has been blocked for long, silence is no sign.)
-    pub fn is_fruitless(&self, now: Time) -> bool {
+    pub fn has_answered_nothing(&self, now: Time) -> bool {
         let silent = self.state == State::Ready && self.heard_at <= self.ready_at;
-        let soon = |since: Time| now.since(since) < FRUITLESS;
+        let soon = |since: Time| now.since(since) < UNANSWERED;
         let asked = self.tickets.front();
         let asked = asked.map(|own| self.patience == Patience::None || soon(own.sent_at));
         silent && asked.unwrap_or(soon(self.ready_at))

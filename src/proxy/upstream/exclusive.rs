@@ -1,7 +1,7 @@
-//! `Stock`: the exclusive connections of one node: unused ones, those being made, the number in use, and the runs
-//! that wait for one.
+//! `ExclusiveConnections`: those of one node: unused ones, those being made, the number in use, and the runs that wait
+//! for one.
 //!
-//! A connection is ready before it is lent. The stock follows the peak of the last ten seconds plus some reserve, so
+//! A connection is ready before it is lent. Their number follows the peak of the last ten seconds plus some reserve, so
 //! that a similar burst finds connections. `-backend-init-connections` is the minimum once one has been needed,
 //! `-backend-idle-connections` the maximum of unused ones.
 //!
@@ -43,8 +43,8 @@ pub struct Waiter {
 
 /// The exclusive connections of one node.
 #[derive(Debug, Default)]
-pub struct Stock {
-    shelves: Vec<Shelf>,
+pub struct ExclusiveConnections {
+    flavors: Vec<OfFlavor>,
     /// Runs that wait, by their order.
     queue: BTreeMap<u64, Waiter>,
     /// Whether an attempt to connect has failed since this was last asked.
@@ -55,7 +55,7 @@ pub struct Stock {
 
 /// Those of one flavour.
 #[derive(Debug)]
-struct Shelf {
+struct OfFlavor {
     flavor: Flavor,
     /// Ready and nobody's, the longest unused first. That one is lent first: a node that reads several connections at
     /// once reads those first that it has read before, so that requests sent in turn are then read in turn.
@@ -98,9 +98,9 @@ fn margin(need: usize) -> usize {
     need.div_ceil(4).min(MARGIN_MAX)
 }
 
-impl Shelf {
-    fn new(flavor: Flavor) -> Shelf {
-        Shelf {
+impl OfFlavor {
+    fn new(flavor: Flavor) -> OfFlavor {
+        OfFlavor {
             flavor,
             idle: VecDeque::new(),
             coming: 0,
@@ -143,19 +143,19 @@ impl Shelf {
     }
 }
 
-impl Stock {
-    fn shelf(&mut self, flavor: Flavor) -> &mut Shelf {
-        let at = self.shelves.iter().position(|own| own.flavor == flavor);
+impl ExclusiveConnections {
+    fn of_flavor(&mut self, flavor: Flavor) -> &mut OfFlavor {
+        let at = self.flavors.iter().position(|own| own.flavor == flavor);
         let at = at.unwrap_or_else(|| {
-            self.shelves.push(Shelf::new(flavor));
-            self.shelves.len() - 1
+            self.flavors.push(OfFlavor::new(flavor));
+            self.flavors.len() - 1
         });
-        &mut self.shelves[at]
+        &mut self.flavors[at]
     }
 
     /// All connections.
     pub fn len(&self) -> usize {
-        self.shelves.iter().map(Shelf::len).sum()
+        self.flavors.iter().map(OfFlavor::len).sum()
     }
 
     /// Whether there is none.
@@ -165,44 +165,44 @@ impl Stock {
 
     /// Whether a connection is ready and nobody's.
     pub fn is_idle(&self, backend: BackendId) -> bool {
-        self.shelves.iter().any(|own| own.idle.contains(&backend))
+        self.flavors.iter().any(|own| own.idle.contains(&backend))
     }
 
     /// Connections on their way.
     pub fn coming(&self) -> usize {
-        self.shelves.iter().map(|own| own.coming).sum()
+        self.flavors.iter().map(|own| own.coming).sum()
     }
 
     /// A connection has been begun.
     pub fn ordered(&mut self, flavor: Flavor) {
-        self.shelf(flavor).coming += 1;
+        self.of_flavor(flavor).coming += 1;
     }
 
     /// One that was begun is ready.
     pub fn arrived(&mut self, flavor: Flavor, backend: BackendId) {
-        let shelf = self.shelf(flavor);
-        debug_assert!(shelf.coming > 0);
-        shelf.coming -= 1;
-        shelf.idle.push_back(backend);
+        let connections = self.of_flavor(flavor);
+        debug_assert!(connections.coming > 0);
+        connections.coming -= 1;
+        connections.idle.push_back(backend);
         self.owed = None;
     }
 
     /// The one that was not used for longest.
     pub fn take(&mut self, flavor: Flavor) -> Option<BackendId> {
-        let shelf = self.shelf(flavor);
-        let backend = shelf.idle.pop_front()?;
-        shelf.busy += 1;
-        shelf.needs.note(shelf.need());
+        let connections = self.of_flavor(flavor);
+        let backend = connections.idle.pop_front()?;
+        connections.busy += 1;
+        connections.needs.note(connections.need());
         Some(backend)
     }
 
     /// One that was lent is clean again. Returns whether it is kept; else it is to be closed, and still counts.
     pub fn returned(&mut self, flavor: Flavor, backend: BackendId, bounds: Bounds) -> bool {
-        let shelf = self.shelf(flavor);
-        debug_assert!(shelf.busy > 0);
-        shelf.busy -= 1;
-        shelf.idle.push_back(backend);
-        let kept = shelf.excess(bounds) == 0;
+        let connections = self.of_flavor(flavor);
+        debug_assert!(connections.busy > 0);
+        connections.busy -= 1;
+        connections.idle.push_back(backend);
+        let kept = connections.excess(bounds) == 0;
         let owes = self.owed.is_some_and(|to| to != Some(flavor));
         if owes {
             self.owed = None;
@@ -216,11 +216,11 @@ impl Stock {
     pub fn make_room(&mut self, refused: &Backend) -> Option<BackendId> {
         let to = match refused.usage {
             Usage::Shared => None,
-            _ if self.shelf(refused.flavor).waiting > 0 => Some(refused.flavor),
+            _ if self.of_flavor(refused.flavor).waiting > 0 => Some(refused.flavor),
             _ => return None,
         };
-        let mut shelves = self.shelves.iter();
-        let idle = shelves.find(|own| to != Some(own.flavor) && !own.idle.is_empty());
+        let mut flavors = self.flavors.iter();
+        let idle = flavors.find(|own| to != Some(own.flavor) && !own.idle.is_empty());
         let idle = idle.and_then(|own| own.idle.front().copied());
         self.owed = idle.is_none().then_some(to);
         idle
@@ -228,20 +228,20 @@ impl Stock {
 
     /// One has been closed.
     pub fn gone(&mut self, id: BackendId, backend: &Backend) {
-        let shelf = self.shelf(backend.flavor);
+        let connections = self.of_flavor(backend.flavor);
         match (backend.usage, backend.state) {
             (Usage::Idle, State::Ready) => {
-                let at = shelf.idle.iter().position(|own| *own == id);
-                at.and_then(|at| shelf.idle.remove(at));
+                let at = connections.idle.iter().position(|own| *own == id);
+                at.and_then(|at| connections.idle.remove(at));
             }
             (Usage::Idle, State::Connecting | State::Handshaking(_)) => {
-                debug_assert!(shelf.coming > 0);
-                shelf.coming -= 1;
+                debug_assert!(connections.coming > 0);
+                connections.coming -= 1;
                 self.refused = true;
             }
             (Usage::Lent { .. } | Usage::Cleaning, _) => {
-                debug_assert!(shelf.busy > 0);
-                shelf.busy -= 1;
+                debug_assert!(connections.busy > 0);
+                connections.busy -= 1;
             }
             (Usage::Shared, _) => debug_assert!(false, "it is nobody's alone"),
         }
@@ -255,16 +255,16 @@ impl Stock {
     /// A run waits.
     pub fn join(&mut self, order: u64, waiter: Waiter) {
         if self.queue.insert(order, waiter).is_none() {
-            let shelf = self.shelf(waiter.flavor);
-            shelf.waiting += 1;
-            shelf.needs.note(shelf.need());
+            let connections = self.of_flavor(waiter.flavor);
+            connections.waiting += 1;
+            connections.needs.note(connections.need());
         }
     }
 
     /// A run waits no more.
     pub fn leave(&mut self, order: u64) {
         if let Some(waiter) = self.queue.remove(&order) {
-            self.shelf(waiter.flavor).waiting -= 1;
+            self.of_flavor(waiter.flavor).waiting -= 1;
         }
     }
 
@@ -280,8 +280,8 @@ impl Stock {
 
     /// Whether no run waits for such a connection that asked before this one.
     pub fn is_next(&self, order: u64, flavor: Flavor) -> bool {
-        let waiting = |own: &Shelf| own.flavor == flavor && own.waiting > 0;
-        !self.shelves.iter().any(waiting)
+        let waiting = |own: &OfFlavor| own.flavor == flavor && own.waiting > 0;
+        !self.flavors.iter().any(waiting)
             || !self
                 .queue
                 .range(..order)
@@ -292,7 +292,7 @@ impl Stock {
     /// asked before it and find none.
     pub fn served(&self, mut may_go: impl FnMut(u64, &Waiter) -> bool) -> Vec<Waiter> {
         let mut free: Vec<(Flavor, usize)> = self
-            .shelves
+            .flavors
             .iter()
             .map(|own| (own.flavor, own.idle.len().min(own.waiting)))
             .collect();
@@ -317,7 +317,7 @@ impl Stock {
 
     /// The flavours of which connections are to be made now, and how many.
     pub fn missing(&self, bounds: Bounds) -> Vec<(Flavor, usize)> {
-        let missing = self.shelves.iter();
+        let missing = self.flavors.iter();
         let missing = missing.map(|own| (own.flavor, own.missing(bounds)));
         missing.filter(|(_, count)| *count > 0).collect()
     }
@@ -325,22 +325,24 @@ impl Stock {
     /// A second is over. Returns the connections that nobody has needed for long, the longest unused first.
     pub fn turn(&mut self, bounds: Bounds) -> Vec<BackendId> {
         let mut excess = Vec::new();
-        for shelf in &mut self.shelves {
-            shelf.needs.turn(shelf.need());
-            let count = shelf.excess(bounds);
-            excess.extend(shelf.idle.iter().take(count));
+        for connections in &mut self.flavors {
+            connections.needs.turn(connections.need());
+            let count = connections.excess(bounds);
+            excess.extend(connections.idle.iter().take(count));
         }
-        self.shelves
+        self.flavors
             .retain(|own| own.len() + own.waiting + own.needs.most() > 0);
         excess
     }
 
     /// Asserts what can be seen of it: so many connections are there, so many runs wait.
     pub fn check(&self) {
-        for shelf in &self.shelves {
+        for connections in &self.flavors {
             let waiters = self.queue.values();
-            let waiting = waiters.filter(|own| own.flavor == shelf.flavor).count();
-            assert_eq!(waiting, shelf.waiting);
+            let waiting = waiters
+                .filter(|own| own.flavor == connections.flavor)
+                .count();
+            assert_eq!(waiting, connections.waiting);
         }
     }
 }
@@ -365,104 +367,108 @@ mod tests {
     }
 
     /// Orders what is missing and has it arrive; returns how many that was.
-    fn fill(stock: &mut Stock, next: &mut u32) -> usize {
-        let missing: usize = stock.missing(BOUNDS).iter().map(|(_, count)| count).sum();
+    fn fill(exclusive: &mut ExclusiveConnections, next: &mut u32) -> usize {
+        let missing: usize = exclusive
+            .missing(BOUNDS)
+            .iter()
+            .map(|(_, count)| count)
+            .sum();
         for _ in 0..missing {
-            stock.ordered(FLAVOR);
+            exclusive.ordered(FLAVOR);
             *next += 1;
-            stock.arrived(FLAVOR, backend(*next));
+            exclusive.arrived(FLAVOR, backend(*next));
         }
         missing
     }
 
-    fn wait(stock: &mut Stock, order: u64) {
+    fn wait(exclusive: &mut ExclusiveConnections, order: u64) {
         let waiter = Waiter {
             client: ClientId::from_parts(order as u32, 1),
             run: 0,
             flavor: FLAVOR,
             slot: None,
         };
-        stock.join(order, waiter);
+        exclusive.join(order, waiter);
     }
 
     #[test]
     fn a_burst_like_one_of_the_last_ten_seconds_finds_its_connections() {
-        let (mut stock, mut next) = (Stock::default(), 0);
-        wait(&mut stock, 1);
-        assert_eq!(fill(&mut stock, &mut next), 5, "the least number");
-        stock.leave(1);
-        let first = stock.take(FLAVOR).expect("one is ready");
-        assert!(stock.returned(FLAVOR, first, BOUNDS));
-        (1..=60).for_each(|order| wait(&mut stock, order));
-        fill(&mut stock, &mut next);
-        (1..=60).for_each(|order| stock.leave(order));
+        let (mut exclusive, mut next) = (ExclusiveConnections::default(), 0);
+        wait(&mut exclusive, 1);
+        assert_eq!(fill(&mut exclusive, &mut next), 5, "the least number");
+        exclusive.leave(1);
+        let first = exclusive.take(FLAVOR).expect("one is ready");
+        assert!(exclusive.returned(FLAVOR, first, BOUNDS));
+        (1..=60).for_each(|order| wait(&mut exclusive, order));
+        fill(&mut exclusive, &mut next);
+        (1..=60).for_each(|order| exclusive.leave(order));
         for second in 0..10 {
-            let taken: Vec<_> = (0..60).map_while(|_| stock.take(FLAVOR)).collect();
+            let taken: Vec<_> = (0..60).map_while(|_| exclusive.take(FLAVOR)).collect();
             assert_eq!(taken.len(), 60, "second {second}");
-            assert_eq!(fill(&mut stock, &mut next), 0);
+            assert_eq!(fill(&mut exclusive, &mut next), 0);
             for own in taken {
-                assert!(stock.returned(FLAVOR, own, BOUNDS));
+                assert!(exclusive.returned(FLAVOR, own, BOUNDS));
             }
-            assert!(stock.turn(BOUNDS).is_empty());
+            assert!(exclusive.turn(BOUNDS).is_empty());
         }
-        let before = stock.len();
+        let before = exclusive.len();
         for second in 1..10 {
-            assert!(stock.turn(BOUNDS).is_empty(), "{second} s later");
+            assert!(exclusive.turn(BOUNDS).is_empty(), "{second} s later");
         }
         // Ten whole seconds have passed behind the one in which they were needed.
-        let given_up = stock.turn(BOUNDS).len();
+        let given_up = exclusive.turn(BOUNDS).len();
         assert_eq!(before - given_up, BOUNDS.least);
     }
 
     #[test]
     fn more_are_made_before_they_are_needed() {
-        let (mut stock, mut next) = (Stock::default(), 0);
-        wait(&mut stock, 1);
-        fill(&mut stock, &mut next);
-        stock.leave(1);
+        let (mut exclusive, mut next) = (ExclusiveConnections::default(), 0);
+        wait(&mut exclusive, 1);
+        fill(&mut exclusive, &mut next);
+        exclusive.leave(1);
         for lent in 1..=200 {
-            assert!(stock.take(FLAVOR).is_some(), "{lent} are lent");
-            fill(&mut stock, &mut next);
+            assert!(exclusive.take(FLAVOR).is_some(), "{lent} are lent");
+            fill(&mut exclusive, &mut next);
         }
-        assert!(stock.len() <= 200 + MARGIN_MAX);
+        assert!(exclusive.len() <= 200 + MARGIN_MAX);
     }
 
     #[test]
     fn no_more_are_idle_than_may_be() {
-        let (mut stock, mut next) = (Stock::default(), 0);
-        (1..=200).for_each(|order| wait(&mut stock, order));
-        fill(&mut stock, &mut next);
-        (1..=200).for_each(|order| stock.leave(order));
-        let taken: Vec<_> = (0..200).map_while(|_| stock.take(FLAVOR)).collect();
+        let (mut exclusive, mut next) = (ExclusiveConnections::default(), 0);
+        (1..=200).for_each(|order| wait(&mut exclusive, order));
+        fill(&mut exclusive, &mut next);
+        (1..=200).for_each(|order| exclusive.leave(order));
+        let taken: Vec<_> = (0..200).map_while(|_| exclusive.take(FLAVOR)).collect();
         assert_eq!(taken.len(), 200);
         let kept = taken
             .into_iter()
-            .filter(|own| stock.returned(FLAVOR, *own, BOUNDS))
+            .filter(|own| exclusive.returned(FLAVOR, *own, BOUNDS))
             .count();
         // Who is not kept would be closed; here it stays and counts.
         assert!(kept <= BOUNDS.idle);
-        assert_eq!(stock.turn(BOUNDS).len(), stock.len() - BOUNDS.idle);
+        assert_eq!(exclusive.turn(BOUNDS).len(), exclusive.len() - BOUNDS.idle);
     }
 
     #[test]
     fn runs_are_served_in_their_order_unless_one_must_wait() {
-        let mut stock = Stock::default();
+        let mut exclusive = ExclusiveConnections::default();
         [5, 3, 4]
             .into_iter()
-            .for_each(|order| wait(&mut stock, order));
-        assert!(stock.is_next(3, FLAVOR) && !stock.is_next(4, FLAVOR));
-        assert!(stock.is_next(2, FLAVOR));
+            .for_each(|order| wait(&mut exclusive, order));
+        assert!(exclusive.is_next(3, FLAVOR) && !exclusive.is_next(4, FLAVOR));
+        assert!(exclusive.is_next(2, FLAVOR));
         for key in 0..2 {
-            stock.ordered(FLAVOR);
-            stock.arrived(FLAVOR, backend(key));
+            exclusive.ordered(FLAVOR);
+            exclusive.arrived(FLAVOR, backend(key));
         }
         let keys = |served: Vec<Waiter>| -> Vec<u32> {
             served.iter().map(|waiter| waiter.client.key()).collect()
         };
-        assert_eq!(keys(stock.served(|_, _| true)), [3, 4]);
-        assert_eq!(keys(stock.served(|order, _| order != 3)), [4, 5]);
-        stock.leave(3);
-        assert_eq!(keys(stock.served(|_, _| true)), [4, 5]);
-        stock.check();
+        assert_eq!(keys(exclusive.served(|_, _| true)), [3, 4]);
+        assert_eq!(keys(exclusive.served(|order, _| order != 3)), [4, 5]);
+        exclusive.leave(3);
+        assert_eq!(keys(exclusive.served(|_, _| true)), [4, 5]);
+        exclusive.check();
     }
 }

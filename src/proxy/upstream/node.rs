@@ -11,7 +11,7 @@ use crate::clock::Time;
 use crate::proxy::ids::BackendId;
 use crate::proxy::stats::node_stats::NodeStats;
 use crate::proxy::upstream::backend::Flavor;
-use crate::proxy::upstream::exclusive::Stock;
+use crate::proxy::upstream::exclusive::ExclusiveConnections;
 
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
@@ -20,7 +20,7 @@ const BACKOFF_MAX: Duration = Duration::from_secs(1);
 const BACKOFF_SHORT: Duration = Duration::from_millis(200);
 const SHORT: Duration = Duration::from_secs(3);
 /// So many connections in a row are of no use before an answered handshake alone is taken for success no more.
-const FRUITLESS_MAX: u32 = 3;
+const UNANSWERED_MAX: u32 = 3;
 /// The most new connections that may be under way at once.
 const TRUST_MAX: usize = 1024;
 
@@ -56,7 +56,7 @@ pub struct Node {
     /// The connection for subscriptions.
     pub subscription: Option<BackendId>,
     /// The exclusive connections.
-    pub stock: Stock,
+    pub exclusive: ExclusiveConnections,
     /// Those of other databases than the first.
     elsewhere: HashMap<(Flavor, usize), BackendId>,
     /// Connections that failed in a row.
@@ -83,10 +83,10 @@ pub struct Node {
     pub connecting: usize,
     /// How many of those there may be: one when the last attempt failed, and twice as many with each success.
     trust: usize,
-    /// New connections in a row that were of no use, though their handshake was answered.
-    fruitless: u32,
+    /// New connections in a row that closed, or broke the protocol, before they answered a request; their handshake they did.
+    unanswered: u32,
     /// When the last of them was lost.
-    fruitless_at: Time,
+    unanswered_at: Time,
     /// What it says instead of serving new connections; none if the last attempt succeeded, or met with silence.
     pub words: Option<Box<str>>,
     /// What is counted of it.
@@ -109,7 +109,7 @@ impl Node {
             same_idc: false,
             shared: Default::default(),
             subscription: None,
-            stock: Stock::default(),
+            exclusive: ExclusiveConnections::default(),
             elsewhere: HashMap::new(),
             failures: 0,
             password: 0,
@@ -123,8 +123,8 @@ impl Node {
             failed_at: Time::default(),
             connecting: 0,
             trust: TRUST_MAX,
-            fruitless: 0,
-            fruitless_at: Time::default(),
+            unanswered: 0,
+            unanswered_at: Time::default(),
             words: None,
             stats,
         }
@@ -232,7 +232,7 @@ impl Node {
 
     /// Whether there is any connection to it, shared or lent.
     pub fn is_connected(&self) -> bool {
-        !self.stock.is_empty() || self.backends().next().is_some()
+        !self.exclusive.is_empty() || self.backends().next().is_some()
     }
 
     /// Whether a new connection may be tried.
@@ -259,7 +259,7 @@ impl Node {
 
     /// A handshake is answered: a connection is ready for requests. Returns whether the node is known to be back by it.
     pub fn greeted(&mut self) -> bool {
-        if self.fruitless >= FRUITLESS_MAX {
+        if self.unanswered >= UNANSWERED_MAX {
             return false;
         }
         let back = self.is_failing();
@@ -268,23 +268,23 @@ impl Node {
     }
 
     /// A connection whose handshake was answered was of no use. One that broke the protocol once is replaced at once.
-    pub fn note_fruitless(&mut self, broke: bool, now: Time, jitter: u64) {
-        if !broke || self.fruitless > 0 {
+    pub fn note_unanswered(&mut self, broke: bool, now: Time, jitter: u64) {
+        if !broke || self.unanswered > 0 {
             self.failed(now, jitter);
         }
-        self.fruitless = self.fruitless.saturating_add(1);
-        self.fruitless_at = now;
+        self.unanswered = self.unanswered.saturating_add(1);
+        self.unanswered_at = now;
     }
 
     /// Since when an answer to a request shows that its connections are of use, if that is in doubt.
     pub fn in_doubt_since(&self) -> Option<Time> {
-        (self.fruitless > 0).then_some(self.fruitless_at)
+        (self.unanswered > 0).then_some(self.unanswered_at)
     }
 
     /// It has answered a request.
     pub fn answered(&mut self) {
-        if self.fruitless > 0 {
-            self.fruitless = 0;
+        if self.unanswered > 0 {
+            self.unanswered = 0;
             self.succeeded();
         }
     }

@@ -366,7 +366,7 @@ mod tests {
     use super::*;
     use crate::cluster::topology::DownNode;
     use crate::proxy::upstream::backend::Flavor;
-    use crate::proxy::upstream::exclusive::Stock;
+    use crate::proxy::upstream::exclusive::ExclusiveConnections;
     use crate::resp::encode::Protocol;
 
     fn address(port: u16) -> SocketAddr {
@@ -475,10 +475,10 @@ mod tests {
             database: 0,
             read_only: false,
         };
-        nodes[first.0 as usize].stock.ordered(flavor);
+        nodes[first.0 as usize].exclusive.ordered(flavor);
         routes.adopt(topology(&[2], 2), &mut nodes);
         assert_eq!(nodes.len(), 2);
-        nodes[first.0 as usize].stock = Stock::default();
+        nodes[first.0 as usize].exclusive = ExclusiveConnections::default();
         routes.adopt(topology(&[2], 3), &mut nodes);
         assert_eq!(nodes.len(), 1);
     }
