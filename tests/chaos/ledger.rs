@@ -331,7 +331,15 @@ impl Ledger {
                 })
             });
             if write.end == End::Done && write.seen == 0 && !unheard {
-                self.violation("C6 a success was never executed", nonce.clone());
+                self.violation(
+                    "C6 a success was never executed",
+                    format!(
+                        "{nonce} of key {}, sent at {:.3} s, took {} ms",
+                        write.key,
+                        self.seconds(write.sent_at),
+                        write.ended_at.saturating_sub(write.sent_at) / 1000
+                    ),
+                );
             }
             if write.end != End::Done || write.seen == 0 || write.key == 0 {
                 continue;
