@@ -5,44 +5,28 @@
 //! connection.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use crate::buffer::{ReadBuf, Rope};
 use crate::clock::Time;
-use crate::cluster::slot::Slot;
-use crate::proxy::actions::Wanted;
-use crate::proxy::client::held::Retry;
-use crate::proxy::ids::{BackendId, ClientId, NodeKey, PartId, Peer};
+use crate::proxy::ids::{BackendId, ClientId, NodeKey, PartId};
 use crate::proxy::insight::{BIG_BYTES, Reasons, Sight};
 use crate::proxy::pipeline::Completed;
 use crate::proxy::planted_bugs;
-use crate::proxy::request::{MOVED_FRAME, request_limits};
+use crate::proxy::request::MOVED_FRAME;
 use crate::proxy::state::Proxy;
 use crate::proxy::stats::Counter;
 use crate::proxy::stats::calls::ErrorCode;
 use crate::proxy::stats::node_stats::NodeStats;
-use crate::proxy::stats::slot_redirects::Redirect;
-use crate::proxy::texts::node_words;
-use crate::proxy::texts::refusal::{self, Refusal};
-use crate::proxy::upstream::backend::{Backend, Origin, Pin, State, Ticket, Usage};
-use crate::proxy::upstream::goal::{Goal, goal_of};
+use crate::proxy::texts::refusal::Refusal;
+use crate::proxy::upstream::backend::{Origin, Pin, State, Ticket, Usage};
 use crate::proxy::upstream::large_reply::{Way, Whole};
-use crate::proxy::upstream::lost::{Lost, Progress, failure_of};
+use crate::proxy::upstream::lost::Lost;
 use crate::proxy::upstream::node::Node;
 use crate::proxy::upstream::node_reply::NodeReply;
 use crate::proxy::upstream::overdue::LARGE_REPLY;
 use crate::proxy::upstream::refused_request::Refused;
-use crate::resp::args::Args;
-use crate::resp::frame::{RequestScanner, Scan};
+use crate::resp::frame::Scan;
 use crate::resp::reply::Reply;
-
-/// Redirects that one request follows at once; later ones wait a little each.
-const PROMPT_REDIRECTS: u8 = 5;
-/// Redirects that one request follows at all.
-const REDIRECTS_MAX: u8 = 16;
-
-/// Connections to one node that are lost within this time of each other are lost by one cause.
-const ONE_DEATH: Duration = Duration::from_millis(100);
 
 /// What follows after a reply.
 pub(in crate::proxy) enum Next {
@@ -526,7 +510,7 @@ impl Proxy {
     }
 
     /// Something happened that is counted of a node.
-    fn counted(&self, node: NodeKey, counter: fn(&NodeStats) -> &Counter) {
+    pub(in crate::proxy) fn counted(&self, node: NodeKey, counter: fn(&NodeStats) -> &Counter) {
         if let Some(node) = self.upstream.node(node) {
             counter(&node.stats).add(1);
         }
@@ -555,126 +539,6 @@ impl Proxy {
         }
     }
 
-    /// A node refused a request before it executed it: it is held, and goes elsewhere or again.
-    #[cold]
-    pub(in crate::proxy) fn turned_back(&mut self, refused: Refused<'_>, now: Time) {
-        let Refused {
-            node,
-            replica,
-            mut ticket,
-            bytes,
-            refusal,
-            words,
-            remedy,
-        } = refused;
-        let Origin::Part(part) = ticket.origin else {
-            return;
-        };
-        if self.clients.get(part.client).is_none() {
-            return;
-        }
-        let goal = goal_of(&ticket, node);
-        let (goal, due, words) = match refusal {
-            Refusal::Moved(slot, endpoint) | Refusal::Ask(slot, endpoint)
-                if slot.number() == ticket.slot =>
-            {
-                ticket.redirects += 1;
-                if ticket.redirects > REDIRECTS_MAX {
-                    let text = refusal::SLOT_NOT_SERVED.as_bytes();
-                    return self.answer_error(part, text, now);
-                }
-                let answering = self.upstream.node(node).map(|node| node.address);
-                let target = answering
-                    .and_then(|answering| self.upstream.routes.resolve(endpoint, answering));
-                let prompt = ticket.redirects <= PROMPT_REDIRECTS && target.is_some();
-                let due = if prompt {
-                    now
-                } else {
-                    self.due_after(ticket.redirects, now)
-                };
-                let goal = match (refusal, target) {
-                    (Refusal::Ask(..), Some(target)) => {
-                        self.stats.ask.add(1);
-                        self.stats.redirects.note(ticket.slot, Redirect::Ask, now);
-                        self.counted(node, |stats| &stats.ask);
-                        Goal::Ask(target)
-                    }
-                    (Refusal::Moved(..), Some(target)) => {
-                        self.stats.moved.add(1);
-                        self.stats.redirects.note(ticket.slot, Redirect::Moved, now);
-                        self.counted(node, |stats| &stats.moved);
-                        self.want_refresh(Wanted::Moved);
-                        self.learn_owner(slot, target, now);
-                        Goal::Owner
-                    }
-                    // An address that no node has confirmed is not connected to; a refresh will tell.
-                    _ => {
-                        self.want_refresh(Wanted::Moved);
-                        goal
-                    }
-                };
-                (goal, due, &b""[..])
-            }
-            // A redirect of another slot than the request's own is nonsense: ask the cluster.
-            Refusal::Moved(..) | Refusal::Ask(..) => {
-                self.want_refresh(Wanted::Moved);
-                ticket.redirects += 1;
-                if ticket.redirects > REDIRECTS_MAX {
-                    let text = refusal::SLOT_NOT_SERVED.as_bytes();
-                    return self.answer_error(part, text, now);
-                }
-                (goal, self.due_after(ticket.redirects, now), &b""[..])
-            }
-            Refusal::Missing(_) => {
-                self.stats.healed.add(1);
-                ticket.healed = !remedy.is_empty();
-                (self.healed_goal(&ticket, node, replica), now, words)
-            }
-            Refusal::TryAgain => {
-                self.stats.tryagain.add(1);
-                self.stats
-                    .redirects
-                    .note(ticket.slot, Redirect::TryAgain, now);
-                self.counted(node, |stats| &stats.errors_tryagain);
-                // Both ends of a migration say so by turns until its keys are together: that is no loop of
-                // redirects, and the park timeout bounds it.
-                ticket.redirects = 0;
-                if self.divide(part, &ticket, bytes, words, now) {
-                    return;
-                }
-                (goal, self.due_after(ticket.tries.min(4), now), words)
-            }
-            Refusal::Unavailable(_) => {
-                self.stats.unavailable.add(1);
-                self.counted(node, |stats| &stats.errors_unavailable);
-                self.want_refresh(Wanted::Trouble);
-                // A replica that cannot serve leaves the master to be asked, at once the first time.
-                let due = if replica && ticket.tries <= 1 {
-                    now
-                } else {
-                    self.due_after(ticket.tries, now)
-                };
-                (goal, due, words)
-            }
-        };
-        let retry = Retry {
-            goal,
-            due,
-            refusal: words,
-            prelude: remedy,
-        };
-        self.hold(ticket, bytes, retry, now);
-    }
-
-    /// A redirect that no script can have made up.
-    pub(in crate::proxy) fn learn_owner(&mut self, slot: Slot, node: NodeKey, now: Time) {
-        let version = self.upstream.routes.version();
-        self.upstream.routes.learn(slot, node, now);
-        if self.upstream.routes.version() != version {
-            self.hasten_held(now);
-        }
-    }
-
     #[cold]
     pub(in crate::proxy) fn broken(&mut self, id: BackendId, what: &str) -> Lost {
         self.stats.backend_protocol_errors.add(1);
@@ -693,188 +557,6 @@ impl Proxy {
         if let Some(node) = node {
             log::warn!("node {} {what}", node.address);
         }
-    }
-
-    /// A backend has gone. Each of its requests is sent elsewhere if it cannot have been executed, or only
-    /// reads; else its outcome is unknown, and its client hears so.
-    pub fn lose_backend(&mut self, id: BackendId, lost: Lost, now: Time) {
-        let Some(mut backend) = self.upstream.backends.remove(id) else {
-            return;
-        };
-        self.actions.close(Peer::Backend(id));
-        let unanswered = backend.state == State::Ready
-            && (lost == Lost::Broken
-                || (lost == Lost::Closed && backend.has_answered_nothing(now)));
-        let jitter = self.random();
-        self.upstream.forget_aside(&backend);
-        let excused = self.upstream.is_excused(id, &backend, lost);
-        let unproven = backend.is_replacement && backend.state != State::Ready;
-        let place = self.upstream.node(backend.node).filter(|_| unproven);
-        let place = place.and_then(|node| node.affinity_of(backend.flavor, id));
-        if let Some(node) = self.upstream.node_mut(backend.node) {
-            match backend.usage {
-                Usage::Shared => node.forget(id),
-                Usage::Idle | Usage::Lent { .. } | Usage::Cleaning => {
-                    node.exclusive.gone(id, &backend);
-                }
-            }
-            if backend.state == State::Ready {
-                node.stats.connections.sub(1);
-            }
-            if lost != Lost::Retired {
-                node.stats.failures.add(1);
-                failure_of(lost, backend.state, &node.stats).add(1);
-                let requests = backend.tickets.len() as u64;
-                let counter = match lost {
-                    Lost::TimedOut => &node.stats.requests_timed_out,
-                    _ => &node.stats.requests_lost,
-                };
-                counter.add(requests);
-            }
-            if unanswered {
-                node.note_unanswered(lost == Lost::Broken, now, jitter);
-                let words = backend.words.take();
-                node.words = words.or(Some(node_words::UNANSWERED.into()));
-            } else if backend.state == State::Ready
-                && matches!(lost, Lost::TimedOut | Lost::Gone)
-                && !excused
-            {
-                node.failed(now, jitter);
-            }
-        }
-        if unanswered {
-            self.tell_words(backend.node, now);
-        }
-        if backend.state != State::Ready {
-            self.greeting_failed(&backend, lost, excused, now);
-        }
-        if let Some(affinity) = place {
-            self.upstream.replacement_failed(&backend, affinity, now);
-        }
-        self.leases.tend(backend.node);
-        if lost != Lost::Retired {
-            self.stats.backend_failures.add(1);
-            self.want_refresh(Wanted::Trouble);
-        }
-        self.upstream.in_flight -= backend.tickets.len();
-        if backend.usage != Usage::Shared {
-            return self.lease_lost(id, &backend, lost, now);
-        }
-        if let Some(large_reply) = backend.large_reply.take()
-            && large_reply.has_left()
-            && let Some(Origin::Part(PartId { client, .. })) = self.abandon_front(&mut backend)
-        {
-            self.sever(client, &backend, large_reply.taken());
-        }
-        let sent = backend.output.sent_len();
-        let mut end = 0;
-        let mut touched = Vec::new();
-        for (index, ticket) in std::mem::take(&mut backend.tickets).into_iter().enumerate() {
-            end += ticket.len as usize;
-            let bytes = backend.output.front(ticket.len as usize).to_vec();
-            backend.output.release(ticket.len as usize, &mut self.pool);
-            if let Origin::Sign(part) = ticket.origin {
-                self.answered(id, part, ticket.slot, None, now);
-            }
-            let progress = Progress::of(index, end <= sent);
-            self.orphaned(&backend, ticket, &bytes, progress, lost, now);
-            if let Origin::Part(PartId { client, .. }) | Origin::Sign(PartId { client, .. }) =
-                ticket.origin
-                && touched.last() != Some(&(client, ticket.slot))
-            {
-                touched.push((client, ticket.slot));
-            }
-        }
-        touched.sort_unstable_by_key(|(client, slot)| (client.key(), client.generation(), *slot));
-        touched.dedup();
-        for (client, slot) in touched {
-            self.release_held(client, slot, now);
-        }
-        for client in std::mem::take(&mut backend.waiters) {
-            self.queue_resume(client);
-        }
-        self.link_lost(id, backend.node, now);
-    }
-
-    /// The oldest request of a backend that has gone is not dealt with as the others are. Returns whose it is.
-    fn abandon_front(&mut self, backend: &mut Backend) -> Option<Origin> {
-        let ticket = backend.tickets.pop_front()?;
-        let len = ticket.len as usize;
-        backend.output.release(len, &mut self.pool);
-        Some(ticket.origin)
-    }
-
-    /// For the planted bug: a request that is given up leaves its connection as it is.
-    #[cold]
-    pub(in crate::proxy) fn forget_oldest(&mut self, id: BackendId, now: Time) {
-        let Some(backend) = self.upstream.backends.get_mut(id) else {
-            return;
-        };
-        let Some(ticket) = backend.tickets.pop_front() else {
-            return;
-        };
-        self.release(id, &ticket);
-        if let Origin::Part(part) = ticket.origin {
-            self.answer_error(part, refusal::TIMED_OUT.as_bytes(), now);
-        }
-    }
-
-    /// One request of a backend that has gone.
-    fn orphaned(
-        &mut self,
-        backend: &Backend,
-        mut ticket: Ticket,
-        bytes: &[u8],
-        progress: Progress,
-        lost: Lost,
-        now: Time,
-    ) {
-        let Origin::Part(part) = ticket.origin else {
-            return;
-        };
-        if self.clients.get(part.client).is_none() {
-            return;
-        }
-        // What stood first when two connections were lost may be what kills them: it is not sent again. (A node that
-        // dies may take one more connection; it is not back so soon to die once more.)
-        let soon = ticket
-            .held_since
-            .is_some_and(|since| now.since(since) < ONE_DEATH);
-        let first = progress == Progress::SentFirst;
-        let poison = first && ticket.losses > 0 && !soon;
-        let again = progress == Progress::Unsent
-            || planted_bugs::is_on("write-resent")
-            || (!poison && lost != Lost::TimedOut && self.may_run_again(&ticket, bytes));
-        if !again && matches!(ticket.pin, Pin::May | Pin::Spare) {
-            return self.leave_out(part, now);
-        }
-        if !again {
-            self.stats.unknown_outcomes.add(1);
-            let text = if lost == Lost::TimedOut {
-                refusal::TIMED_OUT
-            } else {
-                refusal::LOST
-            };
-            return self.answer_error(part, text.as_bytes(), now);
-        }
-        ticket.losses = ticket.losses.saturating_add(u8::from(first));
-        let goal = goal_of(&ticket, backend.node);
-        self.hold(ticket, bytes, Retry::at_once(goal, now), now);
-    }
-
-    /// Whether a request may be executed twice.
-    fn may_run_again(&self, ticket: &Ticket, frame: &[u8]) -> bool {
-        if ticket.readonly {
-            return true;
-        }
-        let Some(row) = self.table.rows().get(usize::from(ticket.command)) else {
-            return false;
-        };
-        let mut spans = Vec::new();
-        let limits = request_limits(&self.config.limits, true);
-        let scan = RequestScanner::default().next(frame, &limits, &mut spans);
-        let whole = matches!(scan, Ok(Scan::Frame(_)));
-        whole && row.may_run_again(&Args::new(frame, &spans))
     }
 
     /// Clients that waited for a backend to drain are read again.

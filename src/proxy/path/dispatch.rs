@@ -9,28 +9,24 @@ use crate::cluster::slot::Slot;
 use crate::command::{
     self, Class, Command, Flags, KeysError, LeaseKind, Resolved, ResponsePolicy, Table,
 };
-use crate::config::{ReadPreference, is_local};
+use crate::config::ReadPreference;
 use crate::proxy::actions::Wanted;
 use crate::proxy::client::held::Retry;
 use crate::proxy::client::session::Session;
 use crate::proxy::client::step::Step;
 use crate::proxy::client::{Parting, Stall};
 use crate::proxy::ids::{BackendId, ClientId, NO_SLOT, PartId, Seq};
-use crate::proxy::local::{self, After, Handler};
 use crate::proxy::pipeline::At;
-use crate::proxy::pipeline::by_slot::runs_alone;
 use crate::proxy::planted_bugs;
 use crate::proxy::request::{MOVED_FRAME, Request, request_limits};
 use crate::proxy::state::Proxy;
-use crate::proxy::stats::calls::ErrorCode;
 use crate::proxy::texts::{self, refusal};
 use crate::proxy::upstream::Target;
 use crate::proxy::upstream::backend::{Origin, Pin, State, Ticket};
 use crate::proxy::upstream::goal::Goal;
 use crate::resp::args::Args;
-use crate::resp::frame::{ProtocolError, Scan};
-use crate::resp::reply::Reply;
-use crate::resp::{encode, inline};
+use crate::resp::frame::Scan;
+use crate::resp::inline;
 
 impl Proxy {
     /// Takes what a client has sent: as many requests as may be taken now.
@@ -77,124 +73,6 @@ impl Proxy {
                 self.queue_flush(id);
             }
         }
-    }
-
-    /// So many bytes have come from a client of which no request is taken: they wait.
-    #[cold]
-    fn put_aside(&mut self, id: ClientId, count: usize, now: Time) {
-        let Some(client) = self.clients.get_mut(id) else {
-            return;
-        };
-        debug_assert!(self.inbox.is_empty());
-        if let Some(backlog) = &mut client.backlog {
-            backlog.filled(count, &mut self.pool);
-        }
-        if client.unexecuted_bytes() > self.config.limits.request_bytes {
-            self.close_unread(id, now);
-        }
-    }
-
-    /// More waits of a client than may: it is closed at once, as in Redis.
-    #[cold]
-    fn close_unread(&mut self, id: ClientId, now: Time) {
-        if let Some(client) = self.clients.get(id) {
-            let line = client.line(&self.config.listen, &self.table, now);
-            log::warn!(
-                "closing client that reached max query buffer length (-client-query-buffer-limit): {}",
-                line.trim_end()
-            );
-        }
-        self.drop_client(id, Parting::Unread, now);
-    }
-
-    /// Takes what a client has sent while it was paused, up to its share of this turn.
-    fn take_backlog(&mut self, id: ClientId, now: Time) {
-        let mut taken = 0;
-        while taken < self.config.limits.read_bytes {
-            let Some(client) = self.clients.get_mut(id) else {
-                return;
-            };
-            if client.stall.is_some() || client.closing.is_some() {
-                return;
-            }
-            let Some(backlog) = &mut client.backlog else {
-                return;
-            };
-            taken += backlog.hand_on(&mut client.input, client.missing, &mut self.pool);
-            if backlog.is_empty() {
-                client.backlog = None;
-            }
-            self.client_input(id, 0, now);
-        }
-        let client = self.clients.get(id);
-        if client.is_some_and(|client| client.backlog.is_some()) {
-            self.go_on_later(id);
-        }
-    }
-
-    /// A client has had its share of this turn: no more is taken of it until the next one.
-    #[cold]
-    fn go_on_later(&mut self, id: ClientId) {
-        if let Some(client) = self.clients.get_mut(id)
-            && client.stall.is_none()
-            && client.closing.is_none()
-        {
-            client.stall = Some(Stall::Behind);
-            self.resume_later(id);
-        }
-    }
-
-    /// A client is to be resumed in the next turn.
-    pub(in crate::proxy) fn resume_later(&mut self, id: ClientId) {
-        if let Some(client) = self.clients.get_mut(id) {
-            client.resume_queued = true;
-            self.behind.push(id);
-        }
-    }
-
-    /// A client may be read again: takes what it had sent already. Returns whether it is to be read on.
-    pub fn resume(&mut self, id: ClientId, now: Time) -> bool {
-        let Some(client) = self.clients.get_mut(id) else {
-            return false;
-        };
-        if client.execution.is_some() && client.resume_queued {
-            client.resume_queued = false;
-            self.go_on_executing(id, now);
-            let Some(client) = self.clients.get_mut(id) else {
-                return false;
-            };
-            if client.execution.is_some() || client.closing.is_some() {
-                return false;
-            }
-            client.resume_queued = true;
-        }
-        let Some(client) = self.clients.get_mut(id) else {
-            return false;
-        };
-        // If nothing has changed for its requests, it is only to be read.
-        if client.resume_queued {
-            if client.resumed_in == self.turn {
-                // It has had its share of this turn.
-                self.behind.push(id);
-                return false;
-            }
-            client.resumed_in = self.turn;
-            client.resume_queued = false;
-            if client.stall == Some(Stall::Full) {
-                client.window = (client.window * 2).min(self.config.limits.pipeline_requests);
-            }
-            client.stall = None;
-            self.client_input(id, 0, now);
-            self.take_backlog(id, now);
-        }
-        let Some(client) = self.clients.get(id) else {
-            return false;
-        };
-        if client.stall.is_none() && client.ended {
-            self.close_when_told(id, Parting::Left);
-            return false;
-        }
-        client.closing.is_none() && (client.stall.is_none() || client.reads_on())
     }
 
     /// A turn has begun: those who had their share of the last one go on.
@@ -457,7 +335,7 @@ impl Proxy {
 
     /// A request that a handler has looked at and leaves to the nodes.
     #[inline(never)]
-    fn serve_watched(&mut self, request: &Request<'_>) -> Step {
+    pub(super) fn serve_watched(&mut self, request: &Request<'_>) -> Step {
         self.serve(request)
     }
 
@@ -538,7 +416,7 @@ impl Proxy {
     }
 
     /// A request without keys, which any master can answer.
-    fn send_to_any(&mut self, request: &Request<'_>) -> Step {
+    pub(super) fn send_to_any(&mut self, request: &Request<'_>) -> Step {
         let target = self.upstream.any_master(request.client.key() as usize);
         self.send(request, NO_SLOT, target, Goal::AnyMaster)
     }
@@ -639,210 +517,6 @@ impl Proxy {
             backend.waiters.push(id);
         }
         Step::Wait(Stall::Backend(backend))
-    }
-
-    /// A request that the proxy answers itself, in its turn, or of the answers of others. Meanwhile it counts among
-    /// what its client has in our buffers.
-    #[inline(never)]
-    fn answer_locally(&mut self, request: &Request<'_>, handler: Handler) -> Step {
-        if let Some(client) = self.clients.get_mut(request.client) {
-            client.at_hand = (
-                request.args.frame().len(),
-                request.args.from(0).map(<[u8]>::len).sum(),
-            );
-        }
-        let step = self.answer_at_hand(request, handler);
-        if let Some(client) = self.clients.get_mut(request.client) {
-            client.at_hand = (0, 0);
-        }
-        step
-    }
-
-    fn answer_at_hand(&mut self, request: &Request<'_>, handler: Handler) -> Step {
-        let &Request {
-            client: id,
-            command,
-            args,
-            now,
-        } = request;
-        let Some(client) = self.clients.get_mut(id) else {
-            return Step::Close;
-        };
-        let alone = client.pipeline.is_empty() || client.execution.is_some();
-        if (handler.barrier || runs_alone(command)) && !alone {
-            if command.class == Class::Subscription {
-                self.announce(id, args.frame());
-            }
-            return Step::Wait(Stall::Barrier);
-        }
-        if handler.watches
-            && let Some(step) = self.look_at_subscribers(request, alone)
-        {
-            return step;
-        }
-        let Some(client) = self.clients.get_mut(id) else {
-            return Step::Close;
-        };
-        // It may tell what has been counted.
-        self.turn_latencies.settle(&self.stats.calls, now);
-        let mut reply = std::mem::take(&mut self.scratch.reply);
-        reply.clear();
-        let mut context = local::Context {
-            administers: self.config.admin_commands.allow(client.address),
-            is_local: is_local(client.address),
-            session: &mut client.session,
-            users: &self.users,
-            refused_login: None,
-            client_reply: &mut client.pipeline.client_reply,
-            config: &self.config,
-            process: &self.process,
-            stats: &self.stats,
-            routes: &self.upstream.routes,
-            nodes: &self.upstream.nodes,
-            handlers: &self.handlers,
-            table: &self.table,
-            servers: &self.servers,
-            seen: &mut self.seen,
-            command,
-            now,
-        };
-        let monitored = context.session.monitor;
-        let mut after = (handler.run)(&mut context, args, &mut reply);
-        let refused_login = context.refused_login.take();
-        let monitors = client.session.monitor;
-        if matches!(after, After::OwnLine) {
-            client.pipeline.last_command = command.id;
-            let line = client.line(&self.config.listen, &self.table, now);
-            encode::verbatim(&mut reply, &line, client.session.protocol);
-            after = After::Go;
-        }
-        if matches!(after, After::Silent) {
-            self.stats.commands.add(1);
-            client.pipeline.last_command = command.id;
-        }
-        if matches!(
-            after,
-            After::Go | After::Refresh | After::Close | After::Reset(_)
-        ) {
-            self.stats.commands.add(1);
-            self.stats.calls.answered(command.id, 0, 1);
-            if let Some(error) = Reply::new(&reply).error() {
-                self.stats.calls.failed(command.id, ErrorCode::of(error));
-                self.insight.audit.note_error(command.id, error);
-            }
-            let (output, pool) = (&mut client.output, &mut self.pool);
-            client
-                .pipeline
-                .answer(command.id, &reply, output, pool, now);
-            self.queue_flush(id);
-        }
-        self.scratch.reply = reply;
-        if let Some(name) = refused_login {
-            self.note_refused_login(id, &name, args, now);
-        }
-        match (monitored, monitors) {
-            (false, true) => self.add_monitor(id),
-            (true, false) => self.remove_monitor(id),
-            (false, false) | (true, true) => {}
-        }
-        match after {
-            After::Go | After::OwnLine | After::Silent => Step::Done,
-            After::Refresh => {
-                self.want_refresh(Wanted::Asked);
-                Step::Done
-            }
-            After::Reset(subscriptions) => {
-                self.end_lease(id, now);
-                if let Some(own) = subscriptions {
-                    self.leave_topics(id, &own, now);
-                }
-                Step::Done
-            }
-            After::Close => Step::Close,
-            After::Subscriptions(change) => self.change_subscriptions(request, change),
-            After::Serve => self.serve_watched(request),
-            After::Broadcast(merge) => {
-                let replicas = matches!(command.class, Class::AllNodes(_));
-                self.broadcast_with(request, merge, replicas)
-            }
-            After::AskAnyMaster => self.send_to_any(request),
-            After::Ask(plan) => self.carry_out(request, plan),
-            After::AskAlone(plan) => match self.carry_out(request, plan) {
-                Step::Done => Step::Alone,
-                other => other,
-            },
-        }
-    }
-
-    /// Answers a request of a known command with an error, in its turn.
-    #[cold]
-    #[inline(never)]
-    pub(in crate::proxy) fn reject(&mut self, request: &Request<'_>, text: &str) -> Step {
-        self.stats.calls.rejected(request.command.id);
-        self.insight
-            .audit
-            .note_error(request.command.id, text.as_bytes());
-        if let Some(abort) = self.refused_inside(request, text) {
-            return self.refuse(request.client, &abort, request.now);
-        }
-        self.refuse(request.client, text, request.now)
-    }
-
-    /// Answers a request with an error, in its turn.
-    #[cold]
-    pub(in crate::proxy) fn refuse(&mut self, id: ClientId, text: &str, now: Time) -> Step {
-        self.stats.commands.add(1);
-        self.stats.refusals.add(1);
-        self.doom(id);
-        self.tell_error(id, text.as_bytes(), now);
-        Step::Done
-    }
-
-    /// A peer that does not speak RESP is told so, and closed.
-    #[cold]
-    fn protocol_error(&mut self, id: ClientId, error: ProtocolError, now: Time) {
-        self.stats.protocol_errors.add(1);
-        if error == ProtocolError::Tls
-            && let Some(client) = self.clients.get(id)
-        {
-            let from = client.peer_name(&self.config.listen);
-            let text =
-                format!("closing the client at {from}: it speaks TLS, which is for -tls-addr");
-            self.tls_log.warn(&text, now);
-        }
-        self.tell_error(id, format!("ERR {error}").as_bytes(), now);
-        let parting = match error {
-            ProtocolError::RequestTooBig => Parting::Unread,
-            _ => Parting::Confused,
-        };
-        self.close_when_told(id, parting);
-    }
-
-    fn tell_error(&mut self, id: ClientId, text: &[u8], now: Time) {
-        self.stats.calls.erred(ErrorCode::of(text));
-        let Some(client) = self.clients.get_mut(id) else {
-            return;
-        };
-        let mut reply = std::mem::take(&mut self.scratch.reply);
-        reply.clear();
-        encode::error(&mut reply, text);
-        let (output, pool) = (&mut client.output, &mut self.pool);
-        client.pipeline.answer(u16::MAX, &reply, output, pool, now);
-        self.scratch.reply = reply;
-        self.queue_flush(id);
-    }
-
-    /// Takes no more requests from a client, and closes it once it has been told all it is owed.
-    pub(in crate::proxy) fn close_when_told(&mut self, id: ClientId, parting: Parting) {
-        if let Some(client) = self.clients.get_mut(id) {
-            client.closing.get_or_insert(parting);
-            // An EXEC under way is told as far as it has come.
-            if client.execution.is_none() {
-                client.stall = None;
-            }
-            client.backlog = None;
-        }
-        self.queue_flush(id);
     }
 
     /// A backend is ready: what waits in its output may leave.
