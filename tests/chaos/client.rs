@@ -424,8 +424,14 @@ impl Client {
         if let Some(text) = reply.error().filter(|_| !own_words) {
             return self.judge_error(expected, sent_at, text);
         }
-        self.end_writes(&expected, End::Done);
-        self.ledger.count(End::Done);
+        // A node that lacks the script says the same to the letter, and the proxy cannot tell the two apart once another
+        // client has loaded it meanwhile.
+        let end = match reply.error() {
+            Some(text) if text.starts_with("NOSCRIPT") => End::Unknown,
+            _ => End::Done,
+        };
+        self.end_writes(&expected, end);
+        self.ledger.count(end);
         let wrong = |client: &Client, what: &str| {
             let shown = format!("{reply:?}");
             client.ledger.violation(
