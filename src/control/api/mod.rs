@@ -3,6 +3,7 @@
 //! It must never know a socket; what it reads of the process is in `ControlState`.
 
 mod changes;
+mod health;
 mod proxy_reports;
 mod slot;
 
@@ -16,7 +17,6 @@ use crate::control::message::{Method, Request, Response};
 use crate::control::profile::Format;
 use crate::control::state::ControlState;
 use crate::control::status::Status;
-use crate::control::status::collect::stuck;
 use crate::control::{metrics, page, profile};
 
 /// Serves one method of one path.
@@ -74,13 +74,13 @@ pub const ROUTES: &[Route] = &[
     open(get(
         "/healthz",
         "liveness: 200 while no worker is stuck, else 503 and the reason",
-        health,
+        health::liveness,
     )),
     open(get(
         "/readyz",
         "readiness: 200 if every slot has a master that is up (-ready-when any-slot: at least one) and the proxy is \
          not draining, else 503 and the reasons. Lists the slots that are not served",
-        readiness,
+        health::readiness,
     )),
     get(
         "/metrics",
@@ -247,21 +247,6 @@ fn index(request: &Request, _: &ControlState) -> Answer {
     let text: String = lines.collect();
     let list = Response::new("text/plain; charset=utf-8", text.into_bytes());
     Answer::Now(list.with("Vary", "Accept"))
-}
-
-fn health(_: &Request, state: &ControlState) -> Answer {
-    let sources = &state.sources;
-    Answer::Now(match stuck(sources, sources.clock.now()) {
-        Some((worker, why)) => Response::text(503, &format!("worker {worker} {why}")),
-        // A shard that is not there is no fault of this program, and no reason to restart it.
-        None => Response::text(200, "ok"),
-    })
-}
-
-fn readiness(_: &Request, state: &ControlState) -> Answer {
-    let ready = Status::of(&state.sources).ready;
-    let status = if ready.ready { 200 } else { 503 };
-    Answer::Now(Response::json(status, &ready))
 }
 
 fn level(state: &ControlState) -> Response {

@@ -20,6 +20,7 @@ pub mod state;
 mod timing;
 pub mod transaction;
 mod wait;
+mod watch;
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;

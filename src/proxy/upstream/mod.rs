@@ -13,6 +13,7 @@ pub mod lost;
 pub mod node;
 pub mod node_reply;
 pub mod overdue;
+mod read_preference;
 pub mod refused_request;
 pub mod routes;
 pub(super) mod write_times;
@@ -78,83 +79,6 @@ impl Upstream {
     /// A node by its key.
     pub fn node_mut(&mut self, key: NodeKey) -> Option<&mut Node> {
         self.nodes.get_mut(key.0 as usize)
-    }
-
-    /// The node that a request for `slot` goes to. A read may go to a replica, and to the master when it
-    /// has been tried before or no replica is up. Where no master serves the slot, its replicas are all there is.
-    #[inline]
-    pub fn target(
-        &self,
-        slot: Slot,
-        read: bool,
-        preference: ReadPreference,
-        affinity: usize,
-        now: Time,
-    ) -> Option<Target> {
-        let reads_replicas = read && preference != ReadPreference::Master;
-        let Some(shard) = self.routes.shard(slot) else {
-            return self
-                .orphaned(slot, preference, affinity, now)
-                .filter(|_| reads_replicas);
-        };
-        if reads_replicas {
-            if let Some(node) = self.replica(&shard.replicas, preference, affinity, now) {
-                return Some(Target {
-                    node,
-                    replica: true,
-                });
-            }
-            self.fallbacks.add(1);
-        }
-        Some(Target {
-            node: shard.master,
-            replica: false,
-        })
-    }
-
-    /// A replica of a slot that no master serves: a near one if that is preferred, but rather a far one than none.
-    #[cold]
-    fn orphaned(
-        &self,
-        slot: Slot,
-        preference: ReadPreference,
-        affinity: usize,
-        now: Time,
-    ) -> Option<Target> {
-        let replicas = self.routes.orphaned_replicas(slot);
-        let node = self
-            .replica(replicas, preference, affinity, now)
-            .or_else(|| self.replica(replicas, ReadPreference::Replica, affinity, now))?;
-        Some(Target {
-            node,
-            replica: true,
-        })
-    }
-
-    /// One of the replicas that suit and are not known to be down; the same for one client while nothing
-    /// changes.
-    fn replica(
-        &self,
-        replicas: &[NodeKey],
-        preference: ReadPreference,
-        affinity: usize,
-        now: Time,
-    ) -> Option<NodeKey> {
-        (0..replicas.len())
-            .map(|offset| replicas[(affinity + offset) % replicas.len()])
-            .find(|key| {
-                self.node(*key).is_some_and(|node| {
-                    let near = preference == ReadPreference::Replica || node.same_idc;
-                    let up = !node.is_failing() || node.may_connect(now);
-                    near && up
-                })
-            })
-    }
-
-    /// Whether a node is known to be down and not to be tried yet.
-    pub fn is_out_of_reach(&self, target: Target, now: Time) -> bool {
-        self.node(target.node)
-            .is_none_or(|node| node.is_failing() && !node.may_connect(now))
     }
 
     /// A master for a request without keys: the same for one client while nothing changes, and one that is
