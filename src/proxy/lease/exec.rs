@@ -237,15 +237,14 @@ impl Proxy {
         // Whatever it says, nothing is queued or watched any more.
         let index = usize::from(part);
         let mut slot = NO_SLOT;
-        let mut node = None;
+        let mut executor = None;
         if let Some(run) = lease.runs.get_mut(index) {
             run.cleaner = b"";
             slot = run.slot;
-            node = run.backend.and_then(|id| self.upstream.backends.get(id));
+            executor = run.executor;
         }
-        let node = node.map(|backend| backend.node);
         if let Some(execution) = self.clients.get_mut(id).and_then(|c| c.execution.as_mut()) {
-            execution.node = node;
+            execution.executor = executor;
         }
         let Work::Transaction(transaction) = &mut lease.work else {
             return Next::End;

@@ -14,7 +14,7 @@ use crate::clock::Time;
 use crate::command::InMulti;
 use crate::proxy::client::step::Step;
 use crate::proxy::client::{Parting, Stall};
-use crate::proxy::ids::{ClientId, NO_SLOT, NodeKey, PartId};
+use crate::proxy::ids::{ClientId, NO_SLOT, PartId};
 use crate::proxy::lease::state::execution::{Answered, Execution, Part, What};
 use crate::proxy::lease::state::transaction::Item;
 use crate::proxy::lease::state::{Lease, Next, Work};
@@ -23,6 +23,7 @@ use crate::proxy::pipeline::client_reply::ClientReply;
 use crate::proxy::request::Request;
 use crate::proxy::request::request_limits;
 use crate::proxy::state::Proxy;
+use crate::proxy::upstream::routes::everyone::Executor;
 use crate::resp::args::Args;
 use crate::resp::encode;
 use crate::resp::frame::{RequestScanner, Scan};
@@ -170,9 +171,11 @@ impl Proxy {
         let Some(execution) = &mut client.execution else {
             return Step::Close;
         };
-        execution.share = match (&execution.items[index], execution.node) {
+        execution.share = match (&execution.items[index], execution.executor) {
             // It may have to wait and be served again.
-            (Part::Share(_, _, share), Some(node)) => share.clone().map(|reply| (node, reply)),
+            (Part::Share(_, _, share), Some(executor)) => {
+                share.clone().map(|reply| (executor, reply))
+            }
             _ => None,
         };
         let (Part::Own(own, _) | Part::Share(own, _, _)) = &mut execution.items[index] else {
@@ -240,7 +243,7 @@ impl Proxy {
     }
 
     /// What the node of the transaction has answered already to the command at hand.
-    pub(in crate::proxy) fn take_share(&mut self, id: ClientId) -> Option<(NodeKey, Vec<u8>)> {
+    pub(in crate::proxy) fn take_share(&mut self, id: ClientId) -> Option<(Executor, Vec<u8>)> {
         let execution = self.clients.get_mut(id)?.execution.as_mut()?;
         execution.share.take()
     }

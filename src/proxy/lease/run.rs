@@ -95,6 +95,7 @@ impl Proxy {
     ) {
         run.backend = Some(backend);
         if let Some(backend) = self.upstream.backends.get_mut(backend) {
+            run.executor = Some(self.upstream.routes.executor(backend.node));
             backend.patience = if run.patient {
                 Patience::Endless
             } else {

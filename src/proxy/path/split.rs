@@ -230,12 +230,12 @@ impl Proxy {
         }
         // The node of a transaction has executed it with the transaction.
         let (done, known) = match self.take_share(request.client) {
-            Some((node, reply)) => (Some(node), Some(Ask::Known(reply))),
+            Some((executor, reply)) => (Some(executor), Some(Ask::Known(reply))),
             None => (None, None),
         };
         let everyone = self.upstream.routes.everyone(request.command, replicas);
         let others = everyone.filter(|asked| {
-            done.is_none_or(|node| !self.upstream.routes.answers_for(node, *asked))
+            done.is_none_or(|executor| !self.upstream.routes.answers_for(executor, *asked))
         });
         let others = others.map(|asked| Ask::each(asked, request.args.frame().to_vec()));
         let plan = Plan {

@@ -3,9 +3,10 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use crate::proxy::ids::{NodeKey, Seq};
+use crate::proxy::ids::Seq;
 use crate::proxy::lease::state::transaction::{Item, Own};
 use crate::proxy::pipeline::client_reply::ClientReply;
+use crate::proxy::upstream::routes::everyone::Executor;
 use crate::resp::reply::Reply;
 
 /// An EXEC under way.
@@ -25,9 +26,9 @@ pub struct Execution {
     /// The items of its reply, once that has come.
     pub(in crate::proxy::lease) of_node: Option<Vec<Range<usize>>>,
     /// The node that executed it.
-    pub node: Option<NodeKey>,
+    pub executor: Option<Executor>,
     /// What that node has answered to the command at hand, which is for all nodes.
-    pub(in crate::proxy::lease) share: Option<(NodeKey, Vec<u8>)>,
+    pub(in crate::proxy::lease) share: Option<(Executor, Vec<u8>)>,
     /// What the node says instead of executing, which is then the whole reply.
     pub(in crate::proxy::lease) verdict: Option<Vec<u8>>,
     /// Which requests behind EXEC are answered, if that is to change.
@@ -94,7 +95,7 @@ impl Execution {
             steps,
             sent: None,
             of_node: None,
-            node: None,
+            executor: None,
             share: None,
             verdict: None,
             client_reply: None,

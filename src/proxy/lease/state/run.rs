@@ -6,6 +6,7 @@ use crate::clock::Time;
 use crate::proxy::ids::{BackendId, NO_SLOT, NodeKey, Seq};
 use crate::proxy::lease::state::transaction::DISCARD;
 use crate::proxy::upstream::goal::Goal;
+use crate::proxy::upstream::routes::everyone::Executor;
 use crate::resp::reply::Reply;
 
 /// How long a node takes at most to refuse a command that blocks.
@@ -29,6 +30,8 @@ pub struct Run {
     pub slot: u16,
     /// The connection that carries it.
     pub backend: Option<BackendId>,
+    /// Whose that connection is.
+    pub(in crate::proxy::lease) executor: Option<Executor>,
     /// Its requests, in order.
     pub lines: Vec<Line>,
     /// How many of them have been sent on the connection.
@@ -122,6 +125,7 @@ impl Run {
         Run {
             slot,
             backend: None,
+            executor: None,
             lines: Vec::new(),
             sent: 0,
             answered: 0,

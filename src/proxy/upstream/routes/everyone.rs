@@ -32,6 +32,15 @@ pub enum Asked {
     Spare(NodeKey),
 }
 
+/// The node that has executed a request, or will.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Executor {
+    /// The node.
+    pub node: NodeKey,
+    /// Its shard when the request was sent. The node may have left the cluster by the time that the others are asked.
+    pub shard: Option<ShardId>,
+}
+
 /// Who is a shard's master now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Successor {
@@ -97,20 +106,33 @@ impl Routes {
         asked.into_iter()
     }
 
-    /// Whether a node answers for this one of all: it is the same, or a master of that shard, though the topology may not
-    /// know yet that it was promoted.
-    pub fn answers_for(&self, node: NodeKey, asked: Asked) -> bool {
-        let Asked::Shard { id, master } = asked else {
-            return asked.node() == Some(node);
-        };
+    /// A node as the executor of a request that is sent to it now.
+    pub fn executor(&self, node: NodeKey) -> Executor {
         let mut shards = self.lineage.shards().iter().zip(&self.shards);
-        let is_of = |replicas: &[NodeKey]| master == Some(node) || replicas.contains(&node);
-        match shards.find(|(own, _)| **own == id) {
-            Some((_, shard)) => is_of(&shard.replicas),
-            None => {
-                let mut orphans = self.lineage.orphans().iter().zip(&self.orphans);
-                orphans.any(|(own, orphan)| *own == Some(id) && is_of(&orphan.replicas))
+        let own = shards.find(|(_, shard)| shard.master == node || shard.replicas.contains(&node));
+        let mut orphans = self.lineage.orphans().iter().zip(&self.orphans);
+        let shard = match own {
+            Some((id, _)) => Some(*id),
+            None => orphans
+                .find(|(_, orphan)| orphan.replicas.contains(&node))
+                .and_then(|(id, _)| *id),
+        };
+        Executor { node, shard }
+    }
+
+    /// Whether what an executor has answered is the answer of this one of all: it is the same node, or was of that shard
+    /// (also as a replica: the topology may not know yet that it was promoted).
+    pub fn answers_for(&self, executor: Executor, asked: Asked) -> bool {
+        let Executor { node, shard } = executor;
+        match asked {
+            Asked::Shard { id, master } => {
+                let then = shard.filter(|shard| self.master_of_shard(*shard) != Successor::Gone);
+                match then.or_else(|| self.executor(node).shard) {
+                    Some(own) => own == id,
+                    None => master == Some(node),
+                }
             }
+            Asked::Master(_) | Asked::Replica(_) | Asked::Spare(_) => asked.node() == Some(node),
         }
     }
 
@@ -253,6 +275,46 @@ mod tests {
         rig.adopt(topology);
         let master = rig.routes.master_of_shard(id);
         assert_eq!(master, Successor::Master(rig.key(5)));
+    }
+
+    #[test]
+    fn who_has_answered_for_a_shard_answers_for_it_once_it_is_gone() {
+        let mut rig = Rig::new();
+        let [first, second, third] = [1, 2, 3].map(|port| rig.shard(port));
+        let [one, other, replica] = [1, 3, 4].map(|port| rig.routes.executor(rig.key(port)));
+        let stranger = rig.routes.executor(rig.key(5));
+        assert_eq!(stranger.shard, None);
+        let all = [first, second, third];
+        let answered = |rig: &Rig, executor| all.map(|own| rig.routes.answers_for(executor, own));
+        // Nobody knows the master any more, and its shard is without one; then another is promoted.
+        for promoted in [false, true] {
+            assert_eq!(answered(&rig, one), [true, false, false]);
+            assert_eq!(answered(&rig, other), [false, false, true]);
+            assert_eq!(answered(&rig, replica), [false, false, true]);
+            assert_eq!(answered(&rig, stranger), [false; 3]);
+            let mut topology = orphaned();
+            if promoted {
+                topology = whole();
+                topology.shards[0].master = 4;
+                topology.spare.clear();
+            }
+            topology.nodes[0].address = at(9);
+            rig.adopt(topology);
+            assert_eq!(rig.routes.node_at(&at(1)), None);
+        }
+        assert_eq!(answered(&rig, one), [true, false, false]);
+        let master = rig.everyone("dbsize", false)[0];
+        assert_eq!(master.node(), Some(stranger.node));
+        assert!(rig.routes.answers_for(one, master));
+        // Slots of a shard that is no more are where they were moved to.
+        let mut topology = whole();
+        topology.nodes[0].address = at(9);
+        topology.shards.remove(0);
+        let slots = topology.slots.iter_mut();
+        slots.for_each(|shard| *shard = shard.saturating_sub(1));
+        rig.adopt(topology);
+        let mut all = rig.everyone("dbsize", false).into_iter();
+        assert!(all.all(|own| !rig.routes.answers_for(one, own)));
     }
 
     #[test]
