@@ -47,7 +47,8 @@ pub struct Actions {
     resumes: Vec<ClientId>,
     closes: Vec<Peer>,
     refresh: Option<Wanted>,
-    messages: Vec<(usize, WorkerMessage)>,
+    /// In order: all workers hear of one turn as this one did.
+    messages: VecDeque<(usize, WorkerMessage)>,
 }
 
 impl Actions {
@@ -85,7 +86,7 @@ impl Actions {
 
     /// Asks for a message to be handed to another worker.
     pub fn send_to_worker(&mut self, worker: usize, message: WorkerMessage) {
-        self.messages.push((worker, message));
+        self.messages.push_back((worker, message));
     }
 
     /// The next thing to do. Doing it may bring more.
@@ -106,7 +107,7 @@ impl Actions {
         if let Some(peer) = self.closes.pop() {
             return Some(Action::Close(peer));
         }
-        if let Some((worker, message)) = self.messages.pop() {
+        if let Some((worker, message)) = self.messages.pop_front() {
             return Some(Action::ToWorker(worker, message));
         }
         self.refresh.take().map(Action::Refresh)

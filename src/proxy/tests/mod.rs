@@ -3,3 +3,4 @@
 pub(super) mod plain_twins;
 pub(super) mod rig;
 pub(super) mod turn_shares;
+pub(super) mod two_workers;

@@ -174,3 +174,23 @@ impl Proxy {
         reply
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Config;
+    use crate::proxy::tests::two_workers::TwoWorkers;
+
+    #[test]
+    fn all_workers_hear_of_one_turn_in_one_order() {
+        let mut rig = TwoWorkers::new(Config::default());
+        let (client, other) = (rig.accept(0), rig.accept(0));
+        rig.hear(0, client, "CLIENT PAUSE 100000 WRITE\r\n");
+        rig.hear(0, other, "CLIENT UNPAUSE\r\n");
+        rig.end_turn(0);
+        rig.read_messages();
+        assert_eq!(rig.received(0, other), "+OK\r\n");
+        for worker in 0..2 {
+            assert!(rig.workers[worker].client_pause.is_none(), "{worker}");
+        }
+    }
+}

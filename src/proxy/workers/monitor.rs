@@ -196,77 +196,20 @@ fn quote(line: &mut Vec<u8>, bytes: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
-
     use crate::command::Table;
     use crate::config::Config;
-    use crate::proxy::actions::Action;
-    use crate::proxy::ids::Peer;
-    use crate::proxy::process::Process;
-    use crate::proxy::tests::rig::flushed;
+    use crate::proxy::tests::two_workers::TwoWorkers;
 
-    /// Two workers of one process, and what becomes of what is sent to them.
-    struct Rig {
-        workers: Vec<Proxy>,
-        messages: Vec<(usize, WorkerMessage)>,
-    }
-
-    impl Rig {
-        fn new(monitor_bytes: usize) -> Rig {
-            let mut config = Config::default();
-            config.limits.monitor_bytes = monitor_bytes;
-            config.protected_mode = false;
-            let (config, table) = (Arc::new(config), Arc::new(Table::compiled()));
-            let process = Arc::new(Process::new(2));
-            let make = |index| Proxy::new(config.clone(), table.clone(), process.clone(), index, 1);
-            Rig {
-                workers: (0..2).map(make).collect(),
-                messages: Vec::new(),
-            }
-        }
-
-        fn accept(&mut self, worker: usize) -> ClientId {
-            let address = Some("10.0.0.1:9".parse().unwrap());
-            self.workers[worker].accept(address, Time::default())
-        }
-
-        fn send(&mut self, worker: usize, id: ClientId, line: &str) {
-            let (proxy, peer) = (&mut self.workers[worker], Peer::Client(id));
-            let room = proxy.room(peer).expect("it is read");
-            room.spare()[..line.len()].copy_from_slice(line.as_bytes());
-            room.filled(line.len());
-            proxy.input(peer, line.len(), Time::default());
-            proxy.check();
-            self.collect(worker);
-        }
-
-        fn collect(&mut self, worker: usize) {
-            while let Some(action) = self.workers[worker].next_action() {
-                if let Action::ToWorker(to, message) = action {
-                    self.messages.push((to, message));
-                }
-            }
-        }
-
-        fn read_messages(&mut self) {
-            while !self.messages.is_empty() {
-                let (to, message) = self.messages.remove(0);
-                self.workers[to].worker_message(message, Time::default());
-                self.workers[to].check();
-                self.collect(to);
-            }
-        }
-
-        fn received(&mut self, worker: usize, id: ClientId) -> String {
-            let peer = Peer::Client(id);
-            let bytes = flushed(&mut self.workers[worker], peer, Time::default());
-            String::from_utf8(bytes).unwrap()
-        }
+    /// Two workers whose monitors may have so many bytes unread.
+    fn workers_with(monitor_bytes: usize) -> TwoWorkers {
+        let mut config = Config::default();
+        config.limits.monitor_bytes = monitor_bytes;
+        TwoWorkers::new(config)
     }
 
     #[test]
     fn lines_of_another_worker_come_by_one_message_and_in_order() {
-        let mut rig = Rig::new(1000);
+        let mut rig = workers_with(1000);
         let (monitor, other) = (rig.accept(0), rig.accept(1));
         rig.send(1, other, "PING before\r\n");
         rig.send(0, monitor, "MONITOR\r\n");
@@ -290,7 +233,7 @@ mod tests {
     #[test]
     fn a_monitor_that_would_miss_lines_is_closed() {
         // It does not read.
-        let mut rig = Rig::new(200);
+        let mut rig = workers_with(200);
         let (monitor, other) = (rig.accept(0), rig.accept(0));
         rig.send(0, monitor, "MONITOR\r\n");
         for _ in 0..10 {
@@ -299,7 +242,7 @@ mod tests {
         assert_eq!(rig.workers[0].clients(), 1);
         assert!(!rig.workers[0].process.watchers.any());
         // Its worker does not.
-        let mut rig = Rig::new(200);
+        let mut rig = workers_with(200);
         let (monitor, other) = (rig.accept(0), rig.accept(1));
         rig.send(0, monitor, "MONITOR\r\n");
         for _ in 0..10 {
