@@ -83,7 +83,9 @@ impl Proxy {
             if worker == self.worker {
                 self.show_here(&line, now);
             } else {
-                let lines = self.monitor_feeds[worker].add(&line, self.config.limits.monitor_bytes);
+                let monitors = self.process.monitors[worker].load(Ordering::Relaxed);
+                let most = self.config.limits.monitor_bytes;
+                let lines = self.monitor_feeds[worker].add(&line, monitors, most);
                 self.send_lines(worker, lines);
             }
         }
