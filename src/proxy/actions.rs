@@ -39,8 +39,8 @@ pub enum Action {
 /// that the nodes work while we still write.
 #[derive(Debug, Default)]
 pub struct Actions {
-    /// The last that was asked for is made first.
-    connects: Vec<(BackendId, SocketAddr)>,
+    /// In the order in which they were asked for: a node with few places gives them to those who asked first.
+    connects: VecDeque<(BackendId, SocketAddr)>,
     /// In the order in which they were asked for: what two clients said in turn is read in turn.
     backend_flushes: VecDeque<BackendId>,
     client_flushes: Vec<ClientId>,
@@ -54,7 +54,7 @@ pub struct Actions {
 impl Actions {
     /// Asks for a connection.
     pub fn connect(&mut self, backend: BackendId, address: SocketAddr) {
-        self.connects.push((backend, address));
+        self.connects.push_back((backend, address));
     }
 
     /// Asks for a write to a backend. The caller sees to it that each is asked for once.
@@ -92,7 +92,7 @@ impl Actions {
     /// The next thing to do. Doing it may bring more.
     #[inline]
     pub fn take(&mut self) -> Option<Action> {
-        if let Some((backend, address)) = self.connects.pop() {
+        if let Some((backend, address)) = self.connects.pop_front() {
             return Some(Action::Connect(backend, address));
         }
         if let Some(backend) = self.backend_flushes.pop_front() {
