@@ -230,7 +230,7 @@ impl Proxy {
         let Some(run) = lease.runs.get_mut(usize::from(index)) else {
             return Next::Keep;
         };
-        run.backend = None;
+        self.part(run);
         run.note_end(now);
         if matches!(lease.work, Work::Wait(_)) {
             return self.count_nobody(id, lease, index, now);
@@ -435,7 +435,7 @@ impl Proxy {
     pub(super) fn check_leases(&self) {
         let mut held = 0;
         let mut lent = 0;
-        let (mut waiting, mut lined_up) = (0, 0);
+        let (mut waiting, mut lined_up, mut accepted) = (0, 0, 0);
         for (id, client) in self.clients.iter() {
             let mut next = client.lease.as_deref();
             while let Some(lease) = next {
@@ -446,6 +446,7 @@ impl Proxy {
                     assert!(run.due.is_none() || run.backend.is_none());
                     let Some(backend) = run.backend else { continue };
                     lent += 1;
+                    accepted += usize::from(run.is_orderly());
                     let usage = self.upstream.backends.get(backend).map(|own| own.usage);
                     let run = index as u16;
                     assert_eq!(usage, Some(Usage::Lent { client: id, run }));
@@ -458,6 +459,7 @@ impl Proxy {
         let named = backends.filter(|(_, own)| matches!(own.usage, Usage::Lent { .. }));
         assert_eq!(lent, named.count(), "a connection is lent to nobody");
         assert_eq!(lined_up, self.leases.order.len());
+        assert_eq!(accepted, self.leases.accepted.len());
         assert_eq!(waiting, self.leases.waiting());
     }
 

@@ -15,7 +15,7 @@ use crate::proxy::pipeline::At;
 use crate::proxy::state::Proxy;
 use crate::proxy::stats::slot_redirects::Redirect;
 use crate::proxy::texts::refusal::{self, Refusal};
-use crate::proxy::upstream::backend::{Origin, Patience, Pin, Ticket, Usage};
+use crate::proxy::upstream::backend::{Origin, Patience, Pin, Ticket};
 use crate::proxy::upstream::exclusive::Waiter;
 use crate::proxy::upstream::goal::{ASKING, Goal};
 
@@ -93,7 +93,11 @@ impl Proxy {
         backend: BackendId,
         now: Time,
     ) {
+        debug_assert!(run.order > 0);
         run.backend = Some(backend);
+        if run.is_orderly() {
+            self.leases.accepted.join(run.slot, run.order, id, index);
+        }
         if let Some(backend) = self.upstream.backends.get_mut(backend) {
             run.executor = Some(self.upstream.routes.executor(backend.node));
             backend.patience = if run.patient {
@@ -144,20 +148,15 @@ impl Proxy {
         let (Some(node), true) = (own.map(|own| own.node), run.slot != NO_SLOT) else {
             return;
         };
-        let mut others = Vec::new();
-        for (_, backend) in self.upstream.backends.iter() {
-            let slot = backend.tickets.front().map(|ticket| ticket.slot);
-            if let (Usage::Lent { client, run: index }, true) = (
-                backend.usage,
-                backend.node == node && slot == Some(run.slot),
-            ) {
-                others.push((client, index));
-            }
-        }
-        for (id, index) in others {
+        let backends = &self.upstream.backends;
+        let is_there = |other: &Run| {
+            let own = other.backend.and_then(|own| backends.get(own));
+            own.is_some_and(|own| own.node == node)
+        };
+        for (id, index) in self.leases.accepted.of_slot(run.slot) {
             let lease = self.clients.get_mut(id).and_then(|c| c.lease.as_mut());
             let other = lease.and_then(|lease| lease.runs.get_mut(usize::from(index)));
-            if let Some(other) = other.filter(|other| other.patient && other.slot == run.slot) {
+            if let Some(other) = other.filter(|other| is_there(other)) {
                 other.lined_up = true;
                 let order = &mut self.leases.order;
                 order.join(other.slot, other.order, id, index, now);
@@ -170,7 +169,7 @@ impl Proxy {
         if run.order == 0 {
             run.order = self.leases.number();
         }
-        if run.patient && run.slot != NO_SLOT {
+        if run.is_orderly() {
             run.lined_up = true;
             let order = &mut self.leases.order;
             order.join(run.slot, run.order, id, index, now);
@@ -233,11 +232,20 @@ impl Proxy {
         }
     }
 
+    /// A run has its connection no more.
+    pub(super) fn part(&mut self, run: &mut Run) -> Option<BackendId> {
+        let own = run.backend.take();
+        if own.is_some() && run.is_orderly() {
+            self.leases.accepted.leave(run.slot, run.order);
+        }
+        own
+    }
+
     /// Parts a run from its connection, which goes back if it is clean, or can be made so. It waits for none.
     pub(super) fn leave(&mut self, id: ClientId, run: &mut Run, index: u16, now: Time) {
         self.end_waiting(id, run, index, now);
         let (cleaner, spoilt) = (run.cleaner, run.spoilt);
-        match run.backend.take() {
+        match self.part(run) {
             Some(backend) if spoilt => self.throw_away(backend, now),
             Some(backend) => self.give_back(backend, cleaner, now),
             None => {}

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::clock::Time;
 use crate::proxy::ids::{ClientId, NodeKey};
+use crate::proxy::lease::state::accepted::Accepted;
 use crate::proxy::lease::state::order::Order;
 use crate::proxy::lease::state::run::Run;
 
@@ -22,6 +23,10 @@ pub struct Leases {
     pub(in crate::proxy::lease) timers: BTreeMap<(Time, u64), Timer>,
     /// Blocking requests that have not been sent.
     pub(in crate::proxy::lease) order: Order,
+    /// Blocking requests that have been sent.
+    ///
+    /// Invariant: every run that is patient, has a slot and has a connection is here.
+    pub(in crate::proxy::lease) accepted: Accepted,
     /// The last number given to a run or a timer.
     serial: u64,
     /// Nodes whose exclusive connections have changed.
@@ -48,6 +53,7 @@ impl Default for Leases {
             held: 0,
             timers: BTreeMap::new(),
             order: Order::default(),
+            accepted: Accepted::default(),
             serial: 0,
             tended: Vec::new(),
             probe_at: NEVER,

@@ -2,6 +2,7 @@
 //!
 //! It must never know how a connection is obtained, nor send anything.
 
+mod accepted;
 pub mod blocking;
 pub mod execution;
 pub mod leases;

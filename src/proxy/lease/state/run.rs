@@ -218,6 +218,11 @@ impl Run {
         self.losses
     }
 
+    /// Whether it keeps its place among the blocking requests for its slot.
+    pub fn is_orderly(&self) -> bool {
+        self.patient && self.slot != NO_SLOT
+    }
+
     /// Whether its node lets it wait, and so serves its slot: it would have refused it by now.
     pub fn is_accepted(&self, now: Time) -> bool {
         self.patient
