@@ -264,25 +264,31 @@ mod tests {
         assert!(frugality.is_due(&stuck));
     }
 
-    /// What is resident of this very process follows what it frees.
+    /// What is resident of this very process follows what it frees. Other tests take and free memory of it meanwhile, so
+    /// that one try tells little.
     #[test]
     #[cfg(target_env = "gnu")]
     fn pieces_between_others_are_returned() {
         let statm = File::open("/proc/self/statm").unwrap();
         let page = rustix::param::page_size();
-        let mut blocks: Vec<Vec<u8>> = (0..2000).map(|_| vec![1; 64 << 10]).collect();
         let look = || Seen {
             resident: resident(&statm, page).unwrap(),
             handed_out: handed_out(),
         };
-        let full = look();
-        // The last one holds the end of the heap.
-        blocks.drain(..1990);
-        let free = look();
-        assert!(free.free() > full.free() + 100 * MIB, "{full:?} {free:?}");
-        trim();
-        let after = look();
-        assert!(after.resident + 100 * MIB < full.resident, "{after:?}");
-        drop(blocks);
+        let mut seen = Vec::new();
+        let returned = (0..10).any(|_| {
+            let mut blocks: Vec<Vec<u8>> = (0..2000).map(|_| vec![1; 64 << 10]).collect();
+            let full = look();
+            // The last one holds the end of the heap.
+            blocks.drain(..1990);
+            let free = look();
+            trim();
+            let after = look();
+            let was_free = free.free() > full.free() + 100 * MIB;
+            let is_returned = after.resident + 100 * MIB < full.resident;
+            seen.push((full, free, after));
+            was_free && is_returned
+        });
+        assert!(returned, "{seen:?}");
     }
 }
