@@ -124,7 +124,7 @@ impl Ledger {
         let at = self.started.elapsed().as_secs_f64();
         let mut violations = self.violations.lock().expect("no panic holds it");
         if violations.len() < 100 {
-            eprintln!("VIOLATION {rule} at {at:.3} s: {text}");
+            eprintln!("VIOLATION {rule} at {at:.3} s ({} us): {text}", wall());
         }
         violations.push(format!("{rule} at {at:.3} s: {text}"));
     }
