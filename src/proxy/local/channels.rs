@@ -127,7 +127,7 @@ fn behind_message(
             out.extend_from_slice(replies.last().map_or(b"", |number| number.frame()));
         };
         Some(Plan {
-            asks: vec![Ask::Fence(owner), Ask::Known(number)],
+            asks: vec![Ask::Fence(owner), Ask::Known(number, None)],
             merge: Merge::JoinAll(Box::new(last)),
             write: false,
         })

@@ -230,7 +230,7 @@ impl Proxy {
         }
         // The node of a transaction has executed it with the transaction.
         let (done, known) = match self.take_share(request.client) {
-            Some((executor, reply)) => (Some(executor), Some(Ask::Known(reply))),
+            Some((executor, reply)) => (Some(executor), Some(Ask::Known(reply, executor.shard))),
             None => (None, None),
         };
         let everyone = self.upstream.routes.everyone(request.command, replicas);
@@ -372,15 +372,18 @@ impl Proxy {
         for ask in &plan.asks {
             match ask {
                 Ask::Slot(slot, _) => split.add_parts(*slot, 1),
-                Ask::Shard(..)
-                | Ask::Node(..)
+                Ask::Shard(id, _) | Ask::Known(_, Some(id)) => {
+                    split.ask_shard(*id);
+                    split.add_parts(NO_SLOT, 1);
+                }
+                Ask::Node(..)
                 | Ask::IfUp(..)
                 | Ask::Member(..)
                 | Ask::Spare(..)
                 | Ask::AnyMaster(_)
                 | Ask::Masters(_)
                 | Ask::Fence(_)
-                | Ask::Known(_) => split.add_parts(NO_SLOT, 1),
+                | Ask::Known(_, None) => split.add_parts(NO_SLOT, 1),
                 Ask::Workers(_) => split.add_parts(NO_SLOT, self.process.workers.len()),
             }
         }
@@ -412,7 +415,7 @@ impl Proxy {
                     next += 1;
                     continue;
                 }
-                Ask::Known(reply) => {
+                Ask::Known(reply, _) => {
                     self.fulfil(part, reply, now);
                     next += 1;
                     continue;

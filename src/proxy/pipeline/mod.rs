@@ -32,6 +32,7 @@ use crate::proxy::pipeline::out_of_order::{OutOfOrder, Place};
 use crate::proxy::pipeline::plan::Plan;
 use crate::proxy::pipeline::split::Split;
 use crate::proxy::stats::calls::ErrorCode;
+use crate::proxy::upstream::routes::ShardId;
 
 pub use entry::At;
 pub use spares::Spares;
@@ -291,6 +292,12 @@ impl Pipeline {
             };
         }
         self.split_mut(seq)?.divide(part, count)
+    }
+
+    /// Whether the part of a request that is for a shard which is no more asks that shard's heir.
+    pub fn asks_heir(&mut self, seq: Seq, gone: ShardId, heir: ShardId) -> bool {
+        let split = self.split_mut(seq);
+        split.is_some_and(|split| split.asks_heir(gone, heir))
     }
 
     /// What a request has to ask next, if the last reply has led to that: its place, and its command.

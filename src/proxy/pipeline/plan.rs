@@ -32,8 +32,8 @@ pub enum Ask {
     Masters(Findings),
     /// The connection to this node for subscriptions, whether all has come that was sent on it before.
     Fence(NodeKey),
-    /// Nobody: this is the answer.
-    Known(Vec<u8>),
+    /// Nobody: this is the answer, which speaks for this shard if it is one of all.
+    Known(Vec<u8>, Option<ShardId>),
 }
 
 impl Ask {

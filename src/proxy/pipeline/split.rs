@@ -7,6 +7,7 @@ use crate::proxy::ids::BackendId;
 use crate::proxy::pipeline::gather::Gathering;
 use crate::proxy::pipeline::merge::Merge;
 use crate::proxy::pipeline::{At, Spares};
+use crate::proxy::upstream::routes::ShardId;
 
 /// A reply longer than this is kept in a buffer of its own, in bytes.
 const SHORT_MAX: usize = 4096;
@@ -43,6 +44,8 @@ pub struct Split {
     pub(super) short: Vec<u8>,
     pub(super) long: Vec<Rope>,
     pub(super) long_bytes: usize,
+    /// Of a request for all shards: which it asks, and in whose place if that one is no more.
+    shards: Vec<(ShardId, Option<ShardId>)>,
     /// For [`Merge::Gather`]: the part of each key, in the order of the keys.
     pub(super) order: Vec<u16>,
     /// For the same, if it takes several steps: what has been done.
@@ -67,6 +70,7 @@ impl Split {
             short: Vec::new(),
             long: Vec::new(),
             long_bytes: 0,
+            shards: Vec::new(),
             order: Vec::new(),
             gathering: None,
         }
@@ -93,6 +97,22 @@ impl Split {
         });
         self.pending += 1;
         (self.parts.len() - 1) as u16
+    }
+
+    /// Says that one of its parts asks a shard.
+    pub fn ask_shard(&mut self, id: ShardId) {
+        self.shards.push((id, None));
+    }
+
+    /// Whether a part for a shard that is no more asks its heir: it does unless another part does.
+    pub fn asks_heir(&mut self, gone: ShardId, heir: ShardId) -> bool {
+        match self.shards.iter().find(|(own, _)| *own == heir) {
+            Some((_, place)) => *place == Some(gone),
+            None => {
+                self.shards.push((heir, Some(gone)));
+                true
+            }
+        }
     }
 
     /// How many parts have no reply yet.

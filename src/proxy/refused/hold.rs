@@ -20,7 +20,7 @@ impl Proxy {
         now: Time,
     ) {
         let Retry {
-            goal,
+            mut goal,
             due,
             refusal,
             prelude,
@@ -28,6 +28,7 @@ impl Proxy {
         let Origin::Part(part) = ticket.origin else {
             return;
         };
+        self.follow_heir(&mut ticket, &mut goal);
         let refused = matches!(ticket.pin, Pin::May | Pin::Spare) && !refusal.is_empty();
         if refused || self.does_without(&ticket, goal, now) {
             return self.leave_out(part, now);

@@ -1,13 +1,14 @@
 //! Parts of a command about all nodes that are left out of its reply: their nodes do not answer, or are no members any
 //! more, and the command can do without them.
 
+use std::time::Duration;
+
 use crate::clock::Time;
 use crate::proxy::ids::{BackendId, PartId};
 use crate::proxy::state::Proxy;
 use crate::proxy::upstream::backend::{Origin, Pin, Ticket};
 use crate::proxy::upstream::goal::Goal;
 use crate::proxy::upstream::routes::everyone::Successor;
-use std::time::Duration;
 
 /// How long a node may be silent that a command can do without.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -19,7 +20,8 @@ impl Proxy {
         let node = match goal {
             Goal::Node(node) => node,
             Goal::Shard(id) => {
-                return self.upstream.routes.master_of_shard(id) == Successor::Gone;
+                let successor = self.upstream.routes.master_of_shard(id);
+                return matches!(successor, Successor::Heir(_) | Successor::Gone);
             }
             Goal::Owner | Goal::Ask(_) | Goal::AnyMaster => return false,
         };
@@ -30,6 +32,21 @@ impl Proxy {
             Pin::May | Pin::Spare => !listed || down,
             Pin::Member => !listed,
             Pin::Free | Pin::Must | Pin::Shard(_) | Pin::Astray(_) => false,
+        }
+    }
+
+    /// The part of a shard that is no more goes to the shard that has most of its slots, unless that one is asked, too: it
+    /// may have come to be behind the request.
+    pub(in crate::proxy) fn follow_heir(&mut self, ticket: &mut Ticket, goal: &mut Goal) {
+        let (Goal::Shard(gone), Origin::Part(part)) = (*goal, ticket.origin) else {
+            return;
+        };
+        let Successor::Heir(heir) = self.upstream.routes.master_of_shard(gone) else {
+            return;
+        };
+        let client = self.clients.get_mut(part.client);
+        if client.is_some_and(|client| client.pipeline.asks_heir(part.seq, gone, heir)) {
+            (*goal, ticket.pin) = (Goal::Shard(heir), Pin::Shard(heir));
         }
     }
 
@@ -64,3 +81,6 @@ pub(in crate::proxy) fn is_overdue_part(ticket: &Ticket, now: Time) -> bool {
     matches!(ticket.pin, Pin::May | Pin::Spare)
         && now.since(ticket.held_since.unwrap_or(now)) >= PATIENCE
 }
+
+#[cfg(test)]
+mod tests;

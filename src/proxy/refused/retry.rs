@@ -53,6 +53,7 @@ impl Proxy {
         let mut blocked = false;
         let mut unconfirmed = Vec::new();
         for mut held in client.held.take(slot) {
+            self.follow_heir(&mut held.ticket, &mut held.goal);
             let attempt = if blocked && now < held.expires {
                 Attempt::Wait(held.due)
             } else {

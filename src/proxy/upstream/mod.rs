@@ -104,7 +104,7 @@ impl Upstream {
                 node,
                 replica: false,
             }),
-            Successor::Nobody | Successor::Gone => None,
+            Successor::Nobody | Successor::Heir(_) | Successor::Gone => None,
         }
     }
 

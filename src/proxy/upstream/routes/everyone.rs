@@ -48,7 +48,9 @@ pub enum Successor {
     Master(NodeKey),
     /// Nobody is yet.
     Nobody,
-    /// The shard is no more: its slots were moved away.
+    /// The shard is no more: this one has most of its slots.
+    Heir(ShardId),
+    /// The shard is no more, and nobody knows where its slots are.
     Gone,
 }
 
@@ -126,7 +128,11 @@ impl Routes {
         let Executor { node, shard } = executor;
         match asked {
             Asked::Shard { id, master } => {
-                let then = shard.filter(|shard| self.master_of_shard(*shard) != Successor::Gone);
+                let is_there = |shard: &ShardId| {
+                    let successor = self.master_of_shard(*shard);
+                    !matches!(successor, Successor::Heir(_) | Successor::Gone)
+                };
+                let then = shard.filter(is_there);
                 match then.or_else(|| self.executor(node).shard) {
                     Some(own) => own == id,
                     None => master == Some(node),
@@ -157,7 +163,10 @@ impl Routes {
         match shards.find(|(own, _)| **own == id) {
             Some((_, shard)) => Successor::Master(shard.master),
             None if self.lineage.is_lost(id) => Successor::Nobody,
-            None => Successor::Gone,
+            None => self
+                .lineage
+                .heir(id)
+                .map_or(Successor::Gone, Successor::Heir),
         }
     }
 }
@@ -341,8 +350,9 @@ mod tests {
         let slots = topology.slots.iter_mut();
         slots.for_each(|shard| *shard = shard.saturating_sub(1));
         topology.spare.push(0);
+        let heir = rig.id(2);
         rig.adopt(topology.clone());
-        assert_eq!(rig.routes.master_of_shard(id), Successor::Gone);
+        assert_eq!(rig.routes.master_of_shard(id), Successor::Heir(heir));
         assert!(rig.everyone("dbsize", false).contains(&Asked::Spare(first)));
     }
 

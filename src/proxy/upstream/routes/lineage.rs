@@ -4,9 +4,12 @@
 //! A cluster has no names for shards that all versions tell of, so they get numbers here. A shard is the same as long as
 //! its master is. When that one serves no slot any more, the shard is *lost* until another master has most of its slots:
 //! one that was none before was promoted in its place, or was given all it had, and is the shard now; at one that was a
-//! shard already the slots have been moved there, and the lost shard is no more.
+//! shard already the slots have been moved there, and the lost shard is no more; the other is its *heir*. (So is a replica
+//! that was given a slot before the topology told that it was promoted.)
 //!
 //! Only topologies count here: a redirect speaks of one slot, and does not tell the one from the other.
+
+use std::collections::VecDeque;
 
 use crate::cluster::topology::NO_SHARD;
 use crate::proxy::ids::NodeKey;
@@ -22,6 +25,8 @@ impl ShardId {
 
 /// So many lost shards are remembered. A cluster has them for as long as an election takes, or an operator.
 const LOST_MAX: usize = 256;
+/// So many shards that are no more are remembered with their heirs, for as long as requests ask for them.
+const HEIRS_MAX: usize = 256;
 
 /// A shard whose last master serves no slot any more.
 #[derive(Debug)]
@@ -48,6 +53,8 @@ pub struct Lineage {
     /// Of those that have no master, as the topology tells, in its order. One whose slots another serves is none.
     orphans: Vec<Option<ShardId>>,
     lost: Vec<Lost>,
+    /// Shards that are no more, each with its heir, the oldest first.
+    heirs: VecDeque<(ShardId, ShardId)>,
     last: u16,
 }
 
@@ -65,6 +72,18 @@ impl Lineage {
     /// Whether a shard has no master yet, but may get one.
     pub fn is_lost(&self, id: ShardId) -> bool {
         self.lost.iter().any(|lost| lost.id == id)
+    }
+
+    /// Who has most of the slots of a shard that is no more, as far as that is known.
+    pub fn heir(&self, id: ShardId) -> Option<ShardId> {
+        let mut heir = None;
+        // An heir that is no more has an heir of its own, which came later.
+        for (gone, own) in &self.heirs {
+            if *gone == heir.unwrap_or(id) {
+                heir = Some(*own);
+            }
+        }
+        heir
     }
 
     /// A topology takes the place of another. `orphans` are the slots of each shard without a master, as ranges.
@@ -88,16 +107,23 @@ impl Lineage {
                 self.lost.push(Lost { id: *id, slots });
             }
         }
+        let mut heirs = Vec::new();
         self.lost.retain(|lost| match lost.heir(now) {
             Heir::Nobody => true,
             Heir::None => false,
             Heir::Shard(shard) => {
-                ids[shard].get_or_insert(lost.id);
+                let heir = *ids[shard].get_or_insert(lost.id);
+                if heir != lost.id {
+                    heirs.push((lost.id, heir));
+                }
                 false
             }
         });
         let excess = self.lost.len().saturating_sub(LOST_MAX);
         self.lost.drain(..excess);
+        self.heirs.extend(heirs);
+        let excess = self.heirs.len().saturating_sub(HEIRS_MAX);
+        self.heirs.drain(..excess);
         self.shards.clear();
         // Numbers that are in use are not given again.
         let taken: Vec<ShardId> = ids.iter().copied().flatten().collect();
@@ -160,7 +186,15 @@ impl Lineage {
         loop {
             self.last = (self.last + 1) % ShardId::COUNT;
             let id = ShardId(self.last);
-            if !taken.contains(&id) && !self.shards.contains(&id) && !self.is_lost(id) {
+            let remembered = self
+                .heirs
+                .iter()
+                .any(|(gone, heir)| [*gone, *heir].contains(&id));
+            if !taken.contains(&id)
+                && !self.shards.contains(&id)
+                && !self.is_lost(id)
+                && !remembered
+            {
                 return id;
             }
         }
@@ -270,6 +304,25 @@ mod tests {
         check((&[C, B], "1100011111"), Some(C), false);
         check((&[B], "xxxxx00000"), None, true);
         check((&[B], "0000000000"), None, false);
+    }
+
+    #[test]
+    fn a_shard_whose_replica_was_given_a_slot_before_it_was_promoted_has_an_heir() {
+        let mut rig = Rig::new();
+        let [first, second] = rig.lineage.shards()[..] else {
+            panic!("two shards");
+        };
+        rig.adopt(&[A, B, C], "2000011111", &[]);
+        let third = rig.lineage.shards()[2];
+        assert_eq!(rig.lineage.heir(first), None);
+        rig.adopt(&[B, C], "1111100000", &[]);
+        assert_eq!(rig.master(third), Some(C));
+        assert_eq!(rig.lineage.heir(first), Some(third));
+        // Its heir is no more, either.
+        rig.adopt(&[B], "0000000000", &[]);
+        assert_eq!(rig.lineage.heir(first), Some(second));
+        assert_eq!(rig.lineage.heir(third), Some(second));
+        assert_eq!(rig.lineage.heir(second), None);
     }
 
     #[test]
