@@ -127,6 +127,10 @@ pub struct Config {
     pub protected_mode: bool,
     /// Who may send commands that change the servers or this proxy.
     pub admin_commands: AdminCommands,
+    /// The namespace of all clients.
+    pub namespace: Option<String>,
+    /// Whether a namespace has channels of its own.
+    pub namespace_channels: bool,
     /// Where cluster clients are told to find this proxy; without it, it shows itself as one server.
     pub cluster_face: Option<Face>,
     /// Bounds on what peers may make us hold.
@@ -417,6 +421,8 @@ impl Default for Config {
             debug_token: None,
             protected_mode: true,
             admin_commands: AdminCommands::Yes,
+            namespace: None,
+            namespace_channels: false,
             cluster_face: None,
             limits: Limits::default(),
         }

@@ -15,6 +15,7 @@ mod error;
 mod file;
 mod flag;
 mod memory;
+mod namespace;
 mod number;
 mod spelling;
 pub mod table;
@@ -99,6 +100,12 @@ impl Options {
             return Err(format!(
                 "-debug-addr {address} is not a loopback address: set -debug-token"
             ));
+        }
+        if config.namespace.is_some() && config.cluster_face.is_some() {
+            return Err(
+                "-namespace and -cluster-face exclude each other: a namespace is as one server, not a cluster"
+                    .to_string(),
+            );
         }
         if config.acl_file.is_some() && config.client_password.is_some() {
             return Err(

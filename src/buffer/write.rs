@@ -72,6 +72,28 @@ impl WriteBuf {
         }
     }
 
+    /// Appends a copy of some pieces as one piece. Returns its length.
+    #[inline(always)]
+    pub fn push_pieces<const N: usize>(&mut self, pieces: [&[u8]; N], pool: &mut Pool) -> usize {
+        let len = pieces.iter().map(|piece| piece.len()).sum();
+        let last = &mut self.last;
+        let end = last.end + len;
+        if !last.sealed
+            && let Some(mut room) = last.data.get_mut(last.end..end)
+        {
+            for piece in pieces {
+                let (own, rest) = room.split_at_mut(piece.len());
+                own.copy_from_slice(piece);
+                room = rest;
+            }
+            last.end = end;
+            self.len += len;
+        } else {
+            self.push_apart(&pieces.concat(), pool);
+        }
+        len
+    }
+
     /// As `push`, where most likely nothing is held.
     #[inline(always)]
     pub fn push_first(&mut self, bytes: &[u8], pool: &mut Pool) {

@@ -6,6 +6,7 @@
 mod again;
 mod changes;
 mod conduct;
+pub mod confine;
 pub mod describe;
 pub mod document;
 pub mod explain;
@@ -31,6 +32,7 @@ use std::fmt;
 use crate::resp::args::Args;
 pub use again::Again;
 pub use conduct::{InMulti, Runs, Verb};
+pub use confine::{Confined, KeysInReply, Rewrite};
 pub use flags::{AclCategories, Flags, KeyFlags};
 pub use found_keys::KeysError;
 pub use keys::{flagged_keys, keys, unbalanced};
@@ -96,6 +98,10 @@ pub struct Command {
     /// Whether it changes the servers (or this proxy) rather than the data a client works on: what
     /// `-admin-commands` is about.
     pub changes_servers: bool,
+    /// What becomes of it for a client of a namespace.
+    pub confined: Confined,
+    /// Where its reply has keys.
+    pub keys_in_reply: KeysInReply,
 }
 
 impl Command {
@@ -111,13 +117,16 @@ impl Command {
     ) -> Command {
         let (key_specs, tips) = (key_specs.into(), tips.into());
         let (request, response) = policies(&tips);
+        let (name, keys) = (name.into(), Keys::from_specs(&key_specs));
         Command {
             id: 0,
-            name: name.into(),
+            confined: confine::confined(&name, keys),
+            keys_in_reply: confine::keys_in_reply(&name),
+            name,
             arity,
             flags,
             acl: acl.with_implied(flags),
-            keys: Keys::from_specs(&key_specs),
+            keys,
             key_specs,
             tips,
             request,

@@ -8,7 +8,7 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use super::flag::{Flag, Kind, path, show_file, show_option};
-use super::{address, duration, memory, number, tls};
+use super::{address, duration, memory, namespace, number, tls};
 use crate::config::{
     AdminCommands, Config, CrossSlot, LogFormat, PubsubOrder, ReadPreference, ReadyWhen, Secret,
 };
@@ -320,6 +320,33 @@ const OWN: &[Flag] = &[
             Ok(())
         },
         show: |config| config.admin_commands.name().to_string(),
+        live: false,
+    },
+    Flag {
+        name: "namespace",
+        kind: Kind::String,
+        default: "",
+        help: "put {NAME} before every key of every client, so that all their keys lie in one slot and any program \
+               written for one Redis server runs unchanged. One namespace is served by one node at a time. Empty is \
+               no namespace",
+        apply: |options, value| {
+            options.config.namespace = namespace::name(value)?;
+            Ok(())
+        },
+        show: |config| config.namespace.clone().unwrap_or_default(),
+        live: false,
+    },
+    Flag {
+        name: "namespace-channels",
+        kind: Kind::Bool,
+        default: "false",
+        help: "put the tag of the namespace before the names of channels, too, so that no message leaves the \
+               namespace. Without it channels are shared, as databases of one server share them",
+        apply: |options, value| {
+            options.config.namespace_channels = number::boolean(value)?;
+            Ok(())
+        },
+        show: |config| config.namespace_channels.to_string(),
         live: false,
     },
     Flag {
@@ -906,7 +933,6 @@ fn not_negative(value: &str) -> Result<Duration, String> {
         _ => Err("must not be negative".to_string()),
     }
 }
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -27,6 +27,8 @@ use crate::proxy::local::Handlers;
 use crate::proxy::local::plain_names::Names;
 use crate::proxy::messages::client_filter::Listings;
 use crate::proxy::messages::monitor_feed::MonitorFeed;
+use crate::proxy::namespace::Namespace;
+use crate::proxy::namespace::scripts::Named;
 use crate::proxy::pipeline::Spares;
 use crate::proxy::pipeline::unmerged::Unmerged;
 use crate::proxy::process::Process;
@@ -69,7 +71,6 @@ impl Proxy {
             plain: Names::new(&table, &handlers),
             handlers,
             stats: process.workers[worker].clone(),
-            config,
             users: process.acl.users(),
             servers: Servers::unknown(table.clone()),
             table,
@@ -83,6 +84,11 @@ impl Proxy {
             inbox: ReadBuf::default(),
             scratch: Scratch::default(),
             seen: Seen::default(),
+            namespace: config
+                .namespace
+                .as_deref()
+                .map(|name| Arc::new(Namespace::new(name, config.namespace_channels))),
+            named_scripts: Named::default(),
             suspects: Suspects::default(),
             pubsub: Pubsub::default(),
             holding: Vec::new(),
@@ -109,6 +115,7 @@ impl Proxy {
             masters_info_queue: MastersInfoQueue::default(),
             returned: Vec::new(),
             random: seed | 1,
+            config,
         }
     }
 
@@ -144,7 +151,8 @@ impl Proxy {
     pub fn accept(&mut self, address: Option<SocketAddr>, now: Time) -> ClientId {
         let number = self.process.client_ids.fetch_add(1, Ordering::Relaxed) + 1;
         let others = self.process.clients.fetch_add(1, Ordering::Relaxed);
-        let session = Session::new(number, self.users.unnamed().clone());
+        let mut session = Session::new(number, self.users.unnamed().clone());
+        session.namespace = self.namespace.clone();
         let mut client = Client::new(address, session, now);
         client.window = client.window.min(self.config.limits.pipeline_requests);
         let id = self.clients.insert(client);

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::acl;
 use crate::clock::{NEVER_STILL, Standstills, Time};
 use crate::live_config::LiveConfig;
+use crate::proxy::namespace::scripts::AllNamed;
 use crate::proxy::pubsub::state::announced::Announced;
 use crate::proxy::pubsub::state::register::Register;
 use crate::proxy::scripts::Scripts;
@@ -91,6 +92,10 @@ pub struct Process {
     pub live: LiveConfig,
     /// Scripts and libraries that were loaded through this proxy.
     pub scripts: Mutex<Scripts>,
+    /// The names of scripts that clients of namespaces have sent.
+    pub named_scripts: Mutex<AllNamed>,
+    /// Changes when such names are forgotten.
+    pub named_scripts_epoch: AtomicU64,
     /// The epoch of the store's scripts, to be read without a lock.
     pub scripts_flushed: AtomicU64,
 }
@@ -151,6 +156,8 @@ impl Process {
             standstills,
             scripts: Mutex::new(Scripts::new(live.config().limits.script_bytes)),
             scripts_flushed: AtomicU64::new(0),
+            named_scripts: Mutex::default(),
+            named_scripts_epoch: AtomicU64::new(0),
             live,
         }
     }

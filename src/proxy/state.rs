@@ -25,6 +25,9 @@ use crate::proxy::messages::client_filter::Listings;
 use crate::proxy::messages::client_pause::ClientPause;
 use crate::proxy::messages::monitor_feed::MonitorFeed;
 use crate::proxy::messages::worker_query::WorkerMessage;
+use crate::proxy::namespace::Namespace;
+use crate::proxy::namespace::request::Tagged;
+use crate::proxy::namespace::scripts::Named;
 use crate::proxy::pipeline::Spares;
 use crate::proxy::pipeline::by_slot::SlotPart;
 use crate::proxy::pipeline::unmerged::Unmerged;
@@ -46,6 +49,8 @@ pub(in crate::proxy) struct Scratch {
     pub(in crate::proxy) spans: Vec<Span>,
     pub(in crate::proxy) keys: Vec<u32>,
     pub(in crate::proxy) frames: Vec<u8>,
+    /// The request of a client of a namespace.
+    pub(in crate::proxy) tagged: Tagged,
     pub(in crate::proxy) by_slot: Vec<(u16, u32)>,
     pub(in crate::proxy) parts: Vec<SlotPart>,
     pub(in crate::proxy) reply: Vec<u8>,
@@ -83,6 +88,10 @@ pub struct Proxy {
     pub(in crate::proxy) scratch: Scratch,
     /// Bodies of EVAL that have been remembered.
     pub(in crate::proxy) seen: Seen,
+    /// The namespace of clients that come.
+    pub(in crate::proxy) namespace: Option<Arc<Namespace>>,
+    /// The names of their scripts, as far as this worker has used them.
+    pub(in crate::proxy) named_scripts: Named,
     /// What has made up a server's words.
     pub(in crate::proxy) suspects: Suspects,
     /// What clients are subscribed to.

@@ -9,6 +9,8 @@ use crate::support::{self, Cluster, Conn, Port, Proxy, Reply, Server};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+mod namespace;
+
 /// The samples that the session of every family lacks, and what the marks in them mean.
 const SAMPLES: &str = include_str!("conformance/samples.txt");
 

@@ -37,6 +37,7 @@ mod limits;
 mod logs;
 mod memory;
 mod metrics;
+mod namespaces;
 mod nodes;
 mod options;
 mod overdue;

@@ -7,7 +7,7 @@ fn read(path: &str) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// The fields of each row: program, at the defaults, with per-slot, what to run.
+/// The fields of each row: program, at the defaults, with per-slot, in a namespace, what to run.
 fn rows(text: &str) -> Vec<Vec<&str>> {
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     lines.map(|line| line.split('|').collect()).collect()
@@ -27,7 +27,7 @@ fn each_program_that_is_run_has_a_row_in_the_table_and_each_row_is_run() {
     );
     let rows = rows(&text);
     assert!(
-        rows.len() > 40 && rows.iter().all(|row| row.len() == 4),
+        rows.len() > 40 && rows.iter().all(|row| row.len() == 5),
         "{rows:?}"
     );
     let in_table: Vec<String> = table
@@ -54,11 +54,11 @@ fn each_program_that_is_run_has_a_row_in_the_table_and_each_row_is_run() {
 fn what_is_run_is_there() {
     let text = read("tests/programs/rows.txt");
     for row in rows(&text) {
-        let mut words = row[3].split(' ');
+        let mut words = row[4].split(' ');
         let (folder, program) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
         let folder = folder.replace("arq", "python");
         assert!(!read(&format!("tests/programs/{folder}/{program}")).is_empty());
-        for answer in &row[1..3] {
+        for answer in &row[1..4] {
             assert!(["yes", "no"].contains(answer), "{row:?}");
         }
     }

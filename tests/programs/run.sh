@@ -1,8 +1,10 @@
 #!/bin/bash
 # Runs the programs of rows.txt, each against one redis-server, the proxy at its defaults, and the proxy with
-# -cross-slot-transactions per-slot, before three masters; compares with what rows.txt says.
+# -cross-slot-transactions per-slot, and with -namespace, before three masters; compares with what rows.txt says.
 #
 # usage: tests/programs/run.sh [NAME]...      rows of these names only
+#
+# With ONLY=namespace in the environment the proxy with -namespace alone is tried, beside one redis-server.
 #
 # It needs redis-server, python3 and npm; ruby with Debian's ruby-sidekiq and PHP with php-redis and php-predis for theirs.
 # Packages are installed under target/programs. As root it runs in a network namespace of its own.
@@ -61,6 +63,7 @@ sleep 2
 list=$(IFS=,; echo "${nodes[*]}")
 start "$proxy" -startup-nodes "$list" -addr 127.0.0.1:18088 -log-file "$data/default.log"
 start "$proxy" -startup-nodes "$list" -addr 127.0.0.1:18089 -log-file "$data/per-slot.log" -cross-slot-transactions per-slot
+start "$proxy" -startup-nodes "$list" -addr 127.0.0.1:18090 -log-file "$data/namespace.log" -namespace programs
 sleep 1
 
 # `yes` if the program comes to its good end at this port.
@@ -83,21 +86,26 @@ why() {
 }
 
 wrong=0
-while IFS='|' read -r name default per_slot line; do
+while IFS='|' read -r name default per_slot namespace line; do
     [[ $name = \#* ]] && continue
     [ $# = 0 ] || [[ " $* " = *" $name "* ]] || continue
     read -ra words <<<"$line"
     one=$(works 16400 "${words[@]}")
-    found=$(works 18088 "${words[@]}")
-    reason=$([ "$found" = yes ] || why)
-    found_per_slot=$(works 18089 "${words[@]}")
+    found=$default found_per_slot=$per_slot reason=
+    if [ "${ONLY:-}" != namespace ]; then
+        found=$(works 18088 "${words[@]}")
+        reason=$([ "$found" = yes ] || why)
+        found_per_slot=$(works 18089 "${words[@]}")
+    fi
+    found_namespace=$(works 18090 "${words[@]}")
+    [ "$found_namespace" = yes ] || reason+=" in a namespace: $(why)"
     verdict=as-said
-    if [ "$one $found $found_per_slot" != "yes $default $per_slot" ]; then
+    if [ "$one $found $found_per_slot $found_namespace" != "yes $default $per_slot $namespace" ]; then
         verdict=OTHERWISE
         wrong=$((wrong + 1))
     fi
-    printf '%-9s %-22s one server %-3s default %-3s per-slot %-3s %s  %s\n' \
-        "$verdict" "$name" "$one" "$found" "$found_per_slot" "${words[*]:1}" "$reason"
+    printf '%-9s %-22s one server %-3s default %-3s per-slot %-3s namespace %-3s %s  %s\n' \
+        "$verdict" "$name" "$one" "$found" "$found_per_slot" "$found_namespace" "${words[*]:1}" "$reason"
 done <"$here/rows.txt"
 echo "$wrong rows are not as rows.txt says"
 exit $((wrong > 0))

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::acl::User;
 use crate::command::{Command, Flags};
+use crate::proxy::namespace::Namespace;
 use crate::proxy::pubsub::state::subscriptions::Subscriptions;
 use crate::proxy::upstream::dialect::Dialect;
 use crate::resp::encode::Protocol;
@@ -34,6 +35,8 @@ pub struct Session {
     free: bool,
     /// Whether it has said MULTI, so that requests are queued.
     pub queueing: bool,
+    /// The tag before its keys; most clients have none.
+    pub namespace: Option<Arc<Namespace>>,
     /// What it speaks.
     pub protocol: Protocol,
     /// `SELECT`: 0 but where the cluster has databases.
@@ -66,6 +69,7 @@ impl Session {
             authenticated: user.is_open(),
             user,
             queueing: false,
+            namespace: None,
             protocol: Protocol::Resp2,
             database: 0,
             monitor: false,

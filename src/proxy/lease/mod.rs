@@ -186,6 +186,8 @@ impl Proxy {
         if let (Some(error), Some((seq, _))) = (reply.error(), owed.place()) {
             self.count_error(PartId::new(id, seq, 0), error);
         }
+        let untagged = self.untagged_of_run(id, &lease.runs[usize::from(index)], owed, reply);
+        let reply = untagged.as_deref().map_or(reply, Reply::new);
         match &mut lease.work {
             Work::Transaction(_) => self.settle_transaction(id, lease, owed, reply, now),
             Work::Blocking(_) => self.settle_blocking(id, owed, reply, now),

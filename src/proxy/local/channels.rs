@@ -11,9 +11,11 @@ use super::nodes::{join_all, pairs, place};
 use super::{After, Context};
 use crate::cluster::slot::Slot;
 use crate::proxy::ids::NodeKey;
+use crate::proxy::namespace::Namespace;
 use crate::proxy::pipeline::merge::Merge;
 use crate::proxy::pipeline::plan::{Ask, Plan};
 use crate::proxy::pubsub::state::carrier::slot_of_channel;
+use crate::proxy::pubsub::state::events;
 use crate::proxy::pubsub::state::kind::Kind;
 use crate::proxy::pubsub::state::register::Tally;
 use crate::resp::args::Args;
@@ -22,7 +24,10 @@ use crate::resp::reply::Reply;
 
 /// `PUBSUB CHANNELS`, `PUBSUB SHARDCHANNELS`.
 pub fn names(context: &mut Context<'_>, args: &Args<'_>, _: &mut Vec<u8>) -> After {
-    join_all(context, args, unite)
+    let own = context.session.namespace.clone();
+    join_all(context, args, move |replies, out| {
+        unite(replies, own.as_deref(), out);
+    })
 }
 
 /// `PUBSUB NUMSUB`: a list of names and numbers in turn, in both protocols.
@@ -37,8 +42,10 @@ pub fn shard_counts(context: &mut Context<'_>, args: &Args<'_>, _: &mut Vec<u8>)
 
 fn count(context: &Context<'_>, args: &Args<'_>, kind: Kind) -> After {
     let process = context.process.clone();
+    let own = context.session.namespace.clone();
     join_all(context, args, move |replies, out| {
-        add(replies, |name| process.register.tally(kind, name), out);
+        let tally = |name: &[u8]| process.register.tally(kind, name);
+        add(replies, tally, own.as_deref(), out);
     })
 }
 
@@ -134,18 +141,31 @@ fn behind_message(
     }
 }
 
-fn unite(replies: &[Reply<'_>], out: &mut Vec<u8>) {
+fn unite(replies: &[Reply<'_>], own: Option<&Namespace>, out: &mut Vec<u8>) {
     let mut seen = HashSet::new();
     let all = replies.iter().flat_map(|reply| reply.items());
-    let names: Vec<Reply<'_>> = all.filter(|name| seen.insert(name.frame())).collect();
+    let shown = |name: &Reply<'_>| {
+        let name = name.text().unwrap_or_default();
+        own.is_none_or(|own| events::is_visible(name, own))
+    };
+    let names = all.filter(|name| seen.insert(name.frame()) && shown(name));
+    let names: Vec<Reply<'_>> = names.collect();
     encode::array(out, names.len());
-    names
-        .iter()
-        .for_each(|name| out.extend_from_slice(name.frame()));
+    for name in names {
+        match name.text().zip(own) {
+            Some((text, own)) => encode::bulk(out, &events::untagged(text, own)),
+            None => out.extend_from_slice(name.frame()),
+        }
+    }
 }
 
 /// A name given twice is asked for twice, so the list of the first node says what the reply looks like.
-fn add(replies: &[Reply<'_>], tally: impl Fn(&[u8]) -> Tally, out: &mut Vec<u8>) {
+fn add(
+    replies: &[Reply<'_>],
+    tally: impl Fn(&[u8]) -> Tally,
+    own: Option<&Namespace>,
+    out: &mut Vec<u8>,
+) {
     let mut sums: Vec<(Vec<u8>, i64)> = Vec::new();
     let answered = || replies.iter().filter(|reply| !reply.frame().is_empty());
     for reply in answered() {
@@ -158,7 +178,10 @@ fn add(replies: &[Reply<'_>], tally: impl Fn(&[u8]) -> Tally, out: &mut Vec<u8>)
     let shape: Vec<_> = answered().next().into_iter().flat_map(pairs).collect();
     encode::array(out, 2 * shape.len());
     for (name, _) in shape {
-        out.extend_from_slice(name.frame());
+        match (name.text(), own) {
+            (Some(text), Some(own)) => encode::bulk(out, &events::untagged(text, own)),
+            _ => out.extend_from_slice(name.frame()),
+        }
         let name = name.text().unwrap_or_default();
         let at = place(&mut sums, name);
         encode::integer(out, tally(name).correct(sums[at].1));
@@ -173,6 +196,7 @@ mod tests {
     #[test]
     fn a_channel_is_named_once() {
         let replies = ["*2\r\n+a\r\n+b\r\n", "*0\r\n", "", "*1\r\n+b\r\n"];
+        let unite = |replies: &[Reply<'_>], out: &mut Vec<u8>| unite(replies, None, out);
         assert_eq!(joined(unite, &replies), "*2\r\n+a\r\n+b\r\n");
         assert_eq!(joined(unite, &["*0\r\n"]), "*0\r\n");
     }
@@ -188,7 +212,7 @@ mod tests {
             clients: if name == b"a" { 5 } else { 0 },
             connections: if name == b"a" { 2 } else { 0 },
         };
-        let add = |replies: &[Reply<'_>], out: &mut Vec<u8>| add(replies, own, out);
+        let add = |replies: &[Reply<'_>], out: &mut Vec<u8>| add(replies, own, None, out);
         let sum = "*6\r\n+a\r\n:6\r\n+b\r\n:0\r\n+a\r\n:6\r\n";
         assert_eq!(joined(add, &["", first, second]), sum);
         assert_eq!(joined(add, &["*0\r\n", "*0\r\n"]), "*0\r\n");

@@ -98,6 +98,10 @@ pub fn list(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> Af
         _ if args.len() == 2 => (Selection::All, None),
         _ => return fail(out, SYNTAX_ERROR),
     };
+    let selection = match &context.session.namespace {
+        Some(own) => Selection::Within(own.clone(), Box::new(selection)),
+        None => selection,
+    };
     let join = move |parts: &[Reply<'_>], out: &mut Vec<u8>| {
         join_lines(parts, order.as_deref(), protocol, out);
     };

@@ -5,21 +5,32 @@
 //! `masters_info`). If a master is silent its last reply is used and each section says so: monitoring must not go
 //! blind because of one node.
 
+use std::sync::Arc;
+
 use super::sections::{Field, SECTIONS, Source, line, proxy, topology};
 use super::{After, Context, command_calls};
+use crate::clock::Time;
 use crate::command::Table;
-use crate::proxy::pipeline::merge::{Join, Merge};
+use crate::proxy::namespace::request::Tagged;
+use crate::proxy::namespace::{Namespace, whole};
+use crate::proxy::pipeline::merge::{Join, Merge, Then};
 use crate::proxy::pipeline::plan::{Ask, Plan};
+use crate::proxy::process::Process;
 use crate::proxy::stats::calls::CommandCalls;
 use crate::proxy::stats::masters_info::Masters;
 use crate::proxy::stats::masters_info::asking::Findings;
 use crate::resp::args::Args;
-use crate::resp::encode;
+use crate::resp::encode::{self, Protocol};
+
+/// The section of what is in the databases.
+const KEYSPACE: &str = "Keyspace";
 
 /// A section that is printed but for what the masters say.
 enum Piece {
     Calls(Vec<CommandCalls>),
     Printed(String),
+    /// The keys of the client's namespace, which its node is asked for first.
+    Keyspace,
     Mixed {
         name: &'static str,
         own: Vec<Field>,
@@ -38,6 +49,11 @@ pub fn info(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> Af
     });
     let pieces: Vec<Piece> = wanted
         .map(|section| match section.source {
+            Source::Mixed(..)
+                if section.name == KEYSPACE && context.session.namespace.is_some() =>
+            {
+                Piece::Keyspace
+            }
             Source::Own(print) => {
                 let mut text = format!("# {}\r\n", section.name);
                 print(context, &mut text);
@@ -53,7 +69,6 @@ pub fn info(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> Af
         .collect();
     let protocol = context.session.protocol;
     let table = context.table.clone();
-    let has_calls = pieces.iter().any(|piece| matches!(piece, Piece::Calls(_)));
     let waits = pieces
         .iter()
         .any(|piece| !matches!(piece, Piece::Printed(_)));
@@ -61,17 +76,88 @@ pub fn info(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> Af
         encode::verbatim(out, &print(&pieces, &Masters::default(), &table), protocol);
         return After::Go;
     }
-    let findings = Findings::wanted(has_calls);
-    let (process, asked_at, own) = (context.process.clone(), context.now, findings.clone());
-    let join: Join = Box::new(move |replies, out| {
-        let masters = own.of(replies, &process.masters, &process.stale, asked_at);
-        encode::verbatim(out, &print(&pieces, &masters, &table), protocol);
-    });
-    After::Ask(Plan {
-        asks: vec![Ask::Masters(findings)],
-        merge: Merge::JoinAll(join),
-        write: false,
+    let text = Text {
+        pieces,
+        table,
+        protocol,
+        process: context.process.clone(),
+        asked_at: context.now,
+    };
+    let namespace = context.session.namespace.as_deref();
+    let has_keyspace = text.has(|piece| matches!(piece, Piece::Keyspace));
+    After::Ask(match namespace.filter(|_| has_keyspace) {
+        Some(own) => text.ask_namespace(own),
+        None => text.ask_masters(),
     })
+}
+
+/// The reply, as far as it is known before anybody is asked.
+struct Text {
+    pieces: Vec<Piece>,
+    table: Arc<Table>,
+    protocol: Protocol,
+    process: Arc<Process>,
+    asked_at: Time,
+}
+
+impl Text {
+    fn has(&self, is: impl Fn(&Piece) -> bool) -> bool {
+        self.pieces.iter().any(is)
+    }
+
+    /// Asks the node of a namespace what is in it, then the masters for the rest.
+    fn ask_namespace(mut self, own: &Namespace) -> Plan {
+        let mut question = Tagged::default();
+        whole::write(own, whole::KEYSPACE, &[], &mut question);
+        let then: Then = Box::new(move |replies, out| {
+            let counts: Vec<i64> = replies
+                .iter()
+                .flat_map(|reply| reply.items())
+                .filter_map(|item| item.integer())
+                .collect();
+            let mut text = format!("# {KEYSPACE}\r\n");
+            if let [keys, expires] = counts[..]
+                && keys > 0
+            {
+                line(
+                    &mut text,
+                    format_args!("db0:keys={keys},expires={expires},avg_ttl=0"),
+                );
+            }
+            for piece in &mut self.pieces {
+                if matches!(piece, Piece::Keyspace) {
+                    *piece = Piece::Printed(text.clone());
+                }
+            }
+            if self.has(|piece| !matches!(piece, Piece::Printed(_))) {
+                return Some(self.ask_masters());
+            }
+            let text = print(&self.pieces, &Masters::default(), &self.table);
+            encode::verbatim(out, &text, self.protocol);
+            None
+        });
+        Plan {
+            asks: vec![Ask::Slot(own.slot().number(), question.frame().to_vec())],
+            merge: Merge::Then(then),
+            write: false,
+        }
+    }
+
+    fn ask_masters(self) -> Plan {
+        let findings = Findings::wanted(self.has(|piece| matches!(piece, Piece::Calls(_))));
+        let own = findings.clone();
+        let join: Join = Box::new(move |replies, out| {
+            let process = &self.process;
+            let masters = own.of(replies, &process.masters, &process.stale, self.asked_at);
+            let text = print(&self.pieces, &masters, &self.table);
+            encode::verbatim(out, &text, self.protocol);
+        });
+        Plan {
+            asks: vec![Ask::Masters(findings)],
+            merge: Merge::JoinAll(join),
+            write: false,
+        }
+    }
 }
 
 /// The proxy's own sections, for `PROXY INFO`.
@@ -86,6 +172,7 @@ pub fn proxy_sections(context: &Context<'_>) -> String {
 fn print(pieces: &[Piece], masters: &Masters, table: &Table) -> String {
     let printed = pieces.iter().map(|piece| match piece {
         Piece::Printed(text) => text.clone(),
+        Piece::Keyspace => format!("# {KEYSPACE}\r\n"),
         Piece::Calls(own) => command_calls::print(own, masters, table),
         Piece::Mixed {
             name,

@@ -12,7 +12,7 @@ use crate::resp::encode;
 use crate::resp::reply::{Reply, parse_number};
 
 pub fn kill(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> After {
-    let (filter, merge) = if args.len() == 3 {
+    let (mut filter, merge) = if args.len() == 3 {
         // This form may kill its own client.
         let filter = Filter {
             address: Some(args.at(2).to_vec()),
@@ -25,6 +25,7 @@ pub fn kill(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> Af
             Err(text) => return fail(out, &text),
         }
     };
+    filter.within = context.session.namespace.clone();
     After::Ask(Plan {
         asks: vec![Ask::Workers(WorkerQuery::Kill(Box::new(filter)))],
         merge,

@@ -3,7 +3,7 @@
 //! It must never know a client or a node.
 
 use crate::acl::permissions::Access;
-use crate::command::{Class, Command, Flags, Keys, Table};
+use crate::command::{Class, Command, Confined, Flags, KeyFlags, Keys, KeysInReply, Table};
 use crate::proxy::local::Handlers;
 use crate::resp::short::SHORT_ARGS_MAX;
 
@@ -35,6 +35,8 @@ pub struct Shape {
     args_more: u8,
     /// Whether it changes nothing.
     pub readonly: bool,
+    /// Whether a namespace needs no more than its tag before the key.
+    pub tagged: bool,
     /// Whether a replica may serve it.
     pub on_replicas: bool,
     /// The most that it does with its key.
@@ -51,6 +53,7 @@ const EMPTY: Shape = Shape {
     args_min: 0,
     args_more: 0,
     readonly: false,
+    tagged: false,
     on_replicas: false,
     access: Access {
         read: true,
@@ -111,6 +114,9 @@ fn shape(command: &Command, handlers: &Handlers) -> Option<Shape> {
             0
         },
         readonly: command.flags.contains(Flags::READONLY),
+        tagged: command.confined == Confined::Keys
+            && command.keys_in_reply == KeysInReply::None
+            && matches!(&*command.key_specs, [spec] if !spec.flags.contains(KeyFlags::NOT_KEY)),
         on_replicas: command.on_replicas,
         access,
     })

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use super::{After, Context, fail};
+use crate::proxy::namespace::{prelude, scripts};
 use crate::proxy::pipeline::merge::Merge;
 use crate::proxy::process::Process;
 use crate::proxy::scripts::Scripts;
@@ -42,18 +43,24 @@ pub fn eval(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> Af
 pub fn script_load(context: &mut Context<'_>, args: &Args<'_>, _: &mut Vec<u8>) -> After {
     let (process, body) = (context.process.clone(), args.at(2).to_vec());
     let epoch = store(&process).scripts_epoch();
-    remember(move |name| store(&process).loaded(name, &body, epoch))
+    let confined = context.session.namespace.is_some();
+    let name = confined.then(|| prelude::unwrap(&body)).flatten();
+    let name = name.map(|body| scripts::name_of(&body));
+    remember(name, move |name| store(&process).loaded(name, &body, epoch))
 }
 
 /// FUNCTION LOAD: remembered under the name that the nodes give.
 pub fn function_load(context: &mut Context<'_>, args: &Args<'_>, _: &mut Vec<u8>) -> After {
     let (process, code) = (context.process.clone(), args.at(args.len() - 1).to_vec());
     let epoch = store(&process).libraries_epoch();
-    remember(move |name| store(&process).library_loaded(name, &code, epoch))
+    remember(None, move |name| {
+        store(&process).library_loaded(name, &code, epoch)
+    })
 }
 
-/// Once every node has loaded it, the first reply is the client's; it is the name.
-fn remember(keep: impl FnOnce(&[u8]) + Send + 'static) -> After {
+/// Once every node has loaded it, the first reply is the client's; it is the name, unless its client knows it by
+/// another.
+fn remember(own: Option<scripts::Name>, keep: impl FnOnce(&[u8]) + Send + 'static) -> After {
     After::Broadcast(Merge::Join(Box::new(
         move |replies: &[Reply<'_>], out: &mut Vec<u8>| {
             let Some(reply) = replies.iter().find(|reply| !reply.frame().is_empty()) else {
@@ -61,6 +68,9 @@ fn remember(keep: impl FnOnce(&[u8]) + Send + 'static) -> After {
             };
             if let Some(name) = reply.text() {
                 keep(name);
+                if let Some(own) = own {
+                    return encode::bulk(out, &own);
+                }
             }
             out.extend_from_slice(reply.frame());
         },

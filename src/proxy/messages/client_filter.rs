@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::proxy::ids::{ClientId, PartId};
+use crate::proxy::namespace::Namespace;
 
 /// What Redis calls a client's type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +39,8 @@ pub enum Selection {
     All,
     /// All of a type.
     Kind(Kind),
+    /// Those of this namespace among them.
+    Within(Arc<Namespace>, Box<Selection>),
     /// Those with these numbers, which are sorted.
     Numbers(Arc<[i64]>),
 }
@@ -55,6 +58,8 @@ pub struct Filter {
     pub local: Option<Vec<u8>>,
     /// `USER`.
     pub user: Option<Vec<u8>>,
+    /// The namespace of the client that asks, which concerns its own only.
+    pub within: Option<Arc<Namespace>>,
     /// The number of a client that is spared.
     pub spared: Option<u64>,
 }

@@ -220,7 +220,15 @@ impl Proxy {
         {
             self.upstream.succeeded(scope);
         }
+        let untagged = match &whole {
+            Whole::Front(..) => self.untagged(part.client, ticket.command, whole.reply()),
+            Whole::Kept(..) | Whole::Gone(..) => None,
+        };
         match whole {
+            Whole::Front(..) if untagged.is_some() => {
+                self.fulfil(part, &untagged.unwrap_or_default(), now);
+                whole.drop();
+            }
             Whole::Front(..) if len < MOVED_FRAME || !self.is_single_head(part) => {
                 self.fulfil(part, whole.reply().frame(), now);
                 whole.drop();

@@ -294,7 +294,7 @@ impl Proxy {
             return Step::Close;
         };
         let session = &client.session;
-        let (confined, queueing) = (session.is_confined(), session.queueing);
+        let (confined, namespace) = (session.is_confined(), session.namespace.clone());
         let forbidden =
             command.changes_servers && !self.config.admin_commands.allow(client.address);
         if !session.is_free()
@@ -308,7 +308,17 @@ impl Proxy {
         if forbidden {
             return self.refuse(id, &texts::not_allowed(&command.name), now);
         }
-        if queueing {
+        if let Some(own) = namespace {
+            return self.perform_confined(table, &own, request);
+        }
+        self.perform_allowed(request)
+    }
+
+    /// A request that its client may make.
+    #[inline(always)]
+    pub(super) fn perform_allowed(&mut self, request: &Request<'_>) -> Step {
+        let client = self.clients.get(request.client);
+        if client.is_some_and(|client| client.session.queueing) {
             return self.perform_queueing(request);
         }
         if self.process.watchers.any() {
@@ -367,6 +377,7 @@ impl Proxy {
         let &Request { command, args, .. } = request;
         if let Some(policy) = policy
             && args.len() > self.config.limits.split_keys
+            && !self.is_confined(request.client)
             && let Some(step) = self.cut(request, policy)
         {
             return step;
@@ -517,6 +528,26 @@ impl Proxy {
             backend.waiters.push(id);
         }
         Step::Wait(Stall::Backend(backend))
+    }
+
+    /// Answers a request with OK, in its turn.
+    pub(super) fn answer_ok(&mut self, request: &Request<'_>) -> Step {
+        self.stats.commands.add(1);
+        self.stats.calls.answered(request.command.id, 0, 1);
+        if let Some(client) = self.clients.get_mut(request.client) {
+            let (output, pool) = (&mut client.output, &mut self.pool);
+            client
+                .pipeline
+                .answer(request.command.id, b"+OK\r\n", output, pool, request.now);
+        }
+        self.queue_flush(request.client);
+        Step::Done
+    }
+
+    /// Whether a client's keys all lie in the slot of its namespace.
+    fn is_confined(&self, id: ClientId) -> bool {
+        let client = self.clients.get(id);
+        client.is_some_and(|client| client.session.namespace.is_some())
     }
 
     /// A backend is ready: what waits in its output may leave.

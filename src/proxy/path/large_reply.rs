@@ -86,7 +86,12 @@ impl Proxy {
         }
         let kind = backend.scanner.kind();
         let front = backend.tickets.front().map(|ticket| ticket.origin);
-        self.lead(&mut large_reply, kind, front, now);
+        let command = backend.tickets.front().map(|ticket| ticket.command);
+        let whole_only = match (front, command) {
+            (Some(Origin::Part(part)), Some(command)) => self.is_untagged(part.client, command),
+            _ => false,
+        };
+        self.lead(&mut large_reply, kind, front, whole_only, now);
         // A client that was closed may have taken its connection with it.
         let Some(backend) = self.upstream.backends.get_mut(id) else {
             return Next::Wait;
@@ -108,7 +113,7 @@ impl Proxy {
         if way != Way::Kept {
             return self.take_answer(id, Whole::Gone(way, [kind], len), now);
         }
-        let part = matches!(front, Some(Origin::Part(_)));
+        let part = matches!(front, Some(Origin::Part(_))) && !whole_only;
         let plain =
             !matches!(kind, b'-' | b'!') && large_reply.kept.piece(0).first() != Some(&b'|');
         if part && plain {
@@ -119,7 +124,15 @@ impl Proxy {
     }
 
     /// Sees to it that what has been taken of a reply goes where it belongs by now.
-    fn lead(&mut self, large_reply: &mut LargeReply, kind: u8, origin: Option<Origin>, now: Time) {
+    /// One that is to be written anew is kept until it is whole.
+    fn lead(
+        &mut self,
+        large_reply: &mut LargeReply,
+        kind: u8,
+        origin: Option<Origin>,
+        whole_only: bool,
+        now: Time,
+    ) {
         let (id, place) = match origin {
             Some(Origin::Part(PartId { client, seq, .. })) => (client, Some(seq)),
             Some(Origin::Lease { client, .. }) => (client, None),
@@ -141,6 +154,7 @@ impl Proxy {
                 return large_reply.give_up(&mut self.pool);
             }
             if large_reply.way == Way::Kept
+                && !whole_only
                 && large_reply.taken >= limits.pass_bytes
                 && client.pipeline.is_single_head(seq)
                 && hears_replies_only(client)

@@ -2,6 +2,7 @@
 
 mod answer_here;
 mod backlog;
+mod confined;
 pub(super) mod deliver;
 pub(super) mod dispatch;
 pub(super) mod large_reply;

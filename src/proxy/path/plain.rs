@@ -12,6 +12,7 @@
 
 mod parts;
 
+use crate::buffer::{Pool, WriteBuf};
 use crate::clock::Time;
 use crate::cluster::slot::Slot;
 use crate::config::ReadPreference;
@@ -56,16 +57,66 @@ impl Run {
     }
 }
 
+/// Appends a request with the tag before its key, which lies in the frame. Returns its length.
+#[inline(always)]
+fn push_tagged(
+    output: &mut WriteBuf,
+    frame: &[u8],
+    key: &[u8],
+    tag: &[u8],
+    pool: &mut Pool,
+) -> usize {
+    let start = key.as_ptr() as usize - frame.as_ptr() as usize;
+    // Before a key stands its length: `$`, digits and a line end.
+    let mut dollar = start.saturating_sub(4);
+    while dollar > 0 && frame.get(dollar) != Some(&b'$') {
+        dollar -= 1;
+    }
+    let mut line = [0; 24];
+    let line = length_line(key.len() + tag.len(), &mut line);
+    let (head, tail) = (&frame[..dollar], &frame[start..]);
+    output.push_pieces([head, line, tag, tail], pool)
+}
+
+/// `$<len>` and a line end, written at the end of `room`.
+#[inline(always)]
+fn length_line(len: usize, room: &mut [u8; 24]) -> &[u8] {
+    let mut at = room.len() - 2;
+    room[at..].copy_from_slice(b"\r\n");
+    let mut left = len;
+    while at > 1 {
+        at -= 1;
+        room[at] = b'0' + (left % 10) as u8;
+        left /= 10;
+        if left == 0 {
+            break;
+        }
+    }
+    at -= 1;
+    room[at] = b'$';
+    &room[at..]
+}
+
 impl Proxy {
     /// Takes the plain requests at the front of a client's input, up to the first that is not. `count` bytes of
     /// the input are new. Returns whether that was all there was.
-    #[inline(never)]
+    #[inline(always)]
     pub(in crate::proxy) fn take_plain_requests(
         &mut self,
         id: ClientId,
         count: usize,
         now: Time,
     ) -> bool {
+        let client = self.clients.get(id);
+        match client.is_some_and(|client| client.session.namespace.is_some()) {
+            false => self.take_plain::<false>(id, count, now),
+            true => self.take_plain::<true>(id, count, now),
+        }
+    }
+
+    /// The same, of clients of a namespace and of others: these pay nothing for those.
+    #[inline(never)]
+    fn take_plain<const TAGGED: bool>(&mut self, id: ClientId, count: usize, now: Time) -> bool {
         let Some(client) = self.clients.get_mut(id) else {
             self.inbox.consume(self.inbox.len());
             return true;
@@ -87,6 +138,10 @@ impl Proxy {
         }
         let (pipeline, protocol) = (&mut client.pipeline, client.session.protocol);
         let session = &client.session;
+        let namespace = match TAGGED {
+            true => session.namespace.as_deref(),
+            false => None,
+        };
         let permissions = (!session.is_free()).then(|| session.user().permissions());
         let input = if self.inbox.is_empty() {
             &mut client.input
@@ -106,7 +161,7 @@ impl Proxy {
             let Some(shape) = self.plain.find(request.name, request.name_len) else {
                 break;
             };
-            if !shape.arity_ok(request.args_len) {
+            if !shape.arity_ok(request.args_len) || (TAGGED && !shape.tagged) {
                 break;
             }
             let Some((key, behind)) = request.arg_and_rest(shape.key, MOVED_FRAME) else {
@@ -119,7 +174,10 @@ impl Proxy {
             if frame.len() >= MOVED_FRAME {
                 break;
             }
-            let slot = Slot::of(key);
+            let slot = match namespace {
+                Some(own) => own.slot(),
+                None => Slot::of(key),
+            };
             let mut backend_id = upstream.routes.direct(slot, protocol);
             let backend = match upstream.backends.get_mut(backend_id) {
                 Some(backend) => backend,
@@ -155,12 +213,20 @@ impl Proxy {
             let at = At::Backend(backend_id);
             let seq = pipeline.push_heard_single(shape.id, slot.number(), at, now);
             // The one copy of the request path.
-            backend.output.push(frame, &mut self.pool);
+            let len = match namespace {
+                Some(own) => {
+                    push_tagged(&mut backend.output, frame, key, own.tag(), &mut self.pool)
+                }
+                None => {
+                    backend.output.push(frame, &mut self.pool);
+                    frame.len()
+                }
+            };
             backend.tickets.push_back(Ticket {
                 origin: Origin::Part(PartId::new(id, seq, 0)),
                 slot: slot.number(),
                 command: shape.id,
-                len: frame.len() as u32,
+                len: len as u32,
                 redirects: 0,
                 tries: 1,
                 losses: 0,

@@ -8,7 +8,6 @@
 //! While nothing is announced, a PUBLISH looks at one counter.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Time;
@@ -18,6 +17,7 @@ use crate::proxy::client::step::Step;
 use crate::proxy::ids::ClientId;
 use crate::proxy::messages::worker_query::WorkerMessage;
 use crate::proxy::pubsub::state::announced::{Announcement, Publisher};
+use crate::proxy::pubsub::state::events;
 use crate::proxy::pubsub::state::kind::Kind;
 use crate::proxy::request::Request;
 use crate::proxy::request::request_limits;
@@ -155,7 +155,10 @@ impl Proxy {
             };
             let early = self.pubsub.early.entry(id).or_default();
             if early.len() <= index {
-                let names = args.from(1).map(Arc::from).collect();
+                let client = self.clients.get(id);
+                let own = client.and_then(|client| client.session.namespace.as_deref());
+                let names = args.from(1).map(|name| events::name_at_nodes(name, own));
+                let names = names.collect();
                 early.push_back(self.process.announced.announce(kind, names));
             }
             rest = &rest[len..];

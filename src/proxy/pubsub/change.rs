@@ -144,6 +144,7 @@ impl Proxy {
         if let Some(client) = self.clients.get_mut(id) {
             let register = &self.process.register;
             let protocol = client.session.protocol;
+            let namespace = client.session.namespace.clone();
             let own = client.session.subscriptions_mut();
             if own.is_empty() {
                 register.add_subscriber();
@@ -155,7 +156,8 @@ impl Proxy {
                         topic.join(id);
                     }
                 }
-                own.confirm(kind, Act::Subscribe, Some(name), protocol, &mut reply);
+                let name = events::name_of_client(name, namespace.as_deref());
+                own.confirm(kind, Act::Subscribe, Some(&name), protocol, &mut reply);
             }
             client.session.settle();
         }
@@ -265,7 +267,8 @@ impl Proxy {
         let mut left = Vec::new();
         for name in names {
             let removed = own.remove(kind, &name);
-            own.confirm(kind, act, Some(&name), protocol, &mut reply);
+            let known = events::name_of_client(&name, client.session.namespace.as_deref());
+            own.confirm(kind, act, Some(&known), protocol, &mut reply);
             left.extend(removed.then_some(name));
         }
         if was && own.is_empty() {

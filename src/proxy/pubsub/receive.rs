@@ -227,6 +227,17 @@ impl Proxy {
                 Protocol::Resp2 => twin,
                 Protocol::Resp3 => frame,
             };
+            let confined;
+            let bytes = match client.session.namespace.as_deref() {
+                None => bytes,
+                Some(own) => match events::confine(bytes, kind, own) {
+                    None => continue,
+                    Some(own) => {
+                        confined = own;
+                        &confined[..]
+                    }
+                },
+            };
             outbox.handed(bytes.len());
             client.output.push(bytes, &mut self.pool);
             if client.owed_bytes() > max {

@@ -9,6 +9,7 @@ use crate::proxy::texts::refusal;
 use crate::proxy::upstream::backend::{Origin, Pin, Ticket};
 use crate::proxy::upstream::goal::Goal;
 use crate::resp::encode;
+use crate::resp::reply::Reply;
 
 impl Proxy {
     /// Holds a request. It is given up at once when its slot is known to fail, or when too much is held already.
@@ -131,7 +132,10 @@ impl Proxy {
         encode::error(&mut reply, text);
         self.stats.refusals.add(1);
         self.count_error(part, text);
-        self.fulfil(part, &reply, now);
+        match self.untagged(part.client, u16::MAX, Reply::new(&reply)) {
+            Some(untagged) => self.fulfil(part, &untagged, now),
+            None => self.fulfil(part, &reply, now),
+        }
         self.scratch.reply = reply;
     }
 }

@@ -112,6 +112,17 @@ pub fn wrong_arity(name: &str) -> String {
 pub const NO_SCRIPTS: &str = "NOPERM this user may not do everything, and what a script does is not checked by this \
     proxy (-acl-scripts)";
 
+/// What a client of a namespace may not do.
+pub fn not_in_namespace(name: &str, reason: &str) -> String {
+    format!("ERR command '{name}' is not served in a namespace: {reason}")
+}
+
+/// A script that nobody has sent.
+pub const NO_SCRIPT: &str = "NOSCRIPT No matching script. Please use EVAL.";
+
+/// SCRIPT FLUSH has another option.
+pub const SCRIPT_FLUSH_OPTIONS: &str = "ERR SCRIPT FLUSH only support SYNC|ASYNC option";
+
 /// A user may not run a command, or not with these keys or channels.
 pub fn no_permission(reason: Reason, command: &str) -> String {
     match reason {

@@ -14,6 +14,9 @@ impl Selection {
         match self {
             Selection::All => true,
             Selection::Kind(kind) => client.kind() == *kind,
+            Selection::Within(own, among) => {
+                client.session.namespace.as_ref() == Some(own) && among.takes(client)
+            }
             Selection::Numbers(numbers) => numbers
                 .binary_search(&(client.session.number as i64))
                 .is_ok(),
@@ -26,6 +29,7 @@ impl Filter {
         let session = &client.session;
         self.number
             .is_none_or(|number| number == session.number as i64)
+            && (self.within.is_none() || self.within == session.namespace)
             && self.kind.is_none_or(|kind| kind == client.kind())
             && self
                 .user

@@ -164,6 +164,23 @@ impl Run {
         line.map_or(u16::MAX, |line| line.command)
     }
 
+    /// The row of the request that was answered last.
+    pub fn last_command(&self) -> u16 {
+        let last = self
+            .answered
+            .checked_sub(1)
+            .and_then(|at| self.lines.get(at));
+        last.map_or(u16::MAX, |line| line.command)
+    }
+
+    /// The requests between MULTI and the one that was answered last, which is EXEC.
+    pub fn queued(&self) -> &[Line] {
+        let multi = self.lines.iter().position(|line| line.command == u16::MAX);
+        let end = self.answered.saturating_sub(1);
+        let queued = multi.and_then(|at| self.lines.get(at + 1..end));
+        queued.unwrap_or_default()
+    }
+
     /// Looks at the next reply: if it refuses MULTI, the node executes what follows at once.
     pub fn note_unopened(&mut self, reply: Reply<'_>) {
         let opens = self.next_owed() == Some(Owed::Nobody) && self.next_command() == u16::MAX;

@@ -1,7 +1,14 @@
 //! Keyspace notifications: each node publishes those of its own keys to its own subscribers only, while any
 //! other message goes to every node. So they are taken from every master, and everything else from one node.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use crate::proxy::namespace::Namespace;
+use crate::proxy::pubsub::state::kind::Kind;
+use crate::resp::encode;
 use crate::resp::glob::{self, Case};
+use crate::resp::reply::Reply;
 
 /// How the channels of keyspace notifications begin.
 const PREFIXES: [&[u8]; 2] = [b"__keyspace@", b"__keyevent@"];
@@ -18,9 +25,180 @@ pub fn may_match_events(pattern: &[u8]) -> bool {
         .any(|prefix| glob::may_begin(pattern, prefix, Case::Sensitive))
 }
 
+/// A message for a client of a namespace, with the names that the client knows; nothing if it is a keyspace notification
+/// about a key of others.
+pub fn confine<'f>(frame: &'f [u8], kind: Kind, own: &Namespace) -> Option<Cow<'f, [u8]>> {
+    let items: Vec<Reply<'_>> = Reply::new(frame).items().collect();
+    let [word, before @ .., channel, payload] = &items[..] else {
+        return Some(frame.into());
+    };
+    let (Some(name), Some(text)) = (channel.text(), payload.text()) else {
+        return Some(frame.into());
+    };
+    let event = kind != Kind::Shard && is_event(name);
+    if !event && !own.has_channels() {
+        return Some(frame.into());
+    }
+    let text = match event {
+        true if name.starts_with(PREFIXES[1]) => own.own(text)?,
+        true => {
+            own.own(&name[key_at(name)?..])?;
+            text
+        }
+        false => text,
+    };
+    let head = memchr::memchr(b'\n', frame).map_or(0, |end| end + 1);
+    let mut out = frame[..head].to_vec();
+    out.extend_from_slice(word.frame());
+    for name in before.iter().filter_map(|item| item.text()).chain([name]) {
+        encode::bulk(&mut out, &untagged(name, own));
+    }
+    encode::bulk(&mut out, text);
+    Some(out.into())
+}
+
+/// Where the key begins in the name of a channel that is about one.
+fn key_at(channel: &[u8]) -> Option<usize> {
+    let begins = channel.starts_with(PREFIXES[0]);
+    let found = begins.then(|| memchr::memmem::find(channel, b"__:"));
+    found.flatten().map(|at| at + 3)
+}
+
+/// Where the tag belongs in the name of a channel, or a pattern of such names: before a key, or before all.
+fn tag_at(name: &[u8], own: &Namespace) -> Option<usize> {
+    match key_at(name) {
+        Some(at) => Some(at),
+        None => (own.has_channels() && !is_event(name)).then_some(0),
+    }
+}
+
+/// The name of a channel, or a pattern of such names, as nodes have it for clients of a namespace.
+pub fn tagged<'n>(name: &'n [u8], own: &Namespace) -> Cow<'n, [u8]> {
+    match tag_at(name, own) {
+        Some(at) => [&name[..at], own.tag(), &name[at..]].concat().into(),
+        None => name.into(),
+    }
+}
+
+/// The same for a client of this namespace, if of any.
+pub fn name_at_nodes(name: &[u8], own: Option<&Namespace>) -> Arc<[u8]> {
+    match own {
+        Some(own) => Arc::from(&*tagged(name, own)),
+        None => Arc::from(name),
+    }
+}
+
+/// The same as a client of this namespace has it, if of any.
+pub fn name_of_client<'n>(name: &'n [u8], own: Option<&Namespace>) -> Cow<'n, [u8]> {
+    own.map_or(name.into(), |own| untagged(name, own))
+}
+
+/// The same as its clients have it.
+pub fn untagged<'n>(name: &'n [u8], own: &Namespace) -> Cow<'n, [u8]> {
+    let at = match key_at(name) {
+        Some(at) => at,
+        None if own.has_channels() => 0,
+        None => return name.into(),
+    };
+    match own.own(&name[at..]) {
+        Some(rest) if at > 0 => [&name[..at], rest].concat().into(),
+        Some(rest) => rest.into(),
+        None => name.into(),
+    }
+}
+
+/// Whether clients of a namespace may hear that there is a channel of this name: it is not about a key of others, nor a
+/// channel of others.
+pub fn is_visible(name: &[u8], own: &Namespace) -> bool {
+    let at = match key_at(name) {
+        Some(at) => at,
+        None if own.has_channels() && !is_event(name) => 0,
+        None => return true,
+    };
+    own.own(&name[at..]).is_some()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_namespace_hears_of_its_own_keys_only() {
+        let own = Namespace::new("n", false);
+        let message = |words: &[&str]| {
+            let mut frame = Vec::new();
+            encode::command(&mut frame, words.iter().map(|word| word.as_bytes()));
+            frame
+        };
+        let check = |kind, words: &[&str], expected: Option<&[&str]>| {
+            let frame = message(words);
+            let got = confine(&frame, kind, &own).map(Cow::into_owned);
+            assert_eq!(got, expected.map(message), "{words:?}");
+        };
+        let pattern = Kind::Pattern;
+        check(
+            Kind::Channel,
+            &["message", "news", "{m}a"],
+            Some(&["message", "news", "{m}a"]),
+        );
+        check(
+            pattern,
+            &["pmessage", "*", "__keyevent@0__:set", "{n}k"],
+            Some(&["pmessage", "*", "__keyevent@0__:set", "k"]),
+        );
+        check(
+            pattern,
+            &["pmessage", "*", "__keyevent@0__:set", "{m}k"],
+            None,
+        );
+        check(pattern, &["pmessage", "*", "__keyevent@0__:set", "k"], None);
+        check(
+            pattern,
+            &[
+                "pmessage",
+                "__keyspace@0__:{n}k*",
+                "__keyspace@0__:{n}k1",
+                "set",
+            ],
+            Some(&["pmessage", "__keyspace@0__:k*", "__keyspace@0__:k1", "set"]),
+        );
+        check(
+            pattern,
+            &["pmessage", "*", "__keyspace@0__:{m}k", "set"],
+            None,
+        );
+        check(Kind::Channel, &["message", "__keyspace@0__:k", "set"], None);
+        assert_eq!(&*tagged(b"__keyspace@0__:k", &own), b"__keyspace@0__:{n}k");
+        assert_eq!(
+            &*untagged(b"__keyspace@0__:{n}k", &own),
+            b"__keyspace@0__:k"
+        );
+        assert_eq!(&*tagged(b"news", &own), b"news");
+        assert!(is_visible(b"news", &own) && !is_visible(b"__keyspace@0__:{m}k", &own));
+    }
+
+    #[test]
+    fn a_namespace_may_have_channels_of_its_own() {
+        let own = Namespace::new("n", true);
+        for (name, at_nodes) in [
+            ("news", "{n}news"),
+            ("*", "{n}*"),
+            ("{n}a", "{n}{n}a"),
+            ("__keyspace@0__:k*", "__keyspace@0__:{n}k*"),
+            ("__keyevent@0__:set", "__keyevent@0__:set"),
+        ] {
+            assert_eq!(&*tagged(name.as_bytes(), &own), at_nodes.as_bytes());
+            assert_eq!(&*untagged(at_nodes.as_bytes(), &own), name.as_bytes());
+            assert!(is_visible(at_nodes.as_bytes(), &own));
+        }
+        assert!(!is_visible(b"news", &own) && !is_visible(b"{m}news", &own));
+        let mut frame = Vec::new();
+        encode::command(&mut frame, [&b"message"[..], b"{n}news", b"{n}text"]);
+        let mut expected = Vec::new();
+        encode::command(&mut expected, [&b"message"[..], b"news", b"{n}text"]);
+        let got = confine(&frame, Kind::Channel, &own).map(Cow::into_owned);
+        assert_eq!(got, Some(expected));
+    }
 
     #[test]
     fn patterns_that_may_match_events_are_known() {

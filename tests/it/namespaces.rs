@@ -1,0 +1,486 @@
+//! Clients of a namespace: what is theirs, what is not, and what becomes of it when nodes change.
+
+use std::time::Duration;
+
+use crate::support::session::words;
+use crate::support::{Cluster, Conn, Proxy, Reply, wait_for};
+
+/// Two namespaces and the cluster itself, with something secret in all but the first.
+struct Tenants {
+    cluster: Cluster,
+    own: Proxy,
+    other: Proxy,
+    plain: Proxy,
+}
+
+fn tenants(flags: &[&str]) -> Tenants {
+    let cluster = Cluster::start_with(1, 0, &["--notify-keyspace-events", "KEA"]);
+    let flags = |name: &'static str| [&["-namespace", name], flags].concat();
+    Tenants {
+        own: Proxy::start(&cluster, &flags("own")),
+        other: Proxy::start(&cluster, &flags("other")),
+        plain: Proxy::start(&cluster, &[]),
+        cluster,
+    }
+}
+
+/// All of what a client of the first namespace may try, beside the samples of the conformance test.
+const TRICKS: &str = r##"
+KEYS *
+KEYS *secret*
+SCAN 0 COUNT 1000
+SCAN 0 MATCH *secret* COUNT 1000
+DBSIZE
+RANDOMKEY
+GET secret
+GET {other}secret
+GET other}secret
+GET }{other}secret
+MGET secret {other}secret
+OBJECT ENCODING {other}secret
+EXISTS secret {other}secret
+DUMP {other}secret
+SORT nums BY secret* GET secret*
+SORT nums BY nosort GET {other}*
+CLUSTER GETKEYSINSLOT 1 10
+CLUSTER KEYSLOT secret
+EVAL "return redis.call('GET','secret')" 0
+EVAL "return redis.call('GET','{other}secret')" 0
+EVAL "return redis.call('KEYS','*')" 0
+EVAL "return redis.call('SCAN','0','COUNT','1000')" 0
+EVAL "return redis.call('SCAN','0','MATCH','*','COUNT','1000')" 0
+EVAL "return redis.call('SCAN','0','TYPE','string','COUNT','1000')" 0
+EVAL "return redis.call('RANDOMKEY')" 0
+EVAL "return redis.call('DBSIZE')" 0
+EVAL "return _G.redis.call('GET','secret')" 0
+EVAL "return rawget(_G,'redis').call('GET','secret')" 0
+EVAL "return _G._G.redis.call('GET','secret')" 0
+EVAL "return getmetatable(_G).__index(_G,'redis').call('GET','secret')" 0
+EVAL "return getmetatable(redis).__index.call('GET','secret')" 0
+EVAL "return loadstring('return redis.call([[GET]],[[secret]])')()" 0
+EVAL "return load(function() return nil end)()" 0
+EVAL "return getfenv(0).redis.call('GET','secret')" 0
+EVAL "setfenv(1,{}) return 1" 0
+EVAL "return redis.call('EVAL','return 1','0')" 0
+EVAL "return redis.call('OBJECT','ENCODING','secret')" 0
+EVAL "return redis.call('MGET','secret','{other}secret')" 0
+EVAL "return redis.pcall('GET','secret')" 0
+EVAL "return redis.call('CONFIG','GET','*')" 0
+EVAL "return redis.call('CLUSTER','GETKEYSINSLOT','1','1000')" 0
+EVAL "return redis.call('COMMAND','GETKEYS','GET','x')" 0
+EVAL "return redis.call('FLUSHALL')" 0
+EVAL "return redis.call('SORT','nums','BY','secret*','GET','secret*')" 0
+EVAL "return {KEYS,ARGV}" 0
+EVAL "return {KEYS,ARGV}" 1 a b
+EVAL "return ARGV[#ARGV+1]" 0
+EVAL "#!lua flags=allow-cross-slot-keys\nreturn redis.call('GET','secret')" 0
+EVAL_RO "return redis.call('GET','secret')" 0
+FCALL leak 0
+FCALL leak 1 secret
+FUNCTION LIST WITHCODE
+FUNCTION DUMP
+MONITOR
+SLOWLOG GET 100
+CLIENT LIST
+INFO
+INFO everything
+INFO keyspace
+MEMORY STATS
+DEBUG DIGEST
+DEBUG OBJECT secret
+DEBUG HTSTATS 0
+PROXY HOTKEYS
+PROXY BIGKEYS
+PUBSUB CHANNELS
+PUBSUB NUMSUB *
+LATENCY HISTORY command
+ACL LOG
+ACL LIST
+FLUSHDB
+FLUSHALL
+FLUSHALL ASYNC
+MOVE secret 1
+SWAPDB 0 1
+COPY {other}secret stolen
+RENAME {other}secret stolen
+RESTORE x 0 nonsense
+"##;
+
+/// The samples of the conformance test, without those that wait for something else.
+fn samples() -> Vec<String> {
+    let texts = [
+        include_str!("routing/session.txt"),
+        include_str!("conformance/samples.txt"),
+        TRICKS,
+    ];
+    let lines = texts.iter().flat_map(|text| text.lines());
+    lines
+        .filter(|line| !line.starts_with('#') && !line.trim().is_empty())
+        .filter(|line| {
+            !["while true", "< ", "& ", "QUIT"]
+                .iter()
+                .any(|word| line.contains(word))
+        })
+        .map(|line| match line.split_once(' ') {
+            Some((marks, rest)) if !marks.starts_with(|c: char| c.is_ascii_alphabetic()) => {
+                rest.to_string()
+            }
+            _ => line.to_string(),
+        })
+        .collect()
+}
+
+/// No command gives a client of one namespace a key, a value, a name or a count of another, or of who has none; and none
+/// takes anything from them.
+#[test]
+fn nothing_leaves_a_namespace() {
+    let tenants = tenants(&[]);
+    let (mut other, mut plain) = (tenants.other.conn(), tenants.plain.conn());
+    let load = "#!lua name=secretlib\nredis.register_function('leak', function(k) return redis.call('GET','secret') end)";
+    assert_eq!(plain.command(&["FUNCTION", "LOAD", load]), "secretlib");
+    for conn in [&mut other, &mut plain] {
+        assert_eq!(conn.line("CLIENT SETNAME secretive"), "OK");
+        for index in 0..50 {
+            let key = format!("secret{index}");
+            assert_eq!(conn.command(&["SET", &key, "secret-value"]), "OK");
+        }
+        assert_eq!(conn.line("SET secret secret-value"), "OK");
+    }
+    // A key of others in the namespace's own slot, too.
+    assert_eq!(plain.line("SET own secret-value"), "OK");
+    assert_eq!(plain.line("SET x{own}secret secret-value"), "OK");
+    let before = tenants
+        .cluster
+        .raw(tenants.cluster.masters()[0])
+        .line("DBSIZE");
+    for protocol in ["2", "3"] {
+        for sample in samples() {
+            let mut conn = tenants.own.conn();
+            conn.set_deadline(Duration::from_secs(30));
+            conn.command(&["HELLO", protocol]);
+            let words: Vec<String> = words(&sample)
+                .into_iter()
+                .map(|word| word.replace("\\n", "\n"))
+                .collect();
+            conn.send(Conn::encode(&words));
+            let (_, bytes) = conn
+                .frame()
+                .unwrap_or_else(|error| panic!("{sample}: {error}"));
+            let text = String::from_utf8_lossy(&bytes);
+            let sent = words.join(" ");
+            // What a client has said itself it may hear again.
+            let leaks = [
+                "secret-value",
+                "secretive",
+                "secretlib",
+                "secret0",
+                "secret49",
+                "{other}",
+                "{own}",
+            ];
+            for leak in leaks.iter().filter(|leak| !sent.contains(**leak)) {
+                assert!(!text.contains(leak), "RESP{protocol}: {sample}: {text}");
+            }
+        }
+        let mut own = tenants.own.conn();
+        own.line("FLUSHALL");
+        assert_eq!(own.line("DBSIZE").int(), 0);
+        assert!(own.line("KEYS *").items().is_empty());
+        assert_eq!(own.command(&["INFO", "keyspace"]).text(), "# Keyspace\r\n");
+    }
+    let after = tenants
+        .cluster
+        .raw(tenants.cluster.masters()[0])
+        .line("DBSIZE");
+    assert_eq!(before, after, "something of others has gone or come");
+    assert_eq!(other.line("GET secret"), "secret-value");
+    assert_eq!(other.line("DBSIZE").int(), 51);
+    assert_eq!(plain.line("GET secret"), "secret-value");
+}
+
+/// What a client of a namespace hears on a channel until `END` comes.
+fn heard(conn: &mut Conn) -> Vec<String> {
+    let mut heard = Vec::new();
+    loop {
+        let reply = conn.read_reply();
+        let words: Vec<String> = reply.items().iter().map(Reply::text).collect();
+        if words.last().is_some_and(|word| word == "END") {
+            return heard;
+        }
+        heard.push(words.join(" "));
+    }
+}
+
+#[test]
+fn keyspace_notifications_are_of_own_keys() {
+    let tenants = tenants(&[]);
+    let (mut own, mut subscriber) = (tenants.own.conn(), tenants.own.conn());
+    let reply = subscriber.line("PSUBSCRIBE *");
+    assert_eq!(reply.items()[1].text(), "*");
+    let reply = subscriber.line("SUBSCRIBE __keyspace@0__:k");
+    assert_eq!(reply.items()[1].text(), "__keyspace@0__:k");
+    own.line("SET k v");
+    tenants.other.conn().line("SET secret v");
+    tenants.plain.conn().line("SET secret v");
+    own.line("DEL k");
+    own.line("PUBLISH c END");
+    let mut got = heard(&mut subscriber);
+    got.sort();
+    let mut expected = [
+        "message __keyspace@0__:k del",
+        "message __keyspace@0__:k set",
+        "pmessage * __keyevent@0__:del k",
+        "pmessage * __keyevent@0__:set k",
+        "pmessage * __keyspace@0__:k del",
+        "pmessage * __keyspace@0__:k set",
+    ];
+    expected.sort_unstable();
+    assert_eq!(got, expected);
+}
+
+#[test]
+fn channels_are_shared_unless_asked_otherwise() {
+    for (flags, shared) in [
+        (&[][..], true),
+        (&["-namespace-channels", "true"][..], false),
+    ] {
+        let tenants = tenants(flags);
+        let (mut own, mut subscriber) = (tenants.own.conn(), tenants.own.conn());
+        assert_eq!(subscriber.line("SUBSCRIBE news").items()[1].text(), "news");
+        let reply = subscriber.line("PSUBSCRIBE new?");
+        assert_eq!(reply.items()[1].text(), "new?");
+        let names = own.line("PUBSUB CHANNELS n*");
+        assert_eq!(names.items().len(), 1);
+        assert_eq!(names.items()[0].text(), "news");
+        let names = own.line("PUBSUB NUMSUB news");
+        assert_eq!(
+            (names.items()[0].text(), names.items()[1].int()),
+            ("news".to_string(), 1)
+        );
+        let seen = tenants.other.conn().line("PUBSUB CHANNELS").items().len();
+        assert_eq!(seen, usize::from(shared));
+        tenants.other.conn().line("PUBLISH news other");
+        tenants.plain.conn().line("PUBLISH news plain");
+        own.line("PUBLISH news own");
+        own.line("PUBLISH newt END");
+        let mut got = heard(&mut subscriber);
+        got.sort();
+        let from: Vec<&str> = match shared {
+            true => vec!["other", "own", "plain"],
+            false => vec!["own"],
+        };
+        let of = |start: &str| {
+            from.iter()
+                .map(|text| format!("{start} {text}"))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(got, [of("message news"), of("pmessage new? news")].concat());
+        assert_eq!(
+            subscriber.line("UNSUBSCRIBE news").items()[1].text(),
+            "news"
+        );
+    }
+}
+
+/// Clients of one namespace alone are listed, and killed.
+#[test]
+fn clients_of_others_are_not_there() {
+    let cluster = Cluster::start(1, 0);
+    let proxy = Proxy::start(&cluster, &["-namespace", "own"]);
+    let (mut one, mut two) = (proxy.conn(), proxy.conn());
+    two.line("CLIENT SETNAME two");
+    let list = one.line("CLIENT LIST").text();
+    assert_eq!(list.lines().count(), 2, "{list}");
+    let id = two.line("CLIENT ID").int();
+    assert_eq!(one.line(&format!("CLIENT KILL ID {id}")).int(), 1);
+}
+
+/// Transactions, blocking pops and scripts over many keys; and replies that name keys.
+#[test]
+fn a_namespace_is_one_server() {
+    let cluster = Cluster::start(3, 0);
+    let proxy = Proxy::start(&cluster, &["-namespace", "one"]);
+    let mut conn = proxy.conn();
+    conn.line("MSET a 1 b 2 c 3 d 4");
+    conn.line("RPUSH q1 x y z");
+    conn.line("XADD s1 1-1 f v");
+    conn.line("XADD s2 1-1 f v");
+    let replies = conn.pipeline(&[
+        vec!["WATCH", "a", "q1"],
+        vec!["MULTI"],
+        vec!["MGET", "a", "b", "c", "d"],
+        vec!["LMPOP", "2", "q0", "q1", "LEFT"],
+        vec!["XREAD", "STREAMS", "s1", "s2", "0", "0"],
+        vec!["KEYS", "q*"],
+        vec!["DBSIZE"],
+        vec!["XGROUP", "DESTROY", "none", "g"],
+        vec!["EVAL", "return {KEYS[1], redis.call('GET', 'b')}", "1", "a"],
+        vec!["RENAME", "a", "e"],
+        vec!["EXEC"],
+    ]);
+    let exec = replies.last().expect("replies").items();
+    let texts = |reply: &Reply| reply.items().iter().map(Reply::text).collect::<Vec<_>>();
+    assert_eq!(texts(&exec[0]), ["1", "2", "3", "4"]);
+    assert_eq!(exec[1].items()[0].text(), "q1");
+    let streams: Vec<String> = exec[2]
+        .items()
+        .iter()
+        .map(|s| s.items()[0].text())
+        .collect();
+    assert_eq!(streams, ["s1", "s2"]);
+    assert_eq!(texts(&exec[3]), ["q1"]);
+    assert_eq!(exec[4].int(), 7);
+    assert!(exec[5].error().is_some_and(|text| !text.contains("{one}")));
+    assert_eq!(texts(&exec[6]), ["a", "2"]);
+    assert_eq!(exec[7], "OK");
+    let popped = conn.line("BRPOP q9 q1 0");
+    assert_eq!(texts(&popped), ["q1", "z"]);
+    // One that waits.
+    let mut waiting = proxy.conn();
+    waiting.send(Conn::encode(&["BLPOP", "w1", "w2", "0"]));
+    wait_for("a blocked client", Duration::from_secs(20), || {
+        let list = conn.line("CLIENT LIST").text();
+        list.contains("cmd=blpop").then_some(())
+    });
+    conn.line("RPUSH w2 item");
+    assert_eq!(texts(&waiting.read_reply()), ["w2", "item"]);
+    // At the nodes each has its tag.
+    let keys: Vec<String> = cluster
+        .masters()
+        .iter()
+        .flat_map(|port| texts(&cluster.raw(*port).line("KEYS *")))
+        .collect();
+    assert!(
+        keys.len() > 5 && keys.iter().all(|key| key.starts_with("{one}")),
+        "{keys:?}"
+    );
+}
+
+/// A reply that is large and has keys, and a request that is large.
+#[test]
+fn large_requests_and_replies_pass() {
+    let cluster = Cluster::start(3, 0);
+    let proxy = Proxy::start(&cluster, &["-namespace", "large"]);
+    let mut conn = proxy.conn();
+    let value = "v".repeat(3 << 20);
+    assert_eq!(conn.command(&["SET", "big", &value]), "OK");
+    assert_eq!(conn.command(&["GET", "big"]), value.as_str());
+    assert_eq!(conn.command(&["RPUSH", "list", &value, &value]).int(), 2);
+    let reply = conn.command(&["BLPOP", "none", "list", "0"]);
+    assert_eq!(reply.items()[0].text(), "list");
+    assert_eq!(reply.items()[1], value.as_str());
+    assert_eq!(conn.command(&["XADD", "s", "1-1", "f", &value]), "1-1");
+    let reply = conn.command(&["XREAD", "STREAMS", "s", "0"]);
+    assert_eq!(reply.items()[0].items()[0].text(), "s");
+    let many: Vec<String> = (0..9_000).map(|index| format!("k{index}")).collect();
+    let mut mset = vec!["MSET".to_string()];
+    many.iter()
+        .for_each(|key| mset.extend([key.clone(), "v".to_string()]));
+    assert_eq!(conn.command(&mset), "OK");
+    let mget = [&["MGET".to_string()], &many[..]].concat();
+    assert!(
+        conn.command(&mget)
+            .items()
+            .iter()
+            .all(|value| *value == "v")
+    );
+    assert_eq!(conn.line("KEYS k*").items().len(), 9_000);
+    assert_eq!(conn.line("DBSIZE").int(), 9_003);
+    let (mut cursor, mut found) = ("0".to_string(), 0);
+    loop {
+        let reply = conn.line(&format!("SCAN {cursor} COUNT 500"));
+        found += reply.items()[1].items().len();
+        cursor = reply.items()[0].text();
+        if cursor == "0" {
+            break;
+        }
+    }
+    assert!(found >= 9_003);
+    assert_eq!(conn.line("FLUSHDB"), "OK");
+    assert_eq!(conn.line("DBSIZE").int(), 0);
+}
+
+/// A script is known by the name that its client computes; what one namespace has loaded is not there for another.
+#[test]
+fn scripts_have_the_names_that_clients_know() {
+    let tenants = tenants(&[]);
+    let (mut own, mut other) = (tenants.own.conn(), tenants.other.conn());
+    let name = "e0e1f9fabfc9d4800c877a703b823ac0578ff8db";
+    assert_eq!(own.command(&["SCRIPT", "LOAD", "return 1"]), name);
+    assert_eq!(own.line(&format!("EVALSHA {name} 0")).int(), 1);
+    assert_eq!(
+        own.line(&format!("SCRIPT EXISTS {name}")).items()[0].int(),
+        1
+    );
+    assert_eq!(
+        other.line(&format!("SCRIPT EXISTS {name}")).items()[0].int(),
+        0
+    );
+    let error = other.line(&format!("EVALSHA {name} 0"));
+    assert_eq!(
+        error.error(),
+        Some("NOSCRIPT No matching script. Please use EVAL.")
+    );
+    assert_eq!(other.command(&["EVAL", "return 1", "0"]).int(), 1);
+    assert_eq!(
+        other
+            .line(&format!("EVALSHA {} 0", name.to_uppercase()))
+            .int(),
+        1
+    );
+    // A node that has forgotten it gets it again.
+    for port in tenants.cluster.masters() {
+        assert_eq!(tenants.cluster.raw(port).line("SCRIPT FLUSH"), "OK");
+    }
+    assert_eq!(own.line(&format!("EVALSHA {name} 0")).int(), 1);
+    assert_eq!(own.line("SCRIPT FLUSH"), "OK");
+    assert!(own.line(&format!("EVALSHA {name} 0")).is_error());
+    assert_eq!(other.line(&format!("EVALSHA {name} 0")).int(), 1);
+}
+
+/// Scripts see the keys of their client, whether they are declared or not.
+#[test]
+fn scripts_reach_keys_that_they_do_not_declare() {
+    let cluster = Cluster::start(3, 0);
+    let proxy = Proxy::start(&cluster, &["-namespace", "s"]);
+    let mut conn = proxy.conn();
+    let script = "
+        redis.call('SET', KEYS[1] .. ':' .. ARGV[1], 'v')
+        redis.call('MSET', 'a', 1, 'b', 2)
+        redis.call('RPUSH', 12345678901234567, 'x')
+        redis.call('ZADD', 'z', 1, 'm')
+        redis.call('ZUNIONSTORE', 'zz', 2, 'z', 'none')
+        redis.call('XADD', 'st', '1-1', 'f', 'v')
+        redis.call('SADD', 'set', 'a')
+        local popped = redis.call('LMPOP', 2, 'none', 12345678901234567, 'LEFT')
+        local read = redis.call('XREAD', 'COUNT', 1, 'STREAMS', 'st', '0')
+        local failed = redis.pcall('XGROUP', 'CREATE', 'none', 'g', '$')
+        local keys = redis.call('KEYS', '*')
+        table.sort(keys)
+        return {KEYS[1], #KEYS, #ARGV, popped[1], read[1][1], failed.err ~= nil, keys, redis.call('DBSIZE')}
+    ";
+    let reply = conn.command(&["EVAL", script, "1", "k", "n"]);
+    let items = reply.items();
+    assert_eq!(items[0].text(), "k");
+    assert_eq!((items[1].int(), items[2].int()), (1, 1));
+    assert_eq!(items[3].text(), "12345678901234568");
+    assert_eq!(items[4].text(), "st");
+    assert_eq!(items[5].int(), 1);
+    let keys: Vec<String> = items[6].items().iter().map(Reply::text).collect();
+    assert_eq!(keys, ["a", "b", "k:n", "set", "st", "z", "zz"]);
+    assert_eq!(items[7].int(), 7);
+    assert_eq!(conn.line("GET k:n"), "v");
+    let error = conn.command(&["EVAL", "return redis.call('INCR', 'z')", "0"]);
+    assert!(
+        error
+            .error()
+            .is_some_and(|text| text.starts_with("WRONGTYPE")),
+        "{error:?}"
+    );
+    let error = conn.command(&["EVAL", "return redis.call('NOSUCH', 'z')", "0"]);
+    assert!(
+        error
+            .error()
+            .is_some_and(|text| text.contains("not served to scripts"))
+    );
+}
