@@ -44,6 +44,8 @@ complete -c redis-cluster-proxy -o max-blocked-clients -d 'maximum number of cli
 complete -c redis-cluster-proxy -o max-clients -d 'maximum number of clients, over all workers' -x
 complete -c redis-cluster-proxy -o max-procs -d 'number of worker threads' -x
 complete -c redis-cluster-proxy -o max-transactions -d 'maximum number of clients in transactions' -x
+complete -c redis-cluster-proxy -o namespace -d 'put {NAME} before every key of every client' -x
+complete -c redis-cluster-proxy -o namespace-channels -d 'put the tag of the namespace before the names of channels, too'
 complete -c redis-cluster-proxy -o node-map -d 'where to reach nodes that announce an unreachable address' -x
 complete -c redis-cluster-proxy -o nodes-allowed -d 'address ranges in which nodes may be, such as 10.0.0.0/8,fd00::/8' -x
 complete -c redis-cluster-proxy -o park-timeout -d 'how long to hold a request while its slot has no reachable owner, as…' -x

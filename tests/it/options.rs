@@ -79,6 +79,8 @@ fn samples(flag: &Flag) -> (&'static str, Option<&'static str>) {
         "backend-user" => ("app", None),
         "protected-mode" => ("false", Some("maybe")),
         "admin-commands" => ("loopback", Some("maybe")),
+        "namespace" => ("jobs", Some("a}b")),
+        "namespace-channels" => ("true", Some("maybe")),
         "cluster-face" => ("127.0.0.1:8088", Some("nowhere")),
         "read-prefer" => ("READ_PREFER_SLAVE", Some("3")),
         "idc-prefixes" => ("10.1.,10.2.", None),

@@ -79,6 +79,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("backend-user", "proxy"),
     ("backend-password", "secret-of-nodes"),
     ("backend-password-old", "older-secret-of-nodes"),
+    ("namespace", "jobs"),
     ("cluster-face", "proxy.example.org:8088"),
     ("idc-prefixes", "10.1.,10.2."),
     ("cpu-affinity", "0,2-3"),
