@@ -99,8 +99,11 @@ fn first_line_len(body: &[u8]) -> usize {
     }
 }
 
-/// A script as nodes get it.
+/// A script as nodes get it. One that is nothing but the line of its engine has no code to be confined.
 pub fn wrap(body: &[u8]) -> Vec<u8> {
+    if body.starts_with(b"#!") && !body.contains(&b'\n') {
+        return body.to_vec();
+    }
     let (engine, code) = body.split_at(first_line_len(body));
     [engine, PRELUDE.as_bytes(), code].concat()
 }
@@ -118,12 +121,7 @@ mod tests {
 
     #[test]
     fn a_script_keeps_its_lines_and_its_engine() {
-        for body in [
-            &b"return 1"[..],
-            b"",
-            b"#!lua flags=no-writes\nreturn 1",
-            b"#!lua",
-        ] {
+        for body in [&b"return 1"[..], b"", b"#!lua flags=no-writes\nreturn 1"] {
             let wrapped = wrap(body);
             assert_eq!(unwrap(&wrapped).as_deref(), Some(body));
             let lines = |text: &[u8]| text.iter().filter(|byte| **byte == b'\n').count();
@@ -131,6 +129,7 @@ mod tests {
             assert!(body.starts_with(b"#!") == wrapped.starts_with(b"#!"));
         }
         assert_eq!(unwrap(b"return 1"), None);
+        assert_eq!(wrap(b"#!lua"), b"#!lua");
     }
 
     #[test]
