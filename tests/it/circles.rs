@@ -1,7 +1,7 @@
 //! No circles: of two files that import each other, neither can be read, tested or changed alone. `layers` holds the
 //! order of the modules of the top level; this holds that within a module there is one, too, whatever it is.
 //!
-//! What a file names is an import of the deepest module of that path that is a file. Tests at the foot of a file do not
+//! What a file names is an import of the deepest module of that path that is a file. Tests within a file do not
 //! count, nor does `src/proxy`, whose acts are methods of one type and call each other: `rooms` has a rule for it.
 
 use std::collections::{BTreeMap, BTreeSet};

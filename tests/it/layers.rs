@@ -90,16 +90,25 @@ impl Source {
         top.strip_suffix(".rs").unwrap_or(top)
     }
 
-    /// The code without comments and without the tests at its foot, line by line with numbers.
+    /// The code without comments and without its tests, line by line with numbers. What stands behind tests counts.
     pub fn code(&self) -> Vec<(usize, &str)> {
-        let lines: Vec<&str> = self.text.lines().collect();
-        // Not where a file of tests is named on the way.
-        let is_foot = |pair: &[&str]| pair[0] == "#[cfg(test)]" && !pair[1].ends_with(';');
-        let end = lines.windows(2).position(is_foot);
-        let lines = lines[..end.unwrap_or(lines.len())].iter().enumerate();
-        lines
-            .map(|(index, line)| (index + 1, line.split("//").next().unwrap_or_default()))
-            .collect()
+        let mut lines = (1..).zip(self.text.lines());
+        let mut code = Vec::new();
+        while let Some((number, line)) = lines.next() {
+            if line != "#[cfg(test)]" {
+                code.push((number, line.split("//").next().unwrap_or_default()));
+                continue;
+            }
+            // The item that is only for tests: to its end, which rustfmt does not indent.
+            let mut begun = false;
+            for (_, line) in lines.by_ref() {
+                begun |= !line.starts_with("#[");
+                if begun && !line.starts_with(' ') && line.ends_with([';', '}']) {
+                    break;
+                }
+            }
+        }
+        code
     }
 
     fn is_exempt(&self, word: &str) -> bool {
@@ -333,4 +342,18 @@ fn the_rules_themselves_work() {
             "src/{path} names no {word} ({why}): take it off the list"
         );
     }
+}
+
+#[test]
+fn code_behind_tests_is_read() {
+    let text = "use a;\n#[cfg(test)]\n#[path = \"x.rs\"]\nmod x;\n#[cfg(test)]\nmod tests {\n    use b;\n\n    fn f() {}\n}\nuse c; // d\n\
+                #[cfg(test)]\nfn g(\n    a: u8,\n) {\n    h();\n}\n#[cfg(test)]\nfn i() {}\nuse e;\n";
+    let source = Source {
+        path: "a.rs".to_string(),
+        text: text.to_string(),
+    };
+    assert_eq!(
+        source.code(),
+        [(1, "use a;"), (11, "use c; "), (20, "use e;")]
+    );
 }
