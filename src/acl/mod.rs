@@ -15,6 +15,7 @@
 
 pub mod commands;
 mod describe;
+pub mod distinct;
 pub mod log;
 pub mod password;
 pub mod permissions;

@@ -4,6 +4,7 @@
 //! commands they have. A rule that a later one makes void is dropped: there are never more rules than names.
 
 use super::commands::{Bits, Category, Commands};
+use super::distinct::Distinct;
 
 /// Why a rule is not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,7 +90,7 @@ pub enum Keys {
     /// All.
     All,
     /// Those that fit one of these.
-    Patterns(Vec<KeyPattern>),
+    Patterns(Distinct<KeyPattern>),
 }
 
 /// Which channels may be named.
@@ -98,7 +99,7 @@ pub enum Channels {
     /// All.
     All,
     /// Those that fit one of these.
-    Patterns(Vec<Box<[u8]>>),
+    Patterns(Distinct<Box<[u8]>>),
 }
 
 /// One set of permissions.
@@ -119,8 +120,8 @@ impl Default for Selector {
         Selector {
             all: false,
             rules: Vec::new(),
-            keys: Keys::Patterns(Vec::new()),
-            channels: Channels::Patterns(Vec::new()),
+            keys: Keys::Patterns(Distinct::default()),
+            channels: Channels::Patterns(Distinct::default()),
         }
     }
 }
@@ -164,11 +165,11 @@ impl Selector {
         if is("allkeys") || is("~*") {
             self.keys = Keys::All;
         } else if is("resetkeys") {
-            self.keys = Keys::Patterns(Vec::new());
+            self.keys = Keys::Patterns(Distinct::default());
         } else if is("allchannels") || is("&*") {
             self.channels = Channels::All;
         } else if is("resetchannels") {
-            self.channels = Channels::Patterns(Vec::new());
+            self.channels = Channels::Patterns(Distinct::default());
         } else if is("allcommands") || is("+@all") {
             (self.all, self.rules) = (true, Vec::new());
         } else if is("nocommands") || is("-@all") {
@@ -227,17 +228,13 @@ impl Selector {
         if has_spaces(glob) {
             return Err(RuleError::Syntax);
         }
-        match patterns.iter_mut().find(|known| *known.glob == *glob) {
-            Some(known) => {
-                known.read |= read;
-                known.write |= write;
-            }
-            None => patterns.push(KeyPattern {
-                glob: glob.into(),
-                read,
-                write,
-            }),
-        }
+        let own = patterns.get_or_add(glob, || KeyPattern {
+            glob: glob.into(),
+            read,
+            write,
+        });
+        own.read |= read;
+        own.write |= write;
         Ok(())
     }
 
@@ -248,9 +245,7 @@ impl Selector {
         if has_spaces(glob) {
             return Err(RuleError::Syntax);
         }
-        if !patterns.iter().any(|known| **known == *glob) {
-            patterns.push(glob.into());
-        }
+        patterns.get_or_add(glob, || glob.into());
         Ok(())
     }
 
