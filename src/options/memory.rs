@@ -47,7 +47,7 @@ pub(super) fn show(bytes: u64) -> String {
 pub(super) fn output_limits(limits: &mut Limits, text: &str) -> Result<(), String> {
     let words: Vec<&str> = text.split_ascii_whitespace().collect();
     if words.is_empty() || !words.len().is_multiple_of(4) {
-        return Err("wrong number of arguments in buffer limit configuration".into());
+        return Err("Wrong number of arguments in buffer limit configuration.".into());
     }
     let mut changed = limits.clone();
     for class in words.chunks_exact(4) {
@@ -61,10 +61,12 @@ pub(super) fn output_limits(limits: &mut Limits, text: &str) -> Result<(), Strin
                 Some(&mut changed.pubsub_output_soft),
             ),
             "slave" | "replica" => (None, None),
-            _ => return Err("invalid client class specified in buffer limit configuration".into()),
+            _ => {
+                return Err("Invalid client class specified in buffer limit configuration.".into());
+            }
         };
         let (own_hard, own_soft) = one_class(class)
-            .ok_or("error in hard, soft or soft_seconds setting in buffer limit configuration")?;
+            .ok_or("Error in hard, soft or soft_seconds setting in buffer limit configuration.")?;
         if let (Some(hard), Some(soft)) = (hard, soft) {
             (*hard, *soft) = (own_hard, own_soft);
         }
@@ -166,11 +168,11 @@ mod tests {
         check("normal 5mb 1mb 0", "normal 5mb 0 0 pubsub 32mb 8mb 60");
         check("slave 1 2 3 replica 4 5 6", &default);
         for (text, expected) in [
-            ("", "wrong number of arguments"),
-            ("normal 1 2", "wrong number of arguments"),
-            ("master 1 2 3", "invalid client class"),
-            ("normal 1 2 3 pubsub x 2 3", "error in hard, soft"),
-            ("replica 1 2 -3", "error in hard, soft"),
+            ("", "Wrong number of arguments"),
+            ("normal 1 2", "Wrong number of arguments"),
+            ("master 1 2 3", "Invalid client class"),
+            ("normal 1 2 3 pubsub x 2 3", "Error in hard, soft"),
+            ("replica 1 2 -3", "Error in hard, soft"),
         ] {
             let error = parse(text).unwrap_err();
             assert!(error.starts_with(expected), "{text}: {error}");

@@ -200,9 +200,32 @@ fn settings_of_the_proxy_are_set_by_their_server_names() {
         "CONFIG SET daemonize yes",
         "CONFIG SET timeout",
         "CONFIG SET timeout 1 loglevel",
+        "CONFIG SET tcp-keepalive x",
+        "CONFIG SET tcp-keepalive -1",
+        "CONFIG SET tcp-keepalive 99999999999",
+        "CONFIG SET tcp-keepalive 60",
+        "CONFIG SET tcp-keepalive 60 maxmemory-samples 9",
+        "CONFIG SET proto-max-bulk-len x",
+        "CONFIG SET proto-max-bulk-len 1",
+        "CONFIG SET proto-max-bulk-len 512mb",
+        "CONFIG SET client-output-buffer-limit x",
+        "CONFIG SET client-output-buffer-limit \"master 1 2 3\"",
+        "CONFIG SET client-output-buffer-limit \"normal 1 2 x\"",
     ] {
         assert_eq!(conn.line(line), server.line(line), "{line}");
     }
+    // What is fixed keeps its value, and only the nodes' part goes to the nodes.
+    assert_eq!(value(&node.line("CONFIG GET maxmemory-samples")), "9");
+    assert_eq!(conn.line("CONFIG SET timeout 7 tcp-keepalive 60"), "OK");
+    assert_eq!(value(&conn.line("CONFIG GET timeout")), "7");
+    let refused = conn.line("CONFIG SET maxmemory-samples 8 tcp-keepalive 300");
+    assert_eq!(
+        refused.error(),
+        Some(
+            "ERR CONFIG SET failed (possibly related to argument 'tcp-keepalive') - can't set immutable config: this proxy has a fixed value, 60"
+        )
+    );
+    assert_eq!(value(&node.line("CONFIG GET maxmemory-samples")), "9");
 }
 
 /// `-admin-commands no` binds what clients send. Scripts run at the nodes: there the ACL of the proxy's user binds.

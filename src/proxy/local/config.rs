@@ -69,8 +69,21 @@ pub fn get(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> Aft
 struct Changes<'a> {
     /// Changes of the proxy's flags: the server's name, the flag, its value.
     flags: Vec<(&'static str, &'static str, String)>,
+    /// How many ask for the value that there is.
+    already: usize,
     /// Names and values that are for the nodes.
     of_nodes: Vec<&'a [u8]>,
+}
+
+impl Changes<'_> {
+    /// The nodes' part, as a request.
+    fn frame_of_nodes(&self) -> Vec<u8> {
+        let mut frame = Vec::new();
+        let words: [&[u8]; 2] = [b"CONFIG", b"SET"];
+        let words: Vec<&[u8]> = words.iter().chain(&self.of_nodes).copied().collect();
+        encode::command(&mut frame, words);
+        frame
+    }
 }
 
 /// `CONFIG SET name value [name value ...]`. The nodes are asked first: the proxy's flags change only when
@@ -81,7 +94,16 @@ pub fn set(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> Aft
         Err(text) => return fail(out, text.as_bytes()),
     };
     if changes.flags.is_empty() {
-        return to_nodes(context, args.frame().to_vec(), Merge::AllSucceeded);
+        let frame = match (changes.already, changes.of_nodes.is_empty()) {
+            // Also what is no CONFIG SET at all.
+            (0, _) => args.frame().to_vec(),
+            (_, false) => changes.frame_of_nodes(),
+            (_, true) => {
+                encode::simple(out, "OK");
+                return After::Go;
+            }
+        };
+        return to_nodes(context, frame, Merge::AllSucceeded);
     }
     let flags: Vec<(&str, &str)> = changes
         .flags
@@ -96,6 +118,8 @@ pub fn set(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> Aft
         let text = texts::bad_setting(changes.flags[index].0, &reason);
         return fail(out, text.as_bytes());
     }
+    let of_nodes = changes.frame_of_nodes();
+    let has_nodes = !changes.of_nodes.is_empty();
     let flags: Vec<(&'static str, String)> = changes
         .flags
         .into_iter()
@@ -116,7 +140,7 @@ pub fn set(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> Aft
             write: false,
         }
     };
-    if changes.of_nodes.is_empty() {
+    if !has_nodes {
         return After::Ask(change());
     }
     let then: Then = Box::new(move |replies, out| {
@@ -132,11 +156,7 @@ pub fn set(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> Aft
         }
         None
     });
-    let mut frame = Vec::new();
-    let words: [&[u8]; 2] = [b"CONFIG", b"SET"];
-    let words: Vec<&[u8]> = words.into_iter().chain(changes.of_nodes).collect();
-    encode::command(&mut frame, words);
-    to_nodes(context, frame, Merge::Then(then))
+    to_nodes(context, of_nodes, Merge::Then(then))
 }
 
 fn to_nodes(context: &Context<'_>, frame: Vec<u8>, merge: Merge) -> After {
@@ -172,6 +192,18 @@ fn changes<'a>(context: &Context<'_>, args: &Args<'a>) -> Result<Changes<'a>, St
             Some((_, Set::Immutable)) => return Err(refused("can't set immutable config")),
             Some((_, Set::Elsewhere(what))) => {
                 return Err(refused(&format!("can't set immutable config: {what}")));
+            }
+            Some((own, Set::Fixed(parse))) => {
+                let wanted = parse(&String::from_utf8_lossy(value));
+                let wanted = wanted.map_err(|reason| texts::bad_setting(own, &reason))?;
+                let present = settings::value(own, context);
+                if wanted.to_string() != present {
+                    let reason = format!(
+                        "can't set immutable config: this proxy has a fixed value, {present}"
+                    );
+                    return Err(refused(&reason));
+                }
+                changes.already += 1;
             }
             Some((own, Set::Flag(flag, convert))) => {
                 let value = String::from_utf8_lossy(value);

@@ -12,13 +12,15 @@ use crate::proxy::texts;
 pub enum Set {
     /// It changes this flag, to the value that is made of the server's.
     Flag(&'static str, fn(&str) -> Result<String, String>),
+    /// It may be set to the value that it has. What is no value of a server is refused in a server's words.
+    Fixed(fn(&str) -> Result<i64, String>),
     /// As on a server: it cannot be changed.
     Immutable,
     /// A server could change it. Here it is this, or decided by it.
     Elsewhere(&'static str),
 }
 
-use Set::{Elsewhere, Flag, Immutable};
+use Set::{Elsewhere, Fixed, Flag, Immutable};
 
 /// A setting of the proxy's own.
 #[derive(Debug)]
@@ -40,7 +42,6 @@ const fn own(name: &'static str, set: Set) -> Own {
     }
 }
 
-const FIXED: &str = "this proxy has a fixed value";
 const PASSWORDS: &str = "change -client-password, -password or -password-file of this proxy and send it \
      SIGHUP";
 const NODES_PASSWORD: &str = "it is used between nodes: set it on the nodes themselves";
@@ -64,13 +65,13 @@ pub const OWN: &[Own] = &[
     own("pidfile", Immutable),
     own("port", Elsewhere("it is -addr of this proxy, which can only be set at startup")),
     own("protected-mode", Flag("protected-mode", yes_or_no)),
-    own("proto-max-bulk-len", Elsewhere(FIXED)),
+    own("proto-max-bulk-len", Fixed(bulk_bytes)),
     own("replicaof", Immutable),
     own("requirepass", Elsewhere(PASSWORDS)),
     own("slaveof", Immutable),
     Own { name: "slowlog-log-slower-than", set: Flag("slowlog-log-slower-than", micros), of_nodes: true },
     own("supervised", Immutable),
-    own("tcp-keepalive", Elsewhere(FIXED)),
+    own("tcp-keepalive", Fixed(whole_seconds)),
     own("timeout", Flag("client-idle-timeout", seconds)),
     own("tls-client-key-file-pass", Elsewhere(NO_TLS)),
     own("tls-key-file-pass", Elsewhere(NO_TLS)),
@@ -94,7 +95,8 @@ pub fn shown(context: &Context<'_>) -> Vec<(&'static str, String)> {
         .collect()
 }
 
-fn value(name: &str, context: &Context<'_>) -> String {
+/// The value that a setting has.
+pub fn value(name: &str, context: &Context<'_>) -> String {
     let config: &Config = context.config;
     let (port, bind, socket) = match &config.listen {
         Listen::Tcp(address) => (address.port(), address.ip().to_string(), String::new()),
@@ -195,8 +197,29 @@ fn micros(value: &str) -> Result<String, String> {
     Ok(number(value, -1, i64::MAX)?.to_string())
 }
 
+fn whole_seconds(value: &str) -> Result<i64, String> {
+    number(value, 0, i64::from(i32::MAX))
+}
+
 fn seconds(value: &str) -> Result<String, String> {
-    Ok(format!("{}s", number(value, 0, i64::from(i32::MAX))?))
+    Ok(format!("{}s", whole_seconds(value)?))
+}
+
+fn bulk_bytes(value: &str) -> Result<i64, String> {
+    let no_number = "argument must be a memory value";
+    let text = value.to_ascii_lowercase();
+    let units = [("gb", 1 << 30), ("mb", 1 << 20), ("kb", 1 << 10), ("", 1)];
+    let found = units
+        .iter()
+        .find_map(|(name, unit)| Some((text.strip_suffix(name)?, *unit)));
+    let (digits, unit): (&str, i64) = found.ok_or(no_number)?;
+    let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let number = digits.parse::<i64>().ok().filter(|_| plain);
+    let bytes = number.and_then(|number| number.checked_mul(unit));
+    match bytes.ok_or(no_number)? {
+        bytes if bytes >= 1 << 20 => Ok(bytes),
+        _ => Err("argument must be between 1048576 and 9223372036854775807 inclusive".to_string()),
+    }
 }
 
 #[cfg(test)]
@@ -256,5 +279,39 @@ mod tests {
             Err("argument must be 'yes' or 'no'"),
         );
         check("slowlog-log-slower-than", "-1", Ok("-1"));
+    }
+
+    #[test]
+    fn what_is_fixed_is_refused_in_the_words_of_a_server() {
+        let check = |name: &str, value: &str, expected: Result<i64, &str>| {
+            let Some(Own {
+                set: Fixed(parse), ..
+            }) = find(name.as_bytes())
+            else {
+                panic!("{name} is not fixed");
+            };
+            let found = parse(value);
+            assert_eq!(
+                found.as_ref().copied().map_err(String::as_str),
+                expected,
+                "{value}"
+            );
+        };
+        let no_number = Err("argument couldn't be parsed into an integer");
+        let range = Err("argument must be between 0 and 2147483647 inclusive");
+        for value in ["x", "", "1.5", "10s", "+1"] {
+            check("tcp-keepalive", value, no_number);
+        }
+        check("tcp-keepalive", "-1", range);
+        check("tcp-keepalive", "99999999999", range);
+        check("tcp-keepalive", "300", Ok(300));
+        let no_number = Err("argument must be a memory value");
+        for value in ["x", "-1", "+1", "1.5mb", "1tb", "mb", "99999999999999999gb"] {
+            check("proto-max-bulk-len", value, no_number);
+        }
+        let range = Err("argument must be between 1048576 and 9223372036854775807 inclusive");
+        check("proto-max-bulk-len", "1048575", range);
+        check("proto-max-bulk-len", "512MB", Ok(512 << 20));
+        check("proto-max-bulk-len", "1048576", Ok(1 << 20));
     }
 }
