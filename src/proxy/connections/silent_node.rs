@@ -47,7 +47,8 @@ impl Proxy {
     }
 
     /// Whether a connection that is not ready yet is lost by now, and why. While its node owes us replies on one that
-    /// is set aside and says nothing there either, the node is slow, and waited for.
+    /// is set aside and says nothing there either, the node is slow, and waited for; and when it speaks there again it
+    /// gets to this one a little later, though it may owe nothing any more.
     pub(in crate::proxy) fn judge_opening(&mut self, id: BackendId, now: Time) -> Option<Lost> {
         let backend = self.upstream.backends.get(id)?;
         if now < backend.deadline {
@@ -56,7 +57,10 @@ impl Proxy {
         let node = self.upstream.node(backend.node);
         let aside = node.into_iter().flat_map(|node| node.aside());
         let aside = aside.filter_map(|own| self.upstream.backends.get(own.backend));
-        let aside = aside.filter(|own| !own.tickets.is_empty());
+        let aside = aside.filter(|own| {
+            let has_spoken = own.heard_at > backend.opened_at;
+            has_spoken || !own.tickets.is_empty()
+        });
         let heard_at = aside.map(|own| own.heard_at).max();
         let patience = match heard_at {
             _ if backend.usage != Usage::Shared => None,

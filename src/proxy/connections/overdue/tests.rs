@@ -364,6 +364,8 @@ fn a_replacement_is_waited_for_while_the_node_is_silent() {
     assert_eq!((rig.nodes.len(), rig.proxy.backends()), (2, 2));
     let late = rig.nodes[1].0;
     rig.reply(0, b":1\r\n");
+    // It owes nothing on the first one any more, and comes to the second a little later.
+    rig.wait(200);
     rig.proxy.connected(late, rig.now);
     rig.turn();
     rig.reply(1, PONG);
