@@ -72,6 +72,8 @@ pub struct Config {
     pub request_timeout: Duration,
     /// How long a client may ask for nothing; 0 is for ever.
     pub client_idle_timeout: Duration,
+    /// How long a client may take to log in; 0 is for ever.
+    pub login_timeout: Duration,
     /// How long a client may take nothing of what is to be written to it; 0 is for ever.
     pub write_stall: Duration,
     /// How long a request may wait for its slot to have a reachable owner; `None` is as long as the nodes take to fail
@@ -245,6 +247,10 @@ pub struct Limits {
     pub clients: usize,
     /// The most of them that the limit of file descriptors allows.
     pub clients_max: usize,
+    /// Bytes that all clients together may make us hold; nothing is a share of `memory_share`.
+    pub memory: Option<usize>,
+    /// What that is when nothing is said, found at start.
+    pub memory_share: usize,
     /// Longest bulk string of a request or reply (Redis: `proto-max-bulk-len`).
     pub bulk_bytes: usize,
     /// Bytes that a client has sent and that are not executed, a whole request at most (Redis:
@@ -327,11 +333,24 @@ impl SoftLimit {
     };
 }
 
+impl Limits {
+    /// Bytes that all clients together may make us hold.
+    pub fn memory_limit(&self) -> usize {
+        match self.memory {
+            None => self.memory_share,
+            Some(0) => usize::MAX,
+            Some(bytes) => bytes,
+        }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Limits {
         Limits {
             clients: 10_000,
             clients_max: usize::MAX,
+            memory: None,
+            memory_share: usize::MAX,
             bulk_bytes: 512 << 20,
             request_bytes: 1 << 30,
             inline_bytes: 64 << 10,
@@ -394,6 +413,7 @@ impl Default for Config {
             connect_timeout: Duration::from_millis(250),
             request_timeout: Duration::from_secs(15),
             client_idle_timeout: Duration::ZERO,
+            login_timeout: Duration::from_secs(10),
             write_stall: Duration::from_secs(60),
             park_timeout: None,
             slots_reload_interval: Duration::from_secs(3),

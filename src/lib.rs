@@ -28,7 +28,7 @@
 //! | 4 | [`proxy`] | the state of one worker, without I/O |
 //! | 4' | [`net`] | sockets; neither RESP nor the proxy |
 //! | 5 | [`worker`], [`coalesce`], [`turns`], [`allocator`], [`tls_pending`], [`accept_balance`], [`mailbox`], [`systemd`], [`control`] | the loop; the threads beside it |
-//! | 6 | [`options`], [`logging`], [`descriptors`], [`signals`], [`serve`], [`check`], [`acl_files`], [`top`], `main` | the program |
+//! | 6 | [`options`], [`logging`], [`descriptors`], [`machine_memory`], [`signals`], [`serve`], [`check`], [`acl_files`], [`top`], `main` | the program |
 
 #![deny(unsafe_code)]
 
@@ -49,6 +49,7 @@ pub mod descriptors;
 pub mod live_config;
 pub mod log_throttle;
 pub mod logging;
+pub mod machine_memory;
 pub mod mailbox;
 pub mod net;
 pub mod options;

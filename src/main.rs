@@ -12,6 +12,7 @@ use redis_cluster_proxy::config::Config;
 use redis_cluster_proxy::control::TERMINAL;
 use redis_cluster_proxy::descriptors;
 use redis_cluster_proxy::logging;
+use redis_cluster_proxy::machine_memory;
 use redis_cluster_proxy::options::{self, Parsed};
 use redis_cluster_proxy::systemd;
 use redis_cluster_proxy::top;
@@ -86,6 +87,13 @@ fn serve(mut config: Config) -> ExitCode {
         for line in descriptors::fit(&mut config, limit) {
             log::warn!("{line}");
         }
+    }
+    if let Some(bytes) = machine_memory::bytes() {
+        config.limits.memory_share = usize::try_from(bytes / 2).unwrap_or(usize::MAX);
+        log::info!(
+            "memory: clients may hold {} bytes (-max-memory), half of what there is",
+            config.limits.memory_limit()
+        );
     }
     if let Err(error) = allocator::watch() {
         log::warn!(

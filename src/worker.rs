@@ -607,6 +607,9 @@ impl Worker {
                 }
                 Ok(Filled::Nothing) => return self.proxy.unread(peer),
                 Ok(Filled::End) => {
+                    if self.proxy.is_out_of_memory(peer, now) {
+                        return;
+                    }
                     self.proxy.unread(peer);
                     self.proxy.ended(peer, now);
                     if let Peer::Client(id) = peer {

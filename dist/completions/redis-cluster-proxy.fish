@@ -40,8 +40,10 @@ complete -c redis-cluster-proxy -o log-every-n -d 'write one access log line for
 complete -c redis-cluster-proxy -o log-file -d 'log file' -r -F
 complete -c redis-cluster-proxy -o log-format -d 'format of the log lines' -x -a 'text json'
 complete -c redis-cluster-proxy -o log-level -d 'lowest level to log' -x -a 'debug info warn error'
+complete -c redis-cluster-proxy -o login-timeout -d 'close a client that has not logged in after this long, if clients…' -x
 complete -c redis-cluster-proxy -o max-blocked-clients -d 'maximum number of clients in blocking commands' -x
 complete -c redis-cluster-proxy -o max-clients -d 'maximum number of clients, over all workers' -x
+complete -c redis-cluster-proxy -o max-memory -d 'how many bytes clients may hold in the proxy, all together' -x
 complete -c redis-cluster-proxy -o max-procs -d 'number of worker threads' -x
 complete -c redis-cluster-proxy -o max-transactions -d 'maximum number of clients in transactions' -x
 complete -c redis-cluster-proxy -o namespace -d 'put {NAME} before every key of every client' -x

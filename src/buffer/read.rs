@@ -10,6 +10,15 @@ const STASH: usize = FIRST_BLOCK;
 /// Bytes that one read takes at most, however large the frame under way.
 const READ_MAX: usize = 4 * READ_BLOCK;
 
+/// Storage of so many bytes is asked for before it is taken: the program would end if it was not to be had.
+const LARGE: usize = 1 << 20;
+
+/// Whether storage of so many bytes is to be had. What is small is taken for granted: a peer cannot ask for more of it
+/// than it has sent.
+fn is_to_be_had(bytes: usize) -> bool {
+    bytes < LARGE || Vec::<u8>::new().try_reserve_exact(bytes).is_ok()
+}
+
 /// Bytes that came from a peer and are not consumed yet, in one piece.
 ///
 /// Invariants: `start <= end <=` the length of the storage; without storage all three are zero. Storage is owned
@@ -98,7 +107,12 @@ impl ReadBuf {
         } else {
             self.grow(pool, missing);
         }
-        debug_assert!(self.end < self.data.len());
+    }
+
+    /// Whether a `prepare` found no memory: the storage is full and could not grow.
+    #[inline]
+    pub fn is_stuck(&self) -> bool {
+        self.end > 0 && self.end == self.data.len()
     }
 
     #[inline(never)]
@@ -115,7 +129,9 @@ impl ReadBuf {
         if wanted > self.data.len() && self.end * 2 >= self.data.len() {
             let len = self.data.len();
             let room = wanted.clamp(len + len / 2, len * 2);
-            self.move_to(vec![0; room], pool);
+            if is_to_be_had(room) {
+                self.move_to(vec![0; room], pool);
+            }
         }
     }
 

@@ -594,6 +594,43 @@ const OWN: &[Flag] = &[
         live: true,
     },
     Flag {
+        name: "max-memory",
+        kind: Kind::String,
+        default: "auto",
+        help: "how many bytes clients may hold in the proxy, all together: requests that came in, queued commands and \
+               unread replies. Above this limit the clients that hold most are closed. auto is half of what the \
+               machine, the cgroup and the address space leave; 0 is no limit",
+        apply: |options, value| {
+            options.config.limits.memory = match value {
+                "auto" => None,
+                value => {
+                    match memory::bytes(value).map_err(|reason| format!("{reason}, or auto"))? {
+                        bytes if bytes == 0 || bytes >= 1 << 20 => Some(bytes as usize),
+                        _ => return Err("must be auto, 0 or at least 1mb".to_string()),
+                    }
+                }
+            };
+            Ok(())
+        },
+        show: |config| {
+            let memory = config.limits.memory;
+            memory.map_or("auto".to_string(), |bytes| memory::show(bytes as u64))
+        },
+        live: true,
+    },
+    Flag {
+        name: "login-timeout",
+        kind: Kind::Duration,
+        default: "10s",
+        help: "close a client that has not logged in after this long, if clients need a password. 0 never closes it",
+        apply: |options, value| {
+            options.config.login_timeout = not_negative(value)?;
+            Ok(())
+        },
+        show: |config| show_duration(config.login_timeout),
+        live: true,
+    },
+    Flag {
         name: "max-blocked-clients",
         kind: Kind::Int,
         default: "4000",

@@ -58,6 +58,7 @@ impl Proxy {
         let mut insight = Insight::new(config.log_every_n);
         Proxy {
             tls_log: LogThrottle::default(),
+            memory_log: LogThrottle::default(),
             monitor_feeds: process
                 .workers
                 .iter()

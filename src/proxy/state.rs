@@ -147,6 +147,8 @@ pub struct Proxy {
     pub(in crate::proxy) monitor_feeds: Vec<MonitorFeed>,
     /// Clients that wait for what the masters say of themselves.
     pub(in crate::proxy) masters_info_queue: MastersInfoQueue,
+    /// Tells of clients that are closed for their memory.
+    pub(in crate::proxy) memory_log: LogThrottle,
     /// Letters that somebody waits for, and that other workers had no room for.
     pub(in crate::proxy) returned: Vec<(usize, WorkerMessage)>,
     pub(in crate::proxy) random: u64,

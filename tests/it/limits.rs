@@ -128,6 +128,87 @@ fn without_descriptors_nothing_spins_and_the_log_is_not_flooded() {
     }
 }
 
+/// The start of a SET of so many bytes, of which so many follow.
+fn begin_set(client: &mut TcpStream, declared: usize, sent: usize) -> std::io::Result<()> {
+    let head = format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n${declared}\r\n");
+    client.write_all(head.as_bytes())?;
+    let block = vec![b'x'; 1 << 20];
+    for _ in 0..sent >> 20 {
+        client.write_all(&block)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn an_allocation_that_fails_closes_the_one_who_asked() {
+    let proxy = limited("-v 250000", &["-max-memory", "0"]);
+    let mut other = proxy.conn();
+    for round in 1..=3 {
+        let mut large = dial(&proxy);
+        // It is closed before all of it is sent.
+        let sent = begin_set(&mut large, 400 << 20, 400 << 20);
+        assert!(sent.is_err() || rest(large).is_empty());
+        wait_for("the client to be closed", Duration::from_secs(10), || {
+            (counter(&mut other, "proxy_clients_memory") == round).then_some(())
+        });
+        serves_both_nodes(&mut other);
+    }
+    let line = "closing a client: no memory for its request: id=";
+    assert!(proxy.log().contains(line), "{}", proxy.log());
+}
+
+#[test]
+fn above_max_memory_the_clients_that_hold_most_are_closed() {
+    let proxy = limited("-n 4096", &["-max-memory", "32mb", "-max-procs", "2"]);
+    let mut other = proxy.conn();
+    let mut small = dial(&proxy);
+    begin_set(&mut small, 2 << 20, 1 << 20).expect("sent");
+    let mut large: Vec<TcpStream> = (0..12).map(|_| dial(&proxy)).collect();
+    for client in &mut large {
+        // Those that come first may be closed before.
+        begin_set(client, 100 << 20, 8 << 20).ok();
+    }
+    wait_for("some to be closed", Duration::from_secs(10), || {
+        (counter(&mut other, "proxy_clients_memory") >= 7).then_some(())
+    });
+    serves_both_nodes(&mut other);
+    assert!(proxy.rss_kib() < 200 << 10, "{} KiB", proxy.rss_kib());
+    assert!(proxy.log().contains("all clients (-max-memory)"));
+    // Who holds little goes on.
+    small.write_all(&vec![b'x'; 1 << 20]).expect("it is open");
+    small.write_all(b"\r\n").expect("it is open");
+    let mut reply = [0; 5];
+    small.read_exact(&mut reply).expect("a reply");
+    assert_eq!(&reply, b"+OK\r\n");
+}
+
+#[test]
+fn clients_that_have_not_logged_in_have_little_time_and_memory() {
+    let flags = ["-client-password", "sesame", "-login-timeout", "1s"];
+    let proxy = limited("-n 4096", &flags);
+    let mut known = proxy.conn();
+    assert_eq!(known.line("AUTH sesame"), "OK");
+    let stranger = dial(&proxy);
+    assert_eq!(rest(stranger), "");
+    assert_eq!(counter(&mut known, "proxy_clients_not_logged_in"), 1);
+    assert_eq!(known.line("PROXY CONFIG SET login-timeout 0s"), "OK");
+    let argument = format!("$16384\r\n{}\r\n", "x".repeat(16384));
+    let request = format!("*10\r\n{}", argument.repeat(9));
+    let strangers: Vec<TcpStream> = (0..400)
+        .map(|_| {
+            let mut stranger = dial(&proxy);
+            stranger.write_all(request.as_bytes()).ok();
+            stranger
+        })
+        .collect();
+    wait_for("some to be closed", Duration::from_secs(10), || {
+        (counter(&mut known, "proxy_clients_memory") >= 150).then_some(())
+    });
+    assert!(proxy.log().contains("clients that have not logged in"));
+    serves_both_nodes(&mut known);
+    drop(strangers);
+}
+
 fn value(conn: &mut Conn, name: &str) -> String {
     let reply = conn.command(&["CONFIG", "GET", name]);
     reply.items()[1].text()

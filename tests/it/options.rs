@@ -101,6 +101,8 @@ fn samples(flag: &Flag) -> (&'static str, Option<&'static str>) {
         "backend-idle-connections" => ("6", Some("1.5")),
         "backend-idle-timeout" => ("1m0s", Some("-1s")),
         "max-clients" => ("10", Some("0")),
+        "max-memory" => ("64mb", Some("1kb")),
+        "login-timeout" => ("1s", Some("-1s")),
         "max-blocked-clients" => ("10", Some("-1")),
         "max-transactions" => ("10", Some("-1")),
         "transaction-idle-timeout" => ("10s", Some("-1s")),

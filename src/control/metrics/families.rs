@@ -86,6 +86,8 @@ pub const FAMILIES: &[Family] = &[
                 ("clients_killed", "kill"),
                 ("clients_overfull", "output_limit"),
                 ("clients_unread", "query_limit"),
+                ("clients_memory", "memory"),
+                ("clients_not_logged_in", "login_timeout"),
                 ("subscribers_cut", "pubsub_limit"),
                 ("clients_severed", "reply_lost"),
                 ("clients_left", "eof"),
@@ -96,7 +98,7 @@ pub const FAMILIES: &[Family] = &[
             ],
             "Client connections closed, by reason: eof (the client left), error (the connection broke), idle \
          (-client-idle-timeout), stalled (-write-stall), kill (CLIENT KILL), output_limit and pubsub_limit \
-         (-client-output-buffer-limit), query_limit (-client-query-buffer-limit), protocol (malformed request), \
+         (-client-output-buffer-limit), query_limit (-client-query-buffer-limit), memory (-max-memory), login_timeout (-login-timeout), protocol (malformed request), \
          refused (turned away on arrival), reply_lost (a node was lost in the middle of a large reply), drain \
          (shutdown)",
         ),

@@ -69,6 +69,8 @@ pub enum Parting {
     Overfull,
     /// It sent more than may wait to be executed.
     Unread,
+    /// There was no memory for what it sent.
+    Unallocated,
     /// It has got a part of a reply whose rest is lost: it is closed whatever it is owed.
     Severed,
 }
@@ -85,6 +87,7 @@ impl Parting {
             Parting::Killed => &stats.clients_killed,
             Parting::Overfull => &stats.clients_overfull,
             Parting::Unread => &stats.clients_unread,
+            Parting::Unallocated => &stats.clients_memory,
             Parting::Severed => &stats.clients_severed,
         }
     }

@@ -17,8 +17,10 @@ impl Proxy {
     /// Looks at everybody.
     pub(in crate::proxy) fn sweep_idle(&mut self, now: Time) {
         self.next_idle_sweep = now.after(SWEEP);
+        self.sweep_strangers(now);
         self.sweep_clients(now);
         self.sweep_swollen(now);
+        self.bound_memory(now);
         self.retire_idle(now);
     }
 
@@ -50,6 +52,25 @@ impl Proxy {
             self.forget_client(id, now);
         } else {
             self.drop_client(id, Parting::Overfull, now);
+        }
+    }
+
+    /// Closes the clients that have not logged in and had the time to.
+    fn sweep_strangers(&mut self, now: Time) {
+        let timeout = self.config.login_timeout;
+        if timeout.is_zero() || self.users.unnamed().is_open() {
+            return;
+        }
+        let late = |client: &Client| {
+            !client.session.is_authenticated() && now.since(client.connected_at) >= timeout
+        };
+        let clients = self.clients.iter();
+        let gone: Vec<_> = clients
+            .filter_map(|(id, client)| late(client).then_some(id))
+            .collect();
+        for id in gone {
+            self.stats.clients_not_logged_in.add(1);
+            self.forget_client(id, now);
         }
     }
 

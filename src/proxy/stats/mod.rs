@@ -130,6 +130,10 @@ counters! {
     clients_overfull,
     /// Clients closed because they had sent more than may wait to be executed.
     clients_unread,
+    /// Clients closed because they held most of too much memory, or because there was none for them.
+    clients_memory,
+    /// Clients closed because they did not log in in time.
+    clients_not_logged_in,
     /// Clients closed because the rest of a reply that had begun to leave was lost.
     clients_severed,
     /// Clients that left.

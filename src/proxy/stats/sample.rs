@@ -40,6 +40,8 @@ numbers! {
     client_output_bytes,
     /// Bytes of buffers that hold something.
     buffer_used_bytes,
+    /// Bytes that clients make us hold.
+    clients_memory_bytes,
     /// Bytes of buffers kept for the next ones.
     buffer_free_bytes,
 }
