@@ -7,8 +7,9 @@ use crate::clock::Time;
 use crate::proxy::client::{Client, Parting};
 use crate::proxy::ids::{ClientId, Peer};
 use crate::proxy::state::Proxy;
+use std::sync::atomic::Ordering;
 
-/// A client that holds less is not closed: it would free next to nothing.
+/// A client that has not logged in and holds less is not closed: that would free next to nothing.
 const WORTHWHILE: usize = 64 << 10;
 /// What clients of the whole process that have not logged in may hold together.
 const STRANGERS_BYTES: usize = 32 << 20;
@@ -16,33 +17,60 @@ const STRANGERS_BYTES: usize = 32 << 20;
 impl Proxy {
     /// Closes the clients that hold most, if all hold too much.
     pub(in crate::proxy) fn bound_memory(&mut self, now: Time) {
-        let strangers = STRANGERS_BYTES / self.process.workers.len().max(1);
-        let mut all: Vec<(usize, ClientId)> = Vec::new();
-        let mut unknown: Vec<(usize, ClientId)> = Vec::new();
-        let (mut own, mut unknown_bytes) = (0, 0);
-        for (id, client) in self.clients.iter() {
+        let (mut own, mut unknown) = (0, 0);
+        for (_, client) in self.clients.iter() {
             let bytes = client.held_memory();
             own += bytes;
-            if bytes >= WORTHWHILE {
-                all.push((bytes, id));
-                if !client.session.is_authenticated() {
-                    unknown_bytes += bytes;
-                    unknown.push((bytes, id));
-                }
+            if bytes >= WORTHWHILE && !client.session.is_authenticated() {
+                unknown += bytes;
             }
         }
-        self.stats.sample.clients_memory_bytes.set(own as u64);
-        if unknown_bytes > strangers {
-            let excess = unknown_bytes - strangers;
-            own -= self.close_largest(unknown, excess, "clients that have not logged in", now);
-            all.retain(|(_, id)| self.clients.get(*id).is_some());
+        let strangers = STRANGERS_BYTES / self.process.workers.len().max(1);
+        if unknown > strangers {
+            let clients = self.clients_that_hold(WORTHWHILE, |c| !c.session.is_authenticated());
+            let whose = "clients that have not logged in";
+            own -= self.close_largest(clients, unknown - strangers, whose, now);
         }
+        self.stats.sample.clients_memory_bytes.set(own as u64);
         let limit = self.config.limits.memory_limit();
         let total = self.process.samples().clients_memory_bytes as usize;
-        if total > limit && own > 0 {
-            let excess = (total - limit) as u128 * own as u128 / total as u128;
-            self.close_largest(all, excess as usize + 1, "all clients (-max-memory)", now);
+        if total > limit {
+            own -= self.close_above_fair_share(own, total, limit, now);
+            // At once: the other workers would close clients for what is free already.
+            self.stats.sample.clients_memory_bytes.set(own as u64);
         }
+    }
+
+    /// Closes clients that hold more than the limit allows each of all. As long as all together hold more than the
+    /// limit there is one; clients that hold less are not closed, whichever worker they are at.
+    #[cold]
+    fn close_above_fair_share(
+        &mut self,
+        own: usize,
+        total: usize,
+        limit: usize,
+        now: Time,
+    ) -> usize {
+        let fair = limit / self.process.clients.load(Ordering::Relaxed).max(1);
+        let clients = self.clients_that_hold(fair + 1, |_| true);
+        let excess = (total - limit) as u128 * own as u128 / total as u128;
+        self.close_largest(
+            clients,
+            excess as usize + 1,
+            "all clients (-max-memory)",
+            now,
+        )
+    }
+
+    fn clients_that_hold(
+        &self,
+        least: usize,
+        which: impl Fn(&Client) -> bool,
+    ) -> Vec<(usize, ClientId)> {
+        let all = self.clients.iter().filter(|(_, client)| which(client));
+        all.map(|(id, client)| (client.held_memory(), id))
+            .filter(|(bytes, _)| *bytes >= least)
+            .collect()
     }
 
     /// Closes the largest of these until so many bytes are free. Returns how many are.
