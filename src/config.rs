@@ -308,7 +308,9 @@ pub struct Limits {
     pub turn_listed: usize,
     /// Bytes of scripts and libraries remembered, so that a node that lost one can be given it again.
     pub script_bytes: usize,
-    /// How long requests in flight may take to finish after SIGTERM.
+    /// How long clients are accepted after SIGTERM.
+    pub drain_grace: Duration,
+    /// How long requests in flight may take to finish after that.
     pub drain: Duration,
     /// Lines that may wait for the log thread before lines are dropped.
     pub log_lines: usize,
@@ -381,6 +383,7 @@ impl Default for Limits {
             turn_subscribers: 512,
             turn_listed: 512,
             script_bytes: 16 << 20,
+            drain_grace: Duration::ZERO,
             drain: Duration::from_secs(10),
             log_lines: 8192,
             log_file_bytes: 64 << 20,

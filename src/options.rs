@@ -18,6 +18,7 @@ mod memory;
 mod namespace;
 mod number;
 mod spelling;
+mod stop;
 pub mod table;
 mod tls;
 mod usage;

@@ -12,6 +12,7 @@ use signal_hook::iterator::Signals;
 use crate::acl::store::FileError;
 use crate::config::Config;
 use crate::control::certificates::Renewer;
+use crate::control::draining;
 use crate::control::state::Sources;
 use crate::control::status::Status;
 use crate::control::summary;
@@ -28,7 +29,7 @@ pub fn catch() -> io::Result<Signals> {
     Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])
 }
 
-/// Does what signals ask for, on a thread of its own. The first TERM or INT lets every worker finish; a second
+/// Does what signals ask for, on a thread of its own. The first TERM or INT drains; a second
 /// one ends the process at once.
 pub fn watch(
     mut signals: Signals,
@@ -67,12 +68,7 @@ pub fn watch(
                     _ => {
                         stopping = true;
                         systemd::stopping();
-                        log::info!(
-                            "stopping: not accepting new clients, finishing requests in flight"
-                        );
-                        for mailbox in &mailboxes {
-                            mailbox.send(Mail::Stop);
-                        }
+                        draining::begin(&sources.process, &mailboxes);
                     }
                 }
             }

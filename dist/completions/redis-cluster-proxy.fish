@@ -35,6 +35,8 @@ complete -c redis-cluster-proxy -o cross-slot-transactions -d 'what to do with a
 complete -c redis-cluster-proxy -o debug-addr -d 'address of the status page, health checks and metrics' -x
 complete -c redis-cluster-proxy -o debug-tls -d 'serve -debug-addr by TLS with -tls-cert-file and -tls-key-file'
 complete -c redis-cluster-proxy -o debug-token -d 'token for -debug-addr' -x
+complete -c redis-cluster-proxy -o drain-grace -d 'at SIGTERM, keep accepting and serving clients for this long, while…' -x
+complete -c redis-cluster-proxy -o drain-timeout -d 'at SIGTERM, after -drain-grace, wait at most this long for requests…' -x
 complete -c redis-cluster-proxy -o idc-prefixes -d 'address prefixes that count as the proxy\'s own data center, such as…' -x
 complete -c redis-cluster-proxy -o log-every-n -d 'write one access log line for every N commands' -x
 complete -c redis-cluster-proxy -o log-file -d 'log file' -r -F

@@ -5,6 +5,7 @@ pub mod access;
 pub mod api;
 pub mod certificates;
 pub mod connection;
+pub mod draining;
 pub mod history;
 pub mod http;
 pub mod learn_servers;

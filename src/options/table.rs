@@ -8,7 +8,7 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use super::flag::{Flag, Kind, path, show_file, show_option};
-use super::{address, duration, memory, namespace, number, tls};
+use super::{address, duration, memory, namespace, number, stop, tls};
 use crate::config::{
     AdminCommands, Config, CrossSlot, LogFormat, PubsubOrder, ReadPreference, ReadyWhen, Secret,
 };
@@ -21,13 +21,18 @@ const PUBSUB_OUTPUT_MAX: u64 = 1 << 40;
 /// All flags, grouped by what they concern; the usage sorts them by name.
 pub const FLAGS: &[Flag] = &all();
 
-const fn all() -> [Flag; OWN.len() + tls::FLAGS.len()] {
-    let mut flags = [OWN[0]; OWN.len() + tls::FLAGS.len()];
-    let mut at = 1;
-    while at < flags.len() {
-        flags[at] = match at < OWN.len() {
-            true => OWN[at],
-            false => tls::FLAGS[at - OWN.len()],
+const COUNT: usize = OWN.len() + tls::FLAGS.len() + stop::FLAGS.len();
+
+const fn all() -> [Flag; COUNT] {
+    let (mut flags, mut at) = ([OWN[0]; COUNT], 1);
+    let stop_at = OWN.len() + tls::FLAGS.len();
+    while at < COUNT {
+        flags[at] = if at < OWN.len() {
+            OWN[at]
+        } else if at < stop_at {
+            tls::FLAGS[at - OWN.len()]
+        } else {
+            stop::FLAGS[at - stop_at]
         };
         at += 1;
     }
@@ -895,7 +900,7 @@ fn hidden(_: &Config) -> String {
     String::new()
 }
 
-fn show_duration(duration: Duration) -> String {
+pub(super) fn show_duration(duration: Duration) -> String {
     duration::format(i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX))
 }
 
@@ -964,7 +969,7 @@ fn processors(value: &str) -> Result<Vec<usize>, String> {
     Ok(processors)
 }
 
-fn not_negative(value: &str) -> Result<Duration, String> {
+pub(super) fn not_negative(value: &str) -> Result<Duration, String> {
     match duration::parse(value)? {
         nanos @ 0.. => Ok(Duration::from_nanos(nanos.unsigned_abs())),
         _ => Err("must not be negative".to_string()),

@@ -170,7 +170,9 @@ fn the_unit_fits_the_program() {
     };
     // A turn of five seconds is for /healthz to tell, not for the watchdog to end.
     assert!(seconds("WatchdogSec") >= 10);
-    assert!(seconds("TimeoutStopSec") > Limits::default().drain.as_secs());
+    let limits = Limits::default();
+    let stop = limits.drain_grace + limits.drain;
+    assert!(seconds("TimeoutStopSec") > stop.as_secs());
     let start = values(&unit, "ExecStart")[0];
     let words: Vec<&str> = start.split(' ').collect();
     assert_eq!(words[0], "/usr/bin/redis-cluster-proxy");

@@ -102,6 +102,8 @@ fn samples(flag: &Flag) -> (&'static str, Option<&'static str>) {
         "backend-idle-timeout" => ("1m0s", Some("-1s")),
         "max-clients" => ("10", Some("0")),
         "max-memory" => ("64mb", Some("1kb")),
+        "drain-grace" => ("5s", Some("-1s")),
+        "drain-timeout" => ("1m0s", Some("-1s")),
         "login-timeout" => ("1s", Some("-1s")),
         "max-blocked-clients" => ("10", Some("-1")),
         "max-transactions" => ("10", Some("-1")),

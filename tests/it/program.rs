@@ -350,6 +350,66 @@ fn sigterm_finishes_what_is_in_flight() {
     assert!(Conn::try_connect(&addr).is_err());
 }
 
+/// SIGTERM with `-drain-grace`: not ready at once, and new clients are served until the grace ends.
+#[test]
+fn clients_are_accepted_during_the_drain_grace() {
+    let cluster = Cluster::start(1, 0);
+    let port = Port::reserve();
+    let debug = format!("127.0.0.1:{}", port.number());
+    let flags = ["-debug-addr", &debug, "-drain-grace", "1h"];
+    let mut proxy = Proxy::start(&cluster, &flags);
+    wait_for("it to be ready", Duration::from_secs(10), || {
+        (http::get(&debug, "/readyz").0 == 200).then_some(())
+    });
+    let mut old = proxy.conn();
+    signal(proxy.pid(), "TERM");
+    wait_for("it not to be ready", Duration::from_secs(10), || {
+        let (status, body) = http::get(&debug, "/readyz");
+        (status == 503 && body.contains("draining")).then_some(())
+    });
+    assert_eq!(proxy.conn().command(&["SET", "k", "v"]), "OK");
+    assert_eq!(old.command(&["GET", "k"]), "v");
+    wait_for("the log to say so", Duration::from_secs(10), || {
+        let line = "accepting clients for another 3600s (-drain-grace)";
+        proxy.log().contains(line).then_some(())
+    });
+    signal(proxy.pid(), "TERM");
+    let status = proxy.wait_exit(Duration::from_secs(10)).expect("it ends");
+    assert_eq!(status.code(), Some(0));
+}
+
+/// After `-drain-grace`, what is in flight has `-drain-timeout`, and no more.
+#[test]
+fn after_the_drain_grace_requests_in_flight_have_the_drain_timeout() {
+    let cluster = Cluster::start(1, 0);
+    let port = cluster.ports()[0];
+    let flags = [
+        "-drain-grace",
+        "100ms",
+        "-drain-timeout",
+        "200ms",
+        "-request-timeout",
+        "1h",
+    ];
+    let mut proxy = Proxy::start(&cluster, &flags);
+    let mut conn = proxy.conn();
+    cluster.freeze(port);
+    let before = proxy.counter("proxy_commands");
+    conn.send(Conn::encode(&["GET", "a"]));
+    wait_for(
+        "the request to be in flight",
+        Duration::from_secs(10),
+        || (proxy.counter("proxy_commands") >= before + 2).then_some(()),
+    );
+    signal(proxy.pid(), "TERM");
+    let status = proxy.wait_exit(Duration::from_secs(60)).expect("it ends");
+    assert_eq!(status.code(), Some(0));
+    cluster.thaw(port);
+    let log = proxy.log();
+    assert!(log.contains("(-drain-grace)"), "{log}");
+    assert!(log.contains("finishing requests in flight"), "{log}");
+}
+
 #[test]
 fn a_second_sigterm_ends_at_once() {
     let cluster = Cluster::start(1, 0);

@@ -2,11 +2,11 @@
 
 use serde_json::json;
 
+use crate::control::draining;
 use crate::control::message::{Request, Response};
 use crate::control::refresher::Trigger;
 use crate::control::state::ControlState;
 use crate::live_config::Unchanged;
-use crate::mailbox::Mail;
 use crate::proxy::messages::client_filter::Filter;
 use crate::proxy::messages::worker_query::WorkerQuery;
 use crate::resp::reply::Reply;
@@ -47,11 +47,9 @@ pub fn kill(request: &Request, state: &ControlState) -> Response {
 
 /// `POST /api/v1/drain`: as SIGTERM.
 pub fn drain(_: &Request, state: &ControlState) -> Response {
-    log::info!("debug address: draining: not accepting new clients, finishing requests in flight");
+    log::info!("debug address: draining");
     systemd::stopping();
-    for mailbox in &state.mailboxes {
-        mailbox.send(Mail::Stop);
-    }
+    draining::begin(&state.sources.process, &state.mailboxes);
     Response::json(202, &json!({ "draining": true }))
 }
 

@@ -29,7 +29,11 @@ checks a file without serving.
 .SH SIGNALS
 .TP
 .BR SIGTERM ", " SIGINT
-Stop accepting clients, finish the requests in flight, and exit.
+Serve for
+.BR \-drain\-grace ,
+then stop accepting clients, finish the requests in flight within
+.BR \-drain\-timeout ,
+and exit.
 A second signal exits at once.
 .TP
 .B SIGHUP
