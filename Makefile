@@ -8,7 +8,7 @@ VENV := target/clients
 CLIENTS_SECONDS ?= 10
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: build run test conformance-long subscribers clients page-test check lint simulate chaos checker-test faults bench bench-large bench-latency \
+.PHONY: build run test conformance-long subscribers clients page-test check lint simulate fuzz limits chaos checker-test faults bench bench-large bench-latency \
     bench-memory bench-observed perf strace flamegraph deb release clean need-cargo
 
 build: need-cargo
@@ -73,6 +73,15 @@ check: lint test
 # Many seeds of the simulation: make simulate SEEDS=100000
 simulate: need-cargo
 	SIMULATION_SEEDS=$(SEEDS) $(CARGO) test --locked --test simulation -- --nocapture
+
+# Hostile bytes against every parser, and what each byte costs: make fuzz MINUTES=10 (for each target; they run side by side).
+fuzz: need-cargo
+	FUZZ_SECONDS=$$(($(MINUTES) * 60)) FUZZ_SEED=$${FUZZ_SEED:-$$(date +%s)} $(CARGO) test --locked --test fuzz -- --nocapture
+
+# What clients may take of the process: descriptors, memory, time before they log in.
+limits: need-cargo
+	@bash tests/support/install.sh redis-server
+	$(CARGO) test --locked --test it limits:: -- --nocapture
 
 # The real proxy and real nodes, everything that goes wrong, every reply checked: make chaos MINUTES=10; with TLS=1 over TLS.
 chaos: need-cargo

@@ -1,0 +1,249 @@
+//! What is fuzzed, and what must hold for any bytes.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::sync::{Arc, LazyLock};
+
+use fastrand::Rng;
+use redis_cluster_proxy::acl::{Commands, Users};
+use redis_cluster_proxy::cluster::view::View;
+use redis_cluster_proxy::command::Table;
+use redis_cluster_proxy::options;
+use redis_cluster_proxy::resp::args::Args;
+use redis_cluster_proxy::resp::encode::Protocol;
+use redis_cluster_proxy::resp::frame::{ProtocolError, RequestLimits, RequestScanner, Scan};
+use redis_cluster_proxy::resp::inline;
+use redis_cluster_proxy::resp::reply::Reply;
+use redis_cluster_proxy::resp::reply_frame::ReplyScanner;
+use redis_cluster_proxy::resp::value::Value;
+
+use super::{Target, generate};
+
+/// How many bytes come with one read when the cost is measured.
+const READ: usize = 256;
+
+pub const REQUESTS: Target = Target {
+    name: "requests",
+    generate: generate::requests,
+    shapes: generate::REQUEST_SHAPES,
+    check: |bytes, rng| {
+        for authenticated in [true, false] {
+            let whole = scan_requests(bytes, &[], authenticated);
+            let chopped = scan_requests(bytes, &cuts(rng, bytes.len()), authenticated);
+            compare(whole, chopped);
+        }
+    },
+    work: |bytes| drop(scan_requests(bytes, &reads(bytes.len()), true)),
+};
+
+pub const REPLIES: Target = Target {
+    name: "replies",
+    generate: generate::replies,
+    shapes: generate::REPLY_SHAPES,
+    check: |bytes, rng| {
+        for protocol in [Protocol::Resp2, Protocol::Resp3] {
+            let whole = scan_replies(bytes, &[], protocol);
+            let chopped = scan_replies(bytes, &cuts(rng, bytes.len()), protocol);
+            compare(whole, chopped);
+        }
+        let read = Value::parse(bytes);
+        assert!(!matches!(read, Ok(Some((_, len))) if len > bytes.len()));
+    },
+    work: |bytes| drop(scan_replies(bytes, &reads(bytes.len()), Protocol::Resp3)),
+};
+
+pub const INLINE: Target = Target {
+    name: "inline",
+    generate: generate::inline,
+    shapes: generate::INLINE_SHAPES,
+    check: |line, _| {
+        let mut frame = Vec::new();
+        let words = inline::split(line);
+        let count = inline::to_multibulk(line, &mut frame);
+        let Some(words) = words else {
+            assert_eq!(
+                (count, frame.len()),
+                (Err(ProtocolError::UnbalancedQuotes), 0)
+            );
+            return;
+        };
+        assert_eq!(count, Ok(words.len()));
+        // Nothing is smuggled: what a node sees is one request of these words.
+        let (events, end) = scan_requests(&frame, &[], true);
+        assert_eq!(end, End::Waits);
+        match words.is_empty() {
+            true => assert!(events.is_empty()),
+            false => assert_eq!(events, [Event::Request(words)]),
+        }
+    },
+    work: |line| {
+        inline::to_multibulk(line, &mut Vec::new()).ok();
+    },
+};
+
+pub const TOPOLOGY: Target = Target {
+    name: "topology",
+    generate: generate::topology,
+    shapes: generate::TOPOLOGY_SHAPES,
+    check: |bytes, _| read_topology(bytes),
+    work: read_topology,
+};
+
+pub const FLAGS: Target = Target {
+    name: "flags",
+    generate: generate::flags,
+    shapes: generate::FLAG_SHAPES,
+    check: |bytes, _| read_flags(bytes),
+    work: read_flags,
+};
+
+pub const ACL: Target = Target {
+    name: "acl",
+    generate: generate::acl,
+    shapes: generate::ACL_SHAPES,
+    check: |bytes, _| read_acl(bytes),
+    work: read_acl,
+};
+
+/// What a parser found.
+#[derive(Debug, PartialEq, Eq)]
+enum Event {
+    /// The arguments of a request.
+    Request(Vec<Vec<u8>>),
+    /// A whole reply.
+    Reply(Vec<u8>),
+}
+
+/// How it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// It waits for more.
+    Waits,
+    /// The connection is closed.
+    Error(ProtocolError),
+}
+
+type Found = (Vec<Event>, End);
+
+/// Where bytes are cut: at every byte, or at some.
+fn cuts(rng: &mut Rng, len: usize) -> Vec<usize> {
+    let step = match rng.u8(..3) {
+        0 => 1,
+        1 => 2 + rng.usize(..16),
+        _ => 1 + rng.usize(..=len),
+    };
+    (0..len).step_by(step).collect()
+}
+
+fn reads(len: usize) -> Vec<usize> {
+    (0..len).step_by(READ).collect()
+}
+
+/// A line that is too long is told as soon as that is seen: how much of it has come then, the cuts decide. All other
+/// answers are the same.
+fn compare(whole: Found, chopped: Found) {
+    let late = [
+        ProtocolError::InlineTooBig,
+        ProtocolError::CountTooBig,
+        ProtocolError::BulkCountTooBig,
+    ];
+    if late.iter().any(|error| chopped.1 == End::Error(*error)) {
+        assert!(whole.0.len() >= chopped.0.len());
+        return assert_eq!(whole.0[..chopped.0.len()], chopped.0);
+    }
+    assert_eq!(whole, chopped);
+}
+
+fn scan_requests(bytes: &[u8], cuts: &[usize], authenticated: bool) -> Found {
+    let limits = RequestLimits {
+        bulk_bytes: 512 << 20,
+        request_bytes: 1 << 30,
+        inline_bytes: 64 << 10,
+        authenticated,
+        unauthenticated_args: 10,
+        unauthenticated_bulk_bytes: 16 << 10,
+    };
+    let mut scanner = RequestScanner::default();
+    let (mut events, mut spans, mut start) = (Vec::new(), Vec::new(), 0);
+    for end in cuts.iter().copied().chain([bytes.len()]) {
+        while start < end {
+            let here = &bytes[start..end];
+            let (event, len) = match scanner.next(here, &limits, &mut spans) {
+                Err(error) => return (events, End::Error(error)),
+                Ok(Scan::Incomplete(missing)) => {
+                    assert!(missing > 0);
+                    break;
+                }
+                Ok(Scan::Nothing(len)) => (None, len),
+                Ok(Scan::Frame(len)) => {
+                    let args = Args::new(&here[..len], &spans);
+                    let args = (0..args.len()).map(|index| args.at(index).to_vec());
+                    (Some(args.collect()), len)
+                }
+                Ok(Scan::Inline(len)) => match inline::split(&here[..len]) {
+                    None => return (events, End::Error(ProtocolError::UnbalancedQuotes)),
+                    Some(words) => (Some(words).filter(|words| !words.is_empty()), len),
+                },
+            };
+            assert!(len > 0 && len <= here.len());
+            events.extend(event.map(Event::Request));
+            start += len;
+        }
+    }
+    (events, End::Waits)
+}
+
+fn scan_replies(bytes: &[u8], cuts: &[usize], protocol: Protocol) -> Found {
+    let mut scanner = ReplyScanner::of(protocol);
+    let (mut events, mut start) = (Vec::new(), 0);
+    for end in cuts.iter().copied().chain([bytes.len()]) {
+        while start < end {
+            let here = &bytes[start..end];
+            match scanner.next(here, 512 << 20) {
+                Err(error) => return (events, End::Error(error)),
+                Ok(Scan::Incomplete(missing)) => {
+                    assert!(missing > 0 && scanner.scanned() <= here.len());
+                    break;
+                }
+                Ok(Scan::Frame(len)) => {
+                    let frame = &here[..len];
+                    let reply = Reply::new(frame);
+                    let items = reply.items().map(|item| item.frame().len()).sum::<usize>();
+                    assert!(items <= len);
+                    events.push(Event::Reply(frame.to_vec()));
+                    start += len;
+                }
+                Ok(other) => panic!("a reply is {other:?}"),
+            }
+        }
+    }
+    (events, End::Waits)
+}
+
+fn read_topology(bytes: &[u8]) {
+    let len = match Value::parse(bytes) {
+        Ok(Some((_, len))) => len,
+        _ => 0,
+    };
+    let reached = "127.0.0.1:7001".parse().expect("an address");
+    drop(View::from_bytes(reached, &bytes[..len], &bytes[len..]));
+}
+
+fn read_flags(bytes: &[u8]) {
+    let args = bytes.split(|byte| *byte == 0);
+    let args = args.map(|arg| OsString::from_vec(arg.to_vec()));
+    if let Err(error) = options::parse(args, |_| None) {
+        assert!(!error.reason().trim().is_empty());
+    }
+}
+
+fn read_acl(bytes: &[u8]) {
+    static USERS: LazyLock<Users> = LazyLock::new(|| {
+        let commands = Arc::new(Commands::new(Arc::new(Table::compiled()), None));
+        Users::of_passwords([].into_iter(), commands)
+    });
+    let text = String::from_utf8_lossy(bytes);
+    if let Err(errors) = USERS.parse(&text, "users.acl") {
+        assert!(!errors.is_empty());
+    }
+}
