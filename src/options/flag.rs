@@ -2,8 +2,9 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use super::Options;
+use super::{Options, duration};
 use crate::config::Config;
 
 /// A flag: a row of the table.
@@ -98,4 +99,17 @@ pub(super) fn show_file(path: &Option<PathBuf>) -> String {
 /// An address as it would be typed.
 pub(super) fn show_option(value: &Option<SocketAddr>) -> String {
     value.as_ref().map(ToString::to_string).unwrap_or_default()
+}
+
+/// A duration as it would be typed.
+pub(super) fn show_duration(duration: Duration) -> String {
+    duration::format(i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX))
+}
+
+/// A duration that may be 0.
+pub(super) fn not_negative(value: &str) -> Result<Duration, String> {
+    match duration::parse(value)? {
+        nanos @ 0.. => Ok(Duration::from_nanos(nanos.unsigned_abs())),
+        _ => Err("must not be negative".to_string()),
+    }
 }

@@ -1,7 +1,6 @@
 //! The flags of how the proxy stops: rows of the [table](super::table) as the others are.
 
-use super::flag::{Flag, Kind};
-use super::table::{not_negative, show_duration};
+use super::flag::{Flag, Kind, not_negative, show_duration};
 
 /// The flags.
 pub(super) const FLAGS: [Flag; 2] = [

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-use super::flag::{Flag, Kind, path, show_file, show_option};
+use super::flag::{Flag, Kind, not_negative, path, show_duration, show_file, show_option};
 use super::{address, duration, memory, namespace, number, stop, tls};
 use crate::config::{
     AdminCommands, Config, CrossSlot, LogFormat, PubsubOrder, ReadPreference, ReadyWhen, Secret,
@@ -900,10 +900,6 @@ fn hidden(_: &Config) -> String {
     String::new()
 }
 
-pub(super) fn show_duration(duration: Duration) -> String {
-    duration::format(i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX))
-}
-
 fn show_path(path: &Option<PathBuf>) -> String {
     path.as_ref()
         .map_or("-".to_string(), |path| path.display().to_string())
@@ -969,12 +965,6 @@ fn processors(value: &str) -> Result<Vec<usize>, String> {
     Ok(processors)
 }
 
-pub(super) fn not_negative(value: &str) -> Result<Duration, String> {
-    match duration::parse(value)? {
-        nanos @ 0.. => Ok(Duration::from_nanos(nanos.unsigned_abs())),
-        _ => Err("must not be negative".to_string()),
-    }
-}
 #[cfg(test)]
 mod tests {
     use super::*;
