@@ -57,20 +57,19 @@ fn cannot_append(path: &Path) -> Option<String> {
 fn cannot_serve(config: &Config) -> Vec<String> {
     let mut faults = Vec::new();
     let encrypted = config.tls.listen.map(Listen::Tcp);
-    let addresses = [
-        ("-addr", config.is_plain.then_some(&config.listen)),
-        ("-tls-addr", encrypted.as_ref()),
-    ];
+    let plain = config.listen.iter().map(|address| ("-addr", address));
+    let addresses = plain.chain(encrypted.iter().map(|address| ("-tls-addr", address)));
+    // Until all have been tried, none is given up: two of them may exclude each other.
+    let mut bound = Vec::new();
     for (flag, address) in addresses {
-        let Some(address) = address else {
-            continue;
-        };
-        match listener::listen(address, 1, config.reuse_port) {
-            Ok((_, Listen::Unix(path))) => {
-                fs::remove_file(path).ok();
-            }
-            Ok((_, Listen::Tcp(_))) => {}
+        match listener::listen(address, 1, config.reuse_port, config.unix_socket_perm) {
+            Ok(listening) => bound.push(listening),
             Err(error) => faults.push(cannot_listen(address, flag, error).to_string()),
+        }
+    }
+    for (_, address) in bound {
+        if let Listen::Unix(path) = address {
+            fs::remove_file(path).ok();
         }
     }
     if let Some(address) = config.debug_addr

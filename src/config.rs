@@ -28,10 +28,10 @@ pub const KEEPALIVE: Duration = Duration::from_secs(60);
 /// All that the program can be told.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
-    /// Where clients are served; those that speak TLS, if nobody else is.
-    pub listen: Listen,
-    /// Whether clients are served that do not speak TLS.
-    pub is_plain: bool,
+    /// Where clients are served that do not speak TLS. May be empty.
+    pub listen: Vec<Listen>,
+    /// The access mode of Unix sockets; without it the umask decides.
+    pub unix_socket_perm: Option<u32>,
     /// TLS with clients.
     pub tls: ClientTls,
     /// TLS with nodes.
@@ -394,8 +394,8 @@ impl Default for Limits {
 impl Default for Config {
     fn default() -> Config {
         Config {
-            listen: Listen::Tcp(SocketAddr::from(([0, 0, 0, 0], 8088))),
-            is_plain: true,
+            listen: vec![Listen::Tcp(SocketAddr::from(([0, 0, 0, 0], 8088)))],
+            unix_socket_perm: None,
             tls: ClientTls::default(),
             backend_tls: BackendTls::default(),
             reuse_port: false,
@@ -459,6 +459,30 @@ pub enum Listen {
     Tcp(SocketAddr),
     /// A Unix socket.
     Unix(PathBuf),
+}
+
+impl Config {
+    /// Every address where clients are served, those for TLS last.
+    pub fn listens(&self) -> impl Iterator<Item = Listen> + '_ {
+        let encrypted = self.tls.listen.map(Listen::Tcp);
+        self.listen.iter().cloned().chain(encrypted)
+    }
+
+    /// The same as text.
+    pub fn shown_listens(&self) -> String {
+        let shown: Vec<String> = self.listens().map(|listen| listen.to_string()).collect();
+        shown.join(",")
+    }
+}
+
+impl Listen {
+    /// The port, if it has one.
+    pub fn port(&self) -> Option<u16> {
+        match self {
+            Listen::Tcp(address) => Some(address.port()),
+            Listen::Unix(_) => None,
+        }
+    }
 }
 
 impl fmt::Display for Listen {

@@ -25,7 +25,7 @@ mod usage;
 
 use std::ffi::OsString;
 
-use crate::config::{Config, Listen, Secret};
+use crate::config::{Config, Secret};
 use crate::live_config::{Settings, Unchanged};
 
 use arguments::{in_order_typed, match_arguments, refuse_leftovers};
@@ -82,9 +82,7 @@ impl Options {
     /// Checks what concerns more than one flag, and settles who gets which password.
     fn into_config(self) -> Result<Config, String> {
         let mut config = self.config;
-        if let (false, Some(address)) = (config.is_plain, config.tls.listen) {
-            config.listen = Listen::Tcp(address);
-        } else if !config.is_plain {
+        if config.listens().next().is_none() {
             return Err("-addr is empty, so -tls-addr must be set".to_string());
         }
         if config.backend_init_connections > config.backend_idle_connections {

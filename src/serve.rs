@@ -59,13 +59,8 @@ pub fn run(mut config: Config, passed: Option<Passed>, log: LogHandle) -> io::Re
     let config = Arc::new(config);
     log::info!(
         target: TERMINAL,
-        "listening on {}{}, cluster nodes {}, {} worker(s), log file {}",
-        config.listen,
-        match config.tls.listen {
-            Some(address) if config.is_plain => format!(" and {address} (TLS)"),
-            Some(_) => " (TLS)".to_string(),
-            None => String::new(),
-        },
+        "listening on {}, cluster nodes {}, {} worker(s), log file {}",
+        told_listens(&config),
         config.startup_nodes.join(","),
         config.workers,
         match &config.log_file {
@@ -142,17 +137,14 @@ pub fn run(mut config: Config, passed: Option<Passed>, log: LogHandle) -> io::Re
     let renewer = certificates::spawn(tls, sources.process.clone())?;
     signals::watch(signals, sources, mailboxes.clone(), log, renewer)?;
 
-    let ready = || systemd::ready(&config.listen.to_string());
+    let ready = || systemd::ready(&config.shown_listens());
     let result = run_workers(workers, &mailboxes, &config, &refresher, ready);
     refresher.stop();
     if let Some(control) = control {
         control.join();
     }
-    if let Listen::Unix(path) = &config.listen
-        && !was_passed
-        && config.is_plain
-    {
-        listener::remove(path);
+    if !was_passed {
+        remove_unix(&config.listen);
     }
     log::info!("stopped");
     result
@@ -164,44 +156,68 @@ fn listen(
     passed: Option<Passed>,
     tls: &Arc<Context>,
 ) -> io::Result<Vec<Vec<Listener>>> {
+    let was_passed = passed.is_some();
     let mut listeners: Vec<Vec<Listener>> = (0..config.workers).map(|_| Vec::new()).collect();
-    let plain = match passed {
-        Some(passed) => {
-            let passed = listener::adopt(passed, config.workers)
-                .map_err(|error| at("cannot use the passed socket (LISTEN_FDS)", error))?;
-            log::info!(
-                "listening on {}, the passed socket (LISTEN_FDS), instead of -addr {}",
-                passed.1,
-                config.listen
-            );
-            config.is_plain = true;
-            Some(passed)
-        }
-        None if config.is_plain => Some(
-            listener::listen(&config.listen, config.workers, config.reuse_port)
-                .map_err(|error| cannot_listen(&config.listen, "-addr", error))?,
-        ),
-        None => None,
-    };
-    if let Some((plain, address)) = plain {
-        config.listen = address;
-        for (own, listener) in listeners.iter_mut().zip(plain) {
+    let mut give = |made: Vec<Listener>| {
+        for (own, listener) in listeners.iter_mut().zip(made) {
             own.push(listener);
         }
+    };
+    if let Some(passed) = passed {
+        let (made, address) = listener::adopt(passed, config.workers)
+            .map_err(|error| at("cannot use the passed socket (LISTEN_FDS)", error))?;
+        let instead = config.listen.iter().map(Listen::to_string);
+        log::info!(
+            "listening on {address}, the passed socket (LISTEN_FDS), instead of -addr {}",
+            instead.collect::<Vec<_>>().join(",")
+        );
+        config.listen = vec![address];
+        give(made);
+    } else {
+        let mut bound = Vec::new();
+        for address in &config.listen {
+            let (workers, shared) = (config.workers, config.reuse_port);
+            match listener::listen(address, workers, shared, config.unix_socket_perm) {
+                Ok((made, address)) => {
+                    bound.push(address);
+                    give(made);
+                }
+                Err(error) => {
+                    remove_unix(&bound);
+                    return Err(cannot_listen(address, "-addr", error));
+                }
+            }
+        }
+        config.listen = bound;
     }
     if let Some(address) = config.tls.listen {
-        let (encrypted, address) =
-            listener::listen_tls(address, config.workers, config.reuse_port, tls)
-                .map_err(|error| cannot_listen(&Listen::Tcp(address), "-tls-addr", error))?;
+        let (made, address) = listener::listen_tls(address, config.workers, config.reuse_port, tls)
+            .map_err(|error| {
+                if !was_passed {
+                    remove_unix(&config.listen);
+                }
+                cannot_listen(&Listen::Tcp(address), "-tls-addr", error)
+            })?;
         config.tls.listen = Some(address);
-        if !config.is_plain {
-            config.listen = Listen::Tcp(address);
-        }
-        for (own, listener) in listeners.iter_mut().zip(encrypted) {
-            own.push(listener);
-        }
+        give(made);
     }
     Ok(listeners)
+}
+
+/// Takes the files of Unix sockets away.
+fn remove_unix(bound: &[Listen]) {
+    for address in bound {
+        if let Listen::Unix(path) = address {
+            listener::remove(path);
+        }
+    }
+}
+
+/// Where clients are served, for the log.
+fn told_listens(config: &Config) -> String {
+    let plain = config.listen.iter().map(Listen::to_string);
+    let encrypted = config.tls.listen.map(|address| format!("{address} (TLS)"));
+    plain.chain(encrypted).collect::<Vec<_>>().join(" and ")
 }
 
 /// Why there is no listener; of an address that is taken, by whom.

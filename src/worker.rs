@@ -23,7 +23,6 @@ use crate::allocator;
 use crate::buffer::READ_BLOCK;
 use crate::clock::{Clock, Reading, Time, Watch};
 use crate::coalesce::Coalesce;
-use crate::config::Listen;
 use crate::log_throttle::LogThrottle;
 use crate::mailbox::{Mail, Mailbox};
 use crate::net::listener::Listener;
@@ -94,7 +93,8 @@ pub struct Worker {
     node_handshakes: usize,
     /// Until when no client is accepted.
     accept_after: Time,
-    accept_pending: bool,
+    /// The listeners where clients wait, by their places; in turn, so that a storm at one of them does not shut the others.
+    accept_pending: VecDeque<usize>,
     /// Tells of clients that cannot be accepted.
     accept_throttle: LogThrottle,
     /// Tells of nodes that cannot be connected to.
@@ -133,7 +133,7 @@ impl Worker {
             tls_pending: TlsPending::default(),
             node_handshakes: 0,
             accept_after: Time::default(),
-            accept_pending: false,
+            accept_pending: VecDeque::new(),
             accept_throttle: LogThrottle::default(),
             connect_throttle: LogThrottle::default(),
             clients: Sockets::default(),
@@ -187,7 +187,7 @@ impl Worker {
                 turn.events += 1;
             }
             coalesce.turn(turn.events);
-            if self.accept_pending && now >= self.accept_after {
+            if !self.accept_pending.is_empty() && now >= self.accept_after {
                 self.accept(others, now);
             }
             turn.peers = self.queue.len();
@@ -295,7 +295,7 @@ impl Worker {
         {
             return Duration::ZERO;
         }
-        let accept = self.accept_pending.then_some(self.accept_after);
+        let accept = (!self.accept_pending.is_empty()).then_some(self.accept_after);
         let deadlines = [
             self.proxy.next_deadline(),
             accept,
@@ -351,7 +351,12 @@ impl Worker {
                 let is_closed = event.is_read_closed() || event.is_error();
                 self.tls_pending.note(id, event.is_writable(), is_closed);
             }
-            None => self.accept_pending = true,
+            None => {
+                let place = event.token().0 - LISTENER.0;
+                if !self.accept_pending.contains(&place) {
+                    self.accept_pending.push_back(place);
+                }
+            }
         }
     }
 
@@ -387,7 +392,7 @@ impl Worker {
                     log::warn!("cannot remove the listener from the poll: {error}");
                 }
             }
-            self.accept_pending = false;
+            self.accept_pending.clear();
             for _ in 0..self.tls_pending.drop_handshakes() {
                 self.accept_balance.left(self.proxy.worker());
             }
@@ -408,25 +413,20 @@ impl Worker {
     }
 
     fn accept(&mut self, others: &[Mailbox], now: Time) {
-        let mut drained = 0;
-        for turn in 0..ACCEPTS {
-            // In turn: a storm at one of them does not shut the other.
-            let place = turn % self.listeners.len().max(1);
-            let Some(listener) = self.listeners.get(place) else {
+        for _ in 0..ACCEPTS {
+            let Some(place) = self.accept_pending.pop_front() else {
                 return;
             };
-            match listener.accept() {
-                Ok((socket, address)) => {
-                    drained = 0;
-                    self.place(socket, address, others, now);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    drained += 1;
-                    if drained == self.listeners.len() {
-                        self.accept_pending = false;
-                        return;
-                    }
-                }
+            let Some(listener) = self.listeners.get(place) else {
+                continue;
+            };
+            let accepted = listener.accept();
+            if !matches!(&accepted, Err(error) if error.kind() == io::ErrorKind::WouldBlock) {
+                self.accept_pending.push_back(place);
+            }
+            match accepted {
+                Ok((socket, address)) => self.place(socket, address, others, now),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if is_exhaustion(&error) => {
                     self.accept_throttle
@@ -488,7 +488,7 @@ impl Worker {
         };
         match registered {
             Ok(()) => {
-                let local = self.local_of(&socket);
+                let local = socket.local_address();
                 self.proxy.introduce(id, socket.descriptor(), local);
                 let is_readable = socket.readable;
                 self.clients.put(id.key(), id.generation(), socket);
@@ -546,15 +546,6 @@ impl Worker {
                 Outcome::Failed => self.accept_balance.left(self.proxy.worker()),
                 Outcome::Closed => {}
             }
-        }
-    }
-
-    /// The address that a client has come to, if we listen on more than one.
-    fn local_of(&self, socket: &Socket) -> Option<SocketAddr> {
-        match &self.proxy.config().listen {
-            Listen::Tcp(address) if address.ip().is_unspecified() => socket.local_address(),
-            Listen::Tcp(_) | Listen::Unix(_) if socket.is_tls() => socket.local_address(),
-            Listen::Tcp(_) | Listen::Unix(_) => None,
         }
     }
 

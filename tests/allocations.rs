@@ -61,12 +61,12 @@ fn node() -> SocketAddr {
 /// A worker in front of two nodes; where it listens.
 fn start_worker() -> SocketAddr {
     let listen = Listen::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)));
-    let (mut listeners, listen) = listener::listen(&listen, 1, false).expect("a port");
+    let (mut listeners, listen) = listener::listen(&listen, 1, false, None).expect("a port");
     let Listen::Tcp(address) = listen else {
         panic!("it was TCP");
     };
     let config = Arc::new(Config {
-        listen,
+        listen: vec![listen],
         // What is slow is written down, which allocates; on a busy machine anything may be slow.
         slowlog_log_slower_than: -1,
         ..Config::default()

@@ -4,7 +4,7 @@ complete -c redis-cluster-proxy -f
 complete -c redis-cluster-proxy -o access-log-file -d 'file for access log lines' -r -F
 complete -c redis-cluster-proxy -o acl-file -d 'file with the users that clients log in as, in the format of Redis…' -r -F
 complete -c redis-cluster-proxy -o acl-scripts -d 'let restricted users run scripts and functions'
-complete -c redis-cluster-proxy -o addr -d 'address to listen on' -x
+complete -c redis-cluster-proxy -o addr -d 'addresses to listen on, separated by commas' -x
 complete -c redis-cluster-proxy -o admin-commands -d 'who may send commands that change the servers or the proxy' -x -a 'yes no loopback'
 complete -c redis-cluster-proxy -o backend-connections -d 'shared connections to each node, for each worker' -x
 complete -c redis-cluster-proxy -o backend-idle-connections -d 'how many unused exclusive connections to each node to keep as a…' -x
@@ -76,5 +76,6 @@ complete -c redis-cluster-proxy -o tls-key-file -d 'PEM file with the private ke
 complete -c redis-cluster-proxy -o tls-protocols -d 'TLS versions to accept from clients, separated by spaces' -x
 complete -c redis-cluster-proxy -o top -d 'show the live status of a running proxy in the terminal' -x
 complete -c redis-cluster-proxy -o transaction-idle-timeout -d 'how long a client may pause within a transaction before the proxy…' -x
+complete -c redis-cluster-proxy -o unix-socket-perm -d 'access mode of the Unix sockets of -addr, in octal, such as 770' -x
 complete -c redis-cluster-proxy -o version -d 'print the version and exit'
 complete -c redis-cluster-proxy -o write-stall -d 'close a client that has not read any of its pending replies for this…' -x

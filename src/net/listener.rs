@@ -12,7 +12,7 @@ use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream as StdUnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use mio::net::{TcpListener, UnixListener};
@@ -79,8 +79,13 @@ pub fn adopt(passed: Passed, count: usize) -> io::Result<(Vec<Listener>, Listen)
 }
 
 /// Makes `count` listeners on one address; also the address that they really have (a port 0 is chosen once).
-/// `shared` lets other processes that want it, too, listen there.
-pub fn listen(address: &Listen, count: usize, shared: bool) -> io::Result<(Vec<Listener>, Listen)> {
+/// `shared` lets other processes that want it, too, listen there. `mode` is who may connect to a Unix socket.
+pub fn listen(
+    address: &Listen,
+    count: usize,
+    shared: bool,
+    mode: Option<u32>,
+) -> io::Result<(Vec<Listener>, Listen)> {
     match address {
         Listen::Tcp(address) => {
             let first = tcp(*address, shared)?;
@@ -95,7 +100,7 @@ pub fn listen(address: &Listen, count: usize, shared: bool) -> io::Result<(Vec<L
             Ok((listeners, Listen::Tcp(address)))
         }
         Listen::Unix(path) => {
-            let first = unix(path)?;
+            let first = unix(path, mode)?;
             let mut listeners = Vec::new();
             for _ in 0..count {
                 let clone = first.try_clone()?;
@@ -113,7 +118,7 @@ pub fn listen_tls(
     shared: bool,
     context: &Arc<Context>,
 ) -> io::Result<(Vec<Listener>, SocketAddr)> {
-    let (listeners, bound) = listen(&Listen::Tcp(address), count, shared)?;
+    let (listeners, bound) = listen(&Listen::Tcp(address), count, shared, None)?;
     let encrypted = listeners.into_iter().map(|listener| match listener {
         Listener::Tcp(listener) => Listener::Tls(listener, context.clone()),
         other => other,
@@ -143,8 +148,8 @@ fn tcp(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
 }
 
 /// A socket file that nobody listens on any more is replaced; one that somebody does is not.
-fn unix(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
-    use std::os::unix::fs::FileTypeExt;
+fn unix(path: &Path, mode: Option<u32>) -> io::Result<std::os::unix::net::UnixListener> {
+    use std::os::unix::fs::{FileTypeExt, PermissionsExt};
     if let Ok(found) = fs::symlink_metadata(path)
         && found.file_type().is_socket()
         && StdUnixStream::connect(path).is_err()
@@ -153,13 +158,20 @@ fn unix(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
     }
     let socket = RawSocket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.bind(&SockAddr::unix(path)?)?;
+    // Before it listens, nobody can connect: there is no time in which those may who may not.
+    if let Some(mode) = mode
+        && let Err(error) = fs::set_permissions(path, fs::Permissions::from_mode(mode))
+    {
+        remove(path);
+        return Err(error);
+    }
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
     Ok(socket.into())
 }
 
 /// Takes the file of a Unix socket away at the end.
-pub fn remove(path: &PathBuf) {
+pub fn remove(path: &Path) {
     if let Err(error) = fs::remove_file(path) {
         log::warn!("cannot remove {}: {error}", path.display());
     }

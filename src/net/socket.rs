@@ -14,7 +14,7 @@ use socket2::{SockRef, TcpKeepalive};
 
 use super::tls::{Context, Got, Handshake, TlsStream};
 use crate::buffer::ReadBuf;
-use crate::config::KEEPALIVE;
+use crate::config::{KEEPALIVE, Listen};
 
 #[derive(Debug)]
 enum Stream {
@@ -168,8 +168,15 @@ impl Socket {
     }
 
     /// The address of ours that the peer has come to.
-    pub fn local_address(&self) -> Option<SocketAddr> {
-        self.tcp()?.local_addr().ok()
+    pub fn local_address(&self) -> Option<Listen> {
+        match &self.stream {
+            Stream::Tcp(stream) => stream.local_addr().ok().map(Listen::Tcp),
+            Stream::Tls(tls) => tls.transport().local_addr().ok().map(Listen::Tcp),
+            Stream::Unix(stream) => {
+                let address = stream.local_addr().ok()?;
+                Some(Listen::Unix(address.as_pathname()?.to_path_buf()))
+            }
+        }
     }
 
     /// Whether it is encrypted.

@@ -24,6 +24,33 @@ pub(super) fn listen(text: &str) -> Result<Listen, String> {
     }
 }
 
+/// A comma list of where to serve. An empty one is nowhere.
+pub(super) fn listens(text: &str) -> Result<Vec<Listen>, String> {
+    let mut all: Vec<Listen> = Vec::new();
+    for item in items(text) {
+        let address = listen(item).map_err(|reason| match item == text {
+            true => reason,
+            false => format!("{reason} in {item:?}"),
+        })?;
+        // Of port 0 each one is another.
+        let is_any = matches!(&address, Listen::Tcp(address) if address.port() == 0);
+        if !is_any && all.contains(&address) {
+            return Err(format!("{address} is listed twice"));
+        }
+        all.push(address);
+    }
+    match all.is_empty() && !text.is_empty() {
+        true => Err("at least one address is needed, or an empty value".to_string()),
+        false => Ok(all),
+    }
+}
+
+/// Where to serve, as it is typed.
+pub(super) fn show_listens(all: &[Listen]) -> String {
+    let texts: Vec<String> = all.iter().map(Listen::to_string).collect();
+    texts.join(",")
+}
+
 /// A TCP address to serve at: `host:port`, `:port`, `[v6]:port`. A name is resolved, IPv4 first, as Go does.
 ///
 /// `:port` is every IPv4 address, as is the default: a socket on `::` would serve both families, but on a
@@ -253,6 +280,24 @@ mod tests {
             &format!("unix:/{}", "x".repeat(107)),
             "path of the Unix socket is longer than 107 bytes",
         );
+    }
+
+    #[test]
+    fn lists_of_addresses_to_serve_at() {
+        let check = |text: &str, expected: Result<&str, &str>| {
+            let shown = listens(text).map(|all| show_listens(&all));
+            let expected = expected.map(str::to_string).map_err(str::to_string);
+            assert_eq!(shown, expected, "{text:?}");
+        };
+        check("", Ok(""));
+        check(":1, [::1]:2,unix:/s", Ok("0.0.0.0:1,[::1]:2,unix:/s"));
+        check(":0,:0", Ok("0.0.0.0:0,0.0.0.0:0"));
+        let none = "at least one address is needed, or an empty value";
+        check(" , ", Err(none));
+        check("nowhere", Err("missing port in address"));
+        check(":1,nowhere", Err("missing port in address in \"nowhere\""));
+        check(":1,0.0.0.0:1", Err("0.0.0.0:1 is listed twice"));
+        check("unix:/s,unix:/s", Err("unix:/s is listed twice"));
     }
 
     #[test]

@@ -17,6 +17,16 @@ pub(super) fn within<T: TryFrom<i64>>(text: &str, min: i64, max: i64) -> Result<
     T::try_from(number).map_err(|_| range())
 }
 
+/// The access mode of a file, in octal. Zero is none, as in redis.conf.
+pub(super) fn mode(text: &str) -> Result<Option<u32>, String> {
+    let is_octal = !text.is_empty() && text.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
+    match u32::from_str_radix(text, 8) {
+        Ok(0) if is_octal => Ok(None),
+        Ok(mode) if is_octal && mode <= 0o777 => Ok(Some(mode)),
+        _ => Err("must be an access mode in octal, such as 700 or 770".to_string()),
+    }
+}
+
 /// The spellings of Go's `strconv.ParseBool`, and those of redis.conf.
 pub(super) fn boolean(text: &str) -> Result<bool, String> {
     match text.to_ascii_lowercase().as_str() {
@@ -44,6 +54,23 @@ mod tests {
         check("-9223372036854775809", Err("value out of range"));
         for text in ["", "x", "1 ", " 1", "1.0", "1_0", "--1"] {
             check(text, Err("is no whole number: give one such as 10"));
+        }
+    }
+
+    #[test]
+    fn modes() {
+        for (text, expected) in [
+            ("0", None),
+            ("000", None),
+            ("700", Some(0o700)),
+            ("0770", Some(0o770)),
+            ("777", Some(0o777)),
+        ] {
+            assert_eq!(mode(text), Ok(expected), "{text:?}");
+        }
+        for text in ["", "+7", "-7", "0o7", "8", "1777", "7 ", "77777777777777"] {
+            let refused = mode(text).expect_err(text);
+            assert!(refused.contains("in octal"), "{refused}");
         }
     }
 

@@ -91,19 +91,26 @@ const OWN: &[Flag] = &[
         name: "addr",
         kind: Kind::String,
         default: "0.0.0.0:8088",
-        help: "address to listen on: host:port, :port (all IPv4 interfaces), [::]:port or unix:/path. Set it to an \
-               empty value to serve TLS clients only (-tls-addr)",
+        help: "addresses to listen on, separated by commas: host:port, :port (all IPv4 interfaces), [::]:port or \
+               unix:/path. Set it to an empty value to serve TLS clients only (-tls-addr)",
         apply: |options, value| {
-            options.config.is_plain = !value.is_empty();
-            if !value.is_empty() {
-                options.config.listen = address::listen(value)?;
-            }
+            options.config.listen = address::listens(value)?;
             Ok(())
         },
-        show: |config| match config.is_plain {
-            true => config.listen.to_string(),
-            false => String::new(),
+        show: |config| address::show_listens(&config.listen),
+        live: false,
+    },
+    Flag {
+        name: "unix-socket-perm",
+        kind: Kind::String,
+        default: "0",
+        help: "access mode of the Unix sockets of -addr, in octal, such as 770. A client needs write access to \
+               connect. 0 leaves it to the umask",
+        apply: |options, value| {
+            options.config.unix_socket_perm = number::mode(value)?;
+            Ok(())
         },
+        show: |config| format!("{:o}", config.unix_socket_perm.unwrap_or(0)),
         live: false,
     },
     Flag {

@@ -1,7 +1,7 @@
 //! Tests of `options`.
 
 use super::*;
-use crate::config::ReadPreference;
+use crate::config::{Listen, ReadPreference};
 use std::time::Duration;
 
 fn parse_with(args: &[&str], env: &[(&str, &str)]) -> Result<Parsed, String> {
@@ -355,7 +355,7 @@ fn a_secret_that_is_empty_ends_the_start() {
 fn values_reach_the_config() {
     assert_eq!(
         config(&["-addr", "unix:/tmp/x"]).listen,
-        Listen::Unix("/tmp/x".into())
+        [Listen::Unix("/tmp/x".into())]
     );
     for (value, expected) in [
         ("0", ReadPreference::Master),

@@ -184,9 +184,8 @@ impl Proxy {
         clients.saturating_add(coming) >= self.config.limits.clients
     }
 
-    /// Tells what the shell alone knows of a client: its descriptor, and the address of ours that it has come
-    /// to, where that is not the one we listen on.
-    pub fn introduce(&mut self, id: ClientId, descriptor: i32, local: Option<SocketAddr>) {
+    /// Tells what the shell alone knows of a client: its descriptor, and the address of ours that it has come to.
+    pub fn introduce(&mut self, id: ClientId, descriptor: i32, local: Option<Listen>) {
         if let Some(client) = self.clients.get_mut(id) {
             client.descriptor = descriptor;
             client.local = local;
@@ -196,13 +195,12 @@ impl Proxy {
     /// Protected mode, as in Redis: no password, not listening on loopback only, and a client from outside.
     fn is_denied(&self, address: Option<SocketAddr>) -> bool {
         let outside = address.is_some_and(|address| !address.ip().to_canonical().is_loopback());
-        let is_open = |address: &SocketAddr| !address.ip().is_loopback();
-        let open = self.config.tls.listen.as_ref().is_some_and(is_open)
-            || match &self.config.listen {
-                Listen::Tcp(address) => is_open(address),
-                Listen::Unix(_) => false,
-            };
-        self.config.protected_mode && self.users.unnamed().is_open() && open && outside
+        let open = |listen: Listen| match listen {
+            Listen::Tcp(address) => !address.ip().is_loopback(),
+            Listen::Unix(_) => false,
+        };
+        let closable = self.config.protected_mode && outside && self.users.unnamed().is_open();
+        closable && self.config.listens().any(open)
     }
 
     /// Room to read into from a peer. Nothing if the peer has gone, or is not to be read now.

@@ -88,7 +88,7 @@ fn the_image_is_the_binary_alone_and_runs_as_nobody() {
     );
     let why = "# Protected mode is off, because ";
     assert!(text.lines().any(|line| line.starts_with(why)));
-    let Listen::Tcp(listen) = served.listen else {
+    let [Listen::Tcp(listen)] = served.listen[..] else {
         panic!("a port");
     };
     assert_eq!(of("EXPOSE"), [listen.port().to_string()]);
@@ -199,7 +199,7 @@ fn the_kubernetes_manifest_starts_probes_and_drains_the_proxy() {
     ];
     let served = config(&args, &variables);
     assert_eq!(served.log_file, None);
-    let Listen::Tcp(listen) = served.listen else {
+    let [Listen::Tcp(listen)] = served.listen[..] else {
         panic!("a port");
     };
     let debug = served.debug_addr.expect("for the probes");

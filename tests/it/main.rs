@@ -34,6 +34,7 @@ mod layers;
 mod leases;
 mod least_acl;
 mod limits;
+mod listeners;
 mod logs;
 mod memory;
 mod metrics;

@@ -64,6 +64,7 @@ fn check_accepted(args: &[&str]) {
 fn samples(flag: &Flag) -> (&'static str, Option<&'static str>) {
     match flag.name {
         "addr" => ("127.0.0.1:8089", Some("nowhere")),
+        "unix-socket-perm" => ("770", Some("8")),
         "reuse-port" => ("true", Some("maybe")),
         "startup-nodes" => ("a:7001,b:7001", Some("a")),
         "node-map" => ("a:1=b:2", Some("a")),

@@ -46,12 +46,12 @@ impl Rig {
     fn start(act: impl Fn() + Send + 'static) -> Rig {
         let clock = Clock::start();
         let listen = Listen::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)));
-        let (listeners, listen) = listener::listen(&listen, 2, false).expect("a port");
+        let (listeners, listen) = listener::listen(&listen, 2, false, None).expect("a port");
         let Listen::Tcp(address) = listen else {
             panic!("it was TCP");
         };
         let config = Arc::new(Config {
-            listen,
+            listen: vec![listen],
             park_timeout: Some(Duration::from_secs(1)),
             ..Config::default()
         });

@@ -45,7 +45,10 @@ impl Proxy {
         let own_addr = format!("127.0.0.1:{}", port.number());
         let log = reaper::folder().join(format!("proxy-{}.log", port.number()));
         let stderr = log.with_extension("stderr");
-        let mut addr = flag(extra_flags, "addr").unwrap_or(own_addr.clone());
+        let listens = flag(extra_flags, "addr").unwrap_or(own_addr.clone());
+        // Of several, the first.
+        let (first, _) = listens.split_once(',').unwrap_or((&listens, ""));
+        let mut addr = first.to_string();
         let mut more: Vec<String> = Vec::new();
         let mut tls_port = None;
         #[cfg(feature = "tls")]

@@ -52,7 +52,7 @@ impl Status {
                 rustc: env!("BUILD_RUSTC").to_string(),
                 run_id: process.run_id.clone(),
                 pid: std::process::id(),
-                listen: config.listen.to_string(),
+                listen: config.shown_listens(),
                 started,
                 uptime: process.uptime(now).as_secs_f64(),
                 stood_still: process.standstills.total().as_secs_f64(),

@@ -15,7 +15,7 @@ const OUTPUT_BLOCK: usize = 16 << 10;
 
 impl Client {
     /// Its line, with the newline.
-    pub(in crate::proxy) fn line(&self, listen: &Listen, table: &Table, now: Time) -> String {
+    pub(in crate::proxy) fn line(&self, table: &Table, now: Time) -> String {
         let identity = self.session.identity();
         let text = |bytes: Option<&Vec<u8>>| {
             String::from_utf8_lossy(bytes.map_or(&[], |bytes| bytes)).into_owned()
@@ -43,8 +43,8 @@ impl Client {
              tot-net-in={bytes_in} tot-net-out={bytes_out} watch={watch}\n",
             id = self.session.number,
             user = String::from_utf8_lossy(&self.session.user().name),
-            addr = self.peer_name(listen),
-            laddr = self.local_name(listen),
+            addr = self.peer_name(),
+            laddr = self.local_name(),
             fd = self.descriptor,
             name = text(identity.map(|identity| &identity.name)),
             age = now.since(self.connected_at).as_secs(),
@@ -122,21 +122,20 @@ impl Client {
         matches!(work, Some(Work::Transaction(transaction)) if transaction.broken)
     }
 
-    /// Where it comes from, as Redis names it.
-    pub(in crate::proxy) fn peer_name(&self, listen: &Listen) -> String {
-        match (self.address, listen) {
-            (Some(address), _) => canonical(address).to_string(),
-            (None, Listen::Unix(path)) => format!("{}:0", path.display()),
-            (None, Listen::Tcp(_)) => "?:0".into(),
+    /// Where it comes from, as Redis names it: at a Unix socket, that socket.
+    pub(in crate::proxy) fn peer_name(&self) -> String {
+        match self.address {
+            Some(address) => canonical(address).to_string(),
+            None => self.local_name(),
         }
     }
 
     /// What it has come to, as Redis names it.
-    pub(in crate::proxy) fn local_name(&self, listen: &Listen) -> String {
-        match (self.local, listen) {
-            (Some(local), _) => canonical(local).to_string(),
-            (None, Listen::Tcp(own)) => canonical(*own).to_string(),
-            (None, Listen::Unix(path)) => format!("{}:0", path.display()),
+    pub(in crate::proxy) fn local_name(&self) -> String {
+        match &self.local {
+            Some(Listen::Tcp(own)) => canonical(*own).to_string(),
+            Some(Listen::Unix(path)) => format!("{}:0", path.display()),
+            None => "?:0".into(),
         }
     }
 }
@@ -153,16 +152,16 @@ mod tests {
 
     #[test]
     fn a_line_has_the_fields_of_redis() {
-        let listen = Listen::Tcp("127.0.0.1:7".parse().unwrap());
         let second = |seconds: u64| Time::from_micros(seconds * 1_000_000);
         let address = Some("[::ffff:10.0.0.1]:9".parse().unwrap());
         let mut client = Client::new(address, Session::new(3, Default::default()), second(1));
+        client.local = Some(Listen::Tcp("127.0.0.1:7".parse().unwrap()));
         client.session.identity_mut().name = b"me".to_vec();
         client.session.no_evict = true;
         client.last_active = second(9);
         let table = Table::compiled();
         client.pipeline.last_command = table.named(b"client|info").unwrap().id;
-        let line = client.line(&listen, &table, second(11));
+        let line = client.line(&table, second(11));
         let start = "id=3 addr=10.0.0.1:9 laddr=127.0.0.1:7 fd=-1 name=me age=10 idle=2 flags=e db=0 \
                      sub=0 psub=0 ssub=0 multi=-1 qbuf=0 ";
         assert!(line.starts_with(start), "{line}");
@@ -173,10 +172,11 @@ mod tests {
 
     #[test]
     fn a_unix_socket_is_named_by_its_path() {
-        let listen = Listen::Unix("/run/proxy".into());
-        let client = Client::new(None, Session::new(3, Default::default()), Time::default());
-        assert_eq!(client.peer_name(&listen), "/run/proxy:0");
-        assert_eq!(client.local_name(&listen), "/run/proxy:0");
+        let mut client = Client::new(None, Session::new(3, Default::default()), Time::default());
+        assert_eq!(client.peer_name(), "?:0");
+        client.local = Some(Listen::Unix("/run/proxy".into()));
+        assert_eq!(client.peer_name(), "/run/proxy:0");
+        assert_eq!(client.local_name(), "/run/proxy:0");
         assert_eq!(client.flags(), "U");
     }
 }

@@ -16,7 +16,7 @@ use std::net::SocketAddr;
 
 use crate::buffer::{Pool, ReadBuf, WriteBuf};
 use crate::clock::Time;
-use crate::config::Limits;
+use crate::config::{Limits, Listen};
 use crate::proxy::client::backlog::Backlog;
 use crate::proxy::client::held::HeldRequests;
 use crate::proxy::client::session::Session;
@@ -98,8 +98,8 @@ impl Parting {
 pub struct Client {
     /// Where it comes from; nothing for a Unix socket.
     pub address: Option<SocketAddr>,
-    /// The address of ours that it has come to, where that is not the one we listen on.
-    pub local: Option<SocketAddr>,
+    /// The address of ours that it has come to.
+    pub local: Option<Listen>,
     /// Its socket's descriptor, for its own eyes.
     pub descriptor: i32,
     /// When it came.

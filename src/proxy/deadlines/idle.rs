@@ -42,7 +42,7 @@ impl Proxy {
         let Some(client) = self.clients.get(id) else {
             return;
         };
-        let line = client.line(&self.config.listen, &self.table, now);
+        let line = client.line(&self.table, now);
         log::warn!(
             "closing client that exceeded its output buffer limit (-client-output-buffer-limit): {}",
             line.trim_end()

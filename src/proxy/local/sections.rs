@@ -101,10 +101,8 @@ fn uptime_seconds(context: &Context<'_>) -> u64 {
 }
 
 fn server(context: &Context<'_>, text: &mut String) {
-    let port = match &context.config.listen {
-        Listen::Tcp(address) => address.port(),
-        Listen::Unix(_) => 0,
-    };
+    let listens: Vec<Listen> = context.config.listens().collect();
+    let port = listens.iter().find_map(Listen::port).unwrap_or(0);
     let wall_clock = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
@@ -337,7 +335,7 @@ pub fn proxy(context: &Context<'_>, text: &mut String) {
     fields!(text,
         "proxy_version" => env!("CARGO_PKG_VERSION"),
         "proxy_workers" => context.process.workers.len(),
-        "proxy_listen" => context.config.listen,
+        "proxy_listen" => context.config.shown_listens(),
         "proxy_listen_tls" => context.config.tls.listen.map_or(String::new(), |own| own.to_string()),
         "proxy_backend_tls" => match (context.config.backend_tls.on, context.config.backend_tls.verify) {
             (false, _) => "no",

@@ -77,6 +77,7 @@ pub const OWN: &[Own] = &[
     own("tls-key-file-pass", Elsewhere(NO_TLS)),
     own("tls-port", Elsewhere(NO_TLS)),
     own("unixsocket", Immutable),
+    own("unixsocketperm", Immutable),
 ];
 
 /// Names that only some servers have, for settings of [`OWN`] that are secrets. They are never shown.
@@ -98,12 +99,8 @@ pub fn shown(context: &Context<'_>) -> Vec<(&'static str, String)> {
 /// The value that a setting has.
 pub fn value(name: &str, context: &Context<'_>) -> String {
     let config: &Config = context.config;
-    let (port, bind, socket) = match &config.listen {
-        Listen::Tcp(address) => (address.port(), address.ip().to_string(), String::new()),
-        Listen::Unix(path) => (0, String::new(), path.display().to_string()),
-    };
     match name {
-        "bind" => bind,
+        "bind" => bound(config),
         "client-output-buffer-limit" => output_limits(&config.limits),
         "client-query-buffer-limit" => config.limits.request_bytes.to_string(),
         "cluster-enabled" | "daemonize" | "supervised" => "no".to_string(),
@@ -119,7 +116,10 @@ pub fn value(name: &str, context: &Context<'_>) -> String {
         }
         .to_string(),
         "maxclients" => config.limits.clients.to_string(),
-        "port" => port.to_string(),
+        "port" => {
+            let mut plain = config.listen.iter().filter_map(Listen::port);
+            plain.next().unwrap_or(0).to_string()
+        }
         "protected-mode" => if config.protected_mode { "yes" } else { "no" }.to_string(),
         "proto-max-bulk-len" => config.limits.bulk_bytes.to_string(),
         "tcp-keepalive" => KEEPALIVE.as_secs().to_string(),
@@ -129,11 +129,35 @@ pub fn value(name: &str, context: &Context<'_>) -> String {
             .as_millis()
             .div_ceil(1000)
             .to_string(),
-        "tls-port" => "0".to_string(),
-        "unixsocket" => socket,
+        "tls-port" => {
+            let encrypted = config.tls.listen.map(|address| address.port());
+            encrypted.unwrap_or(0).to_string()
+        }
+        "unixsocket" => {
+            let path = config.listen.iter().find_map(|listen| match listen {
+                Listen::Unix(path) => Some(path.display().to_string()),
+                Listen::Tcp(_) => None,
+            });
+            path.unwrap_or_default()
+        }
+        "unixsocketperm" => format!("{:o}", config.unix_socket_perm.unwrap_or(0)),
         // The rest are secrets, and what a proxy has not.
         _ => String::new(),
     }
+}
+
+/// The addresses of all TCP listeners, each once.
+fn bound(config: &Config) -> String {
+    let mut hosts: Vec<String> = Vec::new();
+    for listen in config.listens() {
+        if let Listen::Tcp(address) = listen {
+            let host = address.ip().to_string();
+            if !hosts.contains(&host) {
+                hosts.push(host);
+            }
+        }
+    }
+    hosts.join(" ")
 }
 
 /// The limits of outputs as Redis shows them: of each class the hard and the soft limit and the seconds. There are

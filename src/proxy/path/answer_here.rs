@@ -101,7 +101,7 @@ impl Proxy {
         let monitors = client.session.monitor;
         if matches!(after, After::OwnLine) {
             client.pipeline.last_command = command.id;
-            let line = client.line(&self.config.listen, &self.table, now);
+            let line = client.line(&self.table, now);
             encode::verbatim(&mut reply, &line, client.session.protocol);
             after = After::Go;
         }

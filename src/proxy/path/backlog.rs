@@ -25,7 +25,7 @@ impl Proxy {
     #[cold]
     pub(in crate::proxy) fn close_unread(&mut self, id: ClientId, now: Time) {
         if let Some(client) = self.clients.get(id) {
-            let line = client.line(&self.config.listen, &self.table, now);
+            let line = client.line(&self.table, now);
             log::warn!(
                 "closing client that reached max query buffer length (-client-query-buffer-limit): {}",
                 line.trim_end()

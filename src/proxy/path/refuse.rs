@@ -47,7 +47,7 @@ impl Proxy {
         if error == ProtocolError::Tls
             && let Some(client) = self.clients.get(id)
         {
-            let from = client.peer_name(&self.config.listen);
+            let from = client.peer_name();
             let text =
                 format!("closing the client at {from}: it speaks TLS, which is for -tls-addr");
             self.tls_log.warn(&text, now);

@@ -82,7 +82,7 @@ impl Proxy {
         };
         let at_hand = (args.frame().len(), args.from(0).map(<[u8]>::len).sum());
         let before = std::mem::replace(&mut client.at_hand, at_hand);
-        let line = client.line(&self.config.listen, &self.table, now);
+        let line = client.line(&self.table, now);
         client.at_hand = before;
         self.process.acl.log().add(Event {
             reason,

@@ -1,7 +1,6 @@
 //! `CLIENT LIST` and `CLIENT KILL`: the part of one worker, asked by clients of any worker.
 
 use crate::clock::Time;
-use crate::config::Listen;
 use crate::proxy::client::{Client, Parting};
 use crate::proxy::ids::ClientId;
 use crate::proxy::messages::client_filter::{Filter, Kind, Selection};
@@ -25,7 +24,7 @@ impl Selection {
 }
 
 impl Filter {
-    fn takes(&self, client: &Client, listen: &Listen) -> bool {
+    fn takes(&self, client: &Client) -> bool {
         let session = &client.session;
         self.number
             .is_none_or(|number| number == session.number as i64)
@@ -36,8 +35,8 @@ impl Filter {
                 .as_ref()
                 .is_none_or(|user| *session.user().name == **user)
             && self.spared.is_none_or(|spared| spared != session.number)
-            && is_named(&self.address, || client.peer_name(listen))
-            && is_named(&self.local, || client.local_name(listen))
+            && is_named(&self.address, || client.peer_name())
+            && is_named(&self.local, || client.local_name())
     }
 }
 
@@ -80,7 +79,7 @@ impl Proxy {
     /// Appends a client's number and its line.
     pub(in crate::proxy) fn list_client(&self, client: &Client, now: Time, reply: &mut Vec<u8>) {
         encode::integer(reply, client.session.number as i64);
-        let line = client.line(&self.config.listen, &self.table, now);
+        let line = client.line(&self.table, now);
         encode::bulk(reply, line.as_bytes());
     }
 
@@ -96,7 +95,7 @@ impl Proxy {
         let mut taken = 0;
         for id in ids {
             let client = self.clients.get(*id);
-            if !client.is_some_and(|client| filter.takes(client, &self.config.listen)) {
+            if !client.is_some_and(|client| filter.takes(client)) {
                 continue;
             }
             taken += 1;
@@ -113,19 +112,20 @@ impl Proxy {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Listen;
     use crate::proxy::client::session::Session;
 
     #[test]
     fn a_filter_takes_who_fits_in_all() {
-        let listen = Listen::Tcp("127.0.0.1:7".parse().unwrap());
         let address = Some("10.0.0.1:9".parse().unwrap());
-        let client = Client::new(
+        let mut client = Client::new(
             address,
             Session::new(3, Default::default()),
             Time::default(),
         );
+        client.local = Some(Listen::Tcp("127.0.0.1:7".parse().unwrap()));
         let check = |filter: Filter, expected| {
-            assert_eq!(filter.takes(&client, &listen), expected, "{filter:?}");
+            assert_eq!(filter.takes(&client), expected, "{filter:?}");
         };
         let any = Filter::default;
         check(any(), true);

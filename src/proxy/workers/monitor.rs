@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use crate::clock::Time;
 use crate::command::{AclCategories, Class, Command, Flags, redact};
+use crate::config::Listen;
 use crate::proxy::client::{Client, Parting};
 use crate::proxy::ids::ClientId;
 use crate::proxy::messages::monitor_feed::Lines;
@@ -65,7 +66,7 @@ impl Proxy {
         line.extend_from_slice(
             format!("{}.{:06} [0 ", wall.as_secs(), wall.subsec_micros()).as_bytes(),
         );
-        line.extend_from_slice(client.origin(&self.config.listen).as_bytes());
+        line.extend_from_slice(client.origin().as_bytes());
         line.push(b']');
         let mut hidden = redact::hidden(command, args, Some(&self.table))
             .into_iter()
@@ -150,18 +151,12 @@ impl Proxy {
 
 impl Client {
     /// Where it comes from, as MONITOR has it.
-    fn origin(&self, listen: &crate::config::Listen) -> String {
-        match self.address {
-            Some(_) => self.peer_name(listen),
-            None => format!("unix:{}", path_of(listen)),
+    fn origin(&self) -> String {
+        match (self.address, &self.local) {
+            (None, Some(Listen::Unix(path))) => format!("unix:{}", path.display()),
+            (None, _) => "unix:".to_string(),
+            (Some(_), _) => self.peer_name(),
         }
-    }
-}
-
-fn path_of(listen: &crate::config::Listen) -> String {
-    match listen {
-        crate::config::Listen::Unix(path) => path.display().to_string(),
-        crate::config::Listen::Tcp(_) => String::new(),
     }
 }
 
