@@ -121,6 +121,8 @@ pub struct Config {
     pub debug_addr: Option<SocketAddr>,
     /// The file of users.
     pub acl_file: Option<PathBuf>,
+    /// How long logins from an address wait from which many have failed; zero is not at all.
+    pub auth_failure_delay: Duration,
     /// Whether users who may not do everything may run scripts, in which nobody checks what they do.
     pub acl_scripts: bool,
     /// What requests to the debug address must bear.
@@ -440,6 +442,7 @@ impl Default for Config {
             log_every_n: 100,
             debug_addr: None,
             acl_file: None,
+            auth_failure_delay: Duration::from_secs(1),
             acl_scripts: false,
             debug_token: None,
             protected_mode: true,

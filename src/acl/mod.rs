@@ -10,12 +10,14 @@
 //! | `permissions` | rules made into what is quickly checked |
 //! | `users`, `store` | all users; the file; the snapshot that all workers share |
 //! | `log` | ACL LOG |
+//! | `failures` | failed logins, by address |
 //!
 //! It must never know a socket, a session or a worker.
 
 pub mod commands;
 mod describe;
 pub mod distinct;
+pub mod failures;
 pub mod log;
 pub mod password;
 pub mod permissions;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::commands::Commands;
+use super::failures::Failures;
 use super::log::Log;
 use super::users::{Unchanged, Users};
 use crate::command::{Servers, Table};
@@ -36,6 +37,7 @@ pub struct Store {
     users: Mutex<Arc<Users>>,
     file: Option<(PathBuf, Files)>,
     log: Mutex<Log>,
+    failures: Mutex<Failures>,
 }
 
 impl Store {
@@ -46,6 +48,7 @@ impl Store {
             users: Mutex::new(Arc::new(Users::of_passwords(passwords(config), commands))),
             file: None,
             log: Mutex::default(),
+            failures: Mutex::default(),
         }
     }
 
@@ -74,6 +77,11 @@ impl Store {
     /// ACL LOG.
     pub fn log(&self) -> MutexGuard<'_, Log> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Failed logins. It takes a lock: for logins only.
+    pub fn failures(&self) -> MutexGuard<'_, Failures> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// ACL SETUSER.

@@ -18,6 +18,9 @@ use crate::top;
 /// The greatest `-pubsub-output`.
 const PUBSUB_OUTPUT_MAX: u64 = 1 << 40;
 
+/// The greatest `-auth-failure-delay`: a delayed client keeps its place until then.
+const AUTH_FAILURE_DELAY_MAX: Duration = Duration::from_secs(60);
+
 /// All flags, grouped by what they concern; the usage sorts them by name.
 pub const FLAGS: &[Flag] = &all();
 
@@ -245,6 +248,21 @@ const OWN: &[Flag] = &[
             Ok(())
         },
         show: |config| config.acl_scripts.to_string(),
+        live: true,
+    },
+    Flag {
+        name: "auth-failure-delay",
+        kind: Kind::Duration,
+        default: "1s",
+        help: "delay logins (AUTH, HELLO AUTH) from an address with 10 failed logins in the last 10 s. At most 1m; 0 never delays them",
+        apply: |options, value| {
+            options.config.auth_failure_delay = match not_negative(value)? {
+                delay if delay <= AUTH_FAILURE_DELAY_MAX => delay,
+                _ => return Err("must be at most 1m".to_string()),
+            };
+            Ok(())
+        },
+        show: |config| show_duration(config.auth_failure_delay),
         live: true,
     },
     Flag {

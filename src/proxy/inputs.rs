@@ -4,6 +4,7 @@
 mod flush;
 mod tick;
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -59,6 +60,8 @@ impl Proxy {
         Proxy {
             tls_log: LogThrottle::default(),
             memory_log: LogThrottle::default(),
+            login_log: LogThrottle::default(),
+            late_logins: VecDeque::new(),
             monitor_feeds: process
                 .workers
                 .iter()

@@ -3,6 +3,7 @@
 //! Its parts are in the rooms that come before this one in the table of `proxy`, the code that acts on it in those
 //! after it.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::acl::Users;
@@ -65,6 +66,10 @@ pub struct Proxy {
     pub(in crate::proxy) config: Arc<Config>,
     /// Tells of clients that have come to the wrong address.
     pub(in crate::proxy) tls_log: LogThrottle,
+    /// Tells of failed logins.
+    pub(in crate::proxy) login_log: LogThrottle,
+    /// Clients whose logins are delayed, and until when.
+    pub(in crate::proxy) late_logins: VecDeque<(Time, ClientId)>,
     pub(in crate::proxy) table: Arc<Table>,
     pub(in crate::proxy) servers: Servers,
     pub(in crate::proxy) handlers: Handlers,

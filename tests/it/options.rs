@@ -112,6 +112,7 @@ fn samples(flag: &Flag) -> (&'static str, Option<&'static str>) {
         "cross-slot-transactions" => ("per-slot", Some("maybe")),
         "pubsub-order" => ("channel", Some("none")),
         "max-procs" => ("2", Some("-1")),
+        "auth-failure-delay" => ("5s", Some("61s")),
         "acl-scripts" => ("true", Some("maybe")),
         "acl-file" => ("users.acl", None),
         "log-file" => ("other.log", None),

@@ -884,3 +884,60 @@ fn what_is_denied_is_logged_and_passwords_are_not_shown() {
         proxy.counter("proxy_auth_failures") >= 2 || admin.line("INFO all").text().contains("auth")
     );
 }
+
+#[test]
+fn logins_wait_where_many_have_failed_and_nothing_else_does() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = "user default on nopass ~* &* +@all\nuser app on >pw ~* &* +@all\n";
+    let file = users_file(&folder, "users.acl", text);
+    let cluster = Cluster::start(3, 0);
+    let proxy = start(&cluster, &file, &["-auth-failure-delay", "4s"]);
+    let mut conn = proxy.conn();
+    for _ in 0..9 {
+        conn.line("AUTH app wrong");
+    }
+    // A right one is no failure.
+    assert_eq!(conn.line("AUTH app pw"), "OK");
+    refused(
+        conn.line("HELLO 3 AUTH nosuch secret-at-the-wrong-place"),
+        "WRONGPASS invalid username-password pair or user is disabled.",
+    );
+    let mut other = proxy.conn();
+    // Inside EXEC nothing can wait: it is not tried.
+    assert_eq!(other.line("MULTI"), "OK");
+    assert_eq!(other.line("AUTH app pw"), "QUEUED");
+    let done = other.line("EXEC");
+    let error = done.items()[0].error().expect("refused").to_string();
+    assert!(error.contains("outside of a transaction"), "{error}");
+    let mut late = proxy.conn();
+    let requests = [&["AUTH", "app", "pw"][..], &["ECHO", "behind"]];
+    late.send(requests.map(Conn::encode).concat());
+    // It is not answered while others are, and what is behind it waits.
+    for number in 0..5 {
+        assert_eq!(
+            other.line(&format!("ECHO {number}")).text(),
+            number.to_string()
+        );
+    }
+    assert_eq!(
+        late.read_some(Duration::from_millis(1)).expect("open"),
+        None
+    );
+    assert_eq!(late.read_reply(), "OK");
+    assert_eq!(late.read_reply(), "behind");
+    // Who leaves meanwhile is forgotten.
+    let mut leaves = proxy.conn();
+    leaves.send(Conn::encode(&["AUTH", "app", "pw"]));
+    drop(leaves);
+    assert_eq!(other.line("PROXY CONFIG SET auth-failure-delay 0s"), "OK");
+    assert_eq!(other.line("AUTH app pw"), "OK");
+    let log = wait_for("the log", Duration::from_secs(10), || {
+        let log = proxy.log();
+        log.contains("login as \"app\" failed, client 127.0.0.1:")
+            .then_some(log)
+    });
+    assert!(
+        !log.contains("wrong") && !log.contains("secret-at"),
+        "{log}"
+    );
+}

@@ -44,6 +44,8 @@ pub enum Stall {
     Backend(BackendId),
     /// Its next command waits for the end of a `CLIENT PAUSE`.
     ClientPause,
+    /// Its login waits, since many logins from its address have failed.
+    Login,
     /// Its PUBLISH waits for subscriptions on their way.
     Subscribers,
     /// It has had its share of this turn: the rest of its backlog is for the next ones. A resume is on its way.
@@ -260,9 +262,13 @@ impl Client {
     pub fn may_resume(&self, limits: &Limits) -> bool {
         match self.stall {
             None
-            | Some(Stall::Backend(_) | Stall::ClientPause | Stall::Subscribers | Stall::Behind) => {
-                false
-            }
+            | Some(
+                Stall::Backend(_)
+                | Stall::ClientPause
+                | Stall::Login
+                | Stall::Subscribers
+                | Stall::Behind,
+            ) => false,
             Some(Stall::Barrier) => {
                 self.pipeline.is_empty()
                     || (self.execution.is_some() && self.pipeline.is_last_ready())

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::acl::User;
+use crate::clock::Time;
 use crate::command::{Command, Flags};
 use crate::proxy::namespace::Namespace;
 use crate::proxy::pubsub::state::subscriptions::Subscriptions;
@@ -33,6 +34,8 @@ pub struct Session {
     ///
     /// Invariant: it is authenticated then, and its user may do everything.
     free: bool,
+    /// When its login is tried, which waits since many from its address have failed.
+    pub login_due: Option<Time>,
     /// Whether it has said MULTI, so that requests are queued.
     pub queueing: bool,
     /// The tag before its keys; most clients have none.
@@ -68,6 +71,7 @@ impl Session {
             free: user.is_open() && user.permissions().are_all(),
             authenticated: user.is_open(),
             user,
+            login_due: None,
             queueing: false,
             namespace: None,
             protocol: Protocol::Resp2,

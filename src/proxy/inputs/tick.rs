@@ -22,6 +22,7 @@ impl Proxy {
         if now >= self.hold_due {
             self.release_all(now);
         }
+        self.resume_logins(now);
         self.tick_leases(now);
         if now >= self.next_sweep {
             self.sweep(now);
@@ -114,13 +115,16 @@ impl Proxy {
         let held = (!self.holding.is_empty()).then_some(self.hold_due);
         let paused = self.client_pause.map(|pause| pause.until);
         let rest = (self.pool.free_bytes() + self.inbox.free() > 0).then(|| self.rates.due_at());
+        let logins = self.late_logins.front().map(|(due, _)| *due);
         let leases = self.leases.deadline();
         let subscribed = self.pubsub.deadline();
         let behind = (self.is_behind() || self.masters_info_queue.is_due()).then(Time::default);
-        [behind, sweep, held, paused, rest, leases, subscribed]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            behind, sweep, held, paused, rest, logins, leases, subscribed,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// Whether clients, or what is done for them in steps, wait for the next turn, which is to come at once.

@@ -134,6 +134,8 @@ pub struct Handler {
     pub barrier: bool,
     /// Whether it only looks at a request that then goes where the class of its row says: to nodes, or nowhere.
     pub watches: bool,
+    /// With how many arguments it may be a login, which is delayed where many have failed.
+    pub logs_in: Option<usize>,
 }
 
 const fn row(name: &'static str, run: Run) -> (&'static str, Handler) {
@@ -143,6 +145,7 @@ const fn row(name: &'static str, run: Run) -> (&'static str, Handler) {
             run,
             barrier: false,
             watches: false,
+            logs_in: None,
         },
     )
 }
@@ -152,6 +155,17 @@ const fn barrier(name: &'static str, run: Run) -> (&'static str, Handler) {
         run,
         barrier: true,
         watches: false,
+        logs_in: None,
+    };
+    (name, handler)
+}
+
+const fn login(name: &'static str, args: usize, run: Run) -> (&'static str, Handler) {
+    let handler = Handler {
+        run,
+        barrier: true,
+        watches: false,
+        logs_in: Some(args),
     };
     (name, handler)
 }
@@ -161,13 +175,14 @@ const fn watch(name: &'static str, run: Run) -> (&'static str, Handler) {
         run,
         barrier: false,
         watches: true,
+        logs_in: None,
     };
     (name, handler)
 }
 
 const ROWS: &[(&str, Handler)] = &[
-    barrier("auth", connection::auth),
-    barrier("hello", connection::hello),
+    login("auth", 2, connection::auth),
+    login("hello", 5, connection::hello),
     barrier("reset", connection::reset),
     row("acl|cat", acl::cat),
     barrier("acl|deluser", acl::deluser),

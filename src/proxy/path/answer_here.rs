@@ -52,6 +52,11 @@ impl Proxy {
             }
             return Step::Wait(Stall::Barrier);
         }
+        if handler.logs_in.is_some_and(|least| args.len() >= least)
+            && let Some(step) = self.delay_login(request)
+        {
+            return step;
+        }
         if handler.watches
             && let Some(step) = self.look_at_subscribers(request, alone)
         {

@@ -4,6 +4,7 @@ use crate::acl::Reason;
 use crate::acl::log::{Event, Place};
 use crate::clock::Time;
 use crate::command::{Flags, Runs};
+use crate::proxy::client::Stall;
 use crate::proxy::client::step::Step;
 use crate::proxy::ids::ClientId;
 use crate::proxy::request::Request;
@@ -58,8 +59,60 @@ impl Proxy {
         args: &Args<'_>,
         now: Time,
     ) {
+        if let Some(client) = self.clients.get(id) {
+            if let Some(address) = client.address {
+                self.process.acl.failures().add(address.ip(), now);
+            }
+            // A name that is no user's may be a password at the wrong place.
+            let user = match self.users.get(name) {
+                Some(user) => format!("{:?}", texts::printed(&user.name, 128)),
+                None => "an unknown user".to_string(),
+            };
+            let from = client.peer_name(&self.config.listen);
+            let text = format!("login as {user} failed, client {from}");
+            self.login_log.warn(&text, now);
+        }
         let object = args.name().to_vec();
         self.log_denied(id, Reason::Auth, object, name.to_vec(), args, now);
+    }
+
+    /// Delays a login from an address with many failed logins. Returns nothing if it has waited, or need not.
+    pub(super) fn delay_login(&mut self, request: &Request<'_>) -> Option<Step> {
+        let Request {
+            client: id, now, ..
+        } = *request;
+        let delay = self.config.auth_failure_delay;
+        let client = self.clients.get_mut(id)?;
+        if let Some(due) = client.session.login_due {
+            if now < due {
+                return Some(Step::Wait(Stall::Login));
+            }
+            client.session.login_due = None;
+            return None;
+        }
+        let ip = client.address?.ip();
+        if delay.is_zero() || !self.process.acl.failures().is_suspect(ip, now) {
+            return None;
+        }
+        if client.execution.is_some() {
+            return Some(self.reject(request, texts::LOGIN_INSIDE_MULTI));
+        }
+        let due = now.after(delay);
+        client.session.login_due = Some(due);
+        self.late_logins.push_back((due, id));
+        Some(Step::Wait(Stall::Login))
+    }
+
+    /// Logins that have been delayed long enough are tried. They wait in the order in which they came: if the delay is
+    /// made shorter meanwhile, those with the longer one still go first.
+    pub(in crate::proxy) fn resume_logins(&mut self, now: Time) {
+        while let Some((due, id)) = self.late_logins.front().copied() {
+            if now < due {
+                return;
+            }
+            self.late_logins.pop_front();
+            self.queue_resume(id);
+        }
     }
 
     /// What ACL LOG will show.

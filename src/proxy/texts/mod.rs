@@ -108,6 +108,10 @@ pub fn wrong_arity(name: &str) -> String {
     format!("ERR wrong number of arguments for '{name}' command")
 }
 
+/// A login that would have to be delayed, which is not possible inside EXEC.
+pub const LOGIN_INSIDE_MULTI: &str =
+    "ERR too many logins from this address have failed: log in outside of a transaction";
+
 /// A user who may not do everything would do it in a script.
 pub const NO_SCRIPTS: &str = "NOPERM this user may not do everything, and what a script does is not checked by this \
     proxy (-acl-scripts)";
