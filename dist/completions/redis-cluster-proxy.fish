@@ -6,6 +6,7 @@ complete -c redis-cluster-proxy -o acl-file -d 'file with the users that clients
 complete -c redis-cluster-proxy -o acl-scripts -d 'let restricted users run scripts and functions'
 complete -c redis-cluster-proxy -o addr -d 'addresses to listen on, separated by commas' -x
 complete -c redis-cluster-proxy -o admin-commands -d 'who may send commands that change the servers or the proxy' -x -a 'yes no loopback'
+complete -c redis-cluster-proxy -o auth-failure-delay -d 'delay logins' -x
 complete -c redis-cluster-proxy -o backend-connections -d 'shared connections to each node, for each worker' -x
 complete -c redis-cluster-proxy -o backend-idle-connections -d 'how many unused exclusive connections to each node to keep as a…' -x
 complete -c redis-cluster-proxy -o backend-idle-timeout -d 'close node connections that are no longer needed after this long' -x
