@@ -20,7 +20,7 @@ pub use choices::{
 };
 pub use network::Network;
 pub use secret::Secret;
-pub use tls::{AuthClients, BackendTls, ClientTls, Protocols};
+pub use tls::{AuthClients, BackendTls, CertificateUser, ClientTls, Protocols};
 
 /// How long a TCP connection may be silent before the kernel asks whether the peer is still there.
 pub const KEEPALIVE: Duration = Duration::from_secs(60);

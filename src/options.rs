@@ -25,7 +25,7 @@ mod usage;
 
 use std::ffi::OsString;
 
-use crate::config::{Config, Secret};
+use crate::config::{AuthClients, CertificateUser, Config, Secret};
 use crate::live_config::{Settings, Unchanged};
 
 use arguments::{in_order_typed, match_arguments, refuse_leftovers};
@@ -84,6 +84,14 @@ impl Options {
         let mut config = self.config;
         if config.listens().next().is_none() {
             return Err("-addr is empty, so -tls-addr must be set".to_string());
+        }
+        if config.tls.user != CertificateUser::None
+            && config.tls.auth_clients == AuthClients::No
+        {
+            return Err(format!(
+                "-tls-auth-clients-user {} needs -tls-auth-clients yes or optional: with no, clients show no certificate",
+                config.tls.user.name()
+            ));
         }
         if config.backend_init_connections > config.backend_idle_connections {
             return Err(format!(

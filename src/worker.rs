@@ -479,6 +479,10 @@ impl Worker {
             return self.begin_handshake(socket, address, now);
         }
         let id = self.proxy.accept(address, now);
+        if socket.is_tls() {
+            let names = socket.peer_names(self.proxy.config().tls.user);
+            self.proxy.identify(id, &names, now);
+        }
         let registry = self.poll.registry();
         let interest = Interest::READABLE | Interest::WRITABLE;
         let token = token(Peer::Client(id));

@@ -107,6 +107,11 @@ impl User {
         self.enabled && self.any_password
     }
 
+    /// Whether it may log in at all.
+    pub fn is_on(&self) -> bool {
+        self.enabled
+    }
+
     /// Whether every password is right.
     pub fn takes_any_password(&self) -> bool {
         self.any_password

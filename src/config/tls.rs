@@ -16,6 +16,8 @@ pub struct ClientTls {
     pub authorities: Option<PathBuf>,
     /// Whether clients must show a certificate.
     pub auth_clients: AuthClients,
+    /// What in a client's certificate names its user.
+    pub user: CertificateUser,
     /// The versions of TLS.
     pub protocols: Protocols,
     /// The cipher suites, in order of preference; of a version of which none is named, all.
@@ -46,6 +48,36 @@ impl AuthClients {
             AuthClients::No => "no",
             AuthClients::Optional => "optional",
             AuthClients::Yes => "yes",
+        }
+    }
+}
+
+/// What in a client's certificate names its user, who then need not log in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum CertificateUser {
+    /// Nothing.
+    #[default]
+    None,
+    /// The common name of its subject.
+    CommonName,
+    /// The first URI among its alternative names that is a user's name.
+    Uri,
+}
+
+impl CertificateUser {
+    /// All of them.
+    pub const ALL: [CertificateUser; 3] = [
+        CertificateUser::CommonName,
+        CertificateUser::Uri,
+        CertificateUser::None,
+    ];
+
+    /// As it is typed.
+    pub fn name(self) -> &'static str {
+        match self {
+            CertificateUser::None => "none",
+            CertificateUser::CommonName => "CN",
+            CertificateUser::Uri => "SAN-URI",
         }
     }
 }

@@ -14,7 +14,7 @@ use socket2::{SockRef, TcpKeepalive};
 
 use super::tls::{Context, Got, Handshake, TlsStream};
 use crate::buffer::ReadBuf;
-use crate::config::{KEEPALIVE, Listen};
+use crate::config::{CertificateUser, KEEPALIVE, Listen};
 
 #[derive(Debug)]
 enum Stream {
@@ -182,6 +182,14 @@ impl Socket {
     /// Whether it is encrypted.
     pub fn is_tls(&self) -> bool {
         matches!(self.stream, Stream::Tls(_))
+    }
+
+    /// The names in the certificate that the peer has shown, of the kind that may name a user.
+    pub fn peer_names(&self, kind: CertificateUser) -> Vec<Vec<u8>> {
+        match &self.stream {
+            Stream::Tls(tls) => tls.peer_names(kind),
+            Stream::Tcp(_) | Stream::Unix(_) => Vec::new(),
+        }
     }
 
     /// Sets what every TCP connection of ours has: no delay, keepalive, and a bound on unacknowledged bytes,

@@ -2,10 +2,10 @@
 
 use super::flag::{Flag, Kind, path, show_file, show_option};
 use super::{address, number};
-use crate::config::{AuthClients, Protocols};
+use crate::config::{AuthClients, CertificateUser, Protocols};
 
 /// The flags.
-pub(super) const FLAGS: [Flag; 14] = [
+pub(super) const FLAGS: [Flag; 15] = [
     Flag {
         name: "tls-addr",
         kind: Kind::String,
@@ -73,6 +73,22 @@ pub(super) const FLAGS: [Flag; 14] = [
             Ok(())
         },
         show: |config| config.tls.auth_clients.name().to_string(),
+        live: false,
+    },
+    Flag {
+        name: "tls-auth-clients-user",
+        kind: Kind::String,
+        default: "none",
+        help: "log in TLS clients as the user that their certificate names: CN (the common name of its subject), \
+               SAN-URI (the first URI among its alternative names that is the name of a user) or none",
+        apply: |options, value| {
+            options.config.tls.user = CertificateUser::ALL
+                .into_iter()
+                .find(|choice| choice.name().eq_ignore_ascii_case(value))
+                .ok_or("must be CN, SAN-URI or none")?;
+            Ok(())
+        },
+        show: |config| config.tls.user.name().to_string(),
         live: false,
     },
     Flag {

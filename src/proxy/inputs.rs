@@ -195,6 +195,27 @@ impl Proxy {
         }
     }
 
+    /// A client's certificate bears these names, in this order: it is the first user among them who may log in, without
+    /// saying so. It stays who it is if there is none, as in Valkey.
+    pub fn identify(&mut self, id: ClientId, names: &[Vec<u8>], now: Time) {
+        let mut users = names.iter().filter_map(|name| self.users.get(name));
+        let user = users.find(|user| user.is_on()).cloned();
+        let Some(client) = self.clients.get_mut(id) else {
+            return;
+        };
+        if let Some(user) = user {
+            return client.session.enter(user);
+        }
+        if let Some(name) = names.first() {
+            let name = texts::printed(name, 128);
+            let from = client.peer_name(&self.config.listen);
+            let text = format!(
+                "the certificate of client {from} names {name:?}, which is not a user who may log in"
+            );
+            self.login_log.warn(&text, now);
+        }
+    }
+
     /// Protected mode, as in Redis: no password, not listening on loopback only, and a client from outside.
     fn is_denied(&self, address: Option<SocketAddr>) -> bool {
         let outside = address.is_some_and(|address| !address.ip().to_canonical().is_loopback());

@@ -126,6 +126,7 @@ fn samples(flag: &Flag) -> (&'static str, Option<&'static str>) {
         "version" => ("false", Some("maybe")),
         "tls-addr" => ("127.0.0.1:8090", Some("nowhere")),
         "tls-cert-file" | "tls-key-file" | "tls-ca-cert-file" => ("a.pem", None),
+        "tls-auth-clients-user" => ("SAN-URI", Some("DNS")),
         "tls-auth-clients" => ("optional", Some("maybe")),
         "tls-protocols" => ("TLSv1.3", Some("SSLv3")),
         "tls-ciphersuites" => ("TLS_CHACHA20_POLY1305_SHA256", None),

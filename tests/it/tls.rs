@@ -178,6 +178,54 @@ fn clients_show_certificates_as_the_flag_says() {
     }
 }
 
+/// redis-cli with a certificate of this name, which is for these names.
+fn cli_as(served: &Served, name: &str, names: &str, args: &[&str]) -> String {
+    let folder = tls::folder();
+    tls::make(folder, &[name, names]);
+    let file = |end: &str| tls::file(&format!("{name}.{end}"));
+    let (certificate, key) = (file("crt"), file("key"));
+    let shown = ["--cert", &certificate, "--key", &key];
+    text(&served.cli(&[&shown[..], args].concat()))
+}
+
+#[test]
+fn certificates_name_users() {
+    let users = tls::folder().join("named.acl");
+    let lines = "user default off\nuser app on >pw ~app:* +@all\nuser spiffe://a/app on ~uri:* +@all\n\
+                 user gone off >pw ~* +@all\n";
+    std::fs::write(&users, lines).expect("a file");
+    let file = users.display().to_string();
+    let flags = ["-acl-file", &file, "-tls-auth-clients-user"];
+    let none = "DNS:localhost";
+    let by_name = Served::start(cluster(), &[&flags[..], &["CN"]].concat());
+    assert_eq!(cli_as(&by_name, "app", none, &["ACL", "WHOAMI"]), "app\n");
+    let denied = cli_as(&by_name, "app", none, &["GET", "other"]);
+    assert!(denied.starts_with("NOPERM"), "{denied}");
+    // Names of no user, and of one who may not log in; a URI is no common name.
+    for (name, names) in [("nobody", none), ("gone", none), ("uri", "URI:app")] {
+        let reply = cli_as(&by_name, name, names, &["PING"]);
+        assert!(reply.starts_with("NOAUTH"), "{name}: {reply}");
+    }
+    by_name.logged("names \"gone\", which is not a user who may log in");
+    // Who is asked for a password can give one all the same.
+    let args = ["--user", "app", "--pass", "pw", "--no-auth-warning", "GET", "app:1"];
+    assert_eq!(cli_as(&by_name, "nobody", none, &args), "\n");
+    let by_uri = Served::start(cluster(), &[&flags[..], &["SAN-URI"]].concat());
+    let names = "URI:spiffe://a/none,DNS:app,URI:spiffe://a/app,URI:app";
+    let reply = cli_as(&by_uri, "app", names, &["ACL", "WHOAMI"]);
+    assert_eq!(reply, "spiffe://a/app\n");
+    let reply = cli_as(&by_uri, "app", "DNS:app", &["PING"]);
+    assert!(reply.starts_with("NOAUTH"), "{reply}");
+}
+
+#[test]
+fn a_user_by_certificate_needs_a_certificate() {
+    let args = ["-check", "-tls-auth-clients-user", "CN", "-tls-auth-clients", "no"];
+    let output = Command::new(support::program()).args(args).output();
+    let told = text(&output.expect("the program"));
+    assert!(told.contains("-tls-auth-clients-user CN needs"), "{told}");
+}
+
 #[test]
 fn clients_at_the_wrong_address_are_closed_and_told_of_once() {
     let served = Served::start(cluster(), &[]);

@@ -1,28 +1,18 @@
-//! The expiry date of a certificate, read from its DER: the only field that rustls does not offer.
+//! The validity of a certificate, read from its DER: rustls does not offer it.
 //!
 //! It must never panic: anybody may have written the file.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::der::{SEQUENCE, element, expect, from_validity};
 use crate::net::tls_answers::Validity;
 
-const SEQUENCE: u8 = 0x30;
-const VERSION: u8 = 0xa0;
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
 
 /// The validity of a certificate; nothing if it is none.
 pub fn validity(certificate: &[u8]) -> Option<Validity> {
-    // Certificate ::= SEQUENCE { tbsCertificate SEQUENCE { [0] version?, serial, algorithm, issuer, validity, ...
-    let (body, _) = expect(certificate, SEQUENCE)?;
-    let (mut rest, _) = expect(body, SEQUENCE)?;
-    if rest.first() == Some(&VERSION) {
-        (_, _, rest) = element(rest)?;
-    }
-    for _ in 0..3 {
-        (_, _, rest) = element(rest)?;
-    }
-    let (validity, _) = expect(rest, SEQUENCE)?;
+    let (validity, _) = expect(from_validity(certificate)?, SEQUENCE)?;
     let (tag, begins, rest) = element(validity)?;
     let begins = time(tag, begins)?;
     let (tag, ends, _) = element(rest)?;
@@ -30,30 +20,6 @@ pub fn validity(certificate: &[u8]) -> Option<Validity> {
         begins,
         ends: time(tag, ends)?,
     })
-}
-
-/// The content of an element with this tag, and what is behind it.
-fn expect(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
-    let (found, content, rest) = element(bytes)?;
-    (found == tag).then_some((content, rest))
-}
-
-/// The first element: its tag, its content, and what is behind it.
-fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
-    let (&[tag, first], rest) = bytes.split_first_chunk()?;
-    let (len, rest) = match first {
-        0..=0x7f => (usize::from(first), rest),
-        0x81..=0x83 => {
-            let (digits, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
-            let len = digits
-                .iter()
-                .fold(0, |len, digit| len << 8 | usize::from(*digit));
-            (len, rest)
-        }
-        _ => return None,
-    };
-    let (content, rest) = rest.split_at_checked(len)?;
-    Some((tag, content, rest))
 }
 
 /// `YYMMDDHHMMSSZ` or `YYYYMMDDHHMMSSZ`.

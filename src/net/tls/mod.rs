@@ -5,8 +5,10 @@
 //! encrypted. It must never know what the bytes mean.
 
 mod context;
+mod der;
 mod expiry;
 mod files;
+mod names;
 mod stream;
 #[cfg(test)]
 mod tests;

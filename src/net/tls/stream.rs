@@ -13,6 +13,8 @@ use std::io::{self, IoSlice, Read, Write};
 use mio::net::TcpStream;
 use rustls::Connection;
 
+use super::names;
+use crate::config::CertificateUser;
 use crate::net::tls_answers::{Got, Handshake};
 
 /// Bytes that are read at once.
@@ -87,6 +89,19 @@ impl<T: Transport> TlsStream<T> {
     /// Whether the peer began with something that is no TLS.
     pub fn is_plain(&self) -> bool {
         self.first.is_some_and(|first| first != HANDSHAKE)
+    }
+
+    /// The names in the certificate that the peer has shown, of the kind that may name a user, in their order there.
+    pub fn peer_names(&self, kind: CertificateUser) -> Vec<Vec<u8>> {
+        let shown = self.session.peer_certificates();
+        let Some(own) = shown.and_then(|chain| chain.first()) else {
+            return Vec::new();
+        };
+        match kind {
+            CertificateUser::None => Vec::new(),
+            CertificateUser::CommonName => names::common_name(own).into_iter().collect(),
+            CertificateUser::Uri => names::uris(own),
+        }
     }
 
     /// Bytes that are kept here for the session.
