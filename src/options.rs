@@ -9,6 +9,7 @@
 
 mod address;
 mod arguments;
+mod bounds;
 pub mod documents;
 pub mod duration;
 mod error;
@@ -18,7 +19,6 @@ mod memory;
 mod namespace;
 mod number;
 mod spelling;
-mod stop;
 pub mod table;
 mod tls;
 mod usage;

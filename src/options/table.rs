@@ -8,7 +8,7 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use super::flag::{Flag, Kind, not_negative, path, show_duration, show_file, show_option};
-use super::{address, duration, memory, namespace, number, stop, tls};
+use super::{address, bounds, duration, memory, namespace, number, tls};
 use crate::config::{
     AdminCommands, Config, CrossSlot, LogFormat, PubsubOrder, ReadPreference, ReadyWhen, Secret,
 };
@@ -24,18 +24,18 @@ const AUTH_FAILURE_DELAY_MAX: Duration = Duration::from_secs(60);
 /// All flags, grouped by what they concern; the usage sorts them by name.
 pub const FLAGS: &[Flag] = &all();
 
-const COUNT: usize = OWN.len() + tls::FLAGS.len() + stop::FLAGS.len();
+const COUNT: usize = OWN.len() + tls::FLAGS.len() + bounds::FLAGS.len();
 
 const fn all() -> [Flag; COUNT] {
     let (mut flags, mut at) = ([OWN[0]; COUNT], 1);
-    let stop_at = OWN.len() + tls::FLAGS.len();
+    let bounds_at = OWN.len() + tls::FLAGS.len();
     while at < COUNT {
         flags[at] = if at < OWN.len() {
             OWN[at]
-        } else if at < stop_at {
+        } else if at < bounds_at {
             tls::FLAGS[at - OWN.len()]
         } else {
-            stop::FLAGS[at - stop_at]
+            bounds::FLAGS[at - bounds_at]
         };
         at += 1;
     }
@@ -621,43 +621,6 @@ const OWN: &[Flag] = &[
             Ok(())
         },
         show: |config| config.limits.clients.to_string(),
-        live: true,
-    },
-    Flag {
-        name: "max-memory",
-        kind: Kind::String,
-        default: "auto",
-        help: "how many bytes clients may hold in the proxy, all together: requests that came in, queued commands and \
-               unread replies. Above this limit the clients that hold most are closed. auto is half of what the \
-               machine, the cgroup and the address space leave; 0 is no limit",
-        apply: |options, value| {
-            options.config.limits.memory = match value {
-                "auto" => None,
-                value => {
-                    match memory::bytes(value).map_err(|reason| format!("{reason}, or auto"))? {
-                        bytes if bytes == 0 || bytes >= 1 << 20 => Some(bytes as usize),
-                        _ => return Err("must be auto, 0 or at least 1mb".to_string()),
-                    }
-                }
-            };
-            Ok(())
-        },
-        show: |config| {
-            let memory = config.limits.memory;
-            memory.map_or("auto".to_string(), |bytes| memory::show(bytes as u64))
-        },
-        live: true,
-    },
-    Flag {
-        name: "login-timeout",
-        kind: Kind::Duration,
-        default: "10s",
-        help: "close a client that has not logged in after this long, if clients need a password. 0 never closes it",
-        apply: |options, value| {
-            options.config.login_timeout = not_negative(value)?;
-            Ok(())
-        },
-        show: |config| show_duration(config.login_timeout),
         live: true,
     },
     Flag {
