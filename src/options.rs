@@ -85,9 +85,7 @@ impl Options {
         if config.listens().next().is_none() {
             return Err("-addr is empty, so -tls-addr must be set".to_string());
         }
-        if config.tls.user != CertificateUser::None
-            && config.tls.auth_clients == AuthClients::No
-        {
+        if config.tls.user != CertificateUser::None && config.tls.auth_clients == AuthClients::No {
             return Err(format!(
                 "-tls-auth-clients-user {} needs -tls-auth-clients yes or optional: with no, clients show no certificate",
                 config.tls.user.name()

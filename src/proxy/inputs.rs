@@ -208,7 +208,7 @@ impl Proxy {
         }
         if let Some(name) = names.first() {
             let name = texts::printed(name, 128);
-            let from = client.peer_name(&self.config.listen);
+            let from = client.peer_name();
             let text = format!(
                 "the certificate of client {from} names {name:?}, which is not a user who may log in"
             );

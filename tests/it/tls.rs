@@ -208,7 +208,15 @@ fn certificates_name_users() {
     }
     by_name.logged("names \"gone\", which is not a user who may log in");
     // Who is asked for a password can give one all the same.
-    let args = ["--user", "app", "--pass", "pw", "--no-auth-warning", "GET", "app:1"];
+    let args = [
+        "--user",
+        "app",
+        "--pass",
+        "pw",
+        "--no-auth-warning",
+        "GET",
+        "app:1",
+    ];
     assert_eq!(cli_as(&by_name, "nobody", none, &args), "\n");
     let by_uri = Served::start(cluster(), &[&flags[..], &["SAN-URI"]].concat());
     let names = "URI:spiffe://a/none,DNS:app,URI:spiffe://a/app,URI:app";
@@ -220,8 +228,16 @@ fn certificates_name_users() {
 
 #[test]
 fn a_user_by_certificate_needs_a_certificate() {
-    let args = ["-check", "-tls-auth-clients-user", "CN", "-tls-auth-clients", "no"];
-    let output = Command::new(support::program()).args(args).output();
+    let args = [
+        "-check",
+        "-tls-auth-clients-user",
+        "CN",
+        "-tls-auth-clients",
+        "no",
+    ];
+    let output = Command::new(env!("CARGO_BIN_EXE_redis-cluster-proxy"))
+        .args(args)
+        .output();
     let told = text(&output.expect("the program"));
     assert!(told.contains("-tls-auth-clients-user CN needs"), "{told}");
 }

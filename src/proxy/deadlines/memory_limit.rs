@@ -89,7 +89,7 @@ impl Proxy {
                 break;
             }
             if let Some(client) = self.clients.get(id) {
-                let line = client.line(&self.config.listen, &self.table, now);
+                let line = client.line(&self.table, now);
                 let text = format!(
                     "closing the client that holds most: too much memory is held by {whose}: {bytes} bytes: {}",
                     line.trim_end()
@@ -121,7 +121,7 @@ impl Proxy {
 
     fn close_for_want_of_memory(&mut self, id: ClientId, now: Time) {
         if let Some(client) = self.clients.get(id) {
-            let line = client.line(&self.config.listen, &self.table, now);
+            let line = client.line(&self.table, now);
             let text = format!(
                 "closing a client: no memory for its request: {}",
                 line.trim_end()

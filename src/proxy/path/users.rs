@@ -68,7 +68,7 @@ impl Proxy {
                 Some(user) => format!("{:?}", texts::printed(&user.name, 128)),
                 None => "an unknown user".to_string(),
             };
-            let from = client.peer_name(&self.config.listen);
+            let from = client.peer_name();
             let text = format!("login as {user} failed, client {from}");
             self.login_log.warn(&text, now);
         }
