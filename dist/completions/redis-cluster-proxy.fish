@@ -70,6 +70,7 @@ complete -c redis-cluster-proxy -o slowlog-log-slower-than -d 'log requests that
 complete -c redis-cluster-proxy -o startup-nodes -d 'cluster nodes to ask for the topology at startup, as host:port…' -x
 complete -c redis-cluster-proxy -o tls-addr -d 'address to listen on for TLS clients, besides -addr' -x
 complete -c redis-cluster-proxy -o tls-auth-clients -d 'whether TLS clients must present a certificate signed by…' -x -a 'yes no optional'
+complete -c redis-cluster-proxy -o tls-auth-clients-user -d 'log in TLS clients as the user that their certificate names' -x
 complete -c redis-cluster-proxy -o tls-ca-cert-file -d 'PEM file with the certificate authorities that sign client…' -r -F
 complete -c redis-cluster-proxy -o tls-cert-file -d 'PEM file with the proxy\'s certificate, followed by any intermediate…' -r -F
 complete -c redis-cluster-proxy -o tls-ciphersuites -d 'cipher suites to accept from clients, separated by colons, such as…' -x
