@@ -206,7 +206,8 @@ fn certificates_name_users() {
         let reply = cli_as(&by_name, name, names, &["PING"]);
         assert!(reply.starts_with("NOAUTH"), "{name}: {reply}");
     }
-    by_name.logged("names \"gone\", which is not a user who may log in");
+    // One line a second: the first at least.
+    by_name.logged("names \"nobody\", which is not a user who may log in");
     // Who is asked for a password can give one all the same.
     let args = [
         "--user",
