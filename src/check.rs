@@ -58,7 +58,11 @@ fn cannot_serve(config: &Config) -> Vec<String> {
     let mut faults = Vec::new();
     let encrypted = config.tls.listen.map(Listen::Tcp);
     let plain = config.listen.iter().map(|address| ("-addr", address));
-    let addresses = plain.chain(encrypted.iter().map(|address| ("-tls-addr", address)));
+    let own = config.namespace_listen.iter();
+    let own = own.map(|(_, address)| ("-namespace-addrs", address));
+    let addresses = plain
+        .chain(own)
+        .chain(encrypted.iter().map(|address| ("-tls-addr", address)));
     // Until all have been tried, none is given up: two of them may exclude each other.
     let mut bound = Vec::new();
     for (flag, address) in addresses {

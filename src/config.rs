@@ -131,8 +131,10 @@ pub struct Config {
     pub protected_mode: bool,
     /// Who may send commands that change the servers or this proxy.
     pub admin_commands: AdminCommands,
-    /// The namespace of all clients.
+    /// The namespace of clients that come to `listen` or by TLS.
     pub namespace: Option<String>,
+    /// Where clients of other namespaces are served: the name of each, and its address.
+    pub namespace_listen: Vec<(String, Listen)>,
     /// Whether a namespace has channels of its own.
     pub namespace_channels: bool,
     /// Where cluster clients are told to find this proxy; without it, it shows itself as one server.
@@ -448,6 +450,7 @@ impl Default for Config {
             protected_mode: true,
             admin_commands: AdminCommands::Yes,
             namespace: None,
+            namespace_listen: Vec::new(),
             namespace_channels: false,
             cluster_face: None,
             limits: Limits::default(),
@@ -465,10 +468,12 @@ pub enum Listen {
 }
 
 impl Config {
-    /// Every address where clients are served, those for TLS last.
+    /// Every address where clients are served, in the order of a worker's listeners: those of `-namespace-addrs` behind
+    /// those of `-addr`, that for TLS last.
     pub fn listens(&self) -> impl Iterator<Item = Listen> + '_ {
         let encrypted = self.tls.listen.map(Listen::Tcp);
-        self.listen.iter().cloned().chain(encrypted)
+        let own = self.namespace_listen.iter().map(|(_, listen)| listen);
+        self.listen.iter().chain(own).cloned().chain(encrypted)
     }
 
     /// The same as text.

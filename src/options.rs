@@ -25,7 +25,7 @@ mod usage;
 
 use std::ffi::OsString;
 
-use crate::config::{AuthClients, CertificateUser, Config, Secret};
+use crate::config::{AuthClients, CertificateUser, Config, Listen, Secret};
 use crate::live_config::{Settings, Unchanged};
 
 use arguments::{in_order_typed, match_arguments, refuse_leftovers};
@@ -106,7 +106,17 @@ impl Options {
                 "-debug-addr {address} is not a loopback address: set -debug-token"
             ));
         }
-        if config.namespace.is_some() && config.cluster_face.is_some() {
+        let twice = |(_, own): &&(String, Listen)| {
+            // Of port 0 each one is another.
+            own.port() != Some(0) && config.listen.contains(own)
+        };
+        if let Some((name, address)) = config.namespace_listen.iter().find(twice) {
+            return Err(format!(
+                "{address} is an address of -addr and of namespace {name}"
+            ));
+        }
+        let has_namespaces = config.namespace.is_some() || !config.namespace_listen.is_empty();
+        if has_namespaces && config.cluster_face.is_some() {
             return Err(
                 "-namespace and -cluster-face exclude each other: a namespace is as one server, not a cluster"
                     .to_string(),

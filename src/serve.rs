@@ -143,9 +143,7 @@ pub fn run(mut config: Config, passed: Option<Passed>, log: LogHandle) -> io::Re
     if let Some(control) = control {
         control.join();
     }
-    if !was_passed {
-        remove_unix(&config.listen);
-    }
+    remove_files(&config, was_passed, config.namespace_listen.len());
     log::info!("stopped");
     result
 }
@@ -190,18 +188,42 @@ fn listen(
         }
         config.listen = bound;
     }
+    for place in 0..config.namespace_listen.len() {
+        let (_, address) = &config.namespace_listen[place];
+        let (workers, shared) = (config.workers, config.reuse_port);
+        match listener::listen(address, workers, shared, config.unix_socket_perm) {
+            Ok((made, address)) => {
+                config.namespace_listen[place].1 = address;
+                give(made);
+            }
+            Err(error) => {
+                let error = cannot_listen(address, "-namespace-addrs", error);
+                remove_files(config, was_passed, place);
+                return Err(error);
+            }
+        }
+    }
     if let Some(address) = config.tls.listen {
         let (made, address) = listener::listen_tls(address, config.workers, config.reuse_port, tls)
             .map_err(|error| {
-                if !was_passed {
-                    remove_unix(&config.listen);
-                }
+                remove_files(config, was_passed, config.namespace_listen.len());
                 cannot_listen(&Listen::Tcp(address), "-tls-addr", error)
             })?;
         config.tls.listen = Some(address);
         give(made);
     }
     Ok(listeners)
+}
+
+/// Takes the files of all Unix sockets away that were made: those of `-addr` unless the socket was passed, and so many of
+/// `-namespace-addrs`.
+fn remove_files(config: &Config, was_passed: bool, namespaces: usize) {
+    if !was_passed {
+        remove_unix(&config.listen);
+    }
+    let own = config.namespace_listen[..namespaces].iter();
+    let own: Vec<Listen> = own.map(|(_, address)| address.clone()).collect();
+    remove_unix(&own);
 }
 
 /// Takes the files of Unix sockets away.
@@ -217,7 +239,10 @@ fn remove_unix(bound: &[Listen]) {
 fn told_listens(config: &Config) -> String {
     let plain = config.listen.iter().map(Listen::to_string);
     let encrypted = config.tls.listen.map(|address| format!("{address} (TLS)"));
-    plain.chain(encrypted).collect::<Vec<_>>().join(" and ")
+    let own = config.namespace_listen.iter();
+    let own = own.map(|(name, address)| format!("{address} (namespace {name})"));
+    let all = plain.chain(own).chain(encrypted);
+    all.collect::<Vec<_>>().join(" and ")
 }
 
 /// Why there is no listener; of an address that is taken, by whom.

@@ -425,7 +425,10 @@ impl Worker {
                 self.accept_pending.push_back(place);
             }
             match accepted {
-                Ok((socket, address)) => self.place(socket, address, others, now),
+                Ok((mut socket, address)) => {
+                    socket.listener = place;
+                    self.place(socket, address, others, now);
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if is_exhaustion(&error) => {
@@ -479,6 +482,7 @@ impl Worker {
             return self.begin_handshake(socket, address, now);
         }
         let id = self.proxy.accept(address, now);
+        self.proxy.enter(id, socket.listener);
         if socket.is_tls() {
             let names = socket.peer_names(self.proxy.config().tls.user);
             self.proxy.identify(id, &names, now);

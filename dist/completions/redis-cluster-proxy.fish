@@ -50,6 +50,7 @@ complete -c redis-cluster-proxy -o max-memory -d 'how many bytes clients may hol
 complete -c redis-cluster-proxy -o max-procs -d 'number of worker threads' -x
 complete -c redis-cluster-proxy -o max-transactions -d 'maximum number of clients in transactions' -x
 complete -c redis-cluster-proxy -o namespace -d 'put {NAME} before every key of every client' -x
+complete -c redis-cluster-proxy -o namespace-addrs -d 'serve other namespaces at addresses of their own' -x
 complete -c redis-cluster-proxy -o namespace-channels -d 'put the tag of the namespace before the names of channels, too'
 complete -c redis-cluster-proxy -o node-map -d 'where to reach nodes that announce an unreachable address' -x
 complete -c redis-cluster-proxy -o nodes-allowed -d 'address ranges in which nodes may be, such as 10.0.0.0/8,fd00::/8' -x

@@ -35,6 +35,8 @@ pub struct Socket {
     pub read_closed: bool,
     /// Whether it is on the worker's queue.
     pub queued: bool,
+    /// The listener that it came to, by its place among those of each worker.
+    pub listener: usize,
 }
 
 /// What a read found.
@@ -56,6 +58,7 @@ impl Socket {
             writable: false,
             read_closed: false,
             queued: false,
+            listener: 0,
         }
     }
 

@@ -1,10 +1,59 @@
-//! Names of namespaces.
+//! The flags of namespaces: rows of the [table](super::table) as the others are.
+
+use super::flag::{Flag, Kind};
+use super::{address, number};
+use crate::config::Listen;
+
+/// The flags.
+pub(super) const FLAGS: [Flag; 3] = [
+    Flag {
+        name: "namespace",
+        kind: Kind::String,
+        default: "",
+        help: "put {NAME} before every key of every client, so that all their keys lie in one slot and any program \
+               written for one Redis server runs unchanged. One namespace is served by one node at a time. Empty is \
+               no namespace",
+        apply: |options, value| {
+            options.config.namespace = name(value)?;
+            Ok(())
+        },
+        show: |config| config.namespace.clone().unwrap_or_default(),
+        live: false,
+    },
+    Flag {
+        name: "namespace-addrs",
+        kind: Kind::String,
+        default: "",
+        help: "serve other namespaces at addresses of their own: a comma list of NAME=ADDRESS, like \
+               jobs=127.0.0.1:8089,cache=unix:/run/cache.sock. Clients that come to one of these addresses are in its \
+               namespace, others in that of -namespace, if any",
+        apply: |options, value| {
+            options.config.namespace_listen = listens(value)?;
+            Ok(())
+        },
+        show: |config| show(&config.namespace_listen),
+        live: false,
+    },
+    Flag {
+        name: "namespace-channels",
+        kind: Kind::Bool,
+        default: "false",
+        help: "put the tag of the namespace before the names of channels, too, so that no message leaves the \
+               namespace. Without it channels are shared, as databases of one server share them",
+        apply: |options, value| {
+            options.config.namespace_channels = number::boolean(value)?;
+            Ok(())
+        },
+        show: |config| config.namespace_channels.to_string(),
+        live: false,
+    },
+];
 
 /// The longest name of a namespace, in bytes: it goes before every key.
 const NAMESPACE_MAX: usize = 64;
 
 /// The name of a namespace: what may stand in a hash tag and means itself in a pattern.
-pub fn name(value: &str) -> Result<Option<String>, String> {
+fn name(value: &str) -> Result<Option<String>, String> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._:-/@+=".contains(&byte);
     if value.len() > NAMESPACE_MAX {
         return Err(format!("is longer than {NAMESPACE_MAX} bytes"));
@@ -13,6 +62,39 @@ pub fn name(value: &str) -> Result<Option<String>, String> {
         true => Ok(Some(value.to_string()).filter(|name| !name.is_empty())),
         false => Err("must be letters, digits and any of . _ : - / @ + =".to_string()),
     }
+}
+
+/// A comma list of `name=address`.
+fn listens(value: &str) -> Result<Vec<(String, Listen)>, String> {
+    let mut all: Vec<(String, Listen)> = Vec::new();
+    for item in value.split(',').filter(|_| !value.is_empty()) {
+        let (own, listen) =
+            listen(item.trim()).map_err(|reason| format!("{reason} in {item:?}"))?;
+        if all.iter().any(|(_, other)| *other == listen) {
+            return Err(format!("{listen} is listed twice"));
+        }
+        all.push((own, listen));
+    }
+    Ok(all)
+}
+
+fn listen(item: &str) -> Result<(String, Listen), String> {
+    // A name may have an equals sign.
+    let (own, at) = item
+        .rsplit_once('=')
+        .ok_or("expected name=address, like jobs=127.0.0.1:8089,")?;
+    let own = name(own).map_err(|reason| format!("the name {reason}"))?;
+    let own = own.ok_or("the name is missing")?;
+    Ok((own, address::listen(at)?))
+}
+
+/// The same as it is typed.
+fn show(all: &[(String, Listen)]) -> String {
+    let texts: Vec<String> = all
+        .iter()
+        .map(|(own, listen)| format!("{own}={listen}"))
+        .collect();
+    texts.join(",")
 }
 
 #[cfg(test)]
@@ -37,6 +119,24 @@ mod tests {
             &"x".repeat(65),
         ] {
             assert!(name(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn each_namespace_has_an_address() {
+        for good in ["", "jobs=127.0.0.1:8089", "a=b=[::1]:1,c=unix:/run/c.sock"] {
+            assert_eq!(listens(good).map(|all| show(&all)), Ok(good.to_string()));
+        }
+        for (bad, reason) in [
+            ("jobs", "expected name=address"),
+            ("=127.0.0.1:1", "the name is missing"),
+            ("a*=127.0.0.1:1", "the name must be letters"),
+            ("a=127.0.0.1:1,", "expected name=address"),
+            ("a=127.0.0.1:1,b=127.0.0.1:1", "127.0.0.1:1 is listed twice"),
+            ("a=127.0.0.1", "in \"a=127.0.0.1\""),
+        ] {
+            let refused = listens(bad).expect_err(bad);
+            assert!(refused.contains(reason), "{bad}: {refused}");
         }
     }
 }

@@ -24,18 +24,21 @@ const AUTH_FAILURE_DELAY_MAX: Duration = Duration::from_secs(60);
 /// All flags, grouped by what they concern; the usage sorts them by name.
 pub const FLAGS: &[Flag] = &all();
 
-const COUNT: usize = OWN.len() + tls::FLAGS.len() + bounds::FLAGS.len();
+const COUNT: usize = OWN.len() + tls::FLAGS.len() + bounds::FLAGS.len() + namespace::FLAGS.len();
 
 const fn all() -> [Flag; COUNT] {
     let (mut flags, mut at) = ([OWN[0]; COUNT], 1);
     let bounds_at = OWN.len() + tls::FLAGS.len();
+    let namespace_at = bounds_at + bounds::FLAGS.len();
     while at < COUNT {
         flags[at] = if at < OWN.len() {
             OWN[at]
         } else if at < bounds_at {
             tls::FLAGS[at - OWN.len()]
-        } else {
+        } else if at < namespace_at {
             bounds::FLAGS[at - bounds_at]
+        } else {
+            namespace::FLAGS[at - namespace_at]
         };
         at += 1;
     }
@@ -350,33 +353,6 @@ const OWN: &[Flag] = &[
             Ok(())
         },
         show: |config| config.admin_commands.name().to_string(),
-        live: false,
-    },
-    Flag {
-        name: "namespace",
-        kind: Kind::String,
-        default: "",
-        help: "put {NAME} before every key of every client, so that all their keys lie in one slot and any program \
-               written for one Redis server runs unchanged. One namespace is served by one node at a time. Empty is \
-               no namespace",
-        apply: |options, value| {
-            options.config.namespace = namespace::name(value)?;
-            Ok(())
-        },
-        show: |config| config.namespace.clone().unwrap_or_default(),
-        live: false,
-    },
-    Flag {
-        name: "namespace-channels",
-        kind: Kind::Bool,
-        default: "false",
-        help: "put the tag of the namespace before the names of channels, too, so that no message leaves the \
-               namespace. Without it channels are shared, as databases of one server share them",
-        apply: |options, value| {
-            options.config.namespace_channels = number::boolean(value)?;
-            Ok(())
-        },
-        show: |config| config.namespace_channels.to_string(),
         live: false,
     },
     Flag {

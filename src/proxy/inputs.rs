@@ -92,6 +92,13 @@ impl Proxy {
                 .namespace
                 .as_deref()
                 .map(|name| Arc::new(Namespace::new(name, config.namespace_channels))),
+            namespaces: (config.listen.len()..)
+                .zip(&config.namespace_listen)
+                .map(|(place, (name, _))| {
+                    let own = Namespace::new(name, config.namespace_channels);
+                    (place, Arc::new(own))
+                })
+                .collect(),
             named_scripts: Named::default(),
             suspects: Suspects::default(),
             pubsub: Pubsub::default(),
@@ -179,6 +186,15 @@ impl Proxy {
         }
         self.close_when_told(id, Parting::Refused);
         id
+    }
+
+    /// A client is in the namespace of the listener that it has come to, if that has one.
+    pub fn enter(&mut self, id: ClientId, listener: usize) {
+        let mut own = self.namespaces.iter();
+        let own = own.find(|(place, _)| *place == listener);
+        if let (Some((_, namespace)), Some(client)) = (own, self.clients.get_mut(id)) {
+            client.session.namespace = Some(namespace.clone());
+        }
     }
 
     /// Whether there are as many clients as may be, with `coming` more on their way to this worker.

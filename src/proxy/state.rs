@@ -93,8 +93,10 @@ pub struct Proxy {
     pub(in crate::proxy) scratch: Scratch,
     /// Bodies of EVAL that have been remembered.
     pub(in crate::proxy) seen: Seen,
-    /// The namespace of clients that come.
+    /// The namespace of clients that come, unless their listener says another.
     pub(in crate::proxy) namespace: Option<Arc<Namespace>>,
+    /// The namespaces of listeners, by their places.
+    pub(in crate::proxy) namespaces: Vec<(usize, Arc<Namespace>)>,
     /// The names of their scripts, as far as this worker has used them.
     pub(in crate::proxy) named_scripts: Named,
     /// What has made up a server's words.

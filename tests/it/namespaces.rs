@@ -3,24 +3,69 @@
 use std::time::Duration;
 
 use crate::support::session::words;
-use crate::support::{Cluster, Conn, Proxy, Reply, wait_for};
+use crate::support::{Cluster, Conn, Port, Proxy, Reply, wait_for};
+
+/// Where clients of one namespace are served, or those of none.
+struct Door(String);
+
+impl Door {
+    fn conn(&self) -> Conn {
+        Conn::connect(&self.0)
+    }
+}
 
 /// Two namespaces and the cluster itself, with something secret in all but the first.
 struct Tenants {
     cluster: Cluster,
-    own: Proxy,
-    other: Proxy,
-    plain: Proxy,
+    own: Door,
+    other: Door,
+    plain: Door,
+    _proxies: Vec<Proxy>,
+    _ports: Vec<Port>,
 }
 
-fn tenants(flags: &[&str]) -> Tenants {
-    let cluster = Cluster::start_with(1, 0, &["--notify-keyspace-events", "KEA"]);
+fn cluster() -> Cluster {
+    Cluster::start_with(1, 0, &["--notify-keyspace-events", "KEA"])
+}
+
+/// Each has a proxy of its own.
+fn apart(flags: &[&str]) -> Tenants {
+    let cluster = cluster();
     let flags = |name: &'static str| [&["-namespace", name], flags].concat();
+    let proxies = vec![
+        Proxy::start(&cluster, &flags("own")),
+        Proxy::start(&cluster, &flags("other")),
+        Proxy::start(&cluster, &[]),
+    ];
+    let door = |index: usize| Door(proxies[index].addr().to_string());
     Tenants {
-        own: Proxy::start(&cluster, &flags("own")),
-        other: Proxy::start(&cluster, &flags("other")),
-        plain: Proxy::start(&cluster, &[]),
+        own: door(0),
+        other: door(1),
+        plain: door(2),
         cluster,
+        _proxies: proxies,
+        _ports: Vec::new(),
+    }
+}
+
+/// One proxy serves them all, each at an address of its own, at two workers.
+fn together(flags: &[&str]) -> Tenants {
+    let cluster = cluster();
+    let ports = vec![Port::reserve(), Port::reserve()];
+    let addresses: Vec<String> = ports
+        .iter()
+        .map(|port| format!("127.0.0.1:{}", port.number()))
+        .collect();
+    let all = format!("own={},other={}", addresses[0], addresses[1]);
+    let own = ["-namespace-addrs", &all, "-max-procs", "2"];
+    let proxy = Proxy::start(&cluster, &[&own, flags].concat());
+    Tenants {
+        own: Door(addresses[0].clone()),
+        other: Door(addresses[1].clone()),
+        plain: Door(proxy.addr().to_string()),
+        cluster,
+        _proxies: vec![proxy],
+        _ports: ports,
     }
 }
 
@@ -134,7 +179,15 @@ fn samples() -> Vec<String> {
 /// takes anything from them.
 #[test]
 fn nothing_leaves_a_namespace() {
-    let tenants = tenants(&[]);
+    check_nothing_leaves(&apart(&[]));
+}
+
+#[test]
+fn nothing_leaves_a_namespace_that_shares_its_proxy() {
+    check_nothing_leaves(&together(&[]));
+}
+
+fn check_nothing_leaves(tenants: &Tenants) {
     let (mut other, mut plain) = (tenants.other.conn(), tenants.plain.conn());
     let load = "#!lua name=secretlib\nredis.register_function('leak', function(k) return redis.call('GET','secret') end)";
     assert_eq!(plain.command(&["FUNCTION", "LOAD", load]), "secretlib");
@@ -213,7 +266,7 @@ fn heard(conn: &mut Conn) -> Vec<String> {
 
 #[test]
 fn keyspace_notifications_are_of_own_keys() {
-    let tenants = tenants(&[]);
+    let tenants = together(&[]);
     let (mut own, mut subscriber) = (tenants.own.conn(), tenants.own.conn());
     let reply = subscriber.line("PSUBSCRIBE *");
     assert_eq!(reply.items()[1].text(), "*");
@@ -244,7 +297,7 @@ fn channels_are_shared_unless_asked_otherwise() {
         (&[][..], true),
         (&["-namespace-channels", "true"][..], false),
     ] {
-        let tenants = tenants(flags);
+        let tenants = together(flags);
         let (mut own, mut subscriber) = (tenants.own.conn(), tenants.own.conn());
         assert_eq!(subscriber.line("SUBSCRIBE news").items()[1].text(), "news");
         let reply = subscriber.line("PSUBSCRIBE new?");
@@ -293,6 +346,23 @@ fn clients_of_others_are_not_there() {
     assert_eq!(list.lines().count(), 2, "{list}");
     let id = two.line("CLIENT ID").int();
     assert_eq!(one.line(&format!("CLIENT KILL ID {id}")).int(), 1);
+    // Nor those of others at the same proxy, whichever worker they are at.
+    let tenants = together(&[]);
+    let mut own: Vec<Conn> = (0..4).map(|_| tenants.own.conn()).collect();
+    let mut others: Vec<Conn> = (0..4).map(|_| tenants.other.conn()).collect();
+    let ids = others.iter_mut().map(|conn| conn.line("CLIENT ID").int());
+    for id in ids.collect::<Vec<i64>>() {
+        assert_eq!(own[0].line(&format!("CLIENT KILL ID {id}")).int(), 0);
+    }
+    own.iter_mut()
+        .for_each(|conn| assert_eq!(conn.line("SET k own"), "OK"));
+    let list = own[0].line("CLIENT LIST").text();
+    assert_eq!(list.lines().count(), 4, "{list}");
+    assert_eq!(tenants.plain.conn().line("GET {own}k"), "own");
+    assert_eq!(others[0].line("EXISTS k").int(), 0);
+    // It stays where it came in.
+    assert_eq!(own[1].line("RESET"), "RESET");
+    assert_eq!(own[1].line("GET k"), "own");
 }
 
 /// Transactions, blocking pops and scripts over many keys; and replies that name keys.
@@ -403,7 +473,7 @@ fn large_requests_and_replies_pass() {
 /// A script is known by the name that its client computes; what one namespace has loaded is not there for another.
 #[test]
 fn scripts_have_the_names_that_clients_know() {
-    let tenants = tenants(&[]);
+    let tenants = apart(&[]);
     let (mut own, mut other) = (tenants.own.conn(), tenants.other.conn());
     let name = "e0e1f9fabfc9d4800c877a703b823ac0578ff8db";
     assert_eq!(own.command(&["SCRIPT", "LOAD", "return 1"]), name);

@@ -81,6 +81,10 @@ fn samples(flag: &Flag) -> (&'static str, Option<&'static str>) {
         "protected-mode" => ("false", Some("maybe")),
         "admin-commands" => ("loopback", Some("maybe")),
         "namespace" => ("jobs", Some("a}b")),
+        "namespace-addrs" => (
+            "a=127.0.0.1:8089,b=unix:/tmp/b.sock",
+            Some("127.0.0.1:8089"),
+        ),
         "namespace-channels" => ("true", Some("maybe")),
         "cluster-face" => ("127.0.0.1:8088", Some("nowhere")),
         "read-prefer" => ("READ_PREFER_SLAVE", Some("3")),

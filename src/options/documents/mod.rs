@@ -80,6 +80,10 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("backend-password", "secret-of-nodes"),
     ("backend-password-old", "older-secret-of-nodes"),
     ("namespace", "jobs"),
+    (
+        "namespace-addrs",
+        "jobs=127.0.0.1:8089,cache=127.0.0.1:8090",
+    ),
     ("cluster-face", "proxy.example.org:8088"),
     ("idc-prefixes", "10.1.,10.2."),
     ("cpu-affinity", "0,2-3"),
