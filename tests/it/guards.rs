@@ -1,8 +1,7 @@
 //! What a client may change at the nodes, by where it comes from: through the proxy nobody gets more than a
 //! server would give.
 
-use crate::support::{Cluster, Conn, Port, Proxy, Reply, key_in_slot, outer, wait_for};
-use std::time::Duration;
+use crate::support::{Cluster, Conn, Port, Proxy, Reply, outer};
 
 /// One setting for all that servers protect.
 fn protecting(masters: usize, replicas: usize, whom: &str) -> Cluster {
@@ -18,18 +17,6 @@ fn value(reply: &Reply) -> String {
     value
         .unwrap_or_else(|| panic!("no value: {reply:?}"))
         .text()
-}
-
-/// Redis lists a replica only when it has had something to replicate.
-fn known_with_replicas(conn: &mut Conn) {
-    wait_for("the replicas to be known", Duration::from_secs(20), || {
-        for slot in [1, 16000] {
-            conn.command(&["SET", &key_in_slot(slot, "guards"), "1"]);
-        }
-        conn.line("PROXY CLUSTER UPDATE");
-        let nodes = conn.line("PROXY CLUSTER NODES").text();
-        (nodes.lines().filter(|line| line.contains("slave")).count() == 2).then_some(())
-    });
 }
 
 /// Everything that `local` guards, asked for by a client from outside through a proxy beside the nodes.
@@ -78,7 +65,7 @@ fn a_stranger_gets_no_more_than_from_the_servers() {
     }
     // What the server lets local clients do, those of the proxy may.
     let mut local = proxy.conn();
-    known_with_replicas(&mut local);
+    proxy.wait_until_replicas_are_known(2);
     assert_eq!(local.line("CONFIG SET dbfilename other.rdb"), "OK");
     for port in cluster.ports() {
         let name = value(&cluster.raw(port).line("CONFIG GET dbfilename"));

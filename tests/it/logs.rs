@@ -152,6 +152,8 @@ fn calls_are_counted_once_behind_failovers_too() {
     let server = Server::start(&[]);
     for protocol in ["2", "3"] {
         for proxy in [&proxy, &reading] {
+            // Behind a failover, too: it is a replica then that was a master.
+            proxy.wait_until_replicas_are_known(3);
             let told = [proxy.addr(), &server.addr()].map(|addr| {
                 let mut conn = Conn::open(addr, protocol);
                 assert_eq!(conn.line("CONFIG RESETSTAT"), "OK");

@@ -21,8 +21,10 @@ impl Ground {
         static GROUND: OnceLock<Mutex<Ground>> = OnceLock::new();
         let ground = GROUND.get_or_init(|| {
             let cluster = Cluster::start_with(3, 1, &["--latency-tracking", "yes"]);
+            let proxy = Proxy::start(&cluster, &["-read-prefer", "1", "-max-procs", "2"]);
+            proxy.wait_until_replicas_are_known(3);
             Mutex::new(Ground {
-                proxy: Proxy::start(&cluster, &["-read-prefer", "1", "-max-procs", "2"]),
+                proxy,
                 single: Single::start(),
                 cluster,
             })

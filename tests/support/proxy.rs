@@ -136,6 +136,21 @@ impl Proxy {
         );
     }
 
+    /// Until the proxy knows so many replicas: commands for all nodes leave out those that it does not know. Redis lists
+    /// a replica only when it has had something to replicate.
+    #[track_caller]
+    pub fn wait_until_replicas_are_known(&self, count: usize) {
+        let mut conn = self.conn();
+        wait_for("the replicas to be known", Duration::from_secs(20), || {
+            for slot in (1..16384).step_by(1000) {
+                conn.command(&["SET", &key_in_slot(slot, "known"), "1"]);
+            }
+            conn.line("PROXY CLUSTER UPDATE");
+            let nodes = conn.line("PROXY CLUSTER NODES").text();
+            (nodes.lines().filter(|line| line.contains("slave")).count() == count).then_some(())
+        });
+    }
+
     /// `host:port`, `unix:/path`, or `tls:host:port`.
     pub fn addr(&self) -> &str {
         &self.addr
