@@ -53,7 +53,8 @@ fn check_accepted(args: &[&str]) {
     let outcome = run(&[args, &["-version"]].concat(), &[]);
     assert_eq!(outcome.stderr, "", "{args:?}");
     let version = format!(
-        "redis-cluster-proxy 0.1.0 (commit {})\n",
+        "redis-cluster-proxy {} (commit {})\n",
+        env!("CARGO_PKG_VERSION"),
         env!("BUILD_COMMIT")
     );
     assert_eq!(outcome.stdout, version, "{args:?}");
