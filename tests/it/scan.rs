@@ -166,18 +166,21 @@ fn set_keys(conn: &mut Conn, count: usize) {
 }
 
 fn join(joiner: &mut Conn, cluster: &Cluster) {
-    let port = cluster.ports()[0];
     let id = joiner.line("CLUSTER MYID").text();
     let mut met_at: Option<Instant> = None;
-    wait_for("all to know the new node", LIMIT, || {
-        // One MEET was not always enough: all heard of it in 16 of 17 runs.
-        if met_at.is_none_or(|at| at.elapsed() > Duration::from_secs(5)) {
-            assert_eq!(joiner.line(&format!("CLUSTER MEET 127.0.0.1 {port}")), "OK");
+    wait_for("all to know the new node", 3 * LIMIT, || {
+        // A node that is busy may not shake hands within the node timeout of a second, and forgets that it was to.
+        if met_at.is_none_or(|at| at.elapsed() > Duration::from_secs(3)) {
+            // All of them: one that is met by one of them alone may never be heard of by the rest.
+            for port in cluster.ports() {
+                assert_eq!(joiner.line(&format!("CLUSTER MEET 127.0.0.1 {port}")), "OK");
+            }
             met_at = Some(Instant::now());
         }
         let knows = |conn: &mut Conn, id: &str| {
             let nodes = conn.line("CLUSTER NODES").text();
-            nodes.contains(id) && nodes.lines().count() == cluster.ports().len() + 1
+            let known = nodes.lines().filter(|line| !line.contains("handshake"));
+            nodes.contains(id) && known.count() > cluster.ports().len()
         };
         let mut ports = cluster.ports().into_iter();
         let known = ports.all(|port| knows(&mut cluster.raw(port), &id));
