@@ -98,7 +98,9 @@ fn with_few_descriptors_clients_leave_the_nodes_theirs_and_hear_why() {
     serves_both_nodes(&mut old);
     // Connections to nodes of their own can be had, too.
     assert!(old.line("BLPOP nothing 0.01").is_nil());
-    assert_eq!(counter(&mut old, "proxy_accepts_failed"), 0);
+    // Clients that are being refused hold descriptors until they have been told: for a moment none may be left.
+    let failed = counter(&mut old, "proxy_accepts_failed");
+    assert!(failed < 30, "{failed}");
 }
 
 #[test]
