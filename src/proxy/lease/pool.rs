@@ -72,16 +72,12 @@ impl Proxy {
         let Some(node) = self.upstream.node(key) else {
             return;
         };
-        let is_failing = node.is_failing();
-        if is_failing {
+        if node.is_failing() {
             // It may be at its limit of clients: it is asked for no more than somebody waits for.
             (bounds.least, bounds.idle) = (0, 0);
         }
         for (flavor, count) in node.exclusive.missing(bounds) {
-            if is_failing {
-                // It is tried with one connection.
-                self.share_first(key, flavor, now);
-            }
+            self.share_first(key, flavor, now);
             for _ in 0..count {
                 let (config, actions) = (&self.config, &mut self.actions);
                 let upstream = &mut self.upstream;
@@ -90,10 +86,6 @@ impl Proxy {
                     break;
                 };
                 node.exclusive.ordered(flavor);
-            }
-            if !is_failing {
-                // The last that is asked for is made first.
-                self.share_first(key, flavor, now);
             }
         }
         if let Some(node) = self.upstream.node(key)
