@@ -46,8 +46,7 @@ pub fn run(mut config: Config, passed: Option<Passed>, log: LogHandle) -> io::Re
     let clock = Clock::start();
     let tls = Arc::new(Context::load(&config).map_err(io::Error::other)?);
     let acl = Store::load(&config, acl_files::FILES).map_err(io::Error::other)?;
-    let was_passed = passed.is_some();
-    let listeners = listen(&mut config, passed, &tls)?;
+    let (listeners, bound) = listen(&mut config, passed, &tls)?;
     let debug = match config.debug_addr {
         Some(address) => Some(
             TcpListener::bind(address)
@@ -143,26 +142,39 @@ pub fn run(mut config: Config, passed: Option<Passed>, log: LogHandle) -> io::Re
     if let Some(control) = control {
         control.join();
     }
-    remove_files(&config, was_passed, config.namespace_listen.len());
+    remove_unix(&bound);
     log::info!("stopped");
     result
 }
 
-/// The listeners of each worker; the config gets the addresses that they really have.
+/// The listeners of each worker, and the addresses that were bound for them; the config gets those that they really have.
 fn listen(
     config: &mut Config,
     passed: Option<Passed>,
     tls: &Arc<Context>,
-) -> io::Result<Vec<Vec<Listener>>> {
-    let was_passed = passed.is_some();
+) -> io::Result<(Vec<Vec<Listener>>, Vec<Listen>)> {
     let mut listeners: Vec<Vec<Listener>> = (0..config.workers).map(|_| Vec::new()).collect();
     let mut give = |made: Vec<Listener>| {
         for (own, listener) in listeners.iter_mut().zip(made) {
             own.push(listener);
         }
     };
+    let mut bound = Vec::new();
+    let (workers, shared, mode) = (config.workers, config.reuse_port, config.unix_socket_perm);
+    let mut bind =
+        |flag: &str, address: &mut Listen| match listener::listen(address, workers, shared, mode) {
+            Ok((made, real)) => {
+                bound.push(real.clone());
+                *address = real;
+                Ok(made)
+            }
+            Err(error) => {
+                remove_unix(&bound);
+                Err(cannot_listen(address, flag, error))
+            }
+        };
     if let Some(passed) = passed {
-        let (made, address) = listener::adopt(passed, config.workers)
+        let (made, address) = listener::adopt(passed, workers)
             .map_err(|error| at("cannot use the passed socket (LISTEN_FDS)", error))?;
         let instead = config.listen.iter().map(Listen::to_string);
         log::info!(
@@ -172,58 +184,23 @@ fn listen(
         config.listen = vec![address];
         give(made);
     } else {
-        let mut bound = Vec::new();
-        for address in &config.listen {
-            let (workers, shared) = (config.workers, config.reuse_port);
-            match listener::listen(address, workers, shared, config.unix_socket_perm) {
-                Ok((made, address)) => {
-                    bound.push(address);
-                    give(made);
-                }
-                Err(error) => {
-                    remove_unix(&bound);
-                    return Err(cannot_listen(address, "-addr", error));
-                }
-            }
+        for address in &mut config.listen {
+            give(bind("-addr", address)?);
         }
-        config.listen = bound;
     }
-    for place in 0..config.namespace_listen.len() {
-        let (_, address) = &config.namespace_listen[place];
-        let (workers, shared) = (config.workers, config.reuse_port);
-        match listener::listen(address, workers, shared, config.unix_socket_perm) {
-            Ok((made, address)) => {
-                config.namespace_listen[place].1 = address;
-                give(made);
-            }
-            Err(error) => {
-                let error = cannot_listen(address, "-namespace-addrs", error);
-                remove_files(config, was_passed, place);
-                return Err(error);
-            }
-        }
+    for (_, address) in &mut config.namespace_listen {
+        give(bind("-namespace-addrs", address)?);
     }
     if let Some(address) = config.tls.listen {
-        let (made, address) = listener::listen_tls(address, config.workers, config.reuse_port, tls)
-            .map_err(|error| {
-                remove_files(config, was_passed, config.namespace_listen.len());
+        let (made, address) =
+            listener::listen_tls(address, workers, shared, tls).map_err(|error| {
+                remove_unix(&bound);
                 cannot_listen(&Listen::Tcp(address), "-tls-addr", error)
             })?;
         config.tls.listen = Some(address);
         give(made);
     }
-    Ok(listeners)
-}
-
-/// Takes the files of all Unix sockets away that were made: those of `-addr` unless the socket was passed, and so many of
-/// `-namespace-addrs`.
-fn remove_files(config: &Config, was_passed: bool, namespaces: usize) {
-    if !was_passed {
-        remove_unix(&config.listen);
-    }
-    let own = config.namespace_listen[..namespaces].iter();
-    let own: Vec<Listen> = own.map(|(_, address)| address.clone()).collect();
-    remove_unix(&own);
+    Ok((listeners, bound))
 }
 
 /// Takes the files of Unix sockets away.
