@@ -93,7 +93,7 @@ mod tests {
     use crate::proxy::ids::ClientId;
     use crate::proxy::ids::Peer;
     use crate::proxy::process::Process;
-    use crate::proxy::tests::rig::{flushed, next_action};
+    use crate::proxy::tests::rig::{self, flushed, next_action};
 
     /// A proxy with one client, before one master and one replica that answer at once.
     struct Rig {
@@ -139,10 +139,7 @@ mod tests {
         }
 
         fn feed(&mut self, peer: Peer, bytes: &[u8]) {
-            let room = self.proxy.room(peer).expect("it is read");
-            room.spare()[..bytes.len()].copy_from_slice(bytes);
-            room.filled(bytes.len());
-            self.proxy.input(peer, bytes.len(), self.now);
+            rig::feed(&mut self.proxy, peer, bytes, self.now);
         }
 
         /// Turns, until nothing is left to do; nodes connect and answer.

@@ -46,6 +46,18 @@ pub fn known_client(proxy: &mut Proxy, address: Option<SocketAddr>, now: Time) -
     id
 }
 
+/// A peer has sent these bytes, which come as they fit into its room.
+pub fn feed(proxy: &mut Proxy, peer: Peer, mut bytes: &[u8], now: Time) {
+    while !bytes.is_empty() {
+        let room = proxy.room(peer).expect("it is read");
+        let count = bytes.len().min(room.spare().len());
+        room.spare()[..count].copy_from_slice(&bytes[..count]);
+        room.filled(count);
+        proxy.input(peer, count, now);
+        bytes = &bytes[count..];
+    }
+}
+
 /// Takes all that waits for a peer, which has room for any amount.
 pub fn flushed(proxy: &mut Proxy, peer: Peer, now: Time) -> Vec<u8> {
     let mut bytes = Vec::new();

@@ -12,7 +12,7 @@ use crate::proxy::actions::Action;
 use crate::proxy::ids::{BackendId, ClientId, Peer};
 use crate::proxy::process::Process;
 use crate::proxy::state::Proxy;
-use crate::proxy::tests::rig::flushed;
+use crate::proxy::tests::rig::{self, flushed};
 use crate::proxy::upstream::backend::State;
 use crate::proxy::upstream::overdue::{ASIDE_MAX, KEPT, LARGE_REPLY};
 
@@ -53,15 +53,8 @@ impl Rig {
         }
     }
 
-    fn feed(&mut self, peer: Peer, mut bytes: &[u8]) {
-        while !bytes.is_empty() {
-            let room = self.proxy.room(peer).expect("it is read");
-            let count = bytes.len().min(room.spare().len());
-            room.spare()[..count].copy_from_slice(&bytes[..count]);
-            room.filled(count);
-            self.proxy.input(peer, count, self.now);
-            bytes = &bytes[count..];
-        }
+    fn feed(&mut self, peer: Peer, bytes: &[u8]) {
+        rig::feed(&mut self.proxy, peer, bytes, self.now);
     }
 
     fn turn(&mut self) {

@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::proxy::actions::Action;
 use crate::proxy::ids::{BackendId, ClientId, Peer};
 use crate::proxy::state::Proxy;
-use crate::proxy::tests::rig::{before_nodes, flushed, next_action};
+use crate::proxy::tests::rig::{self, before_nodes, flushed, next_action};
 
 fn node(number: u8) -> SocketAddr {
     SocketAddr::from(([10, 0, 0, number], 6379))
@@ -54,10 +54,7 @@ impl Rig {
     }
 
     fn feed(&mut self, peer: Peer, bytes: &[u8]) {
-        let room = self.proxy.room(peer).expect("it is read");
-        room.spare()[..bytes.len()].copy_from_slice(bytes);
-        room.filled(bytes.len());
-        self.proxy.input(peer, bytes.len(), self.now);
+        rig::feed(&mut self.proxy, peer, bytes, self.now);
     }
 
     fn wait(&mut self, millis: u64) {

@@ -12,7 +12,7 @@ use crate::proxy::actions::Action;
 use crate::proxy::ids::ClientId;
 use crate::proxy::ids::Peer;
 use crate::proxy::process::Process;
-use crate::proxy::tests::rig::{flushed, known_client, next_action};
+use crate::proxy::tests::rig::{self, flushed, known_client, next_action};
 
 fn at(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
@@ -64,10 +64,7 @@ impl Rig {
     }
 
     fn feed(&mut self, peer: Peer, bytes: &[u8]) {
-        let room = self.proxy.room(peer).expect("it is read");
-        room.spare()[..bytes.len()].copy_from_slice(bytes);
-        room.filled(bytes.len());
-        self.proxy.input(peer, bytes.len(), self.now);
+        rig::feed(&mut self.proxy, peer, bytes, self.now);
     }
 
     /// The reply to a script.

@@ -11,7 +11,7 @@ use crate::config::{Config, ReadPreference};
 use crate::proxy::actions::Action;
 use crate::proxy::ids::Peer;
 use crate::proxy::process::Process;
-use crate::proxy::tests::rig::{before_three_nodes, flushed, known_client, next_action};
+use crate::proxy::tests::rig::{self, before_three_nodes, flushed, known_client, next_action};
 use crate::resp::encode;
 use std::time::Duration;
 
@@ -80,10 +80,7 @@ impl Rig {
     }
 
     fn feed(&mut self, peer: Peer, bytes: &[u8]) {
-        let room = self.proxy.room(peer).expect("it is read");
-        room.spare()[..bytes.len()].copy_from_slice(bytes);
-        room.filled(bytes.len());
-        self.proxy.input(peer, bytes.len(), self.now);
+        rig::feed(&mut self.proxy, peer, bytes, self.now);
     }
 
     fn ask(&mut self, line: &str) {
@@ -244,15 +241,7 @@ fn parts_that_are_held_are_tried_once_each() {
     let put = |proxy: &mut Proxy, words: &[String], now: Time| {
         let mut bytes = Vec::new();
         encode::command(&mut bytes, words.iter().map(String::as_bytes));
-        let mut rest = &bytes[..];
-        while !rest.is_empty() {
-            let room = proxy.room(Peer::Client(id)).expect("it is read");
-            let count = rest.len().min(room.spare().len());
-            room.spare()[..count].copy_from_slice(&rest[..count]);
-            room.filled(count);
-            rest = &rest[count..];
-            proxy.input(Peer::Client(id), count, now);
-        }
+        rig::feed(proxy, Peer::Client(id), &bytes, now);
     };
     let keys = |count: usize| (0..count).map(|key| format!("key:{key}"));
     let del = |count| -> Vec<String> { std::iter::once("DEL".into()).chain(keys(count)).collect() };
