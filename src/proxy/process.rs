@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::acl;
@@ -93,7 +93,7 @@ pub struct Process {
     /// Scripts and libraries that were loaded through this proxy.
     pub scripts: Mutex<Scripts>,
     /// The names of scripts that clients of namespaces have sent.
-    pub named_scripts: Mutex<AllNamed>,
+    named_scripts: Mutex<AllNamed>,
     /// Changes when such names are forgotten.
     pub named_scripts_epoch: AtomicU64,
     /// The epoch of the store's scripts, to be read without a lock.
@@ -106,6 +106,13 @@ impl Process {
         let live = LiveConfig::default();
         let acl = acl::Store::of(&live.config());
         Process::with(workers, live, acl, &NEVER_STILL)
+    }
+
+    /// The names of scripts that clients of namespaces have sent.
+    pub fn named_scripts(&self) -> MutexGuard<'_, AllNamed> {
+        self.named_scripts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The certificates of ours that are in force.

@@ -473,7 +473,7 @@ impl Proxy {
     }
 
     /// Answers a request at once, in its turn.
-    fn say(&mut self, request: &Request<'_>, reply: &[u8]) {
+    pub(in crate::proxy) fn say(&mut self, request: &Request<'_>, reply: &[u8]) {
         self.stats.commands.add(1);
         self.stats.calls.answered(request.command.id, 0, 1);
         if let Some(error) = Reply::new(reply).error() {

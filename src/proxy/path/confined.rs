@@ -6,8 +6,8 @@
 //! clients name.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 
 use crate::command::confine::key_arguments;
 use crate::command::{
@@ -25,6 +25,8 @@ use crate::proxy::texts;
 use crate::resp::args::Args;
 use crate::resp::encode;
 use crate::resp::reply::Reply;
+
+const OK: &[u8] = b"+OK\r\n";
 
 /// The name of a script that no node has.
 const NO_SCRIPT: scripts::Name = [b'0'; 40];
@@ -54,7 +56,10 @@ impl Proxy {
         let step = match self.confine(table, own, request, &mut tagged) {
             Way::AsItIs => self.perform_allowed(request),
             Way::Refused(text) => self.reject(request, &text),
-            Way::Done => self.answer_ok(request),
+            Way::Done => {
+                self.say(request, OK);
+                Step::Done
+            }
             Way::Written(command) => {
                 let args = &tagged.args();
                 let step = self.perform_allowed(&Request {
@@ -202,12 +207,7 @@ impl Proxy {
                 if args.len() > 3 || (args.len() == 3 && !known) {
                     return Way::Refused(texts::SCRIPT_FLUSH_OPTIONS.to_string());
                 }
-                let mut named = self
-                    .process
-                    .named_scripts
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner);
-                named.forget(own.tag());
+                self.process.named_scripts().forget(own.tag());
                 self.process
                     .named_scripts_epoch
                     .fetch_add(1, Ordering::Relaxed);
@@ -268,12 +268,7 @@ impl Proxy {
     fn note_script(&mut self, own: &Namespace, body: &[u8]) {
         let epoch = self.process.named_scripts_epoch.load(Ordering::Relaxed);
         if self.named_scripts.is_new(own.tag(), body, epoch) {
-            let mut all = self
-                .process
-                .named_scripts
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            all.note(own.tag(), body);
+            self.process.named_scripts().note(own.tag(), body);
         }
     }
 
@@ -284,15 +279,18 @@ impl Proxy {
         if let Some(wrapped) = self.named_scripts.get(own.tag(), &name, epoch) {
             return Some(wrapped);
         }
-        let all = self
-            .process
-            .named_scripts
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let wrapped = all.get(own.tag(), &name)?;
-        drop(all);
+        let wrapped = self.process.named_scripts().get(own.tag(), &name)?;
         self.named_scripts.put(own.tag(), name, wrapped);
         Some(wrapped)
+    }
+
+    /// The namespace that a client is in. Where there are none no client is looked at for this.
+    #[inline(always)]
+    pub(super) fn namespace_of(&self, id: ClientId) -> Option<&Arc<Namespace>> {
+        if self.namespace.is_none() && self.namespaces.is_empty() {
+            return None;
+        }
+        self.clients.get(id)?.session.namespace.as_ref()
     }
 
     /// A reply as a client of a namespace is to have it; nothing if it is that already.
@@ -303,7 +301,7 @@ impl Proxy {
         command: u16,
         reply: Reply<'_>,
     ) -> Option<Vec<u8>> {
-        let own = self.clients.get(id)?.session.namespace.as_deref()?;
+        let own = self.namespace_of(id)?;
         let keys = self.keys_in_reply(command);
         if keys == KeysInReply::None && !reply.is_error() {
             return None;
@@ -311,10 +309,7 @@ impl Proxy {
         let mut out = Vec::with_capacity(reply.frame().len());
         reply::untag(reply, keys, own.tag(), &mut out);
         if reply.is_error() {
-            let named = self.process.named_scripts.lock();
-            named
-                .unwrap_or_else(PoisonError::into_inner)
-                .rename(&mut out);
+            self.process.named_scripts().rename(&mut out);
         }
         Some(out)
     }
@@ -327,7 +322,7 @@ impl Proxy {
         owed: Owed,
         reply: Reply<'_>,
     ) -> Option<Vec<u8>> {
-        let own = self.clients.get(id)?.session.namespace.as_deref()?;
+        let own = self.namespace_of(id)?;
         let queued = match owed {
             Owed::Last(..) => run.queued(),
             Owed::Nobody | Owed::Queued(..) | Owed::Watch(_) => &[],
@@ -353,9 +348,7 @@ impl Proxy {
 
     /// Whether replies to this command have to be whole before a client gets them.
     pub(in crate::proxy) fn is_untagged(&self, id: ClientId, command: u16) -> bool {
-        let client = self.clients.get(id);
-        client.is_some_and(|client| client.session.namespace.is_some())
-            && self.keys_in_reply(command) != KeysInReply::None
+        self.namespace_of(id).is_some() && self.keys_in_reply(command) != KeysInReply::None
     }
 }
 

@@ -377,7 +377,7 @@ impl Proxy {
         let &Request { command, args, .. } = request;
         if let Some(policy) = policy
             && args.len() > self.config.limits.split_keys
-            && !self.is_confined(request.client)
+            && self.namespace_of(request.client).is_none()
             && let Some(step) = self.cut(request, policy)
         {
             return step;
@@ -528,26 +528,6 @@ impl Proxy {
             backend.waiters.push(id);
         }
         Step::Wait(Stall::Backend(backend))
-    }
-
-    /// Answers a request with OK, in its turn.
-    pub(super) fn answer_ok(&mut self, request: &Request<'_>) -> Step {
-        self.stats.commands.add(1);
-        self.stats.calls.answered(request.command.id, 0, 1);
-        if let Some(client) = self.clients.get_mut(request.client) {
-            let (output, pool) = (&mut client.output, &mut self.pool);
-            client
-                .pipeline
-                .answer(request.command.id, b"+OK\r\n", output, pool, request.now);
-        }
-        self.queue_flush(request.client);
-        Step::Done
-    }
-
-    /// Whether a client's keys all lie in the slot of its namespace.
-    fn is_confined(&self, id: ClientId) -> bool {
-        let client = self.clients.get(id);
-        client.is_some_and(|client| client.session.namespace.is_some())
     }
 
     /// A backend is ready: what waits in its output may leave.

@@ -107,12 +107,9 @@ impl Proxy {
         count: usize,
         now: Time,
     ) -> bool {
-        // Where there are no namespaces no client is looked at for this.
-        let tagged = (self.namespace.is_some() || !self.namespaces.is_empty())
-            && (self.clients.get(id)).is_some_and(|client| client.session.namespace.is_some());
-        match tagged {
-            false => self.take_plain::<false>(id, count, now),
-            true => self.take_plain::<true>(id, count, now),
+        match self.namespace_of(id) {
+            None => self.take_plain::<false>(id, count, now),
+            Some(_) => self.take_plain::<true>(id, count, now),
         }
     }
 
