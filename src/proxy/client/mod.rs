@@ -250,7 +250,7 @@ impl Client {
             && self.closing.is_none()
             && self.stall.is_none()
             && !self.session.monitor
-            && !self.session.is_confined()
+            && !self.session.is_subscriber_only()
             && self.lease.is_none()
             && self.scanner.is_at_start()
             && self.pipeline.client_reply == ClientReply::On

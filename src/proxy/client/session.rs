@@ -60,7 +60,7 @@ pub struct Session {
     /// Whether it may send a few commands only: a RESP2 client could not tell replies from messages.
     ///
     /// Invariant: it is so while it is subscribed and speaks RESP2.
-    confined: bool,
+    subscriber_only: bool,
 }
 
 impl Session {
@@ -82,7 +82,7 @@ impl Session {
             wants_debugger: false,
             identity: None,
             subscriptions: None,
-            confined: false,
+            subscriber_only: false,
         }
     }
 
@@ -167,17 +167,17 @@ impl Session {
     /// Its subscriptions or its protocol have changed.
     pub fn settle(&mut self) {
         self.subscriptions = self.subscriptions.take().filter(|own| !own.is_empty());
-        self.confined = self.subscriptions.is_some() && self.protocol == Protocol::Resp2;
+        self.subscriber_only = self.subscriptions.is_some() && self.protocol == Protocol::Resp2;
     }
 
     /// Whether it may send a few commands only.
     #[inline]
-    pub fn is_confined(&self) -> bool {
-        self.confined
+    pub fn is_subscriber_only(&self) -> bool {
+        self.subscriber_only
     }
 
     /// Whether it may send a command even so: what changes subscriptions, and PING, QUIT and RESET.
-    pub fn may_send_confined(command: &Command) -> bool {
+    pub fn may_send_as_subscriber(command: &Command) -> bool {
         let subscribes =
             command.flags.contains(Flags::PUBSUB) && command.flags.contains(Flags::NOSCRIPT);
         subscribes || command.when_subscribed

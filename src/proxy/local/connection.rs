@@ -15,7 +15,7 @@ const NO_PASSWORD_SET: &[u8] =
 /// `PING [text]`. To a subscriber that speaks RESP2 the answer looks like a message, since it expects nothing else.
 pub fn ping(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> After {
     match args.len() {
-        1 | 2 if context.session.is_confined() => {
+        1 | 2 if context.session.is_subscriber_only() => {
             encode::array(out, 2);
             encode::bulk(out, b"pong");
             encode::bulk(out, args.get(1).unwrap_or_default());

@@ -294,7 +294,8 @@ impl Proxy {
             return Step::Close;
         };
         let session = &client.session;
-        let (confined, namespace) = (session.is_confined(), session.namespace.clone());
+        let (subscriber_only, namespace) =
+            (session.is_subscriber_only(), session.namespace.clone());
         let forbidden =
             command.changes_servers && !self.config.admin_commands.allow(client.address);
         if !session.is_free()
@@ -302,8 +303,8 @@ impl Proxy {
         {
             return step;
         }
-        if confined && !Session::may_send_confined(command) {
-            return self.reject(request, &texts::confined(&command.name));
+        if subscriber_only && !Session::may_send_as_subscriber(command) {
+            return self.reject(request, &texts::subscriber_only(&command.name));
         }
         if forbidden {
             return self.refuse(id, &texts::not_allowed(&command.name), now);

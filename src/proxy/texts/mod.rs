@@ -20,7 +20,7 @@ pub const DENIED: &str = "DENIED redis-cluster-proxy is running in protected mod
     off with -protected-mode=false.";
 
 /// A subscriber that speaks RESP2 may send a few commands only.
-pub fn confined(name: &str) -> String {
+pub fn subscriber_only(name: &str) -> String {
     format!(
         "ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are \
          allowed in this context"
