@@ -278,6 +278,18 @@ struct Found {
     wrong: Vec<String>,
 }
 
+/// The words of a sample, with the port of another server and the file of a module where it says so.
+fn sample_words(command: &str, other: &Server) -> Vec<String> {
+    let words = words(command).into_iter();
+    words
+        .map(|word| match word.as_str() {
+            "PORT" => other.port().to_string(),
+            "FILE" => support::module::file().to_string(),
+            _ => word,
+        })
+        .collect()
+}
+
 #[test]
 fn every_command_is_answered_as_by_one_server() {
     let defaults = ["--enable-module-command", "yes", "--aclfile", "users.acl"];
@@ -331,14 +343,7 @@ fn every_command_is_answered_as_by_one_server() {
         for (text, is_session) in [(SESSION, true), (SAMPLES, false)] {
             for line in text.lines().filter(|line| !line.starts_with('#')) {
                 let (mut marks, command) = Marks::split(line);
-                let words: Vec<String> = words(command)
-                    .into_iter()
-                    .map(|word| match word.as_str() {
-                        "PORT" => other.port().to_string(),
-                        "FILE" => support::module::file().to_string(),
-                        _ => word,
-                    })
-                    .collect();
+                let words = sample_words(command, &other);
                 marks.unordered |= is_session && UNORDERED.contains(&words[0].as_str());
                 let sides = match marks {
                     Marks { one_node: true, .. } => &mut pair_of_one,

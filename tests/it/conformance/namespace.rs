@@ -3,9 +3,9 @@
 
 use redis_cluster_proxy::command::{Command, Confined, Rewrite, Table};
 
-use super::{Found, Marks, SAMPLES, Side, compare, open, rows};
+use super::{Found, Marks, SAMPLES, Side, compare, open, rows, sample_words};
 use crate::support::session::{SESSION, UNORDERED, words};
-use crate::support::{self, Cluster, Proxy, Server};
+use crate::support::{Cluster, Proxy, Server};
 
 /// Rows that are served in a namespace and answer otherwise than one server does, and why.
 const OTHERWISE: &[(&str, &str)] = &[];
@@ -51,14 +51,7 @@ fn every_command_is_answered_in_a_namespace_as_by_one_server() {
         for (text, is_session) in [(SESSION, true), (SAMPLES, false)] {
             for line in text.lines().filter(|line| !line.starts_with('#')) {
                 let (mut marks, command) = Marks::split(line);
-                let words: Vec<String> = words(command)
-                    .into_iter()
-                    .map(|word| match word.as_str() {
-                        "PORT" => other.port().to_string(),
-                        "FILE" => support::module::file().to_string(),
-                        _ => word,
-                    })
-                    .collect();
+                let words = sample_words(command, &other);
                 let elsewhere = marks.one_node || marks.databases || marks.cluster_face;
                 // A script without an end could not be ended from a namespace.
                 let endless =
