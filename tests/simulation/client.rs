@@ -76,6 +76,8 @@ pub struct Sent {
     resp3: bool,
     /// The last write of all masters that its client sent before it.
     behind: Option<usize>,
+    /// [`Ledger::returns`] when it was made; the highest number where no return is an excuse.
+    returns: u64,
 }
 
 /// What a client has seen of one key, in the order of its requests.
@@ -310,6 +312,7 @@ impl Client {
                     floors: Vec::new(),
                     resp3: self.resp3,
                     behind: None,
+                    returns: ledger.returns,
                 });
             }
         }
@@ -468,6 +471,7 @@ impl Client {
             floors: keys.iter().map(|key| ledger.keys[*key].version()).collect(),
             resp3: self.resp3,
             behind: self.load,
+            returns: ledger.returns,
         });
     }
 
@@ -497,6 +501,7 @@ impl Client {
                 floors: Vec::new(),
                 resp3: self.resp3,
                 behind: None,
+                returns: u64::MAX,
             });
         }
         self.end = End::Told;
@@ -697,10 +702,15 @@ impl Client {
         assert!(!local, "{:?} was answered {text:?}", sent.kind);
         let doomed = matches!(&sent.kind, Kind::Exec(own) if own.is_doomed());
         assert!(!doomed || aborted, "{:?} was answered {text:?}", sent.kind);
+        // Of two requests in one pipeline a node refused the first, then got the slot back and executed the second:
+        // the first can no longer be executed in its turn.
+        let overtaken = ledger.returns > sent.returns
+            && text == "ERR backend unavailable, command was not executed";
         let excused = !self.manners.strict
             || matches!(sent.kind, Kind::Script(_, Some(_)))
             || text.contains("TRYAGAIN ")
             || taken_back
+            || overtaken
             || (aborted && (doomed || self.refused_inside));
         self.refused_inside |= matches!(sent.kind, Kind::Queued);
         assert!(excused, "in planned work {:?} got {text:?}", sent.kind);

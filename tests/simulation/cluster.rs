@@ -84,6 +84,8 @@ struct SlotState {
     migration: Option<Migration>,
     /// When it last came to rest.
     settled_at: u64,
+    /// Bits of the shards that have given it away.
+    left: u64,
 }
 
 /// What a node keeps of one connection.
@@ -212,6 +214,8 @@ pub struct Counts {
     pub scripts_lied: u64,
     /// Migrations brought to their end.
     pub migrations: u64,
+    /// Of these, to a shard that had given the slot away before.
+    pub returns: u64,
     /// Pops that had to wait, that were thrown out by a failover, and that were sent on to another node.
     pub blocked: u64,
     pub thrown_out: u64,
@@ -246,6 +250,7 @@ impl Cluster {
                 owner: random.below(shards),
                 migration: None,
                 settled_at: 0,
+                left: 0,
             })
             .collect();
         let nodes = homes.enumerate().map(|(index, shard)| Node {
@@ -352,6 +357,7 @@ impl Cluster {
         let SlotState {
             owner,
             migration: Some(migration),
+            left,
             ..
         } = self.slots[tag]
         else {
@@ -383,7 +389,9 @@ impl Cluster {
                 owner: migration.to,
                 migration: None,
                 settled_at: now,
+                left: left | 1 << owner,
             };
+            self.counts.returns += u64::from(left & 1 << migration.to != 0);
             for node in &mut self.nodes {
                 if node.shard == owner || node.shard == migration.to {
                     node.owners[tag] = migration.to;

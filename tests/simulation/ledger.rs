@@ -135,6 +135,8 @@ pub struct Ledger {
     /// Scripts that ran and said of their node what became true before the node was asked: nobody can tell them from
     /// what was refused.
     foretold: HashSet<Nonce>,
+    /// How often a slot came back to a shard that had given it away.
+    pub returns: u64,
 }
 
 impl Ledger {
@@ -166,6 +168,7 @@ impl Ledger {
             fans: Fans::default(),
             messages: Messages::default(),
             foretold: HashSet::new(),
+            returns: 0,
         }
     }
 

@@ -123,6 +123,7 @@ impl Client {
             floors: Vec::new(),
             resp3: self.resp3,
             behind: self.load,
+            returns: u64::MAX,
         });
     }
 
@@ -205,6 +206,7 @@ impl Client {
             floors,
             resp3,
             behind,
+            returns: ledger.returns,
         };
         let own = self.transaction.as_mut().expect("it has begun");
         own.items.push(item);

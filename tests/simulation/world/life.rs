@@ -262,6 +262,7 @@ impl World {
         for tag in self.cluster.migrating() {
             let given_away = self.cluster.migrate(tag, &mut self.random, now);
             self.ledger.fans.moves = self.cluster.counts.moves;
+            self.ledger.returns = self.cluster.counts.returns;
             if let Some(shard) = given_away {
                 self.evict(shard, tag);
             }
