@@ -29,6 +29,30 @@ impl Chunk {
         }
     }
 
+    /// These bytes, moved, to be shared by many ([`Chunk::again`]).
+    pub fn shared_of(bytes: Vec<u8>) -> Chunk {
+        Chunk {
+            start: 0,
+            end: bytes.len(),
+            data: Vec::new(),
+            shared: Some(Arc::new(bytes)),
+            sealed: true,
+        }
+    }
+
+    /// The same bytes once more, in the same storage; nothing if that is not shared.
+    pub fn again(&self) -> Option<Chunk> {
+        self.part(0, self.len())
+    }
+
+    /// Its part of the memory that its bytes take: who shares them shares that, too.
+    pub(super) fn memory(&self) -> usize {
+        match &self.shared {
+            None => self.len(),
+            Some(shared) => self.len() / Arc::strong_count(shared).max(1),
+        }
+    }
+
     /// The bytes from `start` to `end`, in the same storage; nothing if it is not shared, or they are not there.
     pub(super) fn part(&self, start: usize, end: usize) -> Option<Chunk> {
         let shared = self.shared.as_ref()?;

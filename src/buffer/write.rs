@@ -44,6 +44,12 @@ impl WriteBuf {
         chunks.map(Chunk::storage_len).sum()
     }
 
+    /// Its part of the memory that the bytes take: what several outputs share counts once in their sum.
+    pub fn memory(&self) -> usize {
+        let chunks = self.older.iter().chain([&self.last]);
+        chunks.map(Chunk::memory).sum()
+    }
+
     /// Bytes not sent yet.
     #[inline]
     pub fn unsent_len(&self) -> usize {
@@ -117,7 +123,8 @@ impl WriteBuf {
             return;
         }
         let mut data = match bytes.len() {
-            ..=FIRST_BLOCK if self.len == 0 => pool.take_first(),
+            // Behind a piece that cannot grow there may be another one soon.
+            ..=FIRST_BLOCK if self.len == 0 || self.last.sealed => pool.take_first(),
             ..=WRITE_BLOCK => pool.take_write(),
             len => vec![0; len],
         };

@@ -136,6 +136,7 @@ impl Client {
     /// Bytes that it makes us hold: what it has sent, what it is owed, what it has queued.
     fn held_memory(&self) -> usize {
         let free = self.free_input_bytes();
-        self.unexecuted_bytes() + free + self.owed_bytes() + self.queued_bytes()
+        let owed = self.output.memory() + self.pipeline.ready_bytes();
+        self.unexecuted_bytes() + free + owed + self.queued_bytes()
     }
 }

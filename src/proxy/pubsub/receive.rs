@@ -3,6 +3,7 @@
 
 use crate::clock::Time;
 use crate::proxy::ids::{BackendId, ClientId, NodeKey};
+use crate::proxy::pubsub::state::frames::{Frame, Frames};
 use crate::proxy::pubsub::state::kind::{Act, Kind, Pushed};
 use crate::proxy::pubsub::state::outbox::Message;
 use crate::proxy::pubsub::state::{Pubsub, events};
@@ -143,25 +144,22 @@ impl Proxy {
         if !topic.takes(node, event) {
             return;
         }
-        // RESP2 has no pushes: the same is an array there.
-        let mut twin = std::mem::take(&mut self.pubsub.twin);
-        twin.push(b'*');
-        twin.extend_from_slice(&frame[1..]);
+        let mut frames = std::mem::take(&mut self.pubsub.frames);
+        frames.fill(frame);
         let handed = match self.pubsub.outbox.has_messages() {
             true => Handed::UpTo(None),
-            false => self.hand_to(kind, name, [&twin, frame], None, now),
+            false => self.hand_to(kind, name, &mut frames, None, now),
         };
         if let Handed::UpTo(last) = handed {
-            self.pubsub.outbox.keep(Message {
+            return self.pubsub.outbox.keep(Message {
                 kind,
                 name: name.into(),
-                frames: [twin.as_slice().into(), frame.into()],
+                frames,
                 last,
             });
         }
-        twin.clear();
-        twin.shrink_to(KEPT_TWIN);
-        self.pubsub.twin = twin;
+        frames.clear();
+        self.pubsub.frames = frames;
     }
 
     /// A turn has begun: subscribers who wait to be written to are, and messages go on to be handed out.
@@ -172,14 +170,8 @@ impl Proxy {
             self.actions.flush_client(id);
         }
         while let Some(mut message) = self.pubsub.outbox.next() {
-            let [twin, frame] = &message.frames;
-            match self.hand_to(
-                message.kind,
-                &message.name,
-                [twin, frame],
-                message.last,
-                now,
-            ) {
+            let Message { kind, last, .. } = message;
+            match self.hand_to(kind, &message.name, &mut message.frames, last, now) {
                 Handed::All => {}
                 Handed::UpTo(last) => {
                     message.last = last;
@@ -189,14 +181,14 @@ impl Proxy {
         }
     }
 
-    /// A message, as each protocol has it, to the subscribers of a topic that come after `last`, as many as this turn
+    /// A message to the subscribers of a topic that come after `last`, as many as this turn
     /// may serve.
     #[inline]
     fn hand_to(
         &mut self,
         kind: Kind,
         name: &[u8],
-        frames: [&[u8]; 2],
+        frames: &mut Frames,
         mut last: Option<ClientId>,
         now: Time,
     ) -> Handed {
@@ -222,24 +214,18 @@ impl Proxy {
             if client.closing.is_some() {
                 continue;
             }
-            let [twin, frame] = frames;
-            let bytes = match client.session.protocol {
-                Protocol::Resp2 => twin,
-                Protocol::Resp3 => frame,
-            };
-            let confined;
-            let bytes = match client.session.namespace.as_deref() {
-                None => bytes,
-                Some(own) => match events::confine(bytes, kind, own) {
-                    None => continue,
-                    Some(own) => {
-                        confined = own;
-                        &confined[..]
-                    }
-                },
-            };
-            outbox.handed(bytes.len());
-            client.output.push(bytes, &mut self.pool);
+            let session = &client.session;
+            match frames.of(session.protocol, session.namespace.as_ref(), kind) {
+                None => continue,
+                Some(Frame::Copied(bytes)) => {
+                    outbox.handed(bytes.len());
+                    client.output.push(bytes, &mut self.pool);
+                }
+                Some(Frame::Shared(chunk)) => {
+                    outbox.handed(chunk.len());
+                    client.output.push_chunk(chunk.again().unwrap_or_default());
+                }
+            }
             if client.owed_bytes() > max {
                 slow.push(*id);
             } else if !client.flush_queued {
@@ -275,6 +261,3 @@ enum Handed {
     /// Those up to this one, nobody if there is none.
     UpTo(Option<ClientId>),
 }
-
-/// Memory that is kept for the next message, in bytes.
-const KEPT_TWIN: usize = 64 << 10;

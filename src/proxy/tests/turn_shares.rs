@@ -19,6 +19,8 @@ struct Rig {
     backends: Vec<BackendId>,
     to_nodes: HashMap<BackendId, Vec<u8>>,
     heard: HashMap<ClientId, Vec<u8>>,
+    /// Whether clients read nothing.
+    deaf: bool,
 }
 
 /// What was done in a turn.
@@ -38,6 +40,7 @@ impl Rig {
             backends: Vec::new(),
             to_nodes: HashMap::new(),
             heard: HashMap::new(),
+            deaf: false,
         }
     }
 
@@ -77,6 +80,9 @@ impl Rig {
                 Action::Flush(Peer::Backend(id)) => {
                     let bytes = flushed(&mut self.proxy, Peer::Backend(id), NOW);
                     self.to_nodes.entry(id).or_default().extend(bytes);
+                }
+                Action::Flush(peer @ Peer::Client(_)) if self.deaf => {
+                    self.proxy.flush(peer, NOW, |_| 0);
                 }
                 Action::Flush(peer @ Peer::Client(id)) => {
                     let bytes = flushed(&mut self.proxy, peer, NOW);
@@ -232,6 +238,36 @@ fn a_long_message_counts_as_several() {
             .iter()
             .all(|client| rig.heard[client].len() > 10_000)
     );
+}
+
+#[test]
+fn a_long_message_is_in_memory_once_however_many_do_not_read_it() {
+    const LONG: usize = 100_000;
+    let mut rig = Rig::new(|limits| limits.pubsub_output_bytes = 10 * LONG);
+    let (clients, link) = rig.subscribers(60);
+    rig.deaf = true;
+    let (short, long) = (message('>', "short"), message('>', &"x".repeat(LONG)));
+    for sent in 1..10 {
+        rig.put(link, long.as_bytes());
+        rig.put(link, short.as_bytes());
+        rig.turns();
+        let own = |id: &ClientId| rig.proxy.clients.get(*id).expect("it is there");
+        let owed: usize = clients.iter().map(|id| own(id).owed_bytes()).sum();
+        assert_eq!(owed, 60 * sent * (long.len() + short.len()));
+        // Once for each protocol; and the short ones, for each.
+        let held: usize = clients.iter().map(|id| own(id).output.memory()).sum();
+        let most = sent * (2 * long.len() + 60 * short.len());
+        assert!((most - 1000..=most).contains(&held), "{held} of {most}");
+        // The blocks of the short ones are small.
+        let storage = |id| own(id).output.storage_len() - sent * long.len();
+        assert!(clients.iter().all(|id| storage(id) <= sent * (2 << 10)));
+    }
+    // Who is owed more than he may be is closed by that message, and not later.
+    rig.put(link, long.as_bytes());
+    rig.put(link, long.as_bytes());
+    rig.turns();
+    assert_eq!(rig.proxy.stats().subscribers_cut.get(), 60);
+    assert_eq!(rig.proxy.clients(), 0);
 }
 
 #[test]

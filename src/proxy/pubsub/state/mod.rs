@@ -6,6 +6,7 @@ pub mod announced;
 pub mod carrier;
 pub mod change;
 pub mod events;
+pub mod frames;
 pub mod kind;
 pub mod link;
 pub mod outbox;
@@ -22,6 +23,7 @@ use crate::clock::Time;
 use crate::proxy::ids::{ClientId, NodeKey};
 use crate::proxy::pubsub::state::announced::{Announcement, Publisher};
 use crate::proxy::pubsub::state::change::Pending;
+use crate::proxy::pubsub::state::frames::Frames;
 use crate::proxy::pubsub::state::kind::Kind;
 use crate::proxy::pubsub::state::link::{Asked, Link};
 use crate::proxy::pubsub::state::outbox::Outbox;
@@ -44,8 +46,8 @@ pub struct Pubsub {
     pub(in crate::proxy::pubsub) serial: u64,
     /// When there is something to do.
     pub(in crate::proxy::pubsub) due: Time,
-    /// The message at hand, as RESP2 has it.
-    pub(in crate::proxy::pubsub) twin: Vec<u8>,
+    /// The message at hand. It is empty between messages.
+    pub(in crate::proxy::pubsub) frames: Frames,
     /// Clients whose PUBLISH waits for subscriptions on their way.
     pub(in crate::proxy::pubsub) publishers: HashMap<ClientId, Publisher>,
     /// When each of them waits no more, in that order. Some do not wait any more.
@@ -66,7 +68,7 @@ impl Default for Pubsub {
             unsettled: BTreeSet::new(),
             serial: 0,
             due: NEVER,
-            twin: Vec::new(),
+            frames: Frames::default(),
             publishers: HashMap::new(),
             patience: VecDeque::new(),
             early: HashMap::new(),

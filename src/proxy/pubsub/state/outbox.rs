@@ -13,6 +13,7 @@ use std::collections::VecDeque;
 
 use crate::config::Limits;
 use crate::proxy::ids::ClientId;
+use crate::proxy::pubsub::state::frames::Frames;
 use crate::proxy::pubsub::state::kind::Kind;
 
 /// Bytes of messages that wait at which nodes' connections that carry messages are not read.
@@ -30,16 +31,15 @@ pub(in crate::proxy::pubsub) struct Message {
     pub kind: Kind,
     /// The topic's name.
     pub name: Box<[u8]>,
-    /// As RESP2 and RESP3 have it.
-    pub frames: [Box<[u8]>; 2],
+    /// What they get.
+    pub frames: Frames,
     /// The last who has got it.
     pub last: Option<ClientId>,
 }
 
 impl Message {
     fn cost(&self) -> usize {
-        let frames: usize = self.frames.iter().map(|frame| frame.len()).sum();
-        frames + self.name.len() + OVERHEAD
+        self.frames.len() + self.name.len() + OVERHEAD
     }
 }
 
@@ -92,7 +92,7 @@ impl Outbox {
         self.messages_left > 0 && self.unwritten.len() < self.unwritten_max
     }
 
-    /// A message of so many bytes has been handed to a subscriber.
+    /// A message of so many bytes has been handed to a subscriber: they are copied here, or by the kernel.
     #[inline]
     pub(in crate::proxy::pubsub) fn handed(&mut self, bytes: usize) {
         let cost = 1 + bytes / SHORT_BYTES;
