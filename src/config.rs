@@ -38,6 +38,8 @@ pub struct Config {
     pub backend_tls: BackendTls,
     /// Whether other proxies may listen at the same address.
     pub reuse_port: bool,
+    /// The Unix socket at which a new process takes over from this one, and this one from an old process at start.
+    pub take_over: Option<PathBuf>,
     /// Nodes asked for the topology at start, as `host:port`.
     pub startup_nodes: Vec<String>,
     /// Where nodes may be; none of them is anywhere.
@@ -403,6 +405,7 @@ impl Default for Config {
             tls: ClientTls::default(),
             backend_tls: BackendTls::default(),
             reuse_port: false,
+            take_over: None,
             startup_nodes: vec!["127.0.0.1:7001".to_string()],
             nodes_allowed: Vec::new(),
             node_map: Vec::new(),

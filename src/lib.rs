@@ -20,7 +20,7 @@
 //!
 //! | layer | modules | knows |
 //! |---|---|---|
-//! | 0 | [`arena`], [`buffer`], [`clock`], [`config`], [`live_config`], [`log_throttle`], `testing` (of unit tests) | nothing |
+//! | 0 | [`arena`], [`buffer`], [`clock`], [`config`], [`fields`], [`live_config`], [`log_throttle`], `testing` (of unit tests) | nothing |
 //! | 1 | [`resp`] | the protocol: bytes to views and back |
 //! | 2 | [`command`] | what each command is |
 //! | 2' | [`acl`] | users, and what each of them may do |
@@ -28,7 +28,7 @@
 //! | 4 | [`proxy`] | the state of one worker, without I/O |
 //! | 4' | [`net`] | sockets; neither RESP nor the proxy |
 //! | 5 | [`worker`], [`coalesce`], [`turns`], [`allocator`], [`tls_pending`], [`accept_balance`], [`mailbox`], [`systemd`], [`control`] | the loop; the threads beside it |
-//! | 6 | [`options`], [`logging`], [`descriptors`], [`machine_memory`], [`signals`], [`serve`], [`check`], [`acl_files`], [`top`], `main` | the program |
+//! | 6 | [`options`], [`logging`], [`descriptors`], [`handover`], [`machine_memory`], [`signals`], [`serve`], [`check`], [`acl_files`], [`top`], `main` | the program |
 
 #![deny(unsafe_code)]
 
@@ -46,6 +46,8 @@ pub mod command;
 pub mod config;
 pub mod control;
 pub mod descriptors;
+pub mod fields;
+pub mod handover;
 pub mod live_config;
 pub mod log_throttle;
 pub mod logging;

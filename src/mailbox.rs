@@ -1,6 +1,8 @@
 //! `Mailbox`: messages from other threads to a worker. It is bounded; sending wakes the worker and never blocks.
 
+use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
@@ -10,6 +12,7 @@ use crate::cluster::topology::Topology;
 use crate::command::Servers;
 use crate::net::socket::Socket;
 use crate::proxy::messages::worker_query;
+use crate::proxy::stats::counted::Counted;
 
 /// Messages that a worker may have unread.
 const MAIL_MAX: usize = 256;
@@ -32,6 +35,14 @@ pub enum Mail {
         /// Where the answer goes, a reply frame. It has room for one of each worker.
         answer: SyncSender<Vec<u8>>,
     },
+    /// Accept clients.
+    Accept,
+    /// Accept no more for now, and say when that is so.
+    Pause(SyncSender<()>),
+    /// Handles on the listeners for the process that takes over, each with the place of its address.
+    Listeners(SyncSender<io::Result<Vec<(usize, OwnedFd)>>>),
+    /// What the process has counted that this one takes over from; for one worker.
+    Counted(Box<Counted>),
     /// Stop accepting, finish what is in flight, and end.
     Stop,
 }

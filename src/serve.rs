@@ -1,4 +1,6 @@
-//! `run`: starts the threads of the program and connects them: workers, topology, control, signals.
+//! `run`: starts the threads of the program and connects them: workers, topology, control, signals, hand-over.
+
+mod listening;
 
 use std::env;
 use std::io;
@@ -19,18 +21,21 @@ use crate::command::{Servers, Table};
 use crate::config::{AdminCommands, Config, Listen};
 use crate::control::TERMINAL;
 use crate::control::certificates;
-use crate::control::http::{self, ControlHandle};
+use crate::control::http::{self, ControlHandle, Door};
 use crate::control::learn_servers::{self, Surveyor};
 use crate::control::outages;
 use crate::control::refresh;
 use crate::control::refresher::{Refresher, Trigger};
 use crate::control::state::{ControlState, Latest, Sources};
+use crate::handover::giving::{self, Giving};
+use crate::handover::message::{Purpose, Role};
+use crate::handover::taking::{self, Failure, Taking};
 use crate::live_config::LiveConfig;
 use crate::logging::LogHandle;
 use crate::mailbox::{Mail, Mailbox};
-use crate::net::listener::{Listener, Passed};
+use crate::net::holder;
+use crate::net::listener::Passed;
 use crate::net::tls::Context;
-use crate::net::{holder, listener};
 use crate::options;
 use crate::proxy::Proxy;
 use crate::proxy::actions::Wanted;
@@ -40,20 +45,26 @@ use crate::systemd;
 use crate::turns::Heartbeat;
 use crate::worker::{Parts, Worker};
 
+use listening::Listening;
+
 /// Serves until a signal says stop and what was in flight has been answered: at `passed` if the process was started with
 /// it, else at `-addr`.
 pub fn run(mut config: Config, passed: Option<Passed>, log: LogHandle) -> io::Result<()> {
     let clock = Clock::start();
     let tls = Arc::new(Context::load(&config).map_err(io::Error::other)?);
     let acl = Store::load(&config, acl_files::FILES).map_err(io::Error::other)?;
-    let (listeners, bound) = listen(&mut config, passed, &tls)?;
-    let debug = match config.debug_addr {
-        Some(address) => Some(
-            TcpListener::bind(address)
-                .map_err(|error| cannot_listen(&Listen::Tcp(address), "-debug-addr", error))?,
-        ),
+    let mut offer = match &config.take_over {
+        Some(path) => taking::ask(path)?,
         None => None,
     };
+    let mut listening = Listening::begin(&mut config, passed, offer.as_mut(), &tls)?;
+    let debug = listening::debug(&config, offer.as_mut())?;
+    let successor = listening::take_over(&config, offer.as_mut(), &mut listening.files)?;
+    let Listening {
+        workers: listeners,
+        purposes,
+        files,
+    } = listening;
     let signals = signals::catch()?;
     let config = Arc::new(config);
     log::info!(
@@ -103,6 +114,7 @@ pub fn run(mut config: Config, passed: Option<Passed>, log: LogHandle) -> io::Re
         let proxy = Proxy::new(config.clone(), table.clone(), process.clone(), index, seed);
         let parts = Parts {
             listeners,
+            accepts: offer.is_none(),
             tls: tls.clone(),
             clock,
             heartbeat,
@@ -129,86 +141,74 @@ pub fn run(mut config: Config, passed: Option<Passed>, log: LogHandle) -> io::Re
     };
     outages::spawn(sources.clone())?;
     systemd::guard(clock, sources.heartbeats.clone(), sources.process.clone())?;
+    let debug_copy = match &debug {
+        Some(listener) if successor.is_some() => Some(listener.try_clone()?.into()),
+        _ => None,
+    };
     let control = match debug {
-        Some(listener) => Some(start_control(listener, &tls, &sources, &mailboxes)?),
+        Some(listener) => {
+            let accepts = offer.is_none();
+            Some(start_control(
+                listener, accepts, &tls, &sources, &mailboxes,
+            )?)
+        }
         None => None,
     };
     let renewer = certificates::spawn(tls, sources.process.clone())?;
-    signals::watch(signals, sources, mailboxes.clone(), log, renewer)?;
+    signals::watch(signals, sources.clone(), mailboxes.clone(), log, renewer)?;
 
-    let ready = || systemd::ready(&config.shown_listens());
-    let result = run_workers(workers, &mailboxes, &config, &refresher, ready);
+    let giving = successor.map(|(socket, socket_purpose)| Giving {
+        socket,
+        socket_purpose,
+        purposes,
+        debug: debug_copy.zip(control.as_ref()).map(|(copy, control)| {
+            let purpose = debug_purpose(&config);
+            (copy, purpose, control.door())
+        }),
+        mailboxes: mailboxes.clone(),
+        sources: sources.clone(),
+    });
+    let (handed_over, serving) = (files.handed_over.clone(), files.serving());
+    let shown = config.shown_listens();
+    let settle = move || {
+        serving.store(true, Ordering::Release);
+        systemd::ready(&shown);
+        let begun = giving.map(|giving| giving::spawn(giving, handed_over));
+        if let Some(Err(error)) = begun {
+            log::error!("cannot wait for a new process (-take-over): {error}");
+        }
+    };
+    let mut failure = Failure::default();
+    let result = match offer {
+        None => run_workers(workers, &mailboxes, &config, &refresher, settle),
+        Some(offer) => {
+            let door = control.as_ref().map(|control| control.door());
+            let taking = Taking {
+                mailboxes: mailboxes.clone(),
+                sources: sources.clone(),
+                open_debug: Box::new(move || door.iter().for_each(Door::open)),
+                settle: Box::new(settle),
+            };
+            let begin = || failure = taking::spawn(offer, taking);
+            run_workers(workers, &mailboxes, &config, &refresher, begin)
+        }
+    };
     refresher.stop();
     if let Some(control) = control {
         control.join();
     }
-    remove_unix(&bound);
+    files.handed_over.finish(&sources);
     log::info!("stopped");
-    result
+    failure.take().map_or(result, Err)
 }
 
-/// The listeners of each worker, and the addresses that were bound for them; the config gets those that they really have.
-fn listen(
-    config: &mut Config,
-    passed: Option<Passed>,
-    tls: &Arc<Context>,
-) -> io::Result<(Vec<Vec<Listener>>, Vec<Listen>)> {
-    let mut listeners: Vec<Vec<Listener>> = (0..config.workers).map(|_| Vec::new()).collect();
-    let mut give = |made: Vec<Listener>| {
-        for (own, listener) in listeners.iter_mut().zip(made) {
-            own.push(listener);
-        }
-    };
-    let mut bound = Vec::new();
-    let (workers, shared, mode) = (config.workers, config.reuse_port, config.unix_socket_perm);
-    let mut bind =
-        |flag: &str, address: &mut Listen| match listener::listen(address, workers, shared, mode) {
-            Ok((made, real)) => {
-                bound.push(real.clone());
-                *address = real;
-                Ok(made)
-            }
-            Err(error) => {
-                remove_unix(&bound);
-                Err(cannot_listen(address, flag, error))
-            }
-        };
-    if let Some(passed) = passed {
-        let (made, address) = listener::adopt(passed, workers)
-            .map_err(|error| at("cannot use the passed socket (LISTEN_FDS)", error))?;
-        let instead = config.listen.iter().map(Listen::to_string);
-        log::info!(
-            "listening on {address}, the passed socket (LISTEN_FDS), instead of -addr {}",
-            instead.collect::<Vec<_>>().join(",")
-        );
-        config.listen = vec![address];
-        give(made);
-    } else {
-        for address in &mut config.listen {
-            give(bind("-addr", address)?);
-        }
-    }
-    for (_, address) in &mut config.namespace_listen {
-        give(bind("-namespace-addrs", address)?);
-    }
-    if let Some(address) = config.tls.listen {
-        let (made, address) =
-            listener::listen_tls(address, workers, shared, tls).map_err(|error| {
-                remove_unix(&bound);
-                cannot_listen(&Listen::Tcp(address), "-tls-addr", error)
-            })?;
-        config.tls.listen = Some(address);
-        give(made);
-    }
-    Ok((listeners, bound))
-}
-
-/// Takes the files of Unix sockets away.
-fn remove_unix(bound: &[Listen]) {
-    for address in bound {
-        if let Listen::Unix(path) = address {
-            listener::remove(path);
-        }
+fn debug_purpose(config: &Config) -> Purpose {
+    Purpose {
+        role: Role::Debug,
+        asked: config
+            .debug_addr
+            .map_or(String::new(), |address| address.to_string()),
+        is_units: false,
     }
 }
 
@@ -264,8 +264,9 @@ fn run_workers(
     mailboxes: &[Mailbox],
     config: &Config,
     refresher: &Refresher,
-    ready: impl Fn(),
+    ready: impl FnOnce(),
 ) -> io::Result<()> {
+    let mut ready = Some(ready);
     let (sender, told) = mpsc::channel();
     let affinity = &config.cpu_affinity;
     let (count, mut serving, mut ended) = (workers.len(), 0, 0);
@@ -295,7 +296,9 @@ fn run_workers(
         match told.recv() {
             Ok(Told::Serves) => {
                 serving += 1;
-                if serving == count {
+                if serving == count
+                    && let Some(ready) = ready.take()
+                {
                     ready();
                 }
             }
@@ -373,12 +376,13 @@ fn start_survey(
 
 fn start_control(
     listener: TcpListener,
+    accepts: bool,
     tls: &Arc<Context>,
     sources: &Sources,
     mailboxes: &[Mailbox],
 ) -> io::Result<ControlHandle> {
     let (sources, mailboxes) = (sources.clone(), mailboxes.to_vec());
-    http::spawn(listener, tls.clone(), move |waker| ControlState {
+    http::spawn(listener, accepts, tls.clone(), move |waker| ControlState {
         sources,
         mailboxes,
         command_line: options::command_line(env::args_os()),

@@ -1,12 +1,12 @@
 //! Signals: TERM and INT stop the program, HUP reopens the log and reloads `-config`, USR1 writes a summary of the
-//! status to the log.
+//! status to the log, USR2 starts a new process that takes over.
 
 use std::env;
 use std::io;
 use std::sync::mpsc::sync_channel;
 use std::thread;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
 use crate::acl::store::FileError;
@@ -17,6 +17,7 @@ use crate::control::state::Sources;
 use crate::control::status::Status;
 use crate::control::summary;
 use crate::descriptors;
+use crate::handover::successor;
 use crate::live_config::Unchanged;
 use crate::logging::LogHandle;
 use crate::mailbox::{Mail, Mailbox};
@@ -26,7 +27,7 @@ use crate::systemd;
 
 /// The signals that are waited for.
 pub fn catch() -> io::Result<Signals> {
-    Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])
+    Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2])
 }
 
 /// Does what signals ask for, on a thread of its own. The first TERM or INT drains; a second
@@ -60,6 +61,11 @@ pub fn watch(
                             log::info!("status: {line}");
                         }
                     }
+                    SIGUSR2 if stopping => {}
+                    SIGUSR2 => match sources.process.live.config().take_over {
+                        Some(_) => successor::start(),
+                        None => log::warn!("SIGUSR2: nothing is handed over without -take-over"),
+                    },
                     _ if stopping => {
                         log::warn!("second signal: exiting at once");
                         log.flush();

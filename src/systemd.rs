@@ -82,6 +82,13 @@ pub fn reloaded() {
     tell(&[NotifyState::Ready]);
 }
 
+/// Another process has taken over: it is the one to look after from now on.
+pub fn main_process(pid: i32) {
+    if let Ok(pid) = u32::try_from(pid) {
+        tell(&[NotifyState::MainPid(pid)]);
+    }
+}
+
 /// No new clients are taken.
 pub fn stopping() {
     let status = NotifyState::Status("stopping: finishing what is in flight");

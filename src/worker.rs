@@ -11,6 +11,7 @@ mod sockets;
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::thread;
@@ -53,8 +54,10 @@ const NODE_HANDSHAKES: usize = 4;
 /// What a worker is made with, beside its proxy.
 #[derive(Debug)]
 pub struct Parts {
-    /// Where its clients come in.
-    pub listeners: Vec<Listener>,
+    /// Where its clients come in, each with the place of its address among those of the process.
+    pub listeners: Vec<(usize, Listener)>,
+    /// Whether it accepts them from the start, not only when it is told to.
+    pub accepts: bool,
     /// How TLS is spoken.
     pub tls: Arc<Context>,
     /// The process' clock.
@@ -86,7 +89,9 @@ impl Grace {
 /// One thread's loop.
 pub struct Worker {
     poll: Poll,
-    listeners: Vec<Listener>,
+    listeners: Vec<(usize, Listener)>,
+    /// Whether the poll tells of them.
+    accepts: bool,
     tls: Arc<Context>,
     tls_pending: TlsPending,
     /// Handshakes with nodes that were gone on with in this turn.
@@ -119,16 +124,11 @@ impl Worker {
     /// Makes a worker and the mailbox that reaches it.
     pub fn new(parts: Parts, proxy: Proxy) -> io::Result<(Worker, Mailbox)> {
         let poll = Poll::new()?;
-        let mut listeners = parts.listeners;
-        for (index, listener) in listeners.iter_mut().enumerate() {
-            let token = Token(LISTENER.0 + index);
-            poll.registry()
-                .register(listener.source(), token, Interest::READABLE)?;
-        }
         let (mailbox, mail) = Mailbox::new(Waker::new(poll.registry(), WAKER)?);
-        let worker = Worker {
+        let mut worker = Worker {
             poll,
-            listeners,
+            listeners: parts.listeners,
+            accepts: false,
             tls: parts.tls,
             tls_pending: TlsPending::default(),
             node_handshakes: 0,
@@ -149,7 +149,44 @@ impl Worker {
             accept_balance: parts.accept_balance,
             stop_at: None,
         };
+        if parts.accepts {
+            worker.begin_accepting()?;
+        }
         Ok((worker, mailbox))
+    }
+
+    /// Has the poll tell of clients that come.
+    fn begin_accepting(&mut self) -> io::Result<()> {
+        if self.accepts || self.stop_at.is_some() {
+            return Ok(());
+        }
+        self.accepts = true;
+        for (index, (_, listener)) in self.listeners.iter_mut().enumerate() {
+            let token = Token(LISTENER.0 + index);
+            let registry = self.poll.registry();
+            registry.register(listener.source(), token, Interest::READABLE)?;
+        }
+        Ok(())
+    }
+
+    /// Leaves clients that come in the queues of their listeners.
+    fn pause_accepting(&mut self) {
+        if !std::mem::take(&mut self.accepts) {
+            return;
+        }
+        for (_, listener) in &mut self.listeners {
+            if let Err(error) = self.poll.registry().deregister(listener.source()) {
+                log::warn!("cannot remove the listener from the poll: {error}");
+            }
+        }
+        self.accept_pending.clear();
+    }
+
+    /// Handles on the listeners for another process.
+    fn duplicate_listeners(&self) -> io::Result<Vec<(usize, OwnedFd)>> {
+        let listeners = self.listeners.iter();
+        let duplicates = listeners.map(|(place, listener)| Ok((*place, listener.duplicate()?)));
+        duplicates.collect()
     }
 
     /// Serves until told to stop and all clients have gone. `refresh` asks for a topology refresh; it must
@@ -380,6 +417,20 @@ impl Worker {
                     // There is room, unless whoever asked has given up.
                     answer.try_send(reply).ok();
                 }
+                Mail::Accept => {
+                    if let Err(error) = self.begin_accepting() {
+                        log::error!("cannot watch a listener: {error}");
+                    }
+                }
+                // Whoever asked may have given up.
+                Mail::Pause(done) => {
+                    self.pause_accepting();
+                    done.try_send(()).ok();
+                }
+                Mail::Listeners(answer) => {
+                    answer.try_send(self.duplicate_listeners()).ok();
+                }
+                Mail::Counted(counted) => self.proxy.add_counted(&counted),
                 Mail::Stop => self.stop(now),
             }
         }
@@ -387,12 +438,8 @@ impl Worker {
 
     fn stop(&mut self, now: Time) {
         if self.stop_at.is_none() {
-            for mut listener in self.listeners.drain(..) {
-                if let Err(error) = self.poll.registry().deregister(listener.source()) {
-                    log::warn!("cannot remove the listener from the poll: {error}");
-                }
-            }
-            self.accept_pending.clear();
+            self.pause_accepting();
+            self.listeners.clear();
             for _ in 0..self.tls_pending.drop_handshakes() {
                 self.accept_balance.left(self.proxy.worker());
             }
@@ -417,16 +464,17 @@ impl Worker {
             let Some(place) = self.accept_pending.pop_front() else {
                 return;
             };
-            let Some(listener) = self.listeners.get(place) else {
+            let Some((address, listener)) = self.listeners.get(place) else {
                 continue;
             };
+            let address_place = *address;
             let accepted = listener.accept();
             if !matches!(&accepted, Err(error) if error.kind() == io::ErrorKind::WouldBlock) {
                 self.accept_pending.push_back(place);
             }
             match accepted {
                 Ok((mut socket, address)) => {
-                    socket.listener = place;
+                    socket.listener = address_place;
                     self.place(socket, address, others, now);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}

@@ -74,7 +74,8 @@ fn start_worker() -> SocketAddr {
     let process = Arc::new(Process::new(1));
     let proxy = Proxy::new(config, Arc::new(Table::compiled()), process, 0, 1);
     let parts = Parts {
-        listeners: vec![listeners.remove(0)],
+        listeners: vec![(0, listeners.remove(0))],
+        accepts: true,
         tls: Default::default(),
         clock: Clock::start(),
         heartbeat: Arc::default(),

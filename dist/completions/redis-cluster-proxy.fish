@@ -69,6 +69,7 @@ complete -c redis-cluster-proxy -o reuse-port -d 'let several proxies listen on 
 complete -c redis-cluster-proxy -o slots-reload-interval -d 'how often to refresh the topology' -x
 complete -c redis-cluster-proxy -o slowlog-log-slower-than -d 'log requests that take at least this many microseconds to PROXY…' -x
 complete -c redis-cluster-proxy -o startup-nodes -d 'cluster nodes to ask for the topology at startup, as host:port…' -x
+complete -c redis-cluster-proxy -o take-over -d 'path of a Unix socket for upgrades without a refused client' -x
 complete -c redis-cluster-proxy -o tls-addr -d 'address to listen on for TLS clients, besides -addr' -x
 complete -c redis-cluster-proxy -o tls-auth-clients -d 'whether TLS clients must present a certificate signed by…' -x -a 'yes no optional'
 complete -c redis-cluster-proxy -o tls-auth-clients-user -d 'log in TLS clients as the user that their certificate names' -x

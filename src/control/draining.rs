@@ -34,8 +34,8 @@ fn stop_after(grace: Duration, mailboxes: Vec<Mailbox>) -> io::Result<()> {
     thread.spawn(wait).map(|_detached| ())
 }
 
-/// A worker that stops already takes no notice.
-fn stop(mailboxes: &[Mailbox]) {
+/// Tells the workers to stop. One that stops already takes no notice.
+pub fn stop(mailboxes: &[Mailbox]) {
     log::info!("stopping: not accepting new clients, finishing requests in flight");
     for mailbox in mailboxes {
         mailbox.send(Mail::Stop);

@@ -43,11 +43,43 @@ const WAKER: Token = Token(usize::MAX - 1);
 #[derive(Debug)]
 pub struct ControlHandle {
     stopped: Arc<AtomicBool>,
+    door: Door,
     waker: Arc<Waker>,
     thread: JoinHandle<()>,
 }
 
+/// Whether connections are accepted. Those that are not wait in the queue of the listener.
+#[derive(Debug, Clone)]
+pub struct Door {
+    is_open: Arc<AtomicBool>,
+    waker: Arc<Waker>,
+}
+
+impl Door {
+    /// Accepts no more from now on.
+    pub fn shut(&self) {
+        self.set(false);
+    }
+
+    /// Accepts.
+    pub fn open(&self) {
+        self.set(true);
+    }
+
+    fn set(&self, is_open: bool) {
+        self.is_open.store(is_open, Ordering::Release);
+        if let Err(error) = self.waker.wake() {
+            log::warn!("debug address: cannot wake up its thread: {error}");
+        }
+    }
+}
+
 impl ControlHandle {
+    /// What lets connections in.
+    pub fn door(&self) -> Door {
+        self.door.clone()
+    }
+
     /// Tells the thread to end.
     pub fn stop(&self) {
         self.stopped.store(true, Ordering::Release);
@@ -65,25 +97,30 @@ impl ControlHandle {
     }
 }
 
-/// Starts the server on a listener that is bound already. `make` makes the state; it is given what wakes the
-/// server when an answer that was to come later has come.
+/// Starts the server on a listener that is bound already; whether it accepts from the start. `make` makes the state; it is
+/// given what wakes the server when an answer that was to come later has come.
 pub fn spawn(
     listener: std::net::TcpListener,
+    accepts: bool,
     tls: Arc<Context>,
     make: impl FnOnce(Arc<Waker>) -> ControlState,
 ) -> io::Result<ControlHandle> {
     let loopback = listener.local_addr()?.ip().to_canonical().is_loopback();
     listener.set_nonblocking(true)?;
-    let mut listener = TcpListener::from_std(listener);
+    let listener = TcpListener::from_std(listener);
     let poll = Poll::new()?;
     let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
-    poll.registry()
-        .register(&mut listener, LISTENER, Interest::READABLE)?;
+    let door = Door {
+        is_open: Arc::new(AtomicBool::new(accepts)),
+        waker: Arc::clone(&waker),
+    };
     let stopped = Arc::new(AtomicBool::new(false));
     let state = make(Arc::clone(&waker));
     let server = Server {
         poll,
         listener,
+        door: door.clone(),
+        is_registered: false,
         accept_at: None,
         event_at: None,
         second_at: Time::default(),
@@ -101,6 +138,7 @@ pub fn spawn(
         .spawn(move || server.run())?;
     Ok(ControlHandle {
         stopped,
+        door,
         waker,
         thread,
     })
@@ -116,6 +154,9 @@ struct Numbered {
 struct Server {
     poll: Poll,
     listener: TcpListener,
+    door: Door,
+    /// Whether the poll tells of the listener.
+    is_registered: bool,
     accept_at: Option<Time>,
     /// When a second of latencies is over.
     second_at: Time,
@@ -136,6 +177,7 @@ impl Server {
     fn run(mut self) {
         let mut events = Events::with_capacity(128);
         while !self.stopped.load(Ordering::Acquire) {
+            self.mind_door();
             let timeout = self.timeout();
             match self.poll.poll(&mut events, timeout) {
                 Ok(()) => {}
@@ -175,10 +217,27 @@ impl Server {
                 self.turn(key, serial, now);
             }
             self.expire(now);
-            if accept {
+            if accept && self.is_registered && self.door.is_open.load(Ordering::Acquire) {
                 self.accept(now);
             }
         }
+    }
+
+    /// Begins to accept, or stops it, if that was asked for.
+    fn mind_door(&mut self) {
+        let is_open = self.door.is_open.load(Ordering::Acquire);
+        if is_open == self.is_registered {
+            return;
+        }
+        let (registry, listener) = (self.poll.registry(), &mut self.listener);
+        let done = match is_open {
+            true => registry.register(listener, LISTENER, Interest::READABLE),
+            false => registry.deregister(listener),
+        };
+        if let Err(error) = done {
+            log::error!("debug address: cannot watch the listener: {error}");
+        }
+        self.is_registered = is_open;
     }
 
     /// Those connections that are so.
@@ -341,7 +400,10 @@ mod tests {
             state.sources.heartbeats = vec![Arc::new(crate::turns::Heartbeat::ended_at(now))];
             state
         };
-        (address, spawn(listener, Arc::default(), make).unwrap())
+        (
+            address,
+            spawn(listener, true, Arc::default(), make).unwrap(),
+        )
     }
 
     fn peer(address: SocketAddr) -> Peer {

@@ -110,6 +110,11 @@ impl Sources {
         self.history.add_second(&second, clients, errors);
     }
 
+    /// What has been counted up to now was not in the last ten seconds of this process.
+    pub fn forget_recent(&self) {
+        *self.window.lock().unwrap_or_else(PoisonError::into_inner) = Window::default();
+    }
+
     /// The latencies of the last ten seconds.
     pub fn recent(&self) -> Recent {
         let window = self.window.lock().unwrap_or_else(PoisonError::into_inner);

@@ -2,7 +2,8 @@
 //!
 //! Every worker has a TCP listener of its own on the same address (SO_REUSEPORT), so that the kernel spreads
 //! clients over workers. A Unix socket cannot be shared so; its one listener is cloned. So is a listener that the process
-//! was started with, of either kind: another socket at its address could not be bound.
+//! was started with, of either kind: another socket at its address could not be bound. Those of a process that hands
+//! over are used as they are.
 //!
 //! The same option would let a second proxy take half of the clients, unnoticed. So the first listener is made
 //! without it, which fails if anybody listens there; it gets the option when it listens, for those of the other
@@ -11,6 +12,7 @@
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::Path;
 use std::sync::Arc;
@@ -45,6 +47,54 @@ pub enum Passed {
     Unix(std::os::unix::net::UnixListener),
 }
 
+/// The listeners of `count` workers at one address, made of those that another process has had there; also the address.
+///
+/// None of them is closed, even if there are fewer workers now: that would reset what waits in its queue. So a worker
+/// may get several. If there are more workers, some share one.
+pub fn inherit(
+    sockets: Vec<OwnedFd>,
+    count: usize,
+    tls: Option<&Arc<Context>>,
+) -> io::Result<(Vec<Vec<Listener>>, Listen)> {
+    let mut workers: Vec<Vec<Listener>> = (0..count).map(|_| Vec::new()).collect();
+    let mut all: Vec<OwnedFd> = Vec::new();
+    for at in 0..count.saturating_sub(sockets.len()) {
+        all.push(sockets[at % sockets.len()].try_clone()?);
+    }
+    let mut address = None;
+    for (at, socket) in sockets.into_iter().chain(all).enumerate() {
+        let raw = RawSocket::from(socket);
+        if !raw.is_listener()? {
+            return Err(invalid("a passed socket is not listening"));
+        }
+        raw.set_nonblocking(true)?;
+        let own = raw.local_addr()?;
+        let (listener, own) = match (own.as_socket(), own.as_pathname()) {
+            (Some(own), _) => {
+                let listener = TcpListener::from_std(raw.into());
+                let listener = match tls {
+                    Some(context) => Listener::Tls(listener, context.clone()),
+                    None => Listener::Tcp(listener),
+                };
+                (listener, Listen::Tcp(own))
+            }
+            (None, path) => {
+                let path = path.map(Path::to_path_buf).unwrap_or_default();
+                let listener = UnixListener::from_std(raw.into());
+                (Listener::Unix(listener), Listen::Unix(path))
+            }
+        };
+        address = Some(own);
+        workers[at % count].push(listener);
+    }
+    let address = address.ok_or_else(|| invalid("no socket was passed"))?;
+    Ok((workers, address))
+}
+
+fn invalid(why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, why)
+}
+
 /// Makes `count` listeners of one that was passed; also the address that it has.
 pub fn adopt(passed: Passed, count: usize) -> io::Result<(Vec<Listener>, Listen)> {
     let mut listeners = Vec::new();
@@ -55,7 +105,7 @@ pub fn adopt(passed: Passed, count: usize) -> io::Result<(Vec<Listener>, Listen)
     if !is_listener {
         // A socket unit with Accept=yes passes on a connection.
         let text = "the socket is not listening: a socket unit must have Accept=no";
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        return Err(invalid(text));
     }
     let address = match passed {
         Passed::Tcp(first) => {
@@ -148,7 +198,7 @@ fn tcp(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
 }
 
 /// A socket file that nobody listens on any more is replaced; one that somebody does is not.
-fn unix(path: &Path, mode: Option<u32>) -> io::Result<std::os::unix::net::UnixListener> {
+pub fn unix(path: &Path, mode: Option<u32>) -> io::Result<std::os::unix::net::UnixListener> {
     use std::os::unix::fs::{FileTypeExt, PermissionsExt};
     if let Ok(found) = fs::symlink_metadata(path)
         && found.file_type().is_socket()
@@ -193,6 +243,16 @@ impl Listener {
                 let (stream, address) = listener.accept()?;
                 Ok((Socket::from_tls(context.accept(stream)?), Some(address)))
             }
+        }
+    }
+
+    /// Another handle on the same socket, for another process.
+    pub fn duplicate(&self) -> io::Result<OwnedFd> {
+        match self {
+            Listener::Tcp(listener) | Listener::Tls(listener, _) => {
+                listener.as_fd().try_clone_to_owned()
+            }
+            Listener::Unix(listener) => listener.as_fd().try_clone_to_owned(),
         }
     }
 

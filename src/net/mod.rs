@@ -1,6 +1,7 @@
 //! Sockets: listening, accepting, filling and flushing. Knows buffers; knows nothing of RESP or of what a
 //! connection is for.
 
+pub mod descriptor_channel;
 pub mod holder;
 pub mod listener;
 pub mod page_stream;

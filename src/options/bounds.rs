@@ -1,11 +1,11 @@
 //! The flags of how much memory and time clients have, until they log in, all together and at the end: rows of the
 //! [table](super::table) as the others are.
 
-use super::flag::{Flag, Kind, not_negative, show_duration};
+use super::flag::{Flag, Kind, not_negative, path, show_duration, show_file};
 use super::memory;
 
 /// The flags.
-pub(super) const FLAGS: [Flag; 4] = [
+pub(super) const FLAGS: [Flag; 5] = [
     Flag {
         name: "max-memory",
         kind: Kind::String,
@@ -42,6 +42,20 @@ pub(super) const FLAGS: [Flag; 4] = [
         },
         show: |config| show_duration(config.login_timeout),
         live: true,
+    },
+    Flag {
+        name: "take-over",
+        kind: Kind::String,
+        default: "",
+        help: "path of a Unix socket for upgrades without a refused client. At start, if a proxy listens there, this \
+               one takes over its listening sockets as soon as it could serve, and the old one stops (-drain-timeout). \
+               Then it listens there for its own successor, which SIGUSR2 starts",
+        apply: |options, value| {
+            options.config.take_over = path(value);
+            Ok(())
+        },
+        show: |config| show_file(&config.take_over),
+        live: false,
     },
     Flag {
         name: "drain-grace",

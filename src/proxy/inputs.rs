@@ -36,6 +36,7 @@ use crate::proxy::process::Process;
 use crate::proxy::pubsub::state::Pubsub;
 use crate::proxy::scripts::Seen;
 use crate::proxy::state::{Proxy, Scratch};
+use crate::proxy::stats::counted::Counted;
 use crate::proxy::stats::largest::Largest;
 use crate::proxy::stats::masters_info::asking::MastersInfoQueue;
 use crate::proxy::stats::turn_latencies::TurnLatencies;
@@ -155,6 +156,27 @@ impl Proxy {
         self.upstream.routes.forget_found();
         // The refresher reads its own part of it when it next looks.
         self.want_refresh(Wanted::Asked);
+    }
+
+    /// What the process counted that this one takes over from. It is added to what this worker counts.
+    pub fn add_counted(&mut self, counted: &Counted) {
+        for (name, count) in &counted.counters {
+            if let Some(counter) = self.stats.counter(name) {
+                counter.add(*count);
+            }
+        }
+        for command in &counted.commands {
+            let rows = self.table.rows().iter();
+            let mut rows = rows.filter(|row| *row.name == *command.name);
+            if let Some(row) = rows.next() {
+                self.stats.calls.add_command(row.id, command);
+            }
+        }
+        let calls = &self.stats.calls;
+        calls.add_errors(&counted.errors, counted.errors_total);
+        let ids = &self.process.client_ids;
+        ids.fetch_max(counted.client_ids, Ordering::Relaxed);
+        self.rates.skip(&self.stats);
     }
 
     /// A client has come. `address` is nothing for a Unix socket. It may be turned away at once; it is then

@@ -14,7 +14,8 @@ use crate::proxy::pubsub::state::announced::Announced;
 use crate::proxy::pubsub::state::register::Register;
 use crate::proxy::scripts::Scripts;
 use crate::proxy::stats::calls::{self, Calls, CommandCalls};
-use crate::proxy::stats::histogram::{Histogram, Latencies};
+use crate::proxy::stats::counted::{CommandTotals, CountedCommand, Totals};
+use crate::proxy::stats::histogram::{Change, Histogram, Latencies};
 use crate::proxy::stats::lease_counts::LeaseCounts;
 use crate::proxy::stats::masters_info::Heard;
 use crate::proxy::stats::node_slow_logs::Ids;
@@ -24,6 +25,9 @@ use crate::proxy::stats::slot_redirects::{self, SlotRedirects};
 use crate::proxy::stats::{Counter, Stats};
 use crate::proxy::texts::node_words::Told;
 use crate::proxy::watchers::Watchers;
+
+/// The counter that says how many there are, not how many there have been.
+const CONNECTED: &str = "clients_connected";
 
 /// Until when a certificate is valid.
 #[derive(Debug, Clone, Copy)]
@@ -246,6 +250,28 @@ impl Process {
     /// The errors given to clients by their codes, and all in all.
     pub fn errors(&self) -> (Vec<(String, u64)>, u64) {
         calls::of_errors(&self.calls())
+    }
+
+    /// All that is counted, for the process that takes over. `name` knows the names of commands.
+    pub fn counted(&self, name: impl Fn(u16) -> String) -> Totals {
+        let commands = self.commands().into_iter().map(|calls| CommandTotals {
+            counts: CountedCommand {
+                name: name(calls.command),
+                latencies: Change::default(),
+                failed: calls.failed,
+                rejected: calls.rejected,
+                cuts: calls.cuts,
+                parts: calls.parts,
+            },
+            latencies: calls.latencies,
+        });
+        let counters = self.totals().into_iter();
+        Totals {
+            counters: counters.filter(|(name, _)| *name != CONNECTED).collect(),
+            commands: commands.collect(),
+            errors: self.errors(),
+            client_ids: self.client_ids.load(Ordering::Relaxed),
+        }
     }
 
     fn calls(&self) -> Vec<&Calls> {

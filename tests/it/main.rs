@@ -26,6 +26,7 @@ mod faces;
 mod fault_catalogue;
 mod faults;
 mod guards;
+mod handover;
 mod imports;
 mod info;
 mod insight;

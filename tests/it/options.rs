@@ -108,6 +108,7 @@ fn samples(flag: &Flag) -> (&'static str, Option<&'static str>) {
         "backend-idle-timeout" => ("1m0s", Some("-1s")),
         "max-clients" => ("10", Some("0")),
         "max-memory" => ("64mb", Some("1kb")),
+        "take-over" => ("/run/proxy/take-over", None),
         "drain-grace" => ("5s", Some("-1s")),
         "drain-timeout" => ("1m0s", Some("-1s")),
         "login-timeout" => ("1s", Some("-1s")),

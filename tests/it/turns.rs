@@ -65,7 +65,8 @@ impl Rig {
         for (index, listener) in listeners.into_iter().enumerate() {
             let proxy = Proxy::new(config.clone(), table.clone(), process.clone(), index, 1);
             let parts = Parts {
-                listeners: vec![listener],
+                listeners: vec![(0, listener)],
+                accepts: true,
                 tls: Default::default(),
                 clock,
                 heartbeat: heartbeats[index].clone(),

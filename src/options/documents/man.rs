@@ -41,6 +41,10 @@ Reopen the log files, and reload the configuration file and the password files.
 .TP
 .B SIGUSR1
 Write a summary of the status to the log.
+.TP
+.B SIGUSR2
+Start a new process, of the binary as it is on the disk now, that takes over
+.RB ( \-take\-over ).
 .SH SERVICE MANAGER
 If
 .B NOTIFY_SOCKET

@@ -76,6 +76,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("client-password", "secret-of-clients"),
     ("client-password-old", "older-secret-of-clients"),
     ("acl-file", "/etc/redis-cluster-proxy/users.acl"),
+    ("take-over", "/run/redis-cluster-proxy/take-over"),
     ("backend-user", "proxy"),
     ("backend-password", "secret-of-nodes"),
     ("backend-password-old", "older-secret-of-nodes"),

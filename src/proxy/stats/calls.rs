@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 
 use crate::command::table::ROWS_MAX;
 use crate::proxy::stats::Counter;
+use crate::proxy::stats::counted::CountedCommand;
 use crate::proxy::stats::histogram::{Histogram, Latencies};
 
 /// Kinds of errors that are told apart; further ones count in the sum only.
@@ -134,6 +135,29 @@ impl Calls {
         let own = |slot: &&ErrorCount| *slot.code.get_or_init(|| error) == error;
         if let Some(slot) = self.errors.iter().find(own) {
             slot.count.add(1);
+        }
+    }
+
+    /// Adds what another process has counted of a command. For the writing thread only.
+    pub fn add_command(&self, command: u16, counted: &CountedCommand) {
+        if let Some(record) = self.record(command) {
+            record.latencies.add_change(&counted.latencies);
+            record.failed.add(counted.failed);
+            record.rejected.add(counted.rejected);
+            record.cuts.add(counted.cuts);
+            record.parts.add(counted.parts);
+        }
+    }
+
+    /// The same of errors: of one kind, by its name, and how many there were of all kinds.
+    pub fn add_errors(&self, kinds: &[(String, u64)], total: u64) {
+        self.errors_total.add(total);
+        for (name, count) in kinds {
+            let error = ErrorCode::of(format!("{name} ").as_bytes());
+            let own = |slot: &&ErrorCount| *slot.code.get_or_init(|| error) == error;
+            if let Some(slot) = self.errors.iter().find(own) {
+                slot.count.add(*count);
+            }
         }
     }
 

@@ -52,6 +52,16 @@ impl Histogram {
         self.buckets[bucket(micros)].add(count);
     }
 
+    /// Adds what another process has counted. For the writing thread only.
+    pub fn add_change(&self, change: &Change) {
+        self.micros.add(change.micros);
+        for (at, count) in &change.buckets {
+            if let Some(bucket) = self.buckets.get(usize::from(*at)) {
+                bucket.add(*count);
+            }
+        }
+    }
+
     /// Counts from zero again. For the writing thread only.
     pub fn reset(&self) {
         self.micros.set(0);
@@ -81,6 +91,16 @@ impl Change {
     /// Whether nothing was added.
     pub fn is_empty(&self) -> bool {
         self.buckets.is_empty()
+    }
+
+    /// For another process: the sum, and of each bucket that something was added to its place and how much.
+    pub fn parts(&self) -> (u64, &[(u16, u64)]) {
+        (self.micros, &self.buckets)
+    }
+
+    /// The same, of another process. Buckets that this version does not have are left out when it is added.
+    pub fn from_parts(micros: u64, buckets: Vec<(u16, u64)>) -> Change {
+        Change { micros, buckets }
     }
 }
 
@@ -131,8 +151,10 @@ impl Latencies {
     pub fn add_change(&mut self, change: &Change) {
         self.micros = self.micros.wrapping_add(change.micros);
         for (at, count) in &change.buckets {
-            self.buckets[usize::from(*at)] += count;
-            self.count += count;
+            if let Some(bucket) = self.buckets.get_mut(usize::from(*at)) {
+                *bucket += count;
+                self.count += count;
+            }
         }
     }
 

@@ -4,6 +4,7 @@
 //! load and store, a third of the price of an atomic addition.
 
 pub mod calls;
+pub mod counted;
 pub mod histogram;
 pub mod largest;
 pub mod lease_counts;
@@ -101,6 +102,11 @@ macro_rules! counters {
                 self.depths.reset();
                 self.redirects.reset();
                 self.nodes().iter().for_each(|(_, stats)| stats.reset());
+            }
+
+            /// All counters, in the order of the names.
+            fn counters(&self) -> Vec<&Counter> {
+                vec![$(&self.$name),*]
             }
 
             /// The values of all counters, in the order of the names.
@@ -270,6 +276,12 @@ impl Stats {
         self.depths.record(depth as u64, 1);
     }
 
+    /// The counter of this name.
+    pub fn counter(&self, name: &str) -> Option<&Counter> {
+        let at = Stats::NAMES.iter().position(|known| *known == name)?;
+        self.counters().get(at).copied()
+    }
+
     /// The nodes that the worker knows from now on.
     pub fn show_nodes(&self, nodes: impl Iterator<Item = (SocketAddr, Arc<NodeStats>)>) {
         *self.nodes.lock().unwrap_or_else(PoisonError::into_inner) = nodes.collect();
@@ -304,6 +316,15 @@ impl Rates {
     /// When the second is over.
     pub fn due_at(&self) -> Time {
         self.taken_at.after(RATE_PERIOD)
+    }
+
+    /// What has been added by another process is not of the last second.
+    pub fn skip(&mut self, stats: &Stats) {
+        self.counts = [
+            stats.commands.get(),
+            stats.client_bytes_in.get(),
+            stats.client_bytes_out.get(),
+        ];
     }
 
     /// Notes what has been counted since the last time, by the second. Returns whether any command was.

@@ -1,0 +1,238 @@
+//! The old process of a hand-over: waits at `-take-over` for the new one, passes its listening sockets on, and stops when
+//! the new one serves.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use crate::control::draining;
+use crate::control::http::Door;
+use crate::control::state::Sources;
+use crate::handover::message::{self, Kind, Purpose, VERSION};
+use crate::mailbox::{Mail, Mailbox};
+use crate::net::descriptor_channel::DescriptorChannel;
+use crate::proxy::stats::counted::Totals;
+use crate::systemd;
+
+/// How long the new process may take for each step, but to get ready.
+const STEP: Duration = Duration::from_secs(10);
+/// How long it may take to get ready.
+const READY_MAX: Duration = Duration::from_secs(60);
+/// How long a worker may take to answer.
+const WORKER_MAX: Duration = Duration::from_secs(5);
+/// After a failed accept.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What is handed over, by whom.
+#[derive(Debug)]
+pub struct Giving {
+    /// Where the new process asks.
+    pub socket: UnixListener,
+    /// What that is for.
+    pub socket_purpose: Purpose,
+    /// What the listeners of workers are for, by the places of their addresses.
+    pub purposes: Vec<Purpose>,
+    /// The debug address, and what stops its accepting.
+    pub debug: Option<(OwnedFd, Purpose, Door)>,
+    /// The workers.
+    pub mailboxes: Vec<Mailbox>,
+    /// What they count.
+    pub sources: Sources,
+}
+
+/// The state of a hand-over that others look at.
+#[derive(Debug, Clone, Default)]
+pub struct HandedOver(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    is_done: AtomicBool,
+    /// The new process, and what it has been told was counted.
+    heir: Mutex<Option<(DescriptorChannel, Totals)>>,
+}
+
+impl HandedOver {
+    /// Whether the addresses belong to another process.
+    pub fn is_done(&self) -> bool {
+        self.0.is_done.load(Ordering::Acquire)
+    }
+
+    /// All clients have gone: the new process is told what has been counted for them.
+    pub fn finish(&self, sources: &Sources) {
+        let heir = self
+            .0
+            .heir
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let Some((mut channel, before)) = heir else {
+            return;
+        };
+        let counted = totals(sources).since(&before);
+        if let Err(error) = channel.send(Kind::Counted.number(), &counted.encode(), None) {
+            log::warn!("cannot pass on the last counters: {error}");
+        }
+    }
+}
+
+fn totals(sources: &Sources) -> Totals {
+    let table = sources.latest.table();
+    sources.process.counted(|command| {
+        let row = table.rows().get(usize::from(command));
+        row.map_or(String::new(), |row| row.name.to_string())
+    })
+}
+
+/// Waits for a new process, on a thread that ends with this one.
+pub fn spawn(giving: Giving, handed_over: HandedOver) -> io::Result<()> {
+    let thread = thread::Builder::new().name("hand-over".to_string());
+    thread
+        .spawn(move || giving.wait(&handed_over))
+        .map(|_detached| ())
+}
+
+impl Giving {
+    fn wait(self, handed_over: &HandedOver) {
+        if let Err(error) = self.socket.set_nonblocking(false) {
+            return log::error!("cannot wait for a new process (-take-over): {error}");
+        }
+        while !handed_over.is_done() {
+            match self.socket.accept() {
+                Ok((stream, _)) => {
+                    let channel = DescriptorChannel::new(stream);
+                    if let Err(error) = self.hand_over(channel, handed_over) {
+                        log::warn!("not handed over, serving on: {error}");
+                    }
+                }
+                Err(error) => {
+                    log::debug!("cannot accept at -take-over: {error}");
+                    thread::sleep(ACCEPT_PAUSE);
+                }
+            }
+        }
+    }
+
+    fn hand_over(
+        &self,
+        mut channel: DescriptorChannel,
+        handed_over: &HandedOver,
+    ) -> io::Result<()> {
+        let (pid, user) = channel.peer()?;
+        let own = rustix::process::geteuid().as_raw();
+        if user != own && user != 0 {
+            let text = format!("process {pid} belongs to another user, {user}");
+            return Err(io::Error::other(text));
+        }
+        channel.set_patience(Some(STEP))?;
+        let hello = expect(&mut channel, Kind::Hello)?;
+        let is_same_version = message::version(&hello).unwrap_or(0) == VERSION;
+        if self.sources.process.draining.load(Ordering::Relaxed) {
+            channel.send(Kind::Refused.number(), b"it is stopping", None)?;
+            return Err(io::Error::other("this process is stopping"));
+        }
+        let passed = self.pass_listeners(&mut channel)?;
+        channel.send(Kind::Offered.number(), &message::greeting(VERSION), None)?;
+        log::info!("process {pid} takes over: passed {passed} listening sockets to it");
+        channel.set_patience(Some(READY_MAX))?;
+        expect(&mut channel, Kind::Ready)
+            .map_err(|error| wrong(&format!("process {pid} did not get ready"), error))?;
+        channel.set_patience(Some(STEP))?;
+        let counted = self.pause().and_then(|()| {
+            let counted = totals(&self.sources);
+            let state = match is_same_version {
+                true => counted.since(&Totals::default()).encode(),
+                false => Vec::new(),
+            };
+            channel.send(Kind::Go.number(), &state, None)?;
+            expect(&mut channel, Kind::Serves)?;
+            Ok(counted)
+        });
+        let counted = counted.inspect_err(|_| self.go_on())?;
+        handed_over.0.is_done.store(true, Ordering::Release);
+        systemd::main_process(pid);
+        // It serves: what it does not hear now it can do without.
+        channel.send(Kind::Yours.number(), &[], None).ok();
+        let heir = is_same_version.then_some((channel, counted));
+        *handed_over
+            .0
+            .heir
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = heir;
+        log::info!("handed over to process {pid}");
+        self.sources.process.draining.store(true, Ordering::Relaxed);
+        draining::stop(&self.mailboxes);
+        Ok(())
+    }
+
+    /// Passes all listening sockets on; how many there were.
+    fn pass_listeners(&self, channel: &mut DescriptorChannel) -> io::Result<usize> {
+        let mut passed = 1;
+        for mailbox in &self.mailboxes {
+            let (answer, listeners) = sync_channel(1);
+            mailbox.send(Mail::Listeners(answer));
+            let listeners = listeners.recv_timeout(WORKER_MAX);
+            let listeners = listeners.map_err(|_| io::Error::other("a worker does not answer"))?;
+            for (place, listener) in listeners? {
+                let purpose = self.purposes.get(place);
+                let purpose = purpose.ok_or_else(|| io::Error::other("an address is unknown"))?;
+                let listener = Some(listener.as_fd());
+                channel.send(Kind::Listener.number(), &purpose.encode(), listener)?;
+                passed += 1;
+            }
+        }
+        if let Some((debug, purpose, _)) = &self.debug {
+            let debug = Some(debug.as_fd());
+            channel.send(Kind::Listener.number(), &purpose.encode(), debug)?;
+            passed += 1;
+        }
+        let (own, purpose) = (Some(self.socket.as_fd()), &self.socket_purpose);
+        channel.send(Kind::Listener.number(), &purpose.encode(), own)?;
+        Ok(passed)
+    }
+
+    /// Nobody is accepted here when this returns.
+    fn pause(&self) -> io::Result<()> {
+        if let Some((_, _, door)) = &self.debug {
+            door.shut();
+        }
+        let waits = self.mailboxes.iter().map(|mailbox| {
+            let (done, wait) = sync_channel(1);
+            mailbox.send(Mail::Pause(done));
+            wait
+        });
+        for wait in waits.collect::<Vec<_>>() {
+            if wait.recv_timeout(WORKER_MAX).is_err() {
+                return Err(io::Error::other("a worker does not stop accepting"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Clients are accepted again.
+    fn go_on(&self) {
+        for mailbox in &self.mailboxes {
+            mailbox.send(Mail::Accept);
+        }
+        if let Some((_, _, door)) = &self.debug {
+            door.open();
+        }
+    }
+}
+
+/// The body of the next frame, which must be of this kind.
+fn expect(channel: &mut DescriptorChannel, kind: Kind) -> io::Result<Vec<u8>> {
+    match channel.receive()? {
+        Some(frame) if Kind::of(frame.kind) == Some(kind) => Ok(frame.body),
+        Some(_) => Err(io::Error::other("it says something else than it should")),
+        None => Err(io::Error::other("it has closed the connection")),
+    }
+}
+
+fn wrong(what: &str, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{what}: {error}"))
+}

@@ -1,0 +1,25 @@
+//! The hand-over: a new process takes over from one that serves, without a client that is refused or reset.
+//!
+//! Both are started with `-take-over PATH`. The one that serves listens at that Unix socket; the new one connects to
+//! it at start. SIGUSR2 makes the one that serves start its successor itself.
+//!
+//! | step | the old process ([`giving`]) | the new process ([`taking`]) |
+//! |---|---|---|
+//! | 1 | | reads its files; connects, says `Hello` |
+//! | 2 | `Listener`s, each with its descriptor, `Offered`; serves on | takes them, starts workers that do not accept yet |
+//! | 3 | | learns the topology; `Ready` |
+//! | 4 | stops accepting; `Go`, with what it has counted | |
+//! | 5 | | accepts; `Serves` |
+//! | 6 | tells the service manager; `Yours` | is ready, listens at PATH for its own successor |
+//! | 7 | answers what is in flight; `Counted`, with what was counted since; ends | adds that up |
+//!
+//! Until `Serves` either may fail, and the old process goes on as before: what came in between waits in the queues of
+//! the listening sockets, which both hold. After it the old process is one that stops.
+//!
+//! Frames and the fields of `Listener` never change, so that any two versions can pass listeners. Everything else
+//! belongs to [`message::VERSION`].
+
+pub mod giving;
+pub mod message;
+pub mod successor;
+pub mod taking;
