@@ -137,6 +137,8 @@ pub struct Config {
     pub namespace: Option<String>,
     /// Where clients of other namespaces are served: the name of each, and its address.
     pub namespace_listen: Vec<(String, Listen)>,
+    /// How many databases each namespace has; with one SELECT is left to the servers.
+    pub databases: u16,
     /// Whether a namespace has channels of its own.
     pub namespace_channels: bool,
     /// Where cluster clients are told to find this proxy; without it, it shows itself as one server.
@@ -454,6 +456,7 @@ impl Default for Config {
             admin_commands: AdminCommands::Yes,
             namespace: None,
             namespace_listen: Vec::new(),
+            databases: 16,
             namespace_channels: false,
             cluster_face: None,
             limits: Limits::default(),

@@ -115,6 +115,7 @@ impl Options {
                 "{address} is an address of -addr and of namespace {name}"
             ));
         }
+        namespace::check_names(&config)?;
         let has_namespaces = config.namespace.is_some() || !config.namespace_listen.is_empty();
         if has_namespaces && config.cluster_face.is_some() {
             return Err(

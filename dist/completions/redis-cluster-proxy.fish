@@ -33,6 +33,7 @@ complete -c redis-cluster-proxy -o config -d 'read settings from this file' -r -
 complete -c redis-cluster-proxy -o connect-timeout -d 'time limit for connecting to a node, handshake included' -x
 complete -c redis-cluster-proxy -o cpu-affinity -d 'processors to pin the workers to, in turn, such as 0,2-3' -x
 complete -c redis-cluster-proxy -o cross-slot-transactions -d 'what to do with a transaction whose keys are in several slots' -x -a 'refuse per-slot'
+complete -c redis-cluster-proxy -o databases -d 'how many databases each namespace has' -x
 complete -c redis-cluster-proxy -o debug-addr -d 'address of the status page, health checks and metrics' -x
 complete -c redis-cluster-proxy -o debug-tls -d 'serve -debug-addr by TLS with -tls-cert-file and -tls-key-file'
 complete -c redis-cluster-proxy -o debug-token -d 'token for -debug-addr' -x

@@ -31,8 +31,16 @@ pub enum Rewrite {
     Scan,
     /// RANDOMKEY.
     Random,
-    /// FLUSHDB, FLUSHALL.
+    /// FLUSHDB.
     Flush,
+    /// FLUSHALL: of all databases of the namespace.
+    FlushAll,
+    /// SELECT: of a database of the namespace.
+    Select,
+    /// MOVE: to another database of the namespace.
+    Move,
+    /// COPY: to another database of the namespace, too.
+    Copy,
     /// EVAL: the script is argument 1.
     Script,
     /// EVALSHA: the script's name is argument 1.
@@ -74,7 +82,7 @@ use Confined::{Free, Refused, Rewritten};
 const CONFINED: &[(&str, Confined)] = &[
     // Connections and transactions.
     ("asking", Free), ("auth", Free), ("discard", Free), ("echo", Free), ("exec", Free), ("hello", Free), ("multi", Free),
-    ("ping", Free), ("quit", Free), ("readonly", Free), ("readwrite", Free), ("reset", Free), ("select", Free),
+    ("ping", Free), ("quit", Free), ("readonly", Free), ("readwrite", Free), ("reset", Free), ("select", Rewritten(Rewrite::Select)),
     ("time", Free), ("unwatch", Free), ("wait", Free), ("waitaof", Free),
     ("client", Free), ("client|caching", Free), ("client|capa", Free), ("client|getname", Free),
     ("client|getredir", Free), ("client|help", Free), ("client|id", Free), ("client|import-source", Free),
@@ -88,10 +96,10 @@ const CONFINED: &[(&str, Confined)] = &[
     ("pubsub|help", Free), ("pubsub|numpat", Free), ("pubsub|numsub", Rewritten(Rewrite::Channels)), ("pubsub|shardchannels", Rewritten(Rewrite::Channels)),
     ("pubsub|shardnumsub", Rewritten(Rewrite::Channels)),
     // All keys of the namespace.
-    ("dbsize", Rewritten(Rewrite::Count)), ("flushall", Rewritten(Rewrite::Flush)),
+    ("dbsize", Rewritten(Rewrite::Count)), ("flushall", Rewritten(Rewrite::FlushAll)),
     ("flushdb", Rewritten(Rewrite::Flush)), ("keys", Rewritten(Rewrite::List)),
     ("randomkey", Rewritten(Rewrite::Random)), ("scan", Rewritten(Rewrite::Scan)), ("info", Free),
-    ("clusterscan", Refused("SCAN does what it does")), ("sort", Rewritten(Rewrite::Sort)),
+    ("clusterscan", Refused("SCAN does what it does")), ("move", Rewritten(Rewrite::Move)), ("copy", Rewritten(Rewrite::Copy)), ("sort", Rewritten(Rewrite::Sort)),
     ("sort_ro", Rewritten(Rewrite::Sort)),
     // Scripts.
     ("eval", Rewritten(Rewrite::Script)), ("eval_ro", Rewritten(Rewrite::Script)),

@@ -110,7 +110,7 @@ const GETS: &[(&str, &str)] = &[
     ("role", "a master without replicas"),
     ("script", CONTAINER),
     ("script|debug", "NO: OK. After a refused YES or SYNC, EVAL is refused until SCRIPT DEBUG NO"),
-    ("select", "0: OK. Other numbers work only if the nodes have several databases (cluster-databases)"),
+    ("select", "0: OK. Other numbers work in a namespace (-databases), or if the nodes have several databases (cluster-databases)"),
     ("slowlog", CONTAINER),
     ("time", "the proxy's clock"),
     ("xgroup", CONTAINER),

@@ -2,10 +2,11 @@
 
 use super::flag::{Flag, Kind};
 use super::{address, number};
-use crate::config::Listen;
+use crate::config::{Config, Listen};
+use crate::proxy::namespace::database_name;
 
 /// The flags.
-pub(super) const FLAGS: [Flag; 3] = [
+pub(super) const FLAGS: [Flag; 4] = [
     Flag {
         name: "namespace",
         kind: Kind::String,
@@ -35,6 +36,19 @@ pub(super) const FLAGS: [Flag; 3] = [
         live: false,
     },
     Flag {
+        name: "databases",
+        kind: Kind::Int,
+        default: "16",
+        help: "how many databases each namespace has: SELECT n chooses {NAME:n}, and database 0 is {NAME}. Without a \
+               namespace, and with 1, SELECT is left to the servers (cluster-databases of Valkey 9)",
+        apply: |options, value| {
+            options.config.databases = number::within(value, 1, DATABASES_MAX)?;
+            Ok(())
+        },
+        show: |config| config.databases.to_string(),
+        live: false,
+    },
+    Flag {
         name: "namespace-channels",
         kind: Kind::Bool,
         default: "false",
@@ -49,6 +63,9 @@ pub(super) const FLAGS: [Flag; 3] = [
     },
 ];
 
+/// Databases that a namespace has at most: FLUSHALL and INFO ask each.
+const DATABASES_MAX: i64 = 256;
+
 /// The longest name of a namespace, in bytes: it goes before every key.
 const NAMESPACE_MAX: usize = 64;
 
@@ -62,6 +79,29 @@ fn name(value: &str) -> Result<Option<String>, String> {
         true => Ok(Some(value.to_string()).filter(|name| !name.is_empty())),
         false => Err("must be letters, digits and any of . _ : - / @ + =".to_string()),
     }
+}
+
+/// No namespace is a database of another.
+pub(super) fn check_names(config: &Config) -> Result<(), String> {
+    let listed = config.namespace_listen.iter().map(|(name, _)| name);
+    let names: Vec<&String> = config.namespace.iter().chain(listed).collect();
+    for name in &names {
+        let Some((other, number)) = name.rsplit_once(':') else {
+            continue;
+        };
+        let index = number.parse::<u16>().ok();
+        let index = index.filter(|index| *index > 0 && *index < config.databases);
+        if let Some(index) = index
+            && database_name(other, index) == **name
+            && names.iter().any(|name| *name == other)
+        {
+            return Err(format!(
+                "the namespace {name} is database {index} of the namespace {other}: give it another name, or set \
+                 -databases 1"
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// A comma list of `name=address`.
@@ -138,5 +178,28 @@ mod tests {
             let refused = listens(bad).expect_err(bad);
             assert!(refused.contains(reason), "{bad}: {refused}");
         }
+    }
+
+    #[test]
+    fn no_namespace_is_a_database_of_another() {
+        let check = |own: Option<&str>, listed: &[&str], databases: u16| {
+            let listen = |name: &&str| (name.to_string(), Listen::Unix("/run/a.sock".into()));
+            check_names(&Config {
+                namespace: own.map(str::to_string),
+                namespace_listen: listed.iter().map(listen).collect(),
+                databases,
+                ..Config::default()
+            })
+        };
+        assert_eq!(
+            check(Some("a"), &["b", "b:x", "a:0", "a:01", "a:16"], 16),
+            Ok(())
+        );
+        assert_eq!(check(Some("a"), &["a:1"], 1), Ok(()));
+        let refused = check(Some("a:1"), &["b", "a"], 16).expect_err("a:1");
+        assert!(
+            refused.starts_with("the namespace a:1 is database 1 of"),
+            "{refused}"
+        );
     }
 }

@@ -28,7 +28,7 @@ use crate::proxy::local::Handlers;
 use crate::proxy::local::plain_names::Names;
 use crate::proxy::messages::client_filter::Listings;
 use crate::proxy::messages::monitor_feed::MonitorFeed;
-use crate::proxy::namespace::Namespace;
+use crate::proxy::namespace::all::Namespaces;
 use crate::proxy::namespace::scripts::Named;
 use crate::proxy::pipeline::Spares;
 use crate::proxy::pipeline::unmerged::Unmerged;
@@ -89,17 +89,7 @@ impl Proxy {
             inbox: ReadBuf::default(),
             scratch: Scratch::default(),
             seen: Seen::default(),
-            namespace: config
-                .namespace
-                .as_deref()
-                .map(|name| Arc::new(Namespace::new(name, config.namespace_channels))),
-            namespaces: (config.listen.len()..)
-                .zip(&config.namespace_listen)
-                .map(|(place, (name, _))| {
-                    let own = Namespace::new(name, config.namespace_channels);
-                    (place, Arc::new(own))
-                })
-                .collect(),
+            namespaces: Namespaces::new(&config),
             named_scripts: Named::default(),
             suspects: Suspects::default(),
             pubsub: Pubsub::default(),
@@ -185,7 +175,7 @@ impl Proxy {
         let number = self.process.client_ids.fetch_add(1, Ordering::Relaxed) + 1;
         let others = self.process.clients.fetch_add(1, Ordering::Relaxed);
         let mut session = Session::new(number, self.users.unnamed().clone());
-        session.namespace = self.namespace.clone();
+        session.namespace = self.namespaces.common();
         let mut client = Client::new(address, session, now);
         client.window = client.window.min(self.config.limits.pipeline_requests);
         let id = self.clients.insert(client);
@@ -212,10 +202,8 @@ impl Proxy {
 
     /// A client is in the namespace of the listener that it has come to, if that has one.
     pub fn enter(&mut self, id: ClientId, listener: usize) {
-        let mut own = self.namespaces.iter();
-        let own = own.find(|(place, _)| *place == listener);
-        if let (Some((_, namespace)), Some(client)) = (own, self.clients.get_mut(id)) {
-            client.session.namespace = Some(namespace.clone());
+        if let (false, Some(client)) = (self.namespaces.is_empty(), self.clients.get_mut(id)) {
+            client.session.namespace = self.namespaces.of_listener(listener);
         }
     }
 

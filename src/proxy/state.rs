@@ -26,7 +26,7 @@ use crate::proxy::messages::client_filter::Listings;
 use crate::proxy::messages::client_pause::ClientPause;
 use crate::proxy::messages::monitor_feed::MonitorFeed;
 use crate::proxy::messages::worker_query::WorkerMessage;
-use crate::proxy::namespace::Namespace;
+use crate::proxy::namespace::all::Namespaces;
 use crate::proxy::namespace::request::Tagged;
 use crate::proxy::namespace::scripts::Named;
 use crate::proxy::pipeline::Spares;
@@ -93,10 +93,8 @@ pub struct Proxy {
     pub(in crate::proxy) scratch: Scratch,
     /// Bodies of EVAL that have been remembered.
     pub(in crate::proxy) seen: Seen,
-    /// The namespace of clients that come, unless their listener says another.
-    pub(in crate::proxy) namespace: Option<Arc<Namespace>>,
-    /// The namespaces of listeners, by their places.
-    pub(in crate::proxy) namespaces: Vec<(usize, Arc<Namespace>)>,
+    /// The namespaces that clients are in.
+    pub(in crate::proxy) namespaces: Namespaces,
     /// The names of their scripts, as far as this worker has used them.
     pub(in crate::proxy) named_scripts: Named,
     /// What has made up a server's words.

@@ -39,6 +39,7 @@ mod listeners;
 mod logs;
 mod memory;
 mod metrics;
+mod namespace_databases;
 mod namespaces;
 mod nodes;
 mod options;

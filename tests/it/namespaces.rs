@@ -145,6 +145,13 @@ FLUSHDB
 FLUSHALL
 FLUSHALL ASYNC
 MOVE secret 1
+MOVE {other}secret 1
+MOVE other}secret 1
+COPY secret0 stolen DB 1
+COPY {other}secret stolen DB 1
+SELECT 1
+SELECT 15
+SELECT 16
 SWAPDB 0 1
 COPY {other}secret stolen
 RENAME {other}secret stolen
@@ -199,6 +206,9 @@ fn check_nothing_leaves(tenants: &Tenants) {
         }
         assert_eq!(conn.line("SET secret secret-value"), "OK");
     }
+    assert_eq!(other.line("SELECT 1"), "OK");
+    assert_eq!(other.line("SET secret secret-value"), "OK");
+    assert_eq!(other.line("SELECT 0"), "OK");
     // A key of others in the namespace's own slot, too.
     assert_eq!(plain.line("SET own secret-value"), "OK");
     assert_eq!(plain.line("SET x{own}secret secret-value"), "OK");
@@ -206,11 +216,12 @@ fn check_nothing_leaves(tenants: &Tenants) {
         .cluster
         .raw(tenants.cluster.masters()[0])
         .line("DBSIZE");
-    for protocol in ["2", "3"] {
+    for (protocol, database) in [("2", "0"), ("3", "0"), ("2", "1")] {
         for sample in samples() {
             let mut conn = tenants.own.conn();
             conn.set_deadline(Duration::from_secs(30));
             conn.command(&["HELLO", protocol]);
+            conn.command(&["SELECT", database]);
             let words: Vec<String> = words(&sample)
                 .into_iter()
                 .map(|word| word.replace("\\n", "\n"))
@@ -228,11 +239,14 @@ fn check_nothing_leaves(tenants: &Tenants) {
                 "secretlib",
                 "secret0",
                 "secret49",
-                "{other}",
-                "{own}",
+                "{other",
+                "{own",
             ];
             for leak in leaks.iter().filter(|leak| !sent.contains(**leak)) {
-                assert!(!text.contains(leak), "RESP{protocol}: {sample}: {text}");
+                assert!(
+                    !text.contains(leak),
+                    "RESP{protocol}, database {database}: {sample}: {text}"
+                );
             }
         }
         let mut own = tenants.own.conn();

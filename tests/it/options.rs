@@ -87,6 +87,7 @@ fn samples(flag: &Flag) -> (&'static str, Option<&'static str>) {
             Some("127.0.0.1:8089"),
         ),
         "namespace-channels" => ("true", Some("maybe")),
+        "databases" => ("4", Some("0")),
         "cluster-face" => ("127.0.0.1:8088", Some("nowhere")),
         "read-prefer" => ("READ_PREFER_SLAVE", Some("3")),
         "idc-prefixes" => ("10.1.,10.2.", None),

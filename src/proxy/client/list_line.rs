@@ -54,7 +54,7 @@ impl Client {
             psub = subscriptions(Kind::Pattern),
             ssub = subscriptions(Kind::Shard),
             free = self.free_input_bytes(),
-            database = self.session.database,
+            database = self.session.shown_database(),
             oll = beyond.div_ceil(OUTPUT_BLOCK),
             memory = size_of::<Client>()
                 + self.unexecuted_bytes()

@@ -183,6 +183,21 @@ impl Session {
         subscribes || command.when_subscribed
     }
 
+    /// Whether it is in a database of the same name.
+    pub fn is_beside(&self, own: &Namespace) -> bool {
+        let namespace = self.namespace.as_ref();
+        namespace.is_some_and(|namespace| namespace.is_beside(own))
+    }
+
+    /// The database that it knows itself to be in.
+    pub fn shown_database(&self) -> u16 {
+        let own = self.namespace.as_ref();
+        match own.filter(|own| own.databases() > 1) {
+            Some(own) => own.database(),
+            None => self.database,
+        }
+    }
+
     /// What it asks of the connections that carry its requests.
     pub fn dialect(&self) -> Dialect {
         Dialect {

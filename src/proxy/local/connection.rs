@@ -1,7 +1,7 @@
 //! Commands about the connection itself: PING, AUTH, HELLO, SELECT, RESET. CLIENT is in `client`.
 
 use super::client::set_name;
-use super::{After, Context};
+use super::{After, Context, databases};
 use crate::proxy::pipeline::client_reply::ClientReply;
 use crate::proxy::texts;
 use crate::resp::args::Args;
@@ -39,6 +39,9 @@ pub fn quit(_: &mut Context<'_>, _: &Args<'_>, out: &mut Vec<u8>) -> After {
 
 pub fn reset(context: &mut Context<'_>, _: &Args<'_>, out: &mut Vec<u8>) -> After {
     let left = context.session.reset(context.users.unnamed());
+    if let Some(own) = &context.session.namespace {
+        context.session.namespace = context.namespaces.database(own, 0);
+    }
     if *context.client_reply == ClientReply::Off {
         *context.client_reply = ClientReply::On;
     }
@@ -49,6 +52,10 @@ pub fn reset(context: &mut Context<'_>, _: &Args<'_>, out: &mut Vec<u8>) -> Afte
 /// Redis Cluster has one database, Valkey 9 may have more. The index belongs to the flavour of the backends, since
 /// a shared connection never changes its state.
 pub fn select(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> After {
+    let own = context.session.namespace.clone();
+    if let Some(own) = own.filter(|own| own.databases() > 1) {
+        return databases::select(context, &own, args, out);
+    }
     let databases = context.servers.databases;
     let index = texts::strict_integer(args.at(1));
     let database = index.and_then(|index| u16::try_from(index).ok());
@@ -65,10 +72,7 @@ pub fn select(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> 
             }
             _ => encode::error(out, b"ERR DB index is out of range"),
         },
-        Some(_) => encode::error(
-            out,
-            b"ERR value is out of range, value must between -2147483648 and 2147483647",
-        ),
+        Some(_) => encode::error(out, texts::NO_INT.as_bytes()),
         None => encode::error(out, texts::NOT_AN_INTEGER.as_bytes()),
     }
     After::Go

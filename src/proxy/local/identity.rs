@@ -2,7 +2,7 @@
 //! change, or a master without replicas refuses it too, the reply is that of such a server (7.0.15). Anything else is
 //! refused with the reason in its row.
 
-use super::{After, Context, NO_INTEGER, SYNTAX_ERROR, fail, ok};
+use super::{After, Context, NO_INTEGER, SYNTAX_ERROR, databases, fail, ok};
 use crate::proxy::texts;
 use crate::resp::args::Args;
 
@@ -116,6 +116,10 @@ pub fn shutdown(_: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> Afte
 pub fn swapdb(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> After {
     if context.config.cluster_face.is_some() {
         return fail(out, b"ERR SWAPDB is not allowed in cluster mode");
+    }
+    let own = context.session.namespace.as_ref();
+    if let Some(own) = own.filter(|own| own.databases() > 1) {
+        return databases::swapdb(own, args, out);
     }
     let index = |at: usize| i32::try_from(texts::strict_integer(args.at(at))?).ok();
     match (index(1), index(2)) {

@@ -86,7 +86,7 @@ pub fn info(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> Af
     let namespace = context.session.namespace.as_deref();
     let has_keyspace = text.has(|piece| matches!(piece, Piece::Keyspace));
     After::Ask(match namespace.filter(|_| has_keyspace) {
-        Some(own) => text.ask_namespace(own),
+        Some(own) => text.ask_namespace(context.namespaces.databases_of(own)),
         None => text.ask_masters(),
     })
 }
@@ -105,24 +105,27 @@ impl Text {
         self.pieces.iter().any(is)
     }
 
-    /// Asks the node of a namespace what is in it, then the masters for the rest.
-    fn ask_namespace(mut self, own: &Namespace) -> Plan {
-        let mut question = Tagged::default();
-        whole::write(own, whole::KEYSPACE, &[], &mut question);
+    /// Asks the nodes of a namespace what is in its databases, then the masters for the rest.
+    fn ask_namespace(mut self, databases: &[Arc<Namespace>]) -> Plan {
+        let asks = databases.iter().map(|own| {
+            let mut question = Tagged::default();
+            whole::write(own, whole::KEYSPACE, &[], &mut question);
+            Ask::Slot(own.slot().number(), question.frame().to_vec())
+        });
+        let asks: Vec<Ask> = asks.collect();
+        let numbers: Vec<u16> = databases.iter().map(|own| own.database()).collect();
         let then: Then = Box::new(move |replies, out| {
-            let counts: Vec<i64> = replies
-                .iter()
-                .flat_map(|reply| reply.items())
-                .filter_map(|item| item.integer())
-                .collect();
             let mut text = format!("# {KEYSPACE}\r\n");
-            if let [keys, expires] = counts[..]
-                && keys > 0
-            {
-                line(
-                    &mut text,
-                    format_args!("db0:keys={keys},expires={expires},avg_ttl=0"),
-                );
+            for (number, reply) in numbers.iter().zip(replies) {
+                let counts: Vec<i64> = reply.items().filter_map(|item| item.integer()).collect();
+                if let [keys, expires] = counts[..]
+                    && keys > 0
+                {
+                    line(
+                        &mut text,
+                        format_args!("db{number}:keys={keys},expires={expires},avg_ttl=0"),
+                    );
+                }
             }
             for piece in &mut self.pieces {
                 if matches!(piece, Piece::Keyspace) {
@@ -137,7 +140,7 @@ impl Text {
             None
         });
         Plan {
-            asks: vec![Ask::Slot(own.slot().number(), question.frame().to_vec())],
+            asks,
             merge: Merge::Then(then),
             write: false,
         }

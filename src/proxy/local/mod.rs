@@ -11,6 +11,7 @@ mod command_calls;
 mod commands;
 mod config;
 mod connection;
+mod databases;
 mod explain;
 mod guarded;
 mod identity;
@@ -42,6 +43,7 @@ use crate::clock::Time;
 use crate::command::{Command, Servers, Table};
 use crate::config::Config;
 use crate::proxy::client::session::Session;
+use crate::proxy::namespace::all::Namespaces;
 use crate::proxy::pipeline::client_reply::ClientReply;
 use crate::proxy::pipeline::merge::Merge;
 use crate::proxy::pipeline::plan::Plan;
@@ -86,6 +88,8 @@ pub struct Context<'a> {
     pub table: &'a Arc<Table>,
     /// What the nodes have said of themselves.
     pub servers: &'a Servers,
+    /// All namespaces.
+    pub namespaces: &'a Namespaces,
     /// Bodies of EVAL that this worker has remembered.
     pub seen: &'a mut Seen,
     /// The row of the command at hand.
@@ -268,6 +272,7 @@ const ROWS: &[(&str, Handler)] = &[
     row("config|resetstat", config::resetstat),
     row("config|set", config::set),
     barrier("debug", protected::debug),
+    watch("copy", databases::copy),
     row("echo", connection::echo),
     watch("eval", scripting::eval),
     watch("eval_ro", scripting::eval),
@@ -277,6 +282,7 @@ const ROWS: &[(&str, Handler)] = &[
     watch("function|load", scripting::function_load),
     watch("function|restore", scripting::function_flush),
     row("function|stats", nodes::function_stats),
+    watch("flushall", databases::flushall),
     barrier("info", info::info),
     row("latency|doctor", nodes::report),
     row("latency|graph", nodes::report),
@@ -286,6 +292,7 @@ const ROWS: &[(&str, Handler)] = &[
     row("memory|doctor", nodes::report),
     row("memory|malloc-stats", nodes::report),
     row("memory|stats", memory::stats),
+    watch("move", databases::move_),
     row("ping", connection::ping),
     row("proxy", proxy::proxy),
     row("module|load", protected::module),

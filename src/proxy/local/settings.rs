@@ -104,7 +104,15 @@ pub fn value(name: &str, context: &Context<'_>) -> String {
         "client-output-buffer-limit" => output_limits(&config.limits),
         "client-query-buffer-limit" => config.limits.request_bytes.to_string(),
         "cluster-enabled" | "daemonize" | "supervised" => "no".to_string(),
-        "databases" => context.servers.databases.to_string(),
+        "databases" => {
+            let own = context
+                .session
+                .namespace
+                .as_ref()
+                .map(|own| own.databases());
+            let own = own.filter(|databases| *databases > 1);
+            own.unwrap_or(context.servers.databases).to_string()
+        }
         "logfile" => {
             let path = config.log_file.as_ref();
             path.map_or(String::new(), |path| path.display().to_string())

@@ -1,34 +1,111 @@
 //! `Namespace`: a tag before every key of a client, so that all its keys lie in one slot and the cluster is one server
 //! for it. `jobs:1` of a client of the namespace `ns` is `{ns}jobs:1` at the nodes.
 //!
+//! A name may have several databases, as one server has: database 0 is `{ns}`, database 1 is `{ns:1}` in a slot of its own.
+//!
 //! It must never know a client or a node.
 
+pub mod across;
+pub mod all;
 pub mod prelude;
 pub mod reply;
 pub mod request;
 pub mod scripts;
 pub mod whole;
 
+use std::sync::Arc;
+
 use crate::cluster::slot::Slot;
 
-/// The tag before the keys of some clients.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Namespace {
+/// The name of a database of a namespace: what stands in its tag.
+pub fn database_name(name: &str, index: u16) -> String {
+    match index {
+        0 => name.to_string(),
+        _ => format!("{name}:{index}"),
+    }
+}
+
+/// What the databases of one name share.
+#[derive(Debug, PartialEq, Eq)]
+struct Family {
+    name: Box<str>,
+    /// The tag of database 0.
     tag: Box<[u8]>,
-    slot: Slot,
+    databases: u16,
     /// Whether channels have the tag, too.
     channels: bool,
 }
 
+/// The tag before the keys of some clients: a name, and one of the databases that it has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Namespace {
+    tag: Box<[u8]>,
+    slot: Slot,
+    database: u16,
+    family: Arc<Family>,
+}
+
 impl Namespace {
-    /// The namespace of this name, which holds no braces; of its own channels, too, if so wished.
-    pub fn new(name: &str, channels: bool) -> Namespace {
-        let tag = format!("{{{name}}}").into_bytes();
+    /// Database 0 of this name, which holds no braces. The name has so many databases; and channels of its own, if so
+    /// wished.
+    pub fn new(name: &str, databases: u16, channels: bool) -> Namespace {
+        let tag: Box<[u8]> = format!("{{{name}}}").into_bytes().into();
         Namespace {
             slot: Slot::of(&tag),
-            tag: tag.into(),
-            channels,
+            tag: tag.clone(),
+            database: 0,
+            family: Arc::new(Family {
+                name: name.into(),
+                tag,
+                databases: databases.max(1),
+                channels,
+            }),
         }
+    }
+
+    /// Another database of the same name.
+    pub fn of_database(&self, index: u16) -> Option<Namespace> {
+        if index >= self.family.databases {
+            return None;
+        }
+        let tag: Box<[u8]> = match index {
+            0 => self.family.tag.clone(),
+            _ => format!("{{{}}}", database_name(&self.family.name, index))
+                .into_bytes()
+                .into(),
+        };
+        Some(Namespace {
+            slot: Slot::of(&tag),
+            tag,
+            database: index,
+            family: self.family.clone(),
+        })
+    }
+
+    /// Its name, without the number of a database.
+    pub fn name(&self) -> &str {
+        &self.family.name
+    }
+
+    /// Which database of the name it is.
+    #[inline]
+    pub fn database(&self) -> u16 {
+        self.database
+    }
+
+    /// How many databases the name has.
+    pub fn databases(&self) -> u16 {
+        self.family.databases
+    }
+
+    /// Whether both are databases of one name.
+    pub fn is_beside(&self, other: &Namespace) -> bool {
+        self.family.name == other.family.name
+    }
+
+    /// The tag of database 0: of what all databases of one server share, as channels and scripts.
+    pub fn shared_tag(&self) -> &[u8] {
+        &self.family.tag
     }
 
     /// What stands before its keys: the name in braces.
@@ -45,7 +122,7 @@ impl Namespace {
 
     /// Whether channels have the tag, too.
     pub fn has_channels(&self) -> bool {
-        self.channels
+        self.family.channels
     }
 
     /// A key as its clients know it; nothing if it is of no client of this namespace.
@@ -60,7 +137,7 @@ mod tests {
 
     #[test]
     fn all_keys_lie_in_the_slot_of_the_name() {
-        let own = Namespace::new("jobs", false);
+        let own = Namespace::new("jobs", 1, false);
         assert_eq!(own.slot(), Slot::of(b"jobs"));
         for key in [&b""[..], b"a", b"{x}a", b"{jobs}a", b"}{", b"{}"] {
             let whole = [own.tag(), key].concat();
@@ -69,5 +146,21 @@ mod tests {
         }
         assert_eq!(own.own(b"a"), None);
         assert_eq!(own.own(b"{jobs"), None);
+    }
+
+    #[test]
+    fn each_database_has_a_tag_of_its_own() {
+        let own = Namespace::new("jobs", 3, false);
+        let tags: Vec<Vec<u8>> = (0..4)
+            .map_while(|index| own.of_database(index))
+            .map(|own| own.tag().to_vec())
+            .collect();
+        assert_eq!(tags, [&b"{jobs}"[..], b"{jobs:1}", b"{jobs:2}"]);
+        let two = own.of_database(2).expect("a database");
+        assert_eq!((two.database(), two.databases()), (2, 3));
+        assert_eq!((two.shared_tag(), two.name()), (own.tag(), "jobs"));
+        assert_eq!(two.slot(), Slot::of(b"jobs:2"));
+        assert_eq!(two.of_database(0), Some(own.clone()));
+        assert!(two.is_beside(&own) && !own.is_beside(&Namespace::new("jobs:2", 3, false)));
     }
 }

@@ -44,8 +44,8 @@ fn spec_of(row: &Command) -> Option<String> {
         return Some("c".to_string());
     }
     match row.confined {
-        Confined::Free => return Some("f".to_string()),
-        Confined::Keys | Confined::Rewritten(Rewrite::Sort) => {}
+        Confined::Free | Confined::Rewritten(Rewrite::Select) => return Some("f".to_string()),
+        Confined::Keys | Confined::Rewritten(Rewrite::Sort | Rewrite::Move | Rewrite::Copy) => {}
         Confined::Rewritten(_) | Confined::Refused(_) => return None,
     }
     let told = match row.keys_in_reply {

@@ -64,14 +64,15 @@ const RANDOM: &str = script!(
 );
 
 /// Those of others in the slot are passed over.
-const FLUSH: &str = script!(
+pub const FLUSH: &str = script!(
     "local seen=0 while true do local m=5000+seen \
      local all=#redis.call('CLUSTER','GETKEYSINSLOT',s,m) local o=own(m) \
      for i=1,#o,1000 do redis.call('UNLINK',unpack(o,i,math.min(i+999,#o))) end \
      if all<m then return {ok='OK'} end seen=all-#o end"
 );
 
-const SYNTAX_ERROR: &str = "ERR syntax error";
+/// A request is not as it should be.
+pub const SYNTAX_ERROR: &str = "ERR syntax error";
 const NO_INTEGER: &str = "ERR value is not an integer or out of range";
 
 /// Writes the request that runs a script for a namespace.
@@ -83,6 +84,13 @@ pub fn write(own: &Namespace, script: &str, args: &[&[u8]], out: &mut Tagged) {
     out.push(&[own.tag()]);
     out.push(&[own.slot().number().to_string().as_bytes()]);
     args.iter().for_each(|arg| out.push(&[arg]));
+}
+
+/// Whether the options of FLUSHDB or FLUSHALL are such.
+pub fn is_flush(args: &Args<'_>) -> bool {
+    let option = args.at(1);
+    let known = option.eq_ignore_ascii_case(b"async") || option.eq_ignore_ascii_case(b"sync");
+    args.len() == 1 || (args.len() == 2 && known)
 }
 
 /// Writes what takes the place of a request that concerns all keys. `chance` is any number.
@@ -102,10 +110,7 @@ pub fn rewrite(
             write(own, RANDOM, &[chance.as_bytes()], out);
         }
         Rewrite::Flush => {
-            let option = args.at(1);
-            let known =
-                option.eq_ignore_ascii_case(b"async") || option.eq_ignore_ascii_case(b"sync");
-            if args.len() > 2 || (args.len() == 2 && !known) {
+            if !is_flush(args) {
                 return Err(SYNTAX_ERROR.to_string());
             }
             write(own, FLUSH, &[], out);

@@ -97,6 +97,7 @@ impl Proxy {
             table: &self.table,
             servers: &self.servers,
             seen: &mut self.seen,
+            namespaces: &self.namespaces,
             command,
             now,
         };

@@ -16,6 +16,7 @@ use crate::command::{
 use crate::proxy::client::step::Step;
 use crate::proxy::ids::ClientId;
 use crate::proxy::lease::state::run::{Owed, Run};
+use crate::proxy::namespace::across::{self, Copy};
 use crate::proxy::namespace::request::Tagged;
 use crate::proxy::namespace::{Namespace, prelude, reply, scripts, whole};
 use crate::proxy::pubsub::state::events;
@@ -134,6 +135,9 @@ impl Proxy {
                 }
                 Err(error) => self.without_keys(request, error),
             },
+            Confined::Rewritten(
+                rewrite @ (Rewrite::FlushAll | Rewrite::Select | Rewrite::Move | Rewrite::Copy),
+            ) => self.confine_across(table, own, rewrite, request, out),
             Confined::Rewritten(Rewrite::Debug) => {
                 if !args.at(1).eq_ignore_ascii_case(b"object") || args.len() < 3 {
                     let reason = "only DEBUG OBJECT is confined to it";
@@ -154,6 +158,68 @@ impl Proxy {
                 Way::Written(row)
             }
             Confined::Rewritten(rewrite) => self.confine_script(own, rewrite, row, args, out),
+        }
+    }
+
+    /// What concerns other databases of the namespace, too. It is left to the handler of its row, which sees other
+    /// databases; between MULTI and EXEC it is refused, as a transaction is at one node.
+    fn confine_across<'t>(
+        &mut self,
+        table: &'t Table,
+        own: &Namespace,
+        rewrite: Rewrite,
+        request: &Request<'_>,
+        out: &mut Tagged,
+    ) -> Way<'t> {
+        let &Request { command, args, .. } = request;
+        let client = self.clients.get(request.client);
+        let queueing = client.is_some_and(|client| client.session.queueing);
+        let one = own.databases() == 1;
+        let inside = match rewrite {
+            Rewrite::FlushAll if one => {
+                return match whole::rewrite(own, Rewrite::Flush, command, args, 0, out) {
+                    Ok(()) => table.named(b"eval").map_or(Way::AsItIs, Way::Written),
+                    Err(text) => Way::Refused(text),
+                };
+            }
+            Rewrite::Select if one || !queueing => return Way::AsItIs,
+            Rewrite::Select => match across::database(own, args.at(1)) {
+                Ok(index) if index != own.database() => None,
+                // It changes nothing, or is wrong.
+                _ => return Way::AsItIs,
+            },
+            Rewrite::Copy if !one => match Copy::parse(own, args) {
+                Ok(copy) if copy.database == own.database() => {
+                    out.begin(3 + usize::from(copy.replace));
+                    out.push(&[args.at(0)]);
+                    out.push(&[own.tag(), args.at(1)]);
+                    out.push(&[own.tag(), args.at(2)]);
+                    if copy.replace {
+                        out.push(&[b"REPLACE"]);
+                    }
+                    return Way::Written(table.row(command.id));
+                }
+                Ok(_) => None,
+                Err(text) => Some(text),
+            },
+            Rewrite::Copy | Rewrite::Move if one => {
+                return match key_arguments(command, args, &mut out.keys) {
+                    Ok(()) => {
+                        out.tag_keys(args, own.tag());
+                        Way::Written(table.row(command.id))
+                    }
+                    Err(error) => self.without_keys(request, error),
+                };
+            }
+            Rewrite::Move => across::database(own, args.at(2)).err(),
+            _ => None,
+        };
+        match queueing {
+            false => Way::AsItIs,
+            true => Way::Refused(inside.unwrap_or_else(|| {
+                let reason = "a transaction is at one node, and other databases may be at others";
+                texts::not_in_namespace(&command.name, reason)
+            })),
         }
     }
 
@@ -207,7 +273,7 @@ impl Proxy {
                 if args.len() > 3 || (args.len() == 3 && !known) {
                     return Way::Refused(texts::SCRIPT_FLUSH_OPTIONS.to_string());
                 }
-                self.process.named_scripts().forget(own.tag());
+                self.process.named_scripts().forget(own.shared_tag());
                 self.process
                     .named_scripts_epoch
                     .fetch_add(1, Ordering::Relaxed);
@@ -267,8 +333,8 @@ impl Proxy {
     /// A client of a namespace has sent a script, which may be called by its name from now on.
     fn note_script(&mut self, own: &Namespace, body: &[u8]) {
         let epoch = self.process.named_scripts_epoch.load(Ordering::Relaxed);
-        if self.named_scripts.is_new(own.tag(), body, epoch) {
-            self.process.named_scripts().note(own.tag(), body);
+        if self.named_scripts.is_new(own.shared_tag(), body, epoch) {
+            self.process.named_scripts().note(own.shared_tag(), body);
         }
     }
 
@@ -276,18 +342,18 @@ impl Proxy {
     fn script_named(&mut self, own: &Namespace, name: &[u8]) -> Option<scripts::Name> {
         let name = scripts::parse(name)?;
         let epoch = self.process.named_scripts_epoch.load(Ordering::Relaxed);
-        if let Some(wrapped) = self.named_scripts.get(own.tag(), &name, epoch) {
+        if let Some(wrapped) = self.named_scripts.get(own.shared_tag(), &name, epoch) {
             return Some(wrapped);
         }
-        let wrapped = self.process.named_scripts().get(own.tag(), &name)?;
-        self.named_scripts.put(own.tag(), name, wrapped);
+        let wrapped = self.process.named_scripts().get(own.shared_tag(), &name)?;
+        self.named_scripts.put(own.shared_tag(), name, wrapped);
         Some(wrapped)
     }
 
     /// The namespace that a client is in. Where there are none no client is looked at for this.
     #[inline(always)]
     pub(super) fn namespace_of(&self, id: ClientId) -> Option<&Arc<Namespace>> {
-        if self.namespace.is_none() && self.namespaces.is_empty() {
+        if self.namespaces.is_empty() {
             return None;
         }
         self.clients.get(id)?.session.namespace.as_ref()

@@ -199,6 +199,9 @@ pub fn bad_setting(name: &str, reason: &str) -> String {
 /// What should be a whole number and is not.
 pub const NOT_AN_INTEGER: &str = "ERR value is not an integer or out of range";
 
+/// A whole number is not one that an `int` holds.
+pub const NO_INT: &str = "ERR value is out of range, value must between -2147483648 and 2147483647";
+
 /// A whole number as Redis takes it from a client (`string2ll`): no plus sign, no zero in front.
 pub fn strict_integer(text: &[u8]) -> Option<i64> {
     let digits = text.strip_prefix(b"-").unwrap_or(text);

@@ -13,9 +13,7 @@ impl Selection {
         match self {
             Selection::All => true,
             Selection::Kind(kind) => client.kind() == *kind,
-            Selection::Within(own, among) => {
-                client.session.namespace.as_ref() == Some(own) && among.takes(client)
-            }
+            Selection::Within(own, among) => client.session.is_beside(own) && among.takes(client),
             Selection::Numbers(numbers) => numbers
                 .binary_search(&(client.session.number as i64))
                 .is_ok(),
@@ -28,7 +26,10 @@ impl Filter {
         let session = &client.session;
         self.number
             .is_none_or(|number| number == session.number as i64)
-            && (self.within.is_none() || self.within == session.namespace)
+            && self
+                .within
+                .as_ref()
+                .is_none_or(|own| session.is_beside(own))
             && self.kind.is_none_or(|kind| kind == client.kind())
             && self
                 .user

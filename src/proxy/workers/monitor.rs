@@ -64,7 +64,13 @@ impl Proxy {
         line.push(b'+');
         let wall = self.process.wall_clock(now);
         line.extend_from_slice(
-            format!("{}.{:06} [0 ", wall.as_secs(), wall.subsec_micros()).as_bytes(),
+            format!(
+                "{}.{:06} [{} ",
+                wall.as_secs(),
+                wall.subsec_micros(),
+                client.session.shown_database()
+            )
+            .as_bytes(),
         );
         line.extend_from_slice(client.origin().as_bytes());
         line.push(b']');

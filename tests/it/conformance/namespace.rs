@@ -13,6 +13,9 @@ const OTHERWISE: &[(&str, &str)] = &[];
 /// Of a hundred rows that are served in a namespace, so many may answer otherwise.
 const OTHERWISE_MAX: usize = 2;
 
+/// What is done in several databases.
+const DATABASES: &str = include_str!("databases.txt");
+
 const REFUSED: &str = "is not served in a namespace";
 
 fn row_of<'t>(table: &'t Table, words: &[String]) -> Option<&'t Command> {
@@ -48,11 +51,16 @@ fn every_command_is_answered_in_a_namespace_as_by_one_server() {
             assert_eq!(open(addr, protocol).command(&["FLUSHALL"]), "OK", "{addr}");
         }
         let mut pair = [proxy.addr(), &single.addr()].map(|addr| Side::new(addr, protocol));
-        for (text, is_session) in [(SESSION, true), (SAMPLES, false)] {
+        // In RESP3 all of it is done in another database than the first.
+        let database = if protocol == "3" { "3" } else { "0" };
+        for side in &mut pair {
+            assert_eq!(side.conn.command(&["SELECT", database]), "OK");
+        }
+        for (text, is_session) in [(SESSION, true), (SAMPLES, false), (DATABASES, false)] {
             for line in text.lines().filter(|line| !line.starts_with('#')) {
                 let (mut marks, command) = Marks::split(line);
                 let words = sample_words(command, &other);
-                let elsewhere = marks.one_node || marks.databases || marks.cluster_face;
+                let elsewhere = marks.one_node || marks.cluster_face;
                 // A script without an end could not be ended from a namespace.
                 let endless =
                     command.contains("while true") || ["EVAL", "FCALL"].contains(&command);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::proxy::namespace::Namespace;
 use crate::proxy::pubsub::state::kind::Kind;
+use crate::proxy::pubsub::state::subscriptions::Subscriptions;
 use crate::resp::encode;
 use crate::resp::glob::{self, Case};
 use crate::resp::reply::Reply;
@@ -47,6 +48,14 @@ pub fn confine<'f>(frame: &'f [u8], kind: Kind, own: &Namespace) -> Option<Cow<'
         }
         false => text,
     };
+    // A pattern of numbers of databases fits database 0 at nodes, and may not fit the one that it is for its client.
+    let fits = |pattern: &Reply<'_>| {
+        let pattern = untagged(pattern.text().unwrap_or_default(), own);
+        glob::matches(&pattern, &untagged(name, own), Case::Sensitive)
+    };
+    if event && own.database() > 0 && !before.iter().all(fits) {
+        return None;
+    }
     let head = memchr::memchr(b'\n', frame).map_or(0, |end| end + 1);
     let mut out = frame[..head].to_vec();
     out.extend_from_slice(word.frame());
@@ -64,19 +73,41 @@ fn key_at(channel: &[u8]) -> Option<usize> {
     found.flatten().map(|at| at + 3)
 }
 
-/// Where the tag belongs in the name of a channel, or a pattern of such names: before a key, or before all.
-fn tag_at(name: &[u8], own: &Namespace) -> Option<usize> {
-    match key_at(name) {
-        Some(at) => Some(at),
-        None => (own.has_channels() && !is_event(name)).then_some(0),
+/// The name of a channel of notifications with the other number of its database. Nodes know database 0 only, and a client
+/// knows its own by the number that it has selected: these two take each other's place, so that the client's name for
+/// database 0 is at nodes the name of one that does not exist.
+fn renumbered<'n>(name: &'n [u8], own: &Namespace) -> Cow<'n, [u8]> {
+    let number = own.database().to_string();
+    let begins = PREFIXES.iter().find(|prefix| name.starts_with(prefix));
+    let (Some(prefix), false) = (begins, own.database() == 0) else {
+        return name.into();
+    };
+    let rest = &name[prefix.len()..];
+    let end = rest.iter().position(|byte| !byte.is_ascii_digit());
+    let (digits, rest) = rest.split_at(end.unwrap_or(rest.len()));
+    let other: &[u8] = match digits {
+        b"0" => number.as_bytes(),
+        digits if digits == number.as_bytes() => b"0",
+        _ => return name.into(),
+    };
+    match rest.starts_with(b"__:") {
+        true => [*prefix, other, rest].concat().into(),
+        false => name.into(),
     }
 }
 
 /// The name of a channel, or a pattern of such names, as nodes have it for clients of a namespace.
 pub fn tagged<'n>(name: &'n [u8], own: &Namespace) -> Cow<'n, [u8]> {
-    match tag_at(name, own) {
-        Some(at) => [&name[..at], own.tag(), &name[at..]].concat().into(),
-        None => name.into(),
+    if is_event(name) {
+        let name = renumbered(name, own);
+        return match key_at(&name) {
+            Some(at) => [&name[..at], own.tag(), &name[at..]].concat().into(),
+            None => name,
+        };
+    }
+    match own.has_channels() {
+        true => [own.shared_tag(), name].concat().into(),
+        false => name.into(),
     }
 }
 
@@ -95,27 +126,35 @@ pub fn name_of_client<'n>(name: &'n [u8], own: Option<&Namespace>) -> Cow<'n, [u
 
 /// The same as its clients have it.
 pub fn untagged<'n>(name: &'n [u8], own: &Namespace) -> Cow<'n, [u8]> {
-    let at = match key_at(name) {
-        Some(at) => at,
-        None if own.has_channels() => 0,
-        None => return name.into(),
-    };
-    match own.own(&name[at..]) {
-        Some(rest) if at > 0 => [&name[..at], rest].concat().into(),
-        Some(rest) => rest.into(),
-        None => name.into(),
+    if is_event(name) {
+        let name = match key_at(name) {
+            Some(at) => match own.own(&name[at..]) {
+                Some(rest) => [&name[..at], rest].concat().into(),
+                None => return name.into(),
+            },
+            None => Cow::from(name),
+        };
+        return renumbered(&name, own).into_owned().into();
+    }
+    match name.strip_prefix(own.shared_tag()) {
+        Some(rest) if own.has_channels() => rest.into(),
+        _ => name.into(),
     }
 }
 
 /// Whether clients of a namespace may hear that there is a channel of this name: it is not about a key of others, nor a
 /// channel of others.
 pub fn is_visible(name: &[u8], own: &Namespace) -> bool {
-    let at = match key_at(name) {
-        Some(at) => at,
-        None if own.has_channels() && !is_event(name) => 0,
-        None => return true,
-    };
-    own.own(&name[at..]).is_some()
+    match key_at(name) {
+        Some(at) => own.own(&name[at..]).is_some(),
+        None => !own.has_channels() || is_event(name) || name.starts_with(own.shared_tag()),
+    }
+}
+
+/// Whether any of these names is about keys of the database that the client has selected.
+pub fn has_any(own: &Subscriptions) -> bool {
+    let mut names = own.names(Kind::Channel).chain(own.names(Kind::Pattern));
+    names.any(|name| is_event(name))
 }
 
 #[cfg(test)]
@@ -124,7 +163,7 @@ mod tests {
 
     #[test]
     fn a_namespace_hears_of_its_own_keys_only() {
-        let own = Namespace::new("n", false);
+        let own = Namespace::new("n", 1, false);
         let message = |words: &[&str]| {
             let mut frame = Vec::new();
             encode::command(&mut frame, words.iter().map(|word| word.as_bytes()));
@@ -179,7 +218,7 @@ mod tests {
 
     #[test]
     fn a_namespace_may_have_channels_of_its_own() {
-        let own = Namespace::new("n", true);
+        let own = Namespace::new("n", 1, true);
         for (name, at_nodes) in [
             ("news", "{n}news"),
             ("*", "{n}*"),
@@ -198,6 +237,50 @@ mod tests {
         encode::command(&mut expected, [&b"message"[..], b"news", b"{n}text"]);
         let got = confine(&frame, Kind::Channel, &own).map(Cow::into_owned);
         assert_eq!(got, Some(expected));
+    }
+
+    #[test]
+    fn notifications_have_the_number_of_the_database() {
+        let own = Namespace::new("n", 3, true).of_database(2).expect("2");
+        for (name, at_nodes) in [
+            ("__keyspace@2__:k", "__keyspace@0__:{n:2}k"),
+            ("__keyspace@0__:k", "__keyspace@2__:{n:2}k"),
+            ("__keyspace@1__:k", "__keyspace@1__:{n:2}k"),
+            ("__keyspace@*__:k*", "__keyspace@*__:{n:2}k*"),
+            ("__keyevent@2__:set", "__keyevent@0__:set"),
+            ("__keyevent@0__:set", "__keyevent@2__:set"),
+            ("__keyevent@22__:set", "__keyevent@22__:set"),
+            ("__keyspace@2", "__keyspace@2"),
+            ("news", "{n}news"),
+        ] {
+            assert_eq!(
+                &*tagged(name.as_bytes(), &own),
+                at_nodes.as_bytes(),
+                "{name}"
+            );
+            assert_eq!(
+                &*untagged(at_nodes.as_bytes(), &own),
+                name.as_bytes(),
+                "{at_nodes}"
+            );
+        }
+        let mut frame = Vec::new();
+        encode::command(
+            &mut frame,
+            [&b"pmessage"[..], b"*", b"__keyevent@0__:set", b"{n:2}k"],
+        );
+        let mut expected = Vec::new();
+        encode::command(
+            &mut expected,
+            [&b"pmessage"[..], b"*", b"__keyevent@2__:set", b"k"],
+        );
+        let confined = |own: &Namespace| {
+            let got = confine(&frame, Kind::Pattern, own);
+            got.map(Cow::into_owned)
+        };
+        // The pattern is no name of this namespace's channels, and so is told as it is.
+        assert_eq!(confined(&own), Some(expected));
+        assert_eq!(confined(&own.of_database(0).expect("0")), None);
     }
 
     #[test]

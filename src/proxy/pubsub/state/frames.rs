@@ -164,7 +164,7 @@ mod tests {
     fn clients_of_a_namespace_share_their_own_form_of_it() {
         let payload = [b'x'; SHARED_MIN];
         let mut frames = frames_of(&push(&[b"message", b"{n}news", &payload]));
-        let own = Arc::new(Namespace::new("n", true));
+        let own = Arc::new(Namespace::new("n", 1, true));
         let expected = push(&[b"message", b"news", &payload]);
         let first = storage(frames.of(Protocol::Resp3, Some(&own), Kind::Channel));
         assert_eq!(first.as_ref().map(|(_, bytes)| bytes), Some(&expected));
@@ -172,7 +172,7 @@ mod tests {
         assert_eq!(second, first);
         // To whom it looks as it is, it is the same as to everybody.
         let all = storage(frames.of(Protocol::Resp3, None, Kind::Channel));
-        let other = Arc::new(Namespace::new("m", false));
+        let other = Arc::new(Namespace::new("m", 1, false));
         assert_eq!(
             storage(frames.of(Protocol::Resp3, Some(&other), Kind::Channel)),
             all
