@@ -27,7 +27,7 @@
 //! | 3 | [`cluster`] | where keys live |
 //! | 4 | [`proxy`] | the state of one worker, without I/O |
 //! | 4' | [`net`] | sockets; neither RESP nor the proxy |
-//! | 5 | [`worker`], [`coalesce`], [`turns`], [`allocator`], [`tls_pending`], [`accept_balance`], [`mailbox`], [`systemd`], [`control`] | the loop; the threads beside it |
+//! | 5 | [`worker`], [`coalesce`], [`turns`], [`allocator`], [`pending_sockets`], [`accept_balance`], [`mailbox`], [`systemd`], [`control`] | the loop; the threads beside it |
 //! | 6 | [`options`], [`logging`], [`descriptors`], [`handover`], [`machine_memory`], [`signals`], [`serve`], [`check`], [`acl_files`], [`top`], `main` | the program |
 
 #![deny(unsafe_code)]
@@ -55,6 +55,7 @@ pub mod machine_memory;
 pub mod mailbox;
 pub mod net;
 pub mod options;
+pub mod pending_sockets;
 pub mod proxy;
 pub mod resp;
 pub mod serve;
@@ -62,7 +63,6 @@ pub mod signals;
 pub mod systemd;
 #[cfg(test)]
 mod testing;
-pub mod tls_pending;
 pub mod top;
 pub mod turns;
 pub mod worker;

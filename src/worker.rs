@@ -29,12 +29,12 @@ use crate::mailbox::{Mail, Mailbox};
 use crate::net::listener::Listener;
 use crate::net::socket::{Filled, Socket};
 use crate::net::tls::Context;
+use crate::pending_sockets::{Outcome, PendingId, PendingSockets};
 use crate::proxy::Peer;
 use crate::proxy::Proxy;
 use crate::proxy::actions::{Action, Wanted};
 use crate::proxy::ids::BackendId;
 use crate::proxy::upstream::lost::Lost;
-use crate::tls_pending::{Outcome, PendingId, TlsPending};
 use crate::turns::{Heartbeat, Turn, Turns};
 
 use sockets::{LISTENER, Sockets, WAKER, peer, pending_socket, pending_token, token};
@@ -93,7 +93,7 @@ pub struct Worker {
     /// Whether the poll tells of them.
     accepts: bool,
     tls: Arc<Context>,
-    tls_pending: TlsPending,
+    pending: PendingSockets,
     /// Handshakes with nodes that were gone on with in this turn.
     node_handshakes: usize,
     /// Until when no client is accepted.
@@ -130,7 +130,7 @@ impl Worker {
             listeners: parts.listeners,
             accepts: false,
             tls: parts.tls,
-            tls_pending: TlsPending::default(),
+            pending: PendingSockets::default(),
             node_handshakes: 0,
             accept_after: Time::default(),
             accept_pending: VecDeque::new(),
@@ -233,7 +233,7 @@ impl Worker {
                     self.serve(peer, now);
                 }
             }
-            if !self.tls_pending.is_empty() {
+            if !self.pending.is_empty() {
                 self.advance_pending(now);
             }
             // What follows is written now: what came before was the proxy's own time.
@@ -328,8 +328,7 @@ impl Worker {
 
     fn timeout(&self, now: Time) -> Duration {
         let spins = self.proxy.config().busy_poll && self.proxy.clients() > 0;
-        if spins || !self.queue.is_empty() || self.proxy.is_behind() || self.tls_pending.is_behind()
-        {
+        if spins || !self.queue.is_empty() || self.proxy.is_behind() || self.pending.is_behind() {
             return Duration::ZERO;
         }
         let accept = (!self.accept_pending.is_empty()).then_some(self.accept_after);
@@ -337,7 +336,7 @@ impl Worker {
             self.proxy.next_deadline(),
             accept,
             self.stop_at,
-            self.tls_pending.next_deadline(),
+            self.pending.next_deadline(),
         ];
         let first = deadlines.into_iter().flatten().min();
         // The kernel counts in milliseconds: one more, lest it wakes us just before the deadline.
@@ -386,7 +385,7 @@ impl Worker {
         match pending_socket(event.token()) {
             Some(id) => {
                 let is_closed = event.is_read_closed() || event.is_error();
-                self.tls_pending.note(id, event.is_writable(), is_closed);
+                self.pending.note(id, event.is_writable(), is_closed);
             }
             None => {
                 let place = event.token().0 - LISTENER.0;
@@ -440,7 +439,7 @@ impl Worker {
         if self.stop_at.is_none() {
             self.pause_accepting();
             self.listeners.clear();
-            for _ in 0..self.tls_pending.drop_handshakes() {
+            for _ in 0..self.pending.drop_handshakes() {
                 self.accept_balance.left(self.proxy.worker());
             }
             // What clients have already sent is answered first.
@@ -455,7 +454,7 @@ impl Worker {
     fn is_done(&self, now: Time) -> bool {
         match self.stop_at {
             None => false,
-            Some(at) => (self.proxy.clients() == 0 && self.tls_pending.is_empty()) || now >= at,
+            Some(at) => (self.proxy.clients() == 0 && self.pending.is_empty()) || now >= at,
         }
     }
 
@@ -561,16 +560,16 @@ impl Worker {
 
     /// A client comes in, whose TLS handshake is to be completed before the proxy hears of it.
     fn begin_handshake(&mut self, socket: Socket, address: Option<SocketAddr>, now: Time) {
-        if self.proxy.is_crowded(self.tls_pending.len()) {
+        if self.proxy.is_crowded(self.pending.len()) {
             // It cannot be told: that would take the handshake.
             self.proxy.stats().clients_rejected.add(1);
             return self.accept_balance.left(self.proxy.worker());
         }
-        if !self.tls_pending.has_room() || self.stop_at.is_some() {
+        if !self.pending.has_room() || self.stop_at.is_some() {
             self.proxy.stats().accepts_failed.add(1);
             return self.accept_balance.left(self.proxy.worker());
         }
-        let id = self.tls_pending.begin_handshake(socket, address, now);
+        let id = self.pending.begin_handshake(socket, address, now);
         if !self.watch_pending(id, false) {
             self.accept_balance.left(self.proxy.worker());
         }
@@ -578,7 +577,7 @@ impl Worker {
 
     /// Has the poll tell of a TLS socket in its handshake or its end. `is_known`: it tells of it already, under another name.
     fn watch_pending(&mut self, id: PendingId, is_known: bool) -> bool {
-        let Some(socket) = self.tls_pending.socket(id) else {
+        let Some(socket) = self.pending.socket(id) else {
             return false;
         };
         let registry = self.poll.registry();
@@ -589,14 +588,14 @@ impl Worker {
         };
         if let Err(error) = &watched {
             log::warn!("cannot watch a socket: {error}");
-            self.tls_pending.take(id);
+            self.pending.take(id);
         }
         watched.is_ok()
     }
 
     #[inline(never)]
     fn advance_pending(&mut self, now: Time) {
-        for passed in self.tls_pending.advance(now) {
+        for passed in self.pending.advance(now) {
             match passed {
                 Outcome::Connected(socket, address) => self.admit(socket, address, now),
                 Outcome::Failed => self.accept_balance.left(self.proxy.worker()),
@@ -729,7 +728,7 @@ impl Worker {
             Ok(false) => false,
             Err(error) => {
                 if socket.is_handshaking() {
-                    self.tls_pending.tell_of_node(&error, now);
+                    self.pending.tell_of_node(&error, now);
                 }
                 log::debug!("cannot connect: {error}");
                 self.proxy.closed(Peer::Backend(id), now);
@@ -809,9 +808,9 @@ impl Worker {
         if let Some(mut socket) = socket
             && socket.is_tls()
             && !socket.farewell()
-            && self.tls_pending.has_room()
+            && self.pending.has_room()
         {
-            let id = self.tls_pending.begin_close(socket, now);
+            let id = self.pending.begin_close(socket, now);
             self.watch_pending(id, true);
         }
     }

@@ -6,8 +6,8 @@ use mio::Token;
 
 use crate::arena::{GENERATION_BITS, Id};
 use crate::net::socket::Socket;
+use crate::pending_sockets::PendingId;
 use crate::proxy::Peer;
-use crate::tls_pending::PendingId;
 
 const KIND_CLIENT: usize = 0;
 

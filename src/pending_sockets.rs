@@ -1,4 +1,4 @@
-//! `TlsPending`: TLS sockets of a worker that belong to no peer of its proxy: clients whose handshake is under way, which
+//! `PendingSockets`: TLS sockets of a worker that belong to no peer of its proxy: clients whose handshake is under way, which
 //! become clients when it is complete, and closed connections whose last encrypted bytes the kernel has not taken yet.
 //!
 //! A handshake costs as much as a thousand commands. So a turn advances few of them, and the next turns the others.
@@ -46,7 +46,7 @@ pub enum Outcome {
 
 /// The pending sockets.
 #[derive(Debug, Default)]
-pub struct TlsPending {
+pub struct PendingSockets {
     sockets: Arena<PendingSocket>,
     /// Those of whom there is news.
     ready: VecDeque<PendingId>,
@@ -57,7 +57,7 @@ pub struct TlsPending {
     nodes: LogThrottle,
 }
 
-impl TlsPending {
+impl PendingSockets {
     /// Whether there is none.
     #[inline]
     pub fn is_empty(&self) -> bool {
@@ -236,7 +236,7 @@ mod tests {
     }
 
     /// So many clients that come in and have said something that is no TLS; their own ends, too.
-    fn storm(pending: &mut TlsPending, count: usize) -> (Vec<PendingId>, Vec<TcpStream>) {
+    fn storm(pending: &mut PendingSockets, count: usize) -> (Vec<PendingId>, Vec<TcpStream>) {
         let context = Arc::new(Context::of_tests());
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let listening = listen_tls(address, 1, false, &context);
@@ -254,7 +254,7 @@ mod tests {
 
     #[test]
     fn few_handshakes_are_gone_on_with_in_one_turn_and_none_is_forgotten() {
-        let mut pending = TlsPending::default();
+        let mut pending = PendingSockets::default();
         let (ids, _clients) = storm(&mut pending, 50);
         ids.iter().for_each(|id| pending.wake(*id));
         let mut left = 50;
@@ -271,7 +271,7 @@ mod tests {
 
     #[test]
     fn who_says_nothing_is_closed_in_time() {
-        let mut pending = TlsPending::default();
+        let mut pending = PendingSockets::default();
         let (_, _clients) = storm(&mut pending, 3);
         assert_eq!(pending.next_deadline(), Some(at(10)));
         assert_eq!(pending.advance(at(9)).len(), 0);
