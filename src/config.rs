@@ -36,6 +36,8 @@ pub struct Config {
     pub tls: ClientTls,
     /// TLS with nodes.
     pub backend_tls: BackendTls,
+    /// Where load balancers are that say in a PROXY protocol header who their client is.
+    pub proxy_protocol: Vec<Network>,
     /// Whether other proxies may listen at the same address.
     pub reuse_port: bool,
     /// The Unix socket at which a new process takes over from this one, and this one from an old process at start.
@@ -234,6 +236,12 @@ impl Config {
         self.nodes_allowed.is_empty() || allowed.any(|network| network.contains(ip))
     }
 
+    /// Whether who connects from this address (nothing for a Unix socket) sends a PROXY protocol header.
+    pub fn is_proxied(&self, address: Option<SocketAddr>) -> bool {
+        let mut networks = self.proxy_protocol.iter();
+        address.is_some_and(|address| networks.any(|network| network.contains(address.ip())))
+    }
+
     /// Whether both have the same passwords for the backends.
     pub fn has_backend_passwords_of(&self, other: &Config) -> bool {
         self.backend_passwords().eq(other.backend_passwords())
@@ -406,6 +414,7 @@ impl Default for Config {
             unix_socket_perm: None,
             tls: ClientTls::default(),
             backend_tls: BackendTls::default(),
+            proxy_protocol: Vec::new(),
             reuse_port: false,
             take_over: None,
             startup_nodes: vec!["127.0.0.1:7001".to_string()],

@@ -12,6 +12,7 @@ mod arguments;
 mod bounds;
 pub mod documents;
 pub mod duration;
+mod edge;
 mod error;
 mod file;
 mod flag;

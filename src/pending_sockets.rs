@@ -1,5 +1,6 @@
-//! `PendingSockets`: TLS sockets of a worker that belong to no peer of its proxy: clients whose handshake is under way, which
-//! become clients when it is complete, and closed connections whose last encrypted bytes the kernel has not taken yet.
+//! `PendingSockets`: sockets of a worker that belong to no peer of its proxy: clients whose PROXY protocol header or TLS
+//! handshake is under way, which become clients when it is complete, and closed connections whose last encrypted bytes
+//! the kernel has not taken yet.
 //!
 //! A handshake costs as much as a thousand commands. So a turn advances few of them, and the next turns the others.
 //! Each of these sockets has a deadline. It must never know what is said on them.
@@ -16,7 +17,9 @@ use crate::net::socket::Socket;
 
 /// Handshakes that one turn advances.
 const STEPS: usize = 4;
-/// How long a handshake, or the last bytes, may take.
+/// PROXY protocol headers that are looked at in the time of one handshake.
+const HEADERS: usize = 16;
+/// How long the header and the handshake together, or the last bytes, may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Most pending sockets; when there are so many, a new client is closed.
 const MOST: usize = 10_000;
@@ -30,15 +33,29 @@ pub struct PendingSocket {
     queued: bool,
 }
 
+impl PendingSocket {
+    /// Reads the header, if there is one to be read. Returns whether none is any more.
+    fn read_header(&mut self) -> io::Result<bool> {
+        if !self.socket.awaits_header() {
+            return Ok(true);
+        }
+        let found = self.socket.read_header()?;
+        if let Some(Some(client)) = found {
+            self.client = Some(Some(client));
+        }
+        Ok(found.is_some())
+    }
+}
+
 /// Names a pending socket.
 pub type PendingId = Id<PendingSocket>;
 
 /// What becomes of a socket.
 #[derive(Debug)]
 pub enum Outcome {
-    /// The handshake is complete: a client, and where it comes from.
+    /// Header and handshake are complete: a client, and where it comes from.
     Connected(Socket, Option<SocketAddr>),
-    /// The handshake failed.
+    /// One of them failed.
     Failed,
     /// The last bytes have gone, or the time is over.
     Closed,
@@ -52,7 +69,8 @@ pub struct PendingSockets {
     ready: VecDeque<PendingId>,
     /// All, the first to run out of time at the front; those who have passed among them.
     deadlines: VecDeque<(Time, PendingId)>,
-    /// Tell of handshakes that failed.
+    /// Tell of headers and handshakes that failed.
+    headers: LogThrottle,
     clients: LogThrottle,
     nodes: LogThrottle,
 }
@@ -84,13 +102,8 @@ impl PendingSockets {
         self.deadlines.front().map(|(at, _)| *at)
     }
 
-    /// A client comes in.
-    pub fn begin_handshake(
-        &mut self,
-        socket: Socket,
-        address: Option<SocketAddr>,
-        now: Time,
-    ) -> PendingId {
+    /// A client comes in, who has a header or a handshake before it.
+    pub fn begin(&mut self, socket: Socket, address: Option<SocketAddr>, now: Time) -> PendingId {
         self.enter(socket, Some(address), now)
     }
 
@@ -145,10 +158,18 @@ impl PendingSockets {
     /// Goes on with those of whom there is news, up to this turn's share, and ends those that took too long.
     pub fn advance(&mut self, now: Time) -> Vec<Outcome> {
         let mut passed = Vec::new();
-        for _ in 0..self.ready.len().min(STEPS) {
-            if let Some(id) = self.ready.pop_front() {
-                passed.extend(self.step(id, now));
+        let mut share = STEPS * HEADERS;
+        // Each is looked at once.
+        for _ in 0..self.ready.len() {
+            if share == 0 {
+                break;
             }
+            let Some(id) = self.ready.pop_front() else {
+                break;
+            };
+            let (outcome, cost) = self.step(id, now);
+            share = share.saturating_sub(cost);
+            passed.extend(outcome);
         }
         while let Some((at, id)) = self.deadlines.front().copied() {
             // Those who have passed are forgotten when they come to the front.
@@ -165,22 +186,32 @@ impl PendingSockets {
         passed
     }
 
-    fn step(&mut self, id: PendingId, now: Time) -> Option<Outcome> {
-        let socket = self.sockets.get_mut(id)?;
-        socket.queued = false;
-        let result = match socket.client {
-            Some(_) => socket.socket.handshake(),
-            None => socket.socket.push(),
+    /// Goes on with one. Returns also what that cost, in headers.
+    fn step(&mut self, id: PendingId, now: Time) -> (Option<Outcome>, usize) {
+        let Some(own) = self.sockets.get_mut(id) else {
+            return (None, 1);
         };
-        match (result, socket.client) {
+        own.queued = false;
+        match own.read_header() {
+            Ok(true) => {}
+            Ok(false) => return (None, 1),
+            Err(error) => return (self.end(id, Some(&error), now), 1),
+        }
+        let cost = if own.socket.is_tls() { HEADERS } else { 1 };
+        let result = match own.client {
+            Some(_) => own.socket.handshake(),
+            None => own.socket.push(),
+        };
+        let outcome = match (result, own.client) {
             (Ok(false), _) => None,
             (Ok(true), None) => self.end(id, None, now),
             (Ok(true), Some(address)) => {
-                let socket = self.sockets.remove(id)?;
-                Some(Outcome::Connected(socket.socket, address))
+                let own = self.sockets.remove(id);
+                own.map(|own| Outcome::Connected(own.socket, address))
             }
             (Err(error), _) => self.end(id, Some(&error), now),
-        }
+        };
+        (outcome, cost)
     }
 
     /// Drops a socket.
@@ -191,6 +222,14 @@ impl PendingSockets {
         };
         if let Some(error) = error {
             let from = address.map_or("?".to_string(), |address| address.to_string());
+            if socket.socket.awaits_header() {
+                // A load balancer that only looks whether somebody listens says nothing.
+                if error.kind() != io::ErrorKind::UnexpectedEof {
+                    let text = format!("no PROXY protocol header from {from}: {error}");
+                    self.headers.warn(&text, now);
+                }
+                return Some(Outcome::Failed);
+            }
             let what = match socket.socket.is_plain_instead() {
                 true => "it does not speak TLS, which -tls-addr requires".to_string(),
                 false => error.to_string(),
@@ -199,6 +238,15 @@ impl PendingSockets {
             self.clients.warn(&text, now);
         }
         Some(Outcome::Failed)
+    }
+
+    /// Tells of a client who sent a header and must not. That is no handshake, and may be a client of any kind.
+    pub fn tell_of_header(&mut self, from: Option<SocketAddr>, now: Time) {
+        let from = from.map_or("?".to_string(), |address| address.to_string());
+        let text = format!(
+            "closed client {from}: it sent a PROXY protocol header, and its address is not in -proxy-protocol"
+        );
+        self.headers.warn(&text, now);
     }
 
     /// Tells of a handshake with a node that failed.
@@ -246,7 +294,7 @@ mod tests {
             let mut client = TcpStream::connect(address).expect("a client");
             client.write_all(b"PING\r\n").expect("a client");
             let (socket, from) = listeners[0].accept().expect("a client");
-            all.0.push(pending.begin_handshake(socket, from, at(0)));
+            all.0.push(pending.begin(socket, from, at(0)));
             all.1.push(client);
         }
         all

@@ -379,7 +379,7 @@ impl Worker {
         }
     }
 
-    /// Notes an event that is no peer's: a listener's, or that of a TLS socket in its handshake or its end.
+    /// Notes an event that is no peer's: a listener's, or that of a pending socket.
     #[inline(never)]
     fn note_other(&mut self, event: &mio::event::Event) {
         match pending_socket(event.token()) {
@@ -473,6 +473,10 @@ impl Worker {
             }
             match accepted {
                 Ok((mut socket, address)) => {
+                    let config = self.proxy.config();
+                    if !config.proxy_protocol.is_empty() {
+                        socket = socket.expect_header(config.is_proxied(address));
+                    }
                     socket.listener = address_place;
                     self.place(socket, address, others, now);
                 }
@@ -520,14 +524,25 @@ impl Worker {
         }
     }
 
-    fn admit(&mut self, mut socket: Socket, address: Option<SocketAddr>, now: Time) {
+    fn admit(&mut self, socket: Socket, address: Option<SocketAddr>, now: Time) {
         let user_timeout = self.proxy.config().request_timeout;
         if let Err(error) = socket.tune(user_timeout) {
             log::debug!("cannot tune a client's socket: {error}");
         }
-        if socket.is_handshaking() {
-            return self.begin_handshake(socket, address, now);
+        match socket.awaits_header() || socket.is_handshaking() {
+            true => self.hold(socket, address, now),
+            false => self.welcome(socket, address, false, now),
         }
+    }
+
+    /// A client becomes the proxy's. `is_known`: the poll tells of it already, under another name.
+    fn welcome(
+        &mut self,
+        mut socket: Socket,
+        address: Option<SocketAddr>,
+        is_known: bool,
+        now: Time,
+    ) {
         let id = self.proxy.accept(address, now);
         self.proxy.enter(id, socket.listener);
         if socket.is_tls() {
@@ -537,7 +552,7 @@ impl Worker {
         let registry = self.poll.registry();
         let interest = Interest::READABLE | Interest::WRITABLE;
         let token = token(Peer::Client(id));
-        let registered = match socket.is_tls() {
+        let registered = match is_known {
             true => registry.reregister(socket.source(), token, interest),
             false => registry.register(socket.source(), token, interest),
         };
@@ -558,10 +573,11 @@ impl Worker {
         }
     }
 
-    /// A client comes in, whose TLS handshake is to be completed before the proxy hears of it.
-    fn begin_handshake(&mut self, socket: Socket, address: Option<SocketAddr>, now: Time) {
-        if self.proxy.is_crowded(self.pending.len()) {
-            // It cannot be told: that would take the handshake.
+    /// A client comes in, whose header or TLS handshake is to be completed before the proxy hears of it.
+    fn hold(&mut self, socket: Socket, address: Option<SocketAddr>, now: Time) {
+        // Those who are held count as clients, this one among them.
+        if self.accept_balance.total() > self.proxy.config().limits.clients {
+            // It cannot be told: that would take the handshake, if there is one.
             self.proxy.stats().clients_rejected.add(1);
             return self.accept_balance.left(self.proxy.worker());
         }
@@ -569,13 +585,13 @@ impl Worker {
             self.proxy.stats().accepts_failed.add(1);
             return self.accept_balance.left(self.proxy.worker());
         }
-        let id = self.pending.begin_handshake(socket, address, now);
+        let id = self.pending.begin(socket, address, now);
         if !self.watch_pending(id, false) {
             self.accept_balance.left(self.proxy.worker());
         }
     }
 
-    /// Has the poll tell of a TLS socket in its handshake or its end. `is_known`: it tells of it already, under another name.
+    /// Has the poll tell of a socket in its header, its handshake or its end. `is_known`: it tells of it already, under another name.
     fn watch_pending(&mut self, id: PendingId, is_known: bool) -> bool {
         let Some(socket) = self.pending.socket(id) else {
             return false;
@@ -597,7 +613,7 @@ impl Worker {
     fn advance_pending(&mut self, now: Time) {
         for passed in self.pending.advance(now) {
             match passed {
-                Outcome::Connected(socket, address) => self.admit(socket, address, now),
+                Outcome::Connected(socket, address) => self.welcome(socket, address, true, now),
                 Outcome::Failed => self.accept_balance.left(self.proxy.worker()),
                 Outcome::Closed => {}
             }
@@ -652,6 +668,10 @@ impl Worker {
                     self.proxy.input(peer, count, now);
                 }
                 Ok(Filled::Nothing) => return self.proxy.unread(peer),
+                Ok(Filled::Header) => {
+                    self.pending.tell_of_header(socket.remote_address(), now);
+                    return self.proxy.closed(peer, now);
+                }
                 Ok(Filled::End) => {
                     if self.proxy.is_out_of_memory(peer, now) {
                         return;

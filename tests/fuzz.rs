@@ -150,6 +150,11 @@ fn flags() {
 }
 
 #[test]
+fn proxy_headers() {
+    fuzz(&targets::PROXY_HEADERS);
+}
+
+#[test]
 fn acl_files() {
     fuzz(&targets::ACL);
 }

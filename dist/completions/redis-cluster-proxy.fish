@@ -61,6 +61,7 @@ complete -c redis-cluster-proxy -o password-file -d 'file whose first line is -p
 complete -c redis-cluster-proxy -o password-old -d 'previous -password, still accepted during a password change' -x
 complete -c redis-cluster-proxy -o password-old-file -d 'file whose first line is -password-old' -r -F
 complete -c redis-cluster-proxy -o protected-mode -d 'refuse clients from other hosts while no client password is set'
+complete -c redis-cluster-proxy -o proxy-protocol -d 'addresses of load balancers that send a PROXY protocol header' -x
 complete -c redis-cluster-proxy -o pubsub-order -d 'which published messages keep their order' -x -a 'all channel'
 complete -c redis-cluster-proxy -o pubsub-output -d 'hard limit of -client-output-buffer-limit pubsub, in bytes or with a…' -x
 complete -c redis-cluster-proxy -o read-prefer -d 'where to send read commands' -x -a 'READ_PREFER_MASTER READ_PREFER_SLAVE READ_PREFER_SLAVE_IDC'

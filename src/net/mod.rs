@@ -5,6 +5,7 @@ pub mod descriptor_channel;
 pub mod holder;
 pub mod listener;
 pub mod page_stream;
+pub mod proxy_header;
 pub mod socket;
 #[cfg_attr(not(feature = "tls"), path = "tls_absent.rs")]
 pub mod tls;

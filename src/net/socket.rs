@@ -12,6 +12,7 @@ use std::time::Duration;
 use mio::net::{TcpStream, UnixStream};
 use socket2::{SockRef, TcpKeepalive};
 
+use super::proxy_header::{self, Guard, Header};
 use super::tls::{Context, Got, Handshake, TlsStream};
 use crate::buffer::ReadBuf;
 use crate::config::{CertificateUser, KEEPALIVE, Listen};
@@ -19,6 +20,8 @@ use crate::config::{CertificateUser, KEEPALIVE, Listen};
 #[derive(Debug)]
 enum Stream {
     Tcp(TcpStream),
+    /// The same, of a client who must not send a PROXY protocol header.
+    Guarded(TcpStream, Guard),
     Unix(UnixStream),
     Tls(Box<TlsStream>),
 }
@@ -37,6 +40,8 @@ pub struct Socket {
     pub queued: bool,
     /// The listener that it came to, by its place among those of each worker.
     pub listener: usize,
+    /// Whether its PROXY protocol header is still to come.
+    awaits_header: bool,
 }
 
 /// What a read found.
@@ -48,6 +53,8 @@ pub enum Filled {
     Nothing,
     /// The end of the stream.
     End,
+    /// A PROXY protocol header, from one who must not send it.
+    Header,
 }
 
 impl Socket {
@@ -59,6 +66,7 @@ impl Socket {
             read_closed: false,
             queued: false,
             listener: 0,
+            awaits_header: false,
         }
     }
 
@@ -83,6 +91,54 @@ impl Socket {
         socket
     }
 
+    /// Of a client that has just come: a PROXY protocol header is to come first if this is `wanted`, and none may come
+    /// else. It cannot come over a Unix socket.
+    pub fn expect_header(mut self, wanted: bool) -> Socket {
+        self.stream = match self.stream {
+            Stream::Tcp(stream) if !wanted => Stream::Guarded(stream, Guard::default()),
+            other => other,
+        };
+        self.awaits_header = wanted && self.tcp().is_some();
+        self
+    }
+
+    /// Whether its PROXY protocol header is still to come.
+    pub fn awaits_header(&self) -> bool {
+        self.awaits_header
+    }
+
+    /// Takes the PROXY protocol header off the stream, if all of it has come, and no byte more. Returns the client's
+    /// address, if the header has one. [`io::ErrorKind::UnexpectedEof`] is an end without any byte.
+    pub fn read_header(&mut self) -> io::Result<Option<Option<SocketAddr>>> {
+        let is_closed = self.read_closed;
+        let Some(mut stream) = self.tcp() else {
+            return Ok(Some(None));
+        };
+        let mut bytes = [0; proxy_header::LENGTH_MAX];
+        let count = match stream.peek(&mut bytes) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+            other => other?,
+        };
+        let wrong = |reason: &str| io::Error::new(io::ErrorKind::InvalidData, reason);
+        match proxy_header::parse(&bytes[..count]).map_err(wrong)? {
+            Header::Incomplete if count == 0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            Header::Incomplete if is_closed => Err(wrong("it is incomplete")),
+            Header::Incomplete => Ok(None),
+            Header::Whole { length, client } => {
+                stream.read_exact(&mut bytes[..length])?;
+                self.awaits_header = false;
+                // What came behind it waits in the kernel.
+                self.readable = true;
+                Ok(Some(client))
+            }
+        }
+    }
+
+    /// Where the other end of the connection is, if that is an address.
+    pub fn remote_address(&self) -> Option<SocketAddr> {
+        self.tcp()?.peer_addr().ok()
+    }
+
     /// Begins to connect, encrypted if the context says so.
     pub fn connect(address: SocketAddr, context: &Context) -> io::Result<Socket> {
         let stream = TcpStream::connect(address)?;
@@ -95,7 +151,7 @@ impl Socket {
     /// The TCP stream that carries it, if one does.
     fn tcp(&self) -> Option<&TcpStream> {
         match &self.stream {
-            Stream::Tcp(stream) => Some(stream),
+            Stream::Tcp(stream) | Stream::Guarded(stream, _) => Some(stream),
             Stream::Tls(tls) => Some(tls.transport()),
             Stream::Unix(_) => None,
         }
@@ -164,7 +220,7 @@ impl Socket {
     /// The kernel's number of it, to be shown.
     pub fn descriptor(&self) -> i32 {
         match &self.stream {
-            Stream::Tcp(stream) => stream.as_raw_fd(),
+            Stream::Tcp(stream) | Stream::Guarded(stream, _) => stream.as_raw_fd(),
             Stream::Unix(stream) => stream.as_raw_fd(),
             Stream::Tls(tls) => tls.transport().as_raw_fd(),
         }
@@ -173,8 +229,10 @@ impl Socket {
     /// The address of ours that the peer has come to.
     pub fn local_address(&self) -> Option<Listen> {
         match &self.stream {
-            Stream::Tcp(stream) => stream.local_addr().ok().map(Listen::Tcp),
-            Stream::Tls(tls) => tls.transport().local_addr().ok().map(Listen::Tcp),
+            Stream::Tcp(_) | Stream::Guarded(..) | Stream::Tls(_) => {
+                let address = self.tcp()?.local_addr().ok()?;
+                Some(Listen::Tcp(address))
+            }
             Stream::Unix(stream) => {
                 let address = stream.local_addr().ok()?;
                 Some(Listen::Unix(address.as_pathname()?.to_path_buf()))
@@ -191,7 +249,7 @@ impl Socket {
     pub fn peer_names(&self, kind: CertificateUser) -> Vec<Vec<u8>> {
         match &self.stream {
             Stream::Tls(tls) => tls.peer_names(kind),
-            Stream::Tcp(_) | Stream::Unix(_) => Vec::new(),
+            Stream::Tcp(_) | Stream::Guarded(..) | Stream::Unix(_) => Vec::new(),
         }
     }
 
@@ -221,6 +279,10 @@ impl Socket {
                 Stream::Tcp(stream) => stream.read(spare),
                 Stream::Unix(stream) => stream.read(spare),
                 Stream::Tls(_) => return self.fill_tls(buffer),
+                Stream::Guarded(stream, guard) => match stream.read(spare) {
+                    Ok(count) if guard.finds(&spare[..count]) => return Ok(Filled::Header),
+                    other => other,
+                },
             };
             match result {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -283,8 +345,10 @@ impl Socket {
         }
         let result = loop {
             let result = match (&mut self.stream, slices) {
-                (Stream::Tcp(stream), [one]) => stream.write(one),
-                (Stream::Tcp(stream), many) => stream.write_vectored(many),
+                (Stream::Tcp(stream) | Stream::Guarded(stream, _), [one]) => stream.write(one),
+                (Stream::Tcp(stream) | Stream::Guarded(stream, _), many) => {
+                    stream.write_vectored(many)
+                }
                 (Stream::Unix(stream), [one]) => stream.write(one),
                 (Stream::Unix(stream), many) => stream.write_vectored(many),
                 (Stream::Tls(_), slices) => return self.write_tls(slices),
@@ -322,7 +386,7 @@ impl Socket {
     /// For registration with a poll.
     pub fn source(&mut self) -> &mut dyn mio::event::Source {
         match &mut self.stream {
-            Stream::Tcp(stream) => stream,
+            Stream::Tcp(stream) | Stream::Guarded(stream, _) => stream,
             Stream::Unix(stream) => stream,
             Stream::Tls(tls) => tls.transport_mut(),
         }

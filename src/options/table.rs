@@ -8,7 +8,7 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use super::flag::{Flag, Kind, not_negative, path, show_duration, show_file, show_option};
-use super::{address, bounds, duration, memory, namespace, number, tls};
+use super::{address, bounds, duration, edge, memory, namespace, number, tls};
 use crate::config::{
     AdminCommands, Config, CrossSlot, LogFormat, PubsubOrder, ReadPreference, ReadyWhen, Secret,
 };
@@ -24,23 +24,33 @@ const AUTH_FAILURE_DELAY_MAX: Duration = Duration::from_secs(60);
 /// All flags, grouped by what they concern; the usage sorts them by name.
 pub const FLAGS: &[Flag] = &all();
 
-const COUNT: usize = OWN.len() + tls::FLAGS.len() + bounds::FLAGS.len() + namespace::FLAGS.len();
+/// The tables of flags, each of one concept.
+const TABLES: &[&[Flag]] = &[
+    OWN,
+    &tls::FLAGS,
+    &bounds::FLAGS,
+    &namespace::FLAGS,
+    &edge::FLAGS,
+];
+
+const COUNT: usize = {
+    let (mut count, mut table) = (0, 0);
+    while table < TABLES.len() {
+        count += TABLES[table].len();
+        table += 1;
+    }
+    count
+};
 
 const fn all() -> [Flag; COUNT] {
-    let (mut flags, mut at) = ([OWN[0]; COUNT], 1);
-    let bounds_at = OWN.len() + tls::FLAGS.len();
-    let namespace_at = bounds_at + bounds::FLAGS.len();
-    while at < COUNT {
-        flags[at] = if at < OWN.len() {
-            OWN[at]
-        } else if at < bounds_at {
-            tls::FLAGS[at - OWN.len()]
-        } else if at < namespace_at {
-            bounds::FLAGS[at - bounds_at]
-        } else {
-            namespace::FLAGS[at - namespace_at]
-        };
-        at += 1;
+    let (mut flags, mut count, mut table) = ([OWN[0]; COUNT], 0, 0);
+    while table < TABLES.len() {
+        let mut at = 0;
+        while at < TABLES[table].len() {
+            flags[count] = TABLES[table][at];
+            (at, count) = (at + 1, count + 1);
+        }
+        table += 1;
     }
     flags
 }

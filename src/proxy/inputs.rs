@@ -207,12 +207,6 @@ impl Proxy {
         }
     }
 
-    /// Whether there are as many clients as may be, with `coming` more on their way to this worker.
-    pub fn is_crowded(&self, coming: usize) -> bool {
-        let clients = self.process.clients.load(Ordering::Relaxed);
-        clients.saturating_add(coming) >= self.config.limits.clients
-    }
-
     /// Tells what the shell alone knows of a client: its descriptor, and the address of ours that it has come to.
     pub fn introduce(&mut self, id: ClientId, descriptor: i32, local: Option<Listen>) {
         if let Some(client) = self.clients.get_mut(id) {
@@ -250,7 +244,10 @@ impl Proxy {
             Listen::Unix(_) => false,
         };
         let closable = self.config.protected_mode && outside && self.users.unnamed().is_open();
-        closable && self.config.listens().any(open)
+        // Behind a load balancer, who comes to a loopback address may be from outside, too.
+        let is_reachable =
+            || !self.config.proxy_protocol.is_empty() || self.config.listens().any(open);
+        closable && is_reachable()
     }
 
     /// Room to read into from a peer. Nothing if the peer has gone, or is not to be read now.

@@ -275,6 +275,53 @@ pub fn flags(rng: &mut Rng, shape: usize, len: usize) -> Vec<u8> {
     }
 }
 
+pub const PROXY_HEADER_SHAPES: usize = 4;
+
+/// A header of the PROXY protocol, and what is nearly one.
+pub fn proxy_headers(rng: &mut Rng, shape: usize, len: usize) -> Vec<u8> {
+    const START: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+    match shape {
+        // A long line, a long body, which both are cut off somewhere.
+        0 => [b"PROXY UNKNOWN ".to_vec(), vec![b'f'; len]].concat(),
+        1 => {
+            let length = (len.min(0xffff) as u16).to_be_bytes();
+            [START, &[0x21, 0x11], &length, &vec![0; len]].concat()
+        }
+        2 => {
+            let mut word = |words: &[&str]| words[rng.usize(..words.len())].to_string();
+            let addresses = [
+                "192.0.2.1",
+                "::1",
+                "2001:db8::ffff",
+                "256.1.1.1",
+                "",
+                "1.1.1.01",
+            ];
+            let ports = ["0", "6379", "65535", "65536", "-1", "007"];
+            let line = [
+                word(&["TCP4", "TCP6", "UNKNOWN", "UDP4", ""]),
+                word(&addresses),
+                word(&addresses),
+                word(&ports),
+                word(&ports),
+            ];
+            format!(
+                "PROXY {}{}PING\r\n",
+                line.join(" "),
+                word(&["\r\n", "\n", ""])
+            )
+            .into_bytes()
+        }
+        _ => {
+            let family = [0, 0x11, 0x12, 0x21, 0x31, 0x41, 0x13][rng.usize(..7)];
+            let command = [0x20, 0x21, 0x22, 0x11][rng.usize(..4)];
+            let body = vec![rng.u8(..); rng.usize(..300)];
+            let length = body.len().saturating_sub(rng.usize(..3)) as u16;
+            [START, &[command, family], &length.to_be_bytes(), &body].concat()
+        }
+    }
+}
+
 pub const ACL_SHAPES: usize = 4;
 
 /// Lines of an ACL file.

@@ -8,6 +8,7 @@ use fastrand::Rng;
 use redis_cluster_proxy::acl::{Commands, Users};
 use redis_cluster_proxy::cluster::view::View;
 use redis_cluster_proxy::command::Table;
+use redis_cluster_proxy::net::proxy_header::{self, Guard, Header};
 use redis_cluster_proxy::options;
 use redis_cluster_proxy::resp::args::Args;
 use redis_cluster_proxy::resp::encode::Protocol;
@@ -104,6 +105,48 @@ pub const ACL: Target = Target {
     check: |bytes, _| read_acl(bytes),
     work: read_acl,
 };
+
+pub const PROXY_HEADERS: Target = Target {
+    name: "proxy-headers",
+    generate: generate::proxy_headers,
+    shapes: generate::PROXY_HEADER_SHAPES,
+    check: |bytes, rng| check_proxy_header(bytes, rng),
+    work: |bytes| {
+        proxy_header::parse(bytes).ok();
+    },
+};
+
+/// The first answer that is no "incomplete" stands, whatever comes next; it is given by all parts from there on, and
+/// what must have no header is told of the same connections.
+fn check_proxy_header(bytes: &[u8], rng: &mut Rng) {
+    let whole = proxy_header::parse(bytes);
+    if let Ok(Header::Whole { length, .. }) = whole {
+        assert!(length <= bytes.len().min(proxy_header::LENGTH_MAX));
+        assert_eq!(proxy_header::parse(&bytes[..length]), whole);
+        assert_eq!(
+            proxy_header::parse(&bytes[..length - 1]),
+            Ok(Header::Incomplete)
+        );
+    }
+    let cuts = cuts(rng, bytes.len().min(proxy_header::LENGTH_MAX + 1));
+    let mut answers = cuts.iter().map(|cut| proxy_header::parse(&bytes[..*cut]));
+    let first = answers.find(|answer| *answer != Ok(Header::Incomplete));
+    assert!(
+        first.is_none_or(|first| first == whole),
+        "{first:?}, {whole:?}"
+    );
+    if bytes.len() >= proxy_header::LENGTH_MAX {
+        assert_ne!(whole, Ok(Header::Incomplete));
+    }
+    let mut guard = Guard::default();
+    let ends = cuts.iter().skip(1).copied().chain([bytes.len()]);
+    let found = cuts
+        .iter()
+        .zip(ends)
+        .any(|(from, to)| guard.finds(&bytes[*from..to]));
+    let is_begun = bytes.starts_with(b"PROXY ") || bytes.starts_with(b"\r\n\r\n\0\r\nQUIT\n");
+    assert_eq!(found, is_begun);
+}
 
 /// What a parser found.
 #[derive(Debug, PartialEq, Eq)]

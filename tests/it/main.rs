@@ -50,6 +50,7 @@ mod pause;
 mod program;
 mod programs;
 mod proxy_command;
+mod proxy_protocol;
 mod pubsub;
 mod pubsub_order;
 mod regressions;

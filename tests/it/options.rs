@@ -74,6 +74,7 @@ fn samples(flag: &Flag) -> (&'static str, Option<&'static str>) {
         // Any file with a first line.
         "password-file" => ("Cargo.toml", Some("/nowhere/at/all")),
         "password-old-file" => ("/dev/null", Some("/nowhere/at/all")),
+        "proxy-protocol" => ("10.0.0.0/8,::1/128", Some("10.0.0.0/33")),
         "nodes-allowed" => ("10.0.0.0/8,::1/128", Some("10.0.0.0/33")),
         "config" => ("/dev/null", Some("/nowhere/at/all")),
         "check" => ("false", Some("maybe")),

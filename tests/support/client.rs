@@ -206,6 +206,15 @@ impl Conn {
         }
     }
 
+    /// A connection over a channel.
+    pub fn from_channel(channel: Box<dyn Channel>) -> Conn {
+        Conn {
+            stream: Stream::Other(channel),
+            input: Vec::new(),
+            deadline: Duration::from_secs(600),
+        }
+    }
+
     /// How long a reply may take; 10 s unless set.
     pub fn set_deadline(&mut self, deadline: Duration) {
         self.deadline = deadline;

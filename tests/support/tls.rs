@@ -153,6 +153,11 @@ impl Channel for Tls {
 pub fn connect(addr: &str) -> io::Result<Box<dyn Channel>> {
     let stream = TcpStream::connect(addr)?;
     stream.set_nodelay(true)?;
+    over(stream)
+}
+
+/// The same over a stream that is there, on which nothing of TLS has been said yet.
+pub fn over(stream: TcpStream) -> io::Result<Box<dyn Channel>> {
     let name = ServerName::try_from("localhost").map_err(io::Error::other)?;
     let session = ClientConnection::new(config(), name).map_err(io::Error::other)?;
     Ok(Box::new(Tls(StreamOwned::new(session, stream))))

@@ -68,6 +68,7 @@ const FILES: &[&str] = &[
 /// A value for each flag that has no default to show.
 const EXAMPLES: &[(&str, &str)] = &[
     ("node-map", "172.17.0.2:6379=10.0.0.1:7001"),
+    ("proxy-protocol", "10.0.0.0/8,fd00::/8"),
     ("nodes-allowed", "10.0.0.0/8,fd00::/8"),
     ("password", "secret"),
     ("password-old", "older-secret"),
