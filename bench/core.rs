@@ -3,8 +3,8 @@
 //! `cargo bench --bench core` prints nanoseconds per command. `bench/instructions.sh` runs it under callgrind
 //! and prints instructions per command, which do not depend on what else the machine does.
 //!
-//! Arguments: `[CLIENTS [NODES [PIPELINE [TURNS [get|mget|mset]]]]]`; without any, a table of the usual cases. MGET and
-//! MSET are of ten keys.
+//! Arguments: `[CLIENTS [NODES [PIPELINE [TURNS [get|mget|mset [RULES]]]]]]`; without any, a table of the usual cases. MGET and
+//! MSET are of ten keys. RULES are those of the clients' user, as in an ACL file: `"on nopass ~key:* +@all"`.
 
 use std::io::IoSlice;
 use std::net::SocketAddr;
@@ -87,8 +87,15 @@ struct Rig {
 }
 
 impl Rig {
-    fn new(clients: usize, nodes: u16, pipeline: usize, work: Work) -> Rig {
+    fn new(clients: usize, nodes: u16, pipeline: usize, work: Work, rules: &str) -> Rig {
         let process = Arc::new(Process::new(1));
+        if !rules.is_empty() {
+            let rules = rules.split(' ').map(str::as_bytes);
+            let set = process
+                .acl
+                .set_user(b"default", std::iter::once(&b"reset"[..]).chain(rules));
+            set.expect("rules");
+        }
         let config = Arc::new(Config::default());
         let mut proxy = Proxy::new(config, Arc::new(Table::compiled()), process, 0, 1);
         let addresses: Vec<SocketAddr> = (0..nodes)
@@ -214,8 +221,8 @@ fn write(slices: &[IoSlice<'_>], written: &mut Vec<u8>) -> usize {
     slices.iter().map(|slice| slice.len()).sum()
 }
 
-fn run(clients: usize, nodes: u16, pipeline: usize, turns: usize, work: Work) {
-    let mut rig = Rig::new(clients, nodes, pipeline, work);
+fn run(clients: usize, nodes: u16, pipeline: usize, turns: usize, work: Work, rules: &str) {
+    let mut rig = Rig::new(clients, nodes, pipeline, work, rules);
     for index in 0..(200 * BATCH / rig.batch).max(4) {
         rig.turn(index);
     }
@@ -245,6 +252,7 @@ fn main() {
                     pipeline,
                     1_000_000 / batch / pipeline,
                     Work::Get,
+                    "",
                 );
             }
         }
@@ -262,5 +270,6 @@ fn main() {
         number(2, 1),
         number(3, 1000),
         work,
+        &std::env::args().nth(6).unwrap_or_default(),
     );
 }

@@ -3,7 +3,7 @@
 //!
 //! A request is allowed if one selector allows all of it.
 
-use super::commands::Commands;
+use super::commands::{Bits, Commands};
 use super::selector::{self, Allowed, Channels, Selector};
 use crate::command::{Command, Flags, KeyFlags, KeysError, Told, getkeys};
 use crate::resp::args::Args;
@@ -67,18 +67,52 @@ impl Access {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Pattern {
     /// What begins with this.
-    Beginning(Box<[u8]>),
+    Beginning(Prefix),
     /// This.
     Exact(Box<[u8]>),
     /// What fits this.
     Glob(Box<[u8]>),
 }
 
+/// A beginning. Its first eight bytes are compared as one number: most are no longer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Prefix {
+    whole: Box<[u8]>,
+    /// The first bytes, and where they are.
+    head: u64,
+    mask: u64,
+}
+
+impl Prefix {
+    const HEAD: usize = 8;
+
+    fn new(whole: &[u8]) -> Prefix {
+        let (mut head, mut mask) = ([0; Prefix::HEAD], [0; Prefix::HEAD]);
+        for ((byte, head), mask) in whole.iter().zip(&mut head).zip(&mut mask) {
+            (*head, *mask) = (*byte, u8::MAX);
+        }
+        Prefix {
+            whole: whole.into(),
+            head: u64::from_ne_bytes(head),
+            mask: u64::from_ne_bytes(mask),
+        }
+    }
+
+    #[inline]
+    fn begins(&self, text: &[u8]) -> bool {
+        match text.first_chunk::<{ Prefix::HEAD }>() {
+            Some(first) if (u64::from_ne_bytes(*first) ^ self.head) & self.mask != 0 => false,
+            Some(_) if self.whole.len() <= Prefix::HEAD => true,
+            Some(_) | None => text.starts_with(&self.whole),
+        }
+    }
+}
+
 impl Pattern {
     fn new(glob: &[u8]) -> Pattern {
         let is_plain = |text: &[u8]| !text.iter().any(|byte| b"*?[\\".contains(byte));
         match glob.strip_suffix(b"*") {
-            Some(beginning) if is_plain(beginning) => Pattern::Beginning(beginning.into()),
+            Some(beginning) if is_plain(beginning) => Pattern::Beginning(Prefix::new(beginning)),
             None if is_plain(glob) => Pattern::Exact(glob.into()),
             Some(_) | None => Pattern::Glob(glob.into()),
         }
@@ -87,7 +121,7 @@ impl Pattern {
     #[inline]
     fn fits(&self, text: &[u8]) -> bool {
         match self {
-            Pattern::Beginning(beginning) => text.starts_with(beginning),
+            Pattern::Beginning(prefix) => prefix.begins(text),
             Pattern::Exact(own) => **own == *text,
             Pattern::Glob(glob) => glob::matches(glob, text, Case::Sensitive),
         }
@@ -96,7 +130,7 @@ impl Pattern {
     /// What was typed. It is compared with the patterns of PSUBSCRIBE as it is.
     fn is(&self, text: &[u8]) -> bool {
         match self {
-            Pattern::Beginning(beginning) => text.strip_suffix(b"*") == Some(beginning),
+            Pattern::Beginning(prefix) => text.strip_suffix(b"*") == Some(&prefix.whole),
             Pattern::Exact(own) | Pattern::Glob(own) => **own == *text,
         }
     }
@@ -126,6 +160,44 @@ pub struct Permissions {
     /// Whether they are none.
     all: bool,
     grants: Vec<Grant>,
+    /// What a short look at a plain request compares; so it is with most users who may not do everything.
+    ///
+    /// Invariant: it allows nothing that the grants do not.
+    plain: Option<PlainGrant>,
+}
+
+/// A grant of keys with one beginning.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct PlainGrant {
+    commands: Bits,
+    prefix: Prefix,
+    read: bool,
+    write: bool,
+}
+
+impl PlainGrant {
+    fn of(grant: &Grant) -> Option<PlainGrant> {
+        let [only] = grant.keys.as_deref()? else {
+            return None;
+        };
+        let Pattern::Beginning(prefix) = &only.pattern else {
+            return None;
+        };
+        Some(PlainGrant {
+            commands: grant.allowed.commands.clone(),
+            prefix: prefix.clone(),
+            read: only.read,
+            write: only.write,
+        })
+    }
+
+    #[inline]
+    fn allows(&self, id: u16, key: &[u8], access: Access) -> bool {
+        self.commands.has(id)
+            && self.read >= access.read
+            && self.write >= access.write
+            && self.prefix.begins(key)
+    }
 }
 
 /// The keys of one request, found when they are first asked for.
@@ -137,6 +209,7 @@ impl Permissions {
         Permissions {
             all: true,
             grants: Vec::new(),
+            plain: None,
         }
     }
 
@@ -145,6 +218,7 @@ impl Permissions {
         Permissions {
             all: false,
             grants: Vec::new(),
+            plain: None,
         }
     }
 
@@ -179,7 +253,11 @@ impl Permissions {
         if grants.iter().any(is_all) {
             return Permissions::all();
         }
-        Permissions { all: false, grants }
+        Permissions {
+            all: false,
+            plain: grants.iter().find_map(PlainGrant::of),
+            grants,
+        }
     }
 
     /// Whether everything is allowed.
@@ -191,6 +269,12 @@ impl Permissions {
     /// Whether a command with one key is allowed, as far as a short look can tell: `false` says nothing.
     #[inline]
     pub fn allow_plainly(&self, id: u16, key: &[u8], access: Access) -> bool {
+        let plain = self.plain.as_ref();
+        plain.is_some_and(|plain| plain.allows(id, key, access)) || self.allow(id, key, access)
+    }
+
+    #[inline(never)]
+    fn allow(&self, id: u16, key: &[u8], access: Access) -> bool {
         let mut grants = self.grants.iter();
         self.all
             || grants.any(|grant| {
@@ -319,5 +403,29 @@ fn keys_of(
         Err(KeysError::Unknown) => Err(args.len().saturating_sub(1).min(1)),
         // A node refuses it for its keys, and does nothing.
         Err(KeysError::Invalid | KeysError::Unbalanced) => Ok(Vec::new()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_beginning_of_any_length_is_found_in_texts_of_any_length() {
+        let bytes = b"abcdefghijklmnop";
+        for prefix in 0..=bytes.len() {
+            let glob = [&bytes[..prefix], b"*"].concat();
+            let pattern = Pattern::new(&glob);
+            assert!(matches!(pattern, Pattern::Beginning(_)) && pattern.is(&glob));
+            for length in 0..=bytes.len() {
+                let mut text = bytes[..length].to_vec();
+                assert_eq!(pattern.fits(&text), length >= prefix);
+                for at in 0..length {
+                    text[at] ^= 0x80;
+                    assert_eq!(pattern.fits(&text), length >= prefix && at >= prefix);
+                    text[at] ^= 0x80;
+                }
+            }
+        }
     }
 }
