@@ -3,12 +3,15 @@
 CARGO ?= cargo
 SEEDS ?= 1000
 MINUTES ?= 10
+HANDOVERS ?= 50
+# What no client may wait longer for.
+HANDOVER_BAR_MS ?= 50
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 VENV := target/clients
 CLIENTS_SECONDS ?= 10
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: build run test conformance-long subscribers clients page-test check lint simulate fuzz limits chaos checker-test faults bench bench-large bench-latency \
+.PHONY: build run test conformance-long subscribers clients page-test check lint simulate fuzz limits handover chaos checker-test faults bench bench-large bench-latency \
     bench-memory bench-observed perf strace flamegraph deb release clean need-cargo
 
 build: need-cargo
@@ -82,6 +85,11 @@ fuzz: need-cargo
 limits: need-cargo
 	@bash tests/support/install.sh redis-server
 	$(CARGO) test --locked --test it limits:: -- --nocapture
+
+# One process takes over from the other, so many times, under load; what the longest wait of a client was: make handover HANDOVERS=50
+handover: need-cargo
+	@bash tests/support/install.sh redis-server
+	HANDOVERS=$(HANDOVERS) HANDOVER_BAR_MS=$(HANDOVER_BAR_MS) $(CARGO) test --locked --test it handover::load -- --nocapture
 
 # The real proxy and real nodes, everything that goes wrong, every reply checked: make chaos MINUTES=10; with TLS=1 over TLS.
 chaos: need-cargo

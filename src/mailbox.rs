@@ -12,10 +12,23 @@ use crate::cluster::topology::Topology;
 use crate::command::Servers;
 use crate::net::socket::Socket;
 use crate::proxy::messages::worker_query;
+use crate::proxy::moves::state::MovedClient;
+use crate::proxy::pubsub::state::kind::Kind;
 use crate::proxy::stats::counted::Counted;
 
 /// Messages that a worker may have unread.
 const MAIL_MAX: usize = 256;
+
+/// A client on its way to another process.
+#[derive(Debug)]
+pub struct Leaver {
+    /// What it had set and sent.
+    pub client: Box<MovedClient>,
+    /// Its socket.
+    pub descriptor: OwnedFd,
+    /// The worker that it comes from.
+    pub worker: usize,
+}
 
 /// One thing said to a worker.
 #[derive(Debug)]
@@ -41,6 +54,18 @@ pub enum Mail {
     Pause(SyncSender<()>),
     /// Handles on the listeners for the process that takes over, each with the place of its address.
     Listeners(SyncSender<io::Result<Vec<(usize, OwnedFd)>>>),
+    /// The clients of this worker go to the process that takes over, by this way.
+    Leave(SyncSender<Leaver>),
+    /// Subscribers may go, too.
+    LeaveSubscribed,
+    /// What the clients of this worker are subscribed to.
+    Topics(SyncSender<Vec<(Kind, Vec<u8>)>>),
+    /// A client comes from the process that this one takes over from.
+    Arrive(Leaver),
+    /// Subscribers of these topics will come; to be told when the nodes have confirmed them.
+    WarmUp(Vec<(Kind, Vec<u8>)>, SyncSender<()>),
+    /// No more subscribers will come.
+    CoolDown,
     /// What the process has counted that this one takes over from; for one worker.
     Counted(Box<Counted>),
     /// Stop accepting, finish what is in flight, and end.

@@ -186,6 +186,7 @@ pub fn run(mut config: Config, passed: Option<Passed>, log: LogHandle) -> io::Re
             let taking = Taking {
                 mailboxes: mailboxes.clone(),
                 sources: sources.clone(),
+                accept_balance,
                 open_debug: Box::new(move || door.iter().for_each(Door::open)),
                 settle: Box::new(settle),
             };

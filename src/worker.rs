@@ -6,6 +6,7 @@
 //!
 //! It must never know what the bytes mean.
 
+mod leaving;
 mod sockets;
 
 use std::collections::VecDeque;
@@ -13,7 +14,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, SyncSender};
 use std::thread;
 use std::time::Duration;
 
@@ -37,6 +38,7 @@ use crate::proxy::ids::BackendId;
 use crate::proxy::upstream::lost::Lost;
 use crate::turns::{Heartbeat, Turn, Turns};
 
+use leaving::Leaving;
 use sockets::{LISTENER, Sockets, WAKER, peer, pending_socket, pending_token, token};
 
 /// Events taken from the kernel in one turn.
@@ -118,6 +120,10 @@ pub struct Worker {
     accept_balance: Arc<AcceptBalance>,
     /// When what is in flight is given up, once stopping.
     stop_at: Option<Time>,
+    /// While its clients go to the process that takes over.
+    leaving: Option<Leaving>,
+    /// Who is told when the subscriptions for clients to come are confirmed.
+    warming: Option<SyncSender<()>>,
 }
 
 impl Worker {
@@ -148,6 +154,8 @@ impl Worker {
             heartbeat: parts.heartbeat,
             accept_balance: parts.accept_balance,
             stop_at: None,
+            leaving: None,
+            warming: None,
         };
         if parts.accepts {
             worker.begin_accepting()?;
@@ -241,6 +249,13 @@ impl Worker {
             if !self.grace.puts_off(late) && self.proxy.tick(written_at) {
                 self.give_memory_back();
             }
+            if self
+                .leaving
+                .as_ref()
+                .is_some_and(|leaving| now >= leaving.due)
+            {
+                self.let_leave(now);
+            }
             while let Some(action) = self.proxy.next_action() {
                 match action {
                     Action::Refresh(wanted) => refresh(wanted),
@@ -252,6 +267,9 @@ impl Worker {
                     }
                     other => self.act(other, written_at),
                 }
+            }
+            if self.warming.is_some() && self.proxy.is_warm() {
+                self.tell_warm();
             }
             self.end_turn(&mut turn);
             if self.is_done(now) {
@@ -336,6 +354,7 @@ impl Worker {
             self.proxy.next_deadline(),
             accept,
             self.stop_at,
+            self.leaving.as_ref().map(|leaving| leaving.due),
             self.pending.next_deadline(),
         ];
         let first = deadlines.into_iter().flatten().min();
@@ -429,13 +448,36 @@ impl Worker {
                 Mail::Listeners(answer) => {
                     answer.try_send(self.duplicate_listeners()).ok();
                 }
+                Mail::Leave(exits) => self.begin_leaving(exits, now),
+                Mail::LeaveSubscribed => {
+                    if let Some(leaving) = &mut self.leaving {
+                        leaving.subscribers_too = true;
+                    }
+                }
+                Mail::Topics(answer) => {
+                    answer.try_send(self.proxy.topics()).ok();
+                }
+                Mail::Arrive(leaver) => self.take_in(leaver, now),
+                Mail::WarmUp(topics, done) => {
+                    self.proxy.warm_up(topics, now);
+                    self.warming = Some(done);
+                }
+                Mail::CoolDown => self.proxy.cool_down(now),
                 Mail::Counted(counted) => self.proxy.add_counted(&counted),
                 Mail::Stop => self.stop(now),
             }
         }
     }
 
+    fn tell_warm(&mut self) {
+        if let Some(done) = self.warming.take() {
+            // Whoever asked may have given up.
+            done.try_send(()).ok();
+        }
+    }
+
     fn stop(&mut self, now: Time) {
+        self.end_leaving();
         if self.stop_at.is_none() {
             self.pause_accepting();
             self.listeners.clear();
@@ -453,7 +495,7 @@ impl Worker {
 
     fn is_done(&self, now: Time) -> bool {
         match self.stop_at {
-            None => false,
+            None => self.have_all_left(),
             Some(at) => (self.proxy.clients() == 0 && self.pending.is_empty()) || now >= at,
         }
     }
@@ -560,8 +602,11 @@ impl Worker {
             Ok(()) => {
                 let local = socket.local_address();
                 self.proxy.introduce(id, socket.descriptor(), local);
-                let is_readable = socket.readable;
+                let (is_readable, is_tls) = (socket.readable, socket.is_tls());
                 self.clients.put(id.key(), id.generation(), socket);
+                if !is_tls {
+                    self.leaves_too(id);
+                }
                 if is_readable {
                     self.enqueue(Peer::Client(id));
                 }

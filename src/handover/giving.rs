@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -16,6 +16,7 @@ use crate::control::state::Sources;
 use crate::handover::message::{self, Kind, Purpose, VERSION};
 use crate::mailbox::{Mail, Mailbox};
 use crate::net::descriptor_channel::DescriptorChannel;
+use crate::proxy::moves::state::encode_topics;
 use crate::proxy::stats::counted::Totals;
 use crate::systemd;
 
@@ -25,6 +26,8 @@ const STEP: Duration = Duration::from_secs(10);
 const READY_MAX: Duration = Duration::from_secs(60);
 /// How long a worker may take to answer.
 const WORKER_MAX: Duration = Duration::from_secs(5);
+/// Clients on their way from the workers to the new process.
+const LEAVERS_MAX: usize = 64;
 /// After a failed accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -49,11 +52,14 @@ pub struct Giving {
 #[derive(Debug, Clone, Default)]
 pub struct HandedOver(Arc<Shared>);
 
+/// The new process, and what it has been told was counted.
+type Heir = (DescriptorChannel, Totals);
+
 #[derive(Debug, Default)]
 struct Shared {
     is_done: AtomicBool,
-    /// The new process, and what it has been told was counted.
-    heir: Mutex<Option<(DescriptorChannel, Totals)>>,
+    /// Brings the new process when all clients have been passed to it.
+    heir: Mutex<Option<Receiver<Heir>>>,
 }
 
 impl HandedOver {
@@ -64,13 +70,9 @@ impl HandedOver {
 
     /// All clients have gone: the new process is told what has been counted for them.
     pub fn finish(&self, sources: &Sources) {
-        let heir = self
-            .0
-            .heir
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        let Some((mut channel, before)) = heir else {
+        let heir = self.0.heir.lock();
+        let heir = heir.unwrap_or_else(PoisonError::into_inner).take();
+        let Some(Ok((mut channel, before))) = heir.map(|heir| heir.recv_timeout(STEP)) else {
             return;
         };
         let counted = totals(sources).since(&before);
@@ -153,20 +155,61 @@ impl Giving {
             Ok(counted)
         });
         let counted = counted.inspect_err(|_| self.go_on())?;
-        handed_over.0.is_done.store(true, Ordering::Release);
-        systemd::main_process(pid);
-        // It serves: what it does not hear now it can do without.
-        channel.send(Kind::Yours.number(), &[], None).ok();
-        let heir = is_same_version.then_some((channel, counted));
+        let (bring, heir) = sync_channel(1);
         *handed_over
             .0
             .heir
             .lock()
-            .unwrap_or_else(PoisonError::into_inner) = heir;
+            .unwrap_or_else(PoisonError::into_inner) = Some(heir);
+        handed_over.0.is_done.store(true, Ordering::Release);
+        systemd::main_process(pid);
+        // It serves: what it does not hear now it can do without.
+        channel.send(Kind::Yours.number(), &[], None).ok();
         log::info!("handed over to process {pid}");
         self.sources.process.draining.store(true, Ordering::Relaxed);
-        draining::stop(&self.mailboxes);
+        if !is_same_version {
+            log::warn!("process {pid} is of another version: clients are not passed to it");
+            draining::stop(&self.mailboxes);
+            return Ok(());
+        }
+        match self.pass_clients(&mut channel) {
+            Ok(passed) => log::info!("passed {passed} clients to process {pid}"),
+            Err(error) => {
+                log::warn!("cannot pass clients to process {pid}: {error}");
+                draining::stop(&self.mailboxes);
+            }
+        }
+        bring.send((channel, counted)).ok();
         Ok(())
+    }
+
+    /// Passes clients on until all have left or may not any more; how many did.
+    fn pass_clients(&self, channel: &mut DescriptorChannel) -> io::Result<usize> {
+        let topics = self.mailboxes.iter().map(|mailbox| {
+            let (answer, topics) = sync_channel(1);
+            mailbox.send(Mail::Topics(answer));
+            let topics = topics.recv_timeout(WORKER_MAX).unwrap_or_default();
+            let named = topics.iter().map(|(kind, name)| (*kind, &name[..]));
+            encode_topics(named)
+        });
+        let topics: Vec<Vec<u8>> = topics.collect();
+        let (exits, leavers) = sync_channel(LEAVERS_MAX);
+        for mailbox in &self.mailboxes {
+            mailbox.send(Mail::Leave(exits.clone()));
+        }
+        drop(exits);
+        channel.send(Kind::Topics.number(), &message::topics(&topics), None)?;
+        let (warm, mailboxes) = (channel.try_clone()?, self.mailboxes.clone());
+        let thread = thread::Builder::new().name("hand-over-warm".to_string());
+        thread.spawn(move || let_subscribers_leave(warm, &mailboxes))?;
+        let mut passed = 0;
+        for leaver in leavers {
+            let body = message::client(leaver.worker, &leaver.client.encode());
+            let descriptor = Some(leaver.descriptor.as_fd());
+            channel.send(Kind::Client.number(), &body, descriptor)?;
+            passed += 1;
+        }
+        Ok(passed)
     }
 
     /// Passes all listening sockets on; how many there were.
@@ -221,6 +264,16 @@ impl Giving {
         if let Some((_, _, door)) = &self.debug {
             door.open();
         }
+    }
+}
+
+/// Subscribers leave when the new process listens for them, or does not say that it does.
+fn let_subscribers_leave(mut channel: DescriptorChannel, mailboxes: &[Mailbox]) {
+    if let Err(error) = expect(&mut channel, Kind::Warm) {
+        log::warn!("subscribers may miss messages: the new process is not subscribed: {error}");
+    }
+    for mailbox in mailboxes {
+        mailbox.send(Mail::LeaveSubscribed);
     }
 }
 

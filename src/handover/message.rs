@@ -27,12 +27,18 @@ pub enum Kind {
     Serves,
     /// Old to new: the service manager knows.
     Yours,
+    /// Old to new: what clients are subscribed to, by worker.
+    Topics,
+    /// New to old: it is subscribed to that.
+    Warm,
+    /// Old to new: a client, with its descriptor.
+    Client,
     /// Old to new: what has been counted since `Go`.
     Counted,
 }
 
 impl Kind {
-    const ALL: [Kind; 9] = [
+    const ALL: [Kind; 12] = [
         Kind::Hello,
         Kind::Listener,
         Kind::Offered,
@@ -41,6 +47,9 @@ impl Kind {
         Kind::Go,
         Kind::Serves,
         Kind::Yours,
+        Kind::Topics,
+        Kind::Warm,
+        Kind::Client,
         Kind::Counted,
     ];
 
@@ -113,6 +122,8 @@ mod field {
     pub const ASKED: u16 = 2;
     pub const UNITS: u16 = 3;
     pub const VERSION: u16 = 1;
+    pub const WORKER: u16 = 1;
+    pub const STATE: u16 = 2;
 }
 
 impl Purpose {
@@ -153,6 +164,50 @@ pub fn greeting(version: u64) -> Vec<u8> {
     let mut writer = FieldWriter::default();
     writer.number(field::VERSION, version);
     writer.finish()
+}
+
+/// The body of `Client`: the worker that it comes from, and its state.
+pub fn client(worker: usize, state: &[u8]) -> Vec<u8> {
+    let mut writer = FieldWriter::default();
+    writer.number(field::WORKER, worker as u64);
+    writer.bytes(field::STATE, state);
+    writer.finish()
+}
+
+/// The same, read.
+pub fn read_client(body: &[u8]) -> Result<(usize, &[u8]), Malformed> {
+    let (mut worker, mut state) = (0, &[][..]);
+    let mut reader = FieldReader::new(body);
+    while let Some((name, value)) = reader.next()? {
+        match name {
+            field::WORKER => {
+                let number = fields::number(value)?;
+                worker = usize::try_from(number).map_err(|_| Malformed)?;
+            }
+            field::STATE => state = value,
+            _ => {}
+        }
+    }
+    Ok((worker, state))
+}
+
+/// The body of `Topics`: those of each worker.
+pub fn topics(workers: &[Vec<u8>]) -> Vec<u8> {
+    let mut writer = FieldWriter::default();
+    for topics in workers {
+        writer.bytes(field::STATE, topics);
+    }
+    writer.finish()
+}
+
+/// The same, read.
+pub fn read_topics(body: &[u8]) -> Result<Vec<&[u8]>, Malformed> {
+    let mut workers = Vec::new();
+    let mut reader = FieldReader::new(body);
+    while let Some((name, value)) = reader.next()? {
+        workers.extend((name == field::STATE).then_some(value));
+    }
+    Ok(workers)
 }
 
 /// The version in such a body; 0 if there is none.
@@ -202,5 +257,15 @@ mod tests {
         assert_eq!(version(b"garbage"), Err(Malformed));
         assert_eq!(Purpose::decode(b"\x02\0\x01\0\0\0\xff"), Err(Malformed));
         assert_eq!(Purpose::decode(b"\x02\0\xff\xff\xff\xff"), Err(Malformed));
+        assert_eq!(read_client(b"\x01\0\x01\0\0\0\x07"), Err(Malformed));
+        assert_eq!(read_topics(b"\x02\0\x09\0\0\0"), Err(Malformed));
+    }
+
+    #[test]
+    fn clients_and_topics_come_back_with_their_workers() {
+        assert_eq!(read_client(&client(3, b"state")), Ok((3, &b"state"[..])));
+        let workers = [b"one".to_vec(), Vec::new(), b"three".to_vec()];
+        let body = topics(&workers);
+        assert_eq!(read_topics(&body), Ok(vec![&b"one"[..], b"", b"three"]));
     }
 }

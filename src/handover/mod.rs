@@ -11,7 +11,13 @@
 //! | 4 | stops accepting; `Go`, with what it has counted | |
 //! | 5 | | accepts; `Serves` |
 //! | 6 | tells the service manager; `Yours` | is ready, listens at PATH for its own successor |
-//! | 7 | answers what is in flight; `Counted`, with what was counted since; ends | adds that up |
+//! | 7 | `Topics`: what clients are subscribed to | subscribes at the nodes; `Warm` |
+//! | 8 | `Client`s, each with its descriptor, as they become free | serves them |
+//! | 9 | ends what is left; `Counted`, with what was counted since; ends | adds that up |
+//!
+//! A client moves while nothing is in flight for it; subscribers do when the new process listens for them. Clients in a
+//! lease move when it ends. What is left after `-drain-timeout`, and TLS clients, whose keys cannot move, are sent away as
+//! at any end.
 //!
 //! Until `Serves` either may fail, and the old process goes on as before: what came in between waits in the queues of
 //! the listening sockets, which both hold. After it the old process is one that stops.

@@ -5,14 +5,20 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use crate::accept_balance::AcceptBalance;
+use crate::clock::Clock;
 use crate::control::state::Sources;
+use crate::fields::Malformed;
 use crate::handover::message::{self, Kind, Purpose, Role, VERSION};
-use crate::mailbox::{Mail, Mailbox};
+use crate::mailbox::{Leaver, Mail, Mailbox};
 use crate::net::descriptor_channel::{DescriptorChannel, Frame};
+use crate::proxy::moves::state::{MovedClient, decode_topics};
+use crate::proxy::pubsub::state::kind as topics;
 use crate::proxy::stats::counted::Counted;
 
 /// How long the old process may take for each step.
@@ -21,6 +27,11 @@ const STEP: Duration = Duration::from_secs(10);
 const TOPOLOGY_TIMES: u32 = 20;
 /// How often that is looked at.
 const TOPOLOGY_LOOK: Duration = Duration::from_millis(5);
+/// How long the nodes may take to confirm subscriptions.
+const WARM_MAX: Duration = Duration::from_secs(2);
+/// How often, and how many times, a worker is asked to take a client that has no room for it.
+const HAND_AGAIN: Duration = Duration::from_millis(1);
+const HAND_TRIES: usize = 5000;
 
 /// What an old process offers: its listening sockets, and what they are for.
 #[derive(Debug)]
@@ -139,6 +150,8 @@ pub struct Taking {
     pub mailboxes: Vec<Mailbox>,
     /// What it knows and counts.
     pub sources: Sources,
+    /// How clients are spread over the workers.
+    pub accept_balance: Arc<AcceptBalance>,
     /// Begins to accept at the debug address.
     pub open_debug: Box<dyn FnOnce() + Send>,
     /// The addresses are its own from now on.
@@ -208,8 +221,17 @@ fn take_over(mut offer: Offer, taking: Taking) -> io::Result<()> {
     offer.tell_of_rest();
     offer.sockets.clear();
     log::info!("took over from process {}", offer.pid);
-    if let Err(error) = follow(&mut offer, &taking.mailboxes) {
+    let mailboxes = &taking.mailboxes;
+    let arrivals = Arrivals {
+        mailboxes,
+        accept_balance: &taking.accept_balance,
+        clock: taking.sources.clock,
+    };
+    if let Err(error) = follow(&mut offer, &arrivals) {
         log::warn!("the old process ended too early: {error}");
+    }
+    for mailbox in mailboxes {
+        mailbox.send(Mail::CoolDown);
     }
     Ok(())
 }
@@ -228,15 +250,95 @@ fn await_topology(sources: &Sources) -> io::Result<()> {
 }
 
 /// Hears the old process out.
-fn follow(offer: &mut Offer, mailboxes: &[Mailbox]) -> io::Result<()> {
+fn follow(offer: &mut Offer, arrivals: &Arrivals<'_>) -> io::Result<()> {
     offer.channel.set_patience(None)?;
+    let mut clients = 0;
     while let Some(frame) = offer.channel.receive()? {
-        if Kind::of(frame.kind) == Some(Kind::Counted) {
-            count(&frame, offer.is_same_version, mailboxes);
+        match Kind::of(frame.kind) {
+            Some(Kind::Counted) => count(&frame, offer.is_same_version, arrivals.mailboxes),
+            Some(Kind::Topics) => arrivals.warm_up(&frame, offer.channel.try_clone()?)?,
+            Some(Kind::Client) => match arrivals.take_in(frame) {
+                Ok(()) => clients += 1,
+                Err(Malformed) => log::warn!("a client that was handed over is malformed"),
+            },
+            _ => {}
         }
     }
-    log::info!("process {} has ended", offer.pid);
+    let pid = offer.pid;
+    log::info!("process {pid} has ended; {clients} clients came from it");
     Ok(())
+}
+
+/// Where clients go that come from the old process.
+struct Arrivals<'a> {
+    mailboxes: &'a [Mailbox],
+    accept_balance: &'a AcceptBalance,
+    clock: Clock,
+}
+
+impl Arrivals<'_> {
+    /// The worker for the subscribers of a worker of the old process.
+    fn of_subscribers(&self, worker: usize) -> usize {
+        worker % self.mailboxes.len()
+    }
+
+    /// Subscribes at the nodes to what subscribers will come for, and tells the old process when that is so.
+    fn warm_up(&self, frame: &Frame, mut channel: DescriptorChannel) -> io::Result<()> {
+        let garbage = |_| io::Error::other("topics are malformed");
+        let mut all: Vec<Vec<(topics::Kind, Vec<u8>)>> = vec![Vec::new(); self.mailboxes.len()];
+        let workers = message::read_topics(&frame.body).map_err(garbage)?;
+        for (worker, body) in workers.into_iter().enumerate() {
+            let topics = decode_topics(body).map_err(garbage)?;
+            all[self.of_subscribers(worker)].extend(topics);
+        }
+        let mut waits = Vec::new();
+        for (mailbox, topics) in self.mailboxes.iter().zip(all) {
+            let (done, wait) = sync_channel(1);
+            mailbox.send(Mail::WarmUp(topics, done));
+            waits.push(wait);
+        }
+        let clock = self.clock;
+        let tell = move || {
+            let begun = clock.now();
+            for wait in waits {
+                // Those that are not warm by then come all the same.
+                let left = WARM_MAX.saturating_sub(clock.now().since(begun));
+                wait.recv_timeout(left).ok();
+            }
+            channel.send(Kind::Warm.number(), &[], None).ok();
+        };
+        let thread = thread::Builder::new().name("take-over-warm".to_string());
+        thread.spawn(tell).map(|_detached| ())
+    }
+
+    /// Passes a client to a worker.
+    fn take_in(&self, frame: Frame) -> Result<(), Malformed> {
+        let (worker, state) = message::read_client(&frame.body)?;
+        let client = Box::new(MovedClient::decode(state)?);
+        let descriptor = frame.descriptor.ok_or(Malformed)?;
+        let worker = if client.topics.is_empty() {
+            self.accept_balance.assign(0)
+        } else {
+            let worker = self.of_subscribers(worker);
+            self.accept_balance.kept(worker);
+            worker
+        };
+        let mut mail = Mail::Arrive(Leaver {
+            client,
+            descriptor,
+            worker,
+        });
+        for _ in 0..HAND_TRIES {
+            match self.mailboxes[worker].hand(mail) {
+                Ok(()) => return Ok(()),
+                Err(back) => mail = back,
+            }
+            thread::sleep(HAND_AGAIN);
+        }
+        log::warn!("worker {worker} does not read its messages: a client is closed");
+        self.accept_balance.left(worker);
+        Ok(())
+    }
 }
 
 /// Adds what the old process has counted.

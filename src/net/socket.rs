@@ -6,11 +6,11 @@
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::SocketAddr;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use mio::net::{TcpStream, UnixStream};
-use socket2::{SockRef, TcpKeepalive};
+use socket2::{SockRef, Socket as RawSocket, TcpKeepalive};
 
 use super::proxy_header::{self, Guard, Header};
 use super::tls::{Context, Got, Handshake, TlsStream};
@@ -84,6 +84,27 @@ impl Socket {
         socket
     }
 
+    /// A client's stream that another process has had.
+    pub fn from_descriptor(descriptor: OwnedFd) -> io::Result<Socket> {
+        let raw = RawSocket::from(descriptor);
+        raw.set_nonblocking(true)?;
+        Ok(match raw.local_addr()?.as_socket() {
+            Some(_) => Socket::from_tcp(TcpStream::from_std(raw.into())),
+            None => Socket::from_unix(UnixStream::from_std(raw.into())),
+        })
+    }
+
+    /// Its descriptor, for another process; nothing if it is encrypted.
+    pub fn into_descriptor(self) -> Option<OwnedFd> {
+        match self.stream {
+            Stream::Tcp(stream) | Stream::Guarded(stream, _) => {
+                Some(std::net::TcpStream::from(stream).into())
+            }
+            Stream::Unix(stream) => Some(std::os::unix::net::UnixStream::from(stream).into()),
+            Stream::Tls(_) => None,
+        }
+    }
+
     /// A client's TCP stream that is to be encrypted: its handshake is under way.
     pub fn from_tls(stream: TlsStream) -> Socket {
         let mut socket = Socket::new(Stream::Tls(Box::new(stream)));
@@ -100,6 +121,17 @@ impl Socket {
         };
         self.awaits_header = wanted && self.tcp().is_some();
         self
+    }
+
+    /// Of a client that another process has had, of which nothing but these bytes has been read: no PROXY protocol
+    /// header may begin with them.
+    pub fn guarded_behind(self, seen: &[u8]) -> Socket {
+        let mut socket = self.expect_header(false);
+        if let Stream::Guarded(_, guard) = &mut socket.stream {
+            // What has been seen was none yet, or the process before had closed it.
+            guard.finds(seen);
+        }
+        socket
     }
 
     /// Whether its PROXY protocol header is still to come.

@@ -48,7 +48,8 @@ pub(super) const FLAGS: [Flag; 5] = [
         kind: Kind::String,
         default: "",
         help: "path of a Unix socket for upgrades without a refused client. At start, if a proxy listens there, this \
-               one takes over its listening sockets as soon as it could serve, and the old one stops (-drain-timeout). \
+               one takes over its listening sockets and clients as soon as it could serve, and the old one ends \
+               (-drain-timeout). \
                Then it listens there for its own successor, which SIGUSR2 starts",
         apply: |options, value| {
             options.config.take_over = path(value);

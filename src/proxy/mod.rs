@@ -22,6 +22,7 @@
 //! | state | `pipeline` | the order of one client's replies; replies to parts that become one |
 //! | state | `pubsub::state`, `lease::state` | subscriptions; transactions and blocking commands |
 //! | state | `client` | one client: session, held requests, what is under way |
+//! | state | `moves::state` | a client on its way to another process |
 //! | state | `insight`, `watchers`, `process` | hot keys and slow requests; what all workers share |
 //! | state | `local` | the replies that the proxy makes itself |
 //! | state | `state` | `struct Proxy` |
@@ -31,6 +32,7 @@
 //! | acts | `connections`, `deadlines` | connections to nodes begin and end; who has waited too long |
 //! | acts | `lease`, `pubsub` | MULTI, WATCH, BLPOP, WAIT; SUBSCRIBE and PUBLISH |
 //! | acts | `workers`, `observe` | CLIENT LIST, KILL and PAUSE, MONITOR; the access log, samples |
+//! | acts | `moves` | clients go to the process that takes over, and come from the one before |
 //! | acts | `invariants`, `tests` | what must hold of the whole, for tests |
 //!
 //! # The way of GET and MGET
@@ -53,6 +55,7 @@ mod invariants;
 pub mod lease;
 pub mod local;
 pub mod messages;
+pub mod moves;
 pub mod namespace;
 pub mod observe;
 pub mod path;

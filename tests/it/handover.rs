@@ -1,5 +1,8 @@
 //! A new process takes over from one that serves (`-take-over`, SIGUSR2).
 
+mod clients;
+mod load;
+
 use std::fs;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};

@@ -53,6 +53,26 @@ impl Backlog {
         self.last.settle(pool);
     }
 
+    /// Puts bytes in that were read elsewhere.
+    pub fn put(&mut self, mut bytes: &[u8], pool: &mut Pool) {
+        while !bytes.is_empty() {
+            let block = self.room(pool);
+            let spare = block.spare();
+            let (now, later) = bytes.split_at(spare.len().min(bytes.len()));
+            spare[..now.len()].copy_from_slice(now);
+            block.filled(now.len());
+            self.filled(now.len(), pool);
+            bytes = later;
+        }
+    }
+
+    /// Appends all bytes to `out`. It is empty then.
+    pub fn take_all(&mut self, out: &mut Vec<u8>) {
+        let blocks = self.full.drain(..).chain([std::mem::take(&mut self.last)]);
+        blocks.for_each(|block| out.extend_from_slice(block.bytes()));
+        self.len = 0;
+    }
+
     /// Hands the oldest bytes on to `input`, of which a frame is under way that lacks `missing` bytes or more.
     /// Returns how many: about a block at most, and none if there are none.
     pub fn hand_on(&mut self, input: &mut ReadBuf, missing: usize, pool: &mut Pool) -> usize {
@@ -84,17 +104,6 @@ mod tests {
     use crate::buffer::READ_BLOCK;
     use crate::testing::Random;
 
-    fn put(backlog: &mut Backlog, mut bytes: &[u8], pool: &mut Pool) {
-        while !bytes.is_empty() {
-            let spare = backlog.room(pool);
-            let count = spare.spare().len().min(bytes.len());
-            spare.spare()[..count].copy_from_slice(&bytes[..count]);
-            spare.filled(count);
-            backlog.filled(count, pool);
-            bytes = &bytes[count..];
-        }
-    }
-
     #[test]
     fn bytes_come_out_as_they_went_in() {
         let (mut pool, mut backlog, mut input) =
@@ -106,7 +115,7 @@ mod tests {
                 .map(|at| ((put_in + at) % 251) as u8)
                 .collect();
             put_in += bytes.len() as u64;
-            put(&mut backlog, &bytes, &mut pool);
+            backlog.put(&bytes, &mut pool);
             for _ in 0..random.below(3) {
                 let count = backlog.hand_on(&mut input, 0, &mut pool);
                 assert!(count <= 2 * READ_BLOCK);
@@ -132,9 +141,9 @@ mod tests {
     fn a_little_pins_no_block_and_much_is_moved_once() {
         let (mut pool, mut backlog, mut input) =
             (Pool::default(), Backlog::default(), ReadBuf::default());
-        put(&mut backlog, b"*1\r\n$4\r\nPING\r\n", &mut pool);
+        backlog.put(b"*1\r\n$4\r\nPING\r\n", &mut pool);
         assert!(backlog.free() < 4096);
-        put(&mut backlog, &vec![b'x'; 10 << 20], &mut pool);
+        backlog.put(&vec![b'x'; 10 << 20], &mut pool);
         assert!(backlog.free() < READ_BLOCK);
         // Whole blocks change hands as they are: what was a block of the backlog is one of the input.
         let mut moved = 0;

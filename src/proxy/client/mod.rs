@@ -50,6 +50,8 @@ pub enum Stall {
     Subscribers,
     /// It has had its share of this turn: the rest of its backlog is for the next ones. A resume is on its way.
     Behind,
+    /// It is about to go to the process that takes over, which takes its next request.
+    HandOver,
 }
 
 /// Why a client is closed, as far as the client itself knows.
@@ -149,6 +151,8 @@ pub struct Client {
     pub seen_in: u32,
     /// Whether a `Resume` is on its way.
     pub resume_queued: bool,
+    /// Whether it is about to go to the process that takes over: no request of it is taken any more.
+    pub leaving: bool,
     /// Whether it is in the list of those to be flushed.
     pub flush_queued: bool,
     /// Whether the client will send no more: what it had sent is taken, then it is closed.
@@ -202,6 +206,7 @@ impl Client {
             resumed_in: 0,
             seen_in: u32::MAX,
             resume_queued: false,
+            leaving: false,
             flush_queued: false,
             ended: false,
             closing: None,
@@ -267,7 +272,8 @@ impl Client {
                 | Stall::ClientPause
                 | Stall::Login
                 | Stall::Subscribers
-                | Stall::Behind,
+                | Stall::Behind
+                | Stall::HandOver,
             ) => false,
             Some(Stall::Barrier) => {
                 self.pipeline.is_empty()

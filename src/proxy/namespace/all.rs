@@ -70,6 +70,12 @@ impl Namespaces {
         self.first(self.common?)
     }
 
+    /// The one whose keys have this tag.
+    pub fn tagged(&self, tag: &[u8]) -> Option<Arc<Namespace>> {
+        let mut all = self.families.iter().flatten();
+        all.find(|namespace| namespace.tag() == tag).cloned()
+    }
+
     /// All databases beside this one, itself included.
     pub fn databases_of(&self, own: &Namespace) -> &[Arc<Namespace>] {
         let mut all = self.families.iter();

@@ -107,6 +107,10 @@ impl Proxy {
             }
             client.resumed_in = self.turn;
             client.resume_queued = false;
+            if client.leaving {
+                client.stall = Some(Stall::HandOver);
+                return false;
+            }
             if client.stall == Some(Stall::Full) {
                 client.window = (client.window * 2).min(self.config.limits.pipeline_requests);
             }

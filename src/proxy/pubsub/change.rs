@@ -16,7 +16,6 @@ use crate::proxy::pubsub::state::change::{Change, Pending};
 use crate::proxy::pubsub::state::events;
 use crate::proxy::pubsub::state::kind::{Act, Kind};
 use crate::proxy::pubsub::state::subscriptions::{Subscriptions, cost};
-use crate::proxy::pubsub::state::topic::Topic;
 use crate::proxy::request::Request;
 use crate::proxy::state::Proxy;
 use crate::proxy::texts::refusal;
@@ -98,16 +97,8 @@ impl Proxy {
 
     /// A request names a topic; returns whether that is confirmed, else the request waits for it.
     fn hold_topic(&mut self, kind: Kind, name: &Arc<[u8]>, key: usize, now: Time) -> bool {
-        let topics = &mut self.pubsub.topics[kind.index()];
-        let is_new = !topics.contains_key(name);
-        let events = match kind {
-            Kind::Channel => events::is_event(name),
-            Kind::Pattern => events::may_match_events(name),
-            Kind::Shard => false,
-        };
-        let topic = topics
-            .entry(name.clone())
-            .or_insert_with(|| Topic::new(events));
+        let is_new = self.pubsub.topic(kind, name).is_none();
+        let topic = self.pubsub.topic_or_new(kind, name);
         topic.holds += 1;
         if topic.is_confirmed() {
             return true;
@@ -171,7 +162,7 @@ impl Proxy {
     }
 
     /// A request that named a topic is answered.
-    fn release_topic(&mut self, kind: Kind, name: &Arc<[u8]>, now: Time) {
+    pub(super) fn release_topic(&mut self, kind: Kind, name: &Arc<[u8]>, now: Time) {
         if let Some(topic) = self.pubsub.topic_mut(kind, name) {
             topic.holds -= 1;
         }

@@ -48,6 +48,8 @@ pub struct Pubsub {
     pub(in crate::proxy::pubsub) due: Time,
     /// The message at hand. It is empty between messages.
     pub(in crate::proxy::pubsub) frames: Frames,
+    /// Topics that are subscribed to for clients who will come from another process.
+    pub(in crate::proxy::pubsub) warm: BTreeSet<(Kind, Arc<[u8]>)>,
     /// Clients whose PUBLISH waits for subscriptions on their way.
     pub(in crate::proxy::pubsub) publishers: HashMap<ClientId, Publisher>,
     /// When each of them waits no more, in that order. Some do not wait any more.
@@ -69,6 +71,7 @@ impl Default for Pubsub {
             serial: 0,
             due: NEVER,
             frames: Frames::default(),
+            warm: BTreeSet::new(),
             publishers: HashMap::new(),
             patience: VecDeque::new(),
             early: HashMap::new(),
@@ -101,6 +104,26 @@ impl Pubsub {
         self.topics[kind.index()].get_mut(name)
     }
 
+    /// What clients are subscribed to, or will be.
+    pub fn names(&self, kind: Kind) -> impl Iterator<Item = &Arc<[u8]>> {
+        self.topics[kind.index()].keys()
+    }
+
+    /// The topic of this name, which may be new.
+    pub(in crate::proxy::pubsub) fn topic_or_new(
+        &mut self,
+        kind: Kind,
+        name: &Arc<[u8]>,
+    ) -> &mut Topic {
+        let events = match kind {
+            Kind::Channel => events::is_event(name),
+            Kind::Pattern => events::may_match_events(name),
+            Kind::Shard => false,
+        };
+        let topics = self.topics[kind.index()].entry(name.clone());
+        topics.or_insert_with(|| Topic::new(events))
+    }
+
     /// Looks again no later than at `at`.
     pub(in crate::proxy::pubsub) fn look_at(&mut self, at: Time) {
         self.due = self.due.min(at);
@@ -123,7 +146,7 @@ impl Pubsub {
         let holds = self.topics.iter().flat_map(BTreeMap::values);
         let holds: usize = holds.map(|topic| topic.holds).sum();
         let names = self.pending.iter().map(|(_, pending)| pending.topics());
-        assert_eq!(holds, names.sum::<usize>());
+        assert_eq!(holds, names.sum::<usize>() + self.warm.len());
         assert!(self.links.is_empty() || self.due != NEVER);
     }
 }

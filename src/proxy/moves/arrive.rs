@@ -1,0 +1,83 @@
+//! The new process of a hand-over: a client arrives, and goes on with what it had set and sent.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::clock::Time;
+use crate::proxy::client::session::Session;
+use crate::proxy::client::{Client, Stall};
+use crate::proxy::ids::ClientId;
+use crate::proxy::moves::state::MovedClient;
+use crate::proxy::namespace::Namespace;
+use crate::proxy::pubsub::state::kind::Kind;
+use crate::proxy::state::Proxy;
+
+impl Proxy {
+    /// A client arrives. Nothing if it may not be here: its user or its namespace is no more, or its user may not hear
+    /// any more what it is subscribed to.
+    pub fn arrive(&mut self, moved: MovedClient, now: Time) -> Option<ClientId> {
+        let session = self.session_of(&moved)?;
+        let (monitor, is_subscriber) = (session.monitor, !moved.topics.is_empty());
+        self.process
+            .client_ids
+            .fetch_max(moved.number, Ordering::Relaxed);
+        self.process.clients.fetch_add(1, Ordering::Relaxed);
+        self.stats.clients_connected.add(1);
+        let mut client = Client::new(moved.address, session, now);
+        client.window = client.window.min(self.config.limits.pipeline_requests);
+        client.pipeline.client_reply = moved.client_reply;
+        (client.bytes_in, client.bytes_out) = moved.traffic;
+        if !moved.input.is_empty() {
+            let backlog = client.backlog.get_or_insert_default();
+            backlog.put(&moved.input, &mut self.pool);
+            client.stall = Some(Stall::Behind);
+        }
+        let id = self.clients.insert(client);
+        if !moved.input.is_empty() {
+            self.resume_later(id);
+        }
+        if monitor {
+            self.add_monitor(id);
+        }
+        if is_subscriber {
+            self.subscribe_again(id, &moved.topics, now);
+        }
+        Some(id)
+    }
+
+    /// What the client had set, by the rules of this process.
+    fn session_of(&self, moved: &MovedClient) -> Option<Session> {
+        let namespace = match &moved.namespace {
+            Some(tag) => Some(self.namespace_tagged(tag)?),
+            None => None,
+        };
+        let mut session = Session::new(moved.number, self.users.unnamed().clone());
+        if let Some(name) = &moved.user {
+            let user = self.users.get(name).filter(|user| user.is_on())?;
+            session.enter(user.clone());
+        }
+        let rules = session.user().permissions();
+        let mut topics = moved.topics.iter();
+        if !topics.all(|(kind, name)| rules.allow_channel(name, *kind == Kind::Pattern)) {
+            return None;
+        }
+        if moved.monitor && !session.is_authenticated() {
+            return None;
+        }
+        session.namespace = namespace;
+        session.protocol = moved.protocol;
+        session.database = moved.database;
+        session.monitor = moved.monitor;
+        session.no_evict = moved.no_evict;
+        session.no_touch = moved.no_touch;
+        session.wants_debugger = moved.wants_debugger;
+        if moved.identity != Default::default() {
+            *session.identity_mut() = moved.identity.clone();
+        }
+        Some(session)
+    }
+
+    fn namespace_tagged(&self, tag: &[u8]) -> Option<Arc<Namespace>> {
+        self.namespaces.tagged(tag)
+    }
+}

@@ -1,0 +1,145 @@
+//! The old process of a hand-over: a client is frozen, which means that no request of it is taken any more; when it
+//! has been told all it is owed, it leaves.
+
+use crate::clock::Time;
+use crate::proxy::client::{Client, Stall};
+use crate::proxy::ids::ClientId;
+use crate::proxy::moves::state::MovedClient;
+use crate::proxy::pubsub::state::kind::Kind;
+use crate::proxy::state::Proxy;
+
+/// A client moves with so many bytes that are not executed; one that has sent more is served until there are fewer.
+const INPUT_MAX: usize = 1 << 20;
+
+/// How a client that is to leave stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leave {
+    /// It has gone.
+    Gone,
+    /// It is to be served on for now.
+    Later,
+    /// No request of it is taken any more; replies to it are still to come or to be written.
+    Frozen,
+    /// It may leave now.
+    Free,
+}
+
+impl Client {
+    /// Whether it may be frozen: there is nothing of it that another process could not go on with.
+    fn is_movable(&self) -> bool {
+        let waits = match self.stall {
+            None | Some(Stall::HandOver) => false,
+            // Its next request has not been taken, or not been looked at.
+            Some(Stall::Full | Stall::Barrier | Stall::Behind) => false,
+            Some(Stall::Backend(_) | Stall::ClientPause | Stall::Login | Stall::Subscribers) => {
+                true
+            }
+        };
+        !waits
+            && self.lease.is_none()
+            && self.execution.is_none()
+            && self.cut.is_none()
+            && self.closing.is_none()
+            && !self.ended
+            && !self.paused
+            && self.session.login_due.is_none()
+            && self.unexecuted_bytes() <= INPUT_MAX
+    }
+}
+
+impl Proxy {
+    /// Freezes a client that may be, and says how it stands.
+    pub fn freeze(&mut self, id: ClientId) -> Leave {
+        let hands_out = !self.pubsub.outbox.is_empty();
+        let Some(client) = self.clients.get_mut(id) else {
+            return Leave::Gone;
+        };
+        if !client.is_movable() {
+            return Leave::Later;
+        }
+        client.leaving = true;
+        if client.resume_queued {
+            // The resume finds that it is leaving.
+            return Leave::Frozen;
+        }
+        client.stall = Some(Stall::HandOver);
+        let is_told = client.pipeline.is_empty()
+            && client.output.is_empty()
+            && client.held.is_empty()
+            && !client.flush_queued;
+        let hears = client.session.subscriptions().is_some();
+        match is_told && !(hears && hands_out) {
+            true => Leave::Free,
+            false => Leave::Frozen,
+        }
+    }
+
+    /// A client that was frozen is served on: the hand-over has failed.
+    pub fn stay(&mut self, id: ClientId) {
+        if let Some(client) = self.clients.get_mut(id)
+            && std::mem::take(&mut client.leaving)
+            && !client.resume_queued
+        {
+            client.stall = Some(Stall::Behind);
+            self.resume_later(id);
+        }
+    }
+
+    /// A client that is free leaves; it is forgotten, and its socket is the caller's.
+    pub fn let_go(&mut self, id: ClientId, now: Time) -> Option<MovedClient> {
+        let client = self.clients.get_mut(id)?;
+        debug_assert!(client.stall == Some(Stall::HandOver));
+        let mut input = client.input.bytes().to_vec();
+        if let Some(mut backlog) = client.backlog.take() {
+            backlog.take_all(&mut input);
+        }
+        let session = &client.session;
+        let own = session.subscriptions().into_iter();
+        let topics = own.flat_map(|own| {
+            let kinds = Kind::ALL.into_iter();
+            kinds.flat_map(|kind| own.names(kind).map(move |name| (kind, name.to_vec())))
+        });
+        // One who is somebody without having said so is not somebody where that is not so.
+        let is_unnamed = session.user().name == self.users.unnamed().name;
+        let logged_in =
+            session.is_authenticated() && !(is_unnamed && self.users.unnamed().is_open());
+        let moved = MovedClient {
+            number: session.number,
+            address: client.address,
+            namespace: session
+                .namespace
+                .as_ref()
+                .map(|namespace| namespace.tag().to_vec()),
+            user: logged_in.then(|| session.user().name.to_vec()),
+            protocol: session.protocol,
+            database: session.database,
+            monitor: session.monitor,
+            no_evict: session.no_evict,
+            no_touch: session.no_touch,
+            wants_debugger: session.wants_debugger,
+            client_reply: client.pipeline.client_reply,
+            identity: session.identity().cloned().unwrap_or_default(),
+            topics: topics.collect(),
+            traffic: (client.bytes_in, client.bytes_out),
+            input,
+        };
+        self.forget_client(id, now);
+        Some(moved)
+    }
+
+    /// What the clients of this worker are subscribed to.
+    pub fn topics(&self) -> Vec<(Kind, Vec<u8>)> {
+        let kinds = Kind::ALL.into_iter();
+        let names = kinds.flat_map(|kind| {
+            let topics = self.pubsub.names(kind);
+            topics.map(move |name| (kind, name.to_vec()))
+        });
+        names.collect()
+    }
+
+    /// Whether a client is subscribed to anything.
+    pub fn hears(&self, id: ClientId) -> bool {
+        let client = self.clients.get(id);
+        client.is_some_and(|client| client.session.subscriptions().is_some())
+    }
+}
