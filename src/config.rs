@@ -14,6 +14,7 @@ mod choices;
 mod network;
 mod secret;
 mod tls;
+mod user_settings;
 
 pub use choices::{
     AdminCommands, CrossSlot, LogFormat, PubsubOrder, ReadPreference, ReadyWhen, is_local,
@@ -21,6 +22,7 @@ pub use choices::{
 pub use network::Network;
 pub use secret::Secret;
 pub use tls::{AuthClients, BackendTls, CertificateUser, ClientTls, Protocols};
+pub use user_settings::UserSettings;
 
 /// How long a TCP connection may be silent before the kernel asks whether the peer is still there.
 pub const KEEPALIVE: Duration = Duration::from_secs(60);
@@ -125,6 +127,12 @@ pub struct Config {
     pub debug_addr: Option<SocketAddr>,
     /// The file of users.
     pub acl_file: Option<PathBuf>,
+    /// Commands in a second that clients of a user may send together.
+    pub user_rate_limits: Vec<(String, u64)>,
+    /// Clients that a user may have at once.
+    pub user_max_clients: Vec<(String, usize)>,
+    /// What else holds for single users.
+    pub user_settings: Vec<(String, UserSettings)>,
     /// How long logins from an address wait from which many have failed; zero is not at all.
     pub auth_failure_delay: Duration,
     /// Whether users who may not do everything may run scripts, in which nobody checks what they do.
@@ -234,6 +242,13 @@ impl Config {
     pub fn allows_node(&self, ip: IpAddr) -> bool {
         let mut allowed = self.nodes_allowed.iter();
         self.nodes_allowed.is_empty() || allowed.any(|network| network.contains(ip))
+    }
+
+    /// Whether any client may read from replicas.
+    pub fn reads_replicas(&self) -> bool {
+        let reads = |preference| preference != ReadPreference::Master;
+        let mut own = self.user_settings.iter();
+        reads(self.read_preference) || own.any(|(_, own)| own.read_preference.is_some_and(reads))
     }
 
     /// Whether who connects from this address (nothing for a Unix socket) sends a PROXY protocol header.
@@ -458,6 +473,9 @@ impl Default for Config {
             log_every_n: 100,
             debug_addr: None,
             acl_file: None,
+            user_rate_limits: Vec::new(),
+            user_max_clients: Vec::new(),
+            user_settings: Vec::new(),
             auth_failure_delay: Duration::from_secs(1),
             acl_scripts: false,
             debug_token: None,

@@ -19,10 +19,12 @@ mod flag;
 mod memory;
 mod namespace;
 mod number;
+mod reads;
 mod spelling;
 pub mod table;
 mod tls;
 mod usage;
+mod users;
 
 use std::ffi::OsString;
 

@@ -83,5 +83,8 @@ complete -c redis-cluster-proxy -o tls-protocols -d 'TLS versions to accept from
 complete -c redis-cluster-proxy -o top -d 'show the live status of a running proxy in the terminal' -x
 complete -c redis-cluster-proxy -o transaction-idle-timeout -d 'how long a client may pause within a transaction before the proxy…' -x
 complete -c redis-cluster-proxy -o unix-socket-perm -d 'access mode of the Unix sockets of -addr, in octal, such as 770' -x
+complete -c redis-cluster-proxy -o user-max-clients -d 'clients that may be logged in as a user at once, over all workers…' -x
+complete -c redis-cluster-proxy -o user-rate-limit -d 'commands per second that all clients of a user may send together…' -x
+complete -c redis-cluster-proxy -o user-settings -d 'settings for single users, like…' -x
 complete -c redis-cluster-proxy -o version -d 'print the version and exit'
 complete -c redis-cluster-proxy -o write-stall -d 'close a client that has not read any of its pending replies for this…' -x

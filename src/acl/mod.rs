@@ -10,6 +10,7 @@
 //! | `permissions` | rules made into what is quickly checked |
 //! | `users`, `store` | all users; the file; the snapshot that all workers share |
 //! | `log` | ACL LOG |
+//! | `settings` | what flags say of single users: limits, and settings of their own |
 //! | `failures` | failed logins, by address |
 //!
 //! It must never know a socket, a session or a worker.
@@ -22,6 +23,7 @@ pub mod log;
 pub mod password;
 pub mod permissions;
 pub mod selector;
+pub mod settings;
 pub mod store;
 pub mod user;
 pub mod users;

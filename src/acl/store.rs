@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::commands::Commands;
 use super::failures::Failures;
 use super::log::Log;
+use super::settings::Settings;
 use super::users::{Unchanged, Users};
 use crate::command::{Servers, Table};
 use crate::config::Config;
@@ -44,8 +45,10 @@ impl Store {
     /// The one user that a config without a file has.
     pub fn of(config: &Config) -> Store {
         let commands = Arc::new(Commands::new(Arc::new(Table::compiled()), None));
+        let users = Users::of_passwords(passwords(config), commands);
+        let users = users.with_settings(Settings::named(config));
         Store {
-            users: Mutex::new(Arc::new(Users::of_passwords(passwords(config), commands))),
+            users: Mutex::new(Arc::new(users)),
             file: None,
             log: Mutex::default(),
             failures: Mutex::default(),

@@ -1,11 +1,13 @@
 //! `User`: a name, passwords, and one or more selectors. It never changes: a changed user is another one.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::commands::Commands;
 use super::password::Hash;
 use super::permissions::Permissions;
 use super::selector::{Channels, Keys, RuleError, Selector};
+use super::settings::Settings;
 use crate::resp::inline;
 
 /// The name of the user that clients are who have not said who they are.
@@ -39,6 +41,8 @@ pub struct User {
     selectors: Vec<Selector>,
     /// What they come to.
     permissions: Permissions,
+    /// What flags say of it.
+    pub settings: Option<Arc<Settings>>,
 }
 
 /// Whether the rules are the same, whatever commands there are.
@@ -74,6 +78,7 @@ impl User {
             passwords: Vec::new(),
             selectors: vec![Selector::default()],
             permissions: Permissions::none(),
+            settings: None,
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::commands::Commands;
 use super::selector::{RuleError, has_spaces};
+use super::settings::Named;
 use super::user::{DEFAULT, User, join_selectors};
 
 /// All users, and the commands that their rules speak of.
@@ -17,6 +18,8 @@ pub struct Users {
     unnamed: Arc<User>,
     /// The commands.
     pub commands: Arc<Commands>,
+    /// What flags say of single users.
+    settings: Arc<Named>,
 }
 
 /// Why a user was not changed.
@@ -37,15 +40,27 @@ impl Users {
         commands: Arc<Commands>,
     ) -> Users {
         let user = User::all_powerful().with_passwords(passwords);
-        Users::default_alone(Arc::new(user), commands)
+        Users::default_alone(user, commands, Arc::default())
     }
 
-    fn default_alone(user: Arc<User>, commands: Arc<Commands>) -> Users {
-        Users {
-            by_name: BTreeMap::from([(user.name.clone(), user.clone())]),
-            unnamed: user,
+    fn default_alone(user: User, commands: Arc<Commands>, settings: Arc<Named>) -> Users {
+        let mut users = Users {
+            by_name: BTreeMap::new(),
+            unnamed: Arc::default(),
             commands,
+            settings,
+        };
+        users.put(user);
+        users
+    }
+
+    /// With these settings of users.
+    pub fn with_settings(mut self, settings: Named) -> Users {
+        self.settings = Arc::new(settings);
+        for user in std::mem::take(&mut self.by_name).into_values() {
+            self.put(User::clone(&user));
         }
+        self
     }
 
     /// The user of those who have not said who they are.
@@ -82,7 +97,8 @@ impl Users {
         users
     }
 
-    fn put(&mut self, user: User) {
+    fn put(&mut self, mut user: User) {
+        user.settings = self.settings.get(&user.name).cloned();
         let user = Arc::new(user);
         if *user.name == *DEFAULT {
             self.unnamed = user.clone();
@@ -135,6 +151,7 @@ impl Users {
             by_name,
             unnamed,
             commands,
+            settings: self.settings.clone(),
         }
     }
 
@@ -144,7 +161,7 @@ impl Users {
     pub fn parse(&self, text: &str, path: &str) -> Result<Users, String> {
         let mut first = User::all_powerful();
         first.succeed(&self.unnamed);
-        let mut users = Users::default_alone(Arc::new(first), self.commands.clone());
+        let mut users = Users::default_alone(first, self.commands.clone(), self.settings.clone());
         let mut named = BTreeSet::new();
         let mut errors = String::new();
         for (number, line) in text.split('\n').enumerate() {

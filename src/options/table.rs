@@ -8,10 +8,8 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use super::flag::{Flag, Kind, not_negative, path, show_duration, show_file, show_option};
-use super::{address, bounds, duration, edge, memory, namespace, number, tls};
-use crate::config::{
-    AdminCommands, Config, CrossSlot, LogFormat, PubsubOrder, ReadPreference, ReadyWhen, Secret,
-};
+use super::{address, bounds, duration, edge, memory, namespace, number, reads, tls, users};
+use crate::config::{AdminCommands, Config, CrossSlot, LogFormat, PubsubOrder, ReadyWhen, Secret};
 use crate::logging;
 use crate::top;
 
@@ -31,6 +29,7 @@ const TABLES: &[&[Flag]] = &[
     &bounds::FLAGS,
     &namespace::FLAGS,
     &edge::FLAGS,
+    &users::FLAGS,
 ];
 
 const COUNT: usize = {
@@ -389,7 +388,7 @@ const OWN: &[Flag] = &[
         help: "where to send read commands: 0 or READ_PREFER_MASTER, 1 or READ_PREFER_SLAVE (any replica), 2 or \
                READ_PREFER_SLAVE_IDC (a replica in the proxy's own data center)",
         apply: |options, value| {
-            options.config.read_preference = read_preference(value)?;
+            options.config.read_preference = reads::preference(value)?;
             Ok(())
         },
         show: |config| (config.read_preference as u8).to_string(),
@@ -901,20 +900,6 @@ fn secret(value: &str) -> Result<Secret, String> {
     match value.trim() {
         "" => Err("is empty: give a value, or leave it out".to_string()),
         _ => Ok(Secret::new(value)),
-    }
-}
-
-fn read_preference(value: &str) -> Result<ReadPreference, String> {
-    match value.to_ascii_lowercase().replace('-', "_").as_str() {
-        "0" | "read_prefer_master" | "master" => Ok(ReadPreference::Master),
-        "1" | "read_prefer_slave" | "slave" | "replica" => Ok(ReadPreference::Replica),
-        "2" | "read_prefer_slave_idc" | "slave_idc" | "replica_idc" => {
-            Ok(ReadPreference::ReplicaSameIdc)
-        }
-        _ => Err(
-            "must be 0, 1, 2, READ_PREFER_MASTER, READ_PREFER_SLAVE or READ_PREFER_SLAVE_IDC"
-                .to_string(),
-        ),
     }
 }
 

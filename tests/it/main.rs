@@ -69,5 +69,6 @@ mod transactions;
 mod transactions_whole;
 mod turns;
 mod typed;
+mod user_limits;
 mod users;
 mod wire;

@@ -240,6 +240,16 @@ pub const FAMILIES: &[Family] = &[
         &[("auth_failures", "")],
         "Logins with a wrong password",
     ),
+    counter(
+        "redis_proxy_logins_delayed_total",
+        &[("logins_delayed", "")],
+        "Logins that waited because many from their address had failed (`-auth-failure-delay`)",
+    ),
+    counter(
+        "redis_proxy_commands_over_rate_total",
+        &[("commands_over_rate", "")],
+        "Commands refused because their user had sent as many as it may (`-user-rate-limit`)",
+    ),
     from_status(
         "redis_proxy_backend_up",
         Kind::Gauge,

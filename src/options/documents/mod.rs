@@ -68,6 +68,12 @@ const FILES: &[&str] = &[
 /// A value for each flag that has no default to show.
 const EXAMPLES: &[(&str, &str)] = &[
     ("node-map", "172.17.0.2:6379=10.0.0.1:7001"),
+    ("user-rate-limit", "app=1000,batch=50"),
+    ("user-max-clients", "app=100,batch=5"),
+    (
+        "user-settings",
+        "report:read-prefer=READ_PREFER_SLAVE;admin=no,ops:admin=yes",
+    ),
     ("proxy-protocol", "10.0.0.0/8,fd00::/8"),
     ("nodes-allowed", "10.0.0.0/8,fd00::/8"),
     ("password", "secret"),

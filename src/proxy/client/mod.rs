@@ -250,7 +250,7 @@ impl Client {
     /// the start of a frame, it holds no lease, it is answered, and it is owed no more than it may be.
     #[inline]
     pub fn is_plain(&self, limits: &Limits) -> bool {
-        self.session.is_authenticated()
+        self.session.is_plain()
             && self.session.database == 0
             && self.closing.is_none()
             && self.stall.is_none()

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use crate::acl::User;
+use crate::acl::settings::{Place, Settings};
 use crate::clock::Time;
 use crate::command::{Command, Flags};
+use crate::config::ReadPreference;
 use crate::proxy::namespace::Namespace;
 use crate::proxy::pubsub::state::subscriptions::Subscriptions;
 use crate::proxy::upstream::dialect::Dialect;
@@ -22,7 +24,7 @@ pub struct Identity {
 }
 
 /// Who a client is and what it has set for itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Session {
     /// `CLIENT ID`: unique over all workers.
     pub number: u64,
@@ -34,6 +36,19 @@ pub struct Session {
     ///
     /// Invariant: it is authenticated then, and its user may do everything.
     free: bool,
+    /// Whether its requests may be taken as plain ones, as far as it is concerned: nothing is to be counted, and its user has
+    /// no read preference of its own.
+    ///
+    /// Invariant: it is authenticated then.
+    plain: bool,
+    /// Its place among the clients of its user, if there may be so many only.
+    place: Option<Place>,
+    /// Whether it is its user, and not served since that has as many clients as it may have.
+    ///
+    /// Invariant: it is not authenticated then.
+    turned_away: bool,
+    /// Whether its last request was counted for the rate of its user.
+    charged: bool,
     /// When its login is tried, which waits since many from its address have failed.
     pub login_due: Option<Time>,
     /// Whether it has said MULTI, so that requests are queued.
@@ -63,14 +78,26 @@ pub struct Session {
     subscriber_only: bool,
 }
 
+/// What is counted of the clients of a user, if there may be so many only.
+fn limited(user: &User) -> Option<&Arc<Settings>> {
+    user.settings
+        .as_ref()
+        .filter(|own| own.clients_max.is_some())
+}
+
 impl Session {
     /// The session of a new client; `user` is `default`.
     pub fn new(number: u64, user: Arc<User>) -> Session {
-        Session {
+        let is_open = user.is_open();
+        let mut session = Session {
             number,
-            free: user.is_open() && user.permissions().are_all(),
-            authenticated: user.is_open(),
             user,
+            authenticated: false,
+            free: false,
+            plain: false,
+            place: None,
+            turned_away: false,
+            charged: false,
             login_due: None,
             queueing: false,
             namespace: None,
@@ -83,7 +110,9 @@ impl Session {
             identity: None,
             subscriptions: None,
             subscriber_only: false,
-        }
+        };
+        session.admit(is_open);
+        session
     }
 
     /// `RESET`: as if it had just come. What library it uses, and that it is not to be evicted, remains.
@@ -118,27 +147,102 @@ impl Session {
         self.free
     }
 
-    /// It has logged in.
+    /// Whether nothing of its requests is to be counted, and nothing but the settings of all holds for it.
+    #[inline]
+    pub fn is_plain(&self) -> bool {
+        self.plain
+    }
+
+    /// Whether it is not served since its user has as many clients as it may have.
+    pub fn is_turned_away(&self) -> bool {
+        self.turned_away
+    }
+
+    /// It has logged in. It is turned away if its user has no place left.
     pub fn enter(&mut self, user: Arc<User>) {
         self.user = user;
-        self.authenticated = true;
-        self.free = self.user.permissions().are_all();
+        self.admit(true);
+    }
+
+    /// Logs it in, if the user has a place left; else nothing changes.
+    pub fn try_enter(&mut self, user: Arc<User>) -> bool {
+        if let Some(limited) = limited(&user)
+            && !self.place.as_ref().is_some_and(|own| own.is_of(limited))
+        {
+            let Some(place) = Place::take(limited) else {
+                return false;
+            };
+            self.place = Some(place);
+        }
+        self.enter(user);
+        true
     }
 
     /// It is as one who has just come; `unnamed` is `default`.
     pub fn leave(&mut self, unnamed: Arc<User>) {
-        self.authenticated = unnamed.is_open();
+        let is_open = unnamed.is_open();
         self.user = unnamed;
-        self.free = self.authenticated && self.user.permissions().are_all();
+        self.admit(is_open);
     }
 
     /// Its user has other rules.
     pub fn renew(&mut self, user: Arc<User>) {
-        if self.authenticated {
+        if self.authenticated || self.turned_away {
             self.enter(user);
         } else {
             self.leave(user);
         }
+    }
+
+    /// Tries again whether there is a place, if it was turned away. Returns whether it is served now.
+    pub fn come_back(&mut self) -> bool {
+        if self.turned_away {
+            self.admit(true);
+        }
+        self.authenticated
+    }
+
+    /// It is its user, if this says so and that has a place for it.
+    fn admit(&mut self, is_user: bool) {
+        let limited = limited(&self.user).filter(|_| is_user);
+        let own = self.place.take();
+        // Another user's is given back before one is taken.
+        let own = own.filter(|own| limited.is_some_and(|limited| own.is_of(limited)));
+        self.place = own.or_else(|| limited.and_then(Place::take));
+        self.authenticated = is_user && self.place.is_some() == limited.is_some();
+        self.turned_away = is_user && !self.authenticated;
+        let settings = self.user.settings.as_ref();
+        let is_counted = settings.is_some_and(|own| own.rate.is_some());
+        self.free = self.authenticated && self.user.permissions().are_all() && !is_counted;
+        let is_apart = settings.is_some_and(|own| own.read_preference.is_some());
+        self.plain = self.authenticated && !is_counted && !is_apart;
+    }
+
+    /// Counts a request for the rate of its user. Returns whether it may be run.
+    pub fn charge(&mut self, now: Time) -> bool {
+        let settings = self.user.settings.as_ref();
+        self.charged = settings.is_none_or(|own| own.take(now));
+        self.charged
+    }
+
+    /// Its last request is taken again later.
+    pub fn uncharge(&mut self) {
+        if std::mem::take(&mut self.charged)
+            && let Some(own) = &self.user.settings
+        {
+            own.give_back();
+        }
+    }
+
+    /// Where its reads go, if that is not where those of all do.
+    #[inline]
+    pub fn read_preference(&self) -> Option<ReadPreference> {
+        self.user.settings.as_ref()?.read_preference
+    }
+
+    /// Whether it may send admin commands, if that is not said of all.
+    pub fn administers(&self) -> Option<bool> {
+        self.user.settings.as_ref()?.admin
     }
 
     /// What it is subscribed to; nothing at all if to nothing.

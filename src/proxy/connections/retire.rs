@@ -6,7 +6,6 @@
 //! for subscriptions are handled in `pubsub`.
 
 use crate::clock::Time;
-use crate::config::ReadPreference;
 use crate::proxy::ids::BackendId;
 use crate::proxy::state::Proxy;
 use crate::proxy::upstream::backend::{Backend, State, Usage};
@@ -71,7 +70,7 @@ impl Proxy {
     fn is_for_routes(&self, backend: &Backend) -> bool {
         let mut shards = self.upstream.routes.shards().iter();
         if backend.flavor.read_only {
-            self.config.read_preference != ReadPreference::Master
+            self.config.reads_replicas()
                 && shards.any(|shard| shard.replicas.contains(&backend.node))
         } else {
             shards.any(|shard| shard.master == backend.node)
@@ -83,6 +82,8 @@ impl Proxy {
 mod tests {
     use std::net::SocketAddr;
     use std::sync::Arc;
+
+    use crate::config::ReadPreference;
     use std::time::Duration;
 
     use super::*;

@@ -62,7 +62,9 @@ impl Proxy {
             return;
         }
         let late = |client: &Client| {
-            !client.session.is_authenticated() && now.since(client.connected_at) >= timeout
+            !client.session.is_authenticated()
+                && !client.session.is_turned_away()
+                && now.since(client.connected_at) >= timeout
         };
         let clients = self.clients.iter();
         let gone: Vec<_> = clients

@@ -81,9 +81,10 @@ pub fn select(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> 
 /// Logs in, if this user is there and this is its password; else says that it is not.
 fn enter(context: &mut Context<'_>, name: &[u8], password: &[u8], out: &mut Vec<u8>) -> bool {
     match context.users.admit(name, password) {
+        Some(user) if context.session.try_enter(user.clone()) => true,
         Some(user) => {
-            context.session.enter(user.clone());
-            true
+            encode::error(out, texts::too_many_clients_of(user).as_bytes());
+            false
         }
         None => {
             context.stats.auth_failures.add(1);

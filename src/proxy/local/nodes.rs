@@ -4,7 +4,6 @@
 
 use super::{After, Context};
 use crate::command::Class;
-use crate::config::ReadPreference;
 use crate::proxy::pipeline::merge::{Join, Merge};
 use crate::proxy::pipeline::plan::{Ask, Plan};
 use crate::proxy::upstream::routes::everyone::Asked;
@@ -27,7 +26,7 @@ pub fn ask_all(context: &Context<'_>, args: &Args<'_>, merge: Merge) -> After {
 
 /// Those who serve clients: every master, and every replica if reads may go there.
 pub fn serving<'a>(context: &'a Context<'_>) -> impl Iterator<Item = Asked> + 'a {
-    let replicas = context.config.read_preference != ReadPreference::Master;
+    let replicas = context.config.reads_replicas();
     context.routes.everyone(context.command, replicas)
 }
 

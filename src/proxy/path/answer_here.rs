@@ -76,13 +76,14 @@ impl Proxy {
             args,
             now,
         } = request;
+        let administers = self.administers(self.clients.get(id)?);
         let client = self.clients.get_mut(id)?;
         // It may tell what has been counted.
         self.turn_latencies.settle(&self.stats.calls, now);
         let mut reply = std::mem::take(&mut self.scratch.reply);
         reply.clear();
         let mut context = local::Context {
-            administers: self.config.admin_commands.allow(client.address),
+            administers,
             is_local: is_local(client.address),
             session: &mut client.session,
             users: &self.users,

@@ -14,7 +14,7 @@ use crate::proxy::actions::Wanted;
 use crate::proxy::client::held::Retry;
 use crate::proxy::client::session::Session;
 use crate::proxy::client::step::Step;
-use crate::proxy::client::{Parting, Stall};
+use crate::proxy::client::{Client, Parting, Stall};
 use crate::proxy::ids::{BackendId, ClientId, NO_SLOT, PartId, Seq};
 use crate::proxy::pipeline::At;
 use crate::proxy::planted_bugs;
@@ -168,6 +168,9 @@ impl Proxy {
                 }
                 if let Some(client) = self.clients.get_mut(id) {
                     client.stall = Some(stall);
+                    if client.cut.is_none() {
+                        client.session.uncharge();
+                    }
                 }
                 if stall == Stall::ClientPause {
                     self.count_paused(id);
@@ -296,8 +299,7 @@ impl Proxy {
         let session = &client.session;
         let (subscriber_only, namespace) =
             (session.is_subscriber_only(), session.namespace.clone());
-        let forbidden =
-            command.changes_servers && !self.config.admin_commands.allow(client.address);
+        let forbidden = command.changes_servers && !self.administers(client);
         if !session.is_free()
             && let Some(step) = self.refuse_user(request)
         {
@@ -313,6 +315,12 @@ impl Proxy {
             return self.perform_confined(table, &own, request);
         }
         self.perform_allowed(request)
+    }
+
+    /// Whether a client may send admin commands.
+    pub(super) fn administers(&self, client: &Client) -> bool {
+        let own = client.session.administers();
+        own.unwrap_or_else(|| self.config.admin_commands.allow(client.address))
     }
 
     /// A request that its client may make.
@@ -404,7 +412,7 @@ impl Proxy {
     #[inline]
     pub(in crate::proxy) fn send_to_slot(&mut self, request: &Request<'_>, slot: Slot) -> Step {
         let affinity = request.client.key() as usize;
-        let preference = self.config.read_preference;
+        let preference = self.read_preference(request.client);
         let reads = self.may_ask_replicas(request.client, request.command);
         let target = self
             .upstream
@@ -418,12 +426,20 @@ impl Proxy {
         self.send(request, slot.number(), target, Goal::Owner)
     }
 
+    /// Where the reads of a client go.
+    #[inline]
+    pub(in crate::proxy) fn read_preference(&self, id: ClientId) -> ReadPreference {
+        let client = self.clients.get(id);
+        let own = client.and_then(|client| client.session.read_preference());
+        own.unwrap_or(self.config.read_preference)
+    }
+
     /// Whether a replica may answer a request, if replicas are asked at all: what a client reads while it watches
     /// decides what it writes, so that no replica may be behind.
     #[inline]
     pub(in crate::proxy) fn may_ask_replicas(&self, id: ClientId, command: &Command) -> bool {
         command.on_replicas
-            && (self.config.read_preference == ReadPreference::Master
+            && (self.read_preference(id) == ReadPreference::Master
                 || self.clients.get(id).is_none_or(|c| c.lease.is_none()))
     }
 

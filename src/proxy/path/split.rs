@@ -111,6 +111,7 @@ impl Proxy {
         let upstream = &mut self.upstream;
         let plain = client.is_calm(upstream.routes.version())
             && dialect.database == 0
+            && client.session.read_preference().is_none()
             && !upstream.any_failing();
         if plain {
             let affinity = request.client.key() as usize;
@@ -259,7 +260,7 @@ impl Proxy {
         let affinity = id.key() as usize;
         let (slot, target, goal, pin) = match to {
             PartTarget::Slot(slot) => {
-                let preference = self.config.read_preference;
+                let preference = self.read_preference(id);
                 let reads = self.may_ask_replicas(id, command);
                 let target = Slot::new(slot)
                     .and_then(|slot| self.upstream.target(slot, reads, preference, affinity, now));

@@ -3,7 +3,7 @@
 use crate::acl::Reason;
 use crate::acl::log::{Event, Place};
 use crate::clock::Time;
-use crate::command::{Flags, Runs};
+use crate::command::{Class, Flags, LeaseKind, Runs, Verb};
 use crate::proxy::client::Stall;
 use crate::proxy::client::step::Step;
 use crate::proxy::ids::ClientId;
@@ -23,14 +23,34 @@ impl Proxy {
             args,
             now,
         } = *request;
-        let client = self.clients.get(id)?;
-        if !client.session.is_authenticated() {
-            let asks_in = command.flags.contains(Flags::NO_AUTH);
-            return (!asks_in).then(|| self.reject(request, texts::NOAUTH));
+        let client = self.clients.get_mut(id)?;
+        let session = &mut client.session;
+        let asks_in = command.flags.contains(Flags::NO_AUTH);
+        if !session.is_authenticated() {
+            if asks_in {
+                return None;
+            }
+            if !session.is_turned_away() {
+                return Some(self.reject(request, texts::NOAUTH));
+            }
+            if !session.come_back() {
+                let text = texts::too_many_clients_of(session.user());
+                return Some(self.reject(request, &text));
+            }
         }
         // Its first parts have been sent.
         if client.cut.is_some() {
             return None;
+        }
+        // What ends a transaction was counted with what is queued in it.
+        let ends = matches!(
+            command.class,
+            Class::Leased(LeaseKind::Transaction(Verb::Exec | Verb::Discard))
+        );
+        if !asks_in && !ends && !session.charge(now) {
+            let text = texts::too_many_commands_of(session.user());
+            self.stats.commands_over_rate.add(1);
+            return Some(self.reject(request, &text));
         }
         let said = self.users.commands.said(command);
         let user = client.session.user();
@@ -99,6 +119,7 @@ impl Proxy {
         }
         let due = now.after(delay);
         client.session.login_due = Some(due);
+        self.stats.logins_delayed.add(1);
         self.late_logins.push_back((due, id));
         Some(Step::Wait(Stall::Login))
     }

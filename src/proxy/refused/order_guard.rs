@@ -41,6 +41,7 @@ impl Proxy {
         bytes: &[u8],
         now: Time,
     ) {
+        let preference = self.read_preference(part.client);
         let Some(client) = self.clients.get_mut(part.client) else {
             return;
         };
@@ -53,7 +54,7 @@ impl Proxy {
         }
         let table = &self.table;
         // A read that may go to a replica has no place among the writes (rule R5).
-        let anywhere = self.config.read_preference != ReadPreference::Master;
+        let anywhere = preference != ReadPreference::Master;
         // Looked for once, however many are held.
         let keys = OnceCell::new();
         let overtaken = client.held.take_if(executed.slot, |held| {

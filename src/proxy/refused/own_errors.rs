@@ -354,7 +354,8 @@ impl Proxy {
         };
         self.count_error(part, Reply::new(doubted).error().unwrap_or_default());
         self.fulfil(part, doubted, now);
-        let replica = held.ticket.readonly && self.config.read_preference != ReadPreference::Master;
+        let replica =
+            held.ticket.readonly && self.read_preference(part.client) != ReadPreference::Master;
         if !replica {
             self.overtaken(part, &held.ticket, &held.bytes, now);
         }

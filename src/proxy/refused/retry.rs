@@ -169,7 +169,7 @@ impl Proxy {
             Goal::Owner => Slot::new(held.ticket.slot).and_then(|slot| {
                 let reads = self.may_ask_replicas(id, self.table.row(held.ticket.command));
                 let fresh = held.ticket.tries == 0;
-                let preference = self.config.read_preference;
+                let preference = self.read_preference(id);
                 self.upstream
                     .target(slot, reads && fresh, preference, affinity, now)
                     .filter(|target| {

@@ -230,6 +230,10 @@ counters! {
     backend_protocol_errors,
     /// Wrong passwords.
     auth_failures,
+    /// Logins that were delayed, since many from their address had failed.
+    logins_delayed,
+    /// Commands that were refused since their user had sent as many as it may.
+    commands_over_rate,
     /// Turns of the loop.
     turns,
     /// Turns that took 10 ms or longer.

@@ -4,7 +4,7 @@
 pub mod node_words;
 pub mod refusal;
 
-use crate::acl::Reason;
+use crate::acl::{Reason, User};
 use crate::command::{Class, Command, ResponsePolicy};
 use crate::resp::args::Args;
 
@@ -126,6 +126,22 @@ pub const NO_SCRIPT: &str = "NOSCRIPT No matching script. Please use EVAL.";
 
 /// SCRIPT FLUSH has another option.
 pub const SCRIPT_FLUSH_OPTIONS: &str = "ERR SCRIPT FLUSH only support SYNC|ASYNC option";
+
+/// A user has as many clients as it may have.
+pub fn too_many_clients_of(user: &User) -> String {
+    let name = printed(&user.name, 128);
+    let most = user.settings.as_ref().and_then(|own| own.clients_max);
+    let most = most.unwrap_or_default();
+    format!("ERR user '{name}' is limited to {most} clients (-user-max-clients)")
+}
+
+/// A user has sent as many commands as it may send for now.
+pub fn too_many_commands_of(user: &User) -> String {
+    let name = printed(&user.name, 128);
+    let rate = user.settings.as_ref().and_then(|own| own.rate);
+    let rate = rate.unwrap_or_default();
+    format!("ERR user '{name}' is limited to {rate} commands per second (-user-rate-limit)")
+}
 
 /// A user may not run a command, or not with these keys or channels.
 pub fn no_permission(reason: Reason, command: &str) -> String {
