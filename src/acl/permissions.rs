@@ -20,6 +20,8 @@ pub enum Reason {
     Auth,
     /// A channel.
     Channel,
+    /// The user that a certificate names.
+    Certificate,
 }
 
 impl Reason {
@@ -30,6 +32,7 @@ impl Reason {
             Reason::Key => "key",
             Reason::Auth => "auth",
             Reason::Channel => "channel",
+            Reason::Certificate => "tls-cert",
         }
     }
 }

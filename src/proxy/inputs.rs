@@ -226,13 +226,14 @@ impl Proxy {
         if let Some(user) = user {
             return client.session.enter(user);
         }
-        if let Some(name) = names.first() {
-            let name = texts::printed(name, 128);
+        if let Some(first) = names.first() {
+            let name = texts::printed(first, 128);
             let from = client.peer_name();
             let text = format!(
                 "the certificate of client {from} names {name:?}, which is not a user who may log in"
             );
             self.login_log.warn(&text, now);
+            self.note_refused_certificate(id, first, now);
         }
     }
 

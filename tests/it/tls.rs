@@ -208,6 +208,27 @@ fn certificates_name_users() {
     }
     // One line a second: the first at least.
     by_name.logged("names \"nobody\", which is not a user who may log in");
+    // ACL LOG says each of them.
+    let log = cli_as(
+        &by_name,
+        "uri",
+        none,
+        &[
+            "--user",
+            "app",
+            "--pass",
+            "pw",
+            "--no-auth-warning",
+            "ACL",
+            "LOG",
+        ],
+    );
+    for name in ["nobody", "gone", "uri"] {
+        assert!(
+            log.contains("tls-cert") && log.contains(name),
+            "{name}: {log}"
+        );
+    }
     // Who is asked for a password can give one all the same.
     let args = [
         "--user",
@@ -225,6 +246,31 @@ fn certificates_name_users() {
     assert_eq!(reply, "spiffe://a/app\n");
     let reply = cli_as(&by_uri, "app", "DNS:app", &["PING"]);
     assert!(reply.starts_with("NOAUTH"), "{reply}");
+}
+
+#[test]
+fn who_resumes_a_session_is_the_user_of_its_certificate() {
+    let users = tls::folder().join("resumed.acl");
+    std::fs::write(&users, "user default off\nuser own on nopass ~* +@all\n").expect("a file");
+    let file = users.display().to_string();
+    let flags = [
+        "-acl-file",
+        &file,
+        "-tls-auth-clients-user",
+        "CN",
+        "-max-procs",
+        "2",
+    ];
+    let served = Served::start(cluster(), &flags);
+    let addr = format!("127.0.0.1:{}", served.port.number());
+    let mut resumed = 0;
+    for _ in 0..6 {
+        let (answer, is_resumed) =
+            tls::exchange(&addr, b"ACL WHOAMI\r\nQUIT\r\n").expect("an answer");
+        assert_eq!(String::from_utf8_lossy(&answer), "$3\r\nown\r\n+OK\r\n");
+        resumed += usize::from(is_resumed);
+    }
+    assert!(resumed > 0, "no session was resumed");
 }
 
 #[test]

@@ -247,7 +247,9 @@ pub fn dryrun(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> 
             let text = match reason {
                 Reason::Command => format!("run the '{}' command", row.name).into_bytes(),
                 Reason::Key => [b"access the '", named, b"' key"].concat(),
-                Reason::Channel | Reason::Auth => [b"access the '", named, b"' channel"].concat(),
+                Reason::Channel | Reason::Auth | Reason::Certificate => {
+                    [b"access the '", named, b"' channel"].concat()
+                }
             };
             encode::bulk(
                 out,

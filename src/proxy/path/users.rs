@@ -62,10 +62,12 @@ impl Proxy {
         };
         let object = match denied.reason {
             Reason::Command => command.name.as_bytes().to_vec(),
-            Reason::Key | Reason::Channel | Reason::Auth => args.at(denied.at).to_vec(),
+            Reason::Key | Reason::Channel | Reason::Auth | Reason::Certificate => {
+                args.at(denied.at).to_vec()
+            }
         };
         let name = user.name.to_vec();
-        self.log_denied(id, denied.reason, object, name, args, now);
+        self.log_denied(id, denied.reason, object, name, Some(args), now);
         let text = texts::no_permission(denied.reason, &command.name);
         Some(self.reject(request, &text))
     }
@@ -93,7 +95,7 @@ impl Proxy {
             self.login_log.warn(&text, now);
         }
         let object = args.name().to_vec();
-        self.log_denied(id, Reason::Auth, object, name.to_vec(), args, now);
+        self.log_denied(id, Reason::Auth, object, name.to_vec(), Some(args), now);
     }
 
     /// Delays a login from an address with many failed logins. Returns nothing if it has waited, or need not.
@@ -136,6 +138,18 @@ impl Proxy {
         }
     }
 
+    /// ACL LOG will show that a client's certificate names nobody who may log in, as in Valkey.
+    #[cold]
+    pub(in crate::proxy) fn note_refused_certificate(
+        &mut self,
+        id: ClientId,
+        name: &[u8],
+        now: Time,
+    ) {
+        let reason = Reason::Certificate;
+        self.log_denied(id, reason, Vec::new(), name.to_vec(), None, now);
+    }
+
     /// What ACL LOG will show.
     fn log_denied(
         &mut self,
@@ -143,7 +157,7 @@ impl Proxy {
         reason: Reason,
         object: Vec<u8>,
         user: Vec<u8>,
-        args: &Args<'_>,
+        args: Option<&Args<'_>>,
         now: Time,
     ) {
         let Some(client) = self.clients.get_mut(id) else {
@@ -154,7 +168,8 @@ impl Proxy {
         } else {
             Place::TopLevel
         };
-        let at_hand = (args.frame().len(), args.from(0).map(<[u8]>::len).sum());
+        let sizes = |args: &Args<'_>| (args.frame().len(), args.from(0).map(<[u8]>::len).sum());
+        let at_hand = args.map_or((0, 0), sizes);
         let before = std::mem::replace(&mut client.at_hand, at_hand);
         let line = client.line(&self.table, now);
         client.at_hand = before;

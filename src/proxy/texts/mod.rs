@@ -152,7 +152,7 @@ pub fn no_permission(reason: Reason, command: &str) -> String {
         Reason::Key => {
             "NOPERM this user has no permissions to access one of the keys used as arguments".into()
         }
-        Reason::Channel | Reason::Auth => {
+        Reason::Channel | Reason::Auth | Reason::Certificate => {
             "NOPERM this user has no permissions to access one of the channels used as arguments"
                 .into()
         }
