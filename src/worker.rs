@@ -675,6 +675,9 @@ impl Worker {
         };
         socket.queued = false;
         let owes = socket.owes();
+        if self.leaving.is_some() && self.freezes_after_lease(peer, now) {
+            return;
+        }
         if let Peer::Backend(id) = peer
             && !self.check_connect(id, now)
         {

@@ -70,6 +70,22 @@ impl Worker {
         }
     }
 
+    /// Whether a peer is a client that is not to be read, as its lease has ended and it is to leave.
+    pub(super) fn freezes_after_lease(&mut self, peer: Peer, now: Time) -> bool {
+        let Peer::Client(id) = peer else {
+            return false;
+        };
+        let Some(leaving) = &mut self.leaving else {
+            return false;
+        };
+        let may_leave = leaving.subscribers_too || !self.proxy.hears(id);
+        let freezes = may_leave && self.proxy.freezes_after_lease(id);
+        if freezes {
+            leaving.due = now;
+        }
+        freezes
+    }
+
     /// Lets those leave that can.
     #[inline(never)]
     pub(super) fn let_leave(&mut self, now: Time) {

@@ -7,6 +7,7 @@ pub(super) mod backlog;
 pub(super) mod held;
 pub mod held_keys;
 pub(super) mod list_line;
+mod movable;
 pub mod own_errors;
 pub mod session;
 pub mod split_in_turns;
@@ -153,6 +154,8 @@ pub struct Client {
     pub resume_queued: bool,
     /// Whether it is about to go to the process that takes over: no request of it is taken any more.
     pub leaving: bool,
+    /// Whether it will be about to, as soon as its lease ends.
+    pub leaves_after_lease: bool,
     /// Whether it is in the list of those to be flushed.
     pub flush_queued: bool,
     /// Whether the client will send no more: what it had sent is taken, then it is closed.
@@ -207,6 +210,7 @@ impl Client {
             seen_in: u32::MAX,
             resume_queued: false,
             leaving: false,
+            leaves_after_lease: false,
             flush_queued: false,
             ended: false,
             closing: None,

@@ -2,14 +2,11 @@
 //! has been told all it is owed, it leaves.
 
 use crate::clock::Time;
-use crate::proxy::client::{Client, Stall};
+use crate::proxy::client::Stall;
 use crate::proxy::ids::ClientId;
 use crate::proxy::moves::state::MovedClient;
 use crate::proxy::pubsub::state::kind::Kind;
 use crate::proxy::state::Proxy;
-
-/// A client moves with so many bytes that are not executed; one that has sent more is served until there are fewer.
-const INPUT_MAX: usize = 1 << 20;
 
 /// How a client that is to leave stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,29 +21,6 @@ pub enum Leave {
     Free,
 }
 
-impl Client {
-    /// Whether it may be frozen: there is nothing of it that another process could not go on with.
-    fn is_movable(&self) -> bool {
-        let waits = match self.stall {
-            None | Some(Stall::HandOver) => false,
-            // Its next request has not been taken, or not been looked at.
-            Some(Stall::Full | Stall::Barrier | Stall::Behind) => false,
-            Some(Stall::Backend(_) | Stall::ClientPause | Stall::Login | Stall::Subscribers) => {
-                true
-            }
-        };
-        !waits
-            && self.lease.is_none()
-            && self.execution.is_none()
-            && self.cut.is_none()
-            && self.closing.is_none()
-            && !self.ended
-            && !self.paused
-            && self.session.login_due.is_none()
-            && self.unexecuted_bytes() <= INPUT_MAX
-    }
-}
-
 impl Proxy {
     /// Freezes a client that may be, and says how it stands.
     pub fn freeze(&mut self, id: ClientId) -> Leave {
@@ -55,6 +29,7 @@ impl Proxy {
             return Leave::Gone;
         };
         if !client.is_movable() {
+            client.leaves_after_lease = client.lease.is_some();
             return Leave::Later;
         }
         client.leaving = true;
@@ -72,6 +47,16 @@ impl Proxy {
             true => Leave::Free,
             false => Leave::Frozen,
         }
+    }
+
+    /// A client is about to be read. If its lease has ended since it was to leave, it is frozen instead: else a client
+    /// that begins one lease after the other would never leave. Returns whether it is.
+    pub fn freezes_after_lease(&mut self, id: ClientId) -> bool {
+        let client = self.clients.get(id);
+        let is_over = client.is_some_and(|client| {
+            client.leaves_after_lease && !client.leaving && client.is_movable()
+        });
+        is_over && matches!(self.freeze(id), Leave::Frozen | Leave::Free)
     }
 
     /// A client that was frozen is served on: the hand-over has failed.

@@ -230,6 +230,8 @@ fn who_holds_a_lease_is_served_until_it_ends() {
     for (line, leave) in [("WATCH a", Leave::Later), ("UNWATCH", Leave::Free)] {
         assert!(old.send(id, format!("{line}\r\n").as_bytes()).is_empty());
         old.rest();
+        // Before another request is read.
+        assert_eq!(old.proxy.freezes_after_lease(id), leave == Leave::Free);
         assert_eq!(old.proxy.freeze(id), leave, "{line}");
     }
     assert_eq!(old.heard(id), "+OK\r\n+OK\r\n");

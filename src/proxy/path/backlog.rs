@@ -107,7 +107,8 @@ impl Proxy {
             }
             client.resumed_in = self.turn;
             client.resume_queued = false;
-            if client.leaving {
+            if client.leaving || (client.leaves_after_lease && client.is_movable()) {
+                client.leaving = true;
                 client.stall = Some(Stall::HandOver);
                 return false;
             }
