@@ -11,7 +11,7 @@ VENV := target/clients
 CLIENTS_SECONDS ?= 10
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: build run test conformance-long subscribers clients page-test check lint simulate fuzz limits handover chaos checker-test faults bench bench-large bench-latency \
+.PHONY: build run test conformance-long subscribers clients page-test check lint simulate fuzz limits handover soak chaos checker-test faults bench bench-large bench-latency \
     bench-memory bench-observed perf strace flamegraph deb release clean need-cargo
 
 build: need-cargo
@@ -90,6 +90,11 @@ limits: need-cargo
 handover: need-cargo
 	@bash tests/support/install.sh redis-server
 	HANDOVERS=$(HANDOVERS) HANDOVER_BAR_MS=$(HANDOVER_BAR_MS) $(CARGO) test --locked --test it handover::load -- --nocapture
+
+# Long work in little time; each minute is 100,000 connections and 10,000,000 operations: make soak MINUTES=10
+soak: need-cargo
+	@bash tests/support/install.sh redis-server
+	SOAK_MINUTES=$(MINUTES) $(CARGO) test --locked --test it soak:: -- --ignored --nocapture
 
 # The real proxy and real nodes, everything that goes wrong, every reply checked: make chaos MINUTES=10; with TLS=1 over TLS.
 chaos: need-cargo

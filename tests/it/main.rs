@@ -60,6 +60,7 @@ mod scan;
 mod scripts;
 mod secrets;
 mod shards;
+mod soak;
 mod support_selftest;
 mod systemd;
 mod time_split;
