@@ -86,8 +86,9 @@ impl Proxy {
         });
         // One who is somebody without having said so is not somebody where that is not so.
         let is_unnamed = session.user().name == self.users.unnamed().name;
-        let logged_in =
-            session.is_authenticated() && !(is_unnamed && self.users.unnamed().is_open());
+        // One who was turned away may find a place there.
+        let is_somebody = session.is_authenticated() || session.is_turned_away();
+        let logged_in = is_somebody && !(is_unnamed && self.users.unnamed().is_open());
         let moved = MovedClient {
             number: session.number,
             address: client.address,
