@@ -147,6 +147,8 @@ pub struct Config {
     pub namespace: Option<String>,
     /// Where clients of other namespaces are served: the name of each, and its address.
     pub namespace_listen: Vec<(String, Listen)>,
+    /// The namespaces of users, wherever they come to: the name of each user, and of its namespace.
+    pub namespace_users: Vec<(String, String)>,
     /// How many databases each namespace has; with one SELECT is left to the servers.
     pub databases: u16,
     /// Whether a namespace has channels of its own.
@@ -483,6 +485,7 @@ impl Default for Config {
             admin_commands: AdminCommands::Yes,
             namespace: None,
             namespace_listen: Vec::new(),
+            namespace_users: Vec::new(),
             databases: 16,
             namespace_channels: false,
             cluster_face: None,

@@ -118,8 +118,10 @@ impl Options {
                 "{address} is an address of -addr and of namespace {name}"
             ));
         }
-        namespace::check_names(&config)?;
-        let has_namespaces = config.namespace.is_some() || !config.namespace_listen.is_empty();
+        namespace::check(&config)?;
+        let has_namespaces = config.namespace.is_some()
+            || !config.namespace_listen.is_empty()
+            || !config.namespace_users.is_empty();
         if has_namespaces && config.cluster_face.is_some() {
             return Err(
                 "-namespace and -cluster-face exclude each other: a namespace is as one server, not a cluster"

@@ -53,6 +53,7 @@ complete -c redis-cluster-proxy -o max-transactions -d 'maximum number of client
 complete -c redis-cluster-proxy -o namespace -d 'put {NAME} before every key of every client' -x
 complete -c redis-cluster-proxy -o namespace-addrs -d 'serve other namespaces at addresses of their own' -x
 complete -c redis-cluster-proxy -o namespace-channels -d 'put the tag of the namespace before the names of channels, too'
+complete -c redis-cluster-proxy -o namespace-users -d 'the namespaces of users of -acl-file' -x
 complete -c redis-cluster-proxy -o node-map -d 'where to reach nodes that announce an unreachable address' -x
 complete -c redis-cluster-proxy -o nodes-allowed -d 'address ranges in which nodes may be, such as 10.0.0.0/8,fd00::/8' -x
 complete -c redis-cluster-proxy -o park-timeout -d 'how long to hold a request while its slot has no reachable owner, as…' -x

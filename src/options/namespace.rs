@@ -1,12 +1,14 @@
 //! The flags of namespaces: rows of the [table](super::table) as the others are.
 
+use std::fmt::Display;
+
 use super::flag::{Flag, Kind};
 use super::{address, number};
 use crate::config::{Config, Listen};
 use crate::proxy::namespace::database_name;
 
 /// The flags.
-pub(super) const FLAGS: [Flag; 4] = [
+pub(super) const FLAGS: [Flag; 5] = [
     Flag {
         name: "namespace",
         kind: Kind::String,
@@ -33,6 +35,19 @@ pub(super) const FLAGS: [Flag; 4] = [
             Ok(())
         },
         show: |config| show(&config.namespace_listen),
+        live: false,
+    },
+    Flag {
+        name: "namespace-users",
+        kind: Kind::String,
+        default: "",
+        help: "the namespaces of users of -acl-file: a comma list of USER=NAME, like alice=jobs,bob=cache. Who logs in as \
+               one of them is in that namespace at every address; others are in that of the address that they come to",
+        apply: |options, value| {
+            options.config.namespace_users = users(value)?;
+            Ok(())
+        },
+        show: |config| show(&config.namespace_users),
         live: false,
     },
     Flag {
@@ -81,10 +96,20 @@ fn name(value: &str) -> Result<Option<String>, String> {
     }
 }
 
-/// No namespace is a database of another.
-pub(super) fn check_names(config: &Config) -> Result<(), String> {
+/// No namespace is a database of another, and there may be users if some have namespaces.
+pub(super) fn check(config: &Config) -> Result<(), String> {
+    let mut users = config.namespace_users.iter();
+    if config.acl_file.is_none()
+        && let Some((user, _)) = users.find(|(user, _)| user != "default")
+    {
+        return Err(format!(
+            "-namespace-users names {user}: set -acl-file, which says who users are"
+        ));
+    }
     let listed = config.namespace_listen.iter().map(|(name, _)| name);
-    let names: Vec<&String> = config.namespace.iter().chain(listed).collect();
+    let of_users = config.namespace_users.iter().map(|(_, name)| name);
+    let names = config.namespace.iter().chain(listed).chain(of_users);
+    let names: Vec<&String> = names.collect();
     for name in &names {
         let Some((other, number)) = name.rsplit_once(':') else {
             continue;
@@ -128,11 +153,29 @@ fn listen(item: &str) -> Result<(String, Listen), String> {
     Ok((own, address::listen(at)?))
 }
 
+/// A comma list of `user=name`.
+fn users(value: &str) -> Result<Vec<(String, String)>, String> {
+    let mut all: Vec<(String, String)> = Vec::new();
+    for item in value.split(',').filter(|_| !value.is_empty()) {
+        let parts = item.trim().split_once('=');
+        let (user, own) = parts
+            .filter(|(user, _)| !user.is_empty())
+            .ok_or(format!("expected user=name, like alice=jobs, in {item:?}"))?;
+        let own = name(own).map_err(|reason| format!("the name {reason} in {item:?}"))?;
+        let own = own.ok_or(format!("the name is missing in {item:?}"))?;
+        if all.iter().any(|(other, _)| other == user) {
+            return Err(format!("{user} is listed twice"));
+        }
+        all.push((user.to_string(), own));
+    }
+    Ok(all)
+}
+
 /// The same as it is typed.
-fn show(all: &[(String, Listen)]) -> String {
+fn show(all: &[(String, impl Display)]) -> String {
     let texts: Vec<String> = all
         .iter()
-        .map(|(own, listen)| format!("{own}={listen}"))
+        .map(|(own, other)| format!("{own}={other}"))
         .collect();
     texts.join(",")
 }
@@ -181,10 +224,34 @@ mod tests {
     }
 
     #[test]
+    fn users_have_one_namespace_each() {
+        for good in ["", "alice=jobs", "alice=jobs,bob=jobs,default=a=b"] {
+            assert_eq!(users(good).map(|all| show(&all)), Ok(good.to_string()));
+        }
+        for (bad, reason) in [
+            ("alice", "expected user=name"),
+            ("=jobs", "expected user=name"),
+            ("alice=", "the name is missing"),
+            ("alice=a*", "the name must be letters"),
+            ("alice=jobs,", "expected user=name"),
+            ("alice=a,alice=b", "alice is listed twice"),
+        ] {
+            let refused = users(bad).expect_err(bad);
+            assert!(refused.contains(reason), "{bad}: {refused}");
+        }
+        let own = |user: &str| Config {
+            namespace_users: vec![(user.to_string(), "jobs".to_string())],
+            ..Config::default()
+        };
+        assert_eq!(super::check(&own("default")), Ok(()));
+        assert!(super::check(&own("alice")).is_err());
+    }
+
+    #[test]
     fn no_namespace_is_a_database_of_another() {
         let check = |own: Option<&str>, listed: &[&str], databases: u16| {
             let listen = |name: &&str| (name.to_string(), Listen::Unix("/run/a.sock".into()));
-            check_names(&Config {
+            super::check(&Config {
                 namespace: own.map(str::to_string),
                 namespace_listen: listed.iter().map(listen).collect(),
                 databases,

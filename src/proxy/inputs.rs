@@ -175,7 +175,8 @@ impl Proxy {
         let number = self.process.client_ids.fetch_add(1, Ordering::Relaxed) + 1;
         let others = self.process.clients.fetch_add(1, Ordering::Relaxed);
         let mut session = Session::new(number, self.users.unnamed().clone());
-        session.namespace = self.namespaces.common();
+        session.listener_namespace = self.namespaces.common();
+        session.settle_namespace(&self.namespaces);
         let mut client = Client::new(address, session, now);
         client.window = client.window.min(self.config.limits.pipeline_requests);
         let id = self.clients.insert(client);
@@ -203,7 +204,9 @@ impl Proxy {
     /// A client is in the namespace of the listener that it has come to, if that has one.
     pub fn enter(&mut self, id: ClientId, listener: usize) {
         if let (false, Some(client)) = (self.namespaces.is_empty(), self.clients.get_mut(id)) {
-            client.session.namespace = self.namespaces.of_listener(listener);
+            let session = &mut client.session;
+            session.listener_namespace = self.namespaces.of_listener(listener);
+            session.settle_namespace(&self.namespaces);
         }
     }
 
@@ -224,7 +227,8 @@ impl Proxy {
             return;
         };
         if let Some(user) = user {
-            return client.session.enter(user);
+            client.session.enter(user);
+            return client.session.settle_namespace(&self.namespaces);
         }
         if let Some(first) = names.first() {
             let name = texts::printed(first, 128);

@@ -5,12 +5,16 @@ use std::time::Duration;
 use crate::support::session::words;
 use crate::support::{Cluster, Conn, Port, Proxy, Reply, wait_for};
 
-/// Where clients of one namespace are served, or those of none.
-struct Door(String);
+/// Where clients of one namespace are served, or those of none; and who they are, if they say it.
+struct Door(String, Option<&'static str>);
 
 impl Door {
     fn conn(&self) -> Conn {
-        Conn::connect(&self.0)
+        let mut conn = Conn::connect(&self.0);
+        if let Some(user) = self.1 {
+            assert_eq!(conn.command(&["AUTH", user, &format!("{user}-pw")]), "OK");
+        }
+        conn
     }
 }
 
@@ -37,7 +41,7 @@ fn apart(flags: &[&str]) -> Tenants {
         Proxy::start(&cluster, &flags("other")),
         Proxy::start(&cluster, &[]),
     ];
-    let door = |index: usize| Door(proxies[index].addr().to_string());
+    let door = |index: usize| Door(proxies[index].addr().to_string(), None);
     Tenants {
         own: door(0),
         other: door(1),
@@ -60,12 +64,44 @@ fn together(flags: &[&str]) -> Tenants {
     let own = ["-namespace-addrs", &all, "-max-procs", "2"];
     let proxy = Proxy::start(&cluster, &[&own, flags].concat());
     Tenants {
-        own: Door(addresses[0].clone()),
-        other: Door(addresses[1].clone()),
-        plain: Door(proxy.addr().to_string()),
+        own: Door(addresses[0].clone(), None),
+        other: Door(addresses[1].clone(), None),
+        plain: Door(proxy.addr().to_string(), None),
         cluster,
         _proxies: vec![proxy],
         _ports: ports,
+    }
+}
+
+/// One proxy serves them all at one address: who logs in says which namespace it is.
+fn by_users(folder: &tempfile::TempDir) -> Tenants {
+    let cluster = cluster();
+    let file = folder.path().join("users.acl");
+    let users =
+        ["own", "other", "plain"].map(|user| format!("user {user} on >{user}-pw ~* &* +@all\n"));
+    std::fs::write(&file, format!("user default off\n{}", users.concat())).expect("written");
+    let file = file.to_str().expect("plain");
+    let flags = [
+        "-acl-file",
+        file,
+        "-namespace-users",
+        "own=own,other=other",
+        "-max-procs",
+        "2",
+    ];
+    let proxy = Proxy::start(&cluster, &flags);
+    let door = |user| Door(proxy.addr().to_string(), Some(user));
+    let plain = door("plain");
+    wait_for("the cluster", Duration::from_secs(20), || {
+        (!plain.conn().line("GET k").is_error()).then_some(())
+    });
+    Tenants {
+        own: door("own"),
+        other: door("other"),
+        plain,
+        cluster,
+        _proxies: vec![proxy],
+        _ports: Vec::new(),
     }
 }
 
@@ -192,6 +228,51 @@ fn nothing_leaves_a_namespace() {
 #[test]
 fn nothing_leaves_a_namespace_that_shares_its_proxy() {
     check_nothing_leaves(&together(&[]));
+}
+
+#[test]
+fn nothing_leaves_the_namespace_of_a_user() {
+    let folder = tempfile::tempdir().expect("a folder");
+    check_nothing_leaves(&by_users(&folder));
+}
+
+/// A client is where its user belongs, from its login on until the next one or RESET.
+#[test]
+fn a_login_leads_to_the_namespace_of_the_user() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let tenants = by_users(&folder);
+    let mut conn = tenants.own.conn();
+    assert_eq!(conn.line("SELECT 2"), "OK");
+    assert_eq!(conn.line("SET k own"), "OK");
+    // Nothing changes for who logs in again.
+    assert_eq!(conn.line("AUTH own own-pw"), "OK");
+    assert_eq!(conn.line("GET k"), "own");
+    // Requests behind a login in the same write are of the other namespace.
+    let replies = conn.pipeline(&[
+        vec!["HELLO", "3", "AUTH", "other", "other-pw"],
+        vec!["GET", "k"],
+        vec!["SET", "k", "other"],
+        vec!["AUTH", "own", "wrong"],
+        vec!["GET", "k"],
+        vec!["AUTH", "plain", "plain-pw"],
+        vec!["MGET", "{own:2}k", "{other}k", "k"],
+    ]);
+    assert_eq!(replies[1], Reply::Null);
+    assert!(replies[3].is_error());
+    assert_eq!(replies[4], "other");
+    let values: Vec<String> = replies[6].items()[..2].iter().map(Reply::text).collect();
+    assert_eq!(values, ["own", "other"]);
+    assert_eq!(replies[6].items()[2], Reply::Null);
+    // Nor may it come to another in the middle of something.
+    conn.line("SUBSCRIBE c");
+    assert!(conn.line("AUTH own own-pw").is_error());
+    assert!(!conn.line("UNSUBSCRIBE c").is_error());
+    conn.line("MULTI");
+    assert!(conn.line("AUTH own own-pw").is_error());
+    assert!(conn.line("EXEC").is_error());
+    assert_eq!(conn.line("GET {own:2}k"), "own");
+    assert_eq!(conn.line("RESET"), "RESET");
+    assert!(conn.line("GET k").is_error());
 }
 
 fn check_nothing_leaves(tenants: &Tenants) {

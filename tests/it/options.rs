@@ -91,6 +91,7 @@ fn samples(flag: &Flag) -> (&'static str, Option<&'static str>) {
             Some("127.0.0.1:8089"),
         ),
         "namespace-channels" => ("true", Some("maybe")),
+        "namespace-users" => ("default=jobs", Some("jobs")),
         "databases" => ("4", Some("0")),
         "cluster-face" => ("127.0.0.1:8088", Some("nowhere")),
         "read-prefer" => ("READ_PREFER_SLAVE", Some("3")),

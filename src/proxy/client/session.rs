@@ -8,6 +8,7 @@ use crate::clock::Time;
 use crate::command::{Command, Flags};
 use crate::config::ReadPreference;
 use crate::proxy::namespace::Namespace;
+use crate::proxy::namespace::all::Namespaces;
 use crate::proxy::pubsub::state::subscriptions::Subscriptions;
 use crate::proxy::upstream::dialect::Dialect;
 use crate::resp::encode::Protocol;
@@ -55,6 +56,8 @@ pub struct Session {
     pub queueing: bool,
     /// The tag before its keys; most clients have none.
     pub namespace: Option<Arc<Namespace>>,
+    /// The namespace of the listener that it has come to, which it is in unless its user has one.
+    pub listener_namespace: Option<Arc<Namespace>>,
     /// What it speaks.
     pub protocol: Protocol,
     /// `SELECT`: 0 but where the cluster has databases.
@@ -101,6 +104,7 @@ impl Session {
             login_due: None,
             queueing: false,
             namespace: None,
+            listener_namespace: None,
             protocol: Protocol::Resp2,
             database: 0,
             monitor: false,
@@ -285,6 +289,29 @@ impl Session {
         let subscribes =
             command.flags.contains(Flags::PUBSUB) && command.flags.contains(Flags::NOSCRIPT);
         subscribes || command.when_subscribed
+    }
+
+    /// The namespace that it would be in as this user.
+    pub fn namespace_as(&self, user: &[u8], all: &Namespaces) -> Option<Arc<Namespace>> {
+        all.of_user(user)
+            .or_else(|| self.listener_namespace.clone())
+    }
+
+    /// Whether it would be in another namespace as this user than it is in.
+    pub fn is_astray(&self, user: &[u8], all: &Namespaces) -> bool {
+        match self.namespace_as(user, all) {
+            Some(own) => !self.is_beside(&own),
+            None => self.namespace.is_some(),
+        }
+    }
+
+    /// It has come, or its user is another: it is in the namespace of that, in database 0 unless it has been in this
+    /// namespace before.
+    pub fn settle_namespace(&mut self, all: &Namespaces) {
+        let own = self.namespace_as(&self.user.name, all);
+        if !own.as_ref().is_some_and(|own| self.is_beside(own)) {
+            self.namespace = own;
+        }
     }
 
     /// Whether it is in a database of the same name.

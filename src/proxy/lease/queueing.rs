@@ -11,6 +11,7 @@ use crate::proxy::ids::{ClientId, NO_SLOT};
 use crate::proxy::lease::state::run::{Line, Owed, Run};
 use crate::proxy::lease::state::transaction::{Item, OK, Own, Parts, QUEUED, Transaction};
 use crate::proxy::lease::state::{Lease, Next, Work};
+use crate::proxy::local::Handler;
 use crate::proxy::pipeline::At;
 use crate::proxy::pipeline::by_slot::parts_by_slot;
 use crate::proxy::pipeline::merge::Merge;
@@ -92,6 +93,10 @@ impl Proxy {
             args,
             now,
         } = request;
+        let logs_in = |handler: Handler| handler.logs_in.is_some();
+        if self.namespaces.has_users() && self.handlers.get(command.id).is_some_and(logs_in) {
+            return self.reject(request, texts::NO_LOGIN_INSIDE_MULTI);
+        }
         let per_slot = self.has_parts(id);
         let place = match self.place_inside(command, args, per_slot) {
             Ok(place) => place,

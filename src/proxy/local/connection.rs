@@ -8,6 +8,8 @@ use crate::resp::args::Args;
 use crate::resp::encode::{self, Protocol};
 
 const WRONGPASS: &[u8] = b"WRONGPASS invalid username-password pair or user is disabled.";
+const SUBSCRIBED: &[u8] =
+    b"ERR a client that is subscribed may not log in as a user of another namespace";
 const NO_PASSWORD_SET: &[u8] =
     b"ERR AUTH <password> called without any password configured for the \
     default user. Are you sure your configuration is correct?";
@@ -39,6 +41,7 @@ pub fn quit(_: &mut Context<'_>, _: &Args<'_>, out: &mut Vec<u8>) -> After {
 
 pub fn reset(context: &mut Context<'_>, _: &Args<'_>, out: &mut Vec<u8>) -> After {
     let left = context.session.reset(context.users.unnamed());
+    context.session.settle_namespace(context.namespaces);
     if let Some(own) = &context.session.namespace {
         context.session.namespace = context.namespaces.database(own, 0);
     }
@@ -81,10 +84,19 @@ pub fn select(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> 
 /// Logs in, if this user is there and this is its password; else says that it is not.
 fn enter(context: &mut Context<'_>, name: &[u8], password: &[u8], out: &mut Vec<u8>) -> bool {
     match context.users.admit(name, password) {
-        Some(user) if context.session.try_enter(user.clone()) => true,
         Some(user) => {
-            encode::error(out, texts::too_many_clients_of(user).as_bytes());
-            false
+            let session = &mut *context.session;
+            // The names of its channels are those of its namespace.
+            if session.subscriptions().is_some() && session.is_astray(name, context.namespaces) {
+                encode::error(out, SUBSCRIBED);
+                return false;
+            }
+            if !session.try_enter(user.clone()) {
+                encode::error(out, texts::too_many_clients_of(user).as_bytes());
+                return false;
+            }
+            session.settle_namespace(context.namespaces);
+            true
         }
         None => {
             context.stats.auth_failures.add(1);

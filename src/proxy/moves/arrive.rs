@@ -47,10 +47,8 @@ impl Proxy {
 
     /// What the client had set, by the rules of this process.
     fn session_of(&self, moved: &MovedClient) -> Option<Session> {
-        let namespace = match &moved.namespace {
-            Some(tag) => Some(self.namespace_tagged(tag)?),
-            None => None,
-        };
+        let namespace = self.namespace_tagged(&moved.namespace)?;
+        let of_listener = self.namespace_tagged(&moved.listener_namespace)?;
         let mut session = Session::new(moved.number, self.users.unnamed().clone());
         if let Some(name) = &moved.user {
             let user = self.users.get(name).filter(|user| user.is_on())?;
@@ -64,7 +62,12 @@ impl Proxy {
         if moved.monitor && !session.is_authenticated() {
             return None;
         }
+        // By its user it may belong elsewhere now.
         session.namespace = namespace;
+        session.listener_namespace = of_listener;
+        if session.is_astray(&session.user().name, &self.namespaces) {
+            return None;
+        }
         session.protocol = moved.protocol;
         session.database = moved.database;
         session.monitor = moved.monitor;
@@ -77,7 +80,11 @@ impl Proxy {
         Some(session)
     }
 
-    fn namespace_tagged(&self, tag: &[u8]) -> Option<Arc<Namespace>> {
-        self.namespaces.tagged(tag)
+    /// The namespace with this tag, if there is one; none at all if that is no more.
+    fn namespace_tagged(&self, tag: &Option<Vec<u8>>) -> Option<Option<Arc<Namespace>>> {
+        match tag {
+            Some(tag) => self.namespaces.tagged(tag).map(Some),
+            None => Some(None),
+        }
     }
 }

@@ -1,10 +1,13 @@
 //! The old process of a hand-over: a client is frozen, which means that no request of it is taken any more; when it
 //! has been told all it is owed, it leaves.
 
+use std::sync::Arc;
+
 use crate::clock::Time;
 use crate::proxy::client::Stall;
 use crate::proxy::ids::ClientId;
 use crate::proxy::moves::state::MovedClient;
+use crate::proxy::namespace::Namespace;
 use crate::proxy::pubsub::state::kind::Kind;
 use crate::proxy::state::Proxy;
 
@@ -92,10 +95,8 @@ impl Proxy {
         let moved = MovedClient {
             number: session.number,
             address: client.address,
-            namespace: session
-                .namespace
-                .as_ref()
-                .map(|namespace| namespace.tag().to_vec()),
+            namespace: tag_of(&session.namespace),
+            listener_namespace: tag_of(&session.listener_namespace),
             user: logged_in.then(|| session.user().name.to_vec()),
             protocol: session.protocol,
             database: session.database,
@@ -128,4 +129,9 @@ impl Proxy {
         let client = self.clients.get(id);
         client.is_some_and(|client| client.session.subscriptions().is_some())
     }
+}
+
+fn tag_of(namespace: &Option<Arc<Namespace>>) -> Option<Vec<u8>> {
+    let namespace = namespace.as_ref();
+    namespace.map(|namespace| namespace.tag().to_vec())
 }

@@ -20,6 +20,8 @@ pub struct MovedClient {
     pub address: Option<SocketAddr>,
     /// The namespace that it is in, by its tag.
     pub namespace: Option<Vec<u8>>,
+    /// That of the listener that it has come to.
+    pub listener_namespace: Option<Vec<u8>>,
     /// The name of the user that it has logged in as; nothing if it has not had to, or has not.
     pub user: Option<Vec<u8>>,
     /// What it speaks.
@@ -68,6 +70,7 @@ mod field {
     pub const BYTES_IN: u16 = 19;
     pub const BYTES_OUT: u16 = 20;
     pub const INPUT: u16 = 21;
+    pub const LISTENER_NAMESPACE: u16 = 22;
 }
 
 fn field_of(kind: Kind) -> u16 {
@@ -84,6 +87,7 @@ impl Default for MovedClient {
             number: 0,
             address: None,
             namespace: None,
+            listener_namespace: None,
             user: None,
             protocol: Protocol::Resp2,
             database: 0,
@@ -110,6 +114,9 @@ impl MovedClient {
         }
         if let Some(tag) = &self.namespace {
             writer.bytes(field::NAMESPACE, tag);
+        }
+        if let Some(tag) = &self.listener_namespace {
+            writer.bytes(field::LISTENER_NAMESPACE, tag);
         }
         if let Some(user) = &self.user {
             writer.bytes(field::USER, user);
@@ -147,6 +154,7 @@ impl MovedClient {
                     client.address = Some(text.parse().map_err(|_| Malformed)?);
                 }
                 field::NAMESPACE => client.namespace = Some(value.to_vec()),
+                field::LISTENER_NAMESPACE => client.listener_namespace = Some(value.to_vec()),
                 field::USER => client.user = Some(value.to_vec()),
                 field::RESP3 => client.protocol = Protocol::Resp3,
                 field::DATABASE => {
@@ -205,6 +213,7 @@ mod tests {
             number: u64::MAX,
             address: Some("[::1]:7".parse().unwrap()),
             namespace: Some(b"{jobs}".to_vec()),
+            listener_namespace: Some(b"{cache}".to_vec()),
             user: Some(b"al ice\r\n".to_vec()),
             protocol: Protocol::Resp3,
             database: 15,

@@ -349,4 +349,16 @@ fn the_rules_of_the_new_process_hold() {
     };
     gone(|client| client.user = Some(b"alice".to_vec()));
     gone(|client| client.namespace = Some(b"{jobs}".to_vec()));
+    gone(|client| client.listener_namespace = Some(b"{jobs}".to_vec()));
+    // Whose user belongs elsewhere now.
+    let of_user = |name: &str| Config {
+        namespace_users: vec![("default".to_string(), name.to_string())],
+        ..Config::default()
+    };
+    assert_eq!(ask(of_user("jobs"), moved(Config::default(), &[])), None);
+    assert_eq!(ask(of_user("jobs"), moved(of_user("cache"), &[])), None);
+    is(
+        ask(of_user("jobs"), moved(of_user("jobs"), &["SELECT 3"])),
+        inside,
+    );
 }

@@ -3,6 +3,7 @@
 //!
 //! It must never know a client.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::config::Config;
@@ -17,6 +18,8 @@ pub struct Namespaces {
     common: Option<usize>,
     /// Places of listeners, and the namespace of each.
     listeners: Vec<(usize, usize)>,
+    /// Names of users, and the namespace of each.
+    users: HashMap<Box<[u8]>, usize>,
 }
 
 impl Namespaces {
@@ -30,6 +33,10 @@ impl Namespaces {
         for (place, (name, _)) in (config.listen.len()..).zip(&config.namespace_listen) {
             let family = all.add(name, config);
             all.listeners.push((place, family));
+        }
+        for (user, name) in &config.namespace_users {
+            let family = all.add(name, config);
+            all.users.insert(user.as_bytes().into(), family);
         }
         all
     }
@@ -63,6 +70,16 @@ impl Namespaces {
             Some((_, family)) => self.first(*family),
             None => self.common(),
         }
+    }
+
+    /// Whether users have namespaces, so that a login may change that of its client.
+    pub fn has_users(&self) -> bool {
+        !self.users.is_empty()
+    }
+
+    /// Where clients begin that log in as this user, if it has a namespace wherever it comes to.
+    pub fn of_user(&self, name: &[u8]) -> Option<Arc<Namespace>> {
+        self.first(*self.users.get(name)?)
     }
 
     /// Where clients begin that come to no listener with a namespace of its own.

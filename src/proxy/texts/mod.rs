@@ -116,6 +116,9 @@ pub const LOGIN_INSIDE_MULTI: &str =
 pub const NO_SCRIPTS: &str = "NOPERM this user may not do everything, and what a script does is not checked by this \
     proxy (-acl-scripts)";
 
+/// What is queued has the tag of one namespace.
+pub const NO_LOGIN_INSIDE_MULTI: &str = "ERR a login between MULTI and EXEC is not served where users have namespaces (-namespace-users)";
+
 /// What a client of a namespace may not do.
 pub fn not_in_namespace(name: &str, reason: &str) -> String {
     format!("ERR command '{name}' is not served in a namespace: {reason}")

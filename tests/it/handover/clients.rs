@@ -120,6 +120,9 @@ fn clients_of_namespaces_stay_in_them() {
     assert!(inside.line("UNSUBSCRIBE").items()[1].text() == "news");
     assert_eq!(inside.line("GET key").text(), "inside");
     assert_eq!(served_by(&mut inside), new.pid());
+    // Nor does it leave by RESET.
+    assert_eq!(inside.line("RESET").text(), "RESET");
+    assert_eq!(inside.line("GET key").text(), "inside");
     // Those who come now are in it, too.
     assert_eq!(Conn::connect(&own).line("GET key").text(), "inside");
     assert!(open(&place, 0).line("GET key").is_nil());
