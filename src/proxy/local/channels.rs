@@ -4,10 +4,10 @@
 //! To a node, the subscribers of this proxy are one connection per worker. The reply replaces that number by the
 //! proxy's real clients. Subscribers of other proxies still count as one per worker.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 
-use super::nodes::{join_all, pairs, place};
+use super::nodes::{join_all, pairs};
 use super::{After, Context};
 use crate::cluster::slot::Slot;
 use crate::proxy::ids::NodeKey;
@@ -166,13 +166,13 @@ fn add(
     own: Option<&Namespace>,
     out: &mut Vec<u8>,
 ) {
-    let mut sums: Vec<(Vec<u8>, i64)> = Vec::new();
     let answered = || replies.iter().filter(|reply| !reply.frame().is_empty());
+    let mut sums: HashMap<&[u8], i64> = HashMap::new();
     for reply in answered() {
         let mut seen = HashSet::new();
         for (name, count) in pairs(reply).filter(|(name, _)| seen.insert(name.frame())) {
-            let at = place(&mut sums, name.text().unwrap_or_default());
-            sums[at].1 += count.integer().unwrap_or(0);
+            let name = name.text().unwrap_or_default();
+            *sums.entry(name).or_default() += count.integer().unwrap_or(0);
         }
     }
     let shape: Vec<_> = answered().next().into_iter().flat_map(pairs).collect();
@@ -183,8 +183,8 @@ fn add(
             _ => out.extend_from_slice(name.frame()),
         }
         let name = name.text().unwrap_or_default();
-        let at = place(&mut sums, name);
-        encode::integer(out, tally(name).correct(sums[at].1));
+        let sum = sums.get(name).copied().unwrap_or(0);
+        encode::integer(out, tally(name).correct(sum));
     }
 }
 
