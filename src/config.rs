@@ -339,6 +339,8 @@ pub struct Limits {
     pub turn_subscribers: usize,
     /// Clients that `CLIENT LIST` and `CLIENT KILL` look at in one turn.
     pub turn_listed: usize,
+    /// Names of channels and patterns that one client subscribes to or leaves in one turn of the loop.
+    pub turn_names: usize,
     /// Bytes of scripts and libraries remembered, so that a node that lost one can be given it again.
     pub script_bytes: usize,
     /// How long clients are accepted after SIGTERM.
@@ -415,6 +417,7 @@ impl Default for Limits {
             turn_messages: 16384,
             turn_subscribers: 512,
             turn_listed: 512,
+            turn_names: 1024,
             script_bytes: 16 << 20,
             drain_grace: Duration::ZERO,
             drain: Duration::from_secs(10),

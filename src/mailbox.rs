@@ -11,6 +11,7 @@ use mio::Waker;
 use crate::cluster::topology::Topology;
 use crate::command::Servers;
 use crate::net::socket::Socket;
+use crate::proxy::ids::PartId;
 use crate::proxy::messages::worker_query;
 use crate::proxy::moves::state::MovedClient;
 use crate::proxy::pubsub::state::kind::Kind;
@@ -37,6 +38,8 @@ pub enum Mail {
     Topology(Arc<Topology>),
     /// What the servers have said of themselves.
     Servers(Arc<Servers>),
+    /// The reply to a client's request, merged outside the worker.
+    Merged(PartId, Vec<u8>),
     /// From another worker.
     Worker(worker_query::WorkerMessage),
     /// A client that another worker has accepted, and where it comes from.

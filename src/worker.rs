@@ -27,6 +27,7 @@ use crate::clock::{Clock, Reading, Time, Watch};
 use crate::coalesce::Coalesce;
 use crate::log_throttle::LogThrottle;
 use crate::mailbox::{Mail, Mailbox};
+use crate::merger::Merger;
 use crate::net::listener::Listener;
 use crate::net::socket::{Filled, Socket};
 use crate::net::tls::Context;
@@ -203,6 +204,7 @@ impl Worker {
     pub fn run(mut self, others: &[Mailbox], refresh: impl Fn(Wanted)) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
         let mut now = self.watch.begin();
+        let mut merger = Merger::new(others[self.proxy.worker()].clone());
         let mut coalesce = Coalesce::new(self.proxy.config().coalesce, others.len());
         loop {
             let timeout = self.timeout(now);
@@ -263,6 +265,13 @@ impl Worker {
                         if !others[worker].send(Mail::Worker(message.clone())) {
                             log::warn!("worker {worker} does not read its messages");
                             self.proxy.undelivered(worker, message, written_at);
+                        }
+                    }
+                    Action::MergeOutside(merge) => {
+                        // Who has too much work for two threads waits for both.
+                        if let Err(merge) = merger.hand(merge) {
+                            let (part, reply) = merge.run();
+                            self.proxy.merged(part, reply, written_at);
                         }
                     }
                     other => self.act(other, written_at),
@@ -428,6 +437,7 @@ impl Worker {
             match message {
                 Mail::Topology(topology) => self.proxy.adopt(topology, now),
                 Mail::Servers(servers) => self.proxy.meet(&servers, now),
+                Mail::Merged(part, reply) => self.proxy.merged(part, reply, now),
                 Mail::Worker(message) => self.proxy.worker_message(message, now),
                 Mail::Client(socket, address) => self.admit(socket, address, now),
                 Mail::Control { question, answer } => {
@@ -820,7 +830,7 @@ impl Worker {
                 }
             }
             Action::Close(peer) => self.close(peer, now),
-            Action::Refresh(_) | Action::ToWorker(..) => {}
+            Action::Refresh(_) | Action::ToWorker(..) | Action::MergeOutside(_) => {}
         }
     }
 

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 
 use crate::proxy::ids::{BackendId, ClientId, Peer};
 use crate::proxy::messages::worker_query::WorkerMessage;
+use crate::proxy::pipeline::long_merge::LongMerge;
 
 /// Why a topology refresh is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +20,7 @@ pub enum Wanted {
 }
 
 /// One thing to be done.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub enum Action {
     /// Connect a socket for this backend.
     Connect(BackendId, SocketAddr),
@@ -33,6 +34,8 @@ pub enum Action {
     Refresh(Wanted),
     /// Hand a message to another worker.
     ToWorker(usize, WorkerMessage),
+    /// Run this on another thread; `Proxy::merged` is told what it returns.
+    MergeOutside(LongMerge),
 }
 
 /// The actions of one turn, in the order in which they are best done: requests leave before replies, so
@@ -49,6 +52,7 @@ pub struct Actions {
     refresh: Option<Wanted>,
     /// In order: all workers hear of one turn as this one did.
     messages: VecDeque<(usize, WorkerMessage)>,
+    merges: VecDeque<LongMerge>,
 }
 
 impl Actions {
@@ -89,6 +93,11 @@ impl Actions {
         self.messages.push_back((worker, message));
     }
 
+    /// Asks for replies to be merged on another thread.
+    pub fn merge_outside(&mut self, merge: LongMerge) {
+        self.merges.push_back(merge);
+    }
+
     /// The next thing to do. Doing it may bring more.
     #[inline]
     pub fn take(&mut self) -> Option<Action> {
@@ -110,6 +119,9 @@ impl Actions {
         if let Some((worker, message)) = self.messages.pop_front() {
             return Some(Action::ToWorker(worker, message));
         }
+        if let Some(merge) = self.merges.pop_front() {
+            return Some(Action::MergeOutside(merge));
+        }
         self.refresh.take().map(Action::Refresh)
     }
 
@@ -129,5 +141,6 @@ impl Actions {
             && self.closes.is_empty()
             && self.refresh.is_none()
             && self.messages.is_empty()
+            && self.merges.is_empty()
     }
 }

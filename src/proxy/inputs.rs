@@ -389,7 +389,7 @@ impl Proxy {
             return false;
         };
         if let Some(own) = client.session.take_subscriptions() {
-            self.leave_topics(id, &own, now);
+            self.leave_for_good(id, own, now);
         }
         self.forget_announced(id);
         self.free_lease(id, client.lease.take(), now);

@@ -145,10 +145,8 @@ impl Subscriber {
                     .any(|word| text.starts_with(word))
                     || text.starts_with("ERR backend unavailable, command was not executed")
                     || text == "ERR max number of clients reached";
-                assert!(
-                    known && change.told == 0 && change.act == 0,
-                    "{change:?}: {text}"
-                );
+                // A request of many names is executed in steps: a later one may fail.
+                assert!(known && change.act == 0, "{change:?}: {text}");
                 return true;
             }
             Value::Push(items) if resp3 => items,

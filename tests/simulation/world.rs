@@ -209,6 +209,7 @@ fn config(random: &mut Random, calm: bool) -> Config {
         limits.split_keys = random.skewed(4);
     }
     if random.one_in(2) {
+        limits.turn_names = random.skewed(3);
         limits.turn_requests = random.skewed(16);
         limits.turn_messages = random.skewed(16);
         limits.turn_subscribers = random.skewed(4);

@@ -33,6 +33,8 @@ use crate::resp::frame::RequestScanner;
 /// Requests that a new client may have outstanding: nobody knows yet how large its replies are. A pipeline of 16,
 /// which is what most programs send at a time, passes without a stop.
 pub const FIRST_WINDOW: usize = 20;
+/// See [`Client::names_done`].
+pub const GIVEN_UP: usize = usize::MAX;
 
 /// Why no request of a client is taken for now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -175,6 +177,9 @@ pub struct Client {
     pub unsettled_until: Option<Seq>,
     /// Its request of many keys that is on its way to its parts: it is at the front of the input.
     pub cut: Option<Box<Cut>>,
+    /// Of its SUBSCRIBE or UNSUBSCRIBE of many names at the front of the input: how many are done; [`GIVEN_UP`] if the
+    /// others are not to be.
+    pub names_done: usize,
     /// Its EXEC, while the proxy has a part in it. It is at the head of the pipeline, its parts are behind it.
     pub execution: Option<Box<Execution>>,
     /// What it has for itself at nodes.
@@ -219,6 +224,7 @@ impl Client {
             routes_version: 0,
             unsettled_until: None,
             cut: None,
+            names_done: 0,
             execution: None,
             lease: None,
         }

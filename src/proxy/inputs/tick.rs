@@ -133,6 +133,7 @@ impl Proxy {
         !self.behind.is_empty()
             || !self.unmerged.is_empty()
             || !self.pubsub.outbox.is_empty()
+            || !self.pubsub.leaving.is_empty()
             || !self.listings.is_empty()
     }
 }

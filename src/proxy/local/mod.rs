@@ -92,6 +92,10 @@ pub struct Context<'a> {
     pub namespaces: &'a Namespaces,
     /// Bodies of EVAL that this worker has remembered.
     pub seen: &'a mut Seen,
+    /// Of a request that is executed in steps: how many of its names are done, and how many are to be taken now.
+    pub names_done: usize,
+    /// See there.
+    pub names_most: usize,
     /// The row of the command at hand.
     pub command: &'a Command,
     /// The time.

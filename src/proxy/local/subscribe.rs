@@ -8,9 +8,17 @@ use crate::resp::args::Args;
 
 fn change(context: &Context<'_>, kind: Kind, act: Act, args: &Args<'_>) -> After {
     let own = context.session.namespace.as_deref();
-    let names = args.from(1).map(|name| events::name_at_nodes(name, own));
-    let names = names.collect();
-    After::Subscriptions(Change { kind, act, names })
+    let from = context.names_done;
+    let most = context.names_most;
+    let names = args.from(1 + from).take(most);
+    let names = names.map(|name| events::name_at_nodes(name, own)).collect();
+    After::Subscriptions(Change {
+        kind,
+        act,
+        names,
+        from,
+        more: args.len() - 1 - from.min(args.len() - 1) > most,
+    })
 }
 
 macro_rules! handlers {

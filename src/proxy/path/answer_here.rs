@@ -3,8 +3,8 @@
 use crate::command::Class;
 use crate::config::is_local;
 use crate::proxy::actions::Wanted;
-use crate::proxy::client::Stall;
 use crate::proxy::client::step::Step;
+use crate::proxy::client::{GIVEN_UP, Stall};
 use crate::proxy::local::{self, After, Handler};
 use crate::proxy::pipeline::by_slot::runs_alone;
 use crate::proxy::request::Request;
@@ -22,7 +22,9 @@ impl Proxy {
         request: &Request<'_>,
         handler: Handler,
     ) -> Step {
-        if let Some(client) = self.clients.get_mut(request.client) {
+        if let Some(client) = self.clients.get_mut(request.client)
+            && client.names_done == 0
+        {
             client.at_hand = (
                 request.args.frame().len(),
                 request.args.from(0).map(<[u8]>::len).sum(),
@@ -45,6 +47,10 @@ impl Proxy {
         let Some(client) = self.clients.get_mut(id) else {
             return Step::Close;
         };
+        if client.names_done == GIVEN_UP {
+            client.names_done = 0;
+            return Step::Done;
+        }
         let alone = client.pipeline.is_empty() || client.execution.is_some();
         if (handler.barrier || runs_alone(command)) && !alone {
             if command.class == Class::Subscription {
@@ -99,6 +105,11 @@ impl Proxy {
             servers: &self.servers,
             seen: &mut self.seen,
             namespaces: &self.namespaces,
+            names_done: client.names_done,
+            names_most: match client.execution {
+                None => self.config.limits.turn_names,
+                Some(_) => usize::MAX,
+            },
             command,
             now,
         };

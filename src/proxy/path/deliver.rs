@@ -425,7 +425,7 @@ impl Proxy {
     }
 
     /// The same, of a reply that moves instead of being copied.
-    fn fulfil_rope(&mut self, part: PartId, reply: Rope, now: Time) {
+    pub(in crate::proxy) fn fulfil_rope(&mut self, part: PartId, reply: Rope, now: Time) {
         let Some(client) = self.clients.get_mut(part.client) else {
             return reply.give_back(&mut self.pool);
         };

@@ -85,6 +85,9 @@ impl Proxy {
         if !self.pubsub.outbox.is_empty() {
             self.hand_on(now);
         }
+        if !self.pubsub.leaving.is_empty() {
+            self.leave_on(now);
+        }
         if !self.listings.is_empty() {
             self.list_on(now);
         }

@@ -1,10 +1,12 @@
 //! Replies of many parts that take more than one turn to merge: one step in each turn, for one client after another,
-//! so that a hundred such clients make a turn no longer than one does.
+//! so that a hundred such clients make a turn no longer than one does. What has no steps is merged outside the worker.
 //!
 //! It must never know how replies are merged (that is `merge`).
 
+use crate::buffer::Rope;
 use crate::clock::Time;
-use crate::proxy::ids::ClientId;
+use crate::proxy::ids::{ClientId, PartId};
+use crate::proxy::pipeline::long_merge::LongMerge;
 use crate::proxy::state::Proxy;
 
 impl Proxy {
@@ -12,9 +14,18 @@ impl Proxy {
     #[inline]
     pub(in crate::proxy) fn merge_later(&mut self, id: ClientId) {
         let client = self.clients.get_mut(id);
-        if let Some(seq) = client.and_then(|client| client.pipeline.take_unmerged()) {
-            self.unmerged.0.push_back((id, seq));
+        match client.and_then(|client| client.pipeline.take_unmerged()) {
+            None => {}
+            Some((seq, None)) => self.unmerged.0.push_back((id, seq)),
+            Some((seq, Some(split))) => {
+                self.actions.merge_outside(LongMerge::new(id, seq, split));
+            }
         }
+    }
+
+    /// The reply to a request that was merged outside the worker. Its client may have gone.
+    pub fn merged(&mut self, part: PartId, reply: Vec<u8>, now: Time) {
+        self.fulfil_rope(part, Rope::of(reply), now);
     }
 
     /// Takes one step of the oldest.

@@ -39,7 +39,7 @@ impl Proxy {
             }
         }
         // Its first parts have been sent.
-        if client.cut.is_some() {
+        if client.cut.is_some() || client.names_done > 0 {
             return None;
         }
         // What ends a transaction was counted with what is queued in it.

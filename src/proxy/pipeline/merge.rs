@@ -129,6 +129,10 @@ impl Split {
                         Err(TooFew) => encode::error(&mut out, TOO_FEW),
                     }
                 }
+                Merge::OneSucceeded if self.parts.len() == 1 && self.long.len() == 1 => {
+                    spares.give(out);
+                    return Finished::Rope(self.long.remove(0));
+                }
                 Merge::Concat if self.long_bytes > 0 => {
                     spares.give(out);
                     return Finished::Rope(self.concat());

@@ -10,6 +10,7 @@ pub mod by_slot;
 pub mod client_reply;
 mod entry;
 mod gather;
+pub mod long_merge;
 pub mod merge;
 pub(super) mod out_of_order;
 mod parts;
@@ -78,8 +79,9 @@ pub struct Pipeline {
     kept: Slab<Kept>,
     /// What a request has to ask next, until it is taken, which is at once.
     next: Option<(Seq, Plan)>,
-    /// A request whose parts are to become one reply in steps, until it is taken, which is at once.
-    unmerged: Option<Seq>,
+    /// A request whose parts are to become one reply in steps, or outside the worker, until it is taken, which is at
+    /// once.
+    unmerged: Option<(Seq, Option<Box<Split>>)>,
     /// Whether the next requests are answered.
     pub client_reply: ClientReply,
     /// The row of the newest request; `u16::MAX` if it had none.

@@ -5,6 +5,7 @@ use super::{Completed, Kept, Kind, Pipeline, Seq, Spares};
 use crate::buffer::{Pool, Rope, WriteBuf};
 use crate::proxy::pipeline::merge::Finished;
 use crate::proxy::pipeline::out_of_order::Place;
+use crate::proxy::pipeline::split::Split;
 use crate::proxy::request::MOVED_FRAME;
 use crate::proxy::stats::calls::ErrorCode;
 use crate::resp::reply::Reply;
@@ -47,8 +48,9 @@ impl Pipeline {
         }
     }
 
-    /// The request whose replies are all there and take several steps to become one, told once.
-    pub fn take_unmerged(&mut self) -> Option<Seq> {
+    /// The request whose replies are all there and take several steps to become one, told once; with the replies if they
+    /// are to become one outside the worker.
+    pub fn take_unmerged(&mut self) -> Option<(Seq, Option<Box<Split>>)> {
         self.unmerged.take()
     }
 
@@ -68,10 +70,16 @@ impl Pipeline {
             return None;
         }
         let kept = split.kept_bytes();
+        if split.is_long_merge() {
+            let whole = std::mem::replace(split, Split::awaiting_merge());
+            self.ready_bytes -= kept;
+            self.unmerged = Some((seq, Some(Box::new(whole))));
+            return None;
+        }
         let mut completed = Completed::of(request.command, request.started);
         let reply = match split.finish(spares) {
             Finished::NotYet => {
-                self.unmerged = Some(seq);
+                self.unmerged = Some((seq, None));
                 return None;
             }
             Finished::Asks(plan) => {

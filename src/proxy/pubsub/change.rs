@@ -3,6 +3,9 @@
 //! A client counts as subscribed when it is told so, and it is told when the nodes have confirmed, or at once if this
 //! worker is already subscribed. No further request of the client is taken until then, since a subscriber may send
 //! only some commands.
+//!
+//! A request of many names is executed in steps, which is the same as several requests of fewer names: it stays at the
+//! front of its client's input, and `Client::names_done` says how far it is.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -10,6 +13,7 @@ use std::sync::Arc;
 use crate::clock::Time;
 use crate::cluster::slot::Slot;
 use crate::proxy::client::step::Step;
+use crate::proxy::client::{GIVEN_UP, Stall};
 use crate::proxy::ids::{ClientId, NO_SLOT, PartId};
 use crate::proxy::pipeline::client_reply::ClientReply;
 use crate::proxy::pubsub::state::change::{Change, Pending};
@@ -43,10 +47,15 @@ impl Proxy {
             now,
             ..
         } = request;
-        let Change { kind, names, .. } = change;
+        let Change {
+            kind,
+            names,
+            from,
+            more,
+            ..
+        } = change;
         if !self.upstream.routes.is_known() {
-            self.withdraw_early(id);
-            return self.reject(request, refusal::CLUSTER_DOWN);
+            return self.reject_change(request, refusal::CLUSTER_DOWN, from);
         }
         let Some(client) = self.clients.get_mut(id) else {
             return Step::Close;
@@ -55,12 +64,16 @@ impl Proxy {
             .session
             .subscriptions()
             .map_or(0, Subscriptions::bytes);
-        let wanted: usize = names.iter().map(|name| cost(name)).sum();
+        // The first step looks at all names, so that a request is refused before any of it is done.
+        let wanted: usize = match from {
+            0 => request.args.from(1).map(cost).sum(),
+            _ => 0,
+        };
         if had + wanted > self.config.limits.subscription_bytes {
-            self.withdraw_early(id);
-            return self.reject(request, TOO_MANY);
+            return self.reject_change(request, TOO_MANY, from);
         }
-        self.stats.commands.add(1);
+        self.stats.commands.add(u64::from(from == 0));
+        client.names_done = if more { from + names.len() } else { 0 };
         let muted = client.pipeline.client_reply != ClientReply::On;
         let seq = client.pipeline.push_heard(command.id, now);
         let pending = Pending {
@@ -84,15 +97,47 @@ impl Proxy {
         self.pubsub.pending[key].left = left;
         if left == 0 {
             self.subscribed(key, now);
-            self.withdraw_early(id);
+            if from == 0 {
+                self.withdraw_early(id);
+            }
         } else {
-            // Those who wait since it was read wait for no later one.
-            let early = self.take_early(id);
+            // Those who wait since it was read wait for no later one. (Behind the first step, the next announcement is
+            // that of the next request.)
+            let early = match from {
+                0 => self.take_early(id),
+                _ => None,
+            };
             let announced = &self.process.announced;
             let announcement = early.unwrap_or_else(|| announced.announce(kind, topics));
             self.pubsub.pending[key].announcement = Some(announcement);
         }
+        if more {
+            return self.wait_for_names(id);
+        }
         Step::Alone
+    }
+
+    /// A SUBSCRIBE fails; names that were confirmed before stay so.
+    fn reject_change(&mut self, request: &Request<'_>, text: &str, from: usize) -> Step {
+        match from {
+            0 => self.withdraw_early(request.client),
+            _ => {
+                if let Some(client) = self.clients.get_mut(request.client) {
+                    client.names_done = 0;
+                }
+            }
+        }
+        self.reject(request, text)
+    }
+
+    /// A request of many names is at its front still: the next of them are taken when these are answered.
+    fn wait_for_names(&mut self, id: ClientId) -> Step {
+        let client = self.clients.get(id);
+        if client.is_some_and(|client| !client.pipeline.is_empty()) {
+            return Step::Wait(Stall::Barrier);
+        }
+        self.resume_later(id);
+        Step::Wait(Stall::Behind)
     }
 
     /// A request names a topic; returns whether that is confirmed, else the request waits for it.
@@ -181,6 +226,11 @@ impl Proxy {
         if let Some(announcement) = &pending.announcement {
             self.withdraw(announcement);
         }
+        if let Some(client) = self.clients.get_mut(pending.client)
+            && client.names_done > 0
+        {
+            client.names_done = GIVEN_UP;
+        }
         let part = PartId::new(pending.client, pending.seq, 0);
         if pending.muted {
             self.fulfil(part, b"", now);
@@ -237,20 +287,33 @@ impl Proxy {
     }
 
     fn unsubscribe(&mut self, request: &Request<'_>, change: Change) -> Step {
-        let Change { kind, act, names } = change;
+        let Change {
+            kind,
+            act,
+            names,
+            from,
+            mut more,
+        } = change;
         let Some(client) = self.clients.get_mut(request.client) else {
             return Step::Close;
         };
-        self.stats.commands.add(1);
+        self.stats.commands.add(u64::from(from == 0));
         let seq = client.pipeline.push_heard(request.command.id, request.now);
+        let in_steps = client.execution.is_none();
         let protocol = client.session.protocol;
         let mut own = client.session.take_subscriptions().unwrap_or_default();
         let was = !own.is_empty();
         let names = if names.is_empty() {
-            own.names(kind).cloned().collect()
+            let most = match in_steps {
+                true => self.config.limits.turn_names,
+                false => usize::MAX,
+            };
+            more = own.len(kind) > most;
+            own.names(kind).take(most).cloned().collect()
         } else {
             names
         };
+        client.names_done = if more { from + names.len() } else { 0 };
         let mut reply = Vec::new();
         if names.is_empty() {
             own.confirm(kind, act, None, protocol, &mut reply);
@@ -270,26 +333,9 @@ impl Proxy {
             self.leave_topic(request.client, kind, &name, request.now);
         }
         self.fulfil(PartId::new(request.client, seq, 0), &reply, request.now);
+        if more {
+            return self.wait_for_names(request.client);
+        }
         Step::Done
-    }
-
-    /// A client that has gone, or has sent RESET, leaves all it was subscribed to.
-    pub(in crate::proxy) fn leave_topics(&mut self, id: ClientId, own: &Subscriptions, now: Time) {
-        if !own.is_empty() {
-            self.process.register.remove_subscriber();
-        }
-        for kind in Kind::ALL {
-            for name in own.names(kind) {
-                self.leave_topic(id, kind, name, now);
-            }
-        }
-    }
-
-    fn leave_topic(&mut self, id: ClientId, kind: Kind, name: &Arc<[u8]>, now: Time) {
-        self.process.register.leave(kind, name);
-        if let Some(topic) = self.pubsub.topic_mut(kind, name) {
-            topic.leave(id);
-        }
-        self.abandon_unwanted(kind, name, now);
     }
 }

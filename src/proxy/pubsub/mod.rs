@@ -31,6 +31,7 @@
 pub mod announced;
 mod arrange;
 mod change;
+mod leave;
 mod moved;
 pub mod publish;
 mod receive;
@@ -44,10 +45,12 @@ impl crate::proxy::state::Proxy {
         self.pubsub.check();
         let topics = |kind: Kind| &self.pubsub.topics[kind.index()];
         let mut count = 0;
-        for (id, client) in self.clients.iter() {
-            let own = client.session.subscriptions();
+        let here = self.clients.iter();
+        let here = here.filter_map(|(id, client)| Some((id, client.session.subscriptions()?)));
+        let gone = self.pubsub.leaving.iter();
+        for (id, own) in here.chain(gone.map(|(id, own)| (*id, &**own))) {
             for kind in Kind::ALL {
-                for name in own.into_iter().flat_map(|own| own.names(kind)) {
+                for name in own.names(kind) {
                     let topic = topics(kind)
                         .get(name)
                         .expect("a subscription has its topic");

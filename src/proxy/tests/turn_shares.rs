@@ -8,6 +8,7 @@ use crate::clock::Time;
 use crate::config::{Config, Limits};
 use crate::proxy::actions::Action;
 use crate::proxy::ids::{BackendId, ClientId, Peer};
+use crate::proxy::pipeline::long_merge::LongMerge;
 use crate::proxy::state::Proxy;
 use crate::proxy::tests::rig::{before_nodes, flushed, known_client};
 use crate::resp::encode;
@@ -29,6 +30,7 @@ struct Done {
     clients_written: usize,
     messages: u64,
     work: usize,
+    merges: Vec<LongMerge>,
 }
 
 impl Rig {
@@ -51,7 +53,7 @@ impl Rig {
     /// Bytes come from a peer, all of them before the turn ends.
     fn put(&mut self, peer: Peer, mut bytes: &[u8]) {
         while !bytes.is_empty() {
-            let room = self.proxy.room(peer).expect("it is read");
+            let room = self.proxy.room(peer).unwrap_or_else(|| panic!("{peer:?} is not read"));
             let count = bytes.len().min(room.spare().len());
             room.spare()[..count].copy_from_slice(&bytes[..count]);
             room.filled(count);
@@ -92,6 +94,7 @@ impl Rig {
                 Action::Resume(id) => {
                     self.proxy.resume(id, NOW);
                 }
+                Action::MergeOutside(merge) => done.merges.push(merge),
                 Action::Close(_) | Action::Refresh(_) | Action::ToWorker(..) => {}
             }
         }
@@ -411,4 +414,151 @@ fn many_clients_are_killed_in_many_turns() {
         assert_eq!(rig.proxy.clients(), usize::from(skips) + late.len());
         rig.proxy.check_idle();
     }
+}
+
+#[test]
+fn a_request_of_many_channels_takes_many_turns() {
+    const NAMES: usize = 1000;
+    let mut rig = Rig::new(|limits| limits.turn_names = 50);
+    let (client, other) = (rig.client(), rig.client());
+    let names: Vec<String> = (0..NAMES).map(|name| format!("c{name:05}")).collect();
+    let words = |verb| -> Vec<&str> {
+        let names = names.iter().map(String::as_str);
+        std::iter::once(verb).chain(names).collect()
+    };
+    let told = |verb: &str, names: &[String], count: &dyn Fn(usize) -> usize| -> String {
+        let line = |(index, name): (usize, &String)| {
+            let (verbs, len, count) = (verb.len(), name.len(), count(index));
+            format!("*3\r\n${verbs}\r\n{verb}\r\n${len}\r\n{name}\r\n:{count}\r\n")
+        };
+        names.iter().enumerate().map(line).collect()
+    };
+    rig.ask(client, &words("SUBSCRIBE"));
+    rig.turns();
+    let link = *rig.backends.last().expect("a link");
+    rig.put(Peer::Backend(link), b"%1\r\n+proto\r\n:3\r\n");
+    let mut asked = 0;
+    for step in 0.. {
+        for turn in rig.turns() {
+            assert!(turn.work <= 60, "{turn:?}");
+        }
+        let requests = rig.to_nodes.remove(&link).unwrap_or_default();
+        let requests = String::from_utf8(requests).expect("text");
+        let new = requests.matches("subscribe").count();
+        if new == 0 {
+            break;
+        }
+        assert!(new <= 50 + 1, "{new} in step {step}");
+        let frames: String = names[asked..NAMES.min(asked + 50)]
+            .iter()
+            .map(|name| {
+                let len = name.len();
+                format!(">3\r\n$9\r\nsubscribe\r\n${len}\r\n{name}\r\n:1\r\n")
+            })
+            .collect();
+        asked += 50;
+        rig.ask(other, &["ECHO", "hi"]);
+        rig.turn();
+        assert_eq!(rig.heard(other), "$2\r\nhi\r\n");
+        rig.put(Peer::Backend(link), frames.as_bytes());
+    }
+    assert_eq!(asked, NAMES);
+    let pong = "*2\r\n$4\r\npong\r\n$0\r\n\r\n";
+    let all = told("subscribe", &names, &|index| index + 1);
+    assert_eq!(rig.heard(client), all);
+    rig.ask(client, &["PING"]);
+    rig.turns();
+    assert_eq!(rig.heard(client), pong);
+    // It leaves half of them by name, in its order, and the others without.
+    let half = &words("UNSUBSCRIBE")[..1 + NAMES / 2];
+    rig.ask(client, half);
+    assert!(rig.turns().len() >= NAMES / 2 / 50 - 1);
+    let left = told("unsubscribe", &names[..NAMES / 2], &|index| {
+        NAMES - 1 - index
+    });
+    assert_eq!(rig.heard(client), left);
+    rig.ask(client, &["UNSUBSCRIBE"]);
+    assert!(rig.turns().len() >= NAMES / 2 / 50 - 1);
+    assert_eq!(rig.heard(client).matches("unsubscribe").count(), NAMES / 2);
+    rig.ask(client, &["ECHO", "it may send all commands"]);
+    rig.turns();
+    assert!(rig.heard(client).starts_with("$24\r\n"));
+    assert_eq!(rig.proxy.stats().commands.get(), 20 + 1 + 1 + 1 + 1 + 1);
+}
+
+#[test]
+fn who_leaves_many_channels_leaves_them_in_many_turns() {
+    const NAMES: usize = 1000;
+    let mut rig = Rig::new(|limits| limits.turn_names = 50);
+    let (clients, link) = rig.subscribers(2);
+    for start in (0..NAMES).step_by(50) {
+        let names: Vec<String> = (start..start + 50).map(|name| format!("c{name:05}")).collect();
+        let words = std::iter::once("SUBSCRIBE").chain(names.iter().map(String::as_str));
+        rig.ask(clients[0], &words.collect::<Vec<_>>());
+        rig.turns();
+        for name in &names {
+            let len = name.len();
+            let frame = format!(">3\r\n$9\r\nsubscribe\r\n${len}\r\n{name}\r\n:1\r\n");
+            rig.put(link, frame.as_bytes());
+        }
+        rig.turns();
+    }
+    let Peer::Backend(backend) = link else {
+        panic!("a link");
+    };
+    rig.to_nodes.clear();
+    rig.proxy.closed(Peer::Client(clients[0]), NOW);
+    let (mut turns, mut left) = (0, 0);
+    while rig.proxy.is_behind() {
+        rig.turn();
+        let asked = rig.to_nodes.remove(&backend).unwrap_or_default();
+        let asked = String::from_utf8(asked).expect("text");
+        left += asked.matches("unsubscribe").count();
+        assert!(asked.matches("unsubscribe").count() <= 50, "{asked}");
+        // A message for who is there still.
+        rig.put(link, message('>', "on").as_bytes());
+        turns += 1;
+    }
+    assert!(turns >= NAMES / 50, "{turns}");
+    rig.turns();
+    assert_eq!(left, NAMES);
+    assert!(rig.heard(clients[1]).matches("on\r\n").count() >= turns);
+}
+
+#[test]
+fn long_replies_without_steps_are_merged_outside_the_worker() {
+    let mut rig = Rig::new(|_| {});
+    let (client, other) = (rig.client(), rig.client());
+    let names: Vec<String> = (0..20_000).map(|name| format!("c{name:05}")).collect();
+    let mut words = vec!["PUBSUB", "NUMSUB"];
+    words.extend(names.iter().map(String::as_str));
+    rig.ask(client, &words);
+    rig.ask(client, &["ECHO", "behind"]);
+    rig.turns();
+    let mut reply = format!("*{}\r\n", 2 * names.len());
+    for name in &names {
+        reply.push_str(&format!("${}\r\n{name}\r\n:2\r\n", name.len()));
+    }
+    let asked: Vec<BackendId> = rig.to_nodes.drain().map(|(id, _)| id).collect();
+    assert_eq!(asked.len(), 3);
+    for backend in &asked {
+        rig.put(Peer::Backend(*backend), b"+PONG\r\n");
+    }
+    rig.turns();
+    for backend in asked {
+        rig.put(Peer::Backend(backend), reply.as_bytes());
+    }
+    let turns = rig.turns();
+    assert_eq!(rig.heard(client), "");
+    let mut merges = turns.into_iter().flat_map(|turn| turn.merges);
+    let merge = merges.next().expect("work for another thread");
+    rig.ask(other, &["ECHO", "hi"]);
+    rig.turn();
+    assert_eq!(rig.heard(other), "$2\r\nhi\r\n");
+    let (part, merged) = merge.run();
+    rig.proxy.merged(part, merged, NOW);
+    rig.turn();
+    let sums = reply.replace(":2\r\n", ":6\r\n") + "$6\r\nbehind\r\n";
+    assert!(rig.heard(client) == sums);
+    rig.proxy.check_idle();
 }

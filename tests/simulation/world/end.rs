@@ -161,6 +161,9 @@ impl World {
             self.vanish(0);
         }
         self.turn(false);
+        while self.proxy.is_behind() {
+            self.turn(false);
+        }
         self.let_links_rest();
         assert_eq!(self.proxy.clients(), 0);
         self.proxy.check_idle();

@@ -297,6 +297,11 @@ impl World {
                 Action::Close(peer) => self.close(peer),
                 Action::Refresh(_) => self.refresh_wanted = true,
                 Action::ToWorker(..) => unreachable!("there is one worker"),
+                Action::MergeOutside(merge) => {
+                    let (part, reply) = merge.run();
+                    let now = self.time();
+                    self.proxy.merged(part, reply, now);
+                }
             }
         }
     }

@@ -127,7 +127,7 @@ impl Rig {
                     own.expect("a client").2 = true;
                 }
                 Action::Close(Peer::Backend(id)) => self.backends.retain(|own| *own != id),
-                Action::Refresh(_) | Action::ToWorker(..) => {}
+                Action::Refresh(_) | Action::ToWorker(..) | Action::MergeOutside(_) => {}
             }
         }
         self.proxy.check();

@@ -17,6 +17,10 @@ pub struct Change {
     pub act: Act,
     /// The names; none stands for all that there are.
     pub names: Vec<Arc<[u8]>>,
+    /// How many names of the request came before these.
+    pub from: usize,
+    /// Whether more of them come behind.
+    pub more: bool,
 }
 
 /// A SUBSCRIBE that waits for nodes to confirm.

@@ -27,6 +27,7 @@ use crate::proxy::pubsub::state::frames::Frames;
 use crate::proxy::pubsub::state::kind::Kind;
 use crate::proxy::pubsub::state::link::{Asked, Link};
 use crate::proxy::pubsub::state::outbox::Outbox;
+use crate::proxy::pubsub::state::subscriptions::Subscriptions;
 use crate::proxy::pubsub::state::topic::Topic;
 
 pub(in crate::proxy::pubsub) const NEVER: Time = Time::from_micros(u64::MAX);
@@ -56,6 +57,8 @@ pub struct Pubsub {
     pub(in crate::proxy::pubsub) patience: VecDeque<(Time, ClientId)>,
     /// Clients' SUBSCRIBEs that have been read and wait for the replies before them.
     pub(in crate::proxy::pubsub) early: HashMap<ClientId, VecDeque<Announcement>>,
+    /// What clients that have gone were subscribed to, and have not left yet.
+    pub(in crate::proxy) leaving: VecDeque<(ClientId, Box<Subscriptions>)>,
     /// Messages that not all of their subscribers have got.
     pub(in crate::proxy) outbox: Outbox,
 }
@@ -75,6 +78,7 @@ impl Default for Pubsub {
             publishers: HashMap::new(),
             patience: VecDeque::new(),
             early: HashMap::new(),
+            leaving: VecDeque::new(),
             outbox: Outbox::default(),
         }
     }

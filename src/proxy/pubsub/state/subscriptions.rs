@@ -45,6 +45,25 @@ impl Subscriptions {
         self.names[kind.index()].len()
     }
 
+    /// How many names there are.
+    pub fn count(&self) -> usize {
+        self.names.iter().map(BTreeSet::len).sum()
+    }
+
+    /// Takes out up to `most` names.
+    pub fn take_some(&mut self, most: usize) -> Vec<(Kind, Arc<[u8]>)> {
+        let mut taken = Vec::new();
+        for kind in Kind::ALL {
+            while taken.len() < most
+                && let Some(name) = self.names[kind.index()].pop_first()
+            {
+                self.bytes -= cost(&name);
+                taken.push((kind, name));
+            }
+        }
+        taken
+    }
+
     /// Whether there is nothing.
     pub fn is_empty(&self) -> bool {
         self.names.iter().all(BTreeSet::is_empty)

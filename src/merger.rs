@@ -1,0 +1,67 @@
+//! `Merger`: a worker's second thread, which merges long replies so that the worker goes on serving others.
+//!
+//! It is started by the first long reply. Work waits in a bounded queue; what has no room there is the worker's own.
+
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread;
+use std::time::Duration;
+
+use crate::mailbox::{Mail, Mailbox};
+use crate::proxy::pipeline::long_merge::LongMerge;
+
+/// Replies that may wait for the thread.
+const QUEUE_MAX: usize = 64;
+/// How long the thread waits for room in the worker's mailbox, before it looks again.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// The worker's side.
+#[derive(Debug)]
+pub struct Merger {
+    mailbox: Mailbox,
+    queue: Option<SyncSender<LongMerge>>,
+}
+
+impl Merger {
+    /// One that has no thread yet; `mailbox` is its worker's.
+    pub fn new(mailbox: Mailbox) -> Merger {
+        let queue = None;
+        Merger { mailbox, queue }
+    }
+
+    /// Hands work to the thread. It comes back if the thread has no room for it.
+    pub fn hand(&mut self, merge: LongMerge) -> Result<(), LongMerge> {
+        if self.queue.is_none() {
+            self.queue = start(self.mailbox.clone());
+        }
+        let Some(queue) = &self.queue else {
+            return Err(merge);
+        };
+        queue.try_send(merge).map_err(|error| match error {
+            TrySendError::Full(merge) | TrySendError::Disconnected(merge) => merge,
+        })
+    }
+}
+
+/// Starts the thread, which ends with its worker.
+fn start(mailbox: Mailbox) -> Option<SyncSender<LongMerge>> {
+    let (sender, queue) = sync_channel(QUEUE_MAX);
+    let thread = thread::Builder::new().name("merger".to_string());
+    match thread.spawn(move || work(&queue, &mailbox)) {
+        Ok(_detached) => Some(sender),
+        Err(error) => {
+            log::warn!("cannot start a thread that merges long replies: {error}");
+            None
+        }
+    }
+}
+
+fn work(queue: &Receiver<LongMerge>, mailbox: &Mailbox) {
+    for merge in queue {
+        let (part, reply) = merge.run();
+        let mut mail = Mail::Merged(part, reply);
+        while let Err(back) = mailbox.hand(mail) {
+            mail = back;
+            thread::sleep(PAUSE);
+        }
+    }
+}

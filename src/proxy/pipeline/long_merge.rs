@@ -1,0 +1,54 @@
+//! `LongMerge`: the replies to the parts of one request, of which the one reply is made outside the worker, since that
+//! takes longer than a turn may.
+
+use crate::proxy::ids::{ClientId, NO_SLOT, PartId, Seq};
+use crate::proxy::pipeline::merge::Merge;
+use crate::proxy::pipeline::split::Split;
+use crate::proxy::pipeline::{At, Spares};
+
+/// Replies of so many bytes together are merged outside the worker, where that cannot be done in steps.
+pub(super) const LONG_BYTES: usize = 128 << 10;
+
+/// Work for another thread.
+#[derive(Debug)]
+pub struct LongMerge {
+    part: PartId,
+    split: Box<Split>,
+}
+
+impl LongMerge {
+    /// The replies that came for a client's request.
+    pub fn new(client: ClientId, seq: Seq, split: Box<Split>) -> LongMerge {
+        let part = PartId::new(client, seq, 0);
+        LongMerge { part, split }
+    }
+
+    /// Does the work. Returns the one reply, and where it belongs: see `Proxy::merged`.
+    pub fn run(mut self) -> (PartId, Vec<u8>) {
+        let mut reply = Vec::new();
+        self.split.finish_whole(&mut reply, &mut Spares::default());
+        (self.part, reply)
+    }
+}
+
+impl Split {
+    /// Whether its replies take long to become one, and nobody is asked anything then.
+    pub(super) fn is_long_merge(&self) -> bool {
+        self.kept_bytes() >= LONG_BYTES
+            && match self.merge {
+                Merge::Sum | Merge::Min | Merge::Max | Merge::And | Merge::Or => true,
+                Merge::Join(_) | Merge::JoinAll(_) => true,
+                // In steps, by looking at the heads of the replies only, or by asking others.
+                Merge::Gather | Merge::Concat => false,
+                Merge::AllSucceeded | Merge::OneSucceeded => false,
+                Merge::Then(_) | Merge::ThenAll(_) => false,
+            }
+    }
+
+    /// What waits in its place for the merged reply, which passes as it is.
+    pub(super) fn awaiting_merge() -> Split {
+        let mut split = Split::with_capacity(Merge::OneSucceeded, false, 1);
+        split.add_at(NO_SLOT, At::Here);
+        split
+    }
+}
