@@ -5,6 +5,11 @@
 
 use super::commands::{Bits, Category, Commands};
 use super::distinct::Distinct;
+use crate::command::Command;
+
+/// Rules on first arguments that one selector may have: all of them are looked at for each rule that comes. Redis has
+/// no such limit, and takes minutes for 100,000.
+const ARGUMENTS_MAX: usize = 1000;
 
 /// Why a rule is not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +28,8 @@ pub enum RuleError {
     NoHash,
     /// Of a subcommand no first argument can be told.
     FirstArgument,
+    /// There are as many of this kind as one user may have.
+    TooMany,
 }
 
 impl RuleError {
@@ -46,6 +53,7 @@ impl RuleError {
                 "The password hash must be exactly 64 characters and contain only lowercase hexadecimal characters"
             }
             RuleError::FirstArgument => "Allowing first-arg of a subcommand is not supported",
+            RuleError::TooMany => "Too many rules of this kind for one user",
         }
     }
 }
@@ -265,9 +273,11 @@ impl Selector {
         if row.container {
             return self.add_command(name, true, commands);
         }
-        let known = self.allowed(commands);
-        let mut known = known.arguments(row.id).iter();
-        if !known.any(|own| own.eq_ignore_ascii_case(argument)) {
+        if !self.allows_argument(row, argument, commands) {
+            let first = |own: &&Rule| matches!(own, Rule::FirstArgument { .. });
+            if self.rules.iter().filter(first).count() >= ARGUMENTS_MAX {
+                return Err(RuleError::TooMany);
+            }
             self.rules.retain(|own| {
                 !matches!(own, Rule::FirstArgument { name, argument: known }
                     if **name == *row.name && known.eq_ignore_ascii_case(argument))
@@ -278,6 +288,29 @@ impl Selector {
             });
         }
         Ok(())
+    }
+
+    /// Whether a rule on the first argument of a command is in force.
+    fn allows_argument(&self, row: &Command, argument: &[u8], commands: &Commands) -> bool {
+        for rule in self.rules.iter().rev() {
+            match rule {
+                Rule::FirstArgument {
+                    name,
+                    argument: own,
+                } if **name == *row.name && own.eq_ignore_ascii_case(argument) => {
+                    return true;
+                }
+                Rule::Category { name, .. } => {
+                    let category = commands.category(name.as_bytes());
+                    if category.is_some_and(|category| category.touched.has(row.id)) {
+                        return false;
+                    }
+                }
+                // One on this command has made those before it void.
+                Rule::FirstArgument { .. } | Rule::Command { .. } => {}
+            }
+        }
+        false
     }
 
     fn add_command(
@@ -374,4 +407,56 @@ pub fn has_spaces(text: &[u8]) -> bool {
 fn may_be_of_module(name: &[u8]) -> bool {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-|".contains(byte);
     name.len() <= 64 && name.contains(&b'.') && name.iter().all(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::Table;
+
+    fn rules(rules: &[String], commands: &Commands) -> Result<Selector, RuleError> {
+        let mut selector = Selector::default();
+        for rule in rules {
+            selector.apply(rule.as_bytes(), commands)?;
+        }
+        Ok(selector)
+    }
+
+    #[test]
+    fn first_arguments_are_in_force_until_a_category_takes_them_back() {
+        let commands = Commands::new(Table::compiled().into(), None);
+        let get = commands.named(b"get").expect("a row").id;
+        let list = ["+get|a", "+get|b", "+get|A", "-@read", "+get|a", "-@write"];
+        let list = list.map(String::from);
+        for (count, expected) in [
+            (3, vec!["a", "b"]),
+            (4, vec![]),
+            (5, vec!["a"]),
+            (6, vec!["a"]),
+        ] {
+            let selector = rules(&list[..count], &commands).expect("right");
+            let allowed = selector.allowed(&commands);
+            let own: Vec<&[u8]> = allowed.arguments(get).iter().map(|own| &**own).collect();
+            assert_eq!(
+                own,
+                expected
+                    .iter()
+                    .map(|own| own.as_bytes())
+                    .collect::<Vec<_>>()
+            );
+        }
+    }
+
+    #[test]
+    fn there_are_only_so_many_first_arguments() {
+        let commands = Commands::new(Table::compiled().into(), None);
+        let mut list: Vec<String> = (0..ARGUMENTS_MAX)
+            .map(|own| format!("+get|{own}"))
+            .collect();
+        list.extend(list.clone());
+        let selector = rules(&list, &commands).expect("each is there once");
+        assert_eq!(selector.rules.len(), ARGUMENTS_MAX);
+        list.push("+set|one".to_string());
+        assert_eq!(rules(&list, &commands), Err(RuleError::TooMany));
+    }
 }

@@ -13,6 +13,9 @@ use crate::resp::inline;
 /// The name of the user that clients are who have not said who they are.
 pub const DEFAULT: &[u8] = b"default";
 
+/// Passwords that one user may have: all of them are looked at for each login. Redis has no such limit.
+const PASSWORDS_MAX: usize = 1000;
+
 /// Users ever made.
 static SERIALS: AtomicU64 = AtomicU64::new(0);
 
@@ -196,9 +199,9 @@ impl User {
             self.sanitize = Sanitize::Yes;
         } else {
             match rule {
-                [b'>', password @ ..] => self.add_password(Hash::of(password)),
+                [b'>', password @ ..] => return self.add_password(Hash::of(password)),
                 [b'#', hex @ ..] => {
-                    self.add_password(Hash::from_hex(hex).ok_or(RuleError::NoHash)?);
+                    return self.add_password(Hash::from_hex(hex).ok_or(RuleError::NoHash)?);
                 }
                 [b'<', password @ ..] => return self.remove_password(Hash::of(password)),
                 [b'!', hex @ ..] => {
@@ -218,11 +221,15 @@ impl User {
         Ok(())
     }
 
-    fn add_password(&mut self, hash: Hash) {
-        self.any_password = false;
+    fn add_password(&mut self, hash: Hash) -> Result<(), RuleError> {
         if !self.passwords.contains(&hash) {
+            if self.passwords.len() >= PASSWORDS_MAX {
+                return Err(RuleError::TooMany);
+            }
             self.passwords.push(hash);
         }
+        self.any_password = false;
+        Ok(())
     }
 
     fn remove_password(&mut self, hash: Hash) -> Result<(), RuleError> {

@@ -59,13 +59,18 @@ impl<'a> Catalogue<'a> {
         Answer::Done
     }
 
-    /// COMMAND INFO [name ...]; `args` is the whole request. Without names it is COMMAND.
-    pub fn info(&self, args: &Args<'_>, out: &mut Vec<u8>) -> Answer {
-        if args.len() == 2 {
+    /// COMMAND INFO of these names, so many. Without names it is COMMAND.
+    pub fn info<'n>(
+        &self,
+        names: impl Iterator<Item = &'n [u8]>,
+        count: usize,
+        out: &mut Vec<u8>,
+    ) -> Answer {
+        if count == 0 {
             return self.all(out);
         }
-        encode::array(out, args.len() - 2);
-        for name in args.from(2) {
+        encode::array(out, count);
+        for name in names {
             match self.table.named(name).filter(|row| self.shows(row)) {
                 Some(row) => self.entry(row, out),
                 None => encode::null(out, self.protocol),

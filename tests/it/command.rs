@@ -28,7 +28,7 @@ fn answer(catalogue: &Catalogue<'_>, words: &[&str]) -> (Answer, Vec<u8>) {
     let answer = match subcommand.as_slice() {
         b"" => catalogue.all(&mut out),
         b"count" => catalogue.count(&mut out),
-        b"info" => catalogue.info(&args, &mut out),
+        b"info" => catalogue.info(args.from(2), args.len() - 2, &mut out),
         b"list" => catalogue.list(&args, &mut out),
         b"getkeys" => catalogue.keys(&args, false, &mut out),
         b"getkeysandflags" => catalogue.keys(&args, true, &mut out),

@@ -3,7 +3,11 @@
 
 use super::{After, Context};
 use crate::command::describe::{Answer, Catalogue};
+use crate::proxy::pipeline::long_merge::LONG_BYTES;
+use crate::proxy::pipeline::merge::Merge;
+use crate::proxy::pipeline::plan::{Ask, Plan};
 use crate::resp::args::Args;
+use crate::resp::reply::Reply;
 
 /// Has the catalogue answer, or any master as long as there is none.
 fn answer(
@@ -34,7 +38,33 @@ pub fn count(context: &mut Context<'_>, _: &Args<'_>, out: &mut Vec<u8>) -> Afte
 }
 
 pub fn info(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> After {
-    answer(context, out, |catalogue, out| catalogue.info(args, out))
+    if args.frame().len() >= LONG_BYTES && context.servers.known.is_some() {
+        return After::Ask(long_info(context, args));
+    }
+    answer(context, out, |catalogue, out| {
+        catalogue.info(args.from(2), args.len() - 2, out)
+    })
+}
+
+/// INFO of many names: the request is the only part of what is merged, so that it is merged outside the worker.
+fn long_info(context: &Context<'_>, args: &Args<'_>) -> Plan {
+    let (servers, protocol) = (context.servers.clone(), context.session.protocol);
+    let table = context.table.clone();
+    let tell = move |request: &[Reply<'_>], out: &mut Vec<u8>| {
+        let words = || request.iter().flat_map(|request| request.items()).skip(2);
+        let names = words().map(|name| name.text().unwrap_or_default());
+        let catalogue = Catalogue {
+            table: &table,
+            known: servers.known.as_deref(),
+            protocol,
+        };
+        catalogue.info(names, words().count(), out);
+    };
+    Plan {
+        asks: vec![Ask::Known(args.frame().to_vec(), None)],
+        merge: Merge::JoinAll(Box::new(tell)),
+        write: false,
+    }
 }
 
 pub fn list(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> After {

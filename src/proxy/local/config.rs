@@ -3,7 +3,7 @@
 //! GET asks a master and replaces values by the proxy's own where it has one. SET goes to all nodes, or changes the
 //! proxy's flag if that is what the setting means here. RESETSTAT resets the counters of both.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use super::nodes::{ask_all, pairs};
 use super::settings::{self, Set};
@@ -11,6 +11,7 @@ use super::{After, Context, fail, guarded};
 use crate::command::Class;
 use crate::live_config::Unchanged;
 use crate::proxy::messages::worker_query::WorkerQuery;
+use crate::proxy::pipeline::long_merge::LONG_BYTES;
 use crate::proxy::pipeline::merge::{Join, Merge, Then};
 use crate::proxy::pipeline::plan::{Ask, Plan};
 use crate::proxy::texts;
@@ -35,18 +36,12 @@ const UNASKED: &[(&str, &str)] = &[
 /// `CONFIG GET pattern [pattern ...]`. Where no node is known, or none may be asked for its settings, only the
 /// proxy's own are given and a few that clients rely on.
 pub fn get(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> After {
-    let own = shown(args, &settings::shown(context));
-    let unasked = UNASKED
-        .iter()
-        .map(|(name, value)| (*name, value.to_string()));
-    let unasked = shown(args, &unasked.collect::<Vec<_>>());
+    let (request, settings) = (args.frame().to_vec(), settings::shown(context));
     let protocol = context.session.protocol;
-    if !context.routes.is_known() {
-        print(&[own, unasked].concat(), &[], protocol, out);
-        return After::Go;
-    }
-    let join: Join = Box::new(move |replies, out| match replies.first() {
-        Some(reply) if !reply.is_error() => {
+    let join = move |replies: &[Reply<'_>], out: &mut Vec<u8>| {
+        let patterns = || Reply::new(&request).items().skip(2);
+        let own = shown(patterns(), &settings);
+        if let Some(reply) = replies.first().filter(|reply| !reply.is_error()) {
             let theirs = pairs(reply).filter(|(name, _)| {
                 let name = name.text().unwrap_or_default();
                 let secret = |alias: &&str| alias.as_bytes().eq_ignore_ascii_case(name);
@@ -54,12 +49,25 @@ pub fn get(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> Aft
                     && !settings::SECRET_ALIASES.iter().any(secret)
             });
             print(&own, &theirs.collect::<Vec<_>>(), protocol, out);
+        } else {
+            let unasked = UNASKED.iter();
+            let unasked = unasked.map(|(name, value)| (*name, value.to_string()));
+            let unasked = shown(patterns(), &unasked.collect::<Vec<_>>());
+            print(&[own, unasked].concat(), &[], protocol, out);
         }
-        _ => print(&[own, unasked].concat(), &[], protocol, out),
-    });
+    };
+    if !context.routes.is_known() {
+        join(&[], out);
+        return After::Go;
+    }
+    let mut asks = vec![Ask::AnyMaster(args.frame().to_vec())];
+    if args.frame().len() >= LONG_BYTES {
+        // As a part it makes the merge long, so that it is done outside the worker.
+        asks.push(Ask::Known(args.frame().to_vec(), None));
+    }
     After::Ask(Plan {
-        asks: vec![Ask::AnyMaster(args.frame().to_vec())],
-        merge: Merge::JoinAll(join),
+        asks,
+        merge: Merge::JoinAll(Box::new(join)),
         write: false,
     })
 }
@@ -233,9 +241,14 @@ pub fn resetstat(context: &mut Context<'_>, args: &Args<'_>, _: &mut Vec<u8>) ->
 }
 
 /// Those of the settings that CONFIG GET asks for. What is asked for by its name is shown as it was written.
-fn shown(args: &Args<'_>, settings: &[(&'static str, String)]) -> Vec<Setting> {
+fn shown<'a>(
+    patterns: impl Iterator<Item = Reply<'a>>,
+    settings: &[(&'static str, String)],
+) -> Vec<Setting> {
     let mut shown: Vec<Setting> = Vec::new();
-    for pattern in args.from(2) {
+    let mut seen = HashSet::new();
+    let patterns = patterns.map(|pattern| pattern.text().unwrap_or_default());
+    for pattern in patterns.filter(|pattern| seen.insert(*pattern)) {
         let is_name = !pattern.iter().any(|byte| b"[*?".contains(byte));
         for (name, value) in settings {
             let name = name.as_bytes();

@@ -7,7 +7,7 @@ use crate::proxy::pipeline::split::Split;
 use crate::proxy::pipeline::{At, Spares};
 
 /// Replies of so many bytes together are merged outside the worker, where that cannot be done in steps.
-pub(super) const LONG_BYTES: usize = 128 << 10;
+pub const LONG_BYTES: usize = 128 << 10;
 
 /// Work for another thread.
 #[derive(Debug)]

@@ -53,7 +53,10 @@ impl Rig {
     /// Bytes come from a peer, all of them before the turn ends.
     fn put(&mut self, peer: Peer, mut bytes: &[u8]) {
         while !bytes.is_empty() {
-            let room = self.proxy.room(peer).unwrap_or_else(|| panic!("{peer:?} is not read"));
+            let room = self
+                .proxy
+                .room(peer)
+                .unwrap_or_else(|| panic!("{peer:?} is not read"));
             let count = bytes.len().min(room.spare().len());
             room.spare()[..count].copy_from_slice(&bytes[..count]);
             room.filled(count);
@@ -492,7 +495,9 @@ fn who_leaves_many_channels_leaves_them_in_many_turns() {
     let mut rig = Rig::new(|limits| limits.turn_names = 50);
     let (clients, link) = rig.subscribers(2);
     for start in (0..NAMES).step_by(50) {
-        let names: Vec<String> = (start..start + 50).map(|name| format!("c{name:05}")).collect();
+        let names: Vec<String> = (start..start + 50)
+            .map(|name| format!("c{name:05}"))
+            .collect();
         let words = std::iter::once("SUBSCRIBE").chain(names.iter().map(String::as_str));
         rig.ask(clients[0], &words.collect::<Vec<_>>());
         rig.turns();
