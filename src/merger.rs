@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::mailbox::{Mail, Mailbox};
-use crate::proxy::pipeline::long_merge::LongMerge;
+use crate::proxy::actions::LongMerge;
 
 /// Replies that may wait for the thread.
 const QUEUE_MAX: usize = 64;

@@ -2,11 +2,11 @@
 //! end of the turn; nothing is written or closed under the feet of a caller.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::net::SocketAddr;
 
-use crate::proxy::ids::{BackendId, ClientId, Peer};
+use crate::proxy::ids::{BackendId, ClientId, PartId, Peer};
 use crate::proxy::messages::worker_query::WorkerMessage;
-use crate::proxy::pipeline::long_merge::LongMerge;
 
 /// Why a topology refresh is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +17,28 @@ pub enum Wanted {
     Trouble,
     /// A client asked for it, or the way in which it is done has changed.
     Asked,
+}
+
+/// Work for another thread: it makes the one reply to a client's request of the replies to its parts. Returns it, and
+/// where it belongs.
+pub struct LongMerge(Box<dyn FnOnce() -> (PartId, Vec<u8>) + Send>);
+
+impl LongMerge {
+    /// This is to be done.
+    pub fn new(work: impl FnOnce() -> (PartId, Vec<u8>) + Send + 'static) -> LongMerge {
+        LongMerge(Box::new(work))
+    }
+
+    /// Does it.
+    pub fn run(self) -> (PartId, Vec<u8>) {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for LongMerge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LongMerge")
+    }
 }
 
 /// One thing to be done.

@@ -17,7 +17,7 @@
 //! | state | `ids`, `texts`, `planted_bugs`, `request` | names of clients and nodes; Redis' own words; what is asked of any frame |
 //! | state | `stats`, `scripts` | what is counted; the scripts that were loaded, and what their flags say |
 //! | state | `namespace` | the tag before a client's keys: requests with it, replies without it |
-//! | state | `messages`, `actions` | what is said to other workers, and to sockets |
+//! | state | `messages`, `actions` | what is said to other workers, and to sockets and threads |
 //! | state | `upstream` | nodes, connections, tickets, routes |
 //! | state | `pipeline` | the order of one client's replies; replies to parts that become one |
 //! | state | `pubsub::state`, `lease::state` | subscriptions; transactions and blocking commands |

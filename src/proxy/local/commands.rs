@@ -58,7 +58,7 @@ fn long_info(context: &Context<'_>, args: &Args<'_>) -> Plan {
             known: servers.known.as_deref(),
             protocol,
         };
-        catalogue.info(names, words().count(), out);
+        let _done = catalogue.info(names, words().count(), out);
     };
     Plan {
         asks: vec![Ask::Known(args.frame().to_vec(), None)],

@@ -12,7 +12,7 @@ use crate::command::Class;
 use crate::live_config::Unchanged;
 use crate::proxy::messages::worker_query::WorkerQuery;
 use crate::proxy::pipeline::long_merge::LONG_BYTES;
-use crate::proxy::pipeline::merge::{Join, Merge, Then};
+use crate::proxy::pipeline::merge::{Merge, Then};
 use crate::proxy::pipeline::plan::{Ask, Plan};
 use crate::proxy::texts;
 use crate::resp::args::Args;

@@ -6,7 +6,6 @@
 use crate::buffer::Rope;
 use crate::clock::Time;
 use crate::proxy::ids::{ClientId, PartId};
-use crate::proxy::pipeline::long_merge::LongMerge;
 use crate::proxy::state::Proxy;
 
 impl Proxy {
@@ -18,7 +17,7 @@ impl Proxy {
             None => {}
             Some((seq, None)) => self.unmerged.0.push_back((id, seq)),
             Some((seq, Some(split))) => {
-                self.actions.merge_outside(LongMerge::new(id, seq, split));
+                self.actions.merge_outside(split.merge_outside(id, seq));
             }
         }
     }

@@ -1,6 +1,7 @@
-//! `LongMerge`: the replies to the parts of one request, of which the one reply is made outside the worker, since that
-//! takes longer than a turn may.
+//! The replies to the parts of one request, of which the one reply is made outside the worker, since that takes longer than
+//! a turn may.
 
+use crate::proxy::actions::LongMerge;
 use crate::proxy::ids::{ClientId, NO_SLOT, PartId, Seq};
 use crate::proxy::pipeline::merge::Merge;
 use crate::proxy::pipeline::split::Split;
@@ -8,28 +9,6 @@ use crate::proxy::pipeline::{At, Spares};
 
 /// Replies of so many bytes together are merged outside the worker, where that cannot be done in steps.
 pub const LONG_BYTES: usize = 128 << 10;
-
-/// Work for another thread.
-#[derive(Debug)]
-pub struct LongMerge {
-    part: PartId,
-    split: Box<Split>,
-}
-
-impl LongMerge {
-    /// The replies that came for a client's request.
-    pub fn new(client: ClientId, seq: Seq, split: Box<Split>) -> LongMerge {
-        let part = PartId::new(client, seq, 0);
-        LongMerge { part, split }
-    }
-
-    /// Does the work. Returns the one reply, and where it belongs: see `Proxy::merged`.
-    pub fn run(mut self) -> (PartId, Vec<u8>) {
-        let mut reply = Vec::new();
-        self.split.finish_whole(&mut reply, &mut Spares::default());
-        (self.part, reply)
-    }
-}
 
 impl Split {
     /// Whether its replies take long to become one, and nobody is asked anything then.
@@ -43,6 +22,16 @@ impl Split {
                 Merge::AllSucceeded | Merge::OneSucceeded => false,
                 Merge::Then(_) | Merge::ThenAll(_) => false,
             }
+    }
+
+    /// Has them merged outside the worker, for a client's request.
+    pub fn merge_outside(mut self, client: ClientId, seq: Seq) -> LongMerge {
+        let part = PartId::new(client, seq, 0);
+        LongMerge::new(move || {
+            let mut reply = Vec::new();
+            self.finish_whole(&mut reply, &mut Spares::default());
+            (part, reply)
+        })
     }
 
     /// What waits in its place for the merged reply, which passes as it is.

@@ -6,9 +6,8 @@ use std::sync::Arc;
 
 use crate::clock::Time;
 use crate::config::{Config, Limits};
-use crate::proxy::actions::Action;
+use crate::proxy::actions::{Action, LongMerge};
 use crate::proxy::ids::{BackendId, ClientId, Peer};
-use crate::proxy::pipeline::long_merge::LongMerge;
 use crate::proxy::state::Proxy;
 use crate::proxy::tests::rig::{before_nodes, flushed, known_client};
 use crate::resp::encode;
