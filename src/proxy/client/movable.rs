@@ -20,6 +20,7 @@ impl Client {
             && self.lease.is_none()
             && self.execution.is_none()
             && self.cut.is_none()
+            && self.names_done == 0
             && self.closing.is_none()
             && !self.ended
             && !self.paused

@@ -59,7 +59,10 @@ impl Side {
                 Action::Resume(id) => {
                     self.proxy.resume(id, NOW);
                 }
-                Action::Close(_) | Action::Refresh(_) | Action::ToWorker(..) => {}
+                Action::Close(_)
+                | Action::Refresh(_)
+                | Action::ToWorker(..)
+                | Action::MergeOutside(_) => {}
             }
         }
         self.proxy.check();
