@@ -171,7 +171,7 @@ impl Proxy {
                 }
                 if let Some(client) = self.clients.get_mut(id) {
                     client.stall = Some(stall);
-                    if client.cut.is_none() {
+                    if client.cut.is_none() && client.names_done == 0 {
                         client.session.uncharge();
                     }
                 }
