@@ -81,10 +81,10 @@ simulate: need-cargo
 fuzz: need-cargo
 	FUZZ_SECONDS=$$(($(MINUTES) * 60)) FUZZ_SEED=$${FUZZ_SEED:-$$(date +%s)} $(CARGO) test --locked --test fuzz -- --nocapture
 
-# What clients may take of the process: descriptors, memory, time before they log in.
+# What clients may take of the process: descriptors, memory, time before they log in; values of 512 MB.
 limits: need-cargo
 	@bash tests/support/install.sh redis-server
-	$(CARGO) test --locked --test it limits:: -- --nocapture
+	HUGE_MIB=512 $(CARGO) test --locked --test it -- --nocapture limits:: huge::
 
 # One process takes over from the other, so many times, under load; what the longest wait of a client was: make handover HANDOVERS=50
 handover: need-cargo

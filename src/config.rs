@@ -329,6 +329,8 @@ pub struct Limits {
     /// Bytes of a reply that are kept, so that it can be asked for again if its connection breaks; from here on it
     /// goes to its client as it comes.
     pub pass_bytes: usize,
+    /// Bytes of a request that are gathered; a longer one goes to its node as it comes, if it can.
+    pub stream_bytes: usize,
     /// Keys of one request that are sent to their slots in one turn.
     pub split_keys: usize,
     /// Requests, and parts of requests, that are taken of one client in one turn; replies, of one node.
@@ -412,6 +414,7 @@ impl Default for Limits {
             transaction_bytes: 64 << 20,
             read_bytes: 256 << 10,
             pass_bytes: 1 << 20,
+            stream_bytes: 4 << 20,
             split_keys: 4096,
             turn_requests: 4096,
             turn_messages: 16384,

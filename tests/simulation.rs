@@ -127,6 +127,7 @@ const EXPECTED: &[&str] = &[
     "protocol_errors",
     "reads_moved",
     "replica_reads",
+    "requests_streamed",
     "retries",
     "splits",
     "tryagain",

@@ -423,7 +423,8 @@ const OWN: &[Flag] = &[
         name: "request-timeout",
         kind: Kind::Duration,
         default: "15s",
-        help: "how long a node may owe a reply before the proxy closes the connection and treats the node as lost",
+        help: "how long a node may owe a reply before the proxy closes the connection and treats the node as lost; also how \
+               long a large request may stand still on its way",
         apply: |options, value| {
             options.config.request_timeout = positive(value)?;
             Ok(())

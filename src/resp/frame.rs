@@ -131,6 +131,13 @@ impl RequestScanner {
         self.args_left == 0 && self.searched == 0
     }
 
+    /// Of the frame that is incomplete: where its arguments lie that have come, behind how many bytes they end, and how
+    /// many are left. Nothing if none has come.
+    pub fn under_way(&self) -> Option<(&[Span], usize, u32)> {
+        let known = self.args_left > 0 && self.args_left != WHOLE && !self.spans.is_empty();
+        known.then_some((&self.spans, self.position, self.args_left))
+    }
+
     /// The frame of `len` bytes that was found last stays where it is: the next look finds it at once. Its spans
     /// are taken out of `spans`.
     pub fn put_back(&mut self, len: usize, spans: &mut Vec<Span>) {

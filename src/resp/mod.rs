@@ -9,5 +9,6 @@ mod nesting;
 mod number_line;
 pub mod reply;
 pub mod reply_frame;
+pub mod request_tail;
 pub mod short;
 pub mod value;

@@ -130,9 +130,9 @@ fn without_descriptors_nothing_spins_and_the_log_is_not_flooded() {
     }
 }
 
-/// The start of a SET of so many bytes, of which so many follow.
-fn begin_set(client: &mut TcpStream, declared: usize, sent: usize) -> std::io::Result<()> {
-    let head = format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n${declared}\r\n");
+/// The start of an MSET of one key and so many bytes, of which so many follow. (A SET would go to its node as it comes.)
+fn begin_mset(client: &mut TcpStream, declared: usize, sent: usize) -> std::io::Result<()> {
+    let head = format!("*3\r\n$4\r\nMSET\r\n$1\r\nk\r\n${declared}\r\n");
     client.write_all(head.as_bytes())?;
     let block = vec![b'x'; 1 << 20];
     for _ in 0..sent >> 20 {
@@ -148,7 +148,7 @@ fn an_allocation_that_fails_closes_the_one_who_asked() {
     for round in 1..=3 {
         let mut large = dial(&proxy);
         // It is closed before all of it is sent.
-        let sent = begin_set(&mut large, 400 << 20, 400 << 20);
+        let sent = begin_mset(&mut large, 400 << 20, 400 << 20);
         assert!(sent.is_err() || rest(large).is_empty());
         wait_for("the client to be closed", Duration::from_secs(10), || {
             (counter(&mut other, "proxy_clients_memory") == round).then_some(())
@@ -166,11 +166,11 @@ fn above_max_memory_the_clients_that_hold_most_are_closed() {
     let proxy = limited("-n 4096", &["-max-memory", "32mb", "-max-procs", "2"]);
     let mut other = proxy.conn();
     let mut small = dial(&proxy);
-    begin_set(&mut small, 2 << 20, 1 << 20).expect("sent");
+    begin_mset(&mut small, 2 << 20, 1 << 20).expect("sent");
     let mut large: Vec<TcpStream> = (0..12).map(|_| dial(&proxy)).collect();
     for client in &mut large {
         // Those that come first may be closed before.
-        begin_set(client, 100 << 20, 8 << 20).ok();
+        begin_mset(client, 100 << 20, 8 << 20).ok();
     }
     wait_for("some to be closed", Duration::from_secs(10), || {
         (counter(&mut other, "proxy_clients_memory") >= 7).then_some(())

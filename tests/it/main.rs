@@ -27,6 +27,7 @@ mod fault_catalogue;
 mod faults;
 mod guards;
 mod handover;
+mod huge;
 mod imports;
 mod info;
 mod insight;

@@ -52,7 +52,8 @@ impl Bulk {
 }
 
 fn set(key: &str, length: usize) -> Vec<u8> {
-    Conn::encode(&[b"SET".as_slice(), key.as_bytes(), &vec![b'x'; length]])
+    // A SET would go to its node as it comes.
+    Conn::encode(&[b"MSET".as_slice(), key.as_bytes(), &vec![b'x'; length]])
 }
 
 fn bulk_len(length: usize) -> usize {

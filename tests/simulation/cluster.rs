@@ -92,6 +92,9 @@ struct SlotState {
 #[derive(Debug, Default)]
 pub struct Session {
     asking: bool,
+    /// The key that this connection was asked about behind an ASKING just before, and which the node said it serves: a
+    /// request that goes to its node as it comes follows behind one more.
+    scouted: Option<Vec<u8>>,
     read_only: bool,
     resp3: bool,
     authenticated: bool,
@@ -776,7 +779,14 @@ impl Cluster {
             .collect();
         let of_script = ledger.is_of_scripts(keys[0]) && (name == "EVAL" || name == "EXISTS");
         let asking = std::mem::take(&mut session.asking);
-        if asking && of_script {
+        let scouted = session.scouted.take();
+        if asking && name == "EXISTS" && refusal.is_none() {
+            session.scouted = Some(keys[0].to_vec());
+        }
+        let follows = name != "EXISTS" && scouted.as_deref() == Some(keys[0]);
+        if asking && follows {
+            // It has been sent on already.
+        } else if asking && of_script {
             let known = self.asked.contains_key(&question);
             assert!(known, "ASKING before {name}, which nobody sent on");
         } else if asking {

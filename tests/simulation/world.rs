@@ -262,7 +262,13 @@ impl World {
     pub fn new(seed: u64) -> World {
         let mut random = Random::new(seed);
         let calm = seed % 8 == 7;
-        let config = Arc::new(config(&mut random, calm));
+        let mut config = config(&mut random, calm);
+        // (From numbers of its own: what the other seeds are about stays as it is.)
+        let mut of_streams = Random::new(!seed);
+        if of_streams.one_in(2) {
+            config.limits.stream_bytes = 1 + of_streams.skewed(2048);
+        }
+        let config = Arc::new(config);
         let tags = random.between(2, 6) as usize;
         let password = config.backend_password.as_ref();
         let password = password.map(|secret| secret.expose().to_vec());

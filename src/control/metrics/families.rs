@@ -87,6 +87,7 @@ pub const FAMILIES: &[Family] = &[
                 ("clients_overfull", "output_limit"),
                 ("clients_unread", "query_limit"),
                 ("clients_memory", "memory"),
+                ("clients_stopped", "request_timeout"),
                 ("clients_not_logged_in", "login_timeout"),
                 ("subscribers_cut", "pubsub_limit"),
                 ("clients_severed", "reply_lost"),
@@ -98,7 +99,8 @@ pub const FAMILIES: &[Family] = &[
             ],
             "Client connections closed, by reason: eof (the client left), error (the connection broke), idle \
          (-client-idle-timeout), stalled (-write-stall), kill (CLIENT KILL), output_limit and pubsub_limit \
-         (-client-output-buffer-limit), query_limit (-client-query-buffer-limit), memory (-max-memory), login_timeout (-login-timeout), protocol (malformed request), \
+         (-client-output-buffer-limit), query_limit (-client-query-buffer-limit), memory (-max-memory), login_timeout (-login-timeout), \
+         request_timeout (stopped in the middle of a large request), protocol (malformed request), \
          refused (turned away on arrival), reply_lost (a node was lost in the middle of a large reply), drain \
          (shutdown)",
         ),
@@ -493,9 +495,14 @@ pub const FAMILIES: &[Family] = &[
         &["outcome"],
     ),
     counter(
+        "redis_proxy_requests_streamed_total",
+        &[("requests_streamed", "")],
+        "Large requests that were sent to their nodes while they came from their clients",
+    ),
+    counter(
         "redis_proxy_leases_granted_total",
         &[("leases", "")],
-        "Exclusive connections given to transactions and blocking commands",
+        "Exclusive connections given to transactions, blocking commands and large requests",
     ),
     counter(
         "redis_proxy_leases_idle_total",

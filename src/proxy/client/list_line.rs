@@ -107,7 +107,7 @@ impl Client {
                 let multi = if self.session.queueing { queued } else { -1 };
                 (multi, transaction.watched, transaction.bytes)
             }
-            Some(Work::Blocking(_) | Work::Wait(_)) | None => (-1, 0, 0),
+            Some(Work::Blocking(_) | Work::Wait(_) | Work::Streamed) | None => (-1, 0, 0),
         }
     }
 

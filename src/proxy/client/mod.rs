@@ -12,6 +12,7 @@ pub mod own_errors;
 pub mod session;
 pub mod split_in_turns;
 pub mod step;
+pub mod streamed;
 
 use std::net::SocketAddr;
 
@@ -22,6 +23,7 @@ use crate::proxy::client::backlog::Backlog;
 use crate::proxy::client::held::HeldRequests;
 use crate::proxy::client::session::Session;
 use crate::proxy::client::split_in_turns::Cut;
+use crate::proxy::client::streamed::StreamedRequest;
 use crate::proxy::ids::{BackendId, Seq};
 use crate::proxy::lease::state::execution::Execution;
 use crate::proxy::lease::state::{Lease, Work};
@@ -51,6 +53,8 @@ pub enum Stall {
     Login,
     /// Its PUBLISH waits for subscriptions on their way.
     Subscribers,
+    /// Its request, which is to go to its node as it comes, waits for a connection of its own.
+    Connection,
     /// It has had its share of this turn: the rest of its backlog is for the next ones. A resume is on its way.
     Behind,
     /// It is about to go to the process that takes over, which takes its next request.
@@ -78,6 +82,8 @@ pub enum Parting {
     Unread,
     /// There was no memory for what it sent.
     Unallocated,
+    /// It stopped in the middle of a large request.
+    Stopped,
     /// It has got a part of a reply whose rest is lost: it is closed whatever it is owed.
     Severed,
 }
@@ -95,6 +101,7 @@ impl Parting {
             Parting::Overfull => &stats.clients_overfull,
             Parting::Unread => &stats.clients_unread,
             Parting::Unallocated => &stats.clients_memory,
+            Parting::Stopped => &stats.clients_stopped,
             Parting::Severed => &stats.clients_severed,
         }
     }
@@ -180,6 +187,10 @@ pub struct Client {
     /// Of its SUBSCRIBE or UNSUBSCRIBE of many names at the front of the input: how many are done; [`GIVEN_UP`] if the
     /// others are not to be.
     pub names_done: usize,
+    /// Its request that goes to its node as it comes.
+    ///
+    /// Invariant: the scanner is not at its start meanwhile.
+    pub streamed: Option<Box<StreamedRequest>>,
     /// Its EXEC, while the proxy has a part in it. It is at the head of the pipeline, its parts are behind it.
     pub execution: Option<Box<Execution>>,
     /// What it has for itself at nodes.
@@ -225,6 +236,7 @@ impl Client {
             unsettled_until: None,
             cut: None,
             names_done: 0,
+            streamed: None,
             execution: None,
             lease: None,
         }
@@ -282,6 +294,7 @@ impl Client {
                 | Stall::ClientPause
                 | Stall::Login
                 | Stall::Subscribers
+                | Stall::Connection
                 | Stall::Behind
                 | Stall::HandOver,
             ) => false,
@@ -357,7 +370,10 @@ impl Client {
         match self.closing {
             None => false,
             Some(Parting::Severed) => true,
-            Some(_) => self.pipeline.is_empty() && self.output.is_empty(),
+            // The end of a request that is on its way is not waited for.
+            Some(_) => {
+                (self.pipeline.is_empty() || self.streamed.is_some()) && self.output.is_empty()
+            }
         }
     }
 
@@ -401,6 +417,7 @@ impl Client {
     pub fn check(&self) {
         self.output.check();
         assert!(!self.session.queueing || self.lease.is_some());
+        assert!(self.streamed.is_none() || !self.scanner.is_at_start());
         assert!(self.backlog.is_none() || self.stall.is_some());
         assert!(self.stall != Some(Stall::Behind) || self.resume_queued);
         assert!(!self.is_finished() || self.flush_queued || self.resume_queued);

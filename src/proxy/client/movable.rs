@@ -12,15 +12,20 @@ impl Client {
             None | Some(Stall::HandOver) => false,
             // Its next request has not been taken, or not been looked at.
             Some(Stall::Full | Stall::Barrier | Stall::Behind) => false,
-            Some(Stall::Backend(_) | Stall::ClientPause | Stall::Login | Stall::Subscribers) => {
-                true
-            }
+            Some(
+                Stall::Backend(_)
+                | Stall::ClientPause
+                | Stall::Login
+                | Stall::Subscribers
+                | Stall::Connection,
+            ) => true,
         };
         !waits
             && self.lease.is_none()
             && self.execution.is_none()
             && self.cut.is_none()
             && self.names_done == 0
+            && self.streamed.is_none()
             && self.closing.is_none()
             && !self.ended
             && !self.paused

@@ -20,6 +20,7 @@ impl Proxy {
         self.sweep_strangers(now);
         self.sweep_clients(now);
         self.sweep_swollen(now);
+        self.sweep_streamed(now);
         self.bound_memory(now);
         self.retire_idle(now);
     }

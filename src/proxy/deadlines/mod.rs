@@ -4,3 +4,4 @@ pub(super) mod idle;
 pub(super) mod memory_limit;
 pub mod park_timeout;
 pub(super) mod spare_memory;
+pub(super) mod streamed;

@@ -17,6 +17,7 @@ mod pool;
 mod queueing;
 pub mod run;
 pub mod state;
+mod streamed;
 mod timing;
 pub mod transaction;
 mod wait;
@@ -46,7 +47,7 @@ impl Proxy {
         let limits = &self.config.limits;
         let cap = match &work {
             Work::Transaction(_) => limits.transaction_leases,
-            Work::Blocking(_) | Work::Wait(_) => limits.blocking_leases,
+            Work::Blocking(_) | Work::Wait(_) | Work::Streamed => limits.blocking_leases,
         };
         let counts = &self.process.leases;
         let client = self.clients.get_mut(id)?;
@@ -114,6 +115,9 @@ impl Proxy {
         for (index, run) in lease.runs.iter_mut().enumerate() {
             self.leave(id, run, index as u16, now);
         }
+        if let Work::Streamed = lease.work {
+            self.stop_streaming(id);
+        }
     }
 
     /// The reply to one request of a lease.
@@ -163,6 +167,9 @@ impl Proxy {
         let may_have_run = at_once && row.is_some_and(|row| row.own_errors);
         if !may_have_run && let Some(refusal) = refusal_in(reply, owed) {
             let words = reply.error().unwrap_or_default();
+            if matches!((&lease.work, owed), (Work::Streamed, Owed::Last(..))) {
+                return self.refuse_streamed(id, lease, refusal, words, now);
+            }
             return self.turned_away(id, lease, index, refusal, words, now);
         }
         if run.has_script()
@@ -192,6 +199,7 @@ impl Proxy {
             Work::Transaction(_) => self.settle_transaction(id, lease, owed, reply, now),
             Work::Blocking(_) => self.settle_blocking(id, owed, reply, now),
             Work::Wait(_) => self.settle_wait(id, lease, owed, reply, now),
+            Work::Streamed => self.settle_streamed(id, lease, index, owed, reply, now),
         }
     }
 
@@ -236,6 +244,11 @@ impl Proxy {
         run.note_end(now);
         if matches!(lease.work, Work::Wait(_)) {
             return self.count_nobody(id, lease, index, now);
+        }
+        if let Work::Streamed = lease.work
+            && run.sent > 1
+        {
+            return self.lose_streamed(id, lease, backend, lost, now);
         }
         let queued: usize = backend.tickets.iter().map(|t| t.len as usize).sum();
         let all_sent = !backend.tickets.is_empty() && backend.output.sent_len() >= queued;
@@ -426,7 +439,7 @@ impl Proxy {
         }
         match lease.work {
             Work::Transaction(_) => self.give_up_transaction(id, lease, index, text, now),
-            Work::Blocking(_) | Work::Wait(_) => {
+            Work::Blocking(_) | Work::Wait(_) | Work::Streamed => {
                 self.tell_all(id, &mut lease.runs[usize::from(index)], text, now);
                 Next::End
             }

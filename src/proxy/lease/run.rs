@@ -108,7 +108,8 @@ impl Proxy {
         }
         (run.sent, run.answered, run.unopened) = (0, 0, false);
         run.begun_at = now;
-        if matches!(run.goal, Goal::Ask(_)) {
+        run.asked = matches!(run.goal, Goal::Ask(_));
+        if run.asked {
             let ticket = self.ticket(run.slot, ASKING.len(), u16::MAX, Origin::Discard, now);
             let (pool, actions) = (&mut self.pool, &mut self.actions);
             self.upstream.send(backend, ASKING, ticket, pool, actions);

@@ -158,6 +158,8 @@ impl Proxy {
                         idle.push(id);
                     }
                 }
+                // See `deadlines::streamed`.
+                Work::Streamed => {}
                 Work::Blocking(Blocking { deadline, .. }) | Work::Wait(Wait { deadline, .. }) => {
                     let overdue =
                         deadline.is_some_and(|at| now >= at.after(self.config.request_timeout));

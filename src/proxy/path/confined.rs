@@ -352,7 +352,7 @@ impl Proxy {
 
     /// The namespace that a client is in. Where there are none no client is looked at for this.
     #[inline(always)]
-    pub(super) fn namespace_of(&self, id: ClientId) -> Option<&Arc<Namespace>> {
+    pub(in crate::proxy) fn namespace_of(&self, id: ClientId) -> Option<&Arc<Namespace>> {
         if self.namespaces.is_empty() {
             return None;
         }

@@ -108,6 +108,9 @@ impl Proxy {
             input.consume(input.len());
             return false;
         }
+        if client.streamed.is_some() {
+            return self.pass_on_streamed(id, input, now);
+        }
         if client.is_full(&self.config.limits) && client.cut.is_none() {
             client.stall = Some(Stall::Full);
             return false;
@@ -141,6 +144,9 @@ impl Proxy {
             }
             Ok(Scan::Incomplete(missing)) => {
                 client.missing = missing;
+                if input.len().saturating_add(missing) >= self.config.limits.stream_bytes {
+                    self.stream_request(id, input, now);
+                }
                 false
             }
             Err(error) => {

@@ -138,6 +138,8 @@ counters! {
     clients_unread,
     /// Clients closed because they held most of too much memory, or because there was none for them.
     clients_memory,
+    /// Clients closed because they stopped in the middle of a large request.
+    clients_stopped,
     /// Clients closed because they did not log in in time.
     clients_not_logged_in,
     /// Clients closed because the rest of a reply that had begun to leave was lost.
@@ -220,6 +222,8 @@ counters! {
     messages,
     /// Subscribers closed because they did not read.
     subscribers_cut,
+    /// Requests that went to their nodes as they came.
+    requests_streamed,
     /// Times that an exclusive connection was lent.
     leases,
     /// Transactions whose connections were taken back because nobody went on with them.

@@ -2,5 +2,6 @@
 
 pub(super) mod plain_twins;
 pub(super) mod rig;
+pub(super) mod streamed;
 pub(super) mod turn_shares;
 pub(super) mod two_workers;

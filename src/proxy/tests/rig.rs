@@ -32,7 +32,12 @@ fn before(nodes: u8, config: Arc<Config>, process: Arc<Process>) -> Proxy {
     let mut proxy = Proxy::new(config, table, process, 0, 1);
     let nodes = (1..=nodes).map(|node| SocketAddr::from(([10, 0, 0, node], 6379)));
     let nodes: Vec<SocketAddr> = nodes.collect();
-    proxy.adopt(Arc::new(Topology::of_masters(&nodes)), Time::default());
+    let mut topology = Topology::of_masters(&nodes);
+    topology.announced = (0..)
+        .zip(&nodes)
+        .map(|(index, node)| (node.to_string(), index))
+        .collect();
+    proxy.adopt(Arc::new(topology), Time::default());
     proxy
 }
 

@@ -163,6 +163,9 @@ pub const CROSS_SLOT: &str = "CROSSSLOT Keys in request don't hash to the same s
 pub const LOST: &str = "ERR backend connection lost, command may have been executed";
 /// The reply did not come in time.
 pub const TIMED_OUT: &str = "ERR backend timeout, command may have been executed";
+/// The slot has moved while the request came, and its first bytes are gone.
+pub const MOVED_MEANWHILE: &str =
+    "TRYAGAIN slot moved while the command was sent, command was not executed";
 /// Nothing was sent.
 pub const NOT_EXECUTED: &str = "ERR backend unavailable, command was not executed";
 

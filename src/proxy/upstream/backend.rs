@@ -9,7 +9,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::buffer::{Pool, ReadBuf, WriteBuf};
+use crate::buffer::{Chunk, Pool, ReadBuf, WriteBuf};
 use crate::clock::Time;
 use crate::cluster::slot::SLOTS;
 use crate::config::{Config, Secret};
@@ -299,6 +299,8 @@ pub struct Backend {
     pub is_replacement: bool,
     /// The number by which the node knows it, of an exclusive one.
     pub number: Option<i64>,
+    /// Whether the end of its last request has not come from its client yet (see `lease::streamed`).
+    pub is_fed: bool,
 }
 
 /// The oldest request of a connection, as it was when last looked at.
@@ -353,6 +355,7 @@ impl Backend {
             is_aside: false,
             is_replacement: false,
             number: None,
+            is_fed: false,
         }
     }
 
@@ -389,11 +392,33 @@ impl Backend {
         }
     }
 
+    /// Appends a piece of the request that its client alone sends here, and whose end has not come before.
+    pub fn feed(&mut self, piece: Chunk) {
+        debug_assert!(self.is_fed);
+        if let Some(last) = self.tickets.back_mut() {
+            last.len += piece.len() as u32;
+            self.output.push_chunk(piece);
+        }
+    }
+
+    /// Drops what has been sent of such a request: it is not sent again. (What stands before it is kept until it is
+    /// answered.)
+    pub fn drop_fed(&mut self, pool: &mut Pool) {
+        let sent = self.output.sent_len();
+        if let ([only], []) = self.tickets.as_mut_slices() {
+            only.len -= sent as u32;
+            self.output.release(sent, pool);
+        }
+    }
+
     /// Whether every byte of the oldest request has been handed to the kernel.
     pub fn front_is_sent(&self) -> bool {
-        self.tickets
-            .front()
-            .is_none_or(|ticket| ticket.len as usize <= self.output.sent_len())
+        // Of what is fed to it the end is missing.
+        (!self.is_fed || self.tickets.len() > 1)
+            && self
+                .tickets
+                .front()
+                .is_none_or(|ticket| ticket.len as usize <= self.output.sent_len())
     }
 
     /// Whether these bytes begin a reply that no request can have led to yet. By the time that its end has come

@@ -49,6 +49,8 @@ pub enum Work {
     Blocking(Blocking),
     /// WAIT and WAITAOF.
     Wait(Wait),
+    /// A large request that goes to its node as it comes.
+    Streamed,
 }
 
 /// Whether a lease goes on after a step.
@@ -68,7 +70,7 @@ impl LeaseCounts {
     pub(in crate::proxy::lease) fn of(&self, work: &Work) -> &AtomicUsize {
         match work {
             Work::Transaction(_) => &self.transactions,
-            Work::Blocking(_) | Work::Wait(_) => &self.blocking,
+            Work::Blocking(_) | Work::Wait(_) | Work::Streamed => &self.blocking,
         }
     }
 }

@@ -48,6 +48,8 @@ pub struct Run {
     pub patient: bool,
     /// Where it is to go.
     pub goal: Goal,
+    /// Whether its node serves it behind an ASKING only.
+    pub(in crate::proxy::lease) asked: bool,
     /// Redirects followed.
     pub(in crate::proxy::lease) redirects: u8,
     /// Times that it was refused.
@@ -138,6 +140,7 @@ impl Run {
             } else {
                 Goal::Owner
             },
+            asked: false,
             redirects: 0,
             tries: 0,
             held_since: None,
