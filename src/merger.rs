@@ -17,21 +17,25 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// The worker's side.
 #[derive(Debug)]
 pub struct Merger {
+    worker: usize,
     mailbox: Mailbox,
     queue: Option<SyncSender<LongMerge>>,
 }
 
 impl Merger {
-    /// One that has no thread yet; `mailbox` is its worker's.
-    pub fn new(mailbox: Mailbox) -> Merger {
-        let queue = None;
-        Merger { mailbox, queue }
+    /// That of a worker, by its place, and its mailbox. It has no thread yet.
+    pub fn new(worker: usize, mailbox: Mailbox) -> Merger {
+        Merger {
+            worker,
+            mailbox,
+            queue: None,
+        }
     }
 
     /// Hands work to the thread. It comes back if the thread has no room for it.
     pub fn hand(&mut self, merge: LongMerge) -> Result<(), LongMerge> {
         if self.queue.is_none() {
-            self.queue = start(self.mailbox.clone());
+            self.queue = start(self.worker, self.mailbox.clone());
         }
         let Some(queue) = &self.queue else {
             return Err(merge);
@@ -43,9 +47,9 @@ impl Merger {
 }
 
 /// Starts the thread, which ends with its worker.
-fn start(mailbox: Mailbox) -> Option<SyncSender<LongMerge>> {
+fn start(worker: usize, mailbox: Mailbox) -> Option<SyncSender<LongMerge>> {
     let (sender, queue) = sync_channel(QUEUE_MAX);
-    let thread = thread::Builder::new().name("merger".to_string());
+    let thread = thread::Builder::new().name(format!("merger-{worker}"));
     match thread.spawn(move || work(&queue, &mailbox)) {
         Ok(_detached) => Some(sender),
         Err(error) => {

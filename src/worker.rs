@@ -204,7 +204,10 @@ impl Worker {
     pub fn run(mut self, others: &[Mailbox], refresh: impl Fn(Wanted)) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
         let mut now = self.watch.begin();
-        let mut merger = Merger::new(others[self.proxy.worker()].clone());
+        let mut merger = {
+            let worker = self.proxy.worker();
+            Merger::new(worker, others[worker].clone())
+        };
         let mut coalesce = Coalesce::new(self.proxy.config().coalesce, others.len());
         loop {
             let timeout = self.timeout(now);
