@@ -209,7 +209,6 @@ fn config(random: &mut Random, calm: bool) -> Config {
         limits.split_keys = random.skewed(4);
     }
     if random.one_in(2) {
-        limits.turn_names = random.skewed(3);
         limits.turn_requests = random.skewed(16);
         limits.turn_messages = random.skewed(16);
         limits.turn_subscribers = random.skewed(4);
@@ -264,9 +263,12 @@ impl World {
         let calm = seed % 8 == 7;
         let mut config = config(&mut random, calm);
         // (From numbers of its own: what the other seeds are about stays as it is.)
-        let mut of_streams = Random::new(!seed);
-        if of_streams.one_in(2) {
-            config.limits.stream_bytes = 1 + of_streams.skewed(2048);
+        let mut of_steps = Random::new(!seed);
+        if of_steps.one_in(2) {
+            config.limits.stream_bytes = 1 + of_steps.skewed(2048);
+        }
+        if of_steps.one_in(2) {
+            config.limits.turn_names = of_steps.skewed(3);
         }
         let config = Arc::new(config);
         let tags = random.between(2, 6) as usize;
