@@ -236,6 +236,10 @@ impl Routes {
         // Redirects have added others behind them.
         let shards = last.as_ref().map_or(0, |last| last.shards.len());
         let masters_before = masters(&self.shards[..shards]);
+        let replicas_before: Vec<Vec<NodeKey>> = self.shards[..shards]
+            .iter()
+            .map(|shard| shard.replicas.clone())
+            .collect();
         let keys = self.intern(&topology, nodes);
         self.shards = topology
             .shards
@@ -252,10 +256,12 @@ impl Routes {
         self.lineage.renew(
             State {
                 masters: &masters_before,
+                replicas: &replicas_before,
                 slots: last.as_ref().map_or(&[][..], |last| &last.slots[..]),
             },
             State {
                 masters: &masters(&self.shards),
+                replicas: &[],
                 slots: &topology.slots[..],
             },
             topology.orphans.iter().map(|orphan| &orphan.slots[..]),

@@ -131,6 +131,19 @@ fn who_has_the_slots_of_a_shard_that_is_no_more_is_asked_in_its_place() {
     assert_eq!(Rig::new().keys_after(&[first, then]), ":40\r\n");
 }
 
+/// While it is promoted, a slot may be on its way to its old master, and from there to another.
+#[test]
+fn a_promoted_replica_is_asked_although_its_old_master_was_listed_beside_it() {
+    let mut rig = Rig::new();
+    let mut whole = Topology::clone(&topology(&[(1, 0..8192), (2, 8192..16384), (3, 0..0)]));
+    whole.shards.truncate(2);
+    whole.shards[1].replicas = vec![2];
+    rig.proxy.adopt(Arc::new(whole), rig.now);
+    let first = topology(&[(1, 0..8192), (2, 8192..8193), (3, 8193..16384)]);
+    let then = topology(&[(1, 0..8193), (3, 8193..16384)]);
+    assert_eq!(rig.keys_after(&[first, then]), ":40\r\n");
+}
+
 /// Its keys have been counted where they are now, or are counted by the part that waits for that node.
 #[test]
 fn a_shard_is_left_out_if_who_has_its_slots_is_asked_already() {

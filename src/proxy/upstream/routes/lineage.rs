@@ -2,7 +2,8 @@
 //! shard, and goes to whoever is its master by then.
 //!
 //! A cluster has no names for shards that all versions tell of, so they get numbers here. A shard is the same as long as
-//! its master is. When that one serves no slot any more, the shard is *lost* until another master has most of its slots:
+//! its master is, or until one of its replicas is a master and has most of its slots: that one was promoted, and a topology
+//! that lists the old master beside it, with a slot that was on its way, is about to forget it. When the master serves no slot any more, the shard is *lost* until another master has most of its slots:
 //! one that was none before was promoted in its place, or was given all it had, and is the shard now; at one that was a
 //! shard already the slots have been moved there, and the lost shard is no more; the other is its *heir*. (So is a replica
 //! that was given a slot before the topology told that it was promoted.)
@@ -41,8 +42,19 @@ struct Lost {
 pub struct State<'a> {
     /// The master of each shard.
     pub masters: &'a [NodeKey],
+    /// The replicas of each shard.
+    pub replicas: &'a [Vec<NodeKey>],
     /// The shard of each slot.
     pub slots: &'a [u16],
+}
+
+impl State<'_> {
+    /// The slots of a shard, in order.
+    fn slots_of(&self, shard: usize) -> Vec<u16> {
+        let slots = (0u16..).zip(self.slots);
+        let slots = slots.filter(|(_, owner)| usize::from(**owner) == shard);
+        slots.map(|(slot, _)| slot).collect()
+    }
 }
 
 /// The numbers of all shards.
@@ -99,12 +111,26 @@ impl Lineage {
             shard.and_then(|shard| self.shards.get(shard).copied())
         };
         let mut ids: Vec<Option<ShardId>> = now.masters.iter().map(same).collect();
-        for ((shard, master), id) in (0u16..).zip(before.masters).zip(&self.shards) {
-            if !now.masters.contains(master) {
-                let slots = (0u16..).zip(before.slots);
-                let slots = slots.filter(|(_, owner)| **owner == shard);
-                let slots = slots.map(|(slot, _)| slot).collect();
-                self.lost.push(Lost { id: *id, slots });
+        for (shard, (master, id)) in before.masters.iter().zip(&self.shards).enumerate() {
+            let listed = now.masters.iter().position(|own| own == master);
+            let replicas = before.replicas.get(shard).map_or(&[][..], Vec::as_slice);
+            let promoted =
+                |place: &usize| ids[*place].is_none() && replicas.contains(&now.masters[*place]);
+            match listed {
+                None => {
+                    let slots = before.slots_of(shard);
+                    self.lost.push(Lost { id: *id, slots });
+                }
+                Some(old) if (0..ids.len()).any(|place| promoted(&place)) => {
+                    let slots = before.slots_of(shard);
+                    let most = Lost { id: *id, slots }.heir(now);
+                    if let Heir::Shard(new) = most
+                        && promoted(&new)
+                    {
+                        (ids[old], ids[new]) = (None, Some(*id));
+                    }
+                }
+                Some(_) => {}
             }
         }
         let mut heirs = Vec::new();
@@ -248,6 +274,7 @@ mod tests {
     struct Rig {
         lineage: Lineage,
         masters: Vec<NodeKey>,
+        replicas: Vec<Vec<NodeKey>>,
         slots: Vec<u16>,
     }
 
@@ -257,6 +284,7 @@ mod tests {
             let mut rig = Rig {
                 lineage: Lineage::default(),
                 masters: Vec::new(),
+                replicas: Vec::new(),
                 slots: slots("xxxxxxxxxx"),
             };
             rig.adopt(&[A, B], "0000011111", &[]);
@@ -267,10 +295,12 @@ mod tests {
             let new = slots(owners);
             let before = State {
                 masters: &self.masters,
+                replicas: &self.replicas,
                 slots: &self.slots,
             };
             let now = State {
                 masters,
+                replicas: &[],
                 slots: &new,
             };
             self.lineage.renew(before, now, orphans.iter().copied());
@@ -304,6 +334,28 @@ mod tests {
         check((&[C, B], "1100011111"), Some(C), false);
         check((&[B], "xxxxx00000"), None, true);
         check((&[B], "0000000000"), None, false);
+    }
+
+    #[test]
+    fn a_promoted_replica_is_the_shard_also_while_its_old_master_is_listed() {
+        let mut rig = Rig::new();
+        let first = rig.lineage.shards()[0];
+        rig.replicas = vec![vec![C], Vec::new()];
+        // The first slot was on its way to A when C was promoted.
+        rig.adopt(&[A, C, B], "0111122222", &[]);
+        assert_eq!(rig.master(first), Some(C));
+        let old = rig.lineage.shards()[0];
+        assert_ne!(old, first);
+        rig.replicas = Vec::new();
+        rig.adopt(&[C, B], "1000011111", &[]);
+        assert_eq!(rig.master(first), Some(C));
+        assert_eq!(rig.lineage.heir(first), None);
+        assert_eq!(rig.lineage.heir(old), Some(rig.lineage.shards()[1]));
+        // Who was no replica has been given the slots.
+        let mut rig = Rig::new();
+        let first = rig.lineage.shards()[0];
+        rig.adopt(&[A, C, B], "0111122222", &[]);
+        assert_eq!(rig.master(first), Some(A));
     }
 
     #[test]
