@@ -87,6 +87,7 @@ fn no_message_behind_a_subscription_is_lost() {
             }
             requests.extend(Conn::encode(&[subscribe, &channel]));
             subscriber.send(requests);
+            subscriber.wait_until_received();
             let began = Instant::now();
             let counted = publisher.command(&[publish, &channel, "x"]);
             // A node that has no processor for so long has not confirmed: nobody waits longer for it.

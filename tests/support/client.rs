@@ -227,6 +227,28 @@ impl Conn {
             .unwrap_or_else(|error| panic!("cannot send: {error}"));
     }
 
+    /// Waits until the other side's kernel has all that was sent, which is so before it has what another connection sends
+    /// later.
+    pub fn wait_until_received(&self) {
+        let address = match &self.stream {
+            Stream::Tcp(stream) => stream.local_addr(),
+            _ => return,
+        };
+        let port = format!(":{:04X}", address.expect("it is bound").port());
+        let is_received = || {
+            let table = std::fs::read_to_string("/proc/self/net/tcp").expect("the sockets");
+            let own = table
+                .lines()
+                .map(|line| line.split_whitespace().collect::<Vec<_>>());
+            // The fields: number, local and remote address, state, bytes to send and to read.
+            let mut own = own.filter(|fields| fields.len() > 4 && fields[1].ends_with(&port));
+            own.all(|fields| fields[3] != "01" || fields[4].starts_with("00000000:"))
+        };
+        while !is_received() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     pub fn try_send(&mut self, bytes: &[u8]) -> io::Result<()> {
         match &mut self.stream {
             Stream::Tcp(stream) => stream.write_all(bytes),
