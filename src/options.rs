@@ -19,6 +19,7 @@ mod flag;
 mod memory;
 mod namespace;
 mod number;
+mod pairs;
 mod reads;
 mod spelling;
 pub mod table;

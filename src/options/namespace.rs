@@ -1,9 +1,7 @@
 //! The flags of namespaces: rows of the [table](super::table) as the others are.
 
-use std::fmt::Display;
-
 use super::flag::{Flag, Kind};
-use super::{address, number};
+use super::{address, number, pairs};
 use crate::config::{Config, Listen};
 use crate::proxy::namespace::database_name;
 
@@ -34,7 +32,7 @@ pub(super) const FLAGS: [Flag; 5] = [
             options.config.namespace_listen = listens(value)?;
             Ok(())
         },
-        show: |config| show(&config.namespace_listen),
+        show: |config| pairs::show(&config.namespace_listen, '=', Listen::to_string),
         live: false,
     },
     Flag {
@@ -47,7 +45,7 @@ pub(super) const FLAGS: [Flag; 5] = [
             options.config.namespace_users = users(value)?;
             Ok(())
         },
-        show: |config| show(&config.namespace_users),
+        show: |config| pairs::show(&config.namespace_users, '=', String::clone),
         live: false,
     },
     Flag {
@@ -171,15 +169,6 @@ fn users(value: &str) -> Result<Vec<(String, String)>, String> {
     Ok(all)
 }
 
-/// The same as it is typed.
-fn show(all: &[(String, impl Display)]) -> String {
-    let texts: Vec<String> = all
-        .iter()
-        .map(|(own, other)| format!("{own}={other}"))
-        .collect();
-    texts.join(",")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -208,7 +197,10 @@ mod tests {
     #[test]
     fn each_namespace_has_an_address() {
         for good in ["", "jobs=127.0.0.1:8089", "a=b=[::1]:1,c=unix:/run/c.sock"] {
-            assert_eq!(listens(good).map(|all| show(&all)), Ok(good.to_string()));
+            assert_eq!(
+                listens(good).map(|all| pairs::show(&all, '=', Listen::to_string)),
+                Ok(good.to_string())
+            );
         }
         for (bad, reason) in [
             ("jobs", "expected name=address"),
@@ -226,7 +218,10 @@ mod tests {
     #[test]
     fn users_have_one_namespace_each() {
         for good in ["", "alice=jobs", "alice=jobs,bob=jobs,default=a=b"] {
-            assert_eq!(users(good).map(|all| show(&all)), Ok(good.to_string()));
+            assert_eq!(
+                users(good).map(|all| pairs::show(&all, '=', String::clone)),
+                Ok(good.to_string())
+            );
         }
         for (bad, reason) in [
             ("alice", "expected user=name"),

@@ -1,7 +1,7 @@
 //! The flags of single users: rows of the [table](super::table) as the others are.
 
 use super::flag::{Flag, Kind};
-use super::{address, number, reads};
+use super::{number, pairs, reads};
 use crate::config::UserSettings;
 
 /// The flags.
@@ -14,10 +14,10 @@ pub(super) const FLAGS: [Flag; 3] = [
                the limit gets an error and is not executed. An idle user may send one second's commands at once",
         apply: |options, value| {
             options.config.user_rate_limits =
-                pairs(value, '=', |text| number::within(text, 1, 1_000_000_000))?;
+                pairs::read(value, '=', |text| number::within(text, 1, 1_000_000_000))?;
             Ok(())
         },
-        show: |config| show(&config.user_rate_limits, '=', u64::to_string),
+        show: |config| pairs::show(&config.user_rate_limits, '=', u64::to_string),
         live: false,
     },
     Flag {
@@ -28,10 +28,10 @@ pub(super) const FLAGS: [Flag; 3] = [
                an error, and the connection stays open",
         apply: |options, value| {
             options.config.user_max_clients =
-                pairs(value, '=', |text| number::within(text, 0, 1_000_000_000))?;
+                pairs::read(value, '=', |text| number::within(text, 0, 1_000_000_000))?;
             Ok(())
         },
-        show: |config| show(&config.user_max_clients, '=', usize::to_string),
+        show: |config| pairs::show(&config.user_max_clients, '=', usize::to_string),
         live: false,
     },
     Flag {
@@ -41,37 +41,13 @@ pub(super) const FLAGS: [Flag; 3] = [
         help: "settings for single users, like report:read-prefer=READ_PREFER_SLAVE;admin=no,ops:admin=yes. read-prefer \
                replaces -read-prefer, and admin (yes or no) replaces -admin-commands, for the clients of that user",
         apply: |options, value| {
-            options.config.user_settings = pairs(value, ':', settings)?;
+            options.config.user_settings = pairs::read(value, ':', settings)?;
             Ok(())
         },
-        show: |config| show(&config.user_settings, ':', show_settings),
+        show: |config| pairs::show(&config.user_settings, ':', show_settings),
         live: false,
     },
 ];
-
-/// A list of names, each with what is said of it.
-fn pairs<T>(
-    value: &str,
-    mark: char,
-    read: impl Fn(&str) -> Result<T, String>,
-) -> Result<Vec<(String, T)>, String> {
-    let mut all: Vec<(String, T)> = Vec::new();
-    for item in address::items(value) {
-        let (name, text) = item
-            .rsplit_once(mark)
-            .ok_or_else(|| format!("expected name{mark}value in {item:?}"))?;
-        let (name, text) = (name.trim(), text.trim());
-        if name.is_empty() {
-            return Err(format!("the name is missing in {item:?}"));
-        }
-        if all.iter().any(|(other, _)| other == name) {
-            return Err(format!("{name:?} is listed twice"));
-        }
-        let said = read(text).map_err(|reason| format!("{reason} in {item:?}"))?;
-        all.push((name.to_string(), said));
-    }
-    Ok(all)
-}
 
 /// What is said of one user: `key=value` and semicolons.
 fn settings(text: &str) -> Result<UserSettings, String> {
@@ -106,15 +82,6 @@ fn show_settings(own: &UserSettings) -> String {
     all.join(";")
 }
 
-/// The same as it is typed.
-fn show<T>(all: &[(String, T)], mark: char, text: impl Fn(&T) -> String) -> String {
-    let items: Vec<String> = all
-        .iter()
-        .map(|(name, said)| format!("{name}{mark}{}", text(said)))
-        .collect();
-    items.join(",")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,8 +89,8 @@ mod tests {
     #[test]
     fn limits_of_users() {
         let rates = |text: &str| {
-            let read = pairs(text, '=', |text| number::within::<u64>(text, 1, 1000));
-            read.map(|all| show(&all, '=', u64::to_string))
+            let read = pairs::read(text, '=', |text| number::within::<u64>(text, 1, 1000));
+            read.map(|all| pairs::show(&all, '=', u64::to_string))
         };
         for good in ["", "app=10", "app=10,a=b=7,ünï=1"] {
             assert_eq!(rates(good), Ok(good.to_string()));
@@ -143,8 +110,8 @@ mod tests {
     #[test]
     fn settings_of_users() {
         let shown = |text: &str| {
-            let read = pairs(text, ':', settings);
-            read.map(|all| show(&all, ':', show_settings))
+            let read = pairs::read(text, ':', settings);
+            read.map(|all| pairs::show(&all, ':', show_settings))
         };
         let text = "a:read-prefer=replica;admin=no, ops:admin=yes,spiffe://x:read-prefer=0";
         let again = "a:read-prefer=1;admin=no,ops:admin=yes,spiffe://x:read-prefer=0";
