@@ -1,4 +1,5 @@
-//! `Mailbox`: messages from other threads to a worker. It is bounded; sending wakes the worker and never blocks.
+//! `Mailbox`: messages from other threads to a worker. It is bounded; sending wakes the worker and does not
+//! block, but where a thread that has nothing else to do says so.
 
 use std::io;
 use std::net::SocketAddr;
@@ -96,14 +97,27 @@ impl Mailbox {
         self.hand(message).is_ok()
     }
 
+    /// As `send`, but waits for room as long as the worker lives. Not for a worker: two that wait for each other wait
+    /// for ever.
+    pub fn send_when_there_is_room(&self, message: Mail) {
+        // Who has not read its messages has been woken up for them.
+        if self.sender.send(message).is_ok() {
+            self.wake();
+        }
+    }
+
     /// As `send`; a message that there was no room for comes back.
     pub fn hand(&self, message: Mail) -> Result<(), Mail> {
         let sent = self.sender.try_send(message);
-        if let Err(error) = self.waker.wake() {
-            log::error!("cannot wake up a worker: {error}");
-        }
+        self.wake();
         sent.map_err(|error| match error {
             TrySendError::Full(message) | TrySendError::Disconnected(message) => message,
         })
+    }
+
+    fn wake(&self) {
+        if let Err(error) = self.waker.wake() {
+            log::error!("cannot wake up a worker: {error}");
+        }
     }
 }

@@ -4,15 +4,12 @@
 
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
-use std::time::Duration;
 
 use crate::mailbox::{Mail, Mailbox};
 use crate::proxy::actions::LongMerge;
 
 /// Replies that may wait for the thread.
 const QUEUE_MAX: usize = 64;
-/// How long the thread waits for room in the worker's mailbox, before it looks again.
-const PAUSE: Duration = Duration::from_millis(1);
 
 /// The worker's side.
 #[derive(Debug)]
@@ -62,10 +59,6 @@ fn start(worker: usize, mailbox: Mailbox) -> Option<SyncSender<LongMerge>> {
 fn work(queue: &Receiver<LongMerge>, mailbox: &Mailbox) {
     for merge in queue {
         let (part, reply) = merge.run();
-        let mut mail = Mail::Merged(part, reply);
-        while let Err(back) = mailbox.hand(mail) {
-            mail = back;
-            thread::sleep(PAUSE);
-        }
+        mailbox.send_when_there_is_room(Mail::Merged(part, reply));
     }
 }
