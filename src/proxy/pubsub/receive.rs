@@ -213,8 +213,10 @@ impl Proxy {
             count += 1;
             last = Some(*id);
             let Some(client) = self.clients.get_mut(*id) else {
-                let leaves = leaving.iter().any(|(own, _)| own == id);
-                debug_assert!(leaves, "a subscriber has not left");
+                debug_assert!(
+                    leaving.iter().any(|(own, _)| own == id),
+                    "a subscriber has not left"
+                );
                 continue;
             };
             if client.closing.is_some() {

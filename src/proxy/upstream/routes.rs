@@ -256,12 +256,11 @@ impl Routes {
         self.lineage.renew(
             State {
                 masters: &masters_before,
-                replicas: &replicas_before,
                 slots: last.as_ref().map_or(&[][..], |last| &last.slots[..]),
             },
+            &replicas_before,
             State {
                 masters: &masters(&self.shards),
-                replicas: &[],
                 slots: &topology.slots[..],
             },
             topology.orphans.iter().map(|orphan| &orphan.slots[..]),

@@ -42,8 +42,6 @@ struct Lost {
 pub struct State<'a> {
     /// The master of each shard.
     pub masters: &'a [NodeKey],
-    /// The replicas of each shard.
-    pub replicas: &'a [Vec<NodeKey>],
     /// The shard of each slot.
     pub slots: &'a [u16],
 }
@@ -98,10 +96,11 @@ impl Lineage {
         heir
     }
 
-    /// A topology takes the place of another. `orphans` are the slots of each shard without a master, as ranges.
+    /// A topology takes the place of another. `replicas` are those that each shard had before; `orphans` are the slots of each shard without a master, as ranges.
     pub fn renew<'a>(
         &mut self,
         before: State<'_>,
+        replicas: &[Vec<NodeKey>],
         now: State<'_>,
         orphans: impl Iterator<Item = &'a [(u16, u16)]>,
     ) {
@@ -113,7 +112,7 @@ impl Lineage {
         let mut ids: Vec<Option<ShardId>> = now.masters.iter().map(same).collect();
         for (shard, (master, id)) in before.masters.iter().zip(&self.shards).enumerate() {
             let listed = now.masters.iter().position(|own| own == master);
-            let replicas = before.replicas.get(shard).map_or(&[][..], Vec::as_slice);
+            let replicas = replicas.get(shard).map_or(&[][..], Vec::as_slice);
             let promoted =
                 |place: &usize| ids[*place].is_none() && replicas.contains(&now.masters[*place]);
             match listed {
@@ -295,15 +294,14 @@ mod tests {
             let new = slots(owners);
             let before = State {
                 masters: &self.masters,
-                replicas: &self.replicas,
                 slots: &self.slots,
             };
             let now = State {
                 masters,
-                replicas: &[],
                 slots: &new,
             };
-            self.lineage.renew(before, now, orphans.iter().copied());
+            self.lineage
+                .renew(before, &self.replicas, now, orphans.iter().copied());
             (self.masters, self.slots) = (masters.to_vec(), new);
         }
 
