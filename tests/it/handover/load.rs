@@ -77,8 +77,8 @@ fn transact(shared: &Shared, addr: &str) {
     }
 }
 
-/// One pushes numbers, one is blocked until they come: each comes once, in order.
-fn push(shared: &Shared, addr: &str) {
+/// Sends a command with the next number, again and again; at the end with the word `end`.
+fn count_with(shared: &Shared, addr: &str, [command, name]: [&str; 2], pause: Duration) {
     let mut conn = connect(addr);
     for number in 0.. {
         let is_last = shared.is_over();
@@ -87,12 +87,17 @@ fn push(shared: &Shared, addr: &str) {
         } else {
             number.to_string()
         };
-        conn.command(&["RPUSH", "queue", &text]).int();
+        conn.command(&[command, name, &text]).int();
         if is_last {
             return;
         }
-        thread::sleep(Duration::from_millis(7));
+        thread::sleep(pause);
     }
+}
+
+/// One pushes numbers, one is blocked until they come: each comes once, in order.
+fn push(shared: &Shared, addr: &str) {
+    count_with(shared, addr, ["RPUSH", "queue"], Duration::from_millis(7));
 }
 
 fn pop(addr: &str) {
@@ -158,20 +163,12 @@ struct Heard {
 }
 
 fn publish(shared: &Shared, addr: &str) {
-    let mut conn = connect(addr);
-    for number in 0.. {
-        let is_last = shared.is_over();
-        let text = if is_last {
-            "end".to_string()
-        } else {
-            number.to_string()
-        };
-        conn.command(&["PUBLISH", "news", &text]).int();
-        if is_last {
-            return;
-        }
-        thread::sleep(Duration::from_micros(500));
-    }
+    count_with(
+        shared,
+        addr,
+        ["PUBLISH", "news"],
+        Duration::from_micros(500),
+    );
 }
 
 fn subscribe(mut conn: Conn, pattern: bool) -> Heard {
