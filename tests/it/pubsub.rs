@@ -722,3 +722,43 @@ fn publish_in_a_transaction_counts_clients() {
         }
     }
 }
+
+/// Names enough for many turns, and replies long enough to be merged by the worker's second thread.
+#[test]
+fn twenty_thousand_channels_of_one_client() {
+    const NAMES: usize = 20_000;
+    let cluster = Cluster::start(3, 0);
+    let proxy = Proxy::start(&cluster, &[]);
+    let names: Vec<String> = (0..NAMES).map(|name| format!("channel{name:05}")).collect();
+    let request = |words: &[&'static str]| -> Vec<String> {
+        let words = words.iter().map(|word| word.to_string());
+        words.chain(names.iter().cloned()).collect()
+    };
+    let (mut subscriber, mut other) = (proxy.conn(), proxy.conn());
+    subscriber.send(Conn::encode(&request(&["SUBSCRIBE"])));
+    for (index, name) in names.iter().enumerate() {
+        let told = subscriber.read_reply();
+        assert_eq!(told.items()[1], name.as_str());
+        assert_eq!(told.items()[2], Reply::Int(index as i64 + 1));
+    }
+    let counted = other.command(&request(&["PUBSUB", "NUMSUB"]));
+    assert_eq!(counted.items().len(), 2 * NAMES);
+    for (pair, name) in counted.items().chunks(2).zip(&names) {
+        assert_eq!(
+            (&pair[0], &pair[1]),
+            (&Reply::Bulk(name.clone().into()), &Reply::Int(1))
+        );
+    }
+    let known = other.command(&request(&["COMMAND", "INFO"]));
+    assert_eq!(known.items().len(), NAMES);
+    assert_eq!(
+        other.command(&["PUBLISH", &names[NAMES - 1], "hi"]),
+        Reply::Int(1)
+    );
+    assert_eq!(subscriber.read_reply().items()[2], "hi");
+    subscriber.send(Conn::encode(&["UNSUBSCRIBE"]));
+    for _ in 0..NAMES {
+        assert_eq!(subscriber.read_reply().items()[0], "unsubscribe");
+    }
+    assert_eq!(subscriber.line("ECHO on"), "on");
+}
