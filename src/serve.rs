@@ -23,6 +23,7 @@ use crate::control::TERMINAL;
 use crate::control::certificates;
 use crate::control::http::{self, ControlHandle, Door};
 use crate::control::learn_servers::{self, Surveyor};
+use crate::control::namespace_keys;
 use crate::control::outages;
 use crate::control::refresh;
 use crate::control::refresher::{Refresher, Trigger};
@@ -127,6 +128,7 @@ pub fn run(mut config: Config, passed: Option<Passed>, log: LogHandle) -> io::Re
     let servers = Servers::unknown(table);
     let latest = Arc::new(Latest::new(servers.clone()));
     let surveyor = start_survey(&process, servers, &tls, &latest, mailboxes.clone())?;
+    namespace_keys::spawn(process.clone(), latest.clone(), tls.clone())?;
     let refresher = start_refresher(&process, clock, &tls, surveyor, &latest, mailboxes.clone())?;
     let dropped = log.clone();
     let sources = Sources {

@@ -11,6 +11,7 @@ pub mod http;
 pub mod learn_servers;
 pub mod message;
 pub mod metrics;
+pub mod namespace_keys;
 mod node_connection;
 pub mod outages;
 pub mod page;

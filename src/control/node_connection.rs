@@ -119,6 +119,17 @@ impl NodeConnection {
         Ok(bytes)
     }
 
+    /// The replies to some requests that are sent together, in order, as they came.
+    pub(super) fn replies(
+        &mut self,
+        config: &Config,
+        deadline: Instant,
+        requests: &[&[&[u8]]],
+    ) -> Result<Vec<Vec<u8>>, Failure> {
+        let (bytes, replies) = self.exchange(config, deadline, requests)?;
+        Ok(replies.into_iter().map(|own| bytes[own].to_vec()).collect())
+    }
+
     /// Sends these requests in one go, behind AUTH if there is need, and reads their replies. A node that refuses
     /// one password is tried with the next.
     fn exchange(

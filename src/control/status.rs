@@ -60,6 +60,8 @@ pub struct Status {
     pub counters: BTreeMap<String, u64>,
     /// Connections lent to one client each.
     pub leases: Leases,
+    /// The databases of namespaces that are in use, and the first of each name.
+    pub namespaces: Vec<Namespace>,
     /// Every command that was ever called.
     pub commands: Vec<Command>,
     /// Errors given to clients, by their first word.
@@ -265,6 +267,29 @@ pub struct Latency {
     pub p999_us: u64,
     /// How many took at most each of [`BOUNDS_MICROS`].
     pub at_most: Vec<u64>,
+}
+
+/// One database of a namespace.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Namespace {
+    /// The name of the namespace.
+    pub name: String,
+    /// The number of the database.
+    pub database: u16,
+    /// The slot of all its keys.
+    pub slot: u16,
+    /// Clients that are in it (looked at once a second).
+    pub clients: u64,
+    /// Requests of its clients.
+    pub requests: u64,
+    /// Bytes from its clients.
+    pub bytes_in: u64,
+    /// Bytes to its clients.
+    pub bytes_out: u64,
+    /// Keys in its slot, if the master of the slot has been asked (every ten seconds).
+    pub keys: Option<u64>,
+    /// The master of its slot, if it has been asked; else nothing.
+    pub node: String,
 }
 
 /// One command.

@@ -58,6 +58,11 @@ impl Proxy {
     ) -> Proxy {
         let handlers = Handlers::new(&table);
         let mut insight = Insight::new(config.log_every_n);
+        let stats = process.workers[worker].clone();
+        let namespaces = Namespaces::new(&config);
+        if !namespaces.is_empty() {
+            stats.show_namespaces(namespaces.counts());
+        }
         Proxy {
             tls_log: LogThrottle::default(),
             memory_log: LogThrottle::default(),
@@ -75,7 +80,7 @@ impl Proxy {
             largest: Largest::default(),
             plain: Names::new(&table, &handlers),
             handlers,
-            stats: process.workers[worker].clone(),
+            stats,
             users: process.acl.users(),
             servers: Servers::unknown(table.clone()),
             table,
@@ -89,7 +94,7 @@ impl Proxy {
             inbox: ReadBuf::default(),
             scratch: Scratch::default(),
             seen: Seen::default(),
-            namespaces: Namespaces::new(&config),
+            namespaces,
             named_scripts: Named::default(),
             suspects: Suspects::default(),
             pubsub: Pubsub::default(),
@@ -388,6 +393,7 @@ impl Proxy {
         let Some(mut client) = self.clients.remove(id) else {
             return false;
         };
+        client.count_bytes();
         if let Some(own) = client.session.take_subscriptions() {
             self.leave_for_good(id, own, now);
         }

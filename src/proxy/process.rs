@@ -1,6 +1,6 @@
 //! `Process`: the state that all workers share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::acl;
 use crate::clock::{NEVER_STILL, Standstills, Time};
+use crate::cluster::slot::Slot;
 use crate::live_config::LiveConfig;
 use crate::proxy::namespace::scripts::AllNamed;
 use crate::proxy::pubsub::state::announced::Announced;
@@ -18,6 +19,7 @@ use crate::proxy::stats::counted::{CommandTotals, CountedCommand, Totals};
 use crate::proxy::stats::histogram::{Change, Histogram, Latencies};
 use crate::proxy::stats::lease_counts::LeaseCounts;
 use crate::proxy::stats::masters_info::Heard;
+use crate::proxy::stats::namespace_counts::{NamespaceTotals, SlotKeys};
 use crate::proxy::stats::node_slow_logs::Ids;
 use crate::proxy::stats::node_stats::NodeTotals;
 use crate::proxy::stats::sample::Samples;
@@ -88,6 +90,8 @@ pub struct Process {
     pub acl: acl::Store,
     /// The certificates of ours.
     certificates: Mutex<Vec<Expiry>>,
+    /// How many keys the slots of namespaces have.
+    slot_keys: Mutex<HashMap<Slot, SlotKeys>>,
     /// The wall clock at start.
     pub started: SystemTime,
     /// When the process did not run.
@@ -163,6 +167,7 @@ impl Process {
             told: Told::default(),
             acl,
             certificates: Mutex::default(),
+            slot_keys: Mutex::default(),
             started: SystemTime::now(),
             standstills,
             scripts: Mutex::new(Scripts::new(live.config().limits.script_bytes)),
@@ -198,6 +203,36 @@ impl Process {
             }
         }
         Stats::NAMES.iter().copied().zip(sums).collect()
+    }
+
+    /// What all workers have counted of each database of each namespace.
+    pub fn namespaces(&self) -> Vec<NamespaceTotals> {
+        let keys = self.slot_keys();
+        let mut all: Vec<NamespaceTotals> = Vec::new();
+        for worker in &self.workers {
+            for (at, counts) in worker.namespaces().iter().enumerate() {
+                match all.get_mut(at) {
+                    Some(totals) => totals.add(counts),
+                    None => {
+                        let keys = keys.get(&counts.slot).copied();
+                        all.push(NamespaceTotals::of(counts, keys));
+                    }
+                }
+            }
+        }
+        all
+    }
+
+    /// How many keys the slots of namespaces have, as far as their nodes have been asked.
+    pub fn slot_keys(&self) -> HashMap<Slot, SlotKeys> {
+        let keys = self.slot_keys.lock();
+        keys.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// They have been asked.
+    pub fn set_slot_keys(&self, keys: HashMap<Slot, SlotKeys>) {
+        let own = self.slot_keys.lock();
+        *own.unwrap_or_else(PoisonError::into_inner) = keys;
     }
 
     /// What all workers have counted of each node that any of them knows.

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::support::{Cluster, Conn, Proxy, Reply, wait_for};
+use crate::support::{Cluster, Conn, Port, Proxy, Reply, http, wait_for};
 
 fn texts(reply: &Reply) -> Vec<String> {
     reply.items().iter().map(Reply::text).collect()
@@ -285,4 +285,77 @@ fn monitors_see_the_number_of_the_database() {
         line.contains("\"SET\"").then_some(line)
     });
     assert!(seen.contains(" [3 ") && seen.contains("{n:3}k"), "{seen}");
+}
+
+/// Who keeps a node busy is seen from outside, and nothing of others from inside.
+#[test]
+fn what_each_database_does_is_counted() {
+    let cluster = Cluster::start(3, 0);
+    let (port, addrs) = (Port::reserve(), Port::reserve());
+    let debug = format!("127.0.0.1:{}", port.number());
+    let others = format!("quiet=127.0.0.1:{}", addrs.number());
+    let proxy = Proxy::start(
+        &cluster,
+        &[
+            "-namespace",
+            "busy",
+            "-namespace-addrs",
+            &others,
+            "-debug-addr",
+            &debug,
+            "-max-procs",
+            "2",
+        ],
+    );
+    let metric = |name: &str, namespace: &str, database: usize| {
+        let text = http::get(&debug, "/metrics").1;
+        let labels = format!("namespace=\"{namespace}\",database=\"{database}\"");
+        let start = format!("redis_proxy_namespace_{name}{{{labels}}} ");
+        let mut lines = text.lines();
+        lines.find_map(|line| line.strip_prefix(&start)?.parse::<u64>().ok())
+    };
+    let mut conn = in_database(&proxy, 3);
+    // Plain requests, one that is cut elsewhere, a transaction, and one that the proxy refuses itself.
+    let value = "v".repeat(1000);
+    for index in 0..50 {
+        assert_eq!(conn.line(&format!("SET k{index} {value}")), "OK");
+        assert_eq!(conn.line(&format!("GET k{index}")).text(), value);
+    }
+    conn.pipeline(&[
+        vec!["MULTI"],
+        vec!["INCR", "n"],
+        vec!["MGET", "k1", "k2"],
+        vec!["EXEC"],
+    ]);
+    assert!(conn.line("MONITOR").is_error());
+    // SELECT is said in database 0, which the test has also asked whether the proxy serves.
+    assert_eq!(metric("requests_total", "busy", 3), Some(105));
+    assert!(metric("requests_total", "busy", 0) > Some(0));
+    assert_eq!(metric("requests_total", "quiet", 0), Some(0));
+    assert_eq!(metric("requests_total", "busy", 1), None);
+    wait_for("a second to be over", Duration::from_secs(30), || {
+        (metric("clients", "busy", 3) == Some(1)).then_some(())
+    });
+    wait_for("bytes to be counted", Duration::from_secs(30), || {
+        let bytes =
+            ["receive_bytes_total", "transmit_bytes_total"].map(|name| metric(name, "busy", 3));
+        bytes
+            .iter()
+            .all(|bytes| *bytes > Some(50_000))
+            .then_some(())
+    });
+    wait_for("the keys of its slot", Duration::from_secs(60), || {
+        (metric("keys", "busy", 3) == Some(51)).then_some(())
+    });
+    // The namespace itself sees its own line, without the keys of its slot.
+    let info = conn.line("INFO namespaces").text();
+    assert!(info.contains("namespace_busy_db3:slot="), "{info}");
+    assert!(
+        !info.contains("quiet") && !info.contains("keys_in_slot"),
+        "{info}"
+    );
+    drop(conn);
+    wait_for("the client to have left", Duration::from_secs(30), || {
+        (metric("clients", "busy", 3) == Some(0)).then_some(())
+    });
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use super::Value::{Integer, Number};
 use super::{Family, Kind, Sample, Source, Value};
-use crate::control::status::{Command, Node, Status, Worker};
+use crate::control::status::{Command, Namespace, Node, Status, Worker};
 
 /// All metrics.
 pub const FAMILIES: &[Family] = &[
@@ -766,6 +766,42 @@ pub const FAMILIES: &[Family] = &[
         "When the process started, in seconds since 1970",
         |status| one(Number(status.program.started)),
     ),
+    from_status(
+        "redis_proxy_namespace_clients",
+        Kind::Gauge,
+        NAMESPACE,
+        "Clients in a database of a namespace (counted once a second)",
+        |status| by_namespace(status, |own| Some(own.clients)),
+    ),
+    from_status(
+        "redis_proxy_namespace_requests_total",
+        Kind::Counter,
+        NAMESPACE,
+        "Requests of clients in a database of a namespace",
+        |status| by_namespace(status, |own| Some(own.requests)),
+    ),
+    from_status(
+        "redis_proxy_namespace_receive_bytes_total",
+        Kind::Counter,
+        NAMESPACE,
+        "Bytes received from clients in a database of a namespace (counted once a second)",
+        |status| by_namespace(status, |own| Some(own.bytes_in)),
+    ),
+    from_status(
+        "redis_proxy_namespace_transmit_bytes_total",
+        Kind::Counter,
+        NAMESPACE,
+        "Bytes sent to clients in a database of a namespace (counted once a second)",
+        |status| by_namespace(status, |own| Some(own.bytes_out)),
+    ),
+    from_status(
+        "redis_proxy_namespace_keys",
+        Kind::Gauge,
+        NAMESPACE,
+        "Keys in the hash slot of a database of a namespace (asked of the slot's master every ten seconds; other keys of \
+         the slot count, too)",
+        |status| by_namespace(status, |own| own.keys),
+    ),
 ];
 
 /// A counter that is the sum of one of the workers' counters.
@@ -832,6 +868,18 @@ fn by_command(status: &Status, value: fn(&Command) -> Value) -> Vec<Sample> {
 fn by_node(status: &Status, value: fn(&Node) -> Value) -> Vec<Sample> {
     let nodes = status.nodes.iter();
     let samples = nodes.map(|node| with([&node.address], value(node)));
+    samples.collect()
+}
+
+/// The labels of what is told of namespaces.
+const NAMESPACE: &[&str] = &["namespace", "database"];
+
+/// One sample for each database of a namespace of which the number is known.
+fn by_namespace(status: &Status, number: fn(&Namespace) -> Option<u64>) -> Vec<Sample> {
+    let samples = status.namespaces.iter().filter_map(|own| {
+        let database = own.database.to_string();
+        Some(with([&own.name, &database], Integer(number(own)?)))
+    });
     samples.collect()
 }
 

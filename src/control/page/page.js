@@ -160,6 +160,17 @@ function take(status) {
   table("commands", ["command", "calls/s", "p50", "p99", "failed", "refused"],
     status.commands.filter((own) => own.recent.count || own.failed || own.rejected).map((own) => [own.name, [own.recent.count / seconds, number], [own.recent.p50_us, micros],
       [own.recent.p99_us, micros], [own.failed, number], [own.rejected, number]]), 1);
+  const namespaces = status.namespaces || [];
+  by("namespaces-section").hidden = !namespaces.length;
+  const named = (own) => own.name + " " + own.database;
+  const were = new Map(before ? (before.namespaces || []).map((own) => [named(own), own]) : []);
+  table("namespaces", ["namespace", "database", "requests/s", "in/s", "out/s", "clients", "keys in slot", "slot", "master"],
+    namespaces.map((own) => {
+      const then = were.get(named(own)) || own;
+      const per = (what) => rate(own[what], then[what]);
+      return [own.name, [own.database], [per("requests"), number], [per("bytes_in"), bytes], [per("bytes_out"), bytes], [own.clients, number],
+        [own.keys ?? -1, (keys) => (keys < 0 ? "" : number(keys))], [own.slot], own.node];
+    }), 2);
   table("redirects", ["slot", "MOVED", "ASK", "TRYAGAIN", "last"],
     status.redirects.most.map((own) => [[own.slot], [own.moved], [own.ask], [own.tryagain], [own.age, (age) => span(age) + " ago"]]), 4, false);
 }

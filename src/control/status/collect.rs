@@ -19,6 +19,7 @@ use crate::control::window;
 use crate::proxy::deadlines::park_timeout;
 use crate::proxy::process::Process;
 use crate::proxy::stats::histogram::Latencies;
+use crate::proxy::stats::namespace_counts::NamespaceTotals;
 use crate::proxy::stats::node_stats::NodeTotals;
 use crate::proxy::stats::slot_redirects;
 use crate::turns::Stuck;
@@ -90,6 +91,7 @@ impl Status {
                 blocking: process.leases.blocking.load(Ordering::Relaxed) as u64,
                 transactions: process.leases.transactions.load(Ordering::Relaxed) as u64,
             },
+            namespaces: namespaces(process),
             commands: commands(sources, &recent),
             errors: process.errors().0.into_iter().collect(),
             nodes,
@@ -101,6 +103,25 @@ impl Status {
             },
         }
     }
+}
+
+fn namespaces(process: &Process) -> Vec<Namespace> {
+    let all = process.namespaces().into_iter();
+    let told = all.filter(NamespaceTotals::is_told);
+    told.map(|own| Namespace {
+        database: own.database,
+        slot: own.slot.number(),
+        clients: own.clients,
+        requests: own.requests,
+        bytes_in: own.bytes_in,
+        bytes_out: own.bytes_out,
+        keys: own.keys.map(|found| found.keys),
+        node: own
+            .keys
+            .map_or(String::new(), |found| found.node.to_string()),
+        name: own.name,
+    })
+    .collect()
 }
 
 impl Latency {

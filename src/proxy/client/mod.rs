@@ -126,6 +126,8 @@ pub struct Client {
     pub bytes_in: u64,
     /// Bytes that have gone to it.
     pub bytes_out: u64,
+    /// How many of both have been counted for its namespace.
+    pub counted_bytes: (u64, u64),
     /// Bytes from the client.
     pub input: ReadBuf,
     /// What it has sent behind them while it was paused; nothing is no box.
@@ -209,6 +211,7 @@ impl Client {
             at_hand: (0, 0),
             bytes_in: 0,
             bytes_out: 0,
+            counted_bytes: (0, 0),
             input: ReadBuf::default(),
             backlog: None,
             withheld: false,
@@ -239,6 +242,16 @@ impl Client {
             streamed: None,
             execution: None,
             lease: None,
+        }
+    }
+
+    /// Counts its bytes since the last time for its namespace.
+    pub fn count_bytes(&mut self) {
+        let (bytes_in, bytes_out) = self.counted_bytes;
+        self.counted_bytes = (self.bytes_in, self.bytes_out);
+        if let Some(own) = &self.session.namespace {
+            own.counts.bytes_in.add(self.bytes_in - bytes_in);
+            own.counts.bytes_out.add(self.bytes_out - bytes_out);
         }
     }
 

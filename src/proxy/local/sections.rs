@@ -87,6 +87,7 @@ pub const SECTIONS: &[Section] = &[
     mixed("Keyspace", none, none),
     own("Proxy", proxy),
     own("Topology", topology),
+    own("Namespaces", namespaces),
 ];
 
 /// A line of a section.
@@ -396,6 +397,33 @@ pub fn topology(context: &Context<'_>, text: &mut String) {
                 address(&shard.master),
                 shard.epoch,
                 replicas.join(";"),
+            ),
+        );
+    }
+}
+
+/// What is counted of namespaces: of all, or of its own for a client that is in one.
+fn namespaces(context: &Context<'_>, text: &mut String) {
+    let own = context.session.namespace.as_deref();
+    let is_seen = |name: &str| own.is_none_or(|own| own.name() == name);
+    let all = context.process.namespaces();
+    for one in all.iter().filter(|one| one.is_told() && is_seen(&one.name)) {
+        // The slot may hold keys of others.
+        let keys = one.keys.filter(|_| own.is_none());
+        let keys = keys.map_or(String::new(), |found| {
+            format!(",keys_in_slot={},node={}", found.keys, found.node)
+        });
+        line(
+            text,
+            format_args!(
+                "namespace_{}_db{}:slot={},clients={},requests={},bytes_in={},bytes_out={}{keys}",
+                one.name,
+                one.database,
+                one.slot.number(),
+                one.clients,
+                one.requests,
+                one.bytes_in,
+                one.bytes_out,
             ),
         );
     }

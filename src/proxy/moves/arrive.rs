@@ -27,6 +27,7 @@ impl Proxy {
         client.window = client.window.min(self.config.limits.pipeline_requests);
         client.pipeline.client_reply = moved.client_reply;
         (client.bytes_in, client.bytes_out) = moved.traffic;
+        client.counted_bytes = moved.traffic;
         if !moved.input.is_empty() {
             let backlog = client.backlog.get_or_insert_default();
             backlog.put(&moved.input, &mut self.pool);

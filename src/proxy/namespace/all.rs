@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::config::Config;
 use crate::proxy::namespace::Namespace;
+use crate::proxy::stats::namespace_counts::NamespaceCounts;
 
 /// All namespaces that are served.
 #[derive(Debug, Default)]
@@ -51,6 +52,12 @@ impl Namespaces {
         let databases = (0..config.databases.max(1)).filter_map(|index| first.of_database(index));
         self.families.push(databases.map(Arc::new).collect());
         self.families.len() - 1
+    }
+
+    /// What is counted of each database, in the order of the config.
+    pub fn counts(&self) -> Box<[Arc<NamespaceCounts>]> {
+        let all = self.families.iter().flatten();
+        all.map(|namespace| namespace.counts.clone()).collect()
     }
 
     /// Whether there are none.

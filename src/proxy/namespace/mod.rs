@@ -16,6 +16,7 @@ pub mod whole;
 use std::sync::Arc;
 
 use crate::cluster::slot::Slot;
+use crate::proxy::stats::namespace_counts::NamespaceCounts;
 
 /// The name of a database of a namespace: what stands in its tag.
 pub fn database_name(name: &str, index: u16) -> String {
@@ -37,23 +38,36 @@ struct Family {
 }
 
 /// The tag before the keys of some clients: a name, and one of the databases that it has.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Namespace {
     tag: Box<[u8]>,
     slot: Slot,
     database: u16,
     family: Arc<Family>,
+    /// What is counted of it.
+    pub counts: Arc<NamespaceCounts>,
 }
+
+/// The same database of the same name.
+impl PartialEq for Namespace {
+    fn eq(&self, other: &Namespace) -> bool {
+        self.tag == other.tag && self.database == other.database && self.family == other.family
+    }
+}
+
+impl Eq for Namespace {}
 
 impl Namespace {
     /// Database 0 of this name, which holds no braces. The name has so many databases; and channels of its own, if so
     /// wished.
     pub fn new(name: &str, databases: u16, channels: bool) -> Namespace {
         let tag: Box<[u8]> = format!("{{{name}}}").into_bytes().into();
+        let slot = Slot::of(&tag);
         Namespace {
-            slot: Slot::of(&tag),
+            slot,
             tag: tag.clone(),
             database: 0,
+            counts: Arc::new(NamespaceCounts::new(name, 0, slot)),
             family: Arc::new(Family {
                 name: name.into(),
                 tag,
@@ -74,11 +88,17 @@ impl Namespace {
                 .into_bytes()
                 .into(),
         };
+        let slot = Slot::of(&tag);
+        let counts = match index {
+            0 => self.counts.clone(),
+            _ => Arc::new(NamespaceCounts::new(self.name(), index, slot)),
+        };
         Some(Namespace {
-            slot: Slot::of(&tag),
+            slot,
             tag,
             database: index,
             family: self.family.clone(),
+            counts,
         })
     }
 

@@ -10,6 +10,9 @@ use crate::proxy::upstream::large_reply::LargeReply;
 impl Proxy {
     /// Looks at everything.
     pub(in crate::proxy) fn sample(&mut self, now: Time) {
+        if !self.namespaces.is_empty() {
+            self.count_for_namespaces();
+        }
         let sample = &self.stats.sample;
         let (mut in_flight, mut owed, mut most, mut used) = (0, 0, 0, 0);
         for (_, client) in self.clients.iter() {
@@ -57,5 +60,17 @@ impl Proxy {
         let fallbacks = self.upstream.fallbacks.get();
         self.stats.replica_fallbacks.add(fallbacks);
         self.upstream.fallbacks.set(0);
+    }
+
+    /// Counts the clients of each namespace, and their bytes since the last time.
+    fn count_for_namespaces(&mut self) {
+        let all = self.stats.namespaces();
+        all.iter().for_each(|counts| counts.clients.set(0));
+        for (_, client) in self.clients.iter_mut() {
+            client.count_bytes();
+            if let Some(own) = &client.session.namespace {
+                own.counts.clients.add(1);
+            }
+        }
     }
 }

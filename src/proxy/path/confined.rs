@@ -80,6 +80,9 @@ impl Proxy {
                 }
             }
         };
+        if !matches!(step, Step::Wait(_)) {
+            own.counts.requests.add(1);
+        }
         tagged.settle();
         self.scratch.tagged = tagged;
         step

@@ -247,6 +247,9 @@ impl Proxy {
         upstream.in_flight += taken;
         self.stats.commands.add(taken as u64);
         self.stats.backend_requests.add(taken as u64);
+        if let Some(own) = namespace {
+            own.counts.requests.add(taken as u64);
+        }
         if !input.is_empty() {
             return false;
         }

@@ -9,6 +9,7 @@ pub mod histogram;
 pub mod largest;
 pub mod lease_counts;
 pub mod masters_info;
+pub mod namespace_counts;
 pub mod node_slow_logs;
 pub mod node_stats;
 pub mod sample;
@@ -17,12 +18,13 @@ pub(super) mod turn_latencies;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::clock::Time;
 use crate::proxy::stats::calls::Calls;
 use crate::proxy::stats::histogram::Histogram;
+use crate::proxy::stats::namespace_counts::NamespaceCounts;
 use crate::proxy::stats::node_stats::NodeStats;
 use crate::proxy::stats::sample::Sample;
 use crate::proxy::stats::slot_redirects::Redirects;
@@ -80,6 +82,8 @@ macro_rules! counters {
             pub redirects: Redirects,
             /// What is looked at once a second.
             pub sample: Sample,
+            /// What is counted of each database of each namespace.
+            namespaces: OnceLock<Box<[Arc<NamespaceCounts>]>>,
             /// What is counted of each node that the worker knows.
             nodes: Mutex<Vec<(SocketAddr, Arc<NodeStats>)>>,
             /// What was counted in the last second: commands, bytes from clients, bytes to clients.
@@ -102,6 +106,7 @@ macro_rules! counters {
                 self.depths.reset();
                 self.redirects.reset();
                 self.nodes().iter().for_each(|(_, stats)| stats.reset());
+                self.namespaces().iter().for_each(|counts| counts.reset());
             }
 
             /// All counters, in the order of the names.
@@ -293,6 +298,17 @@ impl Stats {
     /// The nodes that the worker knows from now on.
     pub fn show_nodes(&self, nodes: impl Iterator<Item = (SocketAddr, Arc<NodeStats>)>) {
         *self.nodes.lock().unwrap_or_else(PoisonError::into_inner) = nodes.collect();
+    }
+
+    /// The databases of namespaces, in an order that is the same in all workers. They are told once, at the start.
+    pub fn show_namespaces(&self, namespaces: Box<[Arc<NamespaceCounts>]>) {
+        let is_first = self.namespaces.set(namespaces).is_ok();
+        debug_assert!(is_first, "the namespaces of a worker do not change");
+    }
+
+    /// What is counted of each database of each namespace.
+    pub fn namespaces(&self) -> &[Arc<NamespaceCounts>] {
+        self.namespaces.get().map_or(&[], |all| all)
     }
 
     pub(in crate::proxy) fn nodes(&self) -> Vec<(SocketAddr, Arc<NodeStats>)> {
