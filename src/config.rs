@@ -331,6 +331,8 @@ pub struct Limits {
     pub pass_bytes: usize,
     /// Bytes of a request that are gathered; a longer one goes to its node as it comes, if it can.
     pub stream_bytes: usize,
+    /// Keys that one worker tracks for clients (Redis: `tracking-table-max-keys`).
+    pub tracking_keys: usize,
     /// Keys of one request that are sent to their slots in one turn.
     pub split_keys: usize,
     /// Requests, and parts of requests, that are taken of one client in one turn; replies, of one node.
@@ -415,6 +417,7 @@ impl Default for Limits {
             read_bytes: 256 << 10,
             pass_bytes: 1 << 20,
             stream_bytes: 4 << 20,
+            tracking_keys: 1_000_000,
             split_keys: 4096,
             turn_requests: 4096,
             turn_messages: 16384,

@@ -24,6 +24,7 @@ mod reads;
 mod spelling;
 pub mod table;
 mod tls;
+mod tracking;
 mod usage;
 mod users;
 

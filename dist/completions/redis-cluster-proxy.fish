@@ -82,6 +82,7 @@ complete -c redis-cluster-proxy -o tls-ciphersuites -d 'cipher suites to accept 
 complete -c redis-cluster-proxy -o tls-key-file -d 'PEM file with the private key of -tls-cert-file' -r -F
 complete -c redis-cluster-proxy -o tls-protocols -d 'TLS versions to accept from clients, separated by spaces' -x
 complete -c redis-cluster-proxy -o top -d 'show the live status of a running proxy in the terminal' -x
+complete -c redis-cluster-proxy -o tracking-max-keys -d 'how many keys each worker remembers for clients that have said CLIENT…' -x
 complete -c redis-cluster-proxy -o transaction-idle-timeout -d 'how long a client may pause within a transaction before the proxy…' -x
 complete -c redis-cluster-proxy -o unix-socket-perm -d 'access mode of the Unix sockets of -addr, in octal, such as 770' -x
 complete -c redis-cluster-proxy -o user-max-clients -d 'clients that may be logged in as a user at once, over all workers…' -x

@@ -8,7 +8,9 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use super::flag::{Flag, Kind, not_negative, path, show_duration, show_file, show_option};
-use super::{address, bounds, duration, edge, memory, namespace, number, reads, tls, users};
+use super::{
+    address, bounds, duration, edge, memory, namespace, number, reads, tls, tracking, users,
+};
 use crate::config::{AdminCommands, Config, CrossSlot, LogFormat, PubsubOrder, ReadyWhen, Secret};
 use crate::logging;
 use crate::top;
@@ -30,6 +32,7 @@ const TABLES: &[&[Flag]] = &[
     &namespace::FLAGS,
     &edge::FLAGS,
     &users::FLAGS,
+    &tracking::FLAGS,
 ];
 
 const COUNT: usize = {

@@ -42,6 +42,7 @@ use crate::proxy::stats::masters_info::asking::MastersInfoQueue;
 use crate::proxy::stats::turn_latencies::TurnLatencies;
 use crate::proxy::stats::{Rates, Stats};
 use crate::proxy::texts;
+use crate::proxy::tracking::state::Tracking;
 use crate::proxy::upstream::Upstream;
 use crate::proxy::upstream::backend::State;
 use crate::proxy::upstream::lost::Lost;
@@ -98,6 +99,7 @@ impl Proxy {
             named_scripts: Named::default(),
             suspects: Suspects::default(),
             pubsub: Pubsub::default(),
+            tracking: Tracking::default(),
             holding: Vec::new(),
             held_bytes: 0,
             held_requests: 0,
@@ -400,6 +402,10 @@ impl Proxy {
         self.forget_announced(id);
         self.free_lease(id, client.lease.take(), now);
         self.drop_held(&client.held);
+        if client.session.tracking().is_some() {
+            self.tracking.clients -= 1;
+            self.stats.tracking_clients.sub(1);
+        }
         if client.session.monitor {
             self.remove_monitor(id);
         }

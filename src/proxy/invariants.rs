@@ -20,6 +20,7 @@ impl Proxy {
                 .all(|id| self.clients.get(*id).is_some())
         );
         self.check_subscriptions();
+        self.check_tracking();
         for (id, backend) in self.upstream.backends.iter() {
             backend.check();
             let node = self

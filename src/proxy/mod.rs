@@ -21,12 +21,14 @@
 //! | state | `upstream` | nodes, connections, tickets, routes |
 //! | state | `pipeline` | the order of one client's replies; replies to parts that become one |
 //! | state | `pubsub::state`, `lease::state` | subscriptions; transactions and blocking commands |
+//! | state | `tracking::state` | which clients have read which keys, and are told when they change |
 //! | state | `client` | one client: session, held requests, what is under way |
 //! | state | `moves::state` | a client on its way to another process |
 //! | state | `insight`, `watchers`, `process` | hot keys and slow requests; what all workers share |
 //! | state | `local` | the replies that the proxy makes itself |
 //! | state | `state` | `struct Proxy` |
 //! | acts | `inputs` | what the worker calls |
+//! | acts | `tracking` | CLIENT TRACKING: keys that were read have changed, and their readers hear of it |
 //! | acts | `path` | the way of a request to its node, and of the reply to its client |
 //! | acts | `refused` | what a node did not execute: retry, order, scripts given again |
 //! | acts | `connections`, `deadlines` | connections to nodes begin and end; who has waited too long |
@@ -71,6 +73,7 @@ pub mod stats;
 #[cfg(test)]
 mod tests;
 pub mod texts;
+pub mod tracking;
 pub mod upstream;
 pub mod watchers;
 pub mod workers;

@@ -28,8 +28,8 @@ use crate::proxy::stats::{Counter, Stats};
 use crate::proxy::texts::node_words::Told;
 use crate::proxy::watchers::Watchers;
 
-/// The counter that says how many there are, not how many there have been.
-const CONNECTED: &str = "clients_connected";
+/// The counters that say how many there are, not how many there have been.
+const PRESENT: [&str; 3] = ["clients_connected", "tracking_clients", "tracking_keys"];
 
 /// Until when a certificate is valid.
 #[derive(Debug, Clone, Copy)]
@@ -302,7 +302,9 @@ impl Process {
         });
         let counters = self.totals().into_iter();
         Totals {
-            counters: counters.filter(|(name, _)| *name != CONNECTED).collect(),
+            counters: counters
+                .filter(|(name, _)| !PRESENT.contains(name))
+                .collect(),
             commands: commands.collect(),
             errors: self.errors(),
             client_ids: self.client_ids.load(Ordering::Relaxed),

@@ -41,6 +41,7 @@ use crate::proxy::stats::masters_info::asking::MastersInfoQueue;
 use crate::proxy::stats::sample::NodeSample;
 use crate::proxy::stats::turn_latencies::TurnLatencies;
 use crate::proxy::stats::{Rates, Stats};
+use crate::proxy::tracking::state::Tracking;
 use crate::proxy::upstream::Upstream;
 use crate::resp::args::Span;
 
@@ -101,6 +102,8 @@ pub struct Proxy {
     pub(in crate::proxy) suspects: Suspects,
     /// What clients are subscribed to.
     pub(in crate::proxy) pubsub: Pubsub,
+    /// What clients that cache for themselves have read.
+    pub(in crate::proxy) tracking: Tracking,
     /// Clients with held requests, each once.
     pub(in crate::proxy) holding: Vec<ClientId>,
     pub(in crate::proxy) held_bytes: usize,

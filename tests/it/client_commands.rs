@@ -182,10 +182,6 @@ fn what_7_0_does_not_have_is_answered_as_by_later_servers() {
         "-ERR Server is not in import mode",
     );
     check("CLIENT IMPORT-SOURCE off", "+OK");
-    check(
-        "CLIENT TRACKING on",
-        "-ERR CLIENT TRACKING is not supported through this proxy",
-    );
     let line = conn.line("CLIENT INFO").text();
     assert_eq!(field(&line, "lib-name"), "a");
     assert_eq!(field(&line, "lib-ver"), "1");

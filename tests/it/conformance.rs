@@ -20,7 +20,7 @@ const SAMPLES: &str = include_str!("conformance/samples.txt");
 const EXCEPTIONS: &[(&str, &str)] = &[
     (
         "client|caching",
-        "it goes with CLIENT TRACKING, which connections that clients share cannot have",
+        "it is for a client that has said CLIENT TRACKING ON OPTIN or OPTOUT",
     ),
     (
         "cluster|failover",

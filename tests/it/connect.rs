@@ -47,7 +47,6 @@ use Need::{Hello, Int, List, Nil, Ok, Setting, Shrug, Text};
 type Sequence = &'static [&'static [(&'static str, Need)]];
 
 const NO_MAINT: Need = Shrug("ERR unknown subcommand 'MAINT_NOTIFICATIONS'");
-const NO_TRACKING: Need = Shrug("ERR CLIENT TRACKING");
 const NO_CLUSTER: Need = Shrug("ERR This instance has cluster support disabled");
 
 const CLIENTS: &[(&str, Sequence)] = &[
@@ -208,7 +207,7 @@ const CLIENTS: &[(&str, Sequence)] = &[
         "valkey-go with DisableCache",
         &[&[
             ("HELLO 3", Hello),
-            ("CLIENT TRACKING ON OPTIN", NO_TRACKING),
+            ("CLIENT TRACKING ON OPTIN", Ok),
             ("SELECT 0", Ok),
             ("CLIENT NO-EVICT ON", Ok),
             ("CLIENT SETINFO LIB-NAME valkey", Ok),

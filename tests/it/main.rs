@@ -67,6 +67,7 @@ mod systemd;
 mod time_split;
 #[cfg(feature = "tls")]
 mod tls;
+mod tracking;
 mod transactions;
 mod transactions_whole;
 mod turns;

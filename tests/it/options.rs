@@ -116,6 +116,7 @@ fn samples(flag: &Flag) -> (&'static str, Option<&'static str>) {
         "max-memory" => ("64mb", Some("1kb")),
         "take-over" => ("/run/proxy/take-over", None),
         "drain-grace" => ("5s", Some("-1s")),
+        "tracking-max-keys" => ("500", Some("0")),
         "drain-timeout" => ("1m0s", Some("-1s")),
         "login-timeout" => ("1s", Some("-1s")),
         "max-blocked-clients" => ("10", Some("-1")),

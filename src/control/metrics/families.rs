@@ -237,6 +237,32 @@ pub const FAMILIES: &[Family] = &[
         &[("messages", "")],
         "Published messages delivered to subscribers",
     ),
+    gauge_of(
+        "redis_proxy_tracking_clients",
+        &[("tracking_clients", "")],
+        "Clients that have said CLIENT TRACKING ON",
+    ),
+    gauge_of(
+        "redis_proxy_tracking_keys",
+        &[("tracking_keys", "")],
+        "Keys that such clients have read and that have not changed since (`-tracking-max-keys`)",
+    ),
+    labelled(
+        counter(
+            "redis_proxy_tracking_pushes_total",
+            &[
+                ("tracking_pushes_in", "from_nodes"),
+                ("tracking_pushes", "to_clients"),
+            ],
+            "Pushes that say that tracked keys have changed",
+        ),
+        &["direction"],
+    ),
+    counter(
+        "redis_proxy_tracking_evictions_total",
+        &[("tracking_evictions", "")],
+        "Tracked keys that were forgotten because there were too many, and whose readers were told that they have changed",
+    ),
     counter(
         "redis_proxy_auth_failures_total",
         &[("auth_failures", "")],
@@ -816,6 +842,17 @@ const fn counter(
         labels: &[],
         help,
         source: Source::Counters(counters),
+    }
+}
+
+const fn gauge_of(
+    name: &'static str,
+    counters: &'static [(&'static str, &'static str)],
+    help: &'static str,
+) -> Family {
+    Family {
+        kind: Kind::Gauge,
+        ..counter(name, counters, help)
     }
 }
 

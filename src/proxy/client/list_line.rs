@@ -39,7 +39,7 @@ impl Client {
             "id={id} addr={addr} laddr={laddr} fd={fd} name={name} age={age} idle={idle} flags={flags} \
              db={database} sub={sub} psub={psub} ssub={ssub} multi={multi} qbuf={input} qbuf-free={free} argv-mem={argv} multi-mem={multi_mem} rbs={storage} \
              rbp=0 obl={own} oll={oll} omem={beyond} tot-mem={memory} events={events} cmd={command} \
-             user={user} redir=-1 resp={resp} lib-name={lib_name} lib-ver={lib_ver} \
+             user={user} redir={redirection} resp={resp} lib-name={lib_name} lib-ver={lib_ver} \
              tot-net-in={bytes_in} tot-net-out={bytes_out} watch={watch}\n",
             id = self.session.number,
             user = String::from_utf8_lossy(&self.session.user().name),
@@ -50,6 +50,7 @@ impl Client {
             age = now.since(self.connected_at).as_secs(),
             idle = now.since(self.last_active).as_secs(),
             flags = self.flags(),
+            redirection = self.session.redirection(),
             sub = subscriptions(Kind::Channel),
             psub = subscriptions(Kind::Pattern),
             ssub = subscriptions(Kind::Shard),
@@ -85,6 +86,7 @@ impl Client {
                 self.stall == Some(Stall::ClientPause) || self.is_blocked(),
                 'b',
             ),
+            (self.session.tracking().is_some(), 't'),
             (self.is_broken(), 'd'),
             (self.closing.is_some(), 'c'),
             (self.address.is_none(), 'U'),

@@ -30,6 +30,7 @@ use crate::proxy::lease::state::{Lease, Work};
 use crate::proxy::pipeline::Pipeline;
 use crate::proxy::pipeline::client_reply::ClientReply;
 use crate::proxy::stats::{Counter, Stats};
+use crate::proxy::tracking::state::late::Late;
 use crate::resp::frame::RequestScanner;
 
 /// Requests that a new client may have outstanding: nobody knows yet how large its replies are. A pipeline of 16,
@@ -197,6 +198,11 @@ pub struct Client {
     pub execution: Option<Box<Execution>>,
     /// What it has for itself at nodes.
     pub lease: Option<Box<Lease>>,
+    /// What it is to be told of keys that have changed; nothing is no box.
+    ///
+    /// Invariant: it is there while the client tracks, since replies to a client that is told anything never pass in
+    /// pieces.
+    pub late: Option<Box<Late>>,
 }
 
 impl Client {
@@ -242,6 +248,7 @@ impl Client {
             streamed: None,
             execution: None,
             lease: None,
+            late: None,
         }
     }
 
@@ -434,6 +441,7 @@ impl Client {
         assert!(self.backlog.is_none() || self.stall.is_some());
         assert!(self.stall != Some(Stall::Behind) || self.resume_queued);
         assert!(!self.is_finished() || self.flush_queued || self.resume_queued);
+        assert!(self.session.tracking().is_none() || self.late.is_some());
         self.held.check();
         assert!(self.held.is_empty() || self.listed_as_holding);
     }

@@ -22,6 +22,8 @@ impl Client {
         };
         !waits
             && self.lease.is_none()
+            // What it has read is tracked over connections of this process.
+            && self.session.tracking().is_none()
             && self.execution.is_none()
             && self.cut.is_none()
             && self.names_done == 0

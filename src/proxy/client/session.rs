@@ -10,6 +10,7 @@ use crate::config::ReadPreference;
 use crate::proxy::namespace::Namespace;
 use crate::proxy::namespace::all::Namespaces;
 use crate::proxy::pubsub::state::subscriptions::Subscriptions;
+use crate::proxy::tracking::state::mode::Mode;
 use crate::proxy::upstream::dialect::Dialect;
 use crate::resp::encode::Protocol;
 
@@ -37,8 +38,8 @@ pub struct Session {
     ///
     /// Invariant: it is authenticated then, and its user may do everything.
     free: bool,
-    /// Whether its requests may be taken as plain ones, as far as it is concerned: nothing is to be counted, and its user has
-    /// no read preference of its own.
+    /// Whether its requests may be taken as plain ones, as far as it is concerned: nothing is to be counted, its user has
+    /// no read preference of its own, and it does not track.
     ///
     /// Invariant: it is authenticated then.
     plain: bool,
@@ -71,6 +72,8 @@ pub struct Session {
     /// Whether it has asked for the debugger of scripts, which it was refused: it does not mean the scripts that it
     /// sends now to be executed as others are.
     pub wants_debugger: bool,
+    /// What it has asked for with `CLIENT TRACKING ON`; nothing is no box.
+    tracking: Option<Box<Mode>>,
     /// What it has told us; most clients tell nothing.
     identity: Option<Box<Identity>>,
     /// What it is subscribed to; nothing is no box.
@@ -111,6 +114,7 @@ impl Session {
             no_evict: false,
             no_touch: false,
             wants_debugger: false,
+            tracking: None,
             identity: None,
             subscriptions: None,
             subscriber_only: false,
@@ -219,7 +223,33 @@ impl Session {
         let is_counted = settings.is_some_and(|own| own.rate.is_some());
         self.free = self.authenticated && self.user.permissions().are_all() && !is_counted;
         let is_apart = settings.is_some_and(|own| own.read_preference.is_some());
-        self.plain = self.authenticated && !is_counted && !is_apart;
+        self.plain = self.authenticated && !is_counted && !is_apart && self.tracking.is_none();
+    }
+
+    /// What it has asked for with `CLIENT TRACKING ON`, if it tracks.
+    #[inline]
+    pub fn tracking(&self) -> Option<&Mode> {
+        self.tracking.as_deref()
+    }
+
+    /// The client that is told for it, as `CLIENT GETREDIR` says it: itself is 0, and nobody -1.
+    pub fn redirection(&self) -> i64 {
+        match self.tracking {
+            Some(_) => 0,
+            None => -1,
+        }
+    }
+
+    /// To change what it has chosen.
+    pub fn tracking_mut(&mut self) -> Option<&mut Mode> {
+        self.tracking.as_deref_mut()
+    }
+
+    /// It tracks so from now on, or no more.
+    pub fn set_tracking(&mut self, mode: Option<Box<Mode>>) {
+        self.tracking = mode;
+        let is_user = self.authenticated || self.turned_away;
+        self.admit(is_user);
     }
 
     /// Counts a request for the rate of its user. Returns whether it may be run.
@@ -238,9 +268,13 @@ impl Session {
         }
     }
 
-    /// Where its reads go, if that is not where those of all do.
+    /// Where its reads go, if that is not where those of all do. A replica may serve an old value long after the master
+    /// has said that it changed: who tracks reads from masters.
     #[inline]
     pub fn read_preference(&self) -> Option<ReadPreference> {
+        if self.tracking.is_some() {
+            return Some(ReadPreference::Master);
+        }
         self.user.settings.as_ref()?.read_preference
     }
 
@@ -334,6 +368,8 @@ impl Session {
         Dialect {
             protocol: self.protocol,
             database: self.database,
+            // A RESP2 client could not be told.
+            tracking: self.tracking.is_some() && self.protocol == Protocol::Resp3,
         }
     }
 

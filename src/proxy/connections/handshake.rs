@@ -40,7 +40,17 @@ impl Proxy {
     ) -> Option<Lost> {
         let backend = self.upstream.backends.get_mut(id)?;
         let asked = backend.question.filter(|_| steps == 1);
+        let refused = backend.is_tracking_step(steps) && reply.error().is_some();
+        if refused {
+            // It serves requests as any other connection does: readers are told at once that what they read has changed.
+            backend.is_untracked = true;
+            log::warn!(
+                "a node refuses CLIENT TRACKING: {}",
+                String::from_utf8_lossy(reply.error().unwrap_or_default())
+            );
+        }
         if let Some(error) = reply.error()
+            && !refused
             && (asked.is_none() || !is_an_answer(error))
         {
             backend.words = Some(node_words::said(error, &self.config));

@@ -21,6 +21,12 @@ impl Proxy {
                     return;
                 };
                 client.flush_queued = false;
+                if client.late.is_some() {
+                    self.tell_late(id);
+                }
+                let Some(client) = self.clients.get_mut(id) else {
+                    return;
+                };
                 let mut written = 0;
                 // Nearly always there is one piece and it leaves.
                 while let Some((taken, offered)) = write_some(&client.output, &mut write) {

@@ -36,6 +36,9 @@ impl Proxy {
         if self.pubsub.is_due(now) {
             self.tend_subscriptions(now);
         }
+        if !self.tracking.is_empty() {
+            self.tend_tracking(now);
+        }
         if now >= self.next_idle_sweep {
             self.sweep_idle(now);
         }
@@ -118,9 +121,10 @@ impl Proxy {
         let logins = self.late_logins.front().map(|(due, _)| *due);
         let leases = self.leases.deadline();
         let subscribed = self.pubsub.deadline();
+        let tracking = self.tracking_deadline();
         let behind = (self.is_behind() || self.masters_info_queue.is_due()).then(Time::default);
         [
-            behind, sweep, held, paused, rest, logins, leases, subscribed,
+            behind, sweep, held, paused, rest, logins, leases, subscribed, tracking,
         ]
         .into_iter()
         .flatten()

@@ -213,6 +213,7 @@ impl Proxy {
         let dialect = Dialect {
             protocol: own.flavor.protocol,
             database: 0,
+            tracking: false,
         };
         let mut frame = Vec::new();
         let reason: &[u8] = if with_error { b"ERROR" } else { b"TIMEOUT" };

@@ -81,6 +81,7 @@ impl Proxy {
                 if let Some(client) = client {
                     client.session.queueing = false;
                     client.lease = lease.beneath.take();
+                    self.tell_apart(id);
                 }
                 self.free_lease(id, Some(lease), now);
             }

@@ -48,6 +48,8 @@ impl Proxy {
             protocol: dialect.protocol,
             read_only: false,
             database: dialect.database,
+            // What is read there is said to have changed at once (see `tracking`).
+            tracking: false,
         })
     }
 
@@ -103,6 +105,7 @@ impl Proxy {
         let dialect = Dialect {
             protocol: flavor.protocol,
             database: flavor.database,
+            tracking: false,
         };
         let target = Target {
             node: key,

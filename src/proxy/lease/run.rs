@@ -208,7 +208,7 @@ impl Proxy {
     }
 
     /// A ticket of a connection that is no shared one.
-    pub(super) fn ticket(
+    pub(in crate::proxy) fn ticket(
         &self,
         slot: u16,
         len: usize,

@@ -11,7 +11,7 @@
 //! - A client that goes, or sends what is no RESP, costs this connection and nothing else.
 //! - Who sends nothing of it, or takes nothing of it, for `-request-timeout` is cut (see `deadlines::streamed`).
 //!
-//! What is no request of this kind is gathered, as are requests of transactions, those that MONITOR shows, and those that
+//! What is no request of this kind is gathered, as are requests of transactions, those that MONITOR shows, those of clients that track, and those that
 //! count for the rate of a user.
 
 use crate::buffer::ReadBuf;
@@ -59,6 +59,9 @@ impl Proxy {
         let Some(client) = self.clients.get_mut(id) else {
             return;
         };
+        if client.session.tracking().is_some() {
+            return;
+        }
         if !client.pipeline.is_empty() {
             client.stall = Some(Stall::Barrier);
             return;

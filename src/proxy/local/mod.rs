@@ -43,6 +43,7 @@ use crate::clock::Time;
 use crate::command::{Command, Servers, Table};
 use crate::config::Config;
 use crate::proxy::client::session::Session;
+use crate::proxy::ids::Seq;
 use crate::proxy::namespace::all::Namespaces;
 use crate::proxy::pipeline::client_reply::ClientReply;
 use crate::proxy::pipeline::merge::Merge;
@@ -52,6 +53,7 @@ use crate::proxy::pubsub::state::change::Change;
 use crate::proxy::pubsub::state::subscriptions::Subscriptions;
 use crate::proxy::scripts::Seen;
 use crate::proxy::stats::Stats;
+use crate::proxy::tracking::state::mode::Mode;
 use crate::proxy::upstream::node::Node;
 use crate::proxy::upstream::routes::Routes;
 use crate::resp::args::Args;
@@ -98,6 +100,8 @@ pub struct Context<'a> {
     pub names_most: usize,
     /// The row of the command at hand.
     pub command: &'a Command,
+    /// The place of the request.
+    pub seq: Seq,
     /// The time.
     pub now: Time,
 }
@@ -113,6 +117,10 @@ pub enum After {
     Reset(Option<Box<Subscriptions>>),
     /// The client is closed once it has the reply.
     Close,
+    /// The next request; and the client tracks so from now on, or no more.
+    Track(Option<Box<Mode>>),
+    /// The next request, which is the one that `CLIENT CACHING` is about.
+    ChooseNext,
     /// No reply was made: the request goes where the class of its row says.
     Serve,
     /// No reply was made: it is made when the client's subscriptions have changed so.
@@ -221,7 +229,7 @@ const ROWS: &[(&str, Handler)] = &[
     row("client|reply", client::reply),
     row("client|setinfo", client::setinfo),
     row("client|setname", client::setname),
-    row("client|tracking", tracking::tracking),
+    barrier("client|tracking", tracking::tracking),
     row("client|trackinginfo", tracking::trackinginfo),
     row("client|unblock", pause::unblock),
     row("client|unpause", pause::unpause),

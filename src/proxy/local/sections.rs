@@ -169,7 +169,7 @@ fn clients(context: &Context<'_>, text: &mut String) {
         "client_recent_max_input_buffer" => 0,
         "client_recent_max_output_buffer" => 0,
         "blocked_clients" => blocked,
-        "tracking_clients" => 0,
+        "tracking_clients" => context.process.total(|stats| &stats.tracking_clients),
         "pubsub_clients" => context.process.register.subscribers(),
         "clients_in_timeout_table" => 0,
     );

@@ -1,58 +1,160 @@
-//! Client-side caching (CLIENT TRACKING). Connections to nodes are shared, so a node could not tell which client to
-//! notify. It is always off, and the replies say so.
+//! Client-side caching (CLIENT TRACKING), in the words of redis-server 7.0 (`clientCommand` and `tracking.c`).
 
-use super::{After, Context, NO_INTEGER, SYNTAX_ERROR, fail, ok, switch};
+use super::{After, Context, NO_INTEGER, SYNTAX_ERROR, fail, switch};
+use crate::proxy::tracking::state::mode::{Choice, Mode};
 use crate::resp::args::Args;
-use crate::resp::encode::{self, Protocol};
+use crate::resp::encode;
 use crate::resp::reply::parse_number;
 
-const NOT_SUPPORTED: &[u8] = b"ERR CLIENT TRACKING is not supported through this proxy";
 const NOT_TRACKING: &[u8] =
     b"ERR CLIENT CACHING can be called only when the client is in tracking \
     mode with OPTIN or OPTOUT mode enabled";
+const NO_YES: &[u8] =
+    b"ERR CLIENT CACHING YES is only valid when tracking is enabled in OPTIN mode.";
+const NO_NO: &[u8] =
+    b"ERR CLIENT CACHING NO is only valid when tracking is enabled in OPTOUT mode.";
+const PREFIX_WITHOUT_BCAST: &[u8] = b"ERR PREFIX option requires BCAST mode to be enabled";
+const BCAST_WITH_CHOICE: &[u8] = b"ERR OPTIN and OPTOUT are not compatible with BCAST";
+const BOTH_CHOICES: &[u8] = b"ERR You can't specify both OPTIN mode and OPTOUT mode";
+const OTHER_CHOICE: &[u8] =
+    b"ERR You can't switch OPTIN/OPTOUT mode before disabling tracking for \
+    this client, and then re-enabling it with a different mode.";
+const TWO_REDIRECTS: &[u8] = b"ERR A client can only redirect to a single other client";
+const NO_BCAST: &[u8] = b"ERR CLIENT TRACKING with BCAST is not supported through this proxy yet";
+const NO_REDIRECT: &[u8] =
+    b"ERR CLIENT TRACKING with REDIRECT is not supported through this proxy yet";
 
-/// `CLIENT TRACKING ON|OFF [options]`: OFF is what it is anyway.
-pub fn tracking(_: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> After {
-    let mut at = 3;
-    while at < args.len() {
-        let more = at + 1 < args.len();
-        match args.at(at).to_ascii_lowercase().as_slice() {
-            b"bcast" | b"optin" | b"optout" | b"noloop" => at += 1,
-            b"prefix" if more => at += 2,
-            b"redirect" if more && parse_number(args.at(at + 1)).is_none() => {
-                return fail(out, NO_INTEGER);
+/// The options of `CLIENT TRACKING`.
+#[derive(Default)]
+struct Options<'a> {
+    redirect: i64,
+    bcast: bool,
+    optin: bool,
+    optout: bool,
+    noloop: bool,
+    prefixes: Vec<&'a [u8]>,
+}
+
+impl<'a> Options<'a> {
+    fn of(args: &Args<'a>) -> Result<Options<'a>, &'static [u8]> {
+        let mut options = Options::default();
+        let mut at = 3;
+        while at < args.len() {
+            let more = at + 1 < args.len();
+            match args.at(at).to_ascii_lowercase().as_slice() {
+                b"bcast" => options.bcast = true,
+                b"optin" => options.optin = true,
+                b"optout" => options.optout = true,
+                b"noloop" => options.noloop = true,
+                b"prefix" if more => {
+                    at += 1;
+                    options.prefixes.push(args.at(at));
+                }
+                b"redirect" if more => {
+                    at += 1;
+                    if options.redirect != 0 {
+                        return Err(TWO_REDIRECTS);
+                    }
+                    options.redirect = parse_number(args.at(at)).ok_or(NO_INTEGER)?;
+                }
+                _ => return Err(SYNTAX_ERROR),
             }
-            b"redirect" if more => at += 2,
-            _ => return fail(out, SYNTAX_ERROR),
+            at += 1;
         }
+        Ok(options)
     }
-    match switch(args.at(2)) {
-        Some(true) => fail(out, NOT_SUPPORTED),
-        Some(false) => ok(out),
-        None => fail(out, SYNTAX_ERROR),
+
+    /// What these ask for, behind what the client has asked for before.
+    fn mode(&self, before: Option<&Mode>) -> Result<Mode, &'static [u8]> {
+        let own = before.map(|mode| mode.choice);
+        if !self.bcast && !self.prefixes.is_empty() {
+            return Err(PREFIX_WITHOUT_BCAST);
+        }
+        if self.bcast && (self.optin || self.optout) {
+            return Err(BCAST_WITH_CHOICE);
+        }
+        let choice = match (self.optin, self.optout) {
+            (true, true) => return Err(BOTH_CHOICES),
+            (true, false) if own == Some(Choice::OptOut) => return Err(OTHER_CHOICE),
+            (false, true) if own == Some(Choice::OptIn) => return Err(OTHER_CHOICE),
+            (true, false) => Choice::OptIn,
+            (false, true) => Choice::OptOut,
+            (false, false) => Choice::All,
+        };
+        if self.bcast {
+            return Err(NO_BCAST);
+        }
+        if self.redirect != 0 {
+            return Err(NO_REDIRECT);
+        }
+        Ok(Mode::new(choice, self.noloop))
     }
 }
 
-pub fn caching(_: &mut Context<'_>, _: &Args<'_>, out: &mut Vec<u8>) -> After {
-    fail(out, NOT_TRACKING)
+/// `CLIENT TRACKING ON|OFF [options]`.
+pub fn tracking(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> After {
+    let options = match Options::of(args) {
+        Ok(options) => options,
+        Err(text) => return fail(out, text),
+    };
+    let mode = match switch(args.at(2)) {
+        Some(true) => options.mode(context.session.tracking()).map(Some),
+        Some(false) => Ok(None),
+        None => Err(SYNTAX_ERROR),
+    };
+    match mode {
+        Ok(mode) => {
+            encode::simple(out, "OK");
+            After::Track(mode.map(Box::new))
+        }
+        Err(text) => fail(out, text),
+    }
 }
 
-pub fn getredir(_: &mut Context<'_>, _: &Args<'_>, out: &mut Vec<u8>) -> After {
-    encode::integer(out, -1);
+/// `CLIENT CACHING YES|NO`, about the next request.
+pub fn caching(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> After {
+    let Some(mode) = context.session.tracking() else {
+        return fail(out, NOT_TRACKING);
+    };
+    match (args.at(2).to_ascii_lowercase().as_slice(), mode.choice) {
+        (b"yes", Choice::OptIn) | (b"no", Choice::OptOut) => {
+            encode::simple(out, "OK");
+            After::ChooseNext
+        }
+        (b"yes", _) => fail(out, NO_YES),
+        (b"no", _) => fail(out, NO_NO),
+        _ => fail(out, SYNTAX_ERROR),
+    }
+}
+
+pub fn getredir(context: &mut Context<'_>, _: &Args<'_>, out: &mut Vec<u8>) -> After {
+    encode::integer(out, context.session.redirection());
     After::Go
 }
 
 pub fn trackinginfo(context: &mut Context<'_>, _: &Args<'_>, out: &mut Vec<u8>) -> After {
     let protocol = context.session.protocol;
+    let mut flags = vec!["off"];
+    if let Some(mode) = context.session.tracking() {
+        let chosen = mode.has_chosen(context.seq);
+        flags = vec!["on"];
+        flags.extend(match mode.choice {
+            Choice::All => &[][..],
+            Choice::OptIn if chosen => &["optin", "caching-yes"],
+            Choice::OptIn => &["optin"],
+            Choice::OptOut if chosen => &["optout", "caching-no"],
+            Choice::OptOut => &["optout"],
+        });
+        flags.extend(mode.noloop.then_some("noloop"));
+    }
     encode::map(out, 3, protocol);
     encode::bulk(out, b"flags");
-    match protocol {
-        Protocol::Resp2 => encode::array(out, 1),
-        Protocol::Resp3 => out.extend_from_slice(b"~1\r\n"),
-    }
-    encode::bulk(out, b"off");
+    encode::set(out, flags.len(), protocol);
+    flags
+        .iter()
+        .for_each(|flag| encode::bulk(out, flag.as_bytes()));
     encode::bulk(out, b"redirect");
-    encode::integer(out, -1);
+    encode::integer(out, context.session.redirection());
     encode::bulk(out, b"prefixes");
     encode::array(out, 0);
     After::Go

@@ -88,6 +88,7 @@ impl Proxy {
         self.turn_latencies.settle(&self.stats.calls, now);
         let mut reply = std::mem::take(&mut self.scratch.reply);
         reply.clear();
+        let seq = client.pipeline.tail();
         let mut context = local::Context {
             administers,
             is_local: is_local(client.address),
@@ -111,8 +112,10 @@ impl Proxy {
                 Some(_) => usize::MAX,
             },
             command,
+            seq,
             now,
         };
+        let protocol = context.session.protocol;
         let monitored = context.session.monitor;
         let mut after = (handler.run)(&mut context, args, &mut reply);
         let refused_login = context.refused_login.take();
@@ -129,7 +132,12 @@ impl Proxy {
         }
         if matches!(
             after,
-            After::Go | After::Refresh | After::Close | After::Reset(_)
+            After::Go
+                | After::Refresh
+                | After::Close
+                | After::Reset(_)
+                | After::Track(_)
+                | After::ChooseNext
         ) {
             self.stats.commands.add(1);
             self.stats.calls.answered(command.id, 0, 1);
@@ -141,6 +149,9 @@ impl Proxy {
             client
                 .pipeline
                 .answer(command.id, &reply, output, pool, now);
+            if client.session.tracking().is_some() {
+                client.answered_to_tracker(seq, protocol);
+            }
             self.queue_flush(id);
         }
         self.scratch.reply = reply;
@@ -164,8 +175,17 @@ impl Proxy {
                 self.want_refresh(Wanted::Asked);
                 Step::Done
             }
+            After::Track(mode) => {
+                self.set_tracking(id, mode);
+                Step::Done
+            }
+            After::ChooseNext => {
+                self.choose_next(id);
+                Step::Done
+            }
             After::Reset(subscriptions) => {
                 self.end_lease(id, now);
+                self.set_tracking(id, None);
                 if let Some(own) = subscriptions {
                     self.leave_topics(id, &own, now);
                 }

@@ -211,6 +211,9 @@ impl Proxy {
             self.note_large(part.client, len);
         }
         self.look(id, ticket, len, now);
+        if self.is_tracked(id) {
+            self.note_answer(id, ticket);
+        }
         let executed = self.bytes_if_held(id, part.client, ticket);
         self.release(id, ticket);
         // What a replica serves says nothing of the master.
@@ -339,6 +342,13 @@ impl Proxy {
     fn reads_only(&self, id: BackendId) -> bool {
         let backend = self.upstream.backends.get(id);
         backend.is_some_and(|backend| backend.flavor.read_only)
+    }
+
+    /// Whether the node tracks the keys that are read over a connection.
+    #[inline]
+    fn is_tracked(&self, id: BackendId) -> bool {
+        let backend = self.upstream.backends.get(id);
+        backend.is_some_and(|backend| backend.flavor.tracking)
     }
 
     /// Whether an error says that the request was not executed, or seems to; it is then held. Else it is its reply.

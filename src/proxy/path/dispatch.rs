@@ -308,6 +308,7 @@ impl Proxy {
         let session = &client.session;
         let (subscriber_only, namespace) =
             (session.is_subscriber_only(), session.namespace.clone());
+        let tracks = session.tracking().is_some();
         let forbidden = command.changes_servers && !self.administers(client);
         if !session.is_free()
             && let Some(step) = self.refuse_user(request)
@@ -319,6 +320,9 @@ impl Proxy {
         }
         if forbidden {
             return self.refuse(id, &texts::not_allowed(&command.name), now);
+        }
+        if tracks {
+            self.look_for_apart(request);
         }
         if let Some(own) = namespace {
             return self.perform_confined(table, &own, request);

@@ -16,7 +16,7 @@
 //! closed ([`Proxy::sever`]). A request of which nothing has left is treated as any other.
 //!
 //! While a reply passes, nothing else may be written to its client. Replies wait for their turn anyway; messages of
-//! subscriptions and lines of MONITOR do not, so that replies to clients that have those do not pass. (SUBSCRIBE and
+//! subscriptions, lines of MONITOR and what is told of tracked keys do not, so that replies to clients that have those do not pass. (SUBSCRIBE and
 //! MONITOR themselves wait until all is answered.)
 //!
 //! Nothing is allocated from a length that was declared. Bytes may come a few at a time, and a chunk keeps its whole
@@ -38,7 +38,10 @@ use crate::resp::frame::Scan;
 
 /// Whether nothing but replies is written to this client, so that a reply may be written in pieces.
 fn hears_replies_only(client: &Client) -> bool {
-    client.session.subscriptions().is_none() && !client.session.monitor && client.closing.is_none()
+    client.session.subscriptions().is_none()
+        && !client.session.monitor
+        && client.late.is_none()
+        && client.closing.is_none()
 }
 
 impl Proxy {

@@ -185,6 +185,7 @@ impl Proxy {
                         protocol,
                         // Others are not plain.
                         database: 0,
+                        tracking: false,
                     };
                     let affinity = id.key() as usize;
                     let reads = shape.on_replicas;
@@ -274,7 +275,8 @@ impl Proxy {
         let Some(node) = upstream.nodes.get(usize::from(backend.node.0)) else {
             return;
         };
-        if backend.state != State::Ready || !backend.scanner.is_at_start() || special {
+        let own_path = special || backend.flavor.tracking;
+        if backend.state != State::Ready || !backend.scanner.is_at_start() || own_path {
             return;
         }
         let limits = &self.config.limits;

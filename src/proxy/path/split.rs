@@ -111,6 +111,7 @@ impl Proxy {
         let upstream = &mut self.upstream;
         let plain = client.is_calm(upstream.routes.version())
             && dialect.database == 0
+            && !dialect.tracking
             && client.session.read_preference().is_none()
             && !upstream.any_failing();
         if plain {

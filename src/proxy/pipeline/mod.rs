@@ -140,6 +140,13 @@ impl Pipeline {
         Seq(self.head.0.wrapping_add(self.requests.len() as u32))
     }
 
+    /// The place behind all requests of which a reply, or a part of one, has come.
+    pub fn behind_replies(&self) -> Seq {
+        let outstanding = |request: &&Entry| matches!(request.kind, Kind::Single | Kind::Muted);
+        let behind = self.requests.iter().rev().take_while(outstanding).count();
+        Seq(self.tail().0.wrapping_sub(behind as u32))
+    }
+
     /// Takes a place for a request of one part.
     #[inline]
     pub fn push_single(&mut self, command: u16, slot: u16, at: At, started: Time) -> Seq {

@@ -24,6 +24,10 @@ impl Proxy {
             return true;
         };
         let node = backend.node;
+        if backend.flavor.tracking {
+            self.take_invalidation(id, push);
+            return true;
+        }
         if self
             .pubsub
             .links

@@ -96,9 +96,14 @@ macro_rules! counters {
 
             /// Counts from zero again. For the one writing thread only.
             pub fn reset(&self) {
-                let connected = self.clients_connected.get();
+                let now = [
+                    &self.clients_connected,
+                    &self.tracking_clients,
+                    &self.tracking_keys,
+                ];
+                let values = now.map(Counter::get);
                 $(self.$name.set(0);)*
-                self.clients_connected.set(connected);
+                now.iter().zip(values).for_each(|(own, value)| own.set(value));
                 self.calls.reset();
                 self.turn_times.reset();
                 self.longest_turn.set(0);
@@ -125,6 +130,16 @@ macro_rules! counters {
 counters! {
     /// Clients connected now.
     clients_connected,
+    /// Clients that track keys now (CLIENT TRACKING).
+    tracking_clients,
+    /// Keys that are tracked for them now.
+    tracking_keys,
+    /// Pushes of nodes about such keys.
+    tracking_pushes_in,
+    /// Pushes to clients about them.
+    tracking_pushes,
+    /// Keys that are tracked no more, since there were more than `-tracking-max-keys`.
+    tracking_evictions,
     /// Clients accepted.
     clients_accepted,
     /// Clients refused: there were too many.

@@ -30,16 +30,19 @@ pub struct Flavor {
     pub database: u16,
     /// Whether READONLY was sent: a replica then serves reads.
     pub read_only: bool,
+    /// Whether CLIENT TRACKING was turned on: the node pushes the names of keys that were read here and then change.
+    pub tracking: bool,
 }
 
 impl Flavor {
-    /// What a client's requests need.
+    /// What a client's requests need. Keys are tracked at masters only.
     #[inline]
     pub fn of(dialect: Dialect, read_only: bool) -> Flavor {
         Flavor {
             protocol: dialect.protocol,
             database: dialect.database,
             read_only,
+            tracking: dialect.tracking && !read_only,
         }
     }
 
@@ -48,15 +51,22 @@ impl Flavor {
         Dialect {
             protocol: self.protocol,
             database: self.database,
+            tracking: self.tracking,
         }
     }
 
-    /// How many flavours there are of the first database, the only one that most clusters have.
+    /// How many flavours there are that have a place of their own, see [`Flavor::is_common`].
     pub const COUNT: usize = 4;
 
-    /// 0 to 3, for the first database.
+    /// Whether it is of the first database, the only one that most clusters have, and does not track.
+    #[inline]
+    pub fn is_common(self) -> bool {
+        self.database == 0 && !self.tracking
+    }
+
+    /// 0 to 3, of a common one.
     pub fn index(self) -> usize {
-        debug_assert_eq!(self.database, 0);
+        debug_assert!(self.is_common());
         self.protocol.index() * 2 + usize::from(self.read_only)
     }
 
@@ -92,6 +102,11 @@ impl Flavor {
         if self.database > 0 {
             let index = self.database.to_string();
             encode::command(out, [&b"SELECT"[..], index.as_bytes()]);
+            steps += 1;
+        }
+        if self.tracking {
+            // The last step: see `Backend::is_tracking_step`.
+            encode::command(out, [&b"CLIENT"[..], b"TRACKING", b"ON"]);
             steps += 1;
         }
         steps
@@ -301,6 +316,8 @@ pub struct Backend {
     pub number: Option<i64>,
     /// Whether the end of its last request has not come from its client yet (see `lease::streamed`).
     pub is_fed: bool,
+    /// Whether the node has refused to track the keys that are read here, though the flavour asks for it.
+    pub is_untracked: bool,
 }
 
 /// The oldest request of a connection, as it was when last looked at.
@@ -356,7 +373,14 @@ impl Backend {
             is_replacement: false,
             number: None,
             is_fed: false,
+            is_untracked: false,
         }
+    }
+
+    /// Whether the next answer to the handshake, of which so many steps are outstanding, is that to CLIENT TRACKING.
+    /// It is the last step before the question.
+    pub fn is_tracking_step(&self, steps: u8) -> bool {
+        self.flavor.tracking && steps == 1 + u8::from(self.question.is_some())
     }
 
     /// The socket is connected: the handshake begins, with this one of the passwords.
@@ -478,6 +502,7 @@ mod tests {
                 protocol,
                 database,
                 read_only,
+                tracking: false,
             };
             let mut out = Vec::new();
             let password = config.backend_password.as_ref();

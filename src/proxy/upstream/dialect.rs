@@ -1,5 +1,5 @@
 //! `Dialect`: the state that the handshake gives a node connection so that it can serve a client: protocol, database,
-//! master or replica.
+//! master or replica, tracking.
 
 use crate::resp::encode::Protocol;
 
@@ -10,4 +10,6 @@ pub struct Dialect {
     pub protocol: Protocol,
     /// `SELECT`.
     pub database: u16,
+    /// Whether the node remembers which keys are read, and pushes their names when they change (`CLIENT TRACKING`).
+    pub tracking: bool,
 }

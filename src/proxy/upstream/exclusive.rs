@@ -353,6 +353,7 @@ mod tests {
     use crate::resp::encode::Protocol;
 
     const FLAVOR: Flavor = Flavor {
+        tracking: false,
         protocol: Protocol::Resp2,
         database: 0,
         read_only: false,

@@ -144,6 +144,7 @@ impl Upstream {
         let dialect = Dialect {
             protocol,
             database: 0,
+            tracking: false,
         };
         let found = self.existing(slot, read, dialect, affinity, config, now)?;
         if config.backend_connections == 1 && config.read_preference == ReadPreference::Master {
@@ -195,6 +196,7 @@ impl Upstream {
             // Messages know of no database.
             database: 0,
             read_only: false,
+            tracking: false,
         };
         debug_assert!(self.node(key)?.subscription.is_none());
         let backend = self.open(key, flavor, Usage::Shared, config, actions, now)?;

@@ -57,7 +57,7 @@ pub struct Node {
     pub subscription: Option<BackendId>,
     /// The exclusive connections.
     pub exclusive: ExclusiveConnections,
-    /// Those of other databases than the first.
+    /// Those of other flavours than the common ones.
     elsewhere: HashMap<(Flavor, usize), BackendId>,
     /// Connections that failed in a row.
     failures: u32,
@@ -133,7 +133,7 @@ impl Node {
     /// The shared connection of this flavour and affinity, if there is one.
     #[inline]
     pub fn shared(&self, flavor: Flavor, affinity: usize) -> Option<BackendId> {
-        if flavor.database > 0 {
+        if !flavor.is_common() {
             return self.elsewhere.get(&(flavor, affinity)).copied();
         }
         self.shared[flavor.index()].get(affinity).copied().flatten()
@@ -141,7 +141,7 @@ impl Node {
 
     /// Sets the shared connection of this flavour and affinity.
     pub fn set_shared(&mut self, flavor: Flavor, affinity: usize, backend: BackendId) {
-        if flavor.database > 0 {
+        if !flavor.is_common() {
             let before = self.elsewhere.insert((flavor, affinity), backend);
             debug_assert!(before.is_none());
             return;
@@ -168,7 +168,7 @@ impl Node {
 
     /// The affinity of the clients that are given this shared connection, if any are.
     pub fn affinity_of(&self, flavor: Flavor, backend: BackendId) -> Option<usize> {
-        if flavor.database > 0 {
+        if !flavor.is_common() {
             let mut all = self.elsewhere.iter();
             return all.find_map(|((_, affinity), own)| (*own == backend).then_some(*affinity));
         }
@@ -189,7 +189,7 @@ impl Node {
 
     /// Sets the shared connection of this flavour and affinity aside: another may be set.
     pub fn set_aside(&mut self, flavor: Flavor, affinity: usize) {
-        let backend = if flavor.database > 0 {
+        let backend = if !flavor.is_common() {
             self.elsewhere.remove(&(flavor, affinity))
         } else {
             let place = self.shared[flavor.index()].get_mut(affinity);

@@ -476,6 +476,7 @@ mod tests {
         routes.adopt(topology(&[1], 1), &mut nodes);
         let first = routes.node_at(&address(1)).unwrap();
         let flavor = Flavor {
+            tracking: false,
             protocol: Protocol::Resp2,
             database: 0,
             read_only: false,

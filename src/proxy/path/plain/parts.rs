@@ -24,8 +24,8 @@ impl Proxy {
         let Some(node) = upstream.nodes.get(usize::from(backend.node.0)) else {
             return false;
         };
-        // The next is to be looked at, whatever it is.
-        let due = self.until_looked == 1;
+        // The next is to be looked at, whatever it is; and so is what reads keys that are tracked.
+        let due = self.until_looked == 1 || backend.flavor.tracking;
         if backend.state != State::Ready || !backend.scanner.is_at_start() || special || due {
             return false;
         }

@@ -1,0 +1,55 @@
+//! A connection that tracks and on which nothing is said: a node that has gone without a word says nothing either. It is
+//! asked every second; what it owes has the deadlines of every reply.
+
+use std::time::Duration;
+
+use crate::clock::Time;
+use crate::proxy::ids::{BackendId, NO_SLOT};
+use crate::proxy::state::Proxy;
+use crate::proxy::upstream::backend::{Origin, State};
+use crate::resp::encode;
+
+/// How long a connection may be quiet.
+const QUIET: Duration = Duration::from_secs(1);
+
+impl Proxy {
+    /// When [`Proxy::ask_quiet`] is due.
+    pub(in crate::proxy) fn tracking_deadline(&self) -> Option<Time> {
+        (!self.tracking.is_empty()).then_some(self.tracking.look_at)
+    }
+
+    /// A turn has begun, and keys are remembered.
+    #[cold]
+    #[inline(never)]
+    pub(in crate::proxy) fn tend_tracking(&mut self, now: Time) {
+        if self.tracking.routes_version != self.upstream.routes.version() {
+            self.forget_moved_slots();
+        }
+        if now >= self.tracking.look_at {
+            self.ask_quiet(now);
+        }
+    }
+
+    /// Asks the connections on which nothing was said for a while.
+    fn ask_quiet(&mut self, now: Time) {
+        self.tracking.look_at = now.after(QUIET / 2);
+        let links = self.tracking.links.iter();
+        let links = links.filter(|(_, link)| !link.table.is_empty());
+        let ids: Vec<BackendId> = links.map(|(id, _)| *id).collect();
+        for id in ids {
+            let backend = self.upstream.backends.get(id);
+            let is_quiet = backend.is_some_and(|own| {
+                own.state == State::Ready
+                    && own.tickets.is_empty()
+                    && now.since(own.heard_at) >= QUIET / 2
+            });
+            if is_quiet {
+                let mut frame = Vec::new();
+                encode::command(&mut frame, [&b"PING"[..]]);
+                let ticket = self.ticket(NO_SLOT, frame.len(), u16::MAX, Origin::Discard, now);
+                let (pool, actions) = (&mut self.pool, &mut self.actions);
+                self.upstream.send(id, &frame, ticket, pool, actions);
+            }
+        }
+    }
+}

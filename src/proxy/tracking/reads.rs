@@ -1,0 +1,162 @@
+//! A reply has come on a connection that tracks: from now on the node pushes when one of its keys changes.
+
+use crate::command::{self, Command, Flags, KeysError};
+use crate::proxy::ids::{BackendId, NodeKey, PartId, Seq};
+use crate::proxy::request::request_limits;
+use crate::proxy::state::Proxy;
+use crate::proxy::tracking::state::table::{Reader, Table};
+use crate::proxy::tracking::state::told::Told;
+use crate::proxy::tracking::state::{Link, OwnWrite};
+use crate::proxy::upstream::backend::{Origin, Ticket};
+use crate::resp::args::Args;
+use crate::resp::frame::RequestScanner;
+
+/// What is to be remembered of an answered request.
+enum Keys {
+    /// These.
+    Known(Vec<Box<[u8]>>),
+    /// Some, and it is not known which.
+    Unknown,
+}
+
+impl Proxy {
+    /// A request on a connection that tracks is answered; its bytes are still there.
+    #[cold]
+    pub(in crate::proxy) fn note_answer(&mut self, id: BackendId, ticket: &Ticket) {
+        let Some(backend) = self.upstream.backends.get(id) else {
+            return;
+        };
+        let (node, untracked) = (backend.node, backend.is_untracked);
+        if let Some(link) = self.tracking.links.get_mut(&id) {
+            link.own_write = None;
+        }
+        let Origin::Part(part) = ticket.origin else {
+            return;
+        };
+        let Some(client) = self.clients.get(part.client) else {
+            return;
+        };
+        let (Some(mode), true) = (client.session.tracking(), ticket.command != u16::MAX) else {
+            return;
+        };
+        let command = self.table.row(ticket.command);
+        let writes = command.flags.contains(Flags::WRITE);
+        if !writes && !mode.tracks(part.seq) {
+            return;
+        }
+        let request = backend.output.front(ticket.len as usize);
+        // A client that hears of its own writes need not be told which were its.
+        let keys = match writes && !mode.noloop {
+            true => Keys::Known(Vec::new()),
+            false => self.keys_of(command, request),
+        };
+        match keys {
+            Keys::Known(keys) if writes => {
+                let link = self.tracking_link(id, node);
+                link.own_write = Some(OwnWrite {
+                    by: part.client,
+                    seq: part.seq,
+                    keys,
+                });
+            }
+            Keys::Known(keys) if untracked => {
+                if !keys.is_empty() {
+                    self.tell_client(part.client, behind(part.seq), Told::Keys(keys));
+                }
+            }
+            Keys::Known(keys) => self.remember(id, node, part, ticket.slot, &keys),
+            Keys::Unknown if writes => {}
+            Keys::Unknown => self.tell_client(part.client, behind(part.seq), Told::All),
+        }
+    }
+
+    /// The keys of a request, as its node has them.
+    fn keys_of(&self, command: &Command, request: &[u8]) -> Keys {
+        let (mut spans, mut keys) = (Vec::new(), Vec::new());
+        let limits = request_limits(&self.config.limits, true);
+        if RequestScanner::default()
+            .next(request, &limits, &mut spans)
+            .is_err()
+        {
+            debug_assert!(false, "a request that cannot be read");
+            return Keys::Unknown;
+        }
+        let args = Args::new(request, &spans);
+        match command::keys(command, &args, &mut keys) {
+            Ok(()) => {
+                let keys = keys.iter().map(|index| args.at(*index as usize).into());
+                Keys::Known(keys.collect())
+            }
+            // The node has found the same fault.
+            Err(KeysError::Invalid | KeysError::Unbalanced) => Keys::Known(Vec::new()),
+            Err(KeysError::Unknown) => Keys::Unknown,
+        }
+    }
+
+    /// The keys of a connection that tracks.
+    fn tracking_link(&mut self, id: BackendId, node: NodeKey) -> &mut Link {
+        if self.tracking.is_empty() {
+            self.tracking.routes_version = self.upstream.routes.version();
+        }
+        self.tracking.links.entry(id).or_insert_with(|| Link {
+            node,
+            table: Table::default(),
+            own_write: None,
+        })
+    }
+
+    /// A client has read these keys, which lie in one slot.
+    fn remember(
+        &mut self,
+        id: BackendId,
+        node: NodeKey,
+        part: PartId,
+        slot: u16,
+        keys: &[Box<[u8]>],
+    ) {
+        if keys.is_empty() {
+            return;
+        }
+        let client = self.clients.get_mut(part.client);
+        if let Some(mode) = client.and_then(|client| client.session.tracking_mut()) {
+            mode.forgot_all = false;
+        }
+        let reader = Reader {
+            client: part.client,
+            seq: part.seq,
+        };
+        let table = &mut self.tracking_link(id, node).table;
+        let before = table.len();
+        keys.iter().for_each(|key| table.note(slot, key, reader));
+        let more = table.len() - before;
+        self.stats.tracking_keys.add(more as u64);
+        if self.stats.tracking_keys.get() > self.config.limits.tracking_keys as u64 {
+            self.forget_some_keys(more);
+        }
+    }
+
+    /// There are more keys than may be remembered: some are forgotten, and their readers told.
+    #[cold]
+    fn forget_some_keys(&mut self, added: usize) {
+        let most = self.config.limits.tracking_keys;
+        // Where the limit has become lower, it is reached over many requests.
+        for _ in 0..added + 1 {
+            if self.tracking.keys() <= most {
+                break;
+            }
+            let random = self.random();
+            let largest = self.tracking.largest();
+            let Some((key, readers)) = largest.and_then(|link| link.table.take_any(random)) else {
+                break;
+            };
+            self.stats.tracking_keys.sub(1);
+            self.stats.tracking_evictions.add(1);
+            self.tell_readers(&key, &readers, None);
+        }
+    }
+}
+
+/// What stands behind the reply to this place.
+pub(super) fn behind(seq: Seq) -> Seq {
+    Seq(seq.0.wrapping_add(1))
+}

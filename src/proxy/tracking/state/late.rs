@@ -1,0 +1,93 @@
+//! `Late`: what a client is to be told of keys that have changed, each behind a certain reply.
+//!
+//! A node pushes that a key has changed behind the replies with its old value. Such a reply may have been read from the
+//! node and still wait in the client's pipeline, for one that another node owes: the push waits with it.
+
+use std::collections::VecDeque;
+
+use crate::proxy::ids::Seq;
+use crate::proxy::tracking::state::told::Told;
+
+/// So much waits for one client; if it is more, all of it becomes one push: everything may have changed.
+const COUNT_MAX: usize = 1024;
+const BYTES_MAX: usize = 256 << 10;
+
+/// What a client is to be told.
+#[derive(Debug, Default)]
+pub struct Late {
+    all: VecDeque<(Seq, Told)>,
+    bytes: usize,
+}
+
+impl Late {
+    /// It is to be told this as soon as all requests before `until` are answered.
+    pub fn add(&mut self, until: Seq, told: Told) {
+        let same = |last: &(Seq, Told)| *last == (until, Told::All);
+        if self.all.back().is_some_and(same) {
+            return;
+        }
+        self.bytes += told.key_bytes();
+        self.all.push_back((until, told));
+        if self.all.len() > COUNT_MAX || self.bytes > BYTES_MAX {
+            let last = self.all.drain(..).map(|(until, _)| until);
+            let last = last.reduce(|a, b| if a.before(b) { b } else { a });
+            self.bytes = 0;
+            self.all.extend(last.map(|until| (until, Told::All)));
+        }
+    }
+
+    /// Takes what it may be told now that `head` is its oldest request that is not answered. What was added first comes
+    /// first, as far as it may.
+    pub fn take(&mut self, head: Seq) -> Option<Told> {
+        let due = self
+            .all
+            .iter()
+            .position(|(until, _)| !head.before(*until))?;
+        let (_, told) = self.all.remove(due)?;
+        self.bytes -= told.key_bytes();
+        Some(told)
+    }
+
+    /// Whether it is to be told nothing.
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// Forgets all of it.
+    pub fn clear(&mut self) {
+        *self = Late::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(name: &str) -> Told {
+        Told::Keys(vec![name.as_bytes().into()])
+    }
+
+    #[test]
+    fn each_waits_for_its_own_reply() {
+        let mut late = Late::default();
+        late.add(Seq(2), key("b"));
+        late.add(Seq(u32::MAX), key("a"));
+        assert_eq!(late.take(Seq(u32::MAX - 1)), None);
+        assert_eq!(late.take(Seq(u32::MAX)), Some(key("a")));
+        assert_eq!(late.take(Seq(1)), None);
+        assert_eq!(late.take(Seq(2)), Some(key("b")));
+        assert!(late.is_empty() && late.bytes == 0);
+    }
+
+    #[test]
+    fn too_much_becomes_one_push_behind_the_last_reply() {
+        let mut late = Late::default();
+        late.add(Seq(9), key("last"));
+        (0..COUNT_MAX).for_each(|_| late.add(Seq(3), key("k")));
+        assert_eq!(late.all, [(Seq(9), Told::All)]);
+        late.add(Seq(9), Told::All);
+        assert_eq!(late.all.len(), 1);
+        late.add(Seq(1), Told::Keys(vec![vec![0; BYTES_MAX + 1].into()]));
+        assert_eq!(late.all, [(Seq(9), Told::All)]);
+    }
+}

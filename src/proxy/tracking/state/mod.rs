@@ -1,0 +1,74 @@
+//! What is known of clients that cache for themselves (`CLIENT TRACKING`).
+//!
+//! | file | what |
+//! |---|---|
+//! | `mode` | what one client has asked for |
+//! | `table` | which clients have read which keys, over one connection |
+//! | `told` | what a node says has changed |
+//! | `late` | what a client is to be told, and behind which of its replies |
+//!
+//! It must never know how requests find their connection.
+
+pub mod late;
+pub mod mode;
+pub mod table;
+pub mod told;
+
+use std::collections::HashMap;
+
+use crate::clock::Time;
+use crate::proxy::ids::{BackendId, NodeKey};
+use crate::proxy::tracking::state::table::Table;
+
+/// The connections of one worker over which tracked keys were read.
+#[derive(Debug, Default)]
+pub struct Tracking {
+    /// The keys of each.
+    pub links: HashMap<BackendId, Link>,
+    /// The version of the routes that the keys have been compared with.
+    pub routes_version: u32,
+    /// When quiet connections are looked after, while there are any.
+    pub look_at: Time,
+    /// Clients of this worker that track.
+    pub clients: usize,
+}
+
+/// A connection over which tracked keys were read.
+#[derive(Debug)]
+pub struct Link {
+    /// Its node.
+    pub node: NodeKey,
+    /// The keys.
+    pub table: Table,
+    /// The write whose reply came last, as long as nothing else has.
+    pub own_write: Option<OwnWrite>,
+}
+
+/// A write by a client that tracks. What a node pushes right behind the reply to it tells of it.
+#[derive(Debug)]
+pub struct OwnWrite {
+    /// Whose it was.
+    pub by: crate::proxy::ids::ClientId,
+    /// Its place.
+    pub seq: crate::proxy::ids::Seq,
+    /// Its keys, as the nodes have them, if the client is not to hear of its own writes.
+    pub keys: Vec<Box<[u8]>>,
+}
+
+impl Tracking {
+    /// Whether no keys are remembered.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.links.is_empty()
+    }
+
+    /// Keys that are remembered, over all connections.
+    pub fn keys(&self) -> usize {
+        self.links.values().map(|link| link.table.len()).sum()
+    }
+
+    /// The connection with the most keys.
+    pub fn largest(&mut self) -> Option<&mut Link> {
+        self.links.values_mut().max_by_key(|link| link.table.len())
+    }
+}

@@ -1,0 +1,124 @@
+//! `Mode`: what one client has asked for with `CLIENT TRACKING ON`.
+
+use std::collections::VecDeque;
+
+use crate::proxy::ids::Seq;
+
+/// Which of its reads are tracked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Choice {
+    /// All.
+    #[default]
+    All,
+    /// `OPTIN`: those behind a `CLIENT CACHING YES`.
+    OptIn,
+    /// `OPTOUT`: those that are not behind a `CLIENT CACHING NO`.
+    OptOut,
+}
+
+/// What one client has asked for.
+#[derive(Debug, Default)]
+pub struct Mode {
+    /// Which of its reads are tracked.
+    pub choice: Choice,
+    /// `NOLOOP`: it is not to hear of its own writes.
+    pub noloop: bool,
+    /// Whether it has been told that everything may have changed, and has read nothing since: it need not be told again.
+    /// (When a cluster is flushed, every master says so.)
+    pub forgot_all: bool,
+    /// The places of the requests that stand behind a `CLIENT CACHING`, oldest first.
+    chosen: VecDeque<Seq>,
+    /// The keys of its requests that travel on connections of its own, as it knows them.
+    pub apart: Vec<Box<[u8]>>,
+    /// Whether there were more of those than are remembered.
+    pub apart_overflow: bool,
+}
+
+/// So many keys of one transaction are remembered; of a longer one all keys are said to have changed.
+const APART_MAX: usize = 128;
+
+impl Mode {
+    /// What a client has just asked for.
+    pub fn new(choice: Choice, noloop: bool) -> Mode {
+        Mode {
+            choice,
+            noloop,
+            ..Mode::default()
+        }
+    }
+
+    /// The request at this place stands behind a `CLIENT CACHING`. `head` is the oldest that is not answered.
+    pub fn choose(&mut self, seq: Seq, head: Seq) {
+        while self.chosen.front().is_some_and(|own| own.before(head)) {
+            self.chosen.pop_front();
+        }
+        if self.chosen.back() != Some(&seq) {
+            self.chosen.push_back(seq);
+        }
+    }
+
+    /// The request at `seq` was one that is answered here, and `CLIENT CACHING` is about the next one.
+    pub fn pass_on(&mut self, seq: Seq, next: Seq) {
+        if self.chosen.back() == Some(&seq) {
+            self.chosen.pop_back();
+            self.chosen.push_back(next);
+        }
+    }
+
+    /// Whether `CLIENT CACHING` was the last that it has said. `next` is the place of its next request.
+    pub fn has_chosen(&self, next: Seq) -> bool {
+        self.chosen.back() == Some(&next)
+    }
+
+    /// Whether what the request at this place reads is tracked.
+    pub fn tracks(&self, seq: Seq) -> bool {
+        match self.choice {
+            Choice::All => true,
+            Choice::OptIn => self.chosen.contains(&seq),
+            Choice::OptOut => !self.chosen.contains(&seq),
+        }
+    }
+
+    /// A key of a request that travels on a connection of its own.
+    pub fn note_apart(&mut self, key: &[u8]) {
+        if self.apart.len() >= APART_MAX {
+            self.apart_overflow = true;
+        } else {
+            self.apart.push(key.into());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn caching_is_about_the_next_request_only() {
+        let mut mode = Mode {
+            choice: Choice::OptIn,
+            ..Mode::default()
+        };
+        assert!(!mode.tracks(Seq(1)));
+        mode.choose(Seq(u32::MAX), Seq(u32::MAX - 2));
+        assert!(mode.tracks(Seq(u32::MAX)) && !mode.tracks(Seq(0)));
+        assert!(mode.has_chosen(Seq(u32::MAX)) && !mode.has_chosen(Seq(0)));
+        // CLIENT ID in between changes nothing.
+        mode.pass_on(Seq(u32::MAX), Seq(0));
+        assert!(mode.tracks(Seq(0)) && !mode.tracks(Seq(u32::MAX)));
+        // What is answered is forgotten.
+        mode.choose(Seq(9), Seq(5));
+        assert_eq!(mode.chosen, [Seq(9)]);
+        mode.choice = Choice::OptOut;
+        assert!(mode.tracks(Seq(8)) && !mode.tracks(Seq(9)));
+    }
+
+    #[test]
+    fn only_so_many_keys_of_a_transaction_are_remembered() {
+        let mut mode = Mode::default();
+        (0..APART_MAX).for_each(|_| mode.note_apart(b"k"));
+        assert!(!mode.apart_overflow);
+        mode.note_apart(b"k");
+        assert!(mode.apart_overflow && mode.apart.len() == APART_MAX);
+    }
+}

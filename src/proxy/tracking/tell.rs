@@ -1,0 +1,182 @@
+//! What a client is told of keys that have changed. It goes to the client's output as soon as every reply has gone there
+//! that it has to come behind; replies to clients that are told anything never pass in pieces (see `path::large_reply`).
+
+use crate::command::{self, Class, Flags, KeysError, LeaseKind};
+use crate::proxy::client::Client;
+use crate::proxy::ids::{ClientId, Seq};
+use crate::proxy::request::Request;
+use crate::proxy::state::Proxy;
+use crate::proxy::tracking::reads::behind;
+use crate::proxy::tracking::state::OwnWrite;
+use crate::proxy::tracking::state::mode::Mode;
+use crate::proxy::tracking::state::table::Reader;
+use crate::proxy::tracking::state::told::Told;
+use crate::resp::encode::Protocol;
+
+impl Proxy {
+    /// A key has changed, or is forgotten: those who have read it are told. `own` is the write that has just been
+    /// answered, if the push came right behind it.
+    pub(super) fn tell_readers(&mut self, key: &[u8], readers: &[Reader], own: Option<&OwnWrite>) {
+        for reader in readers {
+            let mut seq = reader.seq;
+            if let Some(own) = own {
+                if self.is_own_loop(reader.client, own, key) {
+                    continue;
+                }
+                if own.by == reader.client && seq.before(own.seq) {
+                    seq = own.seq;
+                }
+            }
+            self.tell_client(reader.client, behind(seq), Told::Keys(vec![key.into()]));
+        }
+    }
+
+    /// Tells a client something, behind the replies to all requests before `until`. Keys are named as the nodes have them.
+    pub(super) fn tell_client(&mut self, id: ClientId, until: Seq, told: Told) {
+        let Some(client) = self.clients.get_mut(id) else {
+            return;
+        };
+        if client.session.tracking().is_none() {
+            return;
+        }
+        let told = match (told, &client.session.namespace) {
+            (Told::Keys(keys), Some(own)) => {
+                let keys = keys.iter().filter_map(|key| own.own(key).map(Box::from));
+                Told::Keys(keys.collect())
+            }
+            (told, _) => told,
+        };
+        if matches!(&told, Told::Keys(keys) if keys.is_empty()) {
+            return;
+        }
+        client.late.get_or_insert_default().add(until, told);
+        self.queue_flush(id);
+    }
+
+    /// A client is about to be written to: what it may be told by now goes behind its replies.
+    #[cold]
+    #[inline(never)]
+    pub(in crate::proxy) fn tell_late(&mut self, id: ClientId) {
+        let Some(client) = self.clients.get_mut(id) else {
+            return;
+        };
+        let head = client.pipeline.head();
+        let Some(late) = &mut client.late else {
+            return;
+        };
+        let mut frame = Vec::new();
+        while let Some(told) = late.take(head) {
+            // A RESP2 client cannot be told on the connection of its replies, as in Redis.
+            if client.session.protocol == Protocol::Resp3 && client.closing.is_none() {
+                told.push(&mut frame);
+                self.stats.tracking_pushes.add(1);
+            }
+        }
+        client.output.push(&frame, &mut self.pool);
+    }
+
+    /// A client's connections of its own go back: what it did there was not tracked.
+    pub(in crate::proxy) fn tell_apart(&mut self, id: ClientId) {
+        let Some(client) = self.clients.get_mut(id) else {
+            return;
+        };
+        let until = client.pipeline.tail();
+        let Some(mode) = client.session.tracking_mut() else {
+            return;
+        };
+        let mut keys = std::mem::take(&mut mode.apart);
+        keys.sort_unstable();
+        keys.dedup();
+        let told = match std::mem::take(&mut mode.apart_overflow) {
+            true => Told::All,
+            false if keys.is_empty() => return,
+            false => Told::Keys(keys),
+        };
+        client.late.get_or_insert_default().add(until, told);
+        self.queue_flush(id);
+    }
+
+    /// A client has said `CLIENT CACHING`, about its next request.
+    pub(in crate::proxy) fn choose_next(&mut self, id: ClientId) {
+        let Some(client) = self.clients.get_mut(id) else {
+            return;
+        };
+        let (next, head) = (client.pipeline.tail(), client.pipeline.head());
+        if let Some(mode) = client.session.tracking_mut() {
+            mode.choose(next, head);
+        }
+    }
+
+    /// Looks at a request of a client that tracks: whether it travels on a connection of the client's own. Its keys are
+    /// remembered as the client names them.
+    #[cold]
+    #[inline(never)]
+    pub(in crate::proxy) fn look_for_apart(&mut self, request: &Request<'_>) {
+        let &Request {
+            client: id,
+            command,
+            args,
+            ..
+        } = request;
+        let Some(client) = self.clients.get_mut(id) else {
+            return;
+        };
+        let apart = client.session.queueing
+            || command.class == Class::Leased(LeaseKind::Blocking)
+            || (command.block_token.is_some() && command.blocks(args));
+        let Some(mode) = client.session.tracking_mut() else {
+            return;
+        };
+        if !apart || (mode.noloop && command.flags.contains(Flags::WRITE)) {
+            return;
+        }
+        let mut keys = Vec::new();
+        match command::keys(command, args, &mut keys) {
+            Ok(()) => {
+                let keys = keys.iter();
+                keys.for_each(|index| mode.note_apart(args.at(*index as usize)));
+            }
+            Err(KeysError::Unknown) => mode.apart_overflow = true,
+            Err(KeysError::Invalid | KeysError::Unbalanced) => {}
+        }
+    }
+
+    /// A client tracks from now on, or otherwise than before, or no more.
+    pub(in crate::proxy) fn set_tracking(&mut self, id: ClientId, mode: Option<Box<Mode>>) {
+        let Some(client) = self.clients.get_mut(id) else {
+            return;
+        };
+        let before = client.session.tracking().is_some();
+        match (before, mode.is_some()) {
+            (false, true) => {
+                self.tracking.clients += 1;
+                self.stats.tracking_clients.add(1);
+            }
+            (true, false) => {
+                self.tracking.clients -= 1;
+                self.stats.tracking_clients.sub(1);
+            }
+            (false, false) | (true, true) => {}
+        }
+        match mode.is_some() {
+            true => client.late.get_or_insert_default().clear(),
+            false => client.late = None,
+        }
+        client.session.set_tracking(mode);
+    }
+}
+
+impl Client {
+    /// It tracks, and a request of it at this place was answered here; it spoke `protocol` before.
+    pub(in crate::proxy) fn answered_to_tracker(&mut self, place: Seq, protocol: Protocol) {
+        let next = self.pipeline.tail();
+        let spoke_otherwise = self.session.protocol != protocol;
+        if let Some(mode) = self.session.tracking_mut() {
+            mode.pass_on(place, next);
+        }
+        // What it has read in RESP2 was not tracked.
+        if spoke_otherwise && self.session.protocol == Protocol::Resp3 {
+            self.late.get_or_insert_default().add(next, Told::All);
+        }
+    }
+}

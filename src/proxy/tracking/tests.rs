@@ -1,0 +1,331 @@
+//! The order of replies and pushes, one byte at a time: what a node has said before its push is in front of it.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::clock::Time;
+use crate::cluster::slot::Slot;
+use crate::cluster::topology::Topology;
+use crate::config::Config;
+use crate::proxy::actions::Action;
+use crate::proxy::ids::{BackendId, ClientId, Peer};
+use crate::proxy::state::Proxy;
+use crate::proxy::tests::rig::{before_nodes, feed, flushed, known_client, next_action};
+use crate::proxy::upstream::lost::Lost;
+
+/// Clients that track, before nodes that answer when they are told to.
+struct Rig {
+    proxy: Proxy,
+    now: Time,
+    /// What has been sent to each connection, and is not answered.
+    sent: BTreeMap<u32, String>,
+    ids: BTreeMap<u32, (BackendId, SocketAddr)>,
+    received: BTreeMap<u32, String>,
+}
+
+/// One key of each of three nodes.
+const KEYS: [&str; 3] = ["c", "a", "b"];
+
+fn get(key: &str) -> String {
+    format!("*2\r\n$3\r\nGET\r\n${}\r\n{key}\r\n", key.len())
+}
+
+fn invalidate(key: &str) -> String {
+    format!(
+        ">2\r\n$10\r\ninvalidate\r\n*1\r\n${}\r\n{key}\r\n",
+        key.len()
+    )
+}
+
+impl Rig {
+    fn new(config: Config) -> Rig {
+        Rig {
+            proxy: before_nodes(3, Arc::new(config)),
+            now: Time::from_micros(1_000_000),
+            sent: BTreeMap::new(),
+            ids: BTreeMap::new(),
+            received: BTreeMap::new(),
+        }
+    }
+
+    /// A client that has sent these lines, each with its answer.
+    fn client(&mut self, lines: &[&str]) -> ClientId {
+        let address = Some(SocketAddr::from(([127, 0, 0, 1], 1)));
+        let id = known_client(&mut self.proxy, address, self.now);
+        for line in ["HELLO 3"].iter().chain(lines) {
+            self.say(id, &format!("{line}\r\n"));
+        }
+        self.received.insert(id.key(), String::new());
+        id
+    }
+
+    fn say(&mut self, id: ClientId, text: &str) {
+        feed(&mut self.proxy, Peer::Client(id), text.as_bytes(), self.now);
+        self.turn();
+    }
+
+    fn turn(&mut self) {
+        self.proxy.tick(self.now);
+        while let Some(action) = next_action(&mut self.proxy) {
+            match action {
+                Action::Connect(id, address) => {
+                    self.ids.insert(id.key(), (id, address));
+                    self.proxy.connected(id, self.now);
+                }
+                Action::Resume(id) => {
+                    self.proxy.resume(id, self.now);
+                }
+                Action::Flush(peer) => {
+                    let bytes = flushed(&mut self.proxy, peer, self.now);
+                    let text = String::from_utf8(bytes).expect("text");
+                    match peer {
+                        Peer::Client(id) => {
+                            self.received.entry(id.key()).or_default().push_str(&text)
+                        }
+                        Peer::Backend(id) => {
+                            let tracks = text.ends_with("CLIENT\r\n$8\r\nTRACKING\r\n$2\r\nON\r\n");
+                            if text.contains("HELLO") {
+                                let greeting = ["%1\r\n+a\r\n+b\r\n", "+OK\r\n"];
+                                let greeting = greeting[..1 + usize::from(tracks)].concat();
+                                feed(&mut self.proxy, peer, greeting.as_bytes(), self.now);
+                            } else {
+                                self.sent.entry(id.key()).or_default().push_str(&text);
+                            }
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        self.proxy.check();
+    }
+
+    /// The connection that tracks to the node of a key.
+    fn node(&self, key: &str) -> BackendId {
+        let routes = &self.proxy.upstream.routes;
+        let shard = routes.shard(Slot::of(key.as_bytes())).expect("a shard");
+        let address = self
+            .proxy
+            .upstream
+            .node(shard.master)
+            .expect("a node")
+            .address;
+        let tracks = |id| {
+            let own = self.proxy.upstream.backends.get(id);
+            own.is_some_and(|own| own.flavor.tracking)
+        };
+        let mut ids = self.ids.values();
+        let own = ids.find(|(id, own)| *own == address && tracks(*id));
+        own.expect("a connection").0
+    }
+
+    /// The node of this key says something.
+    fn hear(&mut self, key: &str, text: &str) {
+        let peer = Peer::Backend(self.node(key));
+        feed(&mut self.proxy, peer, text.as_bytes(), self.now);
+        self.turn();
+    }
+
+    fn received(&mut self, id: ClientId) -> String {
+        std::mem::take(self.received.entry(id.key()).or_default())
+    }
+}
+
+#[test]
+fn a_push_waits_for_the_older_reply_that_waits_for_another_node() {
+    let mut rig = Rig::new(Config::default());
+    let id = rig.client(&["CLIENT TRACKING ON"]);
+    let [first, second, third] = KEYS;
+    rig.say(id, &[get(first), get(second), get(third)].concat());
+    rig.hear(second, "$3\r\nold\r\n");
+    rig.hear(second, &invalidate(second));
+    // What nobody has read since is nobody's.
+    rig.hear(second, &invalidate(second));
+    assert_eq!(rig.received(id), "");
+    rig.hear(first, "$1\r\n1\r\n");
+    let expected = ["$1\r\n1\r\n$3\r\nold\r\n", &invalidate(second)].concat();
+    assert_eq!(rig.received(id), expected);
+    // One whose reply has left is told at once, whatever is outstanding.
+    rig.hear(first, &invalidate(first));
+    assert_eq!(rig.received(id), invalidate(first));
+    rig.hear(third, "_\r\n");
+    rig.hear(third, &invalidate(third));
+    assert_eq!(rig.received(id), ["_\r\n", &invalidate(third)].concat());
+    assert_eq!(rig.proxy.stats.tracking_keys.get(), 0);
+}
+
+#[test]
+fn a_push_waits_for_the_other_parts_of_a_split_request() {
+    let mut rig = Rig::new(Config::default());
+    let id = rig.client(&["CLIENT TRACKING ON"]);
+    let [first, second, third] = KEYS;
+    rig.say(id, &format!("MGET {first} {second} {third}\r\n"));
+    rig.hear(second, "*1\r\n$3\r\nold\r\n");
+    rig.hear(second, &invalidate(second));
+    rig.hear(first, "*1\r\n$1\r\n1\r\n");
+    // Everything of a node: it is behind the part that has come.
+    rig.hear(first, ">2\r\n$10\r\ninvalidate\r\n_\r\n");
+    assert_eq!(rig.received(id), "");
+    rig.hear(third, "*1\r\n_\r\n");
+    let got = rig.received(id);
+    let reply = "*3\r\n$1\r\n1\r\n$3\r\nold\r\n_\r\n";
+    assert_eq!(
+        got,
+        [
+            reply,
+            &invalidate(second),
+            ">2\r\n$10\r\ninvalidate\r\n_\r\n"
+        ]
+        .concat()
+    );
+}
+
+#[test]
+fn only_those_who_have_read_a_key_hear_of_it() {
+    let mut rig = Rig::new(Config::default());
+    let [key, other, _] = KEYS;
+    let clients = [
+        rig.client(&["CLIENT TRACKING ON"]),
+        rig.client(&["CLIENT TRACKING ON"]),
+        rig.client(&["CLIENT TRACKING ON OPTIN"]),
+        rig.client(&["CLIENT TRACKING ON OPTIN", "CLIENT CACHING YES"]),
+        rig.client(&["CLIENT TRACKING ON OPTOUT", "CLIENT CACHING NO"]),
+        rig.client(&[]),
+    ];
+    for (index, id) in clients.into_iter().enumerate() {
+        rig.say(id, &get(if index == 1 { other } else { key }));
+    }
+    let last = rig.node(key);
+    // The one that does not track has a connection of another kind, and waits.
+    rig.hear(other, "$1\r\n1\r\n");
+    for _ in 0..4 {
+        feed(&mut rig.proxy, Peer::Backend(last), b"$1\r\n1\r\n", rig.now);
+    }
+    rig.turn();
+    rig.received.clear();
+    feed(
+        &mut rig.proxy,
+        Peer::Backend(last),
+        invalidate(key).as_bytes(),
+        rig.now,
+    );
+    rig.turn();
+    let heard = clients.map(|id| rig.received(id) == invalidate(key));
+    assert_eq!(heard, [true, false, false, true, false, false]);
+}
+
+#[test]
+fn a_lost_connection_says_that_its_keys_have_changed() {
+    let mut rig = Rig::new(Config::default());
+    let id = rig.client(&["CLIENT TRACKING ON"]);
+    let [first, second, _] = KEYS;
+    rig.say(id, &[get(first), get(second)].concat());
+    rig.hear(second, "$3\r\nold\r\n");
+    let lost = rig.node(second);
+    rig.proxy.lose_backend(lost, Lost::Closed, rig.now);
+    rig.turn();
+    assert_eq!(rig.received(id), "");
+    rig.hear(first, "$1\r\n1\r\n");
+    let expected = ["$1\r\n1\r\n$3\r\nold\r\n", &invalidate(second)].concat();
+    assert_eq!(rig.received(id), expected);
+    assert_eq!(rig.proxy.tracking.links.len(), 1);
+    let lost = rig.node(first);
+    rig.proxy.lose_backend(lost, Lost::Closed, rig.now);
+    rig.turn();
+    assert_eq!(rig.received(id), invalidate(first));
+    assert!(rig.proxy.tracking.is_empty());
+}
+
+#[test]
+fn a_slot_that_moves_says_that_its_keys_have_changed() {
+    let mut rig = Rig::new(Config::default());
+    let id = rig.client(&["CLIENT TRACKING ON"]);
+    let [first, second, _] = KEYS;
+    rig.say(id, &[get(first), get(second)].concat());
+    rig.hear(first, "_\r\n");
+    rig.hear(second, "_\r\n");
+    rig.received(id);
+    let nodes = [1, 2, 3].map(|node| SocketAddr::from(([10, 0, 0, node], 6379)));
+    let mut topology = Topology::of_masters(&nodes);
+    let slots = [first, second].map(|key| usize::from(Slot::of(key.as_bytes()).number()));
+    topology.slots[slots[0]] = topology.slots[slots[1]];
+    rig.proxy.adopt(Arc::new(topology), rig.now);
+    rig.turn();
+    assert_eq!(rig.received(id), invalidate(first));
+    assert_eq!(rig.proxy.stats.tracking_keys.get(), 1);
+}
+
+#[test]
+fn a_node_that_does_not_track_is_no_silence() {
+    let mut rig = Rig::new(Config::default());
+    let id = rig.client(&["CLIENT TRACKING ON"]);
+    let key = KEYS[0];
+    rig.say(id, &get(key));
+    let backend = rig.node(key);
+    rig.proxy
+        .upstream
+        .backends
+        .get_mut(backend)
+        .expect("it is there")
+        .is_untracked = true;
+    rig.hear(key, "$1\r\n1\r\n");
+    assert_eq!(rig.received(id), ["$1\r\n1\r\n", &invalidate(key)].concat());
+}
+
+#[test]
+fn a_quiet_connection_is_asked_whether_it_is_there() {
+    let mut rig = Rig::new(Config::default());
+    let id = rig.client(&["CLIENT TRACKING ON"]);
+    let key = KEYS[0];
+    rig.say(id, &get(key));
+    rig.hear(key, "$1\r\n1\r\n");
+    rig.sent.clear();
+    let mut asked = 0;
+    for _ in 0..40 {
+        rig.now = rig
+            .proxy
+            .next_deadline()
+            .expect("it is looked after")
+            .max(rig.now.after(std::time::Duration::from_millis(100)));
+        rig.turn();
+        for (_, text) in std::mem::take(&mut rig.sent) {
+            assert_eq!(text, "*1\r\n$4\r\nPING\r\n");
+            asked += 1;
+            rig.hear(key, "+PONG\r\n");
+        }
+    }
+    assert!((4..=40).contains(&asked), "{asked}");
+    // One that does not answer is lost within the time that every reply has.
+    rig.received(id);
+    for _ in 0..1000 {
+        rig.now = rig.now.after(std::time::Duration::from_millis(100));
+        rig.turn();
+    }
+    assert_eq!(rig.received(id), invalidate(key));
+}
+
+#[test]
+fn a_key_more_than_may_be_remembered_is_said_to_have_changed() {
+    let mut config = Config::default();
+    config.limits.tracking_keys = 3;
+    let mut rig = Rig::new(config);
+    let id = rig.client(&["CLIENT TRACKING ON"]);
+    for number in 0..20 {
+        let key = format!("{{a}}{number}");
+        rig.say(id, &get(&key));
+        rig.hear(&key, "$1\r\n1\r\n");
+        let got = rig.received(id);
+        assert_eq!(
+            got.matches("invalidate").count(),
+            usize::from(number >= 3),
+            "{got}"
+        );
+        assert!(rig.proxy.tracking.keys() <= 3);
+    }
+    assert_eq!(rig.proxy.stats.tracking_evictions.get(), 17);
+    // A client that goes leaves its keys to be forgotten.
+    rig.proxy.closed(Peer::Client(id), rig.now);
+    rig.hear("{a}", &invalidate("{a}19"));
+    assert!(rig.proxy.tracking.keys() <= 3);
+}
