@@ -40,7 +40,7 @@ const GETS: &[(&str, &str)] = &[
     ("client|reply", "as on a server"),
     ("client|setinfo", "shown in CLIENT LIST of the proxy"),
     ("client|setname", "shown in CLIENT LIST of the proxy"),
-    ("client|tracking", "the client is told when a key changes that it has read: by pushes in RESP3, in the order of its replies. The proxy tracks keys for many clients over one connection to each master. Keys of transactions, and of commands that block, are said to have changed behind their replies. OPTIN, OPTOUT and NOLOOP; BCAST and REDIRECT are refused"),
+    ("client|tracking", "the client is told when a key changes that it has read: by pushes in RESP3, in the order of its replies. The proxy tracks keys for many clients over one connection to each master. Keys of transactions, and of commands that block, are said to have changed behind their replies. With BCAST each master tells one connection of each worker; who wrote is not known there, so that NOLOOP changes nothing. Clients that track read from masters only. REDIRECT is refused"),
     ("client|trackinginfo", "as on a server"),
     ("client|unblock", "unblocks a client of this proxy"),
     ("client|unpause", "ends CLIENT PAUSE on this proxy"),

@@ -403,6 +403,7 @@ impl Proxy {
         self.free_lease(id, client.lease.take(), now);
         self.drop_held(&client.held);
         if client.session.tracking().is_some() {
+            self.leave_feeds(id, &client.prefixes_at_nodes());
             self.tracking.clients -= 1;
             self.stats.tracking_clients.sub(1);
         }

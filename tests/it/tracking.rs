@@ -189,6 +189,45 @@ fn who_chooses_what_is_tracked_hears_of_that_only() {
 }
 
 #[test]
+fn who_asks_for_prefixes_hears_of_all_their_keys() {
+    compare(&[
+        "CLIENT TRACKING ON BCAST PREFIX user: PREFIX {t}",
+        "CLIENT TRACKINGINFO",
+        "CLIENT GETREDIR",
+        "@SET user:1 a",
+        "@SET other a",
+        "@MSET {t}b 1 {t}a 2",
+        "@DEL user:1",
+        "@DEL user:1",
+        "GET user:2",
+        "SET user:2 mine",
+        "SET other mine",
+        "CLIENT TRACKING ON",
+        "CLIENT TRACKING ON OPTIN",
+        "CLIENT TRACKING ON BCAST PREFIX user:1",
+        "CLIENT TRACKING ON BCAST PREFIX us",
+        "CLIENT TRACKING ON BCAST PREFIX new PREFIX newer",
+        "CLIENT TRACKING ON BCAST",
+        "CLIENT TRACKING ON BCAST PREFIX new",
+        "CLIENT TRACKINGINFO",
+        "@SET new:1 a",
+        "@SET user:1 a",
+        "CLIENT CACHING YES",
+        "@FLUSHALL",
+        "@SET user:1 b",
+        "CLIENT TRACKING OFF",
+        "CLIENT TRACKINGINFO",
+        "@SET user:1 c",
+        "CLIENT TRACKING ON BCAST",
+        "CLIENT TRACKINGINFO",
+        "@SET anything a",
+        "RESET",
+        "@SET anything b",
+        "CLIENT TRACKINGINFO",
+    ]);
+}
+
+#[test]
 fn what_redis_refuses_is_refused() {
     compare(&[
         "CLIENT TRACKING ON PREFIX a",

@@ -87,6 +87,12 @@ impl Client {
                 'b',
             ),
             (self.session.tracking().is_some(), 't'),
+            (
+                self.session
+                    .tracking()
+                    .is_some_and(|own| own.is_broadcast()),
+                'B',
+            ),
             (self.is_broken(), 'd'),
             (self.closing.is_some(), 'c'),
             (self.address.is_none(), 'U'),

@@ -369,7 +369,8 @@ impl Session {
             protocol: self.protocol,
             database: self.database,
             // A RESP2 client could not be told.
-            tracking: self.tracking.is_some() && self.protocol == Protocol::Resp3,
+            tracking: self.protocol == Protocol::Resp3
+                && self.tracking().is_some_and(|own| !own.is_broadcast()),
         }
     }
 

@@ -119,6 +119,14 @@ impl Proxy {
             self.replaced(key, now);
         }
         self.leases.tend(key);
+        if self
+            .upstream
+            .backends
+            .get(id)
+            .is_some_and(|own| own.broadcast.is_some())
+        {
+            self.feed_ready(id, now);
+        }
         self.queue_backend_flush(id);
     }
 

@@ -42,7 +42,7 @@ impl Proxy {
             self.queue_resume(client);
         }
         self.link_lost(id, backend.node, now);
-        self.tracking_lost(id);
+        self.tracking_lost(id, now);
     }
 
     /// What it means for its node, and for what is counted of it, that a backend has gone.

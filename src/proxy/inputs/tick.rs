@@ -37,7 +37,13 @@ impl Proxy {
             self.tend_subscriptions(now);
         }
         if !self.tracking.is_empty() {
-            self.tend_tracking(now);
+            self.tend_tracking();
+        }
+        if !self.tracking.feeds.is_empty() {
+            self.tend_feeds(now);
+        }
+        if now >= self.tracking.look_at && self.is_anything_tracked() {
+            self.ask_quiet(now);
         }
         if now >= self.next_idle_sweep {
             self.sweep_idle(now);

@@ -119,6 +119,8 @@ pub enum After {
     Close,
     /// The next request; and the client tracks so from now on, or no more.
     Track(Option<Box<Mode>>),
+    /// No reply was made: it is OK, when all masters tell of the keys with the client's prefixes.
+    TrackPrefixes(Box<Mode>),
     /// The next request, which is the one that `CLIENT CACHING` is about.
     ChooseNext,
     /// No reply was made: the request goes where the class of its row says.

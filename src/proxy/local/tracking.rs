@@ -1,5 +1,8 @@
 //! Client-side caching (CLIENT TRACKING), in the words of redis-server 7.0 (`clientCommand` and `tracking.c`).
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
 use super::{After, Context, NO_INTEGER, SYNTAX_ERROR, fail, switch};
 use crate::proxy::tracking::state::mode::{Choice, Mode};
 use crate::resp::args::Args;
@@ -20,7 +23,9 @@ const OTHER_CHOICE: &[u8] =
     b"ERR You can't switch OPTIN/OPTOUT mode before disabling tracking for \
     this client, and then re-enabling it with a different mode.";
 const TWO_REDIRECTS: &[u8] = b"ERR A client can only redirect to a single other client";
-const NO_BCAST: &[u8] = b"ERR CLIENT TRACKING with BCAST is not supported through this proxy yet";
+const OTHER_BCAST: &[u8] =
+    b"ERR You can't switch BCAST mode on/off before disabling tracking for this client, and \
+    then re-enabling it with a different mode.";
 const NO_REDIRECT: &[u8] =
     b"ERR CLIENT TRACKING with REDIRECT is not supported through this proxy yet";
 
@@ -64,31 +69,71 @@ impl<'a> Options<'a> {
         Ok(options)
     }
 
+    /// The prefixes of the client, which has had these. They must not overlap.
+    fn prefixes(
+        &self,
+        mut own: BTreeSet<Box<[u8]>>,
+    ) -> Result<BTreeSet<Box<[u8]>>, Cow<'static, [u8]>> {
+        let text = |prefix: &[u8], with: &str, other: &[u8]| {
+            let (end, own) = (
+                &b"'. Prefixes for a single client must not overlap."[..],
+                b"ERR Prefix '",
+            );
+            let middle = [b"' overlaps with ", with.as_bytes(), b" prefix '"].concat();
+            Err(Cow::Owned([&own[..], prefix, &middle, other, end].concat()))
+        };
+        for (index, prefix) in self.prefixes.iter().enumerate() {
+            if let Some(other) = own.iter().find(|own| overlap(own, prefix)) {
+                return text(prefix, "an existing", other);
+            }
+            let mut others = self.prefixes[index + 1..].iter();
+            if let Some(other) = others.find(|own| overlap(own, prefix)) {
+                return text(prefix, "another provided", other);
+            }
+        }
+        own.extend(self.prefixes.iter().map(|prefix| Box::from(*prefix)));
+        if self.prefixes.is_empty() {
+            own.insert(Box::default());
+        }
+        Ok(own)
+    }
+
     /// What these ask for, behind what the client has asked for before.
-    fn mode(&self, before: Option<&Mode>) -> Result<Mode, &'static [u8]> {
+    fn mode(&self, before: Option<&Mode>) -> Result<Mode, Cow<'static, [u8]>> {
         let own = before.map(|mode| mode.choice);
+        let refused = |text: &'static [u8]| Err(Cow::Borrowed(text));
         if !self.bcast && !self.prefixes.is_empty() {
-            return Err(PREFIX_WITHOUT_BCAST);
+            return refused(PREFIX_WITHOUT_BCAST);
+        }
+        if before.is_some_and(|mode| mode.is_broadcast() != self.bcast) {
+            return refused(OTHER_BCAST);
         }
         if self.bcast && (self.optin || self.optout) {
-            return Err(BCAST_WITH_CHOICE);
+            return refused(BCAST_WITH_CHOICE);
         }
         let choice = match (self.optin, self.optout) {
-            (true, true) => return Err(BOTH_CHOICES),
-            (true, false) if own == Some(Choice::OptOut) => return Err(OTHER_CHOICE),
-            (false, true) if own == Some(Choice::OptIn) => return Err(OTHER_CHOICE),
+            (true, true) => return refused(BOTH_CHOICES),
+            (true, false) if own == Some(Choice::OptOut) => return refused(OTHER_CHOICE),
+            (false, true) if own == Some(Choice::OptIn) => return refused(OTHER_CHOICE),
             (true, false) => Choice::OptIn,
             (false, true) => Choice::OptOut,
             (false, false) => Choice::All,
         };
-        if self.bcast {
-            return Err(NO_BCAST);
-        }
         if self.redirect != 0 {
-            return Err(NO_REDIRECT);
+            return refused(NO_REDIRECT);
         }
-        Ok(Mode::new(choice, self.noloop))
+        let mut mode = Mode::new(choice, self.noloop);
+        if self.bcast {
+            let before = before.map(|mode| mode.prefixes.clone());
+            mode.prefixes = self.prefixes(before.unwrap_or_default())?;
+        }
+        Ok(mode)
     }
+}
+
+/// Whether two prefixes are of common keys.
+fn overlap(one: &[u8], other: &[u8]) -> bool {
+    one.starts_with(other) || other.starts_with(one)
 }
 
 /// `CLIENT TRACKING ON|OFF [options]`.
@@ -100,14 +145,15 @@ pub fn tracking(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -
     let mode = match switch(args.at(2)) {
         Some(true) => options.mode(context.session.tracking()).map(Some),
         Some(false) => Ok(None),
-        None => Err(SYNTAX_ERROR),
+        None => Err(Cow::Borrowed(SYNTAX_ERROR)),
     };
     match mode {
+        Ok(Some(mode)) if mode.is_broadcast() => After::TrackPrefixes(Box::new(mode)),
         Ok(mode) => {
             encode::simple(out, "OK");
             After::Track(mode.map(Box::new))
         }
-        Err(text) => fail(out, text),
+        Err(text) => fail(out, &text),
     }
 }
 
@@ -145,6 +191,7 @@ pub fn trackinginfo(context: &mut Context<'_>, _: &Args<'_>, out: &mut Vec<u8>) 
             Choice::OptOut if chosen => &["optout", "caching-no"],
             Choice::OptOut => &["optout"],
         });
+        flags.extend(mode.is_broadcast().then_some("bcast"));
         flags.extend(mode.noloop.then_some("noloop"));
     }
     encode::map(out, 3, protocol);
@@ -156,6 +203,9 @@ pub fn trackinginfo(context: &mut Context<'_>, _: &Args<'_>, out: &mut Vec<u8>) 
     encode::bulk(out, b"redirect");
     encode::integer(out, context.session.redirection());
     encode::bulk(out, b"prefixes");
-    encode::array(out, 0);
+    let own = context.session.tracking().map(|mode| &mode.prefixes);
+    encode::array(out, own.map_or(0, BTreeSet::len));
+    let own = own.into_iter().flatten();
+    own.for_each(|prefix| encode::bulk(out, prefix));
     After::Go
 }

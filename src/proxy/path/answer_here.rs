@@ -179,6 +179,10 @@ impl Proxy {
                 self.set_tracking(id, mode);
                 Step::Done
             }
+            After::TrackPrefixes(mode) => {
+                self.join_feeds(id, request.command.id, mode, now);
+                Step::Done
+            }
             After::ChooseNext => {
                 self.choose_next(id);
                 Step::Done

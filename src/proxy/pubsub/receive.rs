@@ -24,6 +24,10 @@ impl Proxy {
             return true;
         };
         let node = backend.node;
+        if backend.broadcast.is_some() {
+            self.take_broadcast(push);
+            return true;
+        }
         if backend.flavor.tracking {
             self.take_invalidation(id, push);
             return true;

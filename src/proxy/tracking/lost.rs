@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::clock::Time;
 use crate::cluster::slot::Slot;
 use crate::proxy::ids::{BackendId, ClientId, NodeKey, Seq};
 use crate::proxy::state::Proxy;
@@ -25,7 +26,8 @@ struct Unknown {
 
 impl Proxy {
     /// A connection has gone. If keys were tracked there, the node will not say that they change.
-    pub(in crate::proxy) fn tracking_lost(&mut self, id: BackendId) {
+    pub(in crate::proxy) fn tracking_lost(&mut self, id: BackendId, now: Time) {
+        self.feed_lost(id, now);
         let Some(link) = self.tracking.links.remove(&id) else {
             return;
         };

@@ -5,6 +5,7 @@
 //! | `state` | who has read what, what is to be told |
 //! | `reads` | the way in: a reply comes on a connection that tracks, and its keys are remembered |
 //! | `receive` | the way out: a node says that a key has changed. **Whoever else is to hear of it is told there** |
+//! | `feeds` | BCAST: one connection to each master tells of all keys with the prefixes of any client |
 //! | `lost` | a connection is lost, a slot moves: what was read there is not known any more |
 //! | `tell` | what a client is told, and behind which of its replies |
 //! | `quiet` | a connection on which nothing is said is asked whether it is still there |
@@ -23,6 +24,7 @@
 //!   tracked there: its keys are said to have changed, behind the reply.
 //! - Clients that track read from masters only.
 
+mod feeds;
 mod lost;
 mod quiet;
 mod reads;
@@ -32,6 +34,7 @@ mod tell;
 #[cfg(test)]
 mod tests;
 
+use crate::proxy::ids::BackendId;
 use crate::proxy::state::Proxy;
 
 impl Proxy {
@@ -45,6 +48,10 @@ impl Proxy {
                 .expect("a link has its backend");
             assert_eq!(backend.node, link.node);
             link.table.check();
+        }
+        for (key, generation) in self.tracking.feeds.all.keys() {
+            let own = BackendId::from_parts(*key, *generation);
+            assert!(self.upstream.backends.get(own).is_some());
         }
         let tracking = self.clients.iter();
         let tracking = tracking.filter(|(_, client)| client.session.tracking().is_some());

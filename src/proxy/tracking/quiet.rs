@@ -13,29 +13,37 @@ use crate::resp::encode;
 const QUIET: Duration = Duration::from_secs(1);
 
 impl Proxy {
+    /// Whether there may be connections to be asked.
+    #[inline]
+    pub(in crate::proxy) fn is_anything_tracked(&self) -> bool {
+        !self.tracking.is_empty() || !self.tracking.feeds.is_empty()
+    }
+
     /// When [`Proxy::ask_quiet`] is due.
     pub(in crate::proxy) fn tracking_deadline(&self) -> Option<Time> {
-        (!self.tracking.is_empty()).then_some(self.tracking.look_at)
+        let quiet = self.is_anything_tracked().then_some(self.tracking.look_at);
+        quiet.into_iter().chain(self.feeds_deadline()).min()
     }
 
     /// A turn has begun, and keys are remembered.
     #[cold]
     #[inline(never)]
-    pub(in crate::proxy) fn tend_tracking(&mut self, now: Time) {
+    pub(in crate::proxy) fn tend_tracking(&mut self) {
         if self.tracking.routes_version != self.upstream.routes.version() {
             self.forget_moved_slots();
-        }
-        if now >= self.tracking.look_at {
-            self.ask_quiet(now);
         }
     }
 
     /// Asks the connections on which nothing was said for a while.
-    fn ask_quiet(&mut self, now: Time) {
+    #[cold]
+    pub(in crate::proxy) fn ask_quiet(&mut self, now: Time) {
         self.tracking.look_at = now.after(QUIET / 2);
+        self.tell_of_deaf_feeds();
         let links = self.tracking.links.iter();
         let links = links.filter(|(_, link)| !link.table.is_empty());
-        let ids: Vec<BackendId> = links.map(|(id, _)| *id).collect();
+        let feeds = self.tracking.feeds.all.keys();
+        let feeds = feeds.map(|(key, generation)| BackendId::from_parts(*key, *generation));
+        let ids: Vec<BackendId> = links.map(|(id, _)| *id).chain(feeds).collect();
         for id in ids {
             let backend = self.upstream.backends.get(id);
             let is_quiet = backend.is_some_and(|own| {

@@ -50,7 +50,7 @@ impl Proxy {
             link.table = Default::default();
         }
         let all = self.clients.iter();
-        let knows = |mode: &Mode| mode.forgot_all;
+        let knows = |mode: &Mode| mode.forgot_all || mode.is_broadcast();
         let all = all.filter(|(_, own)| own.session.tracking().is_some_and(|own| !knows(own)));
         let all: Vec<ClientId> = all.map(|(id, _)| id).collect();
         for id in all {

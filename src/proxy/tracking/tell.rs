@@ -127,7 +127,7 @@ impl Proxy {
         let Some(mode) = client.session.tracking_mut() else {
             return;
         };
-        if !apart || (mode.noloop && command.flags.contains(Flags::WRITE)) {
+        if !apart || mode.is_broadcast() || (mode.noloop && command.flags.contains(Flags::WRITE)) {
             return;
         }
         let mut keys = Vec::new();
@@ -158,8 +158,19 @@ impl Proxy {
             }
             (false, false) | (true, true) => {}
         }
+        if mode.is_none()
+            && let Some(client) = self.clients.get(id)
+        {
+            let prefixes = client.prefixes_at_nodes();
+            self.leave_feeds(id, &prefixes);
+        }
+        let Some(client) = self.clients.get_mut(id) else {
+            return;
+        };
         match mode.is_some() {
-            true => client.late.get_or_insert_default().clear(),
+            true => {
+                client.late.get_or_insert_default();
+            }
             false => client.late = None,
         }
         client.session.set_tracking(mode);
@@ -174,7 +185,7 @@ impl Client {
         if let Some(mode) = self.session.tracking_mut() {
             mode.pass_on(place, next);
         }
-        // What it has read in RESP2 was not tracked.
+        // What it has read in RESP2 was not tracked, or it was not told.
         if spoke_otherwise && self.session.protocol == Protocol::Resp3 {
             self.late.get_or_insert_default().add(next, Told::All);
         }

@@ -22,6 +22,7 @@ struct Rig {
     sent: BTreeMap<u32, String>,
     ids: BTreeMap<u32, (BackendId, SocketAddr)>,
     received: BTreeMap<u32, String>,
+    greetings: Vec<String>,
 }
 
 /// One key of each of three nodes.
@@ -46,6 +47,7 @@ impl Rig {
             sent: BTreeMap::new(),
             ids: BTreeMap::new(),
             received: BTreeMap::new(),
+            greetings: Vec::new(),
         }
     }
 
@@ -84,8 +86,10 @@ impl Rig {
                             self.received.entry(id.key()).or_default().push_str(&text)
                         }
                         Peer::Backend(id) => {
-                            let tracks = text.ends_with("CLIENT\r\n$8\r\nTRACKING\r\n$2\r\nON\r\n");
+                            let tracks = text.contains("BCAST")
+                                || text.ends_with("CLIENT\r\n$8\r\nTRACKING\r\n$2\r\nON\r\n");
                             if text.contains("HELLO") {
+                                self.greetings.push(text.clone());
                                 let greeting = ["%1\r\n+a\r\n+b\r\n", "+OK\r\n"];
                                 let greeting = greeting[..1 + usize::from(tracks)].concat();
                                 feed(&mut self.proxy, peer, greeting.as_bytes(), self.now);
@@ -328,4 +332,99 @@ fn a_key_more_than_may_be_remembered_is_said_to_have_changed() {
     rig.proxy.closed(Peer::Client(id), rig.now);
     rig.hear("{a}", &invalidate("{a}19"));
     assert!(rig.proxy.tracking.keys() <= 3);
+}
+
+/// The connections that tell of keys, one of each node.
+fn feeds(rig: &Rig) -> Vec<BackendId> {
+    let all = rig.proxy.tracking.feeds.all.keys();
+    all.map(|(key, generation)| BackendId::from_parts(*key, *generation))
+        .collect()
+}
+
+impl Rig {
+    fn tell(&mut self, feed: BackendId, text: &str) {
+        feed_bytes(self, feed, text);
+        self.turn();
+    }
+}
+
+fn feed_bytes(rig: &mut Rig, id: BackendId, text: &str) {
+    feed(&mut rig.proxy, Peer::Backend(id), text.as_bytes(), rig.now);
+}
+
+#[test]
+fn what_is_told_by_prefix_comes_behind_all_that_may_be_older() {
+    let mut rig = Rig::new(Config::default());
+    let id = rig.client(&["CLIENT TRACKING ON BCAST PREFIX a PREFIX b"]);
+    let own = feeds(&rig);
+    assert_eq!(own.len(), 3);
+    rig.say(id, &get("a"));
+    // The reply is older than what the node tells on another connection.
+    rig.tell(own[0], &invalidate("a"));
+    assert_eq!(rig.received(id), "");
+    let mut nodes = rig.ids.values().map(|(id, _)| *id);
+    let has_ticket = |id: &BackendId| {
+        let own = rig.proxy.upstream.backends.get(*id);
+        own.is_some_and(|own| !own.tickets.is_empty())
+    };
+    let node = nodes.find(has_ticket).expect("a request is on its way");
+    rig.tell(node, "$3\r\nold\r\n");
+    assert_eq!(
+        rig.received(id),
+        ["$3\r\nold\r\n", &invalidate("a")].concat()
+    );
+    // One push for each prefix, none for others.
+    let keys = ">2\r\n$10\r\ninvalidate\r\n*4\r\n$2\r\na1\r\n$2\r\na2\r\n$2\r\nb1\r\n$1\r\nc\r\n";
+    rig.tell(own[1], keys);
+    let first = ">2\r\n$10\r\ninvalidate\r\n*2\r\n$2\r\na1\r\n$2\r\na2\r\n";
+    assert_eq!(rig.received(id), [first, &invalidate("b1")].concat());
+    // Every master says that it was flushed; the client hears it once, and once again when it has asked something since.
+    let all = ">2\r\n$10\r\ninvalidate\r\n_\r\n";
+    own.iter().for_each(|feed| rig.tell(*feed, all));
+    assert_eq!(rig.received(id), all);
+    rig.say(id, "ECHO x\r\n");
+    rig.tell(own[2], all);
+    assert_eq!(rig.received(id), ["$1\r\nx\r\n", all].concat());
+}
+
+#[test]
+fn another_prefix_is_asked_for_before_the_old_connection_is_closed() {
+    let mut rig = Rig::new(Config::default());
+    let first = rig.client(&["CLIENT TRACKING ON BCAST PREFIX a"]);
+    let before = feeds(&rig);
+    let second = rig.client(&["CLIENT TRACKING ON BCAST PREFIX b"]);
+    let after = feeds(&rig);
+    assert_eq!(after.len(), 3);
+    assert!(after.iter().all(|id| !before.contains(id)));
+    let last = rig.greetings.last().expect("a greeting");
+    assert!(
+        last.ends_with("PREFIX\r\n$1\r\na\r\n$6\r\nPREFIX\r\n$1\r\nb\r\n"),
+        "{last}"
+    );
+    // Nothing was missed.
+    assert_eq!(rig.received(first), "");
+    rig.tell(after[0], &invalidate("b"));
+    assert_eq!(rig.received(second), invalidate("b"));
+    // A lost one is another matter, before and after the next.
+    rig.say(first, "ECHO x\r\n");
+    rig.received(first);
+    rig.proxy.lose_backend(after[1], Lost::Closed, rig.now);
+    rig.turn();
+    assert_eq!(rig.received(first), ">2\r\n$10\r\ninvalidate\r\n_\r\n");
+    assert_eq!(rig.received(second), ">2\r\n$10\r\ninvalidate\r\n_\r\n");
+    // It is tried again soon; who has asked for anything meanwhile is told again, since that may have changed.
+    rig.say(second, "ECHO x\r\n");
+    for _ in 0..20 {
+        rig.now = rig.now.after(std::time::Duration::from_millis(50));
+        rig.turn();
+    }
+    assert_eq!(feeds(&rig).len(), 3);
+    assert_eq!(rig.received(first), "");
+    assert!(rig.received(second).ends_with("invalidate\r\n_\r\n"));
+    // Nobody is left.
+    rig.proxy.closed(Peer::Client(first), rig.now);
+    rig.say(second, "RESET\r\n");
+    rig.now = rig.now.after(std::time::Duration::from_millis(50));
+    rig.turn();
+    assert_eq!(feeds(&rig), []);
 }

@@ -318,6 +318,8 @@ pub struct Backend {
     pub is_fed: bool,
     /// Whether the node has refused to track the keys that are read here, though the flavour asks for it.
     pub is_untracked: bool,
+    /// The prefixes of the keys of which the node is to tell here, of a connection that is for nothing else.
+    pub broadcast: Option<Vec<Box<[u8]>>>,
 }
 
 /// The oldest request of a connection, as it was when last looked at.
@@ -374,13 +376,15 @@ impl Backend {
             number: None,
             is_fed: false,
             is_untracked: false,
+            broadcast: None,
         }
     }
 
     /// Whether the next answer to the handshake, of which so many steps are outstanding, is that to CLIENT TRACKING.
     /// It is the last step before the question.
     pub fn is_tracking_step(&self, steps: u8) -> bool {
-        self.flavor.tracking && steps == 1 + u8::from(self.question.is_some())
+        let tracks = self.flavor.tracking || self.broadcast.is_some();
+        tracks && steps == 1 + u8::from(self.question.is_some())
     }
 
     /// The socket is connected: the handshake begins, with this one of the passwords.
@@ -392,6 +396,13 @@ impl Backend {
         let secret = config.backend_passwords().nth(password);
         let secret = secret.or(config.backend_password.as_ref());
         let mut steps = self.flavor.handshake(config, secret, &mut greeting);
+        if let Some(prefixes) = &self.broadcast {
+            let prefixes = prefixes.iter().flat_map(|own| [&b"PREFIX"[..], own]);
+            let words = [&b"CLIENT"[..], b"TRACKING", b"ON", b"BCAST"];
+            let words: Vec<&[u8]> = words.into_iter().chain(prefixes).collect();
+            encode::command(&mut greeting, words);
+            steps += 1;
+        }
         self.question = match self.usage {
             Usage::Shared if steps > 0 && !self.is_replacement => None,
             Usage::Shared => Some(LastStep::Ping),

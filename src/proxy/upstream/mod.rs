@@ -204,6 +204,27 @@ impl Upstream {
         Some(backend)
     }
 
+    /// A new connection to a node that tells of all keys with these prefixes. Nothing while the node is not to be tried.
+    pub fn open_feed(
+        &mut self,
+        key: NodeKey,
+        prefixes: Vec<Box<[u8]>>,
+        config: &Config,
+        actions: &mut Actions,
+        now: Time,
+    ) -> Option<BackendId> {
+        let flavor = Flavor {
+            protocol: Protocol::Resp3,
+            database: 0,
+            read_only: false,
+            tracking: false,
+        };
+        let id = self.open(key, flavor, Usage::Shared, config, actions, now)?;
+        self.backends.get_mut(id)?.broadcast = Some(prefixes);
+        self.node_mut(key)?.feeds.push(id);
+        Some(id)
+    }
+
     /// A new connection to a node; nothing while the node is not to be tried.
     pub fn open(
         &mut self,

@@ -55,6 +55,8 @@ pub struct Node {
     shared: [Vec<Option<BackendId>>; Flavor::COUNT],
     /// The connection for subscriptions.
     pub subscription: Option<BackendId>,
+    /// The connections that tell of keys with certain prefixes (see `tracking::feeds`).
+    pub feeds: Vec<BackendId>,
     /// The exclusive connections.
     pub exclusive: ExclusiveConnections,
     /// Those of other flavours than the common ones.
@@ -109,6 +111,7 @@ impl Node {
             same_idc: false,
             shared: Default::default(),
             subscription: None,
+            feeds: Vec::new(),
             exclusive: ExclusiveConnections::default(),
             elsewhere: HashMap::new(),
             failures: 0,
@@ -162,6 +165,7 @@ impl Node {
             }
         }
         self.subscription = self.subscription.filter(|own| *own != backend);
+        self.feeds.retain(|own| *own != backend);
         self.elsewhere.retain(|_, other| *other != backend);
         self.aside.retain(|own| own.backend != backend);
     }
@@ -227,7 +231,9 @@ impl Node {
         let first = self.shared.iter().flatten().filter_map(|slot| *slot);
         let elsewhere = self.elsewhere.values().copied();
         let aside = self.aside.iter().map(|own| own.backend);
-        first.chain(elsewhere).chain(aside).chain(self.subscription)
+        let feeds = self.feeds.iter().copied();
+        let own = first.chain(elsewhere).chain(aside);
+        own.chain(self.subscription).chain(feeds)
     }
 
     /// Whether there is any connection to it, shared or lent.

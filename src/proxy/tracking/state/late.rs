@@ -52,11 +52,6 @@ impl Late {
     pub fn is_empty(&self) -> bool {
         self.all.is_empty()
     }
-
-    /// Forgets all of it.
-    pub fn clear(&mut self) {
-        *self = Late::default();
-    }
 }
 
 #[cfg(test)]

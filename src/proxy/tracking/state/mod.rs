@@ -4,11 +4,13 @@
 //! |---|---|
 //! | `mode` | what one client has asked for |
 //! | `table` | which clients have read which keys, over one connection |
+//! | `feeds` | who is told of keys with which prefixes, whoever has read them |
 //! | `told` | what a node says has changed |
 //! | `late` | what a client is to be told, and behind which of its replies |
 //!
 //! It must never know how requests find their connection.
 
+pub mod feeds;
 pub mod late;
 pub mod mode;
 pub mod table;
@@ -18,6 +20,7 @@ use std::collections::HashMap;
 
 use crate::clock::Time;
 use crate::proxy::ids::{BackendId, NodeKey};
+use crate::proxy::tracking::state::feeds::Feeds;
 use crate::proxy::tracking::state::table::Table;
 
 /// The connections of one worker over which tracked keys were read.
@@ -25,6 +28,8 @@ use crate::proxy::tracking::state::table::Table;
 pub struct Tracking {
     /// The keys of each.
     pub links: HashMap<BackendId, Link>,
+    /// Clients that are told of keys with a prefix.
+    pub feeds: Feeds,
     /// The version of the routes that the keys have been compared with.
     pub routes_version: u32,
     /// When quiet connections are looked after, while there are any.

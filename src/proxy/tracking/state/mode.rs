@@ -1,6 +1,6 @@
 //! `Mode`: what one client has asked for with `CLIENT TRACKING ON`.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use crate::proxy::ids::Seq;
 
@@ -23,6 +23,10 @@ pub struct Mode {
     pub choice: Choice,
     /// `NOLOOP`: it is not to hear of its own writes.
     pub noloop: bool,
+    /// `BCAST`: it is told of all keys with these prefixes, and not of those that it has read.
+    pub prefixes: BTreeSet<Box<[u8]>>,
+    /// The place of the next request when it was told, for its prefixes, that everything may have changed.
+    pub forgot_at: Option<Seq>,
     /// Whether it has been told that everything may have changed, and has read nothing since: it need not be told again.
     /// (When a cluster is flushed, every master says so.)
     pub forgot_all: bool,
@@ -45,6 +49,12 @@ impl Mode {
             noloop,
             ..Mode::default()
         }
+    }
+
+    /// Whether it is told by prefix (`BCAST`).
+    #[inline]
+    pub fn is_broadcast(&self) -> bool {
+        !self.prefixes.is_empty()
     }
 
     /// The request at this place stands behind a `CLIENT CACHING`. `head` is the oldest that is not answered.

@@ -1,0 +1,301 @@
+//! BCAST: clients are told of every key that has one of their prefixes. Each master tells one connection of the worker, which
+//! was asked for all prefixes of its clients; when these change, another connection takes its place before it is closed, so
+//! that nothing is missed.
+//!
+//! What is told comes on another connection than replies: it is put behind everything that a client has asked for and not
+//! been answered, of which any may be older. The node cannot know which client has written: NOLOOP changes nothing here.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::clock::Time;
+use crate::proxy::client::Client;
+use crate::proxy::ids::{BackendId, ClientId, NodeKey, PartId, Seq};
+use crate::proxy::state::Proxy;
+use crate::proxy::tracking::state::feeds::{Feed, key_of};
+use crate::proxy::tracking::state::mode::Mode;
+use crate::proxy::tracking::state::told::Told;
+use crate::proxy::upstream::lost::Lost;
+use crate::resp::reply::Reply;
+
+/// How long an OK waits for masters that do not answer. What changes there meanwhile, nobody is told; so everybody is told
+/// that everything may have changed once they do.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How soon a connection that is missing is tried again.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// Where a client is told something of which any reply that it is owed may be older. The reply to a blocking command, which
+/// is alone then, may come never.
+fn behind_all(client: &Client) -> Seq {
+    match client.is_blocked() {
+        true => client.pipeline.head(),
+        false => client.pipeline.tail(),
+    }
+}
+
+impl Client {
+    /// The prefixes that it is told of, as the nodes have keys.
+    pub(in crate::proxy) fn prefixes_at_nodes(&self) -> Vec<Vec<u8>> {
+        let prefixes = self.session.tracking().map(|mode| &mode.prefixes);
+        let prefixes = prefixes.into_iter().flatten();
+        prefixes.map(|own| name_at_nodes(self, own)).collect()
+    }
+}
+
+/// A prefix of a client, as the nodes have keys.
+fn name_at_nodes(client: &Client, prefix: &[u8]) -> Vec<u8> {
+    let namespace = client.session.namespace.as_ref();
+    let tag = namespace.map_or(&b""[..], |own| own.tag());
+    [tag, prefix].concat()
+}
+
+impl Proxy {
+    /// A client is told of keys with its prefixes from now on; it hears OK once all masters tell of them.
+    pub(in crate::proxy) fn join_feeds(
+        &mut self,
+        id: ClientId,
+        command: u16,
+        mode: Box<Mode>,
+        now: Time,
+    ) {
+        let Some(client) = self.clients.get_mut(id) else {
+            return;
+        };
+        let seq = client.pipeline.push_heard(command, now);
+        self.stats.commands.add(1);
+        for prefix in &mode.prefixes {
+            let prefix = name_at_nodes(client, prefix);
+            self.tracking.feeds.join(&prefix, id);
+        }
+        self.set_tracking(id, Some(mode));
+        let until = now.after(PATIENCE);
+        let part = PartId::new(id, seq, 0);
+        self.tracking.feeds.joining.push((part, until));
+        self.arrange_feeds(now);
+    }
+
+    /// A client is told of keys with these prefixes no more.
+    pub(in crate::proxy) fn leave_feeds(&mut self, id: ClientId, prefixes: &[Vec<u8>]) {
+        for prefix in prefixes {
+            self.tracking.feeds.leave(prefix, id);
+            // The nodes are asked for less at the next turn.
+            self.tracking.feeds.retry_at = Some(Time::default());
+        }
+    }
+
+    /// Sees to it that every master tells of what clients want to hear of.
+    pub(in crate::proxy) fn arrange_feeds(&mut self, now: Time) {
+        let cover = self.tracking.feeds.cover();
+        let mut masters: Vec<NodeKey> = Vec::new();
+        if !cover.is_empty() {
+            let shards = self.upstream.routes.shards().iter();
+            masters.extend(shards.map(|shard| shard.master));
+            masters.sort_unstable();
+            masters.dedup();
+        }
+        let mut retry_at = None;
+        for node in &masters {
+            let mut own = self
+                .tracking
+                .feeds
+                .all
+                .values()
+                .filter(|own| own.node == *node);
+            if own.any(|own| own.prefixes == cover) {
+                continue;
+            }
+            // One at a time: what has changed meanwhile is seen when it is ready.
+            let mut own = self
+                .tracking
+                .feeds
+                .all
+                .values()
+                .filter(|own| own.node == *node);
+            if own.any(|own| !own.is_ready) {
+                continue;
+            }
+            // Another one tells of all that clients have heard OK to, if there is one.
+            let mut own = self
+                .tracking
+                .feeds
+                .all
+                .values()
+                .filter(|own| own.node == *node);
+            let gap = !own.any(|own| own.is_ready);
+            let (config, actions) = (&self.config, &mut self.actions);
+            let opened = self
+                .upstream
+                .open_feed(*node, cover.clone(), config, actions, now);
+            match opened {
+                Some(id) => {
+                    let feed = Feed {
+                        node: *node,
+                        prefixes: cover.clone(),
+                        is_ready: false,
+                        gap,
+                    };
+                    self.tracking.feeds.all.insert(key_of(id), feed);
+                }
+                None => retry_at = Some(now.after(RETRY)),
+            }
+        }
+        let all = self.tracking.feeds.all.iter();
+        let is_done = |feed: &Feed| {
+            let others = self.tracking.feeds.all.values();
+            let mut others = others.filter(|own| own.node == feed.node && own.prefixes == cover);
+            !masters.contains(&feed.node)
+                || (feed.prefixes != cover && others.any(|own| own.is_ready))
+        };
+        let done: Vec<(u32, u32)> = all
+            .filter(|(_, feed)| is_done(feed))
+            .map(|(key, _)| *key)
+            .collect();
+        for (key, generation) in done {
+            self.tracking.feeds.all.remove(&(key, generation));
+            self.lose_backend(BackendId::from_parts(key, generation), Lost::Retired, now);
+        }
+        self.tracking.feeds.retry_at = retry_at;
+        self.answer_joining(now);
+    }
+
+    /// Clients hear OK whose prefixes all masters tell of by now, or that have waited long enough.
+    fn answer_joining(&mut self, now: Time) {
+        if self.tracking.feeds.joining.is_empty() {
+            return;
+        }
+        let cover = self.tracking.feeds.cover();
+        let feeds = &self.tracking.feeds.all;
+        let tells = |node: NodeKey| {
+            let mut own = feeds.values().filter(|own| own.node == node);
+            own.any(|own| own.is_ready && own.prefixes == cover)
+        };
+        let mut shards = self.upstream.routes.shards().iter();
+        let all = shards.all(|shard| tells(shard.master));
+        let joining = std::mem::take(&mut self.tracking.feeds.joining);
+        let (ready, late): (Vec<_>, Vec<_>) = joining
+            .into_iter()
+            .partition(|(_, until)| all || now >= *until);
+        self.tracking.feeds.joining = late;
+        if !all && !ready.is_empty() {
+            // Until they are ready something may be missed.
+            let feeds = self.tracking.feeds.all.values_mut();
+            let late = feeds.filter(|feed| !feed.is_ready);
+            late.for_each(|feed| feed.gap = true);
+        }
+        for (part, _) in ready {
+            self.fulfil(part, b"+OK\r\n", now);
+        }
+    }
+
+    /// A connection is ready.
+    pub(in crate::proxy) fn feed_ready(&mut self, id: BackendId, now: Time) {
+        let Some(feed) = self.tracking.feeds.all.get_mut(&key_of(id)) else {
+            return;
+        };
+        feed.is_ready = true;
+        if std::mem::take(&mut feed.gap) {
+            self.tell_feeds_all();
+        }
+        self.arrange_feeds(now);
+    }
+
+    /// A connection has gone: what changes until there is another is not told.
+    pub(super) fn feed_lost(&mut self, id: BackendId, now: Time) {
+        if self.tracking.feeds.all.remove(&key_of(id)).is_some() {
+            self.tell_feeds_all();
+            self.tracking.feeds.retry_at = Some(now);
+        }
+    }
+
+    /// What is due is done.
+    #[cold]
+    #[inline(never)]
+    pub(in crate::proxy) fn tend_feeds(&mut self, now: Time) {
+        let feeds = &self.tracking.feeds;
+        let late = feeds
+            .joining
+            .first()
+            .is_some_and(|(_, until)| now >= *until);
+        let retry = feeds.retry_at.is_some_and(|at| now >= at);
+        let moved = feeds.routes_version != self.upstream.routes.version();
+        if late || retry || moved {
+            self.tracking.feeds.routes_version = self.upstream.routes.version();
+            self.arrange_feeds(now);
+        }
+    }
+
+    /// When [`Proxy::tend_feeds`] has something to do.
+    pub(super) fn feeds_deadline(&self) -> Option<Time> {
+        let feeds = &self.tracking.feeds;
+        let late = feeds.joining.first().map(|(_, until)| *until);
+        feeds.retry_at.into_iter().chain(late).min()
+    }
+
+    /// Where a node refuses to tell of keys, everything may have changed at any time.
+    pub(super) fn tell_of_deaf_feeds(&mut self) {
+        let mut feeds = self.tracking.feeds.all.keys();
+        let is_deaf = |(key, generation): &(u32, u32)| {
+            let own = BackendId::from_parts(*key, *generation);
+            let own = self.upstream.backends.get(own);
+            own.is_some_and(|own| own.is_untracked)
+        };
+        if feeds.any(is_deaf) {
+            self.tell_feeds_all();
+        }
+    }
+
+    /// A push on a connection that tells of keys.
+    pub(in crate::proxy) fn take_broadcast(&mut self, push: Reply<'_>) {
+        let Some(told) = Told::of(push) else {
+            return;
+        };
+        self.stats.tracking_pushes_in.add(1);
+        let Told::Keys(keys) = told else {
+            return self.tell_feeds_all();
+        };
+        // As on a server: one push to each client for each prefix.
+        let mut of: BTreeMap<_, Vec<Box<[u8]>>> = BTreeMap::new();
+        for key in &keys {
+            for (prefix, clients) in self.tracking.feeds.of(key) {
+                for id in clients {
+                    let own = of.entry((prefix, id.key(), id.generation()));
+                    own.or_default().push(key.clone());
+                }
+            }
+        }
+        let of = of.into_iter();
+        let of = of.map(|((_, key, own), keys)| (ClientId::from_parts(key, own), keys));
+        let of: Vec<(ClientId, Vec<Box<[u8]>>)> = of.collect();
+        for (id, keys) in of {
+            if let Some(client) = self.clients.get(id) {
+                let until = behind_all(client);
+                self.tell_client(id, until, Told::Keys(keys));
+            }
+        }
+    }
+
+    /// Every client with prefixes is told that everything may have changed, unless it was told so and has asked for nothing
+    /// since: when a cluster is flushed, every master says so.
+    fn tell_feeds_all(&mut self) {
+        let joining = self.tracking.feeds.joining.iter();
+        let joining: Vec<ClientId> = joining.map(|(part, _)| part.client).collect();
+        for id in self.tracking.feeds.everybody() {
+            // It has not heard OK.
+            if joining.contains(&id) {
+                continue;
+            }
+            let Some(client) = self.clients.get_mut(id) else {
+                continue;
+            };
+            let until = behind_all(client);
+            let tail = client.pipeline.tail();
+            let Some(mode) = client.session.tracking_mut() else {
+                continue;
+            };
+            if mode.forgot_at != Some(tail) {
+                mode.forgot_at = Some(tail);
+                self.tell_client(id, until, Told::All);
+            }
+        }
+    }
+}
