@@ -82,6 +82,14 @@ pub struct Config {
     pub login_timeout: Duration,
     /// How long a client may take nothing of what is to be written to it; 0 is for ever.
     pub write_stall: Duration,
+    /// Bytes that the near caches of all workers may have; 0 is no cache.
+    pub near_cache_bytes: usize,
+    /// How keys begin that it keeps; all if this is empty.
+    pub near_cache_prefixes: Vec<String>,
+    /// Reads of a key in about ten seconds before it is kept.
+    pub near_cache_min_reads: u32,
+    /// For how long it believes a node that it has not heard from.
+    pub near_cache_staleness: Duration,
     /// How long a request may wait for its slot to have a reachable owner; `None` is as long as the nodes take to fail
     /// over (see `park_timeout`).
     pub park_timeout: Option<Duration>,
@@ -462,6 +470,10 @@ impl Default for Config {
             client_idle_timeout: Duration::ZERO,
             login_timeout: Duration::from_secs(10),
             write_stall: Duration::from_secs(60),
+            near_cache_bytes: 0,
+            near_cache_prefixes: Vec::new(),
+            near_cache_min_reads: 3,
+            near_cache_staleness: Duration::from_secs(1),
             park_timeout: None,
             slots_reload_interval: Duration::from_secs(3),
             backend_init_connections: 5,

@@ -18,6 +18,7 @@ mod file;
 mod flag;
 mod memory;
 mod namespace;
+mod near_cache;
 mod number;
 mod pairs;
 mod reads;

@@ -54,6 +54,10 @@ complete -c redis-cluster-proxy -o namespace -d 'put {NAME} before every key of 
 complete -c redis-cluster-proxy -o namespace-addrs -d 'serve other namespaces at addresses of their own' -x
 complete -c redis-cluster-proxy -o namespace-channels -d 'put the tag of the namespace before the names of channels, too'
 complete -c redis-cluster-proxy -o namespace-users -d 'the namespaces of users of -acl-file' -x
+complete -c redis-cluster-proxy -o near-cache -d 'how many bytes of replies to reads of hot keys are kept in the proxy…' -x
+complete -c redis-cluster-proxy -o near-cache-min-reads -d 'keep a key once a worker has read it so often in about ten seconds' -x
+complete -c redis-cluster-proxy -o near-cache-prefixes -d 'keep only keys that begin with one of these' -x
+complete -c redis-cluster-proxy -o near-cache-staleness -d 'serve what is kept only while its node has answered something that…' -x
 complete -c redis-cluster-proxy -o node-map -d 'where to reach nodes that announce an unreachable address' -x
 complete -c redis-cluster-proxy -o nodes-allowed -d 'address ranges in which nodes may be, such as 10.0.0.0/8,fd00::/8' -x
 complete -c redis-cluster-proxy -o park-timeout -d 'how long to hold a request while its slot has no reachable owner, as…' -x

@@ -14,6 +14,18 @@ pub enum Runs {
     Function,
 }
 
+/// Whether the reply to a command says nothing but what its one key holds, so that it may be kept as long as the key is
+/// known to be unchanged. (Not so: what tells of time, chance, cursors or encodings.)
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cacheable {
+    /// It does not, or it is not known.
+    No,
+    /// It does.
+    Yes,
+    /// It does where fields of a hash do not end by themselves.
+    Fields,
+}
+
 /// What a server does with a command between MULTI and EXEC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InMulti {

@@ -31,7 +31,7 @@ use std::fmt;
 
 use crate::resp::args::Args;
 pub use again::Again;
-pub use conduct::{InMulti, Runs, Verb};
+pub use conduct::{Cacheable, InMulti, Runs, Verb};
 pub use confine::{Confined, KeysInReply, Rewrite};
 pub use flags::{AclCategories, Flags, KeyFlags};
 pub use found_keys::KeysError;
@@ -102,6 +102,8 @@ pub struct Command {
     pub confined: Confined,
     /// Where its reply has keys.
     pub keys_in_reply: KeysInReply,
+    /// Whether its reply may be kept by the near cache.
+    pub cacheable: Cacheable,
 }
 
 impl Command {
@@ -120,6 +122,7 @@ impl Command {
         let (name, keys) = (name.into(), Keys::from_specs(&key_specs));
         Command {
             id: 0,
+            cacheable: Cacheable::No,
             confined: confine::confined(&name, keys),
             keys_in_reply: confine::keys_in_reply(&name),
             name,

@@ -11,7 +11,9 @@ use super::Class::{self, *};
 use super::Keys::{self, *};
 use super::LeaseKind::*;
 use super::ResponsePolicy::*;
-use super::{AclCategories, BeginSearch, FindKeys, Flags, InMulti, KeyFlags, KeySpec, Runs, Verb};
+use super::{
+    AclCategories, BeginSearch, Cacheable, FindKeys, Flags, InMulti, KeyFlags, KeySpec, Runs, Verb,
+};
 
 /// One line of the table.
 pub(super) struct Row {
@@ -30,6 +32,7 @@ pub(super) struct Row {
     pub(super) pushes: bool,
     pub(super) runs: Runs,
     pub(super) in_multi: InMulti,
+    pub(super) cacheable: Cacheable,
     pub(super) at_nodes: bool,
     pub(super) when_subscribed: bool,
     pub(super) why: &'static str,
@@ -60,6 +63,7 @@ const fn row(
         pushes: false,
         runs: Runs::Nothing,
         in_multi: InMulti::Queued,
+        cacheable: Cacheable::No,
         at_nodes: false,
         when_subscribed: false,
         why: "",
@@ -70,6 +74,18 @@ impl Row {
     /// The server's tips.
     const fn tips(self, tips: &'static str) -> Row {
         Row { tips, ..self }
+    }
+
+    /// Its reply says nothing but what its one key holds, so that the near cache may keep it.
+    const fn cached(self) -> Row {
+        let cacheable = Cacheable::Yes;
+        Row { cacheable, ..self }
+    }
+
+    /// The same, of a hash, whose fields some servers let end one by one.
+    const fn cached_fields(self) -> Row {
+        let cacheable = Cacheable::Fields;
+        Row { cacheable, ..self }
     }
 
     /// Where the keys are, in place of what the specs say.
@@ -289,10 +305,10 @@ pub(super) static ROWS: &[Row] = &[
     row("delex", -2, WRITE | FAST, STRING, &[key(1, RW | DELETE)], Routed),
     row("delifeq", 3, WRITE, STRING, &[key(1, RM | ACCESS | DELETE)], Routed),
     row("digest", 2, READONLY | FAST, STRING, &[key(1, RO | ACCESS)], Routed),
-    row("get", 2, READONLY | FAST, STRING, &[key(1, RO | ACCESS)], Routed),
+    row("get", 2, READONLY | FAST, STRING, &[key(1, RO | ACCESS)], Routed).cached(),
     row("getdel", 2, WRITE | FAST, STRING, &[key(1, RW | ACCESS | DELETE)], Routed),
     row("getex", -2, WRITE | FAST, STRING, &[key(1, RW | ACCESS | UPDATE)], Routed),
-    row("getrange", 4, READONLY, STRING, &[key(1, RO | ACCESS)], Routed),
+    row("getrange", 4, READONLY, STRING, &[key(1, RO | ACCESS)], Routed).cached(),
     row("getset", 3, WRITE | DENYOOM | FAST, STRING, &[key(1, RW | ACCESS | UPDATE)], Routed),
     row("incr", 2, WRITE | DENYOOM | FAST, STRING, &[key(1, RW | ACCESS | UPDATE)], Routed),
     row("incrby", 3, WRITE | DENYOOM | FAST, STRING, &[key(1, RW | ACCESS | UPDATE)], Routed),
@@ -307,16 +323,16 @@ pub(super) static ROWS: &[Row] = &[
     row("setex", 4, WRITE | DENYOOM, STRING, &[key(1, OW | UPDATE)], Routed),
     row("setnx", 3, WRITE | DENYOOM | FAST, STRING, &[key(1, OW | INSERT)], Routed),
     row("setrange", 4, WRITE | DENYOOM, STRING, &[key(1, RW | UPDATE)], Routed),
-    row("strlen", 2, READONLY | FAST, STRING, &[key(1, RO)], Routed),
-    row("substr", 4, READONLY, STRING, &[key(1, RO | ACCESS)], Routed),
+    row("strlen", 2, READONLY | FAST, STRING, &[key(1, RO)], Routed).cached(),
+    row("substr", 4, READONLY, STRING, &[key(1, RO | ACCESS)], Routed).cached(),
 
     // Bitmaps
-    row("bitcount", -2, READONLY, BITMAP, &[key(1, RO | ACCESS)], Routed),
+    row("bitcount", -2, READONLY, BITMAP, &[key(1, RO | ACCESS)], Routed).cached(),
     row("bitfield", -2, WRITE | DENYOOM, BITMAP, &[key(1, RW | ACCESS | UPDATE | VARIABLE)], Routed),
-    row("bitfield_ro", -2, READONLY | FAST, BITMAP, &[key(1, RO | ACCESS)], Routed),
+    row("bitfield_ro", -2, READONLY | FAST, BITMAP, &[key(1, RO | ACCESS)], Routed).cached(),
     row("bitop", -4, WRITE | DENYOOM, BITMAP, &[key(2, OW | UPDATE), range(3, -1, 1, RO | ACCESS)], Routed),
-    row("bitpos", -3, READONLY, BITMAP, &[key(1, RO | ACCESS)], Routed),
-    row("getbit", 3, READONLY | FAST, BITMAP, &[key(1, RO | ACCESS)], Routed),
+    row("bitpos", -3, READONLY, BITMAP, &[key(1, RO | ACCESS)], Routed).cached(),
+    row("getbit", 3, READONLY | FAST, BITMAP, &[key(1, RO | ACCESS)], Routed).cached(),
     row("setbit", 4, WRITE | DENYOOM, BITMAP, &[key(1, RW | ACCESS | UPDATE)], Routed),
 
     // HyperLogLogs
@@ -328,19 +344,19 @@ pub(super) static ROWS: &[Row] = &[
 
     // Hashes
     row("hdel", -3, WRITE | FAST, HASH, &[key(1, RW | DELETE)], Routed),
-    row("hexists", 3, READONLY | FAST, HASH, &[key(1, RO)], Routed),
+    row("hexists", 3, READONLY | FAST, HASH, &[key(1, RO)], Routed).cached_fields(),
     row("hexpire", -6, WRITE | DENYOOM | FAST, HASH, &[key(1, RW | UPDATE)], Routed),
     row("hexpireat", -6, WRITE | DENYOOM | FAST, HASH, &[key(1, RW | UPDATE)], Routed),
     row("hexpiretime", -5, READONLY | FAST, HASH, &[key(1, RO | ACCESS)], Routed),
-    row("hget", 3, READONLY | FAST, HASH, &[key(1, RO | ACCESS)], Routed),
-    row("hgetall", 2, READONLY, HASH, &[key(1, RO | ACCESS)], Routed).tips("nondeterministic_output_order"),
+    row("hget", 3, READONLY | FAST, HASH, &[key(1, RO | ACCESS)], Routed).cached_fields(),
+    row("hgetall", 2, READONLY, HASH, &[key(1, RO | ACCESS)], Routed).tips("nondeterministic_output_order").cached_fields(),
     row("hgetdel", -5, WRITE | FAST, HASH, &[key(1, RW | ACCESS | DELETE)], Routed),
     row("hgetex", -5, WRITE | FAST, HASH, &[key(1, RW | ACCESS | UPDATE)], Routed),
     row("hincrby", 4, WRITE | DENYOOM | FAST, HASH, &[key(1, RW | ACCESS | UPDATE)], Routed),
     row("hincrbyfloat", 4, WRITE | DENYOOM | FAST, HASH, &[key(1, RW | ACCESS | UPDATE)], Routed),
-    row("hkeys", 2, READONLY, HASH, &[key(1, RO | ACCESS)], Routed).tips("nondeterministic_output_order"),
-    row("hlen", 2, READONLY | FAST, HASH, &[key(1, RO)], Routed),
-    row("hmget", -3, READONLY | FAST, HASH, &[key(1, RO | ACCESS)], Routed),
+    row("hkeys", 2, READONLY, HASH, &[key(1, RO | ACCESS)], Routed).tips("nondeterministic_output_order").cached_fields(),
+    row("hlen", 2, READONLY | FAST, HASH, &[key(1, RO)], Routed).cached_fields(),
+    row("hmget", -3, READONLY | FAST, HASH, &[key(1, RO | ACCESS)], Routed).cached_fields(),
     row("hmset", -4, WRITE | DENYOOM | FAST, HASH, &[key(1, RW | UPDATE)], Routed),
     row("hpersist", -5, WRITE | FAST, HASH, &[key(1, RW | UPDATE)], Routed),
     row("hpexpire", -6, WRITE | DENYOOM | FAST, HASH, &[key(1, RW | UPDATE)], Routed),
@@ -352,9 +368,9 @@ pub(super) static ROWS: &[Row] = &[
     row("hset", -4, WRITE | DENYOOM | FAST, HASH, &[key(1, RW | UPDATE)], Routed),
     row("hsetex", -6, WRITE | DENYOOM | FAST, HASH, &[key(1, RW | UPDATE)], Routed),
     row("hsetnx", 4, WRITE | DENYOOM | FAST, HASH, &[key(1, RW | INSERT)], Routed),
-    row("hstrlen", 3, READONLY | FAST, HASH, &[key(1, RO)], Routed),
+    row("hstrlen", 3, READONLY | FAST, HASH, &[key(1, RO)], Routed).cached_fields(),
     row("httl", -5, READONLY | FAST, HASH, &[key(1, RO | ACCESS)], Routed).tips("nondeterministic_output"),
-    row("hvals", 2, READONLY, HASH, &[key(1, RO | ACCESS)], Routed).tips("nondeterministic_output_order"),
+    row("hvals", 2, READONLY, HASH, &[key(1, RO | ACCESS)], Routed).tips("nondeterministic_output_order").cached_fields(),
 
     // Lists
     row("blmove", 6, WRITE | DENYOOM | NOSCRIPT | BLOCKING, LIST, &[key(1, RW | ACCESS | DELETE), key(2, RW | INSERT)], Leased(Blocking)).timeout(-1),
@@ -362,16 +378,16 @@ pub(super) static ROWS: &[Row] = &[
     row("blpop", -3, WRITE | NOSCRIPT | BLOCKING, LIST, &[range(1, -2, 1, RW | ACCESS | DELETE)], Leased(Blocking)).timeout(-1),
     row("brpop", -3, WRITE | NOSCRIPT | BLOCKING, LIST, &[range(1, -2, 1, RW | ACCESS | DELETE)], Leased(Blocking)).timeout(-1),
     row("brpoplpush", 4, WRITE | DENYOOM | NOSCRIPT | BLOCKING, LIST, &[key(1, RW | ACCESS | DELETE), key(2, RW | INSERT)], Leased(Blocking)).timeout(-1),
-    row("lindex", 3, READONLY, LIST, &[key(1, RO | ACCESS)], Routed),
+    row("lindex", 3, READONLY, LIST, &[key(1, RO | ACCESS)], Routed).cached(),
     row("linsert", 5, WRITE | DENYOOM, LIST, &[key(1, RW | INSERT)], Routed),
-    row("llen", 2, READONLY | FAST, LIST, &[key(1, RO)], Routed),
+    row("llen", 2, READONLY | FAST, LIST, &[key(1, RO)], Routed).cached(),
     row("lmove", 5, WRITE | DENYOOM, LIST, &[key(1, RW | ACCESS | DELETE), key(2, RW | INSERT)], Routed),
     row("lmpop", -4, WRITE | MOVABLEKEYS, LIST, &[counted(1, 1, RW | ACCESS | DELETE)], Routed),
     row("lpop", -2, WRITE | FAST, LIST, &[key(1, RW | ACCESS | DELETE)], Routed),
-    row("lpos", -3, READONLY, LIST, &[key(1, RO | ACCESS)], Routed),
+    row("lpos", -3, READONLY, LIST, &[key(1, RO | ACCESS)], Routed).cached(),
     row("lpush", -3, WRITE | DENYOOM | FAST, LIST, &[key(1, RW | INSERT)], Routed),
     row("lpushx", -3, WRITE | DENYOOM | FAST, LIST, &[key(1, RW | INSERT)], Routed),
-    row("lrange", 4, READONLY, LIST, &[key(1, RO | ACCESS)], Routed),
+    row("lrange", 4, READONLY, LIST, &[key(1, RO | ACCESS)], Routed).cached(),
     row("lrem", 4, WRITE, LIST, &[key(1, RW | DELETE)], Routed),
     row("lset", 4, WRITE | DENYOOM, LIST, &[key(1, RW | UPDATE)], Routed),
     row("ltrim", 4, WRITE, LIST, &[key(1, RW | DELETE)], Routed),
@@ -382,15 +398,15 @@ pub(super) static ROWS: &[Row] = &[
 
     // Sets
     row("sadd", -3, WRITE | DENYOOM | FAST, SET, &[key(1, RW | INSERT)], Routed),
-    row("scard", 2, READONLY | FAST, SET, &[key(1, RO)], Routed),
+    row("scard", 2, READONLY | FAST, SET, &[key(1, RO)], Routed).cached(),
     row("sdiff", -2, READONLY, SET, &[range(1, -1, 1, RO | ACCESS)], Routed).tips("nondeterministic_output_order"),
     row("sdiffstore", -3, WRITE | DENYOOM, SET, &[key(1, OW | UPDATE), range(2, -1, 1, RO | ACCESS)], Routed),
     row("sinter", -2, READONLY, SET, &[range(1, -1, 1, RO | ACCESS)], Routed).tips("nondeterministic_output_order"),
     row("sintercard", -3, READONLY | MOVABLEKEYS, SET, &[counted(1, 1, RO | ACCESS)], Routed),
     row("sinterstore", -3, WRITE | DENYOOM, SET, &[key(1, RW | UPDATE), range(2, -1, 1, RO | ACCESS)], Routed),
-    row("sismember", 3, READONLY | FAST, SET, &[key(1, RO)], Routed),
-    row("smembers", 2, READONLY, SET, &[key(1, RO | ACCESS)], Routed).tips("nondeterministic_output_order"),
-    row("smismember", -3, READONLY | FAST, SET, &[key(1, RO | ACCESS)], Routed),
+    row("sismember", 3, READONLY | FAST, SET, &[key(1, RO)], Routed).cached(),
+    row("smembers", 2, READONLY, SET, &[key(1, RO | ACCESS)], Routed).tips("nondeterministic_output_order").cached(),
+    row("smismember", -3, READONLY | FAST, SET, &[key(1, RO | ACCESS)], Routed).cached(),
     row("smove", 4, WRITE | FAST, SET, &[key(1, RW | ACCESS | DELETE), key(2, RW | INSERT)], Routed),
     row("spop", -2, WRITE | FAST, SET, &[key(1, RW | ACCESS | DELETE)], Routed).tips("nondeterministic_output"),
     row("srandmember", -2, READONLY, SET, &[key(1, RO | ACCESS)], Routed).tips("nondeterministic_output"),
@@ -404,42 +420,42 @@ pub(super) static ROWS: &[Row] = &[
     row("bzpopmax", -3, WRITE | NOSCRIPT | BLOCKING | FAST, SORTEDSET, &[range(1, -2, 1, RW | ACCESS | DELETE)], Leased(Blocking)).timeout(-1),
     row("bzpopmin", -3, WRITE | NOSCRIPT | BLOCKING | FAST, SORTEDSET, &[range(1, -2, 1, RW | ACCESS | DELETE)], Leased(Blocking)).timeout(-1),
     row("zadd", -4, WRITE | DENYOOM | FAST, SORTEDSET, &[key(1, RW | UPDATE)], Routed),
-    row("zcard", 2, READONLY | FAST, SORTEDSET, &[key(1, RO)], Routed),
-    row("zcount", 4, READONLY | FAST, SORTEDSET, &[key(1, RO | ACCESS)], Routed),
+    row("zcard", 2, READONLY | FAST, SORTEDSET, &[key(1, RO)], Routed).cached(),
+    row("zcount", 4, READONLY | FAST, SORTEDSET, &[key(1, RO | ACCESS)], Routed).cached(),
     row("zdiff", -3, READONLY | MOVABLEKEYS, SORTEDSET, &[counted(1, 1, RO | ACCESS)], Routed),
     row("zdiffstore", -4, WRITE | DENYOOM | MOVABLEKEYS, SORTEDSET, &[key(1, OW | UPDATE), counted(2, 1, RO | ACCESS)], Routed),
     row("zincrby", 4, WRITE | DENYOOM | FAST, SORTEDSET, &[key(1, RW | ACCESS | UPDATE)], Routed),
     row("zinter", -3, READONLY | MOVABLEKEYS, SORTEDSET, &[counted(1, 1, RO | ACCESS)], Routed),
     row("zintercard", -3, READONLY | MOVABLEKEYS, SORTEDSET, &[counted(1, 1, RO | ACCESS)], Routed),
     row("zinterstore", -4, WRITE | DENYOOM | MOVABLEKEYS, SORTEDSET, &[key(1, OW | UPDATE), counted(2, 1, RO | ACCESS)], Routed),
-    row("zlexcount", 4, READONLY | FAST, SORTEDSET, &[key(1, RO | ACCESS)], Routed),
+    row("zlexcount", 4, READONLY | FAST, SORTEDSET, &[key(1, RO | ACCESS)], Routed).cached(),
     row("zmpop", -4, WRITE | MOVABLEKEYS, SORTEDSET, &[counted(1, 1, RW | ACCESS | DELETE)], Routed),
-    row("zmscore", -3, READONLY | FAST, SORTEDSET, &[key(1, RO | ACCESS)], Routed),
+    row("zmscore", -3, READONLY | FAST, SORTEDSET, &[key(1, RO | ACCESS)], Routed).cached(),
     row("zpopmax", -2, WRITE | FAST, SORTEDSET, &[key(1, RW | ACCESS | DELETE)], Routed),
     row("zpopmin", -2, WRITE | FAST, SORTEDSET, &[key(1, RW | ACCESS | DELETE)], Routed),
     row("zrandmember", -2, READONLY, SORTEDSET, &[key(1, RO | ACCESS)], Routed).tips("nondeterministic_output"),
-    row("zrange", -4, READONLY, SORTEDSET, &[key(1, RO | ACCESS)], Routed),
-    row("zrangebylex", -4, READONLY, SORTEDSET, &[key(1, RO | ACCESS)], Routed),
-    row("zrangebyscore", -4, READONLY, SORTEDSET, &[key(1, RO | ACCESS)], Routed),
+    row("zrange", -4, READONLY, SORTEDSET, &[key(1, RO | ACCESS)], Routed).cached(),
+    row("zrangebylex", -4, READONLY, SORTEDSET, &[key(1, RO | ACCESS)], Routed).cached(),
+    row("zrangebyscore", -4, READONLY, SORTEDSET, &[key(1, RO | ACCESS)], Routed).cached(),
     row("zrangestore", -5, WRITE | DENYOOM, SORTEDSET, &[key(1, OW | UPDATE), key(2, RO | ACCESS)], Routed),
-    row("zrank", 3, READONLY | FAST, SORTEDSET, &[key(1, RO | ACCESS)], Routed),
+    row("zrank", 3, READONLY | FAST, SORTEDSET, &[key(1, RO | ACCESS)], Routed).cached(),
     row("zrem", -3, WRITE | FAST, SORTEDSET, &[key(1, RW | DELETE)], Routed),
     row("zremrangebylex", 4, WRITE, SORTEDSET, &[key(1, RW | DELETE)], Routed),
     row("zremrangebyrank", 4, WRITE, SORTEDSET, &[key(1, RW | DELETE)], Routed),
     row("zremrangebyscore", 4, WRITE, SORTEDSET, &[key(1, RW | DELETE)], Routed),
-    row("zrevrange", -4, READONLY, SORTEDSET, &[key(1, RO | ACCESS)], Routed),
-    row("zrevrangebylex", -4, READONLY, SORTEDSET, &[key(1, RO | ACCESS)], Routed),
-    row("zrevrangebyscore", -4, READONLY, SORTEDSET, &[key(1, RO | ACCESS)], Routed),
-    row("zrevrank", 3, READONLY | FAST, SORTEDSET, &[key(1, RO | ACCESS)], Routed),
+    row("zrevrange", -4, READONLY, SORTEDSET, &[key(1, RO | ACCESS)], Routed).cached(),
+    row("zrevrangebylex", -4, READONLY, SORTEDSET, &[key(1, RO | ACCESS)], Routed).cached(),
+    row("zrevrangebyscore", -4, READONLY, SORTEDSET, &[key(1, RO | ACCESS)], Routed).cached(),
+    row("zrevrank", 3, READONLY | FAST, SORTEDSET, &[key(1, RO | ACCESS)], Routed).cached(),
     row("zscan", -3, READONLY, SORTEDSET, &[key(1, RO | ACCESS)], Routed).tips("nondeterministic_output").on_master().why("its cursor is valid on the key's node only, so it always goes to the master"),
-    row("zscore", 3, READONLY | FAST, SORTEDSET, &[key(1, RO | ACCESS)], Routed),
+    row("zscore", 3, READONLY | FAST, SORTEDSET, &[key(1, RO | ACCESS)], Routed).cached(),
     row("zunion", -3, READONLY | MOVABLEKEYS, SORTEDSET, &[counted(1, 1, RO | ACCESS)], Routed),
     row("zunionstore", -4, WRITE | DENYOOM | MOVABLEKEYS, SORTEDSET, &[key(1, OW | UPDATE), counted(2, 1, RO | ACCESS)], Routed),
 
     // Geographic positions
     row("geoadd", -5, WRITE | DENYOOM, GEO, &[key(1, RW | UPDATE)], Routed),
-    row("geodist", -4, READONLY, GEO, &[key(1, RO | ACCESS)], Routed),
-    row("geohash", -2, READONLY, GEO, &[key(1, RO | ACCESS)], Routed),
+    row("geodist", -4, READONLY, GEO, &[key(1, RO | ACCESS)], Routed).cached(),
+    row("geohash", -2, READONLY, GEO, &[key(1, RO | ACCESS)], Routed).cached(),
     row("geopos", -2, READONLY, GEO, &[key(1, RO | ACCESS)], Routed),
     row("georadius", -6, WRITE | DENYOOM | MOVABLEKEYS, GEO, &[key(1, RO | ACCESS), after("STORE", 6, range(0, 0, 1, OW | UPDATE)), after("STOREDIST", 6, range(0, 0, 1, OW | UPDATE))], Routed).keys(StoreOption(6)).why("the last STORE wins"),
     row("georadius_ro", -6, READONLY, GEO, &[key(1, RO | ACCESS)], Routed),
@@ -469,7 +485,7 @@ pub(super) static ROWS: &[Row] = &[
     row("xinfo|groups", 3, READONLY, STREAM, &[key(2, RO | ACCESS)], Routed),
     row("xinfo|help", 2, LOADING | STALE, STREAM, &[], AnyNode),
     row("xinfo|stream", -3, READONLY, STREAM, &[key(2, RO | ACCESS)], Routed),
-    row("xlen", 2, READONLY | FAST, STREAM, &[key(1, RO)], Routed),
+    row("xlen", 2, READONLY | FAST, STREAM, &[key(1, RO)], Routed).cached(),
     row("xpending", -3, READONLY, STREAM, &[key(1, RO | ACCESS)], Routed).tips("nondeterministic_output"),
     row("xrange", -4, READONLY, STREAM, &[key(1, RO | ACCESS)], Routed),
     row("xread", -4, READONLY | BLOCKING | MOVABLEKEYS, STREAM, &[after("STREAMS", 1, half(RO | ACCESS))], Routed).keys(Streams).blocks("block").why("blocks only with BLOCK"),
@@ -482,7 +498,7 @@ pub(super) static ROWS: &[Row] = &[
     row("copy", -3, WRITE | DENYOOM, KEYSPACE, &[key(1, RO | ACCESS), key(2, OW | UPDATE)], Routed),
     row("del", -2, WRITE, KEYSPACE, &[range(1, -1, 1, RM | DELETE)], Split(AggSum)).tips("request_policy:multi_shard response_policy:agg_sum"),
     row("dump", 2, READONLY, KEYSPACE, &[key(1, RO | ACCESS)], Routed).tips("nondeterministic_output"),
-    row("exists", -2, READONLY | FAST, KEYSPACE, &[range(1, -1, 1, RO)], Split(AggSum)).tips("request_policy:multi_shard response_policy:agg_sum"),
+    row("exists", -2, READONLY | FAST, KEYSPACE, &[range(1, -1, 1, RO)], Split(AggSum)).tips("request_policy:multi_shard response_policy:agg_sum").cached(),
     row("expire", -3, WRITE | FAST, KEYSPACE, &[key(1, RW | UPDATE)], Routed),
     row("expireat", -3, WRITE | FAST, KEYSPACE, &[key(1, RW | UPDATE)], Routed),
     row("expiretime", 2, READONLY | FAST, KEYSPACE, &[key(1, RO | ACCESS)], Routed),
@@ -509,7 +525,7 @@ pub(super) static ROWS: &[Row] = &[
     row("sort_ro", -2, READONLY | MOVABLEKEYS, SET | SORTEDSET | LIST | DANGEROUS, &[key(1, RO | ACCESS), unknown(RO | ACCESS)], Routed).keys(One(1)).why("BY and GET patterns are checked by the server"),
     row("touch", -2, READONLY | FAST, KEYSPACE, &[range(1, -1, 1, RO)], Split(AggSum)).tips("request_policy:multi_shard response_policy:agg_sum"),
     row("ttl", 2, READONLY | FAST, KEYSPACE, &[key(1, RO | ACCESS)], Routed).tips("nondeterministic_output"),
-    row("type", 2, READONLY | FAST, KEYSPACE, &[key(1, RO)], Routed),
+    row("type", 2, READONLY | FAST, KEYSPACE, &[key(1, RO)], Routed).cached(),
     row("unlink", -2, WRITE | FAST, KEYSPACE, &[range(1, -1, 1, RM | DELETE)], Split(AggSum)).tips("request_policy:multi_shard response_policy:agg_sum"),
     row("wait", 3, NOSCRIPT, CONNECTION, &[], Leased(Wait)).tips("request_policy:all_shards response_policy:agg_min").why("WAIT counts the writes of its own connection only"),
     row("waitaof", 4, BLOCKING, CONNECTION, &[], Leased(Wait)).tips("request_policy:all_shards response_policy:agg_min").why("WAIT counts the writes of its own connection only"),

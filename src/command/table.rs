@@ -64,6 +64,7 @@ impl Table {
             command.runs = row.runs;
             command.in_multi = row.in_multi;
             command.at_nodes = row.at_nodes;
+            command.cacheable = row.cacheable;
             command.when_subscribed = row.when_subscribed;
             command.tells = tells(row.name);
             command.why = row.why;

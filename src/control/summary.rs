@@ -57,6 +57,19 @@ pub fn lines(status: &Status) -> Vec<String> {
             },
         ),
     ];
+    if count("near_hits") + count("near_misses") > 0 {
+        lines.push(format!(
+            "near cache: hits {}, misses {}, fills {}, invalidations {}, evictions {}, stale {}, keys {}, {}",
+            count("near_hits"),
+            count("near_misses"),
+            count("near_fills"),
+            count("near_invalidations"),
+            count("near_evictions"),
+            count("near_stale"),
+            count("near_keys"),
+            bytes(count("near_bytes")),
+        ));
+    }
     let recent = &status.recent;
     if recent.seconds > 0.0 {
         lines.push(format!(

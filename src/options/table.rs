@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use super::flag::{Flag, Kind, not_negative, path, show_duration, show_file, show_option};
 use super::{
-    address, bounds, duration, edge, memory, namespace, number, reads, tls, tracking, users,
+    address, bounds, duration, edge, memory, namespace, near_cache, number, reads, tls, tracking,
+    users,
 };
 use crate::config::{AdminCommands, Config, CrossSlot, LogFormat, PubsubOrder, ReadyWhen, Secret};
 use crate::logging;
@@ -30,6 +31,7 @@ const TABLES: &[&[Flag]] = &[
     &tls::FLAGS,
     &bounds::FLAGS,
     &namespace::FLAGS,
+    &near_cache::FLAGS,
     &edge::FLAGS,
     &users::FLAGS,
     &tracking::FLAGS,

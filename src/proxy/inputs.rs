@@ -30,6 +30,7 @@ use crate::proxy::messages::client_filter::Listings;
 use crate::proxy::messages::monitor_feed::MonitorFeed;
 use crate::proxy::namespace::all::Namespaces;
 use crate::proxy::namespace::scripts::Named;
+use crate::proxy::near_cache::state::NearCache;
 use crate::proxy::pipeline::Spares;
 use crate::proxy::pipeline::unmerged::Unmerged;
 use crate::proxy::process::Process;
@@ -69,6 +70,7 @@ impl Proxy {
             memory_log: LogThrottle::default(),
             login_log: LogThrottle::default(),
             late_logins: VecDeque::new(),
+            near: NearCache::new(&config, process.workers.len(), seed),
             monitor_feeds: process
                 .workers
                 .iter()
@@ -135,6 +137,7 @@ impl Proxy {
         self.handlers = Handlers::new(&self.table);
         self.plain = Names::new(&self.table, &self.handlers);
         self.servers = servers.clone();
+        self.forget_near();
         // Rules may be about commands that were not known before.
         self.renew_users(None, now);
     }
@@ -426,6 +429,7 @@ impl Proxy {
             .routes
             .adopt(topology, &mut self.upstream.nodes);
         if changed {
+            self.note_owners();
             self.upstream.forgive();
             self.doubt_blocked(now);
         }

@@ -18,6 +18,7 @@
 //! | state | `stats`, `scripts` | what is counted; the scripts that were loaded, and what their flags say |
 //! | state | `namespace` | the tag before a client's keys: requests with it, replies without it |
 //! | state | `messages`, `actions` | what is said to other workers, and to sockets and threads |
+//! | state | `near_cache::state` | replies of hot keys, and until when they may be served |
 //! | state | `upstream` | nodes, connections, tickets, routes |
 //! | state | `pipeline` | the order of one client's replies; replies to parts that become one |
 //! | state | `pubsub::state`, `lease::state` | subscriptions; transactions and blocking commands |
@@ -29,6 +30,7 @@
 //! | state | `state` | `struct Proxy` |
 //! | acts | `inputs` | what the worker calls |
 //! | acts | `tracking` | CLIENT TRACKING: keys that were read have changed, and their readers hear of it |
+//! | acts | `near_cache` | reads served from memory; what tracking connections bring |
 //! | acts | `path` | the way of a request to its node, and of the reply to its client |
 //! | acts | `refused` | what a node did not execute: retry, order, scripts given again |
 //! | acts | `connections`, `deadlines` | connections to nodes begin and end; who has waited too long |
@@ -59,6 +61,7 @@ pub mod local;
 pub mod messages;
 pub mod moves;
 pub mod namespace;
+pub mod near_cache;
 pub mod observe;
 pub mod path;
 pub mod pipeline;

@@ -29,6 +29,7 @@ use crate::proxy::messages::worker_query::WorkerMessage;
 use crate::proxy::namespace::all::Namespaces;
 use crate::proxy::namespace::request::Tagged;
 use crate::proxy::namespace::scripts::Named;
+use crate::proxy::near_cache::state::NearCache;
 use crate::proxy::pipeline::Spares;
 use crate::proxy::pipeline::by_slot::SlotPart;
 use crate::proxy::pipeline::unmerged::Unmerged;
@@ -50,6 +51,8 @@ use crate::resp::args::Span;
 pub(in crate::proxy) struct Scratch {
     pub(in crate::proxy) spans: Vec<Span>,
     pub(in crate::proxy) keys: Vec<u32>,
+    /// Those of a request that the near cache looks at.
+    pub(in crate::proxy) near_keys: Vec<u32>,
     pub(in crate::proxy) frames: Vec<u8>,
     /// The request of a client of a namespace.
     pub(in crate::proxy) tagged: Tagged,
@@ -104,6 +107,8 @@ pub struct Proxy {
     pub(in crate::proxy) pubsub: Pubsub,
     /// What clients that cache for themselves have read.
     pub(in crate::proxy) tracking: Tracking,
+    /// The near cache, if there is one.
+    pub(in crate::proxy) near: Option<Box<NearCache>>,
     /// Clients with held requests, each once.
     pub(in crate::proxy) holding: Vec<ClientId>,
     pub(in crate::proxy) held_bytes: usize,

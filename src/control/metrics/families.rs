@@ -520,6 +520,49 @@ pub const FAMILIES: &[Family] = &[
         ),
         &["outcome"],
     ),
+    labelled(
+        counter(
+            "redis_proxy_near_cache_requests_total",
+            &[("near_hits", "hit"), ("near_misses", "miss")],
+            "Reads that the near cache (-near-cache) may serve, by whether it did",
+        ),
+        &["outcome"],
+    ),
+    labelled(
+        counter(
+            "redis_proxy_near_cache_fills_total",
+            &[("near_fills", "kept"), ("near_fills_spoiled", "spoiled")],
+            "Replies that came for the near cache: kept, or not kept since the key was written or invalidated meanwhile",
+        ),
+        &["outcome"],
+    ),
+    labelled(
+        counter(
+            "redis_proxy_near_cache_drops_total",
+            &[
+                ("near_invalidations", "invalidated"),
+                ("near_evictions", "evicted"),
+            ],
+            "Keys that the near cache dropped: a node said that they have changed (once, if it said so of all its keys), \
+         or there was no room",
+        ),
+        &["reason"],
+    ),
+    counter(
+        "redis_proxy_near_cache_stale_total",
+        &[("near_stale", "")],
+        "Reads not served from the near cache because the node had not been heard from within -near-cache-staleness",
+    ),
+    gauge_of(
+        "redis_proxy_near_cache_keys",
+        &[("near_keys", "")],
+        "Keys in the near cache",
+    ),
+    gauge_of(
+        "redis_proxy_near_cache_bytes",
+        &[("near_bytes", "")],
+        "Bytes in the near cache",
+    ),
     counter(
         "redis_proxy_requests_streamed_total",
         &[("requests_streamed", "")],

@@ -92,6 +92,7 @@ const EXAMPLES: &[(&str, &str)] = &[
         "namespace-addrs",
         "jobs=127.0.0.1:8089,cache=127.0.0.1:8090",
     ),
+    ("near-cache-prefixes", "user:,product:"),
     ("namespace-users", "alice=jobs,bob=cache"),
     ("cluster-face", "proxy.example.org:8088"),
     ("idc-prefixes", "10.1.,10.2."),

@@ -69,6 +69,8 @@ pub struct Session {
     pub no_evict: bool,
     /// `CLIENT NO-TOUCH`. Nodes are not told: their connections are shared.
     pub no_touch: bool,
+    /// `PROXY CACHE OFF`: it is not served from the near cache.
+    pub is_cache_off: bool,
     /// Whether it has asked for the debugger of scripts, which it was refused: it does not mean the scripts that it
     /// sends now to be executed as others are.
     pub wants_debugger: bool,
@@ -113,6 +115,7 @@ impl Session {
             monitor: false,
             no_evict: false,
             no_touch: false,
+            is_cache_off: false,
             wants_debugger: false,
             tracking: None,
             identity: None,
@@ -131,6 +134,7 @@ impl Session {
         self.database = 0;
         self.monitor = false;
         self.no_touch = false;
+        self.is_cache_off = false;
         self.wants_debugger = false;
         if let Some(identity) = &mut self.identity {
             identity.name.clear();

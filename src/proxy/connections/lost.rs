@@ -43,6 +43,7 @@ impl Proxy {
         }
         self.link_lost(id, backend.node, now);
         self.tracking_lost(id, now);
+        self.near_lost(id, lost, now);
     }
 
     /// What it means for its node, and for what is counted of it, that a backend has gone.

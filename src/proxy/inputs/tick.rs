@@ -30,6 +30,9 @@ impl Proxy {
         if !self.masters_info_queue.is_idle() {
             self.answer_masters_info(now);
         }
+        if self.near.is_some() {
+            self.tick_near(now);
+        }
         if self.client_pause.is_some_and(|pause| now >= pause.until) {
             self.end_client_pause();
         }
@@ -129,12 +132,16 @@ impl Proxy {
         let subscribed = self.pubsub.deadline();
         let tracking = self.tracking_deadline();
         let behind = (self.is_behind() || self.masters_info_queue.is_due()).then(Time::default);
-        [
+        let due = [
             behind, sweep, held, paused, rest, logins, leases, subscribed, tracking,
         ]
         .into_iter()
         .flatten()
-        .min()
+        .min();
+        match self.near.as_deref() {
+            None => due,
+            Some(near) => due.into_iter().chain(near.deadline()).min(),
+        }
     }
 
     /// Whether clients, or what is done for them in steps, wait for the next turn, which is to come at once.

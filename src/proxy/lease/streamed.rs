@@ -72,6 +72,7 @@ impl Proxy {
             head,
             ..
         } = beginning;
+        self.note_streamed(id, &beginning.key);
         let run = Run::new(slot);
         if self.grant(id, Work::Streamed, vec![run], now).is_none() {
             return;

@@ -20,6 +20,7 @@ mod kill;
 mod latency;
 mod logs;
 mod memory;
+mod near;
 mod nodes;
 mod pause;
 pub mod plain_names;

@@ -3,7 +3,9 @@
 //! It must never know a client or a node.
 
 use crate::acl::permissions::Access;
-use crate::command::{Class, Command, Confined, Flags, KeyFlags, Keys, KeysInReply, Table};
+use crate::command::{
+    Cacheable, Class, Command, Confined, Flags, KeyFlags, Keys, KeysInReply, Table,
+};
 use crate::proxy::local::Handlers;
 use crate::resp::short::SHORT_ARGS_MAX;
 
@@ -41,6 +43,8 @@ pub struct Shape {
     pub on_replicas: bool,
     /// The most that it does with its key.
     pub access: Access,
+    /// Whether the near cache may have its reply.
+    pub cacheable: bool,
 }
 
 /// An empty place, which no name is equal to.
@@ -55,6 +59,7 @@ const EMPTY: Shape = Shape {
     readonly: false,
     tagged: false,
     on_replicas: false,
+    cacheable: false,
     access: Access {
         read: true,
         write: true,
@@ -118,6 +123,7 @@ fn shape(command: &Command, handlers: &Handlers) -> Option<Shape> {
             && command.keys_in_reply == KeysInReply::None
             && matches!(&*command.key_specs, [spec] if !spec.flags.contains(KeyFlags::NOT_KEY)),
         on_replicas: command.on_replicas,
+        cacheable: command.cacheable != Cacheable::No && key == 1,
         access,
     })
 }

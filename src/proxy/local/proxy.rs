@@ -1,7 +1,7 @@
 //! The PROXY family: what this proxy is and knows, and how to control it. Each subcommand is a row of [`ROWS`]; HELP
 //! and the errors are generated from the rows.
 
-use super::{After, Context, Run, cluster, explain, info, proxy_reports};
+use super::{After, Context, Run, cluster, explain, info, near, proxy_reports};
 use crate::live_config::Unchanged;
 use crate::proxy::messages::worker_query::WorkerQuery;
 use crate::proxy::pipeline::merge::Merge;
@@ -42,6 +42,46 @@ const ROWS: &[Sub] = &[
         help: "List the keys with the largest requests or replies.",
         changes: false,
         run: proxy_reports::big_keys,
+    },
+    Sub {
+        words: &["CACHE", "FLUSH"],
+        arity: 3,
+        usage: "",
+        help: "Drop all that the near cache of this proxy keeps.",
+        changes: true,
+        run: near::flush,
+    },
+    Sub {
+        words: &["CACHE", "KEYS"],
+        arity: -3,
+        usage: "[<count>]",
+        help: "List the keys of the near cache with most bytes.",
+        changes: false,
+        run: near::keys,
+    },
+    Sub {
+        words: &["CACHE", "OFF"],
+        arity: 3,
+        usage: "",
+        help: "Do not serve this connection from the near cache.",
+        changes: false,
+        run: near::switch,
+    },
+    Sub {
+        words: &["CACHE", "ON"],
+        arity: 3,
+        usage: "",
+        help: "Serve this connection from the near cache again.",
+        changes: false,
+        run: near::switch,
+    },
+    Sub {
+        words: &["CACHE", "STATS"],
+        arity: 3,
+        usage: "",
+        help: "Return the counters of the near cache (-near-cache).",
+        changes: false,
+        run: near::stats,
     },
     Sub {
         words: &["CLIENT", "ID"],

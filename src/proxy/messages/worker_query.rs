@@ -40,6 +40,10 @@ pub enum WorkerQuery {
     HotKeys,
     /// Its big keys, see `BigKeys::print`.
     BigKeys,
+    /// So many keys of its near cache, those with most bytes: an array of key, replies, bytes and hits in turns.
+    NearKeys(usize),
+    /// To forget what its near cache keeps: `OK`.
+    NearFlush,
     /// Its slow log, see `SlowLog::print`.
     SlowLog,
     /// To forget its slow log: `OK`.

@@ -331,6 +331,10 @@ impl Proxy {
                 self.release(id, ticket);
                 self.subscription_refused(id, reply, now);
             }
+            Origin::Near(step) => {
+                self.release(id, ticket);
+                self.near_answered(answer, step);
+            }
             Origin::Cleaner => {
                 self.release(id, ticket);
                 self.cleaned(id, reply, now);

@@ -339,6 +339,9 @@ impl Proxy {
     /// A request that its client may make.
     #[inline(always)]
     pub(super) fn perform_allowed(&mut self, request: &Request<'_>) -> Step {
+        if self.near.is_some() {
+            self.note_request(request);
+        }
         let client = self.clients.get(request.client);
         if client.is_some_and(|client| client.session.queueing) {
             return self.perform_queueing(request);
@@ -374,6 +377,11 @@ impl Proxy {
     /// A request that goes where its class says.
     #[inline(always)]
     fn serve(&mut self, request: &Request<'_>) -> Step {
+        if self.near.is_some()
+            && let Some(step) = self.serve_near(request)
+        {
+            return step;
+        }
         match request.command.class {
             Class::Routed if request.command.block_token.is_none() => self.route(request, None),
             Class::Routed if request.command.blocks(request.args) => self.block(request),

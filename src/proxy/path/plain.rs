@@ -19,6 +19,10 @@ use crate::config::ReadPreference;
 use crate::proxy::client::Stall;
 use crate::proxy::ids::{BackendId, ClientId, PartId};
 use crate::proxy::insight::{BIG_BYTES, Reasons, Sight};
+use crate::proxy::near_cache::serve::may_serve;
+use crate::proxy::near_cache::state::Look;
+use crate::proxy::near_cache::state::accesses::Lasts;
+use crate::proxy::near_cache::state::store::Question;
 use crate::proxy::pipeline::At;
 use crate::proxy::request::MOVED_FRAME;
 use crate::proxy::state::Proxy;
@@ -107,15 +111,22 @@ impl Proxy {
         count: usize,
         now: Time,
     ) -> bool {
-        match self.namespace_of(id) {
-            None => self.take_plain::<false>(id, count, now),
-            Some(_) => self.take_plain::<true>(id, count, now),
+        match (self.near.is_some(), self.namespace_of(id)) {
+            (false, None) => self.take_plain::<false, false>(id, count, now),
+            (false, Some(_)) => self.take_plain::<true, false>(id, count, now),
+            (true, None) => self.take_plain::<false, true>(id, count, now),
+            (true, Some(_)) => self.take_plain::<true, true>(id, count, now),
         }
     }
 
-    /// The same, of clients of a namespace and of others: these pay nothing for those.
+    /// The same, of clients of a namespace and of others, with the near cache and without: these pay nothing for those.
     #[inline(never)]
-    fn take_plain<const TAGGED: bool>(&mut self, id: ClientId, count: usize, now: Time) -> bool {
+    fn take_plain<const TAGGED: bool, const NEAR: bool>(
+        &mut self,
+        id: ClientId,
+        count: usize,
+        now: Time,
+    ) -> bool {
         let Some(client) = self.clients.get_mut(id) else {
             self.inbox.consume(self.inbox.len());
             return true;
@@ -132,9 +143,15 @@ impl Proxy {
             // Longer ones are declined anyway, so that no length has to be looked at below.
             && limits.bulk_bytes >= MOVED_FRAME
             && limits.request_bytes >= MOVED_FRAME;
-        if !plain {
+        // What a client of a namespace reads has other names for the cache, which the general path makes.
+        if !plain || (NEAR && TAGGED) {
             return false;
         }
+        let (mut near, is_served) = match NEAR {
+            true => (self.near.as_deref_mut(), may_serve(client)),
+            false => (None, false),
+        };
+        let (mut hits, mut sent) = (0, 0);
         let (pipeline, protocol) = (&mut client.pipeline, client.session.protocol);
         let session = &client.session;
         let namespace = match TAGGED {
@@ -177,6 +194,43 @@ impl Proxy {
                 Some(own) => own.slot(),
                 None => Slot::of(key),
             };
+            if NEAR && let Some(near) = near.as_deref_mut() {
+                let hash = near.hash(key);
+                if shape.cacheable && is_served {
+                    let start = key.as_ptr() as usize - frame.as_ptr() as usize;
+                    let (_, tail) = frame.split_at(start + key.len());
+                    let question = Question {
+                        command: shape.id,
+                        tail,
+                    };
+                    let master = upstream.routes.shard(slot).map(|shard| shard.master);
+                    let full = client.output.len() > limits.client_output_bytes;
+                    let (Some(master), true, false) =
+                        (master, near.is_clear(hash, id, pipeline), full)
+                    else {
+                        break;
+                    };
+                    let of = (hash, key);
+                    let is_for = near.is_for(key);
+                    match near.look(of, slot.number(), question, protocol, master, now) {
+                        Look::Hit(reply) => {
+                            let at = At::Here;
+                            let seq = pipeline.push_heard_single(shape.id, slot.number(), at, now);
+                            let (output, pool) = (&mut client.output, &mut self.pool);
+                            pipeline.fulfil_single(seq, reply, output, pool, &mut self.spares);
+                            let calls = &self.stats.calls;
+                            self.turn_latencies.add(shape.id, now, 1, calls, now);
+                            hits += 1;
+                            rest = behind;
+                            continue;
+                        }
+                        // The general path knows what to do.
+                        Look::Wanted { .. } if is_for => break,
+                        Look::Wanted { .. } | Look::Cold => self.stats.near_misses.add(1),
+                    }
+                }
+                near.access(hash, id, pipeline.tail(), Lasts::Request);
+            }
             let mut backend_id = upstream.routes.direct(slot, protocol);
             let backend = match upstream.backends.get_mut(backend_id) {
                 Some(backend) => backend,
@@ -242,8 +296,18 @@ impl Proxy {
                 self.actions.flush_backend(backend_id);
             }
             rest = behind;
+            sent += usize::from(NEAR);
         }
-        let (taken, left) = (pipeline.len() - before, rest.len());
+        if NEAR && hits > 0 {
+            self.stats.commands.add(hits);
+            self.stats.near_hits.add(hits);
+            if !client.flush_queued {
+                client.flush_queued = true;
+                self.actions.flush_client(id);
+            }
+        }
+        let taken = if NEAR { sent } else { pipeline.len() - before };
+        let left = rest.len();
         input.consume(input.len() - left);
         upstream.in_flight += taken;
         self.stats.commands.add(taken as u64);

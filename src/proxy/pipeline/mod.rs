@@ -523,6 +523,16 @@ impl Pipeline {
             .tighten(own.map(|request| &mut request.words));
     }
 
+    /// Whether the request of this place is not answered, or is still to come.
+    #[inline]
+    pub fn is_open(&self, seq: Seq) -> bool {
+        if seq.before(self.head) {
+            return false;
+        }
+        let request = self.requests.get(seq.0.wrapping_sub(self.head.0) as usize);
+        request.is_none_or(|request| !matches!(request.kind, Kind::Waiting | Kind::Ready))
+    }
+
     /// When a request came, if it has not been answered yet.
     pub fn started(&self, seq: Seq) -> Option<Time> {
         let index = seq.0.wrapping_sub(self.head.0) as usize;

@@ -343,6 +343,7 @@ impl Proxy {
                 let to = from.and_then(|from| self.upstream.routes.resolve(endpoint, from));
                 if let Some(to) = to {
                     self.upstream.routes.learn(slot, to, now);
+                    self.note_owner(slot);
                     self.hasten_held(now);
                 }
                 if prompt && to.is_some_and(|to| to != node) {

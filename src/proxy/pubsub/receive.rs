@@ -32,6 +32,9 @@ impl Proxy {
             self.take_invalidation(id, push);
             return true;
         }
+        if self.take_near_push(id, push) {
+            return true;
+        }
         if self
             .pubsub
             .links

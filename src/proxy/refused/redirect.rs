@@ -147,6 +147,7 @@ impl Proxy {
     pub(in crate::proxy) fn learn_owner(&mut self, slot: Slot, node: NodeKey, now: Time) {
         let version = self.upstream.routes.version();
         self.upstream.routes.learn(slot, node, now);
+        self.note_owner(slot);
         if self.upstream.routes.version() != version {
             self.hasten_held(now);
         }

@@ -100,6 +100,8 @@ macro_rules! counters {
                     &self.clients_connected,
                     &self.tracking_clients,
                     &self.tracking_keys,
+                    &self.near_keys,
+                    &self.near_bytes,
                 ];
                 let values = now.map(Counter::get);
                 $(self.$name.set(0);)*
@@ -238,6 +240,24 @@ counters! {
     replica_reads,
     /// Reads for replicas that a master served, since no replica was up.
     replica_fallbacks,
+    /// Requests served from the near cache.
+    near_hits,
+    /// Reads that could have been, had their replies been there.
+    near_misses,
+    /// Replies that the near cache has taken.
+    near_fills,
+    /// Replies that it has not taken since something reached their keys meanwhile.
+    near_fills_spoiled,
+    /// Keys that it has dropped since a node said so; once for all keys of a node.
+    near_invalidations,
+    /// Keys that it has dropped for want of room.
+    near_evictions,
+    /// Requests not served from it since their node had not been heard from for too long.
+    near_stale,
+    /// Keys that it has now.
+    near_keys,
+    /// Bytes that it has now.
+    near_bytes,
     /// Messages handed to subscribers.
     messages,
     /// Subscribers closed because they did not read.

@@ -14,6 +14,7 @@ use crate::clock::Time;
 use crate::cluster::slot::SLOTS;
 use crate::config::{Config, Secret};
 use crate::proxy::ids::{ClientId, NO_SLOT, NodeKey, PartId};
+use crate::proxy::near_cache::state::flight::NearStep;
 use crate::proxy::upstream::dialect::Dialect;
 use crate::proxy::upstream::large_reply::LargeReply;
 use crate::proxy::upstream::routes::ShardId;
@@ -135,6 +136,8 @@ pub enum Origin {
     Cleaner,
     /// The next request's: what the node is.
     Vouch,
+    /// The near cache's.
+    Near(NearStep),
 }
 
 /// A connection that is lost sooner, after its handshake or its first request, and has answered nothing else, was never

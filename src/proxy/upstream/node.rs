@@ -57,6 +57,8 @@ pub struct Node {
     pub subscription: Option<BackendId>,
     /// The connections that tell of keys with certain prefixes (see `tracking::feeds`).
     pub feeds: Vec<BackendId>,
+    /// The tracking connection of the near cache.
+    pub near: Option<BackendId>,
     /// The exclusive connections.
     pub exclusive: ExclusiveConnections,
     /// Those of other flavours than the common ones.
@@ -112,6 +114,7 @@ impl Node {
             shared: Default::default(),
             subscription: None,
             feeds: Vec::new(),
+            near: None,
             exclusive: ExclusiveConnections::default(),
             elsewhere: HashMap::new(),
             failures: 0,
@@ -166,6 +169,7 @@ impl Node {
         }
         self.subscription = self.subscription.filter(|own| *own != backend);
         self.feeds.retain(|own| *own != backend);
+        self.near = self.near.filter(|own| *own != backend);
         self.elsewhere.retain(|_, other| *other != backend);
         self.aside.retain(|own| own.backend != backend);
     }
@@ -233,7 +237,7 @@ impl Node {
         let aside = self.aside.iter().map(|own| own.backend);
         let feeds = self.feeds.iter().copied();
         let own = first.chain(elsewhere).chain(aside);
-        own.chain(self.subscription).chain(feeds)
+        own.chain(self.subscription).chain(self.near).chain(feeds)
     }
 
     /// Whether there is any connection to it, shared or lent.

@@ -155,8 +155,11 @@ impl Upstream {
         match backend.state {
             State::Connecting | State::Handshaking(_) => {
                 let affinity = node.affinity_of(flavor, id);
-                backend.is_replacement
-                    && affinity.is_some_and(|own| node.aside_of(flavor, own).next().is_some())
+                // That of the near cache is one beside those of requests.
+                let is_near = node.near == Some(id) && lost == Lost::Refused;
+                is_near
+                    || backend.is_replacement
+                        && affinity.is_some_and(|own| node.aside_of(flavor, own).next().is_some())
             }
             State::Ready => {
                 let mut all = node.aside().iter();

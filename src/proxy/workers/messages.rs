@@ -159,6 +159,11 @@ impl Proxy {
             }
             WorkerQuery::HotKeys => self.insight.hot.print(&mut reply),
             WorkerQuery::BigKeys => self.insight.big.print(&mut reply),
+            WorkerQuery::NearKeys(most) => self.list_near_keys(*most, &mut reply),
+            WorkerQuery::NearFlush => {
+                self.forget_near();
+                encode::simple(&mut reply, "OK");
+            }
             WorkerQuery::SlowLog => {
                 let second = |at| self.process.wall_clock(at).as_secs();
                 let workers = self.process.workers.len();

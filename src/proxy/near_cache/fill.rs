@@ -1,0 +1,263 @@
+//! What comes by tracking connections: the replies to reads, which are handed to all who wait and kept unless something
+//! reached the key meanwhile, and the pushes that invalidate.
+
+use std::time::Duration;
+
+use crate::clock::Time;
+use crate::proxy::client::held::Retry;
+use crate::proxy::ids::{BackendId, PartId};
+use crate::proxy::near_cache::state::accesses::Lasts;
+use crate::proxy::near_cache::state::flight::{Flight, NearStep, Progress};
+use crate::proxy::near_cache::state::resp2;
+use crate::proxy::planted_bugs;
+use crate::proxy::state::Proxy;
+use crate::proxy::upstream::backend::{Origin, Pin, Ticket};
+use crate::proxy::upstream::goal::Goal;
+use crate::proxy::upstream::lost::Lost;
+use crate::proxy::upstream::node_reply::NodeReply;
+use crate::resp::encode::Protocol;
+use crate::resp::reply::Reply;
+
+/// For how long a key is not tried again whose reply is too large to be kept.
+const TOO_LARGE: Duration = Duration::from_secs(60);
+/// The same of one that a node did not answer, or whose client's protocol has no word for the answer.
+const REFUSED: Duration = Duration::from_secs(1);
+
+impl Proxy {
+    /// A reply that has come by a tracking connection.
+    #[cold]
+    pub(in crate::proxy) fn near_answered(&mut self, answer: &NodeReply<'_>, step: NearStep) {
+        let &NodeReply {
+            backend: id,
+            ticket,
+            reply,
+            now,
+            ..
+        } = answer;
+        let (Some(backend), Some(near)) =
+            (self.upstream.backends.get(id), self.near.as_deref_mut())
+        else {
+            return;
+        };
+        let node = backend.node;
+        let link = near.link_mut(node);
+        link.confirmed_at = link.confirmed_at.max(ticket.sent_at);
+        match step {
+            NearStep::Setup if reply.is_error() => {
+                // It is of no use; that says nothing of the node.
+                link.is_refused = true;
+                near.any_refused = true;
+            }
+            NearStep::Setup => link.is_tracking(),
+            // It serves these keys no more, or nobody.
+            NearStep::Probe if reply.is_error() => near.drop_node(node),
+            NearStep::Probe => {}
+            NearStep::Caching(at) => {
+                if let Some(flight) = near.flights.get_mut(at as usize) {
+                    flight.spoiled |= reply.is_error();
+                    flight.progress = Progress::Tracked;
+                }
+            }
+            NearStep::Read(at) => self.flight_answered(at, reply, now),
+            NearStep::Ttl(at) => self.flight_over(at, reply),
+        }
+    }
+
+    /// The read of a flight is answered.
+    fn flight_answered(&mut self, at: u32, reply: Reply<'_>, now: Time) {
+        let Some(near) = self.near.as_deref_mut() else {
+            return;
+        };
+        let fits = near.fits(reply.frame().len());
+        let Some(flight) = near.flights.get_mut(at as usize) else {
+            return;
+        };
+        let waiters = std::mem::take(&mut flight.waiters);
+        let (hash, slot, fills) = (flight.hash, flight.slot, flight.fills);
+        let useless = reply.is_error() || reply.frame().first() == Some(&b'|');
+        let both = (!useless).then(|| resp2::both(reply));
+        let frame = flight.frame.clone();
+        let command = flight.command;
+        flight.progress = match (&both, fits) {
+            (Some(both), true) if flight.fills => Progress::Answered(both.clone()),
+            _ => Progress::Over,
+        };
+        if useless {
+            near.decline(hash, REFUSED, now);
+        } else if !fits {
+            near.decline(hash, TOO_LARGE, now);
+        }
+        if !fills {
+            near.flights.remove(at as usize);
+        }
+        for (part, protocol) in waiters {
+            let bytes = both.as_ref().and_then(|both| both.bytes(protocol));
+            match bytes {
+                Some(bytes) => {
+                    self.fulfil(part, bytes, now);
+                    let held = self.clients.get(part.client);
+                    if held.is_some_and(|client| client.held.has(slot)) {
+                        self.release_held(part.client, slot, now);
+                    }
+                }
+                None => {
+                    if let Some(near) = self.near.as_deref_mut() {
+                        near.decline(hash, REFUSED, now);
+                    }
+                    self.send_past(part, (hash, slot, command, &frame), now);
+                }
+            }
+        }
+    }
+
+    /// The last reply of a flight has come: the TTL of its key in milliseconds. (-1: it has none. -2: there is no such
+    /// key, and that is not kept: a slot that has moved away, unknown to us, has no keys either, and no node would
+    /// tell us of those that come into being elsewhere.)
+    fn flight_over(&mut self, at: u32, reply: Reply<'_>) {
+        let Some(near) = self.near.as_deref_mut() else {
+            return;
+        };
+        let Some(flight) = near.flights.try_remove(at as usize) else {
+            return;
+        };
+        let ends_at = match reply.integer() {
+            Some(-1) => u64::MAX,
+            Some(ttl @ 1..) => {
+                // From when it was asked: the key may end sooner here, and never later.
+                let wait = Duration::from_millis(ttl as u64);
+                flight.sent_at.after(wait).as_micros()
+            }
+            Some(_) | None => return,
+        };
+        let spoiled = flight.spoiled && !planted_bugs::is_on("fill-after-invalidation");
+        let Progress::Answered(both) = &flight.progress else {
+            return;
+        };
+        if spoiled || !near.holds(flight.stamp, flight.slot) {
+            self.stats.near_fills_spoiled.add(1);
+            return;
+        }
+        let evicted = near.store.keep(
+            flight.hash,
+            &flight.key,
+            flight.stamp,
+            flight.question(),
+            (both.clone(), ends_at),
+        );
+        let link = near.link_mut(flight.stamp.node);
+        link.probe_key.clear();
+        link.probe_key.extend_from_slice(&flight.key);
+        self.stats.near_fills.add(1);
+        self.stats.near_evictions.add(evicted);
+    }
+
+    /// A read that waited for a flight in vain goes to its key's node by the usual connection.
+    fn send_past(
+        &mut self,
+        part: PartId,
+        (hash, slot, command, frame): (u64, u16, u16, &[u8]),
+        now: Time,
+    ) {
+        let client = self.clients.get(part.client);
+        if client.is_none_or(|client| client.pipeline.started(part.seq).is_none()) {
+            return;
+        }
+        if let Some(near) = self.near.as_deref_mut() {
+            near.access(hash, part.client, part.seq, Lasts::Request);
+        }
+        let ticket = Ticket {
+            origin: Origin::Part(part),
+            slot,
+            command,
+            len: frame.len() as u32,
+            redirects: 0,
+            tries: 0,
+            losses: 0,
+            readonly: true,
+            pin: Pin::Free,
+            healed: false,
+            asked: false,
+            held_since: None,
+            sent_at: now,
+        };
+        self.hold(ticket, frame, Retry::at_once(Goal::Owner, now), now);
+        self.release_held(part.client, slot, now);
+    }
+
+    /// Those who wait for these flights wait no more: their reads are sent by other connections.
+    pub(super) fn give_up_flights(&mut self, own: impl Fn(&Flight) -> bool, over: bool, now: Time) {
+        let Some(near) = self.near.as_deref_mut() else {
+            return;
+        };
+        let all = near.flights.iter().filter(|(_, flight)| own(flight));
+        let all: Vec<usize> = all.map(|(at, _)| at).collect();
+        let mut left = Vec::new();
+        for at in all {
+            let flight = &mut near.flights[at];
+            flight.spoiled = true;
+            let key = (flight.hash, flight.slot, flight.command);
+            let frame = flight.frame.clone();
+            left.push((std::mem::take(&mut flight.waiters), key, frame));
+            if over {
+                near.flights.remove(at);
+            }
+        }
+        for (waiters, (hash, slot, command), frame) in left {
+            for (part, _) in waiters {
+                self.send_past(part, (hash, slot, command, &frame), now);
+            }
+        }
+    }
+
+    /// A push by a tracking connection. Returns whether it is one.
+    #[cold]
+    pub(in crate::proxy) fn take_near_push(&mut self, id: BackendId, push: Reply<'_>) -> bool {
+        let (Some(backend), Some(near)) =
+            (self.upstream.backends.get(id), self.near.as_deref_mut())
+        else {
+            return false;
+        };
+        let node = backend.node;
+        if near.link(node).is_none_or(|link| link.backend != Some(id)) {
+            return false;
+        }
+        let mut items = push.items();
+        if items.next().and_then(|item| item.text()) != Some(b"invalidate") {
+            return true;
+        }
+        let keys = items.next();
+        let Some(keys) = keys.filter(|keys| !keys.is_null()) else {
+            self.stats.near_invalidations.add(1);
+            near.drop_node(node);
+            return true;
+        };
+        for key in keys.items().filter_map(|key| key.text()) {
+            let hash = near.hash(key);
+            let dropped = near.store.drop_hash(hash);
+            near.spoil(|flight| flight.hash == hash && flight.progress != Progress::Sent);
+            self.stats.near_invalidations.add(u64::from(dropped));
+        }
+        true
+    }
+
+    /// A backend has gone that may have been a tracking connection.
+    pub(in crate::proxy) fn near_lost(&mut self, id: BackendId, lost: Lost, now: Time) {
+        let Some(near) = self.near.as_deref_mut() else {
+            return;
+        };
+        let mut nodes = near.nodes();
+        let node = nodes.find(|node| near.link(*node).is_some_and(|own| own.backend == Some(id)));
+        let Some(node) = node else { return };
+        let epoch = near.new_epoch();
+        let link = near.link_mut(node);
+        let needless = lost == Lost::Retired && !link.is_refused;
+        link.lost(epoch, now);
+        if needless {
+            link.retry_at = now;
+        }
+        self.give_up_flights(|flight| flight.backend == id, true, now);
+    }
+}
+
+/// The protocol of tracking connections: pushes are told from replies.
+pub(super) const PROTOCOL: Protocol = Protocol::Resp3;

@@ -1,0 +1,13 @@
+//! The near cache: reads of hot keys are answered from this worker's own memory, coherently, by the servers' own
+//! invalidations. What it promises and how stands in [`state`].
+//!
+//! - `serve`: a read is answered, joins a flight, or begins one; anything else is noted as an access.
+//! - `fill`: what comes by tracking connections: replies, and pushes that invalidate.
+//! - `tend`: tracking connections begin, are probed, and are lost.
+
+mod fill;
+pub(super) mod serve;
+pub mod state;
+mod tend;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,369 @@
+//! A request meets the cache: a read that is there is answered, one whose key is hot goes by the tracking connection,
+//! and all others are noted, since they reach their keys past the cache.
+
+use crate::clock::Time;
+use crate::cluster::slot::Slot;
+use crate::command::{self, Cacheable, Class, Flags, KeysError, Runs};
+use crate::proxy::client::Client;
+use crate::proxy::client::step::Step;
+use crate::proxy::ids::{ClientId, NodeKey, PartId, Seq};
+use crate::proxy::near_cache::state::accesses::{Access, Lasts, Wide};
+use crate::proxy::near_cache::state::flight::{Flight, NearStep, Progress};
+use crate::proxy::near_cache::state::store::Question;
+use crate::proxy::near_cache::state::{Look, NearCache};
+use crate::proxy::pipeline::{At, Completed, Pipeline};
+use crate::proxy::planted_bugs;
+use crate::proxy::request::{MOVED_FRAME, Request};
+use crate::proxy::state::Proxy;
+use crate::resp::encode;
+
+const CACHING: &[u8] = b"*3\r\n$6\r\nCLIENT\r\n$7\r\nCACHING\r\n$3\r\nYES\r\n";
+
+/// The argument that is the key of what may be cached.
+const KEY: usize = 1;
+
+/// A read, as the cache knows it.
+#[derive(Clone, Copy)]
+struct Read<'a> {
+    hash: u64,
+    key: &'a [u8],
+    slot: Slot,
+    question: Question<'a>,
+    master: NodeKey,
+}
+
+/// Whether a client may be served from the cache, by its own state.
+pub(in crate::proxy) fn may_serve(client: &Client) -> bool {
+    let session = &client.session;
+    !session.is_cache_off
+        && session.database == 0
+        && !session.queueing
+        && session.read_preference().is_none()
+        // A node has to know what such a client has read.
+        && session.tracking().is_none()
+        && client.lease.is_none()
+        && client.execution.is_none()
+        && client.streamed.is_none()
+        && client.cut.is_none()
+}
+
+/// Whether nothing of a client is under way, at nodes or here.
+fn is_idle(client: &Client) -> bool {
+    client.pipeline.is_empty()
+        && !client.session.queueing
+        && client.lease.is_none()
+        && client.execution.is_none()
+        && client.streamed.is_none()
+        && client.cut.is_none()
+}
+
+/// Whether an access is not over, by the state of its client.
+pub(in crate::proxy) fn lasts_for(client: &Client, seq: Seq, lasts: Lasts) -> bool {
+    match lasts {
+        Lasts::Request | Lasts::Flight(_) => client.pipeline.is_open(seq),
+        Lasts::Work => !is_idle(client),
+    }
+}
+
+impl Proxy {
+    fn lasts(&self, access: &Access) -> bool {
+        let client = self.clients.get(access.client);
+        client.is_some_and(|client| lasts_for(client, access.seq, access.lasts))
+    }
+
+    fn wide_lasts(&self, wide: &Wide) -> bool {
+        let client = self.clients.get(wide.client);
+        client.is_some_and(|client| lasts_for(client, wide.seq, Lasts::Work))
+    }
+
+    /// Forgets accesses that are over, where there are many.
+    pub(in crate::proxy) fn prune_accesses(&mut self) {
+        if let Some(mut near) = self.near.take() {
+            if near.accesses.is_to_be_pruned() {
+                let lasts = |access: &Access| self.lasts(access);
+                let wide_lasts = |wide: &Wide| self.wide_lasts(wide);
+                near.accesses.prune(lasts, wide_lasts);
+            }
+            self.near = Some(near);
+        }
+    }
+
+    /// A request is about to be queued or executed: unless it may be served from the cache, it reaches its keys past
+    /// it.
+    #[inline(never)]
+    pub(in crate::proxy) fn note_request(&mut self, request: &Request<'_>) {
+        let client = self.clients.get(request.client);
+        if client.is_some_and(|client| !may_serve(client)) || !is_cacheable(request) {
+            self.note_access(request);
+        }
+    }
+
+    /// A request reaches its keys past the cache.
+    fn note_access(&mut self, request: &Request<'_>) {
+        let &Request { command, args, .. } = request;
+        let (Some(client), Some(near)) =
+            (self.clients.get(request.client), self.near.as_deref_mut())
+        else {
+            return;
+        };
+        let (id, seq) = (request.client, client.pipeline.tail());
+        let writes = command.flags.contains(Flags::WRITE);
+        // A handler may have it executed on other keys than its own.
+        if writes && self.handlers.get(command.id).is_some() {
+            return near.access_wide(None, id, seq);
+        }
+        let leased = matches!(command.class, Class::Leased(_)) || command.blocks(args);
+        let lasts = if leased || !may_serve(client) {
+            Lasts::Work
+        } else {
+            Lasts::Request
+        };
+        let mut keys = std::mem::take(&mut self.scratch.near_keys);
+        keys.clear();
+        let found = command::keys(command, args, &mut keys);
+        match (found, keys.first()) {
+            (Ok(()), Some(first)) if command.runs != Runs::Nothing => {
+                let slot = Slot::of(args.at(*first as usize));
+                near.access_wide(Some(slot.number()), id, seq);
+            }
+            (Ok(()), Some(_)) => {
+                for at in &keys {
+                    let hash = near.hash(args.at(*at as usize));
+                    near.access(hash, id, seq, lasts);
+                }
+            }
+            (Ok(()), None) if writes || command.runs != Runs::Nothing => {
+                near.access_wide(None, id, seq);
+            }
+            (Err(KeysError::Unknown), _) => near.access_wide(None, id, seq),
+            (Ok(()), None) | (Err(_), _) => {}
+        }
+        self.scratch.near_keys = keys;
+    }
+
+    /// A request that goes to its node as it comes reaches its key past the cache.
+    pub(in crate::proxy) fn note_streamed(&mut self, id: ClientId, key: &[u8]) {
+        if let (Some(client), Some(near)) = (self.clients.get(id), self.near.as_deref_mut()) {
+            let hash = near.hash(key);
+            near.access(hash, id, client.pipeline.tail(), Lasts::Work);
+        }
+    }
+
+    /// Serves a read from the cache, or by the tracking connection. Nothing: it goes its usual way, and is noted.
+    #[inline(never)]
+    pub(in crate::proxy) fn serve_near(&mut self, request: &Request<'_>) -> Option<Step> {
+        let client = self.clients.get(request.client)?;
+        if !is_cacheable(request) || !may_serve(client) {
+            return None;
+        }
+        let step = self.read_near(request);
+        if step.is_none() {
+            self.note_access(request);
+        }
+        step
+    }
+
+    /// A read as the cache knows it, if it is for a key that is cached and has a node.
+    fn read_of<'r>(&self, request: &Request<'r>) -> Option<Read<'r>> {
+        let near = self.near.as_deref()?;
+        let key = request.args.at(KEY);
+        if !near.is_for(key) {
+            return None;
+        }
+        let frame = request.args.frame();
+        let end = key.as_ptr() as usize - frame.as_ptr() as usize + key.len();
+        let slot = Slot::of(key);
+        Some(Read {
+            hash: near.hash(key),
+            key,
+            slot,
+            question: Question {
+                command: request.command.id,
+                tail: frame.get(end..)?,
+            },
+            master: self.upstream.routes.shard(slot)?.master,
+        })
+    }
+
+    fn read_near(&mut self, request: &Request<'_>) -> Option<Step> {
+        let read = self.read_of(request)?;
+        let joinable = |near: &NearCache| near.joinable(read.hash, read.key, read.question);
+        match self.own_access(request.client, &read) {
+            None => {}
+            // Again what it waits for already.
+            Some(Lasts::Flight(at)) => {
+                let same = self.near.as_deref().and_then(joinable) == Some(at);
+                return same.then(|| self.join(request, &read, at));
+            }
+            Some(Lasts::Request | Lasts::Work) => return None,
+        }
+        if let Some(step) = self.answer_from_near(request, &read)? {
+            return Some(step);
+        }
+        if request.command.cacheable == Cacheable::Fields && self.servers_expire_fields() {
+            return None;
+        }
+        match self.near.as_deref().and_then(joinable) {
+            Some(at) => Some(self.join(request, &read, at)),
+            None => self.take_off(request, &read),
+        }
+    }
+
+    /// Answers a read from the cache. If it is not there: nothing within, if the key is worth a fill; else nothing.
+    fn answer_from_near(&mut self, request: &Request<'_>, read: &Read<'_>) -> Option<Option<Step>> {
+        let (id, command, now) = (request.client, request.command.id, request.now);
+        let (slot, near) = (read.slot.number(), self.near.as_deref_mut()?);
+        let client = self.clients.get_mut(id)?;
+        let protocol = client.session.protocol;
+        let of = (read.hash, read.key);
+        match near.look(of, slot, read.question, protocol, read.master, now) {
+            Look::Hit(bytes) => {
+                let pipeline = &mut client.pipeline;
+                let seq = pipeline.push_single(command, slot, At::Here, now);
+                self.stats.commands.add(1);
+                self.stats.near_hits.add(1);
+                let (output, pool) = (&mut client.output, &mut self.pool);
+                let completed = pipeline.fulfil(seq, 0, bytes, output, pool, &mut self.spares);
+                self.fulfilled_here(id, completed, now);
+                Some(Some(Step::Done))
+            }
+            Look::Cold => {
+                self.stats.near_misses.add(1);
+                None
+            }
+            Look::Wanted { stale } => {
+                self.stats.near_misses.add(1);
+                self.stats.near_stale.add(u64::from(stale));
+                Some(None)
+            }
+        }
+    }
+
+    /// How the last request of a client that reaches the key lasts, if one is under way.
+    fn own_access(&self, id: ClientId, read: &Read<'_>) -> Option<Lasts> {
+        let near = self.near.as_deref()?;
+        let mut wide = near.accesses.wide_of(read.slot.number());
+        if wide.any(|wide| wide.client == id && self.wide_lasts(wide)) {
+            return Some(Lasts::Work);
+        }
+        let mut all = near.accesses.of(read.hash).rev();
+        let last = all.find(|access| access.client == id && self.lasts(access));
+        last.map(|access| access.lasts)
+    }
+
+    /// Whether hashes may lose fields at any time, which no server tells of.
+    fn servers_expire_fields(&self) -> bool {
+        let row = self.table.named(b"hpexpire");
+        match (&self.servers.known, row) {
+            (Some(known), Some(row)) => known.contains(row.id),
+            (Some(_), None) => false,
+            (None, _) => true,
+        }
+    }
+
+    /// A read waits for the reply to another that is the same.
+    fn join(&mut self, request: &Request<'_>, read: &Read<'_>, at: u32) -> Step {
+        let Some(near) = self.near.as_deref() else {
+            return Step::Close;
+        };
+        let backend = near.flights[at as usize].backend;
+        let seq = self.take_place(request, read.slot.number(), At::Backend(backend));
+        let (Some(client), Some(near)) = (
+            self.clients.get_mut(request.client),
+            self.near.as_deref_mut(),
+        ) else {
+            return Step::Close;
+        };
+        // What it asks for next may go to other connections.
+        client.unsettle();
+        let protocol = client.session.protocol;
+        let lasts = Lasts::Flight(at);
+        near.accesses.add(read.hash, request.client, seq, lasts);
+        let part = PartId::new(request.client, seq, 0);
+        near.flights[at as usize].waiters.push((part, protocol));
+        Step::Done
+    }
+
+    /// A read is sent by the tracking connection, to be kept unless others reach the key meanwhile.
+    fn take_off(&mut self, request: &Request<'_>, read: &Read<'_>) -> Option<Step> {
+        let (frame, now) = (request.args.frame(), request.now);
+        let near = self.near.as_deref()?;
+        if !near.may_ask(read.hash, now) || frame.len() >= MOVED_FRAME {
+            return None;
+        }
+        let backend = self.tracking_connection(read.master, now)?;
+        if self.is_over_mark(backend) {
+            return None;
+        }
+        let near = self.near.as_deref()?;
+        let stamp = near.stamp(read.master, read.slot.number())?;
+        let fills = !self.is_reached(near, read) || planted_bugs::is_on("own-write-not-dropped");
+        let flight = Flight {
+            backend,
+            stamp,
+            sent_at: now,
+            hash: read.hash,
+            key: read.key.into(),
+            slot: read.slot.number(),
+            command: request.command.id,
+            frame: frame.into(),
+            tail_len: read.question.tail.len(),
+            waiters: Vec::new(),
+            fills,
+            spoiled: false,
+            progress: if fills {
+                Progress::Sent
+            } else {
+                Progress::Tracked
+            },
+        };
+        let near = self.near.as_deref_mut()?;
+        let at = near.flights.insert(flight) as u32;
+        if fills {
+            self.send_near(backend, NearStep::Caching(at), CACHING, now);
+        }
+        self.send_near(backend, NearStep::Read(at), frame, now);
+        if fills {
+            let mut question = Vec::new();
+            encode::command(&mut question, [&b"PTTL"[..], read.key]);
+            self.send_near(backend, NearStep::Ttl(at), &question, now);
+        }
+        Some(self.join(request, read, at))
+    }
+
+    /// Whether anybody's request is under way that reaches the key past the cache. (Of the reads that wait on the tracking
+    /// connection itself none is newer than one that is sent there now.)
+    fn is_reached(&self, near: &NearCache, read: &Read<'_>) -> bool {
+        let past = |access: &&Access| !matches!(access.lasts, Lasts::Flight(_));
+        let mut all = near.accesses.of(read.hash).filter(past);
+        let mut wide = near.accesses.wide_of(read.slot.number());
+        all.any(|access| self.lasts(access)) || wide.any(|wide| self.wide_lasts(wide))
+    }
+
+    /// A request was answered here.
+    fn fulfilled_here(&mut self, id: ClientId, completed: Option<Completed>, now: Time) {
+        if let Some(completed) = completed {
+            let calls = &self.stats.calls;
+            let (command, started) = (completed.command, completed.started);
+            self.turn_latencies.add(command, started, 1, calls, now);
+            self.queue_flush(id);
+        }
+    }
+}
+
+/// Whether the command of a request may be served from the cache. (What takes several keys may if it has one.)
+fn is_cacheable(request: &Request<'_>) -> bool {
+    let command = request.command;
+    command.cacheable != Cacheable::No
+        && (command.class == Class::Routed || request.args.len() == KEY + 1)
+}
+
+impl NearCache {
+    /// Whether a client may be served: nothing of it is under way that reaches the key. For the short way, which looks
+    /// at no other client.
+    #[inline]
+    pub(in crate::proxy) fn is_clear(&self, hash: u64, id: ClientId, own: &Pipeline) -> bool {
+        let own = |access: &Access| access.client == id && own.is_open(access.seq);
+        self.accesses.wide.is_empty() && !self.accesses.of(hash).any(own)
+    }
+}

@@ -1,0 +1,120 @@
+//! `Accesses`: requests under way that reach a key past the cache: writes, and reads on connections that are not
+//! tracked. Until such a request is answered nothing may be filled for its key: its reply may tell its client of a
+//! value that is newer than what is being filled.
+//!
+//! When it is answered nobody says here. An access is a claim, as all names are: it lasts as long as its client has
+//! that place of its pipeline unanswered. So no path of a reply, and no end of a client, can be forgotten.
+//!
+//! It must never know what a client is beyond its name and its place.
+
+use crate::proxy::ids::{ClientId, Seq};
+
+/// Lists; a power of two.
+const LISTS: usize = 4096;
+/// A list is looked through for accesses that are over when it has so many.
+const ENOUGH: usize = 16;
+
+/// How long an access lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lasts {
+    /// Until this place of its client is answered.
+    Request,
+    /// The same; it is a read that stands on the tracking connection as this flight's.
+    Flight(u32),
+    /// Until nothing at all of its client is under way: transactions, blocking commands.
+    Work,
+}
+
+/// A request under way.
+#[derive(Debug, Clone, Copy)]
+pub struct Access {
+    /// Whose it is.
+    pub client: ClientId,
+    /// Its place.
+    pub seq: Seq,
+    /// How long it lasts.
+    pub lasts: Lasts,
+    hash: u64,
+}
+
+/// What is reached beside single keys.
+#[derive(Debug, Clone, Copy)]
+pub struct Wide {
+    /// This slot, or all.
+    pub slot: Option<u16>,
+    /// Whose it is.
+    pub client: ClientId,
+    /// Its place.
+    pub seq: Seq,
+}
+
+/// Requests under way that reach keys past the cache.
+#[derive(Debug)]
+pub struct Accesses {
+    lists: Box<[Vec<Access>]>,
+    /// Lists that have enough, to be looked through.
+    full: Vec<u32>,
+    /// Scripts, FLUSHALL and the like.
+    pub wide: Vec<Wide>,
+}
+
+impl Default for Accesses {
+    fn default() -> Accesses {
+        Accesses {
+            lists: (0..LISTS).map(|_| Vec::new()).collect(),
+            full: Vec::new(),
+            wide: Vec::new(),
+        }
+    }
+}
+
+impl Accesses {
+    /// Adds one.
+    #[inline]
+    pub fn add(&mut self, hash: u64, client: ClientId, seq: Seq, lasts: Lasts) {
+        let at = hash as usize % LISTS;
+        let list = &mut self.lists[at];
+        list.push(Access {
+            client,
+            seq,
+            lasts,
+            hash,
+        });
+        if list.len().is_multiple_of(ENOUGH) {
+            self.full.push(at as u32);
+        }
+    }
+
+    /// The accesses to a key, the oldest first; some may be over.
+    #[inline]
+    pub fn of(&self, hash: u64) -> impl DoubleEndedIterator<Item = &Access> {
+        let list = self.lists[hash as usize % LISTS].iter();
+        list.filter(move |access| access.hash == hash)
+    }
+
+    /// Those of a slot, or of all.
+    pub fn wide_of(&self, slot: u16) -> impl Iterator<Item = &Wide> {
+        let own = move |wide: &&Wide| wide.slot.is_none_or(|own| own == slot);
+        self.wide.iter().filter(own)
+    }
+
+    /// Whether some lists are to be looked through.
+    #[inline]
+    pub fn is_to_be_pruned(&self) -> bool {
+        !self.full.is_empty() || !self.wide.is_empty()
+    }
+
+    /// Forgets what is over.
+    pub fn prune(
+        &mut self,
+        mut lasts: impl FnMut(&Access) -> bool,
+        wide_lasts: impl FnMut(&Wide) -> bool,
+    ) {
+        for at in self.full.drain(..) {
+            let list = &mut self.lists[at as usize];
+            list.retain(&mut lasts);
+            list.shrink_to(2 * ENOUGH);
+        }
+        self.wide.retain(wide_lasts);
+    }
+}

@@ -1,0 +1,348 @@
+//! `NearCache`: replies of hot keys that this worker answers itself, and what it must know to do so coherently.
+//!
+//! Three promises, and how they are kept:
+//!
+//! 1. *A client sees its own writes.* A request that reaches a key past the cache (an *access*) drops the key's entry and
+//!    spoils its flights when it is dispatched, and nothing is filled for the key until it is answered (`accesses`).
+//! 2. *No client sees a value older than one it has seen through this worker.* What comes by one tracking connection
+//!    comes in the order in which the node executed it: the push that invalidates an entry stands before every later
+//!    reply. What comes by any other connection does not, so reads by others are accesses as writes are, and a key
+//!    that is worth a fill is read by the tracking connection only.
+//! 3. *No value is older than the staleness.* An entry is served only while its connection has answered something that
+//!    was sent within that time (`link`): the node then still served these slots, and all that it had invalidated is
+//!    known here.
+//!
+//! An entry of another epoch than its connection's is not served: a lost connection, a node that refuses, and FLUSHALL
+//! drop any number of entries by changing a number. A slot has an epoch, too, for scripts.
+//!
+//! It must never know how a request is sent or a client is answered.
+
+pub mod accesses;
+pub mod flight;
+mod frequencies;
+pub mod link;
+pub mod resp2;
+pub mod store;
+
+use std::time::Duration;
+
+use slab::Slab;
+
+use crate::clock::Time;
+use crate::cluster::slot::SLOTS;
+use crate::config::Config;
+use crate::proxy::ids::{ClientId, NodeKey, Seq};
+use crate::proxy::near_cache::state::accesses::{Accesses, Lasts, Wide};
+use crate::proxy::near_cache::state::flight::Flight;
+use crate::proxy::near_cache::state::frequencies::Frequencies;
+use crate::proxy::near_cache::state::link::Link;
+use crate::proxy::near_cache::state::store::{ByHash, Found, Question, Stamp, Store};
+use crate::proxy::planted_bugs;
+use crate::resp::encode::Protocol;
+
+/// Reads on tracking connections at once.
+const FLIGHTS_MAX: usize = 64;
+/// Keys that are known to be of no use, and for how long: their replies are too large, or errors.
+const DECLINED_MAX: usize = 1024;
+/// The largest reply that is kept.
+const REPLY_MAX: usize = 64 << 10;
+/// A read that waits for so long on a tracking connection is sent by another.
+pub const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The near cache of one worker.
+#[derive(Debug)]
+pub struct NearCache {
+    /// The replies.
+    pub store: Store,
+    /// Requests that reach keys past the cache.
+    pub accesses: Accesses,
+    /// Reads on tracking connections.
+    pub flights: Slab<Flight>,
+    /// Tracking connections, by node.
+    links: Vec<Link>,
+    reads: Frequencies,
+    slot_epochs: Box<[u32]>,
+    owners: Box<[Option<NodeKey>]>,
+    last_epoch: u32,
+    declined: ByHash<Time>,
+    seed: u64,
+    staleness: Duration,
+    min_reads: u32,
+    prefixes: Vec<Vec<u8>>,
+    reply_max: usize,
+    /// Whether some node has refused to track.
+    pub any_refused: bool,
+    /// All standstills so far: time in which nothing was heard, and that the clock does not know.
+    still: u64,
+}
+
+/// What a look-up comes to.
+#[derive(Debug)]
+pub enum Look<'a> {
+    /// The bytes of the reply.
+    Hit(&'a [u8]),
+    /// It is not there, and the key is worth a fill; or it is there, and its node has not been heard from for too long.
+    Wanted {
+        /// Whether it is there.
+        stale: bool,
+    },
+    /// It is not there, or not to be served.
+    Cold,
+}
+
+impl NearCache {
+    /// The cache of a worker, if there is to be one. `seed` is any number.
+    pub fn new(config: &Config, workers: usize, seed: u64) -> Option<Box<NearCache>> {
+        let bytes = config.near_cache_bytes / workers.max(1);
+        (config.near_cache_bytes > 0).then(|| {
+            Box::new(NearCache {
+                store: Store::new(bytes),
+                accesses: Accesses::default(),
+                flights: Slab::new(),
+                links: Vec::new(),
+                reads: Frequencies::default(),
+                slot_epochs: vec![0; SLOTS].into(),
+                owners: vec![None; SLOTS].into(),
+                last_epoch: 0,
+                declined: ByHash::default(),
+                seed: seed | 1,
+                staleness: config.near_cache_staleness,
+                min_reads: config.near_cache_min_reads,
+                prefixes: config
+                    .near_cache_prefixes
+                    .iter()
+                    .map(|prefix| prefix.clone().into_bytes())
+                    .collect(),
+                reply_max: REPLY_MAX.min(bytes / 8),
+                any_refused: false,
+                still: 0,
+            })
+        })
+    }
+
+    /// The hash of a key, which nobody else can foretell.
+    #[inline]
+    pub fn hash(&self, key: &[u8]) -> u64 {
+        const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+        let fold = |hash: u64, word: u64| {
+            let wide = u128::from(hash ^ word) * u128::from(FACTOR);
+            (wide as u64) ^ (wide >> 64) as u64
+        };
+        let mut hash = fold(self.seed, key.len() as u64 ^ FACTOR);
+        let (words, rest) = key.as_chunks::<8>();
+        for word in words {
+            hash = fold(hash, u64::from_le_bytes(*word));
+        }
+        let mut last = [0; 8];
+        last[..rest.len()].copy_from_slice(rest);
+        hash = fold(hash, u64::from_le_bytes(last) ^ self.seed.rotate_left(32));
+        fold(hash, self.seed)
+    }
+
+    /// The connection to a node.
+    pub fn link(&self, node: NodeKey) -> Option<&Link> {
+        self.links.get(usize::from(node.0))
+    }
+
+    /// The same, to be changed; made if there is none.
+    pub fn link_mut(&mut self, node: NodeKey) -> &mut Link {
+        let at = usize::from(node.0);
+        if self.links.len() <= at {
+            self.links.resize_with(at + 1, Link::default);
+        }
+        &mut self.links[at]
+    }
+
+    /// All nodes that it has had connections to.
+    pub fn nodes(&self) -> impl Iterator<Item = NodeKey> + use<> {
+        (0..self.links.len()).map(|at| NodeKey(at as u16))
+    }
+
+    /// Looks for the reply to a read of the key of this hash and slot, which `master` serves.
+    #[inline]
+    pub fn look(
+        &mut self,
+        (hash, key): (u64, &[u8]),
+        slot: u16,
+        question: Question<'_>,
+        protocol: Protocol,
+        master: NodeKey,
+        now: Time,
+    ) -> Look<'_> {
+        let found = self.store.find(hash, key, question, now.as_micros());
+        let known = !matches!(found, Found::Nothing);
+        if let Found::Reply(both, stamp) = found {
+            let link = self.links.get_mut(usize::from(stamp.node.0));
+            let slot_epoch = self.slot_epochs[usize::from(slot)];
+            if let Some(link) = link
+                && (link.epoch == stamp.epoch || planted_bugs::is_on("entry-outlives-connection"))
+                && slot_epoch == stamp.slot_epoch
+                && master == stamp.node
+                && let Some(bytes) = both.bytes(protocol)
+            {
+                if link.is_fresh(self.staleness, now)
+                    || planted_bugs::is_on("entry-outlives-connection")
+                {
+                    link.served_at = now;
+                    return Look::Hit(bytes);
+                }
+                return Look::Wanted { stale: true };
+            }
+        }
+        let often = self.reads.note(hash) >= self.min_reads;
+        match known || often {
+            true => Look::Wanted { stale: false },
+            false => Look::Cold,
+        }
+    }
+
+    /// Whether keys that begin like this one are cached.
+    #[inline]
+    pub fn is_for(&self, key: &[u8]) -> bool {
+        self.prefixes.is_empty() || self.prefixes.iter().any(|prefix| key.starts_with(prefix))
+    }
+
+    /// A request of this client, at this place, reaches the key past the cache.
+    #[inline]
+    pub fn access(&mut self, hash: u64, client: ClientId, seq: Seq, lasts: Lasts) {
+        if !planted_bugs::is_on("own-write-not-dropped") {
+            self.store.drop_hash(hash);
+            self.spoil(|flight| flight.hash == hash);
+        }
+        self.accesses.add(hash, client, seq, lasts);
+    }
+
+    /// The same, of all keys of a slot, or of all keys.
+    pub fn access_wide(&mut self, slot: Option<u16>, client: ClientId, seq: Seq) {
+        match slot.and_then(|slot| self.slot_epochs.get_mut(usize::from(slot))) {
+            Some(epoch) => *epoch = epoch.wrapping_add(1),
+            None => self.drop_all(),
+        }
+        self.spoil(|flight| slot.is_none_or(|slot| flight.slot == slot));
+        let wide = Wide { slot, client, seq };
+        self.accesses.wide.push(wide);
+    }
+
+    /// Replies of these flights are not kept.
+    #[inline]
+    pub fn spoil(&mut self, own: impl Fn(&Flight) -> bool) {
+        if self.flights.is_empty() {
+            return;
+        }
+        for (_, flight) in &mut self.flights {
+            flight.spoiled |= own(flight);
+        }
+    }
+
+    /// What an entry is marked with that comes from a node now.
+    pub fn stamp(&self, node: NodeKey, slot: u16) -> Option<Stamp> {
+        let link = self.link(node)?;
+        let slot_epoch = *self.slot_epochs.get(usize::from(slot))?;
+        Some(Stamp {
+            node,
+            epoch: link.epoch,
+            slot_epoch,
+        })
+    }
+
+    /// Whether something marked so may be kept.
+    pub fn holds(&self, stamp: Stamp, slot: u16) -> bool {
+        self.stamp(stamp.node, slot) == Some(stamp)
+    }
+
+    /// An epoch that no entry has.
+    pub fn new_epoch(&mut self) -> u32 {
+        self.last_epoch = self.last_epoch.wrapping_add(1);
+        self.last_epoch
+    }
+
+    /// These are the nodes that serve the slots. What was kept of a slot that has moved is not served any more, even if
+    /// it comes back.
+    pub fn note_owner(&mut self, slot: u16, owner: Option<NodeKey>) {
+        let at = usize::from(slot);
+        let (Some(known), Some(epoch)) = (self.owners.get_mut(at), self.slot_epochs.get_mut(at))
+        else {
+            return;
+        };
+        if *known != owner {
+            *known = owner;
+            *epoch = epoch.wrapping_add(1);
+        }
+    }
+
+    /// Nothing that came from a node so far is served any more.
+    pub fn drop_node(&mut self, node: NodeKey) {
+        let epoch = self.new_epoch();
+        let link = self.link_mut(node);
+        link.epoch = epoch;
+        link.probe_key.clear();
+        self.spoil(|flight| flight.stamp.node == node);
+    }
+
+    /// Nothing that came from anywhere so far is served any more.
+    pub fn drop_all(&mut self) {
+        for node in self.nodes() {
+            self.drop_node(node);
+        }
+        self.store.clear();
+    }
+
+    /// Whether more may be asked on tracking connections.
+    pub fn may_ask(&self, hash: u64, now: Time) -> bool {
+        self.flights.len() < FLIGHTS_MAX
+            && self.declined.get(&hash).is_none_or(|until| now >= *until)
+    }
+
+    /// A fill for the key of this hash was of no use: it is not tried again for so long.
+    pub fn decline(&mut self, hash: u64, wait: Duration, now: Time) {
+        if self.declined.len() >= DECLINED_MAX {
+            self.declined.retain(|_, until| now < *until);
+        }
+        if self.declined.len() < DECLINED_MAX {
+            self.declined.insert(hash, now.after(wait));
+        }
+    }
+
+    /// The flight that a read may join, if there is such a one.
+    pub fn joinable(&self, hash: u64, key: &[u8], question: Question<'_>) -> Option<u32> {
+        let mut all = self.flights.iter();
+        let own = |(_, flight): &(usize, &Flight)| {
+            flight.hash == hash
+                && flight.is_joinable()
+                && *flight.key == *key
+                && flight.question() == question
+        };
+        all.find(own).map(|(at, _)| at as u32)
+    }
+
+    /// Whether a reply of so many bytes may be kept.
+    pub fn fits(&self, len: usize) -> bool {
+        len <= self.reply_max
+    }
+
+    /// For how long what is not heard from is believed.
+    pub fn staleness(&self) -> Duration {
+        self.staleness
+    }
+
+    /// Time passes; so much of it the clock has missed so far.
+    pub fn tick(&mut self, still: u64, now: Time) {
+        self.reads.tick(now);
+        if still != self.still {
+            self.still = still;
+            self.drop_all();
+        }
+    }
+
+    /// When something is to be done next, if anything is.
+    pub fn deadline(&self) -> Option<Time> {
+        let probes = self.links.iter();
+        let probe = probes
+            .filter_map(|link| link.probe_at(self.staleness))
+            .min();
+        let waiting = self.flights.iter();
+        let waiting = waiting.filter(|(_, flight)| !flight.waiters.is_empty());
+        let late = waiting.map(|(_, flight)| flight.sent_at.after(PATIENCE));
+        probe.into_iter().chain(late.min()).min()
+    }
+}

@@ -1,0 +1,181 @@
+//! Tracking connections begin, are probed, and end.
+//!
+//! One is begun when a key of its node is worth a fill, and carries nothing but what the cache asks. `CLIENT TRACKING` is
+//! its first request and no part of the handshake: a node that refuses it is served without a cache, and nothing is
+//! held against it.
+
+use crate::clock::Time;
+use crate::cluster::slot::{SLOTS, Slot};
+use crate::proxy::ids::{BackendId, NO_SLOT, NodeKey};
+use crate::proxy::near_cache::fill::PROTOCOL;
+use crate::proxy::near_cache::state::PATIENCE;
+use crate::proxy::near_cache::state::flight::NearStep;
+use crate::proxy::state::Proxy;
+use crate::proxy::upstream::backend::{Flavor, Origin, Pin, Ticket, Usage};
+use crate::proxy::upstream::lost::Lost;
+use crate::resp::encode;
+
+const SETUP: &[u8] = b"*4\r\n$6\r\nCLIENT\r\n$8\r\nTRACKING\r\n$2\r\nON\r\n$5\r\nOPTIN\r\n";
+
+impl Proxy {
+    /// The tracking connection to a node, if it is ready; else one is begun, if it may be.
+    pub(super) fn tracking_connection(&mut self, node: NodeKey, now: Time) -> Option<BackendId> {
+        let link = self.near.as_deref_mut()?.link_mut(node);
+        if link.backend.is_some() {
+            return link.backend.filter(|_| link.is_ready);
+        }
+        if now < link.retry_at {
+            return None;
+        }
+        let flavor = Flavor {
+            protocol: PROTOCOL,
+            database: 0,
+            read_only: false,
+            // It says so itself, and otherwise.
+            tracking: false,
+        };
+        let (config, actions) = (&self.config, &mut self.actions);
+        let upstream = &mut self.upstream;
+        let backend = upstream.open(node, flavor, Usage::Shared, config, actions, now)?;
+        upstream.node_mut(node)?.near = Some(backend);
+        let near = self.near.as_deref_mut()?;
+        let epoch = near.new_epoch();
+        let link = near.link_mut(node);
+        link.backend = Some(backend);
+        link.epoch = epoch;
+        link.confirmed_at = Time::default();
+        self.send_near(backend, NearStep::Setup, SETUP, now);
+        None
+    }
+
+    /// Sends a request of the cache's own.
+    pub(super) fn send_near(&mut self, id: BackendId, step: NearStep, frame: &[u8], now: Time) {
+        let command = match step {
+            NearStep::Setup => b"client|tracking" as &[u8],
+            NearStep::Caching(_) => b"client|caching",
+            NearStep::Read(_) => b"get",
+            NearStep::Ttl(_) => b"pttl",
+            NearStep::Probe => b"exists",
+        };
+        let command = self.table.named(command).map_or(u16::MAX, |row| row.id);
+        let ticket = Ticket {
+            origin: Origin::Near(step),
+            slot: NO_SLOT,
+            command,
+            len: frame.len() as u32,
+            redirects: 0,
+            tries: 1,
+            losses: 0,
+            readonly: true,
+            pin: Pin::Must,
+            healed: false,
+            asked: false,
+            held_since: None,
+            sent_at: now,
+        };
+        if let (Some(near), Some(backend)) =
+            (self.near.as_deref_mut(), self.upstream.backends.get(id))
+        {
+            near.link_mut(backend.node).asked_at = now;
+        }
+        let (pool, actions) = (&mut self.pool, &mut self.actions);
+        self.upstream.send(id, frame, ticket, pool, actions);
+        self.stats.backend_requests.add(1);
+    }
+
+    /// Time passes: connections are probed, and nobody waits too long for a flight.
+    #[inline(never)]
+    pub(in crate::proxy) fn tick_near(&mut self, now: Time) {
+        self.prune_accesses();
+        let still = self.process.standstills.total().as_micros() as u64;
+        let Some(near) = self.near.as_deref_mut() else {
+            return;
+        };
+        near.tick(still, now);
+        self.stats.near_bytes.set(near.store.bytes() as u64);
+        self.stats.near_keys.set(near.store.keys() as u64);
+        if std::mem::take(&mut near.any_refused) {
+            return self.close_refused(now);
+        }
+        if near.deadline().is_none_or(|due| now < due) {
+            return;
+        }
+        let staleness = near.staleness();
+        for node in near.nodes() {
+            let Some(near) = self.near.as_deref() else {
+                return;
+            };
+            let Some(link) = near.link(node) else {
+                continue;
+            };
+            let due = link.probe_at(staleness).is_some_and(|at| now >= at);
+            if let Some(backend) = link.backend.filter(|_| due) {
+                let mut question = Vec::new();
+                encode::command(&mut question, [&b"EXISTS"[..], &link.probe_key]);
+                self.send_near(backend, NearStep::Probe, &question, now);
+            }
+        }
+        let late = |sent_at: Time| now >= sent_at.after(PATIENCE);
+        let own = |flight: &crate::proxy::near_cache::state::flight::Flight| {
+            !flight.waiters.is_empty() && late(flight.sent_at)
+        };
+        self.give_up_flights(own, false, now);
+    }
+
+    /// Closes the connections on which nodes will not track. Another is tried much later.
+    fn close_refused(&mut self, now: Time) {
+        let near = self.near.iter();
+        let refused = near.flat_map(|near| {
+            let links = near.nodes().filter_map(|node| near.link(node));
+            let refused = links.filter(|link| link.is_refused);
+            refused.filter_map(|link| link.backend)
+        });
+        for id in refused.collect::<Vec<_>>() {
+            log::warn!("a node refuses CLIENT TRACKING: its keys are not kept (-near-cache)");
+            self.lose_backend(id, Lost::Retired, now);
+        }
+    }
+
+    /// The routes have changed: of all slots.
+    pub(in crate::proxy) fn note_owners(&mut self) {
+        if let Some(near) = self.near.as_deref_mut() {
+            for slot in (0..SLOTS as u16).filter_map(Slot::new) {
+                let shard = self.upstream.routes.shard(slot);
+                near.note_owner(slot.number(), shard.map(|shard| shard.master));
+            }
+        }
+    }
+
+    /// The same, of one slot.
+    pub(in crate::proxy) fn note_owner(&mut self, slot: Slot) {
+        if let Some(near) = self.near.as_deref_mut() {
+            let shard = self.upstream.routes.shard(slot);
+            near.note_owner(slot.number(), shard.map(|shard| shard.master));
+        }
+    }
+
+    /// The keys that have most bytes.
+    pub(in crate::proxy) fn list_near_keys(&self, most: usize, reply: &mut Vec<u8>) {
+        let mut all: Vec<_> = self
+            .near
+            .iter()
+            .flat_map(|near| near.store.list())
+            .collect();
+        all.sort_unstable_by_key(|(_, _, _, bytes)| std::cmp::Reverse(*bytes));
+        all.truncate(most);
+        encode::array(reply, 4 * all.len());
+        for (key, hits, replies, bytes) in all {
+            encode::bulk(reply, key);
+            encode::integer(reply, replies as i64);
+            encode::integer(reply, bytes as i64);
+            encode::integer(reply, i64::from(hits));
+        }
+    }
+
+    /// What the servers are has changed: what they promise, too.
+    pub(in crate::proxy) fn forget_near(&mut self) {
+        if let Some(near) = self.near.as_deref_mut() {
+            near.drop_all();
+        }
+    }
+}
