@@ -42,6 +42,7 @@ mod memory;
 mod metrics;
 mod namespace_databases;
 mod namespaces;
+mod near_cache;
 mod nodes;
 mod options;
 mod overdue;

@@ -78,6 +78,8 @@ pub struct Sent {
     behind: Option<usize>,
     /// [`Ledger::returns`] when it was made; the highest number where no return is an excuse.
     returns: u64,
+    /// [`Ledger::held`] when it was made.
+    held: u64,
 }
 
 /// What a client has seen of one key, in the order of its requests.
@@ -87,6 +89,8 @@ struct Seen {
     written: u64,
     /// The oldest version that explains all its reads.
     read: u64,
+    /// The same of those reads that no node can have refused before it answered them.
+    read_at_once: u64,
 }
 
 /// What a client may do, and what it may be told.
@@ -96,6 +100,9 @@ pub struct Manners {
     pub strict: bool,
     /// Whether reads may be served by replicas: their order against writes is not promised then.
     pub replica_reads: bool,
+    /// How old what it reads of one key may be, in microseconds, if the proxy has a cache. Then it still sees nothing that
+    /// is older than what it has seen.
+    pub staleness: Option<u64>,
     /// Whether it sends bytes that are no requests.
     pub garbage: bool,
     /// Requests under way at most.
@@ -179,6 +186,8 @@ pub struct Client {
     load: Option<usize>,
     /// What it was told to have written since the last of those that it was told of.
     written: Vec<Nonce>,
+    /// Whether nothing was held since the request was made that is answered now.
+    at_once: bool,
     /// The time, as far as it knows.
     pub now: u64,
 }
@@ -215,6 +224,7 @@ impl Client {
             refused_inside: false,
             load: None,
             written: Vec::new(),
+            at_once: false,
             now: 0,
         }
     }
@@ -313,6 +323,7 @@ impl Client {
                     resp3: self.resp3,
                     behind: None,
                     returns: ledger.returns,
+                    held: ledger.held,
                 });
             }
         }
@@ -333,6 +344,9 @@ impl Client {
         }
         if self.make_exclusive(ledger, random) {
             return;
+        }
+        if self.manners.staleness.is_some() && !random.one_in(6) {
+            return self.read_hot(ledger, random);
         }
         // A few keys are written most, so that requests meet.
         let mut some = |class| {
@@ -426,6 +440,18 @@ impl Client {
         }
     }
 
+    /// Reads one of a few keys that all read, and that are not written most.
+    fn read_hot(&mut self, ledger: &mut Ledger, random: &mut Random) {
+        let texts = ledger.keys_of(Class::Text);
+        let text = texts[texts.len() - 1 - random.below(3)];
+        let log = ledger.keys_of(Class::Log)[0];
+        match random.below(8) {
+            0 => self.request(Kind::Range(log), &[log], ledger, random),
+            1 => self.request(Kind::Exists(vec![text]), &[text], ledger, random),
+            _ => self.request(Kind::Get(text), &[text], ledger, random),
+        }
+    }
+
     /// A script of one key or two, which may answer as a node does that has not run it.
     fn run_script(&mut self, sum: usize, ledger: &mut Ledger, random: &mut Random) {
         let nonce = ledger.begin(sum);
@@ -450,6 +476,19 @@ impl Client {
     }
 
     fn request(&mut self, kind: Kind, keys: &[usize], ledger: &mut Ledger, random: &mut Random) {
+        let cached = match (&kind, keys) {
+            (Kind::Get(_) | Kind::Range(_), _) | (Kind::Exists(_) | Kind::MGet(_), [_]) => {
+                self.manners.staleness
+            }
+            _ => None,
+        };
+        let floors = keys.iter().map(|key| match cached {
+            Some(staleness) => {
+                ledger.keys[*key].version_at(ledger.asked_now.saturating_sub(staleness))
+            }
+            None => ledger.keys[*key].version(),
+        });
+        let floors = floors.collect();
         let args = self.args(&kind, keys, ledger, random);
         let plain = |arg: &Vec<u8>| {
             !arg.is_empty()
@@ -468,10 +507,11 @@ impl Client {
         }
         self.sent.push_back(Sent {
             kind,
-            floors: keys.iter().map(|key| ledger.keys[*key].version()).collect(),
+            floors,
             resp3: self.resp3,
             behind: self.load,
             returns: ledger.returns,
+            held: ledger.held,
         });
     }
 
@@ -502,6 +542,7 @@ impl Client {
                 resp3: self.resp3,
                 behind: None,
                 returns: u64::MAX,
+                held: 0,
             });
         }
         self.end = End::Told;
@@ -642,6 +683,7 @@ impl Client {
     }
 
     fn check(&mut self, sent: Sent, value: &Value, ledger: &mut Ledger, counts: &mut Counts) {
+        self.at_once = sent.held == ledger.held;
         let fits = match (value, &sent.kind) {
             (Value::Error(text), Kind::Refused(start)) => text.starts_with(start),
             (Value::Error(text), _) => {
@@ -851,7 +893,12 @@ impl Client {
         let floor = if self.manners.replica_reads {
             floor
         } else {
-            floor.max(seen.written)
+            // What a node has refused is asked again, and may then see what a later read has not seen.
+            let newest = match self.manners.staleness {
+                Some(_) if self.at_once => seen.read_at_once,
+                _ => 0,
+            };
+            floor.max(seen.written).max(newest)
         };
         let Some(version) = (floor..=ledger.keys[key].version()).find(|version| fits(*version))
         else {
@@ -859,6 +906,9 @@ impl Client {
         };
         if !self.manners.replica_reads {
             seen.read = seen.read.max(version);
+            if self.at_once {
+                seen.read_at_once = seen.read_at_once.max(version);
+            }
         }
         true
     }

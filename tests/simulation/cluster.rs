@@ -104,6 +104,11 @@ pub struct Session {
     said_master: bool,
     /// What one client has asked of it alone.
     pub own: Exclusive,
+    /// Whether keys are tracked for it that are read behind CLIENT CACHING YES, and whether it has just said that.
+    tracks: bool,
+    caching: bool,
+    /// Keys that it has read so and has not been told of since.
+    tracked: BTreeSet<Vec<u8>>,
     /// What scripts have said here that ran: their keys, their writes and the words.
     said: Vec<(Vec<Vec<u8>>, Nonce, String)>,
 }
@@ -112,6 +117,13 @@ impl Session {
     /// Whether HELLO 3 was said.
     pub fn is_resp3(&self) -> bool {
         self.resp3
+    }
+
+    /// A key has changed: what a connection is told of it that tracks it.
+    pub fn invalidate(&mut self, key: &[u8]) -> Option<Vec<u8>> {
+        let push = b">2\r\n$10\r\ninvalidate\r\n*1\r\n";
+        let known = self.tracked.remove(key);
+        known.then(|| [push, &resp::bulk(key)[..]].concat())
     }
 
     /// What a connection is sent of a message to a channel, of a shard or of the cluster.
@@ -238,6 +250,8 @@ pub struct Cluster {
     password: Option<Vec<u8>>,
     /// Requests that were sent on with ASK and have not come behind an ASKING yet.
     asked: HashMap<Vec<Vec<u8>>, u32>,
+    /// Keys that have left a shard since they were last taken.
+    pub moved: Vec<(usize, Vec<u8>)>,
     /// What happened.
     pub counts: Counts,
 }
@@ -281,6 +295,7 @@ impl Cluster {
             down_until: 0,
             password,
             asked: HashMap::new(),
+            moved: Vec::new(),
             counts: Counts::default(),
         }
     }
@@ -380,6 +395,7 @@ impl Cluster {
             let name = random.pick(&names);
             let data = source.remove(name).expect("it was there");
             self.shards[migration.to].data.insert(name.clone(), data);
+            self.moved.push((owner, name.clone()));
             self.counts.moves += 1;
         } else if !migration.handed_over {
             self.slots[tag].migration = Some(Migration {
@@ -678,6 +694,18 @@ impl Cluster {
             };
             assert!(session.authenticated, "{name} came before the password");
         }
+        let caching = std::mem::take(&mut session.caching);
+        if name == "CLIENT" && args[1] != b"ID" {
+            match args[1].as_slice() {
+                b"TRACKING" => session.tracks = true,
+                b"CACHING" => {
+                    assert!(session.tracks, "CACHING without TRACKING");
+                    session.caching = true;
+                }
+                other => panic!("a node got CLIENT {}", other.escape_ascii()),
+            }
+            return b"+OK\r\n".to_vec();
+        }
         if let Some(reply) = self.execute_exclusive(node, session, &name, args, ledger, now) {
             return reply;
         }
@@ -746,7 +774,7 @@ impl Cluster {
                 return session.change(&name, args).expect("it subscribes");
             }
             "EVAL" => (1, false),
-            "GET" | "LRANGE" | "XRANGE" => (0, true),
+            "GET" | "LRANGE" | "XRANGE" | "PTTL" => (0, true),
             "SET" | "INCR" | "INCRBY" | "RPUSH" => (0, false),
             "MGET" | "EXISTS" => (1, true),
             "DEL" | "UNLINK" => (1, false),
@@ -804,6 +832,10 @@ impl Cluster {
         }
         if !self.is_master(node) {
             self.counts.replica_reads += 1;
+        }
+        if caching {
+            assert!(read, "{name} behind CACHING");
+            session.tracked.extend(keys.iter().map(|key| key.to_vec()));
         }
         let data = &mut self.shards[self.nodes[node].shard].data;
         if name != "EVAL" {
@@ -869,6 +901,8 @@ fn run(
             keys.iter().for_each(|key| out.extend(text(data, key)));
             out
         }
+        "PTTL" if data.contains_key(keys[0]) => b":-1\r\n".to_vec(),
+        "PTTL" => b":-2\r\n".to_vec(),
         "EXISTS" => {
             let count = keys.iter().filter(|key| data.contains_key(**key)).count();
             format!(":{count}\r\n").into_bytes()

@@ -57,6 +57,8 @@ pub struct Key {
     pub class: Class,
     /// Its state after each write; version `n` is the state after `n` writes.
     states: Vec<i64>,
+    /// When each of those was, by the proxy's clock.
+    times: Vec<u64>,
     /// For counts: which were acknowledged.
     acknowledged: Vec<bool>,
     /// For counts: increments of unknown outcome.
@@ -67,6 +69,11 @@ impl Key {
     /// How many writes it has seen.
     pub fn version(&self) -> u64 {
         self.states.len() as u64
+    }
+
+    /// How many writes it had seen at a time.
+    pub fn version_at(&self, time: u64) -> u64 {
+        self.times.partition_point(|at| *at <= time) as u64
     }
 
     /// Its state after `version` writes.
@@ -135,6 +142,14 @@ pub struct Ledger {
     /// Scripts that ran and said of their node what became true before the node was asked: nobody can tell them from
     /// what was refused.
     foretold: HashSet<Nonce>,
+    /// The time by the proxy's clock, or a little later.
+    pub now: u64,
+    /// How many requests the proxy had held so far when the turn began.
+    pub held: u64,
+    /// The same, or a little earlier.
+    pub asked_now: u64,
+    /// Keys that have been written since they were last taken.
+    pub changed: Vec<usize>,
     /// How often a slot came back to a shard that had given it away.
     pub returns: u64,
 }
@@ -150,6 +165,7 @@ impl Ledger {
                     tag,
                     class,
                     states: Vec::new(),
+                    times: Vec::new(),
                     acknowledged: Vec::new(),
                     unknown: 0,
                 });
@@ -168,6 +184,10 @@ impl Ledger {
             fans: Fans::default(),
             messages: Messages::default(),
             foretold: HashSet::new(),
+            now: 0,
+            held: 0,
+            asked_now: 0,
+            changed: Vec::new(),
             returns: 0,
         }
     }
@@ -296,8 +316,12 @@ impl Ledger {
 
     /// The store has executed a write without a nonce. Returns the key's new version.
     pub fn counted(&mut self, key: usize, state: i64) -> u64 {
+        self.changed.push(key);
+        let now = self.now;
         let key = &mut self.keys[key];
         key.states.push(state);
+        let last = key.times.last().copied().unwrap_or(0);
+        key.times.push(last.max(now));
         key.version()
     }
 

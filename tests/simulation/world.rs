@@ -19,6 +19,8 @@ use crate::ledger::Ledger;
 use crate::random::{Random, mix};
 use crate::wire::Pipe;
 
+#[path = "world/cache.rs"]
+mod cache;
 #[path = "world/end.rs"]
 mod end;
 #[path = "world/life.rs"]
@@ -50,7 +52,7 @@ events! {
     links_cut, garbage, surplus, pushes, nodes_shut, connects_closed, connects_silent, connects_told, cluster_downs, masterless, liars, topologies,
     stale_topologies, clients_vanished, requests_of_vanished, clients_half_closed, clients_told,
     clients_not_reading, clients_writing_first, short_writes, late_executions, published, evictions, standstills,
-    long_heads,
+    long_heads, written_past,
 }
 
 /// Which trouble is made in one run: once in so many turns, or never (0).
@@ -157,6 +159,9 @@ pub struct World {
     promotions: Vec<(u64, usize)>,
     /// Messages that a node has not taken yet, because it hangs: to a shard's channel or to one of all.
     mail: Vec<Vec<(bool, Vec<u8>, u64)>>,
+    /// Who writes past the proxy, if it has a cache.
+    foreigner: Session,
+    of_foreigner: Random,
     /// The number of the last message.
     number: u64,
     asked_at: u64,
@@ -270,6 +275,14 @@ impl World {
         if of_steps.one_in(2) {
             config.limits.turn_names = of_steps.skewed(3);
         }
+        let has_cache = of_steps.one_in(3);
+        if has_cache {
+            config.near_cache_bytes = 1 + (of_steps.skewed(1 << 20) << of_steps.below(4));
+            config.near_cache_min_reads = of_steps.skewed(4) as u32;
+            let millis = of_steps.between(10, 1000);
+            config.near_cache_staleness = Duration::from_millis(millis);
+        }
+        let staleness = config.near_cache_staleness.as_micros() as u64;
         let config = Arc::new(config);
         let tags = random.between(2, 6) as usize;
         let password = config.backend_password.as_ref();
@@ -279,6 +292,7 @@ impl World {
         let manners = Manners {
             strict: calm,
             replica_reads: config.read_preference != ReadPreference::Master,
+            staleness: has_cache.then_some(staleness),
             garbage: random.one_in(2),
             outstanding_max: random.skewed(200) + 8,
         };
@@ -298,6 +312,8 @@ impl World {
             promotions: Vec::new(),
             mail: vec![Vec::new(); cluster.nodes.len()],
             doors: Doors::open(cluster.nodes.len()),
+            foreigner: Session::default(),
+            of_foreigner: Random::new(mix(seed)),
             number: 0,
             asked_at: 0,
             adopted_at: 0,
@@ -393,7 +409,13 @@ impl World {
             48..63 => self.random.between(100, 2 * MILLIS),
             _ => self.random.between(2 * MILLIS, 20 * MILLIS),
         };
+        self.ledger.now = self.now - self.lost;
+        self.ledger.asked_now = self.ledger.now;
+        self.ledger.held = self.proxy.stats().held.get();
         self.pass_time();
+        if talking && self.manners.staleness.is_some() {
+            self.write_past();
+        }
         self.clients_act(talking);
         self.nodes_act();
         self.deliver_topologies();

@@ -124,6 +124,7 @@ impl Client {
             resp3: self.resp3,
             behind: self.load,
             returns: u64::MAX,
+            held: 0,
         });
     }
 
@@ -207,6 +208,7 @@ impl Client {
             resp3,
             behind,
             returns: ledger.returns,
+            held: ledger.held,
         };
         let own = self.transaction.as_mut().expect("it has begun");
         own.items.push(item);

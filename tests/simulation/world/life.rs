@@ -118,6 +118,8 @@ impl World {
             let step = step.min(until - self.now);
             self.now += step;
             self.lost += step;
+            // As late as it may turn out to have been.
+            self.ledger.now = self.now - self.lost + 100 * MILLIS;
             self.pass_time();
             self.clients_act(true);
             self.nodes_act();
@@ -261,6 +263,9 @@ impl World {
         }
         for tag in self.cluster.migrating() {
             let given_away = self.cluster.migrate(tag, &mut self.random, now);
+            for (shard, name) in std::mem::take(&mut self.cluster.moved) {
+                self.invalidate(shard, &name);
+            }
             self.ledger.fans.moves = self.cluster.counts.moves;
             self.ledger.returns = self.cluster.counts.returns;
             if let Some(shard) = given_away {
@@ -348,6 +353,7 @@ impl World {
 
     /// Pops that wait are told what there is to tell.
     fn wake(&mut self) {
+        // Of what is popped nothing is kept: nobody reads a queue.
         for link in &mut self.links {
             let awake = self.cluster.nodes[link.node].alive
                 && self.now >= self.cluster.nodes[link.node].hung_until;
@@ -443,6 +449,8 @@ impl World {
             link.unwritten.extend(reply);
         }
         link.pending.drain(..at);
+        let node = link.node;
+        self.invalidate_at(node);
     }
 
     pub(super) fn node_writes(&mut self, index: usize) {

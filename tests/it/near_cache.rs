@@ -1,0 +1,216 @@
+//! `-near-cache`: reads of hot keys are answered by the proxy, and change when the servers say so.
+
+use std::time::Duration;
+
+use crate::support::{Cluster, Conn, Proxy, Reply, wait_for};
+
+/// How long anything may take on a busy machine.
+const LONG: Duration = Duration::from_secs(30);
+
+/// A counter of the cache, whichever protocol is spoken.
+fn stat(conn: &mut Conn, name: &str) -> i64 {
+    let reply = conn.command(&["PROXY", "CACHE", "STATS"]);
+    let found = match &reply {
+        Reply::Map(pairs) => pairs.iter().find(|(own, _)| *own == name).map(|own| &own.1),
+        other => {
+            let mut pairs = other.items().chunks(2);
+            pairs.find(|pair| pair[0] == name).map(|pair| &pair[1])
+        }
+    };
+    found.expect("a counter").int()
+}
+
+/// A read is repeated until it is served from the cache. Returns the reply.
+fn until_served(conn: &mut Conn, words: &[&str]) -> Reply {
+    wait_for("a hit", LONG, || {
+        let before = stat(conn, "hits");
+        let reply = conn.command(words);
+        (stat(conn, "hits") > before).then_some(reply)
+    })
+}
+
+#[test]
+fn hot_keys_are_served_from_memory_and_never_too_late() {
+    let cluster = Cluster::start(3, 0);
+    let proxy = Proxy::start(&cluster, &["-near-cache", "16mb"]);
+    let other = Proxy::start(&cluster, &[]);
+    let (mut conn, mut writer) = (proxy.conn(), other.conn());
+    replies_are_those_of_the_servers(&mut conn, &mut writer);
+    writes_are_seen(&mut conn, &mut writer);
+    a_connection_may_do_without(&mut conn);
+    nodes_are_not_asked(&mut conn, &cluster);
+    what_is_not_cached(&mut conn);
+    flushed(&mut conn, &mut writer);
+}
+
+/// Of each command the reply from memory is that of the server, in both protocols.
+fn replies_are_those_of_the_servers(conn: &mut Conn, writer: &mut Conn) {
+    for line in [
+        "SET s value",
+        "HSET h a 1 b 2",
+        "SADD set one",
+        "RPUSH l x y z",
+        "ZADD z 1.5 m 2 n",
+        "SETBIT bits 7 1",
+        "GEOADD geo 13.361389 38.115556 p",
+        "XADD x 1-1 f v",
+    ] {
+        writer.line(line);
+    }
+    for protocol in ["2", "3"] {
+        conn.command(&["HELLO", protocol]);
+        writer.command(&["HELLO", protocol]);
+        for line in [
+            "GET s",
+            "STRLEN s",
+            "GETRANGE s 0 2",
+            "EXISTS s",
+            "TYPE s",
+            "HGET h a",
+            "HGET h none",
+            "HMGET h a none",
+            "HGETALL h",
+            "HKEYS h",
+            "HLEN h",
+            "SMEMBERS set",
+            "SISMEMBER set one",
+            "SCARD set",
+            "LRANGE l 0 -1",
+            "LLEN l",
+            "LINDEX l 1",
+            "ZRANGE z 0 -1",
+            "ZSCORE z m",
+            "ZRANK z n",
+            "ZCARD z",
+            "GETBIT bits 7",
+            "BITCOUNT bits",
+            "GEOHASH geo p",
+            "XLEN x",
+        ] {
+            let words: Vec<&str> = line.split(' ').collect();
+            let expected = writer.command(&words);
+            assert_eq!(until_served(conn, &words), expected, "{line}");
+        }
+    }
+    for conn in [conn, writer] {
+        conn.command(&["HELLO", "2"]);
+    }
+}
+
+fn writes_are_seen(conn: &mut Conn, writer: &mut Conn) {
+    writer.command(&["SET", "k", "0"]);
+    until_served(conn, &["GET", "k"]);
+    for value in 1..200 {
+        let own = value % 2 == 0;
+        let text = value.to_string();
+        if own {
+            assert_eq!(conn.command(&["SET", "k", &text]), "OK");
+            assert_eq!(conn.command(&["GET", "k"]), text.as_str());
+        } else {
+            assert_eq!(writer.command(&["SET", "k", &text]), "OK");
+            let mut seen = || (conn.command(&["GET", "k"]) == text.as_str()).then_some(());
+            wait_for("the invalidation", LONG, &mut seen);
+        }
+        until_served(conn, &["GET", "k"]);
+    }
+    // In one write, and in a transaction.
+    let words = [vec!["GET", "k"], vec!["SET", "k", "a"], vec!["GET", "k"]];
+    let replies = conn.pipeline(&words);
+    assert!(replies[1] == "OK" && replies[2] == "a", "{replies:?}");
+    until_served(conn, &["GET", "k"]);
+    for line in ["MULTI", "SET k b", "GET k"] {
+        conn.line(line);
+    }
+    assert_eq!(conn.line("EXEC").items()[1], "b");
+    assert_eq!(conn.line("GET k"), "b");
+    conn.command(&["EVAL", "redis.call('SET',KEYS[1],'c')", "1", "k"]);
+    assert_eq!(conn.line("GET k"), "c");
+    // A key that ends.
+    writer.command(&["SET", "ends", "1", "PX", "150"]);
+    for _ in 0..5 {
+        conn.line("GET ends");
+    }
+    std::thread::sleep(Duration::from_millis(160));
+    assert!(conn.line("GET ends").is_nil());
+}
+
+fn a_connection_may_do_without(conn: &mut Conn) {
+    until_served(conn, &["GET", "s"]);
+    assert_eq!(conn.line("PROXY CACHE OFF"), "OK");
+    let hits = stat(conn, "hits");
+    for _ in 0..10 {
+        assert_eq!(conn.line("GET s"), "value");
+    }
+    assert_eq!(stat(conn, "hits"), hits);
+    assert_eq!(conn.line("PROXY CACHE ON"), "OK");
+    until_served(conn, &["GET", "s"]);
+}
+
+/// The nodes' own counters of GET stay where they are.
+fn nodes_are_not_asked(conn: &mut Conn, cluster: &Cluster) {
+    let calls = || -> u64 {
+        let nodes = cluster.masters().into_iter();
+        let lines = nodes.map(|port| cluster.raw(port).line("INFO commandstats").text());
+        let lines: Vec<String> = lines.collect();
+        let gets = lines.iter().flat_map(|text| text.lines());
+        let gets = gets.filter_map(|line| line.strip_prefix("cmdstat_get:calls="));
+        gets.map(|rest| rest.split(',').next().unwrap().parse::<u64>().unwrap())
+            .sum()
+    };
+    until_served(conn, &["GET", "s"]);
+    let own = |conn: &mut Conn| conn.line("INFO commandstats").text();
+    let before = calls();
+    let calls_of = |text: &str| -> u64 {
+        let mut lines = text.lines();
+        let line = lines.find_map(|line| line.strip_prefix("cmdstat_get:calls="));
+        line.map_or(0, |rest| rest.split(',').next().unwrap().parse().unwrap())
+    };
+    let seen = calls_of(&own(conn));
+    for _ in 0..500 {
+        assert_eq!(conn.line("GET s"), "value");
+    }
+    assert_eq!(calls(), before);
+    assert_eq!(calls_of(&own(conn)), seen + 500);
+    let listed = conn.line("PROXY CACHE KEYS 1000");
+    assert!(listed.items().iter().any(|item| item.items()[1] == "s"));
+}
+
+fn what_is_not_cached(conn: &mut Conn) {
+    let hits = stat(conn, "hits");
+    for line in [
+        "TTL s",
+        "PTTL s",
+        "OBJECT ENCODING s",
+        "SRANDMEMBER set",
+        "HSCAN h 0",
+        "DUMP s",
+        "GET nosuch",
+        "RANDOMKEY",
+    ] {
+        for _ in 0..6 {
+            conn.line(line);
+        }
+    }
+    assert_eq!(stat(conn, "hits"), hits);
+    for line in [
+        "WATCH k", "GET s", "GET s", "GET s", "GET s", "GET s", "UNWATCH",
+    ] {
+        conn.line(line);
+    }
+    assert_eq!(stat(conn, "hits"), hits);
+}
+
+fn flushed(conn: &mut Conn, writer: &mut Conn) {
+    until_served(conn, &["GET", "s"]);
+    assert!(stat(conn, "keys") > 0 && stat(conn, "bytes") > 0);
+    assert_eq!(conn.line("PROXY CACHE FLUSH"), "OK");
+    until_served(conn, &["GET", "s"]);
+    assert_eq!(conn.line("FLUSHALL"), "OK");
+    assert!(conn.line("GET s").is_nil());
+    writer.command(&["SET", "s", "again"]);
+    until_served(conn, &["GET", "s"]);
+    writer.line("FLUSHALL");
+    wait_for("the push", LONG, || {
+        conn.line("GET s").is_nil().then_some(())
+    });
+}
