@@ -119,6 +119,9 @@ fn passwords_of_clients_are_changed_at_sighup() {
         &debug_addr,
         "-max-procs",
         "2",
+        // Dozens of logins are to fail.
+        "-auth-failure-delay",
+        "0",
     ];
     // The nodes take any password of a user without one.
     for port in cluster.ports() {

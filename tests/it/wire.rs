@@ -355,7 +355,9 @@ fn malformed_requests_are_answered_as_by_redis() {
 fn unauthenticated_clients_are_answered_as_by_redis() {
     let server = Server::start(&["--requirepass", "secret"]);
     let ground = ground();
-    let proxy = Proxy::start(&ground.cluster, &["-client-password", "secret"]);
+    // Dozens of logins are to fail.
+    let flags = ["-client-password", "secret", "-auth-failure-delay", "0"];
+    let proxy = Proxy::start(&ground.cluster, &flags);
     for (who, addr) in [
         ("redis", server.addr().as_str()),
         ("the proxy", proxy.addr()),
