@@ -3,8 +3,9 @@
 //! `cargo bench --bench core` prints nanoseconds per command. `bench/instructions.sh` runs it under callgrind
 //! and prints instructions per command, which do not depend on what else the machine does.
 //!
-//! Arguments: `[CLIENTS [NODES [PIPELINE [TURNS [get|mget|mset [RULES]]]]]]`; without any, a table of the usual cases. MGET and
-//! MSET are of ten keys. RULES are those of the clients' user, as in an ACL file: `"on nopass ~key:* +@all"`.
+//! Arguments: `[CLIENTS [NODES [PIPELINE [TURNS [get|mget|mset [RULES [NAMESPACE]]]]]]]`; without any, a table of the usual
+//! cases. MGET and MSET are of ten keys. RULES are those of the clients' user, as in an ACL file: `"on nopass ~key:* +@all"`.
+//! NAMESPACE is that of all clients.
 
 use std::io::IoSlice;
 use std::net::SocketAddr;
@@ -74,6 +75,13 @@ impl Work {
     }
 }
 
+/// What all clients ask, who they are, and where.
+struct Asked {
+    work: Work,
+    rules: String,
+    namespace: String,
+}
+
 struct Rig {
     reply: Vec<u8>,
     proxy: Proxy,
@@ -87,7 +95,8 @@ struct Rig {
 }
 
 impl Rig {
-    fn new(clients: usize, nodes: u16, pipeline: usize, work: Work, rules: &str) -> Rig {
+    fn new(clients: usize, nodes: u16, pipeline: usize, asked: &Asked) -> Rig {
+        let (work, rules) = (asked.work, &asked.rules);
         let process = Arc::new(Process::new(1));
         if !rules.is_empty() {
             let rules = rules.split(' ').map(str::as_bytes);
@@ -96,7 +105,10 @@ impl Rig {
                 .set_user(b"default", std::iter::once(&b"reset"[..]).chain(rules));
             set.expect("rules");
         }
-        let config = Arc::new(Config::default());
+        let config = Arc::new(Config {
+            namespace: Some(asked.namespace.clone()).filter(|name| !name.is_empty()),
+            ..Config::default()
+        });
         let mut proxy = Proxy::new(config, Arc::new(Table::compiled()), process, 0, 1);
         let addresses: Vec<SocketAddr> = (0..nodes)
             .map(|node| SocketAddr::from(([10, 0, (node >> 8) as u8, node as u8], 6379)))
@@ -221,8 +233,8 @@ fn write(slices: &[IoSlice<'_>], written: &mut Vec<u8>) -> usize {
     slices.iter().map(|slice| slice.len()).sum()
 }
 
-fn run(clients: usize, nodes: u16, pipeline: usize, turns: usize, work: Work, rules: &str) {
-    let mut rig = Rig::new(clients, nodes, pipeline, work, rules);
+fn run(clients: usize, nodes: u16, pipeline: usize, turns: usize, asked: &Asked) {
+    let mut rig = Rig::new(clients, nodes, pipeline, asked);
     for index in 0..(200 * BATCH / rig.batch).max(4) {
         rig.turn(index);
     }
@@ -251,8 +263,11 @@ fn main() {
                     nodes,
                     pipeline,
                     1_000_000 / batch / pipeline,
-                    Work::Get,
-                    "",
+                    &Asked {
+                        work: Work::Get,
+                        rules: String::new(),
+                        namespace: String::new(),
+                    },
                 );
             }
         }
@@ -269,7 +284,10 @@ fn main() {
         number(1, 3) as u16,
         number(2, 1),
         number(3, 1000),
-        work,
-        &std::env::args().nth(6).unwrap_or_default(),
+        &Asked {
+            work,
+            rules: std::env::args().nth(6).unwrap_or_default(),
+            namespace: std::env::args().nth(7).unwrap_or_default(),
+        },
     );
 }

@@ -91,6 +91,8 @@ pub(in crate::proxy) enum Aim {
 #[derive(Debug)]
 pub(in crate::proxy) struct Listing {
     pub(in crate::proxy) asker: Asker,
+    /// The bytes of the request, and those of its arguments, if its client is one of this worker.
+    pub(in crate::proxy) at_hand: (usize, usize),
     pub(in crate::proxy) aim: Aim,
     /// Those to be looked at, the next one last.
     pub(in crate::proxy) clients: Vec<ClientId>,

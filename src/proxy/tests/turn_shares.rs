@@ -360,6 +360,9 @@ fn many_clients_are_listed_in_many_turns() {
         );
         let own = rig.heard(clients[30]);
         assert_eq!(own.matches("\nid=").count(), 100);
+        // It alone has a request at hand, in whichever turn it is looked at.
+        assert_eq!(own.matches(" qbuf=26 ").count(), 1);
+        assert_eq!(own.matches(" qbuf=0 ").count(), 99);
         let some = rig.heard(clients[60]);
         assert_eq!(some.matches("\nid=").count(), 3);
         texts.push(own + &some);

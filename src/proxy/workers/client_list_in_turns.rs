@@ -40,8 +40,11 @@ impl Proxy {
     fn look_at_all(&mut self, asker: Asker, aim: Aim) {
         let mut clients: Vec<ClientId> = self.clients.iter().map(|(id, _)| id).collect();
         clients.reverse();
+        let asking = self.asking(asker).and_then(|id| self.clients.get(id));
+        let at_hand = asking.map_or((0, 0), |client| client.at_hand);
         self.listings.0.push_back(Listing {
             asker,
+            at_hand,
             aim,
             clients,
         });
@@ -67,12 +70,14 @@ impl Proxy {
                 listed,
                 lines,
             } => {
+                self.set_at_hand(listing.asker, listing.at_hand);
                 for client in share.into_iter().filter_map(|id| self.clients.get(id)) {
                     if selection.takes(client) {
                         *listed += 1;
                         self.list_client(client, now, lines);
                     }
                 }
+                self.set_at_hand(listing.asker, (0, 0));
             }
             Aim::Kill { filter, killed } => {
                 let asking = self.asking(listing.asker);
@@ -92,6 +97,14 @@ impl Proxy {
                 self.listed(listing.asker, reply, now);
             }
             Aim::Kill { killed, .. } => self.killed(listing.asker, killed, now),
+        }
+    }
+
+    /// The one that asks is listed with the bytes of its request, as if it were answered in one step.
+    fn set_at_hand(&mut self, asker: Asker, bytes: (usize, usize)) {
+        let asking = self.asking(asker);
+        if let Some(client) = asking.and_then(|id| self.clients.get_mut(id)) {
+            client.at_hand = bytes;
         }
     }
 
