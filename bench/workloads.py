@@ -28,6 +28,9 @@ WORKLOADS = [
     Workload("get-16k", "get", 50, 1, 16384, 1_000, 60_000),
     Workload("get-1m", "get", 50, 1, 1 << 20, 30, 3_000),
     Workload("mget-10", "MGET " + " ".join(["key:__rand_int__"] * 10), 50, 1, 64, 100_000, 50_000),
+    # Few keys, which proxy_near keeps: CONTENDERS=direct,proxy,proxy_near TESTS=hot-get-p1,hot-get-p16
+    Workload("hot-get-p1", "get", 50, 1, 64, 100, 100_000),
+    Workload("hot-get-p16", "get", 50, 16, 64, 100, 800_000),
     Workload("mset-10", "mset", 50, 1, 64, 100_000, 50_000),
 ]
 
