@@ -40,6 +40,7 @@ fn hot_keys_are_served_from_memory_and_never_too_late() {
     writes_are_seen(&mut conn, &mut writer);
     a_connection_may_do_without(&mut conn);
     nodes_are_not_asked(&mut conn, &cluster);
+    monitors_see_hits(&mut conn, &mut proxy.conn());
     what_is_not_cached(&mut conn);
     flushed(&mut conn, &mut writer);
 }
@@ -176,6 +177,21 @@ fn nodes_are_not_asked(conn: &mut Conn, cluster: &Cluster) {
     assert_eq!(calls_of(&own(conn)), seen + 500);
     let listed = conn.line("PROXY CACHE KEYS 1000");
     assert!(listed.items().iter().any(|item| item.items()[1] == "s"));
+}
+
+fn monitors_see_hits(conn: &mut Conn, monitor: &mut Conn) {
+    assert_eq!(monitor.line("MONITOR"), "OK");
+    let hits = stat(conn, "hits");
+    until_served(conn, &["STRLEN", "s"]);
+    assert!(stat(conn, "hits") > hits);
+    let mut last = conn.line("ECHO end");
+    assert_eq!(last, "end");
+    let mut reads = 0;
+    while !last.text().contains("\"end\"") {
+        last = monitor.read_reply();
+        reads += usize::from(last.text().contains("\"STRLEN\" \"s\""));
+    }
+    assert!(reads > 1, "the misses, and the hit");
 }
 
 fn what_is_not_cached(conn: &mut Conn) {
