@@ -74,6 +74,7 @@ impl Proxy {
         session.monitor = moved.monitor;
         session.no_evict = moved.no_evict;
         session.no_touch = moved.no_touch;
+        session.is_cache_off = moved.is_cache_off;
         session.wants_debugger = moved.wants_debugger;
         if moved.identity != Default::default() {
             *session.identity_mut() = moved.identity.clone();

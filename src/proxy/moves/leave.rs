@@ -103,6 +103,7 @@ impl Proxy {
             monitor: session.monitor,
             no_evict: session.no_evict,
             no_touch: session.no_touch,
+            is_cache_off: session.is_cache_off,
             wants_debugger: session.wants_debugger,
             client_reply: client.pipeline.client_reply,
             identity: session.identity().cloned().unwrap_or_default(),

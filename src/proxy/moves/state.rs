@@ -34,6 +34,8 @@ pub struct MovedClient {
     pub no_evict: bool,
     /// `CLIENT NO-TOUCH`.
     pub no_touch: bool,
+    /// `PROXY CACHE OFF`.
+    pub is_cache_off: bool,
     /// Whether it has asked for the debugger of scripts.
     pub wants_debugger: bool,
     /// `CLIENT REPLY`.
@@ -71,6 +73,7 @@ mod field {
     pub const BYTES_OUT: u16 = 20;
     pub const INPUT: u16 = 21;
     pub const LISTENER_NAMESPACE: u16 = 22;
+    pub const CACHE_OFF: u16 = 23;
 }
 
 fn field_of(kind: Kind) -> u16 {
@@ -94,6 +97,7 @@ impl Default for MovedClient {
             monitor: false,
             no_evict: false,
             no_touch: false,
+            is_cache_off: false,
             wants_debugger: false,
             client_reply: ClientReply::On,
             identity: Identity::default(),
@@ -126,6 +130,7 @@ impl MovedClient {
         writer.flag(field::MONITOR, self.monitor);
         writer.flag(field::NO_EVICT, self.no_evict);
         writer.flag(field::NO_TOUCH, self.no_touch);
+        writer.flag(field::CACHE_OFF, self.is_cache_off);
         writer.flag(field::DEBUGGER, self.wants_debugger);
         writer.flag(field::REPLY_OFF, self.client_reply == ClientReply::Off);
         let skips = self.client_reply == ClientReply::SkipNext;
@@ -164,6 +169,7 @@ impl MovedClient {
                 field::MONITOR => client.monitor = true,
                 field::NO_EVICT => client.no_evict = true,
                 field::NO_TOUCH => client.no_touch = true,
+                field::CACHE_OFF => client.is_cache_off = true,
                 field::DEBUGGER => client.wants_debugger = true,
                 field::REPLY_OFF => client.client_reply = ClientReply::Off,
                 field::REPLY_SKIP => client.client_reply = ClientReply::SkipNext,
@@ -220,6 +226,7 @@ mod tests {
             monitor: true,
             no_evict: true,
             no_touch: true,
+            is_cache_off: true,
             wants_debugger: true,
             client_reply: ClientReply::Off,
             identity: Identity {

@@ -76,14 +76,12 @@ impl Proxy {
         client.is_some_and(|client| lasts_for(client, wide.seq, Lasts::Work))
     }
 
-    /// Forgets accesses that are over, where there are many.
+    /// Forgets accesses that are over.
     pub(in crate::proxy) fn prune_accesses(&mut self) {
         if let Some(mut near) = self.near.take() {
-            if near.accesses.is_to_be_pruned() {
-                let lasts = |access: &Access| self.lasts(access);
-                let wide_lasts = |wide: &Wide| self.wide_lasts(wide);
-                near.accesses.prune(lasts, wide_lasts);
-            }
+            let lasts = |access: &Access| self.lasts(access);
+            let wide_lasts = |wide: &Wide| self.wide_lasts(wide);
+            near.accesses.prune(lasts, wide_lasts);
             self.near = Some(near);
         }
     }

@@ -54,6 +54,9 @@ pub struct Accesses {
     lists: Box<[Vec<Access>]>,
     /// Lists that have enough, to be looked through.
     full: Vec<u32>,
+    /// The list that is looked through next although it has not: a claim that is over may look like one that lasts when
+    /// its client has made 2^31 requests more.
+    next: usize,
     /// Scripts, FLUSHALL and the like.
     pub wide: Vec<Wide>,
 }
@@ -63,6 +66,7 @@ impl Default for Accesses {
         Accesses {
             lists: (0..LISTS).map(|_| Vec::new()).collect(),
             full: Vec::new(),
+            next: 0,
             wide: Vec::new(),
         }
     }
@@ -98,19 +102,14 @@ impl Accesses {
         self.wide.iter().filter(own)
     }
 
-    /// Whether some lists are to be looked through.
-    #[inline]
-    pub fn is_to_be_pruned(&self) -> bool {
-        !self.full.is_empty() || !self.wide.is_empty()
-    }
-
-    /// Forgets what is over.
+    /// Forgets what is over, of the lists that have enough and of one other.
     pub fn prune(
         &mut self,
         mut lasts: impl FnMut(&Access) -> bool,
         wide_lasts: impl FnMut(&Wide) -> bool,
     ) {
-        for at in self.full.drain(..) {
+        self.next = (self.next + 1) % LISTS;
+        for at in self.full.drain(..).chain([self.next as u32]) {
             let list = &mut self.lists[at as usize];
             list.retain(&mut lasts);
             list.shrink_to(2 * ENOUGH);
