@@ -17,12 +17,12 @@
 //! | state | `ids`, `texts`, `planted_bugs`, `request` | names of clients and nodes; Redis' own words; what is asked of any frame |
 //! | state | `stats`, `scripts` | what is counted; the scripts that were loaded, and what their flags say |
 //! | state | `namespace` | the tag before a client's keys: requests with it, replies without it |
+//! | state | `tracking::state` | which clients have read which keys, and are told when they change |
 //! | state | `messages`, `actions` | what is said to other workers, and to sockets and threads |
 //! | state | `near_cache::state` | replies of hot keys, and until when they may be served |
 //! | state | `upstream` | nodes, connections, tickets, routes |
 //! | state | `pipeline` | the order of one client's replies; replies to parts that become one |
 //! | state | `pubsub::state`, `lease::state` | subscriptions; transactions and blocking commands |
-//! | state | `tracking::state` | which clients have read which keys, and are told when they change |
 //! | state | `client` | one client: session, held requests, what is under way |
 //! | state | `moves::state` | a client on its way to another process |
 //! | state | `insight`, `watchers`, `process` | hot keys and slow requests; what all workers share |

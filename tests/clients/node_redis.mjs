@@ -2,7 +2,7 @@
 //
 // usage: node_redis.mjs PORT
 
-import { createClient, WatchError } from "redis";
+import { BasicClientSideCache, createClient, WatchError } from "redis";
 import { check, failover, port, sleep, tls } from "./harness.mjs";
 
 async function connect(options) {
@@ -82,6 +82,38 @@ async function scriptsAndScan(r) {
   check("scan", [...found].sort(), keys.sort());
 }
 
+// What another client has changed is told by a push, which comes a moment later.
+async function eventually(what, ask, expected) {
+  let got;
+  for (let round = 0; round < 1000; round += 1) {
+    got = await ask();
+    if (JSON.stringify(got) === JSON.stringify(expected)) break;
+    await sleep(10);
+  }
+  check(what, got, expected);
+}
+
+// node-redis' own cache, which lives by CLIENT TRACKING.
+async function clientSideCache(r) {
+  const keys = numbers.slice(0, 100).map((number) => `nr:cached:${number}`);
+  const all = (value) => keys.map(() => value);
+  await r.mSet(keys.map((key) => [key, "old"]));
+  const cache = new BasicClientSideCache({ ttl: 0, maxEntries: 0, evictPolicy: "LRU" });
+  const own = await connect({ RESP: 3, clientSideCache: cache });
+  const read = () => Promise.all(keys.map((key) => own.get(key)));
+  check("reads that fill the cache", await read(), all("old"));
+  const misses = cache.stats().missCount;
+  check("reads from the cache", await read(), all("old"));
+  check("those that were none", cache.stats().missCount - misses, 0);
+  await r.mSet(keys.map((key) => [key, "new"]));
+  await eventually("after others have written", read, all("new"));
+  await own.set(keys[0], "own");
+  await eventually("after its own write", () => own.get(keys[0]), "own");
+  await r.del(keys);
+  await eventually("after others have deleted", read, all(null));
+  await own.close();
+}
+
 async function whileAMasterFailsOver(r) {
   const counts = Array(8).fill(0);
   let going = true;
@@ -110,5 +142,6 @@ for (const RESP of [2, 3]) {
   await r.close();
 }
 const r = await connect({});
+await clientSideCache(r);
 await whileAMasterFailsOver(r);
 await r.close();

@@ -5,8 +5,11 @@ usage: redis_py.py PORT
 
 import sys
 import threading
+import time
 
 import redis
+from redis.cache import CacheConfig
+from redis.connection import CacheProxyConnection
 
 from harness import check, failover, place
 
@@ -184,6 +187,36 @@ def while_a_master_fails_over(r):
     check("what was counted meanwhile", found, counts)
 
 
+def eventually(what, ask, expected):
+    """What another client has changed is told by a push, which comes a moment later."""
+    for _ in range(1000):
+        got = ask()
+        if got == expected:
+            break
+        time.sleep(0.01)
+    check(what, got, expected)
+
+
+def client_side_cache(r):
+    """redis-py's own cache, which lives by CLIENT TRACKING."""
+    # It takes servers from 7.4 on only. The nodes of this test may be older; what it asks of them is the same.
+    CacheProxyConnection.MIN_ALLOWED_VERSION = "7.0.0"
+    keys = [f"py:cached:{number}" for number in range(100)]
+    r.mset({key: "old" for key in keys})
+    with redis.Redis(**place(), protocol=3, cache_config=CacheConfig(), decode_responses=True) as own:
+        check("reads that fill the cache", [own.get(key) for key in keys], ["old"] * 100)
+        check("what is cached", len(own.get_cache().collection), 100)
+        asked = r.info("commandstats")["cmdstat_get"]["calls"]
+        check("reads from the cache", [own.get(key) for key in keys], ["old"] * 100)
+        check("requests for them", r.info("commandstats")["cmdstat_get"]["calls"] - asked, 0)
+        r.mset({key: "new" for key in keys})
+        eventually("after others have written", lambda: [own.get(key) for key in keys], ["new"] * 100)
+        own.set(keys[0], "own")
+        eventually("after its own write", lambda: own.get(keys[0]), "own")
+        r.delete(*keys)
+        eventually("after others have deleted", lambda: [own.get(key) for key in keys], [None] * 100)
+
+
 def clients(r):
     check("client setname", r.client_setname("py"), True)
     check("client getname", r.client_getname(), "py")
@@ -207,6 +240,7 @@ def main():
             scan(r)
             clients(r)
     with redis.Redis(**place(), decode_responses=True) as r:
+        client_side_cache(r)
         while_a_master_fails_over(r)
 
 

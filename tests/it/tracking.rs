@@ -249,6 +249,150 @@ fn what_redis_refuses_is_refused() {
     ]);
 }
 
+/// The fence of a client that is subscribed in RESP2.
+const SUBSCRIBER_FENCE: &str = "PING the~fence";
+const SUBSCRIBER_FENCED: &[u8] = b"*2\r\n$4\r\npong\r\n$9\r\nthe fence\r\n";
+
+/// As `compare`, of a client that is told by another: lines with `#` are that one's, and ID is its number.
+fn compare_redirected(flags: &[&str], lines: &[&str]) {
+    let _alone = alone();
+    let (single, proxy) = (Single::start(), Proxy::start(&CLUSTER, flags));
+    let mut ours: Vec<Conn> = (0..3).map(|_| proxy.conn()).collect();
+    let mut theirs: Vec<Conn> = (0..3).map(|_| single.conn()).collect();
+    // Its number is like no other number of a reply.
+    for side in [proxy.addr(), &single.addr()] {
+        (0..100).for_each(|_| drop(Conn::connect(side)));
+    }
+    (ours[2], theirs[2]) = (proxy.conn(), single.conn());
+    let ids = [&mut ours, &mut theirs].map(|side| side[2].line("CLIENT ID").int().to_string());
+    let mut subscribed = false;
+    for line in ["FLUSHALL"].iter().chain(lines) {
+        let (who, text) = match line.split_at(1) {
+            ("@", text) => (1, text),
+            ("#", text) => (2, text),
+            _ => (0, *line),
+        };
+        for (side, id) in [&mut ours, &mut theirs].into_iter().zip(&ids) {
+            side[who].send(Conn::encode(&words(&text.replace("ID", id))));
+        }
+        if who == 2 {
+            subscribed = text.starts_with("SUBSCRIBE");
+        }
+        for at in [who, (who + 1) % 3, (who + 2) % 3] {
+            let (fence, fenced) = match at == 2 && subscribed {
+                true => (SUBSCRIBER_FENCE, SUBSCRIBER_FENCED),
+                false => (FENCE, FENCED),
+            };
+            theirs[at].send(Conn::encode(&words(fence)));
+            loop {
+                let expected = theirs[at].read_frame();
+                if expected == fenced {
+                    break;
+                }
+                let shown =
+                    |frame: &[u8], id: &str| show(frame).replace(&format!(":{id}\\r"), ":ID\\r");
+                let got = shown(&ours[at].read_frame(), &ids[0]);
+                assert_eq!(got, shown(&expected, &ids[1]), "{line}");
+            }
+        }
+    }
+    for (at, conn) in ours.iter_mut().enumerate() {
+        if at < 2 {
+            assert_eq!(fenced(conn), [""; 0], "more than Redis says");
+        }
+    }
+}
+
+/// What is said to a client that is subscribed, for one that has read.
+const REDIRECTED: &[&str] = &[
+    "CLIENT TRACKING ON REDIRECT 123456789",
+    "CLIENT TRACKING ON REDIRECT 0",
+    "CLIENT TRACKING ON REDIRECT ID REDIRECT ID",
+    "CLIENT TRACKING ON REDIRECT ID OPTIN OPTOUT",
+    "#SUBSCRIBE __redis__:invalidate",
+    "CLIENT TRACKING ON REDIRECT ID",
+    "CLIENT GETREDIR",
+    "CLIENT TRACKINGINFO",
+    "GET a",
+    "@SET a 1",
+    "@SET a 2",
+    "GET a",
+    "SET a 3",
+    "MGET {t}1 {t}2",
+    "@MSET {t}2 x",
+    "@DEL {t}1",
+    "@SET {t}1 x",
+    "HGETALL {t}h",
+    "@HSET {t}h f v",
+    "CLIENT TRACKING OFF",
+    "GET a",
+    "@SET a 4",
+    "CLIENT TRACKING ON REDIRECT ID OPTIN",
+    "GET a",
+    "CLIENT CACHING YES",
+    "GET a",
+    "@SET a 5",
+    "CLIENT TRACKING OFF",
+    "CLIENT TRACKING ON BCAST PREFIX u REDIRECT ID",
+    "CLIENT TRACKINGINFO",
+    "@SET u1 a",
+    "@SET a 6",
+    "CLIENT TRACKING OFF",
+    // Who speaks RESP3 need not be subscribed.
+    "CLIENT TRACKING ON REDIRECT ID",
+    "#UNSUBSCRIBE",
+    "#HELLO 3",
+    "GET a",
+    "@SET a 8",
+    "HELLO 3",
+    "GET a",
+    "@SET a 9",
+    "GET a",
+    "@GET a",
+    "GET b",
+    "@SET b 1",
+    "RESET",
+    "CLIENT GETREDIR",
+];
+
+#[test]
+fn a_client_is_told_by_another() {
+    compare_redirected(&["-max-procs", "1"], REDIRECTED);
+    // Perhaps of another worker.
+    for _ in 0..3 {
+        compare_redirected(&["-max-procs", "2"], REDIRECTED);
+    }
+}
+
+#[test]
+fn a_client_hears_that_the_other_has_gone() {
+    let mut reader = Reader::new(&["-max-procs", "2"]);
+    let mut other = reader.proxy.conn();
+    let id = other.line("CLIENT ID").int();
+    let line = format!("CLIENT TRACKING ON REDIRECT {id}");
+    assert_eq!(reader.conn.line(&line).text(), "OK");
+    reader.conn.line("GET a");
+    drop(other);
+    let mut admin = reader.proxy.conn();
+    wait_for("it has gone", LIMIT, || {
+        let list = admin.line("CLIENT LIST").text();
+        (!list.contains(&format!("id={id} "))).then_some(())
+    });
+    admin.line("SET a 1");
+    assert_eq!(
+        reader.push(),
+        format!(">2 $21 tracking-redir-broken :{id} ")
+    );
+    let list = admin.line("CLIENT LIST").text();
+    let own = " flags=tR ";
+    assert!(
+        list.contains(own) && list.contains(&format!(" redir={id} ")),
+        "{list}"
+    );
+    reader.conn.line("GET a");
+    reader.hears_nothing();
+}
+
 /// A client that tracks, and the connections of its neighbours: one through the proxy, one to each node.
 struct Reader {
     conn: Conn,

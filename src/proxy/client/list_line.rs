@@ -87,6 +87,7 @@ impl Client {
                 'b',
             ),
             (self.session.tracking().is_some(), 't'),
+            (self.session.tracking().is_some_and(|own| own.broken), 'R'),
             (
                 self.session
                     .tracking()

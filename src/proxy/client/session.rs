@@ -238,10 +238,8 @@ impl Session {
 
     /// The client that is told for it, as `CLIENT GETREDIR` says it: itself is 0, and nobody -1.
     pub fn redirection(&self) -> i64 {
-        match self.tracking {
-            Some(_) => 0,
-            None => -1,
-        }
+        let target = |mode: &Mode| mode.redirect.map_or(0, |target| target.number as i64);
+        self.tracking().map_or(-1, target)
     }
 
     /// To change what it has chosen.
@@ -373,8 +371,10 @@ impl Session {
             protocol: self.protocol,
             database: self.database,
             // A RESP2 client could not be told.
-            tracking: self.protocol == Protocol::Resp3
-                && self.tracking().is_some_and(|own| !own.is_broadcast()),
+            tracking: self.tracking().is_some_and(|own| {
+                let is_told = self.protocol == Protocol::Resp3 || own.redirect.is_some();
+                is_told && !own.is_broadcast()
+            }),
         }
     }
 

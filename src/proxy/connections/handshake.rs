@@ -112,7 +112,7 @@ impl Proxy {
                 node.exclusive.arrived(flavor, id);
             }
         }
-        if back {
+        if back || flavor.tracking {
             self.hasten_held(now);
         }
         if replaces {

@@ -55,6 +55,7 @@ use crate::proxy::pubsub::state::subscriptions::Subscriptions;
 use crate::proxy::scripts::Seen;
 use crate::proxy::stats::Stats;
 use crate::proxy::tracking::state::mode::Mode;
+use crate::proxy::tracking::state::seek::Wanted;
 use crate::proxy::upstream::node::Node;
 use crate::proxy::upstream::routes::Routes;
 use crate::resp::args::Args;
@@ -122,6 +123,8 @@ pub enum After {
     Track(Option<Box<Mode>>),
     /// No reply was made: it is OK, when all masters tell of the keys with the client's prefixes.
     TrackPrefixes(Box<Mode>),
+    /// No reply was made: it is made when it is known whether there is a client of this number, by which it is told.
+    TrackBy(u64, Wanted),
     /// The next request, which is the one that `CLIENT CACHING` is about.
     ChooseNext,
     /// No reply was made: the request goes where the class of its row says.

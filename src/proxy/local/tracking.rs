@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use super::{After, Context, NO_INTEGER, SYNTAX_ERROR, fail, switch};
 use crate::proxy::tracking::state::mode::{Choice, Mode};
+use crate::proxy::tracking::state::seek::Wanted;
 use crate::resp::args::Args;
 use crate::resp::encode;
 use crate::resp::reply::parse_number;
@@ -26,8 +27,7 @@ const TWO_REDIRECTS: &[u8] = b"ERR A client can only redirect to a single other 
 const OTHER_BCAST: &[u8] =
     b"ERR You can't switch BCAST mode on/off before disabling tracking for this client, and \
     then re-enabling it with a different mode.";
-const NO_REDIRECT: &[u8] =
-    b"ERR CLIENT TRACKING with REDIRECT is not supported through this proxy yet";
+const NO_TARGET: &[u8] = b"ERR The client ID you want redirect to does not exist";
 
 /// The options of `CLIENT TRACKING`.
 #[derive(Default)]
@@ -61,6 +61,9 @@ impl<'a> Options<'a> {
                         return Err(TWO_REDIRECTS);
                     }
                     options.redirect = parse_number(args.at(at)).ok_or(NO_INTEGER)?;
+                    if options.redirect == 0 {
+                        return Err(NO_TARGET);
+                    }
                 }
                 _ => return Err(SYNTAX_ERROR),
             }
@@ -119,9 +122,6 @@ impl<'a> Options<'a> {
             (false, true) => Choice::OptOut,
             (false, false) => Choice::All,
         };
-        if self.redirect != 0 {
-            return refused(NO_REDIRECT);
-        }
         let mut mode = Mode::new(choice, self.noloop);
         if self.bcast {
             let before = before.map(|mode| mode.prefixes.clone());
@@ -147,6 +147,17 @@ pub fn tracking(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -
         Some(false) => Ok(None),
         None => Err(Cow::Borrowed(SYNTAX_ERROR)),
     };
+    if options.redirect != 0 {
+        let Ok(number) = u64::try_from(options.redirect) else {
+            return fail(out, NO_TARGET);
+        };
+        let wanted = match mode {
+            Ok(Some(mode)) => Wanted::On(Box::new(mode)),
+            Ok(None) => Wanted::Off,
+            Err(text) => Wanted::Refused(text.into_owned()),
+        };
+        return After::TrackBy(number, wanted);
+    }
     match mode {
         Ok(Some(mode)) if mode.is_broadcast() => After::TrackPrefixes(Box::new(mode)),
         Ok(mode) => {
@@ -193,6 +204,7 @@ pub fn trackinginfo(context: &mut Context<'_>, _: &Args<'_>, out: &mut Vec<u8>) 
         });
         flags.extend(mode.is_broadcast().then_some("bcast"));
         flags.extend(mode.noloop.then_some("noloop"));
+        flags.extend(mode.broken.then_some("broken_redirect"));
     }
     encode::map(out, 3, protocol);
     encode::bulk(out, b"flags");

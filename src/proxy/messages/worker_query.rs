@@ -10,6 +10,9 @@ use crate::proxy::messages::client_filter::{Filter, Selection};
 use crate::proxy::messages::client_pause::ClientPause;
 use crate::proxy::messages::monitor_feed::Lines;
 use crate::proxy::scripts::flags::Functions;
+use crate::proxy::tracking::state::mode::Target;
+use crate::proxy::tracking::state::seek::Found;
+use crate::proxy::tracking::state::told::Told;
 
 /// Something that every worker can answer for itself.
 #[derive(Debug, Clone)]
@@ -80,6 +83,33 @@ pub enum WorkerMessage {
     },
     /// A subscription is confirmed or given up: these publishers look again whether they have to wait.
     SubscribersSettled(Vec<ClientId>),
+    /// A client wants to be told by the client of this number (CLIENT TRACKING with REDIRECT).
+    SeekClient {
+        /// Its worker.
+        from: usize,
+        /// Its request, which waits.
+        part: PartId,
+        /// The number.
+        number: u64,
+    },
+    /// The answer to that.
+    FoundClient(Found),
+    /// A client is told what another one is to be told.
+    Invalidated {
+        /// That one: its worker, and its name there.
+        from: (usize, ClientId),
+        /// The one that is told.
+        target: Target,
+        /// What.
+        told: Told,
+    },
+    /// The client of this number, that another one is told by, has gone.
+    RedirectBroken {
+        /// That other one.
+        source: ClientId,
+        /// The number.
+        number: u64,
+    },
     /// The lines that this worker sent have been taken.
     LinesTaken {
         /// The worker that took them.

@@ -183,6 +183,10 @@ impl Proxy {
                 self.join_feeds(id, request.command.id, mode, now);
                 Step::Done
             }
+            After::TrackBy(number, wanted) => {
+                self.seek_target(id, request.command.id, number, wanted, now);
+                Step::Alone
+            }
             After::ChooseNext => {
                 self.choose_next(id);
                 Step::Done

@@ -29,7 +29,7 @@ impl Proxy {
             return true;
         }
         if backend.flavor.tracking {
-            self.take_invalidation(id, push);
+            self.take_invalidation(id, push, now);
             return true;
         }
         if self.take_near_push(id, push) {

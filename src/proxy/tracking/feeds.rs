@@ -63,13 +63,21 @@ impl Proxy {
         };
         let seq = client.pipeline.push_heard(command, now);
         self.stats.commands.add(1);
+        self.join_feeds_at(PartId::new(id, seq, 0), mode, now);
+    }
+
+    /// The same, at a place that the request has already.
+    pub(super) fn join_feeds_at(&mut self, part: PartId, mode: Box<Mode>, now: Time) {
+        let id = part.client;
+        let Some(client) = self.clients.get(id) else {
+            return;
+        };
         for prefix in &mode.prefixes {
             let prefix = name_at_nodes(client, prefix);
             self.tracking.feeds.join(&prefix, id);
         }
         self.set_tracking(id, Some(mode));
         let until = now.after(PATIENCE);
-        let part = PartId::new(id, seq, 0);
         self.tracking.feeds.joining.push((part, until));
         self.arrange_feeds(now);
     }

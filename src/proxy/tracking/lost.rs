@@ -28,6 +28,7 @@ impl Proxy {
     /// A connection has gone. If keys were tracked there, the node will not say that they change.
     pub(in crate::proxy) fn tracking_lost(&mut self, id: BackendId, now: Time) {
         self.feed_lost(id, now);
+        self.sink_lost(id);
         let Some(link) = self.tracking.links.remove(&id) else {
             return;
         };
@@ -35,6 +36,24 @@ impl Proxy {
         let slots: Vec<u16> = table.slots().collect();
         let keys = slots.into_iter().map(|slot| table.take_slot(slot));
         self.keys_unknown(keys.collect());
+    }
+
+    /// A connection has gone on which the node told of keys that were read on others: nobody tells of them any more.
+    fn sink_lost(&mut self, sink: BackendId) {
+        let mut slots = Vec::new();
+        for (id, backend) in self.upstream.backends.iter_mut() {
+            if backend.redirect.is_none_or(|(own, _)| own != sink) {
+                continue;
+            }
+            backend.is_untracked = true;
+            if let Some(link) = self.tracking.links.get_mut(&id) {
+                let own: Vec<u16> = link.table.slots().collect();
+                slots.extend(own.into_iter().map(|slot| link.table.take_slot(slot)));
+            }
+        }
+        if !slots.is_empty() {
+            self.keys_unknown(slots);
+        }
     }
 
     /// The routes may have changed: what was read of slots that have moved is not known any more. A node does not tell of

@@ -8,6 +8,7 @@
 //! | `feeds` | BCAST: one connection to each master tells of all keys with the prefixes of any client |
 //! | `lost` | a connection is lost, a slot moves: what was read there is not known any more |
 //! | `tell` | what a client is told, and behind which of its replies |
+//! | `redirect` | REDIRECT: what is told goes to another client, perhaps of another worker |
 //! | `quiet` | a connection on which nothing is said is asked whether it is still there |
 //!
 //! Requests of clients that track travel on connections of a flavour of their own (`Flavor::tracking`): one for each
@@ -29,6 +30,7 @@ mod lost;
 mod quiet;
 mod reads;
 mod receive;
+mod redirect;
 pub mod state;
 mod tell;
 #[cfg(test)]

@@ -7,6 +7,7 @@ use crate::clock::Time;
 use crate::proxy::ids::{BackendId, NO_SLOT};
 use crate::proxy::state::Proxy;
 use crate::proxy::upstream::backend::{Origin, State};
+use crate::proxy::upstream::lost::Lost;
 use crate::resp::encode;
 
 /// How long a connection may be quiet.
@@ -16,7 +17,9 @@ impl Proxy {
     /// Whether there may be connections to be asked.
     #[inline]
     pub(in crate::proxy) fn is_anything_tracked(&self) -> bool {
-        !self.tracking.is_empty() || !self.tracking.feeds.is_empty()
+        !self.tracking.is_empty()
+            || !self.tracking.feeds.is_empty()
+            || !self.tracking.seeks.is_empty()
     }
 
     /// When [`Proxy::ask_quiet`] is due.
@@ -34,11 +37,26 @@ impl Proxy {
         }
     }
 
+    /// Closes connections whose keys are told of nowhere any more, once nothing is outstanding there: another one takes
+    /// their place.
+    fn retire_without_sink(&mut self, now: Time) {
+        let all = self.upstream.backends.iter();
+        let done = all.filter(|(_, own)| {
+            own.redirect.is_some() && own.is_untracked && own.tickets.is_empty()
+        });
+        let done: Vec<BackendId> = done.map(|(id, _)| id).collect();
+        for id in done {
+            self.lose_backend(id, Lost::Retired, now);
+        }
+    }
+
     /// Asks the connections on which nothing was said for a while.
     #[cold]
     pub(in crate::proxy) fn ask_quiet(&mut self, now: Time) {
         self.tracking.look_at = now.after(QUIET / 2);
         self.tell_of_deaf_feeds();
+        self.give_up_seeks(now);
+        self.retire_without_sink(now);
         let links = self.tracking.links.iter();
         let links = links.filter(|(_, link)| !link.table.is_empty());
         let feeds = self.tracking.feeds.all.keys();

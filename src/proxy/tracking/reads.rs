@@ -4,6 +4,7 @@ use crate::command::{self, Command, Flags, KeysError};
 use crate::proxy::ids::{BackendId, NodeKey, PartId, Seq};
 use crate::proxy::request::request_limits;
 use crate::proxy::state::Proxy;
+use crate::proxy::tracking::state::doubts::Doubts;
 use crate::proxy::tracking::state::table::{Reader, Table};
 use crate::proxy::tracking::state::told::Told;
 use crate::proxy::tracking::state::{Link, OwnWrite};
@@ -29,6 +30,7 @@ impl Proxy {
         let (node, untracked) = (backend.node, backend.is_untracked);
         if let Some(link) = self.tracking.links.get_mut(&id) {
             link.own_write = None;
+            link.doubts.settle(ticket.sent_at);
         }
         let Origin::Part(part) = ticket.origin else {
             return;
@@ -64,7 +66,14 @@ impl Proxy {
                     self.tell_client(part.client, behind(part.seq), Told::Keys(keys));
                 }
             }
-            Keys::Known(keys) => self.remember(id, node, part, ticket.slot, &keys),
+            Keys::Known(mut keys) => {
+                self.remember(id, node, part, ticket.slot, &keys);
+                let link = self.tracking.links.get(&id);
+                keys.retain(|key| link.is_some_and(|link| link.doubts.has(key)));
+                if !keys.is_empty() {
+                    self.tell_client(part.client, behind(part.seq), Told::Keys(keys));
+                }
+            }
             Keys::Unknown if writes => {}
             Keys::Unknown => self.tell_client(part.client, behind(part.seq), Told::All),
         }
@@ -98,9 +107,12 @@ impl Proxy {
         if self.tracking.is_empty() {
             self.tracking.routes_version = self.upstream.routes.version();
         }
+        let redirect = self.upstream.backends.get(id).and_then(|own| own.redirect);
         self.tracking.links.entry(id).or_insert_with(|| Link {
             node,
             table: Table::default(),
+            sink: redirect.map(|(sink, _)| sink),
+            doubts: Doubts::default(),
             own_write: None,
         })
     }

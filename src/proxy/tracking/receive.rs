@@ -1,5 +1,6 @@
 //! A node says that keys have changed which were read over one of the connections that track.
 
+use crate::clock::Time;
 use crate::cluster::slot::Slot;
 use crate::proxy::ids::{BackendId, ClientId};
 use crate::proxy::state::Proxy;
@@ -10,10 +11,38 @@ use crate::resp::reply::Reply;
 
 impl Proxy {
     /// A push on a connection that tracks. Others than these are nobody's.
-    pub(in crate::proxy) fn take_invalidation(&mut self, id: BackendId, push: Reply<'_>) {
-        if let Some(told) = Told::of(push) {
-            self.stats.tracking_pushes_in.add(1);
-            self.invalidated(id, &told);
+    pub(in crate::proxy) fn take_invalidation(
+        &mut self,
+        id: BackendId,
+        push: Reply<'_>,
+        now: Time,
+    ) {
+        let Some(told) = Told::of(push) else {
+            return;
+        };
+        self.stats.tracking_pushes_in.add(1);
+        self.invalidated(id, &told);
+        let links = self.tracking.links.iter_mut();
+        let others = links.filter(|(_, link)| link.sink == Some(id));
+        let mut others: Vec<BackendId> = others.map(|(other, _)| *other).collect();
+        others.sort_unstable_by_key(|own| (own.key(), own.generation()));
+        for other in others {
+            self.doubt_outstanding(other, &told, now);
+            self.invalidated(other, &told);
+        }
+    }
+
+    /// Replies that are outstanding on another connection than that on which this was told may be older than it.
+    fn doubt_outstanding(&mut self, id: BackendId, told: &Told, now: Time) {
+        let backend = self.upstream.backends.get(id);
+        if backend.is_none_or(|own| own.tickets.is_empty()) {
+            return;
+        }
+        if let Some(link) = self.tracking.links.get_mut(&id) {
+            match told {
+                Told::Keys(keys) => keys.iter().for_each(|key| link.doubts.add(key, now)),
+                Told::All | Told::Broken(_) => link.doubts.add_all(now),
+            }
         }
     }
 
@@ -22,7 +51,7 @@ impl Proxy {
     fn invalidated(&mut self, id: BackendId, told: &Told) {
         match told {
             Told::Keys(keys) => keys.iter().for_each(|key| self.key_changed(id, key)),
-            Told::All => self.all_changed(id),
+            Told::All | Told::Broken(_) => self.all_changed(id),
         }
     }
 

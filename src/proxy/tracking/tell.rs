@@ -64,15 +64,33 @@ impl Proxy {
         let Some(late) = &mut client.late else {
             return;
         };
-        let mut frame = Vec::new();
+        let (mut frame, mut elsewhere) = (Vec::new(), Vec::new());
         while let Some(told) = late.take(head) {
+            let mode = client.session.tracking();
+            if let Some(target) = mode.and_then(|mode| mode.redirect) {
+                elsewhere.push((target, told));
+                continue;
+            }
             // A RESP2 client cannot be told on the connection of its replies, as in Redis.
             if client.session.protocol == Protocol::Resp3 && client.closing.is_none() {
                 told.push(&mut frame);
                 self.stats.tracking_pushes.add(1);
             }
         }
+        while let Some(told) = late.take_for_another(head) {
+            match client.session.protocol {
+                Protocol::Resp3 => told.push(&mut frame),
+                Protocol::Resp2 if client.session.subscriptions().is_some() => {
+                    told.message(&mut frame);
+                }
+                Protocol::Resp2 => continue,
+            }
+            self.stats.tracking_pushes.add(1);
+        }
         client.output.push(&frame, &mut self.pool);
+        for (target, told) in elsewhere {
+            self.tell_target(id, target, told);
+        }
     }
 
     /// A client's connections of its own go back: what it did there was not tracked.
@@ -181,9 +199,10 @@ impl Client {
     /// It tracks, and a request of it at this place was answered here; it spoke `protocol` before.
     pub(in crate::proxy) fn answered_to_tracker(&mut self, place: Seq, protocol: Protocol) {
         let next = self.pipeline.tail();
-        let spoke_otherwise = self.session.protocol != protocol;
+        let mut spoke_otherwise = self.session.protocol != protocol;
         if let Some(mode) = self.session.tracking_mut() {
             mode.pass_on(place, next);
+            spoke_otherwise &= mode.redirect.is_none();
         }
         // What it has read in RESP2 was not tracked, or it was not told.
         if spoke_otherwise && self.session.protocol == Protocol::Resp3 {

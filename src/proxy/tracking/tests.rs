@@ -86,13 +86,18 @@ impl Rig {
                             self.received.entry(id.key()).or_default().push_str(&text)
                         }
                         Peer::Backend(id) => {
-                            let tracks = text.contains("BCAST")
-                                || text.ends_with("CLIENT\r\n$8\r\nTRACKING\r\n$2\r\nON\r\n");
+                            let tracks = text.contains("TRACKING");
+                            let asks = text.ends_with("CLIENT\r\n$2\r\nID\r\n");
+                            let redirects = text.contains("REDIRECT");
                             if text.contains("HELLO") {
                                 self.greetings.push(text.clone());
-                                let greeting = ["%1\r\n+a\r\n+b\r\n", "+OK\r\n"];
-                                let greeting = greeting[..1 + usize::from(tracks)].concat();
+                                let greeting = ["%1\r\n+a\r\n+b\r\n", "+OK\r\n", ":7\r\n"];
+                                let steps = 1 + usize::from(tracks) + usize::from(asks);
+                                let greeting = greeting[..steps].concat();
                                 feed(&mut self.proxy, peer, greeting.as_bytes(), self.now);
+                            } else if redirects {
+                                assert!(text.ends_with("REDIRECT\r\n$1\r\n7\r\n"), "{text}");
+                                feed(&mut self.proxy, peer, b"+OK\r\n", self.now);
                             } else {
                                 self.sent.entry(id.key()).or_default().push_str(&text);
                             }
@@ -427,4 +432,79 @@ fn another_prefix_is_asked_for_before_the_old_connection_is_closed() {
     rig.now = rig.now.after(std::time::Duration::from_millis(50));
     rig.turn();
     assert_eq!(feeds(&rig), []);
+}
+
+/// A RESP2 client that has asked for `key`, and who is told for it: what was sent to the node, and the two connections.
+fn redirected(rig: &mut Rig, key: &str) -> (ClientId, ClientId, BackendId, BackendId) {
+    let target = rig.client(&[]);
+    let source = rig.client(&["HELLO 2"]);
+    let number = rig
+        .proxy
+        .clients
+        .get(target)
+        .expect("it is there")
+        .session
+        .number;
+    rig.say(source, &format!("CLIENT TRACKING ON REDIRECT {number}\r\n"));
+    assert_eq!(rig.received(source), "+OK\r\n");
+    rig.say(source, &get(key));
+    // It has waited for the connection that tells.
+    rig.now = rig.now.after(std::time::Duration::from_millis(1));
+    rig.turn();
+    let sink = rig.node(key);
+    let mut all = rig.proxy.upstream.backends.iter();
+    let own = all.find(|(_, own)| own.redirect == Some((sink, 7)));
+    let reads = own.expect("a connection that reads").0;
+    (source, target, sink, reads)
+}
+
+#[test]
+fn a_reply_that_may_be_older_than_what_was_told_on_another_connection_is_told_again() {
+    let mut rig = Rig::new(Config::default());
+    let key = KEYS[0];
+    let (source, target, sink, reads) = redirected(&mut rig, key);
+    // The node has read the key for a client, and it was changed: the reply comes behind what is told.
+    rig.tell(reads, "$3\r\nold\r\n");
+    assert_eq!(rig.received(source), "$3\r\nold\r\n");
+    rig.say(source, &get(key));
+    rig.tell(sink, &invalidate(key));
+    assert_eq!(rig.received(target), invalidate(key));
+    rig.tell(reads, "$3\r\nold\r\n");
+    assert_eq!(rig.received(source), "$3\r\nold\r\n");
+    assert_eq!(rig.received(target), invalidate(key));
+    // What is asked for later is newer.
+    rig.now = rig.now.after(std::time::Duration::from_millis(1));
+    rig.say(source, &get(key));
+    rig.tell(reads, "$3\r\nnew\r\n");
+    assert_eq!(rig.received(target), "");
+    rig.tell(sink, &invalidate(key));
+    assert_eq!(rig.received(target), invalidate(key));
+}
+
+#[test]
+fn without_the_connection_that_tells_nothing_is_tracked() {
+    let mut rig = Rig::new(Config::default());
+    let key = KEYS[0];
+    let (source, target, sink, reads) = redirected(&mut rig, key);
+    rig.tell(reads, "$3\r\nold\r\n");
+    rig.proxy.lose_backend(sink, Lost::Closed, rig.now);
+    rig.turn();
+    assert_eq!(rig.received(target), invalidate(key));
+    rig.say(source, &get(key));
+    rig.tell(reads, "$3\r\nold\r\n");
+    assert_eq!(rig.received(target), invalidate(key));
+    // It is replaced when nothing is outstanding there.
+    for _ in 0..40 {
+        rig.now = rig.now.after(std::time::Duration::from_millis(100));
+        rig.turn();
+    }
+    assert!(rig.proxy.upstream.backends.get(reads).is_none());
+    rig.say(source, &get(key));
+    for _ in 0..10 {
+        rig.now = rig.now.after(std::time::Duration::from_millis(100));
+        rig.turn();
+    }
+    let sink = rig.node(key);
+    let mut all = rig.proxy.upstream.backends.iter();
+    assert!(all.any(|(_, own)| own.redirect == Some((sink, 7))));
 }

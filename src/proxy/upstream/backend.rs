@@ -13,7 +13,7 @@ use crate::buffer::{Chunk, Pool, ReadBuf, WriteBuf};
 use crate::clock::Time;
 use crate::cluster::slot::SLOTS;
 use crate::config::{Config, Secret};
-use crate::proxy::ids::{ClientId, NO_SLOT, NodeKey, PartId};
+use crate::proxy::ids::{BackendId, ClientId, NO_SLOT, NodeKey, PartId};
 use crate::proxy::near_cache::state::flight::NearStep;
 use crate::proxy::upstream::dialect::Dialect;
 use crate::proxy::upstream::large_reply::LargeReply;
@@ -105,7 +105,8 @@ impl Flavor {
             encode::command(out, [&b"SELECT"[..], index.as_bytes()]);
             steps += 1;
         }
-        if self.tracking {
+        // A RESP2 connection can be told nothing: another one is (see `Backend::connected`).
+        if self.tracking && self.protocol == Protocol::Resp3 {
             // The last step: see `Backend::is_tracking_step`.
             encode::command(out, [&b"CLIENT"[..], b"TRACKING", b"ON"]);
             steps += 1;
@@ -323,6 +324,8 @@ pub struct Backend {
     pub is_untracked: bool,
     /// The prefixes of the keys of which the node is to tell here, of a connection that is for nothing else.
     pub broadcast: Option<Vec<Box<[u8]>>>,
+    /// Of a RESP2 connection that tracks: the connection on which the node tells, and its number there.
+    pub redirect: Option<(BackendId, i64)>,
 }
 
 /// The oldest request of a connection, as it was when last looked at.
@@ -380,6 +383,7 @@ impl Backend {
             is_fed: false,
             is_untracked: false,
             broadcast: None,
+            redirect: None,
         }
     }
 
@@ -406,7 +410,23 @@ impl Backend {
             encode::command(&mut greeting, words);
             steps += 1;
         }
+        if let Some((_, number)) = self.redirect {
+            let number = number.to_string();
+            let words = [
+                &b"CLIENT"[..],
+                b"TRACKING",
+                b"ON",
+                b"REDIRECT",
+                number.as_bytes(),
+            ];
+            encode::command(&mut greeting, words);
+            steps += 1;
+        }
         self.question = match self.usage {
+            // Others may name it.
+            Usage::Shared if self.flavor.tracking && self.redirect.is_none() => {
+                Some(LastStep::Number)
+            }
             Usage::Shared if steps > 0 && !self.is_replacement => None,
             Usage::Shared => Some(LastStep::Ping),
             Usage::Idle | Usage::Lent { .. } | Usage::Cleaning => Some(LastStep::Number),

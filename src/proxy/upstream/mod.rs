@@ -281,10 +281,45 @@ impl Upstream {
             return Some(own);
         }
         let replaces = self.node(key)?.aside_of(flavor, index).next().is_some();
+        let mut redirect = None;
+        if flavor.tracking && flavor.protocol == Protocol::Resp2 {
+            redirect = Some(self.sink(key, flavor, index, config, actions, now)?);
+        }
         let backend = self.open(key, flavor, Usage::Shared, config, actions, now)?;
-        self.backends.get_mut(backend)?.is_replacement = replaces;
+        let own = self.backends.get_mut(backend)?;
+        own.is_replacement = replaces;
+        own.redirect = redirect;
         self.node_mut(key)?.set_shared(flavor, index, backend);
         Some(backend)
+    }
+
+    /// The connection on which a node tells of the keys that are read on RESP2 connections, and its number there; made if
+    /// there is none. Nothing until it is ready.
+    fn sink(
+        &mut self,
+        key: NodeKey,
+        flavor: Flavor,
+        index: usize,
+        config: &Config,
+        actions: &mut Actions,
+        now: Time,
+    ) -> Option<(BackendId, i64)> {
+        let flavor = Flavor {
+            protocol: Protocol::Resp3,
+            ..flavor
+        };
+        let shared = self.node(key)?.shared(flavor, index);
+        let id = match shared {
+            Some(id) => id,
+            None => self.new_connection(key, flavor, index, config, actions, now)?,
+        };
+        let own = self
+            .backends
+            .get(id)
+            .filter(|own| own.state == State::Ready)?;
+        // It does not say its number where our user may not ask for it: then the node refuses to track, and readers hear
+        // so behind each reply.
+        Some((id, own.number.unwrap_or(-1)))
     }
 
     /// Queues a request at a backend. Its bytes are copied; the caller may have moved them in instead

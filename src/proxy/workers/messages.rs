@@ -39,6 +39,16 @@ impl Proxy {
                     .into_iter()
                     .for_each(|id| self.wake_publisher(id));
             }
+            WorkerMessage::SeekClient { from, part, number } => {
+                self.answer_seek(from, part, number);
+            }
+            WorkerMessage::FoundClient(found) => self.take_found(found, now),
+            WorkerMessage::Invalidated { from, target, told } => {
+                self.take_invalidated(from, target, told);
+            }
+            WorkerMessage::RedirectBroken { source, number } => {
+                self.break_redirect(source, number);
+            }
             WorkerMessage::LinesTaken { by } => {
                 let lines = self.monitor_feeds[by].acknowledged();
                 self.send_lines(by, lines);
@@ -56,6 +66,10 @@ impl Proxy {
             WorkerMessage::Answered { .. }
             | WorkerMessage::Lines { .. }
             | WorkerMessage::LinesTaken { .. }
+            | WorkerMessage::SeekClient { .. }
+            | WorkerMessage::FoundClient(_)
+            | WorkerMessage::Invalidated { .. }
+            | WorkerMessage::RedirectBroken { .. }
             | WorkerMessage::SubscribersSettled(_) => {
                 self.returned.push((worker, message));
             }

@@ -17,6 +17,8 @@ const BYTES_MAX: usize = 256 << 10;
 pub struct Late {
     all: VecDeque<(Seq, Told)>,
     bytes: usize,
+    /// The same for another client, which has named it (`REDIRECT`).
+    for_others: VecDeque<(Seq, Told)>,
 }
 
 impl Late {
@@ -34,6 +36,26 @@ impl Late {
             self.bytes = 0;
             self.all.extend(last.map(|until| (until, Told::All)));
         }
+    }
+
+    /// The same, of what is for another client. What waits is not owed to the client: if it is too much, it becomes one.
+    pub fn add_for_another(&mut self, until: Seq, told: Told) {
+        self.for_others.push_back((until, told));
+        if self.for_others.len() > COUNT_MAX {
+            let until = self.for_others.back().map(|(until, _)| *until);
+            self.for_others.clear();
+            self.for_others
+                .extend(until.map(|until| (until, Told::All)));
+        }
+    }
+
+    /// Takes what it may be told for another.
+    pub fn take_for_another(&mut self, head: Seq) -> Option<Told> {
+        let (until, _) = self.for_others.front()?;
+        if head.before(*until) {
+            return None;
+        }
+        self.for_others.pop_front().map(|(_, told)| told)
     }
 
     /// Takes what it may be told now that `head` is its oldest request that is not answered. What was added first comes

@@ -4,15 +4,19 @@
 //! |---|---|
 //! | `mode` | what one client has asked for |
 //! | `table` | which clients have read which keys, over one connection |
+//! | `doubts` | what was told on one connection while replies of another were outstanding |
 //! | `feeds` | who is told of keys with which prefixes, whoever has read them |
+//! | `seek` | clients that want to be told by others |
 //! | `told` | what a node says has changed |
 //! | `late` | what a client is to be told, and behind which of its replies |
 //!
 //! It must never know how requests find their connection.
 
+pub mod doubts;
 pub mod feeds;
 pub mod late;
 pub mod mode;
+pub mod seek;
 pub mod table;
 pub mod told;
 
@@ -20,7 +24,9 @@ use std::collections::HashMap;
 
 use crate::clock::Time;
 use crate::proxy::ids::{BackendId, NodeKey};
+use crate::proxy::tracking::state::doubts::Doubts;
 use crate::proxy::tracking::state::feeds::Feeds;
+use crate::proxy::tracking::state::seek::Seek;
 use crate::proxy::tracking::state::table::Table;
 
 /// The connections of one worker over which tracked keys were read.
@@ -30,6 +36,8 @@ pub struct Tracking {
     pub links: HashMap<BackendId, Link>,
     /// Clients that are told of keys with a prefix.
     pub feeds: Feeds,
+    /// Clients that want to be told by others that are looked for.
+    pub seeks: Vec<Seek>,
     /// The version of the routes that the keys have been compared with.
     pub routes_version: u32,
     /// When quiet connections are looked after, while there are any.
@@ -45,6 +53,10 @@ pub struct Link {
     pub node: NodeKey,
     /// The keys.
     pub table: Table,
+    /// The connection on which the node tells of them, if that is another one.
+    pub sink: Option<BackendId>,
+    /// What has been told there while replies were outstanding here, any of which may be older.
+    pub doubts: Doubts,
     /// The write whose reply came last, as long as nothing else has.
     pub own_write: Option<OwnWrite>,
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use crate::proxy::ids::Seq;
+use crate::proxy::ids::{ClientId, Seq};
 
 /// Which of its reads are tracked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -16,6 +16,17 @@ pub enum Choice {
     OptOut,
 }
 
+/// A client that is told what another one is to be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Target {
+    /// Its number.
+    pub number: u64,
+    /// The worker that it is a client of.
+    pub worker: usize,
+    /// Its name there.
+    pub client: ClientId,
+}
+
 /// What one client has asked for.
 #[derive(Debug, Default)]
 pub struct Mode {
@@ -23,6 +34,10 @@ pub struct Mode {
     pub choice: Choice,
     /// `NOLOOP`: it is not to hear of its own writes.
     pub noloop: bool,
+    /// `REDIRECT`: who is told in its place.
+    pub redirect: Option<Target>,
+    /// Whether that client has gone.
+    pub broken: bool,
     /// `BCAST`: it is told of all keys with these prefixes, and not of those that it has read.
     pub prefixes: BTreeSet<Box<[u8]>>,
     /// The place of the next request when it was told, for its prefixes, that everything may have changed.

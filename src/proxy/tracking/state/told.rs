@@ -10,7 +10,12 @@ pub enum Told {
     Keys(Vec<Box<[u8]>>),
     /// Everything may have: what was read before is not known any more.
     All,
+    /// Nothing; but the client of this number, which was to be told, has gone.
+    Broken(u64),
 }
+
+/// The channel of which a RESP2 client hears.
+const CHANNEL: &[u8] = b"__redis__:invalidate";
 
 impl Told {
     /// What a push says, if it is one of these.
@@ -33,9 +38,28 @@ impl Told {
     /// Appends it as a push.
     pub fn push(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b">2\r\n");
+        if let Told::Broken(number) = self {
+            encode::bulk(out, b"tracking-redir-broken");
+            return encode::integer(out, *number as i64);
+        }
         encode::bulk(out, b"invalidate");
+        self.payload(out, Protocol::Resp3);
+    }
+
+    /// Appends it as a message to a RESP2 client that is subscribed.
+    pub fn message(&self, out: &mut Vec<u8>) {
+        if matches!(self, Told::Broken(_)) {
+            return;
+        }
+        encode::array(out, 3);
+        encode::bulk(out, b"message");
+        encode::bulk(out, CHANNEL);
+        self.payload(out, Protocol::Resp2);
+    }
+
+    fn payload(&self, out: &mut Vec<u8>, protocol: Protocol) {
         match self {
-            Told::All => encode::null(out, Protocol::Resp3),
+            Told::All | Told::Broken(_) => encode::null(out, protocol),
             Told::Keys(keys) => {
                 encode::array(out, keys.len());
                 keys.iter().for_each(|key| encode::bulk(out, key));
@@ -46,7 +70,7 @@ impl Told {
     /// The bytes of its keys.
     pub fn key_bytes(&self) -> usize {
         match self {
-            Told::All => 0,
+            Told::All | Told::Broken(_) => 0,
             Told::Keys(keys) => keys.iter().map(|key| key.len()).sum(),
         }
     }
