@@ -106,12 +106,11 @@ fn keys(
             found.push((u32::from(index), flags));
             Ok(())
         }
-        // By the specs there are none, which has just been seen.
+        // By the specs there are none, which has just been seen; a number of keys is then taken more loosely.
         Keys::Specs
-            if row
-                .key_specs
-                .iter()
-                .all(|spec| spec.begin != BeginSearch::Unknown) =>
+            if row.key_specs.iter().all(|spec| {
+                spec.begin != BeginSearch::Unknown && !matches!(spec.find, FindKeys::Keynum { .. })
+            }) =>
         {
             Err(KeysError::Invalid)
         }

@@ -159,16 +159,21 @@ fn span(
             first_key,
             step,
         } => {
-            let count = args.get(first.saturating_add(num_index as usize));
-            let count = count.and_then(count_of).ok_or(KeysError::Invalid)?;
+            let written = args.get(first.saturating_add(num_index as usize));
+            let written = written.ok_or(KeysError::Invalid)?;
+            let (step, first) = (step.max(1) as usize, first + first_key as usize);
+            let most = len.saturating_sub(first).div_ceil(step) as u64;
+            let loose = || loose_count_of(written).filter(|_| paired);
+            let count = match count_of(written) {
+                Some(count) if count <= most => count,
+                _ => loose()
+                    .filter(|count| *count <= most)
+                    .ok_or(KeysError::Invalid)?,
+            };
             if count == 0 {
                 return Ok(None);
             }
-            let (step, first) = (step.max(1) as usize, first + first_key as usize);
-            // `count` keys need as many arguments at least, so the product below cannot overflow.
-            if count > len as u64 {
-                return Err(KeysError::Invalid);
-            }
+            // `count` is at most the number of arguments, so the product cannot overflow.
             (first, first + (count as usize - 1) * step, step)
         }
         FindKeys::Unknown => return Err(KeysError::Unknown),
@@ -183,6 +188,27 @@ fn span(
 /// A number of keys, as the client wrote it.
 fn count_of(argument: &[u8]) -> Option<u64> {
     std::str::from_utf8(argument).ok()?.parse().ok()
+}
+
+/// A number of keys as servers look for keys where the number is none: they take it by `atoi`, so that `1x` is one
+/// key, and refuse the command only when they execute it. Nothing where they find no key.
+fn loose_count_of(argument: &[u8]) -> Option<u64> {
+    let argument = argument.trim_ascii_start();
+    let (negative, digits) = match argument {
+        [b'-', digits @ ..] => (true, digits),
+        [b'+', digits @ ..] => (false, digits),
+        digits => (false, digits),
+    };
+    let end = digits.iter().position(|byte| !byte.is_ascii_digit());
+    let digits = &digits[..end.unwrap_or(digits.len())];
+    let value = digits.iter().fold(0i64, |value, digit| {
+        value
+            .saturating_mul(10)
+            .saturating_add(i64::from(digit - b'0'))
+    });
+    let value = if negative { -value } else { value };
+    // `atoi` keeps the lower 32 bits.
+    u64::try_from(value as i32).ok().filter(|count| *count > 0)
 }
 
 /// Calls `act` with the row of `line`'s command and its arguments; `''` is an empty argument.
