@@ -57,10 +57,34 @@ pub struct Kind {
     pub names: Vec<(String, String)>,
     /// Whether it speaks of `server_mode`, not of `redis_mode`: then HELLO, too, has its own name and version.
     pub own_name: bool,
+    /// Those of [`SOMETIMES`] that it has.
+    pub fields: Vec<&'static str>,
+    /// Its modules, as the section of that name lists them: `name=json,ver=20408,api=1,...`.
+    pub modules: Vec<String>,
 }
+
+/// Fields of INFO that some servers have and others do not. Those of Redis 7.2 and 8 and of Valkey that the proxy can
+/// tell, too: it has them where the servers have.
+#[rustfmt::skip]
+pub const SOMETIMES: &[&str] = &[
+    "availability_zone",
+    "clients_hz",
+    "listener0",
+    "paused_actions",
+    "paused_reason",
+    "paused_timeout_milliseconds",
+    "total_blocking_keys",
+    "total_blocking_keys_on_nokey",
+    "total_watched_keys",
+    "watching_clients",
+];
 
 /// Fields of names that are kept.
 const NAMES_MAX: usize = 8;
+/// Modules that are kept.
+const MODULES_MAX: usize = 64;
+/// The longest line of a module that is kept.
+const MODULE_MAX: usize = 1024;
 
 impl Kind {
     /// By what INFO says of the server.
@@ -82,7 +106,24 @@ impl Kind {
                 .map(|(name, value)| (name.to_string(), value.to_string()))
                 .collect(),
             own_name: fields.iter().any(|(name, _)| *name == "server_mode"),
+            fields: SOMETIMES
+                .iter()
+                .copied()
+                .filter(|own| fields.iter().any(|(name, _)| name == own))
+                .collect(),
+            modules: fields
+                .iter()
+                .filter(|(name, line)| *name == "module" && is_module(line))
+                .take(MODULES_MAX)
+                .map(|(_, line)| line.to_string())
+                .collect(),
         }
+    }
+
+    /// Whether it has a field of INFO that some servers do not have.
+    pub fn has(&self, field: &str) -> bool {
+        debug_assert!(SOMETIMES.contains(&field));
+        self.fields.contains(&field)
     }
 
     /// Its own name and version, if HELLO says these.
@@ -94,6 +135,11 @@ impl Kind {
         let name = value("server_name").filter(|_| self.own_name)?;
         Some((name, value(&format!("{name}_version"))?))
     }
+}
+
+/// Whether a line may be shown as that of a module.
+fn is_module(line: &str) -> bool {
+    line.len() <= MODULE_MAX && line.bytes().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
 /// Whether a word may be shown as a server's name or version.
@@ -210,6 +256,22 @@ mod tests {
         let odd = "redis_version:7\r\nserver_name:\x1b[2J\r\nserver_mode:x\r\n";
         assert_eq!(Kind::of(odd.as_bytes()).own(), None);
         assert_eq!(Kind::of(b"\xff"), Kind::default());
+    }
+
+    #[test]
+    fn a_server_says_which_fields_and_modules_it_has() {
+        let line = "name=json,ver=20408,api=1,filters=0,usedby=[search],using=[],options=[handle-io-errors]";
+        let info = format!(
+            "redis_version:8.2.3\r\nredis_mode:cluster\r\nlistener0:name=tcp,bind=*,port=1\r\n\r\n# Clients\r\n\
+             watching_clients:0\r\nnosuch:1\r\n# Modules\r\nmodule:{line}\r\nmodule:name=\x1b[2J\r\n"
+        );
+        let kind = Kind::of(info.as_bytes());
+        assert!(SOMETIMES.is_sorted());
+        assert_eq!(kind.fields, ["listener0", "watching_clients"]);
+        assert!(kind.has("listener0") && !kind.has("clients_hz"));
+        assert_eq!(kind.modules, [line]);
+        let many = "module:name=a\n".repeat(1000);
+        assert_eq!(Kind::of(many.as_bytes()).modules.len(), MODULES_MAX);
     }
 
     #[test]

@@ -197,7 +197,7 @@ impl Survey {
         link: &mut NodeConnection,
         config: &Config,
     ) -> Result<(String, Kind), Failure> {
-        let reply = self.answer(link, config, &[b"INFO", b"server"])?;
+        let reply = self.answer(link, config, &[b"INFO"])?;
         let version = version_of(&reply).ok_or(Failure::Protocol)?;
         Ok((version.to_string(), Kind::of(&reply)))
     }

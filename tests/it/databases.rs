@@ -190,5 +190,74 @@ fn the_proxy_is_what_its_servers_are() {
         };
         assert_eq!(value("server").as_deref(), Some("valkey"));
         assert_eq!(value("version").as_deref(), Some("9.0.1"));
+        let modules = fields.iter().find(|(name, _)| name == "modules");
+        let modules = modules.expect("modules").1.items();
+        let module = support::compare::pairs(&modules[0]);
+        let shown: Vec<_> = module.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(shown, ["name", "ver", "path", "args"]);
+        assert_eq!((modules.len(), module[0].1.text()), (1, "lua".to_string()));
+        assert_eq!(module[1].1, Reply::Int(7));
     }
+    let (bind, port) = proxy.addr().rsplit_once(':').expect("a port");
+    let listener = format!("listener0:name=tcp,bind={bind},port={port}\r\n");
+    assert!(text.contains(&listener), "{text}");
+    let module = "# Modules\r\nmodule:name=lua,ver=7,api=1\r\n";
+    assert_eq!(proxy.conn().line("INFO modules").text(), module);
+}
+
+/// Keys that clients watch and wait for are counted as by one server: each once, and for as long as it lasts.
+#[test]
+fn keys_that_are_watched_and_waited_for_are_counted() {
+    let nodes = support::databases::cluster(&["1"]);
+    let proxy = proxy(&nodes);
+    let mut info = proxy.conn();
+    let mut counts = |expected: [&str; 6]| {
+        let names = [
+            "watching_clients",
+            "total_watched_keys",
+            "blocked_clients",
+            "total_blocking_keys",
+            "total_blocking_keys_on_nokey",
+            "paused_actions",
+        ];
+        wait_for("the counts", Duration::from_secs(20), || {
+            let text = info.line("INFO clients").text();
+            let value = |name: &str| {
+                let mut fields = text.lines().filter_map(|line| line.split_once(':'));
+                fields.find_map(|(own, value)| (own == name).then_some(value))
+            };
+            let found = names.map(|name| value(name).unwrap_or("none"));
+            (found == expected).then_some(())
+        });
+    };
+    counts(["0", "0", "0", "0", "0", "none"]);
+    let [mut first, mut second, mut third] = [proxy.conn(), proxy.conn(), proxy.conn()];
+    first.line("WATCH {t}a {t}b {t}a");
+    second.line("WATCH {t}a");
+    counts(["2", "2", "0", "0", "0", "none"]);
+    first.line("UNWATCH");
+    counts(["1", "1", "0", "0", "0", "none"]);
+    first.send(Conn::encode(&["BLPOP", "{t}l", "{t}m", "0"]));
+    second.send(Conn::encode(&["BLPOP", "{t}l", "0"]));
+    counts(["1", "1", "2", "2", "0", "none"]);
+    third.line("XGROUP CREATE {t}s g $ MKSTREAM");
+    third.send(Conn::encode(&[
+        "XREADGROUP",
+        "GROUP",
+        "g",
+        "c",
+        "BLOCK",
+        "0",
+        "STREAMS",
+        "{t}s",
+        ">",
+    ]));
+    counts(["1", "1", "3", "3", "1", "none"]);
+    drop((first, third));
+    counts(["1", "1", "1", "1", "0", "none"]);
+    proxy.conn().line("RPUSH {t}l 1");
+    counts(["1", "1", "0", "0", "0", "none"]);
+    drop(second);
+    proxy.conn().line("CLIENT PAUSE 100000 WRITE");
+    counts(["0", "0", "0", "0", "0", "write"]);
 }

@@ -45,6 +45,11 @@ const EXEMPT: &[(&str, &str, &str)] = &[
         "numbers of errors, which std does not name; no call",
     ),
     (
+        "proxy/stats/key_tally.rs",
+        "Mutex",
+        "taken when a client begins or ends to watch or to wait for keys, and by INFO",
+    ),
+    (
         "proxy/stats/masters_info.rs",
         "Mutex",
         "what the masters said last, for all workers; INFO alone takes it",

@@ -36,6 +36,11 @@ impl Node {
     }
 }
 
+/// What Valkey says of its clients besides; a listener, which stands elsewhere, too.
+const CLIENTS: &str = "\r\nwatching_clients:0\r\ntotal_watched_keys:0\r\ntotal_blocking_keys:0\r\n\
+    total_blocking_keys_on_nokey:0\r\npaused_reason:none\r\nlistener0:name=tcp\r\nclients_in_timeout_table:";
+const MODULES: &str = "# Modules\r\nmodule:name=lua,ver=7,api=1\r\n";
+
 fn relay(client: TcpStream, mut server: Conn, nodes: &Mutex<String>, databases: &str) {
     let mut client = Conn::from_stream(client);
     while let Ok((request, _)) = client.frame() {
@@ -56,6 +61,8 @@ fn relay(client: TcpStream, mut server: Conn, nodes: &Mutex<String>, databases: 
                 let names = "\r\nserver_name:valkey\r\nvalkey_version:9.0.1\r\nredis_git_sha1:";
                 let text = text.replace("\r\nredis_git_sha1:", names);
                 let text = text.replace("\r\nredis_mode:", "\r\nserver_mode:");
+                let text = text.replace("\r\nclients_in_timeout_table:", CLIENTS);
+                let text = text.replace("# Modules\r\n", MODULES);
                 format!("${}\r\n{text}\r\n", text.len()).into_bytes()
             }
             ["readonly"] => b"+OK\r\n".to_vec(),

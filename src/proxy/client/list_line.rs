@@ -1,5 +1,5 @@
 //! The line of `CLIENT LIST` and `CLIENT INFO` that is one client's: the fields of Redis 7.2 in their order,
-//! then the bytes that went either way and the keys watched, as later servers have them.
+//! then the bytes that went either way, the commands and the keys watched, as later servers have them.
 
 use std::net::SocketAddr;
 
@@ -40,7 +40,7 @@ impl Client {
              db={database} sub={sub} psub={psub} ssub={ssub} multi={multi} qbuf={input} qbuf-free={free} argv-mem={argv} multi-mem={multi_mem} rbs={storage} \
              rbp=0 obl={own} oll={oll} omem={beyond} tot-mem={memory} events={events} cmd={command} \
              user={user} redir={redirection} resp={resp} lib-name={lib_name} lib-ver={lib_ver} \
-             tot-net-in={bytes_in} tot-net-out={bytes_out} watch={watch}\n",
+             tot-net-in={bytes_in} tot-net-out={bytes_out} tot-cmds={commands} watch={watch}\n",
             id = self.session.number,
             user = String::from_utf8_lossy(&self.session.user().name),
             addr = self.peer_name(),
@@ -73,6 +73,7 @@ impl Client {
             lib_ver = text(identity.map(|identity| &identity.lib_ver)),
             bytes_in = self.bytes_in,
             bytes_out = self.bytes_out,
+            commands = self.pipeline.answered(),
         )
     }
 
@@ -114,7 +115,7 @@ impl Client {
             Some(Work::Transaction(transaction)) => {
                 let queued = transaction.items.len() as i64;
                 let multi = if self.session.queueing { queued } else { -1 };
-                (multi, transaction.watched, transaction.bytes)
+                (multi, transaction.watched.len(), transaction.bytes)
             }
             Some(Work::Blocking(_) | Work::Wait(_) | Work::Streamed) | None => (-1, 0, 0),
         }
@@ -175,7 +176,7 @@ mod tests {
                      sub=0 psub=0 ssub=0 multi=-1 qbuf=0 ";
         assert!(line.starts_with(start), "{line}");
         let end = "events=r cmd=client|info user=default redir=-1 resp=2 lib-name= lib-ver= \
-                   tot-net-in=0 tot-net-out=0 watch=0\n";
+                   tot-net-in=0 tot-net-out=0 tot-cmds=0 watch=0\n";
         assert!(line.ends_with(end), "{line}");
     }
 

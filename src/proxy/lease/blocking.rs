@@ -3,11 +3,12 @@
 //! A node that stops being the master of the slot throws the client out before anything is popped; the
 //! command then goes on at the new owner with the time that remains.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::clock::Time;
 use crate::cluster::request_slots::{self, Place};
-use crate::command::{Flags, KeysError, unbalanced};
+use crate::command::{Flags, Keys, KeysError, unbalanced};
 use crate::proxy::client::step::Step;
 use crate::proxy::client::{Parting, Stall};
 use crate::proxy::ids::{ClientId, NO_SLOT, PartId};
@@ -18,6 +19,7 @@ use crate::proxy::pipeline::At;
 use crate::proxy::request::Request;
 use crate::proxy::request::request_limits;
 use crate::proxy::state::Proxy;
+use crate::proxy::stats::key_tally::KeyHash;
 use crate::proxy::texts::{self, refusal};
 use crate::proxy::upstream::backend::{Origin, Usage};
 use crate::proxy::upstream::dialect::Dialect;
@@ -48,6 +50,11 @@ impl Proxy {
         }
         let mut keys = std::mem::take(&mut self.scratch.keys);
         let place = request_slots::place(command, args, &mut keys);
+        let counts = &self.process.leases;
+        let waited: BTreeSet<KeyHash> = keys
+            .iter()
+            .map(|key| counts.blocking_keys.hash(args.at(*key as usize)))
+            .collect();
         self.scratch.keys = keys;
         let slot = match place {
             Place::One(slot) => slot.number(),
@@ -70,6 +77,9 @@ impl Proxy {
         let blocking = Blocking {
             deadline: wait.map(|wait| now.after(wait)),
             timeout,
+            keys: waited.into_iter().collect(),
+            // A group of consumers ends with its stream.
+            on_nokey: command.keys == Keys::Streams && command.flags.contains(Flags::WRITE),
             readonly: command.flags.contains(Flags::READONLY),
             tried: false,
         };
@@ -82,6 +92,10 @@ impl Proxy {
         let Some(mut lease) = self.take_lease(id) else {
             return Step::Close;
         };
+        if let Work::Blocking(blocking) = &lease.work {
+            // Until the lease is freed.
+            self.process.leases.note_keys(blocking);
+        }
         let seq = self.take_place(request, slot, At::Held);
         let owed = Owed::Last(seq, 0);
         let line = Line::new(args.frame().to_vec(), command.id, owed);

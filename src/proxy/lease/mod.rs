@@ -113,6 +113,7 @@ impl Proxy {
             .of(&lease.work)
             .fetch_sub(1, Ordering::Relaxed);
         debug_assert!(before > 0);
+        self.process.leases.forget_keys(&lease.work);
         for (index, run) in lease.runs.iter_mut().enumerate() {
             self.leave(id, run, index as u16, now);
         }

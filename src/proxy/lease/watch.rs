@@ -1,6 +1,8 @@
 //! WATCH: the keys are watched by the node, on the connection that will run the transaction. A connection that is lost, or a
 //! slot that moves, breaks the watch: EXEC then answers nil, as if a key had changed.
 
+use std::sync::atomic::Ordering;
+
 use crate::cluster::request_slots::{self, Place};
 use crate::command::{KeysError, unbalanced};
 use crate::proxy::client::step::Step;
@@ -10,6 +12,7 @@ use crate::proxy::lease::state::{Next, Work};
 use crate::proxy::pipeline::At;
 use crate::proxy::request::Request;
 use crate::proxy::state::Proxy;
+use crate::proxy::stats::key_tally::KeyHash;
 use crate::proxy::texts::{self, refusal};
 
 impl Proxy {
@@ -63,7 +66,16 @@ impl Proxy {
             self.say(request, OK);
             return Step::Done;
         }
-        transaction.watched += args.len() - 1;
+        let counts = &self.process.leases;
+        let hashes = args.from(1).map(|key| counts.watched_keys.hash(key));
+        let before = transaction.watched.len();
+        let new: Vec<KeyHash> = hashes
+            .filter(|key| transaction.watched.insert(*key))
+            .collect();
+        counts.watched_keys.add(&new);
+        counts
+            .watching
+            .fetch_add(usize::from(before == 0), Ordering::Relaxed);
         let seq = self.take_place(request, slot, At::Held);
         let run = &mut lease.runs[0];
         run.cleaner = UNWATCH;

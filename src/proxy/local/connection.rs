@@ -199,6 +199,28 @@ pub fn hello(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> A
         encode::bulk(out, value.as_bytes());
     }
     encode::bulk(out, b"modules");
-    encode::array(out, 0);
+    let modules = &context.servers.kind.modules;
+    encode::array(out, modules.len());
+    for line in modules {
+        module(out, line, protocol);
+    }
     After::Go
+}
+
+/// A module as HELLO lists it. INFO, which it is known by, does not say where its file lies, nor its arguments.
+fn module(out: &mut Vec<u8>, line: &str, protocol: Protocol) {
+    let value = |wanted: &str| {
+        let mut fields = line.split(',').filter_map(|field| field.split_once('='));
+        fields.find_map(|(name, value)| (name == wanted).then_some(value))
+    };
+    encode::map(out, 4, protocol);
+    encode::bulk(out, b"name");
+    encode::bulk(out, value("name").unwrap_or_default().as_bytes());
+    encode::bulk(out, b"ver");
+    let version = value("ver").and_then(|version| version.parse().ok());
+    encode::integer(out, version.unwrap_or(0));
+    encode::bulk(out, b"path");
+    encode::bulk(out, b"");
+    encode::bulk(out, b"args");
+    encode::array(out, 0);
 }

@@ -45,6 +45,7 @@ use crate::command::{Command, Servers, Table};
 use crate::config::Config;
 use crate::proxy::client::session::Session;
 use crate::proxy::ids::Seq;
+use crate::proxy::messages::client_pause::ClientPause;
 use crate::proxy::namespace::all::Namespaces;
 use crate::proxy::pipeline::client_reply::ClientReply;
 use crate::proxy::pipeline::merge::Merge;
@@ -96,6 +97,8 @@ pub struct Context<'a> {
     pub namespaces: &'a Namespaces,
     /// Bodies of EVAL that this worker has remembered.
     pub seen: &'a mut Seen,
+    /// What `CLIENT PAUSE` holds.
+    pub client_pause: Option<ClientPause>,
     /// Of a request that is executed in steps: how many of its names are done, and how many are to be taken now.
     pub names_done: usize,
     /// See there.

@@ -75,7 +75,7 @@ pub const SECTIONS: &[Section] = &[
     mixed("Stats", stats, uncounted),
     own("Replication", replication),
     own("CPU", cpu),
-    own("Modules", |_, _| {}),
+    own("Modules", modules),
     Section {
         name: "Commandstats",
         source: Source::Calls,
@@ -148,6 +148,37 @@ fn server(context: &Context<'_>, text: &mut String) {
         "config_file" => "",
         "io_threads_active" => 0,
     );
+    if kind.has("clients_hz") {
+        fields!(text, "clients_hz" => 10);
+    }
+    if kind.has("availability_zone") {
+        // It is each node's own.
+        fields!(text, "availability_zone" => "");
+    }
+    if kind.has("listener0") {
+        for (index, listen) in listens.iter().enumerate() {
+            listener(context, index, listen, text);
+        }
+    }
+}
+
+/// A listener, as Redis 7.2 and later show it.
+fn listener(context: &Context<'_>, index: usize, listen: &Listen, text: &mut String) {
+    let name = match listen {
+        Listen::Unix(path) => {
+            let shown = path.display();
+            return line(text, format_args!("listener{index}:name=unix,bind={shown}"));
+        }
+        Listen::Tcp(own) if context.config.tls.listen == Some(*own) => "tls",
+        Listen::Tcp(_) => "tcp",
+    };
+    if let Listen::Tcp(own) = listen {
+        let (ip, port) = (own.ip(), own.port());
+        line(
+            text,
+            format_args!("listener{index}:name={name},bind={ip},port={port}"),
+        );
+    }
 }
 
 /// As Redis says it: `Linux 6.1.0 x86_64`.
@@ -171,8 +202,52 @@ fn clients(context: &Context<'_>, text: &mut String) {
         "blocked_clients" => blocked,
         "tracking_clients" => context.process.total(|stats| &stats.tracking_clients),
         "pubsub_clients" => context.process.register.subscribers(),
-        "clients_in_timeout_table" => 0,
     );
+    let (kind, leases) = (&context.servers.kind, &process.leases);
+    if kind.has("watching_clients") {
+        fields!(text, "watching_clients" => leases.watching.load(Ordering::Relaxed));
+    }
+    fields!(text, "clients_in_timeout_table" => 0);
+    let tallies = [
+        ("total_watched_keys", &leases.watched_keys),
+        ("total_blocking_keys", &leases.blocking_keys),
+        (
+            "total_blocking_keys_on_nokey",
+            &leases.blocking_keys_on_nokey,
+        ),
+    ];
+    for (name, keys) in tallies {
+        if kind.has(name) {
+            line(text, format_args!("{name}:{}", keys.len()));
+        }
+    }
+    if kind.has("paused_reason") {
+        paused(context, text);
+    }
+}
+
+/// What `CLIENT PAUSE` holds, as Valkey shows it.
+fn paused(context: &Context<'_>, text: &mut String) {
+    let pause = context.client_pause;
+    let pause = pause.filter(|pause| context.now < pause.until);
+    let (reason, actions) = match pause {
+        None => ("none", "none"),
+        Some(pause) if pause.all => ("client_pause", "all"),
+        Some(_) => ("client_pause", "write"),
+    };
+    let left = pause.map_or(0, |pause| pause.until.since(context.now).as_millis());
+    fields!(text,
+        "paused_reason" => reason,
+        "paused_actions" => actions,
+        "paused_timeout_milliseconds" => left,
+    );
+}
+
+/// Those of the nodes.
+fn modules(context: &Context<'_>, text: &mut String) {
+    for own in &context.servers.kind.modules {
+        fields!(text, "module" => own);
+    }
 }
 
 fn none(_: &Context<'_>) -> Vec<Field> {

@@ -106,6 +106,7 @@ impl Proxy {
             servers: &self.servers,
             seen: &mut self.seen,
             namespaces: &self.namespaces,
+            client_pause: self.client_pause,
             names_done: client.names_done,
             names_most: match client.execution {
                 None => self.config.limits.turn_names,

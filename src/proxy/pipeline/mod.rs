@@ -110,6 +110,11 @@ impl Default for Pipeline {
 const REQUESTS_KEPT: usize = 1024;
 
 impl Pipeline {
+    /// How many requests have been answered.
+    pub fn answered(&self) -> u64 {
+        u64::from(self.head.0)
+    }
+
     /// Requests that are not answered yet.
     #[inline]
     pub fn len(&self) -> usize {

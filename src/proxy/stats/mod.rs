@@ -6,6 +6,7 @@
 pub mod calls;
 pub mod counted;
 pub mod histogram;
+pub mod key_tally;
 pub mod largest;
 pub mod lease_counts;
 pub mod masters_info;

@@ -2,6 +2,7 @@
 
 use crate::clock::Time;
 use crate::command::Timeout;
+use crate::proxy::stats::key_tally::KeyHash;
 
 /// A command that may keep its connection waiting.
 #[derive(Debug)]
@@ -10,6 +11,10 @@ pub struct Blocking {
     pub deadline: Option<Time>,
     /// Which argument names it.
     pub(in crate::proxy::lease) timeout: Option<(usize, Timeout)>,
+    /// The keys that it waits for.
+    pub(in crate::proxy::lease) keys: Vec<KeyHash>,
+    /// Whether it ends when one of them does.
+    pub(in crate::proxy::lease) on_nokey: bool,
     /// Whether it changes nothing.
     pub readonly: bool,
     /// Whether it has been tried once, so that some of its time may be over.

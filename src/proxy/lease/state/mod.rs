@@ -11,13 +11,14 @@ pub mod run;
 pub mod transaction;
 pub mod wait;
 
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::clock::Time;
 use crate::proxy::lease::state::blocking::Blocking;
 use crate::proxy::lease::state::run::{Owed, Run};
 use crate::proxy::lease::state::transaction::Transaction;
 use crate::proxy::lease::state::wait::Wait;
+use crate::proxy::stats::key_tally::KeyHash;
 use crate::proxy::stats::lease_counts::LeaseCounts;
 use crate::proxy::texts::refusal::{Missing, Refusal, Trouble};
 use crate::proxy::upstream::lost::Lost;
@@ -71,6 +72,32 @@ impl LeaseCounts {
         match work {
             Work::Transaction(_) => &self.transactions,
             Work::Blocking(_) | Work::Wait(_) | Work::Streamed => &self.blocking,
+        }
+    }
+
+    /// The keys that a lease is of count no more.
+    pub(in crate::proxy::lease) fn forget_keys(&self, work: &Work) {
+        match work {
+            Work::Transaction(transaction) if !transaction.watched.is_empty() => {
+                let keys: Vec<KeyHash> = transaction.watched.iter().copied().collect();
+                self.watched_keys.remove(&keys);
+                self.watching.fetch_sub(1, Ordering::Relaxed);
+            }
+            Work::Blocking(blocking) => {
+                self.blocking_keys.remove(&blocking.keys);
+                if blocking.on_nokey {
+                    self.blocking_keys_on_nokey.remove(&blocking.keys);
+                }
+            }
+            Work::Transaction(_) | Work::Wait(_) | Work::Streamed => {}
+        }
+    }
+
+    /// The keys that a blocking command waits for count.
+    pub(in crate::proxy::lease) fn note_keys(&self, blocking: &Blocking) {
+        self.blocking_keys.add(&blocking.keys);
+        if blocking.on_nokey {
+            self.blocking_keys_on_nokey.add(&blocking.keys);
         }
     }
 }

@@ -1,7 +1,10 @@
 //! `Transaction`: what a client has queued between MULTI and EXEC, and what it watches.
 
+use std::collections::BTreeSet;
+
 use crate::command::ResponsePolicy;
 use crate::proxy::pubsub::state::kind::Kind;
+use crate::proxy::stats::key_tally::KeyHash;
 use crate::resp::encode::Protocol;
 
 pub(in crate::proxy::lease) const OK: &[u8] = b"+OK\r\n";
@@ -30,7 +33,7 @@ pub struct Transaction {
     /// What was watched is watched no more: EXEC answers nil.
     pub broken: bool,
     /// Keys named by WATCH.
-    pub watched: usize,
+    pub watched: BTreeSet<KeyHash>,
     /// The channel of the first PUBLISH: it says where a transaction goes that has no keys.
     pub channel: Option<Vec<u8>>,
     /// Whether anything queued may change data, functions aside.
