@@ -78,7 +78,10 @@ fn scanners() {
 }
 
 fn lookup(table: &Table) {
-    let names = Names::new(table, &Handlers::new(table));
+    let names = Names::new(
+        table,
+        &Handlers::new(table, redis_cluster_proxy::config::Auth::Own),
+    );
     time("lookup: plain command", || {
         let request = black_box(u64::from_le_bytes(*b"GET\0\0\0\0\0"));
         black_box(names.find(request, 3));

@@ -17,7 +17,7 @@ mod tls;
 mod user_settings;
 
 pub use choices::{
-    AdminCommands, CrossSlot, LogFormat, PubsubOrder, ReadPreference, ReadyWhen, is_local,
+    AdminCommands, Auth, CrossSlot, LogFormat, PubsubOrder, ReadPreference, ReadyWhen, is_local,
 };
 pub use network::Network;
 pub use secret::Secret;
@@ -133,6 +133,10 @@ pub struct Config {
     pub log_every_n: u64,
     /// Where `/healthz` and the rest of the debug pages are served.
     pub debug_addr: Option<SocketAddr>,
+    /// Who decides what users may do.
+    pub auth: Auth,
+    /// Users of the servers that clients of one worker may be logged in as at once.
+    pub users_max: usize,
     /// The file of users.
     pub acl_file: Option<PathBuf>,
     /// Commands in a second that clients of a user may send together.
@@ -495,6 +499,8 @@ impl Default for Config {
             slowlog_log_slower_than: 10_000,
             log_every_n: 100,
             debug_addr: None,
+            auth: Auth::Own,
+            users_max: 100,
             acl_file: None,
             user_rate_limits: Vec::new(),
             user_max_clients: Vec::new(),

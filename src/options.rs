@@ -31,7 +31,7 @@ mod users;
 
 use std::ffi::OsString;
 
-use crate::config::{AuthClients, CertificateUser, Config, Listen, Secret};
+use crate::config::{Auth, AuthClients, CertificateUser, Config, Listen, Secret};
 use crate::live_config::{Settings, Unchanged};
 
 use arguments::{in_order_typed, match_arguments, refuse_leftovers};
@@ -137,7 +137,8 @@ impl Options {
                     .to_string(),
             );
         }
-        let with_file = config.acl_file.is_some();
+        users::check(&config)?;
+        let with_file = config.acl_file.is_some() || config.auth == Auth::Backend;
         let shared = (self.password, self.password_old);
         for (name, own, old) in [
             (
@@ -152,7 +153,7 @@ impl Options {
             ),
         ] {
             // A side with a password of its own has an old one of its own, too.
-            // With a file of users, only nodes are given a password.
+            // With a file of users, or the users of the servers, only nodes are given a password.
             if own.is_none() && !(with_file && name == "client") {
                 own.clone_from(&shared.0);
                 *old = old.take().or_else(|| shared.1.clone());

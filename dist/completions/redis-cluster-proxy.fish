@@ -6,6 +6,7 @@ complete -c redis-cluster-proxy -o acl-file -d 'file with the users that clients
 complete -c redis-cluster-proxy -o acl-scripts -d 'let restricted users run scripts and functions'
 complete -c redis-cluster-proxy -o addr -d 'addresses to listen on, separated by commas' -x
 complete -c redis-cluster-proxy -o admin-commands -d 'who may send commands that change the servers or the proxy' -x -a 'yes no loopback'
+complete -c redis-cluster-proxy -o auth -d 'who checks users' -x
 complete -c redis-cluster-proxy -o auth-failure-delay -d 'delay logins' -x
 complete -c redis-cluster-proxy -o backend-connections -d 'shared connections to each node, for each worker' -x
 complete -c redis-cluster-proxy -o backend-idle-connections -d 'how many unused exclusive connections to each node to keep as a…' -x
@@ -50,6 +51,7 @@ complete -c redis-cluster-proxy -o max-clients -d 'maximum number of clients, ov
 complete -c redis-cluster-proxy -o max-memory -d 'how many bytes clients may hold in the proxy, all together' -x
 complete -c redis-cluster-proxy -o max-procs -d 'number of worker threads' -x
 complete -c redis-cluster-proxy -o max-transactions -d 'maximum number of clients in transactions' -x
+complete -c redis-cluster-proxy -o max-users -d 'with -auth backend, users' -x
 complete -c redis-cluster-proxy -o namespace -d 'put {NAME} before every key of every client' -x
 complete -c redis-cluster-proxy -o namespace-addrs -d 'serve other namespaces at addresses of their own' -x
 complete -c redis-cluster-proxy -o namespace-channels -d 'put the tag of the namespace before the names of channels, too'

@@ -12,7 +12,7 @@ use super::log::Log;
 use super::settings::Settings;
 use super::users::{Unchanged, Users};
 use crate::command::{Servers, Table};
-use crate::config::Config;
+use crate::config::{Auth, Config};
 
 /// How the file is read and written; errors are texts.
 #[derive(Debug, Clone, Copy)]
@@ -45,7 +45,10 @@ impl Store {
     /// The one user that a config without a file has.
     pub fn of(config: &Config) -> Store {
         let commands = Arc::new(Commands::new(Arc::new(Table::compiled()), None));
-        let users = Users::of_passwords(passwords(config), commands);
+        let users = match config.auth {
+            Auth::Own => Users::of_passwords(passwords(config), commands),
+            Auth::Backend => Users::of_servers(commands),
+        };
         let users = users.with_settings(Settings::named(config));
         Store {
             users: Mutex::new(Arc::new(users)),
@@ -131,7 +134,7 @@ impl Store {
 
     /// The passwords of a config without a file have changed. What else was said of `default` stays.
     pub fn renew_passwords(&self, config: &Config) {
-        if self.file.is_none() {
+        if self.file.is_none() && config.auth == Auth::Own {
             let mut users = self.lock();
             let user = users.unnamed().with_passwords(passwords(config));
             *users = Arc::new(users.with(user));

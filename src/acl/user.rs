@@ -110,6 +110,13 @@ impl User {
         user
     }
 
+    /// This user without any password by which somebody could be it.
+    pub fn closed(mut self) -> User {
+        self.passwords.clear();
+        self.any_password = false;
+        self
+    }
+
     /// Whether clients are this user without a word.
     pub fn is_open(&self) -> bool {
         self.enabled && self.any_password

@@ -43,6 +43,19 @@ impl Users {
         Users::default_alone(user, commands, Arc::default())
     }
 
+    /// The one user that there is where the servers have the users: `default`, whom nobody is without the servers' word.
+    pub fn of_servers(commands: Arc<Commands>) -> Users {
+        Users::default_alone(User::all_powerful().closed(), commands, Arc::default())
+    }
+
+    /// A user of the servers, who judge what it may do: here it may do everything.
+    pub fn of_server(&self, name: &[u8]) -> User {
+        let mut user = User::all_powerful().closed();
+        user.name = name.into();
+        user.settings = self.settings.get(name).cloned();
+        user
+    }
+
     fn default_alone(user: User, commands: Arc<Commands>, settings: Arc<Named>) -> Users {
         let mut users = Users {
             by_name: BTreeMap::new(),

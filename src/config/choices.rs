@@ -46,6 +46,28 @@ impl LogFormat {
     }
 }
 
+/// Who decides which users there are and what they may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Auth {
+    /// The proxy, which has users of its own.
+    Own,
+    /// The servers.
+    Backend,
+}
+
+impl Auth {
+    /// All choices.
+    pub const ALL: [Auth; 2] = [Auth::Own, Auth::Backend];
+
+    /// As it is typed.
+    pub fn name(self) -> &'static str {
+        match self {
+            Auth::Own => "proxy",
+            Auth::Backend => "backend",
+        }
+    }
+}
+
 /// Who may send commands that change the servers or this proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AdminCommands {

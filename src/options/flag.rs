@@ -113,3 +113,18 @@ pub(super) fn not_negative(value: &str) -> Result<Duration, String> {
         _ => Err("must not be negative".to_string()),
     }
 }
+
+/// The choice of this name.
+pub(super) fn choice<T: Copy>(
+    value: &str,
+    all: &[T],
+    name: fn(T) -> &'static str,
+) -> Result<T, String> {
+    let mut choices = all.iter();
+    let found = choices.find(|choice| name(**choice).eq_ignore_ascii_case(value));
+    found.copied().ok_or_else(|| {
+        let names: Vec<&str> = all.iter().map(|choice| name(*choice)).collect();
+        let (last, others) = names.split_last().expect("a choice has values");
+        format!("must be {} or {last}", others.join(", "))
+    })
+}

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-use super::flag::{Flag, Kind, not_negative, path, show_duration, show_file, show_option};
+use super::flag::{Flag, Kind, choice, not_negative, path, show_duration, show_file, show_option};
 use super::{
     address, bounds, duration, edge, memory, namespace, near_cache, number, reads, tls, tracking,
     users,
@@ -887,17 +887,6 @@ fn show_path(path: &Option<PathBuf>) -> String {
 /// An empty path is none.
 fn read(path: &Path) -> Result<String, String> {
     std::fs::read_to_string(path).map_err(|error| format!("cannot read it: {error}"))
-}
-
-/// The choice of this name.
-fn choice<T: Copy>(value: &str, all: &[T], name: fn(T) -> &'static str) -> Result<T, String> {
-    let mut choices = all.iter();
-    let found = choices.find(|choice| name(**choice).eq_ignore_ascii_case(value));
-    found.copied().ok_or_else(|| {
-        let names: Vec<&str> = all.iter().map(|choice| name(*choice)).collect();
-        let (last, others) = names.split_last().expect("a choice has values");
-        format!("must be {} or {last}", others.join(", "))
-    })
 }
 
 /// One that is empty is a mistake (a variable that was not set, a file that was not written), and must not be

@@ -1,11 +1,38 @@
 //! The flags of single users: rows of the [table](super::table) as the others are.
 
-use super::flag::{Flag, Kind};
+use super::flag::{Flag, Kind, choice};
 use super::{number, pairs, reads};
-use crate::config::UserSettings;
+use crate::config::{Auth, CertificateUser, Config, UserSettings};
 
 /// The flags.
-pub(super) const FLAGS: [Flag; 3] = [
+pub(super) const FLAGS: [Flag; 5] = [
+    Flag {
+        name: "auth",
+        kind: Kind::String,
+        default: "proxy",
+        help: "who checks users: proxy (the users of -acl-file, or default with -client-password) or backend (the users of \
+               the servers: logins are checked at a node, and a client's commands use connections of its user, so that \
+               the servers' ACLs apply)",
+        apply: |options, value| {
+            options.config.auth = choice(value, &Auth::ALL, Auth::name)?;
+            Ok(())
+        },
+        show: |config| config.auth.name().to_string(),
+        live: false,
+    },
+    Flag {
+        name: "max-users",
+        kind: Kind::Int,
+        default: "100",
+        help: "with -auth backend, users (pairs of name and password) that the clients of one worker may be logged in as \
+               at once. Another login gets an error. Each user takes a connection to each node that its clients use",
+        apply: |options, value| {
+            options.config.users_max = number::within(value, 1, 100_000)?;
+            Ok(())
+        },
+        show: |config| config.users_max.to_string(),
+        live: false,
+    },
     Flag {
         name: "user-rate-limit",
         kind: Kind::String,
@@ -49,6 +76,44 @@ pub(super) const FLAGS: [Flag; 3] = [
     },
 ];
 
+/// Checks what -auth excludes.
+pub(super) fn check(config: &Config) -> Result<(), String> {
+    if config.auth == Auth::Own {
+        return Ok(());
+    }
+    let has_password = config.client_password.is_some() || config.client_password_old.is_some();
+    let by_certificate = config.tls.user != CertificateUser::None;
+    for (is_set, flag, why) in [
+        (
+            config.acl_file.is_some(),
+            "-acl-file",
+            "the users are those of the servers",
+        ),
+        (
+            has_password,
+            "-client-password",
+            "the passwords are those of the servers",
+        ),
+        (
+            config.near_cache_bytes > 0,
+            "-near-cache",
+            "it would answer without asking the servers whether a user may read",
+        ),
+        (
+            by_certificate,
+            "-tls-auth-clients-user",
+            "a certificate has no password to log in with at the servers",
+        ),
+    ] {
+        if is_set {
+            return Err(format!(
+                "-auth backend and {flag} exclude each other: {why}"
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// What is said of one user: `key=value` and semicolons.
 fn settings(text: &str) -> Result<UserSettings, String> {
     let mut own = UserSettings::default();
@@ -85,6 +150,38 @@ fn show_settings(own: &UserSettings) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_servers_users_exclude_those_of_the_proxy() {
+        let parsed = |args: &[&str]| {
+            let args = [&["-auth", "backend"], args].concat();
+            let args = args.iter().map(std::ffi::OsString::from);
+            crate::options::parse(args, |_| None).map_err(|error| error.to_string())
+        };
+        for (args, reason) in [
+            (&["-acl-file", "users.acl"][..], "-acl-file exclude"),
+            (&["-near-cache", "64mb"], "-near-cache exclude"),
+            (&["-client-password", "x"], "-client-password exclude"),
+            (
+                &[
+                    "-tls-auth-clients-user",
+                    "CN",
+                    "-tls-auth-clients",
+                    "optional",
+                ],
+                "-tls-auth-clients-user exclude",
+            ),
+            (&["-max-users", "0"], "max-users"),
+        ] {
+            let refused = parsed(args).expect_err("refused");
+            assert!(refused.contains(reason), "{args:?}: {refused}");
+        }
+        let crate::options::Parsed::Run(config) = parsed(&["-password", "x"]).expect("good") else {
+            panic!("it is to run");
+        };
+        assert_eq!(config.client_password, None);
+        assert!(config.backend_password.is_some_and(|own| own.matches(b"x")));
+    }
 
     #[test]
     fn limits_of_users() {

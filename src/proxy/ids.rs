@@ -53,6 +53,24 @@ impl PartId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NodeKey(pub u16);
 
+/// Names a user of the servers within one worker: whose rights a connection to a node has (see `upstream::accounts`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct UserId(pub u32);
+
+impl UserId {
+    /// The proxy itself, which logs in as `-backend-user`. Without `-auth backend` there is no other.
+    pub const OWN: UserId = UserId(0);
+    /// The connections on which logins are tried: each of them logs in as one user after the other, and carries nothing
+    /// else.
+    pub const LOGINS: UserId = UserId(u32::MAX);
+
+    /// Whether it is a user that clients have logged in as.
+    #[inline]
+    pub fn is_client(self) -> bool {
+        self != UserId::OWN && self != UserId::LOGINS
+    }
+}
+
 /// Stands for the slot of a request without keys.
 pub const NO_SLOT: u16 = u16::MAX;
 

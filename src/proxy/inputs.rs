@@ -14,7 +14,7 @@ use crate::buffer::{Pool, ReadBuf};
 use crate::clock::Time;
 use crate::cluster::topology::Topology;
 use crate::command::{Servers, Table};
-use crate::config::{Config, Listen};
+use crate::config::{Auth, Config, Listen};
 use crate::log_throttle::LogThrottle;
 use crate::proxy::actions::{Action, Actions, Wanted};
 use crate::proxy::client::active::Active;
@@ -58,7 +58,7 @@ impl Proxy {
         worker: usize,
         seed: u64,
     ) -> Proxy {
-        let handlers = Handlers::new(&table);
+        let handlers = Handlers::new(&table, config.auth);
         let mut insight = Insight::new(config.log_every_n);
         let stats = process.workers[worker].clone();
         let namespaces = Namespaces::new(&config);
@@ -71,6 +71,9 @@ impl Proxy {
             login_log: LogThrottle::default(),
             late_logins: VecDeque::new(),
             near: NearCache::new(&config, process.workers.len(), seed),
+            late_questions: VecDeque::new(),
+            questions: 0,
+            unguessable: unguessable(&config),
             monitor_feeds: process
                 .workers
                 .iter()
@@ -134,7 +137,7 @@ impl Proxy {
     pub fn meet(&mut self, servers: &Servers, now: Time) {
         debug_assert!(servers.table.rows().len() >= self.table.rows().len());
         self.table = servers.table.clone();
-        self.handlers = Handlers::new(&self.table);
+        self.handlers = Handlers::new(&self.table, self.config.auth);
         self.plain = Names::new(&self.table, &self.handlers);
         self.servers = servers.clone();
         self.forget_near();
@@ -353,7 +356,9 @@ impl Proxy {
         };
         let node = self.upstream.nodes.get(usize::from(backend.node.0));
         let taken = node.map_or(0, |node| node.password);
-        backend.connected(&self.config, taken, now, &mut self.pool);
+        let account = self.upstream.accounts.get(backend.flavor.user);
+        let account = account.map(Arc::as_ref);
+        backend.connected(&self.config, account, taken, now, &mut self.pool);
         self.queue_backend_flush(id);
     }
 
@@ -534,4 +539,13 @@ impl Proxy {
         self.random ^= self.random << 17;
         self.random
     }
+}
+
+/// A password that nobody has, if servers may have to be asked with it.
+fn unguessable(config: &Config) -> Vec<u8> {
+    let digits = match config.auth {
+        Auth::Own => None,
+        Auth::Backend => crate::acl::password::random_digits(64),
+    };
+    digits.unwrap_or_default().into_bytes()
 }

@@ -74,6 +74,12 @@ pub struct Proxy {
     pub(in crate::proxy) login_log: LogThrottle,
     /// Clients whose logins are delayed, and until when.
     pub(in crate::proxy) late_logins: VecDeque<(Time, ClientId)>,
+    /// Clients whose questions are to be put to a node again, and when.
+    pub(in crate::proxy) late_questions: VecDeque<(Time, ClientId)>,
+    /// The number of the last question.
+    pub(in crate::proxy) questions: u32,
+    /// A password that nobody has: a user who takes it takes any.
+    pub(in crate::proxy) unguessable: Vec<u8>,
     pub(in crate::proxy) table: Arc<Table>,
     pub(in crate::proxy) servers: Servers,
     pub(in crate::proxy) handlers: Handlers,

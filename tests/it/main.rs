@@ -61,6 +61,7 @@ mod routing;
 mod scan;
 mod scripts;
 mod secrets;
+mod server_users;
 mod shards;
 mod soak;
 mod support_selftest;

@@ -75,6 +75,8 @@ fn samples(flag: &Flag) -> (&'static str, Option<&'static str>) {
         "password-file" => ("Cargo.toml", Some("/nowhere/at/all")),
         "password-old-file" => ("/dev/null", Some("/nowhere/at/all")),
         "user-rate-limit" => ("app=10,b=1", Some("app=0")),
+        "auth" => ("backend", Some("both")),
+        "max-users" => ("7", Some("0")),
         "user-max-clients" => ("app=10,b=0", Some("app")),
         "user-settings" => ("a:read-prefer=1;admin=no", Some("a:admin=maybe")),
         "proxy-protocol" => ("10.0.0.0/8,::1/128", Some("10.0.0.0/33")),

@@ -92,6 +92,14 @@ fn a_transaction_is_counted_when_it_is_queued_and_what_waits_is_counted_once() {
         exec.error().expect("refused").starts_with("EXECABORT"),
         "{exec:?}"
     );
+    // Who may do everything may run scripts, counted or not.
+    let mut other = login(&proxy, "app");
+    let script = wait_for("the next second", Duration::from_secs(20), || {
+        let reply = other.command(&["EVAL", "return 7", "0"]);
+        let over = "ERR user 'app' is limited to 30 commands per second (-user-rate-limit)";
+        (reply.error() != Some(over)).then_some(reply)
+    });
+    assert_eq!(script.int(), 7);
     // Requests behind one that waits are looked at again and again.
     let (proxy, _folder) = start(&cluster, &["-user-rate-limit", "app=30"]);
     let mut conn = login(&proxy, "app");

@@ -274,6 +274,16 @@ pub const FAMILIES: &[Family] = &[
         "Logins that waited because many from their address had failed (`-auth-failure-delay`)",
     ),
     counter(
+        "redis_proxy_verdicts_total",
+        &[("verdicts", "")],
+        "Questions to nodes whether a login is right or a command allowed (`-auth backend`)",
+    ),
+    counter(
+        "redis_proxy_users_ended_total",
+        &[("users_ended", "")],
+        "Users whose clients were closed because a node no longer admits them (`-auth backend`)",
+    ),
+    counter(
         "redis_proxy_commands_over_rate_total",
         &[("commands_over_rate", "")],
         "Commands refused because their user had sent as many as it may (`-user-rate-limit`)",

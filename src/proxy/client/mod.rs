@@ -6,6 +6,7 @@ pub(super) mod active;
 pub(super) mod backlog;
 pub(super) mod held;
 pub mod held_keys;
+pub mod judgement;
 pub(super) mod list_line;
 mod movable;
 pub mod own_errors;
@@ -21,6 +22,7 @@ use crate::clock::Time;
 use crate::config::{Limits, Listen};
 use crate::proxy::client::backlog::Backlog;
 use crate::proxy::client::held::HeldRequests;
+use crate::proxy::client::judgement::Judgement;
 use crate::proxy::client::session::Session;
 use crate::proxy::client::split_in_turns::Cut;
 use crate::proxy::client::streamed::StreamedRequest;
@@ -52,6 +54,8 @@ pub enum Stall {
     ClientPause,
     /// Its login waits, since many logins from its address have failed.
     Login,
+    /// Its next command waits until a node has said whether it may be run.
+    Verdict,
     /// Its PUBLISH waits for subscriptions on their way.
     Subscribers,
     /// Its request, which is to go to its node as it comes, waits for a connection of its own.
@@ -203,6 +207,8 @@ pub struct Client {
     /// Invariant: it is there while the client tracks, since replies to a client that is told anything never pass in
     /// pieces.
     pub late: Option<Box<Late>>,
+    /// What nodes are asked, or have said, of its request at the front of the input.
+    pub judgement: Option<Box<Judgement>>,
 }
 
 impl Client {
@@ -249,6 +255,7 @@ impl Client {
             execution: None,
             lease: None,
             late: None,
+            judgement: None,
         }
     }
 
@@ -313,6 +320,7 @@ impl Client {
                 Stall::Backend(_)
                 | Stall::ClientPause
                 | Stall::Login
+                | Stall::Verdict
                 | Stall::Subscribers
                 | Stall::Connection
                 | Stall::Behind

@@ -10,8 +10,8 @@ impl Client {
     pub(in crate::proxy) fn is_movable(&self) -> bool {
         let waits = match self.stall {
             None | Some(Stall::HandOver) => false,
-            // Its next request has not been taken, or not been looked at.
-            Some(Stall::Full | Stall::Barrier | Stall::Behind) => false,
+            // Its next request has not been taken, or not been looked at. What nodes say of it they say again.
+            Some(Stall::Full | Stall::Barrier | Stall::Behind | Stall::Verdict) => false,
             Some(
                 Stall::Backend(_)
                 | Stall::ClientPause

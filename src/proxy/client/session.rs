@@ -7,10 +7,12 @@ use crate::acl::settings::{Place, Settings};
 use crate::clock::Time;
 use crate::command::{Command, Flags};
 use crate::config::ReadPreference;
+use crate::proxy::ids::UserId;
 use crate::proxy::namespace::Namespace;
 use crate::proxy::namespace::all::Namespaces;
 use crate::proxy::pubsub::state::subscriptions::Subscriptions;
 use crate::proxy::tracking::state::mode::Mode;
+use crate::proxy::upstream::accounts::Account;
 use crate::proxy::upstream::dialect::Dialect;
 use crate::resp::encode::Protocol;
 
@@ -32,14 +34,18 @@ pub struct Session {
     pub number: u64,
     /// Who it is; who has not said it is `default`.
     user: Arc<User>,
+    /// Who it is at the servers, if they are the judges: its requests travel on connections of that user.
+    ///
+    /// Invariant: it has logged in then.
+    account: Option<Arc<Account>>,
     /// Whether it may run commands.
     authenticated: bool,
     /// Whether it may run all commands on all keys and channels: nothing of a request is to be looked at.
     ///
     /// Invariant: it is authenticated then, and its user may do everything.
     free: bool,
-    /// Whether its requests may be taken as plain ones, as far as it is concerned: nothing is to be counted, its user has
-    /// no read preference of its own, and it does not track.
+    /// Whether its requests may be taken as plain ones, as far as it is concerned: nothing is to be counted, its user has no
+    /// read preference and no connections of its own, and it does not track.
     ///
     /// Invariant: it is authenticated then.
     plain: bool,
@@ -100,6 +106,7 @@ impl Session {
         let mut session = Session {
             number,
             user,
+            account: None,
             authenticated: false,
             free: false,
             plain: false,
@@ -190,8 +197,24 @@ impl Session {
         true
     }
 
+    /// The same, of a user of the servers, who have admitted it.
+    pub fn try_enter_as(&mut self, user: Arc<User>, account: Arc<Account>) -> bool {
+        let before = self.account.replace(account);
+        let entered = self.try_enter(user);
+        if !entered {
+            self.account = before;
+        }
+        entered
+    }
+
+    /// Who it is at the servers, if they are the judges.
+    pub fn account(&self) -> Option<&Arc<Account>> {
+        self.account.as_ref()
+    }
+
     /// It is as one who has just come; `unnamed` is `default`.
     pub fn leave(&mut self, unnamed: Arc<User>) {
+        self.account = None;
         let is_open = unnamed.is_open();
         self.user = unnamed;
         self.admit(is_open);
@@ -227,7 +250,8 @@ impl Session {
         let is_counted = settings.is_some_and(|own| own.rate.is_some());
         self.free = self.authenticated && self.user.permissions().are_all() && !is_counted;
         let is_apart = settings.is_some_and(|own| own.read_preference.is_some());
-        self.plain = self.authenticated && !is_counted && !is_apart && self.tracking.is_none();
+        let has_own = self.account.is_some() || self.tracking.is_some();
+        self.plain = self.authenticated && !is_counted && !is_apart && !has_own;
     }
 
     /// What it has asked for with `CLIENT TRACKING ON`, if it tracks.
@@ -375,6 +399,7 @@ impl Session {
                 let is_told = self.protocol == Protocol::Resp3 || own.redirect.is_some();
                 is_told && !own.is_broadcast()
             }),
+            user: self.account.as_ref().map_or(UserId::OWN, |own| own.id),
         }
     }
 

@@ -54,6 +54,10 @@ impl Proxy {
             && (asked.is_none() || !is_an_answer(error))
         {
             backend.words = Some(node_words::said(error, &self.config));
+            if backend.flavor.user.is_client() && is_about_user(error) {
+                backend.denial = Some(error.into());
+                return Some(Lost::Denied);
+            }
             let denied = self.config.backend_password.is_some() && is_about_password(error);
             return Some(if denied { Lost::Denied } else { Lost::Refused });
         }
@@ -101,6 +105,7 @@ impl Proxy {
         let micros = now.since(backend.opened_at).as_micros() as u64;
         self.stats.connect_times.record(micros, 1);
         let (key, usage, flavor) = (backend.node, backend.usage, backend.flavor);
+        self.upstream.accounts.accepted(flavor.user, key);
         let replaces = backend.is_replacement;
         let mut back = false;
         if let Some(node) = self.upstream.node_mut(key) {
@@ -145,7 +150,8 @@ impl Proxy {
             return;
         };
         node.connecting -= 1;
-        if lost == Lost::Retired {
+        // That a client's user is not admitted says nothing of the node.
+        if lost == Lost::Retired || backend.denial.is_some() {
             return;
         }
         node.words = match (&backend.words, lost, backend.state) {
@@ -203,6 +209,16 @@ fn is_an_answer(error: &[u8]) -> bool {
             named && !REFUSALS.contains(&code)
         }
     }
+}
+
+/// Whether an error to the handshake of a client's user says that this user may not be connected so, in the words of Redis
+/// 6 and later: wrong password, or no right to READONLY or SELECT.
+fn is_about_user(error: &[u8]) -> bool {
+    let code = error.split(|byte| *byte == b' ').next();
+    matches!(
+        code.unwrap_or_default(),
+        b"WRONGPASS" | b"NOPERM" | b"NOAUTH"
+    )
 }
 
 /// Whether an error to a handshake says that the password is wrong, in the words of Redis 5 to 8 and Valkey.

@@ -28,16 +28,25 @@ impl Proxy {
         };
         self.actions.close(Peer::Backend(id));
         self.note_lost(id, &mut backend, lost, now);
-        if backend.usage != Usage::Shared {
-            return self.lease_lost(id, &backend, lost, now);
+        if backend.usage == Usage::Shared {
+            self.shared_lost(id, &mut backend, lost, now);
+        } else {
+            self.lease_lost(id, &backend, lost, now);
         }
+        if backend.flavor.user.is_client() {
+            self.account_lost(&backend, lost, now);
+        }
+    }
+
+    /// What a shared backend carried that has gone.
+    fn shared_lost(&mut self, id: BackendId, backend: &mut Backend, lost: Lost, now: Time) {
         if let Some(large_reply) = backend.large_reply.take()
             && large_reply.has_left()
-            && let Some(Origin::Part(PartId { client, .. })) = self.abandon_front(&mut backend)
+            && let Some(Origin::Part(PartId { client, .. })) = self.abandon_front(backend)
         {
-            self.sever(client, &backend, large_reply.taken());
+            self.sever(client, backend, large_reply.taken());
         }
-        self.orphan_requests(id, &mut backend, lost, now);
+        self.orphan_requests(id, backend, lost, now);
         for client in std::mem::take(&mut backend.waiters) {
             self.queue_resume(client);
         }
@@ -98,7 +107,7 @@ impl Proxy {
             self.upstream.replacement_failed(backend, affinity, now);
         }
         self.leases.tend(backend.node);
-        if lost != Lost::Retired {
+        if lost != Lost::Retired && backend.denial.is_none() {
             self.stats.backend_failures.add(1);
             self.want_refresh(Wanted::Trouble);
         }
@@ -166,11 +175,17 @@ impl Proxy {
         lost: Lost,
         now: Time,
     ) {
+        if let Origin::Verdict { client, question } = ticket.origin {
+            return self.question_lost(client, question);
+        }
         let Origin::Part(part) = ticket.origin else {
             return;
         };
         if self.clients.get(part.client).is_none() {
             return;
+        }
+        if let Some(denial) = &backend.denial {
+            return self.answer_error(part, denial, now);
         }
         // What stood first when two connections were lost may be what kills them: it is not sent again. (A node that
         // dies may take one more connection; it is not back so soon to die once more.)

@@ -1,5 +1,6 @@
 //! Connections to nodes: how they are made, when they are closed, and what replaces them.
 
+mod accounts;
 pub(super) mod handshake;
 pub(super) mod lost;
 pub(super) mod overdue;

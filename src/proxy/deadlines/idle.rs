@@ -23,6 +23,7 @@ impl Proxy {
         self.sweep_streamed(now);
         self.bound_memory(now);
         self.retire_idle(now);
+        self.retire_accounts(now);
     }
 
     /// Closes the clients that have been owed more than their soft limit for longer than they may.

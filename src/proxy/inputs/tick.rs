@@ -23,6 +23,7 @@ impl Proxy {
             self.release_all(now);
         }
         self.resume_logins(now);
+        self.resume_questions(now);
         self.tick_leases(now);
         if now >= self.next_sweep {
             self.sweep(now);
@@ -128,12 +129,13 @@ impl Proxy {
         let paused = self.client_pause.map(|pause| pause.until);
         let rest = (self.pool.free_bytes() + self.inbox.free() > 0).then(|| self.rates.due_at());
         let logins = self.late_logins.front().map(|(due, _)| *due);
+        let questions = self.late_questions.front().map(|(due, _)| *due);
         let leases = self.leases.deadline();
         let subscribed = self.pubsub.deadline();
         let tracking = self.tracking_deadline();
         let behind = (self.is_behind() || self.masters_info_queue.is_due()).then(Time::default);
         let due = [
-            behind, sweep, held, paused, rest, logins, leases, subscribed, tracking,
+            behind, sweep, held, paused, rest, logins, questions, leases, subscribed, tracking,
         ]
         .into_iter()
         .flatten()

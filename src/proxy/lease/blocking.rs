@@ -11,7 +11,7 @@ use crate::cluster::request_slots::{self, Place};
 use crate::command::{Flags, Keys, KeysError, unbalanced};
 use crate::proxy::client::step::Step;
 use crate::proxy::client::{Parting, Stall};
-use crate::proxy::ids::{ClientId, NO_SLOT, PartId};
+use crate::proxy::ids::{ClientId, NO_SLOT, PartId, UserId};
 use crate::proxy::lease::state::blocking::Blocking;
 use crate::proxy::lease::state::run::{Line, Owed, Run};
 use crate::proxy::lease::state::{Lease, Next, Work};
@@ -228,6 +228,8 @@ impl Proxy {
             protocol: own.flavor.protocol,
             database: 0,
             tracking: false,
+            // It is the proxy that lets it go.
+            user: UserId::OWN,
         };
         let mut frame = Vec::new();
         let reason: &[u8] = if with_error { b"ERROR" } else { b"TIMEOUT" };

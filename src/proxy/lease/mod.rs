@@ -336,7 +336,11 @@ impl Proxy {
     /// Our user at the node may name scripts but not send them, so that they are named from now on, and the run begins
     /// anew with their names.
     fn without_scripts(&mut self, id: ClientId, lease: &mut Lease, index: u16, now: Time) -> Next {
-        self.name_scripts_only();
+        let client = self.clients.get(id);
+        // What a client's own user may not do says nothing of others.
+        if client.is_none_or(|client| client.session.account().is_none()) {
+            self.name_scripts_only();
+        }
         let run = &mut lease.runs[usize::from(index)];
         run.name_scripts();
         self.leave(id, run, index, now);
@@ -439,6 +443,18 @@ impl Proxy {
         } else if !text.starts_with(b"TRYAGAIN") {
             self.upstream.fail_fast(run.slot, now);
         }
+        self.end_in_vain(id, lease, index, text, now)
+    }
+
+    /// Whoever waits for a run is told that it is not executed.
+    fn end_in_vain(
+        &mut self,
+        id: ClientId,
+        lease: &mut Lease,
+        index: u16,
+        text: &[u8],
+        now: Time,
+    ) -> Next {
         match lease.work {
             Work::Transaction(_) => self.give_up_transaction(id, lease, index, text, now),
             Work::Blocking(_) | Work::Wait(_) | Work::Streamed => {

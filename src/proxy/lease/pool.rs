@@ -9,7 +9,6 @@ use crate::proxy::ids::{BackendId, ClientId, NO_SLOT, NodeKey};
 use crate::proxy::state::Proxy;
 use crate::proxy::upstream::Target;
 use crate::proxy::upstream::backend::{Flavor, Origin, Patience, State, Usage};
-use crate::proxy::upstream::dialect::Dialect;
 use crate::proxy::upstream::exclusive::{Bounds, Waiter};
 use crate::proxy::upstream::lost::Lost;
 use crate::resp::reply::Reply;
@@ -45,11 +44,9 @@ impl Proxy {
     pub(super) fn flavor_of(&self, client: ClientId) -> Option<Flavor> {
         let dialect = self.clients.get(client)?.session.dialect();
         Some(Flavor {
-            protocol: dialect.protocol,
-            read_only: false,
-            database: dialect.database,
             // What is read there is said to have changed at once (see `tracking`).
             tracking: false,
+            ..Flavor::of(dialect, false)
         })
     }
 
@@ -102,11 +99,7 @@ impl Proxy {
     /// Before a node gives connections to clients for themselves it gives one to all others: blocked clients may hold
     /// all that it has, and what they wait for must reach it.
     fn share_first(&mut self, key: NodeKey, flavor: Flavor, now: Time) {
-        let dialect = Dialect {
-            protocol: flavor.protocol,
-            database: flavor.database,
-            tracking: false,
-        };
+        let dialect = flavor.dialect();
         let target = Target {
             node: key,
             replica: false,

@@ -133,6 +133,28 @@ impl Proxy {
         self.put_lease(id, lease, next, now);
     }
 
+    /// The node that a run waits for has refused its client's user, in these words. That says nothing of others.
+    pub(in crate::proxy) fn deny_run(
+        &mut self,
+        id: ClientId,
+        index: u16,
+        denial: &[u8],
+        now: Time,
+    ) {
+        let Some(mut lease) = self.take_lease(id) else {
+            return;
+        };
+        let mut next = Next::Keep;
+        if matches!(lease.work, Work::Wait(_)) {
+            next = self.count_nobody(id, &mut lease, index, now);
+        } else if let Some(run) = lease.runs.get_mut(usize::from(index)) {
+            self.leave(id, run, index, now);
+            run.held_since = None;
+            next = self.end_in_vain(id, &mut lease, index, denial, now);
+        }
+        self.put_lease(id, lease, next, now);
+    }
+
     /// Looks at every lease.
     fn sweep_leases(&mut self, now: Time) {
         let mut idle = Vec::new();

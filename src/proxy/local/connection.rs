@@ -1,6 +1,7 @@
 //! Commands about the connection itself: PING, AUTH, HELLO, SELECT, RESET. CLIENT is in `client`.
 
 use super::client::set_name;
+use super::login::{Login, read_hello};
 use super::{After, Context, databases};
 use crate::proxy::pipeline::client_reply::ClientReply;
 use crate::proxy::texts;
@@ -81,30 +82,45 @@ pub fn select(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> 
     After::Go
 }
 
-/// Logs in, if this user is there and this is its password; else says that it is not.
+/// Logs in, if this user is there and this is its password; else says that it is not. If the servers are the judges, they
+/// have been asked.
 fn enter(context: &mut Context<'_>, name: &[u8], password: &[u8], out: &mut Vec<u8>) -> bool {
-    match context.users.admit(name, password) {
-        Some(user) => {
-            let session = &mut *context.session;
-            // The names of its channels are those of its namespace.
-            if session.subscriptions().is_some() && session.is_astray(name, context.namespaces) {
-                encode::error(out, SUBSCRIBED);
-                return false;
-            }
-            if !session.try_enter(user.clone()) {
-                encode::error(out, texts::too_many_clients_of(user).as_bytes());
-                return false;
-            }
-            session.settle_namespace(context.namespaces);
-            true
+    let (user, account) = match context.login.take() {
+        Some(Login::Right(user, account)) => (user, Some(account)),
+        Some(Login::Full(words)) => {
+            encode::error(out, &words);
+            return false;
         }
-        None => {
-            context.stats.auth_failures.add(1);
-            context.refused_login = Some(name.to_vec());
-            encode::error(out, WRONGPASS);
-            false
-        }
+        Some(Login::Wrong(words)) => return not_admitted(context, name, &words, out),
+        None => match context.users.admit(name, password) {
+            Some(user) => (user.clone(), None),
+            None => return not_admitted(context, name, WRONGPASS, out),
+        },
+    };
+    let session = &mut *context.session;
+    // The names of its channels are those of its namespace.
+    if session.subscriptions().is_some() && session.is_astray(name, context.namespaces) {
+        encode::error(out, SUBSCRIBED);
+        return false;
     }
+    let entered = match account {
+        Some(account) => session.try_enter_as(user.clone(), account),
+        None => session.try_enter(user.clone()),
+    };
+    if !entered {
+        encode::error(out, texts::too_many_clients_of(&user).as_bytes());
+        return false;
+    }
+    session.settle_namespace(context.namespaces);
+    true
+}
+
+/// A login has failed.
+fn not_admitted(context: &mut Context<'_>, name: &[u8], words: &[u8], out: &mut Vec<u8>) -> bool {
+    context.stats.auth_failures.add(1);
+    context.refused_login = Some(name.to_vec());
+    encode::error(out, words);
+    false
 }
 
 pub fn auth(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> After {
@@ -128,41 +144,15 @@ pub fn auth(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> Af
 
 /// `HELLO [version [AUTH user password] [SETNAME name]]`, as `helloCommand` of Redis 7.0 does it.
 pub fn hello(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> After {
-    let mut protocol = context.session.protocol;
-    if args.len() > 1 {
-        protocol = match crate::resp::reply::parse_number(args.at(1)) {
-            Some(2) => Protocol::Resp2,
-            Some(3) => Protocol::Resp3,
-            Some(_) => {
-                encode::error(out, b"NOPROTO unsupported protocol version");
-                return After::Go;
-            }
-            None => {
-                encode::error(
-                    out,
-                    b"ERR Protocol version is not an integer or out of range",
-                );
-                return After::Go;
-            }
-        };
-    }
-    let (mut credentials, mut name) = (None, None);
-    let mut at = 2;
-    while at < args.len() {
-        let option = args.at(at);
-        if option.eq_ignore_ascii_case(b"AUTH") && at + 2 < args.len() {
-            credentials = Some((args.at(at + 1), args.at(at + 2)));
-            at += 3;
-        } else if option.eq_ignore_ascii_case(b"SETNAME") && at + 1 < args.len() {
-            name = Some(args.at(at + 1));
-            at += 2;
-        } else {
-            let text = [b"ERR Syntax error in HELLO option '", option, b"'"].concat();
+    let hello = match read_hello(args) {
+        Ok(hello) => hello,
+        Err(text) => {
             encode::error(out, &text);
             return After::Go;
         }
-    }
-    if let Some((user, password)) = credentials
+    };
+    let protocol = hello.protocol.unwrap_or(context.session.protocol);
+    if let Some((user, password)) = hello.credentials
         && !enter(context, user, password, out)
     {
         return After::Go;
@@ -176,7 +166,7 @@ pub fn hello(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> A
         );
         return After::Go;
     }
-    if let Some(name) = name
+    if let Some(name) = hello.name
         && !set_name(context, name, out)
     {
         return After::Go;

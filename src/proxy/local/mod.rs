@@ -18,6 +18,7 @@ mod identity;
 mod info;
 mod kill;
 mod latency;
+pub mod login;
 mod logs;
 mod memory;
 mod near;
@@ -33,6 +34,7 @@ mod scan;
 mod scripting;
 mod sections;
 mod server;
+mod servers_acl;
 mod settings;
 mod subscribe;
 mod tracking;
@@ -42,9 +44,10 @@ use std::sync::Arc;
 use crate::acl::Users;
 use crate::clock::Time;
 use crate::command::{Command, Servers, Table};
-use crate::config::Config;
+use crate::config::{Auth, Config};
 use crate::proxy::client::session::Session;
 use crate::proxy::ids::Seq;
+use crate::proxy::local::login::{Login, ReadCredentials};
 use crate::proxy::messages::client_pause::ClientPause;
 use crate::proxy::namespace::all::Namespaces;
 use crate::proxy::pipeline::client_reply::ClientReply;
@@ -79,6 +82,8 @@ pub struct Context<'a> {
     pub users: &'a Arc<Users>,
     /// The user that could not log in, if one tried.
     pub refused_login: Option<Vec<u8>>,
+    /// What the servers have said of a login, if they are the judges.
+    pub login: Option<Login>,
     /// What all workers share.
     pub process: &'a Arc<Process>,
     /// This worker's counters.
@@ -161,6 +166,10 @@ pub struct Handler {
     pub watches: bool,
     /// With how many arguments it may be a login, which is delayed where many have failed.
     pub logs_in: Option<usize>,
+    /// How its credentials are read then.
+    pub credentials: Option<ReadCredentials>,
+    /// Whether nodes execute the request as it is, and so judge it.
+    pub is_judged_by_nodes: bool,
 }
 
 const fn row(name: &'static str, run: Run) -> (&'static str, Handler) {
@@ -171,6 +180,8 @@ const fn row(name: &'static str, run: Run) -> (&'static str, Handler) {
             barrier: false,
             watches: false,
             logs_in: None,
+            credentials: None,
+            is_judged_by_nodes: false,
         },
     )
 }
@@ -181,16 +192,25 @@ const fn barrier(name: &'static str, run: Run) -> (&'static str, Handler) {
         barrier: true,
         watches: false,
         logs_in: None,
+        credentials: None,
+        is_judged_by_nodes: false,
     };
     (name, handler)
 }
 
-const fn login(name: &'static str, args: usize, run: Run) -> (&'static str, Handler) {
+const fn login(
+    name: &'static str,
+    args: usize,
+    credentials: ReadCredentials,
+    run: Run,
+) -> (&'static str, Handler) {
     let handler = Handler {
         run,
         barrier: true,
         watches: false,
         logs_in: Some(args),
+        credentials: Some(credentials),
+        is_judged_by_nodes: false,
     };
     (name, handler)
 }
@@ -201,13 +221,44 @@ const fn watch(name: &'static str, run: Run) -> (&'static str, Handler) {
         barrier: false,
         watches: true,
         logs_in: None,
+        credentials: None,
+        is_judged_by_nodes: false,
     };
     (name, handler)
 }
 
+const fn of_servers(name: &'static str, run: Run) -> (&'static str, Handler) {
+    let handler = Handler {
+        run,
+        barrier: true,
+        watches: false,
+        logs_in: None,
+        credentials: None,
+        is_judged_by_nodes: true,
+    };
+    (name, handler)
+}
+
+/// In the place of others, where the servers have the users.
+const ROWS_OF_SERVERS: &[(&str, Handler)] = &[
+    of_servers("acl|cat", servers_acl::ask_one),
+    of_servers("acl|deluser", servers_acl::change_all),
+    of_servers("acl|dryrun", servers_acl::ask_one),
+    of_servers("acl|genpass", servers_acl::ask_one),
+    of_servers("acl|getuser", servers_acl::ask_one),
+    of_servers("acl|help", servers_acl::ask_one),
+    of_servers("acl|list", servers_acl::ask_one),
+    of_servers("acl|load", servers_acl::change_all),
+    of_servers("acl|log", servers_acl::log),
+    of_servers("acl|save", servers_acl::change_all),
+    of_servers("acl|setuser", servers_acl::change_all),
+    of_servers("acl|users", servers_acl::ask_one),
+    of_servers("acl|whoami", servers_acl::ask_one),
+];
+
 const ROWS: &[(&str, Handler)] = &[
-    login("auth", 2, connection::auth),
-    login("hello", 5, connection::hello),
+    login("auth", 2, login::credentials_of_auth, connection::auth),
+    login("hello", 5, login::credentials_of_hello, connection::hello),
     barrier("reset", connection::reset),
     row("acl|cat", acl::cat),
     barrier("acl|deluser", acl::deluser),
@@ -384,9 +435,13 @@ pub struct Handlers(Vec<Option<Handler>>);
 
 impl Handlers {
     /// Finds the row of each handler.
-    pub fn new(table: &Table) -> Handlers {
+    pub fn new(table: &Table, auth: Auth) -> Handlers {
         let mut handlers = vec![None; table.rows().len()];
-        for (name, handler) in ROWS {
+        let others = match auth {
+            Auth::Own => &[],
+            Auth::Backend => ROWS_OF_SERVERS,
+        };
+        for (name, handler) in ROWS.iter().chain(others) {
             let row = table.named(name.as_bytes());
             debug_assert!(row.is_some(), "no row for the handler of {name}");
             if let Some(row) = row {
@@ -437,7 +492,7 @@ mod tests {
     #[test]
     fn every_handler_has_a_row_that_wants_one() {
         let table = Table::compiled();
-        for (name, handler) in ROWS {
+        for (name, handler) in ROWS.iter().chain(ROWS_OF_SERVERS) {
             let row = table
                 .named(name.as_bytes())
                 .unwrap_or_else(|| panic!("{name}"));
@@ -448,7 +503,7 @@ mod tests {
     #[test]
     fn every_special_merge_has_its_handler() {
         let table = Table::compiled();
-        let handlers = Handlers::new(&table);
+        let handlers = Handlers::new(&table, Auth::Own);
         for row in table.rows() {
             let wanted = is_special(row.class) && row.class != Class::Local;
             assert!(

@@ -171,11 +171,12 @@ impl Shape {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Auth;
 
     #[test]
     fn names_are_found_in_any_case_and_no_others_are() {
         let table = Table::compiled();
-        let names = Names::new(&table, &Handlers::new(&table));
+        let names = Names::new(&table, &Handlers::new(&table, Auth::Own));
         let find = |name: &[u8]| {
             let mut bytes = [0; 8];
             bytes[..name.len()].copy_from_slice(name);
@@ -197,7 +198,7 @@ mod tests {
         ] {
             let found = find(name.as_bytes());
             let plain = table.rows().iter().find(|own| &*own.name == row);
-            if plain.is_some_and(|own| shape(own, &Handlers::new(&table)).is_some()) {
+            if plain.is_some_and(|own| shape(own, &Handlers::new(&table, Auth::Own)).is_some()) {
                 assert_eq!(found.map(|(id, _)| id), id(row), "{name}");
             } else {
                 assert_eq!(found, None, "{name}");

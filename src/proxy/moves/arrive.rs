@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::clock::Time;
+use crate::config::Secret;
 use crate::proxy::client::session::Session;
 use crate::proxy::client::{Client, Stall};
 use crate::proxy::ids::ClientId;
@@ -16,7 +17,7 @@ impl Proxy {
     /// A client arrives. Nothing if it may not be here: its user or its namespace is no more, or its user may not hear
     /// any more what it is subscribed to.
     pub fn arrive(&mut self, moved: MovedClient, now: Time) -> Option<ClientId> {
-        let session = self.session_of(&moved)?;
+        let session = self.session_of(&moved, now)?;
         let (monitor, is_subscriber) = (session.monitor, !moved.topics.is_empty());
         self.process
             .client_ids
@@ -47,13 +48,20 @@ impl Proxy {
     }
 
     /// What the client had set, by the rules of this process.
-    fn session_of(&self, moved: &MovedClient) -> Option<Session> {
+    fn session_of(&mut self, moved: &MovedClient, now: Time) -> Option<Session> {
         let namespace = self.namespace_tagged(&moved.namespace)?;
         let of_listener = self.namespace_tagged(&moved.listener_namespace)?;
         let mut session = Session::new(moved.number, self.users.unnamed().clone());
         if let Some(name) = &moved.user {
-            let user = self.users.get(name).filter(|user| user.is_on())?;
-            session.enter(user.clone());
+            // Who was somebody by the word of other judges is nobody here.
+            match (&moved.password, self.servers_judge()) {
+                (Some(password), true) => self.enter_again(&mut session, name, password, now)?,
+                (None, false) => {
+                    let user = self.users.get(name).filter(|user| user.is_on())?;
+                    session.enter(user.clone());
+                }
+                (Some(_), false) | (None, true) => return None,
+            }
         }
         let rules = session.user().permissions();
         let mut topics = moved.topics.iter();
@@ -80,6 +88,19 @@ impl Proxy {
             *session.identity_mut() = moved.identity.clone();
         }
         Some(session)
+    }
+
+    /// A client is who it was by the servers' word, which they repeat when its connections are made.
+    fn enter_again(
+        &mut self,
+        session: &mut Session,
+        name: &[u8],
+        password: &Secret,
+        now: Time,
+    ) -> Option<()> {
+        let account = self.account(name, password.expose(), now)?;
+        let user = Arc::new(self.users.of_server(name));
+        session.try_enter_as(user, account).then_some(())
     }
 
     /// The namespace with this tag, if there is one; none at all if that is no more.

@@ -98,6 +98,7 @@ impl Proxy {
             namespace: tag_of(&session.namespace),
             listener_namespace: tag_of(&session.listener_namespace),
             user: logged_in.then(|| session.user().name.to_vec()),
+            password: session.account().map(|own| own.password.clone()),
             protocol: session.protocol,
             database: session.database,
             monitor: session.monitor,

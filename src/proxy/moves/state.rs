@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 
+use crate::config::Secret;
 use crate::fields::{self, FieldReader, FieldWriter, Malformed};
 use crate::proxy::client::session::Identity;
 use crate::proxy::pipeline::client_reply::ClientReply;
@@ -24,6 +25,8 @@ pub struct MovedClient {
     pub listener_namespace: Option<Vec<u8>>,
     /// The name of the user that it has logged in as; nothing if it has not had to, or has not.
     pub user: Option<Vec<u8>>,
+    /// Its password at the servers, if they are the judges.
+    pub password: Option<Secret>,
     /// What it speaks.
     pub protocol: Protocol,
     /// `SELECT`.
@@ -74,6 +77,7 @@ mod field {
     pub const INPUT: u16 = 21;
     pub const LISTENER_NAMESPACE: u16 = 22;
     pub const CACHE_OFF: u16 = 23;
+    pub const PASSWORD: u16 = 24;
 }
 
 fn field_of(kind: Kind) -> u16 {
@@ -92,6 +96,7 @@ impl Default for MovedClient {
             namespace: None,
             listener_namespace: None,
             user: None,
+            password: None,
             protocol: Protocol::Resp2,
             database: 0,
             monitor: false,
@@ -124,6 +129,9 @@ impl MovedClient {
         }
         if let Some(user) = &self.user {
             writer.bytes(field::USER, user);
+        }
+        if let Some(password) = &self.password {
+            writer.bytes(field::PASSWORD, password.expose());
         }
         writer.flag(field::RESP3, self.protocol == Protocol::Resp3);
         writer.number(field::DATABASE, u64::from(self.database));
@@ -161,6 +169,7 @@ impl MovedClient {
                 field::NAMESPACE => client.namespace = Some(value.to_vec()),
                 field::LISTENER_NAMESPACE => client.listener_namespace = Some(value.to_vec()),
                 field::USER => client.user = Some(value.to_vec()),
+                field::PASSWORD => client.password = Some(Secret::new(value)),
                 field::RESP3 => client.protocol = Protocol::Resp3,
                 field::DATABASE => {
                     let number = fields::number(value)?;
@@ -221,6 +230,7 @@ mod tests {
             namespace: Some(b"{jobs}".to_vec()),
             listener_namespace: Some(b"{cache}".to_vec()),
             user: Some(b"al ice\r\n".to_vec()),
+            password: Some(Secret::new("p\0w")),
             protocol: Protocol::Resp3,
             database: 15,
             monitor: true,

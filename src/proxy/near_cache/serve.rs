@@ -41,6 +41,8 @@ pub(in crate::proxy) fn may_serve(client: &Client) -> bool {
         && session.read_preference().is_none()
         // A node has to know what such a client has read.
         && session.tracking().is_none()
+        // Nodes decide what such a client may read.
+        && session.account().is_none()
         && client.lease.is_none()
         && client.execution.is_none()
         && client.streamed.is_none()

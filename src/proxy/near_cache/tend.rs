@@ -6,7 +6,7 @@
 
 use crate::clock::Time;
 use crate::cluster::slot::{SLOTS, Slot};
-use crate::proxy::ids::{BackendId, NO_SLOT, NodeKey};
+use crate::proxy::ids::{BackendId, NO_SLOT, NodeKey, UserId};
 use crate::proxy::near_cache::fill::PROTOCOL;
 use crate::proxy::near_cache::state::PATIENCE;
 use crate::proxy::near_cache::state::flight::NearStep;
@@ -33,6 +33,7 @@ impl Proxy {
             read_only: false,
             // It says so itself, and otherwise.
             tracking: false,
+            user: UserId::OWN,
         };
         let (config, actions) = (&self.config, &mut self.actions);
         let upstream = &mut self.upstream;

@@ -5,6 +5,7 @@ use crate::config::is_local;
 use crate::proxy::actions::Wanted;
 use crate::proxy::client::step::Step;
 use crate::proxy::client::{GIVEN_UP, Stall};
+use crate::proxy::local::login::Login;
 use crate::proxy::local::{self, After, Handler};
 use crate::proxy::pipeline::by_slot::runs_alone;
 use crate::proxy::request::Request;
@@ -63,19 +64,31 @@ impl Proxy {
         {
             return step;
         }
+        let mut login = None;
+        if let Some(read) = handler.credentials.filter(|_| self.servers_judge()) {
+            match self.log_in(request, read(args)) {
+                Ok(admitted) => login = admitted,
+                Err(step) => return step,
+            }
+        }
         if handler.watches
             && let Some(step) = self.look_at_subscribers(request, alone)
         {
             return step;
         }
-        match self.run_handler(request, handler) {
+        match self.run_handler(request, handler, login) {
             Some(after) => self.act_on(request, after),
             None => Step::Close,
         }
     }
 
     /// Runs a handler. What it replies at once is its client's; nothing if that has gone.
-    fn run_handler(&mut self, request: &Request<'_>, handler: Handler) -> Option<After> {
+    fn run_handler(
+        &mut self,
+        request: &Request<'_>,
+        handler: Handler,
+        login: Option<Login>,
+    ) -> Option<After> {
         let &Request {
             client: id,
             command,
@@ -95,6 +108,7 @@ impl Proxy {
             session: &mut client.session,
             users: &self.users,
             refused_login: None,
+            login,
             client_reply: &mut client.pipeline.client_reply,
             config: &self.config,
             process: &self.process,
@@ -204,7 +218,8 @@ impl Proxy {
             After::Subscriptions(change) => self.change_subscriptions(request, change),
             After::Serve => self.serve_watched(request),
             After::Broadcast(merge) => {
-                let replicas = matches!(request.command.class, Class::AllNodes(_));
+                // What the proxy would answer itself, nodes answer if each has its own: its users.
+                let replicas = matches!(request.command.class, Class::AllNodes(_) | Class::Local);
                 self.broadcast_with(request, merge, replicas)
             }
             After::AskAnyMaster => self.send_to_any(request),

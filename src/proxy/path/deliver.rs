@@ -313,6 +313,10 @@ impl Proxy {
         match ticket.origin {
             Origin::Lease { client, run } => self.settle(answer, client, run),
             Origin::Part(_) | Origin::Discard => self.release(id, ticket),
+            Origin::Verdict { client, question } => {
+                self.release(id, ticket);
+                self.answered_question(client, question, reply);
+            }
             Origin::Vouch => {
                 self.release(id, ticket);
                 self.vouched(id, reply, now);

@@ -22,6 +22,7 @@ use crate::proxy::request::{MOVED_FRAME, Request, request_limits};
 use crate::proxy::state::Proxy;
 use crate::proxy::texts::{self, refusal};
 use crate::proxy::upstream::Target;
+use crate::proxy::upstream::accounts::Unnamed;
 use crate::proxy::upstream::backend::{Origin, Pin, State, Ticket};
 use crate::proxy::upstream::goal::Goal;
 use crate::resp::args::Args;
@@ -116,7 +117,9 @@ impl Proxy {
             return false;
         }
         client.stall = None;
-        let limits = request_limits(&self.config.limits, client.session.is_authenticated());
+        let is_welcome = self.upstream.accounts.unnamed == Unnamed::Welcome;
+        let is_known = client.session.is_authenticated() || is_welcome;
+        let limits = request_limits(&self.config.limits, is_known);
         let mut spans = std::mem::take(&mut self.scratch.spans);
         let scan = client.scanner.next(input.bytes(), &limits, &mut spans);
         let more = match scan {
@@ -339,6 +342,11 @@ impl Proxy {
     /// A request that its client may make.
     #[inline(always)]
     pub(super) fn perform_allowed(&mut self, request: &Request<'_>) -> Step {
+        if self.servers_judge()
+            && let Some(step) = self.judge_here(request)
+        {
+            return step;
+        }
         if self.near.is_some() {
             self.note_request(request);
         }

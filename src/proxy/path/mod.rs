@@ -5,6 +5,7 @@ mod backlog;
 mod confined;
 pub(super) mod deliver;
 pub(super) mod dispatch;
+mod judge;
 pub(super) mod large_reply;
 pub(super) mod merge_in_turns;
 pub mod plain;

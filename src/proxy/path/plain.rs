@@ -17,7 +17,7 @@ use crate::clock::Time;
 use crate::cluster::slot::Slot;
 use crate::config::ReadPreference;
 use crate::proxy::client::Stall;
-use crate::proxy::ids::{BackendId, ClientId, PartId};
+use crate::proxy::ids::{BackendId, ClientId, PartId, UserId};
 use crate::proxy::insight::{BIG_BYTES, Reasons, Sight};
 use crate::proxy::near_cache::serve::may_serve;
 use crate::proxy::near_cache::state::Look;
@@ -240,6 +240,7 @@ impl Proxy {
                         // Others are not plain.
                         database: 0,
                         tracking: false,
+                        user: UserId::OWN,
                     };
                     let affinity = id.key() as usize;
                     let reads = shape.on_replicas;

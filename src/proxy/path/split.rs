@@ -110,8 +110,7 @@ impl Proxy {
         let dialect = client.session.dialect();
         let upstream = &mut self.upstream;
         let plain = client.is_calm(upstream.routes.version())
-            && dialect.database == 0
-            && !dialect.tracking
+            && dialect.is_common()
             && client.session.read_preference().is_none()
             && !upstream.any_failing();
         if plain {

@@ -30,14 +30,17 @@ impl Proxy {
             if asks_in {
                 return None;
             }
-            if !session.is_turned_away() {
-                return Some(self.reject(request, texts::NOAUTH));
-            }
-            if !session.come_back() {
+            let is_turned_away = session.is_turned_away();
+            if is_turned_away && !session.come_back() {
                 let text = texts::too_many_clients_of(session.user());
                 return Some(self.reject(request, &text));
             }
+            if !is_turned_away && let Some(step) = self.refuse_stranger(request) {
+                return Some(step);
+            }
         }
+        let client = self.clients.get_mut(id)?;
+        let session = &mut client.session;
         // Its first parts have been sent.
         if client.cut.is_some() || client.names_done > 0 {
             return None;
@@ -57,7 +60,7 @@ impl Proxy {
         let Err(denied) = user.permissions().check(command, said, args) else {
             let refused = command.runs != Runs::Nothing
                 && !self.config.acl_scripts
-                && !client.session.is_free();
+                && !user.permissions().are_all();
             return refused.then(|| self.reject(request, texts::NO_SCRIPTS));
         };
         let object = match denied.reason {
@@ -70,6 +73,20 @@ impl Proxy {
         self.log_denied(id, denied.reason, object, name, Some(args), now);
         let text = texts::no_permission(denied.reason, &command.name);
         Some(self.reject(request, &text))
+    }
+
+    /// Answers a client that has not logged in; nothing if it need not.
+    fn refuse_stranger(&mut self, request: &Request<'_>) -> Option<Step> {
+        if self.servers_judge() {
+            if let Err(step) = self.try_unnamed(request) {
+                return Some(step);
+            }
+            let client = self.clients.get(request.client)?;
+            if client.session.is_authenticated() {
+                return None;
+            }
+        }
+        Some(self.reject(request, texts::NOAUTH))
     }
 
     /// Somebody could not log in as the user of this name.
@@ -105,6 +122,10 @@ impl Proxy {
         } = *request;
         let delay = self.config.auth_failure_delay;
         let client = self.clients.get_mut(id)?;
+        // It has waited, and a node is asked.
+        if client.judgement.is_some() {
+            return None;
+        }
         if let Some(due) = client.session.login_due {
             if now < due {
                 return Some(Step::Wait(Stall::Login));

@@ -277,6 +277,10 @@ counters! {
     auth_failures,
     /// Logins that were delayed, since many from their address had failed.
     logins_delayed,
+    /// Questions to nodes whether a client may do something.
+    verdicts,
+    /// Users whose clients were closed, since a node does not admit them any more.
+    users_ended,
     /// Commands that were refused since their user had sent as many as it may.
     commands_over_rate,
     /// Turns of the loop.

@@ -2,6 +2,7 @@
 //! word, without the leading `-`.
 
 pub mod node_words;
+pub mod permission;
 pub mod refusal;
 
 use crate::acl::{Reason, User};
@@ -111,6 +112,21 @@ pub fn wrong_arity(name: &str) -> String {
 /// A login that would have to be delayed, which is not possible inside EXEC.
 pub const LOGIN_INSIDE_MULTI: &str =
     "ERR too many logins from this address have failed: log in outside of a transaction";
+
+/// A login inside of a transaction, where the servers have to be asked.
+pub const NO_LOGIN_INSIDE_MULTI_OF_SERVERS: &str =
+    "ERR a login between MULTI and EXEC is not served by this proxy (-auth backend)";
+
+/// No node has answered the question whether a login is right, or a command may be run.
+pub const NO_VERDICT: &str =
+    "ERR no node has answered whether this may be done (-auth backend), try again";
+
+/// The servers cannot be asked who may do what.
+pub const NO_JUDGE: &str = "NOPERM the servers do not tell this proxy what users may do: -auth backend needs servers that \
+    have ACL DRYRUN (Redis 7.0, Valkey) and a -backend-user that may run it";
+
+/// Clients have logged in as so many users that there may be no other.
+pub const TOO_MANY_USERS: &str = "ERR too many users are logged in at this proxy (-max-users)";
 
 /// A user who may not do everything would do it in a script.
 pub const NO_SCRIPTS: &str = "NOPERM this user may not do everything, and what a script does is not checked by this \

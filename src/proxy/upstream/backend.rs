@@ -13,8 +13,9 @@ use crate::buffer::{Chunk, Pool, ReadBuf, WriteBuf};
 use crate::clock::Time;
 use crate::cluster::slot::SLOTS;
 use crate::config::{Config, Secret};
-use crate::proxy::ids::{BackendId, ClientId, NO_SLOT, NodeKey, PartId};
+use crate::proxy::ids::{BackendId, ClientId, NO_SLOT, NodeKey, PartId, UserId};
 use crate::proxy::near_cache::state::flight::NearStep;
+use crate::proxy::upstream::accounts::Account;
 use crate::proxy::upstream::dialect::Dialect;
 use crate::proxy::upstream::large_reply::LargeReply;
 use crate::proxy::upstream::routes::ShardId;
@@ -33,6 +34,8 @@ pub struct Flavor {
     pub read_only: bool,
     /// Whether CLIENT TRACKING was turned on: the node pushes the names of keys that were read here and then change.
     pub tracking: bool,
+    /// Who was logged in.
+    pub user: UserId,
 }
 
 impl Flavor {
@@ -44,6 +47,7 @@ impl Flavor {
             database: dialect.database,
             read_only,
             tracking: dialect.tracking && !read_only,
+            user: dialect.user,
         }
     }
 
@@ -53,16 +57,17 @@ impl Flavor {
             protocol: self.protocol,
             database: self.database,
             tracking: self.tracking,
+            user: self.user,
         }
     }
 
     /// How many flavours there are that have a place of their own, see [`Flavor::is_common`].
     pub const COUNT: usize = 4;
 
-    /// Whether it is of the first database, the only one that most clusters have, and does not track.
+    /// Whether it is one of the few that nearly all connections have.
     #[inline]
     pub fn is_common(self) -> bool {
-        self.database == 0 && !self.tracking
+        self.dialect().is_common()
     }
 
     /// 0 to 3, of a common one.
@@ -72,12 +77,11 @@ impl Flavor {
     }
 
     /// The requests of the handshake, in order, appended to `out`; returns how many replies they bring.
-    fn handshake(self, config: &Config, password: Option<&Secret>, out: &mut Vec<u8>) -> u8 {
+    fn handshake(self, user: Option<&[u8]>, password: Option<&Secret>, out: &mut Vec<u8>) -> u8 {
         let mut steps = 0;
-        let user = config.backend_user.as_deref();
         match (self.protocol, password) {
             (Protocol::Resp3, Some(password)) => {
-                let user = user.unwrap_or("default").as_bytes();
+                let user = user.unwrap_or(b"default");
                 encode::command(out, [&b"HELLO"[..], b"3", b"AUTH", user, password.expose()]);
                 steps += 1;
             }
@@ -88,7 +92,7 @@ impl Flavor {
             (Protocol::Resp2, Some(password)) => {
                 match user {
                     Some(user) => {
-                        encode::command(out, [&b"AUTH"[..], user.as_bytes(), password.expose()]);
+                        encode::command(out, [&b"AUTH"[..], user, password.expose()]);
                     }
                     None => encode::command(out, [&b"AUTH"[..], password.expose()]),
                 }
@@ -139,6 +143,13 @@ pub enum Origin {
     Vouch,
     /// The near cache's.
     Near(NearStep),
+    /// A client waits for it: it says what the client may do (see `path::judge`).
+    Verdict {
+        /// The client.
+        client: ClientId,
+        /// The question, by its number.
+        question: u32,
+    },
 }
 
 /// A connection that is lost sooner, after its handshake or its first request, and has answered nothing else, was never
@@ -292,6 +303,8 @@ pub struct Backend {
     pub question: Option<LastStep>,
     /// What the node said instead of answering the handshake, or what is wrong with what it said later.
     pub words: Option<Box<str>>,
+    /// The error by which the node has refused a client's user, if it has.
+    pub denial: Option<Box<[u8]>>,
     /// When the handshake was answered; before that, when the connection was begun.
     pub ready_at: Time,
     /// Bytes of requests, kept until their replies have come.
@@ -367,6 +380,7 @@ impl Backend {
             password: 0,
             question: None,
             words: None,
+            denial: None,
             ready_at: now,
             output: WriteBuf::default(),
             tickets: VecDeque::new(),
@@ -394,15 +408,26 @@ impl Backend {
         tracks && steps == 1 + u8::from(self.question.is_some())
     }
 
-    /// The socket is connected: the handshake begins, with this one of the passwords.
-    pub fn connected(&mut self, config: &Config, password: usize, now: Time, pool: &mut Pool) {
+    /// The socket is connected: the handshake begins, as this user of clients, or else with this one of our own passwords.
+    pub fn connected(
+        &mut self,
+        config: &Config,
+        account: Option<&Account>,
+        password: usize,
+        now: Time,
+        pool: &mut Pool,
+    ) {
         debug_assert_eq!(self.state, State::Connecting);
         self.password = password;
         let mut greeting = Vec::new();
         // There may be fewer of them than there were.
         let secret = config.backend_passwords().nth(password);
         let secret = secret.or(config.backend_password.as_ref());
-        let mut steps = self.flavor.handshake(config, secret, &mut greeting);
+        let (user, secret) = match account {
+            Some(own) => (Some(&*own.name), Some(&own.password)),
+            None => (config.backend_user.as_deref().map(str::as_bytes), secret),
+        };
+        let mut steps = self.flavor.handshake(user, secret, &mut greeting);
         if let Some(prefixes) = &self.broadcast {
             let prefixes = prefixes.iter().flat_map(|own| [&b"PREFIX"[..], own]);
             let words = [&b"CLIENT"[..], b"TRACKING", b"ON", b"BCAST"];
@@ -527,20 +552,17 @@ mod tests {
                      user: Option<&str>,
                      password: Option<&str>,
                      expected: &str| {
-            let config = Config {
-                backend_user: user.map(str::to_string),
-                backend_password: password.map(Secret::new),
-                ..Config::default()
-            };
             let flavor = Flavor {
                 protocol,
                 database,
                 read_only,
                 tracking: false,
+                user: UserId::OWN,
             };
             let mut out = Vec::new();
-            let password = config.backend_password.as_ref();
-            let steps = flavor.handshake(&config, password, &mut out);
+            let password = password.map(Secret::new);
+            let user = user.map(str::as_bytes);
+            let steps = flavor.handshake(user, password.as_ref(), &mut out);
             let text = String::from_utf8_lossy(&out).into_owned();
             let words: Vec<&str> = text
                 .split("\r\n")

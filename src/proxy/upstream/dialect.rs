@@ -1,6 +1,7 @@
 //! `Dialect`: the state that the handshake gives a node connection so that it can serve a client: protocol, database,
-//! master or replica, tracking.
+//! master or replica, tracking, user.
 
+use crate::proxy::ids::UserId;
 use crate::resp::encode::Protocol;
 
 /// What a session asks of the connections that carry its requests.
@@ -12,4 +13,15 @@ pub struct Dialect {
     pub database: u16,
     /// Whether the node remembers which keys are read, and pushes their names when they change (`CLIENT TRACKING`).
     pub tracking: bool,
+    /// Whose rights they have.
+    pub user: UserId,
+}
+
+impl Dialect {
+    /// Whether nearly all connections are like this: of the first database, the only one that most clusters have, with the
+    /// proxy's own rights, and without tracking.
+    #[inline]
+    pub fn is_common(self) -> bool {
+        self.database == 0 && !self.tracking && self.user == UserId::OWN
+    }
 }

@@ -350,6 +350,7 @@ impl ExclusiveConnections {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proxy::ids::UserId;
     use crate::resp::encode::Protocol;
 
     const FLAVOR: Flavor = Flavor {
@@ -357,6 +358,7 @@ mod tests {
         protocol: Protocol::Resp2,
         database: 0,
         read_only: false,
+        user: UserId::OWN,
     };
     const BOUNDS: Bounds = Bounds {
         least: 5,

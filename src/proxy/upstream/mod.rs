@@ -3,6 +3,7 @@
 //! It must never know what a client is, beyond the number that its affinity is made of: one client's
 //! requests to one node always take the same connection, so that they stay in order (rule R3).
 
+pub mod accounts;
 pub mod backend;
 pub mod dialect;
 pub mod exclusive;
@@ -28,9 +29,10 @@ use crate::clock::Time;
 use crate::cluster::slot::Slot;
 use crate::config::{Config, ReadPreference};
 use crate::proxy::actions::Actions;
-use crate::proxy::ids::{BackendId, NodeKey, OfBackend};
+use crate::proxy::ids::{BackendId, NodeKey, OfBackend, UserId};
 use crate::proxy::stats::Counter;
 use crate::proxy::texts::refusal::{self, SLOT_NOT_SERVED};
+use crate::proxy::upstream::accounts::Accounts;
 use crate::proxy::upstream::backend::{Backend, Flavor, State, Ticket, Usage};
 use crate::proxy::upstream::dialect::Dialect;
 use crate::proxy::upstream::fail_fast::FailFast;
@@ -48,6 +50,8 @@ pub struct Upstream {
     pub routes: Routes,
     /// All connections.
     pub backends: Arena<Backend, OfBackend>,
+    /// The users of the servers that clients have logged in as.
+    pub accounts: Accounts,
     /// Replies that nodes owe us, over all connections.
     pub in_flight: usize,
     /// Connections that are set aside (see `overdue`).
@@ -126,7 +130,7 @@ impl Upstream {
         Some((shared, target.replica))
     }
 
-    /// As `existing`, of the first database, and quick for who asks again.
+    /// As `existing`, of the usual dialect, and quick for who asks again.
     #[inline]
     pub fn at_hand(
         &mut self,
@@ -145,6 +149,7 @@ impl Upstream {
             protocol,
             database: 0,
             tracking: false,
+            user: UserId::OWN,
         };
         let found = self.existing(slot, read, dialect, affinity, config, now)?;
         if config.backend_connections == 1 && config.read_preference == ReadPreference::Master {
@@ -197,6 +202,7 @@ impl Upstream {
             database: 0,
             read_only: false,
             tracking: false,
+            user: UserId::OWN,
         };
         debug_assert!(self.node(key)?.subscription.is_none());
         let backend = self.open(key, flavor, Usage::Shared, config, actions, now)?;
@@ -218,6 +224,7 @@ impl Upstream {
             database: 0,
             read_only: false,
             tracking: false,
+            user: UserId::OWN,
         };
         let id = self.open(key, flavor, Usage::Shared, config, actions, now)?;
         self.backends.get_mut(id)?.broadcast = Some(prefixes);
@@ -236,7 +243,7 @@ impl Upstream {
         now: Time,
     ) -> Option<BackendId> {
         let node = self.nodes.get_mut(key.0 as usize)?;
-        if !node.may_connect(now) {
+        if !node.may_connect(now) || !self.accounts.may_try(flavor.user, key, now) {
             return None;
         }
         node.connecting += 1;

@@ -370,6 +370,7 @@ impl Routes {
 mod tests {
     use super::*;
     use crate::cluster::topology::DownNode;
+    use crate::proxy::ids::UserId;
     use crate::proxy::upstream::backend::Flavor;
     use crate::proxy::upstream::exclusive::ExclusiveConnections;
     use crate::resp::encode::Protocol;
@@ -480,6 +481,7 @@ mod tests {
             protocol: Protocol::Resp2,
             database: 0,
             read_only: false,
+            user: UserId::OWN,
         };
         nodes[first.0 as usize].exclusive.ordered(flavor);
         routes.adopt(topology(&[2], 2), &mut nodes);

@@ -35,6 +35,9 @@ impl Proxy {
             return;
         }
         self.users = users;
+        if self.servers_judge() {
+            return;
+        }
         for id in self.clients.ids() {
             let Some(client) = self.clients.get_mut(id) else {
                 continue;
