@@ -341,6 +341,8 @@ pub struct Limits {
     /// Bytes of a reply that are kept, so that it can be asked for again if its connection breaks; from here on it
     /// goes to its client as it comes.
     pub pass_bytes: usize,
+    /// Bytes of a reply at which nobody else is to wait for it: its connection is set aside.
+    pub aside_reply_bytes: usize,
     /// Bytes of a request that are gathered; a longer one goes to its node as it comes, if it can.
     pub stream_bytes: usize,
     /// Keys that one worker tracks for clients (Redis: `tracking-table-max-keys`).
@@ -428,6 +430,7 @@ impl Default for Limits {
             transaction_bytes: 64 << 20,
             read_bytes: 256 << 10,
             pass_bytes: 1 << 20,
+            aside_reply_bytes: 4 << 20,
             stream_bytes: 4 << 20,
             tracking_keys: 1_000_000,
             split_keys: 4096,

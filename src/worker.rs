@@ -832,6 +832,7 @@ impl Worker {
                     self.proxy.leaves(id, now);
                 }
             }
+            Action::Read(id) => self.enqueue(Peer::Backend(id)),
             Action::Close(peer) => self.close(peer, now),
             Action::Refresh(_) | Action::ToWorker(..) | Action::MergeOutside(_) => {}
         }

@@ -155,6 +155,7 @@ const EXPECTED: &[&str] = &[
     "scripts_lied",
     "links_cut",
     "long_heads",
+    "reply_pauses",
     "masterless",
     "migrations",
     "planned_failovers",

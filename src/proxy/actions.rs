@@ -50,6 +50,8 @@ pub enum Action {
     Flush(Peer),
     /// Serve this client again: what kept it from being read is over.
     Resume(ClientId),
+    /// Read this backend again: what it waited for is over.
+    Read(BackendId),
     /// Close the peer's socket; the state machine has forgotten the peer already.
     Close(Peer),
     /// Ask the cluster for its topology.
@@ -70,6 +72,7 @@ pub struct Actions {
     backend_flushes: VecDeque<BackendId>,
     client_flushes: Vec<ClientId>,
     resumes: Vec<ClientId>,
+    reads: Vec<BackendId>,
     closes: Vec<Peer>,
     refresh: Option<Wanted>,
     /// In order: all workers hear of one turn as this one did.
@@ -98,6 +101,11 @@ impl Actions {
     /// Asks for a client to be served again.
     pub fn resume(&mut self, client: ClientId) {
         self.resumes.push(client);
+    }
+
+    /// Asks for a backend to be read again.
+    pub fn read(&mut self, backend: BackendId) {
+        self.reads.push(backend);
     }
 
     /// Asks for a socket to be closed.
@@ -135,6 +143,9 @@ impl Actions {
         if let Some(client) = self.resumes.pop() {
             return Some(Action::Resume(client));
         }
+        if let Some(backend) = self.reads.pop() {
+            return Some(Action::Read(backend));
+        }
         if let Some(peer) = self.closes.pop() {
             return Some(Action::Close(peer));
         }
@@ -160,6 +171,7 @@ impl Actions {
             && self.backend_flushes.is_empty()
             && self.client_flushes.is_empty()
             && self.resumes.is_empty()
+            && self.reads.is_empty()
             && self.closes.is_empty()
             && self.refresh.is_none()
             && self.messages.is_empty()

@@ -290,6 +290,9 @@ impl Proxy {
                     return None;
                 }
                 let backend = self.upstream.backends.get_mut(id)?;
+                if backend.is_paused() {
+                    return None;
+                }
                 (&mut backend.input, backend.missing)
             }
         };
@@ -423,6 +426,9 @@ impl Proxy {
             self.process.paused_clients.fetch_sub(1, Ordering::Relaxed);
         }
         self.stats.clients_connected.sub(1);
+        if client.is_waited_for {
+            self.has_read(id, now);
+        }
         self.actions.close(Peer::Client(id));
         true
     }

@@ -2,7 +2,7 @@
 
 use crate::proxy::state::Proxy;
 use crate::proxy::upstream::backend::{State, Usage};
-use crate::proxy::upstream::overdue::ASIDE_MAX;
+use crate::proxy::upstream::overdue::ASIDE_STREAMING_MAX;
 
 impl Proxy {
     /// Asserts what must hold between turns. Linear in everything: for tests.
@@ -23,6 +23,10 @@ impl Proxy {
         self.check_tracking();
         for (id, backend) in self.upstream.backends.iter() {
             backend.check();
+            assert!(
+                !backend.is_paused() || self.upstream.paused.contains(&id),
+                "what is not read is looked after"
+            );
             let node = self
                 .upstream
                 .node(backend.node)
@@ -71,7 +75,7 @@ impl Proxy {
         let mut count = 0;
         for (_, node) in self.upstream.nodes.iter() {
             count += node.aside().len();
-            assert!(node.aside().len() <= ASIDE_MAX);
+            assert!(node.aside().len() <= ASIDE_STREAMING_MAX);
             for (at, own) in node.aside().iter().enumerate() {
                 let backend = self.upstream.backends.get(own.backend);
                 let backend = backend.expect("what is set aside is there");

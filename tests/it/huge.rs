@@ -106,6 +106,48 @@ fn a_huge_value_comes_back_byte_for_byte_and_takes_little_memory() {
 }
 
 #[test]
+fn who_reads_a_huge_value_slowly_gets_all_of_it_and_takes_little_memory() {
+    let proxy = Proxy::start(cluster(), &["-max-procs", "1"]);
+    let (key, same_slot) = (key_in_slot(9, "read"), key_in_slot(9, "other"));
+    let blocks = length() >> 20;
+    let mut slow = dial(&proxy);
+    slow.write_all(head(&key, length()).as_bytes())
+        .expect("sent");
+    for number in 0..blocks {
+        slow.write_all(&block(number)).expect("sent");
+    }
+    slow.write_all(b"\r\n").expect("sent");
+    let mut start = [0; 5];
+    slow.read_exact(&mut start).expect("a reply");
+    let mut other = proxy.conn();
+    let most = growth(&proxy, || {
+        let get = Conn::encode(&["GET", &key]);
+        slow.write_all(&get).expect("sent");
+        wait_for("the node to wait", Duration::from_secs(30), || {
+            (counter(&mut other, "proxy", "proxy_reply_pauses") > 0).then_some(())
+        });
+        let start = format!("${}\r\n", length());
+        let mut bytes = vec![0; start.len()];
+        slow.read_exact(&mut bytes).expect("a reply");
+        assert_eq!(String::from_utf8_lossy(&bytes), start);
+        let mut bytes = vec![0; 1 << 20];
+        for number in 0..blocks {
+            slow.read_exact(&mut bytes).expect("a value");
+            assert!(bytes == block(number), "block {number} has changed");
+            // Nobody waits for it.
+            assert_eq!(other.command(&["SET", &same_slot, "v"]), "OK");
+        }
+    });
+    println!(
+        "a GET of {blocks} MiB, read slowly: {} MiB more",
+        most >> 10
+    );
+    assert!(most < MOST_KIB, "{most} KiB");
+    assert_eq!(counter(&mut other, "proxy", "proxy_clients_overfull"), 0);
+    assert_eq!(other.command(&["DEL", &key]), Reply::Int(1));
+}
+
+#[test]
 fn a_slow_sender_disturbs_nobody_and_one_who_leaves_costs_one_connection() {
     let proxy = Proxy::start(cluster(), &["-max-procs", "1"]);
     let (key, same_slot) = (key_in_slot(7, "slow"), key_in_slot(7, "other"));

@@ -283,6 +283,11 @@ impl World {
             config.near_cache_staleness = Duration::from_millis(millis);
         }
         let staleness = config.near_cache_staleness.as_micros() as u64;
+        // (From numbers of its own, for the same reason.)
+        let mut of_aside = Random::new(seed.rotate_left(32));
+        if of_aside.one_in(3) {
+            config.limits.aside_reply_bytes = of_aside.skewed(32 << 10);
+        }
         let config = Arc::new(config);
         let tags = random.between(2, 6) as usize;
         let password = config.backend_password.as_ref();

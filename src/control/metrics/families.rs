@@ -579,6 +579,11 @@ pub const FAMILIES: &[Family] = &[
         "Large requests that were sent to their nodes while they came from their clients",
     ),
     counter(
+        "redis_proxy_reply_pauses_total",
+        &[("reply_pauses", "")],
+        "Times that a node connection was not read for a while, because the client that its large reply is for read slowly",
+    ),
+    counter(
         "redis_proxy_leases_granted_total",
         &[("leases", "")],
         "Exclusive connections given to transactions, blocking commands and large requests",

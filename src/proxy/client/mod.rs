@@ -180,6 +180,8 @@ pub struct Client {
     pub closing: Option<Parting>,
     /// Since when it has taken nothing of what is to be written to it, if anything is.
     pub stalled_since: Option<Time>,
+    /// Whether connections to nodes may be waiting for it to read (see `path::large_reply`).
+    pub is_waited_for: bool,
     /// Since when it has been owed more than its soft limit, if it is.
     pub swollen_since: Option<Time>,
     /// The version of the routes that its requests in flight were sent by.
@@ -246,6 +248,7 @@ impl Client {
             ended: false,
             closing: None,
             stalled_since: None,
+            is_waited_for: false,
             swollen_since: None,
             routes_version: 0,
             unsettled_until: None,

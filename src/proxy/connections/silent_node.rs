@@ -18,9 +18,11 @@ use crate::proxy::upstream::lost::Lost;
 const SILENCE: Duration = Duration::from_millis(500);
 
 impl Backend {
-    /// How long it has owed a reply and sent nothing. A client that is blocked there may wait for as long as it likes.
+    /// How long it has owed a reply and sent nothing. A client that is blocked there may wait for as long as it likes;
+    /// and what is not read says nothing.
     pub fn silence(&self, now: Time) -> Duration {
         match self.tickets.front() {
+            _ if self.is_paused() => Duration::ZERO,
             Some(oldest) if self.state == State::Ready && self.patience == Patience::None => {
                 now.since(oldest.sent_at.max(self.heard_at))
             }

@@ -38,10 +38,14 @@ impl Proxy {
                 }
                 self.stats.client_bytes_out.add(written as u64);
                 client.note_flush(written, now);
+                let is_waited_for = client.is_waited_for;
                 if client.is_finished() {
                     self.drop_client(id, Parting::Left, now);
                 } else if client.stall.is_some() {
                     self.flushed_while_paused(id);
+                }
+                if is_waited_for {
+                    self.has_read(id, now);
                 }
             }
             Peer::Backend(id) => {

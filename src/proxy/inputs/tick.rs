@@ -110,6 +110,7 @@ impl Proxy {
             }
         }
         outstanding |= self.tend_aside(now);
+        self.read_on(now);
         self.scratch.backends = backends;
         self.swept = (self.stats.backend_requests.get(), outstanding);
         if !self.holding.is_empty() {

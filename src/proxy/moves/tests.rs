@@ -62,7 +62,8 @@ impl Side {
                 Action::Close(_)
                 | Action::Refresh(_)
                 | Action::ToWorker(..)
-                | Action::MergeOutside(_) => {}
+                | Action::MergeOutside(_)
+                | Action::Read(_) => {}
             }
         }
         self.proxy.check();

@@ -23,7 +23,6 @@ use crate::proxy::upstream::large_reply::{Way, Whole};
 use crate::proxy::upstream::lost::Lost;
 use crate::proxy::upstream::node::Node;
 use crate::proxy::upstream::node_reply::NodeReply;
-use crate::proxy::upstream::overdue::LARGE_REPLY;
 use crate::proxy::upstream::refused_request::Refused;
 use crate::resp::frame::Scan;
 use crate::resp::reply::Reply;
@@ -105,7 +104,7 @@ impl Proxy {
                 backend.missing = missing;
                 if backend.is_to_be_streamed(input, missing) {
                     let next = self.stream_reply(id, input, scan, now);
-                    if missing >= LARGE_REPLY {
+                    if missing >= self.config.limits.aside_reply_bytes {
                         self.large_reply_begins(id, now);
                     }
                     return next;

@@ -4,8 +4,9 @@
 //! Where the blocks go is asked anew with each ([`Way`]):
 //!
 //! - *Passed*: to the client's output at once. That is for a reply that will be nothing but these bytes, whose turn
-//!   it is, and of which `pass_bytes` have come. The client is closed when it is owed more than it may be, as ever;
-//!   nobody waits for a client that does not read, since others' replies come behind on the same connection.
+//!   it is, and of which `pass_bytes` have come. If the client does not read as fast as the node writes, the node waits
+//!   ([`pause`]), unless others' replies come behind on the same connection: nobody waits for another client's reading,
+//!   and the client is closed when it is owed more than it may be, as ever.
 //! - *Kept* until it is whole: it may still be an error, a part of a reply, not due yet, or short enough to be asked
 //!   for again if its connection breaks. Then its blocks move on, still without a copy, or, where somebody must read
 //!   it, become one piece, which is the one copy.
@@ -22,6 +23,7 @@
 //! Nothing is allocated from a length that was declared. Bytes may come a few at a time, and a chunk keeps its whole
 //! block: so a block is left only when half of it is full, and the memory is never more than a few times the reply's.
 
+mod pause;
 #[cfg(test)]
 mod tests;
 
@@ -33,7 +35,6 @@ use crate::proxy::path::deliver::Next;
 use crate::proxy::state::Proxy;
 use crate::proxy::upstream::backend::{Backend, Origin};
 use crate::proxy::upstream::large_reply::{ENOUGH, LargeReply, Way, Whole};
-use crate::proxy::upstream::overdue::LARGE_REPLY;
 use crate::resp::frame::Scan;
 
 /// Whether nothing but replies is written to this client, so that a reply may be written in pieces.
@@ -76,7 +77,8 @@ impl Proxy {
             return Next::Wait;
         };
         let mut large_reply = backend.large_reply.take().unwrap_or_default();
-        let was_large = large_reply.taken >= LARGE_REPLY;
+        let large = self.config.limits.aside_reply_bytes;
+        let was_large = large_reply.taken >= large;
         let (ends, count) = match scan {
             Scan::Frame(len) => (true, len),
             _ => (false, backend.scanner.scanned()),
@@ -103,12 +105,13 @@ impl Proxy {
             debug_assert!(input.len() < 2 * ENOUGH);
             // How much is missing is of no use: the room is that of a block.
             backend.missing = 1;
-            let is_large = large_reply.taken >= LARGE_REPLY;
+            let is_large = large_reply.taken >= large;
             backend.large_reply = Some(large_reply);
             if is_large && !was_large {
                 // An aggregate does not say how long it is.
                 self.large_reply_begins(id, now);
             }
+            self.pause_if_unread(id);
             return Next::Wait;
         }
         backend.missing = 0;

@@ -265,6 +265,8 @@ counters! {
     subscribers_cut,
     /// Requests that went to their nodes as they came.
     requests_streamed,
+    /// Large replies that were left at their nodes for a while, since their clients read slowly.
+    reply_pauses,
     /// Times that an exclusive connection was lent.
     leases,
     /// Transactions whose connections were taken back because nobody went on with them.

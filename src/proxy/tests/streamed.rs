@@ -96,7 +96,10 @@ impl Rig {
                     self.proxy.resume(id, self.now);
                 }
                 Action::Close(peer) => self.closed.push(peer),
-                Action::Refresh(_) | Action::ToWorker(..) | Action::MergeOutside(_) => {}
+                Action::Read(_)
+                | Action::Refresh(_)
+                | Action::ToWorker(..)
+                | Action::MergeOutside(_) => {}
             }
         }
         self.proxy.check();

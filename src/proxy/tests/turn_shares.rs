@@ -97,7 +97,7 @@ impl Rig {
                     self.proxy.resume(id, NOW);
                 }
                 Action::MergeOutside(merge) => done.merges.push(merge),
-                Action::Close(_) | Action::Refresh(_) | Action::ToWorker(..) => {}
+                Action::Close(_) | Action::Read(_) | Action::Refresh(_) | Action::ToWorker(..) => {}
             }
         }
         self.proxy.check();

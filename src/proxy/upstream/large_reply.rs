@@ -29,6 +29,8 @@ pub struct LargeReply {
     pub(in crate::proxy) kept: Rope,
     /// Bytes that have been taken from the input.
     pub(in crate::proxy) taken: usize,
+    /// Whether its connection is not read (see `path::large_reply::pause`).
+    pub(in crate::proxy) is_paused: bool,
 }
 
 impl LargeReply {
@@ -124,6 +126,12 @@ impl Backend {
     /// Whether a large reply is on its way here: what is asked for on this connection now comes behind it.
     pub fn is_streaming(&self) -> bool {
         self.large_reply.is_some()
+    }
+
+    /// Whether it is not read, since the client that a large reply is for does not read.
+    #[inline]
+    pub fn is_paused(&self) -> bool {
+        matches!(&self.large_reply, Some(large_reply) if large_reply.is_paused)
     }
 
     /// Whether the reply under way, of which `input` has the front and `missing` bytes are missing at least, is to be

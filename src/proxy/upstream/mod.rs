@@ -56,6 +56,8 @@ pub struct Upstream {
     pub in_flight: usize,
     /// Connections that are set aside (see `overdue`).
     pub aside: usize,
+    /// Connections that are not read for now: those whose large reply is paused, and perhaps some that are gone.
+    pub paused: Vec<BackendId>,
     /// Reads for replicas that went to a master, since the worker last looked.
     pub fallbacks: Counter,
     /// Scopes whose requests have waited in vain.

@@ -18,11 +18,12 @@ const OVERDUE_MAX: Duration = Duration::from_millis(250);
 /// So many times as long as 99 in a hundred replies take, a reply is overdue.
 const USUAL_TIMES: u32 = 2;
 
-/// A reply is overdue as soon as it is known that so many bytes of it are missing, or when so many have come.
-pub(in crate::proxy) const LARGE_REPLY: usize = 4 << 20;
-
-/// Connections to one node that are set aside at once. If there are more, requests wait.
+/// Connections to one node that are set aside at once because a reply is late. If there are more, requests wait.
 pub const ASIDE_MAX: usize = 4;
+
+/// Connections to one node that are set aside at once if large replies are on their way on the others: such a reply
+/// takes as long as its client takes to read it. If there are more, large replies are kept here.
+pub const ASIDE_STREAMING_MAX: usize = 64;
 
 /// How long one that has answered all is kept for the next time.
 pub(in crate::proxy) const KEPT: Duration = Duration::from_secs(10);
@@ -82,7 +83,11 @@ impl Upstream {
         let node = self.node(key)?;
         let affinity = node.affinity_of(flavor, id)?;
         let next = self.recovered(key, flavor, affinity);
-        let full = node.aside().len() >= ASIDE_MAX && next.is_none();
+        let streams = |id| self.backends.get(id).is_some_and(Backend::is_streaming);
+        let late = node.aside().iter().filter(|own| !streams(own.backend));
+        let full = node.aside().len() >= ASIDE_STREAMING_MAX
+            || (!backend.is_streaming() && late.count() >= ASIDE_MAX);
+        let full = full && next.is_none();
         if affinity >= usual || full || now < node.replace_at {
             return None;
         }

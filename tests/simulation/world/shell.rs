@@ -294,6 +294,11 @@ impl World {
                         self.clients[client].queued = true;
                     }
                 }
+                Action::Read(id) => {
+                    if let Some(link) = self.link_of(id) {
+                        self.links[link].queued = true;
+                    }
+                }
                 Action::Close(peer) => self.close(peer),
                 Action::Refresh(_) => self.refresh_wanted = true,
                 Action::ToWorker(..) => unreachable!("there is one worker"),

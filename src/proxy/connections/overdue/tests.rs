@@ -14,9 +14,14 @@ use crate::proxy::process::Process;
 use crate::proxy::state::Proxy;
 use crate::proxy::tests::rig::{self, flushed};
 use crate::proxy::upstream::backend::State;
-use crate::proxy::upstream::overdue::{ASIDE_MAX, KEPT, LARGE_REPLY};
+use crate::proxy::upstream::overdue::{ASIDE_MAX, KEPT};
 
 const PONG: &[u8] = b"+PONG\r\n";
+
+/// Bytes of a reply that nobody else waits for.
+fn large() -> usize {
+    Config::default().limits.aside_reply_bytes
+}
 
 /// A proxy before one node. Connections are made at once. A handshake is answered, unless it is one of a replacement;
 /// nothing else is answered unless the test does.
@@ -119,8 +124,10 @@ impl Rig {
     }
 
     fn reply(&mut self, node: usize, bytes: &[u8]) {
-        self.feed(Peer::Backend(self.nodes[node].0), bytes);
-        self.turn();
+        for piece in bytes.chunks(self.proxy.config().limits.read_bytes) {
+            self.feed(Peer::Backend(self.nodes[node].0), piece);
+            self.turn();
+        }
     }
 
     /// The requests that a connection was sent since the last look, in words.
@@ -301,7 +308,7 @@ fn only_so_many_are_set_aside() {
 fn a_large_reply_is_overdue_as_soon_as_it_begins() {
     let mut rig = Rig::new(2);
     rig.ask(0, "GET large");
-    let whole = LARGE_REPLY + 100_000;
+    let whole = large() + 100_000;
     rig.reply(0, format!("${whole}\r\n").as_bytes());
     rig.reply(0, &vec![b'x'; 70_000]);
     assert_eq!(rig.counts().0, 1);
@@ -322,7 +329,7 @@ fn a_large_aggregate_is_overdue_when_much_of_it_has_come() {
     let mut rig = Rig::new(2);
     rig.ask(0, "HGETALL large");
     let element = format!("$40000\r\n{}\r\n", "x".repeat(40_000));
-    let half = LARGE_REPLY / element.len() + 1;
+    let half = large() / element.len() + 1;
     rig.reply(0, format!("*{}\r\n", 2 * half).as_bytes());
     rig.reply(0, element.as_bytes());
     assert_eq!(rig.counts().0, 0);

@@ -1,6 +1,8 @@
 //! Large replies of nodes that are no more than their bytes: they come in any pieces, stop in their middle, or turn
 //! into nonsense.
 
+mod slow_readers;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,8 +27,8 @@ struct Rig {
     to_node: Vec<u8>,
     /// What each client was sent, and whether it was closed.
     clients: Vec<(ClientId, Vec<u8>, bool)>,
-    /// Whether clients take what is written.
-    deaf: bool,
+    /// Bytes that clients take of what is written to them.
+    appetite: usize,
     now: Time,
 }
 
@@ -40,7 +42,7 @@ impl Rig {
             backends: Vec::new(),
             to_node: Vec::new(),
             clients: Vec::new(),
-            deaf: false,
+            appetite: usize::MAX,
             now: Time::from_micros(7),
         }
     }
@@ -110,18 +112,24 @@ impl Rig {
                     }
                 }
                 Action::Flush(peer @ Peer::Client(id)) => {
-                    let bytes = if self.deaf {
-                        self.proxy.flush(peer, self.now, |_| 0);
-                        Vec::new()
-                    } else {
-                        flushed(&mut self.proxy, peer, self.now)
-                    };
                     let own = self.clients.iter_mut().find(|(own, ..)| *own == id);
-                    own.expect("a client").1.extend(bytes);
+                    let (_, heard, _) = own.expect("a client");
+                    let appetite = &mut self.appetite;
+                    self.proxy.flush(peer, self.now, |slices| {
+                        let mut taken = 0;
+                        for slice in slices {
+                            let count = slice.len().min(*appetite);
+                            heard.extend_from_slice(&slice[..count]);
+                            taken += count;
+                            *appetite -= count;
+                        }
+                        taken
+                    });
                 }
                 Action::Resume(id) => {
                     self.proxy.resume(id, self.now);
                 }
+                Action::Read(_) => {}
                 Action::Close(Peer::Client(id)) => {
                     let own = self.clients.iter_mut().find(|(own, ..)| *own == id);
                     own.expect("a client").2 = true;
@@ -383,7 +391,7 @@ fn a_client_that_does_not_read_is_closed_at_its_limit_and_the_rest_is_dropped() 
     for first in [false, true] {
         let mut rig = Rig::new(|config| config.limits.client_output_bytes_max = 1 << 20);
         let (client, other) = (rig.client(), rig.client());
-        rig.deaf = true;
+        rig.appetite = 0;
         // At the one node, and at the other: its turn does not come.
         rig.ask(other, &["GET", "bar"]);
         if !first {
@@ -399,7 +407,7 @@ fn a_client_that_does_not_read_is_closed_at_its_limit_and_the_rest_is_dropped() 
         }
         assert!(rig.is_closed(client));
         assert_eq!(rig.proxy.stats().clients_overfull.get(), 1);
-        rig.deaf = false;
+        rig.appetite = usize::MAX;
         rig.put(Peer::Backend(place), b"$1\r\nb\r\n", usize::MAX);
         assert_eq!(rig.heard(other), b"$1\r\na\r\n$1\r\nb\r\n");
     }
