@@ -9,8 +9,6 @@ HANDOVER_BAR_MS ?= 50
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 VENV := target/clients
 CLIENTS_SECONDS ?= 10
-# Most tests wait for servers, not for a processor.
-TEST_THREADS ?= $(shell expr 2 \* $$(nproc))
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 .PHONY: build run test conformance-long subscribers clients page-test check lint simulate fuzz limits handover soak chaos checker-test faults bench bench-large bench-latency \
@@ -31,7 +29,7 @@ run: need-cargo
 
 test: need-cargo
 	@bash tests/support/install.sh redis-server openssl iproute2
-	RUST_TEST_THREADS=$(TEST_THREADS) $(CARGO) test --locked
+	$(CARGO) test --locked
 	@$(MAKE) --no-print-directory clients
 
 # A million commands through redis-cli --pipe.

@@ -144,7 +144,10 @@ fn work(cluster: &Cluster) {
         conn.line(&format!("HELLO {protocol}"));
         for slot in [1, 6000, 12000] {
             assert_eq!(conn.command(&["SET", &key_in_slot(slot, "k"), "v"]), "OK");
-            assert_eq!(conn.command(&["GET", &key_in_slot(slot, "k")]), "v");
+            // A replica serves it, once it has it.
+            wait_for("a replica to have it", Duration::from_secs(10), || {
+                (conn.command(&["GET", &key_in_slot(slot, "k")]) == "v").then_some(())
+            });
         }
         let key = key_in_slot(1, "list");
         conn.command(&["WATCH", &key]);
