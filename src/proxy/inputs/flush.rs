@@ -21,11 +21,15 @@ impl Proxy {
                     return;
                 };
                 client.flush_queued = false;
-                if client.late.is_some() {
-                    self.tell_late(id);
-                }
-                let Some(client) = self.clients.get_mut(id) else {
-                    return;
+                let client = match client.late {
+                    None => client,
+                    Some(_) => {
+                        self.tell_late(id);
+                        let Some(client) = self.clients.get_mut(id) else {
+                            return;
+                        };
+                        client
+                    }
                 };
                 let mut written = 0;
                 // Nearly always there is one piece and it leaves.
