@@ -172,9 +172,9 @@ pub struct Handler {
     pub is_judged_by_nodes: bool,
 }
 
-const fn row(name: &'static str, run: Run) -> (&'static str, Handler) {
-    (
-        name,
+impl Handler {
+    /// Makes a reply, and nothing else.
+    const fn new(run: Run) -> Handler {
         Handler {
             run,
             barrier: false,
@@ -182,18 +182,18 @@ const fn row(name: &'static str, run: Run) -> (&'static str, Handler) {
             logs_in: None,
             credentials: None,
             is_judged_by_nodes: false,
-        },
-    )
+        }
+    }
+}
+
+const fn row(name: &'static str, run: Run) -> (&'static str, Handler) {
+    (name, Handler::new(run))
 }
 
 const fn barrier(name: &'static str, run: Run) -> (&'static str, Handler) {
     let handler = Handler {
-        run,
         barrier: true,
-        watches: false,
-        logs_in: None,
-        credentials: None,
-        is_judged_by_nodes: false,
+        ..Handler::new(run)
     };
     (name, handler)
 }
@@ -205,36 +205,27 @@ const fn login(
     run: Run,
 ) -> (&'static str, Handler) {
     let handler = Handler {
-        run,
         barrier: true,
-        watches: false,
         logs_in: Some(args),
         credentials: Some(credentials),
-        is_judged_by_nodes: false,
+        ..Handler::new(run)
     };
     (name, handler)
 }
 
 const fn watch(name: &'static str, run: Run) -> (&'static str, Handler) {
     let handler = Handler {
-        run,
-        barrier: false,
         watches: true,
-        logs_in: None,
-        credentials: None,
-        is_judged_by_nodes: false,
+        ..Handler::new(run)
     };
     (name, handler)
 }
 
 const fn of_servers(name: &'static str, run: Run) -> (&'static str, Handler) {
     let handler = Handler {
-        run,
         barrier: true,
-        watches: false,
-        logs_in: None,
-        credentials: None,
         is_judged_by_nodes: true,
+        ..Handler::new(run)
     };
     (name, handler)
 }
