@@ -191,9 +191,8 @@ fn who_stops_reading_is_closed_in_time_and_who_leaves_costs_nothing() {
     }
 }
 
-#[test]
-fn a_reply_that_comes_before_its_turn_waits_for_it() {
-    let reply = string(3 << 20);
+/// A client that has asked two nodes, and the connections to them, in order.
+fn between_two_nodes() -> (Rig, usize, [BackendId; 2]) {
     let mut rig = Rig::with_slow_readers(|_| {});
     let client = rig.client();
     rig.ask(client, &["GET", "foo"]);
@@ -201,6 +200,13 @@ fn a_reply_that_comes_before_its_turn_waits_for_it() {
     rig.ask(client, &["GET", "bar"]);
     let second = *rig.backends.last().expect("the other node's");
     assert_ne!(first, second);
+    (rig, client, [first, second])
+}
+
+#[test]
+fn a_reply_that_comes_before_its_turn_waits_for_it() {
+    let reply = string(3 << 20);
+    let (mut rig, client, [first, second]) = between_two_nodes();
     let mut read = rig.offer(second, &reply);
     assert!(read <= MARK + MORE && rig.pauses() == 1);
     assert!(rig.held() <= MARK + MORE);
@@ -237,12 +243,7 @@ fn what_is_ready_behind_a_reply_does_not_keep_it_waiting() {
 #[test]
 fn a_reply_never_waits_for_one_that_comes_behind_it() {
     let reply = string(3 << 20);
-    let mut rig = Rig::with_slow_readers(|_| {});
-    let client = rig.client();
-    rig.ask(client, &["GET", "foo"]);
-    let first = rig.backend_of(client);
-    rig.ask(client, &["GET", "bar"]);
-    let second = *rig.backends.last().expect("the other node's");
+    let (mut rig, client, [first, second]) = between_two_nodes();
     let read = rig.offer(second, &reply);
     assert!(rig.pauses() == 1);
     // The first is sent to the second node, behind the large reply there.
