@@ -11,7 +11,7 @@ use crate::cluster::request_slots::{self, Place};
 use crate::command::{Flags, Keys, KeysError, unbalanced};
 use crate::proxy::client::step::Step;
 use crate::proxy::client::{Parting, Stall};
-use crate::proxy::ids::{ClientId, NO_SLOT, PartId, UserId};
+use crate::proxy::ids::{ClientId, NO_SLOT, PartId};
 use crate::proxy::lease::state::blocking::Blocking;
 use crate::proxy::lease::state::run::{Line, Owed, Run};
 use crate::proxy::lease::state::{Lease, Next, Work};
@@ -21,7 +21,7 @@ use crate::proxy::request::request_limits;
 use crate::proxy::state::Proxy;
 use crate::proxy::stats::key_tally::KeyHash;
 use crate::proxy::texts::{self, refusal};
-use crate::proxy::upstream::backend::{Origin, Usage};
+use crate::proxy::upstream::backend::{Origin, Ticket, Usage};
 use crate::proxy::upstream::dialect::Dialect;
 use crate::resp::args::Args;
 use crate::resp::encode;
@@ -224,13 +224,7 @@ impl Proxy {
             node: own.node,
             replica: false,
         };
-        let dialect = Dialect {
-            protocol: own.flavor.protocol,
-            database: 0,
-            tracking: false,
-            // It is the proxy that lets it go.
-            user: UserId::OWN,
-        };
+        let dialect = Dialect::plain(own.flavor.protocol);
         let mut frame = Vec::new();
         let reason: &[u8] = if with_error { b"ERROR" } else { b"TIMEOUT" };
         let number = number.to_string();
@@ -246,7 +240,7 @@ impl Proxy {
         let Some(shared) = shared else {
             return self.release_blocked(id, with_error, now);
         };
-        let ticket = self.ticket(NO_SLOT, frame.len(), u16::MAX, Origin::Discard, now);
+        let ticket = Ticket::here(Origin::Discard, NO_SLOT, u16::MAX, frame.len(), now);
         let (pool, actions) = (&mut self.pool, &mut self.actions);
         self.upstream.send(shared, &frame, ticket, pool, actions);
     }

@@ -8,7 +8,7 @@ use crate::proxy::actions::Wanted;
 use crate::proxy::ids::{BackendId, ClientId, NO_SLOT, NodeKey};
 use crate::proxy::state::Proxy;
 use crate::proxy::upstream::Target;
-use crate::proxy::upstream::backend::{Flavor, Origin, Patience, State, Usage};
+use crate::proxy::upstream::backend::{Flavor, Origin, Patience, State, Ticket, Usage};
 use crate::proxy::upstream::exclusive::{Bounds, Waiter};
 use crate::proxy::upstream::lost::Lost;
 use crate::resp::reply::Reply;
@@ -189,7 +189,7 @@ impl Proxy {
         if cleaner.is_empty() {
             return self.rest(id, now);
         }
-        let ticket = self.ticket(NO_SLOT, cleaner.len(), u16::MAX, Origin::Cleaner, now);
+        let ticket = Ticket::here(Origin::Cleaner, NO_SLOT, u16::MAX, cleaner.len(), now);
         let (pool, actions) = (&mut self.pool, &mut self.actions);
         self.upstream.send(id, cleaner, ticket, pool, actions);
     }

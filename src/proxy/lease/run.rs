@@ -15,7 +15,7 @@ use crate::proxy::pipeline::At;
 use crate::proxy::state::Proxy;
 use crate::proxy::stats::slot_redirects::Redirect;
 use crate::proxy::texts::refusal::{self, Refusal};
-use crate::proxy::upstream::backend::{Origin, Patience, Pin, Ticket};
+use crate::proxy::upstream::backend::{Origin, Patience, Ticket};
 use crate::proxy::upstream::exclusive::Waiter;
 use crate::proxy::upstream::goal::{ASKING, Goal};
 
@@ -110,7 +110,7 @@ impl Proxy {
         run.begun_at = now;
         run.asked = matches!(run.goal, Goal::Ask(_));
         if run.asked {
-            let ticket = self.ticket(run.slot, ASKING.len(), u16::MAX, Origin::Discard, now);
+            let ticket = Ticket::here(Origin::Discard, run.slot, u16::MAX, ASKING.len(), now);
             let (pool, actions) = (&mut self.pool, &mut self.actions);
             self.upstream.send(backend, ASKING, ticket, pool, actions);
             // The next time it is the owner who is to be asked.
@@ -197,39 +197,13 @@ impl Proxy {
             client: id,
             run: index,
         };
-        let ticket = self.ticket(slot, line.frame.len(), line.command, origin, now);
+        let ticket = Ticket::here(origin, slot, line.command, line.frame.len(), now);
         let (pool, actions) = (&mut self.pool, &mut self.actions);
         self.stats.backend_requests.add(1);
         self.upstream
             .send(backend, &line.frame, ticket, pool, actions);
         if let (Some((seq, part)), Some(client)) = (line.owed.place(), self.clients.get_mut(id)) {
             client.pipeline.set_at(seq, part, At::Backend(backend));
-        }
-    }
-
-    /// A ticket of a connection that is no shared one.
-    pub(in crate::proxy) fn ticket(
-        &self,
-        slot: u16,
-        len: usize,
-        command: u16,
-        origin: Origin,
-        now: Time,
-    ) -> Ticket {
-        Ticket {
-            origin,
-            slot,
-            command,
-            len: len as u32,
-            redirects: 0,
-            tries: 1,
-            losses: 0,
-            readonly: false,
-            pin: Pin::Must,
-            healed: false,
-            asked: false,
-            held_since: None,
-            sent_at: now,
         }
     }
 

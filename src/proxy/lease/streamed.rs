@@ -27,7 +27,7 @@ use crate::proxy::pipeline::client_reply::ClientReply;
 use crate::proxy::request::request_limits;
 use crate::proxy::state::Proxy;
 use crate::proxy::texts::refusal::{self, Refusal};
-use crate::proxy::upstream::backend::{Backend, Origin, Patience};
+use crate::proxy::upstream::backend::{Backend, Origin, Patience, Ticket};
 use crate::proxy::upstream::goal::ASKING;
 use crate::proxy::upstream::large_reply::ENOUGH;
 use crate::proxy::upstream::lost::Lost;
@@ -345,7 +345,7 @@ impl Proxy {
         (own.way, own.moved_at) = (Way::Passed(to), now);
         let line = Line::new(Vec::new(), own.command, Owed::Last(seq, part));
         if run.asked {
-            let ticket = self.ticket(run.slot, ASKING.len(), u16::MAX, Origin::Discard, now);
+            let ticket = Ticket::here(Origin::Discard, run.slot, u16::MAX, ASKING.len(), now);
             let (pool, actions) = (&mut self.pool, &mut self.actions);
             self.upstream.send(to, ASKING, ticket, pool, actions);
         }

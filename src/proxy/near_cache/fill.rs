@@ -15,7 +15,6 @@ use crate::proxy::upstream::backend::{Origin, Pin, Ticket};
 use crate::proxy::upstream::goal::Goal;
 use crate::proxy::upstream::lost::Lost;
 use crate::proxy::upstream::node_reply::NodeReply;
-use crate::resp::encode::Protocol;
 use crate::resp::reply::Reply;
 
 /// For how long a key is not tried again whose reply is too large to be kept.
@@ -258,6 +257,3 @@ impl Proxy {
         self.give_up_flights(|flight| flight.backend == id, true, now);
     }
 }
-
-/// The protocol of tracking connections: pushes are told from replies.
-pub(super) const PROTOCOL: Protocol = Protocol::Resp3;

@@ -6,12 +6,11 @@
 
 use crate::clock::Time;
 use crate::cluster::slot::{SLOTS, Slot};
-use crate::proxy::ids::{BackendId, NO_SLOT, NodeKey, UserId};
-use crate::proxy::near_cache::fill::PROTOCOL;
+use crate::proxy::ids::{BackendId, NO_SLOT, NodeKey};
 use crate::proxy::near_cache::state::PATIENCE;
 use crate::proxy::near_cache::state::flight::NearStep;
 use crate::proxy::state::Proxy;
-use crate::proxy::upstream::backend::{Flavor, Origin, Pin, Ticket, Usage};
+use crate::proxy::upstream::backend::{Flavor, Origin, Ticket, Usage};
 use crate::proxy::upstream::lost::Lost;
 use crate::resp::encode;
 
@@ -27,17 +26,9 @@ impl Proxy {
         if now < link.retry_at {
             return None;
         }
-        let flavor = Flavor {
-            protocol: PROTOCOL,
-            database: 0,
-            read_only: false,
-            // It says so itself, and otherwise.
-            tracking: false,
-            user: UserId::OWN,
-        };
         let (config, actions) = (&self.config, &mut self.actions);
         let upstream = &mut self.upstream;
-        let backend = upstream.open(node, flavor, Usage::Shared, config, actions, now)?;
+        let backend = upstream.open(node, Flavor::OWN, Usage::Shared, config, actions, now)?;
         upstream.node_mut(node)?.near = Some(backend);
         let near = self.near.as_deref_mut()?;
         let epoch = near.new_epoch();
@@ -60,19 +51,8 @@ impl Proxy {
         };
         let command = self.table.named(command).map_or(u16::MAX, |row| row.id);
         let ticket = Ticket {
-            origin: Origin::Near(step),
-            slot: NO_SLOT,
-            command,
-            len: frame.len() as u32,
-            redirects: 0,
-            tries: 1,
-            losses: 0,
             readonly: true,
-            pin: Pin::Must,
-            healed: false,
-            asked: false,
-            held_since: None,
-            sent_at: now,
+            ..Ticket::here(Origin::Near(step), NO_SLOT, command, frame.len(), now)
         };
         if let (Some(near), Some(backend)) =
             (self.near.as_deref_mut(), self.upstream.backends.get(id))

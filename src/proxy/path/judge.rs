@@ -22,7 +22,7 @@ use crate::proxy::request::Request;
 use crate::proxy::state::Proxy;
 use crate::proxy::texts::{self, permission, refusal};
 use crate::proxy::upstream::accounts::{Account, Unnamed};
-use crate::proxy::upstream::backend::{Origin, Pin, Ticket};
+use crate::proxy::upstream::backend::{Origin, Ticket};
 use crate::proxy::upstream::dialect::Dialect;
 use crate::resp::encode::{self, Protocol};
 use crate::resp::reply::Reply;
@@ -214,19 +214,14 @@ impl Proxy {
         };
         let frame = frame();
         let ticket = Ticket {
-            origin: Origin::Verdict { client, question },
-            slot: NO_SLOT,
-            command: u16::MAX,
-            len: frame.len() as u32,
-            redirects: 0,
-            tries: 1,
-            losses: 0,
             readonly: true,
-            pin: Pin::Must,
-            healed: false,
-            asked: false,
-            held_since: None,
-            sent_at: now,
+            ..Ticket::here(
+                Origin::Verdict { client, question },
+                NO_SLOT,
+                u16::MAX,
+                frame.len(),
+                now,
+            )
         };
         self.stats.verdicts.add(1);
         let (pool, actions) = (&mut self.pool, &mut self.actions);

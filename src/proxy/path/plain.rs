@@ -17,7 +17,7 @@ use crate::clock::Time;
 use crate::cluster::slot::Slot;
 use crate::config::ReadPreference;
 use crate::proxy::client::Stall;
-use crate::proxy::ids::{BackendId, ClientId, PartId, UserId};
+use crate::proxy::ids::{BackendId, ClientId, PartId};
 use crate::proxy::insight::{BIG_BYTES, Reasons, Sight};
 use crate::proxy::near_cache::serve::may_serve;
 use crate::proxy::near_cache::state::Look;
@@ -235,13 +235,7 @@ impl Proxy {
             let backend = match upstream.backends.get_mut(backend_id) {
                 Some(backend) => backend,
                 None => {
-                    let dialect = Dialect {
-                        protocol,
-                        // Others are not plain.
-                        database: 0,
-                        tracking: false,
-                        user: UserId::OWN,
-                    };
+                    let dialect = Dialect::plain(protocol);
                     let affinity = id.key() as usize;
                     let reads = shape.on_replicas;
                     let found =

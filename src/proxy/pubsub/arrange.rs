@@ -14,7 +14,7 @@ use crate::proxy::pubsub::state::link::{Asked, Link};
 use crate::proxy::state::Proxy;
 use crate::proxy::texts::refusal::Refusal;
 use crate::proxy::upstream::Target;
-use crate::proxy::upstream::backend::{Origin, Pin, State, Ticket};
+use crate::proxy::upstream::backend::{Origin, State, Ticket};
 use crate::proxy::upstream::lost::Lost;
 use crate::resp::encode;
 use crate::resp::reply::Reply;
@@ -195,21 +195,7 @@ impl Proxy {
         frame: &[u8],
         now: Time,
     ) {
-        let ticket = Ticket {
-            origin,
-            slot,
-            command,
-            len: frame.len() as u32,
-            redirects: 0,
-            tries: 1,
-            losses: 0,
-            readonly: false,
-            pin: Pin::Must,
-            healed: false,
-            asked: false,
-            held_since: None,
-            sent_at: now,
-        };
+        let ticket = Ticket::here(origin, slot, command, frame.len(), now);
         let (pool, actions) = (&mut self.pool, &mut self.actions);
         self.upstream.send(backend, frame, ticket, pool, actions);
         self.stats.backend_requests.add(1);

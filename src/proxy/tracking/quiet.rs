@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::clock::Time;
 use crate::proxy::ids::{BackendId, NO_SLOT};
 use crate::proxy::state::Proxy;
-use crate::proxy::upstream::backend::{Origin, State};
+use crate::proxy::upstream::backend::{Origin, State, Ticket};
 use crate::proxy::upstream::lost::Lost;
 use crate::resp::encode;
 
@@ -72,7 +72,7 @@ impl Proxy {
             if is_quiet {
                 let mut frame = Vec::new();
                 encode::command(&mut frame, [&b"PING"[..]]);
-                let ticket = self.ticket(NO_SLOT, frame.len(), u16::MAX, Origin::Discard, now);
+                let ticket = Ticket::here(Origin::Discard, NO_SLOT, u16::MAX, frame.len(), now);
                 let (pool, actions) = (&mut self.pool, &mut self.actions);
                 self.upstream.send(id, &frame, ticket, pool, actions);
             }

@@ -39,6 +39,15 @@ pub struct Flavor {
 }
 
 impl Flavor {
+    /// Of what the proxy asks for itself. In RESP3 what comes unasked is told from replies.
+    pub const OWN: Flavor = Flavor {
+        protocol: Protocol::Resp3,
+        database: 0,
+        read_only: false,
+        tracking: false,
+        user: UserId::OWN,
+    };
+
     /// What a client's requests need. Keys are tracked at masters only.
     #[inline]
     pub fn of(dialect: Dialect, read_only: bool) -> Flavor {
@@ -225,6 +234,25 @@ pub struct Ticket {
 }
 
 impl Ticket {
+    /// Of what is said on one connection and nowhere else.
+    pub fn here(origin: Origin, slot: u16, command: u16, len: usize, now: Time) -> Ticket {
+        Ticket {
+            origin,
+            slot,
+            command,
+            len: len as u32,
+            redirects: 0,
+            tries: 1,
+            losses: 0,
+            readonly: false,
+            pin: Pin::Must,
+            healed: false,
+            asked: false,
+            held_since: None,
+            sent_at: now,
+        }
+    }
+
     /// What fails fast once it has waited in vain, as it is no use to wait for the same; nothing if that is one node.
     pub fn scope(&self) -> Option<u16> {
         match self.pin {

@@ -25,3 +25,16 @@ impl Dialect {
         self.database == 0 && !self.tracking && self.user == UserId::OWN
     }
 }
+
+impl Dialect {
+    /// Of clients with nothing special.
+    #[inline]
+    pub fn plain(protocol: Protocol) -> Dialect {
+        Dialect {
+            protocol,
+            database: 0,
+            tracking: false,
+            user: UserId::OWN,
+        }
+    }
+}

@@ -29,7 +29,7 @@ use crate::clock::Time;
 use crate::cluster::slot::Slot;
 use crate::config::{Config, ReadPreference};
 use crate::proxy::actions::Actions;
-use crate::proxy::ids::{BackendId, NodeKey, OfBackend, UserId};
+use crate::proxy::ids::{BackendId, NodeKey, OfBackend};
 use crate::proxy::stats::Counter;
 use crate::proxy::texts::refusal::{self, SLOT_NOT_SERVED};
 use crate::proxy::upstream::accounts::Accounts;
@@ -147,12 +147,7 @@ impl Upstream {
         if self.backends.get(direct).is_some() {
             return Some((direct, false));
         }
-        let dialect = Dialect {
-            protocol,
-            database: 0,
-            tracking: false,
-            user: UserId::OWN,
-        };
+        let dialect = Dialect::plain(protocol);
         let found = self.existing(slot, read, dialect, affinity, config, now)?;
         if config.backend_connections == 1 && config.read_preference == ReadPreference::Master {
             self.routes.found(slot, protocol, found.0);
@@ -189,8 +184,7 @@ impl Upstream {
         self.connection(target, dialect, beside, config, actions, now)
     }
 
-    /// A new connection to a node for subscriptions, which it has not got yet. It speaks RESP3, where what
-    /// comes unasked is told from replies. Nothing while the node is not to be tried.
+    /// A new connection to a node for subscriptions, which it has not got yet. Nothing while the node is not to be tried.
     pub fn subscription_backend(
         &mut self,
         key: NodeKey,
@@ -198,16 +192,8 @@ impl Upstream {
         actions: &mut Actions,
         now: Time,
     ) -> Option<BackendId> {
-        let flavor = Flavor {
-            protocol: Protocol::Resp3,
-            // Messages know of no database.
-            database: 0,
-            read_only: false,
-            tracking: false,
-            user: UserId::OWN,
-        };
         debug_assert!(self.node(key)?.subscription.is_none());
-        let backend = self.open(key, flavor, Usage::Shared, config, actions, now)?;
+        let backend = self.open(key, Flavor::OWN, Usage::Shared, config, actions, now)?;
         self.node_mut(key)?.subscription = Some(backend);
         Some(backend)
     }
@@ -221,14 +207,7 @@ impl Upstream {
         actions: &mut Actions,
         now: Time,
     ) -> Option<BackendId> {
-        let flavor = Flavor {
-            protocol: Protocol::Resp3,
-            database: 0,
-            read_only: false,
-            tracking: false,
-            user: UserId::OWN,
-        };
-        let id = self.open(key, flavor, Usage::Shared, config, actions, now)?;
+        let id = self.open(key, Flavor::OWN, Usage::Shared, config, actions, now)?;
         self.backends.get_mut(id)?.broadcast = Some(prefixes);
         self.node_mut(key)?.feeds.push(id);
         Some(id)
