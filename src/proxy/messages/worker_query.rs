@@ -10,9 +10,9 @@ use crate::proxy::messages::client_filter::{Filter, Selection};
 use crate::proxy::messages::client_pause::ClientPause;
 use crate::proxy::messages::monitor_feed::Lines;
 use crate::proxy::scripts::flags::Functions;
+use crate::proxy::tracking::state::invalidation::Invalidation;
 use crate::proxy::tracking::state::mode::Target;
 use crate::proxy::tracking::state::seek::Found;
-use crate::proxy::tracking::state::told::Told;
 
 /// Something that every worker can answer for itself.
 #[derive(Debug, Clone)]
@@ -101,7 +101,7 @@ pub enum WorkerMessage {
         /// The one that is told.
         target: Target,
         /// What.
-        told: Told,
+        told: Invalidation,
     },
     /// The client of this number, that another one is told by, has gone.
     RedirectBroken {

@@ -12,9 +12,9 @@ use crate::clock::Time;
 use crate::proxy::client::Client;
 use crate::proxy::ids::{BackendId, ClientId, NodeKey, PartId, Seq};
 use crate::proxy::state::Proxy;
-use crate::proxy::tracking::state::feeds::{Feed, key_of};
+use crate::proxy::tracking::state::feeds::Feed;
+use crate::proxy::tracking::state::invalidation::Invalidation;
 use crate::proxy::tracking::state::mode::Mode;
-use crate::proxy::tracking::state::told::Told;
 use crate::proxy::upstream::lost::Lost;
 use crate::resp::reply::Reply;
 
@@ -103,33 +103,16 @@ impl Proxy {
         }
         let mut retry_at = None;
         for node in &masters {
-            let mut own = self
-                .tracking
-                .feeds
-                .all
-                .values()
-                .filter(|own| own.node == *node);
-            if own.any(|own| own.prefixes == cover) {
+            let feeds = &self.tracking.feeds;
+            if feeds.at(*node).any(|own| own.prefixes == cover) {
                 continue;
             }
             // One at a time: what has changed meanwhile is seen when it is ready.
-            let mut own = self
-                .tracking
-                .feeds
-                .all
-                .values()
-                .filter(|own| own.node == *node);
-            if own.any(|own| !own.is_ready) {
+            if feeds.at(*node).any(|own| !own.is_ready) {
                 continue;
             }
             // Another one tells of all that clients have heard OK to, if there is one.
-            let mut own = self
-                .tracking
-                .feeds
-                .all
-                .values()
-                .filter(|own| own.node == *node);
-            let gap = !own.any(|own| own.is_ready);
+            let gap = !feeds.at(*node).any(|own| own.is_ready);
             let (config, actions) = (&self.config, &mut self.actions);
             let opened = self
                 .upstream
@@ -142,25 +125,22 @@ impl Proxy {
                         is_ready: false,
                         gap,
                     };
-                    self.tracking.feeds.all.insert(key_of(id), feed);
+                    self.tracking.feeds.all.insert(id, feed);
                 }
                 None => retry_at = Some(now.after(RETRY)),
             }
         }
-        let all = self.tracking.feeds.all.iter();
+        let feeds = &self.tracking.feeds;
         let is_done = |feed: &Feed| {
-            let others = self.tracking.feeds.all.values();
-            let mut others = others.filter(|own| own.node == feed.node && own.prefixes == cover);
+            let mut others = feeds.at(feed.node).filter(|own| own.prefixes == cover);
             !masters.contains(&feed.node)
                 || (feed.prefixes != cover && others.any(|own| own.is_ready))
         };
-        let done: Vec<(u32, u32)> = all
-            .filter(|(_, feed)| is_done(feed))
-            .map(|(key, _)| *key)
-            .collect();
-        for (key, generation) in done {
-            self.tracking.feeds.all.remove(&(key, generation));
-            self.lose_backend(BackendId::from_parts(key, generation), Lost::Retired, now);
+        let done = feeds.all.iter().filter(|(_, feed)| is_done(feed));
+        let done: Vec<BackendId> = done.map(|(id, _)| *id).collect();
+        for id in done {
+            self.tracking.feeds.all.remove(&id);
+            self.lose_backend(id, Lost::Retired, now);
         }
         self.tracking.feeds.retry_at = retry_at;
         self.answer_joining(now);
@@ -172,9 +152,9 @@ impl Proxy {
             return;
         }
         let cover = self.tracking.feeds.cover();
-        let feeds = &self.tracking.feeds.all;
+        let feeds = &self.tracking.feeds;
         let tells = |node: NodeKey| {
-            let mut own = feeds.values().filter(|own| own.node == node);
+            let mut own = feeds.at(node);
             own.any(|own| own.is_ready && own.prefixes == cover)
         };
         let mut shards = self.upstream.routes.shards().iter();
@@ -197,7 +177,7 @@ impl Proxy {
 
     /// A connection is ready.
     pub(in crate::proxy) fn feed_ready(&mut self, id: BackendId, now: Time) {
-        let Some(feed) = self.tracking.feeds.all.get_mut(&key_of(id)) else {
+        let Some(feed) = self.tracking.feeds.all.get_mut(&id) else {
             return;
         };
         feed.is_ready = true;
@@ -209,7 +189,7 @@ impl Proxy {
 
     /// A connection has gone: what changes until there is another is not told.
     pub(super) fn feed_lost(&mut self, id: BackendId, now: Time) {
-        if self.tracking.feeds.all.remove(&key_of(id)).is_some() {
+        if self.tracking.feeds.all.remove(&id).is_some() {
             self.tell_feeds_all();
             self.tracking.feeds.retry_at = Some(now);
         }
@@ -242,9 +222,8 @@ impl Proxy {
     /// Where a node refuses to tell of keys, everything may have changed at any time.
     pub(super) fn tell_of_deaf_feeds(&mut self) {
         let mut feeds = self.tracking.feeds.all.keys();
-        let is_deaf = |(key, generation): &(u32, u32)| {
-            let own = BackendId::from_parts(*key, *generation);
-            let own = self.upstream.backends.get(own);
+        let is_deaf = |id: &BackendId| {
+            let own = self.upstream.backends.get(*id);
             own.is_some_and(|own| own.is_untracked)
         };
         if feeds.any(is_deaf) {
@@ -254,11 +233,11 @@ impl Proxy {
 
     /// A push on a connection that tells of keys.
     pub(in crate::proxy) fn take_broadcast(&mut self, push: Reply<'_>) {
-        let Some(told) = Told::of(push) else {
+        let Some(told) = Invalidation::of(push) else {
             return;
         };
         self.stats.tracking_pushes_in.add(1);
-        let Told::Keys(keys) = told else {
+        let Invalidation::Keys(keys) = told else {
             return self.tell_feeds_all();
         };
         // As on a server: one push to each client for each prefix.
@@ -266,18 +245,18 @@ impl Proxy {
         for key in &keys {
             for (prefix, clients) in self.tracking.feeds.of(key) {
                 for id in clients {
-                    let own = of.entry((prefix, id.key(), id.generation()));
+                    let own = of.entry((prefix, *id));
                     own.or_default().push(key.clone());
                 }
             }
         }
         let of = of.into_iter();
-        let of = of.map(|((_, key, own), keys)| (ClientId::from_parts(key, own), keys));
+        let of = of.map(|((_, id), keys)| (id, keys));
         let of: Vec<(ClientId, Vec<Box<[u8]>>)> = of.collect();
         for (id, keys) in of {
             if let Some(client) = self.clients.get(id) {
                 let until = behind_all(client);
-                self.tell_client(id, until, Told::Keys(keys));
+                self.tell_client(id, until, Invalidation::Keys(keys));
             }
         }
     }
@@ -302,7 +281,7 @@ impl Proxy {
             };
             if mode.forgot_at != Some(tail) {
                 mode.forgot_at = Some(tail);
-                self.tell_client(id, until, Told::All);
+                self.tell_client(id, until, Invalidation::All);
             }
         }
     }

@@ -8,8 +8,8 @@ use crate::cluster::slot::Slot;
 use crate::proxy::ids::{BackendId, ClientId, NodeKey, Seq};
 use crate::proxy::state::Proxy;
 use crate::proxy::tracking::reads::behind;
+use crate::proxy::tracking::state::invalidation::Invalidation;
 use crate::proxy::tracking::state::table::{Keys, Table};
-use crate::proxy::tracking::state::told::Told;
 
 /// Who is to be told of more keys at once is told that everything may have changed.
 const KEYS_MAX: usize = 256;
@@ -77,13 +77,12 @@ impl Proxy {
 
     /// Tells the readers of all these keys.
     fn keys_unknown(&mut self, slots: Vec<Keys>) {
-        let mut of_clients: BTreeMap<(u32, u32), Unknown> = BTreeMap::new();
+        let mut of_clients: BTreeMap<ClientId, Unknown> = BTreeMap::new();
         let mut count = 0;
         for (key, readers) in slots.into_iter().flatten() {
             count += 1;
             for reader in readers {
-                let client = (reader.client.key(), reader.client.generation());
-                let own = of_clients.entry(client).or_insert(Unknown {
+                let own = of_clients.entry(reader.client).or_insert(Unknown {
                     seq: reader.seq,
                     count: 0,
                     keys: Vec::new(),
@@ -98,12 +97,11 @@ impl Proxy {
             }
         }
         self.stats.tracking_keys.sub(count);
-        for ((key, generation), own) in of_clients {
+        for (client, own) in of_clients {
             let told = match own.count > KEYS_MAX {
-                true => Told::All,
-                false => Told::Keys(own.keys),
+                true => Invalidation::All,
+                false => Invalidation::Keys(own.keys),
             };
-            let client = ClientId::from_parts(key, generation);
             self.tell_client(client, behind(own.seq), told);
         }
     }

@@ -36,7 +36,6 @@ mod tell;
 #[cfg(test)]
 mod tests;
 
-use crate::proxy::ids::BackendId;
 use crate::proxy::state::Proxy;
 
 impl Proxy {
@@ -51,9 +50,8 @@ impl Proxy {
             assert_eq!(backend.node, link.node);
             link.table.check();
         }
-        for (key, generation) in self.tracking.feeds.all.keys() {
-            let own = BackendId::from_parts(*key, *generation);
-            assert!(self.upstream.backends.get(own).is_some());
+        for id in self.tracking.feeds.all.keys() {
+            assert!(self.upstream.backends.get(*id).is_some());
         }
         let tracking = self.clients.iter();
         let tracking = tracking.filter(|(_, client)| client.session.tracking().is_some());

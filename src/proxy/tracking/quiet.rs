@@ -60,8 +60,7 @@ impl Proxy {
         let links = self.tracking.links.iter();
         let links = links.filter(|(_, link)| !link.table.is_empty());
         let feeds = self.tracking.feeds.all.keys();
-        let feeds = feeds.map(|(key, generation)| BackendId::from_parts(*key, *generation));
-        let ids: Vec<BackendId> = links.map(|(id, _)| *id).chain(feeds).collect();
+        let ids: Vec<BackendId> = links.map(|(id, _)| id).chain(feeds).copied().collect();
         for id in ids {
             let backend = self.upstream.backends.get(id);
             let is_quiet = backend.is_some_and(|own| {

@@ -5,8 +5,8 @@ use crate::proxy::ids::{BackendId, NodeKey, PartId, Seq};
 use crate::proxy::request::request_limits;
 use crate::proxy::state::Proxy;
 use crate::proxy::tracking::state::doubts::Doubts;
+use crate::proxy::tracking::state::invalidation::Invalidation;
 use crate::proxy::tracking::state::table::{Reader, Table};
-use crate::proxy::tracking::state::told::Told;
 use crate::proxy::tracking::state::{Link, OwnWrite};
 use crate::proxy::upstream::backend::{Origin, Ticket};
 use crate::resp::args::Args;
@@ -63,7 +63,7 @@ impl Proxy {
             }
             Keys::Known(keys) if untracked => {
                 if !keys.is_empty() {
-                    self.tell_client(part.client, behind(part.seq), Told::Keys(keys));
+                    self.tell_client(part.client, behind(part.seq), Invalidation::Keys(keys));
                 }
             }
             Keys::Known(mut keys) => {
@@ -71,11 +71,11 @@ impl Proxy {
                 let link = self.tracking.links.get(&id);
                 keys.retain(|key| link.is_some_and(|link| link.doubts.has(key)));
                 if !keys.is_empty() {
-                    self.tell_client(part.client, behind(part.seq), Told::Keys(keys));
+                    self.tell_client(part.client, behind(part.seq), Invalidation::Keys(keys));
                 }
             }
             Keys::Unknown if writes => {}
-            Keys::Unknown => self.tell_client(part.client, behind(part.seq), Told::All),
+            Keys::Unknown => self.tell_client(part.client, behind(part.seq), Invalidation::All),
         }
     }
 

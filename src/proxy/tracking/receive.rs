@@ -5,8 +5,8 @@ use crate::cluster::slot::Slot;
 use crate::proxy::ids::{BackendId, ClientId};
 use crate::proxy::state::Proxy;
 use crate::proxy::tracking::state::OwnWrite;
+use crate::proxy::tracking::state::invalidation::Invalidation;
 use crate::proxy::tracking::state::mode::Mode;
-use crate::proxy::tracking::state::told::Told;
 use crate::resp::reply::Reply;
 
 impl Proxy {
@@ -17,7 +17,7 @@ impl Proxy {
         push: Reply<'_>,
         now: Time,
     ) {
-        let Some(told) = Told::of(push) else {
+        let Some(told) = Invalidation::of(push) else {
             return;
         };
         self.stats.tracking_pushes_in.add(1);
@@ -33,25 +33,25 @@ impl Proxy {
     }
 
     /// Replies that are outstanding on another connection than that on which this was told may be older than it.
-    fn doubt_outstanding(&mut self, id: BackendId, told: &Told, now: Time) {
+    fn doubt_outstanding(&mut self, id: BackendId, told: &Invalidation, now: Time) {
         let backend = self.upstream.backends.get(id);
         if backend.is_none_or(|own| own.tickets.is_empty()) {
             return;
         }
         if let Some(link) = self.tracking.links.get_mut(&id) {
             match told {
-                Told::Keys(keys) => keys.iter().for_each(|key| link.doubts.add(key, now)),
-                Told::All | Told::Broken(_) => link.doubts.add_all(now),
+                Invalidation::Keys(keys) => keys.iter().for_each(|key| link.doubts.add(key, now)),
+                Invalidation::All | Invalidation::Broken(_) => link.doubts.add_all(now),
             }
         }
     }
 
     /// What was read over this connection before now, and what it says has changed, is old. Whoever keeps what was read
     /// there is told of it here, in the order of the node's replies.
-    fn invalidated(&mut self, id: BackendId, told: &Told) {
+    fn invalidated(&mut self, id: BackendId, told: &Invalidation) {
         match told {
-            Told::Keys(keys) => keys.iter().for_each(|key| self.key_changed(id, key)),
-            Told::All | Told::Broken(_) => self.all_changed(id),
+            Invalidation::Keys(keys) => keys.iter().for_each(|key| self.key_changed(id, key)),
+            Invalidation::All | Invalidation::Broken(_) => self.all_changed(id),
         }
     }
 
@@ -90,7 +90,7 @@ impl Proxy {
             if let Some(mode) = client.session.tracking_mut() {
                 mode.forgot_all = true;
             }
-            self.tell_client(id, until, Told::All);
+            self.tell_client(id, until, Invalidation::All);
         }
     }
 

@@ -9,9 +9,9 @@ use crate::clock::Time;
 use crate::proxy::ids::{ClientId, PartId};
 use crate::proxy::messages::worker_query::WorkerMessage;
 use crate::proxy::state::Proxy;
+use crate::proxy::tracking::state::invalidation::Invalidation;
 use crate::proxy::tracking::state::mode::Target;
 use crate::proxy::tracking::state::seek::{Found, Seek, Wanted};
-use crate::proxy::tracking::state::told::Told;
 use crate::resp::encode;
 
 const NO_TARGET: &[u8] = b"-ERR The client ID you want redirect to does not exist\r\n";
@@ -129,7 +129,7 @@ impl Proxy {
     }
 
     /// A client is told something by another.
-    pub(super) fn tell_target(&mut self, source: ClientId, target: Target, told: Told) {
+    pub(super) fn tell_target(&mut self, source: ClientId, target: Target, told: Invalidation) {
         if target.worker == self.worker {
             if !self.tell_for_another(target, told) {
                 self.break_redirect(source, target.number);
@@ -149,7 +149,7 @@ impl Proxy {
         &mut self,
         from: (usize, ClientId),
         target: Target,
-        told: Told,
+        told: Invalidation,
     ) {
         if !self.tell_for_another(target, told) {
             let (worker, source) = from;
@@ -160,7 +160,7 @@ impl Proxy {
     }
 
     /// Tells a client what another one asked it to be told. Returns whether it is there.
-    fn tell_for_another(&mut self, target: Target, told: Told) -> bool {
+    fn tell_for_another(&mut self, target: Target, told: Invalidation) -> bool {
         let Some(client) = self.clients.get_mut(target.client) else {
             return false;
         };
@@ -194,7 +194,7 @@ impl Proxy {
             client
                 .late
                 .get_or_insert_default()
-                .add_for_another(head, Told::Broken(number));
+                .add_for_another(head, Invalidation::Broken(number));
             self.queue_flush(source);
         }
     }

@@ -8,9 +8,9 @@ use crate::proxy::request::Request;
 use crate::proxy::state::Proxy;
 use crate::proxy::tracking::reads::behind;
 use crate::proxy::tracking::state::OwnWrite;
+use crate::proxy::tracking::state::invalidation::Invalidation;
 use crate::proxy::tracking::state::mode::Mode;
 use crate::proxy::tracking::state::table::Reader;
-use crate::proxy::tracking::state::told::Told;
 use crate::resp::encode::Protocol;
 
 impl Proxy {
@@ -27,12 +27,16 @@ impl Proxy {
                     seq = own.seq;
                 }
             }
-            self.tell_client(reader.client, behind(seq), Told::Keys(vec![key.into()]));
+            self.tell_client(
+                reader.client,
+                behind(seq),
+                Invalidation::Keys(vec![key.into()]),
+            );
         }
     }
 
     /// Tells a client something, behind the replies to all requests before `until`. Keys are named as the nodes have them.
-    pub(super) fn tell_client(&mut self, id: ClientId, until: Seq, told: Told) {
+    pub(super) fn tell_client(&mut self, id: ClientId, until: Seq, told: Invalidation) {
         let Some(client) = self.clients.get_mut(id) else {
             return;
         };
@@ -40,13 +44,13 @@ impl Proxy {
             return;
         }
         let told = match (told, &client.session.namespace) {
-            (Told::Keys(keys), Some(own)) => {
+            (Invalidation::Keys(keys), Some(own)) => {
                 let keys = keys.iter().filter_map(|key| own.own(key).map(Box::from));
-                Told::Keys(keys.collect())
+                Invalidation::Keys(keys.collect())
             }
             (told, _) => told,
         };
-        if matches!(&told, Told::Keys(keys) if keys.is_empty()) {
+        if matches!(&told, Invalidation::Keys(keys) if keys.is_empty()) {
             return;
         }
         client.late.get_or_insert_default().add(until, told);
@@ -106,9 +110,9 @@ impl Proxy {
         keys.sort_unstable();
         keys.dedup();
         let told = match std::mem::take(&mut mode.apart_overflow) {
-            true => Told::All,
+            true => Invalidation::All,
             false if keys.is_empty() => return,
-            false => Told::Keys(keys),
+            false => Invalidation::Keys(keys),
         };
         client.late.get_or_insert_default().add(until, told);
         self.queue_flush(id);
@@ -206,7 +210,9 @@ impl Client {
         }
         // What it has read in RESP2 was not tracked, or it was not told.
         if spoke_otherwise && self.session.protocol == Protocol::Resp3 {
-            self.late.get_or_insert_default().add(next, Told::All);
+            self.late
+                .get_or_insert_default()
+                .add(next, Invalidation::All);
         }
     }
 }

@@ -342,8 +342,7 @@ fn a_key_more_than_may_be_remembered_is_said_to_have_changed() {
 /// The connections that tell of keys, one of each node.
 fn feeds(rig: &Rig) -> Vec<BackendId> {
     let all = rig.proxy.tracking.feeds.all.keys();
-    all.map(|(key, generation)| BackendId::from_parts(*key, *generation))
-        .collect()
+    all.copied().collect()
 }
 
 impl Rig {

@@ -30,18 +30,13 @@ pub struct Feeds {
     /// How many prefixes there are of each length.
     lengths: BTreeMap<usize, usize>,
     /// The connections.
-    pub all: BTreeMap<(u32, u32), Feed>,
+    pub all: BTreeMap<BackendId, Feed>,
     /// Clients whose OK waits for connections, and until when at most.
     pub joining: Vec<(PartId, Time)>,
     /// The version of the routes that the connections have been compared with.
     pub routes_version: u32,
     /// When connections that are missing are to be tried again, if any are.
     pub retry_at: Option<Time>,
-}
-
-/// The place of a connection in `Feeds::all`.
-pub fn key_of(id: BackendId) -> (u32, u32) {
-    (id.key(), id.generation())
 }
 
 impl Feeds {
@@ -113,10 +108,15 @@ impl Feeds {
         }
     }
 
+    /// The connections to this node.
+    pub fn at(&self, node: NodeKey) -> impl Iterator<Item = &Feed> {
+        self.all.values().filter(move |own| own.node == node)
+    }
+
     /// Everybody.
     pub fn everybody(&self) -> Vec<ClientId> {
         let mut all: Vec<ClientId> = self.clients.values().flatten().copied().collect();
-        all.sort_unstable_by_key(|id| (id.key(), id.generation()));
+        all.sort_unstable();
         all.dedup();
         all
     }

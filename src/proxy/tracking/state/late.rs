@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 
 use crate::proxy::ids::Seq;
-use crate::proxy::tracking::state::told::Told;
+use crate::proxy::tracking::state::invalidation::Invalidation;
 
 /// So much waits for one client; if it is more, all of it becomes one push: everything may have changed.
 const COUNT_MAX: usize = 1024;
@@ -15,16 +15,16 @@ const BYTES_MAX: usize = 256 << 10;
 /// What a client is to be told.
 #[derive(Debug, Default)]
 pub struct Late {
-    all: VecDeque<(Seq, Told)>,
+    all: VecDeque<(Seq, Invalidation)>,
     bytes: usize,
     /// The same for another client, which has named it (`REDIRECT`).
-    for_others: VecDeque<(Seq, Told)>,
+    for_others: VecDeque<(Seq, Invalidation)>,
 }
 
 impl Late {
     /// It is to be told this as soon as all requests before `until` are answered.
-    pub fn add(&mut self, until: Seq, told: Told) {
-        let same = |last: &(Seq, Told)| *last == (until, Told::All);
+    pub fn add(&mut self, until: Seq, told: Invalidation) {
+        let same = |last: &(Seq, Invalidation)| *last == (until, Invalidation::All);
         if self.all.back().is_some_and(same) {
             return;
         }
@@ -34,23 +34,24 @@ impl Late {
             let last = self.all.drain(..).map(|(until, _)| until);
             let last = last.reduce(|a, b| if a.before(b) { b } else { a });
             self.bytes = 0;
-            self.all.extend(last.map(|until| (until, Told::All)));
+            self.all
+                .extend(last.map(|until| (until, Invalidation::All)));
         }
     }
 
     /// The same, of what is for another client. What waits is not owed to the client: if it is too much, it becomes one.
-    pub fn add_for_another(&mut self, until: Seq, told: Told) {
+    pub fn add_for_another(&mut self, until: Seq, told: Invalidation) {
         self.for_others.push_back((until, told));
         if self.for_others.len() > COUNT_MAX {
             let until = self.for_others.back().map(|(until, _)| *until);
             self.for_others.clear();
             self.for_others
-                .extend(until.map(|until| (until, Told::All)));
+                .extend(until.map(|until| (until, Invalidation::All)));
         }
     }
 
     /// Takes what it may be told for another.
-    pub fn take_for_another(&mut self, head: Seq) -> Option<Told> {
+    pub fn take_for_another(&mut self, head: Seq) -> Option<Invalidation> {
         let (until, _) = self.for_others.front()?;
         if head.before(*until) {
             return None;
@@ -60,7 +61,7 @@ impl Late {
 
     /// Takes what it may be told now that `head` is its oldest request that is not answered. What was added first comes
     /// first, as far as it may.
-    pub fn take(&mut self, head: Seq) -> Option<Told> {
+    pub fn take(&mut self, head: Seq) -> Option<Invalidation> {
         let due = self
             .all
             .iter()
@@ -80,8 +81,8 @@ impl Late {
 mod tests {
     use super::*;
 
-    fn key(name: &str) -> Told {
-        Told::Keys(vec![name.as_bytes().into()])
+    fn key(name: &str) -> Invalidation {
+        Invalidation::Keys(vec![name.as_bytes().into()])
     }
 
     #[test]
@@ -101,10 +102,13 @@ mod tests {
         let mut late = Late::default();
         late.add(Seq(9), key("last"));
         (0..COUNT_MAX).for_each(|_| late.add(Seq(3), key("k")));
-        assert_eq!(late.all, [(Seq(9), Told::All)]);
-        late.add(Seq(9), Told::All);
+        assert_eq!(late.all, [(Seq(9), Invalidation::All)]);
+        late.add(Seq(9), Invalidation::All);
         assert_eq!(late.all.len(), 1);
-        late.add(Seq(1), Told::Keys(vec![vec![0; BYTES_MAX + 1].into()]));
-        assert_eq!(late.all, [(Seq(9), Told::All)]);
+        late.add(
+            Seq(1),
+            Invalidation::Keys(vec![vec![0; BYTES_MAX + 1].into()]),
+        );
+        assert_eq!(late.all, [(Seq(9), Invalidation::All)]);
     }
 }

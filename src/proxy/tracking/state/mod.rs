@@ -7,18 +7,18 @@
 //! | `doubts` | what was told on one connection while replies of another were outstanding |
 //! | `feeds` | who is told of keys with which prefixes, whoever has read them |
 //! | `seek` | clients that want to be told by others |
-//! | `told` | what a node says has changed |
+//! | `invalidation` | what a node says has changed |
 //! | `late` | what a client is to be told, and behind which of its replies |
 //!
 //! It must never know how requests find their connection.
 
 pub mod doubts;
 pub mod feeds;
+pub mod invalidation;
 pub mod late;
 pub mod mode;
 pub mod seek;
 pub mod table;
-pub mod told;
 
 use std::collections::HashMap;
 

@@ -32,10 +32,6 @@ pub struct Table {
     len: usize,
 }
 
-fn place(reader: &Reader) -> (u32, u32) {
-    (reader.client.key(), reader.client.generation())
-}
-
 impl Table {
     /// Keys that are remembered.
     pub fn len(&self) -> usize {
@@ -58,7 +54,7 @@ impl Table {
                     .or_insert_with(|| Vec::with_capacity(1))
             }
         };
-        match readers.binary_search_by_key(&place(&reader), place) {
+        match readers.binary_search_by_key(&reader.client, |own| own.client) {
             Ok(at) => readers[at] = reader,
             Err(at) => readers.insert(at, reader),
         }
@@ -111,7 +107,9 @@ impl Table {
         assert_eq!(self.len, len);
         assert!(self.slots.values().all(|keys| !keys.is_empty()));
         let mut all = self.slots.values().flat_map(BTreeMap::values);
-        assert!(all.all(|readers| !readers.is_empty() && readers.is_sorted_by_key(place)));
+        assert!(
+            all.all(|readers| !readers.is_empty() && readers.is_sorted_by_key(|own| own.client))
+        );
     }
 }
 

@@ -1,11 +1,11 @@
-//! `Told`: what a node pushes to a connection that tracks, and the same for a client.
+//! `Invalidation`: what a node pushes to a connection that tracks, and the same for a client.
 
 use crate::resp::encode::{self, Protocol};
 use crate::resp::reply::Reply;
 
 /// What has changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Told {
+pub enum Invalidation {
     /// These keys.
     Keys(Vec<Box<[u8]>>),
     /// Everything may have: what was read before is not known any more.
@@ -17,9 +17,9 @@ pub enum Told {
 /// The channel of which a RESP2 client hears.
 const CHANNEL: &[u8] = b"__redis__:invalidate";
 
-impl Told {
+impl Invalidation {
     /// What a push says, if it is one of these.
-    pub fn of(push: Reply<'_>) -> Option<Told> {
+    pub fn of(push: Reply<'_>) -> Option<Invalidation> {
         if push.frame().first() != Some(&b'>') {
             return None;
         }
@@ -29,16 +29,16 @@ impl Told {
         }
         let keys = items.next()?;
         if keys.is_null() {
-            return Some(Told::All);
+            return Some(Invalidation::All);
         }
         let keys = keys.items().filter_map(|key| key.text().map(Box::from));
-        Some(Told::Keys(keys.collect()))
+        Some(Invalidation::Keys(keys.collect()))
     }
 
     /// Appends it as a push.
     pub fn push(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b">2\r\n");
-        if let Told::Broken(number) = self {
+        if let Invalidation::Broken(number) = self {
             encode::bulk(out, b"tracking-redir-broken");
             return encode::integer(out, *number as i64);
         }
@@ -48,7 +48,7 @@ impl Told {
 
     /// Appends it as a message to a RESP2 client that is subscribed.
     pub fn message(&self, out: &mut Vec<u8>) {
-        if matches!(self, Told::Broken(_)) {
+        if matches!(self, Invalidation::Broken(_)) {
             return;
         }
         encode::array(out, 3);
@@ -59,8 +59,8 @@ impl Told {
 
     fn payload(&self, out: &mut Vec<u8>, protocol: Protocol) {
         match self {
-            Told::All | Told::Broken(_) => encode::null(out, protocol),
-            Told::Keys(keys) => {
+            Invalidation::All | Invalidation::Broken(_) => encode::null(out, protocol),
+            Invalidation::Keys(keys) => {
                 encode::array(out, keys.len());
                 keys.iter().for_each(|key| encode::bulk(out, key));
             }
@@ -70,8 +70,8 @@ impl Told {
     /// The bytes of its keys.
     pub fn key_bytes(&self) -> usize {
         match self {
-            Told::All | Told::Broken(_) => 0,
-            Told::Keys(keys) => keys.iter().map(|key| key.len()).sum(),
+            Invalidation::All | Invalidation::Broken(_) => 0,
+            Invalidation::Keys(keys) => keys.iter().map(|key| key.len()).sum(),
         }
     }
 }
@@ -82,9 +82,9 @@ mod tests {
 
     #[test]
     fn what_is_read_is_what_is_written() {
-        let keys = Told::Keys(vec![b"a".as_slice().into(), b"".as_slice().into()]);
+        let keys = Invalidation::Keys(vec![b"a".as_slice().into(), b"".as_slice().into()]);
         for (told, frame) in [
-            (Told::All, ">2\r\n$10\r\ninvalidate\r\n_\r\n"),
+            (Invalidation::All, ">2\r\n$10\r\ninvalidate\r\n_\r\n"),
             (
                 keys,
                 ">2\r\n$10\r\ninvalidate\r\n*2\r\n$1\r\na\r\n$0\r\n\r\n",
@@ -93,7 +93,7 @@ mod tests {
             let mut out = Vec::new();
             told.push(&mut out);
             assert_eq!(String::from_utf8_lossy(&out), frame);
-            assert_eq!(Told::of(Reply::new(&out)), Some(told));
+            assert_eq!(Invalidation::of(Reply::new(&out)), Some(told));
         }
     }
 
@@ -106,7 +106,11 @@ mod tests {
             ">2\r\n:1\r\n_\r\n",
             "|1\r\n+a\r\n+b\r\n>2\r\n$10\r\ninvalidate\r\n_\r\n",
         ] {
-            assert_eq!(Told::of(Reply::new(frame.as_bytes())), None, "{frame}");
+            assert_eq!(
+                Invalidation::of(Reply::new(frame.as_bytes())),
+                None,
+                "{frame}"
+            );
         }
     }
 }
