@@ -3,14 +3,14 @@
 //! `cargo bench --bench core` prints nanoseconds per command. `bench/instructions.sh` runs it under callgrind
 //! and prints instructions per command, which do not depend on what else the machine does.
 //!
-//! Arguments: `[CLIENTS [NODES [PIPELINE [TURNS [get|mget|mset [RULES [NAMESPACE]]]]]]]`; without any, a table of the usual
-//! cases. MGET and MSET are of ten keys. RULES are those of the clients' user, as in an ACL file: `"on nopass ~key:* +@all"`.
+//! Arguments: `[CLIENTS [NODES [PIPELINE [TURNS [get|hit|mget|mset [RULES [NAMESPACE]]]]]]]`; without any, a table of the usual
+//! cases. MGET and MSET are of ten keys; `hit` is GET of a hundred keys that the near cache has. RULES are those of the clients' user, as in an ACL file: `"on nopass ~key:* +@all"`.
 //! NAMESPACE is that of all clients.
 
 use std::io::IoSlice;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use redis_cluster_proxy::clock::Time;
 use redis_cluster_proxy::cluster::topology::Topology;
@@ -31,6 +31,7 @@ const REPLY: &[u8] = b"$64\r\n01234567890123456789012345678901234567890123456789
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Work {
     Get,
+    Hit,
     Mget,
     Mset,
 }
@@ -40,7 +41,7 @@ impl Work {
         let mut bulk =
             |text: &str| request.extend(format!("${}\r\n{text}\r\n", text.len()).bytes());
         match self {
-            Work::Get => {
+            Work::Get | Work::Hit => {
                 bulk("GET");
                 bulk(&key());
             }
@@ -60,15 +61,20 @@ impl Work {
 
     fn args(self) -> usize {
         match self {
-            Work::Get => 2,
+            Work::Get | Work::Hit => 2,
             Work::Mget => 11,
             Work::Mset => 21,
         }
     }
 
+    /// How many keys there are.
+    fn keys(self) -> u32 {
+        if self == Work::Hit { 100 } else { 100_000 }
+    }
+
     fn reply(self) -> Vec<u8> {
         match self {
-            Work::Get => REPLY.to_vec(),
+            Work::Get | Work::Hit => REPLY.to_vec(),
             Work::Mget => [b"*1\r\n", REPLY].concat(),
             Work::Mset => b"+OK\r\n".to_vec(),
         }
@@ -107,6 +113,9 @@ impl Rig {
         }
         let config = Arc::new(Config {
             namespace: Some(asked.namespace.clone()).filter(|name| !name.is_empty()),
+            near_cache_bytes: if work == Work::Hit { 1 << 20 } else { 0 },
+            // No tick comes here that would probe the nodes.
+            near_cache_staleness: Duration::from_secs(1 << 20),
             ..Config::default()
         });
         let mut proxy = Proxy::new(config, Arc::new(Table::compiled()), process, 0, 1);
@@ -127,7 +136,7 @@ impl Rig {
                     bytes.extend(format!("*{}\r\n", work.args()).bytes());
                     work.append(&mut bytes, || {
                         key = key.wrapping_mul(1664525).wrapping_add(1013904223);
-                        format!("key:{:012}", key % 100_000)
+                        format!("key:{:012}", key % work.keys())
                     });
                 }
                 bytes
@@ -166,16 +175,15 @@ impl Rig {
                 Action::Flush(peer) => {
                     measured::flush(&mut self.proxy, peer, now, &mut self.written);
                     if let Peer::Backend(_) = peer {
-                        let frames = memchr::memchr_iter(b'*', &self.written).count();
-                        replies.push((peer, frames));
+                        replies.push((peer, answers(&self.written, &self.reply)));
                     }
                     self.written.clear();
                 }
                 other => unreachable!("{other:?}"),
             }
         }
-        for (peer, frames) in replies {
-            self.feed(peer, &self.reply.repeat(frames));
+        for (peer, answers) in replies {
+            self.feed(peer, &answers);
         }
     }
 
@@ -192,6 +200,20 @@ impl Rig {
         self.act();
         self.act();
     }
+}
+
+/// What a node answers to these requests: `reply`, but for what the near cache asks beside it.
+fn answers(requests: &[u8], reply: &[u8]) -> Vec<u8> {
+    let mut all = Vec::new();
+    for start in memchr::memchr_iter(b'*', requests) {
+        let request = &requests[start..];
+        all.extend_from_slice(match request.get(4..11) {
+            Some(b"$6\r\nCLI") => b"+OK\r\n",
+            Some(b"$4\r\nPTT") => b":-1\r\n",
+            _ => reply,
+        });
+    }
+    all
 }
 
 /// What the shell asks of the core. `instructions.sh` counts what is spent in here and nothing else: the
@@ -276,6 +298,7 @@ fn main() {
     let work = match std::env::args().nth(5).as_deref() {
         Some("mget") => Work::Mget,
         Some("mset") => Work::Mset,
+        Some("hit") => Work::Hit,
         _ => Work::Get,
     };
     let number = |index: usize, default| numbers.get(index).copied().unwrap_or(default);

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Instructions per GET in the core, counted by callgrind: a request in, its reply out. Only what the shell
 # asks of the core is counted (`measured` in core.rs); what stands for the kernel and the nodes is not.
-# usage: instructions.sh [CLIENTS NODES PIPELINE [get|mget|mset [RULES]]]; SHOW=30 also prints where they are spent. RULES are
+# usage: instructions.sh [CLIENTS NODES PIPELINE [get|hit|mget|mset [RULES]]]; SHOW=30 also prints where they are spent. RULES are
 # those of the clients' user; the last rows of the table show what a check costs beside the first.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -34,6 +34,8 @@ if [ $# -ge 3 ]; then
 else
     count 50 3 1 1000 get
     count 50 3 16 100 get
+    count 50 3 1 1000 hit
+    count 50 3 16 100 hit
     count 10000 1000 1 8 get
     count 10000 1000 16 3 get
     count 50 3 1 300 mget

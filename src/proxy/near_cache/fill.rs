@@ -133,6 +133,7 @@ impl Proxy {
             return;
         };
         if spoiled || !near.holds(flight.stamp, flight.slot) {
+            near.note_spoiled(flight.hash);
             self.stats.near_fills_spoiled.add(1);
             return;
         }
@@ -232,7 +233,7 @@ impl Proxy {
         };
         for key in keys.items().filter_map(|key| key.text()) {
             let hash = near.hash(key);
-            let dropped = near.store.drop_hash(hash);
+            let dropped = near.drop_key(hash);
             near.spoil(|flight| flight.hash == hash && flight.progress != Progress::Sent);
             self.stats.near_invalidations.add(u64::from(dropped));
         }

@@ -214,10 +214,14 @@ impl Proxy {
                     let is_for = near.is_for(key);
                     match near.look(of, slot.number(), question, protocol, master, now) {
                         Look::Hit(reply) => {
-                            let at = At::Here;
-                            let seq = pipeline.push_heard_single(shape.id, slot.number(), at, now);
                             let (output, pool) = (&mut client.output, &mut self.pool);
-                            pipeline.fulfil_single(seq, reply, output, pool, &mut self.spares);
+                            if pipeline.is_empty() {
+                                pipeline.answer(shape.id, reply, output, pool, now);
+                            } else {
+                                let (slot, at) = (slot.number(), At::Here);
+                                let seq = pipeline.push_heard_single(shape.id, slot, at, now);
+                                pipeline.fulfil_single(seq, reply, output, pool, &mut self.spares);
+                            }
                             let calls = &self.stats.calls;
                             self.turn_latencies.add(shape.id, now, 1, calls, now);
                             hits += 1;

@@ -100,7 +100,7 @@ impl NearCache {
                 accesses: Accesses::default(),
                 flights: Slab::new(),
                 links: Vec::new(),
-                reads: Frequencies::default(),
+                reads: Frequencies::new(bytes),
                 slot_epochs: vec![0; SLOTS].into(),
                 owners: vec![None; SLOTS].into(),
                 last_epoch: 0,
@@ -189,7 +189,7 @@ impl NearCache {
                 return Look::Wanted { stale: true };
             }
         }
-        let often = self.reads.note(hash) >= self.min_reads;
+        let often = self.reads.note(hash, self.min_reads);
         match known || often {
             true => Look::Wanted { stale: false },
             false => Look::Cold,
@@ -206,7 +206,7 @@ impl NearCache {
     #[inline]
     pub fn access(&mut self, hash: u64, client: ClientId, seq: Seq, lasts: Lasts) {
         if !planted_bugs::is_on("own-write-not-dropped") {
-            self.store.drop_hash(hash);
+            self.drop_key(hash);
             self.spoil(|flight| flight.hash == hash);
         }
         self.accesses.add(hash, client, seq, lasts);
@@ -221,6 +221,21 @@ impl NearCache {
         self.spoil(|flight| slot.is_none_or(|slot| flight.slot == slot));
         let wide = Wide { slot, client, seq };
         self.accesses.wide.push(wide);
+    }
+
+    /// The key of this hash has changed, or may have. Returns whether anything was kept of it.
+    #[inline]
+    pub fn drop_key(&mut self, hash: u64) -> bool {
+        let dropped = self.store.drop_hash(hash);
+        if let Some(hits) = dropped {
+            self.reads.dropped(hash, hits);
+        }
+        dropped.is_some()
+    }
+
+    /// A fill for the key of this hash came to nothing, as the key has changed meanwhile.
+    pub fn note_spoiled(&mut self, hash: u64) {
+        self.reads.dropped(hash, 0);
     }
 
     /// Replies of these flights are not kept.

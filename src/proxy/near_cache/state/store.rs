@@ -103,12 +103,23 @@ struct Kept {
     ends_at: u64,
 }
 
+impl Kept {
+    /// Whether the request has these bytes behind its key. Two are the line end that nearly all have, and no more.
+    #[inline]
+    fn has_tail(&self, tail: &[u8]) -> bool {
+        self.tail.len() == tail.len() && (tail.len() <= 2 || *self.tail == *tail)
+    }
+}
+
 #[derive(Debug)]
 struct Entry {
     hash: u64,
     key: Box<[u8]>,
     stamp: Stamp,
+    /// Hits that keep it from eviction.
     hits: u8,
+    /// All hits, as far as a byte counts them.
+    served: u8,
     replies: Vec<Kept>,
     bytes: usize,
 }
@@ -183,10 +194,11 @@ impl Store {
             return Found::Nothing;
         };
         let mut replies = entry.replies.iter();
-        let own = |kept: &&Kept| kept.command == question.command && *kept.tail == *question.tail;
+        let own = |kept: &&Kept| kept.command == question.command && kept.has_tail(question.tail);
         match replies.find(own) {
             Some(kept) if now < kept.ends_at => {
                 entry.hits = (entry.hits + 1).min(HITS_MAX);
+                entry.served = entry.served.saturating_add(1);
                 Found::Reply(&kept.both, entry.stamp)
             }
             Some(_) | None => Found::Others,
@@ -222,13 +234,14 @@ impl Store {
                 key: key.into(),
                 stamp,
                 hits: 1,
+                served: 0,
                 replies: Vec::new(),
                 bytes,
             })
         });
         self.index.insert(hash, at as u32);
         let entry = &mut self.entries[at];
-        let own = |kept: &Kept| kept.command == question.command && *kept.tail == *question.tail;
+        let own = |kept: &Kept| kept.command == question.command && kept.has_tail(question.tail);
         let replaced = entry.replies.iter().position(own);
         let full = (entry.replies.len() >= REPLIES_MAX).then_some(0);
         if let Some(at) = replaced.or(full) {
@@ -277,15 +290,14 @@ impl Store {
         evicted
     }
 
-    /// Drops all replies of a key, or of another that has the same hash. Returns whether there were any.
+    /// Drops all replies of a key, or of another that has the same hash. Returns how often they were served, if there
+    /// were any.
     #[inline]
-    pub fn drop_hash(&mut self, hash: u64) -> bool {
-        let Some(at) = self.index.remove(&hash) else {
-            return false;
-        };
-        let entry = self.entries.try_remove(at as usize);
-        self.bytes -= entry.map_or(0, |entry| entry.bytes);
-        true
+    pub fn drop_hash(&mut self, hash: u64) -> Option<u8> {
+        let at = self.index.remove(&hash)?;
+        let entry = self.entries.try_remove(at as usize)?;
+        self.bytes -= entry.bytes;
+        Some(entry.served)
     }
 
     /// Drops everything.
@@ -370,7 +382,7 @@ mod tests {
         keep(&mut store, 8, GET, 10);
         assert!(is_kept(&mut store, 7, GET, 99) && is_kept(&mut store, 7, strlen, 99));
         assert!(!is_kept(&mut store, 7, GET, 100));
-        assert!(store.drop_hash(7) && !store.drop_hash(7));
+        assert_eq!((store.drop_hash(7), store.drop_hash(7)), (Some(2), None));
         assert!(!is_kept(&mut store, 7, GET, 1) && !is_kept(&mut store, 7, strlen, 1));
         assert!(is_kept(&mut store, 8, GET, 1));
         // Another key of the same hash is not taken for this one.
