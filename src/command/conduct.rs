@@ -24,6 +24,8 @@ pub enum Cacheable {
     Yes,
     /// It does where fields of a hash do not end by themselves.
     Fields,
+    /// It does if it has one key. It has several, each of which is read as this command reads one.
+    Parts(&'static str),
 }
 
 /// What a server does with a command between MULTI and EXEC.

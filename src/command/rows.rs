@@ -88,6 +88,12 @@ impl Row {
         Row { cacheable, ..self }
     }
 
+    /// The same, of several keys, each of which is read as this command reads one.
+    const fn cached_as(self, single: &'static str) -> Row {
+        let cacheable = Cacheable::Parts(single);
+        Row { cacheable, ..self }
+    }
+
     /// Where the keys are, in place of what the specs say.
     const fn keys(self, keys: Keys) -> Row {
         let keys = Some(keys);
@@ -314,7 +320,7 @@ pub(super) static ROWS: &[Row] = &[
     row("incrby", 3, WRITE | DENYOOM | FAST, STRING, &[key(1, RW | ACCESS | UPDATE)], Routed),
     row("incrbyfloat", 3, WRITE | DENYOOM | FAST, STRING, &[key(1, RW | ACCESS | UPDATE)], Routed),
     row("lcs", -3, READONLY, STRING, &[range(1, 1, 1, RO | ACCESS)], Routed),
-    row("mget", -2, READONLY | FAST, STRING, &[range(1, -1, 1, RO | ACCESS)], Split(Default)).tips("request_policy:multi_shard"),
+    row("mget", -2, READONLY | FAST, STRING, &[range(1, -1, 1, RO | ACCESS)], Split(Default)).tips("request_policy:multi_shard").cached_as("get"),
     row("mset", -3, WRITE | DENYOOM, STRING, &[range(1, -1, 2, OW | UPDATE)], Split(AllSucceeded)).tips("request_policy:multi_shard response_policy:all_succeeded"),
     row("msetex", -4, WRITE | DENYOOM, STRING, &[counted(1, 2, OW | UPDATE)], Routed).tips("request_policy:multi_shard response_policy:all_succeeded").why("atomic over all keys with NX or XX, so it is not split"),
     row("msetnx", -3, WRITE | DENYOOM, STRING, &[range(1, -1, 2, OW | INSERT)], Routed).tips("request_policy:multi_shard response_policy:agg_min").why("atomic over all keys, so it is not split"),
@@ -498,7 +504,7 @@ pub(super) static ROWS: &[Row] = &[
     row("copy", -3, WRITE | DENYOOM, KEYSPACE, &[key(1, RO | ACCESS), key(2, OW | UPDATE)], Routed),
     row("del", -2, WRITE, KEYSPACE, &[range(1, -1, 1, RM | DELETE)], Split(AggSum)).tips("request_policy:multi_shard response_policy:agg_sum"),
     row("dump", 2, READONLY, KEYSPACE, &[key(1, RO | ACCESS)], Routed).tips("nondeterministic_output"),
-    row("exists", -2, READONLY | FAST, KEYSPACE, &[range(1, -1, 1, RO)], Split(AggSum)).tips("request_policy:multi_shard response_policy:agg_sum").cached(),
+    row("exists", -2, READONLY | FAST, KEYSPACE, &[range(1, -1, 1, RO)], Split(AggSum)).tips("request_policy:multi_shard response_policy:agg_sum").cached_as("exists"),
     row("expire", -3, WRITE | FAST, KEYSPACE, &[key(1, RW | UPDATE)], Routed),
     row("expireat", -3, WRITE | FAST, KEYSPACE, &[key(1, RW | UPDATE)], Routed),
     row("expiretime", 2, READONLY | FAST, KEYSPACE, &[key(1, RO | ACCESS)], Routed),

@@ -30,6 +30,7 @@ use crate::proxy::namespace::all::Namespaces;
 use crate::proxy::namespace::request::Tagged;
 use crate::proxy::namespace::scripts::Named;
 use crate::proxy::near_cache::state::NearCache;
+use crate::proxy::near_cache::state::hand::Hand;
 use crate::proxy::pipeline::Spares;
 use crate::proxy::pipeline::by_slot::SlotPart;
 use crate::proxy::pipeline::unmerged::Unmerged;
@@ -53,6 +54,7 @@ pub(in crate::proxy) struct Scratch {
     pub(in crate::proxy) keys: Vec<u32>,
     /// Those of a request that the near cache looks at.
     pub(in crate::proxy) near_keys: Vec<u32>,
+    pub(in crate::proxy) near_parts: Hand,
     pub(in crate::proxy) frames: Vec<u8>,
     /// The request of a client of a namespace.
     pub(in crate::proxy) tagged: Tagged,

@@ -448,6 +448,11 @@ impl Client {
         match random.below(8) {
             0 => self.request(Kind::Range(log), &[log], ledger, random),
             1 => self.request(Kind::Exists(vec![text]), &[text], ledger, random),
+            2 => {
+                let other = texts[texts.len() - 1 - random.below(3)];
+                let keys = [text, other, text];
+                self.request(Kind::MGet(keys.to_vec()), &keys, ledger, random);
+            }
             _ => self.request(Kind::Get(text), &[text], ledger, random),
         }
     }
@@ -476,8 +481,8 @@ impl Client {
     }
 
     fn request(&mut self, kind: Kind, keys: &[usize], ledger: &mut Ledger, random: &mut Random) {
-        let cached = match (&kind, keys) {
-            (Kind::Get(_) | Kind::Range(_), _) | (Kind::Exists(_) | Kind::MGet(_), [_]) => {
+        let cached = match &kind {
+            Kind::Get(_) | Kind::Range(_) | Kind::Exists(_) | Kind::MGet(_) => {
                 self.manners.staleness
             }
             _ => None,

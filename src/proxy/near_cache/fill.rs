@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use crate::clock::Time;
 use crate::proxy::client::held::Retry;
-use crate::proxy::ids::{BackendId, PartId};
+use crate::proxy::ids::BackendId;
 use crate::proxy::near_cache::state::accesses::Lasts;
-use crate::proxy::near_cache::state::flight::{Flight, NearStep, Progress};
+use crate::proxy::near_cache::state::flight::{Flight, NearStep, Progress, Waiter};
 use crate::proxy::near_cache::state::resp2;
 use crate::proxy::planted_bugs;
 use crate::proxy::state::Proxy;
@@ -15,12 +15,39 @@ use crate::proxy::upstream::backend::{Origin, Pin, Ticket};
 use crate::proxy::upstream::goal::Goal;
 use crate::proxy::upstream::lost::Lost;
 use crate::proxy::upstream::node_reply::NodeReply;
+use crate::resp::encode;
 use crate::resp::reply::Reply;
 
 /// For how long a key is not tried again whose reply is too large to be kept.
 const TOO_LARGE: Duration = Duration::from_secs(60);
 /// The same of one that a node did not answer, or whose client's protocol has no word for the answer.
 const REFUSED: Duration = Duration::from_secs(1);
+
+/// A read that goes to its key's node by the usual connection.
+struct Past {
+    hash: u64,
+    slot: u16,
+    command: u16,
+    frame: Box<[u8]>,
+    /// The same as a part of MGET, if any waits for that.
+    listed: Vec<u8>,
+}
+
+impl Past {
+    fn of(flight: &Flight) -> Past {
+        let mut listed = Vec::new();
+        if flight.waiters.iter().any(|waiter| waiter.listed.is_some()) {
+            encode::command(&mut listed, [&b"MGET"[..], &flight.key]);
+        }
+        Past {
+            hash: flight.hash,
+            slot: flight.slot,
+            command: flight.command,
+            frame: flight.frame.clone(),
+            listed,
+        }
+    }
+}
 
 impl Proxy {
     /// A reply that has come by a tracking connection.
@@ -71,12 +98,11 @@ impl Proxy {
         let Some(flight) = near.flights.get_mut(at as usize) else {
             return;
         };
+        let past = Past::of(flight);
         let waiters = std::mem::take(&mut flight.waiters);
-        let (hash, slot, fills) = (flight.hash, flight.slot, flight.fills);
+        let (hash, fills) = (flight.hash, flight.fills);
         let useless = reply.is_error() || reply.frame().first() == Some(&b'|');
         let both = (!useless).then(|| resp2::both(reply));
-        let frame = flight.frame.clone();
-        let command = flight.command;
         flight.progress = match (&both, fits) {
             (Some(both), true) if flight.fills => Progress::Answered(both.clone()),
             _ => Progress::Over,
@@ -89,23 +115,36 @@ impl Proxy {
         if !fills {
             near.flights.remove(at as usize);
         }
-        for (part, protocol) in waiters {
-            let bytes = both.as_ref().and_then(|both| both.bytes(protocol));
+        for waiter in waiters {
+            let bytes = both.as_ref().and_then(|both| both.bytes(waiter.protocol));
             match bytes {
-                Some(bytes) => {
-                    self.fulfil(part, bytes, now);
-                    let held = self.clients.get(part.client);
-                    if held.is_some_and(|client| client.held.has(slot)) {
-                        self.release_held(part.client, slot, now);
-                    }
-                }
+                Some(bytes) => self.hand_over(waiter, bytes, past.slot, now),
                 None => {
                     if let Some(near) = self.near.as_deref_mut() {
                         near.decline(hash, REFUSED, now);
                     }
-                    self.send_past(part, (hash, slot, command, &frame), now);
+                    self.send_past(waiter, &past, now);
                 }
             }
+        }
+    }
+
+    /// One who waited for a flight has its reply.
+    fn hand_over(&mut self, waiter: Waiter, bytes: &[u8], slot: u16, now: Time) {
+        let part = waiter.part;
+        if waiter.listed.is_some() {
+            let mut list = std::mem::take(&mut self.scratch.reply);
+            list.clear();
+            encode::array(&mut list, 1);
+            list.extend_from_slice(bytes);
+            self.fulfil(part, &list, now);
+            self.scratch.reply = list;
+        } else {
+            self.fulfil(part, bytes, now);
+        }
+        let held = self.clients.get(part.client);
+        if held.is_some_and(|client| client.held.has(slot)) {
+            self.release_held(part.client, slot, now);
         }
     }
 
@@ -152,23 +191,24 @@ impl Proxy {
     }
 
     /// A read that waited for a flight in vain goes to its key's node by the usual connection.
-    fn send_past(
-        &mut self,
-        part: PartId,
-        (hash, slot, command, frame): (u64, u16, u16, &[u8]),
-        now: Time,
-    ) {
+    fn send_past(&mut self, waiter: Waiter, past: &Past, now: Time) {
+        let Waiter { part, listed, .. } = waiter;
         let client = self.clients.get(part.client);
         if client.is_none_or(|client| client.pipeline.started(part.seq).is_none()) {
             return;
         }
         if let Some(near) = self.near.as_deref_mut() {
-            near.access(hash, part.client, part.seq, Lasts::Request);
+            near.access(past.hash, part.client, part.seq, Lasts::Request);
         }
+        let frame: &[u8] = match listed {
+            Some(_) => &past.listed,
+            None => &past.frame,
+        };
+        let slot = past.slot;
         let ticket = Ticket {
             origin: Origin::Part(part),
             slot,
-            command,
+            command: listed.unwrap_or(past.command),
             len: frame.len() as u32,
             redirects: 0,
             tries: 0,
@@ -195,16 +235,15 @@ impl Proxy {
         for at in all {
             let flight = &mut near.flights[at];
             flight.spoiled = true;
-            let key = (flight.hash, flight.slot, flight.command);
-            let frame = flight.frame.clone();
-            left.push((std::mem::take(&mut flight.waiters), key, frame));
+            let past = Past::of(flight);
+            left.push((std::mem::take(&mut flight.waiters), past));
             if over {
                 near.flights.remove(at);
             }
         }
-        for (waiters, (hash, slot, command), frame) in left {
-            for (part, _) in waiters {
-                self.send_past(part, (hash, slot, command, &frame), now);
+        for (waiters, past) in left {
+            for waiter in waiters {
+                self.send_past(waiter, &past, now);
             }
         }
     }

@@ -2,10 +2,12 @@
 //! invalidations. What it promises and how stands in [`state`].
 //!
 //! - `serve`: a read is answered, joins a flight, or begins one; anything else is noted as an access.
+//! - `parts`: the same of MGET and EXISTS of several keys, part by part.
 //! - `fill`: what comes by tracking connections: replies, and pushes that invalidate.
 //! - `tend`: tracking connections begin, are probed, and are lost.
 
 mod fill;
+mod parts;
 pub(super) mod serve;
 pub mod state;
 mod tend;

@@ -8,7 +8,7 @@ use crate::proxy::client::Client;
 use crate::proxy::client::step::Step;
 use crate::proxy::ids::{ClientId, NodeKey, PartId, Seq};
 use crate::proxy::near_cache::state::accesses::{Access, Lasts, Wide};
-use crate::proxy::near_cache::state::flight::{Flight, NearStep, Progress};
+use crate::proxy::near_cache::state::flight::{Flight, NearStep, Progress, Waiter};
 use crate::proxy::near_cache::state::store::Question;
 use crate::proxy::near_cache::state::{Look, NearCache};
 use crate::proxy::pipeline::{At, Completed, Pipeline};
@@ -24,12 +24,12 @@ const KEY: usize = 1;
 
 /// A read, as the cache knows it.
 #[derive(Clone, Copy)]
-struct Read<'a> {
-    hash: u64,
-    key: &'a [u8],
-    slot: Slot,
-    question: Question<'a>,
-    master: NodeKey,
+pub(super) struct Read<'a> {
+    pub(super) hash: u64,
+    pub(super) key: &'a [u8],
+    pub(super) slot: Slot,
+    pub(super) question: Question<'a>,
+    pub(super) master: NodeKey,
 }
 
 /// Whether a client may be served from the cache, by its own state.
@@ -93,7 +93,8 @@ impl Proxy {
     #[inline(never)]
     pub(in crate::proxy) fn note_request(&mut self, request: &Request<'_>) {
         let client = self.clients.get(request.client);
-        if client.is_some_and(|client| !may_serve(client)) || !is_cacheable(request) {
+        let served = self.is_in_parts(request).is_some() || is_cacheable(request);
+        if client.is_some_and(|client| !may_serve(client)) || !served {
             self.note_access(request);
         }
     }
@@ -153,10 +154,14 @@ impl Proxy {
     #[inline(never)]
     pub(in crate::proxy) fn serve_near(&mut self, request: &Request<'_>) -> Option<Step> {
         let client = self.clients.get(request.client)?;
-        if !is_cacheable(request) || !may_serve(client) {
+        if !may_serve(client) {
             return None;
         }
-        let step = self.read_near(request);
+        let step = match self.is_in_parts(request) {
+            Some(parts) => self.read_parts(request, parts),
+            None if is_cacheable(request) => self.read_near(request),
+            None => return None,
+        };
         if step.is_none() {
             self.note_access(request);
         }
@@ -165,22 +170,32 @@ impl Proxy {
 
     /// A read as the cache knows it, if it is for a key that is cached and has a node.
     fn read_of<'r>(&self, request: &Request<'r>) -> Option<Read<'r>> {
-        let near = self.near.as_deref()?;
         let key = request.args.at(KEY);
+        let frame = request.args.frame();
+        let end = key.as_ptr() as usize - frame.as_ptr() as usize + key.len();
+        let question = Question {
+            command: request.command.id,
+            tail: frame.get(end..)?,
+        };
+        self.read_of_key(key, question)
+    }
+
+    /// The same, of any key.
+    pub(super) fn read_of_key<'r>(
+        &self,
+        key: &'r [u8],
+        question: Question<'r>,
+    ) -> Option<Read<'r>> {
+        let near = self.near.as_deref()?;
         if !near.is_for(key) {
             return None;
         }
-        let frame = request.args.frame();
-        let end = key.as_ptr() as usize - frame.as_ptr() as usize + key.len();
         let slot = Slot::of(key);
         Some(Read {
             hash: near.hash(key),
             key,
             slot,
-            question: Question {
-                command: request.command.id,
-                tail: frame.get(end..)?,
-            },
+            question,
             master: self.upstream.routes.shard(slot)?.master,
         })
     }
@@ -203,10 +218,22 @@ impl Proxy {
         if request.command.cacheable == Cacheable::Fields && self.servers_expire_fields() {
             return None;
         }
-        match self.near.as_deref().and_then(joinable) {
-            Some(at) => Some(self.join(request, &read, at)),
-            None => self.take_off(request, &read),
-        }
+        let frame = request.args.frame();
+        let at = self.flight_for(&read, request.command.id, frame, request.now)?;
+        Some(self.join(request, &read, at))
+    }
+
+    /// The flight that a read may wait for: one that is under way, or one of its own.
+    pub(super) fn flight_for(
+        &mut self,
+        read: &Read<'_>,
+        command: u16,
+        frame: &[u8],
+        now: Time,
+    ) -> Option<u32> {
+        let near = self.near.as_deref()?;
+        let joinable = near.joinable(read.hash, read.key, read.question);
+        joinable.or_else(|| self.take_off(read, command, frame, now))
     }
 
     /// Answers a read from the cache. If it is not there: nothing within, if the key is worth a fill; else nothing.
@@ -240,7 +267,7 @@ impl Proxy {
     }
 
     /// How the last request of a client that reaches the key lasts, if one is under way.
-    fn own_access(&self, id: ClientId, read: &Read<'_>) -> Option<Lasts> {
+    pub(super) fn own_access(&self, id: ClientId, read: &Read<'_>) -> Option<Lasts> {
         let near = self.near.as_deref()?;
         let mut wide = near.accesses.wide_of(read.slot.number());
         if wide.any(|wide| wide.client == id && self.wide_lasts(wide)) {
@@ -268,25 +295,35 @@ impl Proxy {
         };
         let backend = near.flights[at as usize].backend;
         let seq = self.take_place(request, read.slot.number(), At::Backend(backend));
-        let (Some(client), Some(near)) = (
-            self.clients.get_mut(request.client),
-            self.near.as_deref_mut(),
-        ) else {
+        let Some(client) = self.clients.get(request.client) else {
             return Step::Close;
         };
-        // What it asks for next may go to other connections.
-        client.unsettle();
-        let protocol = client.session.protocol;
-        let lasts = Lasts::Flight(at);
-        near.accesses.add(read.hash, request.client, seq, lasts);
-        let part = PartId::new(request.client, seq, 0);
-        near.flights[at as usize].waiters.push((part, protocol));
+        let waiter = Waiter {
+            part: PartId::new(request.client, seq, 0),
+            protocol: client.session.protocol,
+            listed: None,
+        };
+        self.wait_for_flight(waiter, read.hash, at);
         Step::Done
     }
 
+    /// A request or a part of one, which has its place, waits for a flight.
+    pub(super) fn wait_for_flight(&mut self, waiter: Waiter, hash: u64, at: u32) {
+        let PartId {
+            client: id, seq, ..
+        } = waiter.part;
+        let (Some(client), Some(near)) = (self.clients.get_mut(id), self.near.as_deref_mut())
+        else {
+            return;
+        };
+        // What it asks for next may go to other connections.
+        client.unsettle();
+        near.accesses.add(hash, id, seq, Lasts::Flight(at));
+        near.flights[at as usize].waiters.push(waiter);
+    }
+
     /// A read is sent by the tracking connection, to be kept unless others reach the key meanwhile.
-    fn take_off(&mut self, request: &Request<'_>, read: &Read<'_>) -> Option<Step> {
-        let (frame, now) = (request.args.frame(), request.now);
+    fn take_off(&mut self, read: &Read<'_>, command: u16, frame: &[u8], now: Time) -> Option<u32> {
         let near = self.near.as_deref()?;
         if !near.may_ask(read.hash, now) || frame.len() >= MOVED_FRAME {
             return None;
@@ -305,7 +342,7 @@ impl Proxy {
             hash: read.hash,
             key: read.key.into(),
             slot: read.slot.number(),
-            command: request.command.id,
+            command,
             frame: frame.into(),
             tail_len: read.question.tail.len(),
             waiters: Vec::new(),
@@ -328,7 +365,7 @@ impl Proxy {
             encode::command(&mut question, [&b"PTTL"[..], read.key]);
             self.send_near(backend, NearStep::Ttl(at), &question, now);
         }
-        Some(self.join(request, read, at))
+        Some(at)
     }
 
     /// Whether anybody's request is under way that reaches the key past the cache. (Of the reads that wait on the tracking
@@ -341,7 +378,7 @@ impl Proxy {
     }
 
     /// A request was answered here.
-    fn fulfilled_here(&mut self, id: ClientId, completed: Option<Completed>, now: Time) {
+    pub(super) fn fulfilled_here(&mut self, id: ClientId, completed: Option<Completed>, now: Time) {
         if let Some(completed) = completed {
             let calls = &self.stats.calls;
             let (command, started) = (completed.command, completed.started);

@@ -20,6 +20,8 @@ use crate::resp::encode;
 use crate::resp::frame::{RequestScanner, Scan};
 use crate::testing::Random;
 
+mod parts;
+
 /// A connection to the node.
 #[derive(Default)]
 struct Link {
@@ -211,7 +213,23 @@ impl Rig {
                     Some((_, Some(end))) => end.since(now).as_millis() as i64,
                 },
             ),
-            b"EXISTS" => encode::integer(&mut reply, i64::from(value.is_some())),
+            b"EXISTS" => {
+                if caching {
+                    self.tracked.insert((key, name));
+                }
+                let all = words.iter().filter(|key| self.values.contains_key(*key));
+                encode::integer(&mut reply, all.count() as i64);
+            }
+            b"MGET" => {
+                encode::array(&mut reply, words.len());
+                for key in words {
+                    self.reads += 1;
+                    match self.values.get(key) {
+                        Some((value, _)) => encode::bulk(&mut reply, value.to_string().as_bytes()),
+                        None => encode::null(&mut reply, protocol),
+                    }
+                }
+            }
             b"SET" => {
                 let value = String::from_utf8(words[1].clone()).unwrap();
                 let end = words.get(3).map(|millis| {
@@ -584,6 +602,14 @@ impl World {
         self.asked[client].push_back((key, self.rig.now));
     }
 
+    /// MGET of two keys: two values.
+    fn ask_both(&mut self, client: usize, keys: [usize; 2]) {
+        let words = keys.map(|key| KEYS[key]);
+        self.rig.ask(client, &["MGET", words[0], words[1]]);
+        let all = keys.map(|key| (key, self.rig.now));
+        self.asked[client].extend(all);
+    }
+
     fn step(&mut self, random: &mut Random) {
         let (client, key) = (random.below(self.asked.len()), random.below(KEYS.len()));
         let names = self.rig.names();
@@ -598,7 +624,8 @@ impl World {
                 let next = value.map_or(0, |(value, _)| *value) + 1;
                 self.rig.write(KEYS[key], next);
             }
-            4..24 => self.ask(client, "GET", key),
+            4..18 => self.ask(client, "GET", key),
+            18..24 => self.ask_both(client, [key, random.below(KEYS.len())]),
             24..40 => self.rig.execute(name, 1 + random.below(4)),
             40..58 => self.rig.deliver(name, 1 + random.below(80)),
             58..60 => self.rig.settle(),
@@ -630,6 +657,9 @@ impl World {
             let heard = self.rig.heard(client);
             let mut lines = heard.split_terminator("\r\n");
             while let Some(line) = lines.next() {
+                if line.starts_with('*') {
+                    continue;
+                }
                 let (key, asked_at) = self.asked[client].pop_front().expect("asked for");
                 let text = match line.split_at(1) {
                     (":", text) => text,

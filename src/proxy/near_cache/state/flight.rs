@@ -35,6 +35,17 @@ pub enum Progress {
     Over,
 }
 
+/// A request, or a part of one, that waits for the reply to a read.
+#[derive(Debug, Clone, Copy)]
+pub struct Waiter {
+    /// Its place.
+    pub part: PartId,
+    /// What its client speaks.
+    pub protocol: Protocol,
+    /// Of a part of MGET, whose reply is a list of this one: its command's row.
+    pub listed: Option<u16>,
+}
+
 /// One read.
 #[derive(Debug)]
 pub struct Flight {
@@ -57,7 +68,7 @@ pub struct Flight {
     /// How many bytes of it are behind the key.
     pub tail_len: usize,
     /// Who waits for the reply.
-    pub waiters: Vec<(PartId, Protocol)>,
+    pub waiters: Vec<Waiter>,
     /// Whether it was sent to be kept, with all that belongs to it.
     pub fills: bool,
     /// Whether its reply may not be kept: something reached the key meanwhile.

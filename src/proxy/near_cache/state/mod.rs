@@ -20,6 +20,7 @@
 pub mod accesses;
 pub mod flight;
 mod frequencies;
+pub mod hand;
 pub mod link;
 pub mod resp2;
 pub mod store;
