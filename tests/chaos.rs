@@ -22,6 +22,7 @@ mod chaos {
     pub mod fans;
     pub mod handoff;
     pub mod ledger;
+    pub mod near;
     pub mod nemesis;
     pub mod probe;
     pub mod pubsub;
@@ -117,7 +118,12 @@ fn nothing_wrong_and_nothing_lost() {
         Probe::new(key, ground.clone(), [shard, shard + SHARDS])
     };
     let probes = (0..SHARDS).map(probe).collect();
-    let mut crew = Crew::new(proxy.addr(), &load, probes, &mut random);
+    let mut with_cache = all.clone();
+    with_cache.extend(["-near-cache", "8mb", "-near-cache-min-reads", "1"]);
+    let near = Proxy::spawn(&ground.addrs(), &with_cache, &[]);
+    near.wait_until_answering();
+    let addrs = (proxy.addr(), near.addr());
+    let mut crew = Crew::new(addrs, &load, probes, &mut random);
     let ledger = crew.ledger.clone();
     let (tap_stop, lines) = (
         Arc::new(AtomicBool::new(false)),
@@ -199,6 +205,7 @@ fn nothing_wrong_and_nothing_lost() {
     let (banks, queues) = (&crew.banks, &crew.queues);
     eprintln!("{}", crew.press.figures());
     eprintln!("{}", crew.fans.figures());
+    eprintln!("{}", crew.near.figures());
     eprintln!("{}\n{}", banks.figures(), queues.figures());
     let failovers = ledger.failovers();
     let struck = |tags: &[String], busy: &[&str]| {

@@ -10,6 +10,7 @@ use super::client::{Client, Load};
 use super::fans::{self, Fans};
 use super::handoff::{self, PRODUCERS, Queues};
 use super::ledger::Ledger;
+use super::near::{self, Near};
 use super::probe::{self, Probe};
 use super::pubsub::{self, Press};
 use super::random::Random;
@@ -24,12 +25,19 @@ pub struct Crew {
     pub queues: Arc<Queues>,
     pub press: Arc<Press>,
     pub fans: Arc<Fans>,
+    pub near: Arc<Near>,
     tags: Vec<String>,
     pub ledger: Arc<Ledger>,
 }
 
 impl Crew {
-    pub fn new(addr: &str, load: &Load, probes: Vec<Probe>, random: &mut Random) -> Crew {
+    /// They work through the proxy at `addr`, but for those who read from the one with a cache, at `near`.
+    pub fn new(
+        (addr, near): (&str, &str),
+        load: &Load,
+        probes: Vec<Probe>,
+        random: &mut Random,
+    ) -> Crew {
         let ledger = Arc::new(Ledger::new(CLIENTS + BANKERS + PRODUCERS));
         let client = |number| Client::new(number, load.clone(), random.next(), Arc::clone(&ledger));
         let clients = (0..CLIENTS).map(client).collect();
@@ -45,6 +53,7 @@ impl Crew {
             queues: Arc::new(Queues::new(&some(1), CLIENTS + BANKERS)),
             press: Arc::new(Press::default()),
             fans: Arc::new(Fans::found(addr, &load.tags)),
+            near: Arc::new(Near::new(near, &load.tags)),
             tags: load.tags.clone(),
             ledger,
         }
@@ -89,6 +98,8 @@ impl Crew {
             &stop,
         ));
         others.extend(fans::start(&addr, &self.fans, &ledger, &stop));
+        let seed = random.next();
+        others.extend(near::start(&addr, &self.near, seed, &ledger, &stop));
         let result = act(self, random);
         stop.store(true, Ordering::Relaxed);
         for client in clients {
