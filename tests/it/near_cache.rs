@@ -114,7 +114,12 @@ fn writes_are_seen(conn: &mut Conn, writer: &mut Conn) {
             wait_for("the invalidation", LONG, &mut seen);
         }
         until_served(conn, &["GET", "k"]);
+        // A key that is written after each fill would be filled ever more seldom.
+        for _ in 0..4 {
+            assert_eq!(conn.command(&["GET", "k"]), text.as_str());
+        }
     }
+    several_keys(conn, writer);
     // In one write, and in a transaction.
     let words = [vec!["GET", "k"], vec!["SET", "k", "a"], vec!["GET", "k"]];
     let replies = conn.pipeline(&words);
@@ -134,6 +139,36 @@ fn writes_are_seen(conn: &mut Conn, writer: &mut Conn) {
     }
     std::thread::sleep(Duration::from_millis(160));
     assert!(conn.line("GET ends").is_nil());
+}
+
+/// MGET and EXISTS, with keys of all nodes, twice and of one slot.
+fn several_keys(conn: &mut Conn, writer: &mut Conn) {
+    for line in ["SET m1 a", "SET m2 b", "SET {m1}3 c", "RPUSH list x"] {
+        writer.line(line);
+    }
+    for protocol in ["2", "3"] {
+        conn.command(&["HELLO", protocol]);
+        writer.command(&["HELLO", protocol]);
+        for line in [
+            "MGET m1 m2 {m1}3 m1 list none",
+            "MGET m2 m1",
+            "EXISTS m1 m2 m1 none",
+        ] {
+            let words: Vec<&str> = line.split(' ').collect();
+            let expected = writer.command(&words);
+            assert_eq!(until_served(conn, &words), expected, "{line}");
+        }
+    }
+    for conn in [&mut *conn, &mut *writer] {
+        conn.command(&["HELLO", "2"]);
+    }
+    assert_eq!(conn.line("SET m2 own"), "OK");
+    assert_eq!(conn.line("MGET m1 m2").items()[1], "own");
+    writer.line("SET m1 other");
+    wait_for("the invalidation", LONG, || {
+        let seen = conn.line("MGET m2 m1");
+        (seen.items()[1] == "other").then_some(())
+    });
 }
 
 fn a_connection_may_do_without(conn: &mut Conn) {
