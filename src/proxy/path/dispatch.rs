@@ -7,7 +7,7 @@ use crate::clock::Time;
 use crate::cluster::request_slots::{self, Place};
 use crate::cluster::slot::Slot;
 use crate::command::{
-    self, Class, Command, Flags, KeysError, LeaseKind, Resolved, ResponsePolicy, Table,
+    self, Class, Command, Flags, KeysError, LeaseKind, Resolved, ResponsePolicy, Runs, Table,
 };
 use crate::config::ReadPreference;
 use crate::proxy::actions::Wanted;
@@ -534,6 +534,9 @@ impl Proxy {
         if let Some(step) = self.beyond_credit(id, backend) {
             self.upstream.let_another_through(slot, now);
             return step;
+        }
+        if command.runs != Runs::Nothing {
+            self.script_leaves(now);
         }
         let seq = self.take_place(request, slot, At::Backend(backend));
         ticket.origin = Origin::Part(PartId::new(id, seq, 0));
