@@ -50,13 +50,10 @@ pub fn flagged_keys(
 
 /// The error text, without its `-`, that one server gives where a key lacks what belongs to it.
 pub fn unbalanced(command: &Command) -> String {
-    let name = &command.name;
-    if command.keys == Keys::Streams {
-        // 7.0.15 has this text for XREADGROUP too, and names XREAD in it.
-        return "ERR Unbalanced XREAD list of streams: for each stream key an ID or '$' must be specified."
-            .to_string();
-    }
-    format!("ERR wrong number of arguments for '{name}' command")
+    format!(
+        "ERR wrong number of arguments for '{}' command",
+        command.name
+    )
 }
 
 /// Calls `found` for each key, in the order of the key specs.

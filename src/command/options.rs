@@ -101,8 +101,7 @@ pub(super) fn streams(args: &Args<'_>, found: Found<'_>) -> Result<(), KeysError
         .find(|(_, word)| *word == "streams");
     let first = streams.ok_or(KeysError::Invalid)?.0 + 1;
     match args.len() - first {
-        0 => Err(KeysError::Invalid),
-        rest if !rest.is_multiple_of(2) => Err(KeysError::Unbalanced),
+        rest if rest == 0 || !rest.is_multiple_of(2) => Err(KeysError::Invalid),
         rest => {
             (first..first + rest / 2).for_each(|index| found(index as u32, READ));
             Ok(())

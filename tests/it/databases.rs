@@ -261,3 +261,27 @@ fn keys_that_are_watched_and_waited_for_are_counted() {
     proxy.conn().line("CLIENT PAUSE 100000 WRITE");
     counts(["0", "0", "0", "0", "0", "write"]);
 }
+
+/// Valkey has MULTI and WATCH among what is never queued: they spoil a transaction.
+#[test]
+fn what_is_never_queued_is_as_the_servers_say() {
+    let nodes = support::databases::cluster(&["16", "16"]);
+    let proxy = proxy(&nodes);
+    wait_for("the servers' names", Duration::from_secs(20), || {
+        let text = proxy.conn().line("INFO server").text();
+        text.contains("valkey_version").then_some(())
+    });
+    for protocol in ["2", "3"] {
+        let mut conn = proxy.conn();
+        conn.command(&["HELLO", protocol]);
+        for (line, name) in [("MULTI", "multi"), ("WATCH a", "watch"), ("SAVE", "save")] {
+            assert_eq!(conn.line("MULTI"), "OK");
+            let refused = conn.line(line);
+            let expected = format!("ERR Command '{name}' not allowed inside a transaction");
+            assert_eq!(refused.error(), Some(&*expected));
+            let aborted = conn.line("EXEC");
+            let expected = "EXECABORT Transaction discarded because of previous errors.";
+            assert_eq!(aborted.error(), Some(expected), "{line}");
+        }
+    }
+}

@@ -70,6 +70,22 @@ const SEQUENCES: &[&str] = &[
     "MULTI | DBSIZE | MULTI | WATCH a | EXEC",
     "MULTI | INFO nosuch | CLUSTER KEYSLOT a | TIME x | EXEC",
     "MULTI | LASTSAVE | EXEC x | EXEC",
+    // Wrong syntax, so that no keys can be found: it is queued, and EXEC has the error.
+    "MULTI | XREAD STREAMS a b 1 | SET a 1 | EXEC | GET a",
+    "MULTI | XREAD COUNT 1 STREAMS a | EXEC",
+    "MULTI | XREAD BLOCK 1 STREAMS a | XREAD BLOCK x STREAMS a | SET a 1 | EXEC | GET a",
+    "MULTI | XREADGROUP GROUP g c STREAMS a b 1 | SET a 1 | EXEC | GET a",
+    "MULTI | XREAD COUNT 1 nothing a | SET a 1 | EXEC | GET a",
+    "MULTI | MSET a 1 {a}b | SET a 1 | EXEC | GET a",
+    "MULTI | SET a 1 | MSETNX a 1 {a}b | DBSIZE | EXEC | GET a",
+    "MULTI | MSET a 1 {a}b | DISCARD | MSET a 1 {a}b",
+    "WATCH a | 2: SET a 5 | MULTI | MSET a 1 {a}b | SET a 1 | EXEC | GET a",
+    "WATCH a | MULTI | MSET a 1 {a}b | XREAD STREAMS a b 1 | INCR a | EXEC | GET a",
+    "MULTI | EVAL \"return 1\" x | EVAL \"return 1\" -1 a | EVAL \"return 1\" 5 a | SET a 1 | EXEC | GET a",
+    "MULTI | FCALL f x a | FCALL f 9 a | ZUNIONSTORE d x a | ZUNIONSTORE d 5 a | ZUNION 5 a | SET a 1 | EXEC | GET a",
+    "MULTI | ZINTERCARD 0 a | SINTERCARD x a | LMPOP 5 a LEFT | BLMPOP 1 x a LEFT | SET a 1 | EXEC | GET a",
+    "MULTI | SORT a STORE | SORT a BY | GEORADIUS a 1 2 3 km STORE | SET a 1 | EXEC | GET a",
+    "XREAD STREAMS a b 1 | XREADGROUP GROUP g c STREAMS a b 1 | XREAD BLOCK 1 STREAMS a b 1 | MSET a 1 {a}b",
 ];
 
 /// Sequences whose replies are no frames by themselves: all bytes are compared.
@@ -322,7 +338,7 @@ fn commands_of_many_keys_are_cut_where_parts_are_allowed() {
     assert_eq!(conn.line("FLUSHALL"), "OK");
     assert_eq!(conn.line("MULTI"), "OK");
     assert_eq!(conn.line("MSET a 1 b 2 c 3"), "QUEUED");
-    assert!(conn.line("MSET a 1 b").is_error());
+    assert!(conn.line("MSET a").is_error());
     assert!(
         conn.line("EXEC")
             .error()
@@ -330,7 +346,15 @@ fn commands_of_many_keys_are_cut_where_parts_are_allowed() {
             .starts_with("EXECABORT")
     );
     assert_eq!(conn.line("DBSIZE"), Reply::Int(0));
-    // An error of one part is the error of its request, and of no other.
+    // An error of one part is the error of its request, and of no other; so is wrong syntax.
+    assert_eq!(conn.line("MULTI"), "OK");
+    assert_eq!(conn.line("MSET a 1 b"), "QUEUED");
+    assert_eq!(conn.line("MSET a 1 b 2"), "QUEUED");
+    let reply = conn.line("EXEC");
+    let expected = "ERR wrong number of arguments for 'mset' command";
+    assert_eq!(reply.items()[0].error(), Some(expected));
+    assert_eq!(reply.items()[1..], [Reply::Simple("OK".into())]);
+    assert_eq!(conn.line("FLUSHALL"), "OK");
     assert_eq!(conn.line("MULTI"), "OK");
     assert!(conn.line("MSETNX a 1 b 2").is_error());
     assert_eq!(conn.line("DISCARD"), "OK");

@@ -41,6 +41,20 @@ const CLIENTS: &str = "\r\nwatching_clients:0\r\ntotal_watched_keys:0\r\ntotal_b
     total_blocking_keys_on_nokey:0\r\npaused_reason:none\r\nlistener0:name=tcp\r\nclients_in_timeout_table:";
 const MODULES: &str = "# Modules\r\nmodule:name=lua,ver=7,api=1\r\n";
 
+/// The reply to COMMAND with one flag more of MULTI and WATCH, which they have in Valkey.
+fn never_queued(reply: Vec<u8>) -> Vec<u8> {
+    let mut text = String::from_utf8(reply).expect("names and numbers");
+    for head in ["$5\r\nmulti\r\n:1\r\n", "$5\r\nwatch\r\n:-2\r\n"] {
+        let at = text.find(head).expect("every server has it") + head.len();
+        let flags = &text[at + 1..];
+        let (count, _) = flags.split_once("\r\n").expect("a number");
+        let more = count.parse::<usize>().expect("a number") + 1;
+        let end = at + 1 + count.len();
+        text.replace_range(at + 1..end, &format!("{more}\r\n+no_multi"));
+    }
+    text.into_bytes()
+}
+
 fn relay(client: TcpStream, mut server: Conn, nodes: &Mutex<String>, databases: &str) {
     let mut client = Conn::from_stream(client);
     while let Ok((request, _)) = client.frame() {
@@ -66,6 +80,13 @@ fn relay(client: TcpStream, mut server: Conn, nodes: &Mutex<String>, databases: 
                 format!("${}\r\n{text}\r\n", text.len()).into_bytes()
             }
             ["readonly"] => b"+OK\r\n".to_vec(),
+            ["command"] => {
+                server.send(Conn::encode(&words));
+                match server.frame() {
+                    Ok((_, bytes)) => never_queued(bytes),
+                    Err(_) => return,
+                }
+            }
             _ => {
                 server.send(Conn::encode(&words));
                 match server.frame() {

@@ -186,11 +186,6 @@ fn a_key_without_its_value_is_told_apart() {
             "MSETNX a 1 b",
             "ERR wrong number of arguments for 'msetnx' command",
         ),
-        (
-            "xread streams a b 0",
-            "ERR Unbalanced XREAD list of streams: for each stream key an ID or '$' must be \
-                 specified.",
-        ),
     ] {
         assert_eq!(keys_of(line), Err(KeysError::Unbalanced), "{line}");
         assert_eq!(with_line(line, |command, _| unbalanced(command)), text);

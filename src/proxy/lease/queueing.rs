@@ -3,8 +3,9 @@
 
 use crate::cluster::request_slots::{self, Place};
 use crate::command::{
-    Class, Command, Flags, InMulti, KeysError, LeaseKind, ResponsePolicy, Runs, Verb, unbalanced,
+    Class, Command, Flags, InMulti, KeysError, LeaseKind, ResponsePolicy, Runs, Verb,
 };
+use crate::config::PubsubOrder;
 use crate::proxy::client::Stall;
 use crate::proxy::client::step::Step;
 use crate::proxy::ids::{ClientId, NO_SLOT};
@@ -66,6 +67,9 @@ impl Proxy {
             _ => None,
         };
         match verb {
+            Some(Verb::Multi | Verb::Watch) if self.is_never_queued(command) => {
+                self.reject(request, &self.never_queued(command))
+            }
             Some(Verb::Multi) => self.fail_inside(request, texts::NESTED_MULTI),
             Some(Verb::Watch) => self.fail_inside(request, texts::WATCH_INSIDE_MULTI),
             Some(Verb::Exec) => self.exec(request),
@@ -160,8 +164,14 @@ impl Proxy {
             self.put_lease(id, lease, Next::Keep, now);
             return self.reject(request, &text);
         }
-        if command.class == Class::Publish && transaction.channel.is_none() {
-            transaction.channel = Some(args.at(1).to_vec());
+        if transaction.channel.is_none() {
+            transaction.channel = match (command.class, command.runs) {
+                (Class::Publish, _) => Some(args.at(1).to_vec()),
+                (_, Runs::Nothing) => None,
+                // It may publish, too.
+                _ if self.config.pubsub_order == PubsubOrder::All => Some(Vec::new()),
+                _ => None,
+            };
         }
         transaction
             .items
@@ -283,6 +293,24 @@ impl Proxy {
         self.config.cross_slot_transactions.is_per_slot() && !watching
     }
 
+    /// Whether the servers refuse to queue a command, and discard the transaction. (MULTI and WATCH are such commands for
+    /// some servers only.)
+    fn is_never_queued(&self, command: &Command) -> bool {
+        let known = self.servers.known.as_ref();
+        let said = known.map_or(command, |known| known.said(command));
+        [command, said]
+            .iter()
+            .any(|row| row.flags.contains(Flags::NO_MULTI))
+    }
+
+    /// What the servers say of it.
+    fn never_queued(&self, command: &Command) -> String {
+        match self.servers.kind.own_name {
+            true => texts::never_queued(command),
+            false => texts::NOT_INSIDE_MULTI.to_string(),
+        }
+    }
+
     /// Who is to answer a request between MULTI and EXEC, in several slots if need be with `per_slot`; or why nobody can.
     fn place_inside(
         &mut self,
@@ -290,8 +318,8 @@ impl Proxy {
         args: &Args<'_>,
         per_slot: bool,
     ) -> Result<Where, String> {
-        if command.flags.contains(Flags::NO_MULTI) {
-            return Err(texts::NOT_INSIDE_MULTI.into());
+        if self.is_never_queued(command) {
+            return Err(self.never_queued(command));
         }
         match command.class {
             Class::Local | Class::Refused(_) | Class::Scan | Class::Subscription => {
@@ -326,7 +354,8 @@ impl Proxy {
                     },
                     // What is wrong with the keys, the node says.
                     Place::Keyless | Place::Invalid(KeysError::Invalid) => Ok(Where::Node(NO_SLOT)),
-                    Place::Invalid(KeysError::Unbalanced) => Err(unbalanced(command)),
+                    // It is queued, and EXEC has the error in its place.
+                    Place::Invalid(KeysError::Unbalanced) => Ok(Where::Here),
                     Place::Invalid(KeysError::Unknown) => Err(texts::not_inside(command)),
                 }
             }

@@ -10,9 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::command::confine::key_arguments;
-use crate::command::{
-    self, Command, Confined, Flags, KeysError, KeysInReply, Rewrite, Table, Told,
-};
+use crate::command::{Command, Confined, Flags, KeysError, KeysInReply, Rewrite, Table, Told};
 use crate::proxy::client::step::Step;
 use crate::proxy::ids::ClientId;
 use crate::proxy::lease::state::run::{Owed, Run};
@@ -231,7 +229,8 @@ impl Proxy {
     fn without_keys<'t>(&self, request: &Request<'_>, error: KeysError) -> Way<'t> {
         let command = request.command;
         match error {
-            KeysError::Unbalanced => Way::Refused(command::unbalanced(command)),
+            // It is refused before it is sent anywhere.
+            KeysError::Unbalanced => Way::AsItIs,
             KeysError::Invalid if !command.flags.contains(Flags::MODULE) => Way::AsItIs,
             KeysError::Invalid | KeysError::Unknown => {
                 let reason = "its keys cannot be told from its other arguments";

@@ -56,6 +56,14 @@ pub const MULTI_REFUSED: &str = "ERR the node refused MULTI, command may have be
 /// A client that `CLIENT UNBLOCK` lets go.
 pub const UNBLOCKED: &str = "UNBLOCKED client unblocked via CLIENT UNBLOCK";
 
+/// What Valkey says where Redis says [`NOT_INSIDE_MULTI`].
+pub fn never_queued(command: &Command) -> String {
+    format!(
+        "ERR Command '{}' not allowed inside a transaction",
+        command.name
+    )
+}
+
 /// A command that has no place between MULTI and EXEC here.
 pub fn not_inside(command: &Command) -> String {
     format!(

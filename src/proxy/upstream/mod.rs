@@ -5,7 +5,6 @@
 
 pub mod accounts;
 pub mod backend;
-pub mod credit;
 pub mod dialect;
 pub mod exclusive;
 pub(super) mod fail_fast;
