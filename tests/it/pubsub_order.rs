@@ -164,3 +164,36 @@ fn publishers_of_all_workers_wait_and_not_for_long() {
     cluster.thaw(silent);
     assert!(publishers[2].read_reply().int() <= 1);
 }
+
+/// One client publishes in several ways; whoever hears all of it hears it in order.
+#[test]
+fn scripts_without_keys_publish_in_the_order_of_their_client() {
+    let cluster = Cluster::start(3, 0);
+    let proxy = Proxy::start(&cluster, &[]);
+    let mut subscriber = proxy.conn();
+    assert_eq!(subscriber.line("PSUBSCRIBE *").items()[0], "psubscribe");
+    const SCRIPT: &str = "return redis.call('PUBLISH', ARGV[1], ARGV[2])";
+    const ROUNDS: usize = 20;
+    for publisher in 0..5 {
+        let mut publisher_conn = proxy.conn();
+        let mut requests = Vec::new();
+        let mut expected = Vec::new();
+        for round in 0..ROUNDS {
+            let mut names = (0..4).map(|way| format!("{publisher}.{round}.{way}"));
+            let [script, plain, queued, last] =
+                std::array::from_fn(|_| names.next().expect("four names"));
+            requests.extend(Conn::encode(&["EVAL", SCRIPT, "0", &script, "x"]));
+            requests.extend(Conn::encode(&["PUBLISH", &plain, "x"]));
+            requests.extend(Conn::encode(&["MULTI"]));
+            requests.extend(Conn::encode(&["EVAL", SCRIPT, "0", &queued, "x"]));
+            requests.extend(Conn::encode(&["EXEC"]));
+            requests.extend(Conn::encode(&["PUBLISH", &last, "x"]));
+            expected.extend([script, plain, queued, last]);
+        }
+        publisher_conn.send(requests);
+        let heard: Vec<String> = (0..4 * ROUNDS)
+            .map(|_| subscriber.read_reply().items()[2].text())
+            .collect();
+        assert_eq!(heard, expected);
+    }
+}

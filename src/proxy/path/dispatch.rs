@@ -7,7 +7,7 @@ use crate::clock::Time;
 use crate::cluster::request_slots::{self, Place};
 use crate::cluster::slot::Slot;
 use crate::command::{
-    self, Class, Command, Flags, KeysError, LeaseKind, Resolved, ResponsePolicy, Table,
+    self, Class, Command, Flags, KeysError, LeaseKind, Resolved, ResponsePolicy, Runs, Table,
 };
 use crate::config::ReadPreference;
 use crate::proxy::actions::Wanted;
@@ -426,6 +426,7 @@ impl Proxy {
             (Place::One(slot), _) => self.send_to_slot(request, slot),
             (Place::Many, Some(policy)) => self.split(request, policy, &keys),
             (Place::Many, None) => self.reject(request, refusal::CROSS_SLOT),
+            (Place::Keyless, _) if command.runs != Runs::Nothing => self.run_keyless(request),
             (Place::Keyless, _) => self.send_to_any(request),
             (Place::Invalid(KeysError::Unbalanced), _) => {
                 self.reject(request, &command::unbalanced(command))
@@ -473,7 +474,7 @@ impl Proxy {
     }
 
     /// A request without keys, which any master can answer.
-    pub(super) fn send_to_any(&mut self, request: &Request<'_>) -> Step {
+    pub(in crate::proxy) fn send_to_any(&mut self, request: &Request<'_>) -> Step {
         let target = self.upstream.any_master(request.client.key() as usize);
         self.send(request, NO_SLOT, target, Goal::AnyMaster)
     }

@@ -5,6 +5,7 @@
 //! same one. That master then sends to all others; with `-pubsub-order channel` all masters share this work.
 
 use crate::cluster::slot::Slot;
+use crate::command::Flags;
 use crate::config::PubsubOrder;
 use crate::proxy::client::step::Step;
 use crate::proxy::ids::NodeKey;
@@ -19,6 +20,19 @@ impl Proxy {
         match self.slot_of_channel(request.args.at(1)) {
             Some(slot) => self.send_to_slot(request, slot),
             None => self.reject(request, refusal::CLUSTER_DOWN),
+        }
+    }
+
+    /// A script without keys. It may publish: so with `-pubsub-order all` it goes by the master that a PUBLISH would, and
+    /// the messages of one client keep their order.
+    #[cold]
+    #[inline(never)]
+    pub(in crate::proxy) fn run_keyless(&mut self, request: &Request<'_>) -> Step {
+        let publishes = self.config.pubsub_order == PubsubOrder::All
+            && !request.command.flags.contains(Flags::READONLY);
+        match self.slot_of_channel(&[]).filter(|_| publishes) {
+            Some(slot) => self.send_to_slot(request, slot),
+            None => self.send_to_any(request),
         }
     }
 
