@@ -5,7 +5,7 @@
 //! `masters_info`). If a master is silent its last reply is used and each section says so: monitoring must not go
 //! blind because of one node.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use super::sections::{Field, SECTIONS, Source, line, proxy, topology};
 use super::{After, Context, command_calls};
@@ -152,6 +152,10 @@ impl Text {
         let join: Join = Box::new(move |replies, out| {
             let process = &self.process;
             let masters = own.of(replies, &process.masters, &process.stale, self.asked_at);
+            let mut masters = Arc::unwrap_or_clone(masters);
+            let scripts = process.scripts.lock();
+            let scripts = scripts.unwrap_or_else(PoisonError::into_inner).count();
+            masters.know_scripts(scripts as u64);
             let text = print(&self.pieces, &masters, &self.table);
             encode::verbatim(out, &text, self.protocol);
         });

@@ -8,6 +8,7 @@
 
 pub mod flags;
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
@@ -26,7 +27,7 @@ type Digest = [u8; 40];
 
 /// The scripts and libraries loaded through this proxy.
 ///
-/// Invariant: `bytes` is the length of all that is kept, and at most `bytes_max`.
+/// Invariant: `bytes` is the length of all that is kept, and at most `bytes_max`; `hashes` has every script.
 #[derive(Debug)]
 pub struct Scripts {
     bytes_max: usize,
@@ -36,6 +37,8 @@ pub struct Scripts {
     order: VecDeque<Digest>,
     /// Bodies of EVAL whose names nobody has asked for yet, oldest first.
     unnamed: VecDeque<Vec<u8>>,
+    /// A quick hash of each body, and how many bodies have it.
+    hashes: HashMap<u64, u32>,
     /// Libraries by name, oldest first.
     libraries: VecDeque<(Vec<u8>, Remedy)>,
     /// Changes when scripts are forgotten on purpose.
@@ -55,6 +58,7 @@ impl Scripts {
             scripts: HashMap::new(),
             order: VecDeque::new(),
             unnamed: VecDeque::new(),
+            hashes: HashMap::new(),
             libraries: VecDeque::new(),
             scripts_epoch: 0,
             libraries_epoch: 0,
@@ -86,8 +90,14 @@ impl Scripts {
     pub fn evaluated(&mut self, body: &[u8]) {
         if self.make_room(body.len()) {
             self.bytes += body.len();
+            *self.hashes.entry(hash(body)).or_default() += 1;
             self.unnamed.push_back(body.to_vec());
         }
+    }
+
+    /// How many different scripts there are.
+    pub fn count(&self) -> usize {
+        self.hashes.len()
     }
 
     /// A script has been loaded, at `epoch`: if scripts were forgotten since, it is too.
@@ -98,6 +108,7 @@ impl Scripts {
             && self.make_room(body.len())
         {
             self.bytes += body.len();
+            *self.hashes.entry(hash(body)).or_default() += 1;
             self.keep(digest, body.to_vec());
         }
     }
@@ -128,6 +139,7 @@ impl Scripts {
         self.scripts.clear();
         self.order.clear();
         self.unnamed.clear();
+        self.hashes.clear();
     }
 
     /// A library is being deleted; without a name, all are.
@@ -162,7 +174,7 @@ impl Scripts {
             let name = sha1_smol::Sha1::from(&body).digest().to_string();
             match digest(name.as_bytes()) {
                 Some(digest) if !self.scripts.contains_key(&digest) => self.keep(digest, body),
-                _ => self.bytes -= body.len(),
+                _ => self.leave_out(&body),
             }
         }
         self.scripts.get(&wanted).map(Vec::as_slice)
@@ -184,6 +196,17 @@ impl Scripts {
         self.scripts.insert(digest, body);
     }
 
+    /// A body is kept no more.
+    fn leave_out(&mut self, body: &[u8]) {
+        self.bytes -= body.len();
+        if let Entry::Occupied(mut count) = self.hashes.entry(hash(body)) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
+
     fn drop_library(&mut self, name: &[u8]) {
         if let Some(at) = self.libraries.iter().position(|(own, _)| own == name)
             && let Some((_, frame)) = self.libraries.remove(at)
@@ -200,9 +223,11 @@ impl Scripts {
         }
         while self.bytes + len > self.bytes_max {
             if let Some(body) = self.unnamed.pop_front() {
-                self.bytes -= body.len();
+                self.leave_out(&body);
             } else if let Some(digest) = self.order.pop_front() {
-                self.bytes -= self.scripts.remove(&digest).map_or(0, |body| body.len());
+                if let Some(body) = self.scripts.remove(&digest) {
+                    self.leave_out(&body);
+                }
             } else {
                 return false;
             }
@@ -279,6 +304,11 @@ mod tests {
         scripts.loaded(RETURN_1, b"return 1", scripts.scripts_epoch());
         assert_eq!(&*scripts.script(RETURN_1).unwrap(), LOAD);
         assert!(scripts.script(b"short").is_none());
+        scripts.evaluated(b"return 1");
+        scripts.evaluated(b"return 3");
+        assert_eq!(scripts.count(), 2);
+        assert!(scripts.script(&[b'0'; 40]).is_none());
+        assert_eq!(scripts.count(), 2, "it is counted once, named or not");
     }
 
     #[test]
@@ -294,6 +324,10 @@ mod tests {
         assert!(scripts.bytes <= 400);
         scripts.evaluated(&[b'x'; 101]);
         assert!(scripts.unnamed.is_empty());
+        let kept = scripts.count();
+        assert_eq!(kept, scripts.scripts.len());
+        scripts.evaluated(b"return 99");
+        assert!(scripts.count() <= kept, "it is counted once");
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub struct Masters {
     pub count: usize,
     /// Those that have not answered now.
     pub silent: Vec<Silent>,
+    /// The scripts that they have, those counted more than once that several have.
+    scripts: u64,
     /// The section's name and its fields.
     sections: Vec<(String, Vec<Field>)>,
     /// What they have counted of each command, if they were asked for that.
@@ -75,11 +77,31 @@ impl Masters {
         Masters {
             count: told.len(),
             silent: Vec::new(),
+            scripts: parsed
+                .iter()
+                .flat_map(|(_, sections)| fields_of(sections, MEMORY))
+                .filter(|(name, _)| *name == SCRIPTS)
+                .filter_map(|(_, count)| count.parse::<u64>().ok())
+                .fold(0, u64::saturating_add),
             sections: names
                 .iter()
                 .map(|name| (name.to_string(), together(name)))
                 .collect(),
             calls: sum_of_calls(calls),
+        }
+    }
+
+    /// Takes the number of different scripts that the proxy knows for that of all masters. It cannot be less than one of
+    /// them has, and not more than they have together: what they do not accept the proxy knows, too.
+    pub fn know_scripts(&mut self, known: u64) {
+        let mut sections = self.sections.iter_mut();
+        let memory = sections.find(|(name, _)| name == MEMORY);
+        let field =
+            memory.and_then(|(_, fields)| fields.iter_mut().find(|(own, _)| own == SCRIPTS));
+        if let Some((_, value)) = field
+            && let Ok(most) = value.parse::<u64>()
+        {
+            *value = known.clamp(most, self.scripts.max(most)).to_string();
         }
     }
 
@@ -191,6 +213,9 @@ fn fields_of<'a, 'b>(sections: &'b [Section<'a>], name: &str) -> &'b [(&'a str, 
 
 /// The section that counts keys.
 const KEYSPACE: &str = "Keyspace";
+/// The section that counts scripts, and the field.
+const MEMORY: &str = "Memory";
+const SCRIPTS: &str = "number_of_cached_scripts";
 /// The section that counts calls.
 const COMMANDS: &str = "Commandstats";
 
@@ -405,6 +430,20 @@ mod tests {
         let found = masters.section(section).iter().find(|(own, _)| own == name);
         let found = found.map(|(_, value)| value.as_str());
         assert_eq!(found, Some(expected), "{name}");
+    }
+
+    #[test]
+    fn scripts_are_between_those_of_one_and_those_of_all() {
+        let two = ONE.replace("scripts:3", "scripts:5");
+        let two = Masters::of(&[(address(1, 1), ONE), (address(1, 2), &two)]);
+        for (known, expected) in [(0, "5"), (6, "6"), (8, "8"), (9, "8")] {
+            let mut masters = two.clone();
+            masters.know_scripts(known);
+            check(&masters, "Memory", "number_of_cached_scripts", expected);
+        }
+        let mut nobody = Masters::default();
+        nobody.know_scripts(1);
+        assert_eq!(nobody, Masters::default());
     }
 
     #[test]

@@ -64,7 +64,7 @@ pub const FIELDS: &[FieldRule] = &[
     ("used_memory_lua", Add, SIZE),
     ("used_memory_vm_eval", Add, SIZE),
     ("used_memory_scripts_eval", Add, SIZE),
-    ("number_of_cached_scripts", Most, "every master has the same scripts, but for those that only one was sent"),
+    ("number_of_cached_scripts", Most, "every master has the same scripts, but for those that only one was sent: the proxy knows them (see `know_scripts`)"),
     ("number_of_functions", Most, ALIKE),
     ("number_of_libraries", Most, ALIKE),
     ("used_memory_vm_functions", Add, SIZE),
