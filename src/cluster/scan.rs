@@ -342,10 +342,16 @@ impl Position {
     }
 }
 
+/// Whether a cursor is written as every server takes it, and as the proxy gives it. Servers differ in what else they take.
+pub fn is_plain(text: &[u8]) -> bool {
+    !text.is_empty() && text.iter().all(u8::is_ascii_digit)
+}
+
 /// A cursor as Redis reads it from a request (`strtoul`): nothing is 0, a minus wraps. Nothing if it is none:
-/// the error is `ERR invalid cursor`.
+/// the error is `ERR invalid cursor`. It takes all that any server takes.
 pub fn parse(text: &[u8]) -> Option<u64> {
     let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
+    let text = text.trim_ascii_start();
     let (negative, digits) = match text {
         [] => return Some(0),
         [b'-', digits @ ..] => (true, digits),

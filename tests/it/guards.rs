@@ -74,7 +74,12 @@ fn a_stranger_gets_no_more_than_from_the_servers() {
     assert_eq!(local.line("DEBUG SLEEP 0"), "OK");
 
     // What changes what a node is.
-    for name in ["cluster-node-timeout", "tls-cert-file", "maxmemory-clients"] {
+    for name in [
+        "cluster-node-timeout",
+        "tls-cert-file",
+        "maxmemory-clients",
+        "maxclients",
+    ] {
         let refused = stranger.command(&["CONFIG", "SET", name, "5000"]);
         let refused = refused.error().expect("an error");
         assert!(

@@ -434,3 +434,41 @@ fn scripts_exist_as_on_one_server() {
         assert_eq!(told[0], told[1], "RESP{protocol}");
     }
 }
+
+/// Scripts that different nodes have, and the first command behind a reset.
+#[test]
+fn scripts_and_commands_are_counted_as_by_one_server() {
+    use crate::support::key_in_slot;
+    let pair = Pair::new(&[]);
+    for protocol in ["2", "3"] {
+        let told = pair.both(protocol).map(|mut conn| {
+            let mut told = Vec::new();
+            let mut count = |conn: &mut Conn| {
+                let fields = info(conn, "memory");
+                told.push(fields["number_of_cached_scripts"].clone());
+            };
+            conn.line("SCRIPT FLUSH");
+            count(&mut conn);
+            for slot in [0, 8000, 16000] {
+                let body = format!("return {slot}");
+                conn.command(&["EVAL", &body, "1", &key_in_slot(slot, "k")]);
+                count(&mut conn);
+            }
+            // It is at another node, too.
+            conn.command(&["EVAL", "return 0", "1", &key_in_slot(16000, "k")]);
+            count(&mut conn);
+            conn.command(&["SCRIPT", "LOAD", "return 0"]);
+            conn.command(&["SCRIPT", "LOAD", "return 'loaded'"]);
+            count(&mut conn);
+            conn.line("SCRIPT FLUSH");
+            count(&mut conn);
+            conn.command(&["EVAL", "syntax (", "0"]);
+            count(&mut conn);
+            assert_eq!(conn.line("CONFIG RESETSTAT"), "OK");
+            let commands = info(&mut conn, "stats")["total_commands_processed"].clone();
+            told.push(commands);
+            told
+        });
+        assert_eq!(told[0], told[1], "RESP{protocol}");
+    }
+}

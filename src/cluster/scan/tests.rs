@@ -147,7 +147,7 @@ fn cursors_are_read_as_the_server_reads_them() {
         ("+7", Some(7)),
         ("+", None),
         ("-", None),
-        (" 1", None),
+        (" 1", Some(1)),
         ("1 ", None),
         ("1\0x", Some(1)),
         ("x", None),

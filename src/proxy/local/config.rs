@@ -151,20 +151,26 @@ pub fn set(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> Aft
     if !has_nodes {
         return After::Ask(change());
     }
-    let then: Then = Box::new(move |replies, out| {
-        let Some(error) = replies.iter().find_map(Reply::error) else {
-            return Some(change());
-        };
-        match replies
-            .iter()
-            .all(|reply| reply.is_error() || reply.frame().is_empty())
-        {
-            true => encode::error(out, error),
-            false => encode::error(out, &[b"ERR partial failure: ", error].concat()),
-        }
-        None
+    let then: Then = Box::new(move |replies, out| match failed(replies, out) {
+        true => None,
+        false => Some(change()),
     });
     to_nodes(context, of_nodes, Merge::Then(then))
+}
+
+/// Whether a node has failed; then the reply says so.
+fn failed(replies: &[Reply<'_>], out: &mut Vec<u8>) -> bool {
+    let Some(error) = replies.iter().find_map(Reply::error) else {
+        return false;
+    };
+    match replies
+        .iter()
+        .all(|reply| reply.is_error() || reply.frame().is_empty())
+    {
+        true => encode::error(out, error),
+        false => encode::error(out, &[b"ERR partial failure: ", error].concat()),
+    }
+    true
 }
 
 fn to_nodes(context: &Context<'_>, frame: Vec<u8>, merge: Merge) -> After {
@@ -214,6 +220,9 @@ fn changes<'a>(context: &Context<'_>, args: &Args<'a>) -> Result<Changes<'a>, St
                 changes.already += 1;
             }
             Some((own, Set::Flag(flag, convert))) => {
+                if let Some(reason) = guarded::why_not(name, context.is_local) {
+                    return Err(refused(&reason));
+                }
                 let value = String::from_utf8_lossy(value);
                 let value = convert(&value).map_err(|reason| texts::bad_setting(own, &reason))?;
                 changes.flags.push((own, flag, value));
@@ -233,7 +242,16 @@ fn changes<'a>(context: &Context<'_>, args: &Args<'a>) -> Result<Changes<'a>, St
 
 /// `CONFIG RESETSTAT`: every worker resets its own counters.
 pub fn resetstat(context: &mut Context<'_>, args: &Args<'_>, _: &mut Vec<u8>) -> After {
-    let mut after = ask_all(context, args, Merge::AllSucceeded);
+    let stats = context.stats.clone();
+    let then: Then = Box::new(move |replies, out| {
+        if !failed(replies, out) {
+            // As at a server, it is the first command that is counted.
+            stats.commands.add(1);
+            encode::simple(out, "OK");
+        }
+        None
+    });
+    let mut after = ask_all(context, args, Merge::ThenAll(then));
     if let After::Ask(plan) = &mut after {
         plan.asks.push(Ask::Workers(WorkerQuery::ResetStats));
     }

@@ -54,8 +54,9 @@ const ROWS: &[(&str, Guard)] = &[
     ("primaryuser", Nobody(PASSWORDS)),
     // What may take nodes, or this proxy, out of the cluster.
     ("cluster-*", Local(FAILURE)),
-    ("client-output-buffer-limit", Local(CLOSES)),
     ("maxmemory-clients", Local(CLOSES)),
+    // A flag of the proxy's own.
+    ("maxclients", Local("a low value locks out the clients of this proxy")),
     ("extended-redis-compatibility", Local("it changes which server a node claims to be")),
     ("min-replicas-*", Local(REPLICATION)),
     ("min-slaves-*", Local(REPLICATION)),

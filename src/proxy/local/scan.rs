@@ -67,7 +67,22 @@ pub fn scan(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> Af
         elements: Vec::new(),
         count: 0,
     });
-    After::Ask(scan.visit(at))
+    if scan::is_plain(args.at(1)) {
+        return After::Ask(scan.visit(at));
+    }
+    // Servers differ: one of these is asked whether it takes this for a cursor.
+    let judged: Then = Box::new(move |replies, out| {
+        if let Some(error) = replies.iter().find_map(Reply::error) {
+            encode::error(out, error);
+            return None;
+        }
+        Some(scan.visit(at))
+    });
+    After::Ask(Plan {
+        asks: vec![Ask::AnyMaster(args.frame().to_vec())],
+        merge: Merge::ThenAll(judged),
+        write: false,
+    })
 }
 
 /// One call of SCAN.
