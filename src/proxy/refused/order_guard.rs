@@ -2,6 +2,11 @@
 //! a key, sending the first one now would reverse them (rule R4), so the client gets the refusal. Requests for other
 //! keys of the slot go on: while a slot migrates they may be at different nodes.
 //!
+//! Two reads of one key may change places: MGET is told TRYAGAIN and sent again after a GET behind it was answered, and
+//! if somebody writes in between, the first reply of the pipeline is newer than the second. One server never does that;
+//! clients of Redis Cluster do, as they send again what was refused of a pipeline. The other ways are worse: the refusal
+//! would be an error during planned work, and the second read, asked again, could see what its own client wrote behind it.
+//!
 //! It must never know when a held request is sent (that is `retry`).
 
 use std::cell::OnceCell;
