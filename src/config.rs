@@ -309,6 +309,9 @@ pub struct Limits {
     pub unauthenticated_bulk_bytes: usize,
     /// Requests in one client's pipeline before no more are taken.
     pub pipeline_requests: usize,
+    /// Replies that a connection to a node may owe, if it has not owed more lately, before no more requests are taken of
+    /// clients that wait for others.
+    pub connection_requests: usize,
     /// Bytes in one client's output, held replies included, before no more requests are taken.
     pub client_output_bytes: usize,
     /// Bytes in one client's output, held replies included, at which it is closed (Redis:
@@ -412,6 +415,7 @@ impl Default for Limits {
             unauthenticated_args: 10,
             unauthenticated_bulk_bytes: 16384,
             pipeline_requests: 1024,
+            connection_requests: 32,
             client_output_bytes: 1 << 20,
             client_output_bytes_max: 1 << 30,
             client_output_soft: SoftLimit::NONE,

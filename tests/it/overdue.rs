@@ -250,3 +250,39 @@ fn others_do_not_wait_for_a_large_reply() {
     assert!(counter(&proxy, "proxy_heads_overdue") >= 1);
     assert_eq!(counter(&proxy, "proxy_backend_failures"), 0);
 }
+
+/// Many clients write a pipeline of large reads in one go, and read nothing: the node is not asked for all of it at
+/// once, so that others' requests are not behind it, and nobody keeps it.
+#[test]
+fn pipelines_of_large_reads_leave_room_for_others() {
+    const DEAF: usize = 40;
+    const REQUESTS: usize = 100;
+    let (cluster, proxy) = ground(&[]);
+    let mut other = proxy.conn();
+    let value = "x".repeat(1 << 20);
+    assert_eq!(other.command(&["SET", "large", &value]), "OK");
+    let calls = || {
+        let stats = cluster.raw(cluster.ports()[0]).line("INFO commandstats");
+        let stats = stats.text();
+        let gets = stats
+            .lines()
+            .find_map(|line| line.strip_prefix("cmdstat_get:calls="));
+        let count = gets.and_then(|line| line.split(',').next()?.parse::<usize>().ok());
+        count.unwrap_or(0)
+    };
+    let mut deaf: Vec<Conn> = (0..DEAF).map(|_| proxy.conn()).collect();
+    for conn in &mut deaf {
+        conn.send("GET large\r\n".repeat(REQUESTS));
+    }
+    assert_eq!(other.line("SET small 1"), "OK");
+    assert_eq!(other.line("GET small"), "1");
+    // One each, the few that nobody knew to be large, and what fits between the proxy and a client.
+    let asked = calls();
+    assert!(asked <= DEAF * 10, "{asked}");
+    let mut first = deaf.swap_remove(0);
+    drop(deaf);
+    for _ in 0..REQUESTS {
+        assert_eq!(first.read_reply().text().len(), value.len());
+    }
+    assert_eq!(first.line("GET small"), "1");
+}

@@ -282,6 +282,9 @@ impl World {
             let millis = of_steps.between(10, 1000);
             config.near_cache_staleness = Duration::from_millis(millis);
         }
+        if of_steps.one_in(2) {
+            config.limits.connection_requests = of_steps.skewed(64);
+        }
         let staleness = config.near_cache_staleness.as_micros() as u64;
         // (From numbers of its own, for the same reason.)
         let mut of_aside = Random::new(seed.rotate_left(32));

@@ -83,6 +83,7 @@ impl Proxy {
         if backend.usage != Usage::Shared || backend.state != State::Ready {
             return;
         }
+        backend.credit.settle(now);
         let waited = backend.note_head(now);
         let overdue = backend.is_stuck() || {
             let node = self.upstream.nodes.get(usize::from(backend.node.0));

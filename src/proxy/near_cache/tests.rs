@@ -51,11 +51,13 @@ struct Rig {
 
 impl Rig {
     fn new(clients: usize) -> Rig {
-        let config = Arc::new(Config {
+        let mut config = Config {
             near_cache_bytes: 1 << 20,
             near_cache_min_reads: 1,
             ..Config::default()
-        });
+        };
+        config.limits.connection_requests = usize::MAX;
+        let config = Arc::new(config);
         let mut proxy = before_nodes(1, config);
         let now = Time::from_micros(1_000_000);
         let clients = (0..clients)

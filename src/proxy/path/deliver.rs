@@ -166,6 +166,9 @@ impl Proxy {
             && let Some(node) = self.upstream.nodes.get(usize::from(backend.node.0))
         {
             backend.write_times.settle(ticket.sent_at, 1, node, now);
+            if whole.len() < MOVED_FRAME {
+                backend.credit.answered(1, backend.tickets.len() + 1);
+            }
             node.stats.bytes_in.add(whole.len() as u64);
         }
         self.deliver(id, &ticket, whole, early, now);

@@ -532,6 +532,10 @@ impl Proxy {
             self.upstream.let_another_through(slot, now);
             return self.wait_for(id, backend);
         }
+        if let Some(step) = self.beyond_credit(id, backend) {
+            self.upstream.let_another_through(slot, now);
+            return step;
+        }
         let seq = self.take_place(request, slot, At::Backend(backend));
         ticket.origin = Origin::Part(PartId::new(id, seq, 0));
         self.stats
@@ -567,6 +571,26 @@ impl Proxy {
         self.upstream.backends.get(backend).is_some_and(|backend| {
             backend.output.unsent_len() > self.config.limits.backend_output_bytes
         })
+    }
+
+    /// What is done instead of sending a client's request, if it waits for replies and the backend owes more than is
+    /// usual: it waits until half of its own have come.
+    #[inline]
+    pub(in crate::proxy) fn beyond_credit(
+        &mut self,
+        id: ClientId,
+        backend: BackendId,
+    ) -> Option<Step> {
+        let backend = self.upstream.backends.get(backend)?;
+        if backend.credit.allows(backend.tickets.len()) {
+            return None;
+        }
+        let client = self.clients.get_mut(id)?;
+        if client.pipeline.is_empty() {
+            return None;
+        }
+        client.window = client.window.min(client.pipeline.len());
+        Some(Step::Wait(Stall::Full))
     }
 
     #[cold]

@@ -260,7 +260,9 @@ impl Proxy {
                     backend
                 }
             };
-            if backend.output.unsent_len() > limits.backend_output_bytes {
+            if backend.output.unsent_len() > limits.backend_output_bytes
+                || (!backend.credit.allows(backend.tickets.len()) && !pipeline.is_empty())
+            {
                 break;
             }
             let at = At::Backend(backend_id);
@@ -436,6 +438,7 @@ impl Proxy {
         }
         run.settle(turn_latencies, calls, &mut backend.write_times, node, now);
         backend.output.release(released, &mut self.pool);
+        backend.credit.answered(taken, backend.tickets.len());
         backend.tickets.drain(..taken);
         self.until_looked -= taken as u64;
         let consumed = backend.input.len() - rest.len();

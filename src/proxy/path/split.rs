@@ -73,8 +73,16 @@ impl Proxy {
         let full = parts
             .iter()
             .find_map(|part| self.full_backend_of(id, part, now));
+        let beyond = parts.iter().find_map(|part| {
+            let own = part
+                .backend
+                .or_else(|| self.backend_of(id, part.slot, now))?;
+            self.beyond_credit(id, own)
+        });
         let step = if let Some(full) = full {
             self.wait_for(id, full)
+        } else if let Some(step) = beyond {
+            step
         } else if let Some(client) = self.clients.get_mut(id) {
             let write = command.flags.contains(Flags::WRITE);
             let mut split = Split::with_capacity(merge, write, parts.len());

@@ -167,7 +167,9 @@ fn many_small_requests_take_many_turns() {
 
 #[test]
 fn parts_count_as_requests_do() {
-    let mut rig = Rig::new(|limits| limits.turn_requests = 50);
+    let mut rig = Rig::new(|limits| {
+        (limits.turn_requests, limits.connection_requests) = (50, usize::MAX);
+    });
     let client = rig.client();
     let keys: Vec<String> = (0..40).map(|key| format!("k{key}")).collect();
     let mut bytes = Vec::new();

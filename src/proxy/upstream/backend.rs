@@ -16,6 +16,7 @@ use crate::config::{Config, Secret};
 use crate::proxy::ids::{BackendId, ClientId, NO_SLOT, NodeKey, PartId, UserId};
 use crate::proxy::near_cache::state::flight::NearStep;
 use crate::proxy::upstream::accounts::Account;
+use crate::proxy::upstream::credit::Credit;
 use crate::proxy::upstream::dialect::Dialect;
 use crate::proxy::upstream::large_reply::LargeReply;
 use crate::proxy::upstream::routes::ShardId;
@@ -339,6 +340,8 @@ pub struct Backend {
     pub output: WriteBuf,
     /// The replies outstanding, oldest first.
     pub tickets: VecDeque<Ticket>,
+    /// How many of them clients' pipelines may make it owe.
+    pub credit: Credit,
     /// Whether it is in the list of those to be flushed.
     pub flush_queued: bool,
     /// Clients that are not read until this output has drained.
@@ -412,6 +415,7 @@ impl Backend {
             ready_at: now,
             output: WriteBuf::default(),
             tickets: VecDeque::new(),
+            credit: Credit::new(config.limits.connection_requests, now),
             flush_queued: false,
             waiters: Vec::new(),
             write_times: WriteTimes::default(),

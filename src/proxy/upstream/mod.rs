@@ -5,6 +5,7 @@
 
 pub mod accounts;
 pub mod backend;
+pub mod credit;
 pub mod dialect;
 pub mod exclusive;
 pub(super) mod fail_fast;

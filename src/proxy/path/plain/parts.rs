@@ -76,6 +76,7 @@ impl Proxy {
         }
         backend.write_times.settle(sent_at, count, node, now);
         backend.output.release(released, &mut self.pool);
+        backend.credit.answered(taken, backend.tickets.len());
         backend.tickets.drain(..taken);
         let consumed = backend.input.len() - rest.len();
         node.stats.bytes_in.add(consumed as u64);
