@@ -116,6 +116,7 @@ impl Proxy {
             unmerged: Unmerged::default(),
             listings: Listings::default(),
             hold_due: Time::from_micros(u64::MAX),
+            scripts_due: None,
             next_sweep: Time::default(),
             next_idle_sweep: Time::default(),
             rates: Rates::default(),

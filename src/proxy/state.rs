@@ -136,6 +136,8 @@ pub struct Proxy {
     pub(in crate::proxy) listings: Listings,
     /// When the first held request is due.
     pub(in crate::proxy) hold_due: Time,
+    /// When scripts on shared connections are to be looked at, if there are any (see `connections::overdue`).
+    pub(in crate::proxy) scripts_due: Option<Time>,
     pub(in crate::proxy) next_sweep: Time,
     pub(in crate::proxy) next_idle_sweep: Time,
     /// What is counted by the second.

@@ -6,6 +6,8 @@
 //! - A connection is set aside when its oldest request has been that for [`OVERDUE_MIN`] and for a small multiple of
 //!   what the node's replies usually take, or at once when a large reply begins. A sweep looks for it, so that the
 //!   data path pays nothing.
+//! - Where the oldest request runs a script that is so after [`SCRIPT_OVERDUE`]: nobody knows how long it will take, and
+//!   what has been written behind it cannot be moved.
 //! - A client with requests on such a connection is *unsettled* (`Client::is_calm`), so that its next requests take
 //!   the general path, and ask here where they stand.
 //! - A replacement proves by its handshake that the node answers before it carries anything. While the node as a whole
@@ -21,17 +23,21 @@
 mod tests;
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use crate::clock::Time;
+use crate::command::Runs;
 use crate::proxy::client::held::Retry;
 use crate::proxy::ids::{BackendId, ClientId, NodeKey, PartId};
 use crate::proxy::state::Proxy;
 use crate::proxy::upstream::Target;
-use crate::proxy::upstream::backend::{Backend, Flavor, Origin, State, Usage};
+use crate::proxy::upstream::backend::{Backend, Flavor, Origin, State, Ticket, Usage};
 use crate::proxy::upstream::dialect::Dialect;
 use crate::proxy::upstream::goal::goal_of;
 use crate::proxy::upstream::lost::Lost;
-use crate::proxy::upstream::overdue::{KEPT, OVERDUE_MIN, TELL_AGAIN, overdue_after};
+use crate::proxy::upstream::overdue::{
+    KEPT, OVERDUE_MIN, SCRIPT_OVERDUE, TELL_AGAIN, overdue_after,
+};
 
 impl Proxy {
     /// The shared connection to a node for a client's next request, made if there is none: the one on which
@@ -90,6 +96,41 @@ impl Proxy {
             waited >= OVERDUE_MIN && node.is_some_and(|node| waited >= overdue_after(node))
         };
         if overdue {
+            self.is_overdue(id, now);
+        }
+    }
+
+    /// A script is about to be sent on a shared connection.
+    pub(in crate::proxy) fn script_leaves(&mut self, now: Time) {
+        self.scripts_due
+            .get_or_insert_with(|| now.after(SCRIPT_OVERDUE));
+    }
+
+    /// Looks at the shared connections that carry scripts, and sets those aside that one of them holds up.
+    pub(in crate::proxy) fn watch_scripts(&mut self, now: Time) {
+        let table = self.table.clone();
+        let runs = |ticket: &Ticket| table.row(ticket.command).runs != Runs::Nothing;
+        let mut overdue = Vec::new();
+        let mut due: Option<Time> = None;
+        for (id, backend) in self.upstream.backends.iter_mut() {
+            if backend.usage != Usage::Shared || !backend.tickets.iter().any(runs) {
+                continue;
+            }
+            let front = backend.tickets.front().is_some_and(runs);
+            let waited = match front && backend.state == State::Ready {
+                true => backend.note_head(now),
+                false => Duration::ZERO,
+            };
+            if waited >= SCRIPT_OVERDUE {
+                // From here on the sweep looks after it.
+                overdue.push(id);
+            } else {
+                let next = now.after(SCRIPT_OVERDUE - waited);
+                due = Some(due.map_or(next, |due| due.min(next)));
+            }
+        }
+        self.scripts_due = due;
+        for id in overdue {
             self.is_overdue(id, now);
         }
     }

@@ -25,6 +25,9 @@ impl Proxy {
         self.resume_logins(now);
         self.resume_questions(now);
         self.tick_leases(now);
+        if self.scripts_due.is_some_and(|due| now >= due) {
+            self.watch_scripts(now);
+        }
         if now >= self.next_sweep {
             self.sweep(now);
         }
@@ -136,7 +139,17 @@ impl Proxy {
         let tracking = self.tracking_deadline();
         let behind = (self.is_behind() || self.masters_info_queue.is_due()).then(Time::default);
         let due = [
-            behind, sweep, held, paused, rest, logins, questions, leases, subscribed, tracking,
+            behind,
+            sweep,
+            held,
+            paused,
+            rest,
+            logins,
+            questions,
+            leases,
+            subscribed,
+            tracking,
+            self.scripts_due,
         ]
         .into_iter()
         .flatten()

@@ -536,6 +536,9 @@ impl Proxy {
             self.upstream.let_another_through(slot, now);
             return step;
         }
+        if command.runs != Runs::Nothing {
+            self.script_leaves(now);
+        }
         let seq = self.take_place(request, slot, At::Backend(backend));
         ticket.origin = Origin::Part(PartId::new(id, seq, 0));
         self.stats

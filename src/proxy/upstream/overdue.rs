@@ -15,6 +15,9 @@ pub const OVERDUE_MIN: Duration = Duration::from_millis(100);
 /// Every reply is overdue after this, however slow the node's replies usually are: it costs a connection, no more.
 const OVERDUE_MAX: Duration = Duration::from_millis(250);
 
+/// A script is overdue after this.
+pub(in crate::proxy) const SCRIPT_OVERDUE: Duration = Duration::from_millis(10);
+
 /// So many times as long as 99 in a hundred replies take, a reply is overdue.
 const USUAL_TIMES: u32 = 2;
 
