@@ -145,6 +145,11 @@ fn topology_answers() {
 }
 
 #[test]
+fn refusals() {
+    fuzz(&targets::REFUSALS);
+}
+
+#[test]
 fn flags() {
     fuzz(&targets::FLAGS);
 }

@@ -248,6 +248,49 @@ pub fn topology(rng: &mut Rng, shape: usize, len: usize) -> Vec<u8> {
     slots
 }
 
+pub const REFUSAL_SHAPES: usize = 6;
+
+/// Texts of errors that nodes give.
+pub fn refusals(rng: &mut Rng, shape: usize, len: usize) -> Vec<u8> {
+    const WORDS: &[&str] = &[
+        "MOVED",
+        "ASK",
+        "TRYAGAIN",
+        "CLUSTERDOWN",
+        "LOADING",
+        "ERR",
+        "3999",
+        "16384",
+        "-1",
+        "99999999999999999999",
+        "127.0.0.1:7000",
+        "[::1]:7000",
+        ":7000",
+        "?:0",
+        "a:65536",
+        "host\r\n+OK\r\n:1",
+        "\u{202e}host:1",
+        "Hash slot not served",
+        " is loading the dataset in memory",
+        "\r\n$-1\r\n",
+    ];
+    match shape {
+        // A long host, many colons, many words, a long number.
+        0 => [b"MOVED 1 ".to_vec(), vec![b'h'; len], b":7000".to_vec()].concat(),
+        1 => [b"ASK 1 ".to_vec(), repeated(b":1", len)].concat(),
+        2 => repeated(b"MOVED ", len),
+        3 => [b"MOVED ".to_vec(), vec![b'0'; len], b" a:1".to_vec()].concat(),
+        // Lines that would be replies of their own.
+        4 => [b"MOVED 1 a:1".to_vec(), repeated(b"\r\n+OK", len)].concat(),
+        _ => {
+            let count = rng.usize(1..6);
+            let words = (0..count).map(|_| WORDS[rng.usize(..WORDS.len())]);
+            let text = words.collect::<Vec<_>>().join(" ");
+            text.bytes().chain(bytes(rng, 3)).collect()
+        }
+    }
+}
+
 pub const FLAG_SHAPES: usize = 3;
 
 /// Arguments of a command line, each ended by a NUL.

@@ -10,8 +10,9 @@ use redis_cluster_proxy::cluster::view::View;
 use redis_cluster_proxy::command::Table;
 use redis_cluster_proxy::net::proxy_header::{self, Guard, Header};
 use redis_cluster_proxy::options;
+use redis_cluster_proxy::proxy::texts::refusal::Refusal;
 use redis_cluster_proxy::resp::args::Args;
-use redis_cluster_proxy::resp::encode::Protocol;
+use redis_cluster_proxy::resp::encode::{self, Protocol};
 use redis_cluster_proxy::resp::frame::{ProtocolError, RequestLimits, RequestScanner, Scan};
 use redis_cluster_proxy::resp::inline;
 use redis_cluster_proxy::resp::reply::Reply;
@@ -90,6 +91,15 @@ pub const TOPOLOGY: Target = Target {
     work: read_topology,
 };
 
+/// What nodes say instead of executing a request: redirects and other words, with hostile text in them.
+pub const REFUSALS: Target = Target {
+    name: "refusals",
+    generate: generate::refusals,
+    shapes: generate::REFUSAL_SHAPES,
+    check: |text, _| check_refusal(text),
+    work: read_refusal,
+};
+
 pub const FLAGS: Target = Target {
     name: "flags",
     generate: generate::flags,
@@ -146,6 +156,32 @@ fn check_proxy_header(bytes: &[u8], rng: &mut Rng) {
         .any(|(from, to)| guard.finds(&bytes[*from..to]));
     let is_begun = bytes.starts_with(b"PROXY ") || bytes.starts_with(b"\r\n\r\n\0\r\nQUIT\n");
     assert_eq!(found, is_begun);
+}
+
+fn read_refusal(text: &[u8]) {
+    std::hint::black_box(Refusal::parse(text));
+    encode::error(&mut Vec::new(), text);
+}
+
+/// A redirect is believed if it is one to the letter, and whatever the text is, a client is told one error.
+fn check_refusal(text: &[u8]) {
+    if let Some(Refusal::Moved(slot, endpoint) | Refusal::Ask(slot, endpoint)) =
+        Refusal::parse(text)
+    {
+        assert!(endpoint.bytes().all(|byte| byte.is_ascii_graphic()));
+        let (host, port) = endpoint.rsplit_once(':').expect("a port");
+        assert!(port.parse::<u16>().is_ok() && !host.contains(' '));
+        let text = std::str::from_utf8(text).expect("text");
+        let words: Vec<&str> = text.split(' ').collect();
+        assert_eq!((words.len(), words[2]), (3, endpoint));
+        assert_eq!(words[1].parse::<u16>(), Ok(slot.number()));
+    }
+    let mut frame = Vec::new();
+    encode::error(&mut frame, text);
+    for protocol in [Protocol::Resp2, Protocol::Resp3] {
+        let found = scan_replies(&frame, &[], protocol);
+        assert_eq!(found, (vec![Event::Reply(frame.clone())], End::Waits));
+    }
 }
 
 /// What a parser found.
