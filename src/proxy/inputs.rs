@@ -68,6 +68,8 @@ impl Proxy {
         Proxy {
             tls_log: LogThrottle::default(),
             memory_log: LogThrottle::default(),
+            until_memory_look: 0,
+            holds_back: false,
             login_log: LogThrottle::default(),
             late_logins: VecDeque::new(),
             near: NearCache::new(&config, process.workers.len(), seed),

@@ -72,6 +72,10 @@ pub struct Proxy {
     pub(in crate::proxy) config: Arc<Config>,
     /// Tells of clients that have come to the wrong address.
     pub(in crate::proxy) tls_log: LogThrottle,
+    /// Bytes that may still be taken before what clients hold is looked at again, ahead of time.
+    pub(in crate::proxy) until_memory_look: usize,
+    /// Whether clients are not read because they hold much.
+    pub(in crate::proxy) holds_back: bool,
     /// Tells of failed logins.
     pub(in crate::proxy) login_log: LogThrottle,
     /// Clients whose logins are delayed, and until when.

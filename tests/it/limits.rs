@@ -191,6 +191,77 @@ fn above_max_memory_the_clients_that_hold_most_are_closed() {
     assert_eq!(&reply, b"+OK\r\n");
 }
 
+/// The most memory that the process has ever had, in KiB.
+fn peak_kib(proxy: &Proxy) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", proxy.pid()));
+    let status = status.expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let number = line.and_then(|line| line.split_whitespace().next());
+    number.and_then(|kib| kib.parse().ok()).expect("a number")
+}
+
+#[test]
+fn max_memory_acts_before_the_memory_is_taken() {
+    let proxy = limited("-n 4096", &["-max-memory", "32mb", "-max-procs", "2"]);
+    let mut other = proxy.conn();
+    // Together they have a GiB to send, and nobody waits for anybody.
+    std::thread::scope(|scope| {
+        for _ in 0..16 {
+            let mut client = dial(&proxy);
+            let wait = Some(Duration::from_secs(20));
+            client.set_write_timeout(wait).expect("a socket");
+            // It is closed, or not read.
+            scope.spawn(move || begin_mset(&mut client, 100 << 20, 64 << 20).ok());
+        }
+    });
+    serves_both_nodes(&mut other);
+    assert!(counter(&mut other, "proxy_clients_memory") >= 10);
+    assert!(counter(&mut other, "proxy_memory_pauses") > 0);
+    // What grows is there twice while it is moved.
+    let peak = peak_kib(&proxy);
+    assert!(peak < 160 << 10, "{peak} KiB");
+}
+
+/// Says MULTI and queues so many times a MiB for a slot.
+fn queue(conn: &mut Conn, count: usize, slot: u16) {
+    assert_eq!(conn.line("MULTI"), "OK");
+    let set = Conn::encode(&["SET", &key_in_slot(slot, "queued"), &"x".repeat(1 << 20)]);
+    for _ in 0..count {
+        conn.send(&set);
+        assert_eq!(conn.read_reply(), "QUEUED");
+    }
+}
+
+#[test]
+fn near_max_memory_who_holds_most_is_not_read_until_others_are_done() {
+    let proxy = limited("-n 4096", &["-max-memory", "32mb", "-max-procs", "1"]);
+    let [mut other, mut large, mut small] = [proxy.conn(), proxy.conn(), proxy.conn()];
+    queue(&mut large, 19, 1);
+    queue(&mut small, 9, 16000);
+    wait_for("the largest to wait", Duration::from_secs(10), || {
+        (counter(&mut other, "proxy_memory_pauses") > 0).then_some(())
+    });
+    wait_for("the log to say so", Duration::from_secs(10), || {
+        let line = "not reading the client that holds most, for now";
+        proxy.log().contains(line).then_some(())
+    });
+    large.send(Conn::encode(&["EXEC"]));
+    serves_both_nodes(&mut other);
+    assert_eq!(small.line("EXEC").items().len(), 9);
+    let done = large.read_reply();
+    assert_eq!(done.items().len(), 19);
+    assert_eq!(counter(&mut other, "proxy_clients_memory"), 0);
+
+    // Who has waited for long is closed, so that the others can go on.
+    queue(&mut large, 19, 1);
+    queue(&mut small, 9, 16000);
+    wait_for("the largest to be closed", Duration::from_secs(60), || {
+        (counter(&mut other, "proxy_clients_memory") == 1).then_some(())
+    });
+    assert!(!large.is_open(Duration::from_secs(10)));
+    assert_eq!(small.line("EXEC").items().len(), 9);
+}
+
 #[test]
 fn clients_that_have_not_logged_in_have_little_time_and_memory() {
     let flags = ["-client-password", "sesame", "-login-timeout", "1s"];

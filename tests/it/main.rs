@@ -49,6 +49,7 @@ mod overdue;
 mod own_errors;
 mod page;
 mod pause;
+mod piled_up;
 mod program;
 mod programs;
 mod proxy_command;

@@ -584,6 +584,11 @@ pub const FAMILIES: &[Family] = &[
         "Times that a node connection was not read for a while, because the client that its large reply is for read slowly",
     ),
     counter(
+        "redis_proxy_memory_pauses_total",
+        &[("memory_pauses", "")],
+        "Times that a client was not read for a while, because it held most of the memory that all clients may hold (-max-memory)",
+    ),
+    counter(
         "redis_proxy_leases_granted_total",
         &[("leases", "")],
         "Exclusive connections given to transactions, blocking commands and large requests",

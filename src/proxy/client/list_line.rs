@@ -121,11 +121,6 @@ impl Client {
         }
     }
 
-    /// Bytes of the requests that it has queued.
-    pub(in crate::proxy) fn queued_bytes(&self) -> usize {
-        self.transaction().2
-    }
-
     /// Whether EXEC will answer nil.
     fn is_broken(&self) -> bool {
         let work = self.lease.as_deref().map(|lease| &lease.work);

@@ -6,6 +6,7 @@ pub(super) mod active;
 pub(super) mod backlog;
 pub(super) mod held;
 pub mod held_keys;
+mod held_memory;
 pub mod judgement;
 pub(super) mod list_line;
 mod movable;
@@ -64,6 +65,8 @@ pub enum Stall {
     Behind,
     /// It is about to go to the process that takes over, which takes its next request.
     HandOver,
+    /// It is not read, since it holds much of the memory that all clients may hold.
+    Memory,
 }
 
 /// Why a client is closed, as far as the client itself knows.
@@ -160,6 +163,8 @@ pub struct Client {
     pub listed_as_holding: bool,
     /// Why no request of it is taken, if none is.
     pub stall: Option<Stall>,
+    /// Since when it is not read because it holds much of the memory that all clients may hold.
+    pub held_back_since: Option<Time>,
     /// Whether it counts among those that CLIENT PAUSE holds.
     pub paused: bool,
     /// The turn in which it was last resumed.
@@ -238,6 +243,7 @@ impl Client {
             held: HeldRequests::default(),
             listed_as_holding: false,
             stall: None,
+            held_back_since: None,
             paused: false,
             resumed_in: 0,
             seen_in: u32::MAX,
@@ -327,7 +333,8 @@ impl Client {
                 | Stall::Subscribers
                 | Stall::Connection
                 | Stall::Behind
-                | Stall::HandOver,
+                | Stall::HandOver
+                | Stall::Memory,
             ) => false,
             Some(Stall::Barrier) => {
                 self.pipeline.is_empty()
@@ -348,7 +355,7 @@ impl Client {
         let waits = self.stalled_since.is_some()
             || self.stall == Some(Stall::ClientPause)
             || self.is_blocked();
-        waits && self.closing.is_none()
+        waits && self.closing.is_none() && self.held_back_since.is_none()
     }
 
     /// Room for what it sends while no request of it is taken, if it is read at all.
@@ -381,11 +388,6 @@ impl Client {
     /// Bytes that it has sent and that wait to be executed.
     pub fn unexecuted_bytes(&self) -> usize {
         self.input.len() + self.backlog.as_ref().map_or(0, |backlog| backlog.len())
-    }
-
-    /// Storage for such bytes that holds nothing.
-    pub fn free_input_bytes(&self) -> usize {
-        self.input.free() + self.backlog.as_ref().map_or(0, |backlog| backlog.free())
     }
 
     /// A large reply has come for it: no more requests are taken than such replies may wait.

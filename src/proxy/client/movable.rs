@@ -17,7 +17,8 @@ impl Client {
                 | Stall::ClientPause
                 | Stall::Login
                 | Stall::Subscribers
-                | Stall::Connection,
+                | Stall::Connection
+                | Stall::Memory,
             ) => true,
         };
         !waits

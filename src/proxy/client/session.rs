@@ -27,6 +27,13 @@ pub struct Identity {
     pub lib_ver: Vec<u8>,
 }
 
+impl Identity {
+    /// Bytes of all of it.
+    pub fn bytes(&self) -> usize {
+        self.name.len() + self.lib_name.len() + self.lib_ver.len()
+    }
+}
+
 /// Who a client is and what it has set for itself.
 #[derive(Debug)]
 pub struct Session {

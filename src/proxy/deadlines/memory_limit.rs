@@ -1,5 +1,6 @@
-//! `-max-memory`: what clients have made this process hold is looked at twice a second, and if it is more than all of
-//! them may, those that hold most are closed. Clients that have not logged in may hold little together, whatever there is.
+//! `-max-memory`: what clients have made this process hold is looked at twice a second, and as often in between as bytes
+//! are kept that could be too many; if they are more than all clients may hold, those that hold most are closed. (Before
+//! that, those are not read: see `held_back`.) Clients that have not logged in may hold little together, whatever there is.
 //!
 //! Each worker closes clients of its own, for its own share of what is too much, so that none has to ask the others.
 
@@ -11,6 +12,9 @@ use std::sync::atomic::Ordering;
 
 /// A client that has not logged in and holds less is not closed: that would free next to nothing.
 const WORTHWHILE: usize = 64 << 10;
+/// All is not looked at more often than when so many bytes have come, and so many for each client.
+const LOOK_LEAST: usize = 256 << 10;
+const LOOK_LEAST_EACH: usize = 64;
 /// What clients of the whole process that have not logged in may hold together.
 const STRANGERS_BYTES: usize = 32 << 20;
 
@@ -39,6 +43,30 @@ impl Proxy {
             // At once: the other workers would close clients for what is free already.
             self.stats.sample.clients_memory_bytes.set(own as u64);
         }
+        let total = self.process.samples().clients_memory_bytes as usize;
+        self.hold_back(own, total, limit, now);
+        self.until_memory_look = self.bytes_until_look(total, limit);
+    }
+
+    /// So many bytes may be kept here until all is looked at again: each worker's share of half of what is left, but not so
+    /// few that it costs more to look than to read.
+    fn bytes_until_look(&self, total: usize, limit: usize) -> usize {
+        let share = limit.saturating_sub(total) / self.process.workers.len().max(1) / 2;
+        let least = LOOK_LEAST.max(self.clients.len().saturating_mul(LOOK_LEAST_EACH));
+        share.max(least)
+    }
+
+    /// So many bytes more are kept for clients, or have come for them: if that may be too many, all is looked at now.
+    pub(in crate::proxy) fn note_growth(&mut self, bytes: usize, now: Time) {
+        self.will_look_at_memory_after(bytes);
+        if self.until_memory_look == 0 {
+            self.bound_memory(now);
+        }
+    }
+
+    /// The same, where clients must not be closed: all is looked at when more is read.
+    pub(in crate::proxy) fn will_look_at_memory_after(&mut self, bytes: usize) {
+        self.until_memory_look = self.until_memory_look.saturating_sub(bytes);
     }
 
     /// Closes clients that hold more than the limit allows each of all. As long as all together hold more than the
@@ -51,7 +79,7 @@ impl Proxy {
         limit: usize,
         now: Time,
     ) -> usize {
-        let fair = limit / self.process.clients.load(Ordering::Relaxed).max(1);
+        let fair = limit / self.client_count();
         let clients = self.clients_that_hold(fair + 1, |_| true);
         let excess = (total - limit) as u128 * own as u128 / total as u128;
         self.close_largest(
@@ -62,7 +90,12 @@ impl Proxy {
         )
     }
 
-    fn clients_that_hold(
+    /// Clients of the process, one at least.
+    pub(super) fn client_count(&self) -> usize {
+        self.process.clients.load(Ordering::Relaxed).max(1)
+    }
+
+    pub(super) fn clients_that_hold(
         &self,
         least: usize,
         which: impl Fn(&Client) -> bool,
@@ -75,7 +108,7 @@ impl Proxy {
 
     /// Closes the largest of these until so many bytes are free. Returns how many are.
     #[cold]
-    fn close_largest(
+    pub(super) fn close_largest(
         &mut self,
         mut clients: Vec<(usize, ClientId)>,
         excess: usize,
@@ -129,14 +162,5 @@ impl Proxy {
             self.memory_log.warn(&text, now);
         }
         self.drop_client(id, Parting::Unallocated, now);
-    }
-}
-
-impl Client {
-    /// Bytes that it makes us hold: what it has sent, what it is owed, what it has queued.
-    fn held_memory(&self) -> usize {
-        let free = self.free_input_bytes();
-        let owed = self.output.memory() + self.pipeline.ready_bytes();
-        self.unexecuted_bytes() + free + owed + self.queued_bytes()
     }
 }

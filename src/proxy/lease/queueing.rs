@@ -6,8 +6,8 @@ use crate::command::{
     Class, Command, Flags, InMulti, KeysError, LeaseKind, ResponsePolicy, Runs, Verb,
 };
 use crate::config::PubsubOrder;
-use crate::proxy::client::Stall;
 use crate::proxy::client::step::Step;
+use crate::proxy::client::{Client, Stall};
 use crate::proxy::ids::{ClientId, NO_SLOT};
 use crate::proxy::lease::state::run::{Line, Owed, Run};
 use crate::proxy::lease::state::transaction::{Item, OK, Own, Parts, QUEUED, Transaction};
@@ -36,6 +36,16 @@ enum Where {
     All,
     /// The proxy.
     Here,
+}
+
+impl Where {
+    /// In how many copies a request is kept until EXEC.
+    fn copies(&self) -> usize {
+        match self {
+            Where::Node(_) | Where::Nodes(_) | Where::Here => 1,
+            Where::All => 2,
+        }
+    }
 }
 
 impl Proxy {
@@ -114,26 +124,29 @@ impl Proxy {
             debug_assert!(false, "a blocked client asks for more");
             return Step::Close;
         };
-        transaction.bytes += args.frame().len();
-        if transaction.bytes > self.config.limits.transaction_bytes {
-            self.put_lease(id, lease, Next::Keep, now);
-            return self.reject(request, texts::TRANSACTION_TOO_LARGE);
+        let fails = transaction.fails_already();
+        if !fails {
+            transaction.count_queued(args.frame().len(), place.copies());
         }
+        self.will_look_at_memory_after(args.frame().len());
+        if let Some(step) = self.refuse_too_large(request, &mut lease) {
+            self.put_lease(id, lease, Next::Keep, now);
+            return step;
+        }
+        let Work::Transaction(transaction) = &mut lease.work else {
+            return Step::Close;
+        };
         let own = || Own {
             row: command.id,
             frame: args.frame().to_vec(),
         };
         match self.function_of(command, args) {
+            _ if fails => {}
             Some(name) => transaction.functions.push((name, command.may_replicate())),
             None => transaction.writes |= self.may_write(command, args),
         }
         let (slot, is_share) = match place {
-            _ if (transaction.doomed && !transaction.busy)
-                || transaction.crossed
-                || transaction.broken =>
-            {
-                return self.queued_here(request, lease);
-            }
+            _ if fails => return self.queued_here(request, lease),
             Where::Node(slot) => (slot, false),
             Where::All => (NO_SLOT, true),
             Where::Nodes(policy) => {
@@ -197,6 +210,30 @@ impl Proxy {
         let next = self.add(id, &mut lease, index, line, now);
         self.put_lease(id, lease, next, now);
         Step::Done
+    }
+
+    /// Whether a request is one too many, by what is queued and watched with it: nothing of that is kept then, and EXEC will
+    /// fail. A client that has more in all than may wait to be executed is closed.
+    pub(super) fn refuse_too_large(
+        &mut self,
+        request: &Request<'_>,
+        lease: &mut Lease,
+    ) -> Option<Step> {
+        let Work::Transaction(transaction) = &lease.work else {
+            return None;
+        };
+        let (id, now) = (request.client, request.now);
+        let behind = self.clients.get(id).map_or(0, Client::unexecuted_bytes);
+        if transaction.bytes + behind > self.config.limits.request_bytes {
+            self.let_queue_go(id, lease, now);
+            self.close_unread(id, now);
+            return Some(Step::Close);
+        }
+        if transaction.bytes > self.config.limits.transaction_bytes {
+            self.let_queue_go(id, lease, now);
+            return Some(self.reject(request, texts::TRANSACTION_TOO_LARGE));
+        }
+        None
     }
 
     /// A request whose keys lie in several slots, where a transaction may have parts.

@@ -191,6 +191,17 @@ impl Proxy {
         next
     }
 
+    /// Nothing of what is queued is kept, and nothing is watched: EXEC will fail.
+    pub(super) fn let_queue_go(&mut self, id: ClientId, lease: &mut Lease, now: Time) {
+        for index in 0..lease.runs.len() {
+            self.break_watch(id, lease, index as u16, now);
+            lease.runs[index].lines = Vec::new();
+        }
+        if let Work::Transaction(transaction) = &mut lease.work {
+            transaction.forget_queued();
+        }
+    }
+
     /// Answers those that wait to be queued: what becomes of them is said by EXEC.
     pub(super) fn queue_all(&mut self, id: ClientId, lease: &mut Lease, index: u16, now: Time) {
         for line in &mut lease.runs[usize::from(index)].lines {

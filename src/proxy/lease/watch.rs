@@ -66,6 +66,14 @@ impl Proxy {
             self.say(request, OK);
             return Step::Done;
         }
+        transaction.count_watched(args.frame().len(), args.len() - 1);
+        if let Some(step) = self.refuse_too_large(request, &mut lease) {
+            self.put_lease(id, lease, Next::Keep, now);
+            return step;
+        }
+        let Work::Transaction(transaction) = &mut lease.work else {
+            return Step::Close;
+        };
         let counts = &self.process.leases;
         let hashes = args.from(1).map(|key| counts.watched_keys.hash(key));
         let before = transaction.watched.len();

@@ -29,6 +29,11 @@ const OTHER_BCAST: &[u8] =
     then re-enabling it with a different mode.";
 const NO_TARGET: &[u8] = b"ERR The client ID you want redirect to does not exist";
 
+/// Redis has no such limits. Each prefix is compared with each other one, and stands at all nodes.
+const PREFIXES_MAX: usize = 1024;
+const PREFIXES_BYTES_MAX: usize = 1 << 20;
+const TOO_MANY_PREFIXES: &[u8] = b"ERR too many prefixes for a single client";
+
 /// The options of `CLIENT TRACKING`.
 #[derive(Default)]
 struct Options<'a> {
@@ -85,6 +90,11 @@ impl<'a> Options<'a> {
             let middle = [b"' overlaps with ", with.as_bytes(), b" prefix '"].concat();
             Err(Cow::Owned([&own[..], prefix, &middle, other, end].concat()))
         };
+        let bytes = self.prefixes.iter().map(|prefix| prefix.len());
+        let bytes: usize = bytes.chain(own.iter().map(|prefix| prefix.len())).sum();
+        if self.prefixes.len() + own.len() > PREFIXES_MAX || bytes > PREFIXES_BYTES_MAX {
+            return Err(Cow::Borrowed(TOO_MANY_PREFIXES));
+        }
         for (index, prefix) in self.prefixes.iter().enumerate() {
             if let Some(other) = own.iter().find(|own| overlap(own, prefix)) {
                 return text(prefix, "an existing", other);

@@ -16,9 +16,10 @@ impl Proxy {
         if let Some(backlog) = &mut client.backlog {
             backlog.filled(count, &mut self.pool);
         }
-        if client.unexecuted_bytes() > self.config.limits.request_bytes {
-            self.close_unread(id, now);
+        if client.query_bytes() > self.config.limits.request_bytes {
+            return self.close_unread(id, now);
         }
+        self.note_growth(count, now);
     }
 
     /// More waits of a client than may: it is closed at once, as in Redis.

@@ -6,7 +6,7 @@
 
 use std::net::SocketAddr;
 
-use crate::buffer::{ReadBuf, Rope};
+use crate::buffer::{READ_BLOCK, ReadBuf, Rope};
 use crate::clock::Time;
 use crate::proxy::ids::{BackendId, ClientId, NodeKey, PartId};
 use crate::proxy::insight::{BIG_BYTES, Reasons, Sight};
@@ -45,7 +45,7 @@ impl Proxy {
             if backend.large_reply.is_some() {
                 match self.stream_on(id, now) {
                     Next::More => {}
-                    Next::Wait => return,
+                    Next::Wait => return self.note_growth(READ_BLOCK, now),
                     Next::Lost(lost) => return self.lose_backend(id, lost, now),
                 }
             }
@@ -72,7 +72,13 @@ impl Proxy {
             }
             match next {
                 Next::More => {}
-                Next::Wait => break,
+                Next::Wait => {
+                    if let Some(backend) = self.upstream.backends.get_mut(id) {
+                        backend.input.settle(&mut self.pool);
+                        self.wake_waiters(id);
+                    }
+                    return self.note_growth(READ_BLOCK, now);
+                }
                 Next::Lost(lost) => return self.lose_backend(id, lost, now),
             }
         }

@@ -68,11 +68,16 @@ impl Proxy {
                 break;
             }
         }
-        if let Some(client) = self.clients.get_mut(id) {
-            client.input.settle(&mut self.pool);
-            if client.is_finished() {
-                self.queue_flush(id);
-            }
+        let Some(client) = self.clients.get_mut(id) else {
+            return;
+        };
+        client.input.settle(&mut self.pool);
+        let kept = if client.input.has_storage() { count } else { 0 };
+        if client.is_finished() {
+            self.queue_flush(id);
+        }
+        if kept > 0 || self.until_memory_look == 0 {
+            self.note_growth(kept, now);
         }
     }
 
@@ -147,7 +152,11 @@ impl Proxy {
             }
             Ok(Scan::Incomplete(missing)) => {
                 client.missing = missing;
-                if input.len().saturating_add(missing) >= self.config.limits.stream_bytes {
+                let queued = client.queued_bytes();
+                let query = queued + input.len().saturating_add(missing);
+                if queued > 0 && query > self.config.limits.request_bytes {
+                    self.close_unread(id, now);
+                } else if input.len().saturating_add(missing) >= self.config.limits.stream_bytes {
                     self.stream_request(id, input, now);
                 }
                 false

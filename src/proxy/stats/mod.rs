@@ -267,6 +267,8 @@ counters! {
     requests_streamed,
     /// Large replies that were left at their nodes for a while, since their clients read slowly.
     reply_pauses,
+    /// Times that a client was not read for a while because all clients held much memory.
+    memory_pauses,
     /// Times that an exclusive connection was lent.
     leases,
     /// Transactions whose connections were taken back because nobody went on with them.

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use crate::clock::Time;
 use crate::proxy::ids::{BackendId, NO_SLOT, NodeKey, Seq};
-use crate::proxy::lease::state::transaction::DISCARD;
 use crate::proxy::upstream::goal::Goal;
 use crate::proxy::upstream::routes::everyone::Executor;
 use crate::resp::reply::Reply;
+
+pub(in crate::proxy::lease) const DISCARD: &[u8] = b"*1\r\n$7\r\nDISCARD\r\n";
 
 /// How long a node takes at most to refuse a command that blocks.
 const ACCEPTED: Duration = Duration::from_millis(100);
@@ -86,6 +87,9 @@ pub struct Line {
 }
 
 impl Line {
+    /// What a request that is kept costs beside its bytes: its place, and that memory is had in pieces.
+    pub const COST: usize = size_of::<Line>() + 32;
+
     /// A request that is sent as it came.
     pub fn new(frame: Vec<u8>, command: u16, owed: Owed) -> Line {
         Line {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::command::ResponsePolicy;
+use crate::proxy::lease::state::run::Line;
 use crate::proxy::pubsub::state::kind::Kind;
 use crate::proxy::stats::key_tally::KeyHash;
 use crate::resp::encode::Protocol;
@@ -11,16 +12,17 @@ pub(in crate::proxy::lease) const OK: &[u8] = b"+OK\r\n";
 
 pub(in crate::proxy::lease) const QUEUED: &[u8] = b"+QUEUED\r\n";
 
-pub(in crate::proxy::lease) const DISCARD: &[u8] = b"*1\r\n$7\r\nDISCARD\r\n";
-
 pub(in crate::proxy::lease) const UNWATCH: &[u8] = b"*1\r\n$7\r\nUNWATCH\r\n";
+
+/// What a key that is watched costs: its places here and in the tally of the process.
+const WATCHED: usize = 64;
 
 /// The state of a transaction. Whether MULTI has been said stands in the session (`queueing`).
 #[derive(Debug, Default)]
 pub struct Transaction {
     /// What has been queued, in order, and who will answer it.
     pub items: Vec<Item>,
-    /// Bytes of it.
+    /// What it makes us hold: the bytes of what is queued and watched, and what each request and key costs beside them.
     pub bytes: usize,
     /// A request failed to be queued: EXEC fails.
     pub doomed: bool,
@@ -83,6 +85,32 @@ pub struct Parts {
 }
 
 impl Transaction {
+    /// A request is to be queued, with so many bytes in each of so many copies.
+    pub(in crate::proxy::lease) fn count_queued(&mut self, bytes: usize, copies: usize) {
+        let each = bytes + Line::COST;
+        self.bytes += size_of::<Item>() + each.saturating_mul(copies);
+    }
+
+    /// So many keys are to be watched, by a request of so many bytes.
+    pub(in crate::proxy::lease) fn count_watched(&mut self, bytes: usize, keys: usize) {
+        self.bytes += bytes + Line::COST + keys * WATCHED;
+    }
+
+    /// Whether EXEC fails whatever comes, so that nothing is sent or kept any more.
+    pub(in crate::proxy::lease) fn fails_already(&self) -> bool {
+        (self.doomed && !self.busy) || self.crossed || self.broken
+    }
+
+    /// It fails, so nothing of what is queued is needed any more.
+    pub(in crate::proxy::lease) fn forget_queued(&mut self) {
+        self.items = Vec::new();
+        self.functions = Vec::new();
+        self.scripts = Vec::new();
+        self.channel = None;
+        self.bytes = 0;
+        self.doomed = true;
+    }
+
     /// What it publishes to.
     pub fn channels(&self) -> Vec<(Kind, Vec<u8>)> {
         let channel = |item: &Item| match item {

@@ -53,8 +53,11 @@ pub struct Mode {
     pub apart_overflow: bool,
 }
 
-/// So many keys of one transaction are remembered; of a longer one all keys are said to have changed.
+/// So many keys of one transaction are remembered, none of them longer than that; else all keys are said to have changed.
 const APART_MAX: usize = 128;
+const APART_BYTES_MAX: usize = 4096;
+/// What a name costs beside its bytes.
+const NAME_COST: usize = 48;
 
 impl Mode {
     /// What a client has just asked for.
@@ -70,6 +73,12 @@ impl Mode {
     #[inline]
     pub fn is_broadcast(&self) -> bool {
         !self.prefixes.is_empty()
+    }
+
+    /// Bytes of its prefixes and keys.
+    pub fn bytes(&self) -> usize {
+        let all = self.prefixes.iter().chain(&self.apart);
+        all.map(|name| name.len() + NAME_COST).sum()
     }
 
     /// The request at this place stands behind a `CLIENT CACHING`. `head` is the oldest that is not answered.
@@ -106,7 +115,7 @@ impl Mode {
 
     /// A key of a request that travels on a connection of its own.
     pub fn note_apart(&mut self, key: &[u8]) {
-        if self.apart.len() >= APART_MAX {
+        if self.apart.len() >= APART_MAX || key.len() > APART_BYTES_MAX {
             self.apart_overflow = true;
         } else {
             self.apart.push(key.into());
@@ -145,5 +154,8 @@ mod tests {
         assert!(!mode.apart_overflow);
         mode.note_apart(b"k");
         assert!(mode.apart_overflow && mode.apart.len() == APART_MAX);
+        let mut mode = Mode::default();
+        mode.note_apart(&[b'k'; APART_BYTES_MAX + 1]);
+        assert!(mode.apart_overflow && mode.apart.is_empty());
     }
 }
