@@ -86,6 +86,16 @@ pub fn run(mut config: Config, passed: Option<Passed>, log: LogHandle) -> io::Re
              the password and the data"
         );
     }
+    // As at a server, what the file does not say of this user stays as it is: an empty file opens all doors.
+    let users = acl.users();
+    let unnamed = users.unnamed();
+    if config.acl_file.is_some() && unnamed.is_open() && unnamed.permissions().are_all() {
+        log::warn!(
+            target: TERMINAL,
+            "-acl-file does not restrict the user default: clients that do not log in may do everything. Put \"user \
+             default off\" into it"
+        );
+    }
     if config.admin_commands != AdminCommands::Yes && config.backend_user.is_none() {
         log::warn!(
             "-admin-commands {} does not cover scripts: EVAL \"redis.call('FLUSHALL')\" still runs, as the nodes' default \

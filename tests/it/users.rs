@@ -942,3 +942,28 @@ fn logins_wait_where_many_have_failed_and_nothing_else_does() {
         "{log}"
     );
 }
+
+/// As on a server, `default` stays as it was unless the file says otherwise: whoever starts the proxy is told.
+#[test]
+fn a_file_that_leaves_the_door_open_is_told_of() {
+    let cluster = Cluster::start(1, 0);
+    let folder = tempfile::tempdir().expect("a folder");
+    for (name, text, open) in [
+        ("empty", "", true),
+        ("other", "user app on >secret ~* +@all\n", true),
+        (
+            "off",
+            "user default off\nuser app on >secret ~* +@all\n",
+            false,
+        ),
+    ] {
+        let file = users_file(&folder, name, text);
+        let proxy = Proxy::start(&cluster, &["-acl-file", file.to_str().expect("plain")]);
+        let told = proxy
+            .stderr()
+            .contains("does not restrict the user default");
+        assert_eq!(told, open, "{name}: {}", proxy.stderr());
+        let served = proxy.conn().line("SET a 1") == "OK";
+        assert_eq!(served, open, "{name}");
+    }
+}
