@@ -12,7 +12,7 @@ CLIENTS_SECONDS ?= 10
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 .PHONY: build run test conformance-long subscribers clients page-test check lint simulate fuzz limits handover soak chaos checker-test faults bench bench-large bench-latency \
-    bench-memory bench-observed perf strace flamegraph deb release clean need-cargo
+    bench-memory bench-observed bench-handshakes bench-report bench-regress bench-record perf strace flamegraph deb release clean need-cargo
 
 build: need-cargo
 	$(CARGO) build --release --locked
@@ -133,6 +133,27 @@ bench-observed: build
 	@bash tests/support/install.sh redis-server python3 valgrind
 	@bash tests/support/install.sh linux-perf || bash tests/support/install.sh strace
 	@python3 bench/observed.py
+
+# TLS handshakes and idle TLS clients, beside HAProxy and stunnel.
+bench-handshakes: build
+	@bash tests/support/install.sh redis-server python3 openssl haproxy stunnel4
+	@python3 bench/handshakes.py
+
+# Draws the graph of the README from the figures of JSON=file, which `JSON=file make bench` writes.
+bench-report:
+	@bash tests/support/install.sh python3
+	@python3 bench/report.py $(JSON) dist/docs/speed.svg
+
+# Has a change made the proxy dearer? Instructions per command beside those recorded; with BASE=commit, beside another commit,
+# and system calls as well.
+bench-regress: need-cargo
+	@bash tests/support/install.sh python3 valgrind $(if $(BASE),redis-server strace)
+	@CARGO=$(CARGO) python3 bench/regress.py $(if $(BASE),against $(BASE))
+
+# Records what `make bench-regress` compares with.
+bench-record: need-cargo
+	@bash tests/support/install.sh python3 valgrind
+	@CARGO=$(CARGO) python3 bench/regress.py record
 
 # Where the running release spends its time, and its system calls, under load.
 perf strace: build

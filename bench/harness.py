@@ -12,6 +12,7 @@ import resource
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import tempfile
 import time
@@ -31,8 +32,9 @@ class Ended(Failure):
 
 
 def find_program(name):
-    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"
-    return shutil.which(name, path=path)
+    """In CONTENDER_DIR, which holds contenders that no package brings, then on the PATH."""
+    path = f"{os.environ.get('CONTENDER_DIR', '')}:{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"
+    return shutil.which(name, path=path.lstrip(":"))
 
 
 def free_port():
@@ -52,11 +54,21 @@ def free_port():
     raise SystemExit("no free port between 11000 and 21000")
 
 
+def trusting():
+    """TLS without a look at the certificate: loopback, and a certificate made a moment ago."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
 class Conn:
     """Just enough of a client to set things up."""
 
-    def __init__(self, port, timeout=10):
+    def __init__(self, port, timeout=10, tls=False):
         self.socket = socket.create_connection(("127.0.0.1", port), timeout)
+        if tls:
+            self.socket = trusting().wrap_socket(self.socket)
         self.input = self.socket.makefile("rb")
 
     def __enter__(self):
@@ -144,17 +156,19 @@ class Process:
                 self.child.wait()
 
     def cpu_ns(self):
-        """User and system time of all threads: from schedstat, in ns, where the kernel keeps it."""
+        """User and system time of all threads in ns: of those that live from schedstat, where the kernel keeps it, and of
+        all there ever were from stat, which counts in ticks."""
         total = 0
         for task in Path(f"/proc/{self.pid}/task").iterdir():
             try:
                 total += int((task / "schedstat").read_text().split()[0])
             except (OSError, IndexError):
                 pass
-        if total > 0:
-            return total
         fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) * 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+        tick = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+        ticks = (int(fields[11]) + int(fields[12])) * tick
+        # A thread for each connection, as stunnel has it, is gone before it is read.
+        return ticks if ticks > total + 10 * tick else total
 
     def rss_kib(self):
         status = Path(f"/proc/{self.pid}/status").read_text()
@@ -197,6 +211,27 @@ class Bench:
                 form_cluster(ports)
             self.servers[kind] = [f"127.0.0.1:{port}" for port in ports]
         return self.servers[kind]
+
+    def make_certificate(self):
+        """server.crt, server.key, and both in server.pem, in the temp folder."""
+        if os.path.exists(os.path.join(self.folder, "server.pem")):
+            return
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "30",
+             "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
+             "-keyout", "server.key", "-out", "server.crt"],
+            cwd=self.folder, check=True, stdin=subprocess.DEVNULL, capture_output=True,
+        )
+        both = [Path(self.folder, name).read_text() for name in ("server.crt", "server.key")]
+        Path(self.folder, "server.pem").write_text("".join(both))
+
+    def shared_sessions(self):
+        """Processes that share a session with another one: a scheduler that groups by session would favour them."""
+        sessions = {}
+        for process in self.processes:
+            if process.child.poll() is None:
+                sessions.setdefault(os.getsid(process.pid), []).append(process.name)
+        return [names for names in sessions.values() if len(names) > 1]
 
     def _server(self, name, flags):
         program = find_program("redis-server")
@@ -246,6 +281,7 @@ class Contender:
         self.program = self.module.PROGRAM and find_program(self.module.PROGRAM)
         self.process = None
         self.port = None
+        self.tls = getattr(self.module, "TLS", False)
 
     @property
     def missing(self):
@@ -270,14 +306,22 @@ class Contender:
             self.port = int(servers[0].rsplit(":", 1)[1])
             return
         self.port = free_port()
-        config = os.path.join(bench.folder, f"{self.name}.conf")
+        # Envoy goes by it.
+        suffix = getattr(self.module, "SUFFIX", ".conf")
+        config = os.path.join(bench.folder, self.name + suffix)
+        if self.tls:
+            bench.make_certificate()
         if hasattr(self.module, "CONFIG"):
-            Path(config).write_text(self.module.CONFIG.format(port=self.port, servers=servers))
+            hosts, ports = zip(*(server.rsplit(":", 1) for server in servers))
+            text = self.module.CONFIG.format(
+                port=self.port, servers=servers, hosts=hosts, ports=ports, folder=bench.folder
+            )
+            Path(config).write_text(text)
         argv = self.module.command(self.program, config, self.port, servers)
         self.process = bench.start(argv, core, self.name, batch)
         if not wait:
             return
-        wait_until(f"{self.name} answers", lambda: serves(self.process, self.port))
+        wait_until(f"{self.name} answers", lambda: serves(self.process, self.port, self.tls))
 
     def stop(self, bench):
         if self.process:
@@ -285,10 +329,10 @@ class Contender:
             self.process = None
 
 
-def serves(process, port):
+def serves(process, port, tls=False):
     """GETs of keys all over the slots are answered."""
     process.check()
-    with Conn(port, 2) as conn:
+    with Conn(port, 2, tls) as conn:
         for number in range(64):
             conn.command("GET", f"serving:{number}")
     return True
@@ -305,12 +349,12 @@ def contenders(names):
     return [Contender(name) for name in chosen]
 
 
-def load_keys(port, workload):
+def load_keys(port, workload, tls=False):
     """Every key that the load may ask for, with a value of the right size: so that every GET hits. In small
     batches, as a contender's memory should tell of the load and not of this."""
     value = b"x" * workload.value_bytes
     batch = max(1, min(32, (1 << 18) // workload.value_bytes))
-    with Conn(port, 30) as conn:
+    with Conn(port, 30, tls) as conn:
         for first in range(0, workload.keys, batch):
             numbers = range(first, min(first + batch, workload.keys))
             conn.socket.sendall(b"".join(encode("SET", f"key:{number:012}", value) for number in numbers))
@@ -318,16 +362,18 @@ def load_keys(port, workload):
                 conn.reply()
 
 
-def load_command(port, workload, requests):
+def load_command(port, workload, requests, tls=False):
     argv = [find_program("redis-benchmark") or "redis-benchmark", "-h", "127.0.0.1", "-p", str(port), "--csv"]
     argv += ["-c", str(workload.clients), "-P", str(workload.pipeline), "-n", str(requests)]
     argv += ["-d", str(workload.value_bytes)]
+    if tls:
+        argv += ["--tls", "--insecure"]
     if workload.keys > 1:
         argv += ["-r", str(workload.keys)]
     return argv + (workload.command.split() if " " in workload.command else ["-t", workload.command])
 
 
-def run_load(port, workload, requests, wrap=()):
+def run_load(port, workload, requests, tls=False, wrap=()):
     """Runs it on the load's core; commands a second, and p50 and p99 in ms."""
     with Conn(port):  # redis-benchmark spins for ever on a port where nobody listens
         pass
@@ -337,7 +383,7 @@ def run_load(port, workload, requests, wrap=()):
         os.sched_setaffinity(0, {LOAD_CORE})
         resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
 
-    argv = [*wrap, *load_command(port, workload, requests)]
+    argv = [*wrap, *load_command(port, workload, requests, tls)]
     # In a process group of its own, so that a load wrapped in another program ends with it.
     load = subprocess.Popen(
         argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -359,32 +405,32 @@ def run_load(port, workload, requests, wrap=()):
     return {"rate": numbers[0], "p50": numbers[3], "p99": numbers[5]}
 
 
-def count_syscalls(process, port, workload, requests):
+def count_syscalls(process, port, workload, requests, tls=False):
     """System calls of the contender per command; None where neither perf nor strace can tell."""
     perf, strace = find_program("perf"), find_program("strace")
     with tempfile.NamedTemporaryFile("r") as out:
         if perf:
             wrap = [perf, "stat", "-x", ",", "-o", out.name, "-e", "raw_syscalls:sys_enter", "-p", str(process.pid), "--"]
             try:
-                run_load(port, workload, requests, wrap)
+                run_load(port, workload, requests, tls, wrap)
                 found = re.search(r"^(\d+),", out.read(), re.M)
                 if found:
                     return int(found[1]) / requests
             except Failure:
                 process.check()
         if strace:
-            return count_with_strace(strace, process, port, workload, requests, out)
+            return count_with_strace(strace, process, port, workload, requests, tls, out)
     return None
 
 
-def count_with_strace(strace, process, port, workload, requests, out):
+def count_with_strace(strace, process, port, workload, requests, tls, out):
     tracer = subprocess.Popen(
         [strace, "-c", "-f", "-p", str(process.pid), "-o", out.name],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )
     try:
         time.sleep(0.5)
-        run_load(port, workload, requests)
+        run_load(port, workload, requests, tls)
     finally:
         tracer.send_signal(signal.SIGINT)
         tracer.wait()

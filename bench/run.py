@@ -16,7 +16,8 @@ from harness import Failure
 QUICK = os.environ.get("QUICK", "") not in ("", "0")
 REPEATS = int(os.environ.get("REPEATS", 1 if QUICK else 3))
 BATCH = os.environ.get("SCHED", "other") == "batch"
-PEERS = ["haproxy", "nutcracker"]
+# Whose cost this proxy's is divided by, where they run.
+PEERS = ["haproxy", "nutcracker", "predixy", "corvus", "envoy", "haproxy_tls", "stunnel"]
 
 
 def requests_of(workload):
@@ -48,7 +49,7 @@ def measure(contender, workload, requests):
     """One run: what the load saw, and what the contender spent."""
     process = contender.process
     before = process.cpu_ns() if process else 0
-    seen = harness.run_load(contender.port, workload, requests)
+    seen = harness.run_load(contender.port, workload, requests, contender.tls)
     if process:
         process.check()
         seen["micros"] = (process.cpu_ns() - before) / 1000 / requests
@@ -63,10 +64,12 @@ def run_row(bench, placement, core, workload, field):
         row = rows[contender.name] = {"runs": []}
         try:
             contender.start(bench, core, BATCH)
-            harness.load_keys(contender.port, workload)
+            harness.load_keys(contender.port, workload, contender.tls)
             measure(contender, workload, max(1, requests // 5))
         except (Failure, OSError) as error:
             row["failure"] = str(error)
+    for names in bench.shared_sessions():
+        say(f"{', '.join(names)} share a session: a scheduler that groups by session favours the others; do not trust the ratios")
     for turn in range(REPEATS):
         for contender in field:
             row = rows[contender.name]
@@ -84,7 +87,9 @@ def run_row(bench, placement, core, workload, field):
         if contender.process and "failure" not in row:
             row["rss_mib"] = contender.process.rss_kib() / 1024
             try:
-                row["syscalls"] = harness.count_syscalls(contender.process, contender.port, workload, requests // 2)
+                row["syscalls"] = harness.count_syscalls(
+                    contender.process, contender.port, workload, requests // 2, contender.tls
+                )
             except (Failure, OSError) as error:
                 row["failure"] = str(error)
         if "failure" in row:
@@ -108,7 +113,8 @@ def ratio(rows, name, peer):
 
 
 def print_table(table):
-    columns = ["placement", "test", "contender", "k/s", "us/command", "of haproxy", "of nutcracker",
+    peers = [peer for peer in PEERS if any(peer in rows for _, _, rows in table)]
+    columns = ["placement", "test", "contender", "k/s", "us/command", *[f"of {peer}" for peer in peers],
                "syscalls/command", "RSS MiB", "p50 ms", "p99 ms"]
     lines = [columns, ["---"] * len(columns)]
     for placement, workload, rows in table:
@@ -125,7 +131,7 @@ def print_table(table):
                 # Large values are few to a second.
                 spread(rates, 1 if min(rates) >= 10 else 3),
                 spread(micros, 2) if micros else "-",
-                *[ratio(rows, name, peer) for peer in PEERS],
+                *[ratio(rows, name, peer) for peer in peers],
                 f"{syscalls:.3g}" if syscalls is not None else "-",
                 f"{rss:.1f}" if rss is not None else "-",
                 f"{statistics.median(run['p50'] for run in runs):.3f}",
@@ -169,8 +175,8 @@ def main():
     field = []
     for contender in harness.contenders(os.environ.get("CONTENDERS", "")):
         if contender.missing:
-            say(f"{contender.name}: skipped, {contender.module.PROGRAM} is not installed "
-                "(`make build` builds this proxy, apt-get installs the others)")
+            say(f"{contender.name}: skipped, {contender.module.PROGRAM} is not installed (`make build` builds this proxy; "
+                "apt-get installs haproxy, nutcracker and stunnel4; CONTENDER_DIR is a folder with others)")
         else:
             field.append(contender)
     busy = busy_percent()

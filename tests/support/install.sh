@@ -7,6 +7,7 @@ present() {
     case $1 in
         python3-venv) python3 -c 'import ensurepip, venv' 2>/dev/null ;;
         linux-perf) perf --version >/dev/null 2>&1 ;;
+        stunnel4) command -v stunnel >/dev/null ;;
         haproxy | nutcracker) command -v "$1" >/dev/null || [ -x "/usr/sbin/$1" ] ;;
         nodejs) command -v node >/dev/null ;;
         iproute2) command -v ip >/dev/null ;;
