@@ -16,6 +16,10 @@ const BYTES_MAX: u64 = 64 << 20;
 
 fn read(path: &Path) -> Result<String, String> {
     let metadata = fs::metadata(path).map_err(reason)?;
+    // Reading a pipe may take for ever.
+    if !metadata.is_file() {
+        return Err("it is not a regular file".to_string());
+    }
     if metadata.len() > BYTES_MAX {
         return Err(format!("it is longer than {BYTES_MAX} bytes"));
     }
@@ -64,6 +68,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("users.acl");
         assert_eq!(read(&path), Err("No such file or directory".to_string()));
+        let no_file = Err("it is not a regular file".to_string());
+        assert_eq!(read(folder.path()), no_file);
         write(&path, b"user a on\n").unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&path), 0o600);

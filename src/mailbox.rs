@@ -40,7 +40,7 @@ pub enum Mail {
     /// What the servers have said of themselves.
     Servers(Arc<Servers>),
     /// The reply to a client's request, merged outside the worker.
-    Merged(PartId, Vec<u8>),
+    DoneOutside(PartId, Vec<u8>),
     /// From another worker.
     Worker(worker_query::WorkerMessage),
     /// A client that another worker has accepted, and where it comes from.

@@ -27,7 +27,6 @@ use crate::clock::{Clock, Reading, Time, Watch};
 use crate::coalesce::Coalesce;
 use crate::log_throttle::LogThrottle;
 use crate::mailbox::{Mail, Mailbox};
-use crate::merger::Merger;
 use crate::net::listener::Listener;
 use crate::net::socket::{Filled, Socket};
 use crate::net::tls::Context;
@@ -37,6 +36,7 @@ use crate::proxy::Proxy;
 use crate::proxy::actions::{Action, Wanted};
 use crate::proxy::ids::BackendId;
 use crate::proxy::upstream::lost::Lost;
+use crate::second_thread::SecondThread;
 use crate::turns::{Heartbeat, Turn, Turns};
 
 use leaving::Leaving;
@@ -204,9 +204,9 @@ impl Worker {
     pub fn run(mut self, others: &[Mailbox], refresh: impl Fn(Wanted)) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
         let mut now = self.watch.begin();
-        let mut merger = {
+        let mut second_thread = {
             let worker = self.proxy.worker();
-            Merger::new(worker, others[worker].clone())
+            SecondThread::new(worker, others[worker].clone())
         };
         let mut coalesce = Coalesce::new(self.proxy.config().coalesce, others.len());
         loop {
@@ -270,11 +270,11 @@ impl Worker {
                             self.proxy.undelivered(worker, message, written_at);
                         }
                     }
-                    Action::MergeOutside(merge) => {
+                    Action::WorkOutside(work) => {
                         // Who has too much work for two threads waits for both.
-                        if let Err(merge) = merger.hand(merge) {
-                            let (part, reply) = merge.run();
-                            self.proxy.merged(part, reply, written_at);
+                        if let Err(work) = second_thread.hand(work) {
+                            let (part, reply) = work.run();
+                            self.proxy.done_outside(part, reply, written_at);
                         }
                     }
                     other => self.act(other, written_at),
@@ -440,7 +440,7 @@ impl Worker {
             match message {
                 Mail::Topology(topology) => self.proxy.adopt(topology, now),
                 Mail::Servers(servers) => self.proxy.meet(&servers, now),
-                Mail::Merged(part, reply) => self.proxy.merged(part, reply, now),
+                Mail::DoneOutside(part, reply) => self.proxy.done_outside(part, reply, now),
                 Mail::Worker(message) => self.proxy.worker_message(message, now),
                 Mail::Client(socket, address) => self.admit(socket, address, now),
                 Mail::Control { question, answer } => {
@@ -834,7 +834,7 @@ impl Worker {
             }
             Action::Read(id) => self.enqueue(Peer::Backend(id)),
             Action::Close(peer) => self.close(peer, now),
-            Action::Refresh(_) | Action::ToWorker(..) | Action::MergeOutside(_) => {}
+            Action::Refresh(_) | Action::ToWorker(..) | Action::WorkOutside(_) => {}
         }
     }
 

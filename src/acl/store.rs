@@ -37,6 +37,8 @@ pub enum FileError {
 pub struct Store {
     users: Mutex<Arc<Users>>,
     file: Option<(PathBuf, Files)>,
+    /// Held by who writes the file.
+    saving: Mutex<()>,
     log: Mutex<Log>,
     failures: Mutex<Failures>,
 }
@@ -53,6 +55,7 @@ impl Store {
         Store {
             users: Mutex::new(Arc::new(users)),
             file: None,
+            saving: Mutex::default(),
             log: Mutex::default(),
             failures: Mutex::default(),
         }
@@ -127,8 +130,9 @@ impl Store {
     /// ACL SAVE.
     pub fn save(&self) -> Result<(), FileError> {
         let (path, files) = self.file.as_ref().ok_or(FileError::None)?;
-        // It is held so that of two who save, the later one has the later users.
-        let users = self.lock();
+        // It is held so that of two who save, the later one has the later users. Nobody else waits for the disk.
+        let _saving = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
+        let users = self.users();
         (files.write)(path, &users.file()).map_err(FileError::Failed)
     }
 

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use crate::proxy::ids::{BackendId, ClientId, PartId, Peer};
 use crate::proxy::messages::worker_query::WorkerMessage;
@@ -19,14 +20,14 @@ pub enum Wanted {
     Asked,
 }
 
-/// Work for another thread: it makes the one reply to a client's request of the replies to its parts. Returns it, and
-/// where it belongs.
-pub struct LongMerge(Box<dyn FnOnce() -> (PartId, Vec<u8>) + Send>);
+/// Work for another thread, since it takes longer than a turn may, or waits for a disk: it makes the reply to a part of a
+/// client's request. Returns it, and where it belongs.
+pub struct OutsideWork(Box<dyn FnOnce() -> (PartId, Vec<u8>) + Send>);
 
-impl LongMerge {
+impl OutsideWork {
     /// This is to be done.
-    pub fn new(work: impl FnOnce() -> (PartId, Vec<u8>) + Send + 'static) -> LongMerge {
-        LongMerge(Box::new(work))
+    pub fn new(work: impl FnOnce() -> (PartId, Vec<u8>) + Send + 'static) -> OutsideWork {
+        OutsideWork(Box::new(work))
     }
 
     /// Does it.
@@ -35,9 +36,32 @@ impl LongMerge {
     }
 }
 
-impl fmt::Debug for LongMerge {
+impl fmt::Debug for OutsideWork {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("LongMerge")
+        f.write_str("OutsideWork")
+    }
+}
+
+/// What another thread does to find the answer to a part of a request.
+#[derive(Clone)]
+pub struct OutsideAnswer(Arc<dyn Fn() -> Vec<u8> + Send + Sync>);
+
+impl OutsideAnswer {
+    /// This is to be done; it returns the reply.
+    pub fn new(find: impl Fn() -> Vec<u8> + Send + Sync + 'static) -> OutsideAnswer {
+        OutsideAnswer(Arc::new(find))
+    }
+
+    /// The work that answers this part.
+    pub fn of(&self, part: PartId) -> OutsideWork {
+        let find = self.0.clone();
+        OutsideWork::new(move || (part, find()))
+    }
+}
+
+impl fmt::Debug for OutsideAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OutsideAnswer")
     }
 }
 
@@ -58,8 +82,8 @@ pub enum Action {
     Refresh(Wanted),
     /// Hand a message to another worker.
     ToWorker(usize, WorkerMessage),
-    /// Run this on another thread; `Proxy::merged` is told what it returns.
-    MergeOutside(LongMerge),
+    /// Run this on another thread; `Proxy::done_outside` is told what it returns.
+    WorkOutside(OutsideWork),
 }
 
 /// The actions of one turn, in the order in which they are best done: requests leave before replies, so
@@ -77,7 +101,7 @@ pub struct Actions {
     refresh: Option<Wanted>,
     /// In order: all workers hear of one turn as this one did.
     messages: VecDeque<(usize, WorkerMessage)>,
-    merges: VecDeque<LongMerge>,
+    outside: VecDeque<OutsideWork>,
 }
 
 impl Actions {
@@ -123,9 +147,27 @@ impl Actions {
         self.messages.push_back((worker, message));
     }
 
-    /// Asks for replies to be merged on another thread.
-    pub fn merge_outside(&mut self, merge: LongMerge) {
-        self.merges.push_back(merge);
+    /// Asks for work to be done on another thread.
+    pub fn work_outside(&mut self, work: OutsideWork) {
+        self.outside.push_back(work);
+    }
+
+    /// The next backend to write to, unless connections are to be made before.
+    #[inline]
+    pub fn take_backend_flush(&mut self) -> Option<BackendId> {
+        match self.connects.is_empty() {
+            true => self.backend_flushes.pop_front(),
+            false => None,
+        }
+    }
+
+    /// The next client to write to, unless something is to be done before.
+    #[inline]
+    pub fn take_client_flush(&mut self) -> Option<ClientId> {
+        match self.connects.is_empty() && self.backend_flushes.is_empty() {
+            true => self.client_flushes.pop(),
+            false => None,
+        }
     }
 
     /// The next thing to do. Doing it may bring more.
@@ -152,8 +194,8 @@ impl Actions {
         if let Some((worker, message)) = self.messages.pop_front() {
             return Some(Action::ToWorker(worker, message));
         }
-        if let Some(merge) = self.merges.pop_front() {
-            return Some(Action::MergeOutside(merge));
+        if let Some(work) = self.outside.pop_front() {
+            return Some(Action::WorkOutside(work));
         }
         self.refresh.take().map(Action::Refresh)
     }
@@ -175,6 +217,6 @@ impl Actions {
             && self.closes.is_empty()
             && self.refresh.is_none()
             && self.messages.is_empty()
-            && self.merges.is_empty()
+            && self.outside.is_empty()
     }
 }

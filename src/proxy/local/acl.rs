@@ -10,12 +10,14 @@ use crate::acl::store::FileError;
 use crate::acl::users::Unchanged;
 use crate::acl::{Denied, Reason};
 use crate::command::Resolved;
+use crate::proxy::actions::OutsideAnswer;
 use crate::proxy::messages::worker_query::WorkerQuery;
 use crate::proxy::pipeline::merge::Merge;
 use crate::proxy::pipeline::plan::{Ask, Plan};
 use crate::proxy::texts;
 use crate::resp::args::Args;
 use crate::resp::encode::{self, Protocol};
+use crate::resp::reply::Reply;
 
 const HELP: &[&str] = &[
     "ACL <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
@@ -151,29 +153,62 @@ pub fn deluser(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) ->
 
 /// Every worker takes the users; the answer comes behind that.
 fn tell_workers(merge: Merge) -> After {
-    After::AskAlone(Plan {
+    After::AskAlone(renewed_users(merge))
+}
+
+fn renewed_users(merge: Merge) -> Plan {
+    Plan {
         asks: vec![Ask::Workers(WorkerQuery::RenewUsers)],
         merge,
+        write: false,
+    }
+}
+
+/// The file is read on the second thread: a disk may be slow, and a file long. Then every worker takes the users.
+pub fn load(context: &mut Context<'_>, _: &Args<'_>, _: &mut Vec<u8>) -> After {
+    let process = context.process.clone();
+    let read = move || {
+        let mut out = Vec::new();
+        match process.acl.reload() {
+            Ok(()) => encode::simple(&mut out, "OK"),
+            Err(error) => encode::error(&mut out, file_error(error).as_bytes()),
+        }
+        out
+    };
+    let then = |replies: &[Reply<'_>], out: &mut Vec<u8>| {
+        if let Some(error) = replies.iter().find(|reply| reply.is_error()) {
+            out.extend_from_slice(error.frame());
+            return None;
+        }
+        Some(renewed_users(Merge::AllSucceeded))
+    };
+    After::AskAlone(Plan {
+        asks: vec![Ask::Outside(OutsideAnswer::new(read))],
+        merge: Merge::Then(Box::new(then)),
         write: false,
     })
 }
 
-pub fn load(context: &mut Context<'_>, _: &Args<'_>, out: &mut Vec<u8>) -> After {
-    match context.process.acl.reload() {
-        Ok(()) => tell_workers(Merge::AllSucceeded),
-        Err(error) => fail(out, file_error(error).as_bytes()),
-    }
-}
-
-pub fn save(context: &mut Context<'_>, _: &Args<'_>, out: &mut Vec<u8>) -> After {
-    match context.process.acl.save() {
-        Ok(()) => ok(out),
-        Err(FileError::None) => fail(out, NO_FILE.as_bytes()),
-        Err(FileError::Failed(error)) => {
-            log::warn!("ACL SAVE: {error}");
-            fail(out, NOT_SAVED)
+/// As LOAD, on the second thread: it waits until the disk has the file.
+pub fn save(context: &mut Context<'_>, _: &Args<'_>, _: &mut Vec<u8>) -> After {
+    let process = context.process.clone();
+    let write = move || {
+        let mut out = Vec::new();
+        match process.acl.save() {
+            Ok(()) => encode::simple(&mut out, "OK"),
+            Err(FileError::None) => encode::error(&mut out, NO_FILE.as_bytes()),
+            Err(FileError::Failed(error)) => {
+                log::warn!("ACL SAVE: {error}");
+                encode::error(&mut out, NOT_SAVED);
+            }
         }
-    }
+        out
+    };
+    After::AskAlone(Plan {
+        asks: vec![Ask::Outside(OutsideAnswer::new(write))],
+        merge: Merge::AllSucceeded,
+        write: false,
+    })
 }
 
 fn file_error(error: FileError) -> String {

@@ -62,7 +62,7 @@ impl Side {
                 Action::Close(_)
                 | Action::Refresh(_)
                 | Action::ToWorker(..)
-                | Action::MergeOutside(_)
+                | Action::WorkOutside(_)
                 | Action::Read(_) => {}
             }
         }

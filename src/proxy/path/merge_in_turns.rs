@@ -17,13 +17,13 @@ impl Proxy {
             None => {}
             Some((seq, None)) => self.unmerged.0.push_back((id, seq)),
             Some((seq, Some(split))) => {
-                self.actions.merge_outside(split.merge_outside(id, seq));
+                self.actions.work_outside(split.merge_outside(id, seq));
             }
         }
     }
 
     /// The reply to a request that was merged outside the worker. Its client may have gone.
-    pub fn merged(&mut self, part: PartId, reply: Vec<u8>, now: Time) {
+    pub fn done_outside(&mut self, part: PartId, reply: Vec<u8>, now: Time) {
         self.fulfil_rope(part, Rope::of(reply), now);
     }
 

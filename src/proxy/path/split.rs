@@ -336,8 +336,9 @@ impl Proxy {
             now,
             ..
         } = request;
-        let nodes = plan.asks.iter().any(|ask| !matches!(ask, Ask::Workers(_)));
-        let each = |ask: &Ask| !matches!(ask, Ask::Slot(..) | Ask::AnyMaster(_) | Ask::Workers(_));
+        let ours = |ask: &Ask| matches!(ask, Ask::Workers(_) | Ask::Outside(_));
+        let nodes = plan.asks.iter().any(|ask| !ours(ask));
+        let each = |ask: &Ask| !matches!(ask, Ask::Slot(..) | Ask::AnyMaster(_)) && !ours(ask);
         // Who asks for the state of the whole is to find what it did before, and nothing of what it does behind.
         let alone = |ask: &Ask| matches!(ask, Ask::Masters(_) | Ask::Shard(..));
         let alone = plan.asks.iter().any(alone) && !is_urgent(command);
@@ -392,6 +393,7 @@ impl Proxy {
                 | Ask::AnyMaster(_)
                 | Ask::Masters(_)
                 | Ask::Fence(_)
+                | Ask::Outside(_)
                 | Ask::Known(_, None) => split.add_parts(NO_SLOT, 1),
                 Ask::Workers(_) => split.add_parts(NO_SLOT, self.process.workers.len()),
             }
@@ -421,6 +423,11 @@ impl Proxy {
                 Ask::AnyMaster(frame) => (PartTarget::AnyMaster, frame),
                 Ask::Fence(node) => {
                     self.fence(part, *node, now);
+                    next += 1;
+                    continue;
+                }
+                Ask::Outside(answer) => {
+                    self.actions.work_outside(answer.of(part));
                     next += 1;
                     continue;
                 }

@@ -1,7 +1,7 @@
 //! The replies to the parts of one request, of which the one reply is made outside the worker, since that takes longer than
 //! a turn may.
 
-use crate::proxy::actions::LongMerge;
+use crate::proxy::actions::OutsideWork;
 use crate::proxy::ids::{ClientId, NO_SLOT, PartId, Seq};
 use crate::proxy::pipeline::merge::Merge;
 use crate::proxy::pipeline::split::Split;
@@ -25,9 +25,9 @@ impl Split {
     }
 
     /// Has them merged outside the worker, for a client's request.
-    pub fn merge_outside(mut self, client: ClientId, seq: Seq) -> LongMerge {
+    pub fn merge_outside(mut self, client: ClientId, seq: Seq) -> OutsideWork {
         let part = PartId::new(client, seq, 0);
-        LongMerge::new(move || {
+        OutsideWork::new(move || {
             let mut reply = Vec::new();
             self.finish_whole(&mut reply, &mut Spares::default());
             (part, reply)

@@ -1,6 +1,7 @@
 //! `Plan`: which nodes or workers a command asks, what it asks them, and how the answers become one reply. Commands
 //! of the proxy use it to ask nodes and other workers, so that no other code has to know them.
 
+use crate::proxy::actions::OutsideAnswer;
 use crate::proxy::ids::NodeKey;
 use crate::proxy::messages::worker_query::WorkerQuery;
 use crate::proxy::pipeline::merge::Merge;
@@ -32,6 +33,8 @@ pub enum Ask {
     Masters(Findings),
     /// The connection to this node for subscriptions, whether all has come that was sent on it before.
     Fence(NodeKey),
+    /// Nobody: a second thread finds the answer, which may take long.
+    Outside(OutsideAnswer),
     /// Nobody: this is the answer, which speaks for this shard if it is one of all.
     Known(Vec<u8>, Option<ShardId>),
 }

@@ -99,7 +99,7 @@ impl Rig {
                 Action::Read(_)
                 | Action::Refresh(_)
                 | Action::ToWorker(..)
-                | Action::MergeOutside(_) => {}
+                | Action::WorkOutside(_) => {}
             }
         }
         self.proxy.check();

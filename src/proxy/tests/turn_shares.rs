@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::clock::Time;
 use crate::config::{Config, Limits};
-use crate::proxy::actions::{Action, LongMerge};
+use crate::proxy::actions::{Action, OutsideWork};
 use crate::proxy::ids::{BackendId, ClientId, Peer};
 use crate::proxy::state::Proxy;
 use crate::proxy::tests::rig::{before_nodes, flushed, known_client};
@@ -29,7 +29,7 @@ struct Done {
     clients_written: usize,
     messages: u64,
     work: usize,
-    merges: Vec<LongMerge>,
+    merges: Vec<OutsideWork>,
 }
 
 impl Rig {
@@ -96,7 +96,7 @@ impl Rig {
                 Action::Resume(id) => {
                     self.proxy.resume(id, NOW);
                 }
-                Action::MergeOutside(merge) => done.merges.push(merge),
+                Action::WorkOutside(merge) => done.merges.push(merge),
                 Action::Close(_) | Action::Read(_) | Action::Refresh(_) | Action::ToWorker(..) => {}
             }
         }
@@ -565,7 +565,7 @@ fn long_replies_without_steps_are_merged_outside_the_worker() {
     rig.turn();
     assert_eq!(rig.heard(other), "$2\r\nhi\r\n");
     let (part, merged) = merge.run();
-    rig.proxy.merged(part, merged, NOW);
+    rig.proxy.done_outside(part, merged, NOW);
     rig.turn();
     let sums = reply.replace(":2\r\n", ":6\r\n") + "$6\r\nbehind\r\n";
     assert!(rig.heard(client) == sums);

@@ -302,10 +302,10 @@ impl World {
                 Action::Close(peer) => self.close(peer),
                 Action::Refresh(_) => self.refresh_wanted = true,
                 Action::ToWorker(..) => unreachable!("there is one worker"),
-                Action::MergeOutside(merge) => {
+                Action::WorkOutside(merge) => {
                     let (part, reply) = merge.run();
                     let now = self.time();
-                    self.proxy.merged(part, reply, now);
+                    self.proxy.done_outside(part, reply, now);
                 }
             }
         }

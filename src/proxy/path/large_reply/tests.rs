@@ -135,7 +135,7 @@ impl Rig {
                     own.expect("a client").2 = true;
                 }
                 Action::Close(Peer::Backend(id)) => self.backends.retain(|own| *own != id),
-                Action::Refresh(_) | Action::ToWorker(..) | Action::MergeOutside(_) => {}
+                Action::Refresh(_) | Action::ToWorker(..) | Action::WorkOutside(_) => {}
             }
         }
         self.proxy.check();
