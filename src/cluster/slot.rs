@@ -14,8 +14,9 @@ impl Slot {
     /// The slot of a key.
     #[inline]
     pub fn of(key: &[u8]) -> Slot {
-        let hashed = if may_have_tag(key) { tag(key) } else { key };
-        Slot(crc16(hashed) % SLOTS as u16)
+        let (crc, may_have_tag) = crc16_and_braces(key);
+        let crc = if may_have_tag { crc16(tag(key)) } else { crc };
+        Slot(crc % SLOTS as u16)
     }
 
     /// The slot with this number, if there is one.
@@ -36,18 +37,25 @@ impl Slot {
     }
 }
 
-/// Whether there may be a `{`, looked for eight bytes at a time: a byte of the difference that is zero borrows
-/// into its high bit. (So do bytes beyond ASCII, which is not worth two more steps: whoever is told "maybe"
-/// looks again.) Most keys have none, and calling a byte search costs more than looking.
+/// The CRC of a key as it is, and whether there may be a `{` in it, in one pass, since most keys have none. It is looked
+/// for eight bytes at a time: a byte of the difference that is zero borrows into its high bit. (So do bytes beyond ASCII,
+/// which is not worth two more steps: whoever is told "maybe" looks again.)
 #[inline]
-fn may_have_tag(key: &[u8]) -> bool {
+fn crc16_and_braces(key: &[u8]) -> (u16, bool) {
     const ONES: u64 = 0x0101_0101_0101_0101;
     let (words, rest) = key.as_chunks::<8>();
-    let borrowed = words.iter().fold(0, |borrowed, word| {
+    let (mut crc, mut borrowed) = (0, 0);
+    for word in words {
         let difference = u64::from_le_bytes(*word) ^ (ONES * b'{' as u64);
-        borrowed | difference.wrapping_sub(ONES)
-    });
-    borrowed & (ONES * 0x80) != 0 || rest.contains(&b'{')
+        borrowed |= difference.wrapping_sub(ONES);
+        crc = crc_of_word(crc, word);
+    }
+    let mut may_have_tag = borrowed & (ONES * 0x80) != 0;
+    for &byte in rest {
+        may_have_tag |= byte == b'{';
+        crc = crc_of_byte(crc, byte);
+    }
+    (crc, may_have_tag)
 }
 
 /// The part of a key that is hashed.
@@ -98,24 +106,27 @@ const fn tables() -> [[u16; 256]; 8] {
 
 /// CRC16/XMODEM, eight bytes a step: a sixteen-byte key costs a third of the byte-wise loop of the `crc16`
 /// crate, which stays the reference (test below).
-#[inline]
 fn crc16(bytes: &[u8]) -> u16 {
-    let mut crc = 0u16;
-    let (chunks, rest) = bytes.as_chunks::<8>();
-    for c in chunks {
-        crc = TABLES[7][(c[0] ^ (crc >> 8) as u8) as usize]
-            ^ TABLES[6][(c[1] ^ crc as u8) as usize]
-            ^ TABLES[5][c[2] as usize]
-            ^ TABLES[4][c[3] as usize]
-            ^ TABLES[3][c[4] as usize]
-            ^ TABLES[2][c[5] as usize]
-            ^ TABLES[1][c[6] as usize]
-            ^ TABLES[0][c[7] as usize];
-    }
-    for &byte in rest {
-        crc = (crc << 8) ^ TABLES[0][((crc >> 8) as u8 ^ byte) as usize];
-    }
-    crc
+    crc16_and_braces(bytes).0
+}
+
+/// What a CRC becomes by eight bytes more.
+#[inline(always)]
+fn crc_of_word(crc: u16, word: &[u8; 8]) -> u16 {
+    TABLES[7][(word[0] ^ (crc >> 8) as u8) as usize]
+        ^ TABLES[6][(word[1] ^ crc as u8) as usize]
+        ^ TABLES[5][word[2] as usize]
+        ^ TABLES[4][word[3] as usize]
+        ^ TABLES[3][word[4] as usize]
+        ^ TABLES[2][word[5] as usize]
+        ^ TABLES[1][word[6] as usize]
+        ^ TABLES[0][word[7] as usize]
+}
+
+/// What a CRC becomes by one byte more.
+#[inline(always)]
+fn crc_of_byte(crc: u16, byte: u8) -> u16 {
+    (crc << 8) ^ TABLES[0][((crc >> 8) as u8 ^ byte) as usize]
 }
 
 #[cfg(test)]
