@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use redis_cluster_proxy::buffer::ReadBuf;
 use redis_cluster_proxy::clock::Time;
 use redis_cluster_proxy::cluster::topology::Topology;
 use redis_cluster_proxy::command::Table;
@@ -93,8 +94,8 @@ struct Rig {
     proxy: Proxy,
     clients: Vec<ClientId>,
     requests: Vec<Vec<u8>>,
-    /// What the last flush wrote.
-    written: Vec<u8>,
+    /// What was written to the nodes.
+    written: Vec<(Peer, Vec<u8>)>,
     /// Clients in a turn.
     batch: usize,
     now: u64,
@@ -156,33 +157,27 @@ impl Rig {
     fn feed(&mut self, peer: Peer, bytes: &[u8]) {
         let mut rest = bytes;
         while !rest.is_empty() {
-            let room = measured::room(&mut self.proxy, peer);
-            let count = rest.len().min(room.spare().len());
-            room.spare()[..count].copy_from_slice(&rest[..count]);
-            room.filled(count);
+            let now = Time::from_micros(self.now);
+            let count = measured::read(&mut self.proxy, peer, now, rest);
             rest = &rest[count..];
-            measured::input(&mut self.proxy, peer, count, Time::from_micros(self.now));
         }
     }
 
     /// Does what the proxy asks for; every frame that a node gets is answered.
     fn act(&mut self) {
         let now = Time::from_micros(self.now);
-        let mut replies = Vec::new();
-        while let Some(action) = measured::next_action(&mut self.proxy) {
+        loop {
+            measured::flush_all(&mut self.proxy, now, &mut self.written);
+            let Some(action) = measured::next_action(&mut self.proxy) else {
+                break;
+            };
             match action {
                 Action::Connect(id, _) => self.proxy.connected(id, now),
-                Action::Flush(peer) => {
-                    measured::flush(&mut self.proxy, peer, now, &mut self.written);
-                    if let Peer::Backend(_) = peer {
-                        replies.push((peer, answers(&self.written, &self.reply)));
-                    }
-                    self.written.clear();
-                }
                 other => unreachable!("{other:?}"),
             }
         }
-        for (peer, answers) in replies {
+        for (peer, requests) in std::mem::take(&mut self.written) {
+            let answers = answers(&requests, &self.reply);
             self.feed(peer, &answers);
         }
     }
@@ -219,20 +214,18 @@ fn answers(requests: &[u8], reply: &[u8]) -> Vec<u8> {
 /// What the shell asks of the core. `instructions.sh` counts what is spent in here and nothing else: the
 /// rest of this file stands for the kernel and for the nodes.
 mod measured {
-    use redis_cluster_proxy::buffer::ReadBuf;
     use redis_cluster_proxy::clock::Time;
     use redis_cluster_proxy::proxy::Peer;
     use redis_cluster_proxy::proxy::Proxy;
     use redis_cluster_proxy::proxy::actions::Action;
 
     #[inline(never)]
-    pub fn room(proxy: &mut Proxy, peer: Peer) -> &mut ReadBuf {
-        proxy.room(peer).expect("the peer is read")
-    }
-
-    #[inline(never)]
-    pub fn input(proxy: &mut Proxy, peer: Peer, count: usize, now: Time) {
-        proxy.input(peer, count, now);
+    pub fn read(proxy: &mut Proxy, peer: Peer, now: Time, bytes: &[u8]) -> usize {
+        let count = proxy.read(peer, now, |room| {
+            let count = super::fill(room, bytes);
+            (count, count)
+        });
+        count.expect("the peer is read")
     }
 
     #[inline(never)]
@@ -241,18 +234,29 @@ mod measured {
     }
 
     #[inline(never)]
-    pub fn flush(proxy: &mut Proxy, peer: Peer, now: Time, written: &mut Vec<u8>) {
-        proxy.flush(peer, now, |slices| super::write(slices, written));
+    pub fn flush_all(proxy: &mut Proxy, now: Time, written: &mut Vec<(Peer, Vec<u8>)>) {
+        proxy.flush_all(now, |peer, slices| super::write(peer, slices, written));
     }
 }
 
-/// Takes all of it, as a socket with room does.
+/// Takes what there is room for, as a socket that holds so many bytes does.
 #[inline(never)]
-fn write(slices: &[IoSlice<'_>], written: &mut Vec<u8>) -> usize {
-    slices
-        .iter()
-        .for_each(|slice| written.extend_from_slice(slice));
-    slices.iter().map(|slice| slice.len()).sum()
+fn fill(room: &mut ReadBuf, bytes: &[u8]) -> usize {
+    let count = bytes.len().min(room.spare().len());
+    room.spare()[..count].copy_from_slice(&bytes[..count]);
+    room.filled(count);
+    count
+}
+
+/// Takes all of it, as a socket with room does. What is said to nodes is kept.
+#[inline(never)]
+fn write(peer: Peer, slices: &[IoSlice<'_>], written: &mut Vec<(Peer, Vec<u8>)>) -> usize {
+    let len = slices.iter().map(|slice| slice.len()).sum();
+    if let Peer::Backend(_) = peer {
+        let bytes = slices.iter().flat_map(|slice| slice.iter().copied());
+        written.push((peer, bytes.collect()));
+    }
+    len
 }
 
 fn run(clients: usize, nodes: u16, pipeline: usize, turns: usize, asked: &Asked) {

@@ -14,7 +14,7 @@ trap 'rm -f "$out"' EXIT
 # total CLIENTS NODES PIPELINE TURNS WORK RULES: instructions and commands of one run.
 total() {
     valgrind --tool=callgrind --callgrind-out-file="$out" \
-        --toggle-collect='core::measured::*' --toggle-collect='core::write' \
+        --toggle-collect='core::measured::*' --toggle-collect='core::write' --toggle-collect='core::fill' \
         "$program" "$@" 2>&1 | sed -n 's/.*: \([0-9]*\) commands.*/\1/p'
     sed -n -E 's/^(summary|totals): ([0-9]*).*/\2/p' "$out" | head -n 1
 }

@@ -62,7 +62,7 @@ fn time(name: &str, mut step: impl FnMut()) {
 fn scanners() {
     time("scanner: plain request", || {
         let request = ShortRequest::find(black_box(GET));
-        black_box(request.and_then(|request| request.arg_and_rest(1, 16 << 10)));
+        black_box(request.and_then(|request| request.first_and_rest(16 << 10)));
     });
     let (mut scanner, mut spans) = (RequestScanner::default(), Vec::new());
     time("scanner: any request", || {
@@ -81,6 +81,7 @@ fn lookup(table: &Table) {
     let names = Names::new(
         table,
         &Handlers::new(table, redis_cluster_proxy::config::Auth::Own),
+        &redis_cluster_proxy::config::Limits::default(),
     );
     time("lookup: plain command", || {
         let request = black_box(u64::from_le_bytes(*b"GET\0\0\0\0\0"));

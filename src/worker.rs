@@ -261,7 +261,11 @@ impl Worker {
             {
                 self.let_leave(now);
             }
-            while let Some(action) = self.proxy.next_action() {
+            loop {
+                self.flush_all(written_at);
+                let Some(action) = self.proxy.next_action() else {
+                    break;
+                };
                 match action {
                     Action::Refresh(wanted) => refresh(wanted),
                     Action::ToWorker(worker, message) => {
@@ -712,7 +716,11 @@ impl Worker {
                 return;
             };
             let read_closed = socket.read_closed;
-            let Some(room) = self.proxy.room(peer) else {
+            let filled = self.proxy.read(peer, now, |room| match socket.fill(room) {
+                Ok(Filled::Bytes(count)) => (count, Ok(Filled::Bytes(count))),
+                other => (0, other),
+            });
+            let Some(filled) = filled else {
                 match peer {
                     Peer::Client(id) if read_closed => self.proxy.leaves(id, now),
                     Peer::Client(_) => {}
@@ -722,11 +730,10 @@ impl Worker {
                 }
                 return;
             };
-            match socket.fill(room) {
+            match filled {
                 Ok(Filled::Bytes(count)) => {
                     taken += count;
                     self.read += count;
-                    self.proxy.input(peer, count, now);
                 }
                 Ok(Filled::Nothing) => return self.proxy.unread(peer),
                 Ok(Filled::Header) => {
@@ -854,6 +861,28 @@ impl Worker {
                     .warn(&format!("cannot connect to {address}: {error}"), now);
                 self.proxy.lose_backend(id, Lost::Closed, now);
             }
+        }
+    }
+
+    /// Writes to all for whom something is ready.
+    fn flush_all(&mut self, now: Time) {
+        let (clients, backends) = (&mut self.clients, &mut self.backends);
+        let mut broken = Vec::new();
+        self.proxy.flush_all(now, |peer, slices| {
+            let socket = match peer {
+                Peer::Client(id) => clients.get(id.key(), id.generation()),
+                Peer::Backend(id) => backends.get(id.key(), id.generation()),
+            };
+            socket.map_or(0, |socket| {
+                socket.write(slices).unwrap_or_else(|error| {
+                    broken.push((peer, error));
+                    0
+                })
+            })
+        });
+        for (peer, error) in broken {
+            log::debug!("cannot write to a peer: {error}");
+            self.proxy.closed(peer, now);
         }
     }
 

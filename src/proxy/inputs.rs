@@ -86,7 +86,7 @@ impl Proxy {
             slow_counted: 0,
             insight,
             largest: Largest::default(),
-            plain: Names::new(&table, &handlers),
+            plain: Names::new(&table, &handlers, &config.limits),
             handlers,
             stats,
             users: process.acl.users(),
@@ -141,7 +141,7 @@ impl Proxy {
         debug_assert!(servers.table.rows().len() >= self.table.rows().len());
         self.table = servers.table.clone();
         self.handlers = Handlers::new(&self.table, self.config.auth);
-        self.plain = Names::new(&self.table, &self.handlers);
+        self.plain = Names::new(&self.table, &self.handlers, &self.config.limits);
         self.servers = servers.clone();
         self.forget_near();
         // Rules may be about commands that were not known before.
@@ -159,6 +159,7 @@ impl Proxy {
             self.until_looked = self.insight.restart(config.log_every_n);
         }
         self.config = config;
+        self.plain = Names::new(&self.table, &self.handlers, &self.config.limits);
         self.upstream.routes.forget_found();
         // The refresher reads its own part of it when it next looks.
         self.want_refresh(Wanted::Asked);
@@ -271,7 +272,24 @@ impl Proxy {
         closable && is_reachable()
     }
 
+    /// Reads from a peer: `fill` puts what has come into the room it is given, and returns how many bytes that were and what
+    /// else there is to say, which is returned. Nothing if the peer has gone, or is not to be read now.
+    #[inline]
+    pub fn read<R>(
+        &mut self,
+        peer: Peer,
+        now: Time,
+        fill: impl FnOnce(&mut ReadBuf) -> (usize, R),
+    ) -> Option<R> {
+        let (count, result) = fill(self.room(peer)?);
+        if count > 0 {
+            self.input(peer, count, now);
+        }
+        Some(result)
+    }
+
     /// Room to read into from a peer. Nothing if the peer has gone, or is not to be read now.
+    #[inline(always)]
     pub fn room(&mut self, peer: Peer) -> Option<&mut ReadBuf> {
         let (input, missing) = match peer {
             Peer::Client(id) => {
@@ -342,6 +360,7 @@ impl Proxy {
     }
 
     /// So many bytes have been put into a peer's room; takes what they mean.
+    #[inline(always)]
     pub fn input(&mut self, peer: Peer, count: usize, now: Time) {
         match peer {
             Peer::Client(id) => {
@@ -421,7 +440,7 @@ impl Proxy {
             self.tracking.clients -= 1;
             self.stats.tracking_clients.sub(1);
         }
-        if client.session.monitor {
+        if client.session.is_monitor() {
             self.remove_monitor(id);
         }
         self.process.clients.fetch_sub(1, Ordering::Relaxed);

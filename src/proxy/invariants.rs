@@ -12,7 +12,7 @@ impl Proxy {
             client.check();
         }
         for (id, client) in self.clients.iter() {
-            assert_eq!(client.session.monitor, self.monitors.contains(&id));
+            assert_eq!(client.session.is_monitor(), self.monitors.contains(&id));
         }
         assert!(
             self.monitors

@@ -12,10 +12,12 @@ use super::number_line::{Line, number};
 fn short_length(bytes: &[u8], kind: u8) -> Option<(usize, &[u8])> {
     let &[front @ .., last] = bytes.first_chunk::<5>()?;
     let line = u32::from_le_bytes(front);
-    // What differs from the digit 0 in this form, byte by byte: nothing but the digits' values, if it is one.
-    let one = line ^ u32::from_le_bytes([kind, b'0', b'\r', b'\n']);
-    if one & 0xffff_f0ff == 0 && one <= 9 << 8 {
-        return Some(((one >> 8) as usize, &bytes[4..]));
+    // What differs from the digit 0 in each form, byte by byte: nothing but the digits' values, if it has it.
+    if line >> 16 == u32::from(u16::from_le_bytes(*b"\r\n")) {
+        let one = line ^ u32::from_le_bytes([kind, b'0', b'\r', b'\n']);
+        // The kind's byte goes to the top, so that the number is too great if it differs.
+        let digit = one.rotate_right(8);
+        return (digit <= 9).then(|| (digit as usize, &bytes[4..]));
     }
     let two = line ^ u32::from_le_bytes([kind, b'0', b'0', b'\r']);
     // No more than four bits in each digit's byte, and none of them above 9: six more would then overflow.
@@ -131,19 +133,18 @@ impl<'b> ShortRequest<'b> {
         })
     }
 
-    /// Looks at the arguments: one of them, 1 being the first behind the name, and what is behind the frame.
-    /// Nothing if the frame is not here to its end, has no such argument, or one of `max` bytes or more.
+    /// The first argument behind the name, and what is behind the frame. Nothing if the frame is not here to its end, has no
+    /// such argument, or one of `max` bytes or more.
     #[inline(always)]
-    pub fn arg_and_rest(&self, wanted: u8, max: usize) -> Option<(&'b [u8], &'b [u8])> {
-        let (mut rest, mut found) = (self.rest, None);
-        for index in 1..self.args_len {
-            let (string, behind) = short_bulk(rest, max)?;
-            if index == usize::from(wanted) {
-                found = Some(string);
-            }
-            rest = behind;
+    pub fn first_and_rest(&self, max: usize) -> Option<(&'b [u8], &'b [u8])> {
+        if self.args_len < 2 {
+            return None;
         }
-        Some((found?, rest))
+        let (first, mut rest) = short_bulk(self.rest, max)?;
+        for _ in 2..self.args_len {
+            (_, rest) = short_bulk(rest, max)?;
+        }
+        Some((first, rest))
     }
 }
 
@@ -208,14 +209,15 @@ mod tests {
         assert_eq!((request.args_len, request.name_len), (2, 3));
         assert_eq!(request.name, u64::from_le_bytes(*b"GET\0\0\0\0\0"));
         assert_eq!(
-            request.arg_and_rest(1, 99),
+            request.first_and_rest(99),
             Some((&b"key"[..], &b"rest"[..]))
         );
-        assert_eq!(request.arg_and_rest(2, 99), None);
+        let none = ShortRequest::find(b"*1\r\n$4\r\nPING\r\n*1\r\n").unwrap();
+        assert_eq!(none.first_and_rest(99), None);
         for at in 0..whole.len() - 8 {
             assert!(
                 ShortRequest::find(&whole[..at])
-                    .is_none_or(|request| at < 22 && request.arg_and_rest(1, 99).is_none()),
+                    .is_none_or(|request| at < 22 && request.first_and_rest(99).is_none()),
                 "{at}"
             );
             // Every other byte in the two length lines and behind the name.

@@ -80,7 +80,7 @@ impl Client {
     /// The letters of its states, in Redis' order.
     fn flags(&self) -> String {
         let states = [
-            (self.session.monitor, 'O'),
+            (self.session.is_monitor(), 'O'),
             (self.session.subscriptions().is_some(), 'P'),
             (self.session.queueing, 'x'),
             (

@@ -309,11 +309,8 @@ impl Client {
     #[inline]
     pub fn is_plain(&self, limits: &Limits) -> bool {
         self.session.is_plain()
-            && self.session.database == 0
             && self.closing.is_none()
             && self.stall.is_none()
-            && !self.session.monitor
-            && !self.session.is_subscriber_only()
             && self.lease.is_none()
             && self.scanner.is_at_start()
             && self.pipeline.client_reply == ClientReply::On

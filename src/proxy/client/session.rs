@@ -51,10 +51,14 @@ pub struct Session {
     ///
     /// Invariant: it is authenticated then, and its user may do everything.
     free: bool,
-    /// Whether its requests may be taken as plain ones, as far as it is concerned: nothing is to be counted, its user has no
-    /// read preference and no connections of its own, and it does not track.
+    /// Whether its user lets its requests be plain ones: nothing is to be counted, the user has no read preference and no
+    /// connections of its own, and it does not track.
     ///
     /// Invariant: it is authenticated then.
+    plain_user: bool,
+    /// Whether its requests may be taken as plain ones, as far as the session is concerned.
+    ///
+    /// Invariant: `plain_user` and database 0, and it may send all commands and is no monitor.
     plain: bool,
     /// Its place among the clients of its user, if there may be so many only.
     place: Option<Place>,
@@ -75,9 +79,9 @@ pub struct Session {
     /// What it speaks.
     pub protocol: Protocol,
     /// `SELECT`: 0 but where the cluster has databases.
-    pub database: u16,
+    database: u16,
     /// Whether it is shown every request.
-    pub monitor: bool,
+    monitor: bool,
     /// `CLIENT NO-EVICT`. The proxy closes clients by limits of their own only, so that nothing follows.
     pub no_evict: bool,
     /// `CLIENT NO-TOUCH`. Nodes are not told: their connections are shared.
@@ -116,6 +120,7 @@ impl Session {
             account: None,
             authenticated: false,
             free: false,
+            plain_user: false,
             plain: false,
             place: None,
             turned_away: false,
@@ -145,8 +150,8 @@ impl Session {
     pub fn reset(&mut self, unnamed: &Arc<User>) -> Option<Box<Subscriptions>> {
         self.leave(unnamed.clone());
         self.protocol = Protocol::Resp2;
-        self.database = 0;
-        self.monitor = false;
+        self.select(0);
+        self.set_monitor(false);
         self.no_touch = false;
         self.is_cache_off = false;
         self.wants_debugger = false;
@@ -173,7 +178,8 @@ impl Session {
         self.free
     }
 
-    /// Whether nothing of its requests is to be counted, and nothing but the settings of all holds for it.
+    /// Whether nothing of its requests is to be counted, nothing but the settings of all holds for it, and it is in no special
+    /// state.
     #[inline]
     pub fn is_plain(&self) -> bool {
         self.plain
@@ -258,7 +264,38 @@ impl Session {
         self.free = self.authenticated && self.user.permissions().are_all() && !is_counted;
         let is_apart = settings.is_some_and(|own| own.read_preference.is_some());
         let has_own = self.account.is_some() || self.tracking.is_some();
-        self.plain = self.authenticated && !is_counted && !is_apart && !has_own;
+        self.plain_user = self.authenticated && !is_counted && !is_apart && !has_own;
+        self.settle_plain();
+    }
+
+    /// What `plain` depends on has changed.
+    fn settle_plain(&mut self) {
+        let is_special = self.monitor || self.subscriber_only || self.database != 0;
+        self.plain = self.plain_user && !is_special;
+    }
+
+    /// The database of the nodes that it has chosen.
+    #[inline]
+    pub fn database(&self) -> u16 {
+        self.database
+    }
+
+    /// Chooses a database of the nodes.
+    pub fn select(&mut self, database: u16) {
+        self.database = database;
+        self.settle_plain();
+    }
+
+    /// Whether it gets a line for every request of all clients.
+    #[inline]
+    pub fn is_monitor(&self) -> bool {
+        self.monitor
+    }
+
+    /// It gets a line for every request of all clients from now on, or no more.
+    pub fn set_monitor(&mut self, monitor: bool) {
+        self.monitor = monitor;
+        self.settle_plain();
     }
 
     /// What it has asked for with `CLIENT TRACKING ON`, if it tracks.
@@ -343,6 +380,7 @@ impl Session {
     pub fn settle(&mut self) {
         self.subscriptions = self.subscriptions.take().filter(|own| !own.is_empty());
         self.subscriber_only = self.subscriptions.is_some() && self.protocol == Protocol::Resp2;
+        self.settle_plain();
     }
 
     /// Whether it may send a few commands only.

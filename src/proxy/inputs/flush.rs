@@ -3,7 +3,7 @@
 use crate::buffer::WriteBuf;
 use crate::clock::Time;
 use crate::proxy::client::Parting;
-use crate::proxy::ids::{ClientId, Peer};
+use crate::proxy::ids::{BackendId, ClientId, Peer};
 use crate::proxy::state::Proxy;
 use crate::proxy::upstream::backend::State;
 use std::io::IoSlice;
@@ -12,77 +12,104 @@ use std::io::IoSlice;
 const SLICES: usize = 64;
 
 impl Proxy {
-    /// Writes what a peer's output holds. `write` takes slices and returns how many bytes it accepted; less
-    /// than all means that no more can be written now.
-    pub fn flush(&mut self, peer: Peer, now: Time, mut write: impl FnMut(&[IoSlice<'_>]) -> usize) {
+    /// Writes to all peers for which something is ready, requests before replies, up to where a connection is to be made
+    /// first. `write` takes slices and returns how many bytes the peer accepted; less than all means that no more can be
+    /// written to it now.
+    pub fn flush_all(&mut self, now: Time, mut write: impl FnMut(Peer, &[IoSlice<'_>]) -> usize) {
+        while let Some(id) = self.actions.take_backend_flush() {
+            self.flush_backend(id, now, |slices| write(Peer::Backend(id), slices));
+        }
+        while let Some(id) = self.actions.take_client_flush() {
+            self.flush_client(id, now, |slices| write(Peer::Client(id), slices));
+        }
+    }
+
+    /// Writes what one peer's output holds.
+    pub fn flush(&mut self, peer: Peer, now: Time, write: impl FnMut(&[IoSlice<'_>]) -> usize) {
         match peer {
-            Peer::Client(id) => {
+            Peer::Client(id) => self.flush_client(id, now, write),
+            Peer::Backend(id) => self.flush_backend(id, now, write),
+        }
+    }
+
+    #[inline(always)]
+    fn flush_client(
+        &mut self,
+        id: ClientId,
+        now: Time,
+        mut write: impl FnMut(&[IoSlice<'_>]) -> usize,
+    ) {
+        let Some(client) = self.clients.get_mut(id) else {
+            return;
+        };
+        client.flush_queued = false;
+        let client = match client.late {
+            None => client,
+            Some(_) => {
+                self.tell_late(id);
                 let Some(client) = self.clients.get_mut(id) else {
                     return;
                 };
-                client.flush_queued = false;
-                let client = match client.late {
-                    None => client,
-                    Some(_) => {
-                        self.tell_late(id);
-                        let Some(client) = self.clients.get_mut(id) else {
-                            return;
-                        };
-                        client
-                    }
-                };
-                let mut written = 0;
-                // Nearly always there is one piece and it leaves.
-                while let Some((taken, offered)) = write_some(&client.output, &mut write) {
-                    client.output.drop_sent(taken, &mut self.pool);
-                    written += taken;
-                    if taken < offered || client.output.is_empty() {
-                        break;
-                    }
-                }
-                self.stats.client_bytes_out.add(written as u64);
-                client.note_flush(written, now);
-                let is_waited_for = client.is_waited_for;
-                if client.is_finished() {
-                    self.drop_client(id, Parting::Left, now);
-                } else if client.stall.is_some() {
-                    self.flushed_while_paused(id);
-                }
-                if is_waited_for {
-                    self.has_read(id, now);
-                }
+                client
             }
-            Peer::Backend(id) => {
-                let Some(backend) = self.upstream.backends.get_mut(id) else {
-                    return;
-                };
-                backend.flush_queued = false;
-                let Some(output) = backend.writable() else {
-                    return;
-                };
-                let mut written = 0;
-                while let Some((taken, offered)) = write_some(output, &mut write) {
-                    output.mark_sent(taken);
-                    written += taken;
-                    if taken < offered {
-                        break;
-                    }
-                }
-                self.stats.backend_bytes_out.add(written as u64);
-                // What is still in it leaves with a later write.
-                if output.unsent_len() == 0
-                    && backend.state == State::Ready
-                    && let Some(last) = backend.tickets.back()
-                {
-                    backend.write_times.note(last.sent_at, now);
-                    self.stats.wrote_to_backend(backend.tickets.len());
-                }
-                if let Some(node) = self.upstream.nodes.get(usize::from(backend.node.0)) {
-                    node.stats.bytes_out.add(written as u64);
-                }
-                self.wake_waiters(id);
+        };
+        let mut written = 0;
+        // Nearly always there is one piece and it leaves.
+        while let Some((taken, offered)) = write_some(&client.output, &mut write) {
+            client.output.drop_sent(taken, &mut self.pool);
+            written += taken;
+            if taken < offered || client.output.is_empty() {
+                break;
             }
         }
+        self.stats.client_bytes_out.add(written as u64);
+        client.note_flush(written, now);
+        let is_waited_for = client.is_waited_for;
+        if client.is_finished() {
+            self.drop_client(id, Parting::Left, now);
+        } else if client.stall.is_some() {
+            self.flushed_while_paused(id);
+        }
+        if is_waited_for {
+            self.has_read(id, now);
+        }
+    }
+
+    #[inline(always)]
+    fn flush_backend(
+        &mut self,
+        id: BackendId,
+        now: Time,
+        mut write: impl FnMut(&[IoSlice<'_>]) -> usize,
+    ) {
+        let Some(backend) = self.upstream.backends.get_mut(id) else {
+            return;
+        };
+        backend.flush_queued = false;
+        let Some(output) = backend.writable() else {
+            return;
+        };
+        let mut written = 0;
+        while let Some((taken, offered)) = write_some(output, &mut write) {
+            output.mark_sent(taken);
+            written += taken;
+            if taken < offered {
+                break;
+            }
+        }
+        self.stats.backend_bytes_out.add(written as u64);
+        // What is still in it leaves with a later write.
+        if output.unsent_len() == 0
+            && backend.state == State::Ready
+            && let Some(last) = backend.tickets.back()
+        {
+            backend.write_times.note(last.sent_at, now);
+            self.stats.wrote_to_backend(backend.tickets.len());
+        }
+        if let Some(node) = self.upstream.nodes.get(usize::from(backend.node.0)) {
+            node.stats.bytes_out.add(written as u64);
+        }
+        self.wake_waiters(id);
     }
 
     /// Whether a peer's output holds anything to write.

@@ -110,7 +110,7 @@ impl Proxy {
         let session = &client.session;
         let (spans, head, args_left) = client.scanner.under_way()?;
         let usual = session.is_plain()
-            && !session.monitor
+            && !session.is_monitor()
             && !session.is_subscriber_only()
             && client.lease.is_none()
             && client.execution.is_none()
@@ -127,7 +127,7 @@ impl Proxy {
         letters.get_mut(..name.len())?.copy_from_slice(name);
         let name = u64::from_le_bytes(letters);
         let shape = self.plain.find(name, spans.first()?.len as usize)?;
-        let (start, key) = word(usize::from(shape.key))?;
+        let (start, key) = word(1)?;
         let row = self.table.row(shape.id);
         let args = spans.len().checked_add(args_left as usize)?;
         let permitted = session.is_free()

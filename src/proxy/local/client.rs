@@ -197,11 +197,11 @@ pub fn import_source(_: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) ->
 
 /// MONITOR: a second one of the same client has no reply, as in Redis.
 pub fn monitor(context: &mut Context<'_>, _: &Args<'_>, out: &mut Vec<u8>) -> After {
-    if context.session.monitor {
+    if context.session.is_monitor() {
         context.client_reply.pass();
         return After::Silent;
     }
-    context.session.monitor = true;
+    context.session.set_monitor(true);
     ok(out)
 }
 

@@ -64,7 +64,7 @@ pub fn select(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> 
     let index = texts::strict_integer(args.at(1));
     let database = index.and_then(|index| u16::try_from(index).ok());
     if let Some(database) = database.filter(|index| *index < databases) {
-        context.session.database = database;
+        context.session.select(database);
         encode::simple(out, "OK");
         return After::Go;
     }

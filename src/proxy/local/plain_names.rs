@@ -6,7 +6,9 @@ use crate::acl::permissions::Access;
 use crate::command::{
     Cacheable, Class, Command, Confined, Flags, KeyFlags, Keys, KeysInReply, Table,
 };
+use crate::config::Limits;
 use crate::proxy::local::Handlers;
+use crate::proxy::request::MOVED_FRAME;
 use crate::resp::short::SHORT_ARGS_MAX;
 
 /// Places of the index; a power of two, so that a hash is cut to it.
@@ -16,7 +18,8 @@ const ROWS_MAX: usize = PLACES / 2;
 /// The bit in which a letter's cases differ.
 const CASE: u8 = 0x20;
 
-/// What is to be known of a plain command.
+/// What is to be known of a plain command. Its key is the first argument behind its name, which a request with a proper number
+/// of arguments has.
 #[derive(Debug, Clone, Copy)]
 pub struct Shape {
     /// Its name in lower case, the first byte lowest.
@@ -25,10 +28,6 @@ pub struct Shape {
     letters: u64,
     /// The command's row.
     pub id: u16,
-    /// Which argument is the key.
-    ///
-    /// Invariant: it is one that a request with a proper number of arguments has.
-    pub key: u8,
     /// Length of its name in bytes; 0 in an empty place.
     name_len: u8,
     /// Arguments that it has at least, the name included.
@@ -52,7 +51,6 @@ const EMPTY: Shape = Shape {
     name: 0,
     letters: u64::MAX,
     id: 0,
-    key: 0,
     name_len: 0,
     args_min: 0,
     args_more: 0,
@@ -97,7 +95,7 @@ fn shape(command: &Command, handlers: &Handlers) -> Option<Shape> {
         _ => EMPTY.access,
     };
     let name = command.name.as_bytes();
-    if !plain || args_min > most || key == 0 || key >= args_min || !(1..=8).contains(&name.len()) {
+    if !plain || args_min > most || key != 1 || args_min < 2 || !(1..=8).contains(&name.len()) {
         return None;
     }
     let (mut bytes, mut letters) = ([0; 8], [0; 8]);
@@ -110,7 +108,6 @@ fn shape(command: &Command, handlers: &Handlers) -> Option<Shape> {
         name: u64::from_le_bytes(bytes),
         letters: u64::from_le_bytes(letters),
         id: command.id,
-        key,
         name_len: name.len() as u8,
         args_min,
         args_more: if command.arity < 0 {
@@ -123,16 +120,19 @@ fn shape(command: &Command, handlers: &Handlers) -> Option<Shape> {
             && command.keys_in_reply == KeysInReply::None
             && matches!(&*command.key_specs, [spec] if !spec.flags.contains(KeyFlags::NOT_KEY)),
         on_replicas: command.on_replicas,
-        cacheable: command.cacheable != Cacheable::No && key == 1,
+        cacheable: command.cacheable != Cacheable::No,
         access,
     })
 }
 
 impl Names {
-    /// The plain commands of a table, but for those that a handler looks at.
-    pub fn new(table: &Table, handlers: &Handlers) -> Names {
+    /// The plain commands of a table, but for those that a handler looks at. There are none if a request that is short
+    /// enough to be plain may be too long for these limits.
+    pub fn new(table: &Table, handlers: &Handlers, limits: &Limits) -> Names {
         let mut places = Box::new([EMPTY; PLACES]);
-        let shapes = table.rows().iter().filter_map(|row| shape(row, handlers));
+        let may_be_plain = limits.bulk_bytes.min(limits.request_bytes) >= MOVED_FRAME;
+        let rows = table.rows().iter().filter(|_| may_be_plain);
+        let shapes = rows.filter_map(|row| shape(row, handlers));
         for shape in shapes.take(ROWS_MAX) {
             let mut at = place(shape.name);
             while places[at].name_len != 0 {
@@ -176,12 +176,16 @@ mod tests {
     #[test]
     fn names_are_found_in_any_case_and_no_others_are() {
         let table = Table::compiled();
-        let names = Names::new(&table, &Handlers::new(&table, Auth::Own));
+        let names = Names::new(
+            &table,
+            &Handlers::new(&table, Auth::Own),
+            &Limits::default(),
+        );
         let find = |name: &[u8]| {
             let mut bytes = [0; 8];
             bytes[..name.len()].copy_from_slice(name);
             let shape = names.find(u64::from_le_bytes(bytes), name.len());
-            shape.map(|shape| (shape.id, shape.key))
+            shape.map(|shape| shape.id)
         };
         let id = |name: &str| {
             table
@@ -199,7 +203,7 @@ mod tests {
             let found = find(name.as_bytes());
             let plain = table.rows().iter().find(|own| &*own.name == row);
             if plain.is_some_and(|own| shape(own, &Handlers::new(&table, Auth::Own)).is_some()) {
-                assert_eq!(found.map(|(id, _)| id), id(row), "{name}");
+                assert_eq!(found, id(row), "{name}");
             } else {
                 assert_eq!(found, None, "{name}");
             }
@@ -217,7 +221,7 @@ mod tests {
                 }
             }
             assert_eq!(
-                find(&name[..name.len() - 1]).map(|(own, _)| own),
+                find(&name[..name.len() - 1]),
                 std::str::from_utf8(&name[..name.len() - 1])
                     .ok()
                     .and_then(id)

@@ -18,7 +18,7 @@ impl Proxy {
     /// any more what it is subscribed to.
     pub fn arrive(&mut self, moved: MovedClient, now: Time) -> Option<ClientId> {
         let session = self.session_of(&moved, now)?;
-        let (monitor, is_subscriber) = (session.monitor, !moved.topics.is_empty());
+        let (monitor, is_subscriber) = (session.is_monitor(), !moved.topics.is_empty());
         self.process
             .client_ids
             .fetch_max(moved.number, Ordering::Relaxed);
@@ -78,8 +78,8 @@ impl Proxy {
             return None;
         }
         session.protocol = moved.protocol;
-        session.database = moved.database;
-        session.monitor = moved.monitor;
+        session.select(moved.database);
+        session.set_monitor(moved.monitor);
         session.no_evict = moved.no_evict;
         session.no_touch = moved.no_touch;
         session.is_cache_off = moved.is_cache_off;

@@ -37,10 +37,15 @@ struct Family {
     channels: bool,
 }
 
+/// Keys of fewer bytes have a front that is made beforehand.
+const FRONTS: usize = 100;
+
 /// The tag before the keys of some clients: a name, and one of the databases that it has.
 #[derive(Debug, Clone)]
 pub struct Namespace {
     tag: Box<[u8]>,
+    /// What stands in a request before a key of so many bytes: the length of both, a line end and the tag.
+    fronts: Arc<[Box<[u8]>]>,
     slot: Slot,
     database: u16,
     family: Arc<Family>,
@@ -57,6 +62,16 @@ impl PartialEq for Namespace {
 
 impl Eq for Namespace {}
 
+/// The fronts of keys that are not long: made once, as each request needs one.
+fn fronts(tag: &[u8]) -> Arc<[Box<[u8]>]> {
+    let front = |len: usize| {
+        let mut front = format!("${}\r\n", len + tag.len()).into_bytes();
+        front.extend_from_slice(tag);
+        front.into_boxed_slice()
+    };
+    (0..FRONTS).map(front).collect()
+}
+
 impl Namespace {
     /// Database 0 of this name, which holds no braces. The name has so many databases; and channels of its own, if so
     /// wished.
@@ -65,6 +80,7 @@ impl Namespace {
         let slot = Slot::of(&tag);
         Namespace {
             slot,
+            fronts: fronts(&tag),
             tag: tag.clone(),
             database: 0,
             counts: Arc::new(NamespaceCounts::new(name, 0, slot)),
@@ -95,6 +111,7 @@ impl Namespace {
         };
         Some(Namespace {
             slot,
+            fronts: fronts(&tag),
             tag,
             database: index,
             family: self.family.clone(),
@@ -134,6 +151,12 @@ impl Namespace {
         &self.tag
     }
 
+    /// What stands in a request before a key of so many bytes, the tag included; nothing for long keys.
+    #[inline]
+    pub fn front(&self, key_len: usize) -> Option<&[u8]> {
+        self.fronts.get(key_len).map(|front| &**front)
+    }
+
     /// Where all its keys lie.
     #[inline]
     pub fn slot(&self) -> Slot {
@@ -171,6 +194,13 @@ mod tests {
     #[test]
     fn each_database_has_a_tag_of_its_own() {
         let own = Namespace::new("jobs", 3, false);
+        assert_eq!(own.front(3), Some(&b"$9\r\n{jobs}"[..]));
+        assert_eq!(
+            own.of_database(1)
+                .and_then(|own| own.front(99).map(<[u8]>::to_vec)),
+            Some(b"$107\r\n{jobs:1}".to_vec())
+        );
+        assert_eq!(own.front(100), None);
         let tags: Vec<Vec<u8>> = (0..4)
             .map_while(|index| own.of_database(index))
             .map(|own| own.tag().to_vec())

@@ -36,7 +36,7 @@ pub(super) struct Read<'a> {
 pub(in crate::proxy) fn may_serve(client: &Client) -> bool {
     let session = &client.session;
     !session.is_cache_off
-        && session.database == 0
+        && session.database() == 0
         && !session.queueing
         && session.read_preference().is_none()
         // A node has to know what such a client has read.

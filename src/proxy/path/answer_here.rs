@@ -131,10 +131,10 @@ impl Proxy {
             now,
         };
         let protocol = context.session.protocol;
-        let monitored = context.session.monitor;
+        let monitored = context.session.is_monitor();
         let mut after = (handler.run)(&mut context, args, &mut reply);
         let refused_login = context.refused_login.take();
-        let monitors = client.session.monitor;
+        let monitors = client.session.is_monitor();
         if matches!(after, After::OwnLine) {
             client.pipeline.last_command = command.id;
             let line = client.line(&self.table, now);

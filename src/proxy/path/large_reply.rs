@@ -40,7 +40,7 @@ use crate::resp::frame::Scan;
 /// Whether nothing but replies is written to this client, so that a reply may be written in pieces.
 fn hears_replies_only(client: &Client) -> bool {
     client.session.subscriptions().is_none()
-        && !client.session.monitor
+        && !client.session.is_monitor()
         && client.late.is_none()
         && client.closing.is_none()
 }

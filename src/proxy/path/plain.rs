@@ -19,6 +19,7 @@ use crate::config::ReadPreference;
 use crate::proxy::client::Stall;
 use crate::proxy::ids::{BackendId, ClientId, PartId};
 use crate::proxy::insight::{BIG_BYTES, Reasons, Sight};
+use crate::proxy::namespace::Namespace;
 use crate::proxy::near_cache::serve::may_serve;
 use crate::proxy::near_cache::state::Look;
 use crate::proxy::near_cache::state::accesses::Lasts;
@@ -67,7 +68,7 @@ fn push_tagged(
     output: &mut WriteBuf,
     frame: &[u8],
     key: &[u8],
-    tag: &[u8],
+    own: &Namespace,
     pool: &mut Pool,
 ) -> usize {
     let start = key.as_ptr() as usize - frame.as_ptr() as usize;
@@ -76,14 +77,16 @@ fn push_tagged(
     while dollar > 0 && frame.get(dollar) != Some(&b'$') {
         dollar -= 1;
     }
-    let mut line = [0; 24];
-    let line = length_line(key.len() + tag.len(), &mut line);
     let (head, tail) = (&frame[..dollar], &frame[start..]);
-    output.push_pieces([head, line, tag, tail], pool)
+    if let Some(front) = own.front(key.len()) {
+        return output.push_pieces([head, front, tail], pool);
+    }
+    let mut line = [0; 24];
+    let line = length_line(key.len() + own.tag().len(), &mut line);
+    output.push_pieces([head, line, own.tag(), tail], pool)
 }
 
 /// `$<len>` and a line end, written at the end of `room`.
-#[inline(always)]
 fn length_line(len: usize, room: &mut [u8; 24]) -> &[u8] {
     let mut at = room.len() - 2;
     room[at..].copy_from_slice(b"\r\n");
@@ -134,15 +137,13 @@ impl Proxy {
         client.last_active = now;
         self.active.note(&mut client.seen_in, now);
         client.bytes_in += count as u64;
-        let limits = &self.config.limits;
+        let config = &*self.config;
+        let limits = &config.limits;
         let upstream = &mut self.upstream;
         let plain = client.is_plain(limits)
             && client.is_calm(upstream.routes.version())
             && !self.process.watchers.any()
-            && !upstream.any_failing()
-            // Longer ones are declined anyway, so that no length has to be looked at below.
-            && limits.bulk_bytes >= MOVED_FRAME
-            && limits.request_bytes >= MOVED_FRAME;
+            && !upstream.any_failing();
         // What a client of a namespace reads has other names for the cache, which the general path makes.
         if !plain || (NEAR && TAGGED) {
             return false;
@@ -164,13 +165,12 @@ impl Proxy {
         } else {
             &mut self.inbox
         };
-        let direct = self.config.backend_connections == 1
-            && self.config.read_preference == ReadPreference::Master;
+        let (window, backend_output_bytes) = (client.window, limits.backend_output_bytes);
         let before = pipeline.len();
         let Some(mut rest) = input.own_bytes() else {
             return false;
         };
-        while pipeline.len() < client.window {
+        while pipeline.len() < window {
             let Some(request) = ShortRequest::find(rest) else {
                 break;
             };
@@ -180,7 +180,7 @@ impl Proxy {
             if !shape.arity_ok(request.args_len) || (TAGGED && !shape.tagged) {
                 break;
             }
-            let Some((key, behind)) = request.arg_and_rest(shape.key, MOVED_FRAME) else {
+            let Some((key, behind)) = request.first_and_rest(MOVED_FRAME) else {
                 break;
             };
             if permissions.is_some_and(|own| !own.allow_plainly(shape.id, key, shape.access)) {
@@ -242,8 +242,7 @@ impl Proxy {
                     let dialect = Dialect::plain(protocol);
                     let affinity = id.key() as usize;
                     let reads = shape.on_replicas;
-                    let found =
-                        upstream.existing(slot, reads, dialect, affinity, &self.config, now);
+                    let found = upstream.existing(slot, reads, dialect, affinity, config, now);
                     let Some((found, replica)) = found else {
                         break;
                     };
@@ -251,16 +250,18 @@ impl Proxy {
                     let Some(backend) = upstream.backends.get_mut(found) else {
                         break;
                     };
-                    if replica && backend.output.unsent_len() <= limits.backend_output_bytes {
+                    if replica && backend.output.unsent_len() <= backend_output_bytes {
                         self.stats.replica_reads.add(1);
                     }
-                    if direct {
+                    if config.backend_connections == 1
+                        && config.read_preference == ReadPreference::Master
+                    {
                         upstream.routes.found(slot, protocol, found);
                     }
                     backend
                 }
             };
-            if backend.output.unsent_len() > limits.backend_output_bytes
+            if backend.output.unsent_len() > backend_output_bytes
                 || (!backend.credit.allows(backend.tickets.len()) && !pipeline.is_empty())
             {
                 break;
@@ -269,9 +270,7 @@ impl Proxy {
             let seq = pipeline.push_heard_single(shape.id, slot.number(), at, now);
             // The one copy of the request path.
             let len = match namespace {
-                Some(own) => {
-                    push_tagged(&mut backend.output, frame, key, own.tag(), &mut self.pool)
-                }
+                Some(own) => push_tagged(&mut backend.output, frame, key, own, &mut self.pool),
                 None => {
                     backend.output.push(frame, &mut self.pool);
                     frame.len()

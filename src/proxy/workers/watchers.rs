@@ -18,7 +18,7 @@ impl Proxy {
             return Step::Close;
         };
         // A monitor counts as a replica in Redis: it is never paused, and has no business with keys.
-        if client.session.monitor {
+        if client.session.is_monitor() {
             if request.command.flags.contains(Flags::READONLY) || request.command.may_replicate() {
                 return self.refuse(request.client, NO_KEYSPACE, request.now);
             }
