@@ -109,7 +109,9 @@ impl Proxy {
     /// Looks at the shared connections that carry scripts, and sets those aside that one of them holds up.
     pub(in crate::proxy) fn watch_scripts(&mut self, now: Time) {
         let table = self.table.clone();
-        let runs = |ticket: &Ticket| table.row(ticket.command).runs != Runs::Nothing;
+        // What the proxy asks for itself has no row.
+        let row = |ticket: &Ticket| table.rows().get(usize::from(ticket.command));
+        let runs = |ticket: &Ticket| row(ticket).is_some_and(|row| row.runs != Runs::Nothing);
         let mut overdue = Vec::new();
         let mut due: Option<Time> = None;
         for (id, backend) in self.upstream.backends.iter_mut() {

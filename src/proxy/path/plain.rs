@@ -262,7 +262,7 @@ impl Proxy {
                 }
             };
             if backend.output.unsent_len() > backend_output_bytes
-                || (!backend.credit.allows(backend.tickets.len()) && !pipeline.is_empty())
+                || (!pipeline.is_empty() && !backend.credit.allows(backend.tickets.len()))
             {
                 break;
             }

@@ -9,11 +9,11 @@ use crate::cluster::topology::Topology;
 use crate::command::Table;
 use crate::config::Config;
 use crate::proxy::actions::Action;
-use crate::proxy::ids::{BackendId, ClientId, Peer};
+use crate::proxy::ids::{BackendId, ClientId, NO_SLOT, Peer};
 use crate::proxy::process::Process;
 use crate::proxy::state::Proxy;
 use crate::proxy::tests::rig::{self, flushed};
-use crate::proxy::upstream::backend::State;
+use crate::proxy::upstream::backend::{Origin, State, Ticket};
 use crate::proxy::upstream::overdue::{ASIDE_MAX, KEPT};
 
 const PONG: &[u8] = b"+PONG\r\n";
@@ -429,4 +429,28 @@ fn the_loss_of_one_set_aside_says_nothing_against_its_node() {
     let mut nodes = rig.proxy.upstream.nodes.iter();
     assert!(nodes.all(|(_, node)| !node.is_failing()));
     assert_eq!((rig.proxy.backends(), rig.nodes.len()), (1, 2));
+}
+
+/// What the proxy asks a node for itself belongs to no command, and may stand on a connection that carries scripts.
+#[test]
+fn scripts_are_watched_beside_what_the_proxy_asks_itself() {
+    let mut rig = Rig::new(2);
+    rig.ask(0, "GET a");
+    rig.reply(0, b"$-1\r\n");
+    let (id, now) = (rig.nodes[0].0, rig.now);
+    let backend = rig
+        .proxy
+        .upstream
+        .backends
+        .get_mut(id)
+        .expect("it is there");
+    let ping = b"*1\r\n$4\r\nPING\r\n";
+    backend.output.push(ping, &mut rig.proxy.pool);
+    let ticket = Ticket::here(Origin::Discard, NO_SLOT, u16::MAX, ping.len(), now);
+    backend.tickets.push_back(ticket);
+    rig.proxy.upstream.in_flight += 1;
+    rig.ask(0, "EVAL return(1) 1 a");
+    rig.wait(30);
+    rig.reply(0, b"+PONG\r\n:1\r\n");
+    assert_eq!(rig.heard(0), "$-1\r\n:1\r\n");
 }
