@@ -112,7 +112,11 @@ impl Rig {
                 .set_user(b"default", std::iter::once(&b"reset"[..]).chain(rules));
             set.expect("rules");
         }
+        let mut limits = Config::default().limits;
+        // A load that goes on is never slowed: connections begin with the credit that they would learn.
+        limits.connection_requests = 1 << 20;
         let config = Arc::new(Config {
+            limits,
             namespace: Some(asked.namespace.clone()).filter(|name| !name.is_empty()),
             near_cache_bytes: if work == Work::Hit { 1 << 20 } else { 0 },
             // No tick comes here that would probe the nodes.
