@@ -27,9 +27,10 @@ run: need-cargo
 	@$(MAKE) --no-print-directory build
 	@TLS=$(TLS) bash tests/support/demo.sh bin/redis-cluster-proxy $(PROXY_FLAGS)
 
+# Most tests wait for servers most of the time, so that four at once are right for two processors.
 test: need-cargo
 	@bash tests/support/install.sh redis-server openssl iproute2
-	$(CARGO) test --locked
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-4} $(CARGO) test --locked
 	@$(MAKE) --no-print-directory clients
 
 # A million commands through redis-cli --pipe.
@@ -102,7 +103,8 @@ chaos: need-cargo
 	$(if $(TLS),TEST_TLS=1) CHAOS_SECONDS=$$(($(MINUTES) * 60)) $(CARGO) test --locked --test chaos -- --nocapture
 
 # Builds with one bug each: is each of them found?
-checker-test: need-cargo
+checker-# Most tests wait for servers most of the time, so that four at once are right for two processors.
+test: need-cargo
 	@bash tests/support/install.sh redis-server openssl iproute2
 	@CARGO=$(CARGO) bash tests/chaos/checker.sh
 
