@@ -103,8 +103,7 @@ chaos: need-cargo
 	$(if $(TLS),TEST_TLS=1) CHAOS_SECONDS=$$(($(MINUTES) * 60)) $(CARGO) test --locked --test chaos -- --nocapture
 
 # Builds with one bug each: is each of them found?
-checker-# Most tests wait for servers most of the time, so that four at once are right for two processors.
-test: need-cargo
+checker-test: need-cargo
 	@bash tests/support/install.sh redis-server openssl iproute2
 	@CARGO=$(CARGO) bash tests/chaos/checker.sh
 
