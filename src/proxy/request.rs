@@ -24,6 +24,10 @@ pub struct Request<'a> {
 /// A frame at least this long is moved to its backend instead of copied, in bytes.
 pub(in crate::proxy) const MOVED_FRAME: usize = 16 << 10;
 
+/// The longest request that is taken, whatever the query buffer limit: places in a frame, and the lengths of tickets, are
+/// numbers of 32 bits.
+const REQUEST_BYTES_MAX: usize = u32::MAX as usize - 4;
+
 /// What the scanner of requests is bounded by.
 pub(in crate::proxy) fn request_limits(
     limits: &crate::config::Limits,
@@ -31,10 +35,25 @@ pub(in crate::proxy) fn request_limits(
 ) -> RequestLimits {
     RequestLimits {
         bulk_bytes: limits.bulk_bytes,
-        request_bytes: limits.request_bytes,
+        request_bytes: limits.request_bytes.min(REQUEST_BYTES_MAX),
         inline_bytes: limits.inline_bytes,
         authenticated,
         unauthenticated_args: limits.unauthenticated_args,
         unauthenticated_bulk_bytes: limits.unauthenticated_bulk_bytes,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Limits;
+
+    #[test]
+    fn no_place_in_a_request_needs_more_than_32_bits() {
+        let mut limits = Limits::default();
+        limits.request_bytes = usize::MAX;
+        let bounds = request_limits(&limits, true);
+        // The scanner takes the end of a line more than that.
+        assert!(u32::try_from(bounds.request_bytes + 2).is_ok());
     }
 }
