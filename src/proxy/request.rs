@@ -50,8 +50,10 @@ mod tests {
 
     #[test]
     fn no_place_in_a_request_needs_more_than_32_bits() {
-        let mut limits = Limits::default();
-        limits.request_bytes = usize::MAX;
+        let limits = Limits {
+            request_bytes: usize::MAX,
+            ..Limits::default()
+        };
         let bounds = request_limits(&limits, true);
         // The scanner takes the end of a line more than that.
         assert!(u32::try_from(bounds.request_bytes + 2).is_ok());
