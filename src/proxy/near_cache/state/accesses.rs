@@ -11,8 +11,9 @@ use crate::proxy::ids::{ClientId, Seq};
 
 /// Lists; a power of two.
 const LISTS: usize = 4096;
-/// A list is looked through for accesses that are over when it has so many.
-const ENOUGH: usize = 16;
+/// A list is looked through for accesses that are over when it has so many, and each time it has doubled: a hit looks at
+/// what is left.
+const ENOUGH: usize = 4;
 
 /// How long an access lasts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,7 +85,7 @@ impl Accesses {
             lasts,
             hash,
         });
-        if list.len().is_multiple_of(ENOUGH) {
+        if list.len() >= ENOUGH && list.len().is_power_of_two() {
             self.full.push(at as u32);
         }
     }
@@ -109,11 +110,40 @@ impl Accesses {
         wide_lasts: impl FnMut(&Wide) -> bool,
     ) {
         self.next = (self.next + 1) % LISTS;
+        self.full.sort_unstable();
+        self.full.dedup();
         for at in self.full.drain(..).chain([self.next as u32]) {
             let list = &mut self.lists[at as usize];
             list.retain(&mut lasts);
             list.shrink_to(2 * ENOUGH);
         }
         self.wide.retain(wide_lasts);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_of_very_many_is_looked_through_once() {
+        let mut accesses = Accesses::default();
+        let client = ClientId::from_parts(1, 1);
+        (0..100_000).for_each(|seq| accesses.add(7, client, Seq(seq), Lasts::Request));
+        let mut looked = 0;
+        let all_last = |_: &Access| {
+            looked += 1;
+            true
+        };
+        accesses.prune(all_last, |_| true);
+        assert_eq!(looked, 100_000);
+        assert_eq!(accesses.of(7).count(), 100_000);
+        // Those that are over go with the next look, which a few more bring.
+        (0..40_000).for_each(|seq| accesses.add(7, client, Seq(seq), Lasts::Request));
+        accesses.prune(|_| false, |_| true);
+        assert_eq!(accesses.of(7).count(), 0);
+        (0..4).for_each(|seq| accesses.add(7, client, Seq(seq), Lasts::Request));
+        accesses.prune(|_| false, |_| true);
+        assert_eq!(accesses.of(7).count(), 0);
     }
 }
