@@ -612,7 +612,9 @@ fn lines_tell_what_is_in_the_buffers() {
                 format!("CLIENT LIST ID {number} {number}"),
             ] {
                 let text = conn.line(&line).text();
-                let own = text.lines().find(|line| line.contains("name=asking"));
+                // Not that of the one before, which may not have left.
+                let id = format!("id={number} ");
+                let own = text.lines().find(|line| line.starts_with(&id));
                 let own = own.expect("its own line");
                 lines.push(["qbuf", "argv-mem", "multi-mem", "omem"].map(|name| field(own, name)));
             }
