@@ -51,11 +51,13 @@ def run(argv, **options):
 
 
 def build(folder, what):
-    """Builds `what` ("--bench core", "--bin redis-cluster-proxy") of a checkout; returns the program's path."""
+    """Builds `what` ("--bench core", "--bin redis-cluster-proxy") of a checkout; returns the program's path. Each checkout has
+    a target of its own: in one target cargo takes the older of two checkouts for built."""
+    target = ROOT / "target" / ("regress" if folder == ROOT else "regress-before")
     kind = "build" if what[0] == "--bin" else "bench"
     argv = [os.environ.get("CARGO", "cargo"), kind, "--locked", *what, *PROFILE, "--message-format=json"]
     argv += ["--no-run"] if kind == "bench" else []
-    said = run(argv, cwd=folder, env={**os.environ, "CARGO_TARGET_DIR": str(ROOT / "target/regress")})
+    said = run(argv, cwd=folder, env={**os.environ, "CARGO_TARGET_DIR": str(target)})
     name = what[1]
     found = re.findall(r'"executable":"([^"]*/' + re.escape(name) + r'[^"/]*)"', said)
     # The next build may take its place.
@@ -126,7 +128,7 @@ def compare(before, now):
 
 
 def against(commit):
-    folder = ROOT / "target/regress/before"
+    folder = ROOT / "target/before"
     subprocess.run(["git", "worktree", "remove", "--force", str(folder)], cwd=ROOT, capture_output=True)
     run(["git", "worktree", "add", "--detach", str(folder), commit], cwd=ROOT)
     try:
