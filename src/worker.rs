@@ -433,10 +433,7 @@ impl Worker {
 
     #[inline]
     fn socket(&mut self, peer: Peer) -> Option<&mut Socket> {
-        match peer {
-            Peer::Client(id) => self.clients.get(id.key(), id.generation()),
-            Peer::Backend(id) => self.backends.get(id.key(), id.generation()),
-        }
+        socket_of(&mut self.clients, &mut self.backends, peer)
     }
 
     fn read_letters(&mut self, now: Time) {
@@ -708,10 +705,7 @@ impl Worker {
         }
         // Many small requests, or replies, are as much work as many bytes.
         while taken < share && (taken < READ_BLOCK || self.proxy.work_since(done) < most) {
-            let socket = match peer {
-                Peer::Client(id) => self.clients.get(id.key(), id.generation()),
-                Peer::Backend(id) => self.backends.get(id.key(), id.generation()),
-            };
+            let socket = socket_of(&mut self.clients, &mut self.backends, peer);
             let Some(socket) = socket.filter(|socket| socket.readable) else {
                 return;
             };
@@ -869,11 +863,7 @@ impl Worker {
         let (clients, backends) = (&mut self.clients, &mut self.backends);
         let mut broken = Vec::new();
         self.proxy.flush_all(now, |peer, slices| {
-            let socket = match peer {
-                Peer::Client(id) => clients.get(id.key(), id.generation()),
-                Peer::Backend(id) => backends.get(id.key(), id.generation()),
-            };
-            socket.map_or(0, |socket| {
+            socket_of(clients, backends, peer).map_or(0, |socket| {
                 socket.write(slices).unwrap_or_else(|error| {
                     broken.push((peer, error));
                     0
@@ -887,11 +877,7 @@ impl Worker {
     }
 
     fn flush(&mut self, peer: Peer, now: Time) {
-        let socket = match peer {
-            Peer::Client(id) => self.clients.get(id.key(), id.generation()),
-            Peer::Backend(id) => self.backends.get(id.key(), id.generation()),
-        };
-        let Some(socket) = socket else {
+        let Some(socket) = socket_of(&mut self.clients, &mut self.backends, peer) else {
             return;
         };
         let mut broken = None;
@@ -924,6 +910,19 @@ impl Worker {
             let id = self.pending.begin_close(socket, now);
             self.watch_pending(id, true);
         }
+    }
+}
+
+/// The socket of a peer, if there is one. Apart from the worker, whose `proxy` is in use meanwhile.
+#[inline]
+fn socket_of<'s>(
+    clients: &'s mut Sockets,
+    backends: &'s mut Sockets,
+    peer: Peer,
+) -> Option<&'s mut Socket> {
+    match peer {
+        Peer::Client(id) => clients.get(id.key(), id.generation()),
+        Peer::Backend(id) => backends.get(id.key(), id.generation()),
     }
 }
 

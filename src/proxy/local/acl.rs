@@ -14,6 +14,7 @@ use crate::proxy::actions::OutsideAnswer;
 use crate::proxy::messages::worker_query::WorkerQuery;
 use crate::proxy::pipeline::merge::Merge;
 use crate::proxy::pipeline::plan::{Ask, Plan};
+use crate::proxy::process::Process;
 use crate::proxy::texts;
 use crate::resp::args::Args;
 use crate::resp::encode::{self, Protocol};
@@ -164,16 +165,26 @@ fn renewed_users(merge: Merge) -> Plan {
     }
 }
 
-/// The file is read on the second thread: a disk may be slow, and a file long. Then every worker takes the users.
-pub fn load(context: &mut Context<'_>, _: &Args<'_>, _: &mut Vec<u8>) -> After {
+/// What the second thread answers, since a disk may be slow and a file long.
+fn outside(context: &Context<'_>, answer: fn(&Process, &mut Vec<u8>), merge: Merge) -> After {
     let process = context.process.clone();
-    let read = move || {
+    let find = move || {
         let mut out = Vec::new();
-        match process.acl.reload() {
-            Ok(()) => encode::simple(&mut out, "OK"),
-            Err(error) => encode::error(&mut out, file_error(error).as_bytes()),
-        }
+        answer(&process, &mut out);
         out
+    };
+    After::AskAlone(Plan {
+        asks: vec![Ask::Outside(OutsideAnswer::new(find))],
+        merge,
+        write: false,
+    })
+}
+
+/// The file is read; then every worker takes the users.
+pub fn load(context: &mut Context<'_>, _: &Args<'_>, _: &mut Vec<u8>) -> After {
+    let read = |process: &Process, out: &mut Vec<u8>| match process.acl.reload() {
+        Ok(()) => encode::simple(out, "OK"),
+        Err(error) => encode::error(out, file_error(error).as_bytes()),
     };
     let then = |replies: &[Reply<'_>], out: &mut Vec<u8>| {
         if let Some(error) = replies.iter().find(|reply| reply.is_error()) {
@@ -182,33 +193,20 @@ pub fn load(context: &mut Context<'_>, _: &Args<'_>, _: &mut Vec<u8>) -> After {
         }
         Some(renewed_users(Merge::AllSucceeded))
     };
-    After::AskAlone(Plan {
-        asks: vec![Ask::Outside(OutsideAnswer::new(read))],
-        merge: Merge::Then(Box::new(then)),
-        write: false,
-    })
+    outside(context, read, Merge::Then(Box::new(then)))
 }
 
-/// As LOAD, on the second thread: it waits until the disk has the file.
+/// The answer comes when the disk has the file.
 pub fn save(context: &mut Context<'_>, _: &Args<'_>, _: &mut Vec<u8>) -> After {
-    let process = context.process.clone();
-    let write = move || {
-        let mut out = Vec::new();
-        match process.acl.save() {
-            Ok(()) => encode::simple(&mut out, "OK"),
-            Err(FileError::None) => encode::error(&mut out, NO_FILE.as_bytes()),
-            Err(FileError::Failed(error)) => {
-                log::warn!("ACL SAVE: {error}");
-                encode::error(&mut out, NOT_SAVED);
-            }
+    let write = |process: &Process, out: &mut Vec<u8>| match process.acl.save() {
+        Ok(()) => encode::simple(out, "OK"),
+        Err(FileError::None) => encode::error(out, NO_FILE.as_bytes()),
+        Err(FileError::Failed(error)) => {
+            log::warn!("ACL SAVE: {error}");
+            encode::error(out, NOT_SAVED);
         }
-        out
     };
-    After::AskAlone(Plan {
-        asks: vec![Ask::Outside(OutsideAnswer::new(write))],
-        merge: Merge::AllSucceeded,
-        write: false,
-    })
+    outside(context, write, Merge::AllSucceeded)
 }
 
 fn file_error(error: FileError) -> String {
