@@ -5,7 +5,7 @@
 
 use super::commands::{Bits, Commands};
 use super::selector::{self, Allowed, Channels, Selector};
-use crate::command::{Command, Flags, KeyFlags, KeysError, Told, getkeys};
+use crate::command::{ChannelArguments, Command, Flags, KeyFlags, KeysError, getkeys};
 use crate::resp::args::Args;
 use crate::resp::glob::{self, Case};
 
@@ -375,11 +375,11 @@ impl Grant {
             }
         }
         if let Some(patterns) = &self.channels {
-            let (count, is_pattern) = match command.tells {
-                Told::Nobody => (0, false),
-                Told::Channel => (1, false),
-                Told::Channels => (usize::MAX, false),
-                Told::Patterns => (usize::MAX, true),
+            let (count, is_pattern) = match command.channels {
+                ChannelArguments::None => (0, false),
+                ChannelArguments::One => (1, false),
+                ChannelArguments::All => (usize::MAX, false),
+                ChannelArguments::Patterns => (usize::MAX, true),
             };
             for (at, name) in args.from(1).enumerate().take(count) {
                 if !patterns

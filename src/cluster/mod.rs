@@ -3,7 +3,7 @@
 pub mod build;
 pub mod change;
 pub mod idc;
-pub mod line;
+pub mod myself;
 pub mod node_addresses;
 pub mod orphan;
 pub mod request_slots;

@@ -5,7 +5,7 @@
 
 use std::fmt::Write;
 
-use super::gets::gets;
+use super::notes::notes;
 use super::{Class, Command, LeaseKind, ResponsePolicy, Table};
 
 /// A group: a title, what its classes mean, and which classes they are.
@@ -182,7 +182,7 @@ fn why(row: &Command) -> &str {
 
 /// What a client gets, and the reason for a class.
 fn remark(row: &Command) -> String {
-    let parts = [gets(&row.name).unwrap_or_default(), why(row).to_string()];
+    let parts = [notes(&row.name).unwrap_or_default(), why(row).to_string()];
     let said = parts.into_iter().filter(|part| !part.is_empty());
     said.collect::<Vec<_>>().join("; ")
 }

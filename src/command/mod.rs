@@ -3,20 +3,21 @@
 //!
 //! It must never know of clients, nodes or slots, nor build a reply.
 
-mod again;
-mod changes;
+mod admin;
+mod channels;
 mod conduct;
-pub mod confine;
 pub mod describe;
 pub mod document;
 pub mod explain;
 pub mod flags;
 mod found_keys;
 pub mod getkeys;
-mod gets;
+mod idempotent;
 pub mod keys;
 pub mod known;
 pub mod learn;
+pub mod namespace;
+mod notes;
 pub mod options;
 mod packed;
 pub mod redact;
@@ -24,23 +25,22 @@ mod rows;
 pub mod servers;
 mod specs;
 pub mod table;
-mod tells;
 
 use std::borrow::Cow;
 use std::fmt;
 
 use crate::resp::args::Args;
-pub use again::Again;
+pub use channels::ChannelArguments;
 pub use conduct::{Cacheable, InMulti, Runs, Verb};
-pub use confine::{Confined, KeysInReply, Rewrite};
 pub use flags::{AclCategories, Flags, KeyFlags};
 pub use found_keys::KeysError;
+pub use idempotent::Idempotent;
 pub use keys::{flagged_keys, keys, unbalanced};
 pub use known::Known;
+pub use namespace::{Confined, KeysInReply, Rewrite};
 pub use options::{Timeout, blocks};
 pub use servers::Servers;
 pub use table::{Resolved, Table};
-pub use tells::Told;
 
 /// One row of the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,12 +85,12 @@ pub struct Command {
     pub at_nodes: bool,
     /// Whether a RESP2 client that is subscribed may send it, beside what changes subscriptions.
     pub when_subscribed: bool,
-    /// Who is told something, or wants to be: which arguments are channels.
-    pub tells: Told,
+    /// Which arguments are channels.
+    pub channels: ChannelArguments,
     /// Whether it may be sent to a replica: it reads, and what it reads is not bound to the master.
     pub on_replicas: bool,
     /// When it may be executed twice although it does more than to read keys.
-    pub again: Again,
+    pub idempotent: Idempotent,
     /// Why `class` or `keys` is not what flags, specs and tips say; empty where it is.
     pub why: &'static str,
     /// Whether subcommands have rows of their own.
@@ -123,8 +123,8 @@ impl Command {
         Command {
             id: 0,
             cacheable: Cacheable::No,
-            confined: confine::confined(&name, keys),
-            keys_in_reply: confine::keys_in_reply(&name),
+            confined: namespace::confined(&name, keys),
+            keys_in_reply: namespace::keys_in_reply(&name),
             name,
             arity,
             flags,
@@ -143,9 +143,9 @@ impl Command {
             in_multi: InMulti::Queued,
             at_nodes: false,
             when_subscribed: false,
-            tells: Told::Nobody,
+            channels: ChannelArguments::None,
             on_replicas: flags.contains(Flags::READONLY),
-            again: Again::Never,
+            idempotent: Idempotent::Never,
             why: "",
             container: false,
             changes_servers: false,
@@ -180,10 +180,10 @@ impl Command {
             args.from(1)
                 .any(|arg| arg.eq_ignore_ascii_case(word.as_bytes()))
         };
-        match self.again {
-            Again::Never => self.flags.contains(Flags::READONLY),
-            Again::Always => true,
-            Again::With(words) => words.iter().any(has),
+        match self.idempotent {
+            Idempotent::Never => self.flags.contains(Flags::READONLY),
+            Idempotent::Always => true,
+            Idempotent::With(words) => words.iter().any(has),
         }
     }
 

@@ -3,11 +3,11 @@
 //! Rows are append-only and an id never changes: a table with learnt rows is the old one and more. Its size
 //! is bounded, so whoever sends names or COMMAND replies cannot make it grow.
 
-use super::again::again;
-use super::changes::changes_servers;
+use super::admin::changes_servers;
+use super::channels::channels;
+use super::idempotent::idempotent;
 use super::packed::Packed;
 use super::rows::ROWS;
-use super::tells::tells;
 use super::{AclCategories, Command, Flags};
 use crate::resp::args::Args;
 
@@ -66,9 +66,9 @@ impl Table {
             command.at_nodes = row.at_nodes;
             command.cacheable = row.cacheable;
             command.when_subscribed = row.when_subscribed;
-            command.tells = tells(row.name);
+            command.channels = channels(row.name);
             command.why = row.why;
-            command.again = again(row.name);
+            command.idempotent = idempotent(row.name);
             command.changes_servers = changes_servers(row.name);
             command
         });

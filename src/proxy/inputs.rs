@@ -28,7 +28,7 @@ use crate::proxy::local::Handlers;
 use crate::proxy::local::plain_names::Names;
 use crate::proxy::messages::client_filter::Listings;
 use crate::proxy::messages::monitor_feed::MonitorFeed;
-use crate::proxy::namespace::all::Namespaces;
+use crate::proxy::namespace::namespaces::Namespaces;
 use crate::proxy::namespace::scripts::Named;
 use crate::proxy::near_cache::state::NearCache;
 use crate::proxy::pipeline::Spares;

@@ -26,7 +26,7 @@ use crate::proxy::messages::client_filter::Listings;
 use crate::proxy::messages::client_pause::ClientPause;
 use crate::proxy::messages::monitor_feed::MonitorFeed;
 use crate::proxy::messages::worker_query::WorkerMessage;
-use crate::proxy::namespace::all::Namespaces;
+use crate::proxy::namespace::namespaces::Namespaces;
 use crate::proxy::namespace::request::Tagged;
 use crate::proxy::namespace::scripts::Named;
 use crate::proxy::near_cache::state::NearCache;

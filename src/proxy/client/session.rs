@@ -9,7 +9,7 @@ use crate::command::{Command, Flags};
 use crate::config::ReadPreference;
 use crate::proxy::ids::UserId;
 use crate::proxy::namespace::Namespace;
-use crate::proxy::namespace::all::Namespaces;
+use crate::proxy::namespace::namespaces::Namespaces;
 use crate::proxy::pubsub::state::subscriptions::Subscriptions;
 use crate::proxy::tracking::state::mode::Mode;
 use crate::proxy::upstream::accounts::Account;

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use super::{After, Context, fail, ok};
 use crate::proxy::namespace::Namespace;
-use crate::proxy::namespace::across::{self, Copy, Taken, Transfer};
+use crate::proxy::namespace::across_databases::{self, Copy, Taken, Transfer};
 use crate::proxy::namespace::request::Tagged;
-use crate::proxy::namespace::whole;
+use crate::proxy::namespace::whole_database;
 use crate::proxy::pipeline::merge::{Merge, Then};
 use crate::proxy::pipeline::plan::{Ask, Plan};
 use crate::proxy::pubsub::state::events;
@@ -37,7 +37,7 @@ pub fn select(
     args: &Args<'_>,
     out: &mut Vec<u8>,
 ) -> After {
-    match across::database(own, args.at(1)) {
+    match across_databases::database(own, args.at(1)) {
         Err(text) => fail(out, text.as_bytes()),
         Ok(index) if index == own.database() => ok(out),
         // Names of such channels have the tag of the database.
@@ -57,7 +57,7 @@ pub fn swapdb(own: &Namespace, args: &Args<'_>, out: &mut Vec<u8>) -> After {
         (None, _) => fail(out, b"ERR invalid first DB index"),
         (_, None) => fail(out, b"ERR invalid second DB index"),
         (Some(one), Some(other)) if [one, other].iter().any(|at| !(0..databases).contains(at)) => {
-            fail(out, across::OUT_OF_RANGE.as_bytes())
+            fail(out, across_databases::OUT_OF_RANGE.as_bytes())
         }
         (Some(one), Some(other)) if one == other => ok(out),
         _ => fail(out, SWAPDB),
@@ -69,13 +69,17 @@ pub fn flushall(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -
     let Some(own) = among_databases(context) else {
         return After::Serve;
     };
-    if !whole::is_flush(args) {
-        return fail(out, whole::SYNTAX_ERROR.as_bytes());
+    if !whole_database::is_flush(args) {
+        return fail(out, whole_database::SYNTAX_ERROR.as_bytes());
     }
     let databases = context.namespaces.databases_of(&own).iter();
     After::AskAlone(Plan {
         asks: databases
-            .map(|own| ask(own, |out| whole::write(own, whole::FLUSH, &[], out)))
+            .map(|own| {
+                ask(own, |out| {
+                    whole_database::write(own, whole_database::FLUSH, &[], out)
+                })
+            })
             .collect(),
         merge: Merge::AllSucceeded,
         write: true,
@@ -87,7 +91,7 @@ pub fn move_(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> A
     let Some(own) = among_databases(context) else {
         return After::Serve;
     };
-    let index = match across::database(&own, args.at(2)) {
+    let index = match across_databases::database(&own, args.at(2)) {
         Ok(index) => index,
         Err(text) => return fail(out, text.as_bytes()),
     };

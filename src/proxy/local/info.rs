@@ -12,7 +12,7 @@ use super::{After, Context, command_calls};
 use crate::clock::Time;
 use crate::command::Table;
 use crate::proxy::namespace::request::Tagged;
-use crate::proxy::namespace::{Namespace, whole};
+use crate::proxy::namespace::{Namespace, whole_database};
 use crate::proxy::pipeline::merge::{Join, Merge, Then};
 use crate::proxy::pipeline::plan::{Ask, Plan};
 use crate::proxy::process::Process;
@@ -109,7 +109,7 @@ impl Text {
     fn ask_namespace(mut self, databases: &[Arc<Namespace>]) -> Plan {
         let asks = databases.iter().map(|own| {
             let mut question = Tagged::default();
-            whole::write(own, whole::KEYSPACE, &[], &mut question);
+            whole_database::write(own, whole_database::KEYSPACE, &[], &mut question);
             Ask::Slot(own.slot().number(), question.frame().to_vec())
         });
         let asks: Vec<Ask> = asks.collect();

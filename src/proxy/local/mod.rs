@@ -49,7 +49,7 @@ use crate::proxy::client::session::Session;
 use crate::proxy::ids::Seq;
 use crate::proxy::local::login::{Login, ReadCredentials};
 use crate::proxy::messages::client_pause::ClientPause;
-use crate::proxy::namespace::all::Namespaces;
+use crate::proxy::namespace::namespaces::Namespaces;
 use crate::proxy::pipeline::client_reply::ClientReply;
 use crate::proxy::pipeline::merge::Merge;
 use crate::proxy::pipeline::plan::Plan;

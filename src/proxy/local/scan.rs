@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::{After, Context};
 use crate::clock::Time;
-use crate::cluster::line::Line;
+use crate::cluster::myself::Myself;
 use crate::cluster::scan::{self, Position, ShardList, Unfit, Word};
 use crate::cluster::topology::{NO_SHARD, Topology};
 use crate::proxy::ids::NodeKey;
@@ -289,7 +289,7 @@ fn has_keys(nodes: &Reply<'_>, topology: &Topology) -> bool {
         return true;
     }
     let text = nodes.text().map(String::from_utf8_lossy);
-    let own = text.as_deref().and_then(Line::own);
+    let own = text.as_deref().and_then(Myself::own);
     own.is_some_and(|own| own.has_keys_that_count(topology))
 }
 
@@ -309,7 +309,7 @@ fn word(place: u16, list: &ShardList, topology: &Topology, nodes: &Reply<'_>) ->
         return Word::Settled;
     };
     let text = String::from_utf8_lossy(text);
-    let lines: Vec<Line<'_>> = text.lines().filter_map(Line::read).collect();
+    let lines: Vec<Myself<'_>> = text.lines().filter_map(Myself::read).collect();
     let Some(own) = lines.iter().find(|line| line.has_flag("myself")) else {
         return Word::Settled;
     };

@@ -5,13 +5,13 @@
 //!
 //! It must never know a client or a node.
 
-pub mod across;
-pub mod all;
+pub mod across_databases;
+pub mod namespaces;
 pub mod prelude;
 pub mod reply;
 pub mod request;
 pub mod scripts;
-pub mod whole;
+pub mod whole_database;
 
 use std::sync::Arc;
 

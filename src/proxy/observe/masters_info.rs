@@ -8,7 +8,7 @@
 //!
 //! As for DBSIZE, a node counts by what it says at that moment. A node that has become a replica says so in its INFO.
 //! A master without slots is asked for its line of CLUSTER NODES right before, on the same connection; unless it has
-//! keys that count (see `cluster::line`), its keyspace is left out.
+//! keys that count (see `cluster::myself`), its keyspace is left out.
 
 use crate::clock::Time;
 use crate::command::Command;

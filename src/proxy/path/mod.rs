@@ -2,12 +2,12 @@
 
 mod answer_here;
 mod backlog;
-mod confined;
 pub(super) mod deliver;
 pub(super) mod dispatch;
 mod judge;
 pub(super) mod large_reply;
 pub(super) mod merge_in_turns;
+mod namespace;
 pub mod plain;
 mod refuse;
 pub(super) mod role_check;

@@ -8,11 +8,11 @@
 //!
 //! - A master of a shard is asked ROLE. If it is none any more, the request goes to whoever took over, as if it had been
 //!   refused.
-//! - A master without slots is asked for its line of CLUSTER NODES. Unless it has keys that count (see `cluster::line`), its
+//! - A master without slots is asked for its line of CLUSTER NODES. Unless it has keys that count (see `cluster::myself`), its
 //!   part is left out.
 
 use crate::clock::Time;
-use crate::cluster::line::keys_count;
+use crate::cluster::myself::keys_count;
 use crate::proxy::actions::Wanted;
 use crate::proxy::client::held::Retry;
 use crate::proxy::ids::{BackendId, NO_SLOT, PartId};

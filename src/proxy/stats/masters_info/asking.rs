@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crate::clock::Time;
-use crate::cluster::line::keys_count;
+use crate::cluster::myself::keys_count;
 use crate::cluster::topology::Topology;
 use crate::proxy::ids::PartId;
 use crate::proxy::stats::masters_info::{Answer, Heard, Masters};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::proxy::namespace::Namespace;
 use crate::proxy::namespace::request::Tagged;
-use crate::proxy::namespace::whole::SYNTAX_ERROR;
+use crate::proxy::namespace::whole_database::SYNTAX_ERROR;
 use crate::proxy::texts;
 use crate::resp::args::Args;
 use crate::resp::reply::Reply;

@@ -7,7 +7,7 @@ const FIXED: &str = "the reply of a single node that is the whole cluster";
 
 /// A command, and what its client gets. Of those that need a face the sentence begins with [`FACE`].
 #[rustfmt::skip]
-const GETS: &[(&str, &str)] = &[
+const NOTES: &[(&str, &str)] = &[
     ("acl", CONTAINER),
     ("acl|cat", "the categories of the servers' commands"),
     ("acl|deluser", "users of the proxy; their clients are closed"),
@@ -118,8 +118,8 @@ const GETS: &[(&str, &str)] = &[
 ];
 
 /// What a client of this command gets; nothing where its class says all.
-pub fn gets(name: &str) -> Option<String> {
-    let (_, text) = GETS.iter().find(|(own, _)| *own == name)?;
+pub fn notes(name: &str) -> Option<String> {
+    let (_, text) = NOTES.iter().find(|(own, _)| *own == name)?;
     let accepted = matches!(name, "asking" | "readonly" | "readwrite");
     Some(match accepted || name.starts_with("cluster|") {
         true => format!("{FACE}: {text}"),
@@ -136,9 +136,9 @@ mod tests {
     fn every_command_that_the_proxy_answers_says_what_its_client_gets() {
         let table = Table::compiled();
         for row in table.rows().iter().filter(|row| row.class == Class::Local) {
-            assert!(gets(&row.name).is_some(), "{}", row.name);
+            assert!(notes(&row.name).is_some(), "{}", row.name);
         }
-        for (name, _) in GETS {
+        for (name, _) in NOTES {
             assert!(table.named(name.as_bytes()).is_some(), "{name}");
         }
     }

@@ -7,7 +7,7 @@
 
 /// When a request of a row may be executed twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Again {
+pub enum Idempotent {
     /// Never.
     Never,
     /// Always.
@@ -20,68 +20,68 @@ const READS: &str = "it only reads";
 const SAME: &str = "the second time changes nothing and has the same reply";
 
 /// The names of these rows, when, and why.
-const AGAIN: &[(&str, Again, &str)] = &[
-    ("cluster|countkeysinslot", Again::Always, READS),
-    ("cluster|getkeysinslot", Again::Always, READS),
-    ("commandlog|get", Again::Always, READS),
-    ("commandlog|len", Again::Always, READS),
-    ("commandlog|reset", Again::Always, SAME),
-    ("config|get", Again::Always, READS),
-    ("config|resetstat", Again::Always, SAME),
-    ("config|rewrite", Again::Always, SAME),
-    ("config|set", Again::Always, SAME),
-    ("flushall", Again::Always, SAME),
-    ("flushdb", Again::Always, SAME),
-    ("function|dump", Again::Always, READS),
-    ("function|flush", Again::Always, SAME),
-    ("function|list", Again::Always, READS),
+const IDEMPOTENT: &[(&str, Idempotent, &str)] = &[
+    ("cluster|countkeysinslot", Idempotent::Always, READS),
+    ("cluster|getkeysinslot", Idempotent::Always, READS),
+    ("commandlog|get", Idempotent::Always, READS),
+    ("commandlog|len", Idempotent::Always, READS),
+    ("commandlog|reset", Idempotent::Always, SAME),
+    ("config|get", Idempotent::Always, READS),
+    ("config|resetstat", Idempotent::Always, SAME),
+    ("config|rewrite", Idempotent::Always, SAME),
+    ("config|set", Idempotent::Always, SAME),
+    ("flushall", Idempotent::Always, SAME),
+    ("flushdb", Idempotent::Always, SAME),
+    ("function|dump", Idempotent::Always, READS),
+    ("function|flush", Idempotent::Always, SAME),
+    ("function|list", Idempotent::Always, READS),
     (
         "function|load",
-        Again::With(&["REPLACE"]),
+        Idempotent::With(&["REPLACE"]),
         "without REPLACE the second time fails, as the library is there",
     ),
     (
         "function|restore",
-        Again::With(&["FLUSH", "REPLACE"]),
+        Idempotent::With(&["FLUSH", "REPLACE"]),
         "with APPEND the second time fails, as the libraries are there",
     ),
-    ("function|stats", Again::Always, READS),
-    ("info", Again::Always, READS),
-    ("lastsave", Again::Always, READS),
-    ("latency|doctor", Again::Always, READS),
-    ("latency|graph", Again::Always, READS),
-    ("latency|histogram", Again::Always, READS),
-    ("latency|history", Again::Always, READS),
-    ("latency|latest", Again::Always, READS),
-    ("memory|doctor", Again::Always, READS),
-    ("memory|malloc-stats", Again::Always, READS),
-    ("memory|purge", Again::Always, SAME),
-    ("memory|stats", Again::Always, READS),
-    ("module|list", Again::Always, READS),
-    ("object|help", Again::Always, READS),
-    ("pubsub|channels", Again::Always, READS),
-    ("pubsub|numpat", Again::Always, READS),
-    ("pubsub|numsub", Again::Always, READS),
-    ("pubsub|shardchannels", Again::Always, READS),
-    ("pubsub|shardnumsub", Again::Always, READS),
+    ("function|stats", Idempotent::Always, READS),
+    ("info", Idempotent::Always, READS),
+    ("lastsave", Idempotent::Always, READS),
+    ("latency|doctor", Idempotent::Always, READS),
+    ("latency|graph", Idempotent::Always, READS),
+    ("latency|histogram", Idempotent::Always, READS),
+    ("latency|history", Idempotent::Always, READS),
+    ("latency|latest", Idempotent::Always, READS),
+    ("memory|doctor", Idempotent::Always, READS),
+    ("memory|malloc-stats", Idempotent::Always, READS),
+    ("memory|purge", Idempotent::Always, SAME),
+    ("memory|stats", Idempotent::Always, READS),
+    ("module|list", Idempotent::Always, READS),
+    ("object|help", Idempotent::Always, READS),
+    ("pubsub|channels", Idempotent::Always, READS),
+    ("pubsub|numpat", Idempotent::Always, READS),
+    ("pubsub|numsub", Idempotent::Always, READS),
+    ("pubsub|shardchannels", Idempotent::Always, READS),
+    ("pubsub|shardnumsub", Idempotent::Always, READS),
     (
         "save",
-        Again::Always,
+        Idempotent::Always,
         "the second snapshot is as good as the first",
     ),
-    ("script|exists", Again::Always, READS),
-    ("script|flush", Again::Always, SAME),
-    ("script|load", Again::Always, SAME),
-    ("script|show", Again::Always, READS),
-    ("slowlog|get", Again::Always, READS),
-    ("slowlog|len", Again::Always, READS),
-    ("slowlog|reset", Again::Always, SAME),
+    ("script|exists", Idempotent::Always, READS),
+    ("script|flush", Idempotent::Always, SAME),
+    ("script|load", Idempotent::Always, SAME),
+    ("script|show", Idempotent::Always, READS),
+    ("slowlog|get", Idempotent::Always, READS),
+    ("slowlog|len", Idempotent::Always, READS),
+    ("slowlog|reset", Idempotent::Always, SAME),
 ];
 
 /// When the row of this name may be executed twice.
-pub(super) fn again(name: &str) -> Again {
-    let found = AGAIN.binary_search_by_key(&name, |(own, _, _)| own);
-    found.map_or(Again::Never, |at| AGAIN[at].1)
+pub(super) fn idempotent(name: &str) -> Idempotent {
+    let found = IDEMPOTENT.binary_search_by_key(&name, |(own, _, _)| own);
+    found.map_or(Idempotent::Never, |at| IDEMPOTENT[at].1)
 }
 
 #[cfg(test)]
@@ -92,10 +92,10 @@ mod tests {
     #[test]
     fn every_name_is_a_row_without_keys_and_they_stand_in_order() {
         let table = Table::compiled();
-        assert!(AGAIN.is_sorted_by_key(|(name, _, _)| name));
-        for (name, when, why) in AGAIN {
+        assert!(IDEMPOTENT.is_sorted_by_key(|(name, _, _)| name));
+        for (name, when, why) in IDEMPOTENT {
             let row = table.named(name.as_bytes()).expect(name);
-            assert_eq!(row.again, *when);
+            assert_eq!(row.idempotent, *when);
             assert!(!row.flags.contains(Flags::READONLY), "{name} need not be");
             assert!(row.key_specs.is_empty() && !why.is_empty(), "{name}");
         }
@@ -108,7 +108,7 @@ mod tests {
         let table = Table::compiled();
         let never = table.rows().iter().filter(|row| {
             let many = matches!(row.class, Class::AllMasters(_) | Class::AllNodes(_));
-            many && row.again == Again::Never && !row.flags.contains(Flags::READONLY)
+            many && row.idempotent == Idempotent::Never && !row.flags.contains(Flags::READONLY)
         });
         let mut names: Vec<&str> = never.map(|row| &*row.name).collect();
         names.sort_unstable();

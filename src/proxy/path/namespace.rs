@@ -9,14 +9,16 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::command::confine::key_arguments;
-use crate::command::{Command, Confined, Flags, KeysError, KeysInReply, Rewrite, Table, Told};
+use crate::command::namespace::key_arguments;
+use crate::command::{
+    ChannelArguments, Command, Confined, Flags, KeysError, KeysInReply, Rewrite, Table,
+};
 use crate::proxy::client::step::Step;
 use crate::proxy::ids::ClientId;
 use crate::proxy::lease::state::run::{Owed, Run};
-use crate::proxy::namespace::across::{self, Copy};
+use crate::proxy::namespace::across_databases::{self, Copy};
 use crate::proxy::namespace::request::Tagged;
-use crate::proxy::namespace::{Namespace, prelude, reply, scripts, whole};
+use crate::proxy::namespace::{Namespace, prelude, reply, scripts, whole_database};
 use crate::proxy::pubsub::state::events;
 use crate::proxy::request::Request;
 use crate::proxy::state::Proxy;
@@ -97,8 +99,8 @@ impl Proxy {
         let &Request { command, args, .. } = request;
         let row = table.row(command.id);
         match command.confined {
-            Confined::Free => match (command.tells, own.has_channels()) {
-                (Told::Channel, true) => {
+            Confined::Free => match (command.channels, own.has_channels()) {
+                (ChannelArguments::One, true) => {
                     out.keys.clear();
                     out.keys.push(1);
                     out.tag_keys(args, own.tag());
@@ -124,7 +126,7 @@ impl Proxy {
                 | Rewrite::Flush),
             ) => {
                 let chance = self.random();
-                match whole::rewrite(own, rewrite, command, args, chance, out) {
+                match whole_database::rewrite(own, rewrite, command, args, chance, out) {
                     Ok(()) => table.named(b"eval").map_or(Way::AsItIs, Way::Written),
                     Err(text) => Way::Refused(text),
                 }
@@ -178,13 +180,13 @@ impl Proxy {
         let one = own.databases() == 1;
         let inside = match rewrite {
             Rewrite::FlushAll if one => {
-                return match whole::rewrite(own, Rewrite::Flush, command, args, 0, out) {
+                return match whole_database::rewrite(own, Rewrite::Flush, command, args, 0, out) {
                     Ok(()) => table.named(b"eval").map_or(Way::AsItIs, Way::Written),
                     Err(text) => Way::Refused(text),
                 };
             }
             Rewrite::Select if one || !queueing => return Way::AsItIs,
-            Rewrite::Select => match across::database(own, args.at(1)) {
+            Rewrite::Select => match across_databases::database(own, args.at(1)) {
                 Ok(index) if index != own.database() => None,
                 // It changes nothing, or is wrong.
                 _ => return Way::AsItIs,
@@ -212,7 +214,7 @@ impl Proxy {
                     Err(error) => self.without_keys(request, error),
                 };
             }
-            Rewrite::Move => across::database(own, args.at(2)).err(),
+            Rewrite::Move => across_databases::database(own, args.at(2)).err(),
             _ => None,
         };
         match queueing {

@@ -1,4 +1,4 @@
-//! `Line`: a node's own line in its CLUSTER NODES reply. It is the most reliable source for whether that node is a
+//! `Myself`: a node's own line in its CLUSTER NODES reply. It is the most reliable source for whether that node is a
 //! master, and the only one that lists slots which are migrating to it or from it.
 //!
 //! `view` parses the whole reply strictly, for the topology. This parser skips what it does not understand.
@@ -8,7 +8,7 @@ use crate::cluster::topology::{NO_SHARD, Topology};
 
 /// What is used of a line: id, address, flags, master, two times, epoch, link, slots (those in migration in brackets).
 #[derive(Debug)]
-pub struct Line<'a> {
+pub struct Myself<'a> {
     /// The node's id.
     pub id: &'a str,
     flags: &'a str,
@@ -17,11 +17,11 @@ pub struct Line<'a> {
     slots: Vec<&'a str>,
 }
 
-impl<'a> Line<'a> {
+impl<'a> Myself<'a> {
     /// Reads a line.
-    pub fn read(line: &'a str) -> Option<Line<'a>> {
+    pub fn read(line: &'a str) -> Option<Myself<'a>> {
         let mut words = line.split(' ');
-        Some(Line {
+        Some(Myself {
             id: words.next()?,
             flags: words.nth(1)?,
             epoch: words.nth(3)?.parse().ok()?,
@@ -30,8 +30,8 @@ impl<'a> Line<'a> {
     }
 
     /// The line of the node that answered.
-    pub fn own(text: &'a str) -> Option<Line<'a>> {
-        let mut lines = text.lines().filter_map(Line::read);
+    pub fn own(text: &'a str) -> Option<Myself<'a>> {
+        let mut lines = text.lines().filter_map(Myself::read);
         lines.find(|line| line.has_flag("myself"))
     }
 
@@ -86,7 +86,7 @@ impl<'a> Line<'a> {
 /// Whether the keys of a master without slots count, by its answer to CLUSTER NODES, or it says nothing.
 pub fn keys_count(answer: Option<&[u8]>, topology: &Topology) -> bool {
     let text = answer.map(String::from_utf8_lossy);
-    let own = text.as_deref().and_then(Line::own);
+    let own = text.as_deref().and_then(Myself::own);
     own.is_none_or(|own| own.has_keys_that_count(topology))
 }
 
@@ -118,7 +118,7 @@ mod tests {
                 "other h:1@2 master - 0 0 9 connected 0-16383\n\
                  me h:3@4 {flags} - 0 0 {epoch} connected{slots}\n"
             );
-            let line = Line::own(&text).expect("its own line");
+            let line = Myself::own(&text).expect("its own line");
             assert_eq!(line.id, "me");
             let counts = line.has_keys_that_count(&topology);
             assert_eq!(counts, expected, "{flags} {epoch}{slots}");
