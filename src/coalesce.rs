@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-/// Fewer active clients than this are no company.
+/// Fewer active clients than this are not several.
 const CLIENTS_MIN: usize = 8;
 /// A turn that carries one event for so many active clients is large enough.
 const SHARE: usize = 2;
@@ -39,8 +39,8 @@ impl Coalesce {
     /// How long to wait before looking for events, while so many clients are active.
     #[inline]
     pub fn nap(&self, active_clients: usize) -> Option<Duration> {
-        let company = active_clients >= CLIENTS_MIN && self.events * SHARE < active_clients;
-        (company && !self.bound.is_zero()).then_some(self.bound)
+        let several = active_clients >= CLIENTS_MIN && self.events * SHARE < active_clients;
+        (several && !self.bound.is_zero()).then_some(self.bound)
     }
 }
 
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_nap_is_taken_in_company_only() {
+    fn a_nap_is_taken_only_while_several_clients_are_active() {
         let mut coalesce = Coalesce::new(Duration::from_micros(100), 1);
         coalesce.turn(1);
         assert_eq!(coalesce.nap(1), None);

@@ -3,11 +3,11 @@
 //! It must never know which sockets exist, nor point at a backend other than by name.
 
 pub(super) mod active;
+pub mod auth_backend;
 pub(super) mod backlog;
 pub(super) mod held;
 pub mod held_keys;
 mod held_memory;
-pub mod judgement;
 pub(super) mod list_line;
 mod movable;
 pub mod own_errors;
@@ -21,9 +21,9 @@ use std::net::SocketAddr;
 use crate::buffer::{Pool, ReadBuf, WriteBuf};
 use crate::clock::Time;
 use crate::config::{Limits, Listen};
+use crate::proxy::client::auth_backend::Judgement;
 use crate::proxy::client::backlog::Backlog;
 use crate::proxy::client::held::HeldRequests;
-use crate::proxy::client::judgement::Judgement;
 use crate::proxy::client::session::Session;
 use crate::proxy::client::split_in_turns::Cut;
 use crate::proxy::client::streamed::StreamedRequest;

@@ -59,7 +59,7 @@ impl Proxy {
                     return true;
                 };
                 node.subscription != Some(id)
-                    && !node.feeds.contains(&id)
+                    && !node.bcast.contains(&id)
                     && (node.is_beside(id, self.config.backend_connections)
                         || !self.is_for_routes(backend))
             }

@@ -46,7 +46,7 @@ impl Proxy {
         if !self.tracking.is_empty() {
             self.tend_tracking();
         }
-        if !self.tracking.feeds.is_empty() {
+        if !self.tracking.bcast.is_empty() {
             self.tend_feeds(now);
         }
         if now >= self.tracking.look_at && self.is_anything_tracked() {

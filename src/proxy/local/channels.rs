@@ -15,7 +15,7 @@ use crate::proxy::namespace::Namespace;
 use crate::proxy::pipeline::merge::Merge;
 use crate::proxy::pipeline::plan::{Ask, Plan};
 use crate::proxy::pubsub::state::carrier::slot_of_channel;
-use crate::proxy::pubsub::state::events;
+use crate::proxy::pubsub::state::keyspace_events;
 use crate::proxy::pubsub::state::kind::Kind;
 use crate::proxy::pubsub::state::register::Tally;
 use crate::resp::args::Args;
@@ -146,14 +146,14 @@ fn unite(replies: &[Reply<'_>], own: Option<&Namespace>, out: &mut Vec<u8>) {
     let all = replies.iter().flat_map(|reply| reply.items());
     let shown = |name: &Reply<'_>| {
         let name = name.text().unwrap_or_default();
-        own.is_none_or(|own| events::is_visible(name, own))
+        own.is_none_or(|own| keyspace_events::is_visible(name, own))
     };
     let names = all.filter(|name| seen.insert(name.frame()) && shown(name));
     let names: Vec<Reply<'_>> = names.collect();
     encode::array(out, names.len());
     for name in names {
         match name.text().zip(own) {
-            Some((text, own)) => encode::bulk(out, &events::untagged(text, own)),
+            Some((text, own)) => encode::bulk(out, &keyspace_events::untagged(text, own)),
             None => out.extend_from_slice(name.frame()),
         }
     }
@@ -179,7 +179,7 @@ fn add(
     encode::array(out, 2 * shape.len());
     for (name, _) in shape {
         match (name.text(), own) {
-            (Some(text), Some(own)) => encode::bulk(out, &events::untagged(text, own)),
+            (Some(text), Some(own)) => encode::bulk(out, &keyspace_events::untagged(text, own)),
             _ => out.extend_from_slice(name.frame()),
         }
         let name = name.text().unwrap_or_default();

@@ -39,7 +39,7 @@ pub fn accepted(context: &mut Context<'_>, _: &Args<'_>, out: &mut Vec<u8>) -> A
     After::Go
 }
 
-/// What would change the cluster, and is not what it is already (`reshape` has the rest).
+/// What would change the cluster, and is not what it is already (`cluster_changes` has the rest).
 pub fn refused(context: &mut Context<'_>, _: &Args<'_>, out: &mut Vec<u8>) -> After {
     if face(context, out).is_some() {
         encode::error(out, texts::not_yet(context.command).as_bytes());

@@ -13,7 +13,7 @@ use crate::proxy::namespace::request::Tagged;
 use crate::proxy::namespace::whole_database;
 use crate::proxy::pipeline::merge::{Merge, Then};
 use crate::proxy::pipeline::plan::{Ask, Plan};
-use crate::proxy::pubsub::state::events;
+use crate::proxy::pubsub::state::keyspace_events;
 use crate::proxy::texts;
 use crate::resp::args::Args;
 use crate::resp::encode;
@@ -41,7 +41,14 @@ pub fn select(
         Err(text) => fail(out, text.as_bytes()),
         Ok(index) if index == own.database() => ok(out),
         // Names of such channels have the tag of the database.
-        Ok(_) if context.session.subscriptions().is_some_and(events::has_any) => fail(out, EVENTS),
+        Ok(_)
+            if context
+                .session
+                .subscriptions()
+                .is_some_and(keyspace_events::has_any) =>
+        {
+            fail(out, EVENTS)
+        }
         Ok(index) => {
             context.session.namespace = context.namespaces.database(own, index);
             ok(out)

@@ -6,7 +6,9 @@
 mod acl;
 mod channels;
 mod client;
+mod client_pause;
 mod cluster;
+mod cluster_changes;
 mod command_calls;
 mod commands;
 mod config;
@@ -23,13 +25,11 @@ mod logs;
 mod memory;
 mod near;
 mod nodes;
-mod pause;
 pub mod plain_names;
 mod protected;
 mod proxy;
 pub mod proxy_reports;
 mod randomkey;
-mod reshape;
 mod scan;
 mod scripting;
 mod sections;
@@ -276,47 +276,50 @@ const ROWS: &[(&str, Handler)] = &[
     row("client|list", client::list),
     row("client|no-evict", client::no_evict),
     row("client|no-touch", client::no_touch),
-    row("client|pause", pause::pause),
+    row("client|pause", client_pause::pause),
     row("client|reply", client::reply),
     row("client|setinfo", client::setinfo),
     row("client|setname", client::setname),
     barrier("client|tracking", tracking::tracking),
     row("client|trackinginfo", tracking::trackinginfo),
-    row("client|unblock", pause::unblock),
-    row("client|unpause", pause::unpause),
-    row("cluster|addslots", reshape::addslots),
-    row("cluster|addslotsrange", reshape::addslotsrange),
-    row("cluster|bumpepoch", reshape::bumpepoch),
+    row("client|unblock", client_pause::unblock),
+    row("client|unpause", client_pause::unpause),
+    row("cluster|addslots", cluster_changes::addslots),
+    row("cluster|addslotsrange", cluster_changes::addslotsrange),
+    row("cluster|bumpepoch", cluster_changes::bumpepoch),
     row("cluster|cancelslotmigrations", cluster::refused),
     row(
         "cluster|count-failure-reports",
-        reshape::count_failure_reports,
+        cluster_changes::count_failure_reports,
     ),
     row("cluster|countkeysinslot", cluster::countkeysinslot),
-    row("cluster|delslots", reshape::take_slots),
-    row("cluster|delslotsrange", reshape::take_slots),
-    row("cluster|failover", reshape::failover),
+    row("cluster|delslots", cluster_changes::take_slots),
+    row("cluster|delslotsrange", cluster_changes::take_slots),
+    row("cluster|failover", cluster_changes::failover),
     row("cluster|flushslot", cluster::refused),
-    row("cluster|flushslots", reshape::take_slots),
-    row("cluster|forget", reshape::forget),
+    row("cluster|flushslots", cluster_changes::take_slots),
+    row("cluster|forget", cluster_changes::forget),
     row("cluster|getkeysinslot", cluster::getkeysinslot),
     row("cluster|getslotmigrations", cluster::refused),
     row("cluster|help", cluster::help),
     row("cluster|info", cluster::info),
     row("cluster|keyslot", cluster::keyslot),
     row("cluster|links", cluster::links),
-    row("cluster|meet", reshape::meet),
+    row("cluster|meet", cluster_changes::meet),
     row("cluster|migrateslots", cluster::refused),
     row("cluster|migration", cluster::refused),
     row("cluster|myid", cluster::myid),
     row("cluster|myshardid", cluster::myid),
     row("cluster|nodes", cluster::nodes),
     row("cluster|replicas", cluster::replicas),
-    row("cluster|replicate", reshape::replicate),
+    row("cluster|replicate", cluster_changes::replicate),
     row("cluster|reset", cluster::refused),
-    row("cluster|saveconfig", reshape::saveconfig),
-    row("cluster|set-config-epoch", reshape::set_config_epoch),
-    row("cluster|setslot", reshape::setslot),
+    row("cluster|saveconfig", cluster_changes::saveconfig),
+    row(
+        "cluster|set-config-epoch",
+        cluster_changes::set_config_epoch,
+    ),
+    row("cluster|setslot", cluster_changes::setslot),
     row("cluster|shards", cluster::shards),
     row("cluster|slaves", cluster::replicas),
     row("cluster|slot-stats", cluster::refused),

@@ -2,7 +2,7 @@
 
 use super::{After, Context};
 use crate::proxy::pubsub::state::change::Change;
-use crate::proxy::pubsub::state::events;
+use crate::proxy::pubsub::state::keyspace_events;
 use crate::proxy::pubsub::state::kind::{Act, Kind};
 use crate::resp::args::Args;
 
@@ -11,7 +11,9 @@ fn change(context: &Context<'_>, kind: Kind, act: Act, args: &Args<'_>) -> After
     let from = context.names_done;
     let most = context.names_most;
     let names = args.from(1 + from).take(most);
-    let names = names.map(|name| events::name_at_nodes(name, own)).collect();
+    let names = names
+        .map(|name| keyspace_events::name_at_nodes(name, own))
+        .collect();
     After::Subscriptions(Change {
         kind,
         act,

@@ -5,7 +5,7 @@
 //!
 //! - *Passed*: to the client's output at once. That is for a reply that will be nothing but these bytes, whose turn
 //!   it is, and of which `pass_bytes` have come. If the client does not read as fast as the node writes, the node waits
-//!   ([`pause`]), unless others' replies come behind on the same connection: nobody waits for another client's reading,
+//!   ([`slow_reader`]), unless others' replies come behind on the same connection: nobody waits for another client's reading,
 //!   and the client is closed when it is owed more than it may be, as ever.
 //! - *Kept* until it is whole: it may still be an error, a part of a reply, not due yet, or short enough to be asked
 //!   for again if its connection breaks. Then its blocks move on, still without a copy, or, where somebody must read
@@ -23,7 +23,7 @@
 //! Nothing is allocated from a length that was declared. Bytes may come a few at a time, and a chunk keeps its whole
 //! block: so a block is left only when half of it is full, and the memory is never more than a few times the reply's.
 
-mod pause;
+mod slow_reader;
 #[cfg(test)]
 mod tests;
 

@@ -19,7 +19,7 @@ use crate::proxy::lease::state::run::{Owed, Run};
 use crate::proxy::namespace::across_databases::{self, Copy};
 use crate::proxy::namespace::request::Tagged;
 use crate::proxy::namespace::{Namespace, prelude, reply, scripts, whole_database};
-use crate::proxy::pubsub::state::events;
+use crate::proxy::pubsub::state::keyspace_events;
 use crate::proxy::request::Request;
 use crate::proxy::state::Proxy;
 use crate::proxy::texts;
@@ -156,7 +156,7 @@ impl Proxy {
                 out.push(&[args.at(0)]);
                 out.push(&[args.at(1)]);
                 for name in args.from(2) {
-                    out.push(&[&events::tagged(name, own)]);
+                    out.push(&[&keyspace_events::tagged(name, own)]);
                 }
                 Way::Written(row)
             }

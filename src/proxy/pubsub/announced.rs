@@ -17,7 +17,7 @@ use crate::proxy::client::step::Step;
 use crate::proxy::ids::ClientId;
 use crate::proxy::messages::worker_query::WorkerMessage;
 use crate::proxy::pubsub::state::announced::{Announcement, Publisher};
-use crate::proxy::pubsub::state::events;
+use crate::proxy::pubsub::state::keyspace_events;
 use crate::proxy::pubsub::state::kind::Kind;
 use crate::proxy::request::Request;
 use crate::proxy::request::request_limits;
@@ -157,7 +157,9 @@ impl Proxy {
             if early.len() <= index {
                 let client = self.clients.get(id);
                 let own = client.and_then(|client| client.session.namespace.as_deref());
-                let names = args.from(1).map(|name| events::name_at_nodes(name, own));
+                let names = args
+                    .from(1)
+                    .map(|name| keyspace_events::name_at_nodes(name, own));
                 let names = names.collect();
                 early.push_back(self.process.announced.announce(kind, names));
             }

@@ -17,7 +17,7 @@ use crate::proxy::client::{GIVEN_UP, Stall};
 use crate::proxy::ids::{ClientId, NO_SLOT, PartId};
 use crate::proxy::pipeline::client_reply::ClientReply;
 use crate::proxy::pubsub::state::change::{Change, Pending};
-use crate::proxy::pubsub::state::events;
+use crate::proxy::pubsub::state::keyspace_events;
 use crate::proxy::pubsub::state::kind::{Act, Kind};
 use crate::proxy::pubsub::state::subscriptions::{Subscriptions, cost};
 use crate::proxy::request::Request;
@@ -192,7 +192,7 @@ impl Proxy {
                         topic.join(id);
                     }
                 }
-                let name = events::name_of_client(name, namespace.as_deref());
+                let name = keyspace_events::name_of_client(name, namespace.as_deref());
                 own.confirm(kind, Act::Subscribe, Some(&name), protocol, &mut reply);
             }
             client.session.settle();
@@ -321,7 +321,7 @@ impl Proxy {
         let mut left = Vec::new();
         for name in names {
             let removed = own.remove(kind, &name);
-            let known = events::name_of_client(&name, client.session.namespace.as_deref());
+            let known = keyspace_events::name_of_client(&name, client.session.namespace.as_deref());
             own.confirm(kind, act, Some(&known), protocol, &mut reply);
             left.extend(removed.then_some(name));
         }

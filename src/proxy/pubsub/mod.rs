@@ -8,7 +8,7 @@
 //! | `topic` | one name: its subscribers, and where this worker is subscribed for them |
 //! | `link` | this worker's connection to one node for subscriptions |
 //! | `register` | what all workers are subscribed to, by which nodes' numbers are put right |
-//! | `events` | keyspace notifications |
+//! | `keyspace_events` | keyspace notifications |
 //! | `announced` | subscriptions on their way, for which publishers wait |
 //! | `moved` | subscribers who come from another process (`-take-over`) |
 //! | `change` | the way in: a client's (UN)SUBSCRIBE |

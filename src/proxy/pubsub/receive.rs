@@ -6,7 +6,7 @@ use crate::proxy::ids::{BackendId, ClientId, NodeKey};
 use crate::proxy::pubsub::state::frames::{Frame, Frames};
 use crate::proxy::pubsub::state::kind::{Act, Kind, Pushed};
 use crate::proxy::pubsub::state::outbox::Message;
-use crate::proxy::pubsub::state::{Pubsub, events};
+use crate::proxy::pubsub::state::{Pubsub, keyspace_events};
 use crate::proxy::state::Proxy;
 use crate::proxy::upstream::backend::Origin;
 use crate::resp::encode::Protocol;
@@ -151,7 +151,7 @@ impl Proxy {
         let Some(topic) = self.pubsub.topic(kind, name) else {
             return;
         };
-        let event = kind != Kind::Shard && events::is_event(channel);
+        let event = kind != Kind::Shard && keyspace_events::is_event(channel);
         if !topic.takes(node, event) {
             return;
         }

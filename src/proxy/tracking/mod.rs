@@ -5,7 +5,7 @@
 //! | `state` | who has read what, what is to be told |
 //! | `reads` | the way in: a reply comes on a connection that tracks, and its keys are remembered |
 //! | `receive` | the way out: a node says that a key has changed. **Whoever else is to hear of it is told there** |
-//! | `feeds` | BCAST: one connection to each master tells of all keys with the prefixes of any client |
+//! | `bcast` | BCAST: one connection to each master tells of all keys with the prefixes of any client |
 //! | `lost` | a connection is lost, a slot moves: what was read there is not known any more |
 //! | `tell` | what a client is told, and behind which of its replies |
 //! | `redirect` | REDIRECT: what is told goes to another client, perhaps of another worker |
@@ -25,7 +25,7 @@
 //!   tracked there: its keys are said to have changed, behind the reply.
 //! - Clients that track read from masters only.
 
-mod feeds;
+mod bcast;
 mod lost;
 mod quiet;
 mod reads;
@@ -50,7 +50,7 @@ impl Proxy {
             assert_eq!(backend.node, link.node);
             link.table.check();
         }
-        for id in self.tracking.feeds.all.keys() {
+        for id in self.tracking.bcast.all.keys() {
             assert!(self.upstream.backends.get(*id).is_some());
         }
         let tracking = self.clients.iter();

@@ -18,7 +18,7 @@ impl Proxy {
     #[inline]
     pub(in crate::proxy) fn is_anything_tracked(&self) -> bool {
         !self.tracking.is_empty()
-            || !self.tracking.feeds.is_empty()
+            || !self.tracking.bcast.is_empty()
             || !self.tracking.seeks.is_empty()
     }
 
@@ -59,8 +59,8 @@ impl Proxy {
         self.retire_without_sink(now);
         let links = self.tracking.links.iter();
         let links = links.filter(|(_, link)| !link.table.is_empty());
-        let feeds = self.tracking.feeds.all.keys();
-        let ids: Vec<BackendId> = links.map(|(id, _)| id).chain(feeds).copied().collect();
+        let bcast = self.tracking.bcast.all.keys();
+        let ids: Vec<BackendId> = links.map(|(id, _)| id).chain(bcast).copied().collect();
         for id in ids {
             let backend = self.upstream.backends.get(id);
             let is_quiet = backend.is_some_and(|own| {

@@ -340,8 +340,8 @@ fn a_key_more_than_may_be_remembered_is_said_to_have_changed() {
 }
 
 /// The connections that tell of keys, one of each node.
-fn feeds(rig: &Rig) -> Vec<BackendId> {
-    let all = rig.proxy.tracking.feeds.all.keys();
+fn bcast(rig: &Rig) -> Vec<BackendId> {
+    let all = rig.proxy.tracking.bcast.all.keys();
     all.copied().collect()
 }
 
@@ -360,7 +360,7 @@ fn feed_bytes(rig: &mut Rig, id: BackendId, text: &str) {
 fn what_is_told_by_prefix_comes_behind_all_that_may_be_older() {
     let mut rig = Rig::new(Config::default());
     let id = rig.client(&["CLIENT TRACKING ON BCAST PREFIX a PREFIX b"]);
-    let own = feeds(&rig);
+    let own = bcast(&rig);
     assert_eq!(own.len(), 3);
     rig.say(id, &get("a"));
     // The reply is older than what the node tells on another connection.
@@ -395,9 +395,9 @@ fn what_is_told_by_prefix_comes_behind_all_that_may_be_older() {
 fn another_prefix_is_asked_for_before_the_old_connection_is_closed() {
     let mut rig = Rig::new(Config::default());
     let first = rig.client(&["CLIENT TRACKING ON BCAST PREFIX a"]);
-    let before = feeds(&rig);
+    let before = bcast(&rig);
     let second = rig.client(&["CLIENT TRACKING ON BCAST PREFIX b"]);
-    let after = feeds(&rig);
+    let after = bcast(&rig);
     assert_eq!(after.len(), 3);
     assert!(after.iter().all(|id| !before.contains(id)));
     let last = rig.greetings.last().expect("a greeting");
@@ -422,7 +422,7 @@ fn another_prefix_is_asked_for_before_the_old_connection_is_closed() {
         rig.now = rig.now.after(std::time::Duration::from_millis(50));
         rig.turn();
     }
-    assert_eq!(feeds(&rig).len(), 3);
+    assert_eq!(bcast(&rig).len(), 3);
     assert_eq!(rig.received(first), "");
     assert!(rig.received(second).ends_with("invalidate\r\n_\r\n"));
     // Nobody is left.
@@ -430,7 +430,7 @@ fn another_prefix_is_asked_for_before_the_old_connection_is_closed() {
     rig.say(second, "RESET\r\n");
     rig.now = rig.now.after(std::time::Duration::from_millis(50));
     rig.turn();
-    assert_eq!(feeds(&rig), []);
+    assert_eq!(bcast(&rig), []);
 }
 
 /// A RESP2 client that has asked for `key`, and who is told for it: what was sent to the node, and the two connections.

@@ -153,7 +153,7 @@ pub enum Origin {
     Vouch,
     /// The near cache's.
     Near(NearStep),
-    /// A client waits for it: it says what the client may do (see `path::judge`).
+    /// A client waits for it: it says what the client may do (see `path::auth_backend`).
     Verdict {
         /// The client.
         client: ClientId,

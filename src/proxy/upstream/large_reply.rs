@@ -29,7 +29,7 @@ pub struct LargeReply {
     pub(in crate::proxy) kept: Rope,
     /// Bytes that have been taken from the input.
     pub(in crate::proxy) taken: usize,
-    /// Whether its connection is not read (see `path::large_reply::pause`).
+    /// Whether its connection is not read (see `path::large_reply::slow_reader`).
     pub(in crate::proxy) is_paused: bool,
 }
 

@@ -210,7 +210,7 @@ impl Upstream {
     ) -> Option<BackendId> {
         let id = self.open(key, Flavor::OWN, Usage::Shared, config, actions, now)?;
         self.backends.get_mut(id)?.broadcast = Some(prefixes);
-        self.node_mut(key)?.feeds.push(id);
+        self.node_mut(key)?.bcast.push(id);
         Some(id)
     }
 

@@ -55,8 +55,8 @@ pub struct Node {
     shared: [Vec<Option<BackendId>>; Flavor::COUNT],
     /// The connection for subscriptions.
     pub subscription: Option<BackendId>,
-    /// The connections that tell of keys with certain prefixes (see `tracking::feeds`).
-    pub feeds: Vec<BackendId>,
+    /// The connections that tell of keys with certain prefixes (see `tracking::bcast`).
+    pub bcast: Vec<BackendId>,
     /// The tracking connection of the near cache.
     pub near: Option<BackendId>,
     /// The exclusive connections.
@@ -113,7 +113,7 @@ impl Node {
             same_idc: false,
             shared: Default::default(),
             subscription: None,
-            feeds: Vec::new(),
+            bcast: Vec::new(),
             near: None,
             exclusive: ExclusiveConnections::default(),
             elsewhere: HashMap::new(),
@@ -168,7 +168,7 @@ impl Node {
             }
         }
         self.subscription = self.subscription.filter(|own| *own != backend);
-        self.feeds.retain(|own| *own != backend);
+        self.bcast.retain(|own| *own != backend);
         self.near = self.near.filter(|own| *own != backend);
         self.elsewhere.retain(|_, other| *other != backend);
         self.aside.retain(|own| own.backend != backend);
@@ -235,9 +235,9 @@ impl Node {
         let first = self.shared.iter().flatten().filter_map(|slot| *slot);
         let elsewhere = self.elsewhere.values().copied();
         let aside = self.aside.iter().map(|own| own.backend);
-        let feeds = self.feeds.iter().copied();
+        let bcast = self.bcast.iter().copied();
         let own = first.chain(elsewhere).chain(aside);
-        own.chain(self.subscription).chain(self.near).chain(feeds)
+        own.chain(self.subscription).chain(self.near).chain(bcast)
     }
 
     /// Whether there is any connection to it, shared or lent.

@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_suspension_only_grows() {
+    fn a_client_pause_only_grows() {
         let make = |until, all| ClientPause {
             until: Time::from_micros(until),
             all,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::buffer::Chunk;
 use crate::proxy::namespace::Namespace;
-use crate::proxy::pubsub::state::events;
+use crate::proxy::pubsub::state::keyspace_events;
 use crate::proxy::pubsub::state::kind::Kind;
 use crate::resp::encode::Protocol;
 
@@ -108,10 +108,11 @@ impl Frames {
         let (short, long) = (&self.short[at], &self.long[at]);
         let (_, chunk) = self.confined[at].insert(last.unwrap_or_else(|| {
             let all = long.as_ref().map_or(&short[..], Chunk::bytes);
-            let chunk = events::confine(all, kind, own).and_then(|bytes| match (bytes, long) {
-                (Cow::Borrowed(_), Some(long)) => long.again(),
-                (bytes, _) => Some(Chunk::shared_of(bytes.into_owned())),
-            });
+            let chunk =
+                keyspace_events::confine(all, kind, own).and_then(|bytes| match (bytes, long) {
+                    (Cow::Borrowed(_), Some(long)) => long.again(),
+                    (bytes, _) => Some(Chunk::shared_of(bytes.into_owned())),
+                });
             (own.clone(), chunk)
         }));
         chunk.as_ref()

@@ -5,8 +5,8 @@
 pub mod announced;
 pub mod carrier;
 pub mod change;
-pub mod events;
 pub mod frames;
+pub mod keyspace_events;
 pub mod kind;
 pub mod link;
 pub mod outbox;
@@ -120,8 +120,8 @@ impl Pubsub {
         name: &Arc<[u8]>,
     ) -> &mut Topic {
         let events = match kind {
-            Kind::Channel => events::is_event(name),
-            Kind::Pattern => events::may_match_events(name),
+            Kind::Channel => keyspace_events::is_event(name),
+            Kind::Pattern => keyspace_events::may_match_events(name),
             Kind::Shard => false,
         };
         let topics = self.topics[kind.index()].entry(name.clone());

@@ -5,15 +5,15 @@
 //! | `mode` | what one client has asked for |
 //! | `table` | which clients have read which keys, over one connection |
 //! | `doubts` | what was told on one connection while replies of another were outstanding |
-//! | `feeds` | who is told of keys with which prefixes, whoever has read them |
+//! | `bcast` | who is told of keys with which prefixes, whoever has read them |
 //! | `seek` | clients that want to be told by others |
 //! | `invalidation` | what a node says has changed |
 //! | `late` | what a client is to be told, and behind which of its replies |
 //!
 //! It must never know how requests find their connection.
 
+pub mod bcast;
 pub mod doubts;
-pub mod feeds;
 pub mod invalidation;
 pub mod late;
 pub mod mode;
@@ -24,8 +24,8 @@ use std::collections::HashMap;
 
 use crate::clock::Time;
 use crate::proxy::ids::{BackendId, NodeKey};
+use crate::proxy::tracking::state::bcast::Bcast;
 use crate::proxy::tracking::state::doubts::Doubts;
-use crate::proxy::tracking::state::feeds::Feeds;
 use crate::proxy::tracking::state::seek::Seek;
 use crate::proxy::tracking::state::table::Table;
 
@@ -35,7 +35,7 @@ pub struct Tracking {
     /// The keys of each.
     pub links: HashMap<BackendId, Link>,
     /// Clients that are told of keys with a prefix.
-    pub feeds: Feeds,
+    pub bcast: Bcast,
     /// Clients that want to be told by others that are looked for.
     pub seeks: Vec<Seek>,
     /// The version of the routes that the keys have been compared with.

@@ -12,7 +12,7 @@ use crate::clock::Time;
 use crate::proxy::client::Client;
 use crate::proxy::ids::{BackendId, ClientId, NodeKey, PartId, Seq};
 use crate::proxy::state::Proxy;
-use crate::proxy::tracking::state::feeds::Feed;
+use crate::proxy::tracking::state::bcast::BcastConnection;
 use crate::proxy::tracking::state::invalidation::Invalidation;
 use crate::proxy::tracking::state::mode::Mode;
 use crate::proxy::upstream::lost::Lost;
@@ -74,26 +74,26 @@ impl Proxy {
         };
         for prefix in &mode.prefixes {
             let prefix = name_at_nodes(client, prefix);
-            self.tracking.feeds.join(&prefix, id);
+            self.tracking.bcast.join(&prefix, id);
         }
         self.set_tracking(id, Some(mode));
         let until = now.after(PATIENCE);
-        self.tracking.feeds.joining.push((part, until));
+        self.tracking.bcast.joining.push((part, until));
         self.arrange_feeds(now);
     }
 
     /// A client is told of keys with these prefixes no more.
     pub(in crate::proxy) fn leave_feeds(&mut self, id: ClientId, prefixes: &[Vec<u8>]) {
         for prefix in prefixes {
-            self.tracking.feeds.leave(prefix, id);
+            self.tracking.bcast.leave(prefix, id);
             // The nodes are asked for less at the next turn.
-            self.tracking.feeds.retry_at = Some(Time::default());
+            self.tracking.bcast.retry_at = Some(Time::default());
         }
     }
 
     /// Sees to it that every master tells of what clients want to hear of.
     pub(in crate::proxy) fn arrange_feeds(&mut self, now: Time) {
-        let cover = self.tracking.feeds.cover();
+        let cover = self.tracking.bcast.cover();
         let mut masters: Vec<NodeKey> = Vec::new();
         if !cover.is_empty() {
             let shards = self.upstream.routes.shards().iter();
@@ -103,72 +103,77 @@ impl Proxy {
         }
         let mut retry_at = None;
         for node in &masters {
-            let feeds = &self.tracking.feeds;
-            if feeds.at(*node).any(|own| own.prefixes == cover) {
+            let bcast = &self.tracking.bcast;
+            if bcast.at(*node).any(|own| own.prefixes == cover) {
                 continue;
             }
             // One at a time: what has changed meanwhile is seen when it is ready.
-            if feeds.at(*node).any(|own| !own.is_ready) {
+            if bcast.at(*node).any(|own| !own.is_ready) {
                 continue;
             }
             // Another one tells of all that clients have heard OK to, if there is one.
-            let gap = !feeds.at(*node).any(|own| own.is_ready);
+            let gap = !bcast.at(*node).any(|own| own.is_ready);
             let (config, actions) = (&self.config, &mut self.actions);
             let opened = self
                 .upstream
                 .open_feed(*node, cover.clone(), config, actions, now);
             match opened {
                 Some(id) => {
-                    let feed = Feed {
+                    let connection = BcastConnection {
                         node: *node,
                         prefixes: cover.clone(),
                         is_ready: false,
                         gap,
                     };
-                    self.tracking.feeds.all.insert(id, feed);
+                    self.tracking.bcast.all.insert(id, connection);
                 }
                 None => retry_at = Some(now.after(RETRY)),
             }
         }
-        let feeds = &self.tracking.feeds;
-        let is_done = |feed: &Feed| {
-            let mut others = feeds.at(feed.node).filter(|own| own.prefixes == cover);
-            !masters.contains(&feed.node)
-                || (feed.prefixes != cover && others.any(|own| own.is_ready))
+        let bcast = &self.tracking.bcast;
+        let is_done = |connection: &BcastConnection| {
+            let mut others = bcast
+                .at(connection.node)
+                .filter(|own| own.prefixes == cover);
+            !masters.contains(&connection.node)
+                || (connection.prefixes != cover && others.any(|own| own.is_ready))
         };
-        let done = feeds.all.iter().filter(|(_, feed)| is_done(feed));
+        let done = bcast
+            .all
+            .iter()
+            .filter(|(_, connection)| is_done(connection));
         let done: Vec<BackendId> = done.map(|(id, _)| *id).collect();
         for id in done {
-            self.tracking.feeds.all.remove(&id);
+            self.tracking.bcast.all.remove(&id);
             self.lose_backend(id, Lost::Retired, now);
         }
-        self.tracking.feeds.retry_at = retry_at;
+        self.tracking.bcast.retry_at = retry_at;
         self.answer_joining(now);
     }
 
     /// Clients hear OK whose prefixes all masters tell of by now, or that have waited long enough.
     fn answer_joining(&mut self, now: Time) {
-        if self.tracking.feeds.joining.is_empty() {
+        if self.tracking.bcast.joining.is_empty() {
             return;
         }
-        let cover = self.tracking.feeds.cover();
-        let feeds = &self.tracking.feeds;
+        let cover = self.tracking.bcast.cover();
+        let bcast = &self.tracking.bcast;
         let tells = |node: NodeKey| {
-            let mut own = feeds.at(node);
+            let mut own = bcast.at(node);
             own.any(|own| own.is_ready && own.prefixes == cover)
         };
         let mut shards = self.upstream.routes.shards().iter();
         let all = shards.all(|shard| tells(shard.master));
-        let joining = std::mem::take(&mut self.tracking.feeds.joining);
+        let joining = std::mem::take(&mut self.tracking.bcast.joining);
         let (ready, late): (Vec<_>, Vec<_>) = joining
             .into_iter()
             .partition(|(_, until)| all || now >= *until);
-        self.tracking.feeds.joining = late;
+        self.tracking.bcast.joining = late;
         if !all && !ready.is_empty() {
             // Until they are ready something may be missed.
-            let feeds = self.tracking.feeds.all.values_mut();
-            let late = feeds.filter(|feed| !feed.is_ready);
-            late.for_each(|feed| feed.gap = true);
+            let bcast = self.tracking.bcast.all.values_mut();
+            let late = bcast.filter(|connection| !connection.is_ready);
+            late.for_each(|connection| connection.gap = true);
         }
         for (part, _) in ready {
             self.fulfil(part, b"+OK\r\n", now);
@@ -177,11 +182,11 @@ impl Proxy {
 
     /// A connection is ready.
     pub(in crate::proxy) fn feed_ready(&mut self, id: BackendId, now: Time) {
-        let Some(feed) = self.tracking.feeds.all.get_mut(&id) else {
+        let Some(connection) = self.tracking.bcast.all.get_mut(&id) else {
             return;
         };
-        feed.is_ready = true;
-        if std::mem::take(&mut feed.gap) {
+        connection.is_ready = true;
+        if std::mem::take(&mut connection.gap) {
             self.tell_feeds_all();
         }
         self.arrange_feeds(now);
@@ -189,9 +194,9 @@ impl Proxy {
 
     /// A connection has gone: what changes until there is another is not told.
     pub(super) fn feed_lost(&mut self, id: BackendId, now: Time) {
-        if self.tracking.feeds.all.remove(&id).is_some() {
+        if self.tracking.bcast.all.remove(&id).is_some() {
             self.tell_feeds_all();
-            self.tracking.feeds.retry_at = Some(now);
+            self.tracking.bcast.retry_at = Some(now);
         }
     }
 
@@ -199,34 +204,34 @@ impl Proxy {
     #[cold]
     #[inline(never)]
     pub(in crate::proxy) fn tend_feeds(&mut self, now: Time) {
-        let feeds = &self.tracking.feeds;
-        let late = feeds
+        let bcast = &self.tracking.bcast;
+        let late = bcast
             .joining
             .first()
             .is_some_and(|(_, until)| now >= *until);
-        let retry = feeds.retry_at.is_some_and(|at| now >= at);
-        let moved = feeds.routes_version != self.upstream.routes.version();
+        let retry = bcast.retry_at.is_some_and(|at| now >= at);
+        let moved = bcast.routes_version != self.upstream.routes.version();
         if late || retry || moved {
-            self.tracking.feeds.routes_version = self.upstream.routes.version();
+            self.tracking.bcast.routes_version = self.upstream.routes.version();
             self.arrange_feeds(now);
         }
     }
 
     /// When [`Proxy::tend_feeds`] has something to do.
     pub(super) fn feeds_deadline(&self) -> Option<Time> {
-        let feeds = &self.tracking.feeds;
-        let late = feeds.joining.first().map(|(_, until)| *until);
-        feeds.retry_at.into_iter().chain(late).min()
+        let bcast = &self.tracking.bcast;
+        let late = bcast.joining.first().map(|(_, until)| *until);
+        bcast.retry_at.into_iter().chain(late).min()
     }
 
     /// Where a node refuses to tell of keys, everything may have changed at any time.
     pub(super) fn tell_of_deaf_feeds(&mut self) {
-        let mut feeds = self.tracking.feeds.all.keys();
+        let mut bcast = self.tracking.bcast.all.keys();
         let is_deaf = |id: &BackendId| {
             let own = self.upstream.backends.get(*id);
             own.is_some_and(|own| own.is_untracked)
         };
-        if feeds.any(is_deaf) {
+        if bcast.any(is_deaf) {
             self.tell_feeds_all();
         }
     }
@@ -243,7 +248,7 @@ impl Proxy {
         // As on a server: one push to each client for each prefix.
         let mut of: BTreeMap<_, Vec<Box<[u8]>>> = BTreeMap::new();
         for key in &keys {
-            for (prefix, clients) in self.tracking.feeds.of(key) {
+            for (prefix, clients) in self.tracking.bcast.of(key) {
                 for id in clients {
                     let own = of.entry((prefix, *id));
                     own.or_default().push(key.clone());
@@ -264,9 +269,9 @@ impl Proxy {
     /// Every client with prefixes is told that everything may have changed, unless it was told so and has asked for nothing
     /// since: when a cluster is flushed, every master says so.
     fn tell_feeds_all(&mut self) {
-        let joining = self.tracking.feeds.joining.iter();
+        let joining = self.tracking.bcast.joining.iter();
         let joining: Vec<ClientId> = joining.map(|(part, _)| part.client).collect();
-        for id in self.tracking.feeds.everybody() {
+        for id in self.tracking.bcast.everybody() {
             // It has not heard OK.
             if joining.contains(&id) {
                 continue;

@@ -1,4 +1,4 @@
-//! `Feeds`: clients that are told of every key with a prefix (`BCAST`), whoever has read it; and the connections that tell of
+//! `Bcast`: clients that are told of every key with a prefix (`BCAST`), whoever has read it; and the connections that tell of
 //! those keys, one to each master for all such clients of a worker.
 
 use std::collections::BTreeMap;
@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use crate::clock::Time;
 use crate::proxy::ids::{BackendId, ClientId, NodeKey, PartId};
 
-/// A connection that tells of keys.
+/// A connection that tells of keys (`CLIENT TRACKING ON BCAST`).
 #[derive(Debug)]
-pub struct Feed {
+pub struct BcastConnection {
     /// Its node.
     pub node: NodeKey,
     /// The prefixes that it was asked for.
@@ -24,13 +24,13 @@ const COVER_MAX: usize = 256;
 
 /// The clients and the connections.
 #[derive(Debug, Default)]
-pub struct Feeds {
+pub struct Bcast {
     /// By prefix, as the nodes have keys, those who are to hear of it.
     clients: BTreeMap<Box<[u8]>, Vec<ClientId>>,
     /// How many prefixes there are of each length.
     lengths: BTreeMap<usize, usize>,
     /// The connections.
-    pub all: BTreeMap<BackendId, Feed>,
+    pub all: BTreeMap<BackendId, BcastConnection>,
     /// Clients whose OK waits for connections, and until when at most.
     pub joining: Vec<(PartId, Time)>,
     /// The version of the routes that the connections have been compared with.
@@ -39,7 +39,7 @@ pub struct Feeds {
     pub retry_at: Option<Time>,
 }
 
-impl Feeds {
+impl Bcast {
     /// Whether nobody is to be told, and no connection is there.
     #[inline]
     pub fn is_empty(&self) -> bool {
@@ -109,7 +109,7 @@ impl Feeds {
     }
 
     /// The connections to this node.
-    pub fn at(&self, node: NodeKey) -> impl Iterator<Item = &Feed> {
+    pub fn at(&self, node: NodeKey) -> impl Iterator<Item = &BcastConnection> {
         self.all.values().filter(move |own| own.node == node)
     }
 
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn a_key_is_for_all_its_prefixes_and_nodes_are_asked_for_the_shortest() {
-        let mut feeds = Feeds::default();
+        let mut bcast = Bcast::default();
         for (prefix, own) in [
             ("user:", 1),
             ("user:1", 2),
@@ -140,35 +140,35 @@ mod tests {
             ("a", 3),
             ("user:", 1),
         ] {
-            feeds.join(prefix.as_bytes(), client(own));
+            bcast.join(prefix.as_bytes(), client(own));
         }
-        let told = |feeds: &Feeds, key: &str| {
-            let of = feeds.of(key.as_bytes());
+        let told = |bcast: &Bcast, key: &str| {
+            let of = bcast.of(key.as_bytes());
             let of =
                 of.map(|(prefix, own)| (String::from_utf8_lossy(prefix).into_owned(), own.len()));
             of.collect::<Vec<_>>()
         };
         assert_eq!(
-            told(&feeds, "user:12"),
+            told(&bcast, "user:12"),
             [("user:".into(), 1), ("user:1".into(), 2)]
         );
-        assert_eq!(told(&feeds, "user"), []);
-        let cover = |feeds: &Feeds| {
-            let cover = feeds.cover().into_iter();
+        assert_eq!(told(&bcast, "user"), []);
+        let cover = |bcast: &Bcast| {
+            let cover = bcast.cover().into_iter();
             cover
                 .map(|own| String::from_utf8_lossy(&own).into_owned())
                 .collect::<Vec<_>>()
         };
-        assert_eq!(cover(&feeds), ["a", "user:"]);
-        assert_eq!(feeds.everybody(), [client(1), client(2), client(3)]);
-        feeds.leave(b"user:", client(1));
-        assert_eq!(cover(&feeds), ["a", "user:1"]);
-        feeds.join(b"", client(4));
-        assert_eq!(cover(&feeds), [""]);
-        assert_eq!(told(&feeds, ""), [(String::new(), 1)]);
+        assert_eq!(cover(&bcast), ["a", "user:"]);
+        assert_eq!(bcast.everybody(), [client(1), client(2), client(3)]);
+        bcast.leave(b"user:", client(1));
+        assert_eq!(cover(&bcast), ["a", "user:1"]);
+        bcast.join(b"", client(4));
+        assert_eq!(cover(&bcast), [""]);
+        assert_eq!(told(&bcast, ""), [(String::new(), 1)]);
         for (prefix, own) in [("user:1", 1), ("user:1", 2), ("a", 3), ("", 4)] {
-            feeds.leave(prefix.as_bytes(), client(own));
+            bcast.leave(prefix.as_bytes(), client(own));
         }
-        assert!(feeds.is_empty() && feeds.lengths.is_empty());
+        assert!(bcast.is_empty() && bcast.lengths.is_empty());
     }
 }

@@ -14,7 +14,7 @@ use crate::cluster::request_slots::{self, Place};
 use crate::command::{Class, Flags, LeaseKind};
 use crate::config::Auth;
 use crate::proxy::client::Stall;
-use crate::proxy::client::judgement::{Judgement, State};
+use crate::proxy::client::auth_backend::{Judgement, State};
 use crate::proxy::client::step::Step;
 use crate::proxy::ids::{ClientId, NO_SLOT, UserId};
 use crate::proxy::local::login::{Credentials, Login};
