@@ -12,9 +12,9 @@ use mio::Waker;
 use crate::cluster::topology::Topology;
 use crate::command::Servers;
 use crate::net::socket::Socket;
+use crate::proxy::handover::state::MovedClient;
 use crate::proxy::ids::PartId;
 use crate::proxy::messages::worker_query;
-use crate::proxy::moves::state::MovedClient;
 use crate::proxy::pubsub::state::kind::Kind;
 use crate::proxy::stats::counted::Counted;
 

@@ -6,7 +6,7 @@
 //!
 //! It must never know what the bytes mean.
 
-mod leaving;
+mod handover;
 mod sockets;
 
 use std::collections::VecDeque;
@@ -39,7 +39,7 @@ use crate::proxy::upstream::lost::Lost;
 use crate::second_thread::SecondThread;
 use crate::turns::{Heartbeat, Turn, Turns};
 
-use leaving::Leaving;
+use handover::Leaving;
 use sockets::{LISTENER, Sockets, WAKER, peer, pending_socket, pending_token, token};
 
 /// Events taken from the kernel in one turn.

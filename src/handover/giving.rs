@@ -16,7 +16,7 @@ use crate::control::state::Sources;
 use crate::handover::message::{self, Kind, Purpose, VERSION};
 use crate::mailbox::{Mail, Mailbox};
 use crate::net::descriptor_channel::DescriptorChannel;
-use crate::proxy::moves::state::encode_topics;
+use crate::proxy::handover::state::encode_topics;
 use crate::proxy::stats::counted::Totals;
 use crate::systemd;
 

@@ -17,7 +17,7 @@ use crate::fields::Malformed;
 use crate::handover::message::{self, Kind, Purpose, Role, VERSION};
 use crate::mailbox::{Leaver, Mail, Mailbox};
 use crate::net::descriptor_channel::{DescriptorChannel, Frame};
-use crate::proxy::moves::state::{MovedClient, decode_topics};
+use crate::proxy::handover::state::{MovedClient, decode_topics};
 use crate::proxy::pubsub::state::kind as topics;
 use crate::proxy::stats::counted::Counted;
 

@@ -24,7 +24,7 @@
 //! | state | `pipeline` | the order of one client's replies; replies to parts that become one |
 //! | state | `pubsub::state`, `lease::state` | subscriptions; transactions and blocking commands |
 //! | state | `client` | one client: session, held requests, what is under way |
-//! | state | `moves::state` | a client on its way to another process |
+//! | state | `handover::state` | a client on its way to another process |
 //! | state | `insight`, `watchers`, `process` | hot keys and slow requests; what all workers share |
 //! | state | `local` | the replies that the proxy makes itself |
 //! | state | `state` | `struct Proxy` |
@@ -36,7 +36,7 @@
 //! | acts | `connections`, `deadlines` | connections to nodes begin and end; who has waited too long |
 //! | acts | `lease`, `pubsub` | MULTI, WATCH, BLPOP, WAIT; SUBSCRIBE and PUBLISH |
 //! | acts | `workers`, `observe` | CLIENT LIST, KILL and PAUSE, MONITOR; the access log, samples |
-//! | acts | `moves` | clients go to the process that takes over, and come from the one before |
+//! | acts | `handover` | clients go to the process that takes over, and come from the one before |
 //! | acts | `invariants`, `tests` | what must hold of the whole, for tests |
 //!
 //! # The way of GET and MGET
@@ -52,6 +52,7 @@ pub mod actions;
 pub mod client;
 mod connections;
 pub mod deadlines;
+pub mod handover;
 pub mod ids;
 mod inputs;
 pub mod insight;
@@ -59,7 +60,6 @@ mod invariants;
 pub mod lease;
 pub mod local;
 pub mod messages;
-pub mod moves;
 pub mod namespace;
 pub mod near_cache;
 pub mod observe;

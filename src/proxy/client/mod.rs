@@ -5,11 +5,11 @@
 pub(super) mod active;
 pub mod auth_backend;
 pub(super) mod backlog;
+mod handover;
 pub(super) mod held;
 pub mod held_keys;
 mod held_memory;
 pub(super) mod list_line;
-mod movable;
 pub mod own_errors;
 pub mod session;
 pub mod split_in_turns;

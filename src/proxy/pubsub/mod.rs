@@ -10,7 +10,7 @@
 //! | `register` | what all workers are subscribed to, by which nodes' numbers are put right |
 //! | `keyspace_events` | keyspace notifications |
 //! | `announced` | subscriptions on their way, for which publishers wait |
-//! | `moved` | subscribers who come from another process (`-take-over`) |
+//! | `handover` | subscribers who come from another process (`-take-over`) |
 //! | `change` | the way in: a client's (UN)SUBSCRIBE |
 //! | `arrange` | where a topic is subscribed to, and when that changes |
 //! | `publish` | PUBLISH: which master carries a channel |
@@ -31,8 +31,8 @@
 pub mod announced;
 mod arrange;
 mod change;
+mod handover;
 mod leave;
-mod moved;
 pub mod publish;
 mod receive;
 pub mod state;

@@ -1,5 +1,5 @@
-//! `WorkerQuery`: a question of one worker to the others, since each knows its own clients only; and the messages
-//! that carry questions and answers.
+//! Workers ask each other, since each knows its own clients only: a question goes to all of them, and their answers come back
+//! (see [`crate::proxy::messages`]).
 //!
 //! An answer is a reply frame: it fills a part of the asking client's request as a node's reply does.
 

@@ -1,5 +1,5 @@
-//! `Watchers`: whether anything in the process wants to look at each request. The data path reads one word, so
-//! MONITOR and `CLIENT PAUSE` cost nothing while nobody uses them.
+//! A request while somebody looks at requests: `CLIENT PAUSE` may hold it, and MONITOR shows it. The word that the data path
+//! reads is [`crate::proxy::watchers`].
 
 use crate::command::Flags;
 use crate::proxy::client::Stall;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::clock::Time;
 use crate::proxy::client::Stall;
+use crate::proxy::handover::state::MovedClient;
 use crate::proxy::ids::ClientId;
-use crate::proxy::moves::state::MovedClient;
 use crate::proxy::namespace::Namespace;
 use crate::proxy::pubsub::state::kind::Kind;
 use crate::proxy::state::Proxy;

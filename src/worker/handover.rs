@@ -9,8 +9,8 @@ use super::Worker;
 use crate::clock::Time;
 use crate::mailbox::Leaver;
 use crate::proxy::Peer;
+use crate::proxy::handover::leave::Leave;
 use crate::proxy::ids::ClientId;
-use crate::proxy::moves::leave::Leave;
 
 /// Clients that are frozen at once: their next requests wait until they have arrived.
 const FROZEN_MAX: usize = 64;
