@@ -3,24 +3,20 @@
 //!
 //! It must never know how a flag is spelled on a command line or in which order flags came.
 
-use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 use std::time::Duration;
 
 use super::flag::{Flag, Kind, choice, not_negative, path, show_duration, show_file, show_option};
+use super::passwords::{hidden, read, secret};
 use super::{
-    address, bounds, duration, edge, memory, namespace, near_cache, number, reads, tls, tracking,
-    users,
+    address, bounds, duration, edge, logs, memory, namespace, near_cache, number, passwords, reads,
+    tls, tracking, users,
 };
-use crate::config::{AdminCommands, Config, CrossSlot, LogFormat, PubsubOrder, ReadyWhen, Secret};
-use crate::logging;
+use crate::config::{AdminCommands, CrossSlot, PubsubOrder, ReadyWhen};
 use crate::top;
 
 /// The greatest `-pubsub-output`.
 const PUBSUB_OUTPUT_MAX: u64 = 1 << 40;
-
-/// The greatest `-auth-failure-delay`: a delayed client keeps its place until then.
-const AUTH_FAILURE_DELAY_MAX: Duration = Duration::from_secs(60);
 
 /// All flags, grouped by what they concern; the usage sorts them by name.
 pub const FLAGS: &[Flag] = &all();
@@ -28,6 +24,8 @@ pub const FLAGS: &[Flag] = &all();
 /// The tables of flags, each of one concept.
 const TABLES: &[&[Flag]] = &[
     OWN,
+    &passwords::FLAGS,
+    &logs::FLAGS,
     &tls::FLAGS,
     &bounds::FLAGS,
     &namespace::FLAGS,
@@ -184,163 +182,6 @@ const OWN: &[Flag] = &[
         },
         show: |config| address::show_networks(&config.nodes_allowed),
         live: true,
-    },
-    Flag {
-        name: "password",
-        kind: Kind::Secret,
-        default: "",
-        help: "password for the cluster nodes, which clients of the proxy must give too",
-        apply: |options, value| {
-            options.password = Some(secret(value)?);
-            Ok(())
-        },
-        show: hidden,
-        live: false,
-    },
-    Flag {
-        name: "password-old",
-        kind: Kind::Secret,
-        default: "",
-        help: "previous -password, still accepted during a password change. Clients may give either one; a node that \
-               rejects -password is tried with this one",
-        apply: |options, value| {
-            options.password_old = Some(secret(value)?);
-            Ok(())
-        },
-        show: hidden,
-        live: false,
-    },
-    Flag {
-        name: "password-old-file",
-        kind: Kind::String,
-        default: "",
-        help: "file whose first line is -password-old. An empty file means none. SIGHUP reloads it",
-        apply: |options, value| {
-            let path = path(value).ok_or("is empty: it must be the name of a file")?;
-            let text = read(&path)?;
-            options.password_old = text.lines().next().and_then(|line| secret(line).ok());
-            options.config.password_old_file = Some(path);
-            Ok(())
-        },
-        show: |config| show_file(&config.password_old_file),
-        live: false,
-    },
-    Flag {
-        name: "password-file",
-        kind: Kind::String,
-        default: "",
-        help: "file whose first line is -password. SIGHUP reloads it; new logins and new node connections then use \
-               the new password",
-        apply: |options, value| {
-            let path = path(value).ok_or("is empty: it must be the name of a file")?;
-            let text = read(&path)?;
-            let first = secret(text.lines().next().unwrap_or_default());
-            options.password =
-                Some(first.map_err(|_| "its first line is empty: it must be the password")?);
-            options.config.password_file = Some(path);
-            Ok(())
-        },
-        show: |config| show_file(&config.password_file),
-        live: false,
-    },
-    Flag {
-        name: "acl-file",
-        kind: Kind::String,
-        default: "",
-        help: "file with the users that clients log in as, in the format of Redis ACL files; without it, the only user is default, with -client-password; SIGHUP and ACL LOAD read it again, ACL SAVE writes it",
-        apply: |options, value| {
-            options.config.acl_file = path(value);
-            Ok(())
-        },
-        show: |config| show_file(&config.acl_file),
-        live: false,
-    },
-    Flag {
-        name: "acl-scripts",
-        kind: Kind::Bool,
-        default: "false",
-        help: "let restricted users run scripts and functions; the proxy cannot check what those do inside a node",
-        apply: |options, value| {
-            options.config.acl_scripts = number::boolean(value)?;
-            Ok(())
-        },
-        show: |config| config.acl_scripts.to_string(),
-        live: true,
-    },
-    Flag {
-        name: "auth-failure-delay",
-        kind: Kind::Duration,
-        default: "1s",
-        help: "delay logins (AUTH, HELLO AUTH) from an address with 10 failed logins in the last 10 s. At most 1m; 0 never delays them",
-        apply: |options, value| {
-            options.config.auth_failure_delay = match not_negative(value)? {
-                delay if delay <= AUTH_FAILURE_DELAY_MAX => delay,
-                _ => return Err("must be at most 1m".to_string()),
-            };
-            Ok(())
-        },
-        show: |config| show_duration(config.auth_failure_delay),
-        live: true,
-    },
-    Flag {
-        name: "client-password",
-        kind: Kind::Secret,
-        default: "",
-        help: "password that clients must give, if it differs from -password",
-        apply: |options, value| {
-            options.config.client_password = Some(secret(value)?);
-            Ok(())
-        },
-        show: hidden,
-        live: false,
-    },
-    Flag {
-        name: "client-password-old",
-        kind: Kind::Secret,
-        default: "",
-        help: "previous -client-password, still accepted from clients during a password change",
-        apply: |options, value| {
-            options.config.client_password_old = Some(secret(value)?);
-            Ok(())
-        },
-        show: hidden,
-        live: false,
-    },
-    Flag {
-        name: "backend-user",
-        kind: Kind::String,
-        default: "",
-        help: "ACL user that the proxy logs in as on the nodes. Empty is the default user",
-        apply: |options, value| {
-            options.config.backend_user = (!value.is_empty()).then(|| value.to_string());
-            Ok(())
-        },
-        show: |config| config.backend_user.clone().unwrap_or_default(),
-        live: false,
-    },
-    Flag {
-        name: "backend-password",
-        kind: Kind::Secret,
-        default: "",
-        help: "password for the cluster nodes, if it differs from -password",
-        apply: |options, value| {
-            options.config.backend_password = Some(secret(value)?);
-            Ok(())
-        },
-        show: hidden,
-        live: false,
-    },
-    Flag {
-        name: "backend-password-old",
-        kind: Kind::Secret,
-        default: "",
-        help: "previous -backend-password, tried on nodes that reject the new one during a password change",
-        apply: |options, value| {
-            options.config.backend_password_old = Some(secret(value)?);
-            Ok(())
-        },
-        show: hidden,
-        live: false,
     },
     Flag {
         name: "protected-mode",
@@ -740,84 +581,6 @@ const OWN: &[Flag] = &[
         live: false,
     },
     Flag {
-        name: "log-file",
-        kind: Kind::String,
-        default: "redis-cluster-proxy.log",
-        help: "log file. It is rotated at 64 MiB, and one older file is kept. - is standard error",
-        apply: |options, value| {
-            options.config.log_file = (!matches!(value, "" | "-")).then(|| value.into());
-            Ok(())
-        },
-        show: |config| show_path(&config.log_file),
-        live: false,
-    },
-    Flag {
-        name: "access-log-file",
-        kind: Kind::String,
-        default: "",
-        help: "file for access log lines (-log-every-n), rotated in the same way. - is standard error. Empty is a \
-               file next to -log-file: proxy-access.log for proxy.log",
-        apply: |options, value| {
-            options.config.access_log_file = (!value.is_empty()).then(|| value.into());
-            Ok(())
-        },
-        show: |config| {
-            let path = config.access_log_file.as_ref();
-            path.map_or(String::new(), |path| path.display().to_string())
-        },
-        live: false,
-    },
-    Flag {
-        name: "log-level",
-        kind: Kind::String,
-        default: "info",
-        help: "lowest level to log: debug, info, warn, error, fatal or panic (fatal and panic mean error)",
-        apply: |options, value| {
-            options.config.log_level = logging::parse_level(value)
-                .ok_or("must be debug, info, warn, error, fatal or panic")?;
-            Ok(())
-        },
-        show: |config| logging::level_name(config.log_level).to_string(),
-        live: true,
-    },
-    Flag {
-        name: "log-format",
-        kind: Kind::String,
-        default: "text",
-        help: "format of the log lines: text or json (one object on each line)",
-        apply: |options, value| {
-            options.config.log_format = choice(value, &LogFormat::ALL, LogFormat::name)?;
-            Ok(())
-        },
-        show: |config| config.log_format.name().to_string(),
-        live: false,
-    },
-    Flag {
-        name: "slowlog-log-slower-than",
-        kind: Kind::Int,
-        default: "10000",
-        help: "log requests that take at least this many microseconds to PROXY SLOWLOG, split into proxy time and \
-               node time. -1 logs none",
-        apply: |options, value| {
-            options.config.slowlog_log_slower_than = number::within(value, -1, i64::MAX)?;
-            Ok(())
-        },
-        show: |config| config.slowlog_log_slower_than.to_string(),
-        live: true,
-    },
-    Flag {
-        name: "log-every-n",
-        kind: Kind::Int,
-        default: "100",
-        help: "write one access log line for every N commands. 0 writes none",
-        apply: |options, value| {
-            options.config.log_every_n = number::within(value, 0, i64::MAX)?;
-            Ok(())
-        },
-        show: |config| config.log_every_n.to_string(),
-        live: true,
-    },
-    Flag {
         name: "debug-addr",
         kind: Kind::String,
         default: "",
@@ -874,30 +637,6 @@ const OWN: &[Flag] = &[
     },
 ];
 
-/// Of a secret nothing is shown, and what is no setting has no value.
-fn hidden(_: &Config) -> String {
-    String::new()
-}
-
-fn show_path(path: &Option<PathBuf>) -> String {
-    path.as_ref()
-        .map_or("-".to_string(), |path| path.display().to_string())
-}
-
-/// An empty path is none.
-fn read(path: &Path) -> Result<String, String> {
-    std::fs::read_to_string(path).map_err(|error| format!("cannot read it: {error}"))
-}
-
-/// One that is empty is a mistake (a variable that was not set, a file that was not written), and must not be
-/// taken for none.
-fn secret(value: &str) -> Result<Secret, String> {
-    match value.trim() {
-        "" => Err("is empty: give a value, or leave it out".to_string()),
-        _ => Ok(Secret::new(value)),
-    }
-}
-
 fn positive(value: &str) -> Result<Duration, String> {
     match duration::parse(value)? {
         nanos @ 1.. => Ok(Duration::from_nanos(nanos.unsigned_abs())),
@@ -922,6 +661,7 @@ fn processors(value: &str) -> Result<Vec<usize>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
     use crate::options::Options;
 
     #[test]

@@ -40,7 +40,7 @@ const EXEMPT: &[(&str, &str, &str)] = &[
         "taken when the process has stood still, and by those who show the wall clock",
     ),
     (
-        "worker.rs",
+        "worker/accept.rs",
         "libc",
         "numbers of errors, which std does not name; no call",
     ),

@@ -1,5 +1,6 @@
 //! The table is whole, and its names are sound.
 
+use super::super::Source;
 use super::*;
 use crate::proxy::stats::Stats;
 
