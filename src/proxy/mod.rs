@@ -41,10 +41,19 @@
 //!
 //! # The way of GET and MGET
 //!
-//! | | GET | MGET |
-//! |---|---|---|
-//! | request | `inputs`, `path/plain`, `upstream` (which connection), `pipeline` (a place), `upstream/backend` (bytes and a ticket) | `inputs`, `path/dispatch`, `path/split`, then for each slot as GET |
-//! | reply | `inputs`, `path/deliver`, `upstream/backend` (the ticket), `pipeline` (the place), `client` (the bytes) | the same; in between `pipeline/merge`, until the last part has come |
+//! Each step is a file of this folder and what the way passes in it. `tests/it/rooms.rs` holds that the steps are there, that
+//! each is called or named by a file before it, and that no room is entered twice on one way.
+//!
+//! | way | steps |
+//! |---|---|
+//! | GET, request | `inputs::input`, `path/dispatch::client_input`, `path/plain::take_plain_requests`, `pipeline::push_heard_single`, `upstream/routes::direct`, `upstream/backend::Ticket`, `actions::flush_backend` |
+//! | GET, reply | `inputs::input`, `path/deliver::backend_input`, `path/plain::take_plain_replies`, `upstream/backend::Origin`, `pipeline::fulfil_single`, `client::may_resume`, `actions::flush_client` |
+//! | MGET, request | `inputs::input`, `path/dispatch::client_input`, `path/split::split`, `pipeline/by_slot::sort_by_slot`, `pipeline::push_split`, `upstream::at_hand`, `upstream::send`, `actions::flush_backend` |
+//! | MGET, reply | `inputs::input`, `path/deliver::backend_input`, `path/plain/parts::take_part_replies`, `upstream/backend::Origin`, `pipeline::fulfil_part`, `pipeline::fulfil`, `client::may_resume`, `actions::flush_client` |
+//!
+//! `upstream` is one step wide: the connection that `routes` names is in hand until it has the bytes and the ticket. The place in
+//! the pipeline is taken meanwhile, since it names the connection. Of the replies to parts all but the last are only stored
+//! (`fulfil_part`); the last one (`fulfil`) makes the reply.
 //!
 //! What a node did not execute leaves this way in `path/deliver` for `refused`, and for nowhere else.
 

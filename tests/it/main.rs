@@ -1,8 +1,9 @@
 //! The integration tests, one module for each subject. They are one binary, because each binary links the whole
 //! crate: `cargo test --test it pubsub::` runs one module of it.
 //!
-//! What must have a process to itself stands beside this folder: `allocations` (its own allocator), `profile` (its signals), `logging` (the one
-//! logger of a process), `simulation` and `chaos` (long runs, with variables and builds of their own).
+//! What must have a process to itself stands beside this folder: `allocations` (its own allocator), `profile` (its signals),
+//! `logging` (the one logger of a process), `simulation`, `chaos` and `fuzz` (long runs, with variables and builds of their
+//! own).
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,6 +1,8 @@
 //! The rooms of `src/proxy`, held by reading the sources. Their order is read from the table at the head of
 //! `src/proxy/mod.rs`, so that there is one list of them.
 
+use std::collections::HashMap;
+
 use crate::imports::{imports, module};
 use crate::layers::{Source, has_word, sources};
 
@@ -112,6 +114,86 @@ fn a_room_imports_only_from_those_before_it() {
         "the rooms of src/proxy\n{}",
         found.join("\n")
     );
+}
+
+/// The steps of each way: ``| GET, reply | `inputs::input`, `path/deliver::backend_input` |``, as module and name.
+fn ways(table: &Source) -> Vec<(String, Vec<(String, String)>)> {
+    let rows = table.text.lines().filter_map(|line| {
+        let row = line.strip_prefix("//! | ")?;
+        let (way, steps) = row.split_once(" | ")?;
+        way.contains("GET, ").then(|| {
+            let steps = steps.split('`').skip(1).step_by(2).map(|step| {
+                let (file, name) = step.rsplit_once("::").expect("a file and a name");
+                (format!("proxy::{}", file.replace('/', "::")), name.into())
+            });
+            (way.to_string(), steps.collect())
+        })
+    });
+    rows.collect()
+}
+
+/// What is wrong with one way.
+fn fault_of_way(
+    steps: &[(String, String)],
+    codes: &HashMap<String, String>,
+    rooms: &[String],
+) -> Option<String> {
+    let mut entered: Vec<&str> = Vec::new();
+    for (at, (file, name)) in steps.iter().enumerate() {
+        let (Some(code), Some(room)) = (codes.get(file), room_of(file, rooms)) else {
+            return Some(format!("there is no {file}"));
+        };
+        let kinds = ["fn", "struct", "enum"];
+        if !kinds
+            .iter()
+            .any(|kind| has_word(code, &format!("{kind} {name}")))
+        {
+            return Some(format!("{file} has no {name}"));
+        }
+        let mut before = steps[..at].iter().map(|(file, _)| file);
+        let calls = |file: &String| {
+            let mut lines = codes[file].lines();
+            lines.any(|line| has_word(line, name) && !line.contains(&format!("fn {name}")))
+        };
+        if at > 0 && !before.any(calls) {
+            return Some(format!("no step before it names {file}::{name}"));
+        }
+        if entered.last() != Some(&room) {
+            if entered.contains(&room) {
+                return Some(format!(
+                    "`{room}` is entered twice, again by {file}::{name}"
+                ));
+            }
+            entered.push(room);
+        }
+    }
+    None
+}
+
+#[test]
+fn get_and_mget_enter_no_room_twice() {
+    let (rooms, sources) = (rooms(), proxy_sources());
+    let code = |source: &Source| {
+        let lines: Vec<&str> = source.code().into_iter().map(|(_, line)| line).collect();
+        (module(source), lines.join("\n"))
+    };
+    let codes: HashMap<String, String> = sources.iter().map(code).collect();
+    let table = sources.iter().find(|source| source.path == "proxy/mod.rs");
+    let ways = ways(table.expect("src/proxy/mod.rs"));
+    assert_eq!(ways.len(), 4, "the ways of src/proxy/mod.rs");
+    for (way, steps) in &ways {
+        assert!(steps.len() > 4, "{way}: {steps:?}");
+        assert_eq!(fault_of_way(steps, &codes, &rooms), None, "{way}");
+        // The rule works: back to the first room, a step that is not there, one that nobody calls.
+        let with = |step: (&str, &str)| {
+            let step = (step.0.to_string(), step.1.to_string());
+            let all: Vec<(String, String)> = steps.iter().cloned().chain([step]).collect();
+            fault_of_way(&all, &codes, &rooms)
+        };
+        assert!(with(("proxy::inputs", "input")).is_some());
+        assert!(with(("proxy::actions", "no_such")).is_some());
+        assert!(with(("proxy::watchers", "any_other")).is_some());
+    }
 }
 
 #[test]
