@@ -35,6 +35,7 @@ use crate::control::password_refusals::PasswordRefusals;
 use crate::control::refresh_order::{RefreshOrder, Target};
 use crate::control::refresher::{Refresher, Shared, Trigger};
 use crate::control::resolver::Resolver;
+use crate::log_throttle::LogOnce;
 use crate::net::tls::Context;
 
 /// Least time between the beginnings of two refreshes.
@@ -55,9 +56,6 @@ const ANSWER_TIMEOUT_MIN: Duration = Duration::from_secs(1);
 
 /// How often the log tells of refreshes that go on failing.
 const TELL_AGAIN: Duration = Duration::from_secs(300);
-
-/// Failures remembered as told.
-const TOLD_MAX: usize = 1000;
 
 /// Starts the refresher.
 ///
@@ -87,7 +85,7 @@ pub fn spawn(
         link: None,
         refresh_order: RefreshOrder::new(Rng::new()),
         refusals: PasswordRefusals::default(),
-        told: HashSet::new(),
+        told: LogOnce::default(),
         last_failure: String::new(),
         failures: 0,
         failing_since: Instant::now(),
@@ -118,7 +116,7 @@ struct Refresh {
     refresh_order: RefreshOrder,
     refusals: PasswordRefusals,
     /// The failures that stand in the log already.
-    told: HashSet<String>,
+    told: LogOnce,
     /// The last of the failures.
     last_failure: String,
     /// Refreshes failed since the last success.
@@ -420,18 +418,19 @@ impl Refresh {
         }
         for address in built.forbidden {
             let failure = Failure::Forbidden;
-            self.tell_once(format!("topology: ignoring node {address}: {failure}"));
+            self.told
+                .warn(format!("topology: ignoring node {address}: {failure}"));
         }
         for host in built.unresolved {
             let text = format!("topology: ignoring a node: cannot resolve {host}");
-            self.tell_once(text);
+            self.told.warn(text);
         }
         self.failures = 0;
         let doubted = built.doubted;
         self.refresh_order
             .answered(from, took, doubted, &topology, previous.as_deref());
         let name = format!("topology: {from}: ");
-        self.told.retain(|told| !told.starts_with(&name));
+        self.told.over(&name);
         self.current = Some(Arc::clone(&topology));
         (self.publish)(topology);
     }
@@ -489,19 +488,7 @@ impl Refresh {
     /// A node's failure, told once until that node answers again.
     fn tell(&mut self, target: &Target, failure: &Failure) {
         self.last_failure = format!("{target}: {failure}");
-        self.tell_once(format!("topology: {target}: {failure}"));
-    }
-
-    fn tell_once(&mut self, text: String) {
-        if self.told.contains(&text) {
-            log::debug!("{text}");
-            return;
-        }
-        log::warn!("{text}");
-        if self.told.len() >= TOLD_MAX {
-            self.told.clear();
-        }
-        self.told.insert(text);
+        self.told.warn(format!("topology: {target}: {failure}"));
     }
 }
 

@@ -560,7 +560,8 @@ impl Proxy {
         self.largest.of_turn(began, name)
     }
 
-    /// A number that nobody needs to guess, only to differ (xorshift64).
+    /// A number that nobody needs to guess, only to differ (xorshift64). Not of the crate `fastrand`, whose generator has
+    /// changed between versions: a seed of the simulation must give the same run always.
     pub(in crate::proxy) fn random(&mut self) -> u64 {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;

@@ -43,12 +43,9 @@ fn choose(replies: &[Reply<'_>], chance: u64, protocol: Protocol, out: &mut Vec<
     encode::null(out, protocol);
 }
 
-/// Spreads a number over all 64 bits (splitmix64).
+/// A number that follows from the seed alone, and is far from that of its neighbour.
 fn scattered(seed: u64) -> u64 {
-    let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
+    fastrand::Rng::with_seed(seed).u64(..)
 }
 
 #[cfg(test)]
