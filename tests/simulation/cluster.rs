@@ -566,13 +566,11 @@ impl Cluster {
     }
 
     /// `getNodeByQuery`: why `node` does not execute a request of these keys, if it does not.
-    #[allow(clippy::too_many_arguments)]
     fn refusal(
         &mut self,
         node: usize,
         session: &Session,
-        tag: usize,
-        slot: u16,
+        (tag, slot): (usize, u16),
         keys: &[&[u8]],
         read: bool,
         now: u64,
@@ -762,7 +760,7 @@ impl Cluster {
                 if self.is_master(node) && self.owner_of(tag) == self.nodes[node].shard {
                     return session.change(&name, args).expect("it subscribes");
                 }
-                let refusal = self.refusal(node, session, tag, slot, &[], false, now);
+                let refusal = self.refusal(node, session, (tag, slot), &[], false, now);
                 let text = refusal.unwrap_or("CLUSTERDOWN Hash slot not served".to_string());
                 let text = match text.strip_prefix("ASK ") {
                     Some(rest) => format!("MOVED {rest}"),
@@ -800,7 +798,7 @@ impl Cluster {
             "a node got keys of several slots"
         );
         let slot = ledger.slots[tag];
-        let refusal = self.refusal(node, session, tag, slot, &keys, read, now);
+        let refusal = self.refusal(node, session, (tag, slot), &keys, read, now);
         // A script goes where the proxy has asked for its keys before, as it asks again when it doubts a reply.
         let question: Vec<Vec<u8>> = std::iter::once(b"EXISTS".to_vec())
             .chain(keys.iter().map(|key| key.to_vec()))

@@ -84,7 +84,6 @@ impl Session {
 
 impl Cluster {
     /// Executes what only such a connection is asked, or nothing.
-    #[allow(clippy::too_many_arguments)]
     pub(super) fn execute_exclusive(
         &mut self,
         node: usize,
@@ -149,7 +148,7 @@ impl Cluster {
     ) -> Option<String> {
         let tag = tag_of(keys[0]);
         let slot = ledger.slots[tag];
-        let refusal = self.refusal(node, session, tag, slot, keys, false, now);
+        let refusal = self.refusal(node, session, (tag, slot), keys, false, now);
         if refusal.is_some() {
             ledger.promises.excuse(&session.own.watches);
         }
@@ -301,7 +300,7 @@ impl Cluster {
         } else if self.role(self.nodes[node].shard, tag) == Role::Stranger {
             self.counts.sent_on += 1;
             let slot = ledger.slots[tag];
-            let text = self.refusal(node, session, tag, slot, &[&args[1]], false, now)?;
+            let text = self.refusal(node, session, (tag, slot), &[&args[1]], false, now)?;
             (error(&text), false)
         } else if let Some(reply) = self.take(node, &args, ledger) {
             (reply, false)
