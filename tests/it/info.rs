@@ -364,6 +364,41 @@ fn calls_and_errors_of_scripts_are_counted_as_by_one_server() {
     }
 }
 
+/// What EXEC executes fails one by one, and each error counts: the nodes', within what a script gives, and our own.
+#[test]
+fn errors_within_exec_are_counted_as_by_one_server() {
+    let pair = Pair::new(&[]);
+    for protocol in ["2", "3"] {
+        let told = pair.both(protocol).map(|mut conn| {
+            conn.line("FLUSHALL");
+            assert_eq!(conn.line("CONFIG RESETSTAT"), "OK");
+            conn.line("SET {s}1 v");
+            let nested = "EVAL return{1,redis.error_reply(ARGV[1])} 1 {s}1 NESTED_x";
+            let transactions = [
+                vec!["LPUSH {s}1 v", "INCR {s}1", "SET {s}2 v"],
+                vec![
+                    "LPUSH {s}1 v",
+                    "CONFIG SET nosuch 1",
+                    "LPUSH {s}1 v",
+                    "DBSIZE",
+                ],
+                vec![nested, "LPUSH {s}1 v"],
+                vec!["CLIENT KILL ID nosuch"],
+            ];
+            for transaction in transactions {
+                conn.line("MULTI");
+                for line in transaction {
+                    assert_eq!(conn.line(line), "QUEUED");
+                }
+                conn.line("EXEC");
+            }
+            let (errors, stats) = (conn.info("errorstats"), conn.info("stats"));
+            format!("{errors:?} {}", stats["total_error_replies"])
+        });
+        assert_eq!(told[0], told[1], "RESP{protocol}");
+    }
+}
+
 /// A request that is cut for several nodes is one call.
 #[test]
 fn a_request_that_is_cut_is_one_call() {

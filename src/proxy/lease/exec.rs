@@ -1,6 +1,8 @@
 //! EXEC: sends it, and makes one reply of the nodes' replies. The parts that the proxy answers itself are in
 //! `execution`.
 
+use memchr::memmem;
+
 use crate::clock::Time;
 use crate::cluster::slot::Slot;
 use crate::command::{Class, LeaseKind, Verb};
@@ -20,6 +22,7 @@ use crate::proxy::pubsub::state::kind::Kind;
 use crate::proxy::pubsub::state::register::Tally;
 use crate::proxy::request::Request;
 use crate::proxy::state::Proxy;
+use crate::proxy::stats::calls::ErrorCode;
 use crate::proxy::texts::{self, refusal};
 use crate::resp::encode;
 use crate::resp::reply::Reply;
@@ -250,6 +253,9 @@ impl Proxy {
             return Next::End;
         };
         transaction.watching = false;
+        for error in errors_within(reply) {
+            self.stats.calls.erred(ErrorCode::of(error));
+        }
         let items = std::mem::take(&mut transaction.items);
         let mixed = items.iter().any(|item| matches!(item, Item::Publish(..)));
         if mixed && reply.kind() == b'*' && !reply.is_null() {
@@ -335,6 +341,29 @@ fn correct(reply: Option<Reply<'_>>, tally: Tally, out: &mut Vec<u8>) {
     }
 }
 
+/// The errors within a reply, at whatever depth.
+fn errors_within(reply: Reply<'_>) -> Vec<&[u8]> {
+    // Nearly always there is none, and nothing is to be taken apart.
+    let mut open = match memmem::find(reply.frame(), b"\r\n-") {
+        Some(_) => vec![reply.items()],
+        None => Vec::new(),
+    };
+    let mut errors = Vec::new();
+    while let Some(items) = open.last_mut() {
+        match items.next() {
+            Some(item) => match item.error() {
+                Some(error) => errors.push(error),
+                None if item.items().left() > 0 => open.push(item.items()),
+                None => {}
+            },
+            None => {
+                open.pop();
+            }
+        }
+    }
+    errors
+}
+
 /// One reply of those of all runs: `answers` says where each item comes from.
 fn join(answers: Vec<Answer>, replies: &[Reply<'_>], out: &mut Vec<u8>) {
     let error = replies.iter().find_map(|reply| reply.error());
@@ -370,5 +399,26 @@ fn join(answers: Vec<Answer>, replies: &[Reply<'_>], out: &mut Vec<u8>) {
                 split.finish_whole(out, &mut spares);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_are_found_at_any_depth_and_nowhere_else() {
+        let found = |frame: &str| {
+            let errors = errors_within(Reply::new(frame.as_bytes()));
+            let errors = errors.iter().map(|error| String::from_utf8_lossy(error));
+            errors.collect::<Vec<_>>().join("|")
+        };
+        assert_eq!(found("*2\r\n+OK\r\n-ERR a\r\n"), "ERR a");
+        assert_eq!(found("*2\r\n*2\r\n:1\r\n-X b\r\n-Y c\r\n"), "X b|Y c");
+        assert_eq!(found("%1\r\n+k\r\n~1\r\n-Z d\r\n"), "Z d");
+        // A value that looks like one, no value, and an error that is the whole reply.
+        assert_eq!(found("*2\r\n$6\r\na\r\n-b\n\r\n:-1\r\n"), "");
+        assert_eq!(found("*-1\r\n"), "");
+        assert_eq!(found("-EXECABORT x\r\n"), "");
     }
 }
