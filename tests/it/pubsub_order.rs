@@ -59,6 +59,56 @@ fn a_message_to_its_publisher_comes_where_one_server_puts_it() {
     }
 }
 
+/// Redis 7.0 puts the message of a PUBLISH that EXEC executes inside the reply to EXEC, where no client expects one. Ours
+/// stands before that reply, and behind those to what was queued.
+#[test]
+fn a_message_of_exec_to_its_own_client_comes_before_the_reply_to_exec() {
+    let one = Single::start();
+    let cluster = Cluster::start(3, 0);
+    let proxy = Proxy::start(&cluster, &[]);
+    for (sequence, messages) in [
+        ("SUBSCRIBE c | MULTI | PUBLISH c hi | EXEC | PING", 1),
+        (
+            "SUBSCRIBE c | MULTI | PUBLISH c hi | PUBLISH c ho | PUBLISH d x | EXEC | PING",
+            2,
+        ),
+        ("SSUBSCRIBE s | MULTI | SPUBLISH s hi | EXEC | PING", 1),
+        (
+            "SSUBSCRIBE s | GET s | MULTI | SET s 1 | SPUBLISH s hi | DEL s | EXEC | PING",
+            1,
+        ),
+        (
+            "PSUBSCRIBE c* | GET a | MULTI | PUBLISH c1 hi | EXEC | PING",
+            1,
+        ),
+    ] {
+        for round in 0..10 {
+            let [ours, theirs] = [proxy.addr(), &one.addr()].map(|addr| {
+                let heard = bytes(addr, sequence);
+                let (mut rest, mut at) = (heard.clone(), Vec::new());
+                for text in ["hi", "ho"].iter().take(messages) {
+                    let end = format!("$2\r\n{text}\r\n");
+                    let end_at = heard.find(&end).expect("the message comes") + end.len();
+                    let begin_at = heard[..end_at].rfind('>').expect("it is a push");
+                    rest = rest.replacen(&heard[begin_at..end_at], "", 1);
+                    at.push(begin_at);
+                }
+                (heard, rest, at)
+            });
+            assert_eq!(ours.1, theirs.1, "{sequence}, round {round}");
+            let (heard, _, at) = ours;
+            let queued = heard.rfind("+QUEUED\r\n").expect("it is queued");
+            let reply = queued + heard[queued..].find('*').expect("EXEC has a reply");
+            for at in at {
+                assert!(
+                    queued < at && at < reply,
+                    "{sequence}, round {round}: {heard}"
+                );
+            }
+        }
+    }
+}
+
 /// One subscribes and does not read the answer; another publishes: one server loses nothing.
 #[test]
 fn no_message_behind_a_subscription_is_lost() {

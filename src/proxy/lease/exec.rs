@@ -20,6 +20,7 @@ use crate::proxy::pipeline::split::Split;
 use crate::proxy::pipeline::{At, Spares};
 use crate::proxy::pubsub::state::kind::Kind;
 use crate::proxy::pubsub::state::register::Tally;
+use crate::proxy::pubsub::state::subscriptions::Subscriptions;
 use crate::proxy::request::Request;
 use crate::proxy::state::Proxy;
 use crate::proxy::stats::calls::ErrorCode;
@@ -89,7 +90,12 @@ impl Proxy {
         let fails = transaction.crossed || transaction.doomed || transaction.broken;
         let sent = runs.iter().any(Run::is_open) || transaction.watching;
         let of_nodes = transaction.items.iter().all(Item::is_of_nodes);
-        if busy && (fails || !sent || !of_nodes || runs.len() > 1) {
+        // The message comes on another connection, and not before the replies to what was queued.
+        let hears = || {
+            let own = client.session.subscriptions();
+            own.is_some_and(|own| transaction.items.iter().any(|item| is_heard(item, own)))
+        };
+        if busy && (fails || !sent || !of_nodes || runs.len() > 1 || hears()) {
             return Step::Wait(Stall::Barrier);
         }
         let Some(mut lease) = self.take_lease(id) else {
@@ -319,6 +325,11 @@ impl Proxy {
             "EXECABORT Transaction discarded because of: {reason}"
         ))
     }
+}
+
+/// Whether it publishes what a client with these subscriptions hears.
+fn is_heard(item: &Item, own: &Subscriptions) -> bool {
+    matches!(item, Item::Publish(_, kind, channel) if own.hears(*kind, channel))
 }
 
 /// Where one item of the reply to EXEC comes from.
