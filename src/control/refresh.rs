@@ -33,7 +33,7 @@ use crate::control::TERMINAL;
 use crate::control::node_connection::{Failure, NodeConnection};
 use crate::control::password_refusals::PasswordRefusals;
 use crate::control::refresh_order::{RefreshOrder, Target};
-use crate::control::refresher::{Refresher, Shared, Trigger};
+use crate::control::refresher::{LOOKED_AT, Refresher, Shared, Trigger};
 use crate::control::resolver::Resolver;
 use crate::log_throttle::LogOnce;
 use crate::net::tls::Context;
@@ -84,6 +84,7 @@ pub fn spawn(
         current: None,
         link: None,
         refresh_order: RefreshOrder::new(Rng::new()),
+        turn: 0,
         refusals: PasswordRefusals::default(),
         told: LogOnce::default(),
         last_failure: String::new(),
@@ -114,6 +115,8 @@ struct Refresh {
     /// The connection to the node that gave the last good answer.
     link: Option<NodeConnection>,
     refresh_order: RefreshOrder,
+    /// The place in the topology of the node that was looked at last.
+    turn: usize,
     refusals: PasswordRefusals,
     /// The failures that stand in the log already.
     told: LogOnce,
@@ -142,6 +145,7 @@ impl Refresh {
                 let succeeded = self.round(trigger);
                 if succeeded && trigger == Trigger::Interval {
                     self.look_again();
+                    self.look_in_turn();
                 }
                 succeeded
             };
@@ -297,6 +301,32 @@ impl Refresh {
                     let now = self.clock.now();
                     self.shared.note_unreachable(address, closes, now);
                 }
+            }
+        }
+    }
+
+    /// Looks whether a few nodes can be connected to, each time the next ones: one of them answers the refreshes, and no
+    /// worker may have had a reason to ask the others for long. A node that takes the connection may be slow, which is
+    /// no news.
+    fn look_in_turn(&mut self) {
+        let Some(topology) = self.current.clone() else {
+            return;
+        };
+        let count = topology.nodes.len();
+        for _ in 0..LOOKED_AT.min(count) {
+            if self.stopped() || self.shared.pending.load(Ordering::Acquire) != 0 {
+                return;
+            }
+            self.turn = (self.turn + 1) % count;
+            let address = topology.nodes[self.turn].address;
+            let answers = self.link.as_ref().map(|link| link.address) == Some(address);
+            if answers || !self.config.allows_node(address.ip()) {
+                continue;
+            }
+            let found = NodeConnection::open(address, &self.tls, self.config.connect_timeout);
+            if let Err(Failure::Connect(_)) = found {
+                let now = self.clock.now();
+                self.shared.note_unreachable(address, false, now);
             }
         }
     }

@@ -17,7 +17,7 @@ use fastrand::Rng;
 use crate::cluster::topology::{NO_SHARD, Topology};
 
 /// Refreshes over one connection before another node is asked, so that no single node is believed for ever.
-const ROUNDS_PER_LINK: u32 = 20;
+pub(super) const ROUNDS_PER_LINK: u32 = 20;
 
 /// The same in trouble, when refreshes follow each other as fast as they may.
 const ROUNDS_PER_LINK_IN_TROUBLE: u32 = 2;

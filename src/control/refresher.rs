@@ -89,8 +89,8 @@ pub struct Unasked {
 /// So long a node that could not be asked is shown as one that is down, if nobody asks it again.
 const UNREACHABLE_SHOWN: Duration = Duration::from_secs(30);
 
-/// So many of them are looked at in one refresh: each may take as long as a connect.
-const LOOKED_AT: usize = 3;
+/// So many of them are looked at in one refresh, and so many of all nodes: each may take as long as a connect.
+pub(super) const LOOKED_AT: usize = 3;
 
 impl Shared {
     /// A node could not be asked.

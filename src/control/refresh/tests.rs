@@ -3,6 +3,7 @@
 use super::*;
 use crate::clock::Watch;
 use crate::config::Secret;
+use crate::control::refresh_order::ROUNDS_PER_LINK;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::sync::Mutex;
@@ -147,6 +148,25 @@ fn one_live_startup_node_of_six_is_enough_and_its_connection_is_kept() {
     assert!(refresher.succeeded(Trigger::Interval) >= 1);
     assert!(refresher.last_success().is_some());
     refresher.stop();
+}
+
+/// One node answers refresh after refresh, and nobody else has a reason to talk to the others.
+#[test]
+fn a_dead_node_is_found_before_another_is_asked() {
+    let (live, dead) = (FakeNode::start(Play::Silence), dead());
+    let spare = FakeNode::start(Play::Silence);
+    let nodes = [("a", live.address), ("b", dead), ("c", spare.address)];
+    live.play(answer(&nodes));
+    let clock = Clock::start();
+    let (refresher, receive) = start_by(clock, config(&[live.address]));
+    let found = (0..10).any(|_| {
+        next(&receive);
+        let unreachable = refresher.unreachable(clock.now(), |_| false);
+        assert!(unreachable.iter().all(|node| *node == dead));
+        unreachable.contains(&dead)
+    });
+    assert!(found && live.asked() < ROUNDS_PER_LINK as usize);
+    assert_eq!(spare.asked(), 0);
 }
 
 #[test]
