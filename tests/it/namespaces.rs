@@ -407,6 +407,14 @@ fn channels_are_shared_unless_asked_otherwise() {
         );
         let seen = tenants.other.conn().line("PUBSUB CHANNELS").items().len();
         assert_eq!(seen, usize::from(shared));
+        // Patterns of others are counted only where channels are shared.
+        let mut patterns = tenants.other.conn();
+        patterns.line("PSUBSCRIBE secret*");
+        patterns.line("PSUBSCRIBE secret?");
+        let counted = own.line("PUBSUB NUMPAT").int();
+        assert_eq!(counted, if shared { 3 } else { 1 });
+        let seen = tenants.other.conn().line("PUBSUB NUMSUB news").items()[1].int();
+        assert_eq!(seen, i64::from(shared));
         tenants.other.conn().line("PUBLISH news other");
         tenants.plain.conn().line("PUBLISH news plain");
         own.line("PUBLISH news own");
@@ -428,6 +436,50 @@ fn channels_are_shared_unless_asked_otherwise() {
             "news"
         );
     }
+}
+
+/// Two names whose tags lie in one slot.
+fn names_of_one_slot() -> (String, String) {
+    use redis_cluster_proxy::cluster::slot::Slot;
+    let slot = |name: &str| Slot::of(name.as_bytes());
+    let name = |number: usize| format!("n{number}");
+    let other = (1..).map(name).find(|own| slot(own) == slot("n0"));
+    ("n0".to_string(), other.expect("one of 16384"))
+}
+
+/// However many newer keys others have in the slot: they are not counted, not given and not deleted, and do not hide
+/// those of the namespace.
+#[test]
+fn many_keys_of_others_in_the_slot_are_not_there() {
+    const MANY: usize = 120_000;
+    let cluster = Cluster::start(1, 0);
+    let (few, many) = names_of_one_slot();
+    let proxies = [few, many].map(|name| Proxy::start(&cluster, &["-namespace", &name]));
+    let [mut few, mut many] = [&proxies[0], &proxies[1]].map(Proxy::conn);
+    assert_eq!(few.line("DBSIZE").int(), 0);
+    few.line("SET one 1");
+    for from in (0..MANY).step_by(1000) {
+        let sets = (from..from + 1000).map(|at| vec!["SET".into(), format!("k{at}"), "v".into()]);
+        many.pipeline(&sets.collect::<Vec<Vec<String>>>());
+    }
+    // Behind 100,000 keys that are all its own, those of others cannot be told from them: see `dist/docs/namespaces.md`.
+    let beyond = many.line("DBSIZE").int() - MANY as i64;
+    assert!((0..=1).contains(&beyond), "{beyond}");
+    let keyspace = many.line("INFO keyspace").text();
+    assert!(keyspace.contains("keys=12000"), "{keyspace}");
+    assert_eq!(few.line("DBSIZE").int(), 1);
+    let keyspace = few.line("INFO keyspace").text();
+    assert!(keyspace.contains("keys=1,"), "{keyspace}");
+    assert_eq!(few.line("RANDOMKEY"), "one");
+    assert_eq!(few.line("KEYS *").items().len(), 1);
+    assert_eq!(few.line("FLUSHDB"), "OK");
+    assert_eq!(few.line("DBSIZE").int(), 0);
+    assert!(few.line("RANDOMKEY").is_nil());
+    assert_eq!(many.line("DBSIZE").int(), MANY as i64);
+    few.line("SET one 1");
+    assert_eq!(many.line("FLUSHDB"), "OK");
+    assert_eq!(many.line("DBSIZE").int(), 0);
+    assert_eq!(few.line("GET one"), "1");
 }
 
 /// Clients of one namespace alone are listed, and killed.

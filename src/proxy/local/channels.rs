@@ -50,8 +50,16 @@ fn count(context: &Context<'_>, args: &Args<'_>, kind: Kind) -> After {
 }
 
 /// `PUBSUB NUMPAT`: patterns, each once for this proxy and once for each node where others are subscribed to it.
-pub fn patterns(context: &mut Context<'_>, args: &Args<'_>, _: &mut Vec<u8>) -> After {
+/// Nodes do not say whose patterns they count: where channels are a namespace's own, only those of this proxy are counted.
+pub fn patterns(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> After {
     let process = context.process.clone();
+    let own = context.session.namespace.as_deref();
+    if let Some(own) = own.filter(|own| own.has_channels()) {
+        let visible = |name: &[u8]| keyspace_events::is_visible(name, own);
+        let count = process.register.names_that(Kind::Pattern, visible);
+        encode::integer(out, count as i64);
+        return After::Go;
+    }
     let addresses: Vec<Option<SocketAddr>> = context
         .routes
         .everyone(context.command, true)

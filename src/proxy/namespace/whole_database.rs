@@ -9,32 +9,39 @@ use crate::proxy::namespace::request::Tagged;
 use crate::resp::args::Args;
 use crate::resp::reply::parse_number;
 
-/// What the scripts share: `own` takes those keys of the slot that have the tag, among the first so many.
+/// What the scripts share: `own` takes those keys of the slot that have the tag, among the newest so many, and says how many
+/// it has looked at. `newest` looks at as many as a server may be kept by, 100,000; and at ten times as many if there are
+/// keys of others among them, since then those behind them may be anybody's.
 macro_rules! script {
     ($text:literal) => {
         concat!(
             "local p,s=KEYS[1],ARGV[1] local n=#p ",
             "local function own(m) local t={} ",
-            "for _,k in ipairs(redis.call('CLUSTER','GETKEYSINSLOT',s,m)) do ",
-            "if string.sub(k,1,n)==p then t[#t+1]=k end end return t end ",
+            "local all=redis.call('CLUSTER','GETKEYSINSLOT',s,m) for _,k in ipairs(all) do ",
+            "if string.sub(k,1,n)==p then t[#t+1]=k end end return t,#all end ",
             "local function size() return redis.call('CLUSTER','COUNTKEYSINSLOT',s) end ",
+            "local function newest(c,few) local o,m=own(math.min(c,few)) ",
+            "if m<c and #o<m then o,m=own(math.min(c,1000000)) end ",
+            "return o,m end ",
             $text
         )
     };
 }
 
-/// Counts the keys. Beyond the first 100,000 those of others in the slot count, too: a server must not be kept for
-/// longer.
+/// Counts the keys. Those that are not looked at are shared out as those that are: in a slot of its own that is exact, and a
+/// namespace without keys has none.
 const COUNT: &str = script!(
-    "local c=size() if c==0 then return 0 end local m=math.min(c,100000) return #own(m)+c-m"
+    "local c=size() if c==0 then return 0 end local o,m=newest(c,100000) \
+     return #o+math.floor((c-m)*#o/m)"
 );
 
 /// Counts the keys, and those that expire: of more than 10,000 they are estimated by 10,000 of them.
 pub const KEYSPACE: &str = script!(
-    "local c=size() if c==0 then return {0,0} end local m=math.min(c,100000) local o=own(m) \
+    "local c=size() if c==0 then return {0,0} end local o,m=newest(c,100000) \
      local look,found=math.min(#o,10000),0 \
      for i=1,look do if redis.call('PTTL',o[i])>=0 then found=found+1 end end \
-     local all=#o+c-m if look>0 and look<all then found=math.floor(found*all/look) end return {all,found}"
+     local all=#o+math.floor((c-m)*#o/m) \
+     if look>0 and look<all then found=math.floor(found*all/look) end return {all,found}"
 );
 
 const LIST: &str = script!(
@@ -56,19 +63,18 @@ const SCAN: &str = script!(
      if cursor~='0' then cursor=cursor..mark end return {cursor,out}"
 );
 
-/// One of the 10,000 newest keys of the slot.
+/// One of the 10,000 newest keys of the slot, or of more if there are keys of others among them.
 const RANDOM: &str = script!(
-    "local c=size() if c==0 then return false end local o=own(math.min(c,10000)) local at=tonumber(ARGV[2]) \
+    "local c=size() if c==0 then return false end local o=newest(c,10000) local at=tonumber(ARGV[2]) \
      for i=1,math.min(#o,100) do local k=o[(at+i)%#o+1] \
      if redis.call('EXISTS',k)==1 then return string.sub(k,n+1) end end return false"
 );
 
-/// Those of others in the slot are passed over.
+/// Those of others in the slot are passed over: each round looks at twice as many of them.
 pub const FLUSH: &str = script!(
-    "local seen=0 while true do local m=5000+seen \
-     local all=#redis.call('CLUSTER','GETKEYSINSLOT',s,m) local o=own(m) \
+    "local m=5000 while true do local o,all=own(m) \
      for i=1,#o,1000 do redis.call('UNLINK',unpack(o,i,math.min(i+999,#o))) end \
-     if all<m then return {ok='OK'} end seen=all-#o end"
+     if all<m then return {ok='OK'} end m=5000+2*(all-#o) end"
 );
 
 /// A request is not as it should be.

@@ -168,6 +168,14 @@ impl Register {
         of_kind.filter(|entry| entry.clients > 0).count()
     }
 
+    /// How many names of a kind clients are subscribed to, of those for which `counts` says so.
+    pub fn names_that(&self, kind: Kind, counts: impl Fn(&[u8]) -> bool) -> usize {
+        let entries = self.entries();
+        let of_kind = entries[kind.index()].iter();
+        let own = of_kind.filter(|(name, entry)| entry.clients > 0 && counts(name));
+        own.count()
+    }
+
     /// How many names of a kind connections of ours are subscribed to at a node.
     pub fn names_at(&self, kind: Kind, node: SocketAddr) -> usize {
         let entries = self.entries();
