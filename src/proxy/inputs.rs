@@ -68,6 +68,7 @@ impl Proxy {
         Proxy {
             tls_log: LogThrottle::default(),
             memory_log: LogThrottle::default(),
+            held_back_log: LogThrottle::default(),
             until_memory_look: 0,
             holds_back: false,
             login_log: LogThrottle::default(),

@@ -176,6 +176,8 @@ pub struct Proxy {
     pub(in crate::proxy) masters_info_queue: MastersInfoQueue,
     /// Tells of clients that are closed for their memory.
     pub(in crate::proxy) memory_log: LogThrottle,
+    /// Tells of clients that are not read for want of memory: those that are closed are told of beside them.
+    pub(in crate::proxy) held_back_log: LogThrottle,
     /// Letters that somebody waits for, and that other workers had no room for.
     pub(in crate::proxy) returned: Vec<(usize, WorkerMessage)>,
     pub(in crate::proxy) random: u64,

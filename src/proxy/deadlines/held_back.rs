@@ -31,11 +31,9 @@ impl Proxy {
         let excess = TIMES as u128 * (total - limit / 8 * 7) as u128;
         let mut left = (excess * own as u128 / total as u128) as usize;
         let mut clients = self.clients_that_hold(limit / self.client_count() + 1, |_| true);
-        clients.sort_unstable_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
-        for (bytes, id) in clients {
-            if left == 0 {
-                break;
-            }
+        while left > 0
+            && let Some((bytes, id)) = clients.pop()
+        {
             left = left.saturating_sub(bytes);
             let Some(client) = self
                 .clients
@@ -53,7 +51,7 @@ impl Proxy {
                 "not reading the client that holds most, for now: all clients hold {total} bytes (-max-memory): {}",
                 line.trim_end()
             );
-            self.memory_log.warn(&text, now);
+            self.held_back_log.warn(&text, now);
         }
     }
 

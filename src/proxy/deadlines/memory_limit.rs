@@ -8,6 +8,7 @@ use crate::clock::Time;
 use crate::proxy::client::{Client, Parting};
 use crate::proxy::ids::{ClientId, Peer};
 use crate::proxy::state::Proxy;
+use std::collections::BinaryHeap;
 use std::sync::atomic::Ordering;
 
 /// A client that has not logged in and holds less is not closed: that would free next to nothing.
@@ -95,11 +96,13 @@ impl Proxy {
         self.process.clients.load(Ordering::Relaxed).max(1)
     }
 
+    /// Clients that hold so much at least, the largest first. A heap, not a sorted list: there may be very many, and most
+    /// often a few are enough.
     pub(super) fn clients_that_hold(
         &self,
         least: usize,
         which: impl Fn(&Client) -> bool,
-    ) -> Vec<(usize, ClientId)> {
+    ) -> BinaryHeap<(usize, ClientId)> {
         let all = self.clients.iter().filter(|(_, client)| which(client));
         all.map(|(id, client)| (client.held_memory(), id))
             .filter(|(bytes, _)| *bytes >= least)
@@ -110,17 +113,15 @@ impl Proxy {
     #[cold]
     pub(super) fn close_largest(
         &mut self,
-        mut clients: Vec<(usize, ClientId)>,
+        mut clients: BinaryHeap<(usize, ClientId)>,
         excess: usize,
         whose: &str,
         now: Time,
     ) -> usize {
-        clients.sort_unstable_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
         let mut freed = 0;
-        for (bytes, id) in clients {
-            if freed >= excess {
-                break;
-            }
+        while freed < excess
+            && let Some((bytes, id)) = clients.pop()
+        {
             if let Some(client) = self.clients.get(id) {
                 let line = client.line(&self.table, now);
                 let text = format!(
