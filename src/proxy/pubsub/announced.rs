@@ -19,6 +19,7 @@ use crate::proxy::messages::worker_query::WorkerMessage;
 use crate::proxy::pubsub::state::announced::{Announcement, Publisher};
 use crate::proxy::pubsub::state::keyspace_events;
 use crate::proxy::pubsub::state::kind::Kind;
+use crate::proxy::pubsub::state::subscriptions::bytes_with;
 use crate::proxy::request::Request;
 use crate::proxy::request::request_limits;
 use crate::proxy::state::Proxy;
@@ -138,7 +139,12 @@ impl Proxy {
     /// A client waits for the reply to a SUBSCRIBE, or with one for the replies before it: that, if it is the first of
     /// these bytes, and the SUBSCRIBEs that follow it have been read.
     pub(in crate::proxy) fn announce(&mut self, id: ClientId, bytes: &[u8]) {
-        let mut rest = bytes;
+        let (mut rest, most) = (bytes, self.config.limits.subscription_bytes);
+        let client = self.clients.get(id);
+        let mut held = bytes_with(
+            client.and_then(|own| own.session.subscriptions()),
+            [].into_iter(),
+        );
         for index in 0..EARLY_MAX {
             let (mut spans, limits) = (Vec::new(), request_limits(&self.config.limits, true));
             let scan = RequestScanner::default().next(rest, &limits, &mut spans);
@@ -153,6 +159,11 @@ impl Proxy {
             let Some(kind) = Kind::subscribed_by(&command.name) else {
                 return;
             };
+            held += bytes_with(None, args.from(1));
+            // It will be refused.
+            if held > most {
+                return;
+            }
             let early = self.pubsub.early.entry(id).or_default();
             if early.len() <= index {
                 let client = self.clients.get(id);
@@ -198,5 +209,43 @@ impl Proxy {
             self.withdraw(&announcement);
         }
         self.publisher_goes_on(id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::proxy::ids::Peer;
+    use crate::proxy::tests::rig;
+    use crate::resp::encode;
+    use std::sync::Arc;
+
+    #[test]
+    fn what_will_be_refused_is_not_announced() {
+        let mut config = Config::default();
+        config.limits.subscription_bytes = 1000;
+        let now = Time::default();
+        for (first, second, announced) in [
+            (10, 10, 2),
+            (901, 10, 1),
+            (1000, 10, 0),
+            (10, 1000, 1),
+            (600, 600, 1),
+        ] {
+            let mut proxy = rig::before_nodes(3, Arc::new(config.clone()));
+            let client = rig::known_client(&mut proxy, None, now);
+            let mut bytes = Vec::new();
+            // They wait for the reply to it.
+            encode::command(&mut bytes, [&b"GET"[..], b"k"]);
+            for name in [first, second] {
+                let name = vec![b'n'; name];
+                encode::command(&mut bytes, [&b"SUBSCRIBE"[..], &name]);
+            }
+            rig::feed(&mut proxy, Peer::Client(client), &bytes, now);
+            let early = proxy.pubsub.early.get(&client);
+            let found = early.map_or(0, |early| early.len());
+            assert_eq!(found, announced, "{first} and {second} bytes");
+        }
     }
 }

@@ -19,7 +19,7 @@ use crate::proxy::pipeline::client_reply::ClientReply;
 use crate::proxy::pubsub::state::change::{Change, Pending};
 use crate::proxy::pubsub::state::keyspace_events;
 use crate::proxy::pubsub::state::kind::{Act, Kind};
-use crate::proxy::pubsub::state::subscriptions::{Subscriptions, cost};
+use crate::proxy::pubsub::state::subscriptions::bytes_with;
 use crate::proxy::request::Request;
 use crate::proxy::state::Proxy;
 use crate::proxy::texts::refusal;
@@ -60,16 +60,10 @@ impl Proxy {
         let Some(client) = self.clients.get_mut(id) else {
             return Step::Close;
         };
-        let had = client
-            .session
-            .subscriptions()
-            .map_or(0, Subscriptions::bytes);
         // The first step looks at all names, so that a request is refused before any of it is done.
-        let wanted: usize = match from {
-            0 => request.args.from(1).map(cost).sum(),
-            _ => 0,
-        };
-        if had + wanted > self.config.limits.subscription_bytes {
+        let wanted = request.args.from(1).filter(|_| from == 0);
+        let bytes = bytes_with(client.session.subscriptions(), wanted);
+        if bytes > self.config.limits.subscription_bytes {
             return self.reject_change(request, TOO_MANY, from);
         }
         self.stats.commands.add(u64::from(from == 0));

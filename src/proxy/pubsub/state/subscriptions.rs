@@ -110,6 +110,11 @@ impl Subscriptions {
     }
 }
 
+/// What a client would hold with these names beside its own, if they are all new.
+pub fn bytes_with<'a>(own: Option<&Subscriptions>, names: impl Iterator<Item = &'a [u8]>) -> usize {
+    own.map_or(0, Subscriptions::bytes) + names.map(cost).sum::<usize>()
+}
+
 /// What a name costs a client that is subscribed to it.
 pub fn cost(name: &[u8]) -> usize {
     name.len() + NAME_OVERHEAD
