@@ -10,14 +10,9 @@ const STASH: usize = FIRST_BLOCK;
 /// Bytes that one read takes at most, however large the frame under way.
 const READ_MAX: usize = 4 * READ_BLOCK;
 
-/// Storage of so many bytes is asked for before it is taken: the program would end if it was not to be had.
+/// Storage of so many bytes is asked for before it is taken: the program would end if it was not to be had. What is small
+/// is taken for granted: a peer cannot ask for more of it than it has sent.
 const LARGE: usize = 1 << 20;
-
-/// Whether storage of so many bytes is to be had. What is small is taken for granted: a peer cannot ask for more of it
-/// than it has sent.
-fn is_to_be_had(bytes: usize) -> bool {
-    bytes < LARGE || Vec::<u8>::new().try_reserve_exact(bytes).is_ok()
-}
 
 /// Bytes that came from a peer and are not consumed yet, in one piece.
 ///
@@ -129,9 +124,26 @@ impl ReadBuf {
         if wanted > self.data.len() && self.end * 2 >= self.data.len() {
             let len = self.data.len();
             let room = wanted.clamp(len + len / 2, len * 2);
-            if is_to_be_had(room) {
+            if room >= LARGE {
+                self.extend(room);
+            } else {
                 self.move_to(vec![0; room], pool);
             }
+        }
+    }
+
+    /// Grows where it is, if there is memory. The system moves large storage without a copy, so that it is not there twice
+    /// meanwhile; and of the room only what the next read may fill is touched, so that the rest takes no memory yet.
+    fn extend(&mut self, room: usize) {
+        let missing = room.saturating_sub(self.data.len());
+        if self.data.capacity() < room.min(self.end + READ_MAX)
+            && self.data.try_reserve_exact(missing).is_err()
+        {
+            return;
+        }
+        let len = self.data.capacity().min(self.end + READ_MAX);
+        if len > self.data.len() {
+            self.data.resize(len, 0);
         }
     }
 
@@ -291,6 +303,19 @@ mod tests {
         }
         assert!(reads < 300, "{reads} reads");
         assert!(copied < 4 * buffer.len(), "{copied} of {}", buffer.len());
+    }
+
+    #[test]
+    fn room_that_is_not_read_into_takes_no_memory() {
+        let mut pool = Pool::default();
+        let mut buffer = ReadBuf::default();
+        while buffer.len() < 16 << 20 {
+            buffer.prepare(&mut pool, 500 << 20);
+            let room = buffer.spare().len();
+            assert!(room > 0 && buffer.free() <= READ_MAX.max(LARGE));
+            buffer.spare()[room - 1] = 1;
+            buffer.filled(room);
+        }
     }
 
     #[test]
