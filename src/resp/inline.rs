@@ -21,6 +21,11 @@ fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c)
 }
 
+/// What ends a word: not all that is skipped before one.
+fn ends_word(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
+}
+
 /// The words of a line; nothing if a quote is never closed, or does not end its word.
 pub fn split(line: &[u8]) -> Option<Vec<Vec<u8>>> {
     let end = line.iter().position(|b| *b == b'\n').unwrap_or(line.len());
@@ -54,7 +59,7 @@ fn one_word(text: &[u8]) -> Option<(Vec<u8>, usize)> {
                 }
                 return Some((word, at));
             }
-            _ if is_space(byte) => break,
+            _ if ends_word(byte) => break,
             _ => word.push(byte),
         }
         at += 1;
@@ -127,6 +132,8 @@ mod tests {
         check("set 'abc", None);
         check(r#"a"b c" d"#, Some(&["ab c", "d"]));
         check(r#"x "\q\\" "#, Some(&["x", "q\\"]));
+        check("\u{b}a\u{b}b \u{c}c", Some(&["a\u{b}b", "c"]));
+        check("\"a\"\u{b}b", Some(&["a", "b"]));
         check("", Some(&[]));
         let mut out = Vec::new();
         assert_eq!(to_multibulk(b"GET a\r\n", &mut out), Ok(2));

@@ -27,11 +27,16 @@ impl Proxy {
 
     /// Answers a request with an error, in its turn.
     #[cold]
-    pub(in crate::proxy) fn refuse(&mut self, id: ClientId, text: &str, now: Time) -> Step {
+    pub(in crate::proxy) fn refuse(
+        &mut self,
+        id: ClientId,
+        text: &(impl AsRef<[u8]> + ?Sized),
+        now: Time,
+    ) -> Step {
         self.stats.commands.add(1);
         self.stats.refusals.add(1);
         self.doom(id);
-        self.tell_error(id, text.as_bytes(), now);
+        self.tell_error(id, text.as_ref(), now);
         Step::Done
     }
 

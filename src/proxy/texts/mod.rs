@@ -78,30 +78,42 @@ pub fn is_http(name: &[u8]) -> bool {
 }
 
 /// Bytes as C prints a string: up to a NUL, at most `max` of them.
-pub fn printed(bytes: &[u8], max: usize) -> String {
-    let end = bytes
-        .iter()
-        .position(|byte| *byte == 0)
-        .unwrap_or(bytes.len());
-    String::from_utf8_lossy(&bytes[..end.min(max)]).into_owned()
+fn c_string(bytes: &[u8], max: usize) -> &[u8] {
+    let end = bytes.iter().position(|byte| *byte == 0);
+    &bytes[..end.unwrap_or(bytes.len()).min(max)]
 }
 
-/// A name that no row has.
-pub fn unknown_command(args: &Args<'_>) -> String {
-    let mut beginning = String::new();
+/// The same as text, for what is text otherwise.
+pub fn printed(bytes: &[u8], max: usize) -> String {
+    String::from_utf8_lossy(c_string(bytes, max)).into_owned()
+}
+
+/// A name that no row has. What a client has sent comes back as it is.
+pub fn unknown_command(args: &Args<'_>) -> Vec<u8> {
+    let mut beginning = Vec::new();
     for arg in args.from(1) {
         if beginning.len() >= 128 {
             break;
         }
-        beginning += &format!("'{}' ", printed(arg, 128 - beginning.len()));
+        let shown = c_string(arg, 128 - beginning.len());
+        beginning.extend([b"'", shown, b"' "].concat());
     }
-    let name = printed(args.name(), 128);
-    format!("ERR unknown command '{name}', with args beginning with: {beginning}")
+    let name = c_string(args.name(), 128);
+    [
+        b"ERR unknown command '",
+        name,
+        b"', with args beginning with: ",
+        &beginning,
+    ]
+    .concat()
 }
 
 /// A container without such a subcommand.
-pub fn unknown_subcommand(container: &Command, args: &Args<'_>) -> String {
-    no_subcommand(&container.name.to_uppercase(), args.at(1))
+pub fn unknown_subcommand(container: &Command, args: &Args<'_>) -> Vec<u8> {
+    let name = container.name.to_uppercase();
+    let word = c_string(args.at(1), 128);
+    let help = format!("'. Try {name} HELP.");
+    [b"ERR unknown subcommand '", word, help.as_bytes()].concat()
 }
 
 /// `container`, in upper case, has no such subcommand.
