@@ -78,9 +78,11 @@ check: lint test
 simulate: need-cargo
 	SIMULATION_SEEDS=$(SEEDS) $(CARGO) test --locked --test simulation -- --nocapture
 
-# Hostile bytes against every parser, and what each byte costs: make fuzz MINUTES=10 (for each target; they run side by side).
+# Hostile bytes against every parser, a whole proxy and TLS, and what each byte costs; the same bytes to a redis-server and to the
+# proxy: make fuzz MINUTES=10 (for each target; they run side by side).
 fuzz: need-cargo
-	FUZZ_SECONDS=$$(($(MINUTES) * 60)) FUZZ_SEED=$${FUZZ_SEED:-$$(date +%s)} $(CARGO) test --locked --test fuzz -- --nocapture
+	@bash tests/support/install.sh redis-server openssl
+	RUST_TEST_THREADS=16 FUZZ_SECONDS=$$(($(MINUTES) * 60)) FUZZ_SEED=$${FUZZ_SEED:-$$(date +%s)} $(CARGO) test --locked --test fuzz -- --nocapture
 
 # What clients may take of the process: descriptors, memory, time before they log in; values of 512 MB.
 limits: need-cargo

@@ -1,5 +1,6 @@
-//! Fuzzing: bytes of a hostile peer, and of a careless user, against every parser that reads them. `make fuzz
-//! MINUTES=10`; in CI a short time.
+//! Fuzzing: bytes of a hostile peer, and of a careless user, against every parser that reads them; nodes that say hostile
+//! things before a whole `Proxy`; records before the TLS transport; and the same bytes to a redis-server and to the real
+//! proxy. `make fuzz MINUTES=10`; in CI a minute for each.
 //!
 //! Each target has generators that make many small elements, deep nests and long lines; a corpus in
 //! `tests/fuzz/corpus`; and a cost oracle: the processor time per byte may not grow with the length, so a path that is
@@ -13,10 +14,18 @@
 
 #[path = "fuzz/cost.rs"]
 mod cost;
+#[path = "fuzz/differential.rs"]
+mod differential;
 #[path = "fuzz/generate.rs"]
 mod generate;
+#[path = "fuzz/redirects.rs"]
+mod redirects;
+mod support;
 #[path = "fuzz/targets.rs"]
 mod targets;
+#[cfg(feature = "tls")]
+#[path = "fuzz/tls.rs"]
+mod tls;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -162,6 +171,22 @@ fn proxy_headers() {
 #[test]
 fn acl_files() {
     fuzz(&targets::ACL);
+}
+
+#[test]
+fn redirects_before_a_proxy() {
+    fuzz(&redirects::REDIRECTS);
+}
+
+#[test]
+fn beside_a_server() {
+    fuzz(&differential::DIFFERENTIAL);
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn tls_streams() {
+    fuzz(&tls::TLS);
 }
 
 /// The cost oracle itself: it finds a quadratic path.

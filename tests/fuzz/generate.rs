@@ -88,10 +88,9 @@ fn bulk(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend(b"\r\n");
 }
 
-fn multibulk(args: &[Vec<u8>]) -> Vec<u8> {
-    let mut out = format!("*{}\r\n", args.len()).into_bytes();
-    args.iter().for_each(|arg| bulk(&mut out, arg));
-    out
+pub fn multibulk(args: &[Vec<u8>], out: &mut Vec<u8>) {
+    out.extend(format!("*{}\r\n", args.len()).bytes());
+    args.iter().for_each(|arg| bulk(out, arg));
 }
 
 pub const REQUEST_SHAPES: usize = 9;
@@ -111,7 +110,11 @@ pub fn requests(rng: &mut Rng, shape: usize, len: usize) -> Vec<u8> {
         3 => repeated(b"\r\n", len),
         4 => repeated(b"PING\r\n", len),
         // One long argument, a long line of words, a line without an end.
-        5 => multibulk(&[b"SET".to_vec(), b"k".to_vec(), vec![b'x'; len]]),
+        5 => {
+            let mut out = Vec::new();
+            multibulk(&[b"SET".to_vec(), b"k".to_vec(), vec![b'x'; len]], &mut out);
+            out
+        }
         6 => [repeated(b"a ", len), b"\r\n".to_vec()].concat(),
         7 => repeated(b"a", len),
         _ => {
@@ -119,7 +122,7 @@ pub fn requests(rng: &mut Rng, shape: usize, len: usize) -> Vec<u8> {
             while out.len() < len {
                 let count = rng.usize(1..6);
                 let args: Vec<Vec<u8>> = (0..count).map(|_| bytes(rng, 40)).collect();
-                out.extend(multibulk(&args));
+                multibulk(&args, &mut out);
             }
             out
         }
@@ -361,6 +364,29 @@ pub fn proxy_headers(rng: &mut Rng, shape: usize, len: usize) -> Vec<u8> {
             let body = vec![rng.u8(..); rng.usize(..300)];
             let length = body.len().saturating_sub(rng.usize(..3)) as u16;
             [START, &[command, family], &length.to_be_bytes(), &body].concat()
+        }
+    }
+}
+
+pub const TLS_SHAPES: usize = 4;
+
+/// What is sent through TLS, or in its place. The first byte says how large the records are whose cost is measured.
+pub fn tls(rng: &mut Rng, shape: usize, len: usize) -> Vec<u8> {
+    match shape {
+        // A byte costs a hundred times as much in a record of its own.
+        0 => repeated(b"1", len / 64),
+        1 => repeated(b"c", len / 8),
+        2 => repeated(b"*1\r\n$4\r\nPING\r\n", len),
+        // Records, as far as their heads say.
+        _ => {
+            let mut out = Vec::new();
+            while out.len() < len {
+                let (kind, size) = (20 + rng.u8(..6), rng.u16(..) >> rng.u8(..16));
+                out.extend([kind, 3, rng.u8(..5)]);
+                out.extend(size.to_be_bytes());
+                out.extend(bytes(rng, usize::from(size).min(len)));
+            }
+            out
         }
     }
 }

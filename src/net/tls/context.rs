@@ -22,7 +22,7 @@ use rustls::{
 };
 
 use super::files::{self, Flags, Identity, fault};
-use super::stream::TlsStream;
+use super::stream::{TlsStream, Transport};
 use crate::config::{AuthClients, BackendTls, ClientTls, Config};
 use crate::net::tls_answers::Validity;
 
@@ -155,7 +155,7 @@ impl Context {
     }
 
     /// A client's stream, whose handshake begins.
-    pub fn accept(&self, stream: TcpStream) -> io::Result<TlsStream> {
+    pub fn accept<T: Transport>(&self, stream: T) -> io::Result<TlsStream<T>> {
         let config = self.in_force().accepting.ok_or_else(off)?;
         let session = ServerConnection::new(config).map_err(io::Error::other)?;
         Ok(TlsStream::new(stream, session))

@@ -15,4 +15,4 @@ mod tests;
 
 pub use crate::net::tls_answers::{Got, Handshake, Validity};
 pub use context::{Channel, Context, open};
-pub use stream::TlsStream;
+pub use stream::{TlsStream, Transport};
