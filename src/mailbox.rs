@@ -52,8 +52,8 @@ pub enum Mail {
         /// Where the answer goes, a reply frame. It has room for one of each worker.
         answer: SyncSender<Vec<u8>>,
     },
-    /// Accept clients.
-    Accept,
+    /// Accept clients, and say whether that is so.
+    Accept(SyncSender<io::Result<()>>),
     /// Accept no more for now, and say when that is so.
     Pause(SyncSender<()>),
     /// Handles on the listeners for the process that takes over, each with the place of its address.

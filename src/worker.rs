@@ -410,12 +410,14 @@ impl Worker {
                     // There is room, unless whoever asked has given up.
                     answer.try_send(reply).ok();
                 }
-                Mail::Accept => {
-                    if let Err(error) = self.begin_accepting() {
+                // Whoever asked may have given up.
+                Mail::Accept(begun) => {
+                    let result = self.begin_accepting();
+                    if let Err(error) = &result {
                         log::error!("cannot watch a listener: {error}");
                     }
+                    begun.try_send(result).ok();
                 }
-                // Whoever asked may have given up.
                 Mail::Pause(done) => {
                     self.pause_accepting();
                     done.try_send(()).ok();

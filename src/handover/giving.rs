@@ -24,6 +24,8 @@ use crate::systemd;
 const STEP: Duration = Duration::from_secs(10);
 /// How long it may take to get ready.
 const READY_MAX: Duration = Duration::from_secs(60);
+/// How long the new process has to live, once it serves, until this one gives up what it has.
+const PROBATION: Duration = Duration::from_millis(500);
 /// How long a worker may take to answer.
 const WORKER_MAX: Duration = Duration::from_secs(5);
 /// Clients on their way from the workers to the new process.
@@ -152,6 +154,8 @@ impl Giving {
             };
             channel.send(Kind::Go.number(), &state, None)?;
             expect(&mut channel, Kind::Serves)?;
+            lives_on(&mut channel)?;
+            channel.set_patience(Some(STEP))?;
             Ok(counted)
         });
         let counted = counted.inspect_err(|_| self.go_on())?;
@@ -259,7 +263,7 @@ impl Giving {
     /// Clients are accepted again.
     fn go_on(&self) {
         for mailbox in &self.mailboxes {
-            mailbox.send(Mail::Accept);
+            mailbox.send(Mail::Accept(sync_channel(1).0));
         }
         if let Some((_, _, door)) = &self.debug {
             door.open();
@@ -284,6 +288,25 @@ fn expect(channel: &mut DescriptorChannel, kind: Kind) -> io::Result<Vec<u8>> {
         Some(_) => Err(io::Error::other("it says something else than it should")),
         None => Err(io::Error::other("it has closed the connection")),
     }
+}
+
+/// Whether the new process is still there a while after it began to serve: what ends a program at its first clients ends it
+/// then. It says nothing meanwhile.
+fn lives_on(channel: &mut DescriptorChannel) -> io::Result<()> {
+    channel.set_patience(Some(PROBATION))?;
+    match channel.receive() {
+        Ok(Some(_)) => Ok(()),
+        Err(error) if is_timeout(&error) => Ok(()),
+        Ok(None) => Err(io::Error::other("it ended as soon as it served")),
+        Err(error) => Err(wrong("it ended as soon as it served", error)),
+    }
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+    )
 }
 
 fn wrong(what: &str, error: io::Error) -> io::Error {

@@ -204,10 +204,14 @@ fn take_over(mut offer: Offer, taking: Taking) -> io::Result<()> {
         return Err(io::Error::other("it does not let go"));
     }
     count(&go, offer.is_same_version, &taking.mailboxes);
-    for mailbox in &taking.mailboxes {
-        if !mailbox.send(Mail::Accept) {
-            return Err(io::Error::other("a worker does not read its messages"));
-        }
+    let accepting = taking.mailboxes.iter().map(|mailbox| {
+        let (begun, wait) = sync_channel(1);
+        mailbox.send(Mail::Accept(begun));
+        wait
+    });
+    for wait in accepting.collect::<Vec<_>>() {
+        let begun = wait.recv_timeout(STEP / 2);
+        begun.map_err(|_| io::Error::other("a worker does not accept"))??;
     }
     (taking.open_debug)();
     // From now on it serves, whatever becomes of the old process.

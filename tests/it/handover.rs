@@ -8,6 +8,9 @@ use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use redis_cluster_proxy::handover::message::{self, Kind};
+use redis_cluster_proxy::net::descriptor_channel::DescriptorChannel;
+
 use crate::support::{Cluster, Conn, Port, Proxy, http, signal, wait_for};
 
 const LONG: Duration = Duration::from_secs(30);
@@ -177,6 +180,54 @@ fn a_process_that_cannot_serve_leaves_the_old_one_as_it_was() {
     let new = place.succeed(&cluster, &[]);
     ends_well(old);
     assert_eq!(served_by(&mut Conn::connect(&place.addrs[1])), new.pid());
+}
+
+/// What a new process says, up to and with `Serves`.
+fn takes_and_serves(place: &Place) -> DescriptorChannel {
+    let stream = UnixStream::connect(place.path("take-over")).expect("it listens");
+    let mut channel = DescriptorChannel::new(stream);
+    let version = message::greeting(message::VERSION);
+    let sent = channel.send(Kind::Hello.number(), &version, None);
+    sent.expect("sent");
+    let mut until = |kind: Kind| {
+        // It has the listening sockets for a moment, and does nothing with them.
+        while let Some(frame) = channel.receive().expect("a frame") {
+            if Kind::of(frame.kind) == Some(kind) {
+                let next = match kind {
+                    Kind::Offered => Kind::Ready,
+                    _ => Kind::Serves,
+                };
+                channel.send(next.number(), &[], None).expect("sent");
+                return;
+            }
+        }
+        panic!("it has closed the connection");
+    };
+    until(Kind::Offered);
+    until(Kind::Go);
+    channel
+}
+
+#[test]
+fn a_process_that_dies_as_soon_as_it_serves_leaves_the_old_one_serving() {
+    let cluster = Cluster::start(1, 0);
+    let place = Place::new();
+    let old = place.start(&cluster, &[]);
+    let mut client = Conn::connect(&place.addrs[0]);
+    for _ in 0..2 {
+        drop(takes_and_serves(&place));
+        for addr in &place.addrs {
+            assert_eq!(served_by(&mut Conn::connect(addr)), old.pid());
+        }
+        assert_eq!(served_by(&mut client), old.pid());
+    }
+    let line = "not handed over, serving on: it ended as soon as it served";
+    wait_for("the log to tell of it", LONG, || {
+        old.log().contains(line).then_some(())
+    });
+    let new = place.succeed(&cluster, &[]);
+    ends_well(old);
+    assert_eq!(served_by(&mut client), new.pid());
 }
 
 #[test]
