@@ -16,10 +16,10 @@ use redis_cluster_proxy::proxy::process::Process;
 use redis_cluster_proxy::proxy::{Peer, Proxy};
 use redis_cluster_proxy::resp::args::Args;
 use redis_cluster_proxy::resp::encode::{self, Protocol};
-use redis_cluster_proxy::resp::frame::{RequestLimits, RequestScanner, Scan};
+use redis_cluster_proxy::resp::frame::{RequestScanner, Scan};
 use redis_cluster_proxy::resp::reply_frame::ReplyScanner;
 
-use super::{Target, generate};
+use super::{Target, generate, targets};
 
 pub const REDIRECTS: Target = Target {
     name: "redirects",
@@ -260,14 +260,7 @@ impl Scene {
 
 /// The words of the first request, and its length.
 fn first_request(bytes: &[u8]) -> Option<(Vec<Vec<u8>>, usize)> {
-    let limits = RequestLimits {
-        bulk_bytes: 512 << 20,
-        request_bytes: 1 << 30,
-        inline_bytes: 64 << 10,
-        authenticated: true,
-        unauthenticated_args: 10,
-        unauthenticated_bulk_bytes: 16 << 10,
-    };
+    let limits = targets::limits(true);
     let mut spans = Vec::new();
     match RequestScanner::default().next(bytes, &limits, &mut spans) {
         Ok(Scan::Frame(len)) => {

@@ -29,13 +29,19 @@ pub const REQUESTS: Target = Target {
     generate: generate::requests,
     shapes: generate::REQUEST_SHAPES,
     check: |bytes, rng| {
-        for authenticated in [true, false] {
-            let whole = scan_requests(bytes, &[], authenticated);
-            let chopped = scan_requests(bytes, &cuts(rng, bytes.len()), authenticated);
+        // Limits as they may be set at most, too: no sum of lengths is too large for its type then.
+        let most = RequestLimits {
+            bulk_bytes: usize::MAX,
+            request_bytes: u32::MAX as usize,
+            ..limits(true)
+        };
+        for limits in [limits(true), limits(false), most] {
+            let whole = scan_requests(bytes, &[], &limits);
+            let chopped = scan_requests(bytes, &cuts(rng, bytes.len()), &limits);
             compare(whole, chopped);
         }
     },
-    work: |bytes| drop(scan_requests(bytes, &reads(bytes.len()), true)),
+    work: |bytes| drop(scan_requests(bytes, &reads(bytes.len()), &limits(true))),
 };
 
 pub const REPLIES: Target = Target {
@@ -71,7 +77,7 @@ pub const INLINE: Target = Target {
         };
         assert_eq!(count, Ok(words.len()));
         // Nothing is smuggled: what a node sees is one request of these words.
-        let (events, end) = scan_requests(&frame, &[], true);
+        let (events, end) = scan_requests(&frame, &[], &limits(true));
         assert_eq!(end, End::Waits);
         match words.is_empty() {
             true => assert!(events.is_empty()),
@@ -233,21 +239,25 @@ fn compare(whole: Found, chopped: Found) {
     assert_eq!(whole, chopped);
 }
 
-fn scan_requests(bytes: &[u8], cuts: &[usize], authenticated: bool) -> Found {
-    let limits = RequestLimits {
+/// The limits of requests by default.
+pub fn limits(authenticated: bool) -> RequestLimits {
+    RequestLimits {
         bulk_bytes: 512 << 20,
         request_bytes: 1 << 30,
         inline_bytes: 64 << 10,
         authenticated,
         unauthenticated_args: 10,
         unauthenticated_bulk_bytes: 16 << 10,
-    };
+    }
+}
+
+fn scan_requests(bytes: &[u8], cuts: &[usize], limits: &RequestLimits) -> Found {
     let mut scanner = RequestScanner::default();
     let (mut events, mut spans, mut start) = (Vec::new(), Vec::new(), 0);
     for end in cuts.iter().copied().chain([bytes.len()]) {
         while start < end {
             let here = &bytes[start..end];
-            let (event, len) = match scanner.next(here, &limits, &mut spans) {
+            let (event, len) = match scanner.next(here, limits, &mut spans) {
                 Err(error) => return (events, End::Error(error)),
                 Ok(Scan::Incomplete(missing)) => {
                     assert!(missing > 0);
