@@ -20,6 +20,7 @@ mod connect;
 mod databases;
 mod deadlines;
 mod debugging;
+mod dependencies;
 mod deploy;
 mod dist;
 mod doors;
