@@ -84,10 +84,13 @@ fuzz: need-cargo
 	@bash tests/support/install.sh redis-server openssl
 	RUST_TEST_THREADS=16 FUZZ_SECONDS=$$(($(MINUTES) * 60)) FUZZ_SEED=$${FUZZ_SEED:-$$(date +%s)} $(CARGO) test --locked --test fuzz -- --nocapture
 
-# What clients may take of the process: descriptors, memory, time before they log in; values of 512 MB.
+# What clients may take of the process: descriptors, memory, time before they log in; values of 512 MB; clients that have no end;
+# with the figures of each, of the binary that PROXY_BINARY names if there is one. It takes
+# about nine minutes.
 limits: need-cargo
 	@bash tests/support/install.sh redis-server
-	HUGE_MIB=512 $(CARGO) test --locked --test it -- --nocapture limits:: huge::
+	ulimit -n $$(ulimit -H -n) && HUGE_MIB=512 PIPELINE=1000000 DEAF=200 DRIBBLERS=5000 SLOW_SECONDS=60 LIMITS_BARS=1 \
+	    $(CARGO) test --locked --test it -- --nocapture --test-threads=1 limits:: huge:: endless::
 
 # One process takes over from the other, so many times, under load; what the longest wait of a client was: make handover HANDOVERS=50
 handover: need-cargo

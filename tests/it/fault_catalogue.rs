@@ -8,7 +8,8 @@
 //! | `LINK_DOWNS`, `LINK_SECONDS` | 6, 10 | links down and for how long, F05; the full form is 20 and 60 and takes 25 min |
 //! | `STORM_SECONDS`, `STORM_RATE` | 60, 5000 | how long clients come and go, and how many a second, F28 |
 //!
-//! Not here: F09-F13 and F29-F31 are of bounds and hand-over; F26 is in `transactions`.
+//! Not here: F09 to F13 are in `endless`, `huge` and `limits`, F29 in `limits` (`make limits`); F30 in `handover`, F31 in `soak`; F26 in
+//! `transactions`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

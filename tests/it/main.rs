@@ -24,6 +24,7 @@ mod dependencies;
 mod deploy;
 mod dist;
 mod doors;
+mod endless;
 mod faces;
 mod fault_catalogue;
 mod faults;

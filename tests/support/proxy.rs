@@ -59,7 +59,11 @@ impl Proxy {
             more.extend(super::tls::node_side());
             addr = format!("tls:{encrypted}");
         }
-        let words = [launcher, &[env!("CARGO_BIN_EXE_redis-cluster-proxy")]].concat();
+        // Figures are those of a release.
+        let given = std::env::var("PROXY_BINARY").ok();
+        let binary = given.as_deref();
+        let binary = binary.unwrap_or(env!("CARGO_BIN_EXE_redis-cluster-proxy"));
+        let words = [launcher, &[binary]].concat();
         let child = Command::new(words[0])
             .args(&words[1..])
             .args([
