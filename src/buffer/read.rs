@@ -13,6 +13,9 @@ const READ_MAX: usize = 4 * READ_BLOCK;
 /// Storage of so many bytes is asked for before it is taken: the program would end if it was not to be had. What is small
 /// is taken for granted: a peer cannot ask for more of it than it has sent.
 const LARGE: usize = 1 << 20;
+/// What is made of a large request takes so many times as much again at most, all at a time: the names of channels for the
+/// clients, for those who publish and for a node, and a reply that says them. That must be to be had, too.
+const BESIDE: usize = 4;
 
 /// Bytes that came from a peer and are not consumed yet, in one piece.
 ///
@@ -135,11 +138,14 @@ impl ReadBuf {
     /// Grows where it is, if there is memory. The system moves large storage without a copy, so that it is not there twice
     /// meanwhile; and of the room only what the next read may fill is touched, so that the rest takes no memory yet.
     fn extend(&mut self, room: usize) {
-        let missing = room.saturating_sub(self.data.len());
-        if self.data.capacity() < room.min(self.end + READ_MAX)
-            && self.data.try_reserve_exact(missing).is_err()
-        {
-            return;
+        if self.data.capacity() < room.min(self.end + READ_MAX) {
+            let missing = room.saturating_sub(self.data.len());
+            let beside = room.saturating_mul(BESIDE);
+            if self.data.try_reserve_exact(missing).is_err()
+                || Vec::<u8>::new().try_reserve_exact(beside).is_err()
+            {
+                return;
+            }
         }
         let len = self.data.capacity().min(self.end + READ_MAX);
         if len > self.data.len() {

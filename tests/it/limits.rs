@@ -162,6 +162,28 @@ fn an_allocation_that_fails_closes_the_one_who_asked() {
 }
 
 #[test]
+fn what_is_made_of_a_large_request_does_not_end_the_process() {
+    let proxy = limited("-v 200000", &["-max-procs", "1"]);
+    let mut other = proxy.conn();
+    for mib in [1, 4, 8, 12, 16, 20, 24, 32, 40, 48, 56] {
+        for verb in ["ECHO", "SUBSCRIBE", "UNSUBSCRIBE", "PUBLISH"] {
+            let word = vec![b'x'; mib << 20];
+            let mut request = vec![verb.as_bytes(), &word];
+            request.extend((verb == "PUBLISH").then_some(&b"m"[..]));
+            let mut client = dial(&proxy);
+            // It is answered, or closed.
+            let sent = client.write_all(&Conn::encode(&request));
+            if sent.is_ok() {
+                client.read_exact(&mut [0; 1]).ok();
+            }
+            drop(client);
+            assert_eq!(other.line("PING"), "PONG", "{verb} of {mib} MiB");
+        }
+    }
+    serves_both_nodes(&mut other);
+}
+
+#[test]
 fn above_max_memory_the_clients_that_hold_most_are_closed() {
     let proxy = limited("-n 4096", &["-max-memory", "32mb", "-max-procs", "2"]);
     let mut other = proxy.conn();
