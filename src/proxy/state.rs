@@ -32,7 +32,7 @@ use crate::proxy::namespace::scripts::Named;
 use crate::proxy::near_cache::state::NearCache;
 use crate::proxy::near_cache::state::hand::Hand;
 use crate::proxy::pipeline::Spares;
-use crate::proxy::pipeline::by_slot::SlotPart;
+use crate::proxy::pipeline::by_slot::{KeyInFrame, SlotPart};
 use crate::proxy::pipeline::unmerged::Unmerged;
 use crate::proxy::process::Process;
 use crate::proxy::pubsub::state::Pubsub;
@@ -52,6 +52,7 @@ use crate::resp::args::Span;
 pub(in crate::proxy) struct Scratch {
     pub(in crate::proxy) spans: Vec<Span>,
     pub(in crate::proxy) keys: Vec<u32>,
+    pub(in crate::proxy) keys_in_frame: Vec<KeyInFrame>,
     /// Those of a request that the near cache looks at.
     pub(in crate::proxy) near_keys: Vec<u32>,
     pub(in crate::proxy) near_parts: Hand,

@@ -133,6 +133,26 @@ impl<'b> ShortRequest<'b> {
         })
     }
 
+    /// As `find`, of a request of at most 99 arguments.
+    #[inline]
+    pub fn find_long(bytes: &'b [u8]) -> Option<ShortRequest<'b>> {
+        let (args_len, rest) = short_length(bytes, b'*')?;
+        let (name_len, named) = short_length(rest, b'$')?;
+        let front = u64::from_le_bytes(*named.first_chunk::<8>()?);
+        let (_, rest) = string(named, name_len)?;
+        (name_len <= 9).then_some(ShortRequest {
+            args_len,
+            name: front & NAMES[name_len & 0xf],
+            name_len,
+            rest,
+        })
+    }
+
+    /// What is behind the name.
+    pub fn behind_name(&self) -> &'b [u8] {
+        self.rest
+    }
+
     /// The first argument behind the name, and what is behind the frame. Nothing if the frame is not here to its end, has no
     /// such argument, or one of `max` bytes or more.
     #[inline(always)]
@@ -156,6 +176,23 @@ fn array_of_one(bytes: &[u8], max: usize) -> Option<usize> {
         Some((_, rest)) => Some(bytes.len() - rest.len()),
         None => value.starts_with(b"$-1\r\n").then_some(9),
     }
+}
+
+/// As `short_reply`, where most are arrays of one string.
+#[inline(always)]
+pub fn short_part_reply(bytes: &[u8], max: usize) -> Option<usize> {
+    if let Some((b"*1\r\n", value)) = bytes.split_first_chunk::<4>()
+        && let Some((_, rest)) = short_bulk(value, max)
+    {
+        return Some(bytes.len() - rest.len());
+    }
+    short_reply(bytes, max)
+}
+
+/// The argument shorter than `max` at the front of `bytes`, and what is behind it, if it is here to its end.
+#[inline(always)]
+pub fn short_argument(bytes: &[u8], max: usize) -> Option<(&[u8], &[u8])> {
+    short_bulk(bytes, max)
 }
 
 /// The length of the reply at the front of `bytes`, if it is a string shorter than `max`, an integer, nil, `+OK`, or
@@ -203,6 +240,34 @@ mod tests {
     }
 
     #[test]
+    fn a_reply_to_a_part_is_found_as_any_reply_is() {
+        for reply in [
+            "*1\r\n$3\r\nabc\r\n",
+            "*1\r\n$-1\r\n",
+            "*1\r\n$0\r\n\r\n",
+            "*1\r\n:5\r\n",
+            "*2\r\n$1\r\na\r\n$1\r\nb\r\n",
+            "$3\r\nabc\r\n",
+            "+OK\r\n",
+            ":12\r\n",
+            "-ERR\r\n",
+        ] {
+            for len in 0..=reply.len() {
+                let bytes = [&reply.as_bytes()[..len], b"rest"].concat();
+                for bytes in [&bytes[..len], &bytes] {
+                    for max in [3, 100] {
+                        assert_eq!(
+                            short_part_reply(bytes, max),
+                            short_reply(bytes, max),
+                            "{reply}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
     fn the_front_of_a_request_is_read_in_its_own_form_only() {
         let whole = b"*2\r\n$3\r\nGET\r\n$3\r\nkey\r\nrest";
         let request = ShortRequest::find(whole).unwrap();
@@ -234,10 +299,28 @@ mod tests {
         for len in 1..10 {
             let name = "x".repeat(len);
             let bytes = format!("*2\r\n${len}\r\n{name}\r\n$3\r\nkey\r\n");
-            let request = ShortRequest::find(bytes.as_bytes()).unwrap();
             let mut expected = [0; 8];
             expected[..len.min(8)].fill(b'x');
-            assert_eq!(request.name, u64::from_le_bytes(expected));
+            let long = bytes.replace("*2", "*99");
+            for (request, args_len) in [
+                (ShortRequest::find(bytes.as_bytes()), 2),
+                (ShortRequest::find_long(bytes.as_bytes()), 2),
+                (ShortRequest::find_long(long.as_bytes()), 99),
+            ] {
+                let request = request.unwrap();
+                assert_eq!(request.name, u64::from_le_bytes(expected));
+                assert_eq!((request.args_len, request.name_len), (args_len, len));
+                assert_eq!(request.behind_name(), b"$3\r\nkey\r\n");
+            }
+        }
+        for none in [
+            "*100\r\n$4\r\nMGET\r\n$3\r\nkey\r\n",
+            "*2\r\n$10\r\nxxxxxxxxxx\r\n$3\r\nkey\r\n",
+            "*2\r\n$4\r\nMGET.\n$3\r\nkey\r\n",
+            "*2\r\n$4\r\nMGET\r",
+            "MGET key and some more\r\n",
+        ] {
+            assert!(ShortRequest::find_long(none.as_bytes()).is_none(), "{none}");
         }
     }
 }

@@ -127,6 +127,9 @@ impl Proxy {
         letters.get_mut(..name.len())?.copy_from_slice(name);
         let name = u64::from_le_bytes(letters);
         let shape = self.plain.find(name, spans.first()?.len as usize)?;
+        if shape.split.is_some() {
+            return None;
+        }
         let (start, key) = word(1)?;
         let row = self.table.row(shape.id);
         let args = spans.len().checked_add(args_left as usize)?;

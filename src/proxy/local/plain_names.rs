@@ -4,7 +4,8 @@
 
 use crate::acl::permissions::Access;
 use crate::command::{
-    Cacheable, Class, Command, Confined, Flags, KeyFlags, Keys, KeysInReply, Table,
+    BeginSearch, Cacheable, Class, Command, Confined, FindKeys, Flags, KeyFlags, Keys, KeysInReply,
+    ResponsePolicy, Table,
 };
 use crate::config::Limits;
 use crate::proxy::local::Handlers;
@@ -44,6 +45,17 @@ pub struct Shape {
     pub access: Access,
     /// Whether the near cache may have its reply.
     pub cacheable: bool,
+    /// Of a command that is split by slot: how it is.
+    pub split: Option<SplitShape>,
+}
+
+/// How a command is split by slot whose arguments are keys, each with as many arguments behind it.
+#[derive(Debug, Clone, Copy)]
+pub struct SplitShape {
+    /// Arguments of each key, the key included: 1 or 2.
+    pub stride: u8,
+    /// What becomes of the replies.
+    pub policy: ResponsePolicy,
 }
 
 /// An empty place, which no name is equal to.
@@ -58,6 +70,7 @@ const EMPTY: Shape = Shape {
     tagged: false,
     on_replicas: false,
     cacheable: false,
+    split: None,
     access: Access {
         read: true,
         write: true,
@@ -79,10 +92,9 @@ fn place(name: u64) -> usize {
 
 /// What makes a command plain, if it is.
 fn shape(command: &Command, handlers: &Handlers) -> Option<Shape> {
-    let Keys::One(key) = command.keys else {
-        return None;
-    };
-    let plain = command.class == Class::Routed
+    let split = split_shape(command);
+    let is_routed = command.class == Class::Routed && command.keys == Keys::One(1);
+    let plain = (is_routed || split.is_some())
         && command.block_token.is_none()
         && command.parent().is_none()
         && !command.container
@@ -95,7 +107,7 @@ fn shape(command: &Command, handlers: &Handlers) -> Option<Shape> {
         _ => EMPTY.access,
     };
     let name = command.name.as_bytes();
-    if !plain || args_min > most || key != 1 || args_min < 2 || !(1..=8).contains(&name.len()) {
+    if !plain || args_min > most || args_min < 2 || !(1..=8).contains(&name.len()) {
         return None;
     }
     let (mut bytes, mut letters) = ([0; 8], [0; 8]);
@@ -109,8 +121,9 @@ fn shape(command: &Command, handlers: &Handlers) -> Option<Shape> {
         letters: u64::from_le_bytes(letters),
         id: command.id,
         name_len: name.len() as u8,
-        args_min,
-        args_more: if command.arity < 0 {
+        // What is split is no request of one key, whatever it has.
+        args_min: if split.is_some() { u8::MAX } else { args_min },
+        args_more: if command.arity < 0 && split.is_none() {
             most - args_min
         } else {
             0
@@ -121,8 +134,28 @@ fn shape(command: &Command, handlers: &Handlers) -> Option<Shape> {
             && matches!(&*command.key_specs, [spec] if !spec.flags.contains(KeyFlags::NOT_KEY)),
         on_replicas: command.on_replicas,
         cacheable: command.cacheable != Cacheable::No,
+        split,
         access,
     })
+}
+
+/// How a command is split, if all its arguments are its keys and what belongs to them.
+fn split_shape(command: &Command) -> Option<SplitShape> {
+    let (Class::Split(policy), [spec]) = (command.class, &*command.key_specs) else {
+        return None;
+    };
+    let from_first = matches!(spec.begin, BeginSearch::Index(1));
+    match spec.find {
+        FindKeys::Range {
+            last: -1,
+            step: stride @ 1..=2,
+            limit: 0 | 1,
+        } if from_first => Some(SplitShape {
+            stride: stride as u8,
+            policy,
+        }),
+        _ => None,
+    }
 }
 
 impl Names {
@@ -227,7 +260,14 @@ mod tests {
                     .and_then(id)
             );
         }
-        for name in [&b"mget"[..], b"ping", b"nosuch", b"get\0", b"", b"multi"] {
+        // What is split by slot is known, and is never taken for a request of one key.
+        for name in [&b"mget\0\0\0\0"[..], b"MSET\0\0\0\0"] {
+            let name = u64::from_le_bytes(name.try_into().expect("eight bytes"));
+            let shape = names.find(name, 4).expect("a shape");
+            assert!(shape.split.is_some());
+            assert!((0..=SHORT_ARGS_MAX).all(|args_len| !shape.arity_ok(args_len)));
+        }
+        for name in [&b"ping"[..], b"nosuch", b"get\0", b"", b"multi"] {
             assert_eq!(find(name), None);
         }
     }

@@ -52,14 +52,17 @@ impl Proxy {
         }
         let done = self.work();
         loop {
-            let Some(client) = self.clients.get_mut(id) else {
-                return;
+            let more = self.take_plain_split(id, now) || {
+                let Some(client) = self.clients.get_mut(id) else {
+                    return;
+                };
+                let mut input = std::mem::take(&mut client.input);
+                let more = self.take_request(id, &mut input, now);
+                if let Some(client) = self.clients.get_mut(id) {
+                    client.input = input;
+                }
+                more
             };
-            let mut input = std::mem::take(&mut client.input);
-            let more = self.take_request(id, &mut input, now);
-            if let Some(client) = self.clients.get_mut(id) {
-                client.input = input;
-            }
             if !more || self.take_plain_requests(id, 0, now) {
                 break;
             }

@@ -11,6 +11,7 @@
 //! It must never answer, refuse, hold or close.
 
 mod parts;
+mod split;
 
 use crate::buffer::{Pool, WriteBuf};
 use crate::clock::Time;
@@ -165,12 +166,14 @@ impl Proxy {
         } else {
             &mut self.inbox
         };
-        let (window, backend_output_bytes) = (client.window, limits.backend_output_bytes);
+        let backend_output_bytes = limits.backend_output_bytes;
         let before = pipeline.len();
+        // How many requests may be taken yet.
+        let mut room = client.window.saturating_sub(before);
         let Some(mut rest) = input.own_bytes() else {
             return false;
         };
-        while pipeline.len() < window {
+        while room > 0 {
             let Some(request) = ShortRequest::find(rest) else {
                 break;
             };
@@ -220,6 +223,7 @@ impl Proxy {
                             } else {
                                 let (slot, at) = (slot.number(), At::Here);
                                 let seq = pipeline.push_heard_single(shape.id, slot, at, now);
+                                room -= 1;
                                 pipeline.fulfil_single(seq, reply, output, pool, &mut self.spares);
                             }
                             let calls = &self.stats.calls;
@@ -262,7 +266,7 @@ impl Proxy {
                 }
             };
             if backend.output.unsent_len() > backend_output_bytes
-                || (!pipeline.is_empty() && !backend.credit.allows(backend.tickets.len()))
+                || (!backend.credit.allows(backend.tickets.len()) && !pipeline.is_empty())
             {
                 break;
             }
@@ -296,6 +300,7 @@ impl Proxy {
                 self.actions.flush_backend(backend_id);
             }
             rest = behind;
+            room -= 1;
             sent += usize::from(NEAR);
         }
         if NEAR && hits > 0 {

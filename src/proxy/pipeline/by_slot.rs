@@ -79,6 +79,39 @@ impl SlotPart {
     }
 }
 
+/// A key of a request that is to be split and is shorter than 64 KiB, and where it is with what belongs to it. Sorted,
+/// keys come slot by slot, each slot's keys as they came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::proxy) struct KeyInFrame(u64);
+
+impl KeyInFrame {
+    /// The key of this number.
+    #[inline]
+    pub fn new(slot: u16, number: usize, range: Range<usize>) -> KeyInFrame {
+        debug_assert!(number.max(range.end) <= usize::from(u16::MAX));
+        let place = u64::from(slot) << 48 | (number as u64) << 32;
+        KeyInFrame(place | (range.start as u64) << 16 | range.end as u64)
+    }
+
+    /// Its slot.
+    #[inline]
+    pub fn slot(self) -> u16 {
+        (self.0 >> 48) as u16
+    }
+
+    /// Its number among the keys.
+    #[inline]
+    pub fn number(self) -> usize {
+        usize::from((self.0 >> 32) as u16)
+    }
+
+    /// Where it is, with what belongs to it.
+    #[inline]
+    pub fn range(self) -> Range<usize> {
+        usize::from((self.0 >> 16) as u16)..usize::from(self.0 as u16)
+    }
+}
+
 /// The requests for the slots of a request's keys, slot by slot, and of each key which of them has it.
 pub(in crate::proxy) fn parts_by_slot(
     keys: &[u32],

@@ -98,13 +98,17 @@ impl Split {
         if let Some(gathering) = self.gathering.take() {
             return self.gather_on(gathering, spares);
         }
+        let mut out = spares.take();
+        if self.are_values() && self.gather_singles(&mut out) {
+            spares.give(std::mem::take(&mut self.short));
+            return Finished::Bytes(out);
+        }
         let merge = std::mem::replace(&mut self.merge, Merge::AllSucceeded);
         let tolerant = matches!(
             merge,
             Merge::OneSucceeded | Merge::JoinAll(_) | Merge::Then(_) | Merge::ThenAll(_)
         );
         let whole = matches!(merge, Merge::JoinAll(_) | Merge::ThenAll(_));
-        let mut out = spares.take();
         let mut next = None;
         match self.first_error() {
             _ if self.replies().next().is_none() && !whole => {
@@ -304,10 +308,14 @@ impl Split {
         }
     }
 
+    /// Whether they are likely to be values that one step puts in the order of their keys.
+    fn are_values(&self) -> bool {
+        matches!(self.merge, Merge::Gather)
+            && self.order.len() <= STEP_VALUES
+            && self.long_bytes == 0
+    }
+
     fn gather(&self, out: &mut Vec<u8>) {
-        if self.gather_singles(out) {
-            return;
-        }
         let mut items: Vec<_> = self.replies().map(|reply| reply.items()).collect();
         let start = out.len();
         encode::array(out, self.order.len());
@@ -323,7 +331,7 @@ impl Split {
         }
     }
 
-    /// As `gather`, if each part is of one key: what is in its reply need not be looked at.
+    /// As `gather`, if each part is of one key and none has failed: what is in its reply need not be looked at.
     fn gather_singles(&self, out: &mut Vec<u8>) -> bool {
         if self.parts.len() != self.order.len() {
             return false;
@@ -334,7 +342,7 @@ impl Split {
         for part in &self.order {
             let reply = self.parts.get(*part as usize);
             let reply = reply.map_or(b"".as_slice(), |part| self.reply(part));
-            let Some(value) = reply.strip_prefix(b"*1\r\n") else {
+            let Some((b"*1\r\n", value)) = reply.split_first_chunk::<4>() else {
                 out.truncate(start);
                 return false;
             };

@@ -32,6 +32,7 @@ use crate::proxy::pipeline::entry::{Entry, Kept, Kind, Stage};
 use crate::proxy::pipeline::out_of_order::{OutOfOrder, Place};
 use crate::proxy::pipeline::plan::Plan;
 use crate::proxy::pipeline::split::Split;
+use crate::proxy::request::MOVED_FRAME;
 use crate::proxy::stats::calls::ErrorCode;
 use crate::proxy::upstream::routes::ShardId;
 
@@ -52,7 +53,23 @@ pub struct Completed {
     pub merged_bytes: usize,
 }
 
+/// What became of the reply to a part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PartFulfilled {
+    /// Nothing: it belongs to no such request.
+    No,
+    /// It waits for others.
+    Waits,
+    /// It was the last: they are to be merged.
+    Last,
+}
+
 impl Completed {
+    /// Whether its reply is short and no error, so that it is only to be counted.
+    pub fn is_plain(&self) -> bool {
+        !self.failed && self.merged_bytes < MOVED_FRAME
+    }
+
     /// A request that did not fail.
     #[inline(always)]
     fn of(command: u16, started: Time) -> Completed {
@@ -389,8 +406,7 @@ impl Pipeline {
         Some(completed)
     }
 
-    /// Hands in the reply to a part of a request that then still lacks another and has come at `since` or later.
-    /// Nothing is done if it is no such one; returns whether it was.
+    /// Hands in the reply to a part of a request that has several and has come at `since` or later.
     #[inline]
     pub fn fulfil_part(
         &mut self,
@@ -399,23 +415,23 @@ impl Pipeline {
         reply: &[u8],
         since: Time,
         spares: &mut Spares,
-    ) -> bool {
+    ) -> PartFulfilled {
         let index = seq.0.wrapping_sub(self.head.0) as usize;
         let Some(request) = self.requests.get(index) else {
-            return false;
+            return PartFulfilled::No;
         };
         if request.kind != Kind::Split || request.started < since {
-            return false;
+            return PartFulfilled::No;
         }
         let Some(Kept::Split(split)) = self.kept.get_mut(request.words[0] as usize) else {
-            return false;
+            return PartFulfilled::No;
         };
-        if split.pending() < 2 {
-            return false;
-        }
         split.fulfil(part, reply, spares);
         self.ready_bytes += reply.len();
-        true
+        match split.is_complete() {
+            true => PartFulfilled::Last,
+            false => PartFulfilled::Waits,
+        }
     }
 
     /// Hands in the reply to one part. Whatever is complete at the head goes to `output`.

@@ -94,7 +94,9 @@ impl Pipeline {
                 }
                 if !muted && merged.len() < MOVED_FRAME {
                     self.ready_bytes -= kept;
-                    self.kept.remove(key);
+                    if let Kept::Split(split) = self.kept.remove(key) {
+                        spares.give_split(split);
+                    }
                     completed.merged_bytes = merged.len();
                     self.place_merged(seq, merged, output, pool, spares);
                     return Some(completed);

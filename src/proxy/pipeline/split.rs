@@ -47,7 +47,7 @@ pub struct Split {
     /// Of a request for all shards: which it asks, and in whose place if that one is no more.
     shards: Vec<(ShardId, Option<ShardId>)>,
     /// For [`Merge::Gather`]: the part of each key, in the order of the keys.
-    pub(super) order: Vec<u16>,
+    pub(in crate::proxy) order: Vec<u16>,
     /// For the same, if it takes several steps: what has been done.
     pub(super) gathering: Option<Gathering>,
 }
@@ -76,6 +76,24 @@ impl Split {
         }
     }
 
+    /// Whether it has memory for no more than so many parts.
+    pub(super) fn is_small(&self, most: usize) -> bool {
+        let parts = self.parts.capacity().max(self.order.capacity());
+        parts.max(self.runs.capacity()).max(self.shards.capacity()) <= most
+    }
+
+    /// Forgets all of them, for the next request, and keeps the memory.
+    pub(super) fn clear(&mut self) {
+        self.parts.clear();
+        self.runs.clear();
+        (self.ascending, self.pending, self.long_bytes) = (0, 0, 0);
+        self.short.clear();
+        self.long.clear();
+        self.shards.clear();
+        self.order.clear();
+        self.gathering = None;
+    }
+
     /// Adds a part for `slot` (or none) and returns its number.
     pub fn add(&mut self, slot: u16) -> u16 {
         self.add_at(slot, At::Held)
@@ -97,6 +115,22 @@ impl Split {
         });
         self.pending += 1;
         (self.parts.len() - 1) as u16
+    }
+
+    /// The same, of a part whose slot is behind those of all others.
+    #[inline]
+    pub fn add_behind(&mut self, slot: u16, at: At) -> u16 {
+        let index = self.parts.len();
+        debug_assert!(self.parts.last().is_none_or(|last| last.slot < slot));
+        debug_assert_eq!(self.ascending, index);
+        self.parts.push(Part {
+            slot,
+            at,
+            reply: Kept::Short { start: 0, len: 0 },
+        });
+        self.ascending += 1;
+        self.pending += 1;
+        index as u16
     }
 
     /// Says that one of its parts asks a shard.
@@ -189,7 +223,7 @@ impl Split {
     }
 
     /// Keeps the reply to one part; no bytes leave the part out of the whole.
-    #[inline]
+    #[inline(always)]
     pub fn fulfil(&mut self, number: u16, reply: &[u8], spares: &mut Spares) {
         let Some(part) = self.parts.get_mut(number as usize) else {
             debug_assert!(false, "a reply to a part that does not exist");

@@ -155,6 +155,12 @@ impl Routes {
         first
     }
 
+    /// The shard of a slot, by its number; one that no shard has if nobody serves it.
+    #[inline(always)]
+    pub fn shard_index(&self, slot: Slot) -> u16 {
+        self.slots[slot.index()]
+    }
+
     /// The connection that was last found to be the one to the master of a slot: a shorthand, and a claim that
     /// is checked when used. It names nothing if none was found since the routes have changed.
     #[inline(always)]

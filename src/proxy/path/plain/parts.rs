@@ -1,15 +1,16 @@
-//! Plain replies to parts of split requests (MGET, MSET, DEL): all but the last one are only stored.
+//! Plain replies to parts of split requests (MGET, MSET, DEL): all but the last one are only stored, and with the last
+//! one they become the reply.
 //!
-//! This is a shortcut for `deliver`, which handles the last reply of each request and everything that is declined
-//! here.
+//! This is a shortcut for `deliver`, which handles everything that is declined here.
 
 use crate::clock::Time;
 use crate::proxy::ids::BackendId;
 use crate::proxy::insight::BIG_BYTES;
+use crate::proxy::pipeline::PartFulfilled;
 use crate::proxy::request::MOVED_FRAME;
 use crate::proxy::state::Proxy;
 use crate::proxy::upstream::backend::{Origin, Pin, State};
-use crate::resp::short::short_reply;
+use crate::resp::short::short_part_reply;
 
 impl Proxy {
     /// Takes the plain replies to parts at the front of a backend's input, up to the first reply that is something
@@ -25,18 +26,22 @@ impl Proxy {
             return false;
         };
         // The next is to be looked at, whatever it is; and so is what reads keys that are tracked.
-        let due = self.until_looked == 1 || backend.flavor.tracking;
+        let mut until_looked = self.until_looked;
+        let due = until_looked == 1 || backend.flavor.tracking;
         if backend.state != State::Ready || !backend.scanner.is_at_start() || special || due {
             return false;
         }
-        let most = self.config.limits.client_output_bytes_max;
+        let limits = &self.config.limits;
+        let most = limits.client_output_bytes_max;
         let slow_before = self.config.slow_before(now);
         let (mut taken, mut released, mut sent) = (0, 0, backend.output.sent_len());
         // Replies to parts that were queued at one moment, which nearly all of a turn are.
         let (mut sent_at, mut count) = (Time::default(), 0);
         let mut tickets = backend.tickets.as_slices().0.iter();
         let mut rest = backend.input.bytes();
-        while let Some(len) = short_reply(rest, MOVED_FRAME) {
+        // A request that is complete, and is not plain any more.
+        let mut last = None;
+        while let Some(len) = short_part_reply(rest, MOVED_FRAME) {
             let Some(ticket) = tickets.next() else {
                 break;
             };
@@ -53,14 +58,19 @@ impl Proxy {
             let Some(client) = self.clients.get_mut(part.client) else {
                 break;
             };
-            if !client.held.is_empty() || client.owed_bytes() + len > most {
+            // Replies to a client of a namespace may have names in them.
+            let is_special = !client.held.is_empty() || client.session.namespace.is_some();
+            if is_special || client.owed_bytes() + len > most {
                 break;
             }
             let (reply, spares) = (&rest[..len], &mut self.spares);
             let pipeline = &mut client.pipeline;
-            if !pipeline.fulfil_part(part.seq, part.index, reply, slow_before, spares) {
-                break;
-            }
+            let is_last =
+                match pipeline.fulfil_part(part.seq, part.index, reply, slow_before, spares) {
+                    PartFulfilled::No => break,
+                    PartFulfilled::Waits => false,
+                    PartFulfilled::Last => true,
+                };
             if ticket.sent_at != sent_at && count > 0 {
                 backend.write_times.settle(sent_at, count, node, now);
                 count = 0;
@@ -70,6 +80,27 @@ impl Proxy {
             sent -= request_len;
             rest = &rest[len..];
             taken += 1;
+            if !is_last {
+                continue;
+            }
+            let (output, pool) = (&mut client.output, &mut self.pool);
+            let completed = client.pipeline.merge(part.seq, output, pool, spares);
+            let Some(plain) = completed.filter(|own| own.is_plain() && until_looked > 2) else {
+                last = Some((part.client, completed));
+                break;
+            };
+            until_looked -= 1;
+            let calls = &self.stats.calls;
+            self.turn_latencies
+                .add(plain.command, plain.started, 1, calls, now);
+            if !client.flush_queued {
+                client.flush_queued = true;
+                self.actions.flush_client(part.client);
+            }
+            if client.stall.is_some() && client.may_resume(limits) && !client.resume_queued {
+                client.resume_queued = true;
+                self.actions.resume(part.client);
+            }
         }
         if taken == 0 {
             return false;
@@ -82,6 +113,10 @@ impl Proxy {
         node.stats.bytes_in.add(consumed as u64);
         backend.input.consume(consumed);
         upstream.in_flight -= taken;
+        self.until_looked = until_looked;
+        if let Some((client, completed)) = last {
+            self.fulfilled(client, completed, now);
+        }
         true
     }
 }
