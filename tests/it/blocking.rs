@@ -456,3 +456,16 @@ fn wait_covers_what_the_client_wrote() {
         assert_eq!(conn.line(request), expected, "{request}");
     }
 }
+
+/// A master that is gone has no replicas, as far as WAIT can tell, and WAIT takes no longer than it was given to say so.
+#[test]
+fn wait_ends_in_time_without_a_master() {
+    let cluster = Cluster::start(2, 0);
+    let proxy = Proxy::start(&cluster, &["-park-timeout", "60s"]);
+    let mut conn = proxy.conn();
+    assert_eq!(conn.line("WAIT 0 0"), Reply::Int(0));
+    cluster.kill(cluster.masters()[0]);
+    conn.set_deadline(Duration::from_secs(20));
+    assert_eq!(conn.line("WAIT 0 100"), Reply::Int(0));
+    assert_eq!(proxy.conn().line("WAIT 0 1"), Reply::Int(0));
+}

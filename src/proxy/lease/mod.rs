@@ -381,7 +381,14 @@ impl Proxy {
         }
         let run = &mut lease.runs[usize::from(index)];
         let since = *run.held_since.get_or_insert(now);
-        let expires = since.after(self.patience(run));
+        let mut expires = since.after(self.patience(run));
+        if let Work::Wait(wait) = &lease.work {
+            // Where a connection is still to be made there is the time for that.
+            let least = since.after(self.config.connect_timeout);
+            expires = wait
+                .deadline
+                .map_or(expires, |at| expires.min(at.max(least)));
+        }
         if now >= expires {
             let text = self.give_up_text(run);
             return self.give_up(id, lease, index, &text, now);
