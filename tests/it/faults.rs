@@ -167,6 +167,51 @@ fn dead_replicas_are_not_missed(cluster: &Cluster) {
     );
 }
 
+/// With `-read-prefer 1` reads of a whole shard go on at its replicas while it has no master, as those of a key do.
+#[test]
+fn replicas_speak_for_a_shard_without_a_master() {
+    let cluster = Cluster::start(2, 1);
+    let nodes = [cluster.masters(), replicas(&cluster)].concat();
+    for port in &nodes {
+        let mut conn = cluster.raw(*port);
+        for setting in [
+            "cluster-replica-no-failover yes",
+            "cluster-allow-reads-when-down yes",
+        ] {
+            assert_eq!(conn.line(&format!("CONFIG SET {setting}")), "OK");
+        }
+    }
+    let reading = Proxy::start(
+        &cluster,
+        &["-read-prefer", "1", "-slots-reload-interval", "200ms"],
+    );
+    let strict = Proxy::start(&cluster, &["-park-timeout", "0"]);
+    let (mut conn, keys) = (reading.conn(), keys());
+    for key in &keys {
+        assert_eq!(conn.command(&["SET", key, "here"]), "OK");
+    }
+    let all = Reply::Int(keys.len() as i64);
+    let victim = cluster.masters()[0];
+    wait_for("the replicas to have all", Duration::from_secs(10), || {
+        let mut there = keys.iter().map(|key| conn.command(&["GET", key]) == "here");
+        there.all(|there| there).then_some(())
+    });
+    cluster.kill(victim);
+    for round in 0..3 {
+        assert_eq!(conn.line("DBSIZE"), all, "round {round}");
+        assert_eq!(
+            conn.line("KEYS *").items().len(),
+            keys.len(),
+            "round {round}"
+        );
+        assert!(!conn.line("RANDOMKEY").is_error(), "round {round}");
+        // Until the cluster itself has noticed.
+        std::thread::sleep(Duration::from_millis(1500));
+    }
+    // Whoever does not read from replicas is told.
+    assert!(strict.conn().line("DBSIZE").is_error());
+}
+
 /// A master is killed. Its slots are back when its replica is promoted; those of the others never notice.
 fn a_killed_master_is_replaced(cluster: &Cluster) {
     let proxy = Proxy::start(cluster, &[]);

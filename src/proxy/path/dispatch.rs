@@ -25,6 +25,7 @@ use crate::proxy::upstream::Target;
 use crate::proxy::upstream::accounts::Unnamed;
 use crate::proxy::upstream::backend::{Origin, Pin, State, Ticket};
 use crate::proxy::upstream::goal::Goal;
+use crate::proxy::upstream::routes::ShardId;
 use crate::resp::args::Args;
 use crate::resp::frame::Scan;
 use crate::resp::inline;
@@ -483,6 +484,20 @@ impl Proxy {
         command.on_replicas
             && (self.read_preference(id) == ReadPreference::Master
                 || self.clients.get(id).is_none_or(|c| c.lease.is_none()))
+    }
+
+    /// Where the part of a client's request goes that speaks for a whole shard.
+    pub(in crate::proxy) fn shard_target_of(
+        &self,
+        id: ClientId,
+        command: &Command,
+        shard: ShardId,
+        now: Time,
+    ) -> Option<Target> {
+        let reads = self.may_ask_replicas(id, command);
+        let preference = self.read_preference(id);
+        self.upstream
+            .shard_target(shard, reads, preference, id.key() as usize, now)
     }
 
     /// A request without keys, which any master can answer.

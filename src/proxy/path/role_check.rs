@@ -32,7 +32,11 @@ pub(in crate::proxy) const NODES: &[u8] = b"*2\r\n$7\r\nCLUSTER\r\n$5\r\nNODES\r
 impl Proxy {
     /// Sends a request, and before it what it needs a word on.
     pub(in crate::proxy) fn send_vouched(&mut self, id: BackendId, frame: &[u8], ticket: Ticket) {
+        let backend = self.upstream.backends.get(id);
+        let to_replica = backend.is_some_and(|backend| backend.flavor.read_only);
         let question = match ticket.pin {
+            // It was sought because no master could be asked.
+            Pin::Shard(_) if to_replica => None,
             // What is to end a request that keeps the node busy does not wait for a word.
             Pin::Shard(_) if is_urgent(self.table.row(ticket.command)) => None,
             Pin::Shard(_) => Some(ROLE),

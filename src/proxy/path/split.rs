@@ -276,7 +276,7 @@ impl Proxy {
             }
             PartTarget::Node(target, pin) => (NO_SLOT, Some(target), Goal::Node(target.node), pin),
             PartTarget::Shard(id) => {
-                let target = self.upstream.shard_master(id);
+                let target = self.shard_target_of(part.client, command, id, now);
                 (NO_SLOT, target, Goal::Shard(id), Pin::Shard(id))
             }
             PartTarget::AnyMaster => {

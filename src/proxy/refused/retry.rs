@@ -187,7 +187,10 @@ impl Proxy {
                 node,
                 replica: false,
             }),
-            Goal::Shard(id) => self.upstream.shard_master(id),
+            Goal::Shard(shard) => {
+                let command = self.table.row(held.ticket.command);
+                self.shard_target_of(id, command, shard, now)
+            }
             Goal::AnyMaster => self.upstream.any_master(affinity),
         }
     }

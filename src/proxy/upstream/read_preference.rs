@@ -4,6 +4,7 @@ use crate::clock::Time;
 use crate::cluster::slot::Slot;
 use crate::config::ReadPreference;
 use crate::proxy::ids::NodeKey;
+use crate::proxy::upstream::routes::ShardId;
 use crate::proxy::upstream::{Target, Upstream};
 
 impl Upstream {
@@ -39,7 +40,27 @@ impl Upstream {
         })
     }
 
-    /// A replica of a slot that no master serves: a near one if that is preferred, but rather a far one than none.
+    /// The node that a request goes to which speaks for a whole shard: its master. One that reads goes on at the
+    /// replicas, if replicas are read at all, where no master can be asked.
+    pub fn shard_target(
+        &self,
+        id: ShardId,
+        read: bool,
+        preference: ReadPreference,
+        affinity: usize,
+        now: Time,
+    ) -> Option<Target> {
+        let master = self.shard_master(id);
+        let reads_replicas = read && preference != ReadPreference::Master;
+        if !reads_replicas || master.is_some_and(|master| !self.is_out_of_reach(master, now)) {
+            return master;
+        }
+        let replicas = self.routes.replicas_of_shard(id);
+        self.rather_far_than_none(replicas, preference, affinity, now)
+            .or(master)
+    }
+
+    /// A replica of a slot that no master serves.
     #[cold]
     fn orphaned(
         &self,
@@ -49,6 +70,17 @@ impl Upstream {
         now: Time,
     ) -> Option<Target> {
         let replicas = self.routes.orphaned_replicas(slot);
+        self.rather_far_than_none(replicas, preference, affinity, now)
+    }
+
+    /// One of the replicas: a near one if that is preferred, but rather a far one than none.
+    fn rather_far_than_none(
+        &self,
+        replicas: &[NodeKey],
+        preference: ReadPreference,
+        affinity: usize,
+        now: Time,
+    ) -> Option<Target> {
         let node = self
             .replica(replicas, preference, affinity, now)
             .or_else(|| self.replica(replicas, ReadPreference::Replica, affinity, now))?;

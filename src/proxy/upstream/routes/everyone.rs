@@ -169,6 +169,17 @@ impl Routes {
                 .map_or(Successor::Gone, Successor::Heir),
         }
     }
+
+    /// The replicas of a shard, whether it has a master or not.
+    pub fn replicas_of_shard(&self, id: ShardId) -> &[NodeKey] {
+        let mut shards = self.lineage.shards().iter().zip(&self.shards);
+        if let Some((_, shard)) = shards.find(|(own, _)| **own == id) {
+            return &shard.replicas;
+        }
+        let mut orphans = self.lineage.orphans().iter().zip(&self.orphans);
+        let orphan = orphans.find(|(own, _)| **own == Some(id));
+        orphan.map_or(&[], |(_, orphan)| &orphan.replicas)
+    }
 }
 
 #[cfg(test)]
