@@ -31,7 +31,7 @@ use crate::proxy::client::held::Retry;
 use crate::proxy::ids::{BackendId, ClientId, NodeKey, PartId};
 use crate::proxy::state::Proxy;
 use crate::proxy::upstream::Target;
-use crate::proxy::upstream::backend::{Backend, Flavor, Origin, State, Ticket, Usage};
+use crate::proxy::upstream::backend::{Backend, Flavor, Origin, State, Usage};
 use crate::proxy::upstream::dialect::Dialect;
 use crate::proxy::upstream::goal::goal_of;
 use crate::proxy::upstream::lost::Lost;
@@ -101,25 +101,33 @@ impl Proxy {
     }
 
     /// A script is about to be sent on a shared connection.
-    pub(in crate::proxy) fn script_leaves(&mut self, now: Time) {
+    pub(in crate::proxy) fn script_leaves(&mut self, id: BackendId, now: Time) {
+        if let Some(backend) = self.upstream.backends.get_mut(id) {
+            backend.script_at = Some(now);
+        }
         self.scripts_due
             .get_or_insert_with(|| now.after(SCRIPT_OVERDUE));
     }
 
-    /// Looks at the shared connections that carry scripts, and sets those aside that one of them holds up.
+    /// Looks at the shared connections that carry scripts, and sets those aside that one of them holds up. However much
+    /// a connection carries, only its oldest request is looked at: scripts are on it as long as that was sent no later than
+    /// the last of them.
     pub(in crate::proxy) fn watch_scripts(&mut self, now: Time) {
-        let table = self.table.clone();
-        // What the proxy asks for itself has no row.
-        let row = |ticket: &Ticket| table.rows().get(usize::from(ticket.command));
-        let runs = |ticket: &Ticket| row(ticket).is_some_and(|row| row.runs != Runs::Nothing);
         let mut overdue = Vec::new();
         let mut due: Option<Time> = None;
         for (id, backend) in self.upstream.backends.iter_mut() {
-            if backend.usage != Usage::Shared || !backend.tickets.iter().any(runs) {
+            let Some(last) = backend.script_at else {
                 continue;
-            }
-            let front = backend.tickets.front().is_some_and(runs);
-            let waited = match front && backend.state == State::Ready {
+            };
+            let front = backend.tickets.front().filter(|own| own.sent_at <= last);
+            let (Usage::Shared, Some(front)) = (backend.usage, front) else {
+                backend.script_at = None;
+                continue;
+            };
+            // What the proxy asks for itself has no row.
+            let row = self.table.rows().get(usize::from(front.command));
+            let runs = row.is_some_and(|row| row.runs != Runs::Nothing);
+            let waited = match runs && backend.state == State::Ready {
                 true => backend.note_head(now),
                 false => Duration::ZERO,
             };

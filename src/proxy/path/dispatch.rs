@@ -564,7 +564,7 @@ impl Proxy {
             return step;
         }
         if command.runs != Runs::Nothing {
-            self.script_leaves(now);
+            self.script_leaves(backend, now);
         }
         let seq = self.take_place(request, slot, At::Backend(backend));
         ticket.origin = Origin::Part(PartId::new(id, seq, 0));

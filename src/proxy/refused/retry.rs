@@ -16,6 +16,7 @@
 
 use crate::clock::Time;
 use crate::cluster::slot::Slot;
+use crate::command::Runs;
 use crate::proxy::actions::Wanted;
 use crate::proxy::client::held::{Attempt, BACKOFF_MAX, Held, backoff};
 use crate::proxy::ids::{BackendId, ClientId, NO_SLOT, Seq};
@@ -247,6 +248,9 @@ impl Proxy {
             sent_at: now,
             ..held.ticket
         };
+        if self.table.row(ticket.command).runs != Runs::Nothing {
+            self.script_leaves(backend, now);
+        }
         self.send_vouched(backend, &held.bytes, ticket);
         self.stats.retries.add(u64::from(held.ticket.tries > 0));
         self.stats.backend_requests.add(1);

@@ -356,6 +356,8 @@ pub struct Backend {
     pub patience: Patience,
     /// Its oldest request, when last looked at.
     pub head: Option<Head>,
+    /// When a script was last sent on it that may not be answered yet.
+    pub script_at: Option<Time>,
     /// Whether only clients with requests on it use it (see `overdue`).
     pub is_aside: bool,
     /// Whether it was made in place of one that is set aside: it has to show that the node answers.
@@ -423,6 +425,7 @@ impl Backend {
             usage: Usage::Shared,
             patience: Patience::None,
             head: None,
+            script_at: None,
             is_aside: false,
             is_replacement: false,
             number: None,

@@ -454,3 +454,31 @@ fn scripts_are_watched_beside_what_the_proxy_asks_itself() {
     rig.reply(0, b"+PONG\r\n:1\r\n");
     assert_eq!(rig.heard(0), "$-1\r\n:1\r\n");
 }
+
+/// A script is watched from the time when it is the oldest request, whatever was sent before it or behind it, and until
+/// the last script that was sent is answered.
+#[test]
+fn a_script_is_overdue_soon_after_it_has_become_the_oldest() {
+    let mut rig = Rig::new(3);
+    rig.ask(0, "GET a");
+    rig.wait(10);
+    rig.ask(1, "EVAL return(1) 1 a");
+    rig.ask(0, "GET a");
+    rig.wait(50);
+    assert_eq!(rig.proxy.stats.heads_overdue.get(), 0);
+    rig.reply(0, b"$-1\r\n");
+    rig.wait(20);
+    assert_eq!(rig.proxy.stats.heads_overdue.get(), 1);
+    // The one that replaces it carries two scripts; the second is not forgotten when the first is answered.
+    rig.reply(1, PONG);
+    rig.ask(2, "EVAL return(1) 1 a");
+    rig.reply(1, b":1\r\n");
+    rig.ask(2, "EVAL return(2) 1 a");
+    rig.wait(30);
+    assert_eq!(rig.proxy.stats.heads_overdue.get(), 2);
+    rig.reply(1, b":2\r\n");
+    rig.reply(0, b":1\r\n$-1\r\n");
+    rig.wait(20);
+    assert!(rig.proxy.scripts_due.is_none());
+    assert_eq!(rig.heard(2), ":1\r\n:2\r\n");
+}
