@@ -143,6 +143,7 @@ const EXPECTED: &[&str] = &[
     "connects_in_vain",
     "connects_refused",
     "crashes",
+    "deaf_bursts",
     "failovers",
     "connects_closed",
     "connects_silent",

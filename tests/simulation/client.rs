@@ -14,6 +14,8 @@ use crate::wire::Pipe;
 
 #[path = "client/bytes.rs"]
 mod bytes;
+#[path = "client/deaf.rs"]
+mod deaf;
 #[path = "client/exclusive.rs"]
 mod exclusive;
 

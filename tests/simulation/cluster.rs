@@ -634,7 +634,8 @@ impl Cluster {
         Some(format!("MOVED {slot} {endpoint}"))
     }
 
-    /// A request for a whole shard, which has no key: a replica answers reads, too, and nobody is redirected.
+    /// A request for a whole shard, which has no key: a replica answers reads, too, and nobody is redirected. On a
+    /// connection that reads from replicas it is asked since its master cannot be.
     fn as_a_whole(
         &mut self,
         node: usize,
@@ -648,7 +649,7 @@ impl Cluster {
             return b"-LOADING Redis is loading the dataset in memory\r\n".to_vec();
         }
         let data = &self.shards[self.nodes[node].shard].data;
-        let is_whole = session.said_master || self.is_master(node);
+        let is_whole = session.said_master || session.read_only || self.is_master(node);
         match (name, is_whole) {
             ("DBSIZE", true) => format!(":{}\r\n", data.len()).into_bytes(),
             ("DBSIZE", false) => format!(":{COPIES}\r\n").into_bytes(),

@@ -1,6 +1,7 @@
 //! `Fans`: what requests that go to all masters promise, held against what nodes did. Whatever must not be, panics here.
 //!
-//! - KEYS and DBSIZE have every key that was there all the time, once, and nothing of a node that said it is no master.
+//! - KEYS and DBSIZE have every key that was there all the time, once, and nothing of a node that said it is no master, but
+//!   for what is asked on connections that read from replicas.
 //!   (While keys move from node to node they may be at two or at none, for who counts one node after the other: then
 //!   nothing is checked.)
 //! - FUNCTION LOAD, a write of all masters whose code carries a number, is executed by each shard before its client is told

@@ -21,12 +21,16 @@ use crate::wire::Pipe;
 
 #[path = "world/cache.rs"]
 mod cache;
+#[path = "world/deaf.rs"]
+mod deaf;
 #[path = "world/end.rs"]
 mod end;
 #[path = "world/life.rs"]
 mod life;
 #[path = "world/shell.rs"]
 mod shell;
+
+use deaf::Deaf;
 
 /// Turns of one run in which trouble is made.
 const TURNS: usize = 4000;
@@ -52,7 +56,7 @@ events! {
     links_cut, garbage, surplus, pushes, nodes_shut, connects_closed, connects_silent, connects_told, cluster_downs, masterless, liars, topologies,
     stale_topologies, clients_vanished, requests_of_vanished, clients_half_closed, clients_told,
     clients_not_reading, clients_writing_first, short_writes, late_executions, published, evictions, standstills,
-    long_heads, written_past,
+    long_heads, written_past, deaf_bursts,
 }
 
 /// Which trouble is made in one run: once in so many turns, or never (0).
@@ -162,6 +166,8 @@ pub struct World {
     /// Who writes past the proxy, if it has a cache.
     foreigner: Session,
     of_foreigner: Random,
+    /// When clients ask for much and read nothing.
+    deaf: Deaf,
     /// The number of the last message.
     number: u64,
     asked_at: u64,
@@ -322,6 +328,7 @@ impl World {
             doors: Doors::open(cluster.nodes.len()),
             foreigner: Session::default(),
             of_foreigner: Random::new(mix(seed)),
+            deaf: Deaf::new(seed),
             number: 0,
             asked_at: 0,
             adopted_at: 0,
@@ -423,6 +430,9 @@ impl World {
         self.pass_time();
         if talking && self.manners.staleness.is_some() {
             self.write_past();
+        }
+        if talking {
+            self.deafen();
         }
         self.clients_act(talking);
         self.nodes_act();
