@@ -49,7 +49,7 @@
 //! | GET, request | `inputs::input`, `path/dispatch::client_input`, `path/plain::take_plain_requests`, `pipeline::push_heard_single`, `upstream/routes::direct`, `upstream/backend::Ticket`, `actions::flush_backend` |
 //! | GET, reply | `inputs::input`, `path/deliver::backend_input`, `path/plain::take_plain_replies`, `upstream/backend::Origin`, `pipeline::fulfil_single`, `client::may_resume`, `actions::flush_client` |
 //! | MGET, request | `inputs::input`, `path/dispatch::client_input`, `path/plain/split::take_plain_split`, `upstream::at_hand`, `upstream/routes::direct`, `upstream/backend::Ticket`, `pipeline::push_split`, `actions::flush_backend` |
-//! | MGET, reply | `inputs::input`, `path/deliver::backend_input`, `path/plain/parts::take_part_replies`, `upstream/backend::Origin`, `pipeline::fulfil_part`, `pipeline::merge`, `client::may_resume`, `actions::flush_client` |
+//! | MGET, reply | `inputs::input`, `path/deliver::backend_input`, `path/plain/parts::take_part_replies`, `upstream/backend::Origin`, `pipeline::fulfil_part`, `pipeline/parts::merge`, `client::may_resume`, `actions::flush_client` |
 //!
 //! `upstream` is one step wide: the connection that `routes` names is in hand until it has the bytes and the ticket. The place in
 //! the pipeline is taken meanwhile, since it names the connection. Of the replies to parts all but the last are only stored
