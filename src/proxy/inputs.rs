@@ -70,6 +70,7 @@ impl Proxy {
             memory_log: LogThrottle::default(),
             held_back_log: LogThrottle::default(),
             until_memory_look: 0,
+            until_strangers_look: 0,
             holds_back: false,
             login_log: LogThrottle::default(),
             late_logins: VecDeque::new(),

@@ -75,6 +75,8 @@ pub struct Proxy {
     pub(in crate::proxy) tls_log: LogThrottle,
     /// Bytes that may still be taken before what clients hold is looked at again, ahead of time.
     pub(in crate::proxy) until_memory_look: usize,
+    /// The same, of clients that have not logged in.
+    pub(in crate::proxy) until_strangers_look: usize,
     /// Whether clients are not read because they hold much.
     pub(in crate::proxy) holds_back: bool,
     /// Tells of failed logins.

@@ -47,14 +47,28 @@ impl Proxy {
         let total = self.process.samples().clients_memory_bytes as usize;
         self.hold_back(own, total, limit, now);
         self.until_memory_look = self.bytes_until_look(total, limit);
+        let least = self.least_bytes_until_look();
+        self.until_strangers_look = (strangers.saturating_sub(unknown) / 2).max(least);
     }
 
     /// So many bytes may be kept here until all is looked at again: each worker's share of half of what is left, but not so
     /// few that it costs more to look than to read.
     fn bytes_until_look(&self, total: usize, limit: usize) -> usize {
         let share = limit.saturating_sub(total) / self.process.workers.len().max(1) / 2;
-        let least = LOOK_LEAST.max(self.clients.len().saturating_mul(LOOK_LEAST_EACH));
-        share.max(least)
+        share.max(self.least_bytes_until_look())
+    }
+
+    fn least_bytes_until_look(&self) -> usize {
+        LOOK_LEAST.max(self.clients.len().saturating_mul(LOOK_LEAST_EACH))
+    }
+
+    /// So many bytes more are kept for clients that have not logged in: they are looked at sooner than all are.
+    #[cold]
+    pub(in crate::proxy) fn note_strangers_growth(&mut self, bytes: usize) {
+        self.until_strangers_look = self.until_strangers_look.saturating_sub(bytes);
+        if self.until_strangers_look == 0 {
+            self.until_memory_look = 0;
+        }
     }
 
     /// So many bytes more are kept for clients, or have come for them: if that may be too many, all is looked at now.
@@ -163,5 +177,51 @@ impl Proxy {
             self.memory_log.warn(&text, now);
         }
         self.drop_client(id, Parting::Unallocated, now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::proxy::process::Process;
+    use crate::proxy::tests::rig::before;
+    use std::sync::Arc;
+
+    /// Requests that may be sent before a login, and lack their end.
+    fn unended() -> Vec<u8> {
+        let argument = format!("$16384\r\n{}\r\n", "x".repeat(16384));
+        format!("*10\r\n{}", argument.repeat(9)).into_bytes()
+    }
+
+    #[test]
+    fn clients_that_have_not_logged_in_are_looked_at_as_they_send() {
+        let process = Arc::new(Process::new(1));
+        let rules = ["reset", "on", ">sesame", "+@all"].map(str::as_bytes);
+        process
+            .acl
+            .set_user(b"default", rules.into_iter())
+            .expect("rules");
+        let mut proxy = before(1, Arc::new(Config::default()), process);
+        let (now, bytes) = (Time::default(), unended());
+        let mut most = 0;
+        for _ in 0..1000 {
+            let id = proxy.accept(None, now);
+            let mut left = &bytes[..];
+            while !left.is_empty() {
+                let Some(room) = proxy.room(Peer::Client(id)) else {
+                    break;
+                };
+                let count = left.len().min(room.spare().len());
+                room.spare()[..count].copy_from_slice(&left[..count]);
+                room.filled(count);
+                proxy.input(Peer::Client(id), count, now);
+                left = &left[count..];
+            }
+            let held: usize = proxy.clients.iter().map(|(_, own)| own.held_memory()).sum();
+            most = most.max(held);
+        }
+        assert!(proxy.stats.clients_memory.get() > 500);
+        assert!(most < 2 * STRANGERS_BYTES, "{most}");
     }
 }

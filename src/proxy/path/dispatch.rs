@@ -77,8 +77,12 @@ impl Proxy {
         };
         client.input.settle(&mut self.pool);
         let kept = if client.input.has_storage() { count } else { 0 };
+        let is_stranger = !client.session.is_authenticated();
         if client.is_finished() {
             self.queue_flush(id);
+        }
+        if kept > 0 && is_stranger {
+            self.note_strangers_growth(kept);
         }
         if kept > 0 || self.until_memory_look == 0 {
             self.note_growth(kept, now);

@@ -27,7 +27,8 @@ pub fn before_nodes(nodes: u8, config: Arc<Config>) -> Proxy {
     before(nodes, config, Arc::new(Process::new(1)))
 }
 
-fn before(nodes: u8, config: Arc<Config>, process: Arc<Process>) -> Proxy {
+/// The same, of this process.
+pub fn before(nodes: u8, config: Arc<Config>, process: Arc<Process>) -> Proxy {
     let table = Arc::new(Table::compiled());
     let mut proxy = Proxy::new(config, table, process, 0, 1);
     let nodes = (1..=nodes).map(|node| SocketAddr::from(([10, 0, 0, node], 6379)));
