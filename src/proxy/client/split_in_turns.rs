@@ -22,6 +22,8 @@ pub struct Cut {
     pub(in crate::proxy) slots: Vec<u16>,
     /// For each slot how many keys it has; then where the next of them goes in `by_slot`.
     places: Vec<u32>,
+    /// Of each slot its part, if the replies are put together by key.
+    part_of: Vec<u16>,
     /// Of each key, slot by slot, where it lies in the frame with what belongs to it: from where to where. (The parts
     /// are made in this order, which is none in the frame: one look there for each key, and no other.)
     by_slot: Vec<(u32, u32)>,
@@ -45,6 +47,7 @@ impl Cut {
             stride,
             keys,
             places: vec![0; SLOTS],
+            part_of: Vec::new(),
             by_slot: Vec::new(),
             parts: Vec::new(),
             placed: 0,
@@ -82,6 +85,10 @@ impl Cut {
         self.by_slot = vec![(0, 0); self.keys.len()];
         if gathers {
             self.order = vec![0; self.keys.len()];
+            self.part_of = vec![0; SLOTS];
+            for ((slot, _), part) in self.parts.iter().zip(0..) {
+                self.part_of[usize::from(*slot)] = part;
+            }
         }
         None
     }
@@ -96,9 +103,7 @@ impl Cut {
             self.by_slot[*place as usize] = (range.start as u32, range.end as u32);
             *place += 1;
             if let Some(part) = self.order.get_mut(key) {
-                // A part of this slot there is.
-                let found = self.parts.binary_search_by_key(&slot, |part| part.0);
-                *part = found.unwrap_or_default() as u16;
+                *part = self.part_of[usize::from(slot)];
             }
         }
         self.placed = end;
