@@ -462,7 +462,7 @@ fn many_keys_of_others_in_the_slot_are_not_there() {
         let sets = (from..from + 1000).map(|at| vec!["SET".into(), format!("k{at}"), "v".into()]);
         many.pipeline(&sets.collect::<Vec<Vec<String>>>());
     }
-    // Behind 100,000 keys that are all its own, those of others cannot be told from them: see `dist/docs/namespaces.md`.
+    // Behind 10,000 keys that are all its own, those of others cannot be told from them: see `dist/docs/namespaces.md`.
     let beyond = many.line("DBSIZE").int() - MANY as i64;
     assert!((0..=1).contains(&beyond), "{beyond}");
     let keyspace = many.line("INFO keyspace").text();
