@@ -105,6 +105,22 @@ fn slow_requests_are_told_with_whose_time_it_was() {
 }
 
 #[test]
+fn a_slow_request_of_many_parts_is_one() {
+    let proxy = Proxy::start(cluster(), &["-slowlog-log-slower-than", "0"]);
+    let mut conn = proxy.conn();
+    let keys: Vec<String> = (0..300).map(|at| format!("part:{at}")).collect();
+    for count in [20, 300] {
+        assert_eq!(conn.line("PROXY SLOWLOG RESET"), "OK");
+        let mut words = vec!["MGET".to_string()];
+        words.extend_from_slice(&keys[..count]);
+        assert_eq!(conn.command(&words).items().len(), count);
+        let found = conn.line("PROXY SLOWLOG GET -1");
+        let name = |entry: &&Reply| entry.items()[3].items()[0].text() == "MGET";
+        assert_eq!(found.items().iter().filter(name).count(), 1, "{found:?}");
+    }
+}
+
+#[test]
 fn what_a_cluster_would_refuse_is_counted() {
     let proxy = Proxy::start(cluster(), &[]);
     let mut conn = proxy.conn();

@@ -282,9 +282,10 @@ impl Proxy {
         let Some(started) = client.pipeline.started(seq) else {
             return;
         };
+        // However many parts it has, a slow request is one.
         let reasons = Reasons {
             due: self.until_looked == 1,
-            slow: started < self.config.slow_before(now),
+            slow: started < self.config.slow_before(now) && client.pipeline.lacks_one(seq),
         };
         let request_bytes = ticket.len as usize;
         let big = reply_bytes.max(request_bytes) >= BIG_BYTES;

@@ -406,7 +406,8 @@ impl Pipeline {
         Some(completed)
     }
 
-    /// Hands in the reply to a part of a request that has several and has come at `since` or later.
+    /// Hands in the reply to a part of a request that has several, unless it is the last one of a request that came before
+    /// `since`.
     #[inline]
     pub fn fulfil_part(
         &mut self,
@@ -420,12 +421,15 @@ impl Pipeline {
         let Some(request) = self.requests.get(index) else {
             return PartFulfilled::No;
         };
-        if request.kind != Kind::Split || request.started < since {
+        if request.kind != Kind::Split {
             return PartFulfilled::No;
         }
         let Some(Kept::Split(split)) = self.kept.get_mut(request.words[0] as usize) else {
             return PartFulfilled::No;
         };
+        if request.started < since && split.pending() == 1 {
+            return PartFulfilled::No;
+        }
         split.fulfil(part, reply, spares);
         self.ready_bytes += reply.len();
         match split.is_complete() {
@@ -552,6 +556,19 @@ impl Pipeline {
         }
         let request = self.requests.get(seq.0.wrapping_sub(self.head.0) as usize);
         request.is_none_or(|request| !matches!(request.kind, Kind::Waiting | Kind::Ready))
+    }
+
+    /// Whether a request lacks the reply to one part only.
+    pub fn lacks_one(&self, seq: Seq) -> bool {
+        let index = seq.0.wrapping_sub(self.head.0) as usize;
+        let key = self.requests.get(index).map(|request| match request.kind {
+            Kind::Split | Kind::MutedSplit => self.kept.get(request.words[0] as usize),
+            Kind::Single | Kind::Muted | Kind::Waiting | Kind::Ready => None,
+        });
+        match key.flatten() {
+            Some(Kept::Split(split)) => split.pending() == 1,
+            Some(Kept::Ready(_) | Kept::Rope(_)) | None => true,
+        }
     }
 
     /// When a request came, if it has not been answered yet.
