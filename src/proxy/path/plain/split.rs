@@ -42,6 +42,8 @@ impl Proxy {
         let plain = client.is_plain(limits)
             && client.session.is_free()
             && client.session.namespace.is_none()
+            // Some of its parts may have been sent.
+            && client.cut.is_none()
             && client.pipeline.len() < client.window
             && is_calm
             && self.near.is_none()
