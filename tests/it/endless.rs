@@ -283,7 +283,11 @@ struct Slow {
 impl Slow {
     fn new(flags: &[&str], reads: bool, others_write: bool) -> Slow {
         let proxy = Proxy::start(cluster(), &[&["-max-procs", "1"], flags].concat());
-        let key = key_in_slot(9, "slow");
+        // Others do the same at the same time.
+        let key = key_in_slot(
+            9,
+            &format!("slow:{}{}", u8::from(reads), u8::from(others_write)),
+        );
         let first = match reads {
             true => Conn::encode(&["GET", &key]),
             false => head(&key, 512 * MIB).into_bytes(),
