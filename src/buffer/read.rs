@@ -15,7 +15,7 @@ const READ_MAX: usize = 4 * READ_BLOCK;
 const LARGE: usize = 1 << 20;
 /// What is made of a large request takes so many times as much again at most, all at a time: the names of channels for the
 /// clients, for those who publish and for a node, and a reply that says them. That must be to be had, too.
-const BESIDE: usize = 4;
+const BESIDE: usize = 5;
 
 /// Whether so many bytes could be allocated now. The allocation is shown to the compiler as used: it leaves out one that
 /// nobody looks at, and says that there was memory.

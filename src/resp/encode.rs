@@ -81,9 +81,16 @@ pub fn integer(out: &mut Vec<u8>, value: i64) {
     line(out, b':', value);
 }
 
+/// A string of so many bytes has room behind it for what is short, at once: else the line end doubles the storage.
+const LONG: usize = 64 << 10;
+const BEHIND: usize = 256;
+
 /// `$len` and the bytes.
 pub fn bulk(out: &mut Vec<u8>, bytes: &[u8]) {
     line(out, b'$', bytes.len() as i64);
+    if bytes.len() >= LONG {
+        out.reserve(bytes.len() + BEHIND);
+    }
     out.extend_from_slice(bytes);
     out.extend_from_slice(b"\r\n");
 }
@@ -166,6 +173,17 @@ pub fn command<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_string_is_kept_once() {
+        let text = vec![b'x'; 1 << 20];
+        let mut out = Vec::new();
+        array(&mut out, 3);
+        bulk(&mut out, b"subscribe");
+        bulk(&mut out, &text);
+        integer(&mut out, 1);
+        assert!(out.capacity() < text.len() + 1024, "{}", out.capacity());
+    }
 
     #[test]
     fn values_have_their_shape() {
