@@ -148,9 +148,12 @@ impl ReadBuf {
     /// meanwhile; and of the room only what the next read may fill is touched, so that the rest takes no memory yet.
     fn extend(&mut self, room: usize) {
         if self.data.capacity() < room.min(self.end + READ_MAX) {
+            // Looked for first: storage that has grown is not asked about again.
             let missing = room.saturating_sub(self.data.len());
             let beside = room.saturating_mul(BESIDE);
-            if self.data.try_reserve_exact(missing).is_err() || !is_to_be_had(beside) {
+            if !is_to_be_had(missing.saturating_add(beside))
+                || self.data.try_reserve_exact(missing).is_err()
+            {
                 return;
             }
         }
