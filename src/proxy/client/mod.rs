@@ -21,13 +21,14 @@ use std::net::SocketAddr;
 use crate::buffer::{Pool, ReadBuf, WriteBuf};
 use crate::clock::Time;
 use crate::config::{Limits, Listen};
+use crate::proxy::actions::Actions;
 use crate::proxy::client::auth_backend::Judgement;
 use crate::proxy::client::backlog::Backlog;
 use crate::proxy::client::held::HeldRequests;
 use crate::proxy::client::session::Session;
 use crate::proxy::client::split_in_turns::Cut;
 use crate::proxy::client::streamed::StreamedRequest;
-use crate::proxy::ids::{BackendId, Seq};
+use crate::proxy::ids::{BackendId, ClientId, Seq};
 use crate::proxy::lease::state::execution::Execution;
 use crate::proxy::lease::state::{Lease, Work};
 use crate::proxy::pipeline::Pipeline;
@@ -315,6 +316,19 @@ impl Client {
             && self.scanner.is_at_start()
             && self.pipeline.client_reply == ClientReply::On
             && !self.is_full(limits)
+    }
+
+    /// It has one more reply: that is to be flushed, and what paused it may be over.
+    #[inline(always)]
+    pub fn answered(&mut self, id: ClientId, limits: &Limits, actions: &mut Actions) {
+        if !self.flush_queued {
+            self.flush_queued = true;
+            actions.flush_client(id);
+        }
+        if self.stall.is_some() && self.may_resume(limits) && !self.resume_queued {
+            self.resume_queued = true;
+            actions.resume(id);
+        }
     }
 
     /// Whether what paused it is over, by its own state. (A backend says itself when it has drained.)

@@ -11,7 +11,7 @@ use crate::proxy::near_cache::state::flight::{Flight, NearStep, Progress, Waiter
 use crate::proxy::near_cache::state::resp2;
 use crate::proxy::planted_bugs;
 use crate::proxy::state::Proxy;
-use crate::proxy::upstream::backend::{Origin, Pin, Ticket};
+use crate::proxy::upstream::backend::{Origin, Ticket};
 use crate::proxy::upstream::goal::Goal;
 use crate::proxy::upstream::lost::Lost;
 use crate::proxy::upstream::node_reply::NodeReply;
@@ -205,20 +205,10 @@ impl Proxy {
             None => &past.frame,
         };
         let slot = past.slot;
+        let (origin, command) = (Origin::Part(part), listed.unwrap_or(past.command));
         let ticket = Ticket {
-            origin: Origin::Part(part),
-            slot,
-            command: listed.unwrap_or(past.command),
-            len: frame.len() as u32,
-            redirects: 0,
             tries: 0,
-            losses: 0,
-            readonly: true,
-            pin: Pin::Free,
-            healed: false,
-            asked: false,
-            held_since: None,
-            sent_at: now,
+            ..Ticket::new(origin, slot, command, frame.len(), true, now)
         };
         self.hold(ticket, frame, Retry::at_once(Goal::Owner, now), now);
         self.release_held(part.client, slot, now);

@@ -23,7 +23,7 @@ use crate::proxy::state::Proxy;
 use crate::proxy::texts::{self, refusal};
 use crate::proxy::upstream::Target;
 use crate::proxy::upstream::accounts::Unnamed;
-use crate::proxy::upstream::backend::{Origin, Pin, State, Ticket};
+use crate::proxy::upstream::backend::{Origin, State, Ticket};
 use crate::proxy::upstream::goal::Goal;
 use crate::proxy::upstream::routes::ShardId;
 use crate::resp::args::Args;
@@ -534,21 +534,11 @@ impl Proxy {
             return self.reject(request, refusal::CLUSTER_DOWN);
         }
         let backend = target.and_then(|target| self.shared_for(id, target, dialect, now));
-        let mut ticket = Ticket {
-            origin: Origin::Discard,
-            slot,
-            command: command.id,
-            len: request.args.frame().len() as u32,
-            redirects: 0,
-            tries: 1,
-            losses: 0,
-            readonly: command.flags.contains(Flags::READONLY),
-            pin: Pin::Free,
-            healed: false,
-            asked: false,
-            held_since: None,
-            sent_at: now,
-        };
+        let (len, readonly) = (
+            request.args.frame().len(),
+            command.flags.contains(Flags::READONLY),
+        );
+        let mut ticket = Ticket::new(Origin::Discard, slot, command.id, len, readonly, now);
         let orderly = calm || slot == NO_SLOT;
         let Some(backend) = backend.filter(|at| orderly || self.may_follow(id, slot, *at)) else {
             let seq = self.take_place(request, slot, At::Held);

@@ -30,7 +30,7 @@ use crate::proxy::request::MOVED_FRAME;
 use crate::proxy::state::Proxy;
 use crate::proxy::stats::calls::Calls;
 use crate::proxy::stats::turn_latencies::TurnLatencies;
-use crate::proxy::upstream::backend::{Origin, Pin, State, Ticket};
+use crate::proxy::upstream::backend::{Origin, State, Ticket};
 use crate::proxy::upstream::dialect::Dialect;
 use crate::proxy::upstream::node::Node;
 use crate::proxy::upstream::write_times::WriteTimes;
@@ -280,25 +280,9 @@ impl Proxy {
                     frame.len()
                 }
             };
-            backend.tickets.push_back(Ticket {
-                origin: Origin::Part(PartId::new(id, seq, 0)),
-                slot: slot.number(),
-                command: shape.id,
-                len: len as u32,
-                redirects: 0,
-                tries: 1,
-                losses: 0,
-                readonly: shape.readonly,
-                pin: Pin::Free,
-                healed: false,
-                asked: false,
-                held_since: None,
-                sent_at: now,
-            });
-            if backend.state == State::Ready && !backend.flush_queued {
-                backend.flush_queued = true;
-                self.actions.flush_backend(backend_id);
-            }
+            let origin = Origin::Part(PartId::new(id, seq, 0));
+            let ticket = Ticket::new(origin, slot.number(), shape.id, len, shape.readonly, now);
+            backend.owe(ticket, backend_id, &mut self.actions);
             rest = behind;
             room -= 1;
             sent += usize::from(NEAR);
@@ -426,14 +410,7 @@ impl Proxy {
             }
             released += request_len;
             sent -= request_len;
-            if !client.flush_queued {
-                client.flush_queued = true;
-                self.actions.flush_client(client_id);
-            }
-            if client.stall.is_some() && client.may_resume(limits) && !client.resume_queued {
-                client.resume_queued = true;
-                self.actions.resume(client_id);
-            }
+            client.answered(client_id, limits, &mut self.actions);
             rest = &rest[len..];
             taken += 1;
         }

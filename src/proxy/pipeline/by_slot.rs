@@ -166,20 +166,11 @@ pub(in crate::proxy) fn ticket(
     pin: Pin,
     now: Time,
 ) -> Ticket {
+    let readonly = command.flags.contains(Flags::READONLY);
     Ticket {
-        origin,
-        slot,
-        command: command.id,
-        len: len as u32,
-        redirects: 0,
         tries: 0,
-        losses: 0,
-        readonly: command.flags.contains(Flags::READONLY),
         pin,
-        healed: false,
-        asked: false,
-        held_since: None,
-        sent_at: now,
+        ..Ticket::new(origin, slot, command.id, len, readonly, now)
     }
 }
 

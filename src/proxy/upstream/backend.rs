@@ -13,6 +13,7 @@ use crate::buffer::{Chunk, Pool, ReadBuf, WriteBuf};
 use crate::clock::Time;
 use crate::cluster::slot::SLOTS;
 use crate::config::{Config, Secret};
+use crate::proxy::actions::Actions;
 use crate::proxy::ids::{BackendId, ClientId, NO_SLOT, NodeKey, PartId, UserId};
 use crate::proxy::near_cache::state::flight::NearStep;
 use crate::proxy::upstream::accounts::Account;
@@ -235,8 +236,16 @@ pub struct Ticket {
 }
 
 impl Ticket {
-    /// Of what is said on one connection and nowhere else.
-    pub fn here(origin: Origin, slot: u16, command: u16, len: usize, now: Time) -> Ticket {
+    /// Of what is sent for the first time, to wherever its slot is.
+    #[inline(always)]
+    pub fn new(
+        origin: Origin,
+        slot: u16,
+        command: u16,
+        len: usize,
+        readonly: bool,
+        now: Time,
+    ) -> Ticket {
         Ticket {
             origin,
             slot,
@@ -245,12 +254,20 @@ impl Ticket {
             redirects: 0,
             tries: 1,
             losses: 0,
-            readonly: false,
-            pin: Pin::Must,
+            readonly,
+            pin: Pin::Free,
             healed: false,
             asked: false,
             held_since: None,
             sent_at: now,
+        }
+    }
+
+    /// Of what is said on one connection and nowhere else.
+    pub fn here(origin: Origin, slot: u16, command: u16, len: usize, now: Time) -> Ticket {
+        Ticket {
+            pin: Pin::Must,
+            ..Ticket::new(origin, slot, command, len, false, now)
         }
     }
 
@@ -507,6 +524,16 @@ impl Backend {
             State::Connecting => None,
             State::Handshaking(_) => Some(&mut self.greeting),
             State::Ready => Some(&mut self.output),
+        }
+    }
+
+    /// Its output has the request of this ticket: it is to be flushed, and owes a reply.
+    #[inline(always)]
+    pub fn owe(&mut self, ticket: Ticket, id: BackendId, actions: &mut Actions) {
+        self.tickets.push_back(ticket);
+        if self.state == State::Ready && !self.flush_queued {
+            self.flush_queued = true;
+            actions.flush_backend(id);
         }
     }
 

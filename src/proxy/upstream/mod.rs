@@ -328,12 +328,8 @@ impl Upstream {
         };
         debug_assert!(frame.is_empty() || frame.len() == ticket.len as usize);
         backend.output.push(frame, pool);
-        backend.tickets.push_back(ticket);
+        backend.owe(ticket, id, actions);
         self.in_flight += 1;
-        if backend.state == State::Ready && !backend.flush_queued {
-            backend.flush_queued = true;
-            actions.flush_backend(id);
-        }
     }
 
     /// Whether a request of this scope is to be refused at once, because others have waited in vain.

@@ -93,14 +93,7 @@ impl Proxy {
             let calls = &self.stats.calls;
             self.turn_latencies
                 .add(plain.command, plain.started, 1, calls, now);
-            if !client.flush_queued {
-                client.flush_queued = true;
-                self.actions.flush_client(part.client);
-            }
-            if client.stall.is_some() && client.may_resume(limits) && !client.resume_queued {
-                client.resume_queued = true;
-                self.actions.resume(part.client);
-            }
+            client.answered(part.client, limits, &mut self.actions);
         }
         if taken == 0 {
             return false;

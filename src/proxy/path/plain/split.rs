@@ -13,7 +13,7 @@ use crate::proxy::pipeline::by_slot::{KeyInFrame, merge_of};
 use crate::proxy::pipeline::merge::Merge;
 use crate::proxy::request::MOVED_FRAME;
 use crate::proxy::state::Proxy;
-use crate::proxy::upstream::backend::{Origin, Pin, State, Ticket};
+use crate::proxy::upstream::backend::{Origin, Ticket};
 use crate::resp::encode;
 use crate::resp::short::{ShortRequest, short_argument};
 
@@ -155,25 +155,9 @@ impl Proxy {
                     split.order[key.number()] = index;
                 }
             }
-            backend.tickets.push_back(Ticket {
-                origin: Origin::Part(PartId::new(id, seq, index)),
-                slot,
-                command: shape.id,
-                len: len as u32,
-                redirects: 0,
-                tries: 1,
-                losses: 0,
-                readonly: shape.readonly,
-                pin: Pin::Free,
-                healed: false,
-                asked: false,
-                held_since: None,
-                sent_at: now,
-            });
-            if backend.state == State::Ready && !backend.flush_queued {
-                backend.flush_queued = true;
-                self.actions.flush_backend(backend_id);
-            }
+            let origin = Origin::Part(PartId::new(id, seq, index));
+            let ticket = Ticket::new(origin, slot, shape.id, len, shape.readonly, now);
+            backend.owe(ticket, backend_id, &mut self.actions);
         }
         let parts = split.len();
         upstream.in_flight += parts;
