@@ -12,7 +12,7 @@ CLIENTS_SECONDS ?= 10
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 .PHONY: build run test conformance-long subscribers clients page-test check lint simulate fuzz limits handover soak chaos checker-test faults bench bench-large bench-latency \
-    bench-memory bench-observed bench-handshakes bench-report bench-regress bench-record perf strace flamegraph deb release clean need-cargo
+    bench-memory bench-observed bench-handshakes bench-storms bench-report bench-regress bench-record perf strace flamegraph deb release clean need-cargo
 
 build: need-cargo
 	$(CARGO) build --release --locked
@@ -139,6 +139,11 @@ bench-observed: build
 	@bash tests/support/install.sh redis-server python3 valgrind
 	@bash tests/support/install.sh linux-perf || bash tests/support/install.sh strace
 	@python3 bench/observed.py
+
+# Storms of new connections, beside HAProxy and nutcracker.
+bench-storms: build
+	@bash tests/support/install.sh redis-server python3 haproxy nutcracker
+	@python3 bench/storms.py
 
 # TLS handshakes and idle TLS clients, beside HAProxy and stunnel.
 bench-handshakes: build

@@ -288,12 +288,14 @@ mod tests {
         let context = Arc::new(Context::of_tests());
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let listening = listen_tls(address, 1, false, &context);
-        let (listeners, address) = listening.expect("a port");
+        let (mut listeners, address) = listening.expect("a port");
         let mut all = (Vec::new(), Vec::new());
         for _ in 0..count {
             let mut client = TcpStream::connect(address).expect("a client");
             client.write_all(b"PING\r\n").expect("a client");
-            let (socket, from) = listeners[0].accept().expect("a client");
+            let (socket, from) = listeners[0]
+                .accept(Duration::from_secs(5))
+                .expect("a client");
             all.0.push(pending.begin(socket, from, at(0)));
             all.1.push(client);
         }

@@ -16,11 +16,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use mio::net::{TcpListener, UnixListener};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket as RawSocket, Type};
 
-use super::socket::Socket;
+use super::socket::{Socket, tune};
 use super::tls::Context;
 use crate::config::Listen;
 
@@ -28,8 +29,22 @@ use crate::config::Listen;
 const BACKLOG: i32 = 4096;
 
 /// A listening socket.
+///
+/// The kernel gives a connection the options of its listener, so they are set once there, and not six system calls a
+/// client. Those who came before that still wait in its queue, without.
 #[derive(Debug)]
-pub enum Listener {
+pub struct Listener {
+    kind: Kind,
+    /// The address of ours that all its connections have come to, if there is but one.
+    own: Option<SocketAddr>,
+    /// The bound on unacknowledged bytes that it has been tuned for.
+    tuned_for: Option<Duration>,
+    /// Whether all have been accepted that came before it was tuned.
+    is_settled: bool,
+}
+
+#[derive(Debug)]
+enum Kind {
     /// On a TCP address.
     Tcp(TcpListener),
     /// On a Unix socket.
@@ -73,19 +88,19 @@ pub fn inherit(
             (Some(own), _) => {
                 let listener = TcpListener::from_std(raw.into());
                 let listener = match tls {
-                    Some(context) => Listener::Tls(listener, context.clone()),
-                    None => Listener::Tcp(listener),
+                    Some(context) => Kind::Tls(listener, context.clone()),
+                    None => Kind::Tcp(listener),
                 };
                 (listener, Listen::Tcp(own))
             }
             (None, path) => {
                 let path = path.map(Path::to_path_buf).unwrap_or_default();
                 let listener = UnixListener::from_std(raw.into());
-                (Listener::Unix(listener), Listen::Unix(path))
+                (Kind::Unix(listener), Listen::Unix(path))
             }
         };
         address = Some(own);
-        workers[at % count].push(listener);
+        workers[at % count].push(Listener::new(listener));
     }
     let address = address.ok_or_else(|| invalid("no socket was passed"))?;
     Ok((workers, address))
@@ -111,14 +126,16 @@ pub fn adopt(passed: Passed, count: usize) -> io::Result<(Vec<Listener>, Listen)
         Passed::Tcp(first) => {
             first.set_nonblocking(true)?;
             for _ in 0..count {
-                listeners.push(Listener::Tcp(TcpListener::from_std(first.try_clone()?)));
+                let clone = TcpListener::from_std(first.try_clone()?);
+                listeners.push(Listener::new(Kind::Tcp(clone)));
             }
             Listen::Tcp(first.local_addr()?)
         }
         Passed::Unix(first) => {
             first.set_nonblocking(true)?;
             for _ in 0..count {
-                listeners.push(Listener::Unix(UnixListener::from_std(first.try_clone()?)));
+                let clone = UnixListener::from_std(first.try_clone()?);
+                listeners.push(Listener::new(Kind::Unix(clone)));
             }
             let address = first.local_addr()?;
             let path = address.as_pathname();
@@ -143,9 +160,9 @@ pub fn listen(
                 SockRef::from(&first).set_reuse_port(true)?;
             }
             let address = first.local_addr()?;
-            let mut listeners = vec![Listener::Tcp(first)];
+            let mut listeners = vec![Listener::new(Kind::Tcp(first))];
             for _ in 1..count {
-                listeners.push(Listener::Tcp(tcp(address, true)?));
+                listeners.push(Listener::new(Kind::Tcp(tcp(address, true)?)));
             }
             Ok((listeners, Listen::Tcp(address)))
         }
@@ -154,7 +171,7 @@ pub fn listen(
             let mut listeners = Vec::new();
             for _ in 0..count {
                 let clone = first.try_clone()?;
-                listeners.push(Listener::Unix(UnixListener::from_std(clone)));
+                listeners.push(Listener::new(Kind::Unix(UnixListener::from_std(clone))));
             }
             Ok((listeners, Listen::Unix(path.clone())))
         }
@@ -169,9 +186,11 @@ pub fn listen_tls(
     context: &Arc<Context>,
 ) -> io::Result<(Vec<Listener>, SocketAddr)> {
     let (listeners, bound) = listen(&Listen::Tcp(address), count, shared, None)?;
-    let encrypted = listeners.into_iter().map(|listener| match listener {
-        Listener::Tcp(listener) => Listener::Tls(listener, context.clone()),
-        other => other,
+    let encrypted = listeners.into_iter().map(|listener| {
+        Listener::new(match listener.kind {
+            Kind::Tcp(listener) => Kind::Tls(listener, context.clone()),
+            other => other,
+        })
     });
     let address = match bound {
         Listen::Tcp(bound) => bound,
@@ -228,40 +247,135 @@ pub fn remove(path: &Path) {
 }
 
 impl Listener {
-    /// The next client that waits, and where it comes from.
-    pub fn accept(&self) -> io::Result<(Socket, Option<SocketAddr>)> {
-        match self {
-            Listener::Tcp(listener) => {
+    fn new(kind: Kind) -> Listener {
+        let own = match &kind {
+            Kind::Tcp(listener) | Kind::Tls(listener, _) => listener.local_addr().ok(),
+            Kind::Unix(_) => None,
+        };
+        Listener {
+            kind,
+            own: own.filter(|own| !own.ip().is_unspecified()),
+            tuned_for: None,
+            is_settled: false,
+        }
+    }
+
+    /// The next client that waits, tuned with this bound on unacknowledged bytes, and where it comes from.
+    pub fn accept(&mut self, user_timeout: Duration) -> io::Result<(Socket, Option<SocketAddr>)> {
+        if self.tuned_for != Some(user_timeout) {
+            self.tune(user_timeout);
+        }
+        let accepted = self.next();
+        match &accepted {
+            Ok((socket, _)) if !self.is_settled => {
+                if let Err(error) = socket.tune(user_timeout) {
+                    log::debug!("cannot tune a client's socket: {error}");
+                }
+            }
+            Ok(_) => {}
+            Err(error) => self.is_settled |= error.kind() == io::ErrorKind::WouldBlock,
+        }
+        accepted
+    }
+
+    fn tune(&mut self, user_timeout: Duration) {
+        self.tuned_for = Some(user_timeout);
+        self.is_settled = false;
+        if let Kind::Tcp(listener) | Kind::Tls(listener, _) = &self.kind
+            && let Err(error) = tune(SockRef::from(listener), user_timeout)
+        {
+            log::warn!("cannot set the options of a listener: {error}");
+        }
+    }
+
+    fn next(&self) -> io::Result<(Socket, Option<SocketAddr>)> {
+        match &self.kind {
+            Kind::Tcp(listener) => {
                 let (stream, address) = listener.accept()?;
                 Ok((Socket::from_tcp(stream), Some(address)))
             }
-            Listener::Unix(listener) => {
+            Kind::Unix(listener) => {
                 let (stream, _) = listener.accept()?;
                 Ok((Socket::from_unix(stream), None))
             }
-            Listener::Tls(listener, context) => {
+            Kind::Tls(listener, context) => {
                 let (stream, address) = listener.accept()?;
                 Ok((Socket::from_tls(context.accept(stream)?), Some(address)))
             }
         }
     }
 
+    /// The address of ours that all its connections have come to, if there is but one.
+    pub fn only_address(&self) -> Option<SocketAddr> {
+        self.own
+    }
+
     /// Another handle on the same socket, for another process.
     pub fn duplicate(&self) -> io::Result<OwnedFd> {
-        match self {
-            Listener::Tcp(listener) | Listener::Tls(listener, _) => {
-                listener.as_fd().try_clone_to_owned()
-            }
-            Listener::Unix(listener) => listener.as_fd().try_clone_to_owned(),
+        match &self.kind {
+            Kind::Tcp(listener) | Kind::Tls(listener, _) => listener.as_fd().try_clone_to_owned(),
+            Kind::Unix(listener) => listener.as_fd().try_clone_to_owned(),
         }
     }
 
     /// For registration with a poll.
     pub fn source(&mut self) -> &mut dyn mio::event::Source {
-        match self {
-            Listener::Tcp(listener) => listener,
-            Listener::Unix(listener) => listener,
-            Listener::Tls(listener, _) => listener,
+        match &mut self.kind {
+            Kind::Tcp(listener) | Kind::Tls(listener, _) => listener,
+            Kind::Unix(listener) => listener,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::KEEPALIVE;
+
+    #[test]
+    fn every_client_is_tuned_once_the_first_ones_by_hand_and_later_ones_by_the_listener() {
+        let any = Listen::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)));
+        let (mut listeners, bound) = listen(&any, 1, false, None).unwrap();
+        let Listen::Tcp(bound) = bound else {
+            panic!("not a TCP address")
+        };
+        let listener = &mut listeners[0];
+        let mut come = |count: usize, user_timeout: Duration, settled: bool| {
+            let clients: Vec<_> = (0..count)
+                .map(|_| std::net::TcpStream::connect(bound).unwrap())
+                .collect();
+            for _ in &clients {
+                let (socket, _) = listener.accept(user_timeout).unwrap();
+                let tuned = SockRef::from(socket.tcp().unwrap());
+                assert!(tuned.tcp_nodelay().unwrap());
+                assert!(tuned.keepalive().unwrap());
+                assert_eq!(tuned.tcp_keepalive_time().unwrap(), KEEPALIVE);
+                assert_eq!(tuned.tcp_user_timeout().unwrap(), Some(user_timeout));
+                assert_eq!(listener.only_address(), Some(bound));
+                assert_eq!(listener.is_settled, settled);
+            }
+            let error = listener.accept(user_timeout).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+            assert!(listener.is_settled);
+        };
+        come(2, Duration::from_secs(5), false);
+        come(2, Duration::from_secs(5), true);
+        // The flag is changed while the proxy runs, before somebody else comes and behind them.
+        come(2, Duration::from_secs(7), false);
+        come(1, Duration::from_secs(7), true);
+    }
+
+    #[test]
+    fn where_any_address_is_listened_on_a_client_is_asked_for_the_one_it_came_to() {
+        let any = Listen::Tcp(SocketAddr::from(([0, 0, 0, 0], 0)));
+        let (mut listeners, bound) = listen(&any, 1, false, None).unwrap();
+        let Listen::Tcp(bound) = bound else {
+            panic!("not a TCP address")
+        };
+        let here = SocketAddr::from(([127, 0, 0, 3], bound.port()));
+        let _client = std::net::TcpStream::connect(here).unwrap();
+        let (socket, _) = listeners[0].accept(Duration::from_secs(5)).unwrap();
+        assert_eq!(listeners[0].only_address(), None);
+        assert_eq!(socket.local_address(), Some(Listen::Tcp(here)));
     }
 }

@@ -57,6 +57,18 @@ pub enum Filled {
     Header,
 }
 
+/// Sets what every TCP connection of ours has: no delay, keepalive, and a bound on unacknowledged bytes, so that a peer
+/// that vanished without a word is noticed.
+pub(super) fn tune(socket: SockRef<'_>, user_timeout: Duration) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE)
+        .with_interval(Duration::from_secs(10))
+        .with_retries(3);
+    socket.set_tcp_keepalive(&keepalive)?;
+    socket.set_tcp_user_timeout(Some(user_timeout))
+}
+
 impl Socket {
     fn new(stream: Stream) -> Socket {
         Socket {
@@ -181,7 +193,7 @@ impl Socket {
     }
 
     /// The TCP stream that carries it, if one does.
-    fn tcp(&self) -> Option<&TcpStream> {
+    pub(super) fn tcp(&self) -> Option<&TcpStream> {
         match &self.stream {
             Stream::Tcp(stream) | Stream::Guarded(stream, _) => Some(stream),
             Stream::Tls(tls) => Some(tls.transport()),
@@ -285,20 +297,12 @@ impl Socket {
         }
     }
 
-    /// Sets what every TCP connection of ours has: no delay, keepalive, and a bound on unacknowledged bytes,
-    /// so that a peer that vanished without a word is noticed.
+    /// Sets what every TCP connection of ours has.
     pub fn tune(&self, user_timeout: Duration) -> io::Result<()> {
-        let Some(stream) = self.tcp() else {
-            return Ok(());
-        };
-        stream.set_nodelay(true)?;
-        let socket = SockRef::from(stream);
-        let keepalive = TcpKeepalive::new()
-            .with_time(KEEPALIVE)
-            .with_interval(Duration::from_secs(10))
-            .with_retries(3);
-        socket.set_tcp_keepalive(&keepalive)?;
-        socket.set_tcp_user_timeout(Some(user_timeout))
+        match self.tcp() {
+            Some(stream) => tune(SockRef::from(stream), user_timeout),
+            None => Ok(()),
+        }
     }
 
     /// Reads once into the spare room.

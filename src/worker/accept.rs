@@ -11,6 +11,7 @@ use mio::{Interest, Token};
 use super::Worker;
 use super::sockets::{LISTENER, pending_token, token};
 use crate::clock::Time;
+use crate::config::Listen;
 use crate::mailbox::{Mail, Mailbox};
 use crate::net::socket::Socket;
 use crate::pending_sockets::{Outcome, PendingId};
@@ -61,11 +62,12 @@ impl Worker {
             let Some(place) = self.accept_pending.pop_front() else {
                 return;
             };
-            let Some((address, listener)) = self.listeners.get(place) else {
+            let user_timeout = self.proxy.config().request_timeout;
+            let Some((address, listener)) = self.listeners.get_mut(place) else {
                 continue;
             };
             let address_place = *address;
-            let accepted = listener.accept();
+            let accepted = listener.accept(user_timeout);
             if !matches!(&accepted, Err(error) if error.kind() == io::ErrorKind::WouldBlock) {
                 self.accept_pending.push_back(place);
             }
@@ -123,10 +125,6 @@ impl Worker {
     }
 
     pub(super) fn admit(&mut self, socket: Socket, address: Option<SocketAddr>, now: Time) {
-        let user_timeout = self.proxy.config().request_timeout;
-        if let Err(error) = socket.tune(user_timeout) {
-            log::debug!("cannot tune a client's socket: {error}");
-        }
         match socket.awaits_header() || socket.is_handshaking() {
             true => self.hold(socket, address, now),
             false => self.welcome(socket, address, false, now),
@@ -156,7 +154,12 @@ impl Worker {
         };
         match registered {
             Ok(()) => {
-                let local = socket.local_address();
+                let mut own = self.listeners.iter();
+                let local = own
+                    .find(|(place, _)| *place == socket.listener)
+                    .and_then(|(_, listener)| listener.only_address())
+                    .map(Listen::Tcp)
+                    .or_else(|| socket.local_address());
                 self.proxy.introduce(id, socket.descriptor(), local);
                 let (is_readable, is_tls) = (socket.readable, socket.is_tls());
                 self.clients.put(id.key(), id.generation(), socket);
