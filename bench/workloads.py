@@ -32,6 +32,8 @@ WORKLOADS = [
     Workload("hot-get-p1", "get", 50, 1, 64, 100, 100_000),
     Workload("hot-get-p16", "get", 50, 16, 64, 100, 800_000),
     Workload("mset-10", "mset", 50, 1, 64, 100_000, 50_000),
+    Workload("mget-100", "MGET " + " ".join(["key:__rand_int__"] * 100), 50, 1, 64, 100_000, 10_000),
+    Workload("mset-100", "MSET " + " ".join([f"key:__rand_int__ {'x' * 64}"] * 100), 50, 1, 64, 100_000, 10_000),
 ]
 
 # What `make bench` runs when nothing is said.
