@@ -77,9 +77,12 @@ await page.setViewportSize({ width: 1280, height: 900 });
 console.log("KILL");
 const killed = (await lines.next()).value;
 await until("the dead master is told of", async () => (await text("#findings")).includes(`${killed} is down`));
+await until("its slots are red", async () => (await page.locator("#slots rect.down").count()) === 1);
+await until("its card is red", async () => (await text(".card.down")).includes(killed));
 await page.screenshot({ path: `${folder}/down.png`, fullPage: true });
 await until("the promotion is among the events", async () => new RegExp(`failover: .* from ${killed}`).test(await text("#events")), 60);
 await until("every slot is served again", async () => (await text("#slots-text")).startsWith("16384 of 16384"));
+assert.equal(await page.locator("#slots rect.down").count(), 0);
 
 assert.deepEqual(complaints, []);
 step("no error in the console, no request to anywhere else: ok");

@@ -152,7 +152,7 @@ function take(status) {
     ["out", bytes(status.rates.bytes_out) + "/s"],
   ]);
   split(status.recent);
-  findings(status);
+  findings(status, errors);
   graphs();
   slots(status);
   shards(status);
@@ -204,7 +204,13 @@ function outliers(status) {
   return { slow, median };
 }
 
-function findings(status) {
+// The error codes of the last second, most first.
+function codes(status) {
+  const fresh = Object.entries(status.errors).map(([code, count]) => [code, count - (before?.errors[code] ?? 0)]);
+  return fresh.filter((own) => own[1] > 0).sort((a, b) => b[1] - a[1]).slice(0, 3).map((own) => own[0]).join(", ");
+}
+
+function findings(status, errors) {
   const list = [];
   for (const reason of status.ready.reasons) list.push(["bad", "Not ready: " + reason]);
   for (const own of status.nodes.filter((own) => !own.up && own.role !== "unlisted"))
@@ -214,6 +220,8 @@ function findings(status) {
   const { slow, median } = outliers(status);
   for (const own of slow)
     list.push(["warn", `${own.role} ${own.address} is slow: p99 ${micros(own.recent.p99_us)}, the median of the nodes is ${micros(median)}`]);
+  if (errors > 0.01 * status.rates.commands && errors >= 1)
+    list.push(["warn", `clients get ${number(errors)} errors/s: ${codes(status)}`]);
   for (const worker of status.workers.filter((own) => !own.up)) list.push(["bad", `worker ${worker.worker} is stuck`]);
   if (status.redirects.migrating) list.push(["warn", `${status.redirects.migrating} slots are migrating`]);
   if (!list.length) list.push(["good", "Nothing is wrong: every slot has a master that is up, and no node is slower than the others."]);
@@ -246,19 +254,20 @@ const rangeOf = (status, slot) => status.topology.ranges.find((own) => own.first
 
 function slots(status) {
   const map = by("slots"), parts = [];
+  const down = new Set(status.nodes.filter((own) => !own.up).map((own) => own.address));
   for (const own of status.topology.ranges) {
     const rect = drawn("rect", { x: own.first, y: 0, width: own.last - own.first + 1, height: 600, fill: colour(Math.max(0, shardOf(status, own.master))) });
+    if (down.has(own.master)) rect.setAttribute("class", "down");
     rect.append(drawn("title", {}));
-    rect.firstChild.textContent = `${own.first} to ${own.last}: ${own.master}`;
+    rect.firstChild.textContent = `${own.first} to ${own.last}: ${own.master}` + (down.has(own.master) ? " (down)" : "");
     parts.push(rect);
   }
   for (const own of status.redirects.most)
     parts.push(drawn("rect", { x: own.slot - 8, y: 0, width: 17, height: own.migrating ? 300 : 150, class: "moved" }));
   if (marked !== null) parts.push(drawn("rect", { x: marked - 12, y: 0, width: 25, height: 600, class: "mark" }));
   map.replaceChildren(...parts);
-  const served = status.ready.slots_served, missing = SLOTS - status.topology.slots_assigned;
-  by("slots-text").textContent = `${served} of ${SLOTS} slots are served, ${missing} have no master (red)` +
-    (status.ready.uncovered.length ? ": " + status.ready.uncovered.join(", ") : "") +
+  by("slots-text").textContent = `${status.ready.slots_served} of ${SLOTS} slots are served` +
+    (status.ready.uncovered.length ? "; not served (red): " + status.ready.uncovered.join(", ") : "") +
     (status.redirects.slots ? `; clients were redirected at ${status.redirects.slots} slots (dark marks)` : "");
   if (marked !== null) find();
 }
@@ -286,7 +295,7 @@ function shards(status) {
     const box = node("div", undefined, "node" + (own && slow.includes(own) ? " slow" : ""));
     box.append(node("b", address));
     const up = own && own.up;
-    box.append(node("span", `${role}, ${up ? "up" : "down"}`, up ? "good" : "bad"));
+    box.append(node("span", `${role}, ${up ? "up" : "DOWN"}`, up ? "good" : "bad"));
     if (own) box.append(node("span",
       (own.recent.count ? `${number(own.recent.count / seconds)} ops/s · p50 ${micros(own.recent.p50_us)} · p99 ${micros(own.recent.p99_us)} · ` : "no requests · ") +
       `${own.in_flight} in flight · ${own.busy}/${own.connections} connections busy · ${number(sum(Object.values(own.errors)))} errors` +
@@ -298,9 +307,10 @@ function shards(status) {
     const card = node("div", undefined, "card");
     card.style.setProperty("--shard", colour(index));
     const count = sum(own.map((range) => range.last - range.first + 1));
-    card.append(node("small", `shard ${index + 1}: ${count} slots in ${own.length} ranges`));
+    card.append(node("small", `shard ${index + 1}: ${count} slots in ${own.length} range${own.length === 1 ? "" : "s"}`));
     card.append(line(shard.master, "master"), ...shard.replicas.map((address) => line(address, "replica")));
     if ([shard.master, ...shard.replicas].some((address) => slow.some((own) => own.address === address))) card.classList.add("outlier");
+    if (known.get(shard.master)?.up === false) card.classList.add("down");
     return card;
   });
   const others = status.nodes.filter((own) => !listed.has(own.address));
