@@ -163,7 +163,10 @@ fn values<'a>(unit: &'a str, key: &str) -> Vec<&'a str> {
 fn the_unit_fits_the_program() {
     let unit = read("systemd/redis-cluster-proxy.service");
     assert_eq!(values(&unit, "Type"), ["notify"]);
-    assert_eq!(values(&unit, "ExecReload"), ["/bin/kill -HUP $MAINPID"]);
+    assert_eq!(
+        values(&unit, "ExecReload"),
+        ["/bin/sh -c 'kill -HUP $MAINPID'"]
+    );
     let seconds = |key: &str| -> u64 {
         let value = values(&unit, key)[0].strip_suffix('s').expect("seconds");
         value.parse().expect("a number")
