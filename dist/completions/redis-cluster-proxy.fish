@@ -3,7 +3,7 @@
 complete -c redis-cluster-proxy -f
 complete -c redis-cluster-proxy -o access-log-file -d 'file for access log lines' -r -F
 complete -c redis-cluster-proxy -o acl-file -d 'file with the users that clients log in as, in the format of Redis…' -r -F
-complete -c redis-cluster-proxy -o acl-scripts -d 'let restricted users run scripts and functions'
+complete -c redis-cluster-proxy -o acl-scripts -d 'let users with restricted rights run scripts and functions'
 complete -c redis-cluster-proxy -o addr -d 'addresses to listen on, separated by commas' -x
 complete -c redis-cluster-proxy -o admin-commands -d 'who may send commands that change the servers or the proxy' -x -a 'yes no loopback'
 complete -c redis-cluster-proxy -o auth -d 'who checks users' -x
@@ -45,21 +45,21 @@ complete -c redis-cluster-proxy -o log-every-n -d 'write one access log line for
 complete -c redis-cluster-proxy -o log-file -d 'log file' -r -F
 complete -c redis-cluster-proxy -o log-format -d 'format of the log lines' -x -a 'text json'
 complete -c redis-cluster-proxy -o log-level -d 'lowest level to log' -x -a 'debug info warn error'
-complete -c redis-cluster-proxy -o login-timeout -d 'close a client that has not logged in after this long, if clients…' -x
+complete -c redis-cluster-proxy -o login-timeout -d 'if clients need a password, close a client that has not logged in…' -x
 complete -c redis-cluster-proxy -o max-blocked-clients -d 'maximum number of clients in blocking commands' -x
 complete -c redis-cluster-proxy -o max-clients -d 'maximum number of clients, over all workers' -x
-complete -c redis-cluster-proxy -o max-memory -d 'how many bytes clients may hold in the proxy, all together' -x
+complete -c redis-cluster-proxy -o max-memory -d 'how much memory all clients together may hold in the proxy' -x
 complete -c redis-cluster-proxy -o max-procs -d 'number of worker threads' -x
 complete -c redis-cluster-proxy -o max-transactions -d 'maximum number of clients in transactions' -x
-complete -c redis-cluster-proxy -o max-users -d 'with -auth backend, users' -x
-complete -c redis-cluster-proxy -o namespace -d 'put {NAME} before every key of every client' -x
-complete -c redis-cluster-proxy -o namespace-addrs -d 'serve other namespaces at addresses of their own' -x
-complete -c redis-cluster-proxy -o namespace-channels -d 'put the tag of the namespace before the names of channels, too'
-complete -c redis-cluster-proxy -o namespace-users -d 'the namespaces of users of -acl-file' -x
-complete -c redis-cluster-proxy -o near-cache -d 'how many bytes of replies to reads of hot keys are kept in the proxy…' -x
-complete -c redis-cluster-proxy -o near-cache-min-reads -d 'keep a key once a worker has read it so often in about ten seconds' -x
-complete -c redis-cluster-proxy -o near-cache-prefixes -d 'keep only keys that begin with one of these' -x
-complete -c redis-cluster-proxy -o near-cache-staleness -d 'serve what is kept only while its node has answered something that…' -x
+complete -c redis-cluster-proxy -o max-users -d 'with -auth backend, as how many users' -x
+complete -c redis-cluster-proxy -o namespace -d 'put the hash tag {NAME} before every key of every client' -x
+complete -c redis-cluster-proxy -o namespace-addrs -d 'serve more namespaces, each at an address of its own' -x
+complete -c redis-cluster-proxy -o namespace-channels -d 'put the tag of the namespace before channel names as well'
+complete -c redis-cluster-proxy -o namespace-users -d 'put users of -acl-file into namespaces' -x
+complete -c redis-cluster-proxy -o near-cache -d 'memory for replies to reads of hot keys, such as 64mb, shared by the…' -x
+complete -c redis-cluster-proxy -o near-cache-min-reads -d 'cache a key once a worker has read it this many times within about…' -x
+complete -c redis-cluster-proxy -o near-cache-prefixes -d 'cache only keys that begin with one of these prefixes, separated by…' -x
+complete -c redis-cluster-proxy -o near-cache-staleness -d 'no cached value is served that is older than this' -x
 complete -c redis-cluster-proxy -o node-map -d 'where to reach nodes that announce an unreachable address' -x
 complete -c redis-cluster-proxy -o nodes-allowed -d 'address ranges in which nodes may be, such as 10.0.0.0/8,fd00::/8' -x
 complete -c redis-cluster-proxy -o park-timeout -d 'how long to hold a request while its slot has no reachable owner, as…' -x
@@ -78,7 +78,7 @@ complete -c redis-cluster-proxy -o reuse-port -d 'let several proxies listen on 
 complete -c redis-cluster-proxy -o slots-reload-interval -d 'how often to refresh the topology' -x
 complete -c redis-cluster-proxy -o slowlog-log-slower-than -d 'log requests that take at least this many microseconds to PROXY…' -x
 complete -c redis-cluster-proxy -o startup-nodes -d 'cluster nodes to ask for the topology at startup, as host:port…' -x
-complete -c redis-cluster-proxy -o take-over -d 'path of a Unix socket for upgrades without a refused client' -x
+complete -c redis-cluster-proxy -o take-over -d 'path of a Unix socket for upgrades that refuse and close no client' -x
 complete -c redis-cluster-proxy -o tls-addr -d 'address to listen on for TLS clients, besides -addr' -x
 complete -c redis-cluster-proxy -o tls-auth-clients -d 'whether TLS clients must present a certificate signed by…' -x -a 'yes no optional'
 complete -c redis-cluster-proxy -o tls-auth-clients-user -d 'log in TLS clients as the user that their certificate names' -x
@@ -88,11 +88,11 @@ complete -c redis-cluster-proxy -o tls-ciphersuites -d 'cipher suites to accept 
 complete -c redis-cluster-proxy -o tls-key-file -d 'PEM file with the private key of -tls-cert-file' -r -F
 complete -c redis-cluster-proxy -o tls-protocols -d 'TLS versions to accept from clients, separated by spaces' -x
 complete -c redis-cluster-proxy -o top -d 'show the live status of a running proxy in the terminal' -x
-complete -c redis-cluster-proxy -o tracking-max-keys -d 'how many keys each worker remembers for clients that have said CLIENT…' -x
+complete -c redis-cluster-proxy -o tracking-max-keys -d 'how many keys each worker tracks for clients that use CLIENT TRACKING' -x
 complete -c redis-cluster-proxy -o transaction-idle-timeout -d 'how long a client may pause within a transaction before the proxy…' -x
 complete -c redis-cluster-proxy -o unix-socket-perm -d 'access mode of the Unix sockets of -addr, in octal, such as 770' -x
-complete -c redis-cluster-proxy -o user-max-clients -d 'clients that may be logged in as a user at once, over all workers…' -x
-complete -c redis-cluster-proxy -o user-rate-limit -d 'commands per second that all clients of a user may send together…' -x
-complete -c redis-cluster-proxy -o user-settings -d 'settings for single users, like…' -x
+complete -c redis-cluster-proxy -o user-max-clients -d 'how many clients may be logged in as a user at once, over all…' -x
+complete -c redis-cluster-proxy -o user-rate-limit -d 'how many commands per second all clients of a user may send together…' -x
+complete -c redis-cluster-proxy -o user-settings -d 'settings for single users, such as…' -x
 complete -c redis-cluster-proxy -o version -d 'print the version and exit'
 complete -c redis-cluster-proxy -o write-stall -d 'close a client that has not read any of its pending replies for this…' -x

@@ -10,8 +10,8 @@ pub(super) const FLAGS: [Flag; 5] = [
         name: "max-memory",
         kind: Kind::String,
         default: "auto",
-        help: "how many bytes clients may hold in the proxy, all together: requests that came in, queued commands and \
-               unread replies. Above this limit the clients that hold most are closed. auto is half of what the \
+        help: "how much memory all clients together may hold in the proxy: received requests, queued commands and \
+               unread replies. Above this limit the proxy closes the clients that hold most. auto is half of what the \
                machine, the cgroup and the address space leave; 0 is no limit",
         apply: |options, value| {
             options.config.limits.memory = match value {
@@ -35,7 +35,7 @@ pub(super) const FLAGS: [Flag; 5] = [
         name: "login-timeout",
         kind: Kind::Duration,
         default: "10s",
-        help: "close a client that has not logged in after this long, if clients need a password. 0 never closes it",
+        help: "if clients need a password, close a client that has not logged in after this long. 0 never closes it",
         apply: |options, value| {
             options.config.login_timeout = not_negative(value)?;
             Ok(())
@@ -47,10 +47,9 @@ pub(super) const FLAGS: [Flag; 5] = [
         name: "take-over",
         kind: Kind::String,
         default: "",
-        help: "path of a Unix socket for upgrades without a refused client. At start, if a proxy listens there, this \
-               one takes over its listening sockets and clients as soon as it could serve, and the old one ends \
-               (-drain-timeout). \
-               Then it listens there for its own successor, which SIGUSR2 starts",
+        help: "path of a Unix socket for upgrades that refuse and close no client. If a proxy already listens there, \
+               the new one takes over its listening sockets and clients once it is ready to serve, and the old one \
+               exits (-drain-timeout). The new one then listens there for its own successor; SIGUSR2 starts one",
         apply: |options, value| {
             options.config.take_over = path(value);
             Ok(())

@@ -57,7 +57,7 @@ pub(super) fn repeated(text: &str) -> Vec<String> {
         let mut before = settings[..index].iter().rev();
         if let Some(first) = before.find(|first| first.flag.name == setting.flag.name) {
             told.push(format!(
-                "line {}: {} stands in line {} already, which no longer counts",
+                "line {}: {} is already set in line {}; this line overrides it",
                 setting.line, setting.flag.name, first.line
             ));
         }
@@ -124,8 +124,8 @@ mod tests {
         assert_eq!(
             repeated("addr :1\n# addr\n-addr :2\nmax-procs 2\naddr :1"),
             [
-                "line 3: addr stands in line 1 already, which no longer counts",
-                "line 5: addr stands in line 3 already, which no longer counts",
+                "line 3: addr is already set in line 1; this line overrides it",
+                "line 5: addr is already set in line 3; this line overrides it",
             ]
         );
     }

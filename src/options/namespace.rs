@@ -11,8 +11,8 @@ pub(super) const FLAGS: [Flag; 5] = [
         name: "namespace",
         kind: Kind::String,
         default: "",
-        help: "put {NAME} before every key of every client, so that all their keys lie in one slot and any program \
-               written for one Redis server runs unchanged. One namespace is served by one node at a time. Empty is \
+        help: "put the hash tag {NAME} before every key of every client. All keys then lie in one slot, so that any \
+               program written for one Redis server runs unchanged. One node at a time serves a namespace. Empty is \
                no namespace",
         apply: |options, value| {
             options.config.namespace = name(value)?;
@@ -25,9 +25,9 @@ pub(super) const FLAGS: [Flag; 5] = [
         name: "namespace-addrs",
         kind: Kind::String,
         default: "",
-        help: "serve other namespaces at addresses of their own: a comma list of NAME=ADDRESS, like \
-               jobs=127.0.0.1:8089,cache=unix:/run/cache.sock. Clients that come to one of these addresses are in its \
-               namespace, others in that of -namespace, if any",
+        help: "serve more namespaces, each at an address of its own: a list of NAME=ADDRESS separated by commas, such \
+               as jobs=127.0.0.1:8089,cache=unix:/run/cache.sock. Clients of all other addresses are in -namespace, \
+               if it is set",
         apply: |options, value| {
             options.config.namespace_listen = listens(value)?;
             Ok(())
@@ -39,8 +39,9 @@ pub(super) const FLAGS: [Flag; 5] = [
         name: "namespace-users",
         kind: Kind::String,
         default: "",
-        help: "the namespaces of users of -acl-file: a comma list of USER=NAME, like alice=jobs,bob=cache. Who logs in as \
-               one of them is in that namespace at every address; others are in that of the address that they come to",
+        help: "put users of -acl-file into namespaces: a list of USER=NAME separated by commas, such as \
+               alice=jobs,bob=cache. A listed user is in its namespace at every address. Any other user is in the \
+               namespace of the address it connects to",
         apply: |options, value| {
             options.config.namespace_users = users(value)?;
             Ok(())
@@ -52,8 +53,8 @@ pub(super) const FLAGS: [Flag; 5] = [
         name: "databases",
         kind: Kind::Int,
         default: "16",
-        help: "how many databases each namespace has: SELECT n chooses {NAME:n}, and database 0 is {NAME}. Without a \
-               namespace, and with 1, SELECT is left to the servers (cluster-databases of Valkey 9)",
+        help: "how many databases each namespace has. SELECT n selects the tag {NAME:n}; database 0 is {NAME}. \
+               Without a namespace, or with 1, the servers handle SELECT (cluster-databases of Valkey 9)",
         apply: |options, value| {
             options.config.databases = number::within(value, 1, DATABASES_MAX)?;
             Ok(())
@@ -65,8 +66,8 @@ pub(super) const FLAGS: [Flag; 5] = [
         name: "namespace-channels",
         kind: Kind::Bool,
         default: "false",
-        help: "put the tag of the namespace before the names of channels, too, so that no message leaves the \
-               namespace. Without it channels are shared, as databases of one server share them",
+        help: "put the tag of the namespace before channel names as well, so that no message leaves the namespace. \
+               Otherwise all namespaces share channels, as the databases of one server do",
         apply: |options, value| {
             options.config.namespace_channels = number::boolean(value)?;
             Ok(())

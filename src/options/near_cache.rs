@@ -11,9 +11,9 @@ pub(super) const FLAGS: [Flag; 4] = [
         name: "near-cache",
         kind: Kind::String,
         default: "0",
-        help: "how many bytes of replies to reads of hot keys are kept in the proxy, shared by its workers, like 64mb. They \
-               are dropped as soon as the servers say that the key has changed (CLIENT TRACKING), so the proxy needs \
-               servers of version 6 or later. 0 is no cache",
+        help: "memory for replies to reads of hot keys, such as 64mb, shared by the workers. The proxy then answers \
+               such reads itself. It drops a key as soon as the servers report a change (CLIENT TRACKING, Redis 6 or \
+               later). 0 turns the near cache off",
         apply: |options, value| {
             options.config.near_cache_bytes = match memory::bytes(value)? {
                 bytes if bytes == 0 || bytes >= 1 << 20 => bytes as usize,
@@ -28,8 +28,8 @@ pub(super) const FLAGS: [Flag; 4] = [
         name: "near-cache-prefixes",
         kind: Kind::String,
         default: "",
-        help: "keep only keys that begin with one of these: a comma list like user:,product:. In a namespace the tag is \
-               a part of the key. Empty is all keys",
+        help: "cache only keys that begin with one of these prefixes, separated by commas, such as user:,product:. In \
+               a namespace, the tag is part of the key. Empty caches all keys",
         apply: |options, value| {
             let all = value.split(',').map(str::trim);
             let all = all.filter(|prefix| !prefix.is_empty());
@@ -43,8 +43,8 @@ pub(super) const FLAGS: [Flag; 4] = [
         name: "near-cache-min-reads",
         kind: Kind::Int,
         default: "3",
-        help: "keep a key once a worker has read it so often in about ten seconds. A fill costs the node three commands, \
-               and a place in its tracking table",
+        help: "cache a key once a worker has read it this many times within about ten seconds. Caching a key costs \
+               its node three commands and an entry in its tracking table",
         apply: |options, value| {
             options.config.near_cache_min_reads = number::within(value, 1, 200)?;
             Ok(())
@@ -56,8 +56,8 @@ pub(super) const FLAGS: [Flag; 4] = [
         name: "near-cache-staleness",
         kind: Kind::Duration,
         default: "1s",
-        help: "serve what is kept only while its node has answered something that was sent within this time (it is asked \
-               four times as often): no value is older than this",
+        help: "no cached value is served that is older than this. The proxy asks each node four times within this \
+               time whether it still serves its slots, and bypasses the cache while the node does not answer",
         apply: |options, value| {
             let staleness: Duration = not_negative(value)?;
             if staleness < Duration::from_millis(10) {

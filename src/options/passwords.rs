@@ -74,7 +74,8 @@ pub(super) const FLAGS: [Flag; 12] = [
         name: "acl-file",
         kind: Kind::String,
         default: "",
-        help: "file with the users that clients log in as, in the format of Redis ACL files; without it, the only user is default, with -client-password; SIGHUP and ACL LOAD read it again, ACL SAVE writes it",
+        help: "file with the users that clients log in as, in the format of Redis ACL files. SIGHUP and ACL LOAD read \
+               it again; ACL SAVE writes it. Without it, the only user is default, with -client-password",
         apply: |options, value| {
             options.config.acl_file = path(value);
             Ok(())
@@ -86,7 +87,8 @@ pub(super) const FLAGS: [Flag; 12] = [
         name: "acl-scripts",
         kind: Kind::Bool,
         default: "false",
-        help: "let restricted users run scripts and functions; the proxy cannot check what those do inside a node",
+        help: "let users with restricted rights run scripts and functions. The proxy cannot check what a script does \
+               inside a node",
         apply: |options, value| {
             options.config.acl_scripts = number::boolean(value)?;
             Ok(())
@@ -98,7 +100,8 @@ pub(super) const FLAGS: [Flag; 12] = [
         name: "auth-failure-delay",
         kind: Kind::Duration,
         default: "1s",
-        help: "delay logins (AUTH, HELLO AUTH) from an address with 10 failed logins in the last 10 s. At most 1m; 0 never delays them",
+        help: "delay logins (AUTH, HELLO AUTH) from an address that had 10 failed logins in the last 10 s. At most \
+               1m; 0 never delays them",
         apply: |options, value| {
             options.config.auth_failure_delay = match not_negative(value)? {
                 delay if delay <= AUTH_FAILURE_DELAY_MAX => delay,

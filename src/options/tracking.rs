@@ -8,8 +8,8 @@ pub(super) const FLAGS: [Flag; 1] = [Flag {
     name: "tracking-max-keys",
     kind: Kind::Int,
     default: "1000000",
-    help: "how many keys each worker remembers for clients that have said CLIENT TRACKING ON. For each one more another is \
-           forgotten, and the clients that have read it are told that it has changed",
+    help: "how many keys each worker tracks for clients that use CLIENT TRACKING. Above this limit the proxy forgets \
+           a key and tells the clients that have read it that it has changed",
     apply: |options, value| {
         options.config.limits.tracking_keys = number::within(value, 1, 1 << 32)?;
         Ok(())

@@ -10,9 +10,9 @@ pub(super) const FLAGS: [Flag; 5] = [
         name: "auth",
         kind: Kind::String,
         default: "proxy",
-        help: "who checks users: proxy (the users of -acl-file, or default with -client-password) or backend (the users of \
-               the servers: logins are checked at a node, and a client's commands use connections of its user, so that \
-               the servers' ACLs apply)",
+        help: "who checks users. proxy: the proxy, against -acl-file or -client-password. backend: the servers; each \
+               login is checked at a node, and a client's commands use connections that are logged in as its user, so \
+               that the servers' ACLs apply",
         apply: |options, value| {
             options.config.auth = choice(value, &Auth::ALL, Auth::name)?;
             Ok(())
@@ -24,8 +24,9 @@ pub(super) const FLAGS: [Flag; 5] = [
         name: "max-users",
         kind: Kind::Int,
         default: "100",
-        help: "with -auth backend, users (pairs of name and password) that the clients of one worker may be logged in as \
-               at once. Another login gets an error. Each user takes a connection to each node that its clients use",
+        help: "with -auth backend, as how many users (pairs of name and password) the clients of one worker may be \
+               logged in at once. A further login gets an error. Each user takes one connection to each node that its \
+               clients use",
         apply: |options, value| {
             options.config.users_max = number::within(value, 1, 100_000)?;
             Ok(())
@@ -37,8 +38,9 @@ pub(super) const FLAGS: [Flag; 5] = [
         name: "user-rate-limit",
         kind: Kind::String,
         default: "",
-        help: "commands per second that all clients of a user may send together, like app=1000,batch=50. A command above \
-               the limit gets an error and is not executed. An idle user may send one second's commands at once",
+        help: "how many commands per second all clients of a user may send together, such as app=1000,batch=50. A \
+               command above the limit gets an error and is not executed. After idling, a user may send one second's \
+               worth of commands at once",
         apply: |options, value| {
             options.config.user_rate_limits =
                 pairs::read(value, '=', |text| number::within(text, 1, 1_000_000_000))?;
@@ -51,8 +53,8 @@ pub(super) const FLAGS: [Flag; 5] = [
         name: "user-max-clients",
         kind: Kind::String,
         default: "",
-        help: "clients that may be logged in as a user at once, over all workers, like app=100,batch=5. Another login gets \
-               an error, and the connection stays open",
+        help: "how many clients may be logged in as a user at once, over all workers, such as app=100,batch=5. A \
+               further login gets an error, and the connection stays open",
         apply: |options, value| {
             options.config.user_max_clients =
                 pairs::read(value, '=', |text| number::within(text, 0, 1_000_000_000))?;
@@ -65,8 +67,9 @@ pub(super) const FLAGS: [Flag; 5] = [
         name: "user-settings",
         kind: Kind::String,
         default: "",
-        help: "settings for single users, like report:read-prefer=READ_PREFER_SLAVE;admin=no,ops:admin=yes. read-prefer \
-               replaces -read-prefer, and admin (yes or no) replaces -admin-commands, for the clients of that user",
+        help: "settings for single users, such as report:read-prefer=READ_PREFER_SLAVE;admin=no,ops:admin=yes. For \
+               the clients of that user, read-prefer replaces -read-prefer, and admin (yes or no) replaces -admin- \
+               commands",
         apply: |options, value| {
             options.config.user_settings = pairs::read(value, ':', settings)?;
             Ok(())

@@ -305,7 +305,7 @@ fn a_check_says_whether_all_is_well_and_serves_nobody() {
         ),
         (
             format!("{free}addr {taken}"),
-            "line 4: addr stands in line 1 already".to_string(),
+            "line 4: addr is already set in line 1".to_string(),
         ),
         (
             format!("{free}debug-addr {taken}"),

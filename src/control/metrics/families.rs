@@ -243,12 +243,12 @@ pub const FAMILIES: &[Family] = &[
     gauge_of(
         "redis_proxy_tracking_clients",
         &[("tracking_clients", "")],
-        "Clients that have said CLIENT TRACKING ON",
+        "Clients that use CLIENT TRACKING",
     ),
     gauge_of(
         "redis_proxy_tracking_keys",
         &[("tracking_keys", "")],
-        "Keys that such clients have read and that have not changed since (`-tracking-max-keys`)",
+        "Keys tracked for these clients, all workers together (-tracking-max-keys limits each worker)",
     ),
     labelled(
         counter(
@@ -257,14 +257,14 @@ pub const FAMILIES: &[Family] = &[
                 ("tracking_pushes_in", "from_nodes"),
                 ("tracking_pushes", "to_clients"),
             ],
-            "Pushes that say that tracked keys have changed",
+            "Invalidation messages about tracked keys, by direction: from_nodes or to_clients",
         ),
         &["direction"],
     ),
     counter(
         "redis_proxy_tracking_evictions_total",
         &[("tracking_evictions", "")],
-        "Tracked keys that were forgotten because there were too many, and whose readers were told that they have changed",
+        "Tracked keys that the proxy forgot because there were too many (-tracking-max-keys). It told their readers that they have changed",
     ),
     counter(
         "redis_proxy_auth_failures_total",
@@ -274,22 +274,22 @@ pub const FAMILIES: &[Family] = &[
     counter(
         "redis_proxy_logins_delayed_total",
         &[("logins_delayed", "")],
-        "Logins that waited because many from their address had failed (`-auth-failure-delay`)",
+        "Logins that were delayed because many from the same address had failed (-auth-failure-delay)",
     ),
     counter(
         "redis_proxy_verdicts_total",
         &[("verdicts", "")],
-        "Questions to nodes whether a login is right or a command allowed (`-auth backend`)",
+        "Times that the proxy asked a node whether a login is valid or a command is allowed (-auth backend)",
     ),
     counter(
         "redis_proxy_users_ended_total",
         &[("users_ended", "")],
-        "Users whose clients were closed because a node no longer admits them (`-auth backend`)",
+        "Users whose clients were closed because a node no longer accepts their login (-auth backend)",
     ),
     counter(
         "redis_proxy_commands_over_rate_total",
         &[("commands_over_rate", "")],
-        "Commands refused because their user had sent as many as it may (`-user-rate-limit`)",
+        "Commands refused because their user was above its -user-rate-limit",
     ),
     from_status(
         "redis_proxy_backend_up",
@@ -519,7 +519,7 @@ pub const FAMILIES: &[Family] = &[
     counter(
         "redis_proxy_disbelieved_total",
         &[("disbelieved", "")],
-        "Such error replies that the node did not confirm: the script itself made them up",
+        "Error replies of that kind that the node did not confirm, because the script itself had made them",
     ),
     labelled(
         counter(
@@ -537,7 +537,7 @@ pub const FAMILIES: &[Family] = &[
         counter(
             "redis_proxy_near_cache_requests_total",
             &[("near_hits", "hit"), ("near_misses", "miss")],
-            "Reads that the near cache (-near-cache) may serve, by whether it did",
+            "Reads that the near cache (-near-cache) can serve, by outcome: hit or miss",
         ),
         &["outcome"],
     ),
@@ -545,7 +545,7 @@ pub const FAMILIES: &[Family] = &[
         counter(
             "redis_proxy_near_cache_fills_total",
             &[("near_fills", "kept"), ("near_fills_spoiled", "spoiled")],
-            "Replies that came for the near cache: kept, or not kept since the key was written or invalidated meanwhile",
+            "Replies fetched for the near cache, by outcome: kept, or spoiled (the key was written or invalidated meanwhile)",
         ),
         &["outcome"],
     ),
@@ -556,15 +556,15 @@ pub const FAMILIES: &[Family] = &[
                 ("near_invalidations", "invalidated"),
                 ("near_evictions", "evicted"),
             ],
-            "Keys that the near cache dropped: a node said that they have changed (once, if it said so of all its keys), \
-         or there was no room",
+            "Keys dropped from the near cache, by reason: invalidated (a node reported a change; one report about all of its \
+         keys counts once) or evicted (no room)",
         ),
         &["reason"],
     ),
     counter(
         "redis_proxy_near_cache_stale_total",
         &[("near_stale", "")],
-        "Reads not served from the near cache because the node had not been heard from within -near-cache-staleness",
+        "Reads that bypassed the near cache because the node had not answered within -near-cache-staleness",
     ),
     gauge_of(
         "redis_proxy_near_cache_keys",
@@ -579,17 +579,17 @@ pub const FAMILIES: &[Family] = &[
     counter(
         "redis_proxy_requests_streamed_total",
         &[("requests_streamed", "")],
-        "Large requests that were sent to their nodes while they came from their clients",
+        "Large requests that the proxy sent on to a node while still receiving them",
     ),
     counter(
         "redis_proxy_reply_pauses_total",
         &[("reply_pauses", "")],
-        "Times that a node connection was not read for a while, because the client that its large reply is for read slowly",
+        "Times that the proxy paused reading from a node because the client of a large reply read slowly",
     ),
     counter(
         "redis_proxy_memory_pauses_total",
         &[("memory_pauses", "")],
-        "Times that a client was not read for a while, because it held most of the memory that all clients may hold (-max-memory)",
+        "Times that the proxy paused reading from a client because it held the most memory, near the limit of -max-memory",
     ),
     counter(
         "redis_proxy_leases_granted_total",
@@ -869,7 +869,7 @@ pub const FAMILIES: &[Family] = &[
         "redis_proxy_namespace_requests_total",
         Kind::Counter,
         NAMESPACE,
-        "Requests of clients in a database of a namespace",
+        "Requests in a database of a namespace",
         |status| by_namespace(status, |own| Some(own.requests)),
     ),
     from_status(
@@ -890,8 +890,8 @@ pub const FAMILIES: &[Family] = &[
         "redis_proxy_namespace_keys",
         Kind::Gauge,
         NAMESPACE,
-        "Keys in the hash slot of a database of a namespace (asked of the slot's master every ten seconds; other keys of \
-         the slot count, too)",
+        "Keys in the hash slot of a database of a namespace (the proxy asks the slot's master every ten seconds; other \
+         keys of the slot are included)",
         |status| by_namespace(status, |own| own.keys),
     ),
 ];

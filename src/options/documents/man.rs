@@ -5,7 +5,7 @@ use super::{Kind, PROGRAM, sorted};
 const DESCRIPTION: &str = r#".SH DESCRIPTION
 .B redis\-cluster\-proxy
 serves a whole Redis or Valkey Cluster at one ordinary Redis port.
-Clients need to know nothing of hash slots, redirects or failovers.
+Clients do not need to know about hash slots, redirects or failovers.
 .PP
 Every flag can be given on the command line, in an environment variable or in a configuration file.
 The command line takes precedence over the environment, and the environment over the file.
