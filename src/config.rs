@@ -227,8 +227,8 @@ impl Config {
             .chain(&self.debug_token)
     }
 
-    /// This config with the secrets of another: what is read again while the program runs. Nothing that was
-    /// guarded by a secret is left without one; returns the names of such, too.
+    /// This config with the secrets of another, and the names of their files: what is read again while the program runs.
+    /// Nothing that was guarded by a secret is left without one; returns the names of such, too.
     pub fn with_secrets_of(&self, other: &Config) -> (Config, Vec<&'static str>) {
         let mut config = self.clone();
         let mut kept = Vec::new();
@@ -245,6 +245,10 @@ impl Config {
         } else {
             config.debug_token.clone_from(&other.debug_token);
         }
+        config.password_file.clone_from(&other.password_file);
+        config
+            .password_old_file
+            .clone_from(&other.password_old_file);
         config.backend_password.clone_from(&other.backend_password);
         config
             .backend_password_old

@@ -82,6 +82,9 @@ pub fn watch(
     Ok(())
 }
 
+/// Flags that name a file of secrets. What another file says counts at once, as the secrets do.
+const FILES_OF_SECRETS: [&str; 2] = ["password-file", "password-old-file"];
+
 /// Reads the files of `-config` and `-password-file` again, if there are any. What they say is then in force, also
 /// where PROXY CONFIG SET had said otherwise; what is decided at start is told of and stays. Passwords count for new
 /// logins, and new connections to the nodes.
@@ -107,7 +110,11 @@ fn reload(sources: &Sources, mailboxes: &[Mailbox]) {
     let mut same = true;
     for (name, before, value) in options::differences(&old, &new) {
         same = false;
-        match live.change(&[(name, &value)]) {
+        let changed = match FILES_OF_SECRETS.contains(&name) {
+            true => Ok(()),
+            false => live.change(&[(name, &value)]),
+        };
+        match changed {
             Ok(()) => log::info!(
                 "{}: {name} changed from {before:?} to {value:?}",
                 path.display()

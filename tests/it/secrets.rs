@@ -193,6 +193,43 @@ fn passwords_of_clients_are_changed_at_sighup() {
     }
 }
 
+/// The file of the old password may be named when it is needed: it counts at once, and the log says so.
+#[test]
+fn a_file_of_passwords_may_be_named_while_the_program_runs() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let password = file(&folder, "password", "one\n");
+    let old = file(&folder, "old", "one\n");
+    let first = format!("password-file {}\n", text(&password));
+    let config = file(&folder, "proxy.conf", &first);
+    let cluster = Cluster::start(1, 0);
+    // The nodes take any password of a user without one.
+    for port in cluster.ports() {
+        let mut node = cluster.raw(port);
+        assert_eq!(node.line("ACL SETUSER default on nopass ~* &* +@all"), "OK");
+    }
+    let proxy = Proxy::start(&cluster, &["-config", text(&config)]);
+    assert!(enters(&proxy, "one"));
+
+    fs::write(&password, "two\n").expect("written");
+    let both = format!("{first}password-old-file {}\n", text(&old));
+    fs::write(&config, both).expect("written");
+    reload(&proxy, "the client password changed");
+    wait_for("the worker to know", Duration::from_secs(5), || {
+        enters(&proxy, "two").then_some(())
+    });
+    assert!(enters(&proxy, "one") && !enters(&proxy, "three"));
+
+    fs::write(&config, first).expect("written");
+    reload(&proxy, "the client password changed");
+    wait_for("the worker to know", Duration::from_secs(5), || {
+        (!enters(&proxy, "one")).then_some(())
+    });
+    assert!(enters(&proxy, "two"));
+    let log = proxy.log();
+    assert!(log.contains("password-old-file changed from"), "{log}");
+    assert!(!log.contains("takes effect at the next start"), "{log}");
+}
+
 /// The nodes get the new password one after the other, and clients see nothing of it.
 #[test]
 fn the_password_of_the_nodes_is_changed_node_by_node() {
