@@ -1,5 +1,6 @@
 #!/bin/bash
 # Makes the Debian package: make deb. The package and the one of its debug symbols lie in target/debian.
+# DEBFULLNAME and DEBEMAIL name the maintainer, as for Debian's own tools.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -12,6 +13,9 @@ fi
 # The changelog of the package says which upstream version it is; the changes stand in CHANGELOG.md, which is in it, too.
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -1)
 maintainer=$(sed -n '/^\[package.metadata.deb\]/,$s/^maintainer = "\(.*\)"$/\1/p' Cargo.toml)
+if [ -n "${DEBEMAIL:-}" ]; then
+    maintainer="${DEBFULLNAME:-redis-cluster-proxy maintainers} <$DEBEMAIL>"
+fi
 date=$(git log -1 --format=%aD 2>/dev/null || date -R)
 mkdir -p target/debian
 cat >target/debian/changelog <<END
@@ -22,7 +26,7 @@ redis-cluster-proxy ($version-1) unstable; urgency=medium
  -- $maintainer  $date
 END
 
-"$tools/bin/cargo-deb" deb --locked --dbgsym "$@"
+"$tools/bin/cargo-deb" deb --locked --dbgsym --maintainer "$maintainer" "$@"
 
 if command -v lintian >/dev/null; then
     # Errors end this script; warnings are shown.
