@@ -263,7 +263,9 @@ fn follow(offer: &mut Offer, arrivals: &Arrivals<'_>) -> io::Result<()> {
             Some(Kind::Topics) => arrivals.warm_up(&frame, offer.channel.try_clone()?)?,
             Some(Kind::Client) => match arrivals.take_in(frame) {
                 Ok(()) => clients += 1,
-                Err(Malformed) => log::warn!("a client that was handed over is malformed"),
+                Err(Malformed) => {
+                    log::warn!("closing a client that was handed over: its state is malformed")
+                }
             },
             _ => {}
         }

@@ -201,7 +201,9 @@ impl Worker {
             socket = socket.guarded_behind(&client.input);
         }
         let Some(id) = self.proxy.arrive(client, now) else {
-            log::info!("a client that was handed over may not be here: it is closed");
+            log::info!(
+                "closing a client that was handed over: the settings of this process do not allow it"
+            );
             return self.accept_balance.left(own);
         };
         let interest = mio::Interest::READABLE | mio::Interest::WRITABLE;

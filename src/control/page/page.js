@@ -204,17 +204,20 @@ function outliers(status) {
   return { slow, median };
 }
 
-// The error codes of the last second, most first.
+// The error codes of the last second and the commands that got them, most first.
 function codes(status) {
-  const fresh = Object.entries(status.errors).map(([code, count]) => [code, count - (before?.errors[code] ?? 0)]);
-  return fresh.filter((own) => own[1] > 0).sort((a, b) => b[1] - a[1]).slice(0, 3).map((own) => own[0]).join(", ");
+  const most = (now, then) => now.map(([name, count]) => [name, count - (then.get(name) ?? 0)])
+    .filter((own) => own[1] > 0).sort((a, b) => b[1] - a[1]).slice(0, 3).map((own) => own[0]).join(", ");
+  const failed = (of) => of.commands.map((own) => [own.name, own.failed + own.rejected]);
+  const which = most(failed(status), new Map(before ? failed(before) : []));
+  return most(Object.entries(status.errors), new Map(Object.entries(before?.errors ?? {}))) + (which && ` (${which})`);
 }
 
 function findings(status, errors) {
   const list = [];
   for (const reason of status.ready.reasons) list.push(["bad", "Not ready: " + reason]);
   for (const own of status.nodes.filter((own) => !own.up && own.role !== "unlisted"))
-    list.push(["bad", `${own.role} ${own.address} is down` + (own.slots ? `: ${own.slots} slots` : "")]);
+    list.push(["bad", `${own.role} ${own.address} is down` + (own.slots ? `: ${own.slots} slots` : own.role === "master" ? ", it has no slots" : "")]);
   for (const own of status.nodes.filter((own) => own.up && own.silent > 1))
     list.push(["bad", `${own.role} ${own.address} has not replied for ${own.silent} s`]);
   const { slow, median } = outliers(status);
@@ -387,7 +390,7 @@ async function insight() {
         table("bigkeys", ["key", "bytes", "command"], big.map((own) => [own.key, [own.bytes, bytes], own.command]), 1);
         table("slowlog", ["when", "took", "in the proxy", "at the node", "node", "client", "request"],
           slow.map((own) => [[own[1], clock], [own[2], micros], [own[7], micros], [own[8], micros], own[6], own[4], shown(own[3])]), 0);
-        table("libraries", ["library", "clients"], clients.libraries.map((own) => [own.name || "not said", [own.clients, number]]), 1);
+        table("libraries", ["library", "clients"], clients.libraries.map((own) => [own.name || "unknown", [own.clients, number]]), 1);
         table("addresses", ["address", "clients"], clients.addresses.map((own) => [own.name, [own.clients, number]]), 1);
         showEvents(page.events);
       }

@@ -314,7 +314,7 @@ pub fn genpass(_: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> After
     let digits = (bits as usize).div_ceil(4);
     match crate::acl::password::random_digits(digits) {
         Some(digits) => encode::bulk(out, digits.as_bytes()),
-        None => encode::error(out, b"ERR no random numbers are to be had"),
+        None => encode::error(out, b"ERR no random numbers are available"),
     }
     After::Go
 }

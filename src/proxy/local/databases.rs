@@ -23,9 +23,8 @@ const SAME: &[u8] = b"ERR source and destination objects are the same";
 const EVENTS: &[u8] =
     b"ERR SELECT is not served in a namespace while the client is subscribed to keyspace notifications";
 const SWAPDB: &[u8] =
-    b"ERR SWAPDB is not served in a namespace: databases are slots of the cluster, which cannot be swapped at once";
-const CHANGED: &[u8] =
-    b"ERR the key was changed again and again while it was moved: it has stayed where it was";
+    b"ERR SWAPDB is not served in a namespace: its databases are hash slots, which cannot be swapped atomically";
+const CHANGED: &[u8] = b"ERR the key kept changing while it was being moved, so it was not moved";
 
 /// How often a key that others change meanwhile is moved anew.
 const MOVES_MAX: u32 = 5;

@@ -277,7 +277,7 @@ fn read<'a>(
     // There may be a million elements: they are not looked at.
     let elements = (items.left() == 1).then(|| Reply::new(items.rest()));
     let (Some(cursor), Some(elements)) = (cursor, elements) else {
-        return Err(b"ERR a node's reply to SCAN makes no sense");
+        return Err(b"ERR a node sent an invalid reply to SCAN");
     };
     (visit.cursor, visit.elements) = (cursor, Some(elements));
     Ok(visit)

@@ -139,7 +139,7 @@ pub const NO_LOGIN_INSIDE_MULTI_OF_SERVERS: &str =
 
 /// No node has answered the question whether a login is right, or a command may be run.
 pub const NO_VERDICT: &str =
-    "ERR no node has answered whether this may be done (-auth backend), try again";
+    "ERR no node answered whether this command is allowed (-auth backend), try again";
 
 /// The servers cannot be asked who may do what.
 pub const NO_JUDGE: &str = "NOPERM the servers do not tell this proxy what users may do: -auth backend needs servers that \
