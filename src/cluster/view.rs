@@ -69,7 +69,7 @@ impl fmt::Display for Rejected {
                     _ => Ok(()),
                 }
             }
-            Rejected::Malformed(what) => write!(f, "the node's answer makes no sense: {what}"),
+            Rejected::Malformed(what) => write!(f, "the node's reply is malformed: {what}"),
             Rejected::NoMaster => f.write_str("the node knows no master with slots"),
             Rejected::Minority { reached, masters } => write!(
                 f,
@@ -166,8 +166,8 @@ impl View {
         };
         View::read(
             reached,
-            &whole(slots, "CLUSTER SLOTS is no reply")?,
-            &whole(nodes, "CLUSTER NODES is no reply")?,
+            &whole(slots, "CLUSTER SLOTS is not a RESP reply")?,
+            &whole(nodes, "CLUSTER NODES is not a RESP reply")?,
         )
     }
 
@@ -193,7 +193,9 @@ impl View {
             .collect::<Result<Vec<Member>, Rejected>>()?;
         members.sort_by(|a, b| a.id.cmp(&b.id));
         if members.windows(2).any(|pair| pair[0].id == pair[1].id) {
-            return Err(Rejected::Malformed("an id stands twice in CLUSTER NODES"));
+            return Err(Rejected::Malformed(
+                "a node ID occurs twice in CLUSTER NODES",
+            ));
         }
         if members.iter().filter(|member| member.is_myself).count() > 1 {
             return Err(Rejected::Malformed("two nodes call themselves myself"));
@@ -302,7 +304,7 @@ fn id(text: &str) -> Result<String, Rejected> {
     let good =
         (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
     good.then(|| text.to_string())
-        .ok_or(Rejected::Malformed("a node id is no id"))
+        .ok_or(Rejected::Malformed("a node ID is not valid"))
 }
 
 /// Address, port and hostname. The last colon before the `@` splits, since an IPv6 address has its own.
@@ -327,14 +329,14 @@ fn host(text: &str) -> Result<Option<String>, Rejected> {
         return Ok(None);
     }
     if text.len() > HOST_BYTES_MAX || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(Rejected::Malformed("a node's host is no host"));
+        return Err(Rejected::Malformed("a node's host is not valid"));
     }
     Ok(Some(text.to_ascii_lowercase()))
 }
 
 /// `5460` or `0-5460`.
 fn range(text: &str) -> Result<(u16, u16), Rejected> {
-    const BAD: Rejected = Rejected::Malformed("a range of slots is none");
+    const BAD: Rejected = Rejected::Malformed("a slot range is invalid");
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     let slot = |text: &str| text.parse::<u16>().map_err(|_| BAD);
     let (first, last) = (slot(first)?, slot(last)?);
@@ -373,7 +375,7 @@ fn endpoints(slots: &Value<'_>) -> Result<HashMap<String, Endpoint>, Rejected> {
 
 /// The first element of a node in CLUSTER SLOTS.
 fn endpoint(value: &Value<'_>) -> Result<Endpoint, Rejected> {
-    const BAD: Rejected = Rejected::Malformed("an endpoint in CLUSTER SLOTS is no host");
+    const BAD: Rejected = Rejected::Malformed("an endpoint in CLUSTER SLOTS is not a host");
     match value {
         Value::Null => Ok(Endpoint::Unknown),
         Value::Bulk(b"?") | Value::Status(b"?") => Ok(Endpoint::Nameless),

@@ -161,7 +161,7 @@ pub fn how(class: Class) -> &'static str {
 fn merged(policy: ResponsePolicy) -> &'static str {
     match policy {
         ResponsePolicy::Default => "lists concatenated",
-        ResponsePolicy::OneSucceeded => "the first reply that is no error",
+        ResponsePolicy::OneSucceeded => "the first reply that is not an error",
         ResponsePolicy::AllSucceeded => "all must succeed",
         ResponsePolicy::AggLogicalAnd => "1 if all say 1",
         ResponsePolicy::AggLogicalOr => "1 if any says 1",

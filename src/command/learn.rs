@@ -54,7 +54,7 @@ pub enum LearnError {
 impl fmt::Display for LearnError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            LearnError::Malformed => "the reply to COMMAND makes no sense",
+            LearnError::Malformed => "the reply to COMMAND is malformed",
             LearnError::Refused => "the server refuses COMMAND",
         })
     }

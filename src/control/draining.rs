@@ -16,9 +16,7 @@ pub fn begin(process: &Process, mailboxes: &[Mailbox]) {
     if again || grace.is_zero() {
         return stop(mailboxes);
     }
-    log::info!(
-        "stopping: not ready any more, accepting clients for another {grace:?} (-drain-grace)"
-    );
+    log::info!("stopping: no longer ready, accepting clients for another {grace:?} (-drain-grace)");
     if let Err(error) = stop_after(grace, mailboxes.to_vec()) {
         log::error!("cannot wait for -drain-grace: {error}");
         stop(mailboxes);

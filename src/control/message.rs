@@ -128,7 +128,7 @@ pub fn parse(bytes: &[u8]) -> Parsed {
         Ok(httparse::Status::Partial) | Err(httparse::Error::TooManyHeaders) => {
             return bad(431, "the request's head is too long");
         }
-        Err(_) => return bad(400, "this is no HTTP request"),
+        Err(_) => return bad(400, "this is not an HTTP request"),
     };
     let fields = match Fields::read(head.headers, head.version == Some(1)) {
         Ok(fields) => fields,

@@ -133,7 +133,7 @@ pub(super) fn networks(text: &str) -> Result<Vec<Network>, String> {
 
 fn network(text: &str) -> Result<Network, String> {
     let wrong =
-        || format!("{text:?} is no range of addresses such as 10.0.0.0/8, fd00::/8 or 10.1.2.3");
+        || format!("{text:?} is not a range of addresses such as 10.0.0.0/8, fd00::/8 or 10.1.2.3");
     let (address, prefix) = match text.split_once('/') {
         Some((address, prefix)) => (address, Some(prefix)),
         None => (text, None),
@@ -340,7 +340,7 @@ mod tests {
             "host/8",
         ] {
             let refused = networks(text).expect_err(text);
-            assert!(refused.contains("is no range of addresses"), "{refused}");
+            assert!(refused.contains("is not a range of addresses"), "{refused}");
         }
     }
 

@@ -8,7 +8,7 @@ const SECOND: u64 = 1_000_000_000;
 const MAGNITUDE_MAX: u64 = 1 << 63;
 
 /// What is expected in place of something else.
-const EXPECTED: &str = "is no duration: give numbers with units, such as 10s, 250ms or 1m30s";
+const EXPECTED: &str = "is not a duration: give numbers with units, such as 10s, 250ms or 1m30s";
 
 /// Reads a duration exactly as Go's `time.ParseDuration` does. There is one error.
 pub fn parse(text: &str) -> Result<i64, String> {

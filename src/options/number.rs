@@ -8,7 +8,7 @@ pub(super) fn within<T: TryFrom<i64>>(text: &str, min: i64, max: i64) -> Result<
         text.parse()
             .map_err(|error: std::num::ParseIntError| match error.kind() {
                 IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
-                _ => "is no whole number: give one such as 10",
+                _ => "is not a whole number: give one such as 10",
             })?;
     let range = || format!("must be between {min} and {max}");
     if !(min..=max).contains(&number) {
@@ -53,7 +53,7 @@ mod tests {
         check("11", Err("must be between 1 and 10"));
         check("-9223372036854775809", Err("value out of range"));
         for text in ["", "x", "1 ", " 1", "1.0", "1_0", "--1"] {
-            check(text, Err("is no whole number: give one such as 10"));
+            check(text, Err("is not a whole number: give one such as 10"));
         }
     }
 

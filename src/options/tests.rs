@@ -66,16 +66,16 @@ fn refusals_are_in_the_words_of_go() {
     check_refused(&["-addr"], "flag needs an argument: -addr");
     check_refused(
         &["-max-procs", "x"],
-        "invalid value \"x\" for flag -max-procs: is no whole number: give one such as 10",
+        "invalid value \"x\" for flag -max-procs: is not a whole number: give one such as 10",
     );
     // What is overridden later is checked as well.
     check_refused(
         &["-max-procs", "x", "-max-procs", "1"],
-        "invalid value \"x\" for flag -max-procs: is no whole number: give one such as 10",
+        "invalid value \"x\" for flag -max-procs: is not a whole number: give one such as 10",
     );
     check_refused(
         &["-connect-timeout", "1d"],
-        "invalid value \"1d\" for flag -connect-timeout: is no duration: give numbers with units, such as 10s, 250ms or 1m30s",
+        "invalid value \"1d\" for flag -connect-timeout: is not a duration: give numbers with units, such as 10s, 250ms or 1m30s",
     );
     check_refused(
         &["-protected-mode=maybe"],
@@ -216,7 +216,7 @@ fn help_and_version_win_in_the_order_typed() {
     ));
     check_refused(
         &["-max-procs", "x", "-h"],
-        "invalid value \"x\" for flag -max-procs: is no whole number: give one such as 10",
+        "invalid value \"x\" for flag -max-procs: is not a whole number: give one such as 10",
     );
 }
 
@@ -233,7 +233,7 @@ fn the_environment_is_a_fallback_that_a_flag_overrides() {
     assert_eq!(
             parse_with(&[], &bad),
             Err(
-                "invalid value \"x\" for environment variable REDIS_PROXY_MAX_PROCS: is no whole number: give one such as 10"
+                "invalid value \"x\" for environment variable REDIS_PROXY_MAX_PROCS: is not a whole number: give one such as 10"
                     .to_string()
             )
         );

@@ -256,7 +256,7 @@ fn bad_usage_is_refused_with_its_reason() {
     check_refused(
         &["-max-procs", "x"],
         &[],
-        "invalid value \"x\" for flag -max-procs: is no whole number: give one such as 10",
+        "invalid value \"x\" for flag -max-procs: is not a whole number: give one such as 10",
     );
     check_refused(
         &["serve"],
@@ -337,7 +337,7 @@ fn a_check_says_whether_all_is_well_and_serves_nobody() {
     let told = "environment variable REDIS_PROXY_MAX_PROC belongs to no flag; did you mean REDIS_PROXY_MAX_PROCS?\n";
     assert_eq!((bad.code, bad.stderr.as_str()), (1, told));
     for (text, reason) in [
-        ("max-procs x", "line 1: -max-procs: is no whole number"),
+        ("max-procs x", "line 1: -max-procs: is not a whole number"),
         ("\ncolour red", "line 2: there is no flag of this name"),
         (
             "password sesame\npassword-file /nowhere",

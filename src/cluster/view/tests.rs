@@ -160,24 +160,24 @@ fn bad_answers_are_refused_by_kind() {
     check("$-1\r\n", "not a string");
     check("*0\r\n", "not a string");
     check(":1\r\n", "not a string");
-    check("$3\r\n\u{fffd}\r\n", "no id");
-    check("HTTP/1.1 200 OK\r\n", "no reply");
+    check("$3\r\n\u{fffd}\r\n", "a node ID is not valid");
+    check("HTTP/1.1 200 OK\r\n", "not a RESP reply");
     check(&bulk(&good), "CLUSTER SLOTS is empty");
-    check(&bulk(&format!("{good}\n{good}")), "stands twice");
+    check(&bulk(&format!("{good}\n{good}")), "occurs twice");
     check(
         &bulk(&format!("{good}\n{}", good.replace(A, B))),
         "themselves myself",
     );
-    check(&bulk(&good.replace("0-5460", "0-16384")), "range of slots");
-    check(&bulk(&good.replace("0-5460", "9-3")), "range of slots");
+    check(&bulk(&good.replace("0-5460", "0-16384")), "slot range");
+    check(&bulk(&good.replace("0-5460", "9-3")), "slot range");
     check(&bulk(&good.replace("0-5460", "+1")), "SLOTS is empty"); // u16 takes a plus sign
-    check(&bulk(&good.replace("0-5460", "x")), "range of slots");
+    check(&bulk(&good.replace("0-5460", "x")), "slot range");
     check(&bulk(&good.replace(" 1 conn", " one conn")), "epoch");
     check(&bulk(&good.replace(" 1 conn", " -1 conn")), "epoch");
     check(&bulk(&good.replace("connected", "maybe")), "link");
     check(&bulk(&good.replace(":7001", "")), "no port");
     check(&bulk(&good.replace(":7001", ":70011")), "no port");
-    check(&bulk(&good.replace(A, "id\x1b[1m")), "no id");
+    check(&bulk(&good.replace(A, "id\x1b[1m")), "a node ID is not valid");
     check(&bulk("vars currentEpoch 6 lastVoteEpoch 0"), "too short");
     check(&bulk("lorem ipsum dolor sit amet consetetur"), "too short");
 }
