@@ -31,7 +31,7 @@ function number(n) {
 }
 function bytes(n) {
   for (const unit of ["B", "KiB", "MiB", "GiB"]) {
-    if (n < 1024 || unit === "GiB") return (unit === "B" ? n : n.toFixed(1)) + " " + unit;
+    if (n < 1024 || unit === "GiB") return (unit === "B" ? n : n.toFixed(n < 10 ? 1 : 0)) + " " + unit;
     n /= 1024;
   }
 }
@@ -195,13 +195,21 @@ function split(recent) {
   by("split").setAttribute("aria-label", text);
 }
 
-// A node is an outlier when its p99 is more than three times the median of all, and a client feels it.
+// A node is an outlier when its p50 or p99 is more than three times the median of all, and a client feels it. A busy
+// machine blurs the p99 of all nodes; the p50 still tells a node that is slow all the time.
 function outliers(status) {
   const busy = status.nodes.filter((own) => own.recent.count > 0);
-  const all = busy.map((own) => own.recent.p99_us).sort((a, b) => a - b);
-  const median = all[Math.floor((all.length - 1) / 2)] || 0;
-  const slow = busy.filter((own) => all.length > 2 && own.recent.p99_us > 3 * median && own.recent.p99_us > 1000);
-  return { slow, median };
+  const excess = (own, which) => {
+    const all = busy.map((other) => other.recent[which + "_us"]).sort((a, b) => a - b);
+    const median = all[Math.floor((all.length - 1) / 2)], value = own.recent[which + "_us"];
+    return value > 3 * median && value > 1000 ? `${which} ${micros(value)}, the median of the nodes is ${micros(median)}` : "";
+  };
+  const slow = new Map();
+  for (const own of busy) {
+    const words = busy.length > 2 && (excess(own, "p50") || excess(own, "p99"));
+    if (words) slow.set(own, words);
+  }
+  return slow;
 }
 
 // The error codes of the last second and the commands that got them, most first.
@@ -220,9 +228,7 @@ function findings(status, errors) {
     list.push(["bad", `${own.role} ${own.address} is down` + (own.slots ? `: ${own.slots} slots` : own.role === "master" ? ", it has no slots" : "")]);
   for (const own of status.nodes.filter((own) => own.up && own.silent > 1))
     list.push(["bad", `${own.role} ${own.address} has not replied for ${own.silent} s`]);
-  const { slow, median } = outliers(status);
-  for (const own of slow)
-    list.push(["warn", `${own.role} ${own.address} is slow: p99 ${micros(own.recent.p99_us)}, the median of the nodes is ${micros(median)}`]);
+  for (const [own, words] of outliers(status)) list.push(["warn", `${own.role} ${own.address} is slow: ${words}`]);
   if (errors > 0.01 * status.rates.commands && errors >= 1)
     list.push(["warn", `clients get ${number(errors)} errors/s: ${codes(status)}`]);
   for (const worker of status.workers.filter((own) => !own.up)) list.push(["bad", `worker ${worker.worker} is stuck`]);
@@ -288,21 +294,21 @@ function find() {
 }
 
 function shards(status) {
-  const { slow } = outliers(status);
+  const slow = outliers(status);
   const known = new Map(status.nodes.map((own) => [own.address, own]));
   const seconds = status.recent.seconds || 1;
   const listed = new Set();
   const line = (address, role) => {
     const own = known.get(address);
     listed.add(address);
-    const box = node("div", undefined, "node" + (own && slow.includes(own) ? " slow" : ""));
+    const box = node("div", undefined, "node" + (own && slow.has(own) ? " slow" : ""));
     box.append(node("b", address));
     const up = own && own.up;
     box.append(node("span", `${role}, ${up ? "up" : "DOWN"}`, up ? "good" : "bad"));
     if (own) box.append(node("span",
       (own.recent.count ? `${number(own.recent.count / seconds)} ops/s · p50 ${micros(own.recent.p50_us)} · p99 ${micros(own.recent.p99_us)} · ` : "no requests · ") +
       `${own.in_flight} in flight · ${own.busy}/${own.connections} connections busy · ${number(sum(Object.values(own.errors)))} errors` +
-      (slow.includes(own) ? " · slower than the others" : "") + (own.silent > 1 ? ` · silent for ${own.silent} s` : "")));
+      (slow.has(own) ? " · slower than the others" : "") + (own.silent > 1 ? ` · silent for ${own.silent} s` : "")));
     return box;
   };
   const cards = status.topology.shards.map((shard, index) => {
@@ -312,7 +318,7 @@ function shards(status) {
     const count = sum(own.map((range) => range.last - range.first + 1));
     card.append(node("small", `shard ${index + 1}: ${count} slots in ${own.length} range${own.length === 1 ? "" : "s"}`));
     card.append(line(shard.master, "master"), ...shard.replicas.map((address) => line(address, "replica")));
-    if ([shard.master, ...shard.replicas].some((address) => slow.some((own) => own.address === address))) card.classList.add("outlier");
+    if ([shard.master, ...shard.replicas].some((address) => slow.has(known.get(address)))) card.classList.add("outlier");
     if (known.get(shard.master)?.up === false) card.classList.add("down");
     return card;
   });
