@@ -177,7 +177,10 @@ fn bad_answers_are_refused_by_kind() {
     check(&bulk(&good.replace("connected", "maybe")), "link");
     check(&bulk(&good.replace(":7001", "")), "no port");
     check(&bulk(&good.replace(":7001", ":70011")), "no port");
-    check(&bulk(&good.replace(A, "id\x1b[1m")), "a node ID is not valid");
+    check(
+        &bulk(&good.replace(A, "id\x1b[1m")),
+        "a node ID is not valid",
+    );
     check(&bulk("vars currentEpoch 6 lastVoteEpoch 0"), "too short");
     check(&bulk("lorem ipsum dolor sit amet consetetur"), "too short");
 }
