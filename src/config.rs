@@ -350,6 +350,9 @@ pub struct Limits {
     pub pass_bytes: usize,
     /// Bytes of a reply at which nobody else is to wait for it: its connection is set aside.
     pub aside_reply_bytes: usize,
+    /// Bytes of a reply that are kept while others' writes wait behind it: a longer one is asked for again, on a
+    /// connection of its own.
+    pub apart_bytes: usize,
     /// Bytes of a request that are gathered; a longer one goes to its node as it comes, if it can.
     pub stream_bytes: usize,
     /// Keys that one worker tracks for clients (Redis: `tracking-table-max-keys`).
@@ -439,6 +442,7 @@ impl Default for Limits {
             read_bytes: 256 << 10,
             pass_bytes: 1 << 20,
             aside_reply_bytes: 4 << 20,
+            apart_bytes: 16 << 20,
             stream_bytes: 4 << 20,
             tracking_keys: 1_000_000,
             split_keys: 4096,

@@ -297,6 +297,9 @@ impl World {
         if of_aside.one_in(3) {
             config.limits.aside_reply_bytes = of_aside.skewed(32 << 10);
         }
+        if of_aside.one_in(2) {
+            config.limits.apart_bytes = of_aside.skewed(64 << 10);
+        }
         let config = Arc::new(config);
         let tags = random.between(2, 6) as usize;
         let password = config.backend_password.as_ref();

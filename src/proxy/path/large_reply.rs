@@ -6,7 +6,8 @@
 //! - *Passed*: to the client's output at once. That is for a reply that will be nothing but these bytes, whose turn
 //!   it is, and of which `pass_bytes` have come. If the client does not read as fast as the node writes, the node waits
 //!   ([`slow_reader`]), unless others' replies come behind on the same connection: nobody waits for another client's reading,
-//!   and the client is closed when it is owed more than it may be, as ever.
+//!   so that a read is asked for again elsewhere if that is long ([`held_up`]); of anything else all is kept, and the client
+//!   is closed when it is owed more than it may be, as ever.
 //! - *Kept* until it is whole: it may still be an error, a part of a reply, not due yet, or short enough to be asked
 //!   for again if its connection breaks. Then its blocks move on, still without a copy, or, where somebody must read
 //!   it, become one piece, which is the one copy.
@@ -23,6 +24,7 @@
 //! Nothing is allocated from a length that was declared. Bytes may come a few at a time, and a chunk keeps its whole
 //! block: so a block is left only when half of it is full, and the memory is never more than a few times the reply's.
 
+mod held_up;
 mod slow_reader;
 #[cfg(test)]
 mod tests;
@@ -79,9 +81,10 @@ impl Proxy {
         let mut large_reply = backend.large_reply.take().unwrap_or_default();
         let large = self.config.limits.aside_reply_bytes;
         let was_large = large_reply.taken >= large;
-        let (ends, count) = match scan {
-            Scan::Frame(len) => (true, len),
-            _ => (false, backend.scanner.scanned()),
+        let (ends, count, lacks) = match scan {
+            Scan::Frame(len) => (true, len, 0),
+            Scan::Incomplete(lacks) => (false, backend.scanner.scanned(), lacks),
+            _ => (false, backend.scanner.scanned(), 0),
         };
         if ends || count >= ENOUGH {
             large_reply.take(input, count);
@@ -96,6 +99,10 @@ impl Proxy {
             (Some(Origin::Part(part)), Some(command)) => self.is_untagged(part.client, command),
             _ => false,
         };
+        let weighed = large_reply.way != Way::Kept || large_reply.holds_up.is_some();
+        if !weighed && large_reply.taken >= self.config.limits.pass_bytes {
+            large_reply.holds_up = Some(self.holds_up_others(id));
+        }
         self.lead(&mut large_reply, kind, front, whole_only, now);
         // A client that was closed may have taken its connection with it.
         let Some(backend) = self.upstream.backends.get_mut(id) else {
@@ -106,12 +113,18 @@ impl Proxy {
             // How much is missing is of no use: the room is that of a block.
             backend.missing = 1;
             let is_large = large_reply.taken >= large;
+            let is_held_up = large_reply.holds_up == Some(true)
+                && large_reply.way == Way::Kept
+                && large_reply.taken + lacks >= self.config.limits.apart_bytes;
             backend.large_reply = Some(large_reply);
             if is_large && !was_large {
                 // An aggregate does not say how long it is.
                 self.large_reply_begins(id, now);
             }
             self.pause_if_unread(id);
+            if is_held_up {
+                self.ask_apart(id, now);
+            }
             return Next::Wait;
         }
         backend.missing = 0;
@@ -142,6 +155,10 @@ impl Proxy {
         let (id, place) = match origin {
             Some(Origin::Part(PartId { client, seq, .. })) => (client, Some(seq)),
             Some(Origin::Lease { client, .. }) => (client, None),
+            // An error may say something of the cluster.
+            Some(Origin::Discard) if !matches!(kind, b'-' | b'!') => {
+                return large_reply.give_up(&mut self.pool);
+            }
             _ => return,
         };
         let error = matches!(kind, b'-' | b'!');
@@ -160,6 +177,7 @@ impl Proxy {
                 return large_reply.give_up(&mut self.pool);
             }
             if large_reply.way == Way::Kept
+                && large_reply.holds_up != Some(true)
                 && !whole_only
                 && large_reply.taken >= limits.pass_bytes
                 && client.pipeline.is_single_head(seq)

@@ -31,6 +31,9 @@ pub struct LargeReply {
     pub(in crate::proxy) taken: usize,
     /// Whether its connection is not read (see `path::large_reply::slow_reader`).
     pub(in crate::proxy) is_paused: bool,
+    /// Whether others' requests wait behind it that cannot be asked elsewhere, and it can (see
+    /// `path::large_reply::held_up`); nothing before that matters.
+    pub(in crate::proxy) holds_up: Option<bool>,
 }
 
 impl LargeReply {

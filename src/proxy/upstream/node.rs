@@ -204,11 +204,18 @@ impl Node {
             place.and_then(Option::take)
         };
         debug_assert!(backend.is_some());
-        self.aside.extend(backend.map(|backend| Aside {
+        if let Some(backend) = backend {
+            self.add_aside(flavor, affinity, backend);
+        }
+    }
+
+    /// Another shared connection of this flavour and affinity that is set aside.
+    pub fn add_aside(&mut self, flavor: Flavor, affinity: usize, backend: BackendId) {
+        self.aside.push(Aside {
             backend,
             flavor,
             affinity,
-        }));
+        });
     }
 
     /// A connection that was set aside is the shared one of its place again, which has no other.

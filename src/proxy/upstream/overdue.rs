@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use crate::clock::Time;
+use crate::config::Config;
+use crate::proxy::actions::Actions;
 use crate::proxy::ids::{BackendId, NodeKey};
 use crate::proxy::upstream::Upstream;
-use crate::proxy::upstream::backend::{Backend, Flavor, Head, Origin, State};
+use crate::proxy::upstream::backend::{Backend, Flavor, Head, Origin, State, Usage};
 use crate::proxy::upstream::lost::Lost;
 use crate::proxy::upstream::node::Node;
 
@@ -63,9 +65,12 @@ impl Backend {
         now.since(head.since)
     }
 
-    /// Whether its oldest request was overdue when last looked at.
+    /// Whether its oldest request was overdue when last looked at, or brings a large reply for nobody.
     pub(in crate::proxy) fn is_stuck(&self) -> bool {
         let oldest = self.tickets.front().map(|front| front.origin);
+        if oldest == Some(Origin::Discard) && self.is_streaming() {
+            return true;
+        }
         let overdue = self.head.filter(|head| head.overdue);
         overdue.is_some_and(|head| Some(head.origin) == oldest)
     }
@@ -104,6 +109,29 @@ impl Upstream {
         }
         self.routes.forget_found();
         Some((affinity, next.is_none()))
+    }
+
+    /// A new connection beside one that is set aside, for what is to leave that one: it is set aside from the start. Nothing if
+    /// there may be no more of them, or the node is not to be tried.
+    pub(in crate::proxy) fn open_apart(
+        &mut self,
+        from: BackendId,
+        key: NodeKey,
+        flavor: Flavor,
+        config: &Config,
+        actions: &mut Actions,
+        now: Time,
+    ) -> Option<BackendId> {
+        let aside = self.node(key)?.aside();
+        let affinity = aside.iter().find(|own| own.backend == from)?.affinity;
+        if aside.len() >= ASIDE_STREAMING_MAX {
+            return None;
+        }
+        let id = self.open(key, flavor, Usage::Shared, config, actions, now)?;
+        self.backends.get_mut(id)?.is_aside = true;
+        self.node_mut(key)?.add_aside(flavor, affinity, id);
+        self.aside += 1;
+        Some(id)
     }
 
     /// A connection set aside of this place that answers again; rather one that owes nothing.

@@ -295,3 +295,115 @@ fn a_connection_that_others_have_to_use_is_read() {
     rig.eat(slow, usize::MAX);
     assert!(rig.heard(slow) == reply);
 }
+
+#[test]
+fn a_read_that_holds_up_writes_of_others_is_asked_for_again_on_a_connection_of_its_own() {
+    for (reply, sent) in [
+        (string(5 << 20), &["GET", "bar"][..]),
+        (list(300_000), &["LRANGE", "bar", "0", "-1"]),
+    ] {
+        let mut rig = Rig::with_slow_readers(|config| {
+            config.limits.pass_bytes = 100_000;
+            config.limits.apart_bytes = 500_000;
+        });
+        let (slow, other) = (rig.client(), rig.client());
+        rig.ask(slow, sent);
+        rig.ask(other, &["INCR", "bar"]);
+        // More of its own, which is to come behind.
+        rig.ask(slow, &["GET", "bar"]);
+        let first = rig.backend_of(slow);
+        rig.appetite = 0;
+        rig.to_node.clear();
+        let old = [&reply[..], b":1\r\n$1\r\na\r\n"].concat();
+        let mut most = 0;
+        for piece in old.chunks(READ_BLOCK) {
+            assert_eq!(rig.offer(first, piece), piece.len());
+            most = most.max(rig.held());
+        }
+        assert!(most <= 500_000 + MORE, "{most} bytes are held");
+        rig.eat(other, usize::MAX);
+        assert_eq!(rig.heard(other), b":1\r\n");
+        assert_eq!(rig.heard(slow), b"");
+        let second = rig.backend_of(slow);
+        assert_ne!(first, second);
+        let mut asked = Vec::new();
+        for words in [sent, &["GET", "bar"]] {
+            encode::command(&mut asked, words.iter().map(|word| word.as_bytes()));
+        }
+        assert!(rig.to_node.ends_with(&asked));
+        // What comes later finds its order, and others go elsewhere.
+        rig.ask(slow, &["SET", "bar", "b"]);
+        assert_eq!(rig.backend_of(slow), second);
+        rig.ask(other, &["GET", "bar"]);
+        assert_ne!(rig.backend_of(other), second);
+        let new = [&reply[..], b"$1\r\na\r\n+OK\r\n"].concat();
+        let (mut rest, mut most, mut heard) = (&new[..], 0, Vec::new());
+        while heard.len() < new.len() {
+            let read = rig.offer(second, rest);
+            rest = &rest[read..];
+            most = most.max(rig.held());
+            rig.eat(slow, 200_000);
+            heard.extend(rig.heard(slow));
+            rig.wait(100);
+        }
+        assert!(heard == new);
+        assert!(rig.pauses() > 0 && most <= MARK + 100_000 + MORE, "{most}");
+    }
+}
+
+/// What may not run twice, or would change its place, stays where it is.
+#[test]
+fn what_cannot_be_asked_again_is_not() {
+    let reply = string(3 << 20);
+    for (sent, behind, by_other) in [
+        (["GETDEL", "bar"], "GET", "INCR"),
+        (["GET", "bar"], "INCR", "INCR"),
+    ] {
+        let mut rig = Rig::with_slow_readers(|config| config.limits.apart_bytes = 500_000);
+        let (slow, other) = (rig.client(), rig.client());
+        rig.ask(slow, &sent);
+        rig.ask(other, &[by_other, "bar"]);
+        rig.ask(slow, &[behind, "bar"]);
+        let first = rig.backend_of(slow);
+        rig.appetite = 0;
+        rig.to_node.clear();
+        let all = [&reply[..], b":1\r\n:2\r\n"].concat();
+        assert_eq!(rig.offer(first, &all), all.len());
+        assert!(!rig.to_node.ends_with(b"bar\r\n"));
+        rig.eat(other, usize::MAX);
+        assert_eq!(rig.heard(other), b":1\r\n");
+        rig.eat(slow, usize::MAX);
+        assert!(rig.heard(slow) == [&reply[..], b":2\r\n"].concat());
+        rig.proxy.check_idle();
+    }
+}
+
+/// A connection breaks while the reply comes that was asked for again, before any of it has left.
+#[test]
+fn a_read_that_was_asked_for_again_is_asked_for_once_more() {
+    let reply = string(3 << 20);
+    let mut rig = Rig::with_slow_readers(|config| {
+        config.limits.pass_bytes = 100_000;
+        config.limits.apart_bytes = 500_000;
+    });
+    let (slow, other) = (rig.client(), rig.client());
+    rig.ask(slow, &["GET", "bar"]);
+    rig.ask(other, &["INCR", "bar"]);
+    let first = rig.backend_of(slow);
+    let front = &reply[..1 << 20];
+    assert_eq!(rig.offer(first, front), front.len());
+    let second = rig.backend_of(slow);
+    rig.offer(second, &reply[..1000]);
+    rig.proxy.closed(Peer::Backend(second), rig.now);
+    rig.turn();
+    // The replacement lets it in.
+    rig.reply(b"+PONG\r\n", usize::MAX);
+    rig.wait(100);
+    let third = rig.backend_of(slow);
+    assert!(third != first && third != second);
+    assert_eq!(rig.offer(third, &reply), reply.len());
+    assert!(rig.heard(slow) == reply);
+    let rest = [&reply[1 << 20..], b":1\r\n"].concat();
+    assert_eq!(rig.offer(first, &rest), rest.len());
+    assert_eq!(rig.heard(other), b":1\r\n");
+}
