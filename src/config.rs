@@ -450,7 +450,7 @@ impl Default for Limits {
             turn_messages: 16384,
             turn_subscribers: 512,
             turn_listed: 512,
-            turn_names: 1024,
+            turn_names: 256,
             script_bytes: 16 << 20,
             drain_grace: Duration::ZERO,
             drain: Duration::from_secs(10),

@@ -23,6 +23,11 @@ impl<T> Default for Distinct<T> {
 }
 
 impl<T> Distinct<T> {
+    /// Whether there is an element of this name.
+    pub fn has(&self, name: &[u8]) -> bool {
+        self.places.contains_key(name)
+    }
+
     /// The element of this name, which is made, as the last one, if there is none.
     pub fn get_or_add(&mut self, name: &[u8], make: impl FnOnce() -> T) -> &mut T {
         let at = match self.places.get(name) {

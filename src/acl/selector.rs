@@ -11,6 +11,10 @@ use crate::command::Command;
 /// no such limit, and takes minutes for 100,000.
 const ARGUMENTS_MAX: usize = 1000;
 
+/// Patterns of keys, and of channels, that one selector may have: each key that a request names is held against all of
+/// them. Redis has no such limit.
+pub(super) const PATTERNS_MAX: usize = 10_000;
+
 /// Why a rule is not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RuleError {
@@ -167,6 +171,19 @@ impl Allowed {
 }
 
 impl Selector {
+    /// How many patterns it has.
+    pub(super) fn patterns(&self) -> usize {
+        let keys = match &self.keys {
+            Keys::All => 0,
+            Keys::Patterns(patterns) => patterns.len(),
+        };
+        let channels = match &self.channels {
+            Channels::All => 0,
+            Channels::Patterns(patterns) => patterns.len(),
+        };
+        keys + channels
+    }
+
     /// Applies one rule; without an error it is applied, with one nothing has changed.
     pub fn apply(&mut self, rule: &[u8], commands: &Commands) -> Result<(), RuleError> {
         let is = |word: &str| rule.eq_ignore_ascii_case(word.as_bytes());
@@ -236,6 +253,9 @@ impl Selector {
         if has_spaces(glob) {
             return Err(RuleError::Syntax);
         }
+        if patterns.len() >= PATTERNS_MAX && !patterns.has(glob) {
+            return Err(RuleError::TooMany);
+        }
         let own = patterns.get_or_add(glob, || KeyPattern {
             glob: glob.into(),
             read,
@@ -252,6 +272,9 @@ impl Selector {
         };
         if has_spaces(glob) {
             return Err(RuleError::Syntax);
+        }
+        if patterns.len() >= PATTERNS_MAX && !patterns.has(glob) {
+            return Err(RuleError::TooMany);
         }
         patterns.get_or_add(glob, || glob.into());
         Ok(())
@@ -444,6 +467,22 @@ mod tests {
                     .map(|own| own.as_bytes())
                     .collect::<Vec<_>>()
             );
+        }
+    }
+
+    #[test]
+    fn there_are_only_so_many_patterns() {
+        let commands = Commands::new(Table::compiled().into(), None);
+        for sign in ["~", "&"] {
+            let mut list: Vec<String> = (0..PATTERNS_MAX)
+                .map(|own| format!("{sign}{own}"))
+                .collect();
+            // One that is there is none more.
+            list.push(format!("{sign}0"));
+            let selector = rules(&list, &commands).expect("each is there once");
+            assert_eq!(selector.patterns(), PATTERNS_MAX);
+            list.push(format!("{sign}more"));
+            assert_eq!(rules(&list, &commands), Err(RuleError::TooMany));
         }
     }
 

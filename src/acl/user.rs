@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::commands::Commands;
 use super::password::Hash;
 use super::permissions::Permissions;
-use super::selector::{Channels, Keys, RuleError, Selector};
+use super::selector::{Channels, Keys, PATTERNS_MAX, RuleError, Selector};
 use super::settings::Settings;
 use crate::resp::inline;
 
@@ -15,6 +15,11 @@ pub const DEFAULT: &[u8] = b"default";
 
 /// Passwords that one user may have: all of them are looked at for each login. Redis has no such limit.
 const PASSWORDS_MAX: usize = 1000;
+
+/// Selectors in parentheses that one user may have, and bytes that one of them may be described in. Redis has no such
+/// limits.
+const SELECTORS_MAX: usize = 1000;
+const SELECTOR_BYTES_MAX: usize = 128 << 10;
 
 /// Users ever made.
 static SERIALS: AtomicU64 = AtomicU64::new(0);
@@ -215,6 +220,14 @@ impl User {
                     return self.remove_password(Hash::from_hex(hex).ok_or(RuleError::NoHash)?);
                 }
                 [b'(', inner @ .., b')'] => {
+                    let others = self.selectors.iter().skip(1);
+                    let patterns: usize = others.map(Selector::patterns).sum();
+                    if self.selectors.len() > SELECTORS_MAX
+                        || inner.len() > SELECTOR_BYTES_MAX
+                        || patterns > PATTERNS_MAX
+                    {
+                        return Err(RuleError::TooMany);
+                    }
                     let mut selector = Selector::default();
                     // Of what has an odd quote, Redis takes nothing.
                     for rule in inline::split(inner).unwrap_or_default() {

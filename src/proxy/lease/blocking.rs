@@ -19,7 +19,7 @@ use crate::proxy::pipeline::At;
 use crate::proxy::request::Request;
 use crate::proxy::request::request_limits;
 use crate::proxy::state::Proxy;
-use crate::proxy::stats::key_tally::KeyHash;
+use crate::proxy::stats::key_tally::{COUNTED_MAX, KeyHash};
 use crate::proxy::texts::{self, refusal};
 use crate::proxy::upstream::backend::{Origin, Ticket, Usage};
 use crate::proxy::upstream::dialect::Dialect;
@@ -53,6 +53,7 @@ impl Proxy {
         let counts = &self.process.leases;
         let waited: BTreeSet<KeyHash> = keys
             .iter()
+            .take(COUNTED_MAX)
             .map(|key| counts.blocking_keys.hash(args.at(*key as usize)))
             .collect();
         self.scratch.keys = keys;

@@ -12,7 +12,7 @@ use crate::proxy::lease::state::{Next, Work};
 use crate::proxy::pipeline::At;
 use crate::proxy::request::Request;
 use crate::proxy::state::Proxy;
-use crate::proxy::stats::key_tally::KeyHash;
+use crate::proxy::stats::key_tally::{COUNTED_MAX, KeyHash};
 use crate::proxy::texts::{self, refusal};
 
 impl Proxy {
@@ -75,8 +75,10 @@ impl Proxy {
             return Step::Close;
         };
         let counts = &self.process.leases;
-        let hashes = args.from(1).map(|key| counts.watched_keys.hash(key));
         let before = transaction.watched.len();
+        let more = COUNTED_MAX.saturating_sub(before);
+        let keys = args.from(1).take(more);
+        let hashes = keys.map(|key| counts.watched_keys.hash(key));
         let new: Vec<KeyHash> = hashes
             .filter(|key| transaction.watched.insert(*key))
             .collect();

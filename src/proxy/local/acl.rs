@@ -14,7 +14,6 @@ use crate::proxy::actions::OutsideAnswer;
 use crate::proxy::messages::worker_query::WorkerQuery;
 use crate::proxy::pipeline::merge::Merge;
 use crate::proxy::pipeline::plan::{Ask, Plan};
-use crate::proxy::process::Process;
 use crate::proxy::texts;
 use crate::resp::args::Args;
 use crate::resp::encode::{self, Protocol};
@@ -79,11 +78,15 @@ pub fn users(context: &mut Context<'_>, _: &Args<'_>, out: &mut Vec<u8>) -> Afte
     After::Go
 }
 
-pub fn list(context: &mut Context<'_>, _: &Args<'_>, out: &mut Vec<u8>) -> After {
-    let users = context.users.iter();
-    encode::array(out, users.len());
-    users.for_each(|user| encode::bulk(out, &user.describe(&context.users.commands)));
-    After::Go
+/// Many users may have many rules: they are described outside the worker.
+pub fn list(context: &mut Context<'_>, _: &Args<'_>, _: &mut Vec<u8>) -> After {
+    let users = context.users.clone();
+    let describe = move |out: &mut Vec<u8>| {
+        encode::array(out, users.iter().len());
+        let all = users.iter();
+        all.for_each(|user| encode::bulk(out, &user.describe(&users.commands)));
+    };
+    After::Ask(outside(describe, Merge::AllSucceeded))
 }
 
 pub fn getuser(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> After {
@@ -166,23 +169,23 @@ fn renewed_users(merge: Merge) -> Plan {
 }
 
 /// What the second thread answers, since a disk may be slow and a file long.
-fn outside(context: &Context<'_>, answer: fn(&Process, &mut Vec<u8>), merge: Merge) -> After {
-    let process = context.process.clone();
+fn outside(answer: impl Fn(&mut Vec<u8>) + Send + Sync + 'static, merge: Merge) -> Plan {
     let find = move || {
         let mut out = Vec::new();
-        answer(&process, &mut out);
+        answer(&mut out);
         out
     };
-    After::AskAlone(Plan {
+    Plan {
         asks: vec![Ask::Outside(OutsideAnswer::new(find))],
         merge,
         write: false,
-    })
+    }
 }
 
 /// The file is read; then every worker takes the users.
 pub fn load(context: &mut Context<'_>, _: &Args<'_>, _: &mut Vec<u8>) -> After {
-    let read = |process: &Process, out: &mut Vec<u8>| match process.acl.reload() {
+    let process = context.process.clone();
+    let read = move |out: &mut Vec<u8>| match process.acl.reload() {
         Ok(()) => encode::simple(out, "OK"),
         Err(error) => encode::error(out, file_error(error).as_bytes()),
     };
@@ -193,12 +196,13 @@ pub fn load(context: &mut Context<'_>, _: &Args<'_>, _: &mut Vec<u8>) -> After {
         }
         Some(renewed_users(Merge::AllSucceeded))
     };
-    outside(context, read, Merge::Then(Box::new(then)))
+    After::AskAlone(outside(read, Merge::Then(Box::new(then))))
 }
 
 /// The answer comes when the disk has the file.
 pub fn save(context: &mut Context<'_>, _: &Args<'_>, _: &mut Vec<u8>) -> After {
-    let write = |process: &Process, out: &mut Vec<u8>| match process.acl.save() {
+    let process = context.process.clone();
+    let write = move |out: &mut Vec<u8>| match process.acl.save() {
         Ok(()) => encode::simple(out, "OK"),
         Err(FileError::None) => encode::error(out, NO_FILE.as_bytes()),
         Err(FileError::Failed(error)) => {
@@ -206,7 +210,7 @@ pub fn save(context: &mut Context<'_>, _: &Args<'_>, _: &mut Vec<u8>) -> After {
             encode::error(out, NOT_SAVED);
         }
     };
-    outside(context, write, Merge::AllSucceeded)
+    After::AskAlone(outside(write, Merge::AllSucceeded))
 }
 
 fn file_error(error: FileError) -> String {

@@ -170,7 +170,13 @@ pub struct Handler {
     pub credentials: Option<ReadCredentials>,
     /// Whether nodes execute the request as it is, and so judge it.
     pub is_judged_by_nodes: bool,
+    /// How many arguments it takes: what is answered in one turn takes a time that grows with them.
+    pub arguments_max: usize,
 }
+
+/// Arguments of a request that is answered in one turn. Redis has no such limit, and needs none: nobody names so many
+/// clients, settings or users in one request.
+const ARGUMENTS_MAX: usize = 10_000;
 
 impl Handler {
     /// Makes a reply, and nothing else.
@@ -182,8 +188,18 @@ impl Handler {
             logs_in: None,
             credentials: None,
             is_judged_by_nodes: false,
+            arguments_max: ARGUMENTS_MAX,
         }
     }
+}
+
+/// One that does little with each argument, or answers in steps, outside the worker or by the nodes.
+const fn of_many((name, handler): (&'static str, Handler)) -> (&'static str, Handler) {
+    let handler = Handler {
+        arguments_max: usize::MAX,
+        ..handler
+    };
+    (name, handler)
 }
 
 const fn row(name: &'static str, run: Run) -> (&'static str, Handler) {
@@ -216,6 +232,7 @@ const fn login(
 const fn watch(name: &'static str, run: Run) -> (&'static str, Handler) {
     let handler = Handler {
         watches: true,
+        arguments_max: usize::MAX,
         ..Handler::new(run)
     };
     (name, handler)
@@ -225,6 +242,7 @@ const fn of_servers(name: &'static str, run: Run) -> (&'static str, Handler) {
     let handler = Handler {
         barrier: true,
         is_judged_by_nodes: true,
+        arguments_max: usize::MAX,
         ..Handler::new(run)
     };
     (name, handler)
@@ -327,14 +345,14 @@ const ROWS: &[(&str, Handler)] = &[
     row("cluster|syncslots", cluster::refused),
     row("command", commands::all),
     row("command|count", commands::count),
-    row("command|docs", commands::docs),
+    of_many(row("command|docs", commands::docs)),
     row("command|getkeys", commands::getkeys),
     row("command|getkeysandflags", commands::getkeysandflags),
-    row("command|info", commands::info),
+    of_many(row("command|info", commands::info)),
     row("command|list", commands::list),
     row("commandlog|get", logs::slowlog_get),
     row("commandlog|len", logs::slowlog_len),
-    row("config|get", config::get),
+    of_many(row("config|get", config::get)),
     row("config|resetstat", config::resetstat),
     row("config|set", config::set),
     barrier("debug", protected::debug),
@@ -364,14 +382,14 @@ const ROWS: &[(&str, Handler)] = &[
     row("module|load", protected::module),
     row("module|loadex", protected::module),
     row("module|unload", protected::module),
-    barrier("psubscribe", subscribe::psubscribe),
+    of_many(barrier("psubscribe", subscribe::psubscribe)),
     watch("publish", channels::publish),
     row("pubsub|channels", channels::names),
     row("pubsub|numpat", channels::patterns),
-    row("pubsub|numsub", channels::counts),
+    of_many(row("pubsub|numsub", channels::counts)),
     row("pubsub|shardchannels", channels::names),
-    row("pubsub|shardnumsub", channels::shard_counts),
-    barrier("punsubscribe", subscribe::punsubscribe),
+    of_many(row("pubsub|shardnumsub", channels::shard_counts)),
+    of_many(barrier("punsubscribe", subscribe::punsubscribe)),
     row("quit", connection::quit),
     row("randomkey", randomkey::randomkey),
     row("readonly", cluster::accepted),
@@ -391,12 +409,12 @@ const ROWS: &[(&str, Handler)] = &[
     row("slowlog|get", logs::slowlog_get),
     row("slowlog|len", logs::slowlog_len),
     watch("spublish", channels::spublish),
-    barrier("ssubscribe", subscribe::ssubscribe),
-    barrier("subscribe", subscribe::subscribe),
-    barrier("sunsubscribe", subscribe::sunsubscribe),
+    of_many(barrier("ssubscribe", subscribe::ssubscribe)),
+    of_many(barrier("subscribe", subscribe::subscribe)),
+    of_many(barrier("sunsubscribe", subscribe::sunsubscribe)),
     watch("swapdb", identity::swapdb),
     row("time", server::time),
-    barrier("unsubscribe", subscribe::unsubscribe),
+    of_many(barrier("unsubscribe", subscribe::unsubscribe)),
 ];
 
 const SYNTAX_ERROR: &[u8] = b"ERR syntax error";

@@ -11,6 +11,7 @@ use crate::proxy::pipeline::by_slot::runs_alone;
 use crate::proxy::request::Request;
 use crate::proxy::state::Proxy;
 use crate::proxy::stats::calls::ErrorCode;
+use crate::proxy::texts;
 use crate::resp::encode;
 use crate::resp::reply::Reply;
 
@@ -132,7 +133,12 @@ impl Proxy {
         };
         let protocol = context.session.protocol;
         let monitored = context.session.is_monitor();
-        let mut after = (handler.run)(&mut context, args, &mut reply);
+        let mut after = if args.len() > handler.arguments_max {
+            encode::error(&mut reply, texts::too_many(&command.name).as_bytes());
+            After::Go
+        } else {
+            (handler.run)(&mut context, args, &mut reply)
+        };
         let refused_login = context.refused_login.take();
         let monitors = client.session.is_monitor();
         if matches!(after, After::OwnLine) {

@@ -8,6 +8,9 @@ use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+/// Keys of one client that are counted: more of them would be a long turn, and only a figure of INFO is too low.
+pub const COUNTED_MAX: usize = 10_000;
+
 /// A key, as it is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeyHash(u64);

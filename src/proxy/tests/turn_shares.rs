@@ -571,3 +571,30 @@ fn long_replies_without_steps_are_merged_outside_the_worker() {
     assert!(rig.heard(client) == sums);
     rig.proxy.check_idle();
 }
+
+#[test]
+fn what_is_answered_in_one_turn_takes_only_so_many_arguments() {
+    let mut rig = Rig::new(|_| {});
+    for (front, name) in [
+        (&["CLIENT", "KILL", "ID", "1"][..], "client|kill"),
+        (&["CLIENT", "LIST", "ID"], "client|list"),
+        (&["CLIENT", "TRACKING", "ON", "BCAST"], "client|tracking"),
+        (&["COMMAND", "GETKEYS", "MGET"], "command|getkeys"),
+        (&["CONFIG", "SET"], "config|set"),
+        (&["ACL", "SETUSER", "joe"], "acl|setuser"),
+        (&["INFO"], "info"),
+        (&["PROXY", "EXPLAIN", "MGET"], "proxy"),
+    ] {
+        let (client, other) = (rig.client(), rig.client());
+        let mut words = front.to_vec();
+        words.resize(10_000, "12");
+        rig.ask(client, &words);
+        rig.turns();
+        assert!(!rig.heard(client).contains("too many arguments"), "{name}");
+        words.push("12");
+        rig.ask(other, &words);
+        rig.turns();
+        let expected = format!("-ERR too many arguments for '{name}' command\r\n");
+        assert_eq!(rig.heard(other), expected);
+    }
+}

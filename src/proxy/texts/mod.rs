@@ -124,6 +124,12 @@ pub fn no_subcommand(container: &str, word: &[u8]) -> String {
     )
 }
 
+/// There are more arguments than this command takes where it is answered here.
+#[cold]
+pub fn too_many(name: &str) -> String {
+    format!("ERR too many arguments for '{name}' command")
+}
+
 /// Too few arguments, or too many.
 pub fn wrong_arity(name: &str) -> String {
     format!("ERR wrong number of arguments for '{name}' command")
