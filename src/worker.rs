@@ -432,6 +432,7 @@ impl Worker {
                     }
                 }
                 Mail::Topics(answer) => {
+                    self.proxy.note_messages();
                     answer.try_send(self.proxy.topics()).ok();
                 }
                 Mail::Arrive(leaver) => self.take_in(leaver, now),

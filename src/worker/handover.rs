@@ -107,6 +107,7 @@ impl Worker {
 
     /// Clients do not leave any more.
     pub(super) fn end_leaving(&mut self) {
+        self.proxy.note_no_messages();
         let leaving = self.leaving.take().into_iter();
         for id in leaving.flat_map(|leaving| leaving.frozen) {
             self.proxy.stay(id);

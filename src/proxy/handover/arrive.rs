@@ -43,6 +43,7 @@ impl Proxy {
         }
         if is_subscriber {
             self.subscribe_again(id, &moved.topics, now);
+            self.catch_up(id, &moved, now);
         }
         Some(id)
     }

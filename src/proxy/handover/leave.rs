@@ -92,6 +92,10 @@ impl Proxy {
         // One who was turned away may find a place there.
         let is_somebody = session.is_authenticated() || session.is_turned_away();
         let logged_in = is_somebody && !(is_unnamed && self.users.unnamed().is_open());
+        let topics: Vec<(Kind, Vec<u8>)> = topics.collect();
+        let told = self.told_of(&topics);
+        let client = self.clients.get(id)?;
+        let session = &client.session;
         let moved = MovedClient {
             number: session.number,
             address: client.address,
@@ -108,7 +112,8 @@ impl Proxy {
             wants_debugger: session.wants_debugger,
             client_reply: client.pipeline.client_reply,
             identity: session.identity().cloned().unwrap_or_default(),
-            topics: topics.collect(),
+            topics,
+            told,
             traffic: (client.bytes_in, client.bytes_out),
             input,
         };

@@ -10,6 +10,7 @@ use crate::fields::{self, FieldReader, FieldWriter, Malformed};
 use crate::proxy::client::session::Identity;
 use crate::proxy::pipeline::client_reply::ClientReply;
 use crate::proxy::pubsub::state::kind::Kind;
+use crate::proxy::pubsub::state::overlap::Told;
 use crate::resp::encode::Protocol;
 
 /// One client.
@@ -47,6 +48,8 @@ pub struct MovedClient {
     pub identity: Identity,
     /// What it is subscribed to, as the nodes know it.
     pub topics: Vec<(Kind, Vec<u8>)>,
+    /// What it has been told last of each of them, by its place, as far as that was noted.
+    pub told: Vec<(usize, Told)>,
     /// Bytes that have come from it and gone to it.
     pub traffic: (u64, u64),
     /// What it has sent and is not executed.
@@ -78,6 +81,7 @@ mod field {
     pub const LISTENER_NAMESPACE: u16 = 22;
     pub const CACHE_OFF: u16 = 23;
     pub const PASSWORD: u16 = 24;
+    pub const TOLD: u16 = 25;
 }
 
 fn field_of(kind: Kind) -> u16 {
@@ -107,6 +111,7 @@ impl Default for MovedClient {
             client_reply: ClientReply::On,
             identity: Identity::default(),
             topics: Vec::new(),
+            told: Vec::new(),
             traffic: (0, 0),
             input: Vec::new(),
         }
@@ -149,6 +154,11 @@ impl MovedClient {
         for (kind, name) in &self.topics {
             writer.bytes(field_of(*kind), name);
         }
+        for (place, hashes) in &self.told {
+            let numbers = std::iter::once(*place as u64).chain(hashes.iter().copied());
+            let bytes: Vec<u8> = numbers.flat_map(u64::to_le_bytes).collect();
+            writer.bytes(field::TOLD, &bytes);
+        }
         writer.number(field::BYTES_IN, self.traffic.0);
         writer.number(field::BYTES_OUT, self.traffic.1);
         writer.bytes(field::INPUT, &self.input);
@@ -188,6 +198,7 @@ impl MovedClient {
                 field::CHANNEL => client.topics.push((Kind::Channel, value.to_vec())),
                 field::PATTERN => client.topics.push((Kind::Pattern, value.to_vec())),
                 field::SHARD => client.topics.push((Kind::Shard, value.to_vec())),
+                field::TOLD => client.told.push(told_of(value)?),
                 field::BYTES_IN => client.traffic.0 = fields::number(value)?,
                 field::BYTES_OUT => client.traffic.1 = fields::number(value)?,
                 field::INPUT => client.input = value.to_vec(),
@@ -196,6 +207,15 @@ impl MovedClient {
         }
         Ok(client)
     }
+}
+
+/// The place of a topic, and hashes of its last messages.
+fn told_of(value: &[u8]) -> Result<(usize, Told), Malformed> {
+    let (numbers, rest) = value.as_chunks::<8>();
+    let mut numbers = numbers.iter().map(|bytes| u64::from_le_bytes(*bytes));
+    let place = numbers.next().filter(|_| rest.is_empty());
+    let place = place.and_then(|place| usize::try_from(place).ok());
+    Ok((place.ok_or(Malformed)?, numbers.collect()))
 }
 
 /// Names that clients are subscribed to, in bytes.
@@ -245,6 +265,7 @@ mod tests {
                 lib_ver: b"1".to_vec(),
             },
             topics: Kind::ALL.map(|kind| (kind, b"a\0b".to_vec())).to_vec(),
+            told: vec![(2, vec![1, u64::MAX]), (0, Vec::new())],
             traffic: (7, 8),
             input: b"*1\r\n$4\r\nPI".to_vec(),
         }
@@ -296,6 +317,8 @@ mod tests {
             (field::ADDRESS, &b"nowhere"[..]),
             (field::DATABASE, &[0xff; 8]),
             (field::NUMBER, b"7"),
+            (field::TOLD, b""),
+            (field::TOLD, b"123456789"),
         ] {
             let mut writer = FieldWriter::default();
             writer.bytes(field, value);

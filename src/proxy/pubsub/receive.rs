@@ -155,6 +155,9 @@ impl Proxy {
         if !topic.takes(node, event) {
             return;
         }
+        if self.pubsub.overlap.is_on() && !topic.events {
+            self.pubsub.overlap.note(kind, name, frame);
+        }
         let mut frames = std::mem::take(&mut self.pubsub.frames);
         frames.fill(frame);
         let handed = match self.pubsub.outbox.has_messages() {

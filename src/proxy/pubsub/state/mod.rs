@@ -10,6 +10,7 @@ pub mod keyspace_events;
 pub mod kind;
 pub mod link;
 pub mod outbox;
+pub mod overlap;
 pub mod register;
 pub mod subscriptions;
 pub mod topic;
@@ -27,6 +28,7 @@ use crate::proxy::pubsub::state::frames::Frames;
 use crate::proxy::pubsub::state::kind::Kind;
 use crate::proxy::pubsub::state::link::{Asked, Link};
 use crate::proxy::pubsub::state::outbox::Outbox;
+use crate::proxy::pubsub::state::overlap::Overlap;
 use crate::proxy::pubsub::state::subscriptions::Subscriptions;
 use crate::proxy::pubsub::state::topic::Topic;
 
@@ -61,6 +63,8 @@ pub struct Pubsub {
     pub(in crate::proxy) leaving: VecDeque<(ClientId, Box<Subscriptions>)>,
     /// Messages that not all of their subscribers have got.
     pub(in crate::proxy) outbox: Outbox,
+    /// What is noted of messages while subscribers go to another process, or come from one.
+    pub(in crate::proxy) overlap: Overlap,
 }
 
 impl Default for Pubsub {
@@ -80,6 +84,7 @@ impl Default for Pubsub {
             early: HashMap::new(),
             leaving: VecDeque::new(),
             outbox: Outbox::default(),
+            overlap: Overlap::default(),
         }
     }
 }

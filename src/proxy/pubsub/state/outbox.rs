@@ -43,6 +43,10 @@ impl Message {
     }
 }
 
+fn order(id: ClientId) -> (u32, u32) {
+    (id.key(), id.generation())
+}
+
 /// Messages and writes that wait for the next turns, oldest first.
 ///
 /// Invariant: `bytes` is the cost of all messages.
@@ -60,6 +64,13 @@ pub struct Outbox {
 }
 
 impl Outbox {
+    /// How many of the messages of a topic that wait will reach one who joins it now.
+    pub fn still_reach(&self, id: ClientId, kind: Kind, name: &[u8]) -> usize {
+        let own = |message: &&Message| message.kind == kind && *message.name == *name;
+        let reaches = |message: &&Message| message.last.is_none_or(|last| order(last) < order(id));
+        self.messages.iter().filter(own).filter(reaches).count()
+    }
+
     /// Whether nothing waits.
     #[inline]
     pub fn is_empty(&self) -> bool {
