@@ -327,7 +327,8 @@ const OWN: &[Flag] = &[
         name: "client-query-buffer-limit",
         kind: Kind::String,
         default: "1gb",
-        help: "how many bytes of unexecuted requests a client may queue. Above this limit it is closed",
+        help: "how many bytes of unexecuted requests a client may queue. Above this limit it is closed. A transaction \
+               queues at most 64mb of commands, whatever this is: more of them are refused",
         apply: |options, value| {
             let limit = memory::bytes(value)?;
             if limit < 1 << 20 {
