@@ -59,6 +59,9 @@ await page.keyboard.press("Enter");
 assert.equal(await page.evaluate(() => document.activeElement.textContent), "command");
 
 const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
+console.log("ERRORS");
+await lines.next();
+await until("errors are named with their command", async () => /errors\/s: ERR \(incr\)/.test(await text("#findings")));
 console.log("SLOW");
 const slow = (await lines.next()).value;
 await until("the slow node is named", async () => (await text("#findings")).includes(`master ${slow} is slow`));

@@ -72,6 +72,13 @@ fn the_page_shows_what_happens() {
                     scope.spawn(move || sleepy(cluster, master, stop));
                     Some(master)
                 }
+                "ERRORS" => {
+                    let mut conn = proxy.conn();
+                    for _ in 0..5000 {
+                        conn.command(&["INCR", "key:1"]);
+                    }
+                    Some(cluster.master_of(0))
+                }
                 "KILL" => {
                     let master = cluster.master_of(0);
                     cluster.kill(master);

@@ -8,6 +8,7 @@ const COLOURS = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#f0e442
 const by = (id) => document.getElementById(id);
 let token = sessionStorage.getItem("token") || "";
 let history_ = [], last = null, lastAt = 0, before = null, beforeAt = 0, marked = null;
+const past = []; // of the last ten seconds: what had failed by then
 const order = {}; // of each table: the column it is sorted by, and which way
 
 // --- small things
@@ -152,7 +153,7 @@ function take(status) {
     ["out", bytes(status.rates.bytes_out) + "/s"],
   ]);
   split(status.recent);
-  findings(status, errors);
+  findings(status);
   graphs();
   slots(status);
   shards(status);
@@ -212,16 +213,23 @@ function outliers(status) {
   return slow;
 }
 
-// The error codes of the last second and the commands that got them, most first.
-function codes(status) {
+// Errors of the last ten seconds, so that single ones neither flicker nor are missed: how many a second, their codes and
+// the commands that got them, most first.
+function failing(status) {
+  if (past.length && past[0].program.run_id !== status.program.run_id) past.length = 0;
+  past.push({ at: lastAt, program: status.program, errors: status.errors, commands: status.commands });
+  if (past.length > 11) past.shift();
+  const then = past[0];
   const most = (now, then) => now.map(([name, count]) => [name, count - (then.get(name) ?? 0)])
     .filter((own) => own[1] > 0).sort((a, b) => b[1] - a[1]).slice(0, 3).map((own) => own[0]).join(", ");
   const failed = (of) => of.commands.map((own) => [own.name, own.failed + own.rejected]);
-  const which = most(failed(status), new Map(before ? failed(before) : []));
-  return most(Object.entries(status.errors), new Map(Object.entries(before?.errors ?? {}))) + (which && ` (${which})`);
+  const codes = most(Object.entries(status.errors), new Map(Object.entries(then.errors)));
+  const commands = most(failed(status), new Map(failed(then)));
+  const rate = (errorsOf(status) - errorsOf(then)) / Math.max(1, lastAt - then.at);
+  return { rate, codes: codes + (commands && ` (${commands})`) };
 }
 
-function findings(status, errors) {
+function findings(status) {
   const list = [];
   for (const reason of status.ready.reasons) list.push(["bad", "Not ready: " + reason]);
   for (const own of status.nodes.filter((own) => !own.up && own.role !== "unlisted"))
@@ -229,8 +237,9 @@ function findings(status, errors) {
   for (const own of status.nodes.filter((own) => own.up && own.silent > 1))
     list.push(["bad", `${own.role} ${own.address} has not replied for ${own.silent} s`]);
   for (const [own, words] of outliers(status)) list.push(["warn", `${own.role} ${own.address} is slow: ${words}`]);
-  if (errors > 0.01 * status.rates.commands && errors >= 1)
-    list.push(["warn", `clients get ${number(errors)} errors/s: ${codes(status)}`]);
+  const { rate, codes } = failing(status);
+  if (rate >= 0.1 && rate > (0.01 * status.recent.requests.count) / (status.recent.seconds || 1))
+    list.push(["warn", `clients get ${number(rate)} errors/s: ${codes}`]);
   for (const worker of status.workers.filter((own) => !own.up)) list.push(["bad", `worker ${worker.worker} is stuck`]);
   if (status.redirects.migrating) list.push(["warn", `${status.redirects.migrating} slots are migrating`]);
   if (!list.length) list.push(["good", "Nothing is wrong: every slot has a master that is up, and no node is slower than the others."]);
