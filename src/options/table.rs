@@ -328,7 +328,7 @@ const OWN: &[Flag] = &[
         kind: Kind::String,
         default: "1gb",
         help: "how many bytes of unexecuted requests a client may queue. Above this limit it is closed. A transaction \
-               queues at most 64mb of commands, whatever this is: more of them are refused",
+               may queue 64mb of commands at most, even if this limit is higher",
         apply: |options, value| {
             let limit = memory::bytes(value)?;
             if limit < 1 << 20 {
