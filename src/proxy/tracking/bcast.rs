@@ -12,7 +12,8 @@ use crate::clock::Time;
 use crate::proxy::client::Client;
 use crate::proxy::ids::{BackendId, ClientId, NodeKey, PartId, Seq};
 use crate::proxy::state::Proxy;
-use crate::proxy::tracking::state::bcast::BcastConnection;
+use crate::proxy::tracking::reads::behind;
+use crate::proxy::tracking::state::bcast::{BcastConnection, Joining};
 use crate::proxy::tracking::state::invalidation::Invalidation;
 use crate::proxy::tracking::state::mode::Mode;
 use crate::proxy::upstream::lost::Lost;
@@ -72,13 +73,20 @@ impl Proxy {
         let Some(client) = self.clients.get(id) else {
             return;
         };
+        let before = client.session.tracking();
+        let is_first = !before.is_some_and(Mode::is_broadcast);
         for prefix in &mode.prefixes {
             let prefix = name_at_nodes(client, prefix);
             self.tracking.bcast.join(&prefix, id);
         }
         self.set_tracking(id, Some(mode));
         let until = now.after(PATIENCE);
-        self.tracking.bcast.joining.push((part, until));
+        let joining = Joining {
+            part,
+            until,
+            is_first,
+        };
+        self.tracking.bcast.joining.push(joining);
         self.arrange_feeds(now);
     }
 
@@ -165,9 +173,8 @@ impl Proxy {
         let mut shards = self.upstream.routes.shards().iter();
         let all = shards.all(|shard| tells(shard.master));
         let joining = std::mem::take(&mut self.tracking.bcast.joining);
-        let (ready, late): (Vec<_>, Vec<_>) = joining
-            .into_iter()
-            .partition(|(_, until)| all || now >= *until);
+        let (ready, late): (Vec<_>, Vec<_>) =
+            joining.into_iter().partition(|own| all || now >= own.until);
         self.tracking.bcast.joining = late;
         if !all && !ready.is_empty() {
             // Until they are ready something may be missed.
@@ -175,7 +182,14 @@ impl Proxy {
             let late = bcast.filter(|connection| !connection.is_ready);
             late.for_each(|connection| connection.gap = true);
         }
-        for (part, _) in ready {
+        for Joining { part, .. } in ready {
+            // What it has asked for behind this may have been answered before its node told of keys.
+            if let Some(client) = self.clients.get(part.client)
+                && client.pipeline.tail() != behind(part.seq)
+            {
+                let until = behind_all(client);
+                self.tell_client(part.client, until, Invalidation::All);
+            }
             self.fulfil(part, b"+OK\r\n", now);
         }
     }
@@ -205,10 +219,7 @@ impl Proxy {
     #[inline(never)]
     pub(in crate::proxy) fn tend_feeds(&mut self, now: Time) {
         let bcast = &self.tracking.bcast;
-        let late = bcast
-            .joining
-            .first()
-            .is_some_and(|(_, until)| now >= *until);
+        let late = bcast.joining.first().is_some_and(|own| now >= own.until);
         let retry = bcast.retry_at.is_some_and(|at| now >= at);
         let moved = bcast.routes_version != self.upstream.routes.version();
         if late || retry || moved {
@@ -220,7 +231,7 @@ impl Proxy {
     /// When [`Proxy::tend_feeds`] has something to do.
     pub(super) fn feeds_deadline(&self) -> Option<Time> {
         let bcast = &self.tracking.bcast;
-        let late = bcast.joining.first().map(|(_, until)| *until);
+        let late = bcast.joining.first().map(|own| own.until);
         bcast.retry_at.into_iter().chain(late).min()
     }
 
@@ -270,7 +281,8 @@ impl Proxy {
     /// since: when a cluster is flushed, every master says so.
     fn tell_feeds_all(&mut self) {
         let joining = self.tracking.bcast.joining.iter();
-        let joining: Vec<ClientId> = joining.map(|(part, _)| part.client).collect();
+        let joining = joining.filter(|own| own.is_first);
+        let joining: Vec<ClientId> = joining.map(|own| own.part.client).collect();
         for id in self.tracking.bcast.everybody() {
             // It has not heard OK.
             if joining.contains(&id) {

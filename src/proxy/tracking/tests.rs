@@ -392,6 +392,44 @@ fn what_is_told_by_prefix_comes_behind_all_that_may_be_older() {
 }
 
 #[test]
+fn what_is_read_before_the_nodes_tell_of_prefixes_may_be_old() {
+    let mut rig = Rig::new(Config::default());
+    let id = rig.client(&[]);
+    // The request behind is sent at once, on another connection.
+    rig.say(id, &["CLIENT TRACKING ON BCAST\r\n", &get("a")].concat());
+    let waits = |(id, _): &&(BackendId, SocketAddr)| {
+        let own = rig.proxy.upstream.backends.get(*id);
+        own.is_some_and(|own| !own.tickets.is_empty())
+    };
+    let node = rig.ids.values().find(waits).expect("it is sent").0;
+    rig.tell(node, "$3\r\nold\r\n");
+    let all = ">2\r\n$10\r\ninvalidate\r\n_\r\n";
+    assert_eq!(rig.received(id), ["+OK\r\n$3\r\nold\r\n", all].concat());
+    // Who reads when it has heard OK is not told.
+    let other = rig.client(&["CLIENT TRACKING ON BCAST PREFIX a"]);
+    rig.say(other, &get("a"));
+    assert_eq!(rig.received(other), "");
+}
+
+#[test]
+fn who_asks_for_more_prefixes_still_hears_of_those_it_has() {
+    let mut rig = Rig::new(Config::default());
+    let id = rig.client(&["CLIENT TRACKING ON BCAST PREFIX a"]);
+    let before = bcast(&rig);
+    feed(
+        &mut rig.proxy,
+        Peer::Client(id),
+        b"CLIENT TRACKING ON BCAST PREFIX b\r\n",
+        rig.now,
+    );
+    // Its OK waits for other connections; meanwhile one of those that tell of its first prefix is lost.
+    rig.proxy.lose_backend(before[0], Lost::Closed, rig.now);
+    rig.turn();
+    let heard = rig.received(id);
+    assert!(heard.contains("invalidate\r\n_\r\n"), "{heard}");
+}
+
+#[test]
 fn another_prefix_is_asked_for_before_the_old_connection_is_closed() {
     let mut rig = Rig::new(Config::default());
     let first = rig.client(&["CLIENT TRACKING ON BCAST PREFIX a"]);

@@ -19,6 +19,17 @@ pub struct BcastConnection {
     pub gap: bool,
 }
 
+/// A client whose OK waits for connections.
+#[derive(Debug, Clone, Copy)]
+pub struct Joining {
+    /// The place of the OK.
+    pub part: PartId,
+    /// Until when it waits at most.
+    pub until: Time,
+    /// Whether it has no other prefixes, of which it is told already.
+    pub is_first: bool,
+}
+
 /// Of more prefixes than these a node is not asked: it is asked for all keys.
 const COVER_MAX: usize = 256;
 
@@ -31,8 +42,8 @@ pub struct Bcast {
     lengths: BTreeMap<usize, usize>,
     /// The connections.
     pub all: BTreeMap<BackendId, BcastConnection>,
-    /// Clients whose OK waits for connections, and until when at most.
-    pub joining: Vec<(PartId, Time)>,
+    /// Clients whose OK waits for connections.
+    pub joining: Vec<Joining>,
     /// The version of the routes that the connections have been compared with.
     pub routes_version: u32,
     /// When connections that are missing are to be tried again, if any are.
