@@ -62,6 +62,7 @@ fn run(seed: u64, totals: &mut BTreeMap<&'static str, u64>) -> Result<u64, ()> {
         ("grown_replies", counts.grown),
         ("severed", counts.severed_seen),
         ("bursts", counts.bursts),
+        ("values_kept", counts.kept),
     ];
     let all = world.proxy_counts();
     let all = all.into_iter().chain(world.cluster_counts()).chain(own);
@@ -182,6 +183,14 @@ const EXPECTED: &[&str] = &[
     // Published by clients.
     "publishes_done",
     "bursts",
+    // Clients that track, and what they hear of.
+    "flushed_past",
+    "forgotten",
+    "keys_ended",
+    "tracking_evictions",
+    "tracking_pushes",
+    "values_kept",
+    "written_past",
     // Requests for all masters.
     "fans_checked",
     "fan_orders_checked",

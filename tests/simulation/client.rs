@@ -18,9 +18,12 @@ mod bytes;
 mod deaf;
 #[path = "client/exclusive.rs"]
 mod exclusive;
+#[path = "client/tracker.rs"]
+mod tracker;
 
 use bytes::lie;
 use exclusive::{Pop, Transaction};
+use tracker::Tracker;
 
 /// What a request was, and so what its reply must be.
 #[derive(Debug, Clone)]
@@ -48,6 +51,12 @@ enum Kind {
     /// A write of all masters.
     Load(usize),
     AnyNode,
+    /// All texts are gone.
+    Flush,
+    /// CLIENT TRACKING, with these words.
+    Track(Vec<Vec<u8>>),
+    /// CLIENT CACHING.
+    Caching(&'static str),
     Hello,
     /// An error that begins like this.
     Refused(&'static str),
@@ -82,6 +91,8 @@ pub struct Sent {
     returns: u64,
     /// [`Ledger::held`] when it was made.
     held: u64,
+    /// Whether what it reads is kept by its client, which is told when it changes.
+    keeps: bool,
 }
 
 /// What a client has seen of one key, in the order of its requests.
@@ -145,6 +156,8 @@ pub struct Counts {
     pub grown: u64,
     /// Ends of bursts of small requests.
     pub bursts: u64,
+    /// Keys that clients that track have kept, when they were compared.
+    pub kept: u64,
 }
 
 /// One client.
@@ -178,6 +191,8 @@ pub struct Client {
     echoes: u64,
     /// What it is subscribed to, if it is one that subscribes.
     pub subscriber: Option<Subscriber>,
+    /// What it keeps, if it is one that tracks.
+    tracker: Option<Tracker>,
     /// What it spoke when it was last told.
     heard_resp3: bool,
     /// The transaction that it has begun.
@@ -221,6 +236,7 @@ impl Client {
             number,
             echoes: 0,
             subscriber: None,
+            tracker: None,
             heard_resp3: false,
             transaction: None,
             refused_inside: false,
@@ -284,7 +300,8 @@ impl Client {
     /// A great many small requests at once, more than may be under way otherwise.
     fn burst(&mut self, ledger: &mut Ledger, random: &mut Random) {
         let in_transaction = self.transaction.is_some();
-        if self.end != End::Open || self.subscriber.is_some() || in_transaction {
+        let is_special = self.subscriber.is_some() || self.tracker.is_some();
+        if self.end != End::Open || is_special || in_transaction {
             return;
         }
         let texts = ledger.keys_of(Class::Text);
@@ -326,6 +343,7 @@ impl Client {
                     behind: None,
                     returns: ledger.returns,
                     held: ledger.held,
+                    keeps: false,
                 });
             }
         }
@@ -346,6 +364,9 @@ impl Client {
         }
         if self.make_exclusive(ledger, random) {
             return;
+        }
+        if self.tracker.is_some() {
+            return self.make_tracked(ledger, random);
         }
         if self.manners.staleness.is_some() && !random.one_in(6) {
             return self.read_hot(ledger, random);
@@ -448,6 +469,7 @@ impl Client {
         let text = texts[texts.len() - 1 - random.below(3)];
         let log = ledger.keys_of(Class::Log)[0];
         match random.below(8) {
+            0 if random.one_in(80) => self.request(Kind::Flush, &[], ledger, random),
             0 => self.request(Kind::Range(log), &[log], ledger, random),
             1 => self.request(Kind::Exists(vec![text]), &[text], ledger, random),
             2 => {
@@ -496,6 +518,7 @@ impl Client {
             None => ledger.keys[*key].version(),
         });
         let floors = floors.collect();
+        let keeps = self.tracker.as_mut().is_some_and(Tracker::keeps);
         let args = self.args(&kind, keys, ledger, random);
         let plain = |arg: &Vec<u8>| {
             !arg.is_empty()
@@ -519,6 +542,7 @@ impl Client {
             behind: self.load,
             returns: ledger.returns,
             held: ledger.held,
+            keeps,
         });
     }
 
@@ -550,6 +574,7 @@ impl Client {
                 behind: None,
                 returns: u64::MAX,
                 held: 0,
+                keeps: false,
             });
         }
         self.end = End::Told;
@@ -596,7 +621,7 @@ impl Client {
         let mut at = 0;
         while let Some((value, len)) = resp::take_reply(&self.received[at..]) {
             at += len;
-            if self.hears(&value, counts) {
+            if self.hears(&value, counts) || self.hears_of_change(&value, ledger) {
                 continue;
             }
             counts.replies += 1;
@@ -691,6 +716,7 @@ impl Client {
 
     fn check(&mut self, sent: Sent, value: &Value, ledger: &mut Ledger, counts: &mut Counts) {
         self.at_once = sent.held == ledger.held;
+        self.drop_own(&sent.kind, ledger);
         let fits = match (value, &sent.kind) {
             (Value::Error(text), Kind::Refused(start)) => text.starts_with(start),
             (Value::Error(text), _) => {
@@ -741,6 +767,8 @@ impl Client {
             Kind::Echo(_)
                 | Kind::Ping
                 | Kind::Hello
+                | Kind::Track(_)
+                | Kind::Caching(_)
                 | Kind::Quit
                 | Kind::Reset
                 | Kind::Refused(_)
@@ -801,9 +829,7 @@ impl Client {
                 self.has_written(*key, *count as u64, sent.floors[0]);
                 true
             }
-            (Kind::Get(key), value) => {
-                self.saw_text(*key, value, sent.floors[0], sent.resp3, ledger)
-            }
+            (Kind::Get(key), value) => self.saw_text(*key, value, sent.floors[0], sent, ledger),
             (Kind::MGet(keys), Value::Array(values)) => {
                 values.len() == keys.len()
                     && keys
@@ -811,7 +837,7 @@ impl Client {
                         .zip(values)
                         .zip(&sent.floors)
                         .all(|((key, value), floor)| {
-                            self.saw_text(*key, value, *floor, sent.resp3, ledger)
+                            self.saw_text(*key, value, *floor, sent, ledger)
                         })
             }
             (Kind::Range(key), Value::Array(entries)) => {
@@ -836,6 +862,7 @@ impl Client {
             },
             (Kind::Echo(text), Value::Bulk(echo)) => text == echo,
             (Kind::Ping, Value::Simple(text)) => text == "PONG",
+            (Kind::Flush | Kind::Track(_) | Kind::Caching(_), Value::Simple(text)) => text == "OK",
             (Kind::Quit, Value::Simple(text)) => text == "OK",
             (Kind::Reset, Value::Simple(text)) => text == "RESET",
             (Kind::Missing, value) => is_null(value, sent.resp3),
@@ -925,7 +952,7 @@ impl Client {
         key: usize,
         value: &Value,
         floor: u64,
-        resp3: bool,
+        sent: &Sent,
         ledger: &Ledger,
     ) -> bool {
         let state = match value {
@@ -935,9 +962,10 @@ impl Client {
                 }
                 _ => return false,
             },
-            other if is_null(other, resp3) => ABSENT,
+            other if is_null(other, sent.resp3) => ABSENT,
             _ => return false,
         };
+        self.keep(sent, key, state, ledger);
         self.saw(key, floor, ledger, |version| {
             ledger.keys[key].state(version) == state
         })

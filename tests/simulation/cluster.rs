@@ -23,8 +23,11 @@ use crate::subscriber::{self, VERBS};
 
 #[path = "cluster/exclusive.rs"]
 mod exclusive;
+#[path = "cluster/tracking.rs"]
+pub mod tracking;
 
 use exclusive::Exclusive;
+use tracking::Tracks;
 
 /// What a key holds.
 #[derive(Debug, Clone)]
@@ -104,11 +107,10 @@ pub struct Session {
     said_master: bool,
     /// What one client has asked of it alone.
     pub own: Exclusive,
-    /// Whether keys are tracked for it that are read behind CLIENT CACHING YES, and whether it has just said that.
-    tracks: bool,
-    caching: bool,
-    /// Keys that it has read so and has not been told of since.
-    tracked: BTreeSet<Vec<u8>>,
+    /// Its number.
+    pub id: u64,
+    /// What is told of keys that it has read.
+    pub tracks: Tracks,
     /// What scripts have said here that ran: their keys, their writes and the words.
     said: Vec<(Vec<Vec<u8>>, Nonce, String)>,
 }
@@ -117,13 +119,6 @@ impl Session {
     /// Whether HELLO 3 was said.
     pub fn is_resp3(&self) -> bool {
         self.resp3
-    }
-
-    /// A key has changed: what a connection is told of it that tracks it.
-    pub fn invalidate(&mut self, key: &[u8]) -> Option<Vec<u8>> {
-        let push = b">2\r\n$10\r\ninvalidate\r\n*1\r\n";
-        let known = self.tracked.remove(key);
-        known.then(|| [push, &resp::bulk(key)[..]].concat())
     }
 
     /// What a connection is sent of a message to a channel, of a shard or of the cluster.
@@ -252,6 +247,12 @@ pub struct Cluster {
     asked: HashMap<Vec<Vec<u8>>, u32>,
     /// Keys that have left a shard since they were last taken.
     pub moved: Vec<(usize, Vec<u8>)>,
+    /// Shards that have been flushed since they were last taken.
+    pub flushed: Vec<usize>,
+    /// When keys end, and their versions when that was said.
+    expiries: BTreeMap<Vec<u8>, (u64, u64)>,
+    /// Keys that were looked at since they were last taken.
+    pub touched: Vec<Vec<u8>>,
     /// What happened.
     pub counts: Counts,
 }
@@ -296,6 +297,9 @@ impl Cluster {
             password,
             asked: HashMap::new(),
             moved: Vec::new(),
+            flushed: Vec::new(),
+            expiries: BTreeMap::new(),
+            touched: Vec::new(),
             counts: Counts::default(),
         }
     }
@@ -665,6 +669,11 @@ impl Cluster {
             _ if !self.is_master(node) => {
                 b"-READONLY You can't write against a read only replica.\r\n".to_vec()
             }
+            ("FLUSHALL" | "FLUSHDB", _) => {
+                let shard = self.nodes[node].shard;
+                self.flush(shard, ledger);
+                b"+OK\r\n".to_vec()
+            }
             _ => {
                 ledger.fans.loaded(load_of(&args[3]));
                 resp::bulk(b"lib")
@@ -693,17 +702,9 @@ impl Cluster {
             };
             assert!(session.authenticated, "{name} came before the password");
         }
-        let caching = std::mem::take(&mut session.caching);
-        if name == "CLIENT" && args[1] != b"ID" {
-            match args[1].as_slice() {
-                b"TRACKING" => session.tracks = true,
-                b"CACHING" => {
-                    assert!(session.tracks, "CACHING without TRACKING");
-                    session.caching = true;
-                }
-                other => panic!("a node got CLIENT {}", other.escape_ascii()),
-            }
-            return b"+OK\r\n".to_vec();
+        let is_tracked = session.tracks.begin();
+        if name == "CLIENT" {
+            return session.client(args);
         }
         if let Some(reply) = self.execute_exclusive(node, session, &name, args, ledger, now) {
             return reply;
@@ -732,7 +733,7 @@ impl Cluster {
                 };
                 return [b"*1\r\n", &resp::bulk(word.as_bytes())[..]].concat();
             }
-            "DBSIZE" | "KEYS" | "FUNCTION" => {
+            "DBSIZE" | "KEYS" | "FUNCTION" | "FLUSHALL" | "FLUSHDB" => {
                 return self.as_a_whole(node, session, &name, args, ledger, now);
             }
             "CLUSTER" => {
@@ -832,11 +833,14 @@ impl Cluster {
         if !self.is_master(node) {
             self.counts.replica_reads += 1;
         }
-        if caching {
-            assert!(read, "{name} behind CACHING");
-            session.tracked.extend(keys.iter().map(|key| key.to_vec()));
+        if is_tracked && read {
+            session.tracks.remember(&keys);
         }
+        self.touched.extend(keys.iter().map(|key| key.to_vec()));
         let data = &mut self.shards[self.nodes[node].shard].data;
+        if name == "PTTL" && data.contains_key(keys[0]) {
+            return format!(":{}\r\n", self.ttl(keys[0], ledger, now)).into_bytes();
+        }
         if name != "EVAL" {
             return run(data, &name, args, &keys, session.resp3, ledger);
         }
@@ -900,7 +904,6 @@ fn run(
             keys.iter().for_each(|key| out.extend(text(data, key)));
             out
         }
-        "PTTL" if data.contains_key(keys[0]) => b":-1\r\n".to_vec(),
         "PTTL" => b":-2\r\n".to_vec(),
         "EXISTS" => {
             let count = keys.iter().filter(|key| data.contains_key(**key)).count();

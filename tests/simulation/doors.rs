@@ -104,7 +104,10 @@ pub fn check_sent(sent: &mut Vec<u8>) {
         let words: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
         let is_handshake = matches!(
             words[..],
-            [b"AUTH" | b"HELLO" | b"READONLY" | b"SELECT", ..] | [b"PING"] | [b"CLIENT", b"ID"]
+            [b"AUTH" | b"HELLO" | b"READONLY" | b"SELECT", ..]
+                | [b"PING"]
+                | [b"CLIENT", b"ID"]
+                | [b"CLIENT", b"TRACKING", ..]
         );
         assert!(
             is_handshake,

@@ -30,11 +30,14 @@ mod life;
 #[path = "world/shell.rs"]
 mod shell;
 
+use cache::Changes;
 use deaf::Deaf;
 
 /// Turns of one run in which trouble is made.
 const TURNS: usize = 4000;
 const MILLIS: u64 = 1000;
+/// Turns after which clients that track look at what they keep.
+const COMPARED: usize = 500;
 
 macro_rules! events {
     ($($name:ident,)*) => {
@@ -56,7 +59,7 @@ events! {
     links_cut, garbage, surplus, pushes, nodes_shut, connects_closed, connects_silent, connects_told, cluster_downs, masterless, liars, topologies,
     stale_topologies, clients_vanished, requests_of_vanished, clients_half_closed, clients_told,
     clients_not_reading, clients_writing_first, short_writes, late_executions, published, evictions, standstills,
-    long_heads, written_past, deaf_bursts,
+    long_heads, written_past, deaf_bursts, flushed_past, keys_ended, forgotten,
 }
 
 /// Which trouble is made in one run: once in so many turns, or never (0).
@@ -152,6 +155,7 @@ pub struct World {
     doors: Doors,
     ledger: Ledger,
     links: Vec<Link>,
+    links_made: u64,
     clients: Vec<Client>,
     clients_max: usize,
     clients_made: u64,
@@ -166,6 +170,8 @@ pub struct World {
     /// Who writes past the proxy, if it has a cache.
     foreigner: Session,
     of_foreigner: Random,
+    /// What else happens to keys past the proxy.
+    changes: Changes,
     /// When clients ask for much and read nothing.
     deaf: Deaf,
     /// The number of the last message.
@@ -291,6 +297,10 @@ impl World {
         if of_steps.one_in(2) {
             config.limits.connection_requests = of_steps.skewed(64);
         }
+        let changes = Changes::new(seed, has_cache);
+        if changes.trackers && of_steps.one_in(3) {
+            config.limits.tracking_keys = of_steps.skewed(64);
+        }
         let staleness = config.near_cache_staleness.as_micros() as u64;
         // (From numbers of its own, for the same reason.)
         let mut of_aside = Random::new(seed.rotate_left(32));
@@ -319,6 +329,7 @@ impl World {
             process,
             ledger: Ledger::new(tags, random.one_in(6)),
             links: Vec::new(),
+            links_made: 0,
             clients: Vec::new(),
             clients_max: random.between(1, 6) as usize,
             clients_made: 0,
@@ -331,6 +342,7 @@ impl World {
             doors: Doors::open(cluster.nodes.len()),
             foreigner: Session::default(),
             of_foreigner: Random::new(mix(seed)),
+            changes,
             deaf: Deaf::new(seed),
             number: 0,
             asked_at: 0,
@@ -359,7 +371,10 @@ impl World {
             self.now += 1000 * MILLIS;
             self.deliver_topologies();
         }
-        for _ in 0..TURNS {
+        for turn in 1..=TURNS {
+            if self.changes.trackers && turn % COMPARED == 0 {
+                self.compare_caches();
+            }
             self.make_trouble();
             if self.random.one_in(4) {
                 self.publish();
@@ -431,8 +446,8 @@ impl World {
         self.ledger.asked_now = self.ledger.now;
         self.ledger.held = self.proxy.stats().held.get();
         self.pass_time();
-        if talking && self.manners.staleness.is_some() {
-            self.write_past();
+        if talking && (self.manners.staleness.is_some() || self.changes.trackers) {
+            self.change_past();
         }
         if talking {
             self.deafen();

@@ -103,6 +103,14 @@ impl Client {
                 let wrong = [&b"GET"[..], b"NOSUCH", b"BLPOP"];
                 args.push(random.pick(&wrong).to_vec());
             }
+            Kind::Flush => args.push(verb(["FLUSHALL", "FLUSHDB"][random.below(2)])),
+            Kind::Track(words) => {
+                args.extend([&b"CLIENT"[..], b"TRACKING"].map(<[u8]>::to_vec));
+                args.extend(words.iter().cloned());
+            }
+            Kind::Caching(word) => {
+                args.extend([&b"CLIENT"[..], b"CACHING", word.as_bytes()].map(<[u8]>::to_vec));
+            }
             Kind::Quit => args.push(verb("QUIT")),
             Kind::Reset => args.push(verb("RESET")),
             Kind::Change(_)

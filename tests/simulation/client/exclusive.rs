@@ -125,6 +125,7 @@ impl Client {
             behind: self.load,
             returns: u64::MAX,
             held: 0,
+            keeps: false,
         });
     }
 
@@ -209,6 +210,7 @@ impl Client {
             behind,
             returns: ledger.returns,
             held: ledger.held,
+            keeps: false,
         };
         let own = self.transaction.as_mut().expect("it has begun");
         own.items.push(item);

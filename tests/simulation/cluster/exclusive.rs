@@ -94,7 +94,6 @@ impl Cluster {
         now: u64,
     ) -> Option<Vec<u8>> {
         let reply = match name {
-            "CLIENT" => b":1\r\n".to_vec(),
             "MULTI" => {
                 assert!(session.own.queued.is_none(), "MULTI was left over");
                 session.own.queued = Some(Vec::new());

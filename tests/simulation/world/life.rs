@@ -247,6 +247,7 @@ impl World {
 
     pub(super) fn pass_time(&mut self) {
         let now = self.now;
+        self.end_keys();
         while let Some(at) = self.promotions.iter().position(|(due, _)| *due <= now) {
             let (_, node) = self.promotions.swap_remove(at);
             if self.cluster.nodes[node].alive {
@@ -419,6 +420,7 @@ impl World {
         };
         let mut at = 0;
         for _ in 0..most {
+            let link = &mut self.links[index];
             if link.session.own.blocked.is_some() || link.closing {
                 break;
             }
@@ -446,11 +448,11 @@ impl World {
                     shown(&reply)
                 );
             }
+            let node = link.node;
             link.unwritten.extend(reply);
+            self.invalidate_at(node);
         }
-        link.pending.drain(..at);
-        let node = link.node;
-        self.invalidate_at(node);
+        self.links[index].pending.drain(..at);
     }
 
     pub(super) fn node_writes(&mut self, index: usize) {

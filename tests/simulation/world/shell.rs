@@ -33,6 +33,7 @@ impl World {
         };
         self.events.connects_in_vain += u64::from(fate == 1);
         self.note(|_| format!("{id:?} connects to node {node}, fate {fate}"));
+        self.links_made += 1;
         let mut link = Link {
             backend: Some(id),
             node,
@@ -44,7 +45,7 @@ impl World {
             replies: Pipe::new(self.capacity),
             pending: Vec::new(),
             unwritten: Vec::new(),
-            session: Session::default(),
+            session: Session::of_number(self.links_made),
             idle_until: 0,
             mute_until: 0,
             closing: false,
@@ -183,6 +184,10 @@ impl World {
         if talking && self.random.one_in(4) {
             client = client.writes_first();
             self.events.clients_writing_first += 1;
+        }
+        let tracks = talking && self.changes.trackers && client.subscriber.is_none();
+        if tracks && self.random.one_in(2) {
+            client = client.tracks(&mut self.ledger, &mut self.random);
         }
         self.clients.push(client);
         self.note(|_| format!("client {number} is {id:?}"));
