@@ -171,7 +171,7 @@ impl Proxy {
         let Progress::Answered(both) = &flight.progress else {
             return;
         };
-        if spoiled || !near.holds(flight.stamp, flight.slot) {
+        if spoiled || !near.holds(flight.stamp) {
             near.note_spoiled(flight.hash);
             self.stats.near_fills_spoiled.add(1);
             return;

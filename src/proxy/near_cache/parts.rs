@@ -131,9 +131,10 @@ impl Proxy {
             return nothing;
         };
         let protocol = client.session.protocol;
-        let (of, slot) = ((read.hash, read.key), read.slot.number());
-        match near.look(of, slot, read.question, protocol, read.master, request.now) {
-            Look::Hit(bytes) if out.len() + bytes.len() <= BYTES_MAX => {
+        let of = (read.hash, read.key);
+        let master = |_| Some(read.master);
+        match near.look(of, read.question, protocol, master, request.now) {
+            Look::Hit(bytes, _) if out.len() + bytes.len() <= BYTES_MAX => {
                 let start = out.len();
                 out.extend_from_slice(bytes);
                 Looked {
@@ -141,7 +142,7 @@ impl Proxy {
                     wanted: false,
                 }
             }
-            Look::Hit(_) | Look::Cold => nothing,
+            Look::Hit(..) | Look::Cold => nothing,
             Look::Wanted { stale } => {
                 self.stats.near_stale.add(u64::from(stale));
                 Looked {

@@ -243,8 +243,8 @@ impl Proxy {
         let client = self.clients.get_mut(id)?;
         let protocol = client.session.protocol;
         let of = (read.hash, read.key);
-        match near.look(of, slot, read.question, protocol, read.master, now) {
-            Look::Hit(bytes) => {
+        match near.look(of, read.question, protocol, |_| Some(read.master), now) {
+            Look::Hit(bytes, _) => {
                 let pipeline = &mut client.pipeline;
                 let seq = pipeline.push_single(command, slot, At::Here, now);
                 self.stats.commands.add(1);
@@ -396,10 +396,13 @@ fn is_cacheable(request: &Request<'_>) -> bool {
 }
 
 impl NearCache {
-    /// Whether a client may be served: nothing of it is under way that reaches the key. For the short way, which looks
-    /// at no other client.
+    /// Whether a client that may be served is served this key: nothing of it is under way that reaches the key. For the
+    /// short way, which looks at no other client.
     #[inline]
     pub(in crate::proxy) fn is_clear(&self, hash: u64, id: ClientId, own: &Pipeline) -> bool {
+        if own.is_empty() {
+            return true;
+        }
         let own = |access: &Access| access.client == id && own.is_open(access.seq);
         self.accesses.wide.is_empty() && !self.accesses.of(hash).any(own)
     }

@@ -154,6 +154,8 @@ impl Proxy {
             false => (None, false),
         };
         let (mut hits, mut sent) = (0, 0);
+        // Hits of one command are counted together.
+        let (mut hit_command, mut counted) = (0, 0);
         let (pipeline, protocol) = (&mut client.pipeline, client.session.protocol);
         let session = &client.session;
         let namespace = match TAGGED {
@@ -193,7 +195,7 @@ impl Proxy {
             if frame.len() >= MOVED_FRAME {
                 break;
             }
-            let slot = match namespace {
+            let slot_of = |key: &[u8]| match namespace {
                 Some(own) => own.slot(),
                 None => Slot::of(key),
             };
@@ -206,28 +208,32 @@ impl Proxy {
                         command: shape.id,
                         tail,
                     };
-                    let master = upstream.routes.shard(slot).map(|shard| shard.master);
                     let full = client.output.len() > limits.client_output_bytes;
-                    let (Some(master), true, false) =
-                        (master, near.is_clear(hash, id, pipeline), full)
-                    else {
+                    if full || !near.is_clear(hash, id, pipeline) {
                         break;
-                    };
-                    let of = (hash, key);
+                    }
+                    let routes = &upstream.routes;
+                    let shard = |slot| Slot::new(slot).and_then(|slot| routes.shard(slot));
+                    let master = |slot| shard(slot).map(|shard| shard.master);
                     let is_for = near.is_for(key);
-                    match near.look(of, slot.number(), question, protocol, master, now) {
-                        Look::Hit(reply) => {
+                    match near.look((hash, key), question, protocol, master, now) {
+                        Look::Hit(reply, slot) => {
                             let (output, pool) = (&mut client.output, &mut self.pool);
                             if pipeline.is_empty() {
                                 pipeline.answer(shape.id, reply, output, pool, now);
                             } else {
-                                let (slot, at) = (slot.number(), At::Here);
-                                let seq = pipeline.push_heard_single(shape.id, slot, at, now);
+                                let seq = pipeline.push_heard_single(shape.id, slot, At::Here, now);
                                 room -= 1;
                                 pipeline.fulfil_single(seq, reply, output, pool, &mut self.spares);
                             }
-                            let calls = &self.stats.calls;
-                            self.turn_latencies.add(shape.id, now, 1, calls, now);
+                            if shape.id != hit_command {
+                                let (calls, before) = (&self.stats.calls, hits - counted);
+                                if before > 0 {
+                                    let latencies = &mut self.turn_latencies;
+                                    latencies.add(hit_command, now, before, calls, now);
+                                }
+                                (hit_command, counted) = (shape.id, hits);
+                            }
                             hits += 1;
                             rest = behind;
                             continue;
@@ -239,6 +245,7 @@ impl Proxy {
                 }
                 near.access(hash, id, pipeline.tail(), Lasts::Request);
             }
+            let slot = slot_of(key);
             let mut backend_id = upstream.routes.direct(slot, protocol);
             let backend = match upstream.backends.get_mut(backend_id) {
                 Some(backend) => backend,
@@ -288,6 +295,8 @@ impl Proxy {
             sent += usize::from(NEAR);
         }
         if NEAR && hits > 0 {
+            let (calls, last) = (&self.stats.calls, hits - counted);
+            self.turn_latencies.add(hit_command, now, last, calls, now);
             self.stats.commands.add(hits);
             self.stats.near_hits.add(hits);
             if !client.flush_queued {

@@ -40,7 +40,9 @@ pub struct Stamp {
     pub node: NodeKey,
     /// The epoch of the connection to that node.
     pub epoch: u32,
-    /// The epoch of its slot.
+    /// Its slot, so that whoever is served need not know it.
+    pub slot: u16,
+    /// The epoch of that slot.
     pub slot_epoch: u32,
 }
 
@@ -341,6 +343,7 @@ mod tests {
     const STAMP: Stamp = Stamp {
         node: NodeKey(1),
         epoch: 1,
+        slot: 0,
         slot_epoch: 0,
     };
     const GET: Question<'static> = Question {
