@@ -82,7 +82,7 @@ works() {
 }
 
 why() {
-    grep -aoiE "(CROSSSLOT|WATCH is not|Script attempted|waited in vain|[A-Za-z]*Error:|hash to the same).{0,80}" "$data/said" | tail -n 1
+    grep -aoiE "(CROSSSLOT|WATCH is not|Script attempted|waited in vain|[A-Za-z]*Error:|hash to the same).{0,80}" "$data/said" | tail -n 1 || true
 }
 
 wrong=0
@@ -90,6 +90,11 @@ while IFS='|' read -r name default per_slot namespace line; do
     [[ $name = \#* ]] && continue
     [ $# = 0 ] || [[ " $* " = *" $name "* ]] || continue
     read -ra words <<<"$line"
+    if [[ ${words[0]} = php || ${words[0]} = ruby ]] && ! command -v "${words[0]}" >>"$data/log"; then
+        wrong=$((wrong + 1))
+        printf '%-9s %-22s there is no %s\n' "NOT RUN" "$name" "${words[0]}"
+        continue
+    fi
     one=$(works 16400 "${words[@]}")
     found=$default found_per_slot=$per_slot reason=
     if [ "${ONLY:-}" != namespace ]; then
