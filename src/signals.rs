@@ -3,7 +3,7 @@
 
 use std::env;
 use std::io;
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
@@ -39,23 +39,28 @@ pub fn watch(
     log: LogHandle,
     renewer: Option<Renewer>,
 ) -> io::Result<()> {
+    let reloads = {
+        let (sources, mailboxes, log) = (sources.clone(), mailboxes.clone(), log.clone());
+        reload_when_told(move || {
+            log::info!("SIGHUP: reopening the log");
+            systemd::reloading();
+            log.reopen();
+            reload(&sources, &mailboxes);
+            reload_users(&sources, &mailboxes);
+            if let Some(renewer) = &renewer {
+                renewer.renew();
+            }
+            systemd::reloaded();
+        })?
+    };
     thread::Builder::new()
         .name("signals".into())
         .spawn(move || {
             let mut stopping = false;
             for signal in signals.forever() {
                 match signal {
-                    SIGHUP => {
-                        log::info!("SIGHUP: reopening the log");
-                        systemd::reloading();
-                        log.reopen();
-                        reload(&sources, &mailboxes);
-                        reload_users(&sources, &mailboxes);
-                        if let Some(renewer) = &renewer {
-                            renewer.renew();
-                        }
-                        systemd::reloaded();
-                    }
+                    // If there is no room, another reload is still to begin, which sees what this one would.
+                    SIGHUP => drop(reloads.try_send(())),
                     SIGUSR1 => {
                         for line in summary::lines(&Status::of(&sources)) {
                             log::info!("status: {line}");
@@ -84,6 +89,14 @@ pub fn watch(
 
 /// Flags that name a file of secrets. What another file says counts at once, as the secrets do.
 const FILES_OF_SECRETS: [&str; 2] = ["password-file", "password-old-file"];
+
+/// Reloads, as often as it is told to, on a thread of its own: a disk that hangs must not keep TERM from being heard.
+fn reload_when_told(reload: impl Fn() + Send + 'static) -> io::Result<SyncSender<()>> {
+    let (tell, told) = sync_channel(1);
+    let work = move || told.iter().for_each(|()| reload());
+    thread::Builder::new().name("reload".into()).spawn(work)?;
+    Ok(tell)
+}
 
 /// Reads the files of `-config` and `-password-file` again, if there are any. What they say is then in force, also
 /// where PROXY CONFIG SET had said otherwise; what is decided at start is told of and stays. Passwords count for new

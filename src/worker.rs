@@ -236,9 +236,12 @@ impl Worker {
                         }
                     }
                     Action::WorkOutside(work) => {
-                        // Who has too much work for two threads waits for both.
                         if let Err(work) = second_thread.hand(work) {
-                            let (part, reply) = work.run();
+                            // Who has too much work for two threads waits for both; for a disk the worker never waits.
+                            let (part, reply) = match work.waits() {
+                                true => work.refuse(),
+                                false => work.run(),
+                            };
                             self.proxy.done_outside(part, reply, written_at);
                         }
                     }

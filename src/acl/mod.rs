@@ -9,6 +9,7 @@
 //! | `describe` | a selector's rules on commands in few words, as ACL LIST shows them |
 //! | `permissions` | rules made into what is quickly checked |
 //! | `users`, `store` | all users; the file; the snapshot that all workers share |
+//! | `disk` | steps that a disk may never answer, and how long they are waited for |
 //! | `log` | ACL LOG |
 //! | `settings` | what flags say of single users: limits, and settings of their own |
 //! | `failures` | failed logins, by address |
@@ -17,6 +18,7 @@
 
 pub mod commands;
 mod describe;
+mod disk;
 pub mod distinct;
 pub mod failures;
 pub mod log;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::commands::Commands;
+use super::disk::Disk;
 use super::failures::Failures;
 use super::log::Log;
 use super::settings::Settings;
@@ -35,10 +36,9 @@ pub enum FileError {
 /// The users in force.
 #[derive(Debug)]
 pub struct Store {
-    users: Mutex<Arc<Users>>,
+    users: Arc<Mutex<Arc<Users>>>,
     file: Option<(PathBuf, Files)>,
-    /// Held by who writes the file.
-    saving: Mutex<()>,
+    disk: Disk,
     log: Mutex<Log>,
     failures: Mutex<Failures>,
 }
@@ -53,9 +53,9 @@ impl Store {
         };
         let users = users.with_settings(Settings::named(config));
         Store {
-            users: Mutex::new(Arc::new(users)),
+            users: Arc::new(Mutex::new(Arc::new(users))),
             file: None,
-            saving: Mutex::default(),
+            disk: Disk::default(),
             log: Mutex::default(),
             failures: Mutex::default(),
         }
@@ -112,11 +112,12 @@ impl Store {
         count
     }
 
-    /// ACL LOAD: the users of the file, or, if anything in it is wrong, those that there were.
+    /// ACL LOAD: the users of the file, or, if anything in it is wrong, those that there were. It may wait for the disk.
     pub fn reload(&self) -> Result<(), FileError> {
         let (path, files) = self.file.as_ref().ok_or(FileError::None)?;
         let shown = path.display().to_string();
-        let text = (files.read)(path).map_err(|error| {
+        let (own, read) = (path.clone(), files.read);
+        let text = self.disk.does(move || read(&own)).map_err(|error| {
             FileError::Failed(format!(
                 "Error loading ACLs, opening file '{shown}': {error}"
             ))
@@ -127,13 +128,16 @@ impl Store {
         Ok(())
     }
 
-    /// ACL SAVE.
+    /// ACL SAVE. It may wait for the disk.
     pub fn save(&self) -> Result<(), FileError> {
         let (path, files) = self.file.as_ref().ok_or(FileError::None)?;
-        // It is held so that of two who save, the later one has the later users. Nobody else waits for the disk.
-        let _saving = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
-        let users = self.users();
-        (files.write)(path, &users.file()).map_err(FileError::Failed)
+        let (own, write, users) = (path.clone(), files.write, self.users.clone());
+        let save = move || {
+            // As they are when it has its turn: of two who save, the later one has the later users.
+            let users = users.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            write(&own, &users.file())
+        };
+        self.disk.does(save).map_err(FileError::Failed)
     }
 
     /// The passwords of a config without a file have changed. What else was said of `default` stays.

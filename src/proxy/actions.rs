@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use crate::proxy::ids::{BackendId, ClientId, PartId, Peer};
 use crate::proxy::messages::worker_query::WorkerMessage;
+use crate::proxy::texts;
+use crate::resp::encode;
 
 /// Why a topology refresh is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,18 +23,39 @@ pub enum Wanted {
 }
 
 /// Work for another thread, since it takes longer than a turn may, or waits for a disk: it makes the reply to a part of a
-/// client's request. Returns it, and where it belongs.
-pub struct OutsideWork(Box<dyn FnOnce() -> (PartId, Vec<u8>) + Send>);
+/// client's request.
+pub struct OutsideWork {
+    part: PartId,
+    find: Box<dyn FnOnce() -> Vec<u8> + Send>,
+    /// Whether it waits for a disk, which may take for ever.
+    waits: bool,
+}
 
 impl OutsideWork {
-    /// This is to be done.
-    pub fn new(work: impl FnOnce() -> (PartId, Vec<u8>) + Send + 'static) -> OutsideWork {
-        OutsideWork(Box::new(work))
+    /// This is to be done for this part. It takes long, and does not wait.
+    pub fn new(part: PartId, find: impl FnOnce() -> Vec<u8> + Send + 'static) -> OutsideWork {
+        OutsideWork {
+            part,
+            find: Box::new(find),
+            waits: false,
+        }
     }
 
-    /// Does it.
+    /// Whether it waits for a disk: whoever does it does nothing else meanwhile.
+    pub fn waits(&self) -> bool {
+        self.waits
+    }
+
+    /// Does it. Returns where its reply belongs, and the reply.
     pub fn run(self) -> (PartId, Vec<u8>) {
-        (self.0)()
+        (self.part, (self.find)())
+    }
+
+    /// Nobody can do it: the reply is an error.
+    pub fn refuse(self) -> (PartId, Vec<u8>) {
+        let mut reply = Vec::new();
+        encode::error(&mut reply, texts::TOO_MANY_WAIT_FOR_DISK.as_bytes());
+        (self.part, reply)
     }
 }
 
@@ -42,7 +65,7 @@ impl fmt::Debug for OutsideWork {
     }
 }
 
-/// What another thread does to find the answer to a part of a request.
+/// What another thread reads from a disk or writes there to find the answer to a part of a request.
 #[derive(Clone)]
 pub struct OutsideAnswer(Arc<dyn Fn() -> Vec<u8> + Send + Sync>);
 
@@ -55,7 +78,10 @@ impl OutsideAnswer {
     /// The work that answers this part.
     pub fn of(&self, part: PartId) -> OutsideWork {
         let find = self.0.clone();
-        OutsideWork::new(move || (part, find()))
+        OutsideWork {
+            waits: true,
+            ..OutsideWork::new(part, move || find())
+        }
     }
 }
 

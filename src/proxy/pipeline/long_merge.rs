@@ -27,10 +27,10 @@ impl Split {
     /// Has them merged outside the worker, for a client's request.
     pub fn merge_outside(mut self, client: ClientId, seq: Seq) -> OutsideWork {
         let part = PartId::new(client, seq, 0);
-        OutsideWork::new(move || {
+        OutsideWork::new(part, move || {
             let mut reply = Vec::new();
             self.finish_whole(&mut reply, &mut Spares::default());
-            (part, reply)
+            reply
         })
     }
 

@@ -151,6 +151,10 @@ pub const NO_VERDICT: &str =
 pub const NO_JUDGE: &str = "NOPERM the servers do not tell this proxy what users may do: -auth backend needs servers that \
     have ACL DRYRUN (Redis 7.0, Valkey) and a -backend-user that may run it";
 
+/// So many wait for a disk that another is not waited for.
+pub const TOO_MANY_WAIT_FOR_DISK: &str =
+    "ERR too many clients wait for the disk of this proxy, try again";
+
 /// Clients have logged in as so many users that there may be no other.
 pub const TOO_MANY_USERS: &str = "ERR too many users are logged in at this proxy (-max-users)";
 
