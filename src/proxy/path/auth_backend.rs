@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::acl::Reason;
 use crate::clock::Time;
 use crate::cluster::request_slots::{self, Place};
-use crate::command::{Class, Flags, LeaseKind};
+use crate::command::{Class, Flags, LeaseKind, Verb};
 use crate::config::Auth;
 use crate::proxy::client::Stall;
 use crate::proxy::client::auth_backend::{Judgement, State};
@@ -90,7 +90,7 @@ impl Proxy {
         };
         let reply = match self.consult(id, UserId::OWN, question, now) {
             Answer::Wait => return Some(Step::Wait(Stall::Verdict)),
-            Answer::None(text) => return Some(self.reject(request, text)),
+            Answer::None(text) => return self.unjudged(request, text),
             Answer::Reply(reply) => reply,
         };
         match permission::of_dry_run(Reply::new(&reply), &command.name) {
@@ -106,6 +106,27 @@ impl Proxy {
                 self.login_log.warn(&told, now);
                 Some(self.reject(request, texts::NO_JUDGE))
             }
+        }
+    }
+
+    /// No node has said whether a request may be run. Nothing if it may go on all the same.
+    ///
+    /// After a MULTI that failed, what comes behind it in the pipeline would be executed one by one, which no server does for
+    /// want of another: it begins a transaction that EXEC aborts. What only gives up a transaction needs no permission.
+    fn unjudged(&mut self, request: &Request<'_>, text: &str) -> Option<Step> {
+        let Class::Leased(LeaseKind::Transaction(verb)) = request.command.class else {
+            return Some(self.reject(request, text));
+        };
+        let is_queueing = |client: &crate::proxy::client::Client| client.session.queueing;
+        let queueing = self.clients.get(request.client).is_some_and(is_queueing);
+        match verb {
+            Verb::Multi if !queueing => {
+                let step = self.transact(request, verb);
+                self.doom(request.client);
+                Some(step)
+            }
+            Verb::Discard | Verb::Unwatch => None,
+            _ => Some(self.reject(request, text)),
         }
     }
 

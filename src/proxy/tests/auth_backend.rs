@@ -44,6 +44,8 @@ struct Guest {
     user: Option<String>,
     output: Vec<u8>,
     replies: ReplyScanner,
+    /// The last reply.
+    told: String,
 }
 
 /// All of it.
@@ -158,6 +160,7 @@ impl World {
             user: None,
             output: Vec::new(),
             replies: ReplyScanner::of(Protocol::Resp2),
+            told: String::new(),
         });
         self.guests.len() - 1
     }
@@ -268,6 +271,7 @@ impl World {
             let frame: Vec<u8> = guest.output.drain(..len).collect();
             let asked = guest.asked.pop_front().expect("a reply for each request");
             let text = String::from_utf8_lossy(&frame).into_owned();
+            guest.told.clone_from(&text);
             let reply = Reply::new(&frame);
             match (asked[0].as_str(), reply.is_error()) {
                 ("AUTH", false) => guest.user = Some(asked[1].clone()),
@@ -435,6 +439,32 @@ fn a_node_that_never_answers_a_login_is_waited_for_no_longer_than_the_deadline()
     world.ask(guest, "AUTH ann 1");
     world.settle();
     assert_eq!(world.guests[guest].user.as_deref(), Some("ann"));
+}
+
+/// What stands behind a MULTI in a pipeline is executed as a whole or not at all, even if no node could be asked about MULTI.
+#[test]
+fn a_multi_that_no_node_has_judged_begins_a_transaction_that_is_aborted() {
+    let mut world = World::new(Config::default());
+    let guest = world.come();
+    let asks = |world: &mut World, line: &str| {
+        world.ask(guest, line);
+        world.settle();
+        assert_eq!(world.last(guest), 0, "{line}");
+        world.guests[guest].told.clone()
+    };
+    assert_eq!(asks(&mut world, "AUTH ann 1"), "+OK\r\n");
+    // All nodes are silent until MULTI has waited long enough.
+    world.ask(guest, "MULTI");
+    for _ in 0..2000 {
+        world.act(0);
+        world.pass(50);
+    }
+    assert_eq!(world.last(guest), 0, "it waits for ever");
+    assert_eq!(world.guests[guest].told, "+OK\r\n");
+    assert_eq!(asks(&mut world, "PING"), "+QUEUED\r\n");
+    let told = asks(&mut world, "EXEC");
+    assert!(told.starts_with("-EXECABORT "), "{told}");
+    assert_eq!(asks(&mut world, "PING"), "+PONG\r\n");
 }
 
 /// Ten thousand wrong passwords take one connection to a node for each of the clients' masters, and no user's place.
