@@ -30,7 +30,7 @@ macro_rules! script {
 
 /// Counts the keys. Those that are not looked at are shared out as those that are: in a slot of its own that is exact, and a
 /// namespace without keys has none.
-const COUNT: &str = script!(
+pub const COUNT: &str = script!(
     "local c=size() if c==0 then return 0 end local o,m=newest(c) \
      return #o+math.floor((c-m)*#o/m)"
 );
@@ -44,13 +44,14 @@ pub const KEYSPACE: &str = script!(
      if look>0 and look<all then found=math.floor(found*all/look) end return {all,found}"
 );
 
-const LIST: &str = script!(
+/// Lists the keys that match a pattern.
+pub const LIST: &str = script!(
     "local r=redis.call('KEYS',p..ARGV[2]) for i=1,#r do r[i]=string.sub(r[i],n+1) end return r"
 );
 
 /// The cursor is the node's with three digits behind it that tell nodes apart: at another node, which has another order,
 /// the scan begins anew.
-const SCAN: &str = script!(
+pub const SCAN: &str = script!(
     "local mark=string.format('%03d',tonumber(string.sub(redis.call('CLUSTER','MYID'),1,6),16)%1000) \
      local cursor,count='0',tonumber(ARGV[4]) \
      if #ARGV[2]>3 and string.sub(ARGV[2],-3)==mark then cursor=string.sub(ARGV[2],1,-4) end \
@@ -64,7 +65,7 @@ const SCAN: &str = script!(
 );
 
 /// One of the 10,000 newest keys of the slot, or of more if there are keys of others among them.
-const RANDOM: &str = script!(
+pub const RANDOM: &str = script!(
     "local c=size() if c==0 then return false end local o=newest(c) local at=tonumber(ARGV[2]) \
      for i=1,math.min(#o,100) do local k=o[(at+i)%#o+1] \
      if redis.call('EXISTS',k)==1 then return string.sub(k,n+1) end end return false"
@@ -76,6 +77,12 @@ pub const FLUSH: &str = script!(
      for i=1,#o,1000 do redis.call('UNLINK',unpack(o,i,math.min(i+999,#o))) end \
      if all<m then return {ok='OK'} end m=5000+2*(all-#o) end"
 );
+
+/// Whether this is one of these scripts. They make no errors up: what reads like a refusal of the node is one.
+pub fn is_script(text: &[u8]) -> bool {
+    let all = [COUNT, KEYSPACE, LIST, SCAN, RANDOM, FLUSH];
+    all.iter().any(|own| own.as_bytes() == text)
+}
 
 /// A request is not as it should be.
 pub const SYNTAX_ERROR: &str = "ERR syntax error";

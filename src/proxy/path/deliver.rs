@@ -389,19 +389,20 @@ impl Proxy {
             self.count_error(part, error);
             return false;
         };
+        let Some(backend) = self.upstream.backends.get(id) else {
+            return false;
+        };
+        let bytes = backend.output.front(ticket.len as usize);
         // No node runs half a request.
-        if self.has_own_errors(ticket) && !early {
+        if !early && self.has_own_errors(ticket, bytes) {
             let held = self.doubt(answer, refusal);
             if !held {
                 self.count_error(part, error);
             }
             return held;
         }
-        let Some(backend) = self.upstream.backends.get(id) else {
-            return false;
-        };
         let (node, replica) = (backend.node, backend.flavor.read_only);
-        let bytes = backend.output.front(ticket.len as usize).to_vec();
+        let bytes = bytes.to_vec();
         // What is missing and cannot be loaded again is for the client to hear.
         let remedy = match refusal {
             Refusal::Missing(missing) => self.remedy(&bytes, ticket, missing, replica),

@@ -55,7 +55,7 @@ impl Proxy {
             due,
             expires,
             refusal: refusal.to_vec(),
-            scouts: sent_before && prelude.is_empty() && self.has_own_errors(&ticket),
+            scouts: sent_before && prelude.is_empty() && self.has_own_errors(&ticket, bytes),
             prelude,
             keys: None,
             probe: None,

@@ -24,6 +24,7 @@ use crate::proxy::client::held::Held;
 use crate::proxy::client::held_keys::{args_of, keys_in};
 use crate::proxy::client::own_errors::{Probe, ProbeKind, Sign, kind};
 use crate::proxy::ids::{BackendId, NO_SLOT, PartId};
+use crate::proxy::namespace::whole_database::is_script;
 use crate::proxy::pipeline::At;
 use crate::proxy::planted_bugs;
 use crate::proxy::scripts::hash;
@@ -37,10 +38,16 @@ use crate::resp::encode;
 use crate::resp::reply::Reply;
 
 impl Proxy {
-    /// Whether the words of an error to this request may be its own.
-    pub(in crate::proxy) fn has_own_errors(&self, ticket: &Ticket) -> bool {
+    /// Whether the words of an error to this request may be its own. The proxy's own scripts say nothing but what they are
+    /// asked for.
+    pub(in crate::proxy) fn has_own_errors(&self, ticket: &Ticket, bytes: &[u8]) -> bool {
         let row = self.table.rows().get(usize::from(ticket.command));
-        row.is_some_and(|row| row.own_errors) && !planted_bugs::is_on("words-believed")
+        let may = row.is_some_and(|row| row.own_errors) && !planted_bugs::is_on("words-believed");
+        if !may || self.namespaces.is_empty() {
+            return may;
+        }
+        let script = args_of(bytes, |args| args.get(1).is_some_and(is_script));
+        !script.unwrap_or(false)
     }
 
     /// A request that may have been executed has got an error that reads like this refusal. It is held, and its

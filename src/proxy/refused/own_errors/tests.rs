@@ -26,6 +26,8 @@ struct Rig {
     addresses: Vec<(BackendId, u16)>,
     /// What the first node says to the script, and then to the question.
     says: [&'static str; 2],
+    /// What the client asks.
+    asks: &'static [u8],
     /// Where the script was sent.
     sent_to: Vec<u16>,
     heard: String,
@@ -33,7 +35,11 @@ struct Rig {
 
 impl Rig {
     fn new(says: [&'static str; 2]) -> Rig {
-        let config = Arc::new(Config::default());
+        Rig::with(Config::default(), says)
+    }
+
+    fn with(config: Config, says: [&'static str; 2]) -> Rig {
+        let config = Arc::new(config);
         let table = Arc::new(Table::compiled());
         let process = Arc::new(Process::new(1));
         let mut proxy = Proxy::new(config, table, process, 0, 1);
@@ -58,6 +64,7 @@ impl Rig {
             now,
             addresses: Vec::new(),
             says,
+            asks: b"EVAL script 1 a\r\n",
             sent_to: Vec::new(),
             heard: String::new(),
         }
@@ -69,7 +76,7 @@ impl Rig {
 
     /// The reply to a script.
     fn run(mut self) -> (Vec<u16>, String) {
-        self.feed(Peer::Client(self.client), b"EVAL script 1 a\r\n");
+        self.feed(Peer::Client(self.client), self.asks);
         for _ in 0..100 {
             self.now = self.now.after(Duration::from_millis(10));
             self.proxy.tick(self.now);
@@ -100,7 +107,7 @@ impl Rig {
         };
         let mut own = self.addresses.iter().filter(|(own, _)| *own == id);
         let (_, port) = *own.next().expect("it is connected");
-        for request in text.split('*').skip(1) {
+        for request in text.split("\r\n*") {
             let word = ["EVAL", "EXISTS"].map(|word| request.contains(word));
             let reply = match (port, word) {
                 (1, [true, _]) => self.says[0],
@@ -142,4 +149,23 @@ fn a_redirect_to_another_node_of_the_same_shard_agrees() {
         "-MOVED 15495 10.0.0.1:7"
     ]));
     assert!(!is_followed([ask, ":0"]));
+}
+
+/// Nobody asks whether the proxy's own scripts are to be believed: their client would get the words of a node, as soon as
+/// that serves them again, or too much is held.
+#[test]
+fn the_scripts_of_namespaces_are_believed() {
+    let mut config = Config {
+        namespace: Some("n".to_string()),
+        ..Config::default()
+    };
+    for held in [config.limits.held_requests, 1] {
+        config.limits.held_requests = held;
+        let says = ["-MOVED 3432 127.0.0.1:2", ":0"];
+        for asks in [&b"DBSIZE\r\n"[..], b"KEYS *\r\n", b"FLUSHDB\r\n"] {
+            let rig = Rig::with(config.clone(), says);
+            let (sent_to, heard) = Rig { asks, ..rig }.run();
+            assert_eq!((&sent_to[..], heard.as_str()), (&[1, 2][..], ":7\r\n"));
+        }
+    }
 }
