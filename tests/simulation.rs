@@ -9,6 +9,8 @@
 mod client;
 #[path = "simulation/cluster.rs"]
 mod cluster;
+#[path = "simulation/databases.rs"]
+mod databases;
 #[path = "simulation/doors.rs"]
 mod doors;
 #[path = "simulation/fans.rs"]
@@ -194,6 +196,12 @@ const EXPECTED: &[&str] = &[
     // Requests for all masters.
     "fans_checked",
     "fan_orders_checked",
+    // Clients of namespaces.
+    "clients_in_namespaces",
+    "databases_checked",
+    "databases_copied_to",
+    "databases_emptied",
+    "databases_moved_to",
     // Transactions and pops.
     "transactions_executed",
     "long_transactions",

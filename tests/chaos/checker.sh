@@ -56,4 +56,20 @@ for bug in none fill-after-invalidation own-write-not-dropped entry-outlives-con
         tail -40 "$log"
     fi
 done
+
+# What concerns namespaces is for the simulation to find.
+for bug in none key-with-tag moved-to-nowhere; do
+    if [ $# -gt 0 ] && ! printf '%s\n' "$@" | grep -qx "$bug"; then continue; fi
+    begun=$SECONDS
+    found=no
+    PLANTED_BUG=$bug SIMULATION_SEEDS=60 "$cargo" test --locked --features planted-bugs --test simulation seeds \
+        >"$log" 2>&1 </dev/null || found=yes
+    first=$(grep -m1 -E '^seed [0-9]+ failed' "$log" | cut -c 1-100 || true)
+    printf '%-22s %-3s after %3d s  %s\n' "$bug" "$found" $((SECONDS - begun)) "$first"
+    if [ "$bug" = none ]; then wanted=no; else wanted=yes; fi
+    if [ "$found" != "$wanted" ] || [ "$found" = yes -a -z "$first" ]; then
+        missed=1
+        tail -40 "$log"
+    fi
+done
 exit "$missed"

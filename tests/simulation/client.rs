@@ -18,11 +18,14 @@ mod bytes;
 mod deaf;
 #[path = "client/exclusive.rs"]
 mod exclusive;
+#[path = "client/namespaced.rs"]
+mod namespaced;
 #[path = "client/tracker.rs"]
 mod tracker;
 
 use bytes::lie;
 use exclusive::{Pop, Transaction};
+use namespaced::{Asked, Inside};
 use tracker::Tracker;
 
 /// What a request was, and so what its reply must be.
@@ -73,6 +76,8 @@ enum Kind {
     /// A push to a queue.
     Token(Nonce),
     Pop(Pop),
+    /// Of a client of a namespace.
+    Inside(Asked),
 }
 
 /// What stands behind a burst.
@@ -195,6 +200,8 @@ pub struct Client {
     tracker: Option<Tracker>,
     /// What it spoke when it was last told.
     heard_resp3: bool,
+    /// Where it is, if it is in a namespace.
+    pub inside: Option<Inside>,
     /// The transaction that it has begun.
     transaction: Option<Transaction>,
     /// Whether something has been refused since MULTI.
@@ -238,6 +245,7 @@ impl Client {
             subscriber: None,
             tracker: None,
             heard_resp3: false,
+            inside: None,
             transaction: None,
             refused_inside: false,
             load: None,
@@ -304,7 +312,7 @@ impl Client {
         if self.end != End::Open || is_special || in_transaction {
             return;
         }
-        let texts = ledger.keys_of(Class::Text);
+        let texts = self.keys_of(Class::Text, ledger);
         let text = *random.pick(&texts);
         for _ in 0..random.skewed(5000) {
             match random.below(64) {
@@ -334,7 +342,7 @@ impl Client {
             }
             _ => {
                 let subscriber = self.subscriber.as_ref().expect("it subscribes");
-                let (bytes, change) = subscriber.change(ledger.slots.len(), random);
+                let (bytes, change) = subscriber.change(ledger.tags, random);
                 self.unwritten.extend(bytes);
                 self.sent.push_back(Sent {
                     kind: Kind::Change(change),
@@ -362,7 +370,10 @@ impl Client {
         if self.subscriber.is_some() {
             return self.make_change(ledger, random);
         }
-        if self.make_exclusive(ledger, random) {
+        if !self.has_texts_only(ledger) && self.make_exclusive(ledger, random) {
+            return;
+        }
+        if self.make_inside(ledger, random) {
             return;
         }
         if self.tracker.is_some() {
@@ -373,7 +384,7 @@ impl Client {
         }
         // A few keys are written most, so that requests meet.
         let mut some = |class| {
-            let keys = ledger.keys_of(class);
+            let keys = self.keys_of(class, ledger);
             let tops = random.skewed(keys.len());
             keys[random.below(tops)]
         };
@@ -385,6 +396,8 @@ impl Client {
         ];
         let [text, sum, count, log] = keys;
         match random.below(100) {
+            // What concerns all masters is refused in a namespace, and what is in one has one slot.
+            94 | 97 if self.inside.is_some() => self.request(Kind::Ping, &[], ledger, random),
             0..22 => self.set(&[text], ledger, random),
             22..40 => self.request(Kind::Get(text), &[text], ledger, random),
             40..46 => {
@@ -399,21 +412,21 @@ impl Client {
             }
             67 => self.request(Kind::Range(log), &[log], ledger, random),
             68..72 => {
-                let keys = several(ledger, random);
+                let keys = self.several(ledger, random);
                 let keys: Vec<usize> = keys.into_iter().take(3).collect();
                 let nonces = keys.iter().map(|key| ledger.begin(*key)).collect();
                 self.request(Kind::Del(nonces), &keys, ledger, random);
             }
             72..79 => {
-                let keys = several(ledger, random);
+                let keys = self.several(ledger, random);
                 self.request(Kind::MGet(keys.clone()), &keys, ledger, random);
             }
             79..85 => {
-                let keys = several(ledger, random);
+                let keys = self.several(ledger, random);
                 self.set(&keys, ledger, random);
             }
             85..88 => {
-                let mut keys = several(ledger, random);
+                let mut keys = self.several(ledger, random);
                 if random.one_in(8) {
                     // A very long request.
                     let times = random.skewed(100);
@@ -465,9 +478,9 @@ impl Client {
 
     /// Reads one of a few keys that all read, and that are not written most.
     fn read_hot(&mut self, ledger: &mut Ledger, random: &mut Random) {
-        let texts = ledger.keys_of(Class::Text);
+        let texts = self.keys_of(Class::Text, ledger);
         let text = texts[texts.len() - 1 - random.below(3)];
-        let log = ledger.keys_of(Class::Log)[0];
+        let log = self.keys_of(Class::Log, ledger)[0];
         match random.below(8) {
             0 if random.one_in(80) => self.request(Kind::Flush, &[], ledger, random),
             0 => self.request(Kind::Range(log), &[log], ledger, random),
@@ -488,10 +501,24 @@ impl Client {
         let lie = random.one_in(2).then(|| lie(ledger.slots[tag], random));
         let mut keys = vec![sum];
         if random.one_in(3) {
-            let texts = ledger.keys_of(Class::Text);
+            let texts = self.keys_of(Class::Text, ledger);
             keys.extend(texts.into_iter().find(|key| ledger.keys[*key].tag == tag));
         }
         self.request(Kind::Script(nonce, lie), &keys, ledger, random);
+    }
+
+    /// Several different text keys; often of one slot.
+    fn several(&self, ledger: &Ledger, random: &mut Random) -> Vec<usize> {
+        let mut keys = self.keys_of(Class::Text, ledger);
+        if random.one_in(2) && self.inside.is_none() {
+            let tag = random.below(ledger.tags);
+            keys.retain(|key| ledger.keys[*key].tag == tag);
+        }
+        let mut some = Vec::new();
+        for _ in 0..random.skewed(keys.len().min(12)) {
+            some.push(keys.swap_remove(random.below(keys.len())));
+        }
+        some
     }
 
     fn set(&mut self, keys: &[usize], ledger: &mut Ledger, random: &mut Random) {
@@ -755,7 +782,11 @@ impl Client {
             && (text.starts_with("MOVED ") || text.starts_with("ASK "));
         // The last word that a node had for a pop which no other has taken since.
         let thrown_out = matches!(sent.kind, Kind::Pop(_)) && text.starts_with("UNBLOCKED ");
+        // Others have written it again and again.
+        let changed = matches!(sent.kind, Kind::Inside(Asked::Move(_)))
+            && text.starts_with("ERR the key was changed again and again");
         let failed = aborted
+            || changed
             || taken_back
             || thrown_out
             || refused.iter().any(|word| text.starts_with(word))
@@ -775,6 +806,7 @@ impl Client {
                 | Kind::Multi
                 | Kind::Unwatch
                 | Kind::Discard(_)
+                | Kind::Inside(Asked::Select)
         );
         assert!(!local, "{:?} was answered {text:?}", sent.kind);
         let doomed = matches!(&sent.kind, Kind::Exec(own) if own.is_doomed());
@@ -787,6 +819,7 @@ impl Client {
             || matches!(sent.kind, Kind::Script(_, Some(_)))
             || text.contains("TRYAGAIN ")
             || taken_back
+            || changed
             || overtaken
             || (aborted && (doomed || self.refused_inside));
         self.refused_inside |= matches!(sent.kind, Kind::Queued);
@@ -799,6 +832,9 @@ impl Client {
             Outcome::Failed
         };
         settle(&sent.kind, outcome, ledger);
+        if let Kind::Inside(asked) = &sent.kind {
+            self.gives_up(asked);
+        }
     }
 
     fn check_success(&mut self, sent: &Sent, value: &Value, ledger: &mut Ledger) -> bool {
@@ -886,6 +922,7 @@ impl Client {
             (Kind::AnyNode, Value::Bulk(text)) => text == b"some",
             (Kind::Hello, Value::Map(_)) => sent.resp3,
             (Kind::Hello, Value::Array(_)) => !sent.resp3,
+            (Kind::Inside(asked), value) => self.check_inside(asked, sent, value, ledger),
             _ => self.check_exclusive(sent, value, ledger),
         }
     }
@@ -973,12 +1010,10 @@ impl Client {
 
     /// Sends a write and a read of every tag, for a cluster that should be well.
     pub fn probe(&mut self, ledger: &mut Ledger, random: &mut Random) {
-        for tag in 0..ledger.slots.len() {
+        for tag in 0..ledger.tags {
             let find = |class| {
-                let is =
-                    |key: &usize| ledger.keys[*key].tag == tag && ledger.keys[*key].class == class;
-                (0..ledger.keys.len())
-                    .find(is)
+                let mut own = ledger.keys_of(class).into_iter();
+                own.find(|key| ledger.keys[*key].tag == tag)
                     .expect("a key of each class")
             };
             let (text, count) = (find(Class::Text), find(Class::Count));
@@ -992,20 +1027,6 @@ impl Client {
 
 fn is_null(value: &Value, resp3: bool) -> bool {
     *value == if resp3 { Value::Null } else { Value::NullBulk }
-}
-
-/// Several different text keys; often of one slot.
-fn several(ledger: &Ledger, random: &mut Random) -> Vec<usize> {
-    let mut keys = ledger.keys_of(Class::Text);
-    if random.one_in(2) {
-        let tag = random.below(ledger.slots.len());
-        keys.retain(|key| ledger.keys[*key].tag == tag);
-    }
-    let mut some = Vec::new();
-    for _ in 0..random.skewed(keys.len().min(12)) {
-        some.push(keys.swap_remove(random.below(keys.len())));
-    }
-    some
 }
 
 fn keys_of(kind: &Kind, ledger: &Ledger) -> Vec<usize> {
@@ -1038,6 +1059,7 @@ fn settle(kind: &Kind, outcome: Outcome, ledger: &mut Ledger) {
         // It may not have come there, and yet nothing was executed.
         Kind::Discard(own) => own.settle(Outcome::Failed, ledger),
         Kind::Pop(own) => own.settle(outcome, ledger),
+        Kind::Inside(asked) => asked.settle(outcome, ledger),
         Kind::Incr(key) if outcome == Outcome::Unknown => ledger.unsure(*key),
         _ => {}
     }

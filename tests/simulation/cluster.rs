@@ -13,6 +13,7 @@ use redis_cluster_proxy::clock::Time;
 use redis_cluster_proxy::cluster::slot::SLOTS;
 use redis_cluster_proxy::cluster::topology::Orphan;
 use redis_cluster_proxy::cluster::topology::{NO_SHARD, NodeInfo, Shard as ShardInfo, Topology};
+use redis_cluster_proxy::proxy::namespace::prelude;
 
 use crate::fans::{COPIES, COPY};
 use crate::ledger::{ABSENT, Ledger, Nonce};
@@ -23,6 +24,8 @@ use crate::subscriber::{self, VERBS};
 
 #[path = "cluster/exclusive.rs"]
 mod exclusive;
+#[path = "cluster/scripts.rs"]
+mod scripts;
 #[path = "cluster/tracking.rs"]
 pub mod tracking;
 
@@ -87,6 +90,8 @@ struct SlotState {
     migration: Option<Migration>,
     /// When it last came to rest.
     settled_at: u64,
+    /// How often it has begun or ended to move.
+    unrest: u64,
     /// Bits of the shards that have given it away.
     left: u64,
 }
@@ -268,6 +273,7 @@ impl Cluster {
                 owner: random.below(shards),
                 migration: None,
                 settled_at: 0,
+                unrest: 0,
                 left: 0,
             })
             .collect();
@@ -349,6 +355,7 @@ impl Cluster {
         let to = random.below(self.shards.len());
         let slot = &mut self.slots[tag];
         if slot.migration.is_none() && slot.owner != to && slot.settled_at <= rested {
+            slot.unrest += 1;
             slot.migration = Some(Migration {
                 to,
                 handed_over: false,
@@ -373,13 +380,25 @@ impl Cluster {
         }
     }
 
+    /// How often each slot has begun or ended to move.
+    pub fn unrest(&self) -> Vec<u64> {
+        self.slots.iter().map(|slot| slot.unrest).collect()
+    }
+
     /// Moves one key of a slot that migrates, or takes it one step nearer to its end. Returns the shard that has
     /// given the slot away, if it is at its end.
-    pub fn migrate(&mut self, tag: usize, random: &mut Random, now: u64) -> Option<usize> {
+    pub fn migrate(
+        &mut self,
+        tag: usize,
+        ledger: &Ledger,
+        random: &mut Random,
+        now: u64,
+    ) -> Option<usize> {
         let SlotState {
             owner,
             migration: Some(migration),
             left,
+            unrest,
             ..
         } = self.slots[tag]
         else {
@@ -388,11 +407,10 @@ impl Cluster {
         if !random.one_in(migration.pace) {
             return None;
         }
-        let prefix = format!("{{t{tag}}}").into_bytes();
         let source = &mut self.shards[owner].data;
         let names: Vec<Vec<u8>> = source
             .keys()
-            .filter(|name| name.starts_with(&prefix))
+            .filter(|name| ledger.place_of(name) == tag)
             .cloned()
             .collect();
         if !names.is_empty() {
@@ -412,6 +430,7 @@ impl Cluster {
                 owner: migration.to,
                 migration: None,
                 settled_at: now,
+                unrest: unrest + 1,
                 left: left | 1 << owner,
             };
             self.counts.returns += u64::from(left & 1 << migration.to != 0);
@@ -775,7 +794,7 @@ impl Cluster {
             }
             "EVAL" => (1, false),
             "GET" | "LRANGE" | "XRANGE" | "PTTL" => (0, true),
-            "SET" | "INCR" | "INCRBY" | "RPUSH" => (0, false),
+            "SET" | "INCR" | "INCRBY" | "RPUSH" | "RESTORE" => (0, false),
             "MGET" | "EXISTS" => (1, true),
             "DEL" | "UNLINK" => (1, false),
             "MSET" => (2, false),
@@ -794,9 +813,9 @@ impl Cluster {
                 .map(Vec::as_slice)
                 .collect(),
         };
-        let tag = tag_of(keys[0]);
+        let tag = ledger.place_of(keys[0]);
         assert!(
-            keys.iter().all(|key| tag_of(key) == tag),
+            keys.iter().all(|key| ledger.place_of(key) == tag),
             "a node got keys of several slots"
         );
         let slot = ledger.slots[tag];
@@ -805,7 +824,7 @@ impl Cluster {
         let question: Vec<Vec<u8>> = std::iter::once(b"EXISTS".to_vec())
             .chain(keys.iter().map(|key| key.to_vec()))
             .collect();
-        let of_script = ledger.is_of_scripts(keys[0]) && (name == "EVAL" || name == "EXISTS");
+        let of_script = name == "EVAL" || (name == "EXISTS" && ledger.is_of_scripts(keys[0]));
         let asking = std::mem::take(&mut session.asking);
         let scouted = session.scouted.take();
         if asking && name == "EXISTS" && refusal.is_none() {
@@ -815,7 +834,9 @@ impl Cluster {
         if asking && follows {
             // It has been sent on already.
         } else if asking && of_script {
-            let known = self.asked.contains_key(&question);
+            let known = [&question[..], args]
+                .iter()
+                .any(|sent| self.asked.contains_key(*sent));
             assert!(known, "ASKING before {name}, which nobody sent on");
         } else if asking {
             let asked = self.asked.get_mut(args).filter(|asked| **asked > 0);
@@ -844,7 +865,15 @@ impl Cluster {
         if name != "EVAL" {
             return run(data, &name, args, &keys, session.resp3, ledger);
         }
-        let (nonce, words) = (&args[args.len() - 2], &args[args.len() - 1]);
+        if let Some(reply) = scripts::run(data, node, args, session.resp3, ledger) {
+            return reply;
+        }
+        // In a namespace the tag comes behind all.
+        let behind = usize::from(prelude::unwrap(&args[1]).is_some());
+        let (nonce, words) = match args[..args.len() - behind] {
+            [.., ref nonce, ref words] => (nonce, words),
+            _ => panic!("a script without arguments"),
+        };
         let count = [b"INCRBY".to_vec(), keys[0].to_vec(), nonce.clone()];
         let reply = run(data, "INCRBY", &count, &keys[..1], session.resp3, ledger);
         if words.is_empty() {
@@ -909,6 +938,7 @@ fn run(
             let count = keys.iter().filter(|key| data.contains_key(**key)).count();
             format!(":{count}\r\n").into_bytes()
         }
+        "RESTORE" => scripts::restore(data, args, ledger),
         "SET" | "MSET" => {
             for pair in args[1..].chunks(2) {
                 let nonce = Ledger::nonce_of(&pair[1]).expect("a value of ours");

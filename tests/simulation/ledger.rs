@@ -9,6 +9,7 @@ use std::collections::{HashMap, HashSet};
 
 use redis_cluster_proxy::cluster::slot::Slot;
 
+use crate::databases::Databases;
 use crate::fans::Fans;
 use crate::messages::Messages;
 use crate::promises::Promises;
@@ -49,10 +50,14 @@ const CLASSES: [Class; 8] = [
 /// One key: its name and its history.
 #[derive(Debug)]
 pub struct Key {
-    /// Its name.
+    /// Its name at the nodes.
     pub name: Vec<u8>,
-    /// The number of its hash tag.
+    /// Its name for the clients that use it.
+    pub shown: Vec<u8>,
+    /// The number of its slot.
     pub tag: usize,
+    /// The database that it is in, if it is in a namespace.
+    pub database: Option<usize>,
     /// What it is used for.
     pub class: Class,
     /// Its state after each write; version `n` is the state after `n` writes.
@@ -125,8 +130,14 @@ pub struct Ledger {
     /// The keys.
     pub keys: Vec<Key>,
     by_name: HashMap<Vec<u8>, usize>,
-    /// The slots of the tags.
+    /// How many tags there are for plain keys: the first slots are theirs.
+    pub tags: usize,
+    /// The slots that are in use.
     pub slots: Vec<u16>,
+    /// The number of the slot of each tag, by what stands in it.
+    places: HashMap<Vec<u8>, usize>,
+    /// The namespaces.
+    pub databases: Databases,
     /// The writes.
     pub writes: Vec<Write>,
     /// The last deletion of a key under each spelling of the command.
@@ -155,14 +166,32 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Keys under `tags` hash tags.
-    pub fn new(tags: usize, big: bool) -> Ledger {
-        let mut keys = Vec::new();
-        for tag in 0..tags {
+    /// Keys under `tags` hash tags, and those of namespaces.
+    pub fn new(tags: usize, databases: Databases) -> Ledger {
+        let plain = (0..tags).map(|tag| (format!("{{t{tag}}}").into_bytes(), None));
+        let own = databases.all.iter().map(|own| own.tag.clone());
+        let own = own.zip((0..).map(Some));
+        let (mut keys, mut slots, mut places) = (Vec::new(), Vec::new(), HashMap::new());
+        for (tag, database) in plain.chain(own) {
+            let slot = Slot::of(&tag).number();
+            let place = slots.iter().position(|known| *known == slot);
+            let place = place.unwrap_or_else(|| {
+                slots.push(slot);
+                slots.len() - 1
+            });
+            places.insert(tag[1..tag.len() - 1].to_vec(), place);
+            let is_texts = database.is_some_and(|own: usize| databases.all[own].is_texts);
             for (index, class) in CLASSES.into_iter().enumerate() {
+                if is_texts && class != Class::Text {
+                    continue;
+                }
+                let short = index.to_string().into_bytes();
+                let name = [&tag[..], &short].concat();
                 keys.push(Key {
-                    name: format!("{{t{tag}}}{index}").into_bytes(),
-                    tag,
+                    shown: database.map_or(name.clone(), |_| short),
+                    name,
+                    tag: place,
+                    database,
                     class,
                     states: Vec::new(),
                     times: Vec::new(),
@@ -173,13 +202,14 @@ impl Ledger {
         }
         Ledger {
             by_name: keys.iter().map(|key| key.name.clone()).zip(0..).collect(),
-            slots: (0..tags)
-                .map(|tag| Slot::of(format!("t{tag}").as_bytes()).number())
-                .collect(),
+            tags,
+            slots,
+            places,
+            databases,
             keys,
             writes: Vec::new(),
             deletions: HashMap::new(),
-            big,
+            big: false,
             promises: Promises::default(),
             fans: Fans::default(),
             messages: Messages::default(),
@@ -192,22 +222,55 @@ impl Ledger {
         }
     }
 
+    /// Some values are large, or none.
+    pub fn with_large_values(mut self, big: bool) -> Ledger {
+        self.big = big;
+        self
+    }
+
     /// The key of this name.
     pub fn key(&self, name: &[u8]) -> Option<usize> {
         self.by_name.get(name).copied()
     }
 
-    /// Whether scripts count under this key.
+    /// Whether scripts may have this key: they count under some, and in namespaces they do more.
     pub fn is_of_scripts(&self, name: &[u8]) -> bool {
-        self.key(name)
-            .is_some_and(|key| self.keys[key].class == Class::Sum)
+        match self.key(name).map(|key| &self.keys[key]) {
+            Some(own) => own.class == Class::Sum || own.database.is_some(),
+            None => self.databases.all.iter().any(|own| own.tag == name),
+        }
     }
 
-    /// The keys of a class.
+    /// The number of the slot where a key lies.
+    pub fn place_of(&self, name: &[u8]) -> usize {
+        let inside = name.strip_prefix(b"{");
+        let end = inside.and_then(|inside| inside.iter().position(|byte| *byte == b'}'));
+        let tag = inside.zip(end).map(|(inside, end)| &inside[..end]);
+        let place = tag.and_then(|tag| self.places.get(tag));
+        *place.unwrap_or_else(|| panic!("{} is no key of anybody", name.escape_ascii()))
+    }
+
+    /// The keys of a database, or those in none.
+    pub fn keys_in(&self, database: Option<usize>) -> impl Iterator<Item = usize> {
+        (0..self.keys.len()).filter(move |key| self.keys[*key].database == database)
+    }
+
+    /// The keys of a class that are in no namespace.
     pub fn keys_of(&self, class: Class) -> Vec<usize> {
-        (0..self.keys.len())
+        self.keys_of_in(class, None)
+    }
+
+    /// The keys of a class in a database, or in none.
+    pub fn keys_of_in(&self, class: Class, database: Option<usize>) -> Vec<usize> {
+        self.keys_in(database)
             .filter(|key| self.keys[*key].class == class)
             .collect()
+    }
+
+    /// How often the slot of a database has begun or ended to move.
+    pub fn unrest_of(&self, database: usize) -> u64 {
+        let place = self.place_of(&self.databases.all[database].tag);
+        self.databases.unrest.get(place).copied().unwrap_or(0)
     }
 
     /// A new write of `key`.
@@ -372,6 +435,7 @@ impl Ledger {
     /// At the end of a run: no more was executed than can be accounted for.
     pub fn check(&self) {
         self.promises.check(&self.writes);
+        self.databases.check();
         for key in &self.keys {
             if key.class == Class::Count {
                 let acks = key.acknowledged.iter().filter(|ack| **ack).count() as u64;

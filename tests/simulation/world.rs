@@ -14,6 +14,7 @@ use redis_cluster_proxy::proxy::process::Process;
 
 use crate::client::{self, Client, Manners};
 use crate::cluster::{Cluster, Session};
+use crate::databases::Databases;
 use crate::doors::{Door, Doors};
 use crate::ledger::Ledger;
 use crate::random::{Random, mix};
@@ -59,7 +60,7 @@ events! {
     links_cut, garbage, surplus, pushes, nodes_shut, connects_closed, connects_silent, connects_told, cluster_downs, masterless, liars, topologies,
     stale_topologies, clients_vanished, requests_of_vanished, clients_half_closed, clients_told,
     clients_not_reading, clients_writing_first, short_writes, late_executions, published, evictions, standstills,
-    long_heads, written_past, deaf_bursts, flushed_past, keys_ended, forgotten,
+    long_heads, written_past, deaf_bursts, flushed_past, keys_ended, forgotten, clients_in_namespaces,
 }
 
 /// Which trouble is made in one run: once in so many turns, or never (0).
@@ -172,6 +173,8 @@ pub struct World {
     of_foreigner: Random,
     /// What else happens to keys past the proxy.
     changes: Changes,
+    /// Which clients are in a namespace.
+    of_names: Random,
     /// When clients ask for much and read nothing.
     deaf: Deaf,
     /// The number of the last message.
@@ -301,6 +304,12 @@ impl World {
         if changes.trackers && of_steps.one_in(3) {
             config.limits.tracking_keys = of_steps.skewed(64);
         }
+        // (From numbers of its own. What happens to keys past the proxy is not told to namespaces.)
+        let mut of_databases = Random::new(mix(!seed.rotate_left(8)));
+        let databases = match of_databases.one_in(3) && !has_cache && !changes.trackers {
+            true => Databases::choose(&mut of_databases, &mut config),
+            false => Databases::default(),
+        };
         let staleness = config.near_cache_staleness.as_micros() as u64;
         // (From numbers of its own, for the same reason.)
         let mut of_aside = Random::new(seed.rotate_left(32));
@@ -314,7 +323,9 @@ impl World {
         let tags = random.between(2, 6) as usize;
         let password = config.backend_password.as_ref();
         let password = password.map(|secret| secret.expose().to_vec());
-        let cluster = Cluster::new(tags, password, &mut random);
+        let more_clients = databases.namespaces;
+        let ledger = Ledger::new(tags, databases);
+        let cluster = Cluster::new(ledger.slots.len(), password, &mut random);
         let process = Arc::new(Process::new(1));
         let manners = Manners {
             strict: calm,
@@ -327,11 +338,11 @@ impl World {
         World {
             proxy: Proxy::new(config, table, process.clone(), 0, seed),
             process,
-            ledger: Ledger::new(tags, random.one_in(6)),
+            ledger: ledger.with_large_values(random.one_in(6)),
             links: Vec::new(),
             links_made: 0,
             clients: Vec::new(),
-            clients_max: random.between(1, 6) as usize,
+            clients_max: random.between(1, 6) as usize + more_clients,
             clients_made: 0,
             manners,
             troubles: troubles(&mut random, calm),
@@ -343,6 +354,7 @@ impl World {
             foreigner: Session::default(),
             of_foreigner: Random::new(mix(seed)),
             changes,
+            of_names: Random::new(mix(seed.rotate_left(16))),
             deaf: Deaf::new(seed),
             number: 0,
             asked_at: 0,
@@ -413,6 +425,10 @@ impl World {
             ("publishes_done", self.ledger.messages.done),
             ("fans_checked", self.ledger.fans.checked),
             ("fan_orders_checked", self.ledger.fans.orders),
+            ("databases_checked", self.ledger.databases.checked),
+            ("databases_moved_to", self.ledger.databases.moved),
+            ("databases_copied_to", self.ledger.databases.copied),
+            ("databases_emptied", self.ledger.databases.emptied()),
         ]
     }
 

@@ -29,10 +29,11 @@ macro_rules! script {
 }
 
 /// Tells the value, when it expires, and a mark of both; nothing if there is no key.
-const TAKE: &str = script!("return {d,e,mark}");
+pub const TAKE: &str = script!("return {d,e,mark}");
 
 /// Drops the key if it has this mark, and tells whether it had; nothing if there is no key.
-const DROP: &str = script!("if mark~=ARGV[1] then return 0 end redis.call('UNLINK',k) return 1");
+pub const DROP: &str =
+    script!("if mark~=ARGV[1] then return 0 end redis.call('UNLINK',k) return 1");
 
 /// The number of a database, as SELECT, MOVE and COPY take it; or what is wrong with it, in the words of a server.
 pub fn database(own: &Namespace, text: &[u8]) -> Result<u16, String> {

@@ -19,6 +19,7 @@ use crate::proxy::lease::state::run::{Owed, Run};
 use crate::proxy::namespace::across_databases::{self, Copy};
 use crate::proxy::namespace::request::Tagged;
 use crate::proxy::namespace::{Namespace, prelude, reply, scripts, whole_database};
+use crate::proxy::planted_bugs;
 use crate::proxy::pubsub::state::keyspace_events;
 use crate::proxy::request::Request;
 use crate::proxy::state::Proxy;
@@ -373,7 +374,7 @@ impl Proxy {
     ) -> Option<Vec<u8>> {
         let own = self.namespace_of(id)?;
         let keys = self.keys_in_reply(command);
-        if keys == KeysInReply::None && !reply.is_error() {
+        if (keys == KeysInReply::None && !reply.is_error()) || planted_bugs::is_on("key-with-tag") {
             return None;
         }
         let mut out = Vec::with_capacity(reply.frame().len());

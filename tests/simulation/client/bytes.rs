@@ -14,7 +14,7 @@ impl Client {
         ledger: &mut Ledger,
         random: &mut Random,
     ) -> Vec<Vec<u8>> {
-        let name = |key: usize, ledger: &Ledger| ledger.keys[key].name.clone();
+        let name = |key: usize, ledger: &Ledger| ledger.keys[key].shown.clone();
         let verb = |verb: &str| match verb.len() % 2 {
             0 => verb.as_bytes().to_vec(),
             _ => verb.to_ascii_lowercase().into_bytes(),
@@ -74,8 +74,8 @@ impl Client {
             Kind::Ping => args.push(verb("PING")),
             Kind::Missing => {
                 let tag = ledger.keys[keys[0]].tag;
-                let missing = format!("{{t{tag}}}missing{}", random.below(1000));
-                args.extend([verb("GET"), missing.into_bytes()]);
+                let missing = format!("missing{}", random.below(1000));
+                args.extend([verb("GET"), self.other_name(tag, &missing)]);
             }
             Kind::Publish(number) => {
                 args.extend([verb("PUBLISH"), channel_of(self.number).into_bytes()]);
@@ -120,6 +120,7 @@ impl Client {
             | Kind::Queued
             | Kind::Exec(_)
             | Kind::Discard(_)
+            | Kind::Inside(_)
             | Kind::Pop(_) => unreachable!("they have bytes of their own"),
         }
         args

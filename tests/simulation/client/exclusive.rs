@@ -1,6 +1,7 @@
 //! What a client does on connections of its own: transactions, under WATCH or not, and pops that wait.
 
-use super::{Client, Kind, Sent, is_null, settle};
+use super::{Asked, Client, Kind, Sent, is_null, settle};
+use crate::databases::View;
 use crate::ledger::{Class, Ledger, Nonce, Outcome};
 use crate::random::Random;
 use crate::resp::{self, Value};
@@ -91,7 +92,7 @@ impl Client {
                 }
                 6..9 => self.pop(ledger, random),
                 9..13 => {
-                    let keys = ledger.keys_of(Class::Queue);
+                    let keys = self.keys_of(Class::Queue, ledger);
                     let key = *random.pick(&keys);
                     let nonce = ledger.begin(key);
                     self.request(Kind::Token(nonce), &[key], ledger, random);
@@ -110,13 +111,17 @@ impl Client {
     }
 
     fn begin(&mut self, ledger: &Ledger, random: &mut Random) {
+        let tag = match self.database() {
+            Some(database) => ledger.place_of(&ledger.databases.all[database].tag),
+            None => random.below(ledger.tags),
+        };
         self.transaction = Some(Transaction {
-            tag: random.below(ledger.slots.len()),
+            tag,
             ..Transaction::default()
         });
     }
 
-    fn say(&mut self, kind: Kind, args: &[&[u8]]) {
+    pub(super) fn say(&mut self, kind: Kind, args: &[&[u8]]) {
         self.unwritten.extend(resp::command(args));
         self.sent.push_back(Sent {
             kind,
@@ -134,7 +139,7 @@ impl Client {
         let tag = self.transaction.as_ref().map_or(0, |own| own.tag);
         let fits = |key: &usize| {
             let key = &ledger.keys[*key];
-            key.tag == tag && classes.contains(&key.class)
+            key.tag == tag && key.database == self.database() && classes.contains(&key.class)
         };
         (0..ledger.keys.len()).filter(fits).collect()
     }
@@ -145,11 +150,12 @@ impl Client {
         let mut args = vec![b"WATCH".to_vec()];
         for _ in 0..random.between(1, 3) {
             let key = keys.swap_remove(random.below(keys.len()));
-            args.push(ledger.keys[key].name.clone());
+            args.push(ledger.keys[key].shown.clone());
         }
         let own = self.transaction.as_mut().expect("it has begun");
         own.watches.push(number);
-        args.push(format!("{{t{}}}w{number}", own.tag).into_bytes());
+        let tag = own.tag;
+        args.push(self.other_name(tag, &format!("w{number}")));
         let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
         self.say(Kind::Watch(number), &args);
     }
@@ -172,6 +178,8 @@ impl Client {
             11..14 => (Kind::Get(text), vec![text]),
             14 if random.one_in(3) => return self.queue_many_own(ledger, random),
             14 => (Kind::Echo(b"inside".to_vec()), Vec::new()),
+            // A script, in a namespace.
+            24 | 25 if self.inside.is_some() => return self.queue_count(ledger),
             // For all masters: one has it in the transaction, the others behind it.
             24 | 25 => (Kind::Size(ledger.fans.made(&ledger.keys)), Vec::new()),
             15 if random.one_in(4) => {
@@ -199,9 +207,22 @@ impl Client {
         }
     }
 
+    /// The number of keys of its database.
+    fn queue_count(&mut self, ledger: &Ledger) {
+        if let Some(database) = self.database() {
+            let kind = Kind::Inside(Asked::Count(View::of(database, ledger)));
+            self.queue_written(kind, Vec::new(), &[b"DBSIZE"], ledger);
+        }
+    }
+
     fn queue_one(&mut self, kind: Kind, keys: &[usize], ledger: &mut Ledger, random: &mut Random) {
         let floors = keys.iter().map(|key| ledger.keys[*key].version()).collect();
         let args = self.args(&kind, keys, ledger, random);
+        let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
+        self.queue_written(kind, floors, &args, ledger);
+    }
+
+    fn queue_written(&mut self, kind: Kind, floors: Vec<u64>, args: &[&[u8]], ledger: &Ledger) {
         let (resp3, behind) = (self.resp3, self.load);
         let item = Sent {
             kind,
@@ -214,18 +235,17 @@ impl Client {
         };
         let own = self.transaction.as_mut().expect("it has begun");
         own.items.push(item);
-        let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
-        self.say(Kind::Queued, &args);
+        self.say(Kind::Queued, args);
     }
 
     fn pop(&mut self, ledger: &mut Ledger, random: &mut Random) {
-        let keys = ledger.keys_of(Class::Queue);
+        let keys = self.keys_of(Class::Queue, ledger);
         let key = *random.pick(&keys);
         let millis = random.skewed(400) as u64;
-        let mut args = vec![b"BLPOP".to_vec(), ledger.keys[key].name.clone()];
+        let mut args = vec![b"BLPOP".to_vec(), ledger.keys[key].shown.clone()];
         let number = random.one_in(2).then(|| ledger.promises.pop());
         if let Some(number) = number {
-            args.push(format!("{{t{}}}p{number}", ledger.keys[key].tag).into_bytes());
+            args.push(self.other_name(ledger.keys[key].tag, &format!("p{number}")));
         }
         args.push(format!("{}.{:03}", millis / 1000, millis % 1000).into_bytes());
         let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
@@ -287,7 +307,7 @@ impl Client {
                     return false;
                 };
                 ledger.promises.delivered(nonce, own.key, own.number);
-                *key == ledger.keys[own.key].name && *token == ledger.value(nonce)
+                *key == ledger.keys[own.key].shown && *token == ledger.value(nonce)
             }
             _ => false,
         }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Client, Kind, Sent, several};
+use super::{Client, Kind, Sent};
 use crate::ledger::{Class, Ledger};
 use crate::random::Random;
 use crate::resp::Value;
@@ -66,7 +66,7 @@ impl Client {
             4 => Choice::OptOut,
             5 => Choice::Prefixes(Vec::new()),
             _ => {
-                let tags = [(); 2].map(|()| random.below(ledger.slots.len()));
+                let tags = [(); 2].map(|()| random.below(ledger.tags));
                 let prefixes = tags.iter().map(|tag| format!("{{t{tag}}}").into_bytes());
                 let mut prefixes: Vec<Vec<u8>> = prefixes.collect();
                 prefixes.sort_unstable();
@@ -101,7 +101,7 @@ impl Client {
             2 => self.request(Kind::Flush, &[], ledger, random),
             3..30 => self.set(&[text], ledger, random),
             30..36 => {
-                let keys = several(ledger, random);
+                let keys = self.several(ledger, random);
                 self.set(&keys, ledger, random);
             }
             36..42 => {
@@ -120,7 +120,7 @@ impl Client {
                     self.tracker.as_mut().expect("it tracks").chosen = true;
                 }
                 if rest < 60 {
-                    let keys = several(ledger, random);
+                    let keys = self.several(ledger, random);
                     self.request(Kind::MGet(keys.clone()), &keys, ledger, random);
                 } else {
                     self.request(Kind::Get(text), &[text], ledger, random);

@@ -1,7 +1,7 @@
 //! What a node does with a connection that one client has for itself: transactions, watched keys, and pops that
 //! wait. As the server does (7.0: `processCommand`, `execCommand`, `disconnectAllBlockedClients`).
 
-use super::{Cluster, Data, Role, Session, null, run, tag_of};
+use super::{Cluster, Data, Role, Session, null, run, scripts};
 use crate::ledger::{Ledger, Nonce};
 use crate::resp;
 
@@ -51,6 +51,15 @@ fn null_array(resp3: bool) -> Vec<u8> {
     } else {
         b"*-1\r\n".to_vec()
     }
+}
+
+/// The key of a queued command.
+fn key_of(args: &[Vec<u8>]) -> Option<&[u8]> {
+    let at = match args[0].eq_ignore_ascii_case(b"eval") {
+        true => 3,
+        false => 1,
+    };
+    args.get(at).map(Vec::as_slice)
 }
 
 /// The write of a queued command.
@@ -114,7 +123,7 @@ impl Cluster {
             "BLPOP" => self.pop(node, session, args, ledger, now),
             _ if session.own.queued.is_some() => {
                 // Without a key it is queued anywhere.
-                let keys: Vec<&[u8]> = args[1..].iter().take(1).map(Vec::as_slice).collect();
+                let keys: Vec<&[u8]> = key_of(args).into_iter().collect();
                 let refusal = match keys.is_empty() {
                     true => None,
                     false => self.refuse(node, session, &keys, ledger, now),
@@ -145,7 +154,7 @@ impl Cluster {
         ledger: &mut Ledger,
         now: u64,
     ) -> Option<String> {
-        let tag = tag_of(keys[0]);
+        let tag = ledger.place_of(keys[0]);
         let slot = ledger.slots[tag];
         let refusal = self.refusal(node, session, (tag, slot), keys, false, now);
         if refusal.is_some() {
@@ -192,8 +201,7 @@ impl Cluster {
             return error("EXECABORT Transaction discarded because of previous errors.");
         }
         let queued = session.own.queued.take().expect("EXEC without MULTI");
-        let keys = queued.iter().filter_map(|args| args.get(1));
-        let mut keys: Vec<&[u8]> = keys.map(Vec::as_slice).collect();
+        let mut keys: Vec<&[u8]> = queued.iter().filter_map(|args| key_of(args)).collect();
         keys.sort_unstable();
         keys.dedup();
         let refusal = match keys.is_empty() {
@@ -227,8 +235,12 @@ impl Cluster {
         let mut out = format!("*{}\r\n", queued.len()).into_bytes();
         for args in &queued {
             let name = String::from_utf8(args[0].to_ascii_uppercase()).expect("a name");
-            match args.get(1) {
-                Some(key) => out.extend(run(data, &name, args, &[&key[..]], resp3, ledger)),
+            match key_of(args) {
+                Some(_) if name == "EVAL" => {
+                    let reply = scripts::run(data, node, args, resp3, ledger);
+                    out.extend(reply.expect("a script of the proxy"));
+                }
+                Some(key) => out.extend(run(data, &name, args, &[key], resp3, ledger)),
                 None => {
                     assert_eq!(name, "DBSIZE");
                     out.extend(format!(":{}\r\n", data.len()).into_bytes());
@@ -290,7 +302,7 @@ impl Cluster {
     ) -> Option<(Vec<u8>, bool)> {
         let blocked = session.own.blocked.as_ref()?;
         let (args, until) = (blocked.args.clone(), blocked.until);
-        let tag = tag_of(&args[1]);
+        let tag = ledger.place_of(&args[1]);
         let reply = if !self.is_master(node) {
             self.counts.thrown_out += 1;
             (error(THROWN_OUT), true)

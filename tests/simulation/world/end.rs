@@ -140,13 +140,24 @@ impl World {
         }
         self.ask_topology();
         let first = self.accept(false);
+        for namespace in 0..self.ledger.databases.namespaces {
+            let at = self.accept(false);
+            let client = self.clients.remove(at);
+            let client = self.enter(client, namespace);
+            self.clients.insert(at, client);
+        }
         for strict in [false, false, true] {
             self.now += 1500 * MILLIS;
             for _ in 0..20 {
                 self.turn(false);
             }
-            self.clients[first].set_strict(strict);
-            self.clients[first].probe(&mut self.ledger, &mut self.random);
+            for client in &mut self.clients[first..] {
+                client.set_strict(strict);
+                match client.inside {
+                    None => client.probe(&mut self.ledger, &mut self.random),
+                    Some(_) => client.probe_inside(&mut self.ledger, &mut self.random),
+                }
+            }
             self.settle(if strict {
                 "in the probe"
             } else {

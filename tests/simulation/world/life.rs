@@ -263,7 +263,9 @@ impl World {
             self.note(|_| format!("node {node} is back"));
         }
         for tag in self.cluster.migrating() {
-            let given_away = self.cluster.migrate(tag, &mut self.random, now);
+            let given_away = self
+                .cluster
+                .migrate(tag, &self.ledger, &mut self.random, now);
             for (shard, name) in std::mem::take(&mut self.cluster.moved) {
                 self.invalidate(shard, &name);
             }
@@ -273,6 +275,7 @@ impl World {
                 self.evict(shard, tag);
             }
         }
+        self.ledger.databases.unrest = self.cluster.unrest();
         if self.random.one_in(if self.troubles.stale { 16 } else { 2 }) {
             let node = self.random.below(self.cluster.nodes.len());
             if self.cluster.nodes[node].alive {
@@ -294,7 +297,7 @@ impl World {
 
     /// Somebody publishes to a channel of all, or of a shard; or a key of a shard changes. Returns what.
     pub(super) fn publish(&mut self) -> (bool, Vec<u8>, u64) {
-        let tags = self.ledger.slots.len();
+        let tags = self.ledger.tags;
         let (channel, sharded, shard) = match self.random.below(4) {
             0 | 1 => (
                 format!("c{}", self.random.below(subscriber::CHANNELS)),

@@ -178,7 +178,12 @@ impl World {
             &self.ledger,
             self.capacity,
         );
-        if talking && self.random.one_in(3) {
+        let namespaces = self.ledger.databases.namespaces;
+        let namespaced = talking && namespaces > 0 && self.of_names.one_in(2);
+        if namespaced {
+            let namespace = self.of_names.below(namespaces);
+            client = self.enter(client, namespace);
+        } else if talking && self.random.one_in(3) {
             client = client.subscribes();
         }
         if talking && self.random.one_in(4) {
@@ -192,6 +197,14 @@ impl World {
         self.clients.push(client);
         self.note(|_| format!("client {number} is {id:?}"));
         self.clients.len() - 1
+    }
+
+    /// A client has come to the listener of a namespace.
+    pub(super) fn enter(&mut self, client: Client, namespace: usize) -> Client {
+        let listener = self.proxy.config().listen.len() + namespace;
+        self.proxy.enter(client.id, listener);
+        self.events.clients_in_namespaces += 1;
+        client.enters(self.ledger.databases.first_of(namespace))
     }
 
     /// A client makes requests, writes and reads, perhaps. Returns whether it has been closed.
