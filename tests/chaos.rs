@@ -10,7 +10,7 @@
 //! | `CHAOS_FAULTS` | only these, e.g. `KillMaster,Failover` |
 //! | `CHAOS_RATE` | requests a second, of all clients |
 //! | `TEST_TLS` | if it is set, clients, nodes and the proxy speak TLS |
-//! | `CHAOS_FLAGS` | more flags for the proxy |
+//! | `CHAOS_FLAGS` | more flags for the proxy (not those of namespaces: some of the crew are in namespaces of their own) |
 //! | `PLANTED_BUG` | a build with bugs to choose from (see `make checker-test`): ends at the first violation |
 
 mod support;
@@ -45,7 +45,7 @@ use chaos::nemesis::{Fault, Nemesis, SHARDS, keep_moving};
 use chaos::probe::Probe;
 use chaos::random::Random;
 use chaos::{rest, script, tap};
-use support::{Ground, Proxy, slot_of, wait_for};
+use support::{Ground, Port, Proxy, slot_of, wait_for};
 
 const TAGS: usize = 24;
 const PASSWORD: &str = "open-sesame";
@@ -81,13 +81,6 @@ fn nothing_wrong_and_nothing_lost() {
         all.extend(["-backend-tls-server-name", "localhost"]);
     }
     all.extend(flags.split_whitespace());
-    let proxy = Proxy::spawn(&ground.addrs(), &all, &[]);
-    proxy.wait_until_answering();
-    wait_for("the proxy to serve", Duration::from_secs(10), || {
-        let reply = proxy.conn().line("MGET a b c d e f");
-        (!reply.is_error()).then_some(())
-    });
-
     // As many tags in each shard.
     let shard_of = |slot: u16| usize::from(slot) * SHARDS / 16384;
     let mut tags: Vec<String> = Vec::new();
@@ -103,6 +96,29 @@ fn nothing_wrong_and_nothing_lost() {
             break;
         }
     }
+    // Some clients are in namespaces, which share slots with tags of the others. (Where TLS is wanted nobody is: their
+    // addresses have none.)
+    let ports = [Port::reserve(), Port::reserve()];
+    let at =
+        |(name, port): (&String, &Port)| (name.clone(), format!("127.0.0.1:{}", port.number()));
+    let namespaces: Vec<(String, String)> = match support::is_tls_wanted() {
+        true => Vec::new(),
+        false => tags.iter().step_by(5).zip(&ports).map(at).collect(),
+    };
+    let listens: Vec<String> = namespaces
+        .iter()
+        .map(|(name, addr)| format!("{name}={addr}"))
+        .collect();
+    let listens = listens.join(",");
+    let mut own = all.clone();
+    own.extend(["-namespace-addrs", &listens]);
+    let proxy = Proxy::spawn(&ground.addrs(), &own, &[]);
+    proxy.wait_until_answering();
+    wait_for("the proxy to serve", Duration::from_secs(10), || {
+        let reply = proxy.conn().line("MGET a b c d e f");
+        (!reply.is_error()).then_some(())
+    });
+
     let load = Load {
         tags: tags.clone(),
         rate: number("CHAOS_RATE", 9000) as f64 / CLIENTS as f64,
@@ -110,6 +126,9 @@ fn nothing_wrong_and_nothing_lost() {
         pipeline: 300,
         script: script::load(proxy.addr()),
     };
+    for (_, addr) in &namespaces {
+        assert_eq!(script::load(addr), load.script);
+    }
     // The probes' slots never move.
     let probe = |shard: usize| {
         let mut keys = (0..).map(|count| format!("{{p{count}}}"));
@@ -123,7 +142,7 @@ fn nothing_wrong_and_nothing_lost() {
     let near = Proxy::spawn(&ground.addrs(), &with_cache, &[]);
     near.wait_until_answering();
     let addrs = (proxy.addr(), near.addr());
-    let mut crew = Crew::new(addrs, &load, probes, &mut random);
+    let mut crew = Crew::new(addrs, &namespaces, &load, probes, &mut random);
     let ledger = crew.ledger.clone();
     let (tap_stop, lines) = (
         Arc::new(AtomicBool::new(false)),

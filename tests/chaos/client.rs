@@ -71,6 +71,8 @@ struct Request {
 
 pub struct Client {
     number: usize,
+    /// The tag that the proxy puts before its keys, if it is in a namespace.
+    tag: String,
     load: Load,
     random: Random,
     ledger: Arc<Ledger>,
@@ -83,10 +85,11 @@ pub struct Client {
 }
 
 impl Client {
-    pub fn new(number: usize, load: Load, seed: u64, ledger: Arc<Ledger>) -> Client {
+    pub fn new(number: usize, tag: String, load: Load, seed: u64, ledger: Arc<Ledger>) -> Client {
         let tags = load.tags.len();
         Client {
             number,
+            tag,
             random: Random::new(seed),
             ledger,
             keys: vec![Key::default(); tags * KEYS_PER_TAG],
@@ -134,11 +137,11 @@ impl Client {
     /// Tells the ledger what it has counted.
     pub fn hand_in(&self) {
         for (index, counter) in self.counters.iter().enumerate() {
-            let key = self.counter_key(index);
+            let key = self.tag.clone() + &self.counter_key(index);
             self.ledger.increments(&key, counter.sent, counter.done);
         }
         for (index, counter) in self.shared.iter().enumerate() {
-            let key = self.shared_key(index);
+            let key = self.tag.clone() + &self.shared_key(index);
             self.ledger.increments(&key, counter.sent, counter.done);
         }
     }

@@ -17,8 +17,13 @@ use super::random::Random;
 
 pub const CLIENTS: usize = 16;
 
+/// Of these so many are in each namespace: the first ones.
+pub const EACH: usize = 3;
+
 pub struct Crew {
     addr: String,
+    /// The address of each namespace.
+    namespaces: Vec<String>,
     clients: Vec<Client>,
     pub probes: Vec<Probe>,
     pub banks: Arc<Banks>,
@@ -31,15 +36,21 @@ pub struct Crew {
 }
 
 impl Crew {
-    /// They work through the proxy at `addr`, but for those who read from the one with a cache, at `near`.
+    /// They work through the proxy at `addr`, but for those who read from the one with a cache, at `near`. Some come to the
+    /// addresses of namespaces, which have the names of tags and move as those do.
     pub fn new(
         (addr, near): (&str, &str),
+        namespaces: &[(String, String)],
         load: &Load,
         probes: Vec<Probe>,
         random: &mut Random,
     ) -> Crew {
         let ledger = Arc::new(Ledger::new(CLIENTS + BANKERS + PRODUCERS));
-        let client = |number| Client::new(number, load.clone(), random.next(), Arc::clone(&ledger));
+        let client = |number: usize| {
+            let own = namespaces.get(number / EACH);
+            let tag = own.map_or(String::new(), |(name, _)| format!("{{{name}}}"));
+            Client::new(number, tag, load.clone(), random.next(), ledger.clone())
+        };
         let clients = (0..CLIENTS).map(client).collect();
         // A few tags of each shard; like all of them they move.
         let some = |first: usize| -> Vec<String> {
@@ -47,6 +58,7 @@ impl Crew {
         };
         Crew {
             addr: addr.to_string(),
+            namespaces: namespaces.iter().map(|(_, addr)| addr.clone()).collect(),
             clients,
             probes,
             banks: Arc::new(Banks::found(addr, &some(0))),
@@ -71,8 +83,10 @@ impl Crew {
         let clients: Vec<_> = self
             .clients
             .drain(..)
-            .map(|mut client| {
-                let (addr, stop) = (addr.clone(), stop.clone());
+            .enumerate()
+            .map(|(number, mut client)| {
+                let own = self.namespaces.get(number / EACH).unwrap_or(&addr);
+                let (addr, stop) = (own.clone(), stop.clone());
                 thread::spawn(move || {
                     client.run(&addr, &stop);
                     client

@@ -75,7 +75,7 @@ fn note(line: &[u8], peers: &HashSet<String>, ledger: &Ledger) -> Option<()> {
     words.next()?;
     let command = words.next()?.to_ascii_lowercase();
     // A script is counted by its write: a node shows EVALSHA of what it does not have, too.
-    if source == "lua" && !words.clone().next()?.starts_with(script::PREFIX) {
+    if source == "lua" && !without_tag(words.clone().next()?).starts_with(script::PREFIX) {
         return None;
     }
     match command.as_str() {
@@ -94,6 +94,12 @@ fn note(line: &[u8], peers: &HashSet<String>, ledger: &Ledger) -> Option<()> {
         _ => {}
     }
     Some(())
+}
+
+/// A key as its client knows it, who may be in a namespace.
+fn without_tag(key: &str) -> &str {
+    let behind = key.strip_prefix('{').and_then(|rest| rest.split_once('}'));
+    behind.map_or(key, |(_, own)| own)
 }
 
 fn parse_nonce(nonce: &[u8]) -> Option<(usize, u32)> {
