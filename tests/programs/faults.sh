@@ -4,6 +4,10 @@
 #
 # usage: tests/programs/faults.sh [NAME]...     RQ, Dramatiq and taskiq, if none is named
 #
+# With CRASH=yes the master is killed instead, once its replica has all that it has acknowledged; it comes back as a replica.
+# What was under way then has an unknown outcome, and a program that does not send it again says so. ROUNDS says how often
+# each program is run (3).
+#
 # It needs what run.sh has installed under target/programs. As root it runs in a network namespace of its own.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -17,23 +21,10 @@ if [ "$(id -u)" = 0 ] && [ "${IN_NAMESPACE:-}" = "" ]; then
 fi
 [ "${IN_NAMESPACE:-}" = "" ] || ip link set lo up
 
-data=$(mktemp -d)
-started=()
-trap 'kill "${started[@]}" 2>/dev/null; rm -rf "$data"' EXIT
-start() {
-    "$@" >>"$data/log" 2>&1 &
-    started+=($!)
-}
-nodes=()
-for port in 17001 17002 17003 17004 17005 17006; do
-    mkdir "$data/$port"
-    start redis-server --port $port --dir "$data/$port" --cluster-enabled yes --cluster-node-timeout 2000 --save ''
-    nodes+=("127.0.0.1:$port")
-done
-sleep 1
-redis-cli --cluster create "${nodes[@]}" --cluster-replicas 1 --cluster-yes >>"$data/log"
-sleep 3
-start "$proxy" -startup-nodes "$(IFS=,; echo "${nodes[*]}")" -addr 127.0.0.1:18090 -log-file "$data/proxy.log" -namespace programs
+# shellcheck source=tests/programs/servers.sh
+. "$here/servers.sh"
+start_cluster 1 17001 17002 17003 17004 17005 17006
+start "$proxy" -startup-nodes "$list" -addr 127.0.0.1:18090 -log-file "$data/proxy.log" -namespace programs
 sleep 1
 slot=$(redis-cli -p 17001 cluster keyslot programs)
 
@@ -74,15 +65,50 @@ disturb() {
         sleep 1.5
     done
 }
-disturb &
-started+=($!)
+# The port of a replica that has all that this master has, which takes no writes for a moment.
+caught_up() {
+    local owner=$1 offset replica
+    redis-cli -p "$owner" client pause 3000 write >>"$data/log"
+    replica=$(redis-cli -p "$owner" info replication | sed -n 's/^slave0:ip=[^,]*,port=\([0-9]*\),.*/\1/p')
+    [ -n "$replica" ] || return 0
+    for _ in $(seq 50); do
+        offset=$(redis-cli -p "$owner" info replication | tr -d '\r' | sed -n 's/^master_repl_offset://p')
+        [ "$(redis-cli -p "$replica" info replication | tr -d '\r' | sed -n 's/^slave_repl_offset://p')" != "$offset" ] || break
+        sleep 0.02
+    done
+    echo "$replica"
+}
+
+# The slot's master is killed, and started again when its replica has taken over.
+crash() {
+    while :; do
+        local owner replica pid
+        sleep 3
+        owner=$(masters 17001 | sed -n 1p)
+        [ -n "$owner" ] || owner=$(masters 17002 | sed -n 1p)
+        replica=$(caught_up "$owner")
+        if [ -z "$replica" ]; then
+            redis-cli -p "$owner" client unpause >>"$data/log"
+            continue
+        fi
+        pid=$(redis-cli -p "$owner" info server | tr -d '\r' | sed -n 's/^process_id://p')
+        kill -9 "$pid"
+        echo crash >>"$data/disturbed"
+        until redis-cli -p "$replica" role 2>/dev/null | head -1 | grep -q master; do sleep 0.1; done
+        start_node "$owner" --cluster-node-timeout 2000
+        until redis-cli -p "$owner" info replication 2>/dev/null | grep -q master_link_status:up; do sleep 0.1; done
+    done
+}
+
+if [ "${CRASH:-}" = yes ]; then crash & else disturb & fi
+echo $! >>"$data/pids"
 
 wrong=0
 while IFS='|' read -r name _ _ _ line; do
     [[ " $* " = *" $name "* ]] || continue
     read -ra words <<<"$line"
     [ "${words[0]}" = python ] || continue
-    for round in 1 2 3; do
+    for round in $(seq "${ROUNDS:-3}"); do
         redis-cli -p 18090 flushall >>"$data/log"
         : >"$data/disturbed"
         (cd "$data" && timeout 180 env PORT=18090 "${words[@]:2}" "$python" "$here/python/${words[1]}" >"$data/said" 2>&1 </dev/null) || true

@@ -43,24 +43,10 @@ else
     ip link set lo up
 fi
 
-data=$(mktemp -d)
-started=()
-trap 'kill "${started[@]}" 2>/dev/null; rm -rf "$data"' EXIT
-start() {
-    "$@" >>"$data/log" 2>&1 &
-    started+=($!)
-}
-nodes=()
-for port in 17001 17002 17003; do
-    mkdir "$data/$port"
-    start redis-server --port $port --dir "$data/$port" --cluster-enabled yes --save ''
-    nodes+=("127.0.0.1:$port")
-done
+# shellcheck source=tests/programs/servers.sh
+. "$here/servers.sh"
 start redis-server --port 16400 --dir "$data" --save ''
-sleep 1
-redis-cli --cluster create "${nodes[@]}" --cluster-yes >>"$data/log"
-sleep 2
-list=$(IFS=,; echo "${nodes[*]}")
+start_cluster 0 17001 17002 17003
 start "$proxy" -startup-nodes "$list" -addr 127.0.0.1:18088 -log-file "$data/default.log"
 start "$proxy" -startup-nodes "$list" -addr 127.0.0.1:18089 -log-file "$data/per-slot.log" -cross-slot-transactions per-slot
 start "$proxy" -startup-nodes "$list" -addr 127.0.0.1:18090 -log-file "$data/namespace.log" -namespace programs
