@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::support::session::words;
-use crate::support::{Cluster, Conn, Port, Proxy, Reply, wait_for};
+use crate::support::{Cluster, Conn, Port, Proxy, Reply, slot_of, wait_for};
 
 /// Where clients of one namespace are served, or those of none; and who they are, if they say it.
 struct Door(String, Option<&'static str>);
@@ -700,4 +700,54 @@ fn scripts_reach_keys_that_they_do_not_declare() {
             .error()
             .is_some_and(|text| text.contains("not served to scripts"))
     );
+}
+
+/// A slot that moves key by key has its keys at two nodes. Scripts may name keys that they do not declare, and commands of
+/// the whole namespace concern them all: they wait until the keys are together.
+#[test]
+fn scripts_wait_for_all_keys_while_the_slot_moves() {
+    let cluster = Cluster::start(2, 0);
+    let proxy = Proxy::start(&cluster, &["-namespace", "s"]);
+    let slot = slot_of("s");
+    let from = cluster.master_of(slot);
+    let to = cluster.masters().into_iter().find(|port| *port != from);
+    let to = to.expect("another");
+    let push = "return redis.call('RPUSH', KEYS[1] .. ':q', ARGV[1])";
+    let mut conn = proxy.conn();
+    assert_eq!(conn.command(&["EVAL", push, "1", "k", "1"]).int(), 1);
+    assert_eq!(conn.line("MSET a 1 b 2"), "OK");
+
+    let waits: [(&[&str], &str); 6] = [
+        (&["EVAL", push, "1", "k", "2"], "Int(2)"),
+        (&["EVAL", "return redis.call('LLEN', 'k:q')", "0"], "Int(2)"),
+        (&["DBSIZE"], "Int(3)"),
+        (&["SORT", "none"], "Array([])"),
+        (&["FLUSHDB"], "Simple(\"OK\")"),
+        (&["FLUSHALL"], "Simple(\"OK\")"),
+    ];
+    for (request, expected) in waits {
+        let (from, to) = match cluster.master_of(slot) == from {
+            true => (from, to),
+            false => (to, from),
+        };
+        let before = proxy.counter("tryagain");
+        cluster.begin_migration(slot, from, to);
+        let mut waiting = proxy.conn();
+        waiting.send(Conn::encode(request));
+        let is_script = request[0] != "SORT";
+        if is_script {
+            wait_for("it to be held", Duration::from_secs(10), || {
+                (proxy.counter("tryagain") > before).then_some(())
+            });
+        }
+        assert_eq!(cluster.raw(to).line("DBSIZE").int(), 0, "{request:?}");
+        while cluster.move_keys(slot, from, to, 1) > 0 {}
+        cluster.end_migration(slot, from, to);
+        assert_eq!(
+            format!("{:?}", waiting.read_reply()),
+            expected,
+            "{request:?}"
+        );
+    }
+    assert_eq!(conn.line("DBSIZE").int(), 0);
 }

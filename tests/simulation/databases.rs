@@ -4,8 +4,7 @@
 //! - Nobody in a namespace is told a key, a value or a number of keys of another database or of the rest.
 //! - KEYS, a whole SCAN and DBSIZE have every key that was there all the time; of RANDOMKEY's there is one. FLUSHDB leaves
 //!   none of those that were there, and is executed as often as clients are told, and not more often than they may think.
-//!   (While the slot moves to another node, these see what has moved already: then it is only held that nothing of others
-//!   is told.)
+//!   (In MULTI, while the slot moves to another node, DBSIZE sees what has moved already.)
 //! - A value that goes to another database is dropped at its old place only when it has been at its new one.
 
 use std::collections::HashSet;
@@ -154,6 +153,8 @@ impl Databases {
 pub struct View {
     pub database: usize,
     unrest: u64,
+    /// Whether it was made in MULTI.
+    queued: bool,
     /// Its keys, and their versions.
     keys: Vec<(usize, u64)>,
 }
@@ -164,13 +165,21 @@ impl View {
         View {
             database,
             unrest: ledger.unrest_of(database),
+            queued: false,
             keys: keys.map(|key| (key, ledger.keys[key].version())).collect(),
         }
     }
 
-    /// Whether the slot has been at rest since then.
+    /// The same, in MULTI.
+    pub fn queued(mut self) -> View {
+        self.queued = true;
+        self
+    }
+
+    /// Whether the slot has been at rest since then, if that matters.
     pub fn is_quiet(&self, ledger: &Ledger) -> bool {
-        self.unrest.is_multiple_of(2) && self.unrest == ledger.unrest_of(self.database)
+        !self.queued
+            || (self.unrest.is_multiple_of(2) && self.unrest == ledger.unrest_of(self.database))
     }
 
     /// Whether a key may have been there at any time since then.

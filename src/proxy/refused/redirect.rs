@@ -3,9 +3,12 @@
 
 use crate::clock::Time;
 use crate::cluster::slot::Slot;
+use crate::command::{Confined, Rewrite};
 use crate::proxy::actions::Wanted;
 use crate::proxy::client::held::Retry;
-use crate::proxy::ids::NodeKey;
+use crate::proxy::client::held_keys::args_of;
+use crate::proxy::ids::{NodeKey, PartId};
+use crate::proxy::namespace::whole_database::FLUSH;
 use crate::proxy::state::Proxy;
 use crate::proxy::stats::slot_redirects::Redirect;
 use crate::proxy::texts::refusal::{self, Refusal};
@@ -37,6 +40,12 @@ impl Proxy {
         if self.clients.get(part.client).is_none() {
             return;
         }
+        let (refusal, words) = match refusal {
+            Refusal::Ask(..) if self.needs_all_keys(part, &ticket, bytes) => {
+                (Refusal::TryAgain, refusal::TRY_AGAIN.as_bytes())
+            }
+            other => (other, words),
+        };
         let goal = goal_of(&ticket, node);
         let (goal, due, words) = match refusal {
             Refusal::Moved(..) | Refusal::Ask(..) => {
@@ -87,6 +96,19 @@ impl Proxy {
             prelude: remedy,
         };
         self.hold(ticket, bytes, retry, now);
+    }
+
+    /// Whether a request has to find all keys of its namespace at one node: a script may name keys that it has not
+    /// declared, and where a slot comes to they seem not to be there as long as they are where it leaves.
+    fn needs_all_keys(&self, part: PartId, ticket: &Ticket, bytes: &[u8]) -> bool {
+        let row = self.table.rows().get(usize::from(ticket.command));
+        let is_script = row.is_some_and(|row| {
+            let scripts = [Rewrite::Script, Rewrite::NamedScript].map(Confined::Rewritten);
+            scripts.contains(&row.confined)
+        });
+        self.namespace_of(part.client).is_some()
+            && (is_script
+                || args_of(bytes, |args| args.get(1) == Some(FLUSH.as_bytes())) == Some(true))
     }
 
     /// Where a request goes that a node sent elsewhere, and when; nothing if it has been sent on too often.

@@ -52,12 +52,12 @@ pub enum Missing {
     Function,
 }
 
+/// The keys of one slot are apart.
+pub const TRY_AGAIN: &str = "TRYAGAIN Multiple keys request during rehashing of slot";
+
 /// What servers say in a fixed text.
 const FIXED: &[(&str, Refusal<'static>)] = &[
-    (
-        "TRYAGAIN Multiple keys request during rehashing of slot",
-        Refusal::TryAgain,
-    ),
+    (TRY_AGAIN, Refusal::TryAgain),
     // Redis 8.4, while it removes the keys of a slot that has left.
     ("TRYAGAIN Slot is being trimmed", Refusal::TryAgain),
     (

@@ -210,7 +210,7 @@ impl Client {
     /// The number of keys of its database.
     fn queue_count(&mut self, ledger: &Ledger) {
         if let Some(database) = self.database() {
-            let kind = Kind::Inside(Asked::Count(View::of(database, ledger)));
+            let kind = Kind::Inside(Asked::Count(View::of(database, ledger).queued()));
             self.queue_written(kind, Vec::new(), &[b"DBSIZE"], ledger);
         }
     }
