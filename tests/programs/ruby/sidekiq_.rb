@@ -1,7 +1,9 @@
-# Sidekiq: jobs, later ones, retries, its statistics; the worker is this file, loaded by the sidekiq program.
+# Sidekiq: jobs, later ones, retries, its statistics; the worker is this file, loaded by the sidekiq program. QUEUES: the
+# queues that it serves, with commas; jobs go to each in turn.
 require "sidekiq"
 require "sidekiq/api"
 
+QUEUES = ENV.fetch("QUEUES", "default").split(",")
 URL = "redis://127.0.0.1:#{ENV.fetch("PORT")}"
 Sidekiq.configure_server do |config|
   config.redis = { url: URL }
@@ -32,17 +34,18 @@ def wait_for(what)
 end
 
 if $PROGRAM_NAME == __FILE__
-  worker = spawn("sidekiq", "-r", File.expand_path(__FILE__), "-c", "4", out: "/dev/null", err: "/dev/null")
+  served = QUEUES.flat_map { |queue| ["-q", queue] }
+  worker = spawn("sidekiq", "-r", File.expand_path(__FILE__), "-c", "4", *served, out: "/dev/null", err: "/dev/null")
   begin
-    50.times { |number| Square.perform_async(number) }
-    Sidekiq::Client.push_bulk("class" => Square, "args" => (50...80).map { |number| [number] })
+    50.times { |number| Square.set(queue: QUEUES[number % QUEUES.size]).perform_async(number) }
+    Sidekiq::Client.push_bulk("class" => Square, "queue" => QUEUES.last, "args" => (50...80).map { |number| [number] })
     Square.perform_in(1, 100)
     Flaky.perform_async
     wait_for("jobs") { Sidekiq.redis { |redis| redis.hlen("results") } == 81 }
     wait_for("retries") { Sidekiq.redis { |redis| redis.get("flaky") } == "done" }
     wait_for("statistics") { Sidekiq::Stats.new.processed >= 82 }
     abort "assert one process" unless Sidekiq::ProcessSet.new.size == 1
-    Sidekiq::Queue.new.clear
+    QUEUES.each { |queue| Sidekiq::Queue.new(queue).clear }
   ensure
     Process.kill("TERM", worker)
     Process.wait(worker)
