@@ -730,14 +730,14 @@ fn scripts_wait_for_all_keys_while_the_slot_moves() {
             true => (from, to),
             false => (to, from),
         };
-        let before = proxy.counter("tryagain");
+        let before = proxy.counter("proxy_tryagain");
         cluster.begin_migration(slot, from, to);
         let mut waiting = proxy.conn();
         waiting.send(Conn::encode(request));
         let is_script = request[0] != "SORT";
         if is_script {
             wait_for("it to be held", Duration::from_secs(10), || {
-                (proxy.counter("tryagain") > before).then_some(())
+                (proxy.counter("proxy_tryagain") > before).then_some(())
             });
         }
         assert_eq!(cluster.raw(to).line("DBSIZE").int(), 0, "{request:?}");

@@ -2,7 +2,7 @@
 
 data=$(mktemp -d)
 # Subshells start processes, too.
-trap 'xargs kill <"$data/pids" 2>/dev/null; rm -rf "$data"' EXIT
+trap 'xargs kill <"$data/pids" 2>/dev/null || true; rm -rf "$data"' EXIT
 
 start() {
     "$@" >>"$data/log" 2>&1 &
