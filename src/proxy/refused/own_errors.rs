@@ -4,7 +4,8 @@
 //! refuse (`Command::own_errors`). To believe them would be to execute it again. So the connection that brought
 //! such words is asked a question that only the server itself answers: a harmless request with the same keys. If
 //! the server refuses that one in the same sense, the first one was refused, too; what is followed then is the
-//! second answer, which nobody can have made up. Otherwise the client gets the first answer as it came.
+//! second answer, which nobody can have made up. Otherwise the client gets the first answer as it came; but a redirect that
+//! may have been true a moment ago, while slots move, is nothing a client could use: it hears that nobody knows.
 //!
 //! What is known not to have been executed is preceded by the same question wherever it is sent again (it *scouts*),
 //! so that it leaves only for a node that has just said that it would execute it.
@@ -18,6 +19,8 @@
 //! It must never act upon the words of such a request in any other way: they teach no route, ask for no refresh,
 //! and fail no slot.
 
+use std::time::Duration;
+
 use crate::clock::Time;
 use crate::config::ReadPreference;
 use crate::proxy::client::held::Held;
@@ -29,13 +32,16 @@ use crate::proxy::pipeline::At;
 use crate::proxy::planted_bugs;
 use crate::proxy::scripts::hash;
 use crate::proxy::state::Proxy;
-use crate::proxy::texts::refusal::{Missing, Refusal, Trouble};
+use crate::proxy::texts::refusal::{self, Missing, Refusal, Trouble};
 use crate::proxy::upstream::backend::{Origin, Pin, Ticket};
 use crate::proxy::upstream::goal::{ASKING, Goal};
 use crate::proxy::upstream::node_reply::NodeReply;
 use crate::proxy::upstream::refused_request::Refused;
 use crate::resp::encode;
 use crate::resp::reply::Reply;
+
+/// So long after a slot has got another master, nodes may not agree on where slots are.
+const ON_THE_WAY: Duration = Duration::from_secs(5);
 
 impl Proxy {
     /// Whether the words of an error to this request may be its own. The proxy's own scripts say nothing but what they are
@@ -284,6 +290,9 @@ impl Proxy {
                 }
                 return self.is_turned_back(id, held, second, said, now);
             }
+            (Some(first), Sign::Serves) if self.was_true_perhaps(id, first, now) => {
+                return self.tell_unsure(&held, now);
+            }
             (Some(first), Sign::Serves | Sign::Refuses(..)) => {
                 self.stats.disbelieved.add(1);
                 self.suspects.note(suspect(&held.bytes, first), now);
@@ -321,6 +330,29 @@ impl Proxy {
             (Refusal::Missing(_), Refusal::Missing(_)) => true,
             _ => false,
         }
+    }
+
+    /// Whether a redirect for the request's own slot may have been the node's own, though the node serves the slot now: slots are
+    /// on their way, and it names another node of the cluster. A script that would say that is hard to think of.
+    fn was_true_perhaps(&self, id: BackendId, redirect: Refusal<'_>, now: Time) -> bool {
+        let routes = &self.upstream.routes;
+        let (Refusal::Moved(_, endpoint) | Refusal::Ask(_, endpoint)) = redirect else {
+            return false;
+        };
+        let backend = self.upstream.backends.get(id);
+        let own = backend.map(|backend| backend.node);
+        let node = own.and_then(|own| self.upstream.node(own));
+        let named = node.and_then(|node| routes.resolve(endpoint, node.address));
+        named.is_some() && named != own && routes.changed_within(ON_THE_WAY, now)
+    }
+
+    /// A client hears that nobody knows whether its request was executed. It is taken for executed.
+    fn tell_unsure(&mut self, held: &Held, now: Time) {
+        let Origin::Part(part) = held.ticket.origin else {
+            return;
+        };
+        self.answer_error(part, refusal::SLOT_CAME.as_bytes(), now);
+        self.overtaken(part, &held.ticket, &held.bytes, now);
     }
 
     /// A request that is known not to have been executed.

@@ -163,6 +163,9 @@ pub const CROSS_SLOT: &str = "CROSSSLOT Keys in request don't hash to the same s
 pub const LOST: &str = "ERR backend connection lost, command may have been executed";
 /// The reply did not come in time.
 pub const TIMED_OUT: &str = "ERR backend timeout, command may have been executed";
+/// A node's redirect, or that of a script, that the node did not give again: the slot has come to it meanwhile.
+pub const SLOT_CAME: &str =
+    "ERR slot moved while the command was sent, command may have been executed";
 /// The slot has moved while the request came, and its first bytes are gone.
 pub const MOVED_MEANWHILE: &str =
     "TRYAGAIN slot moved while the command was sent, command was not executed";

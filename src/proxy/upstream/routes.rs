@@ -12,6 +12,7 @@ mod lineage;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use lineage::ShardId;
 use lineage::{Lineage, State};
@@ -55,6 +56,8 @@ pub struct Routes {
     direct: Vec<[BackendId; Protocol::COUNT]>,
     /// Changes with every change of a slot's master.
     version: u32,
+    /// When that was last the case, but for the first topology.
+    changed_at: Option<Time>,
     /// Redirects that are newer than the topology.
     learnt: HashMap<u16, (NodeKey, Time)>,
     by_address: HashMap<SocketAddr, NodeKey>,
@@ -79,6 +82,7 @@ impl Default for Routes {
             shards: Vec::new(),
             direct: Vec::new(),
             version: 0,
+            changed_at: None,
             learnt: HashMap::new(),
             by_address: HashMap::new(),
             topology: None,
@@ -96,6 +100,11 @@ impl Routes {
     #[inline]
     pub fn version(&self) -> u32 {
         self.version
+    }
+
+    /// Whether some slot has got another master within the time before now.
+    pub fn changed_within(&self, time: Duration, now: Time) -> bool {
+        self.changed_at.is_some_and(|at| now.since(at) <= time)
     }
 
     /// What was counted of nodes that are down.
@@ -301,6 +310,9 @@ impl Routes {
         }
         let changed = self.masters().ne(before.iter().copied());
         self.version = self.version.wrapping_add(u32::from(changed));
+        if changed && last.is_some() {
+            self.changed_at = self.changed_at.max(Some(asked_at));
+        }
         changed
     }
 
@@ -310,6 +322,7 @@ impl Routes {
         if self.shard(slot).is_none_or(|shard| shard.master != node) {
             self.assign(slot.number(), node);
             self.version = self.version.wrapping_add(1);
+            self.changed_at = Some(now);
         }
     }
 

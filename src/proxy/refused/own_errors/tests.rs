@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
+use crate::cluster::slot::Slot;
 use crate::cluster::topology::{NodeInfo, Topology};
 use crate::command::Table;
 use crate::config::Config;
@@ -167,5 +168,39 @@ fn the_scripts_of_namespaces_are_believed() {
             let (sent_to, heard) = Rig { asks, ..rig }.run();
             assert_eq!((&sent_to[..], heard.as_str()), (&[1, 2][..], ":7\r\n"));
         }
+    }
+}
+
+/// Slots move, and the node that said MOVED has got the slot when it is asked: its client can use neither the redirect nor
+/// a second execution.
+#[test]
+fn a_redirect_that_may_have_been_true_while_slots_move_is_told_as_unknown() {
+    let heard = |said: &'static str, moved_ms: Option<u64>| {
+        let mut rig = Rig::new([said, ":0"]);
+        if let Some(time_ms) = moved_ms {
+            let routes = &mut rig.proxy.upstream.routes;
+            let second = routes.node_at(&at(2)).expect("it is listed");
+            let slot = Slot::new(1).expect("a slot");
+            routes.learn(slot, second, rig.now);
+            rig.now = rig.now.after(Duration::from_millis(time_ms));
+        }
+        let (sent_to, heard) = rig.run();
+        assert_eq!(sent_to, [1]);
+        heard
+    };
+    let unknown = format!("-{}\r\n", refusal::SLOT_CAME);
+    let [moved, ask] = ["-MOVED 15495 127.0.0.1:2", "-ASK 15495 127.0.0.1:2"];
+    assert_eq!(heard(moved, Some(1000)), unknown);
+    assert_eq!(heard(ask, Some(1000)), unknown);
+    // All is quiet, or it names nobody whom the cluster knows, or the node itself.
+    let nobody = "-MOVED 15495 10.0.0.1:6";
+    let itself = "-MOVED 15495 127.0.0.1:1";
+    for (said, moved_ms) in [
+        (moved, None),
+        (moved, Some(10_000)),
+        (nobody, Some(1000)),
+        (itself, Some(1000)),
+    ] {
+        assert_eq!(heard(said, moved_ms), format!("{said}\r\n"));
     }
 }
