@@ -79,7 +79,7 @@ impl Proxy {
             for (at, own) in node.aside().iter().enumerate() {
                 let backend = self.upstream.backends.get(own.backend);
                 let backend = backend.expect("what is set aside is there");
-                assert!(backend.is_aside && backend.state == State::Ready);
+                assert!(backend.is_aside);
                 let before = node.aside()[..at].iter();
                 let same = before
                     .filter(|other| (other.flavor, other.affinity) == (own.flavor, own.affinity));

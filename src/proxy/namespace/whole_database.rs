@@ -84,6 +84,11 @@ pub fn is_script(text: &[u8]) -> bool {
     all.iter().any(|own| own.as_bytes() == text)
 }
 
+/// Whether this is the one that empties its namespace.
+pub fn is_emptying(text: &[u8]) -> bool {
+    text == FLUSH.as_bytes()
+}
+
 /// A request is not as it should be.
 pub const SYNTAX_ERROR: &str = "ERR syntax error";
 const NO_INTEGER: &str = "ERR value is not an integer or out of range";

@@ -14,8 +14,9 @@ use std::cell::OnceCell;
 use crate::clock::Time;
 use crate::config::ReadPreference;
 use crate::proxy::client::held::Held;
-use crate::proxy::client::held_keys::{keys_of, share_a_key};
+use crate::proxy::client::held_keys::{args_of, keys_of, share_a_key};
 use crate::proxy::ids::{BackendId, ClientId, NO_SLOT, PartId};
+use crate::proxy::namespace::whole_database::is_emptying;
 use crate::proxy::planted_bugs;
 use crate::proxy::state::Proxy;
 use crate::proxy::texts::refusal;
@@ -57,7 +58,16 @@ impl Proxy {
         if first.is_none_or(|first| !first.part.seq.before(part.seq)) {
             return;
         }
-        let table = &self.table;
+        let (table, has_namespaces) = (&self.table, !self.namespaces.is_empty());
+        // What empties a namespace is about all keys: they cannot be told.
+        let keys_of = |command: u16, bytes: &[u8]| {
+            let flushes = has_namespaces
+                && args_of(bytes, |args| args.get(1).is_some_and(is_emptying)) == Some(true);
+            match flushes {
+                true => None,
+                false => keys_of(table, command, bytes),
+            }
+        };
         // A read that may go to a replica has no place among the writes (rule R5).
         let anywhere = preference != ReadPreference::Master;
         // Looked for once, however many are held.
@@ -66,11 +76,11 @@ impl Proxy {
             let own = held.part.seq.before(part.seq)
                 && !(held.ticket.readonly && (executed.readonly || anywhere))
                 && {
-                    let executed = keys.get_or_init(|| keys_of(table, executed.command, bytes));
+                    let executed = keys.get_or_init(|| keys_of(executed.command, bytes));
                     let command = held.ticket.command;
                     let own = held
                         .keys
-                        .get_or_insert_with(|| keys_of(table, command, &held.bytes));
+                        .get_or_insert_with(|| keys_of(command, &held.bytes));
                     share_a_key(executed, own)
                 };
             // Whether a doubted one was executed before will soon be known.
