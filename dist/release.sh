@@ -41,7 +41,7 @@ make_target() { # target
     objcopy --strip-all "$built" "$folder/$NAME"
     (cd "$debug" && objcopy --add-gnu-debuglink="$NAME.debug" "../$release/$NAME")
     chmod 644 "$debug/$NAME.debug"
-    cp README.md CHANGELOG.md METRICS.md LICENSE dist/$NAME.conf "$folder"
+    cp README.md CHANGELOG.md LICENSE dist/$NAME.conf "$folder"
     cp -r dist/man dist/completions dist/systemd dist/monitoring "$folder"
     # In their places, so that the links between them hold.
     mkdir -p "$folder/dist" "$folder/src/command"

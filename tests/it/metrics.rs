@@ -1,4 +1,4 @@
-//! `/metrics`, `/readyz` and `/api/v1` of the real program under load; and METRICS.md, which is made from the table
+//! `/metrics`, `/readyz` and `/api/v1` of the real program under load; and dist/docs/metrics.md, which is made from the table
 //! of metrics: `UPDATE_METRICS=1 cargo test --test it metrics::`.
 
 use crate::support::{self, Cluster, Conn, Port, Proxy, http, key_in_slot, wait_for};
@@ -27,15 +27,15 @@ fn start(flags: &[&str]) -> (Proxy, String, Port) {
 
 #[test]
 fn every_metric_is_documented() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/METRICS.md");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/dist/docs/metrics.md");
     if std::env::var_os("UPDATE_METRICS").is_some() {
-        std::fs::write(path, document()).expect("METRICS.md can be written");
+        std::fs::write(path, document()).expect("dist/docs/metrics.md can be written");
         return;
     }
     let text = std::fs::read_to_string(path).unwrap_or_default();
     assert!(
         text == document(),
-        "METRICS.md is behind the table: UPDATE_METRICS=1 cargo test --test it metrics::"
+        "dist/docs/metrics.md is behind the table: UPDATE_METRICS=1 cargo test --test it metrics::"
     );
 }
 

@@ -84,7 +84,7 @@ pub const ROUTES: &[Route] = &[
     )),
     get(
         "/metrics",
-        "metrics for Prometheus (see METRICS.md)",
+        "metrics for Prometheus (dist/docs/metrics.md)",
         |_, state| Answer::Now(metrics::page(Status::of(&state.sources))),
     ),
     get("/debug/log-level", "the current log level", |_, state| {

@@ -1,12 +1,12 @@
-//! METRICS.md, made from the table.
+//! dist/docs/metrics.md, made from the table.
 
 use super::{FAMILIES, Kind};
 
-/// METRICS.md.
+/// dist/docs/metrics.md.
 pub fn document() -> String {
     let mut text = "# Metrics\n\n\
         These are the metrics of `/metrics` at `-debug-addr`, in the OpenMetrics text format that Prometheus reads.\n\
-        [Operations](dist/docs/operations.md#what-to-watch) says which to watch first.\n\n\
+        [Operations](operations.md#what-to-watch) says which to watch first.\n\n\
         Counters start at zero when the proxy starts, and after CONFIG RESETSTAT. Histograms have buckets from 50 µs to \
         2.5 s.\nLabels never contain keys, slots or clients; for those, see `PROXY HOTKEYS`, `PROXY REDIRECTS` and \
         `/api/v1/status`.\n\n\

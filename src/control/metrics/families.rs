@@ -1,4 +1,4 @@
-//! [`FAMILIES`], the one table: METRICS.md is made from it, and each counter of the workers has a row in it.
+//! [`FAMILIES`], the one table: dist/docs/metrics.md is made from it, and each counter of the workers has a row in it.
 //!
 //! A row must never know how it is written.
 

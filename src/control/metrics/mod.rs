@@ -1,4 +1,4 @@
-//! `/metrics`: a [`Status`] in the text format of OpenMetrics, which Prometheus reads; and METRICS.md.
+//! `/metrics`: a [`Status`] in the text format of OpenMetrics, which Prometheus reads; and dist/docs/metrics.md.
 //!
 //! What there is to tell is a row of [`FAMILIES`] (`families`); how a row is written is the same for all (`encode`).
 
