@@ -27,6 +27,8 @@ mod random;
 mod resp;
 #[path = "simulation/subscriber.rs"]
 mod subscriber;
+#[path = "simulation/users.rs"]
+mod users;
 #[path = "simulation/wire.rs"]
 mod wire;
 #[path = "simulation/world.rs"]
@@ -65,6 +67,8 @@ fn run(seed: u64, totals: &mut BTreeMap<&'static str, u64>) -> Result<u64, ()> {
         ("severed", counts.severed_seen),
         ("bursts", counts.bursts),
         ("values_kept", counts.kept),
+        ("clients_ended", counts.ended),
+        ("requests_judged", counts.judged),
     ];
     let all = world.proxy_counts();
     let all = all.into_iter().chain(world.cluster_counts()).chain(own);
@@ -202,6 +206,14 @@ const EXPECTED: &[&str] = &[
     "databases_copied_to",
     "databases_emptied",
     "databases_moved_to",
+    // Users of the servers.
+    "clients_ended",
+    "requests_judged",
+    "logins_accepted",
+    "logins_refused",
+    "user_changes",
+    "users_ended",
+    "verdicts",
     // Transactions and pops.
     "transactions_executed",
     "long_transactions",

@@ -10,6 +10,7 @@ use crate::messages::receivers;
 use crate::random::Random;
 use crate::resp::{self, Value};
 use crate::subscriber::{Change, Subscriber};
+use crate::users::Credentials;
 use crate::wire::Pipe;
 
 #[path = "client/bytes.rs"]
@@ -22,6 +23,8 @@ mod exclusive;
 mod namespaced;
 #[path = "client/tracker.rs"]
 mod tracker;
+#[path = "client/users.rs"]
+mod users;
 
 use bytes::lie;
 use exclusive::{Pop, Transaction};
@@ -61,6 +64,8 @@ enum Kind {
     /// CLIENT CACHING.
     Caching(&'static str),
     Hello,
+    /// Of a user, and when it was sent.
+    Login(Credentials, u64),
     /// An error that begins like this.
     Refused(&'static str),
     /// Of a subscriber: told in a frame for each name.
@@ -163,6 +168,10 @@ pub struct Counts {
     pub bursts: u64,
     /// Keys that clients that track have kept, when they were compared.
     pub kept: u64,
+    /// Clients closed since their user was no more.
+    pub ended: u64,
+    /// Requests refused since their user may not, or is nobody.
+    pub judged: u64,
 }
 
 /// One client.
@@ -214,6 +223,8 @@ pub struct Client {
     at_once: bool,
     /// The time, as far as it knows.
     pub now: u64,
+    /// Which users it may be, as far as it has been told.
+    is: u32,
 }
 
 impl Client {
@@ -252,6 +263,7 @@ impl Client {
             written: Vec::new(),
             at_once: false,
             now: 0,
+            is: 0,
         }
     }
 
@@ -331,6 +343,7 @@ impl Client {
             1 => self.request(Kind::Reset, &[], ledger, random),
             // Only with nothing under way does it know whether it may.
             2 if self.sent.is_empty()
+                && self.may_say_hello(ledger)
                 && (self.resp3
                     || !self
                         .subscriber
@@ -369,6 +382,9 @@ impl Client {
     fn make_request(&mut self, ledger: &mut Ledger, random: &mut Random) {
         if self.subscriber.is_some() {
             return self.make_change(ledger, random);
+        }
+        if self.changes_user(ledger) {
+            return;
         }
         if !self.has_texts_only(ledger) && self.make_exclusive(ledger, random) {
             return;
@@ -462,7 +478,7 @@ impl Client {
                 _ => self.size(ledger, random),
             },
             95 => self.request(Kind::AnyNode, &[], ledger, random),
-            96 => {
+            96 if self.may_say_hello(ledger) => {
                 self.resp3 = !self.resp3;
                 // Its connection speaks another protocol then.
                 let own = self.transaction.as_ref();
@@ -546,6 +562,7 @@ impl Client {
         });
         let floors = floors.collect();
         let keeps = self.tracker.as_mut().is_some_and(Tracker::keeps);
+        note_author(&kind, self.who_may_ask(ledger), ledger);
         let args = self.args(&kind, keys, ledger, random);
         let plain = |arg: &Vec<u8>| {
             !arg.is_empty()
@@ -648,7 +665,10 @@ impl Client {
         let mut at = 0;
         while let Some((value, len)) = resp::take_reply(&self.received[at..]) {
             at += len;
-            if self.hears(&value, counts) || self.hears_of_change(&value, ledger) {
+            let is_told = self.is_refused_change(&value, ledger, counts)
+                || self.hears(&value, counts)
+                || self.hears_of_change(&value, ledger);
+            if is_told {
                 continue;
             }
             counts.replies += 1;
@@ -668,6 +688,12 @@ impl Client {
                 settle(&sent.kind, Outcome::Unknown, ledger);
             }
             self.abandon(ledger);
+        } else if closed && !self.has_all() && self.may_be_ended(ledger) {
+            counts.ended += 1;
+            for sent in std::mem::take(&mut self.sent) {
+                settle(&sent.kind, Outcome::Unknown, ledger);
+            }
+            self.abandon(ledger);
         } else if closed {
             assert!(self.received.is_empty(), "closed within a reply");
             assert_ne!(
@@ -675,7 +701,14 @@ impl Client {
                 End::Open,
                 "the proxy closed a client without cause"
             );
-            assert!(self.sent.is_empty(), "closed before all was answered");
+            let cut_off = ledger.users.is_some() && self.end == End::Told;
+            assert!(
+                self.sent.is_empty() || cut_off,
+                "closed before all was answered"
+            );
+            for sent in std::mem::take(&mut self.sent) {
+                settle(&sent.kind, Outcome::Failed, ledger);
+            }
             self.abandon(ledger);
         }
         closed
@@ -723,7 +756,10 @@ impl Client {
             }
             Some(Sent {
                 kind: Kind::Ping, ..
-            }) if subscriber.is_subscribed() && !self.heard_resp3 => {
+            }) if subscriber.is_subscribed()
+                && !self.heard_resp3
+                && !matches!(value, Value::Error(_)) =>
+            {
                 let pong = [Value::Bulk(b"pong".to_vec()), Value::Bulk(Vec::new())];
                 assert_eq!(*value, Value::Array(pong.to_vec()));
                 self.sent.pop_front();
@@ -745,7 +781,7 @@ impl Client {
         self.at_once = sent.held == ledger.held;
         self.drop_own(&sent.kind, ledger);
         let fits = match (value, &sent.kind) {
-            (Value::Error(text), Kind::Refused(start)) => text.starts_with(start),
+            (Value::Error(text), Kind::Refused(start)) if text.starts_with(start) => true,
             (Value::Error(text), _) => {
                 counts.errors += 1;
                 return self.check_error(&sent, text, ledger, counts);
@@ -775,6 +811,11 @@ impl Client {
             || text.ends_with("command may have been executed")
             || text.starts_with("ERR partial failure: ");
         let refused = ["CLUSTERDOWN ", "TRYAGAIN ", "LOADING ", "MASTERDOWN "];
+        if self.is_judged(sent, text, ledger) {
+            counts.judged += 1;
+            self.refused_inside |= matches!(sent.kind, Kind::Queued);
+            return settle(&sent.kind, Outcome::Failed, ledger);
+        }
         let is_exec = matches!(sent.kind, Kind::Exec(_));
         let aborted = is_exec && text.starts_with("EXECABORT ");
         // A node may take back what it has said to a script before it is asked whether it is true.
@@ -808,6 +849,8 @@ impl Client {
                 | Kind::Discard(_)
                 | Kind::Inside(Asked::Select)
         );
+        // Where the servers judge, they are asked whether it may be run.
+        let local = local && ledger.users.is_none();
         assert!(!local, "{:?} was answered {text:?}", sent.kind);
         let doomed = matches!(&sent.kind, Kind::Exec(own) if own.is_doomed());
         assert!(!doomed || aborted, "{:?} was answered {text:?}", sent.kind);
@@ -900,7 +943,10 @@ impl Client {
             (Kind::Ping, Value::Simple(text)) => text == "PONG",
             (Kind::Flush | Kind::Track(_) | Kind::Caching(_), Value::Simple(text)) => text == "OK",
             (Kind::Quit, Value::Simple(text)) => text == "OK",
-            (Kind::Reset, Value::Simple(text)) => text == "RESET",
+            (Kind::Reset, Value::Simple(text)) => {
+                self.is = ledger.users.as_ref().map_or(0, |users| users.unnamed());
+                text == "RESET"
+            }
             (Kind::Missing, value) => is_null(value, sent.resp3),
             (Kind::Grown(number), value) => {
                 let whole = resp::take_reply(&resp::grown(*number, sent.resp3));
@@ -923,6 +969,15 @@ impl Client {
             (Kind::Hello, Value::Map(_)) => sent.resp3,
             (Kind::Hello, Value::Array(_)) => !sent.resp3,
             (Kind::Inside(asked), value) => self.check_inside(asked, sent, value, ledger),
+            (Kind::Login(..), value) => {
+                self.was_told_of_login(sent, true, ledger);
+                match value {
+                    Value::Simple(text) => text == "OK",
+                    Value::Map(_) => sent.resp3,
+                    Value::Array(_) => !sent.resp3,
+                    _ => false,
+                }
+            }
             _ => self.check_exclusive(sent, value, ledger),
         }
     }
@@ -1041,6 +1096,22 @@ fn keys_of(kind: &Kind, ledger: &Ledger) -> Vec<usize> {
         Kind::Incr(key) | Kind::Get(key) | Kind::Range(key) => vec![*key],
         Kind::MGet(keys) | Kind::Exists(keys) => keys.clone(),
         _ => Vec::new(),
+    }
+}
+
+/// Notes who may have sent the writes of a request.
+fn note_author(kind: &Kind, bits: u32, ledger: &mut Ledger) {
+    let Some(users) = &mut ledger.users else {
+        return;
+    };
+    match kind {
+        Kind::Set(nonces) | Kind::Del(nonces) => {
+            nonces.iter().for_each(|nonce| users.wrote(*nonce, bits));
+        }
+        Kind::Sum(nonce) | Kind::Script(nonce, _) | Kind::Push(nonce) | Kind::Token(nonce) => {
+            users.wrote(*nonce, bits);
+        }
+        _ => {}
     }
 }
 

@@ -21,6 +21,7 @@ use crate::messages::receivers;
 use crate::random::Random;
 use crate::resp;
 use crate::subscriber::{self, VERBS};
+use crate::users::Who;
 
 #[path = "cluster/exclusive.rs"]
 mod exclusive;
@@ -106,6 +107,8 @@ pub struct Session {
     read_only: bool,
     resp3: bool,
     authenticated: bool,
+    /// The user of the servers that it has logged in as.
+    pub user: Option<Who>,
     /// Kinds and names that it is subscribed to.
     subscriptions: BTreeSet<(usize, Vec<u8>)>,
     /// Whether it last said that it is a master, when it was asked.
@@ -700,6 +703,22 @@ impl Cluster {
         }
     }
 
+    /// A node refuses a request since it knows its user: within MULTI that dooms the rest.
+    fn refuse_as_judged(
+        &mut self,
+        session: &mut Session,
+        name: &str,
+        reply: Vec<u8>,
+        ledger: &mut Ledger,
+    ) -> Vec<u8> {
+        if session.is_queueing() && name != "ACL" {
+            session.doom();
+            ledger.promises.excuse(&session.own.watches);
+        }
+        session.asking = false;
+        reply
+    }
+
     /// A node executes one request; returns its reply.
     pub fn execute(
         &mut self,
@@ -711,7 +730,11 @@ impl Cluster {
     ) -> Vec<u8> {
         let name = String::from_utf8(args[0].to_ascii_uppercase()).expect("a command's name");
         (ledger.fans.shards, ledger.fans.shard) = (self.shards.len(), self.nodes[node].shard);
-        if !session.authenticated {
+        if let Some(users) = &mut ledger.users {
+            if let Some(reply) = users.judge(node, &mut session.user, &name, args) {
+                return self.refuse_as_judged(session, &name, reply, ledger);
+            }
+        } else if !session.authenticated {
             let expected = self.password.as_deref();
             session.authenticated = match (name.as_str(), args.last()) {
                 _ if expected.is_none() => true,

@@ -14,6 +14,7 @@ use crate::fans::Fans;
 use crate::messages::Messages;
 use crate::promises::Promises;
 use crate::random::mix;
+use crate::users::Users;
 
 /// Names a write.
 pub type Nonce = usize;
@@ -163,6 +164,8 @@ pub struct Ledger {
     pub changed: Vec<usize>,
     /// How often a slot came back to a shard that had given it away.
     pub returns: u64,
+    /// The users of the servers, if they are the judges.
+    pub users: Option<Users>,
 }
 
 impl Ledger {
@@ -219,6 +222,7 @@ impl Ledger {
             asked_now: 0,
             changed: Vec::new(),
             returns: 0,
+            users: None,
         }
     }
 
@@ -361,6 +365,9 @@ impl Ledger {
             "write {nonce} was executed after its client was told that it was not"
         );
         write.executed = true;
+        if let Some(users) = &self.users {
+            users.executes(nonce);
+        }
         self.fans.wrote(nonce);
         write.result = result;
         let version = self.counted(key, state);

@@ -4,10 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis_cluster_proxy::clock::Time;
+use redis_cluster_proxy::acl::Store;
+use redis_cluster_proxy::clock::{NEVER_STILL, Time};
 use redis_cluster_proxy::cluster::topology::Topology;
 use redis_cluster_proxy::command::Table;
-use redis_cluster_proxy::config::{Config, ReadPreference, Secret};
+use redis_cluster_proxy::config::{Auth, Config, ReadPreference, Secret};
+use redis_cluster_proxy::live_config::LiveConfig;
 use redis_cluster_proxy::proxy::Proxy;
 use redis_cluster_proxy::proxy::ids::BackendId;
 use redis_cluster_proxy::proxy::process::Process;
@@ -18,6 +20,7 @@ use crate::databases::Databases;
 use crate::doors::{Door, Doors};
 use crate::ledger::Ledger;
 use crate::random::{Random, mix};
+use crate::users::{OWN, Users};
 use crate::wire::Pipe;
 
 #[path = "world/cache.rs"]
@@ -290,7 +293,10 @@ impl World {
         if of_steps.one_in(2) {
             config.limits.turn_names = of_steps.skewed(3);
         }
-        let has_cache = of_steps.one_in(3);
+        // (Worlds with users of the servers have neither caches nor namespaces: no oracle needs to know the other ones.)
+        let of_users = Users::of_seed(seed);
+        let without_users = of_users.is_none();
+        let has_cache = of_steps.one_in(3) && without_users;
         if has_cache {
             config.near_cache_bytes = 1 + (of_steps.skewed(1 << 20) << of_steps.below(4));
             config.near_cache_min_reads = of_steps.skewed(4) as u32;
@@ -300,13 +306,14 @@ impl World {
         if of_steps.one_in(2) {
             config.limits.connection_requests = of_steps.skewed(64);
         }
-        let changes = Changes::new(seed, has_cache);
+        let changes = Changes::new(seed, has_cache, without_users);
         if changes.trackers && of_steps.one_in(3) {
             config.limits.tracking_keys = of_steps.skewed(64);
         }
         // (From numbers of its own. What happens to keys past the proxy is not told to namespaces.)
         let mut of_databases = Random::new(mix(!seed.rotate_left(8)));
-        let databases = match of_databases.one_in(3) && !has_cache && !changes.trackers {
+        let alone = without_users && !has_cache && !changes.trackers;
+        let databases = match of_databases.one_in(3) && alone {
             true => Databases::choose(&mut of_databases, &mut config),
             false => Databases::default(),
         };
@@ -319,14 +326,25 @@ impl World {
         if of_aside.one_in(2) {
             config.limits.apart_bytes = of_aside.skewed(64 << 10);
         }
-        let config = Arc::new(config);
         let tags = random.between(2, 6) as usize;
         let password = config.backend_password.as_ref();
         let password = password.map(|secret| secret.expose().to_vec());
         let more_clients = databases.namespaces;
-        let ledger = Ledger::new(tags, databases);
+        let mut ledger = Ledger::new(tags, databases);
         let cluster = Cluster::new(ledger.slots.len(), password, &mut random);
-        let process = Arc::new(Process::new(1));
+        ledger.users = of_users.map(|random| Users::new(random, cluster.nodes.len(), calm));
+        if ledger.users.is_some() {
+            config.auth = Auth::Backend;
+            (config.backend_user, config.backend_password) =
+                (Some(OWN[0].to_string()), Some(Secret::new(OWN[1])));
+            // Who has nothing to say is not closed, and few users may be there at once.
+            config.login_timeout = Duration::ZERO;
+            config.users_max = of_steps.between(1, 12) as usize;
+        }
+        let config = Arc::new(config);
+        let acl = Store::of(&config);
+        let process = Process::with(1, LiveConfig::default(), acl, &NEVER_STILL);
+        let process = Arc::new(process);
         let manners = Manners {
             strict: calm,
             replica_reads: config.read_preference != ReadPreference::Master,
@@ -408,6 +426,7 @@ impl World {
     /// Counters of the cluster.
     pub fn cluster_counts(&self) -> Vec<(&'static str, u64)> {
         let counts = &self.cluster.counts;
+        let of_users = |count: fn(&Users) -> u64| self.ledger.users.as_ref().map_or(0, count);
         vec![
             ("replica_executions", counts.replica_reads),
             ("lies", counts.lies),
@@ -429,6 +448,9 @@ impl World {
             ("databases_moved_to", self.ledger.databases.moved),
             ("databases_copied_to", self.ledger.databases.copied),
             ("databases_emptied", self.ledger.databases.emptied()),
+            ("user_changes", of_users(|users| users.changes)),
+            ("logins_accepted", of_users(|users| users.accepted)),
+            ("logins_refused", of_users(|users| users.refused)),
         ]
     }
 
@@ -462,6 +484,7 @@ impl World {
         self.ledger.asked_now = self.ledger.now;
         self.ledger.held = self.proxy.stats().held.get();
         self.pass_time();
+        self.change_users(talking);
         if talking && (self.manners.staleness.is_some() || self.changes.trackers) {
             self.change_past();
         }

@@ -114,6 +114,7 @@ impl Client {
             Kind::Quit => args.push(verb("QUIT")),
             Kind::Reset => args.push(verb("RESET")),
             Kind::Change(_)
+            | Kind::Login(..)
             | Kind::Multi
             | Kind::Watch(_)
             | Kind::Unwatch

@@ -1,6 +1,6 @@
 //! What a client does on connections of its own: transactions, under WATCH or not, and pops that wait.
 
-use super::{Asked, Client, Kind, Sent, is_null, settle};
+use super::{Asked, Client, Kind, Sent, is_null, note_author, settle};
 use crate::databases::View;
 use crate::ledger::{Class, Ledger, Nonce, Outcome};
 use crate::random::Random;
@@ -217,6 +217,7 @@ impl Client {
 
     fn queue_one(&mut self, kind: Kind, keys: &[usize], ledger: &mut Ledger, random: &mut Random) {
         let floors = keys.iter().map(|key| ledger.keys[*key].version()).collect();
+        note_author(&kind, self.who_may_ask(ledger), ledger);
         let args = self.args(&kind, keys, ledger, random);
         let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
         self.queue_written(kind, floors, &args, ledger);

@@ -85,6 +85,11 @@ impl Session {
         self.own.queued = None;
     }
 
+    /// Something that was to be queued is refused.
+    pub(super) fn doom(&mut self) {
+        self.own.doomed = true;
+    }
+
     /// Whether it is in MULTI, and not at its end.
     pub(super) fn is_queueing(&self) -> bool {
         self.own.queued.is_some()

@@ -22,10 +22,10 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// Those of a seed, in a world where the proxy has a cache or not.
-    pub fn new(seed: u64, has_cache: bool) -> Changes {
+    /// Those of a seed, in a world where the proxy has a cache or not, and clients may track keys or not.
+    pub fn new(seed: u64, has_cache: bool, may_track: bool) -> Changes {
         let mut random = Random::new(mix(!mix(seed)));
-        let trackers = random.one_in(3);
+        let trackers = random.one_in(3) && may_track;
         let any = has_cache || trackers;
         let mut once_in = |turns: u64| match any && random.one_in(2) {
             true => random.between(turns / 2, turns * 2) as usize,

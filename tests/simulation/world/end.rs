@@ -24,6 +24,12 @@ impl World {
             self.cluster.nodes[node].lying_until = 0;
             self.cluster.nodes[node].masterless_until = 0;
         }
+        let now = self.now;
+        if let Some(users) = &mut self.ledger.users {
+            users.rest();
+            let gone = users.agree(now);
+            self.end_users(&gone);
+        }
         self.doors = Doors::open(self.cluster.nodes.len());
         self.restarts.clear();
         self.swift = true;
@@ -139,6 +145,11 @@ impl World {
             self.turn(false);
         }
         self.ask_topology();
+        // There may be so many users at once, and the next one is to come in.
+        let users_max = self.proxy.config().users_max;
+        while self.ledger.users.is_some() && self.clients.len() >= users_max {
+            self.vanish(0);
+        }
         let first = self.accept(false);
         for namespace in 0..self.ledger.databases.namespaces {
             let at = self.accept(false);

@@ -7,6 +7,7 @@ use super::{MILLIS, Phase, World, shown};
 use crate::doors::Door;
 use crate::resp;
 use crate::subscriber;
+use crate::users::Who;
 
 impl World {
     pub(super) fn make_trouble(&mut self) {
@@ -241,6 +242,32 @@ impl World {
                 ];
                 link.unwritten.extend(*self.random.pick(&nonsense));
                 self.note(|_| format!("garbage on {backend:?}"));
+            }
+        }
+    }
+
+    /// Admins are at work: nodes close the connections of users that they delete.
+    pub(super) fn change_users(&mut self, talking: bool) {
+        let now = self.now;
+        let gone = match &mut self.ledger.users {
+            Some(users) => users.pass_time(now, talking),
+            None => return,
+        };
+        self.end_users(&gone);
+    }
+
+    /// Nodes close the connections of these users.
+    pub(super) fn end_users(&mut self, gone: &[(usize, Who)]) {
+        for (node, who) in gone {
+            self.note(|_| format!("node {node} deletes user {who}"));
+            for link in 0..self.links.len() {
+                let own = &self.links[link];
+                if own.node == *node && own.session.user == Some(*who) {
+                    self.links[link].session.user = None;
+                    self.cut(link);
+                    self.links[link].requests.cut(0);
+                    self.links[link].pending.clear();
+                }
             }
         }
     }

@@ -190,6 +190,8 @@ impl World {
             client = client.writes_first();
             self.events.clients_writing_first += 1;
         }
+        client.now = self.now;
+        client.arrives(&mut self.ledger, talking);
         let tracks = talking && self.changes.trackers && client.subscriber.is_none();
         if tracks && self.random.one_in(2) {
             client = client.tracks(&mut self.ledger, &mut self.random);
