@@ -223,6 +223,7 @@ impl Proxy {
             self.note_answer(id, ticket);
         }
         let executed = self.bytes_if_held(id, part.client, ticket);
+        let was_denied = executed.is_some() && self.was_denied(answer);
         self.release(id, ticket);
         // What a replica serves says nothing of the master.
         if self.upstream.any_failing()
@@ -255,7 +256,7 @@ impl Proxy {
         }
         if let Some(bytes) = executed {
             // What a replica answers may be old at any time, and says nothing of the order (rule R5).
-            if !self.reads_only(id) {
+            if !self.reads_only(id) && !was_denied {
                 self.overtaken(part, ticket, &bytes, now);
             }
             self.release_held(part.client, ticket.slot, now);

@@ -21,6 +21,7 @@ use crate::proxy::planted_bugs;
 use crate::proxy::state::Proxy;
 use crate::proxy::texts::refusal;
 use crate::proxy::upstream::backend::{Origin, Ticket};
+use crate::proxy::upstream::node_reply::NodeReply;
 
 impl Proxy {
     /// The bytes of a request that has been answered, if its client holds others that it may have overtaken.
@@ -36,6 +37,15 @@ impl Proxy {
         }
         let backend = self.upstream.backends.get(id)?;
         Some(backend.output.front(ticket.len as usize).to_vec())
+    }
+
+    /// Whether the node has not executed a request since its user may not: it has overtaken nothing. A script, the proxy's
+    /// own too, may say so of what it has done in part.
+    pub(in crate::proxy) fn was_denied(&self, answer: &NodeReply<'_>) -> bool {
+        let error = answer.reply.error();
+        let is_denied = error.is_some_and(|text| text.starts_with(b"NOPERM "));
+        let row = self.table.rows().get(usize::from(answer.ticket.command));
+        is_denied && row.is_some_and(|row| !row.own_errors)
     }
 
     /// This part was executed: what was sent before it for one of its keys and is still held must
@@ -106,3 +116,6 @@ impl Proxy {
         self.answer_error(part, text, now);
     }
 }
+
+#[cfg(test)]
+mod tests;
