@@ -14,9 +14,9 @@ fn name_of(kind: &Kind) -> &'static str {
     match kind {
         Kind::Incr(_) => "INCR",
         Kind::Set(nonces) if nonces.len() > 1 => "MSET",
-        Kind::Script(..) => "EVAL",
+        Kind::Grown(_) => "XRANGE",
         Kind::MGet(_) => "MGET",
-        Kind::Exists(_) => "EXISTS",
+        Kind::Range(_) => "LRANGE",
         // All else that is queued, all may.
         Kind::Size(_) | Kind::Queued => "DBSIZE",
         _ => "",
