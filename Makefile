@@ -186,7 +186,7 @@ release: need-cargo
 	@bash tests/support/install.sh binutils
 	@CARGO=$(CARGO) bash dist/release.sh
 
-# The same, optimized by the compiler for what the proxy does most: it counts under load first. Three builds.
+# The same with profile-guided optimization: an instrumented build serves the loads of the bench first.
 release-pgo: need-cargo
 	@bash tests/support/install.sh binutils redis-server python3 openssl
 	@CARGO=$(CARGO) bash dist/profile-guided.sh

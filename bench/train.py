@@ -1,4 +1,4 @@
-"""Loads that a proxy is to be fast at, without a measurement: a build that counts where it goes learns from them.
+"""The training load of `make release-pgo`: an instrumented proxy serves it, and writes its profile when it ends.
 
 Options by environment: PROXY_BIN, SHARE of the bench's requests (default 0.2).
 """

@@ -1,15 +1,15 @@
 #!/bin/bash
-# Archives of a release that the compiler has optimized for what the proxy does most: make release-pgo
+# Makes the files of a release with profile-guided optimization: make release-pgo
 #
-# Builds a proxy that counts where it goes, has it serve the loads of bench/train.py, and builds the release with these
-# counts. Takes two builds more than `make release`. The counts lie in target/pgo.
+# Builds an instrumented proxy, runs the loads of bench/train.py against it, and builds the release with the profile. It
+# takes one build more than `make release`. The profile is in target/pgo.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 CARGO=${CARGO:-cargo}
 folder=$PWD/target/pgo
 
-# The program that reads the counts must be as new as the compiler's LLVM wants it: one with the compiler is.
+# llvm-profdata must read the profile format of this compiler. The one of the llvm-tools component always does.
 reads() { # program
     command -v "$1" >/dev/null && "$1" merge -o "$folder/merged.profdata" "$folder"/counts/*.profraw 2>/dev/null
 }
@@ -17,7 +17,7 @@ reads() { # program
 rm -rf "$folder/counts"
 mkdir -p "$folder/counts"
 RUSTFLAGS="-Cprofile-generate=$folder/counts" "$CARGO" build --release --locked --target-dir "$folder"
-# Build scripts and macros have counted, too.
+# Build scripts and macros have written profiles, too.
 rm -f "$folder"/counts/*
 PROXY_BIN=$folder/release/redis-cluster-proxy python3 bench/train.py
 

@@ -332,14 +332,19 @@ mod tests {
     use super::*;
     use crate::config::KEEPALIVE;
 
-    #[test]
-    fn every_client_is_tuned_once_the_first_ones_by_hand_and_later_ones_by_the_listener() {
-        let any = Listen::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)));
-        let (mut listeners, bound) = listen(&any, 1, false, None).unwrap();
+    /// A listener at this address, and its port's address.
+    fn listening(ip: [u8; 4]) -> (Listener, SocketAddr) {
+        let address = Listen::Tcp(SocketAddr::from((ip, 0)));
+        let (mut listeners, bound) = listen(&address, 1, false, None).unwrap();
         let Listen::Tcp(bound) = bound else {
             panic!("not a TCP address")
         };
-        let listener = &mut listeners[0];
+        (listeners.remove(0), bound)
+    }
+
+    #[test]
+    fn every_client_is_tuned_once_the_first_ones_by_hand_and_later_ones_by_the_listener() {
+        let (mut listener, bound) = listening([127, 0, 0, 1]);
         let mut come = |count: usize, user_timeout: Duration, settled: bool| {
             let clients: Vec<_> = (0..count)
                 .map(|_| std::net::TcpStream::connect(bound).unwrap())
@@ -367,15 +372,11 @@ mod tests {
 
     #[test]
     fn where_any_address_is_listened_on_a_client_is_asked_for_the_one_it_came_to() {
-        let any = Listen::Tcp(SocketAddr::from(([0, 0, 0, 0], 0)));
-        let (mut listeners, bound) = listen(&any, 1, false, None).unwrap();
-        let Listen::Tcp(bound) = bound else {
-            panic!("not a TCP address")
-        };
+        let (mut listener, bound) = listening([0, 0, 0, 0]);
         let here = SocketAddr::from(([127, 0, 0, 3], bound.port()));
         let _client = std::net::TcpStream::connect(here).unwrap();
-        let (socket, _) = listeners[0].accept(Duration::from_secs(5)).unwrap();
-        assert_eq!(listeners[0].only_address(), None);
+        let (socket, _) = listener.accept(Duration::from_secs(5)).unwrap();
+        assert_eq!(listener.only_address(), None);
         assert_eq!(socket.local_address(), Some(Listen::Tcp(here)));
     }
 }

@@ -105,6 +105,21 @@ pub struct Sent {
     keeps: bool,
 }
 
+impl Sent {
+    /// A request without keys, to which nothing that happens meanwhile makes a difference.
+    fn plain(kind: Kind, resp3: bool) -> Sent {
+        Sent {
+            kind,
+            floors: Vec::new(),
+            resp3,
+            behind: None,
+            returns: u64::MAX,
+            held: 0,
+            keeps: false,
+        }
+    }
+}
+
 /// What a client has seen of one key, in the order of its requests.
 #[derive(Debug, Clone, Copy, Default)]
 struct Seen {
@@ -358,13 +373,9 @@ impl Client {
                 let (bytes, change) = subscriber.change(ledger.tags, random);
                 self.unwritten.extend(bytes);
                 self.sent.push_back(Sent {
-                    kind: Kind::Change(change),
-                    floors: Vec::new(),
-                    resp3: self.resp3,
-                    behind: None,
                     returns: ledger.returns,
                     held: ledger.held,
-                    keeps: false,
+                    ..Sent::plain(Kind::Change(change), self.resp3)
                 });
             }
         }
@@ -611,15 +622,7 @@ impl Client {
             self.unwritten.extend(resp::command(&[b"FLUSHALL"]));
         }
         if let Some(kind) = kind.clone() {
-            self.sent.push_back(Sent {
-                kind,
-                floors: Vec::new(),
-                resp3: self.resp3,
-                behind: None,
-                returns: u64::MAX,
-                held: 0,
-                keeps: false,
-            });
+            self.sent.push_back(Sent::plain(kind, self.resp3));
         }
         self.end = End::Told;
     }

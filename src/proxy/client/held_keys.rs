@@ -70,6 +70,11 @@ pub(in crate::proxy) fn args_of<T>(frame: &[u8], look: impl FnOnce(&Args<'_>) ->
     }
 }
 
+/// Whether a request runs a script of which this holds.
+pub(in crate::proxy) fn runs_script(frame: &[u8], is: impl FnOnce(&[u8]) -> bool) -> bool {
+    args_of(frame, |args| args.get(1).is_some_and(is)).unwrap_or(false)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -117,8 +117,8 @@ impl Proxy {
         let Class::Leased(LeaseKind::Transaction(verb)) = request.command.class else {
             return Some(self.reject(request, text));
         };
-        let is_queueing = |client: &crate::proxy::client::Client| client.session.queueing;
-        let queueing = self.clients.get(request.client).is_some_and(is_queueing);
+        let client = self.clients.get(request.client);
+        let queueing = client.is_some_and(|client| client.session.queueing);
         match verb {
             Verb::Multi if !queueing => {
                 let step = self.transact(request, verb);

@@ -14,7 +14,7 @@ use std::cell::OnceCell;
 use crate::clock::Time;
 use crate::config::ReadPreference;
 use crate::proxy::client::held::Held;
-use crate::proxy::client::held_keys::{args_of, keys_of, share_a_key};
+use crate::proxy::client::held_keys::{keys_of, runs_script, share_a_key};
 use crate::proxy::ids::{BackendId, ClientId, NO_SLOT, PartId};
 use crate::proxy::namespace::whole_database::is_emptying;
 use crate::proxy::planted_bugs;
@@ -70,14 +70,11 @@ impl Proxy {
         }
         let (table, has_namespaces) = (&self.table, !self.namespaces.is_empty());
         // What empties a namespace is about all keys: they cannot be told.
-        let keys_of = |command: u16, bytes: &[u8]| {
-            let flushes = has_namespaces
-                && args_of(bytes, |args| args.get(1).is_some_and(is_emptying)) == Some(true);
-            match flushes {
+        let keys_of =
+            |command: u16, bytes: &[u8]| match has_namespaces && runs_script(bytes, is_emptying) {
                 true => None,
                 false => keys_of(table, command, bytes),
-            }
-        };
+            };
         // A read that may go to a replica has no place among the writes (rule R5).
         let anywhere = preference != ReadPreference::Master;
         // Looked for once, however many are held.

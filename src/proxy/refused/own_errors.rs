@@ -24,7 +24,7 @@ use std::time::Duration;
 use crate::clock::Time;
 use crate::config::ReadPreference;
 use crate::proxy::client::held::Held;
-use crate::proxy::client::held_keys::{args_of, keys_in};
+use crate::proxy::client::held_keys::{args_of, keys_in, runs_script};
 use crate::proxy::client::own_errors::{Probe, ProbeKind, Sign, kind};
 use crate::proxy::ids::{BackendId, NO_SLOT, PartId};
 use crate::proxy::namespace::whole_database::is_script;
@@ -52,8 +52,7 @@ impl Proxy {
         if !may || self.namespaces.is_empty() {
             return may;
         }
-        let script = args_of(bytes, |args| args.get(1).is_some_and(is_script));
-        !script.unwrap_or(false)
+        !runs_script(bytes, is_script)
     }
 
     /// A request that may have been executed has got an error that reads like this refusal. It is held, and its

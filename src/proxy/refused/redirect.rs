@@ -6,9 +6,9 @@ use crate::cluster::slot::Slot;
 use crate::command::{Confined, Rewrite};
 use crate::proxy::actions::Wanted;
 use crate::proxy::client::held::Retry;
-use crate::proxy::client::held_keys::args_of;
+use crate::proxy::client::held_keys::runs_script;
 use crate::proxy::ids::{NodeKey, PartId};
-use crate::proxy::namespace::whole_database::FLUSH;
+use crate::proxy::namespace::whole_database::is_emptying;
 use crate::proxy::state::Proxy;
 use crate::proxy::stats::slot_redirects::Redirect;
 use crate::proxy::texts::refusal::{self, Refusal};
@@ -106,9 +106,7 @@ impl Proxy {
             let scripts = [Rewrite::Script, Rewrite::NamedScript].map(Confined::Rewritten);
             scripts.contains(&row.confined)
         });
-        self.namespace_of(part.client).is_some()
-            && (is_script
-                || args_of(bytes, |args| args.get(1) == Some(FLUSH.as_bytes())) == Some(true))
+        self.namespace_of(part.client).is_some() && (is_script || runs_script(bytes, is_emptying))
     }
 
     /// Where a request goes that a node sent elsewhere, and when; nothing if it has been sent on too often.

@@ -124,13 +124,8 @@ impl Client {
     pub(super) fn say(&mut self, kind: Kind, args: &[&[u8]]) {
         self.unwritten.extend(resp::command(args));
         self.sent.push_back(Sent {
-            kind,
-            floors: Vec::new(),
-            resp3: self.resp3,
             behind: self.load,
-            returns: u64::MAX,
-            held: 0,
-            keeps: false,
+            ..Sent::plain(kind, self.resp3)
         });
     }
 

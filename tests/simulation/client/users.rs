@@ -63,15 +63,8 @@ impl Client {
         };
         words.extend([NAMES[credentials.0].as_bytes(), password.as_bytes()]);
         self.unwritten.extend(resp::command(&words));
-        self.sent.push_back(Sent {
-            kind: Kind::Login(credentials, self.now),
-            floors: Vec::new(),
-            resp3: self.resp3,
-            behind: None,
-            returns: u64::MAX,
-            held: 0,
-            keeps: false,
-        });
+        let login = Kind::Login(credentials, self.now);
+        self.sent.push_back(Sent::plain(login, self.resp3));
     }
 
     /// It becomes somebody else, now and then. Not while it watches keys, which it would lose.
