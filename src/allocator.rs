@@ -2,7 +2,7 @@
 //! both when idle ([`give_back`]) and while busy ([`watch`]), and threads that should not keep memory for long
 //! ([`apart`]).
 //!
-//! This is the only place with `unsafe` code: three calls into the C library that take numbers or nothing, touch only
+//! One of two places with `unsafe` code (the other interrupts threads for a CPU profile): three calls into the C library that take numbers or nothing, touch only
 //! memory that the allocator holds free, and that no Rust library wraps.
 
 use std::fs::File;

@@ -1,8 +1,14 @@
 //! A CPU profile of this program, in the format of pprof or as folded stacks: where its threads spend their time.
 //!
-//! While no profile is taken nothing of it exists: no timer, no signal, no thread. While one is taken a signal
-//! interrupts whoever is running, [`HERTZ`] times in each second of processor time. The walk up the stack is
-//! the library's; it begins at the very instruction that was interrupted, and neither allocates nor locks.
+//! While no profile is taken nothing of it exists: no timer, no signal, no thread, no memory. While one is taken a signal
+//! ([`interrupt`]) interrupts whoever is running, [`HERTZ`] times in each second of processor time. The walk up the stack
+//! ([`sampler`]) begins at the very instruction that was interrupted, and neither allocates nor waits for a lock.
+
+mod interrupt;
+mod modules;
+mod names;
+mod sampler;
+mod written;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,16 +17,12 @@ use std::thread;
 use std::time::Duration;
 
 use mio::Waker;
-use pprof::Report;
-use pprof::protos::Message;
-use signal_hook::consts::SIGPROF;
-use signal_hook::low_level::raise;
 
 use crate::allocator;
 use crate::control::message::Response;
 
 /// Samples in a second of processor time. No divisor of anything that the program does by the second.
-const HERTZ: i32 = 99;
+const HERTZ: i64 = 99;
 
 /// The longest profile.
 pub const LONGEST: Duration = Duration::from_secs(300);
@@ -72,8 +74,8 @@ pub fn begin(
 
 /// Samples all threads for so long.
 ///
-/// The names of functions are looked up in tables made of the program's own file and those of its libraries, which take
-/// many times what a profile does. They are not kept for the next profile; the library's table of samples (19 MiB) is.
+/// The tables by which stacks are walked and functions are named are made of the program's own file and those of its
+/// libraries, and take many times what a profile does. None is kept for the next profile.
 pub fn take(length: Duration, format: Format) -> Result<Vec<u8>, String> {
     let profile = sample(length, format);
     backtrace::clear_symbol_cache();
@@ -82,36 +84,10 @@ pub fn take(length: Duration, format: Format) -> Result<Vec<u8>, String> {
 }
 
 fn sample(length: Duration, format: Format) -> Result<Vec<u8>, String> {
-    let guard = pprof::ProfilerGuardBuilder::default()
-        .frequency(HERTZ)
-        .build()
-        .map_err(|error| format!("cannot take a profile: {error}"))?;
-    // The first sample makes the tables by which stacks are walked, which allocates: it is taken here and now,
-    // where nothing is interrupted.
-    raise(SIGPROF).map_err(|error| format!("cannot take a profile: {error}"))?;
-    thread::sleep(length);
-    let report = guard.report().build();
-    drop(guard);
-    let report = report.map_err(|error| format!("cannot read the profile: {error}"))?;
-    match format {
-        Format::Pprof => {
-            let profile = report.pprof();
-            let profile = profile.map_err(|error| format!("cannot write the profile: {error}"))?;
-            Ok(profile.encode_to_vec())
-        }
-        Format::Folded => Ok(folded(&report).into_bytes()),
-    }
-}
-
-fn folded(report: &Report) -> String {
-    let lines = report.data.iter().map(|(stack, count)| {
-        let frames = stack.frames.iter().rev();
-        // What was inlined comes first, and is what was called last.
-        let symbols = frames.flat_map(|frame| frame.iter().rev());
-        let names: Vec<String> = symbols
-            .map(|symbol| symbol.name().replace([';', '\n'], ":"))
-            .collect();
-        format!("{};{} {count}\n", stack.thread_name, names.join(";"))
-    });
-    lines.collect()
+    let stacks = sampler::sample(length, HERTZ);
+    let stacks = stacks.map_err(|error| format!("cannot take a profile: {error}"))?;
+    Ok(match format {
+        Format::Pprof => written::pprof(&stacks, length, HERTZ),
+        Format::Folded => written::folded(&stacks),
+    })
 }
