@@ -7,11 +7,11 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::time::Duration;
+use std::sync::Arc;
 use std::{io, panic, thread};
 
-/// How often memory is looked at.
-const PERIOD: Duration = Duration::from_secs(1);
+use crate::pulse::Pulse;
+
 /// A program with less memory than this is left alone, and so is one that has less than this to return, in bytes.
 const WORTHWHILE: usize = 16 << 20;
 /// The longest time between two looks, when what is free cannot be returned, in periods.
@@ -62,9 +62,9 @@ fn trim() {}
 /// Returns what the allocator holds free while the program is busy: a worker that always has something to do never
 /// rests, and what one large value or a burst has taken would stay for as long.
 ///
-/// A thread of its own looks once a second. Returning 200 MiB takes 10 to 20 ms, during which only those wait who
+/// A thread of its own looks once a second while the memory of the process changes. Returning 200 MiB takes 10 to 20 ms, during which only those wait who
 /// allocate from that heap; the data path takes its blocks from the worker's pool.
-pub fn watch() -> io::Result<()> {
+pub fn watch(pulse: Arc<Pulse>) -> io::Result<()> {
     if cfg!(not(target_env = "gnu")) {
         return Ok(());
     }
@@ -74,11 +74,15 @@ pub fn watch() -> io::Result<()> {
         .name("memory".to_string())
         .spawn(move || {
             let mut frugality = Frugality::default();
+            let mut last = None;
+            let mut is_busy = true;
             loop {
-                thread::sleep(PERIOD);
+                pulse.wait(is_busy);
                 let Some(resident) = resident(&statm, page).filter(|own| *own >= WORTHWHILE) else {
+                    is_busy = false;
                     continue;
                 };
+                is_busy = last.replace(resident) != Some(resident);
                 let seen = Seen {
                     resident,
                     handed_out: handed_out(),

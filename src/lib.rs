@@ -27,7 +27,7 @@
 //! | 3 | [`cluster`] | where keys live |
 //! | 4 | [`proxy`] | the state of one worker, without I/O |
 //! | 4' | [`net`] | sockets; neither RESP nor the proxy |
-//! | 5 | [`worker`], [`coalesce`], [`turns`], [`allocator`], [`pending_sockets`], [`accept_balance`], [`mailbox`], [`second_thread`], [`systemd`], [`control`] | the loop; the threads beside it |
+//! | 5 | [`worker`], [`coalesce`], [`turns`], [`allocator`], [`pending_sockets`], [`accept_balance`], [`mailbox`], [`pulse`], [`second_thread`], [`systemd`], [`control`] | the loop; the threads beside it |
 //! | 6 | [`options`], [`logging`], [`descriptors`], [`handover`], [`machine_memory`], [`signals`], [`serve`], [`check`], [`acl_files`], [`top`], `main` | the program |
 
 #![deny(unsafe_code)]
@@ -57,6 +57,7 @@ pub mod net;
 pub mod options;
 pub mod pending_sockets;
 pub mod proxy;
+pub mod pulse;
 pub mod resp;
 pub mod second_thread;
 pub mod serve;

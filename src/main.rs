@@ -95,11 +95,6 @@ fn serve(mut config: Config) -> ExitCode {
             config.limits.memory_limit()
         );
     }
-    if let Err(error) = allocator::watch() {
-        log::warn!(
-            "cannot watch the allocator: free memory is returned to the system only when idle: {error}"
-        );
-    }
     if let Err(error) = sharpen_timers() {
         log::warn!("cannot set precise timers: -coalesce may wait longer than asked: {error}");
     }

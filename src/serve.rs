@@ -15,6 +15,7 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 use crate::accept_balance::AcceptBalance;
 use crate::acl::Store;
 use crate::acl_files;
+use crate::allocator;
 use crate::clock::Clock;
 use crate::cluster::topology::Topology;
 use crate::command::{Servers, Table};
@@ -41,6 +42,7 @@ use crate::options;
 use crate::proxy::Proxy;
 use crate::proxy::actions::Wanted;
 use crate::proxy::process::Process;
+use crate::pulse::Pulse;
 use crate::signals;
 use crate::systemd;
 use crate::turns::Heartbeat;
@@ -139,7 +141,11 @@ pub fn run(mut config: Config, passed: Option<Passed>, log: LogHandle) -> io::Re
     let latest = Arc::new(Latest::new(servers.clone()));
     let surveyor = start_survey(&process, servers, &tls, &latest, mailboxes.clone())?;
     namespace_keys::spawn(process.clone(), latest.clone(), tls.clone())?;
-    let refresher = start_refresher(&process, clock, &tls, surveyor, &latest, mailboxes.clone())?;
+    let pulse = Arc::new(Pulse::default());
+    let refresher = {
+        let (mailboxes, pulse) = (mailboxes.clone(), pulse.clone());
+        start_refresher(&process, clock, &tls, surveyor, &latest, mailboxes, pulse)?
+    };
     let dropped = log.clone();
     let sources = Sources {
         clock,
@@ -151,7 +157,12 @@ pub fn run(mut config: Config, passed: Option<Passed>, log: LogHandle) -> io::Re
         history: Arc::default(),
         log_dropped: Arc::new(move || dropped.dropped()),
     };
-    outages::spawn(sources.clone())?;
+    outages::spawn(sources.clone(), pulse.clone())?;
+    if let Err(error) = allocator::watch(pulse) {
+        log::warn!(
+            "cannot watch the allocator: free memory is returned to the system only when idle: {error}"
+        );
+    }
     systemd::guard(clock, sources.heartbeats.clone(), sources.process.clone())?;
     let debug_copy = match &debug {
         Some(listener) if successor.is_some() => Some(listener.try_clone()?.into()),
@@ -332,6 +343,7 @@ fn start_refresher(
     surveyor: Surveyor,
     latest: &Arc<Latest>,
     mailboxes: Vec<Mailbox>,
+    pulse: Arc<Pulse>,
 ) -> io::Result<Refresher> {
     let latest = latest.clone();
     let names = tls.clone();
@@ -354,6 +366,7 @@ fn start_refresher(
         clock,
         tls.clone(),
         publish,
+        pulse,
     )
 }
 

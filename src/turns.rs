@@ -12,8 +12,8 @@ use crate::clock::Time;
 
 /// A turn that has taken so long is stuck.
 const TURN_MAX: Duration = Duration::from_secs(1);
-/// A worker that waits comes back each second; one that has not for so long is stuck as well.
-const WAIT_MAX: Duration = Duration::from_secs(5);
+/// A worker that waits comes back every few seconds; one that has not for so long is stuck as well.
+const WAIT_MAX: Duration = Duration::from_secs(10);
 /// How often a worker tells of long turns, and of standstills.
 const TELL_PERIOD: u64 = 1_000_000;
 /// A shorter standstill is counted, and not told of.
@@ -165,11 +165,11 @@ mod tests {
     fn a_turn_that_does_not_end_is_stuck_sooner_than_a_wait() {
         let heartbeat = Heartbeat::ended_at(at(1000));
         assert_eq!(heartbeat.stuck(at(1000)), None);
-        // An idle worker waits for a second, and the machine may be busy.
-        assert_eq!(heartbeat.stuck(at(3000)), None);
+        // An idle worker waits for four seconds, and the machine may be busy.
+        assert_eq!(heartbeat.stuck(at(9000)), None);
         assert_eq!(
-            heartbeat.stuck(at(6000)),
-            Some(Stuck::Wait(Duration::from_secs(5)))
+            heartbeat.stuck(at(11_000)),
+            Some(Stuck::Wait(Duration::from_secs(10)))
         );
         heartbeat.begin(at(2000));
         assert_eq!(heartbeat.stuck(at(2999)), None);

@@ -44,8 +44,8 @@ use sockets::{LISTENER, Sockets, WAKER, peer, pending_socket, token};
 
 /// Events taken from the kernel in one turn.
 const EVENTS: usize = 1024;
-/// A worker without work still shows that it lives, this often.
-const IDLE: Duration = Duration::from_secs(1);
+/// A worker without work still shows that it lives, this often: not before the next topology wakes it by default.
+const IDLE: Duration = Duration::from_secs(4);
 /// Handshakes with nodes that are gone on with in one turn: each costs as much as a thousand commands.
 const NODE_HANDSHAKES: usize = 4;
 

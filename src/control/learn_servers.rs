@@ -26,8 +26,6 @@ use crate::proxy::deadlines::park_timeout;
 const PERIOD: Duration = Duration::from_secs(300);
 /// How long after a survey that found nothing.
 const RETRY: Duration = Duration::from_secs(5);
-/// How often it looks whether the servers have been altered.
-const LOOK: Duration = Duration::from_secs(1);
 /// Least time that a node has for its answer.
 const ANSWER_TIMEOUT_MIN: Duration = Duration::from_secs(1);
 /// Nodes asked in one survey.
@@ -88,7 +86,7 @@ impl Survey {
         let mut due = Instant::now();
         loop {
             let wait = due.saturating_duration_since(Instant::now());
-            match news.recv_timeout(wait.clamp(Duration::from_millis(1), LOOK)) {
+            match news.recv_timeout(wait) {
                 Ok(new) => {
                     let nodes_changed = topology.as_ref().is_none_or(|old| old.nodes != new.nodes);
                     topology = Some(new);

@@ -1,5 +1,6 @@
 //! Outages: logs what goes wrong with the cluster once when it begins, rarely while it lasts, and once when it ends,
-//! with its duration and cost. A thread named `watch` looks once a second, whether or not there are clients.
+//! with its duration and cost. A thread named `watch` looks, whether or not there are clients: once a second, and while nothing happens with each
+//! refresh of the topology.
 //!
 //! It must never know a socket, and it changes nothing: it only reads what the workers and the refresher report.
 
@@ -16,9 +17,8 @@ use crate::cluster::slot::SLOTS;
 use crate::cluster::topology::Topology;
 use crate::control::state::Sources;
 use crate::control::status::collect::standings;
+use crate::pulse::Pulse;
 
-/// How often the thread looks.
-const PERIOD: Duration = Duration::from_secs(1);
 /// What goes on longer is told of again after so long, then after twice that, and so on.
 const TOLD_AGAIN: Duration = Duration::from_secs(60);
 /// But at least so often.
@@ -93,11 +93,12 @@ struct Outages {
 }
 
 /// Starts the thread. It ends with the process.
-pub fn spawn(sources: Sources) -> io::Result<()> {
+pub fn spawn(sources: Sources, pulse: Arc<Pulse>) -> io::Result<()> {
     let watch = move || {
         let mut outages = Outages::default();
+        let (mut commands, mut is_busy) = (0, true);
         loop {
-            thread::sleep(PERIOD);
+            pulse.wait(is_busy);
             let topology = sources.latest.topology();
             let mut lines = Vec::new();
             if let Some(topology) = &topology {
@@ -110,6 +111,9 @@ pub fn spawn(sources: Sources) -> io::Result<()> {
             let now = sources.clock.now();
             let seen = Seen::of(&sources, topology.as_deref(), now);
             lines.extend(outages.look(&seen, now));
+            let counted = sources.process.total(|stats| &stats.commands);
+            is_busy = counted != commands || !outages.open.is_empty();
+            commands = counted;
             for line in lines {
                 log::warn!("{line}");
                 sources.history.add_event(line);

@@ -37,6 +37,7 @@ use crate::control::refresher::{LOOKED_AT, Refresher, Shared, Trigger};
 use crate::control::resolver::Resolver;
 use crate::log_throttle::LogOnce;
 use crate::net::tls::Context;
+use crate::pulse::Pulse;
 
 /// Least time between the beginnings of two refreshes.
 const REQUEST_INTERVAL_MIN: Duration = Duration::from_millis(100);
@@ -68,6 +69,7 @@ pub fn spawn(
     clock: Clock,
     tls: Arc<Context>,
     publish: Box<dyn Fn(Arc<Topology>) + Send>,
+    pulse: Arc<Pulse>,
 ) -> io::Result<Refresher> {
     let shared = Arc::new(Shared::default());
     let (wake, woken) = sync_channel(1);
@@ -78,6 +80,7 @@ pub fn spawn(
         clock,
         tls,
         publish,
+        pulse,
         shared: Arc::clone(&shared),
         woken,
         random: Rng::new(),
@@ -106,6 +109,8 @@ struct Refresh {
     clock: Clock,
     tls: Arc<Context>,
     publish: Box<dyn Fn(Arc<Topology>) + Send>,
+    /// Beats with each refresh, whatever comes of it.
+    pulse: Arc<Pulse>,
     shared: Arc<Shared>,
     woken: Receiver<()>,
     random: Rng,
@@ -158,6 +163,7 @@ impl Refresh {
                 &self.shared.failed
             };
             counters[trigger as usize].fetch_add(1, Ordering::Relaxed);
+            self.pulse.beat();
             // A doubt is settled at once, but only once: a doubted owner that does not answer can wait.
             let again = self.refresh_order.is_in_doubt() && !doubted_before;
             match self.wait(started, again) {

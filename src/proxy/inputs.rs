@@ -123,7 +123,9 @@ impl Proxy {
             scripts_due: None,
             next_sweep: Time::default(),
             next_idle_sweep: Time::default(),
+            idle_swept: (0, true),
             rates: Rates::default(),
+            rested: None,
             swept: (0, false),
             draining: false,
             client_pause: None,
@@ -200,6 +202,8 @@ impl Proxy {
         client.window = client.window.min(self.config.limits.pipeline_requests);
         let id = self.clients.insert(client);
         self.stats.clients_accepted.add(1);
+        // It has a time to log in.
+        self.idle_swept.1 = true;
         self.stats.clients_connected.add(1);
         let (text, counter) = if others >= self.config.limits.clients {
             (texts::TOO_MANY_CLIENTS, &self.stats.clients_rejected)

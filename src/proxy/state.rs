@@ -42,7 +42,7 @@ use crate::proxy::stats::largest::Largest;
 use crate::proxy::stats::masters_info::asking::MastersInfoQueue;
 use crate::proxy::stats::sample::NodeSample;
 use crate::proxy::stats::turn_latencies::TurnLatencies;
-use crate::proxy::stats::{Rates, Stats};
+use crate::proxy::stats::{Activity, Rates, Stats};
 use crate::proxy::tracking::state::Tracking;
 use crate::proxy::upstream::Upstream;
 use crate::resp::args::Span;
@@ -147,8 +147,12 @@ pub struct Proxy {
     pub(in crate::proxy) scripts_due: Option<Time>,
     pub(in crate::proxy) next_sweep: Time,
     pub(in crate::proxy) next_idle_sweep: Time,
+    /// Commands counted when idle peers were last looked at, and whether any of them has a deadline.
+    pub(in crate::proxy) idle_swept: (u64, bool),
     /// What is counted by the second.
     pub(in crate::proxy) rates: Rates,
+    /// What the worker had done when it last gave its memory back; it does so once for each time that it rests.
+    pub(in crate::proxy) rested: Option<Activity>,
     /// Requests sent when deadlines were last looked at, and whether any was outstanding.
     pub(in crate::proxy) swept: (u64, bool),
     /// Requests answered in this turn.

@@ -4,6 +4,8 @@
 use crate::support::{
     self, Cluster, Conn, Model, Port, Proxy, Reply, http, key_in_slot, signal, wait_for,
 };
+use std::collections::BTreeMap;
+use std::fs;
 use std::io;
 use std::net::{Ipv6Addr, Shutdown, TcpListener, TcpStream};
 use std::process::Command;
@@ -285,6 +287,56 @@ fn protected_mode_keeps_strangers_out() {
 /// Keeps its node busy for a second, and then says so.
 const SLOW: &str = "local t = redis.call('TIME'); local u = t[1] * 1000000 + t[2] + 1000000; \
                     repeat t = redis.call('TIME') until t[1] * 1000000 + t[2] > u; return 'done'";
+
+/// How often each thread of a process has gone to sleep, by its name. Those that live for one piece of work are left out.
+fn sleeps(pid: u32) -> BTreeMap<String, u64> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("it runs");
+    let mut sleeps = BTreeMap::new();
+    for task in tasks {
+        let path = task.expect("a thread").path();
+        let (Ok(name), Ok(status)) = (
+            fs::read_to_string(path.join("comm")),
+            fs::read_to_string(path.join("status")),
+        ) else {
+            continue;
+        };
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        let count = line.and_then(|line| line.trim().parse::<u64>().ok());
+        *sleeps.entry(name.trim().to_string()).or_default() += count.expect("a count");
+    }
+    sleeps
+}
+
+/// Without requests nobody wakes up for long: what is regular comes with the refresh, and here there is none.
+#[test]
+fn an_idle_process_sleeps() {
+    let flags = ["-slots-reload-interval", "1h"];
+    let proxy = Proxy::start(open(), &flags);
+    let mut clients: Vec<_> = (0..20).map(|_| proxy.conn()).collect();
+    for conn in &mut clients {
+        check_serves(conn);
+    }
+    // Memory is given back, and connections to nodes are looked at, some seconds after the last request.
+    let slept = |seconds| {
+        let before = sleeps(proxy.pid());
+        std::thread::sleep(Duration::from_secs(seconds));
+        let after = sleeps(proxy.pid());
+        let woken = after.iter().map(|(name, count)| {
+            let before = before.get(name).copied().unwrap_or(*count);
+            (name.clone(), count - before)
+        });
+        woken.filter(|(_, count)| *count > 0).collect::<Vec<_>>()
+    };
+    let mut seen = Vec::new();
+    // A wake-up each second would be eight of one thread. Three tries: a topology or a survey may come in between.
+    let sleeps = (0..3).any(|_| {
+        seen = slept(8);
+        seen.iter().all(|(_, count)| *count <= 4)
+    });
+    assert!(sleeps, "{seen:?}");
+}
 
 #[test]
 fn sigterm_finishes_what_is_in_flight() {

@@ -121,7 +121,7 @@ fn start_by(clock: Clock, config: Config) -> (Refresher, mpsc::Receiver<Arc<Topo
     });
     let config = Arc::new(config);
     let settings = Box::new(move || config.clone());
-    let refresher = spawn(settings, clock, Arc::default(), publish).unwrap();
+    let refresher = spawn(settings, clock, Arc::default(), publish, Arc::default()).unwrap();
     (refresher, receive)
 }
 

@@ -20,8 +20,8 @@ fn a_worker_that_does_not_turn_is_found() {
         .to_vec();
     let at = |second: u64| stuck(&sources, time(second));
     assert_eq!(at(15), None);
-    assert_eq!(at(20), None);
-    assert_eq!(at(21), Some((1, Stuck::Wait(Duration::from_secs(5)))));
+    assert_eq!(at(25), None);
+    assert_eq!(at(26), Some((1, Stuck::Wait(Duration::from_secs(10)))));
     assert_eq!(at(30), Some((0, Stuck::Wait(Duration::from_secs(11)))));
     // A turn that does not end is noticed sooner.
     sources.heartbeats[0].begin(time(20));

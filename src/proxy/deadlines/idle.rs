@@ -24,6 +24,23 @@ impl Proxy {
         self.bound_memory(now);
         self.retire_idle(now);
         self.retire_accounts(now);
+        self.idle_swept = (self.stats.commands.get(), self.is_anyone_watched());
+    }
+
+    /// Whether any client has a deadline that is judged here. If none has, nobody needs to be looked at while the worker is
+    /// idle; idle node connections are looked at when the next topology comes.
+    fn is_anyone_watched(&self) -> bool {
+        let idles = !self.config.client_idle_timeout.is_zero();
+        let strangers = !self.config.login_timeout.is_zero() && !self.users.unnamed().is_open();
+        let is_watched = |client: &Client| {
+            idles
+                || client.stalled_since.is_some()
+                || client.swollen_since.is_some()
+                || client.held_back_since.is_some()
+                || client.streamed.is_some()
+                || strangers && !client.session.is_authenticated()
+        };
+        self.clients.iter().any(|(_, client)| is_watched(client))
     }
 
     /// Closes the clients that have been owed more than their soft limit for longer than they may.

@@ -6,6 +6,7 @@
 use crate::buffer::{Pool, ReadBuf};
 use crate::proxy::pipeline::Spares;
 use crate::proxy::state::{Proxy, Scratch};
+use crate::proxy::stats::Activity;
 
 /// Memory that is used within one call may keep so many elements while the worker is busy.
 const SCRATCH_MAX: usize = 16 << 10;
@@ -34,6 +35,18 @@ impl Scratch {
 }
 
 impl Proxy {
+    /// A second has gone by without a command. Returns whether the worker did something before: giving memory back takes
+    /// milliseconds, and an idle worker should sleep.
+    pub(in crate::proxy) fn has_rest_due(&mut self) -> bool {
+        let activity = Activity {
+            commands: self.stats.commands.get(),
+            accepted: self.stats.clients_accepted.get(),
+            clients: self.clients.len(),
+            backends: self.upstream.backends.len(),
+        };
+        self.rested.replace(activity) != Some(activity)
+    }
+
     /// A second has gone by without a command: memory that was kept for the next ones is given back.
     pub(in crate::proxy) fn give_memory_back(&mut self) {
         self.pool = Pool::default();

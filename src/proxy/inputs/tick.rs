@@ -14,7 +14,7 @@ const SWEEP: Duration = Duration::from_millis(50);
 
 impl Proxy {
     /// Time passes: what is due is done. What was answered before leaves from now on. Returns whether the worker
-    /// rests: nobody asked for anything for a second, and memory has been given back.
+    /// begins to rest: nobody asked for anything for a second, and memory has been given back.
     pub fn tick(&mut self, now: Time) -> bool {
         self.begin_turn(now);
         self.stats.turn_at.set(now.as_micros());
@@ -64,10 +64,11 @@ impl Proxy {
             self.insight.hot.tick(now);
             self.sample(now);
         }
-        let rests = due && !self.rates.take(&self.stats, now);
+        let active = due && self.rates.take(&self.stats, now);
+        let rests = due && !active && self.has_rest_due();
         if rests {
             self.give_memory_back();
-        } else if due {
+        } else if active {
             self.shed_memory();
         }
         rests
@@ -137,10 +138,14 @@ impl Proxy {
         let leases = self.leases.deadline();
         let subscribed = self.pubsub.deadline();
         let tracking = self.tracking_deadline();
+        let (commands, is_watched) = self.idle_swept;
+        let watched = is_watched || commands != self.stats.commands.get();
+        let idle = watched.then_some(self.next_idle_sweep);
         let behind = (self.is_behind() || self.masters_info_queue.is_due()).then(Time::default);
         let due = [
             behind,
             sweep,
+            idle,
             held,
             paused,
             rest,

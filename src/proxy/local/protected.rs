@@ -144,6 +144,8 @@ pub fn module(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> 
     let process = context.process.clone();
     let done = move |replies: &[Reply<'_>], out: &mut Vec<u8>| {
         process.altered.store(true, Ordering::Relaxed);
+        // The next topology has the survey look at that.
+        process.stale.store(true, Ordering::Relaxed);
         let first = replies.iter().find(|reply| !reply.frame().is_empty());
         first
             .iter()

@@ -367,6 +367,19 @@ pub const DEPTH_SAMPLE: u64 = 16;
 /// How often rates are taken.
 const RATE_PERIOD: Duration = Duration::from_secs(1);
 
+/// What a worker has done so far. As long as it does no more, there is nothing new to give back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Activity {
+    /// Commands counted.
+    pub commands: u64,
+    /// Clients accepted.
+    pub accepted: u64,
+    /// Clients that there are.
+    pub clients: usize,
+    /// Node connections that there are.
+    pub backends: usize,
+}
+
 /// Takes the rates of one worker, once a second.
 #[derive(Debug, Default)]
 pub struct Rates {
