@@ -71,7 +71,8 @@ fn handle(handler: usize, flags: c_int) -> io::Result<()> {
 fn set_timer(microseconds: i64) -> io::Result<()> {
     let period = libc::timeval {
         tv_sec: 0,
-        tv_usec: microseconds as libc::suseconds_t,
+        // The name of its type is deprecated with musl.
+        tv_usec: microseconds as _,
     };
     let timer = libc::itimerval {
         it_interval: period,
