@@ -173,5 +173,9 @@ impl Proxy {
             || !self.pubsub.outbox.is_empty()
             || !self.pubsub.leaving.is_empty()
             || !self.listings.is_empty()
+            || self
+                .near
+                .as_deref()
+                .is_some_and(|near| near.store.has_dropped())
     }
 }

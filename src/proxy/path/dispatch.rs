@@ -105,6 +105,11 @@ impl Proxy {
         if !self.listings.is_empty() {
             self.list_on(now);
         }
+        if let Some(near) = self.near.as_deref_mut()
+            && near.store.has_dropped()
+        {
+            near.store.free_some();
+        }
         if !self.behind.is_empty() {
             for id in std::mem::take(&mut self.behind) {
                 self.actions.resume(id);

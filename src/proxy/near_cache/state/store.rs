@@ -30,6 +30,8 @@ const REPLY_COST: usize = 96;
 const REPLIES_MAX: usize = 32;
 /// An entry with this count was hit often enough.
 const HITS_MAX: u8 = 3;
+/// What was dropped together is freed so many entries a turn: with a million of them all at once takes a second.
+const FREED_A_TURN: usize = 1024;
 /// So many entries are passed over at most before one is evicted.
 const PASSES_MAX: usize = 64;
 
@@ -160,6 +162,8 @@ pub struct Store {
     bytes: usize,
     bytes_max: usize,
     hand: usize,
+    /// What was dropped together, and is still to be freed. It counts no more.
+    dropped: Vec<slab::IntoIter<Entry>>,
 }
 
 /// What was found of a request.
@@ -182,6 +186,7 @@ impl Store {
             bytes: 0,
             bytes_max,
             hand: 0,
+            dropped: Vec::new(),
         }
     }
 
@@ -302,9 +307,30 @@ impl Store {
         Some(entry.served)
     }
 
-    /// Drops everything.
+    /// Drops everything. It is freed by [`Store::free_some`].
     pub fn clear(&mut self) {
-        *self = Store::new(self.bytes_max);
+        if self.entries.is_empty() {
+            return;
+        }
+        let old = std::mem::replace(self, Store::new(self.bytes_max));
+        self.dropped = old.dropped;
+        self.dropped.push(old.entries.into_iter());
+    }
+
+    /// Whether something that was dropped is still to be freed.
+    #[inline]
+    pub fn has_dropped(&self) -> bool {
+        !self.dropped.is_empty()
+    }
+
+    /// Frees a turn's share of what was dropped.
+    #[cold]
+    pub fn free_some(&mut self) {
+        if let Some(oldest) = self.dropped.first_mut()
+            && oldest.by_ref().take(FREED_A_TURN).count() < FREED_A_TURN
+        {
+            self.dropped.remove(0);
+        }
     }
 
     /// Keys that are kept.
@@ -425,6 +451,29 @@ mod tests {
         // What is larger than everything is not kept, and evicts nothing.
         assert_eq!(keep(&mut store, 9000, GET, 200_000), 0);
         assert!(!is_kept(&mut store, 9000, GET, 1));
+    }
+
+    #[test]
+    fn what_is_dropped_together_is_gone_at_once_and_freed_turn_by_turn() {
+        let mut store = Store::new(1_000_000);
+        for round in 0..2u64 {
+            for hash in 0..2 * FREED_A_TURN as u64 {
+                keep(&mut store, round * 10_000 + hash, GET, 1);
+            }
+            store.clear();
+            store.check();
+            assert_eq!((store.keys(), store.bytes()), (0, 0));
+            assert!(!is_kept(&mut store, round * 10_000, GET, 1));
+        }
+        let mut turns = 0;
+        while store.has_dropped() {
+            store.free_some();
+            turns += 1;
+        }
+        assert_eq!(turns, 6);
+        // Nothing to drop is nothing to free.
+        store.clear();
+        assert!(!store.has_dropped());
     }
 
     #[test]

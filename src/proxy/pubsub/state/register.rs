@@ -3,8 +3,13 @@
 //!
 //! Its lock is taken when a subscription begins or ends, by commands that ask for numbers, and by PUBLISH while
 //! anyone is subscribed to anything.
+//!
+//! A hash table that is full moves all that it has at once, which with half a million names takes longer than any turn
+//! may. So there are many small tables ([`PARTS`]), which grow one after another; and what INFO asks for is counted.
 
 use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -36,7 +41,86 @@ impl Entry {
     }
 }
 
-type Entries = [HashMap<Arc<[u8]>, Entry>; Kind::COUNT];
+/// Tables that the names of a kind are spread over.
+const PARTS: usize = 256;
+
+/// The subscriptions to names of one kind.
+#[derive(Debug)]
+struct OfKind {
+    /// Each name is in the table that its hash says.
+    parts: Box<[HashMap<Arc<[u8]>, Entry>]>,
+    /// Chooses the table.
+    hasher: RandomState,
+    /// Names that have clients.
+    named: usize,
+    /// Names that connections of ours are subscribed to, by node. There are few nodes.
+    at: Vec<(SocketAddr, usize)>,
+}
+
+impl Default for OfKind {
+    fn default() -> OfKind {
+        let hasher = RandomState::new();
+        // Keys of the hash of their own: within a table, those that chose it would be alike.
+        let other = RandomState::new();
+        let part = || HashMap::with_hasher(other.clone());
+        OfKind {
+            parts: std::iter::repeat_with(part).take(PARTS).collect(),
+            hasher,
+            named: 0,
+            at: Vec::new(),
+        }
+    }
+}
+
+impl OfKind {
+    fn part(&self, name: &[u8]) -> usize {
+        self.hasher.hash_one(name) as usize % PARTS
+    }
+
+    fn get(&self, name: &[u8]) -> Option<&Entry> {
+        self.parts[self.part(name)].get(name)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (&Arc<[u8]>, &Entry)> {
+        self.parts.iter().flatten()
+    }
+
+    fn change<R>(&mut self, name: &Arc<[u8]>, change: impl FnOnce(&mut Entry) -> R) -> R {
+        let at = self.part(name);
+        let part = &mut self.parts[at];
+        let entry = part.entry(name.clone()).or_default();
+        let had_clients = entry.clients > 0;
+        let result = change(entry);
+        self.named += usize::from(entry.clients > 0);
+        self.named -= usize::from(had_clients);
+        if entry.is_empty() {
+            part.remove(name);
+            if part.is_empty() {
+                // A table keeps the room that it once needed.
+                part.shrink_to_fit();
+            }
+        }
+        result
+    }
+
+    /// One name more is subscribed to at a node.
+    fn begins_at(&mut self, node: SocketAddr) {
+        match self.at.iter_mut().find(|(own, _)| *own == node) {
+            Some((_, count)) => *count += 1,
+            None => self.at.push((node, 1)),
+        }
+    }
+
+    /// One name less.
+    fn ends_at(&mut self, node: SocketAddr) {
+        if let Some((_, count)) = self.at.iter_mut().find(|(own, _)| *own == node) {
+            *count -= 1;
+        }
+        self.at.retain(|(_, count)| *count > 0);
+    }
+}
+
+type Entries = [OfKind; Kind::COUNT];
 
 /// The subscriptions of a process.
 #[derive(Debug, Default)]
@@ -69,46 +153,54 @@ impl Register {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn change(&self, kind: Kind, name: &Arc<[u8]>, change: impl FnOnce(&mut Entry)) {
-        let mut entries = self.entries();
-        let of_kind = &mut entries[kind.index()];
-        let entry = of_kind.entry(name.clone()).or_default();
-        change(entry);
-        if entry.is_empty() {
-            of_kind.remove(name);
-        }
-    }
-
     /// A client has subscribed.
     pub fn join(&self, kind: Kind, name: &Arc<[u8]>) {
         self.subscriptions.fetch_add(1, Ordering::Relaxed);
-        self.change(kind, name, |entry| entry.clients += 1);
+        self.entries()[kind.index()].change(name, |entry| entry.clients += 1);
     }
 
     /// A client has unsubscribed.
     pub fn leave(&self, kind: Kind, name: &Arc<[u8]>) {
         self.subscriptions.fetch_sub(1, Ordering::Relaxed);
-        self.change(kind, name, |entry| entry.clients -= 1);
+        self.entries()[kind.index()].change(name, |entry| entry.clients -= 1);
     }
 
     /// A connection of ours is subscribed at a node.
     pub fn settle(&self, kind: Kind, name: &Arc<[u8]>, node: SocketAddr) {
-        self.change(kind, name, |entry| {
+        let mut entries = self.entries();
+        let of_kind = &mut entries[kind.index()];
+        let is_first = of_kind.change(name, |entry| {
             match entry.places.iter_mut().find(|(own, _)| *own == node) {
-                Some((_, count)) => *count += 1,
-                None => entry.places.push((node, 1)),
+                Some((_, count)) => {
+                    *count += 1;
+                    false
+                }
+                None => {
+                    entry.places.push((node, 1));
+                    true
+                }
             }
         });
+        if is_first {
+            of_kind.begins_at(node);
+        }
     }
 
     /// A connection of ours is not subscribed at a node any more.
     pub fn unsettle(&self, kind: Kind, name: &Arc<[u8]>, node: SocketAddr) {
-        self.change(kind, name, |entry| {
+        let mut entries = self.entries();
+        let of_kind = &mut entries[kind.index()];
+        let was_last = of_kind.change(name, |entry| {
             if let Some((_, count)) = entry.places.iter_mut().find(|(own, _)| *own == node) {
                 *count -= 1;
             }
+            let before = entry.places.len();
             entry.places.retain(|(_, count)| *count > 0);
+            entry.places.len() < before
         });
+        if was_last {
+            of_kind.ends_at(node);
+        }
     }
 
     /// A client has become a subscriber.
@@ -163,9 +255,7 @@ impl Register {
 
     /// How many names of a kind clients are subscribed to.
     pub fn names(&self, kind: Kind) -> usize {
-        let entries = self.entries();
-        let of_kind = entries[kind.index()].values();
-        of_kind.filter(|entry| entry.clients > 0).count()
+        self.entries()[kind.index()].named
     }
 
     /// How many names of a kind clients are subscribed to, of those for which `counts` says so.
@@ -179,8 +269,9 @@ impl Register {
     /// How many names of a kind connections of ours are subscribed to at a node.
     pub fn names_at(&self, kind: Kind, node: SocketAddr) -> usize {
         let entries = self.entries();
-        let of_kind = entries[kind.index()].values();
-        of_kind.filter(|entry| entry.at(node) > 0).count()
+        let found = entries[kind.index()].at.iter();
+        let mut found = found.filter(|(own, _)| *own == node);
+        found.next().map_or(0, |(_, count)| *count)
     }
 }
 
@@ -234,6 +325,33 @@ mod tests {
             (0, 1)
         );
         assert!(!register.is_empty());
+    }
+
+    #[test]
+    fn a_name_that_is_one_too_many_for_a_table_moves_few() {
+        let register = Register::default();
+        let node = SocketAddr::from(([127, 0, 0, 1], 1));
+        let count = 100_000;
+        let name = |number: usize| -> Arc<[u8]> { number.to_string().into_bytes().into() };
+        for number in 0..count {
+            register.join(Kind::Channel, &name(number));
+            register.settle(Kind::Channel, &name(number), node);
+        }
+        let largest = |register: &Register| {
+            let entries = register.entries();
+            let parts = entries[Kind::Channel.index()].parts.iter();
+            parts.map(HashMap::capacity).max().unwrap_or(0)
+        };
+        assert!(largest(&register) < count / 50, "{}", largest(&register));
+        assert_eq!(register.names(Kind::Channel), count);
+        assert_eq!(register.names_at(Kind::Channel, node), count);
+        for number in 0..count {
+            register.leave(Kind::Channel, &name(number));
+            register.unsettle(Kind::Channel, &name(number), node);
+        }
+        assert_eq!(register.names(Kind::Channel), 0);
+        assert_eq!(register.names_at(Kind::Channel, node), 0);
+        assert!(register.is_empty() && largest(&register) == 0);
     }
 
     #[test]
