@@ -359,6 +359,8 @@ pub struct Limits {
     pub tracking_keys: usize,
     /// Keys of one request that are sent to their slots in one turn.
     pub split_keys: usize,
+    /// Keys of a request that go to one slot, which are all looked at in one turn: a request of more is refused.
+    pub slot_keys: usize,
     /// Requests, and parts of requests, that are taken of one client in one turn; replies, of one node.
     pub turn_requests: usize,
     /// Messages that are handed to subscribers in one turn, each of them counted for each of its subscribers.
@@ -446,6 +448,7 @@ impl Default for Limits {
             stream_bytes: 4 << 20,
             tracking_keys: 1_000_000,
             split_keys: 4096,
+            slot_keys: 100_000,
             turn_requests: 4096,
             turn_messages: 16384,
             turn_subscribers: 512,

@@ -202,6 +202,15 @@ const fn of_many((name, handler): (&'static str, Handler)) -> (&'static str, Han
     (name, handler)
 }
 
+/// One that looks at its arguments in one turn, though nodes execute it.
+const fn of_few((name, handler): (&'static str, Handler)) -> (&'static str, Handler) {
+    let handler = Handler {
+        arguments_max: ARGUMENTS_MAX,
+        ..handler
+    };
+    (name, handler)
+}
+
 const fn row(name: &'static str, run: Run) -> (&'static str, Handler) {
     (name, Handler::new(run))
 }
@@ -399,7 +408,7 @@ const ROWS: &[(&str, Handler)] = &[
     watch("replicaof", identity::replicaof),
     row("role", server::role),
     watch("script|debug", identity::script_debug),
-    watch("script|exists", scripting::script_exists),
+    of_few(watch("script|exists", scripting::script_exists)),
     watch("script|flush", scripting::script_flush),
     watch("script|load", scripting::script_load),
     barrier("select", connection::select),

@@ -326,6 +326,9 @@ impl Proxy {
         }
         if args.frame().len() >= MOVED_FRAME {
             self.largest.request(command.id, args.frame().len(), 0, now);
+            if self.has_too_many_keys(request) {
+                return self.reject(request, &texts::too_many_keys(&command.name));
+            }
         }
         let Some(client) = self.clients.get(id) else {
             return Step::Close;
@@ -353,6 +356,19 @@ impl Proxy {
             return self.perform_confined(table, &own, request);
         }
         self.perform_allowed(request)
+    }
+
+    /// Whether a request has more keys for one slot than a turn looks at. What is split is looked at over many turns.
+    #[cold]
+    fn has_too_many_keys(&mut self, request: &Request<'_>) -> bool {
+        let &Request { command, args, .. } = request;
+        let (most, keys) = (self.config.limits.slot_keys, &mut self.scratch.keys);
+        let by_slot = matches!(command.class, Class::Routed | Class::Leased(_));
+        if args.len() <= most || !by_slot {
+            return false;
+        }
+        keys.clear();
+        command::keys(command, args, keys).is_ok() && keys.len() > most
     }
 
     /// Whether a client may send admin commands.

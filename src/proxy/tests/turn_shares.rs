@@ -8,6 +8,7 @@ use crate::clock::Time;
 use crate::config::{Config, Limits};
 use crate::proxy::actions::{Action, OutsideWork};
 use crate::proxy::ids::{BackendId, ClientId, Peer};
+use crate::proxy::request::MOVED_FRAME;
 use crate::proxy::state::Proxy;
 use crate::proxy::tests::rig::{before_nodes, flushed, known_client};
 use crate::resp::encode;
@@ -584,6 +585,7 @@ fn what_is_answered_in_one_turn_takes_only_so_many_arguments() {
         (&["ACL", "SETUSER", "joe"], "acl|setuser"),
         (&["INFO"], "info"),
         (&["PROXY", "EXPLAIN", "MGET"], "proxy"),
+        (&["SCRIPT", "EXISTS"], "script|exists"),
     ] {
         let (client, other) = (rig.client(), rig.client());
         let mut words = front.to_vec();
@@ -596,5 +598,33 @@ fn what_is_answered_in_one_turn_takes_only_so_many_arguments() {
         rig.turns();
         let expected = format!("-ERR too many arguments for '{name}' command\r\n");
         assert_eq!(rig.heard(other), expected);
+    }
+}
+
+#[test]
+fn a_request_for_one_slot_has_only_so_many_keys() {
+    let long = "k".repeat(MOVED_FRAME / 50);
+    for (front, behind, passes) in [
+        (&["EVAL", "return 1", "51"][..], &[][..], false),
+        (&["EVAL", "return 1", "50"], &["argument", "argument"], true),
+        (&["SINTER"], &[], false),
+        (&["SINTERCARD", "51"], &["LIMIT", "1"], false),
+        (&["BLPOP"], &["0"], false),
+        (&["WATCH"], &[], false),
+        (&["RENAME"], &[], true),
+        (&["RPUSH"], &[], true),
+        (&["MGET"], &[], true),
+        (&["DEL"], &[], true),
+    ] {
+        let mut rig = Rig::new(|limits| limits.slot_keys = 50);
+        let client = rig.client();
+        let mut words = front.to_vec();
+        words.extend(std::iter::repeat_n(long.as_str(), 51));
+        words.extend(behind);
+        rig.ask(client, &words);
+        rig.turns();
+        let name = front[0].to_lowercase();
+        let expected = format!("-ERR too many keys for '{name}' command\r\n");
+        assert_eq!(rig.heard(client) == expected, !passes, "{name}");
     }
 }

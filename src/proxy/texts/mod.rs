@@ -130,6 +130,12 @@ pub fn too_many(name: &str) -> String {
     format!("ERR too many arguments for '{name}' command")
 }
 
+/// There are more keys than may be in one slot.
+#[cold]
+pub fn too_many_keys(name: &str) -> String {
+    format!("ERR too many keys for '{name}' command")
+}
+
 /// Too few arguments, or too many.
 pub fn wrong_arity(name: &str) -> String {
     format!("ERR wrong number of arguments for '{name}' command")
