@@ -7,7 +7,7 @@
 //! | `commands` | the commands that rules speak of |
 //! | `selector`, `user` | rules, one after the other, and what they make of a user |
 //! | `describe` | a selector's rules on commands in few words, as ACL LIST shows them |
-//! | `permissions` | rules made into what is quickly checked |
+//! | `permissions`, `pattern_set` | rules made into what is quickly checked |
 //! | `users`, `store` | all users; the file; the snapshot that all workers share |
 //! | `disk` | steps that a disk may never answer, and how long they are waited for |
 //! | `log` | ACL LOG |
@@ -23,6 +23,7 @@ pub mod distinct;
 pub mod failures;
 pub mod log;
 pub mod password;
+mod pattern_set;
 pub mod permissions;
 pub mod selector;
 pub mod settings;

@@ -4,10 +4,10 @@
 //! A request is allowed if one selector allows all of it.
 
 use super::commands::{Bits, Commands};
+use super::pattern_set::{Pattern, PatternSet, Prefix};
 use super::selector::{self, Allowed, Channels, Selector};
 use crate::command::{ChannelArguments, Command, Flags, KeyFlags, KeysError, getkeys};
 use crate::resp::args::Args;
-use crate::resp::glob::{self, Case};
 
 /// What a request was not allowed to name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,87 +64,12 @@ impl Access {
             write: writes.into_iter().any(|word| flags.contains(word)),
         }
     }
-}
 
-/// A pattern, in the form in which it is compared.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Pattern {
-    /// What begins with this.
-    Beginning(Prefix),
-    /// This.
-    Exact(Box<[u8]>),
-    /// What fits this.
-    Glob(Box<[u8]>),
-}
-
-/// A beginning. Its first eight bytes are compared as one number: most are no longer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Prefix {
-    whole: Box<[u8]>,
-    /// The first bytes, and where they are.
-    head: u64,
-    mask: u64,
-}
-
-impl Prefix {
-    const HEAD: usize = 8;
-
-    fn new(whole: &[u8]) -> Prefix {
-        let (mut head, mut mask) = ([0; Prefix::HEAD], [0; Prefix::HEAD]);
-        for ((byte, head), mask) in whole.iter().zip(&mut head).zip(&mut mask) {
-            (*head, *mask) = (*byte, u8::MAX);
-        }
-        Prefix {
-            whole: whole.into(),
-            head: u64::from_ne_bytes(head),
-            mask: u64::from_ne_bytes(mask),
-        }
-    }
-
+    /// Whether who may do this may do that.
     #[inline]
-    fn begins(&self, text: &[u8]) -> bool {
-        match text.first_chunk::<{ Prefix::HEAD }>() {
-            Some(first) if (u64::from_ne_bytes(*first) ^ self.head) & self.mask != 0 => false,
-            Some(_) if self.whole.len() <= Prefix::HEAD => true,
-            Some(_) | None => text.starts_with(&self.whole),
-        }
+    fn covers(self, asked: Access) -> bool {
+        self.read >= asked.read && self.write >= asked.write
     }
-}
-
-impl Pattern {
-    fn new(glob: &[u8]) -> Pattern {
-        let is_plain = |text: &[u8]| !text.iter().any(|byte| b"*?[\\".contains(byte));
-        match glob.strip_suffix(b"*") {
-            Some(beginning) if is_plain(beginning) => Pattern::Beginning(Prefix::new(beginning)),
-            None if is_plain(glob) => Pattern::Exact(glob.into()),
-            Some(_) | None => Pattern::Glob(glob.into()),
-        }
-    }
-
-    #[inline]
-    fn fits(&self, text: &[u8]) -> bool {
-        match self {
-            Pattern::Beginning(prefix) => prefix.begins(text),
-            Pattern::Exact(own) => **own == *text,
-            Pattern::Glob(glob) => glob::matches(glob, text, Case::Sensitive),
-        }
-    }
-
-    /// What was typed. It is compared with the patterns of PSUBSCRIBE as it is.
-    fn is(&self, text: &[u8]) -> bool {
-        match self {
-            Pattern::Beginning(prefix) => text.strip_suffix(b"*") == Some(&prefix.whole),
-            Pattern::Exact(own) | Pattern::Glob(own) => **own == *text,
-        }
-    }
-}
-
-/// A pattern of keys.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct KeyPattern {
-    pattern: Pattern,
-    read: bool,
-    write: bool,
 }
 
 /// What one selector allows.
@@ -152,9 +77,9 @@ struct KeyPattern {
 struct Grant {
     allowed: Allowed,
     /// Nothing: all keys.
-    keys: Option<Vec<KeyPattern>>,
+    keys: Option<PatternSet<Access>>,
     /// Nothing: all channels.
-    channels: Option<Vec<Pattern>>,
+    channels: Option<PatternSet<()>>,
 }
 
 /// What a user's rules come to.
@@ -180,17 +105,14 @@ struct PlainGrant {
 
 impl PlainGrant {
     fn of(grant: &Grant) -> Option<PlainGrant> {
-        let [only] = grant.keys.as_deref()? else {
-            return None;
-        };
-        let Pattern::Beginning(prefix) = &only.pattern else {
+        let (Pattern::Beginning(prefix), access) = grant.keys.as_ref()?.only()? else {
             return None;
         };
         Some(PlainGrant {
             commands: grant.allowed.commands.clone(),
             prefix: prefix.clone(),
-            read: only.read,
-            write: only.write,
+            read: access.read,
+            write: access.write,
         })
     }
 
@@ -231,21 +153,18 @@ impl Permissions {
             allowed: selector.allowed(commands),
             keys: match &selector.keys {
                 selector::Keys::All => None,
-                selector::Keys::Patterns(patterns) => Some(
-                    patterns
-                        .iter()
-                        .map(|own| KeyPattern {
-                            pattern: Pattern::new(&own.glob),
-                            read: own.read,
-                            write: own.write,
-                        })
-                        .collect(),
-                ),
+                selector::Keys::Patterns(patterns) => {
+                    Some(PatternSet::new(patterns.iter().map(|own| {
+                        let (read, write) = (own.read, own.write);
+                        (Pattern::new(&own.glob), Access { read, write })
+                    })))
+                }
             },
             channels: match &selector.channels {
                 Channels::All => None,
                 Channels::Patterns(patterns) => {
-                    Some(patterns.iter().map(|own| Pattern::new(own)).collect())
+                    let patterns = patterns.iter().map(|own| (Pattern::new(own), ()));
+                    Some(PatternSet::new(patterns))
                 }
             },
         };
@@ -284,7 +203,7 @@ impl Permissions {
                 grant.allowed.commands.has(id)
                     && match &grant.keys {
                         None => true,
-                        Some(patterns) => patterns.iter().any(|own| own.allows(key, access)),
+                        Some(patterns) => patterns.any(key, |own| own.covers(access)),
                     }
             })
     }
@@ -317,25 +236,9 @@ impl Permissions {
         self.all
             || self.grants.iter().any(|grant| match &grant.channels {
                 None => true,
-                Some(own) => own.iter().any(|own| own.allows_channel(name, is_pattern)),
+                Some(own) if is_pattern => own.has(name),
+                Some(own) => own.any(name, |()| true),
             })
-    }
-}
-
-impl KeyPattern {
-    #[inline]
-    fn allows(&self, key: &[u8], access: Access) -> bool {
-        self.read >= access.read && self.write >= access.write && self.pattern.fits(key)
-    }
-}
-
-impl Pattern {
-    fn allows_channel(&self, name: &[u8], is_pattern: bool) -> bool {
-        if is_pattern {
-            self.is(name)
-        } else {
-            self.fits(name)
-        }
     }
 }
 
@@ -369,7 +272,7 @@ impl Grant {
             };
             for (at, flags) in keys {
                 let (at, access) = (*at as usize, Access::of(*flags));
-                if !patterns.iter().any(|own| own.allows(args.at(at), access)) {
+                if !patterns.any(args.at(at), |own| own.covers(access)) {
                     return denied(Reason::Key, at);
                 }
             }
@@ -382,10 +285,11 @@ impl Grant {
                 ChannelArguments::Patterns => (usize::MAX, true),
             };
             for (at, name) in args.from(1).enumerate().take(count) {
-                if !patterns
-                    .iter()
-                    .any(|own| own.allows_channel(name, is_pattern))
-                {
+                let allowed = match is_pattern {
+                    true => patterns.has(name),
+                    false => patterns.any(name, |()| true),
+                };
+                if !allowed {
                     return denied(Reason::Channel, at + 1);
                 }
             }
@@ -406,29 +310,5 @@ fn keys_of(
         Err(KeysError::Unknown) => Err(args.len().saturating_sub(1).min(1)),
         // A node refuses it for its keys, and does nothing.
         Err(KeysError::Invalid | KeysError::Unbalanced) => Ok(Vec::new()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_beginning_of_any_length_is_found_in_texts_of_any_length() {
-        let bytes = b"abcdefghijklmnop";
-        for prefix in 0..=bytes.len() {
-            let glob = [&bytes[..prefix], b"*"].concat();
-            let pattern = Pattern::new(&glob);
-            assert!(matches!(pattern, Pattern::Beginning(_)) && pattern.is(&glob));
-            for length in 0..=bytes.len() {
-                let mut text = bytes[..length].to_vec();
-                assert_eq!(pattern.fits(&text), length >= prefix);
-                for at in 0..length {
-                    text[at] ^= 0x80;
-                    assert_eq!(pattern.fits(&text), length >= prefix && at >= prefix);
-                    text[at] ^= 0x80;
-                }
-            }
-        }
     }
 }
