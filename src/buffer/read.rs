@@ -196,6 +196,16 @@ impl ReadBuf {
         }
     }
 
+    /// Drops all but the last `left` bytes.
+    #[inline(always)]
+    pub fn consume_to(&mut self, left: usize) {
+        assert!(left <= self.len());
+        (self.start, self.end) = match left {
+            0 => (0, 0),
+            left => (self.end - left, self.end),
+        };
+    }
+
     /// Takes the first `count` bytes out as a chunk, without a copy if they are many: from now on the storage is the
     /// chunk's as well, and goes back to the pool when the last who has it gives it up.
     ///

@@ -40,7 +40,7 @@ impl Slot {
 /// The CRC of a key as it is, and whether there may be a `{` in it, in one pass, since most keys have none. It is looked
 /// for eight bytes at a time: a byte of the difference that is zero borrows into its high bit. (So do bytes beyond ASCII,
 /// which is not worth two more steps: whoever is told "maybe" looks again.)
-#[inline]
+#[inline(always)]
 fn crc16_and_braces(key: &[u8]) -> (u16, bool) {
     const ONES: u64 = 0x0101_0101_0101_0101;
     let (words, rest) = key.as_chunks::<8>();

@@ -206,7 +206,14 @@ pub fn short_reply(bytes: &[u8], max: usize) -> Option<usize> {
             None => bytes.starts_with(b"$-1\r\n").then_some(5),
         };
     }
-    match kind {
+    other_short_reply(bytes, max)
+}
+
+/// As `short_reply`, of what is no string. Apart, since nearly all replies are strings.
+#[inline(never)]
+fn other_short_reply(bytes: &[u8], max: usize) -> Option<usize> {
+    match bytes[0] {
+        b'$' => bytes.starts_with(b"$-1\r\n").then_some(5),
         b'*' => array_of_one(bytes, max),
         b':' => match number(bytes, 1) {
             Line::Number(_, next) => Some(next),

@@ -16,6 +16,7 @@ use crate::proxy::client::session::Session;
 use crate::proxy::client::step::Step;
 use crate::proxy::client::{Client, Parting, Stall};
 use crate::proxy::ids::{BackendId, ClientId, NO_SLOT, PartId, Seq};
+use crate::proxy::path::plain::SplitTaken;
 use crate::proxy::pipeline::At;
 use crate::proxy::planted_bugs;
 use crate::proxy::request::{MOVED_FRAME, Request, request_limits};
@@ -53,16 +54,20 @@ impl Proxy {
         }
         let done = self.work();
         loop {
-            let more = self.take_plain_split(id, now) || {
-                let Some(client) = self.clients.get_mut(id) else {
-                    return;
-                };
-                let mut input = std::mem::take(&mut client.input);
-                let more = self.take_request(id, &mut input, now);
-                if let Some(client) = self.clients.get_mut(id) {
-                    client.input = input;
+            let more = match self.take_plain_split(id, now) {
+                SplitTaken::Last => break,
+                SplitTaken::More => true,
+                SplitTaken::No => {
+                    let Some(client) = self.clients.get_mut(id) else {
+                        return;
+                    };
+                    let mut input = std::mem::take(&mut client.input);
+                    let more = self.take_request(id, &mut input, now);
+                    if let Some(client) = self.clients.get_mut(id) {
+                        client.input = input;
+                    }
+                    more
                 }
-                more
             };
             if !more || self.take_plain_requests(id, 0, now) {
                 break;

@@ -13,6 +13,8 @@
 mod parts;
 mod split;
 
+pub(in crate::proxy) use split::SplitTaken;
+
 use crate::buffer::{Pool, WriteBuf};
 use crate::clock::Time;
 use crate::cluster::slot::Slot;
@@ -306,21 +308,22 @@ impl Proxy {
         }
         let taken = if NEAR { sent } else { pipeline.len() - before };
         let left = rest.len();
-        input.consume(input.len() - left);
+        input.consume_to(left);
         upstream.in_flight += taken;
         self.stats.commands.add(taken as u64);
         self.stats.backend_requests.add(taken as u64);
         if let Some(own) = namespace {
             own.counts.requests.add(taken as u64);
         }
-        if !input.is_empty() {
+        if left > 0 {
             return false;
         }
         if client.input.has_storage() {
             client.input.settle(&mut self.pool);
         }
         client.missing = 0;
-        if client.is_full(limits) {
+        // Of what it is owed only hits are more than before.
+        if room == 0 || (NEAR && client.is_full(limits)) {
             client.stall = Some(Stall::Full);
         }
         true

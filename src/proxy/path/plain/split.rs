@@ -7,6 +7,7 @@ use crate::clock::Time;
 use crate::cluster::slot::Slot;
 use crate::command::Flags;
 use crate::config::ReadPreference;
+use crate::proxy::client::Stall;
 use crate::proxy::ids::{BackendId, ClientId, PartId};
 use crate::proxy::pipeline::At;
 use crate::proxy::pipeline::by_slot::{KeyInFrame, merge_of};
@@ -17,25 +18,36 @@ use crate::proxy::upstream::backend::{Origin, Ticket};
 use crate::resp::encode;
 use crate::resp::short::{ShortRequest, short_argument};
 
+/// Whether a request that is split by slot was taken as a plain one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::proxy) enum SplitTaken {
+    /// It is no such one, or not plain.
+    No,
+    /// It was, and there is more behind it.
+    More,
+    /// It was, and it was all that the client has sent.
+    Last,
+}
+
 impl Proxy {
-    /// Takes a request that is split by slot from the front of a client's input, if it is plain. Returns whether it was.
+    /// Takes a request that is split by slot from the front of a client's input, if it is plain.
     #[inline(never)]
-    pub(in crate::proxy) fn take_plain_split(&mut self, id: ClientId, now: Time) -> bool {
+    pub(in crate::proxy) fn take_plain_split(&mut self, id: ClientId, now: Time) -> SplitTaken {
         let Some(client) = self.clients.get_mut(id) else {
-            return false;
+            return SplitTaken::No;
         };
         let is_calm = client.is_calm(self.upstream.routes.version());
         let Some(rest) = client.input.own_bytes() else {
-            return false;
+            return SplitTaken::No;
         };
         let Some(request) = ShortRequest::find_long(rest) else {
-            return false;
+            return SplitTaken::No;
         };
         let Some(shape) = self.plain.find(request.name, request.name_len) else {
-            return false;
+            return SplitTaken::No;
         };
         let Some(split_shape) = shape.split else {
-            return false;
+            return SplitTaken::No;
         };
         let (config, upstream) = (&*self.config, &mut self.upstream);
         let limits = &config.limits;
@@ -53,7 +65,7 @@ impl Proxy {
             && config.read_preference == ReadPreference::Master;
         let (stride, args) = (usize::from(split_shape.stride), request.args_len - 1);
         if !plain || args > limits.split_keys || args < 2 * stride || !args.is_multiple_of(stride) {
-            return false;
+            return SplitTaken::No;
         }
         let protocol = client.session.protocol;
         let waits = !client.pipeline.is_empty();
@@ -102,7 +114,7 @@ impl Proxy {
         let one = keys.iter().all(|own| own.slot() == keys[0].slot());
         if keys.len() * stride < args || one {
             self.scratch.keys_in_frame = keys;
-            return false;
+            return SplitTaken::No;
         }
         keys.sort_unstable();
         // The line that tells how many arguments there are, and the name as the client has written it.
@@ -163,9 +175,19 @@ impl Proxy {
         upstream.in_flight += parts;
         client.pipeline.push_split(shape.id, split, now);
         client.input.consume(len);
+        let is_last = client.input.is_empty();
+        if is_last {
+            client.missing = 0;
+            if client.is_full(limits) {
+                client.stall = Some(Stall::Full);
+            }
+        }
         self.stats.backend_requests.add(parts as u64);
         self.count_cut(command, parts);
         self.scratch.keys_in_frame = keys;
-        true
+        match is_last {
+            true => SplitTaken::Last,
+            false => SplitTaken::More,
+        }
     }
 }
