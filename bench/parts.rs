@@ -23,7 +23,7 @@ use redis_cluster_proxy::proxy::process::Process;
 use redis_cluster_proxy::resp::args::Args;
 use redis_cluster_proxy::resp::frame::{RequestLimits, RequestScanner, Scan};
 use redis_cluster_proxy::resp::reply_frame::ReplyScanner;
-use redis_cluster_proxy::resp::short::{ShortRequest, short_reply};
+use redis_cluster_proxy::resp::short::short_reply;
 
 const ROUNDS: usize = 20;
 const STEPS: usize = 50_000;
@@ -60,10 +60,6 @@ fn time(name: &str, mut step: impl FnMut()) {
 }
 
 fn scanners() {
-    time("scanner: plain request", || {
-        let request = ShortRequest::find(black_box(GET));
-        black_box(request.and_then(|request| request.first_and_rest(16 << 10)));
-    });
     let (mut scanner, mut spans) = (RequestScanner::default(), Vec::new());
     time("scanner: any request", || {
         black_box(scanner.next(black_box(GET), &LIMITS, &mut spans)).expect("a request");
@@ -78,11 +74,14 @@ fn scanners() {
 }
 
 fn lookup(table: &Table) {
-    let names = Names::new(
+    let mut names = Names::new(
         table,
         &Handlers::new(table, redis_cluster_proxy::config::Auth::Own),
         &redis_cluster_proxy::config::Limits::default(),
     );
+    time("scanner, lookup: plain request", || {
+        black_box(names.request(black_box(GET), 16 << 10));
+    });
     time("lookup: plain command", || {
         let request = black_box(u64::from_le_bytes(*b"GET\0\0\0\0\0"));
         black_box(names.find(request, 3));

@@ -153,23 +153,33 @@ impl<'b> ShortRequest<'b> {
         self.rest
     }
 
-    /// The first argument behind the name, and what is behind the frame. Nothing if the frame is not here to its end, has no
-    /// such argument, or one of `max` bytes or more.
-    #[inline(always)]
-    pub fn first_and_rest(&self, max: usize) -> Option<(&'b [u8], &'b [u8])> {
+    /// The length of the first argument behind the name, and what is behind its length line. Nothing if there is no such
+    /// argument, or it has `max` bytes or more.
+    pub fn first_length(&self, max: usize) -> Option<(usize, &'b [u8])> {
         if self.args_len < 2 {
             return None;
         }
-        let (first, mut rest) = short_bulk(self.rest, max)?;
-        for _ in 2..self.args_len {
-            (_, rest) = short_bulk(rest, max)?;
-        }
-        Some((first, rest))
+        short_length(self.rest, b'$').or_else(|| other_length(self.rest, b'$', max))
     }
 }
 
-/// As `short_reply`, of an array of one string or nil. Apart, since nearly all replies are no arrays.
-#[inline(never)]
+/// The first argument behind the name of a request, which has `len` bytes and begins here, and what is behind the frame of
+/// `args_len` arguments. Nothing if the frame is not here to its end, or another argument has `max` bytes or more.
+#[inline(always)]
+pub fn first_and_rest(
+    bytes: &[u8],
+    len: usize,
+    args_len: u8,
+    max: usize,
+) -> Option<(&[u8], &[u8])> {
+    let (first, mut rest) = string(bytes, len)?;
+    for _ in 2..args_len {
+        (_, rest) = short_bulk(rest, max)?;
+    }
+    Some((first, rest))
+}
+
+/// As `short_reply`, of an array of one string or nil.
 fn array_of_one(bytes: &[u8], max: usize) -> Option<usize> {
     let value = bytes.strip_prefix(b"*1\r\n")?;
     match short_bulk(value, max) {
@@ -199,17 +209,21 @@ pub fn short_argument(bytes: &[u8], max: usize) -> Option<(&[u8], &[u8])> {
 /// an array of one string or nil, and here to its end.
 #[inline(always)]
 pub fn short_reply(bytes: &[u8], max: usize) -> Option<usize> {
-    let kind = *bytes.first()?;
-    if kind == b'$' {
-        return match short_bulk(bytes, max) {
-            Some((_, rest)) => Some(bytes.len() - rest.len()),
-            None => bytes.starts_with(b"$-1\r\n").then_some(5),
-        };
+    if *bytes.first()? == b'$'
+        && let Some((_, rest)) = short_bulk(bytes, max)
+    {
+        return Some(bytes.len() - rest.len());
+    }
+    if bytes.starts_with(OK) {
+        return Some(OK.len());
     }
     other_short_reply(bytes, max)
 }
 
-/// As `short_reply`, of what is no string. Apart, since nearly all replies are strings.
+/// What most writes are answered with.
+const OK: &[u8] = b"+OK\r\n";
+
+/// As `short_reply`, of what is neither a string nor `+OK`. Apart, since nearly all replies are one of these.
 #[inline(never)]
 fn other_short_reply(bytes: &[u8], max: usize) -> Option<usize> {
     match bytes[0] {
@@ -219,7 +233,6 @@ fn other_short_reply(bytes: &[u8], max: usize) -> Option<usize> {
             Line::Number(_, next) => Some(next),
             Line::Invalid | Line::Incomplete => None,
         },
-        b'+' => bytes.starts_with(b"+OK\r\n").then_some(5),
         _ => None,
     }
 }
@@ -280,16 +293,17 @@ mod tests {
         let request = ShortRequest::find(whole).unwrap();
         assert_eq!((request.args_len, request.name_len), (2, 3));
         assert_eq!(request.name, u64::from_le_bytes(*b"GET\0\0\0\0\0"));
-        assert_eq!(
-            request.first_and_rest(99),
-            Some((&b"key"[..], &b"rest"[..]))
-        );
+        let both = |request: &ShortRequest<'static>| {
+            let (len, behind) = request.first_length(99)?;
+            first_and_rest(behind, len, request.args_len as u8, 99)
+        };
+        assert_eq!(both(&request), Some((&b"key"[..], &b"rest"[..])));
         let none = ShortRequest::find(b"*1\r\n$4\r\nPING\r\n*1\r\n").unwrap();
-        assert_eq!(none.first_and_rest(99), None);
+        assert_eq!(both(&none), None);
         for at in 0..whole.len() - 8 {
             assert!(
                 ShortRequest::find(&whole[..at])
-                    .is_none_or(|request| at < 22 && request.first_and_rest(99).is_none()),
+                    .is_none_or(|request| at < 22 && both(&request).is_none()),
                 "{at}"
             );
             // Every other byte in the two length lines and behind the name.

@@ -25,6 +25,7 @@ mod logs;
 mod memory;
 mod near;
 mod nodes;
+pub mod plain_fronts;
 pub mod plain_names;
 mod protected;
 mod proxy;

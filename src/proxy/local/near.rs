@@ -8,6 +8,7 @@ use crate::proxy::texts;
 use crate::resp::args::Args;
 use crate::resp::encode;
 use crate::resp::reply::parse_number;
+use crate::sort;
 
 /// Keys that are listed, if no number is given.
 const KEYS: usize = 10;
@@ -66,7 +67,7 @@ pub fn keys(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> Af
                 all.push((key.text().unwrap_or_default(), numbers));
             }
         }
-        all.sort_by_key(|(_, [_, bytes, _])| -bytes);
+        sort::by_key(&mut all, |(_, [_, bytes, _])| -bytes);
         all.truncate(count);
         encode::array(out, all.len());
         for (key, numbers) in all {

@@ -9,8 +9,9 @@ use crate::command::{
 };
 use crate::config::Limits;
 use crate::proxy::local::Handlers;
+use crate::proxy::local::plain_fronts::{Front, Fronts};
 use crate::proxy::request::MOVED_FRAME;
-use crate::resp::short::SHORT_ARGS_MAX;
+use crate::resp::short::{SHORT_ARGS_MAX, ShortRequest, first_and_rest};
 
 /// Places of the index; a power of two, so that a hash is cut to it.
 const PLACES: usize = 1024;
@@ -81,7 +82,21 @@ const EMPTY: Shape = Shape {
 ///
 /// Invariant: some place is empty.
 #[derive(Debug)]
-pub struct Names(Box<[Shape; PLACES]>);
+pub struct Names {
+    places: Box<[Shape; PLACES]>,
+    fronts: Fronts,
+}
+
+/// A request of a plain command, which has a proper number of arguments.
+#[derive(Debug)]
+pub struct PlainRequest<'n, 'b> {
+    /// What is to be known of its command.
+    pub shape: &'n Shape,
+    /// Its key.
+    pub key: &'b [u8],
+    /// What is behind its frame.
+    pub behind: &'b [u8],
+}
 
 /// Where to look for a name first. Names that differ in case only begin at one place.
 #[inline(always)]
@@ -173,17 +188,58 @@ impl Names {
             }
             places[at] = shape;
         }
-        Names(places)
+        Names {
+            places,
+            fronts: Fronts::default(),
+        }
+    }
+
+    /// The plain request at the front of these bytes, if it is here to its end and none of its arguments has `max` bytes or
+    /// more. What is split is none.
+    #[inline(always)]
+    pub fn request<'b>(&mut self, bytes: &'b [u8], max: usize) -> Option<PlainRequest<'_, 'b>> {
+        let front = match self.fronts.find(bytes) {
+            Some(front) => front,
+            None => self.read_front(bytes, max)?,
+        };
+        let shape = &self.places[usize::from(front.place) % PLACES];
+        let named = bytes.get(usize::from(front.len)..)?;
+        let (key, behind) = first_and_rest(named, front.key_len as usize, front.args_len, max)?;
+        Some(PlainRequest { shape, key, behind })
+    }
+
+    /// Reads what is before the key of a plain request, and keeps that.
+    #[inline(never)]
+    fn read_front(&mut self, bytes: &[u8], max: usize) -> Option<Front> {
+        let request = ShortRequest::find(bytes)?;
+        let place = self.place_of(request.name, request.name_len)?;
+        let (key_len, key) = request.first_length(max)?;
+        if !self.places[place].arity_ok(request.args_len) {
+            return None;
+        }
+        let front = Front {
+            place: place as u16,
+            args_len: request.args_len as u8,
+            len: (bytes.len() - key.len()) as u8,
+            key_len: key_len as u32,
+        };
+        self.fronts.keep(bytes, front);
+        Some(front)
     }
 
     /// The plain command of this name: its bytes in any case, the first one lowest, and their number.
     #[inline(always)]
     pub fn find(&self, name: u64, len: usize) -> Option<&Shape> {
+        self.place_of(name, len).map(|at| &self.places[at])
+    }
+
+    #[inline(always)]
+    fn place_of(&self, name: u64, len: usize) -> Option<usize> {
         let mut at = place(name);
         loop {
-            let shape = &self.0[at];
+            let shape = &self.places[at];
             if name | shape.letters == shape.name && usize::from(shape.name_len) == len {
-                return Some(shape);
+                return Some(at);
             }
             if shape.name_len == 0 {
                 return None;

@@ -13,6 +13,7 @@ use crate::proxy::stats::histogram::Latencies;
 use crate::resp::args::Args;
 use crate::resp::encode::{self, Protocol};
 use crate::resp::reply::{Reply, parse_number};
+use crate::sort;
 
 /// Entries of a list, if no number is given.
 const DEFAULT_COUNT: usize = 10;
@@ -73,7 +74,7 @@ pub fn join_hot_keys(replies: &[Reply<'_>], count: usize, protocol: Protocol, ou
         .into_iter()
         .filter(|(_, (hits, _))| *hits > 0)
         .collect();
-    keys.sort_by_key(|(_, (hits, _))| -hits);
+    sort::by_key(&mut keys, |(_, (hits, _))| -hits);
     keys.truncate(count);
     encode::array(out, keys.len());
     for (key, (hits, slot)) in keys {
@@ -120,7 +121,7 @@ pub fn join_big_keys(replies: &[Reply<'_>], count: usize, protocol: Protocol, ou
         }
     }
     let mut keys: Vec<_> = keys.into_iter().collect();
-    keys.sort_by_key(|(_, (bytes, _))| -bytes);
+    sort::by_key(&mut keys, |(_, (bytes, _))| -bytes);
     keys.truncate(count);
     encode::array(out, keys.len());
     for (key, (bytes, command)) in keys {
@@ -222,7 +223,7 @@ pub fn join_slow_log(replies: &[Reply<'_>], count: usize, out: &mut Vec<u8>) {
     let mut entries: Vec<(Option<i64>, Reply<'_>)> =
         entries.map(|entry| (second(&entry), entry)).collect();
     // Those of one worker stay in their order.
-    entries.sort_by_key(|(second, _)| std::cmp::Reverse(*second));
+    sort::by_key(&mut entries, |(second, _)| std::cmp::Reverse(*second));
     entries.truncate(count);
     encode::array(out, entries.len());
     for (_, entry) in entries {

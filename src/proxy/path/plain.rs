@@ -22,6 +22,7 @@ use crate::config::ReadPreference;
 use crate::proxy::client::Stall;
 use crate::proxy::ids::{BackendId, ClientId, PartId};
 use crate::proxy::insight::{BIG_BYTES, Reasons, Sight};
+use crate::proxy::local::plain_names::PlainRequest;
 use crate::proxy::namespace::Namespace;
 use crate::proxy::near_cache::serve::may_serve;
 use crate::proxy::near_cache::state::Look;
@@ -36,7 +37,7 @@ use crate::proxy::upstream::backend::{Origin, State, Ticket};
 use crate::proxy::upstream::dialect::Dialect;
 use crate::proxy::upstream::node::Node;
 use crate::proxy::upstream::write_times::WriteTimes;
-use crate::resp::short::{ShortRequest, short_reply};
+use crate::resp::short::short_reply;
 
 /// Replies to requests of one command that came at one moment and were queued at one moment: nearly all replies
 /// of a turn, so that counting them costs a few comparisons.
@@ -177,19 +178,14 @@ impl Proxy {
         let Some(mut rest) = input.own_bytes() else {
             return false;
         };
-        while room > 0 {
-            let Some(request) = ShortRequest::find(rest) else {
+        while room > 0 && !rest.is_empty() {
+            let Some(request) = self.plain.request(rest, MOVED_FRAME) else {
                 break;
             };
-            let Some(shape) = self.plain.find(request.name, request.name_len) else {
-                break;
-            };
-            if !shape.arity_ok(request.args_len) || (TAGGED && !shape.tagged) {
+            let PlainRequest { shape, key, behind } = request;
+            if TAGGED && !shape.tagged {
                 break;
             }
-            let Some((key, behind)) = request.first_and_rest(MOVED_FRAME) else {
-                break;
-            };
             if permissions.is_some_and(|own| !own.allow_plainly(shape.id, key, shape.access)) {
                 break;
             }
