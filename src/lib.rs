@@ -20,7 +20,7 @@
 //!
 //! | layer | modules | knows |
 //! |---|---|---|
-//! | 0 | [`arena`], [`buffer`], [`clock`], [`config`], [`fields`], [`live_config`], [`log_throttle`], `testing` (of unit tests) | nothing |
+//! | 0 | [`arena`], [`buffer`], [`clock`], [`config`], [`fields`], [`live_config`], [`log_throttle`], [`sort`], `testing` (of unit tests) | nothing |
 //! | 1 | [`resp`] | the protocol: bytes to views and back |
 //! | 2 | [`command`] | what each command is |
 //! | 2' | [`acl`] | users, and what each of them may do |
@@ -62,6 +62,7 @@ pub mod resp;
 pub mod second_thread;
 pub mod serve;
 pub mod signals;
+pub mod sort;
 pub mod systemd;
 #[cfg(test)]
 mod testing;

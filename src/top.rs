@@ -20,6 +20,7 @@ use crate::control::status::{Command, Status, VERSION};
 use crate::control::summary;
 use crate::logging::tame::tame;
 use crate::net::tls::{self, Channel};
+use crate::sort;
 
 const PERIOD: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -235,7 +236,7 @@ fn render(status: &Status, before: Option<&Status>) -> String {
         _ => micros.to_string(),
     };
     let mut commands: Vec<&Command> = status.commands.iter().collect();
-    commands.sort_by_key(|command| std::cmp::Reverse(calls(command)));
+    sort::by_key(&mut commands, |command| std::cmp::Reverse(calls(command)));
     page += &format!(
         "\n\n{:<24}{:>10}{:>13}{:>9}{:>9}{:>9}{:>9}{:>9}\n",
         "COMMAND", "CALLS/S", "CALLS", "P50 10S", "P99 10S", "P50 US", "P99 US", "ERRORS"

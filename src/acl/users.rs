@@ -154,11 +154,8 @@ impl Users {
             user.settle(&commands);
             Arc::new(user)
         };
-        let by_name: BTreeMap<_, _> = self
-            .by_name
-            .iter()
-            .map(|(name, user)| (name.clone(), settled(user)))
-            .collect();
+        let by_name = self.by_name.iter();
+        let by_name = sort::map(by_name.map(|(name, user)| (name.clone(), settled(user))));
         let unnamed = by_name.get(DEFAULT).unwrap_or(&self.unnamed).clone();
         Users {
             by_name,
@@ -277,3 +274,4 @@ fn user_of<'a>(
     user.settle(commands);
     Ok(user)
 }
+use crate::sort;

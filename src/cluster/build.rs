@@ -21,6 +21,7 @@ use crate::cluster::orphan::orphans;
 use crate::cluster::slot::SLOTS;
 use crate::cluster::topology::{NO_SHARD, NodeInfo, Shard, Topology};
 use crate::cluster::view::{Endpoint, Member, Rejected, View};
+use crate::sort;
 
 /// The next table, and what is doubtful about it.
 #[derive(Debug)]
@@ -65,7 +66,7 @@ pub fn build(
         .filter(|owner| owner.doubted)
         .map(|owner| known[usize::from(owner.node)].address)
         .collect();
-    doubted.sort_unstable();
+    sort::all(&mut doubted);
     doubted.dedup();
     let epochs = view.members.iter().map(|member| member.epoch);
     let topology = Topology {

@@ -9,6 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::cluster::topology::{DownNode, Topology};
 use crate::cluster::view::{Endpoint, Member, View};
+use crate::sort;
 
 /// What `build` needs of the world outside.
 #[derive(Clone, Copy)]
@@ -249,7 +250,7 @@ pub(super) fn announced(view: &View, known: &[Known<'_>]) -> HashMap<String, u16
     let mut announced: HashMap<String, u16> = HashMap::new();
     // If two nodes claim one name (one was replaced at the same address), the one that matters has it.
     let mut order: Vec<usize> = (0..known.len()).collect();
-    order.sort_by_key(|&index| {
+    sort::by_key(&mut order, |&index| {
         let member = known[index].member;
         (
             member.slots.is_empty(),
@@ -284,7 +285,7 @@ pub(super) fn announced(view: &View, known: &[Known<'_>]) -> HashMap<String, u16
         if node.member.is_myself {
             spellings.push(format!("{}:{port}", view.reached.ip()));
         }
-        spellings.sort_unstable();
+        sort::all(&mut spellings);
         spellings.dedup();
         for spelling in spellings {
             derived

@@ -8,6 +8,7 @@
 use crate::cluster::node_addresses::Known;
 use crate::cluster::topology::{NO_SHARD, Orphan};
 use crate::cluster::view::{Member, View};
+use crate::sort;
 
 /// The orphans of a view, by their lowest slots. `slots` is the table that was made of it: slot to shard.
 pub(super) fn orphans(
@@ -35,7 +36,7 @@ pub(super) fn orphans(
             replicas: replicas.map(|(index, _)| index).collect(),
         });
     }
-    orphans.sort_by_key(|orphan: &Orphan| orphan.slots[0]);
+    sort::by_key(&mut orphans, |orphan: &Orphan| orphan.slots[0]);
     orphans
 }
 

@@ -66,6 +66,7 @@
 
 use crate::cluster::slot::SLOTS;
 use crate::cluster::topology::Topology;
+use crate::sort;
 
 /// The bits of a tag, by the number that says so.
 const TAG_BITS: [u32; 8] = [31, 27, 23, 19, 15, 11, 7, 3];
@@ -169,7 +170,9 @@ impl ShardList {
         }
         let mut order: Vec<u16> = (0..ids.len().min(usize::from(u16::MAX)) as u16).collect();
         let id = |shard: u16| ids[usize::from(shard)].as_ref();
-        order.sort_by_key(|shard| (lowest[usize::from(*shard)], id(*shard)));
+        sort::by_key(&mut order, |shard| {
+            (lowest[usize::from(*shard)], id(*shard))
+        });
 
         let mut places = vec![u16::MAX; ids.len()];
         let mut hash = Hash::new();

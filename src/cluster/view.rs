@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 
 use crate::cluster::slot::SLOTS;
 use crate::resp::value::Value;
+use crate::sort;
 
 /// Longest host name of a node.
 const HOST_BYTES_MAX: usize = 255;
@@ -191,7 +192,7 @@ impl View {
             .filter(|line| !line.is_empty())
             .map(member)
             .collect::<Result<Vec<Member>, Rejected>>()?;
-        members.sort_by(|a, b| a.id.cmp(&b.id));
+        sort::by(&mut members, |a, b| a.id.cmp(&b.id));
         if members.windows(2).any(|pair| pair[0].id == pair[1].id) {
             return Err(Rejected::Malformed(
                 "a node ID occurs twice in CLUSTER NODES",

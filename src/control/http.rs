@@ -23,6 +23,7 @@ use crate::control::window;
 use crate::log_throttle::LogThrottle;
 use crate::net::page_stream::PageStream;
 use crate::net::tls::Context;
+use crate::sort;
 
 /// Connections at once.
 const CONNECTIONS_MAX: usize = 64;
@@ -211,7 +212,7 @@ impl Server {
             if self.event_at.is_some_and(|at| at <= now) {
                 ready.extend(self.push_event(now));
             }
-            ready.sort_unstable();
+            sort::all(&mut ready);
             ready.dedup();
             for (key, serial) in ready {
                 self.turn(key, serial, now);

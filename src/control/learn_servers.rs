@@ -21,6 +21,7 @@ use crate::control::node_connection::{Failure, NodeConnection};
 use crate::control::password_refusals::PasswordRefusals;
 use crate::net::tls::Context;
 use crate::proxy::deadlines::park_timeout;
+use crate::sort;
 
 /// How often the servers are asked though no node has come or gone: one may have been upgraded in its place.
 const PERIOD: Duration = Duration::from_secs(300);
@@ -135,7 +136,7 @@ impl Survey {
             }
         }
         // The commands are those of the lowest version: what it has, all have.
-        found.sort_by_key(|(_, (version, _))| version_key(version));
+        sort::by_key(&mut found, |(_, (version, _))| version_key(version));
         let Some((_, (version, kind))) = found.first() else {
             return false;
         };

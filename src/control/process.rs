@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::allocator;
+use crate::sort;
 
 /// Ticks of the kernel's accounting in a second: 100 on every Linux that Rust runs on.
 const TICKS: f64 = 100.0;
@@ -74,7 +75,9 @@ fn threads() -> Vec<Thread> {
         lasts.then_some((number, Thread { name, cpu }))
     });
     let mut threads: Vec<(u64, Thread)> = threads.collect();
-    threads.sort_by(|(a, one), (b, other)| one.name.cmp(&other.name).then(a.cmp(b)));
+    sort::by(&mut threads, |(a, one), (b, other)| {
+        one.name.cmp(&other.name).then(a.cmp(b))
+    });
     // A new thread has the name of the one that made it, until it takes its own.
     threads.dedup_by(|(_, later), (_, first)| later.name == first.name);
     threads.into_iter().map(|(_, thread)| thread).collect()

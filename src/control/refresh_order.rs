@@ -15,6 +15,7 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use crate::cluster::topology::{NO_SHARD, Topology};
+use crate::sort;
 
 /// Refreshes over one connection before another node is asked, so that no single node is believed for ever.
 pub(super) const ROUNDS_PER_LINK: u32 = 20;
@@ -104,7 +105,7 @@ impl RefreshOrder {
         let mut targets: Vec<Target> = nodes.chain(startup).collect();
         self.random.shuffle(&mut targets);
         if in_trouble {
-            targets.sort_by_key(|target| matches!(target, Target::Startup(_)));
+            sort::by_key(&mut targets, |target| matches!(target, Target::Startup(_)));
         }
         if let Some(first) = self.first(in_trouble) {
             targets.insert(0, Target::Node(first));
@@ -205,7 +206,7 @@ impl RefreshOrder {
         }
         let is_listed = |heir: &SocketAddr| current.nodes.iter().any(|node| node.address == *heir);
         self.heirs.retain(is_listed);
-        self.heirs.sort_unstable();
+        sort::all(&mut self.heirs);
         self.heirs.dedup();
     }
 }

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::clock::Time;
+use crate::sort;
 
 /// Why a refresh is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,7 +111,7 @@ impl Shared {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let mut nodes: Vec<_> = nodes.iter().map(|(node, own)| (own.at, *node)).collect();
-        nodes.sort();
+        sort::all(&mut nodes);
         nodes.truncate(LOOKED_AT);
         nodes.into_iter().map(|(_, node)| node).collect()
     }

@@ -1,6 +1,7 @@
 //! `Resolver`: resolves host names by the system's resolver, which blocks. Results are kept, so that a resolver that
 //! stops answering delays a refresh by a bounded time and loses no address.
 
+use crate::sort;
 use std::collections::HashMap;
 use std::net::{IpAddr, ToSocketAddrs};
 use std::time::{Duration, Instant};
@@ -82,7 +83,7 @@ impl Resolver {
         match found {
             Ok(found) => {
                 known.addresses = found.map(|address| address.ip()).collect();
-                known.addresses.sort_unstable();
+                sort::all(&mut known.addresses);
                 known.addresses.dedup();
             }
             Err(error) => log::debug!("cannot resolve {host}: {error}"),

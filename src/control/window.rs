@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::clock::Time;
 use crate::proxy::process::Process;
 use crate::proxy::stats::histogram::{Change, Latencies};
+use crate::sort;
 
 /// Seconds that are looked back.
 const SECONDS: usize = 10;
@@ -56,7 +57,7 @@ impl Window {
         let commands = commands.map(|calls| (Of::Command(calls.command), calls.latencies));
         let nodes = process.nodes().into_iter();
         let nodes = nodes.map(|(address, totals)| (Of::Node(address), totals.latencies));
-        self.add(commands.chain(nodes).collect(), now);
+        self.add(sort::map(commands.chain(nodes)), now);
     }
 
     fn add(&mut self, totals: BTreeMap<Of, Latencies>, now: Time) {

@@ -2,6 +2,7 @@
 //!
 //! It must never know what a value means, nor whether it can be used.
 
+use crate::sort;
 use std::ffi::OsString;
 
 use getopts::{Fail, HasArg, Matches, Occur, ParsingStyle};
@@ -108,7 +109,7 @@ pub(super) fn in_order_typed(matches: &Matches) -> Vec<(usize, Option<&'static F
             given.push((position, Some(flag), value.to_string()));
         }
     }
-    given.sort_by_key(|(position, ..)| *position);
+    sort::by_key(&mut given, |(position, ..)| *position);
     given
 }
 

@@ -2,11 +2,12 @@
 
 use super::flag::{Flag, Kind};
 use super::table::FLAGS;
+use crate::sort;
 
 /// The usage, as Go's `flag.PrintDefaults` lays it out: sorted by name, defaults shown unless zero.
 pub fn usage() -> String {
     let mut flags: Vec<&Flag> = FLAGS.iter().collect();
-    flags.sort_by_key(|flag| flag.name);
+    sort::by_key(&mut flags, |flag| flag.name);
     let mut text = format!("Usage of {}:\n", env!("CARGO_PKG_NAME"));
     for flag in flags {
         text.push_str("  -");

@@ -10,6 +10,7 @@ use crate::live_config::Unchanged;
 use crate::proxy::messages::client_filter::Filter;
 use crate::proxy::messages::worker_query::WorkerQuery;
 use crate::resp::reply::Reply;
+use crate::sort;
 use crate::systemd;
 
 /// `POST /api/v1/topology/refresh`: the cluster is asked for its topology now.
@@ -64,8 +65,7 @@ pub fn reset(_: &Request, state: &ControlState) -> Response {
 /// `GET /api/v1/config`: every setting and its value, passwords left out.
 pub fn config(_: &Request, state: &ControlState) -> Response {
     let settings = state.sources.process.live.list().into_iter();
-    let settings: std::collections::BTreeMap<_, _> = settings.collect();
-    Response::json(200, &settings)
+    Response::json(200, &sort::map(settings))
 }
 
 /// `POST /api/v1/config`, with `name=NAME&value=VALUE`: a setting is changed until the program ends.

@@ -11,6 +11,7 @@ use crate::proxy::local::proxy_reports::{join_audit, join_big_keys, join_hot_key
 use crate::proxy::messages::worker_query::WorkerQuery;
 use crate::resp::encode::Protocol;
 use crate::resp::reply::Reply;
+use crate::sort;
 
 /// Entries of a list.
 const COUNT: usize = 128;
@@ -93,7 +94,7 @@ pub fn clients(_: &Request, state: &ControlState) -> Response {
     }
     let [libraries, addresses] = kinds.map(|kinds| {
         let mut kinds: Vec<_> = kinds.into_iter().collect();
-        kinds.sort_by_key(|(_, clients)| Reverse(*clients));
+        sort::by_key(&mut kinds, |(_, clients)| Reverse(*clients));
         kinds.truncate(COUNT);
         let entry = |(name, clients)| json!({ "name": name, "clients": clients });
         kinds.into_iter().map(entry).collect::<Value>()

@@ -22,6 +22,7 @@ use crate::proxy::stats::histogram::Latencies;
 use crate::proxy::stats::namespace_counts::NamespaceTotals;
 use crate::proxy::stats::node_stats::NodeTotals;
 use crate::proxy::stats::slot_redirects;
+use crate::sort;
 use crate::turns::Stuck;
 
 /// Ranges of slots that [`Ready`] names.
@@ -84,16 +85,14 @@ impl Status {
             connect_time: Latency::of(&process.latencies(|stats| &stats.connect_times)),
             depths: depths(process),
             redirects: redirects(process, now),
-            counters: counters
-                .map(|(name, value)| (name.to_string(), value))
-                .collect(),
+            counters: sort::map(counters.map(|(name, value)| (name.to_string(), value))),
             leases: Leases {
                 blocking: process.leases.blocking.load(Ordering::Relaxed) as u64,
                 transactions: process.leases.transactions.load(Ordering::Relaxed) as u64,
             },
             namespaces: namespaces(process),
             commands: commands(sources, &recent),
-            errors: process.errors().0.into_iter().collect(),
+            errors: sort::map(process.errors().0),
             nodes,
             topology: cluster,
             process: process::usage(),
@@ -363,10 +362,8 @@ impl SlotRedirects {
 }
 
 fn by_reason<const N: usize>(reasons: [(&str, u64); N]) -> BTreeMap<String, u64> {
-    let reasons = reasons.into_iter();
-    reasons
-        .map(|(reason, count)| (reason.to_string(), count))
-        .collect()
+    let reasons = reasons.iter();
+    sort::map(reasons.map(|(reason, count)| (reason.to_string(), *count)))
 }
 
 /// What is known of where a node stands in the cluster.
@@ -470,7 +467,7 @@ fn cluster(sources: &Sources, topology: Option<&Topology>, now: Time) -> Cluster
         park_timeout: park_timeout.as_secs_f64(),
         age: success.map(|at| now.since(at).as_secs_f64()),
         last_success: success.map_or(0.0, |at| sources.process.wall_clock(at).as_secs_f64()),
-        reloads: reloads.into_iter().collect(),
+        reloads: sort::map(reloads),
         ..Cluster::default()
     };
     let Some(topology) = topology else {

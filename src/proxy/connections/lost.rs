@@ -14,6 +14,7 @@ use crate::proxy::upstream::goal::goal_of;
 use crate::proxy::upstream::lost::{Lost, Progress, failure_of};
 use crate::resp::args::Args;
 use crate::resp::frame::{RequestScanner, Scan};
+use crate::sort;
 use std::time::Duration;
 
 /// Connections to one node that are lost within this time of each other are lost by one cause.
@@ -135,7 +136,9 @@ impl Proxy {
                 touched.push((client, ticket.slot));
             }
         }
-        touched.sort_unstable_by_key(|(client, slot)| (client.key(), client.generation(), *slot));
+        sort::by_key(&mut touched, |(client, slot)| {
+            (client.key(), client.generation(), *slot)
+        });
         touched.dedup();
         for (client, slot) in touched {
             self.release_held(client, slot, now);

@@ -11,6 +11,7 @@ use crate::command::table::ROWS_MAX;
 use crate::proxy::stats::Counter;
 use crate::proxy::stats::counted::CountedCommand;
 use crate::proxy::stats::histogram::{Histogram, Latencies};
+use crate::sort;
 
 /// Kinds of errors that are told apart; further ones count in the sum only.
 const ERRORS_MAX: usize = 64;
@@ -261,7 +262,7 @@ pub fn of_errors(workers: &[&Calls]) -> (Vec<(String, u64)>, u64) {
         }
     }
     sums.retain(|(_, count)| *count > 0);
-    sums.sort();
+    sort::all(&mut sums);
     let total = workers.iter().map(|calls| calls.errors_total.get()).sum();
     (sums, total)
 }

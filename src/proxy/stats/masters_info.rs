@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::clock::Time;
+use crate::sort;
 pub use fields::{FIELDS, Rule};
 
 /// A field of a section, in the order of the first master.
@@ -379,7 +380,7 @@ fn keyspace(of_all: &[Part<'_>]) -> Vec<Field> {
             }
         }
     }
-    databases.sort();
+    sort::all(&mut databases);
     let field = |(name, sums): (String, Vec<(String, u64)>)| {
         let expires = sums
             .iter()

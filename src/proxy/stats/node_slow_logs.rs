@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use crate::command::{Class, Command, Table};
 use crate::resp::encode;
 use crate::resp::reply::Reply;
+use crate::sort;
 
 /// Entries whose ids are remembered.
 const KNOWN_MAX: usize = 1 << 16;
@@ -95,7 +96,7 @@ impl<'a> SlowEntries<'a> {
             .flat_map(|(node, reply)| reply.items().map(move |entry| (*node, entry)))
             .collect();
         let time = |entry: &Reply<'_>| (integer(entry, 1), integer(entry, 0));
-        found.sort_by_key(|(_, entry)| time(entry));
+        sort::by_key(&mut found, |(_, entry)| time(entry));
         let mut all = SlowEntries::default();
         for (node, entry) in found {
             let Some(args) = entry.items().nth(3) else {
@@ -162,10 +163,11 @@ impl<'a> SlowEntries<'a> {
 
     /// The newest `count`, newest first.
     pub fn print(mut self, count: usize, ids: &mut Ids, out: &mut Vec<u8>) {
-        self.entries.sort_by_key(|entry| entry.name.2);
+        sort::by_key(&mut self.entries, |entry| entry.name.2);
         ids.give(&mut self.entries);
-        self.entries
-            .sort_by_key(|entry| std::cmp::Reverse((entry.second(), entry.id)));
+        sort::by_key(&mut self.entries, |entry| {
+            std::cmp::Reverse((entry.second(), entry.id))
+        });
         self.entries.truncate(count);
         encode::array(out, self.entries.len());
         self.entries.iter().for_each(|entry| entry.print(out));

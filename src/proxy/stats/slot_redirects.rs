@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use crate::clock::Time;
 use crate::cluster::slot::SLOTS;
 use crate::proxy::stats::Counter;
+use crate::sort;
 
 /// How a node sent a request elsewhere, or back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,7 +146,9 @@ pub fn of_slots<'a>(
             slots.push(sum);
         }
     }
-    slots.sort_by_key(|sum| std::cmp::Reverse(sum.moved + sum.ask + sum.tryagain));
+    sort::by_key(&mut slots, |sum| {
+        std::cmp::Reverse(sum.moved + sum.ask + sum.tryagain)
+    });
     slots
 }
 

@@ -18,6 +18,7 @@ use crate::proxy::tracking::state::invalidation::Invalidation;
 use crate::proxy::tracking::state::mode::Mode;
 use crate::proxy::upstream::lost::Lost;
 use crate::resp::reply::Reply;
+use crate::sort;
 
 /// How long an OK waits for masters that do not answer. What changes there meanwhile, nobody is told; so everybody is told
 /// that everything may have changed once they do.
@@ -106,7 +107,7 @@ impl Proxy {
         if !cover.is_empty() {
             let shards = self.upstream.routes.shards().iter();
             masters.extend(shards.map(|shard| shard.master));
-            masters.sort_unstable();
+            sort::all(&mut masters);
             masters.dedup();
         }
         let mut retry_at = None;

@@ -8,6 +8,7 @@ use crate::proxy::tracking::state::OwnWrite;
 use crate::proxy::tracking::state::invalidation::Invalidation;
 use crate::proxy::tracking::state::mode::Mode;
 use crate::resp::reply::Reply;
+use crate::sort;
 
 impl Proxy {
     /// A push on a connection that tracks. Others than these are nobody's.
@@ -25,7 +26,7 @@ impl Proxy {
         let links = self.tracking.links.iter_mut();
         let others = links.filter(|(_, link)| link.sink == Some(id));
         let mut others: Vec<BackendId> = others.map(|(other, _)| *other).collect();
-        others.sort_unstable_by_key(|own| (own.key(), own.generation()));
+        sort::by_key(&mut others, |own| (own.key(), own.generation()));
         for other in others {
             self.doubt_outstanding(other, &told, now);
             self.invalidated(other, &told);

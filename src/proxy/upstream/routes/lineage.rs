@@ -14,6 +14,7 @@ use std::collections::VecDeque;
 
 use crate::cluster::topology::NO_SHARD;
 use crate::proxy::ids::NodeKey;
+use crate::sort;
 
 /// The number of a shard, below [`ShardId::COUNT`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -179,7 +180,7 @@ impl Lineage {
             kin.extend(self.lost.iter().map(shared));
         }
         kin.retain(|(shared, ..)| *shared > 0);
-        kin.sort_by_key(|(shared, ..)| std::cmp::Reverse(*shared));
+        sort::by_key(&mut kin, |(shared, ..)| std::cmp::Reverse(*shared));
         self.orphans = vec![None; orphans.len()];
         for (_, orphan, id) in kin {
             if self.orphans[orphan].is_none() && !self.orphans.contains(&Some(id)) {
