@@ -116,6 +116,33 @@ impl WriteBuf {
         }
     }
 
+    /// Appends a piece of at most `most` bytes that `make` writes, if there is room at hand; `make` says how many bytes it has
+    /// written, or that it cannot.
+    pub fn push_made(
+        &mut self,
+        most: usize,
+        pool: &mut Pool,
+        make: impl FnOnce(&mut [u8]) -> Option<usize>,
+    ) -> Option<usize> {
+        let last = &mut self.last;
+        if self.len == 0 && most <= FIRST_BLOCK {
+            last.empty(pool);
+            last.data = pool.take_first();
+        }
+        let end = last.end.checked_add(most)?;
+        let room = last.data.get_mut(last.end..end);
+        let made = room.filter(|_| !last.sealed).and_then(make);
+        match made {
+            Some(len @ 1..) if len <= most => {
+                last.end += len;
+                self.len += len;
+            }
+            Some(_) | None if self.len == 0 => last.empty(pool),
+            Some(_) | None => {}
+        }
+        made.filter(|len| *len <= most)
+    }
+
     /// Appends a copy of `bytes` in a chunk of its own, which may grow.
     #[inline(never)]
     fn push_apart(&mut self, bytes: &[u8], pool: &mut Pool) {
@@ -375,7 +402,17 @@ pub(super) mod tests {
         let mut numbers = Random::new(7);
         let mut random = |below: usize| numbers.below(below);
         for step in 0..20_000 {
-            match random(4) {
+            match random(5) {
+                4 => {
+                    let (most, made) = (random(3000), random(3000));
+                    let len = buffer.push_made(most, &mut pool, |room| {
+                        assert_eq!(room.len(), most);
+                        room.get_mut(..made)?.fill(step as u8);
+                        Some(made)
+                    });
+                    assert!(len.is_none() || (len == Some(made) && made <= most));
+                    model.resize(model.len() + len.unwrap_or(0), step as u8);
+                }
                 0 => {
                     let piece = vec![step as u8; random(9000)];
                     buffer.push(&piece, &mut pool);

@@ -8,11 +8,12 @@ mod tests;
 
 use std::fmt;
 
-use crate::buffer::{Rope, RopeBuilder};
+use crate::buffer::{Pool, Rope, RopeBuilder, WriteBuf};
 use crate::proxy::pipeline::Spares;
 use crate::proxy::pipeline::gather::{Gathering, STEP_VALUES, TooFew};
 use crate::proxy::pipeline::plan::Plan;
 use crate::proxy::pipeline::split::{Kept, Split};
+use crate::proxy::request::MOVED_FRAME;
 use crate::proxy::texts::refusal;
 use crate::resp::encode;
 use crate::resp::reply::Reply;
@@ -331,24 +332,57 @@ impl Split {
         }
     }
 
-    /// As `gather`, if each part is of one key and none has failed: what is in its reply need not be looked at.
+    /// As `gather`, of singles.
     fn gather_singles(&self, out: &mut Vec<u8>) -> bool {
-        if self.parts.len() != self.order.len() {
+        let Some(values) = self.singles() else {
             return false;
-        }
+        };
         let start = out.len();
         out.reserve(self.kept_bytes());
         encode::array(out, self.order.len());
-        for part in &self.order {
-            let reply = self.parts.get(*part as usize);
-            let reply = reply.map_or(b"".as_slice(), |part| self.reply(part));
-            let Some((b"*1\r\n", value)) = reply.split_first_chunk::<4>() else {
+        for value in values {
+            let Some(value) = value else {
                 out.truncate(start);
                 return false;
             };
             out.extend_from_slice(value);
         }
         true
+    }
+
+    /// Appends the one reply of singles to what leaves next, if there is room at hand. Returns its length.
+    pub(super) fn gather_into(&mut self, output: &mut WriteBuf, pool: &mut Pool) -> Option<usize> {
+        let kept = self.kept_bytes();
+        if !self.are_values() || kept >= MOVED_FRAME {
+            return None;
+        }
+        // The head stands behind the replies meanwhile. What it takes off each of them is not counted.
+        encode::array(&mut self.short, self.order.len());
+        let made = output.push_made(self.short.len(), pool, |room| {
+            let (all, mut rest) = (room.len(), room);
+            let head = std::iter::once(self.short.get(kept..));
+            for bytes in head.chain(self.singles()?) {
+                let bytes = bytes?;
+                let (own, behind) = rest.split_at_mut_checked(bytes.len())?;
+                own.copy_from_slice(bytes);
+                rest = behind;
+            }
+            Some(all - rest.len())
+        });
+        self.short.truncate(kept);
+        made
+    }
+
+    /// The values in the order of their keys, if each part is of one key: what is in its reply need not be looked at. None of
+    /// a part that has failed.
+    fn singles(&self) -> Option<impl Iterator<Item = Option<&[u8]>>> {
+        let value = |part: &u16| {
+            let (head, value) = self
+                .reply(self.parts.get(*part as usize)?)
+                .split_first_chunk()?;
+            (head == b"*1\r\n").then_some(value)
+        };
+        (self.parts.len() == self.order.len()).then(|| self.order.iter().map(value))
     }
 }
 

@@ -65,6 +65,7 @@ impl Pipeline {
     ) -> Option<Completed> {
         let request = *self.get_mut(seq)?;
         let (muted, key) = (request.kind == Kind::MutedSplit, request.words[0] as usize);
+        let at_head = seq == self.head;
         let split = self.split_mut(seq)?;
         if !split.is_complete() {
             return None;
@@ -77,6 +78,18 @@ impl Pipeline {
             return None;
         }
         let mut completed = Completed::of(request.command, request.started);
+        if at_head
+            && !muted
+            && let Some(len) = split.gather_into(output, pool)
+        {
+            self.ready_bytes -= kept;
+            if let Kept::Split(split) = self.kept.remove(key) {
+                spares.give_split(split);
+            }
+            completed.merged_bytes = len;
+            self.pop_head(output, pool, spares);
+            return Some(completed);
+        }
         let reply = match split.finish(spares) {
             Finished::NotYet => {
                 self.unmerged = Some((seq, None));

@@ -10,6 +10,8 @@ const SPARES_STEADY: usize = 64;
 /// Places for replies to parts that are kept, and of how many parts at most.
 const SPLITS_KEPT: usize = 256;
 const PARTS_KEPT: usize = 128;
+/// Bytes that a buffer has at most that is kept.
+const BYTES_KEPT: usize = 4096;
 
 /// Buffers for replies that wait for their turn, kept for reuse.
 #[derive(Debug, Default)]
@@ -44,7 +46,7 @@ impl Spares {
     #[inline]
     pub fn give_split(&mut self, mut split: Box<Split>) {
         if self.splits.len() < SPLITS_KEPT && split.is_small(PARTS_KEPT) {
-            split.clear();
+            split.clear(BYTES_KEPT);
             self.splits.push(split);
         }
     }
@@ -61,7 +63,7 @@ impl Spares {
     /// Takes a buffer back, unless it has grown large or there are plenty.
     #[inline]
     pub fn give(&mut self, mut buffer: Vec<u8>) {
-        if self.single.len() < 4096 && buffer.capacity() <= 4096 {
+        if self.single.len() < 4096 && buffer.capacity() <= BYTES_KEPT {
             buffer.clear();
             self.single.push(buffer);
         }

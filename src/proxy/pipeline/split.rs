@@ -82,12 +82,15 @@ impl Split {
         parts.max(self.runs.capacity()).max(self.shards.capacity()) <= most
     }
 
-    /// Forgets all of them, for the next request, and keeps the memory.
-    pub(super) fn clear(&mut self) {
+    /// Forgets all of them, for the next request, and keeps the memory; of their bytes no more than `most`.
+    pub(super) fn clear(&mut self, most: usize) {
         self.parts.clear();
         self.runs.clear();
         (self.ascending, self.pending, self.long_bytes) = (0, 0, 0);
         self.short.clear();
+        if self.short.capacity() > most {
+            self.short = Vec::new();
+        }
         self.long.clear();
         self.shards.clear();
         self.order.clear();

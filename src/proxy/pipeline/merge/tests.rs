@@ -6,8 +6,14 @@ use crate::resp::frame::Scan;
 use crate::resp::reply_frame::ReplyScanner;
 use crate::testing::Random;
 
-/// What the parts become, in as many steps as it takes.
+/// What the parts become, in as many steps as it takes; the same if they are put where they leave next.
 fn finished(split: &mut Split, spares: &mut Spares) -> String {
+    let (mut output, mut pool) = (WriteBuf::default(), Pool::default());
+    output.push(b"before", &mut pool);
+    let made = split.gather_into(&mut output, &mut pool);
+    output.check();
+    output.release(6, &mut pool);
+    assert_eq!(made.unwrap_or(0), output.len());
     let bytes = loop {
         match split.finish(spares) {
             Finished::NotYet => {}
@@ -16,6 +22,7 @@ fn finished(split: &mut Split, spares: &mut Spares) -> String {
             Finished::Asks(plan) => panic!("{plan:?}"),
         }
     };
+    assert!(made.is_none_or(|len| output.front(len) == bytes));
     String::from_utf8(bytes).expect("text")
 }
 
