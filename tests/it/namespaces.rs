@@ -148,6 +148,10 @@ EVAL "return redis.call('MGET','secret','{other}secret')" 0
 EVAL "return redis.pcall('GET','secret')" 0
 EVAL "return redis.call('CONFIG','GET','*')" 0
 EVAL "return redis.call('CLUSTER','GETKEYSINSLOT','1','1000')" 0
+EVAL "return redis.call('CLUSTER','GETKEYSINSLOT','11361','1000')" 0
+EVAL "return redis.call('CLUSTER','GETKEYSINSLOT','11260','1000')" 0
+EVAL "return redis.pcall('CLUSTER','FLUSHSLOT','11361')" 0
+EVAL "return redis.call('CLUSTER','SETSLOT','11361','STABLE')" 0
 EVAL "return redis.call('COMMAND','GETKEYS','GET','x')" 0
 EVAL "return redis.call('FLUSHALL')" 0
 EVAL "return redis.call('SORT','nums','BY','secret*','GET','secret*')" 0
@@ -293,6 +297,20 @@ fn check_nothing_leaves(tenants: &Tenants) {
     // A key of others in the namespace's own slot, too.
     assert_eq!(plain.line("SET own secret-value"), "OK");
     assert_eq!(plain.line("SET x{own}secret secret-value"), "OK");
+    for script in [
+        "return redis.call('INFO')",
+        "return redis.call('INFO','everything')",
+        "return redis.call('info','keyspace')",
+        "redis.setresp(3) return redis.call('INFO','keyspace')",
+    ] {
+        let told = tenants.own.conn().command(&["EVAL", script, "0"]).text();
+        assert!(told.contains("# ") && !told.contains("\ndb"), "{told}");
+    }
+    for subcommand in ["COUNTKEYSINSLOT','11361", "MYID", "NODES", "INFO"] {
+        let script = format!("return redis.call('CLUSTER','{subcommand}')");
+        let told = tenants.own.conn().command(&["EVAL", &script, "0"]);
+        assert!(told.is_error(), "{subcommand}: {told:?}");
+    }
     let before = tenants
         .cluster
         .raw(tenants.cluster.masters()[0])
@@ -418,12 +436,31 @@ fn channels_are_shared_unless_asked_otherwise() {
         tenants.other.conn().line("PUBLISH news other");
         tenants.plain.conn().line("PUBLISH news plain");
         own.line("PUBLISH news own");
+        let publish = "return redis.call('PUBLISH', 'news', ARGV[1])";
+        let mut other = tenants.other.conn();
+        for database in ["0", "1"] {
+            assert!(!other.line(&format!("SELECT {database}")).is_error());
+            let said = format!("other's script {database}");
+            assert!(!other.command(&["EVAL", publish, "0", &said]).is_error());
+            assert!(!own.line(&format!("SELECT {database}")).is_error());
+            let said = format!("script {database}");
+            assert!(!own.command(&["EVAL", publish, "1", "k", &said]).is_error());
+        }
+        own.line("SELECT 0");
         own.line("PUBLISH newt END");
         let mut got = heard(&mut subscriber);
         got.sort();
         let from: Vec<&str> = match shared {
-            true => vec!["other", "own", "plain"],
-            false => vec!["own"],
+            true => vec![
+                "other",
+                "other's script 0",
+                "other's script 1",
+                "own",
+                "plain",
+                "script 0",
+                "script 1",
+            ],
+            false => vec!["own", "script 0", "script 1"],
         };
         let of = |start: &str| {
             from.iter()

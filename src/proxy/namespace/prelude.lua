@@ -2,25 +2,28 @@
 -- the script calls gets the tag before its keys, and what it gets back has none. @COMMANDS@ says where keys are:
 -- `;name=first.last.step/...` (a negative last counts from the end), `#n.step` for keys that argument n counts, `s` for what
 -- follows STREAMS, `o` for STORE and STOREDIST, `!f` and `!s` for replies with keys, `f` for commands without keys,
--- `c` for commands with subcommands.
+-- `c` for commands with subcommands. The last argument is the tag behind 0 or 1 (no keys, or keys), and behind 2 or 3 and the
+-- tag of channels where the namespace has its own. INFO is given without the lines of databases, which count everybody's keys.
 local redis,server,KEYS,ARGV,_G,loadstring,load,getfenv,setfenv,rawset=(function()
 local G,R,K,A,S=_G,redis,KEYS,ARGV,'@COMMANDS@'
-local sub,find,lower,match,gmatch=string.sub,string.find,string.lower,string.match,string.gmatch
+local sub,find,lower,match,gmatch,gsub=string.sub,string.find,string.lower,string.match,string.gmatch,string.gsub
 local type,tostring,tonumber,error,unpack,select,ipairs,put,floor=type,tostring,tonumber,error,unpack,select,ipairs,rawset,math.floor
 local min,format=math.min,string.format
 local mark=A[#A]
 A[#A]=nil
-local p=sub(mark,2)
+local kind,p,q=sub(mark,1,1),sub(mark,2)
+if kind>'1' then q,p=match(p,'^(%b{})(.*)$') end
 local n=#p
-if sub(mark,1,1)=='0' then K[1]=nil else for i=1,#K do K[i]=sub(K[i],n+1) end end
+if kind=='0' or kind=='2' then K[1]=nil else for i=1,#K do K[i]=sub(K[i],n+1) end end
 local function fail(f,text)
 if f==R.pcall then return {err=text} end
 error({err=text})
 end
-local function full(k)
+local function behind(t,k)
 if type(k)=='number' then k=format('%.17g',k) end
-return p..k
+return t..k
 end
+local function full(k) return behind(p,k) end
 local function bare(k)
 if type(k)=='string' and sub(k,1,n)==p then return sub(k,n+1) end
 return k
@@ -48,6 +51,19 @@ if not r.err then for i=1,#r[2] do r[2][i]=bare(r[2][i]) end end
 return r
 end}
 whole.flushall=whole.flushdb
+local function bared(r) return gsub(r,'\ndb%d[^\n]*','')..'' end
+whole.info=function(f,a)
+local r=f(unpack(a))
+if type(r)=='string' then return bared(r) end
+local v=type(r)=='table' and r.verbatim_string
+if v then v.string=bared(v.string) end
+return r
+end
+whole.publish=function(f,a)
+if q and (type(a[2])=='string' or type(a[2])=='number') then a[2]=behind(q,a[2]) end
+return f(unpack(a))
+end
+whole.spublish=whole.publish
 local function spec(name)
 local _,e=find(S,';'..name..'=',1,true)
 return e and match(S,'^[^;]*',e+1)

@@ -330,8 +330,12 @@ impl Proxy {
                 false => out.push(&[arg]),
             }
         }
-        let mark: &[u8] = if no_keys { b"0" } else { b"1" };
-        out.push(&[mark, own.tag()]);
+        match (own.has_channels(), no_keys) {
+            (false, true) => out.push(&[b"0", own.tag()]),
+            (false, false) => out.push(&[b"1", own.tag()]),
+            (true, true) => out.push(&[b"2", own.shared_tag(), own.tag()]),
+            (true, false) => out.push(&[b"3", own.shared_tag(), own.tag()]),
+        }
         Way::Written(row)
     }
 
