@@ -368,9 +368,11 @@ pub fn proxy_headers(rng: &mut Rng, shape: usize, len: usize) -> Vec<u8> {
     }
 }
 
+#[cfg(feature = "tls")]
 pub const TLS_SHAPES: usize = 4;
 
 /// What is sent through TLS, or in its place. The first byte says how large the records are whose cost is measured.
+#[cfg(feature = "tls")]
 pub fn tls(rng: &mut Rng, shape: usize, len: usize) -> Vec<u8> {
     match shape {
         // A byte costs a hundred times as much in a record of its own.
