@@ -494,7 +494,7 @@ impl Default for Config {
             write_stall: Duration::from_secs(60),
             near_cache_bytes: 0,
             near_cache_prefixes: Vec::new(),
-            near_cache_min_reads: 3,
+            near_cache_min_reads: 2,
             near_cache_staleness: Duration::from_secs(1),
             park_timeout: None,
             slots_reload_interval: Duration::from_secs(3),

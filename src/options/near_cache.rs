@@ -42,9 +42,9 @@ pub(super) const FLAGS: [Flag; 4] = [
     Flag {
         name: "near-cache-min-reads",
         kind: Kind::Int,
-        default: "3",
+        default: "2",
         help: "cache a key once a worker has read it this many times within about ten seconds. Caching a key costs \
-               its node three commands and an entry in its tracking table",
+               its node two commands and an entry in its tracking table",
         apply: |options, value| {
             options.config.near_cache_min_reads = number::within(value, 1, 200)?;
             Ok(())

@@ -78,12 +78,6 @@ impl Proxy {
             // It serves these keys no more, or nobody.
             NearStep::Probe if reply.is_error() => near.drop_node(node),
             NearStep::Probe => {}
-            NearStep::Caching(at) => {
-                if let Some(flight) = near.flights.get_mut(at as usize) {
-                    flight.spoiled |= reply.is_error();
-                    flight.progress = Progress::Tracked;
-                }
-            }
             NearStep::Read(at) => self.flight_answered(at, reply, now),
             NearStep::Ttl(at) => self.flight_over(at, reply),
         }
@@ -95,14 +89,18 @@ impl Proxy {
             return;
         };
         let fits = near.fits(reply.frame().len());
-        let Some(flight) = near.flights.get_mut(at as usize) else {
+        let Some(flight) = near.flights.get_mut(at) else {
             return;
         };
-        let past = Past::of(flight);
-        let waiters = std::mem::take(&mut flight.waiters);
-        let (hash, fills) = (flight.hash, flight.fills);
         let useless = reply.is_error() || reply.frame().first() == Some(&b'|');
         let both = (!useless).then(|| resp2::both(reply));
+        let lacks = |waiter: &Waiter| {
+            let bytes = both.as_ref().and_then(|both| both.bytes(waiter.protocol));
+            bytes.is_none()
+        };
+        let past = flight.waiters.iter().any(lacks).then(|| Past::of(flight));
+        let waiters = std::mem::take(&mut flight.waiters);
+        let (hash, slot, fills) = (flight.hash, flight.slot, flight.fills);
         flight.progress = match (&both, fits) {
             (Some(both), true) if flight.fills => Progress::Answered(both.clone()),
             _ => Progress::Over,
@@ -113,18 +111,19 @@ impl Proxy {
             near.decline(hash, TOO_LARGE, now);
         }
         if !fills {
-            near.flights.remove(at as usize);
+            near.flights.remove(at);
         }
         for waiter in waiters {
             let bytes = both.as_ref().and_then(|both| both.bytes(waiter.protocol));
-            match bytes {
-                Some(bytes) => self.hand_over(waiter, bytes, past.slot, now),
-                None => {
+            match (bytes, &past) {
+                (Some(bytes), _) => self.hand_over(waiter, bytes, slot, now),
+                (None, Some(past)) => {
                     if let Some(near) = self.near.as_deref_mut() {
                         near.decline(hash, REFUSED, now);
                     }
-                    self.send_past(waiter, &past, now);
+                    self.send_past(waiter, past, now);
                 }
+                (None, None) => {}
             }
         }
     }
@@ -155,7 +154,7 @@ impl Proxy {
         let Some(near) = self.near.as_deref_mut() else {
             return;
         };
-        let Some(flight) = near.flights.try_remove(at as usize) else {
+        let Some(flight) = near.flights.remove(at) else {
             return;
         };
         let ends_at = match reply.integer() {
@@ -220,10 +219,12 @@ impl Proxy {
             return;
         };
         let all = near.flights.iter().filter(|(_, flight)| own(flight));
-        let all: Vec<usize> = all.map(|(at, _)| at).collect();
+        let all: Vec<u32> = all.map(|(at, _)| at).collect();
         let mut left = Vec::new();
         for at in all {
-            let flight = &mut near.flights[at];
+            let Some(flight) = near.flights.get_mut(at) else {
+                continue;
+            };
             flight.spoiled = true;
             let past = Past::of(flight);
             left.push((std::mem::take(&mut flight.waiters), past));
@@ -263,7 +264,8 @@ impl Proxy {
         for key in keys.items().filter_map(|key| key.text()) {
             let hash = near.hash(key);
             let dropped = near.drop_key(hash);
-            near.spoil(|flight| flight.hash == hash && flight.progress != Progress::Sent);
+            let flights = &mut near.flights;
+            flights.spoil_key(hash, |flight| flight.progress != Progress::Sent);
             self.stats.near_invalidations.add(u64::from(dropped));
         }
         true

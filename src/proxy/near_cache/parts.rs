@@ -210,9 +210,10 @@ impl Proxy {
             let near = self.near.as_deref();
             let at = match way {
                 Way::Kept => At::Here,
-                Way::Flight(at) => near.map_or(At::Here, |near| {
-                    At::Backend(near.flights[*at as usize].backend)
-                }),
+                Way::Flight(at) => {
+                    let flight = near.and_then(|near| near.flights.get(*at));
+                    flight.map_or(At::Here, |flight| At::Backend(flight.backend))
+                }
                 Way::Past => part.at(),
             };
             split.add_at(part.slot, at);

@@ -17,7 +17,8 @@ use crate::proxy::request::{MOVED_FRAME, Request};
 use crate::proxy::state::Proxy;
 use crate::resp::encode;
 
-const CACHING: &[u8] = b"*3\r\n$6\r\nCLIENT\r\n$7\r\nCACHING\r\n$3\r\nYES\r\n";
+/// A read that takes off beside more requests than these is nobody's but its own.
+const BESIDE_MAX: usize = 8;
 
 /// The argument that is the key of what may be cached.
 const KEY: usize = 1;
@@ -231,9 +232,18 @@ impl Proxy {
         frame: &[u8],
         now: Time,
     ) -> Option<u32> {
-        let near = self.near.as_deref()?;
-        let joinable = near.joinable(read.hash, read.key, read.question);
+        let joinable = self.joinable(read);
         joinable.or_else(|| self.take_off(read, command, frame, now))
+    }
+
+    /// The flight that a read may join, if there is such a one: since it took off nobody has been answered who may have
+    /// seen more than it will.
+    fn joinable(&self, read: &Read<'_>) -> Option<u32> {
+        let near = self.near.as_deref()?;
+        let at = near.joinable(read.hash, read.key, read.question)?;
+        let flight = near.flights.get(at)?;
+        let mut beside = flight.beside.iter();
+        beside.all(|access| self.lasts(access)).then_some(at)
     }
 
     /// Answers a read from the cache. If it is not there: nothing within, if the key is worth a fill; else nothing.
@@ -293,7 +303,10 @@ impl Proxy {
         let Some(near) = self.near.as_deref() else {
             return Step::Close;
         };
-        let backend = near.flights[at as usize].backend;
+        let Some(flight) = near.flights.get(at) else {
+            return Step::Close;
+        };
+        let backend = flight.backend;
         let seq = self.take_place(request, read.slot.number(), At::Backend(backend));
         let Some(client) = self.clients.get(request.client) else {
             return Step::Close;
@@ -319,7 +332,9 @@ impl Proxy {
         // What it asks for next may go to other connections.
         client.unsettle();
         near.accesses.add(hash, id, seq, Lasts::Flight(at));
-        near.flights[at as usize].waiters.push(waiter);
+        if let Some(flight) = near.flights.get_mut(at) {
+            flight.waiters.push(waiter);
+        }
     }
 
     /// A read is sent by the tracking connection, to be kept unless others reach the key meanwhile.
@@ -334,7 +349,11 @@ impl Proxy {
         }
         let near = self.near.as_deref()?;
         let stamp = near.stamp(read.master, read.slot.number())?;
-        let fills = !self.is_reached(near, read) || planted_bugs::is_on("own-write-not-dropped");
+        let (mut beside, mut alone) = self.beside(near, read);
+        if planted_bugs::is_on("own-write-not-dropped") {
+            (beside, alone) = (Vec::new(), false);
+        }
+        let fills = beside.is_empty() && !alone;
         let flight = Flight {
             backend,
             stamp,
@@ -347,18 +366,13 @@ impl Proxy {
             tail_len: read.question.tail.len(),
             waiters: Vec::new(),
             fills,
+            alone,
+            beside,
             spoiled: false,
-            progress: if fills {
-                Progress::Sent
-            } else {
-                Progress::Tracked
-            },
+            progress: Progress::Sent,
         };
         let near = self.near.as_deref_mut()?;
-        let at = near.flights.insert(flight) as u32;
-        if fills {
-            self.send_near(backend, NearStep::Caching(at), CACHING, now);
-        }
+        let at = near.flights.insert(flight);
         self.send_near(backend, NearStep::Read(at), frame, now);
         if fills {
             let mut question = Vec::new();
@@ -368,13 +382,17 @@ impl Proxy {
         Some(at)
     }
 
-    /// Whether anybody's request is under way that reaches the key past the cache. (Of the reads that wait on the tracking
-    /// connection itself none is newer than one that is sent there now.)
-    fn is_reached(&self, near: &NearCache, read: &Read<'_>) -> bool {
+    /// The requests under way that reach the key past the cache; and whether there is more of that than a list of them
+    /// can say. (Of the reads that wait on the tracking connection itself none is newer than one that is sent there now.)
+    fn beside(&self, near: &NearCache, read: &Read<'_>) -> (Vec<Access>, bool) {
         let past = |access: &&Access| !matches!(access.lasts, Lasts::Flight(_));
-        let mut all = near.accesses.of(read.hash).filter(past);
+        let all = near.accesses.of(read.hash).filter(past);
+        let open = all.filter(|access| self.lasts(access)).take(BESIDE_MAX + 1);
+        let mut beside: Vec<Access> = open.copied().collect();
         let mut wide = near.accesses.wide_of(read.slot.number());
-        all.any(|access| self.lasts(access)) || wide.any(|wide| self.wide_lasts(wide))
+        let alone = beside.len() > BESIDE_MAX || wide.any(|wide| self.wide_lasts(wide));
+        beside.truncate(BESIDE_MAX);
+        (beside, alone)
     }
 
     /// A request was answered here.

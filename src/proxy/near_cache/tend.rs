@@ -1,20 +1,19 @@
 //! Tracking connections begin, are probed, and end.
 //!
-//! One is begun when a key of its node is worth a fill, and carries nothing but what the cache asks. `CLIENT TRACKING` is
-//! its first request and no part of the handshake: a node that refuses it is served without a cache, and nothing is
-//! held against it.
+//! One is begun when a key of its node is worth a fill, and carries nothing but what the cache asks, so that the node may
+//! track all that is read on it: with OPTIN each fill would be a command more. `CLIENT TRACKING` is its first request
+//! and no part of the handshake: a node that refuses it is served without a cache, and nothing is held against it.
 
 use crate::clock::Time;
 use crate::cluster::slot::{SLOTS, Slot};
 use crate::proxy::ids::{BackendId, NO_SLOT, NodeKey};
-use crate::proxy::near_cache::state::PATIENCE;
-use crate::proxy::near_cache::state::flight::NearStep;
+use crate::proxy::near_cache::state::flight::{Flight, NearStep, PATIENCE};
 use crate::proxy::state::Proxy;
 use crate::proxy::upstream::backend::{Flavor, Origin, Ticket, Usage};
 use crate::proxy::upstream::lost::Lost;
 use crate::resp::encode;
 
-const SETUP: &[u8] = b"*4\r\n$6\r\nCLIENT\r\n$8\r\nTRACKING\r\n$2\r\nON\r\n$5\r\nOPTIN\r\n";
+const SETUP: &[u8] = b"*3\r\n$6\r\nCLIENT\r\n$8\r\nTRACKING\r\n$2\r\nON\r\n";
 
 impl Proxy {
     /// The tracking connection to a node, if it is ready; else one is begun, if it may be.
@@ -44,7 +43,6 @@ impl Proxy {
     pub(super) fn send_near(&mut self, id: BackendId, step: NearStep, frame: &[u8], now: Time) {
         let command = match step {
             NearStep::Setup => b"client|tracking" as &[u8],
-            NearStep::Caching(_) => b"client|caching",
             NearStep::Read(_) => b"get",
             NearStep::Ttl(_) => b"pttl",
             NearStep::Probe => b"exists",
@@ -97,10 +95,11 @@ impl Proxy {
             }
         }
         let late = |sent_at: Time| now >= sent_at.after(PATIENCE);
-        let own = |flight: &crate::proxy::near_cache::state::flight::Flight| {
-            !flight.waiters.is_empty() && late(flight.sent_at)
-        };
+        let own = |flight: &Flight| !flight.waiters.is_empty() && late(flight.sent_at);
         self.give_up_flights(own, false, now);
+        if let Some(near) = self.near.as_deref_mut() {
+            near.flights.looked();
+        }
     }
 
     /// Closes the connections on which nodes will not track. Another is tried much later.

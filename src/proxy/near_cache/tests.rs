@@ -26,7 +26,6 @@ mod parts;
 #[derive(Default)]
 struct Link {
     tracks: bool,
-    caching: bool,
     resp3: bool,
     requests: Vec<u8>,
     replies: Vec<u8>,
@@ -171,8 +170,7 @@ impl Rig {
         let value = self.values.get(&key).copied();
         let mut reply = Vec::new();
         let link = &mut self.links.get_mut(&name).unwrap().1;
-        let caching = link.caching;
-        link.caching = false;
+        let tracks = link.tracks;
         let protocol = if link.resp3 {
             encode::Protocol::Resp3
         } else {
@@ -191,14 +189,9 @@ impl Rig {
                 link.tracks = true;
                 reply.extend(b"+OK\r\n");
             }
-            b"CLIENT" => {
-                link.caching = true;
-                reply.extend(b"+OK\r\n");
-            }
             b"PING" => reply.extend(b"+PONG\r\n"),
             b"GET" => {
-                if caching {
-                    assert!(link.tracks);
+                if tracks {
                     self.tracked.insert((key, name));
                 }
                 self.reads += 1;
@@ -216,7 +209,7 @@ impl Rig {
                 },
             ),
             b"EXISTS" => {
-                if caching {
+                if tracks {
                     self.tracked.insert((key, name));
                 }
                 let all = words.iter().filter(|key| self.values.contains_key(*key));
@@ -388,8 +381,8 @@ fn what_was_invalidated_on_its_way_is_answered_and_not_kept() {
     rig.write("k", 1);
     rig.ask(1, &["GET", "k"]);
     let tracking = rig.tracking();
-    // CLIENT CACHING, GET; then the write; then PTTL.
-    rig.execute(tracking, 2);
+    // GET; then the write; then PTTL.
+    rig.execute(tracking, 1);
     rig.write("k", 2);
     rig.settle();
     assert_eq!(rig.heard(1), bulk(1));

@@ -1,19 +1,23 @@
-//! `Flight`: one read on a tracking connection, and the clients that wait for it.
+//! `Flight`: one read on a tracking connection, and the clients that wait for it. `Flights`: all of them, by key, since
+//! each request that reaches a key past the cache asks for those of its key.
 //!
 //! It must never know what the reply says.
 
+use std::time::Duration;
+
+use slab::Slab;
+
 use crate::clock::Time;
 use crate::proxy::ids::{BackendId, PartId};
+use crate::proxy::near_cache::state::accesses::Access;
 use crate::proxy::near_cache::state::store::{Both, Question, Stamp};
 use crate::resp::encode::Protocol;
 
 /// Which request of a tracking connection a reply is to; the number is the flight's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NearStep {
-    /// `CLIENT TRACKING ON OPTIN`.
+    /// `CLIENT TRACKING ON`.
     Setup,
-    /// `CLIENT CACHING YES`.
-    Caching(u32),
     /// The read.
     Read(u32),
     /// `PTTL`.
@@ -25,10 +29,8 @@ pub enum NearStep {
 /// How far a read is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Progress {
-    /// Nothing has come: an invalidation is of something older.
+    /// Nothing has come: an invalidation is of something older, as the node had it before it executed this read.
     Sent,
-    /// The read itself is next.
-    Tracked,
     /// It is answered with this; the key's TTL is to come.
     Answered(Both),
     /// It is answered, and its reply is not kept.
@@ -71,6 +73,11 @@ pub struct Flight {
     pub waiters: Vec<Waiter>,
     /// Whether it was sent to be kept, with all that belongs to it.
     pub fills: bool,
+    /// Whether nobody may join it.
+    pub alone: bool,
+    /// Requests that reached the key past the cache and were under way when it took off. Once one is answered, somebody
+    /// may know of a value that is newer than what this one brings.
+    pub beside: Vec<Access>,
     /// Whether its reply may not be kept: something reached the key meanwhile.
     pub spoiled: bool,
     /// How far it is.
@@ -86,9 +93,112 @@ impl Flight {
         }
     }
 
-    /// Whether others who ask the same may wait for its reply: it will be kept, and is not answered yet.
+    /// Whether others who ask the same may wait for its reply, as long as all that was beside it lasts: it is not answered
+    /// yet, and nothing has reached the key since it took off.
     pub fn is_joinable(&self) -> bool {
-        let open = matches!(self.progress, Progress::Sent | Progress::Tracked);
-        self.fills && !self.spoiled && open
+        !self.alone && !self.spoiled && self.progress == Progress::Sent
+    }
+}
+
+/// Reads on tracking connections at once.
+const FLIGHTS_MAX: usize = 1024;
+/// Lists by hash; a power of two.
+const LISTS: usize = 1024;
+/// A read that waits for so long is sent by another connection.
+pub const PATIENCE: Duration = Duration::from_secs(1);
+
+/// All reads on tracking connections.
+///
+/// Invariants: each flight is in the list of its hash once; none has been under way for longer than since `look_at` less
+/// the patience.
+#[derive(Debug)]
+pub struct Flights {
+    all: Slab<Flight>,
+    lists: Box<[Vec<u32>]>,
+    /// None of them has waited too long before this, and none is there if this is nothing.
+    look_at: Option<Time>,
+}
+
+impl Default for Flights {
+    fn default() -> Flights {
+        Flights {
+            all: Slab::new(),
+            lists: vec![Vec::new(); LISTS].into(),
+            look_at: None,
+        }
+    }
+}
+
+impl Flights {
+    /// Whether there is room for another.
+    pub fn has_room(&self) -> bool {
+        self.all.len() < FLIGHTS_MAX
+    }
+
+    /// One takes off. Returns its number.
+    pub fn insert(&mut self, flight: Flight) -> u32 {
+        self.look_at.get_or_insert(flight.sent_at.after(PATIENCE));
+        let list = flight.hash as usize % LISTS;
+        let at = self.all.insert(flight) as u32;
+        self.lists[list].push(at);
+        at
+    }
+
+    /// The flight of this number.
+    pub fn get(&self, at: u32) -> Option<&Flight> {
+        self.all.get(at as usize)
+    }
+
+    /// The same, to be changed.
+    pub fn get_mut(&mut self, at: u32) -> Option<&mut Flight> {
+        self.all.get_mut(at as usize)
+    }
+
+    /// The flight of this number is over.
+    pub fn remove(&mut self, at: u32) -> Option<Flight> {
+        let flight = self.all.try_remove(at as usize)?;
+        self.lists[flight.hash as usize % LISTS].retain(|other| *other != at);
+        Some(flight)
+    }
+
+    /// All of them, with their numbers.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, &Flight)> {
+        self.all.iter().map(|(at, flight)| (at as u32, flight))
+    }
+
+    /// Those for keys of this hash.
+    pub fn of(&self, hash: u64) -> impl Iterator<Item = (u32, &Flight)> {
+        let list = self.lists[hash as usize % LISTS].iter();
+        let all = list.filter_map(|at| Some((*at, self.all.get(*at as usize)?)));
+        all.filter(move |(_, flight)| flight.hash == hash)
+    }
+
+    /// Replies of these are not kept.
+    pub fn spoil(&mut self, own: impl Fn(&Flight) -> bool) {
+        for (_, flight) in &mut self.all {
+            flight.spoiled |= own(flight);
+        }
+    }
+
+    /// The same, of those for keys of this hash.
+    #[inline]
+    pub fn spoil_key(&mut self, hash: u64, own: impl Fn(&Flight) -> bool) {
+        for at in &self.lists[hash as usize % LISTS] {
+            if let Some(flight) = self.all.get_mut(*at as usize) {
+                flight.spoiled |= flight.hash == hash && own(flight);
+            }
+        }
+    }
+
+    /// When to look for those that have waited too long.
+    pub fn look_at(&self) -> Option<Time> {
+        self.look_at
+    }
+
+    /// They were looked at.
+    pub fn looked(&mut self) {
+        let waiting = self.all.iter().filter(|(_, own)| !own.waiters.is_empty());
+        let sent = waiting.map(|(_, flight)| flight.sent_at).min();
+        self.look_at = sent.map(|at| at.after(PATIENCE));
     }
 }

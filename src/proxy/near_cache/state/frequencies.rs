@@ -1,4 +1,4 @@
-//! `Frequencies`: how often keys are read, roughly: which are worth the three commands of a fill and a place in the
+//! `Frequencies`: how often keys are read, roughly: which are worth the two commands of a fill and a place in the
 //! server's tracking table.
 //!
 //! The list of hot keys (`insight::hot_keys`) has 64 keys of a sample: it tells a person what is hottest. Here thousands
@@ -22,16 +22,17 @@ const COUNTERS_MAX: usize = 1 << 21;
 const ENTRY_BYTES: usize = 128;
 /// How often counts are halved.
 const HALF_LIFE: Duration = Duration::from_secs(10);
-/// Cells for regrets. Keys that share one are filled as seldom.
-const REGRET_CELLS: usize = 1 << 12;
-/// Six doublings of three reads, the default, are as much as a counter counts.
+/// Counters for each cell for regrets. Keys that share one are filled as seldom, so that there have to be about as many
+/// cells as keys are kept: with fewer, one key that is often written has all of its cell regretted.
+const REGRET_SHARE: usize = 4;
+/// Six doublings of two reads, the default, are half of what a counter counts.
 const REGRETS_MAX: u8 = 6;
-/// A fill that was hit so often was worth its three commands.
-const WORTH: u8 = 3;
+/// A fill that was hit so often was worth its two commands.
+const WORTH: u8 = 2;
 
 /// How often keys are read.
 ///
-/// Invariant: both rows have the same length, a power of two.
+/// Invariant: both rows have the same length, a power of two; so has `regrets`, in its share of that.
 #[derive(Debug)]
 pub struct Frequencies {
     rows: [Box<[u8]>; 2],
@@ -48,7 +49,7 @@ impl Frequencies {
         let counters = counters.clamp(COUNTERS_MIN, COUNTERS_MAX);
         Frequencies {
             rows: [vec![0; counters].into(), vec![0; counters].into()],
-            regrets: vec![0; REGRET_CELLS].into(),
+            regrets: vec![0; counters / REGRET_SHARE].into(),
             halved_at: Time::default(),
             noted: 0,
         }
@@ -68,14 +69,15 @@ impl Frequencies {
         if self.noted > self.rows[0].len() {
             self.halve();
         }
-        let regrets = self.regrets[hash as usize % REGRET_CELLS];
+        let regrets = self.regrets[self.cell(hash)];
         u32::from(count) >= (min << regrets).min(u32::from(u8::MAX))
     }
 
     /// What was filled for the key is dropped after so many hits, as the key has changed.
     #[inline]
     pub fn dropped(&mut self, hash: u64, hits: u8) {
-        let regrets = &mut self.regrets[hash as usize % REGRET_CELLS];
+        let cell = self.cell(hash);
+        let regrets = &mut self.regrets[cell];
         let worth = hits >= WORTH;
         *regrets = match worth {
             true => 0,
@@ -105,6 +107,10 @@ impl Frequencies {
         for row in &mut self.rows {
             row.iter_mut().for_each(|count| *count /= 2);
         }
+    }
+
+    fn cell(&self, hash: u64) -> usize {
+        (hash >> 16) as usize & (self.regrets.len() - 1)
     }
 
     fn places(&self, hash: u64) -> [usize; 2] {

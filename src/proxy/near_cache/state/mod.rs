@@ -27,28 +27,22 @@ pub mod store;
 
 use std::time::Duration;
 
-use slab::Slab;
-
 use crate::clock::Time;
 use crate::cluster::slot::SLOTS;
 use crate::config::Config;
 use crate::proxy::ids::{ClientId, NodeKey, Seq};
 use crate::proxy::near_cache::state::accesses::{Accesses, Lasts, Wide};
-use crate::proxy::near_cache::state::flight::Flight;
+use crate::proxy::near_cache::state::flight::Flights;
 use crate::proxy::near_cache::state::frequencies::Frequencies;
 use crate::proxy::near_cache::state::link::Link;
 use crate::proxy::near_cache::state::store::{ByHash, Found, Question, Stamp, Store};
 use crate::proxy::planted_bugs;
 use crate::resp::encode::Protocol;
 
-/// Reads on tracking connections at once.
-const FLIGHTS_MAX: usize = 64;
 /// Keys that are known to be of no use, and for how long: their replies are too large, or errors.
 const DECLINED_MAX: usize = 1024;
 /// The largest reply that is kept.
 const REPLY_MAX: usize = 64 << 10;
-/// A read that waits for so long on a tracking connection is sent by another.
-pub const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The near cache of one worker.
 #[derive(Debug)]
@@ -58,7 +52,7 @@ pub struct NearCache {
     /// Requests that reach keys past the cache.
     pub accesses: Accesses,
     /// Reads on tracking connections.
-    pub flights: Slab<Flight>,
+    pub flights: Flights,
     /// Tracking connections, by node.
     links: Vec<Link>,
     reads: Frequencies,
@@ -99,7 +93,7 @@ impl NearCache {
             Box::new(NearCache {
                 store: Store::new(bytes),
                 accesses: Accesses::default(),
-                flights: Slab::new(),
+                flights: Flights::default(),
                 links: Vec::new(),
                 reads: Frequencies::new(bytes),
                 slot_epochs: vec![0; SLOTS].into(),
@@ -208,7 +202,7 @@ impl NearCache {
     pub fn access(&mut self, hash: u64, client: ClientId, seq: Seq, lasts: Lasts) {
         if !planted_bugs::is_on("own-write-not-dropped") {
             self.drop_key(hash);
-            self.spoil(|flight| flight.hash == hash);
+            self.flights.spoil_key(hash, |_| true);
         }
         self.accesses.add(hash, client, seq, lasts);
     }
@@ -219,7 +213,8 @@ impl NearCache {
             Some(epoch) => *epoch = epoch.wrapping_add(1),
             None => self.drop_all(),
         }
-        self.spoil(|flight| slot.is_none_or(|slot| flight.slot == slot));
+        self.flights
+            .spoil(|flight| slot.is_none_or(|slot| flight.slot == slot));
         let wide = Wide { slot, client, seq };
         self.accesses.wide.push(wide);
     }
@@ -237,17 +232,6 @@ impl NearCache {
     /// A fill for the key of this hash came to nothing, as the key has changed meanwhile.
     pub fn note_spoiled(&mut self, hash: u64) {
         self.reads.dropped(hash, 0);
-    }
-
-    /// Replies of these flights are not kept.
-    #[inline]
-    pub fn spoil(&mut self, own: impl Fn(&Flight) -> bool) {
-        if self.flights.is_empty() {
-            return;
-        }
-        for (_, flight) in &mut self.flights {
-            flight.spoiled |= own(flight);
-        }
     }
 
     /// What an entry is marked with that comes from a node now.
@@ -293,7 +277,7 @@ impl NearCache {
         let link = self.link_mut(node);
         link.epoch = epoch;
         link.probe_key.clear();
-        self.spoil(|flight| flight.stamp.node == node);
+        self.flights.spoil(|flight| flight.stamp.node == node);
     }
 
     /// Nothing that came from anywhere so far is served any more.
@@ -306,8 +290,7 @@ impl NearCache {
 
     /// Whether more may be asked on tracking connections.
     pub fn may_ask(&self, hash: u64, now: Time) -> bool {
-        self.flights.len() < FLIGHTS_MAX
-            && self.declined.get(&hash).is_none_or(|until| now >= *until)
+        self.flights.has_room() && self.declined.get(&hash).is_none_or(|until| now >= *until)
     }
 
     /// A fill for the key of this hash was of no use: it is not tried again for so long.
@@ -320,16 +303,13 @@ impl NearCache {
         }
     }
 
-    /// The flight that a read may join, if there is such a one.
+    /// The flight that a read may join, if there is such a one and all that is beside it lasts.
     pub fn joinable(&self, hash: u64, key: &[u8], question: Question<'_>) -> Option<u32> {
-        let mut all = self.flights.iter();
-        let own = |(_, flight): &(usize, &Flight)| {
-            flight.hash == hash
-                && flight.is_joinable()
-                && *flight.key == *key
-                && flight.question() == question
-        };
-        all.find(own).map(|(at, _)| at as u32)
+        let mut all = self.flights.of(hash);
+        let own = all.find(|(_, flight)| {
+            flight.is_joinable() && *flight.key == *key && flight.question() == question
+        });
+        own.map(|(at, _)| at)
     }
 
     /// Whether a reply of so many bytes may be kept.
@@ -357,9 +337,6 @@ impl NearCache {
         let probe = probes
             .filter_map(|link| link.probe_at(self.staleness))
             .min();
-        let waiting = self.flights.iter();
-        let waiting = waiting.filter(|(_, flight)| !flight.waiters.is_empty());
-        let late = waiting.map(|(_, flight)| flight.sent_at.after(PATIENCE));
-        probe.into_iter().chain(late.min()).min()
+        probe.into_iter().chain(self.flights.look_at()).min()
     }
 }

@@ -105,7 +105,7 @@ fn what_is_no_string_is_an_error_to_get_and_nil_in_a_list() {
     let link = &mut rig.links.get_mut(&name).unwrap().1;
     link.requests.clear();
     link.replies
-        .extend(b"+OK\r\n-WRONGTYPE Operation against a key\r\n:-1\r\n");
+        .extend(b"-WRONGTYPE Operation against a key\r\n:-1\r\n");
     rig.settle();
     assert_eq!(rig.heard(0), "*2\r\n$1\r\n1\r\n$-1\r\n");
     rig.proxy.check_idle();
