@@ -154,6 +154,7 @@ impl Proxy {
     /// Serves a read from the cache, or by the tracking connection. Nothing: it goes its usual way, and is noted.
     #[inline(never)]
     pub(in crate::proxy) fn serve_near(&mut self, request: &Request<'_>) -> Option<Step> {
+        self.near.as_deref_mut()?.missed = false;
         let client = self.clients.get(request.client)?;
         if !may_serve(client) {
             return None;
@@ -203,12 +204,13 @@ impl Proxy {
 
     fn read_near(&mut self, request: &Request<'_>) -> Option<Step> {
         let read = self.read_of(request)?;
-        let joinable = |near: &NearCache| near.joinable(read.hash, read.key, read.question);
+        self.near.as_deref_mut()?.missed = true;
         match self.own_access(request.client, &read) {
             None => {}
             // Again what it waits for already.
             Some(Lasts::Flight(at)) => {
-                let same = self.near.as_deref().and_then(joinable) == Some(at);
+                let same = self.joinable(&read) == Some(at);
+                self.stats.near_misses.add(u64::from(same));
                 return same.then(|| self.join(request, &read, at));
             }
             Some(Lasts::Request | Lasts::Work) => return None,
@@ -221,6 +223,7 @@ impl Proxy {
         }
         let frame = request.args.frame();
         let at = self.flight_for(&read, request.command.id, frame, request.now)?;
+        self.stats.near_misses.add(1);
         Some(self.join(request, &read, at))
     }
 
@@ -264,12 +267,8 @@ impl Proxy {
                 self.fulfilled_here(id, completed, now);
                 Some(Some(Step::Done))
             }
-            Look::Cold => {
-                self.stats.near_misses.add(1);
-                None
-            }
+            Look::Cold => None,
             Look::Wanted { stale } => {
-                self.stats.near_misses.add(1);
                 self.stats.near_stale.add(u64::from(stale));
                 Some(None)
             }

@@ -50,12 +50,17 @@ struct Rig {
 
 impl Rig {
     fn new(clients: usize) -> Rig {
+        Rig::with(clients, |_| {})
+    }
+
+    fn with(clients: usize, set: impl FnOnce(&mut Config)) -> Rig {
         let mut config = Config {
             near_cache_bytes: 1 << 20,
             near_cache_min_reads: 1,
             ..Config::default()
         };
         config.limits.connection_requests = usize::MAX;
+        set(&mut config);
         let config = Arc::new(config);
         let mut proxy = before_nodes(1, config);
         let now = Time::from_micros(1_000_000);
@@ -496,6 +501,53 @@ fn many_who_miss_one_key_cause_one_read() {
         assert_eq!(rig.heard(client), bulk(1).repeat(3));
     }
     assert_eq!(rig.reads, before + 1);
+}
+
+#[test]
+fn what_waits_for_room_is_one_miss() {
+    let mut rig = Rig::with(1, |config| {
+        config.limits.backend_output_bytes = 200;
+        config.near_cache_min_reads = 200;
+    });
+    rig.ask(0, &["GET", "k"]);
+    rig.settle();
+    rig.heard(0);
+    let mut all = Vec::new();
+    for key in 0..100 {
+        encode::command(&mut all, [b"GET" as &[u8], key.to_string().as_bytes()]);
+    }
+    let id = rig.clients[0].0;
+    feed(&mut rig.proxy, Peer::Client(id), &all, rig.now);
+    assert!(rig.stat("near_misses") < 50, "it has to wait");
+    rig.act();
+    (0..10).for_each(|_| rig.settle());
+    assert_eq!(rig.heard(0), "$-1\r\n".repeat(100));
+    assert_eq!(rig.stat("near_misses"), 101);
+    rig.proxy.check_idle();
+}
+
+#[test]
+fn those_who_read_beside_a_write_share_a_read_until_the_write_is_answered() {
+    let mut rig = Rig::new(50);
+    rig.fill("k", 1);
+    rig.ask(0, &["INCR", "k"]);
+    let before = rig.reads;
+    (1..40).for_each(|client| rig.ask(client, &["GET", "k"]));
+    let (tracking, usual) = (rig.tracking(), rig.usual());
+    rig.execute(tracking, usize::MAX);
+    assert_eq!(rig.reads, before + 1);
+    // The read came first, and its reply is on its way. Who asks now may have heard of the write.
+    rig.execute(usual, usize::MAX);
+    rig.deliver(usual, usize::MAX);
+    assert_eq!(rig.heard(0), ":2\r\n");
+    rig.ask(40, &["GET", "k"]);
+    rig.ask(0, &["GET", "k"]);
+    rig.settle();
+    for client in 1..40 {
+        assert_eq!(rig.heard(client), bulk(1));
+    }
+    assert_eq!((rig.heard(40), rig.heard(0)), (bulk(2), bulk(2)));
+    rig.proxy.check_idle();
 }
 
 #[test]

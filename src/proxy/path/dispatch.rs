@@ -428,11 +428,29 @@ impl Proxy {
     /// A request that goes where its class says.
     #[inline(always)]
     fn serve(&mut self, request: &Request<'_>) -> Step {
-        if self.near.is_some()
-            && let Some(step) = self.serve_near(request)
-        {
+        if self.near.is_some() {
+            return self.serve_beside_near(request);
+        }
+        self.serve_by_class(request)
+    }
+
+    /// The same, unless the near cache serves it.
+    #[inline(never)]
+    fn serve_beside_near(&mut self, request: &Request<'_>) -> Step {
+        if let Some(step) = self.serve_near(request) {
             return step;
         }
+        let step = self.serve_by_class(request);
+        // What has to wait comes again.
+        let missed = self.near.as_deref().is_some_and(|near| near.missed);
+        if missed && !matches!(step, Step::Wait(_)) {
+            self.stats.near_misses.add(1);
+        }
+        step
+    }
+
+    #[inline(always)]
+    fn serve_by_class(&mut self, request: &Request<'_>) -> Step {
         match request.command.class {
             Class::Routed if request.command.block_token.is_none() => self.route(request, None),
             Class::Routed if request.command.blocks(request.args) => self.block(request),

@@ -156,7 +156,7 @@ impl Proxy {
             true => (self.near.as_deref_mut(), may_serve(client)),
             false => (None, false),
         };
-        let (mut hits, mut sent) = (0, 0);
+        let (mut hits, mut misses, mut sent) = (0, 0, 0);
         // Hits of one command are counted together.
         let (mut hit_command, mut counted) = (0, 0);
         let (pipeline, protocol) = (&mut client.pipeline, client.session.protocol);
@@ -197,6 +197,7 @@ impl Proxy {
                 Some(own) => own.slot(),
                 None => Slot::of(key),
             };
+            let mut missed = false;
             if NEAR && let Some(near) = near.as_deref_mut() {
                 let hash = near.hash(key);
                 if shape.cacheable && is_served {
@@ -238,7 +239,7 @@ impl Proxy {
                         }
                         // The general path knows what to do.
                         Look::Wanted { .. } if is_for => break,
-                        Look::Wanted { .. } | Look::Cold => self.stats.near_misses.add(1),
+                        Look::Wanted { .. } | Look::Cold => missed = true,
                     }
                 }
                 near.access(hash, id, pipeline.tail(), Lasts::Request);
@@ -291,6 +292,7 @@ impl Proxy {
             rest = behind;
             room -= 1;
             sent += usize::from(NEAR);
+            misses += u64::from(NEAR && missed);
         }
         if NEAR && hits > 0 {
             let (calls, last) = (&self.stats.calls, hits - counted);
@@ -301,6 +303,9 @@ impl Proxy {
                 client.flush_queued = true;
                 self.actions.flush_client(id);
             }
+        }
+        if NEAR {
+            self.stats.near_misses.add(misses);
         }
         let taken = if NEAR { sent } else { pipeline.len() - before };
         let left = rest.len();

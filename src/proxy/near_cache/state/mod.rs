@@ -65,6 +65,8 @@ pub struct NearCache {
     min_reads: u32,
     prefixes: Vec<Vec<u8>>,
     reply_max: usize,
+    /// Whether the request in hand was looked for in vain: a miss, once it is taken.
+    pub missed: bool,
     /// Whether some node has refused to track.
     pub any_refused: bool,
     /// All standstills so far: time in which nothing was heard, and that the clock does not know.
@@ -109,6 +111,7 @@ impl NearCache {
                     .map(|prefix| prefix.clone().into_bytes())
                     .collect(),
                 reply_max: REPLY_MAX.min(bytes / 8),
+                missed: false,
                 any_refused: false,
                 still: 0,
             })
