@@ -276,6 +276,10 @@ impl Worker {
 
     #[inline]
     fn note_standstill(&mut self, reading: &Reading) {
+        if !reading.late {
+            return;
+        }
+        self.proxy.note_standstills(reading.now);
         if !reading.lost.is_zero()
             && let Some(lost) = self.turns.stood_still(reading.lost, reading.now)
         {

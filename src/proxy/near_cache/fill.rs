@@ -67,7 +67,7 @@ impl Proxy {
         };
         let node = backend.node;
         let link = near.link_mut(node);
-        link.confirmed_at = link.confirmed_at.max(ticket.sent_at);
+        link.confirm(ticket.sent_at);
         match step {
             NearStep::Setup if reply.is_error() => {
                 // It is of no use; that says nothing of the node.
@@ -161,8 +161,8 @@ impl Proxy {
             Some(-1) => u64::MAX,
             Some(ttl @ 1..) => {
                 // From when it was asked: the key may end sooner here, and never later.
-                let wait = Duration::from_millis(ttl as u64);
-                flight.sent_at.after(wait).as_micros()
+                let wait = (ttl as u64).saturating_mul(1000);
+                flight.running_at.saturating_add(wait)
             }
             Some(_) | None => return,
         };

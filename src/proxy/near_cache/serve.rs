@@ -357,6 +357,7 @@ impl Proxy {
             backend,
             stamp,
             sent_at: now,
+            running_at: near.running(now),
             hash: read.hash,
             key: read.key.into(),
             slot: read.slot.number(),

@@ -62,15 +62,24 @@ impl Proxy {
         self.stats.backend_requests.add(1);
     }
 
+    /// Time may have passed that the clock does not know. Before anything is served behind it, this has to be known.
+    #[cold]
+    pub fn note_standstills(&mut self, now: Time) {
+        let still = self.process.standstills.total();
+        if let Some(near) = self.near.as_deref_mut() {
+            near.stood_still(still, now);
+        }
+    }
+
     /// Time passes: connections are probed, and nobody waits too long for a flight.
     #[inline(never)]
     pub(in crate::proxy) fn tick_near(&mut self, now: Time) {
         self.prune_accesses();
-        let still = self.process.standstills.total().as_micros() as u64;
+        self.note_standstills(now);
         let Some(near) = self.near.as_deref_mut() else {
             return;
         };
-        near.tick(still, now);
+        near.tick(now);
         self.stats.near_bytes.set(near.store.bytes() as u64);
         self.stats.near_keys.set(near.store.keys() as u64);
         if std::mem::take(&mut near.any_refused) {

@@ -443,6 +443,50 @@ fn nothing_is_served_without_news_of_its_node() {
 }
 
 #[test]
+fn behind_a_standstill_nothing_is_served_until_its_node_has_answered_and_keys_have_ended() {
+    if planted_bugs::is_on("entry-outlives-connection") {
+        return;
+    }
+    let mut rig = Rig::new(1);
+    rig.fill("k", 1);
+    let end = rig.now.after(Duration::from_millis(9000));
+    rig.values.insert(b"short".to_vec(), (5, Some(end)));
+    for _ in 0..3 {
+        rig.ask(0, &["GET", "short"]);
+        rig.settle();
+        assert_eq!(rig.heard(0), bulk(5));
+    }
+    let fills = rig.stat("near_fills");
+    // A probe was sent before, and answered meanwhile.
+    rig.wait(Duration::from_millis(250));
+    let tracking = rig.tracking();
+    rig.execute(tracking, usize::MAX);
+    rig.write("k", 2);
+    rig.values.remove(&b"short"[..]);
+    let now = rig.now.after(Duration::from_millis(1));
+    rig.now = now;
+    let near = rig.proxy.near.as_deref_mut().unwrap();
+    near.stood_still(Duration::from_secs(10), now);
+    rig.ask(0, &["GET", "k"]);
+    assert_eq!(rig.heard(0), "");
+    rig.settle();
+    assert_eq!(rig.heard(0), bulk(2));
+    rig.ask(0, &["GET", "short"]);
+    rig.settle();
+    assert_eq!(rig.heard(0), "$-1\r\n");
+    // What has not changed is there yet.
+    rig.fill("other", 7);
+    let reads = rig.reads;
+    let near = rig.proxy.near.as_deref_mut().unwrap();
+    near.stood_still(Duration::from_secs(20), now);
+    rig.wait(Duration::from_millis(1));
+    rig.settle();
+    rig.ask(0, &["GET", "other"]);
+    assert_eq!((rig.heard(0), rig.reads), (bulk(7), reads));
+    assert_eq!(rig.stat("near_fills"), fills + 2);
+}
+
+#[test]
 fn an_entry_does_not_outlive_its_connection() {
     if planted_bugs::is_on("entry-outlives-connection") {
         return;

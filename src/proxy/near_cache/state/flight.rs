@@ -57,6 +57,8 @@ pub struct Flight {
     pub stamp: Stamp,
     /// When it was sent.
     pub sent_at: Time,
+    /// The same by a clock that misses nothing.
+    pub running_at: u64,
     /// The hash of the key.
     pub hash: u64,
     /// The key.

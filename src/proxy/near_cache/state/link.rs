@@ -26,6 +26,8 @@ pub struct Link {
     pub epoch: u32,
     /// The node has answered something that was sent then: all that it had invalidated before is known.
     pub confirmed_at: Time,
+    /// What was sent before this confirms nothing.
+    pub believed_from: Time,
     /// When something was last sent.
     pub asked_at: Time,
     /// When an entry was last served.
@@ -43,7 +45,24 @@ impl Link {
     /// Whether something that came by it may be served.
     #[inline]
     pub fn is_fresh(&self, staleness: Duration, now: Time) -> bool {
-        self.is_ready && now.as_micros() <= self.confirmed_at.after(staleness).as_micros()
+        self.is_ready
+            && self.confirmed_at > Time::default()
+            && now.as_micros() <= self.confirmed_at.after(staleness).as_micros()
+    }
+
+    /// The node has answered something that was sent then.
+    #[inline]
+    pub fn confirm(&mut self, sent_at: Time) {
+        if sent_at >= self.believed_from {
+            self.confirmed_at = self.confirmed_at.max(sent_at);
+        }
+    }
+
+    /// Nobody knows how long ago it was heard from. What came by it is served again as soon as it has answered.
+    pub fn doubt(&mut self, now: Time) {
+        self.confirmed_at = Time::default();
+        self.asked_at = Time::default();
+        self.believed_from = now;
     }
 
     /// When it is to be probed, if it is in use: unless so much was asked since an entry was last served.

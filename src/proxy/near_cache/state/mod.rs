@@ -167,7 +167,9 @@ impl NearCache {
         master: impl Fn(u16) -> Option<NodeKey>,
         now: Time,
     ) -> Look<'_> {
-        let found = self.store.find(hash, key, question, now.as_micros());
+        let found = self
+            .store
+            .find(hash, key, question, now.as_micros() + self.still);
         let known = !matches!(found, Found::Nothing);
         if let Found::Reply(both, stamp) = found {
             let link = self.links.get_mut(usize::from(stamp.node.0));
@@ -325,13 +327,25 @@ impl NearCache {
         self.staleness
     }
 
-    /// Time passes; so much of it the clock has missed so far.
-    pub fn tick(&mut self, still: u64, now: Time) {
+    /// Time passes.
+    pub fn tick(&mut self, now: Time) {
         self.reads.tick(now);
+    }
+
+    /// The clock has missed so much time so far. If that is news, no node was heard from lately, and what they were asked
+    /// before says nothing.
+    pub fn stood_still(&mut self, still: Duration, now: Time) {
+        let still = still.as_micros() as u64;
         if still != self.still {
             self.still = still;
-            self.drop_all();
+            self.links.iter_mut().for_each(|link| link.doubt(now));
         }
+    }
+
+    /// The time in microseconds by which keys end: by a clock that misses nothing.
+    #[inline]
+    pub fn running(&self, now: Time) -> u64 {
+        now.as_micros() + self.still
     }
 
     /// When something is to be done next, if anything is.

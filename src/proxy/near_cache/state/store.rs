@@ -103,7 +103,7 @@ struct Kept {
     command: u16,
     tail: Box<[u8]>,
     both: Both,
-    /// When the key ends, in microseconds of the worker's clock.
+    /// When the key ends, in microseconds of a clock that misses nothing.
     ends_at: u64,
 }
 
