@@ -585,3 +585,89 @@ fn what_is_too_much_to_remember_is_said_to_have_changed() {
     assert_eq!(reader.proxy.counter("proxy_tracking_keys"), 10);
     assert_eq!(reader.proxy.counter("proxy_tracking_evictions"), 1);
 }
+
+/// The answer to a line: what is pushed before it has been heard.
+fn answer(conn: &mut Conn, line: &str) -> String {
+    conn.send(Conn::encode(&words(line)));
+    loop {
+        let frame = conn.read_frame();
+        if !frame.starts_with(b">") {
+            let text = String::from_utf8_lossy(&frame).into_owned();
+            return text.lines().last().unwrap_or_default().to_string();
+        }
+    }
+}
+
+/// Whoever tracks, in whatever mode, hears of a key that somebody else's node serves now, and of what is written there.
+fn a_failover_is_no_silence(fail: impl Fn(&Cluster, u16)) {
+    let cluster = Cluster::start(3, 1);
+    let proxy = Proxy::start(&cluster, &[]);
+    let key = key_in_slot(0, "k");
+    assert_eq!(proxy.conn().line(&format!("SET {key} old")).text(), "OK");
+    let modes = [
+        "",
+        " OPTIN",
+        " OPTOUT",
+        " NOLOOP",
+        " BCAST",
+        " BCAST PREFIX k PREFIX {",
+    ];
+    let mut readers: Vec<(String, Conn)> = Vec::new();
+    for mode in modes {
+        let mut conn = proxy.conn();
+        conn.line("HELLO 3");
+        assert_eq!(conn.line(&format!("CLIENT TRACKING ON{mode}")).text(), "OK");
+        readers.push((mode.to_string(), conn));
+    }
+    // One that speaks RESP2 has another told of what it has read.
+    let (mut told, mut resp2) = (proxy.conn(), proxy.conn());
+    let id = match told.line("CLIENT ID") {
+        Reply::Int(id) => id,
+        other => panic!("{other:?}"),
+    };
+    told.line("SUBSCRIBE __redis__:invalidate");
+    let on = format!("CLIENT TRACKING ON REDIRECT {id}");
+    assert_eq!(resp2.line(&on).text(), "OK");
+    let read = |readers: &mut Vec<(String, Conn)>, resp2: &mut Conn, value: &str| {
+        for (mode, conn) in readers {
+            if mode == " OPTIN" {
+                answer(conn, "CLIENT CACHING YES");
+            }
+            assert_eq!(answer(conn, &format!("GET {key}")), value, "{mode}");
+        }
+        assert_eq!(answer(resp2, &format!("GET {key}")), value);
+    };
+    let hear = |readers: &mut Vec<(String, Conn)>, told: &mut Conn, why: &str| {
+        for (mode, conn) in readers {
+            let push = conn.read_frame().escape_ascii().to_string();
+            assert!(
+                push.starts_with(r">2\r\n$10\r\ninvalidate"),
+                "{why}:{mode}: {push}"
+            );
+        }
+        let message = told.read_frame().escape_ascii().to_string();
+        assert!(message.contains("__redis__:invalidate"), "{why}: {message}");
+    };
+    read(&mut readers, &mut resp2, "old");
+    fail(&cluster, cluster.master_of(0));
+    // It is found out by a client that asks, or by the proxy itself, a little later.
+    hear(&mut readers, &mut told, "failover");
+    let mut writer = proxy.conn();
+    wait_for("the new master to serve", LIMIT, || {
+        let reply = writer.line(&format!("SET {key} new"));
+        (!reply.is_error()).then_some(())
+    });
+    read(&mut readers, &mut resp2, "new");
+    assert_eq!(writer.line(&format!("SET {key} newer")).text(), "OK");
+    hear(&mut readers, &mut told, "a write behind it");
+}
+
+#[test]
+fn a_planned_failover_is_no_silence() {
+    a_failover_is_no_silence(|cluster, master| cluster.failover(cluster.replicas_of(master)[0]));
+}
+
+#[test]
+fn a_dead_master_is_no_silence() {
+    a_failover_is_no_silence(|cluster, master| cluster.kill(master));
+}
