@@ -18,7 +18,7 @@ use crate::proxy::upstream::node_reply::NodeReply;
 use crate::resp::encode;
 use crate::resp::reply::Reply;
 
-/// For how long a key is not tried again whose reply is too large to be kept.
+/// For how long a request is not tried again whose reply is too large to be kept.
 const TOO_LARGE: Duration = Duration::from_secs(60);
 /// The same of one that a node did not answer, or whose client's protocol has no word for the answer.
 const REFUSED: Duration = Duration::from_secs(1);
@@ -100,15 +100,19 @@ impl Proxy {
         };
         let past = flight.waiters.iter().any(lacks).then(|| Past::of(flight));
         let waiters = std::mem::take(&mut flight.waiters);
-        let (hash, slot, fills) = (flight.hash, flight.slot, flight.fills);
+        let wait = match fits {
+            _ if useless || past.is_some() => Some(REFUSED),
+            true => None,
+            false => Some(TOO_LARGE),
+        };
+        let declined = wait.map(|wait| (flight.frame.clone(), wait));
+        let (slot, fills) = (flight.slot, flight.fills);
         flight.progress = match (&both, fits) {
             (Some(both), true) if flight.fills => Progress::Answered(both.clone()),
             _ => Progress::Over,
         };
-        if useless {
-            near.decline(hash, REFUSED, now);
-        } else if !fits {
-            near.decline(hash, TOO_LARGE, now);
+        if let Some((frame, wait)) = declined {
+            near.decline(&frame, wait, now);
         }
         if !fills {
             near.flights.remove(at);
@@ -117,12 +121,7 @@ impl Proxy {
             let bytes = both.as_ref().and_then(|both| both.bytes(waiter.protocol));
             match (bytes, &past) {
                 (Some(bytes), _) => self.hand_over(waiter, bytes, slot, now),
-                (None, Some(past)) => {
-                    if let Some(near) = self.near.as_deref_mut() {
-                        near.decline(hash, REFUSED, now);
-                    }
-                    self.send_past(waiter, past, now);
-                }
+                (None, Some(past)) => self.send_past(waiter, past, now),
                 (None, None) => {}
             }
         }

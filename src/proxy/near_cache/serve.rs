@@ -339,7 +339,7 @@ impl Proxy {
     /// A read is sent by the tracking connection, to be kept unless others reach the key meanwhile.
     fn take_off(&mut self, read: &Read<'_>, command: u16, frame: &[u8], now: Time) -> Option<u32> {
         let near = self.near.as_deref()?;
-        if !near.may_ask(read.hash, now) || frame.len() >= MOVED_FRAME {
+        if !near.may_ask(frame, now) || frame.len() >= MOVED_FRAME {
             return None;
         }
         let backend = self.tracking_connection(read.master, now)?;

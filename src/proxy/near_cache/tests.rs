@@ -548,6 +548,32 @@ fn many_who_miss_one_key_cause_one_read() {
 }
 
 #[test]
+fn a_request_that_cannot_be_kept_leaves_others_for_its_key_alone() {
+    let mut rig = Rig::new(1);
+    rig.fill("other", 1);
+    rig.write("k", 1);
+    rig.ask(0, &["GETRANGE", "k", "0", "9"]);
+    let tracking = rig.tracking();
+    let link = &mut rig.links.get_mut(&tracking).unwrap().1;
+    link.requests.clear();
+    link.replies.extend(b"-ERR none of that\r\n:-1\r\n");
+    rig.deliver(tracking, usize::MAX);
+    let usual = rig.usual();
+    let link = &mut rig.links.get_mut(&usual).unwrap().1;
+    link.requests.clear();
+    link.replies.extend(b"-ERR none of that\r\n");
+    rig.deliver(usual, usize::MAX);
+    assert_eq!(rig.heard(0), "-ERR none of that\r\n");
+    for _ in 0..2 {
+        rig.ask(0, &["GET", "k"]);
+        rig.settle();
+    }
+    assert_eq!(rig.heard(0), bulk(1).repeat(2));
+    assert_eq!(rig.stat("near_fills"), 2);
+    rig.proxy.check_idle();
+}
+
+#[test]
 fn what_waits_for_room_is_one_miss() {
     let mut rig = Rig::with(1, |config| {
         config.limits.backend_output_bytes = 200;

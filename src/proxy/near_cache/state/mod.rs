@@ -39,7 +39,7 @@ use crate::proxy::near_cache::state::store::{ByHash, Found, Question, Stamp, Sto
 use crate::proxy::planted_bugs;
 use crate::resp::encode::Protocol;
 
-/// Keys that are known to be of no use, and for how long: their replies are too large, or errors.
+/// Requests that are known to be of no use, and for how long: their replies are too large, or errors.
 const DECLINED_MAX: usize = 1024;
 /// The largest reply that is kept.
 const REPLY_MAX: usize = 64 << 10;
@@ -293,13 +293,16 @@ impl NearCache {
         self.store.clear();
     }
 
-    /// Whether more may be asked on tracking connections.
-    pub fn may_ask(&self, hash: u64, now: Time) -> bool {
-        self.flights.has_room() && self.declined.get(&hash).is_none_or(|until| now >= *until)
+    /// Whether this may be asked on a tracking connection.
+    pub fn may_ask(&self, frame: &[u8], now: Time) -> bool {
+        let declined = || self.declined.get(&self.hash(frame));
+        self.flights.has_room()
+            && (self.declined.is_empty() || declined().is_none_or(|until| now >= *until))
     }
 
-    /// A fill for the key of this hash was of no use: it is not tried again for so long.
-    pub fn decline(&mut self, hash: u64, wait: Duration, now: Time) {
+    /// A fill by this request was of no use: it is not tried again for so long. (Others for the same key may be.)
+    pub fn decline(&mut self, frame: &[u8], wait: Duration, now: Time) {
+        let hash = self.hash(frame);
         if self.declined.len() >= DECLINED_MAX {
             self.declined.retain(|_, until| now < *until);
         }
