@@ -2,8 +2,8 @@
 //! both when idle ([`give_back`]) and while busy ([`watch`]), and threads that should not keep memory for long
 //! ([`apart`]).
 //!
-//! One of two places with `unsafe` code (the other interrupts threads for a CPU profile): three calls into the C library that take numbers or nothing, touch only
-//! memory that the allocator holds free, and that no Rust library wraps.
+//! One of two places with `unsafe` code (the other interrupts threads for a CPU profile): three calls into the C library
+//! that take numbers or nothing, touch only memory that the allocator holds free, and that no Rust library wraps.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;

@@ -1,6 +1,6 @@
 //! Outages: logs what goes wrong with the cluster once when it begins, rarely while it lasts, and once when it ends,
-//! with its duration and cost. A thread named `watch` looks, whether or not there are clients: once a second, and while nothing happens with each
-//! refresh of the topology.
+//! with its duration and cost. A thread named `watch` looks, whether or not there are clients: once a second, and while
+//! nothing happens with each refresh of the topology.
 //!
 //! It must never know a socket, and it changes nothing: it only reads what the workers and the refresher report.
 

@@ -195,7 +195,10 @@ impl Memory {
 
     fn word(&mut self, address: u64) -> Option<u64> {
         let offset = address.checked_sub(self.at);
-        let within = |offset: &u64| *offset + 8 <= self.length as u64;
+        let within = |offset: &u64| {
+            let end = offset.checked_add(8);
+            end.is_some_and(|end| end <= self.length as u64)
+        };
         let offset = match offset.filter(within) {
             Some(offset) => offset as usize,
             None => {
@@ -218,6 +221,8 @@ mod tests {
     fn memory_is_read_and_what_is_none_is_no_fault() {
         let own = [7u64, 8, 9];
         let mut memory = Memory::of_this_process().expect("it can be read");
+        // Behind nothing that was read, a word at the very end has no end of its own.
+        assert_eq!(memory.word(u64::MAX), None);
         let address = own.as_ptr() as u64;
         for (index, word) in own.iter().enumerate() {
             assert_eq!(memory.word(address + 8 * index as u64), Some(*word));

@@ -107,7 +107,7 @@ impl World {
 
     /// Nothing moves: time passes until the proxy, or the shell's own idle beat, wakes it.
     pub(super) fn wait_for_the_proxy(&mut self) {
-        let idle = self.now + 1000 * MILLIS;
+        let idle = self.now + 4000 * MILLIS;
         let next = self.proxy.next_deadline();
         let next = next.map(|at| at.as_micros() + self.lost + MILLIS);
         self.now = next.unwrap_or(idle).clamp(self.now, idle);
