@@ -11,7 +11,7 @@ use super::encode::Protocol;
 use super::frame::{ProtocolError, Scan};
 use super::nesting::Nesting;
 use super::number_line::{Line, number};
-use super::short::short_string;
+use super::short::short_strings;
 
 /// An integer has at most 20 characters, and so has a length; a line that goes on longer is neither.
 const NUMBER_LINE_MAX: usize = 32;
@@ -111,14 +111,8 @@ impl ReplyScanner {
     /// Walks over the strings in their common form, which most elements are.
     #[inline]
     fn short_strings(&mut self, bytes: &[u8]) {
-        let mut rest = bytes.get(self.position..).unwrap_or_default();
         let mut left = self.values_left;
-        while left > 0
-            && let Some(behind) = short_string(rest)
-        {
-            rest = behind;
-            left -= 1;
-        }
+        let rest = short_strings(bytes.get(self.position..).unwrap_or_default(), &mut left);
         self.values_left = left;
         self.leave_ended();
         self.position = bytes.len() - rest.len();

@@ -59,11 +59,58 @@ fn short_bulk(bytes: &[u8], max: usize) -> Option<(&[u8], &[u8])> {
     string(rest, len)
 }
 
-/// What is behind the string of at most 99 bytes at the front of `bytes`, if it is here to its end.
+/// What is behind the strings of at most 99 bytes at the front of `bytes`, as many as are here to their end and at most
+/// `left`, which is lowered by as many.
 #[inline(always)]
-pub(super) fn short_string(bytes: &[u8]) -> Option<&[u8]> {
-    let (len, rest) = short_length(bytes, b'$')?;
-    Some(string(rest, len)?.1)
+pub(super) fn short_strings<'b>(bytes: &'b [u8], left: &mut u64) -> &'b [u8] {
+    let mut rest = bytes;
+    let mut last = 0;
+    while *left > 0
+        && let Some((len, behind)) = short_length(rest, b'$')
+        && let Some((_, behind)) = string(behind, len)
+    {
+        let frame = rest.len() - behind.len();
+        *left -= 1;
+        // Two of one length: others may follow.
+        if frame == last {
+            let equal = equal_strings(rest, frame, *left);
+            *left -= equal;
+            rest = &behind[equal as usize * frame..];
+        } else {
+            rest = behind;
+        }
+        last = frame;
+    }
+    rest
+}
+
+/// How many strings follow the one at the front of `bytes` and have its length, at most `max`. `frame` is the length of the whole
+/// string, of which the content has at most 99 bytes. Where each begins is known before the one in front of it has been read: the
+/// processor looks at many at once.
+#[inline(always)]
+fn equal_strings(bytes: &[u8], frame: usize, max: u64) -> u64 {
+    let Some(line) = bytes.first_chunk::<8>().filter(|_| frame >= 8) else {
+        return 0;
+    };
+    // `$9\r\n` or `$99\r\n`.
+    let mask = if line[3] == b'\n' {
+        u32::MAX as u64
+    } else {
+        (1 << 40) - 1
+    };
+    let line = u64::from_le_bytes(*line) & mask;
+    let is_equal = |string: &&[u8]| {
+        string
+            .first_chunk::<8>()
+            .is_some_and(|front| u64::from_le_bytes(*front) & mask == line)
+            && string.last_chunk::<2>() == Some(b"\r\n")
+    };
+    let max = usize::try_from(max).unwrap_or(usize::MAX);
+    bytes[frame..]
+        .chunks_exact(frame)
+        .take(max)
+        .take_while(is_equal)
+        .count() as u64
 }
 
 /// A request of short arguments: their spans, and the length of the frame.
@@ -256,6 +303,61 @@ mod tests {
         }
         for kind in (0..=255).filter(|kind| *kind != b'$') {
             assert_eq!(short_length(&[kind, b'1', b'\r', b'\n', b' '], b'$'), None);
+        }
+    }
+
+    #[test]
+    fn strings_of_one_length_are_found_as_any_others() {
+        for len in [0, 1, 2, 3, 9, 10, 16, 99, 100] {
+            let one = format!("${len}\r\n{}\r\n", "x\r\n$".repeat(25).split_at(len).0);
+            // How many of the strings are found, and what is behind them: of as many as are asked for, here to their end and in order.
+            let found = |bytes: &[u8], max| {
+                let mut left = max;
+                let rest = short_strings(bytes, &mut left);
+                (max - left, bytes.len() - rest.len())
+            };
+            let short = if len < 100 { 1 } else { 0 };
+            let six = one.repeat(6);
+            for cut in 0..six.len() {
+                let whole = cut / one.len() * short;
+                let bytes = &six.as_bytes()[..cut];
+                assert_eq!(found(bytes, 9), (whole as u64, whole * one.len()));
+            }
+            for max in 0..7 {
+                let whole = max * short as u64;
+                assert_eq!(
+                    found(six.as_bytes(), max),
+                    (whole, whole as usize * one.len())
+                );
+            }
+            // One that is not in form, at each place: in its length line, or at its end.
+            for place in 0..6 {
+                let lines = [0, 1, 2, one.len() - 2, one.len() - 1];
+                for at in lines.map(|at| place * one.len() + at) {
+                    let mut bytes = six.clone().into_bytes();
+                    bytes[at] = b'*';
+                    let whole = place * short;
+                    assert_eq!(
+                        found(&bytes, 9),
+                        (whole as u64, whole * one.len()),
+                        "{len} {at}"
+                    );
+                }
+                // One that is a byte longer.
+                let longer = format!("${}\r\nx{}", len + 1, one.split_once('\n').unwrap().1);
+                let bytes = [&one.repeat(place), &longer[..], &six].concat();
+                let all = if len < 99 { 7 + place } else { place * short };
+                let end = if len < 99 {
+                    bytes.len()
+                } else {
+                    place * short * one.len()
+                };
+                assert_eq!(
+                    found(bytes.as_bytes(), 20),
+                    (all as u64, end),
+                    "{len} {place}"
+                );
+            }
         }
     }
 

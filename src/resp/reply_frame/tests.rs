@@ -40,7 +40,7 @@ fn grown(values: usize, random: &mut Random) -> Vec<u8> {
         left -= 1;
         let text = "x\r\ny".repeat(random.below(4) * random.below(4) * random.below(30));
         let line = text.replace(['\r', '\n'], "");
-        let piece = match random.below(14) {
+        let piece = match random.below(15) {
             0 => format!("+{line}\r\n"),
             1 => format!("-ERR {line}\r\n"),
             2 => format!(":-{}\r\n", random.below(1 << 40)),
@@ -58,6 +58,13 @@ fn grown(values: usize, random: &mut Random) -> Vec<u8> {
             11 => {
                 left += 3;
                 "|1\r\n".to_string()
+            }
+            // Some of one length, as in most lists.
+            12 => {
+                let more = random.below(5).min(left);
+                left -= more;
+                let text = &"x\r\ny".repeat(25)[..random.below(101)];
+                format!("${}\r\n{text}\r\n", text.len()).repeat(1 + more)
             }
             _ => format!("${}\r\n{text}\r\n", text.len()),
         };
