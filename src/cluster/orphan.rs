@@ -43,7 +43,7 @@ pub(super) fn orphans(
 /// What of these ranges has no shard.
 fn free_ranges(ranges: &[(u16, u16)], slots: &[u16]) -> Vec<(u16, u16)> {
     let mut sorted = ranges.to_vec();
-    sorted.sort_unstable();
+    sort::all(&mut sorted);
     let free = sorted
         .iter()
         .flat_map(|(first, last)| *first..=*last)

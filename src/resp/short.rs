@@ -87,7 +87,7 @@ pub(super) fn short_strings<'b>(bytes: &'b [u8], left: &mut u64) -> &'b [u8] {
 /// How many strings follow the one at the front of `bytes` and have its length, at most `max`. `frame` is the length of the whole
 /// string, of which the content has at most 99 bytes. Where each begins is known before the one in front of it has been read: the
 /// processor looks at many at once.
-#[inline(always)]
+#[inline(never)]
 fn equal_strings(bytes: &[u8], frame: usize, max: u64) -> u64 {
     let Some(line) = bytes.first_chunk::<8>().filter(|_| frame >= 8) else {
         return 0;

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::names::{Function, Names};
 use super::sampler::Stacks;
+use crate::sort;
 
 /// A line for each stack, `thread;root;...;leaf count`.
 pub fn folded(stacks: &Stacks) -> Vec<u8> {
@@ -137,7 +138,7 @@ impl<T: Hash + Eq> Numbered<T> {
             .into_iter()
             .map(|(thing, number)| (number, thing))
             .collect();
-        all.sort_unstable_by_key(|(number, _)| *number);
+        sort::by_key(&mut all, |(number, _)| *number);
         all.into_iter().map(|(_, thing)| thing).collect()
     }
 }
