@@ -132,7 +132,7 @@ impl Proxy {
             functions: None,
             leases: Leases::default(),
             monitors: Vec::new(),
-            monitored: 0,
+            beside_requests: 0,
             masters_info_queue: MastersInfoQueue::default(),
             returned: Vec::new(),
             random: seed | 1,
@@ -345,7 +345,7 @@ impl Proxy {
             .get()
             .wrapping_add(sent)
             .wrapping_add(answered)
-            .wrapping_add(self.monitored)
+            .wrapping_add(self.beside_requests)
     }
 
     /// Nothing came into a peer's room: the memory goes back at once. (A thousand clients that leave in one turn

@@ -176,7 +176,7 @@ pub struct Proxy {
     /// Clients that MONITOR, each once.
     pub(in crate::proxy) monitors: Vec<ClientId>,
     /// Lines handed to monitors, in the work of one short line.
-    pub(in crate::proxy) monitored: u64,
+    pub(in crate::proxy) beside_requests: u64,
     /// Lines on their way to the monitors of each worker.
     pub(in crate::proxy) monitor_feeds: Vec<MonitorFeed>,
     /// Clients that wait for what the masters say of themselves.

@@ -173,6 +173,7 @@ impl Proxy {
             || !self.pubsub.outbox.is_empty()
             || !self.pubsub.leaving.is_empty()
             || !self.listings.is_empty()
+            || self.tracking.is_behind()
             || self
                 .near
                 .as_deref()

@@ -7,7 +7,7 @@ use crate::command::{self, Cacheable, Class, Flags, KeysError, Runs};
 use crate::proxy::client::Client;
 use crate::proxy::client::step::Step;
 use crate::proxy::ids::{ClientId, NodeKey, PartId, Seq};
-use crate::proxy::near_cache::state::accesses::{Access, Lasts, Wide};
+use crate::proxy::near_cache::state::accesses::{Access, Lasts, Slots, Wide};
 use crate::proxy::near_cache::state::flight::{Flight, NearStep, Progress, Waiter};
 use crate::proxy::near_cache::state::store::Question;
 use crate::proxy::near_cache::state::{Look, NearCache};
@@ -19,6 +19,9 @@ use crate::resp::encode;
 
 /// A read that takes off beside more requests than these is nobody's but its own.
 const BESIDE_MAX: usize = 8;
+
+/// Keys of one request that are noted one by one; one of more reaches all of its slot.
+pub(super) const KEYS_MAX: usize = 1024;
 
 /// The argument that is the key of what may be cached.
 const KEY: usize = 1;
@@ -76,7 +79,7 @@ impl Proxy {
 
     fn wide_lasts(&self, wide: &Wide) -> bool {
         let client = self.clients.get(wide.client);
-        client.is_some_and(|client| lasts_for(client, wide.seq, Lasts::Work))
+        client.is_some_and(|client| lasts_for(client, wide.seq, wide.lasts))
     }
 
     /// Forgets accesses that are over.
@@ -102,6 +105,16 @@ impl Proxy {
 
     /// A request reaches its keys past the cache.
     fn note_access(&mut self, request: &Request<'_>) {
+        let client = self.clients.get(request.client);
+        let queued = client.is_some_and(|client| client.session.queueing);
+        // It is noted when it takes its place (`note_cut`), or when it is known that it is not cut.
+        if queued || !self.may_be_cut(request) {
+            self.note_keys(request);
+        }
+    }
+
+    /// Notes the keys of a request that is not cut.
+    pub(in crate::proxy) fn note_keys(&mut self, request: &Request<'_>) {
         let &Request { command, args, .. } = request;
         let (Some(client), Some(near)) =
             (self.clients.get(request.client), self.near.as_deref_mut())
@@ -109,12 +122,19 @@ impl Proxy {
             return;
         };
         let (id, seq) = (request.client, client.pipeline.tail());
+        let wide = |slots, lasts| Wide {
+            slots,
+            client: id,
+            seq,
+            lasts,
+        };
         let writes = command.flags.contains(Flags::WRITE);
         // A handler may have it executed on other keys than its own.
         if writes && self.handlers.get(command.id).is_some() {
-            return near.access_wide(None, id, seq);
+            return near.access_wide(wide(Slots::All, Lasts::Work));
         }
         let leased = matches!(command.class, Class::Leased(_)) || command.blocks(args);
+        let is_split = matches!(command.class, Class::Split(_)) && !client.session.queueing;
         let lasts = if leased || !may_serve(client) {
             Lasts::Work
         } else {
@@ -126,7 +146,12 @@ impl Proxy {
         match (found, keys.first()) {
             (Ok(()), Some(first)) if command.runs != Runs::Nothing => {
                 let slot = Slot::of(args.at(*first as usize));
-                near.access_wide(Some(slot.number()), id, seq);
+                near.access_wide(wide(Slots::One(slot.number()), Lasts::Work));
+            }
+            // What is not split has all its keys in one slot, or is refused.
+            (Ok(()), Some(first)) if keys.len() > KEYS_MAX && !is_split => {
+                let slot = Slot::of(args.at(*first as usize));
+                near.access_wide(wide(Slots::One(slot.number()), lasts));
             }
             (Ok(()), Some(_)) => {
                 for at in &keys {
@@ -135,12 +160,30 @@ impl Proxy {
                 }
             }
             (Ok(()), None) if writes || command.runs != Runs::Nothing => {
-                near.access_wide(None, id, seq);
+                near.access_wide(wide(Slots::All, Lasts::Work));
             }
-            (Err(KeysError::Unknown), _) => near.access_wide(None, id, seq),
+            (Err(KeysError::Unknown), _) => near.access_wide(wide(Slots::All, Lasts::Work)),
             (Ok(()), None) | (Err(_), _) => {}
         }
         self.scratch.near_keys = keys;
+    }
+
+    /// A request of very many keys has its place, and reaches all keys of these slots past the cache.
+    #[cold]
+    pub(in crate::proxy) fn note_cut(
+        &mut self,
+        client: ClientId,
+        seq: Seq,
+        slots: impl Iterator<Item = u16>,
+    ) {
+        if let Some(near) = self.near.as_deref_mut() {
+            near.access_wide(Wide {
+                slots: Slots::of(slots),
+                client,
+                seq,
+                lasts: Lasts::Request,
+            });
+        }
     }
 
     /// A request that goes to its node as it comes reaches its key past the cache.

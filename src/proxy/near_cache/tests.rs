@@ -20,6 +20,7 @@ use crate::resp::encode;
 use crate::resp::frame::{RequestScanner, Scan};
 use crate::testing::Random;
 
+mod many_keys;
 mod parts;
 
 /// A connection to the node.
@@ -239,6 +240,15 @@ impl Rig {
                 self.values
                     .insert(key.clone(), (value.parse().unwrap(), end));
                 invalid.push(key);
+                reply.extend(b"+OK\r\n");
+            }
+            b"MSET" => {
+                for pair in words.chunks(2) {
+                    let value = String::from_utf8(pair[1].clone()).unwrap();
+                    let value = (value.parse().unwrap(), None);
+                    self.values.insert(pair[0].clone(), value);
+                    invalid.push(pair[0].clone());
+                }
                 reply.extend(b"+OK\r\n");
             }
             b"INCR" => {

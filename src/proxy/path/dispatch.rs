@@ -115,6 +115,10 @@ impl Proxy {
         {
             near.store.free_some();
         }
+        self.tracking.told = 0;
+        if self.tracking.is_behind() {
+            self.tell_on();
+        }
         if !self.behind.is_empty() {
             for id in std::mem::take(&mut self.behind) {
                 self.actions.resume(id);
@@ -476,10 +480,12 @@ impl Proxy {
         let &Request { command, args, .. } = request;
         if let Some(policy) = policy
             && args.len() > self.config.limits.split_keys
-            && self.namespace_of(request.client).is_none()
-            && let Some(step) = self.cut(request, policy)
+            && self.may_be_cut(request)
         {
-            return step;
+            if let Some(step) = self.cut(request, policy) {
+                return step;
+            }
+            self.note_keys(request);
         }
         let mut keys = std::mem::take(&mut self.scratch.keys);
         let place = request_slots::place(command, args, &mut keys);

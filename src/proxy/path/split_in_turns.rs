@@ -5,7 +5,7 @@
 //! A request of few keys is split at once (`split`), into the same parts.
 
 use crate::cluster::slot::Slot;
-use crate::command::{self, Command, Flags, ResponsePolicy};
+use crate::command::{self, Class, Command, Flags, ResponsePolicy};
 use crate::proxy::client::Stall;
 use crate::proxy::client::split_in_turns::{Cut, LOOKED_AT};
 use crate::proxy::client::step::Step;
@@ -20,6 +20,14 @@ use crate::proxy::state::Proxy;
 use crate::proxy::texts::refusal;
 
 impl Proxy {
+    /// Whether a request goes its way over many turns if it has many keys.
+    #[inline]
+    pub(in crate::proxy) fn may_be_cut(&self, request: &Request<'_>) -> bool {
+        request.args.len() > self.config.limits.split_keys
+            && matches!(request.command.class, Class::Split(_))
+            && self.namespace_of(request.client).is_none()
+    }
+
     /// Goes on with a request of many keys, for one turn. Nothing if it is none, or its keys cannot be found.
     #[cold]
     #[inline(never)]
@@ -64,14 +72,14 @@ impl Proxy {
             if cut.look(request.args, looked_at)
                 && let Some(slot) = cut.arrange(matches!(merge, Merge::Gather))
             {
-                return self.send_to_slot(request, slot);
+                return self.send_cut_to_slot(request, slot);
             }
             return next_turn;
         }
         if cut.parts.len() == 1 {
             // It has waited for its backend.
             return match Slot::new(cut.parts[0].0) {
-                Some(slot) => self.send_to_slot(request, slot),
+                Some(slot) => self.send_cut_to_slot(request, slot),
                 None => Step::Close,
             };
         }
@@ -113,7 +121,18 @@ impl Proxy {
             .pipeline
             .push_split(request.command.id, Box::new(split), request.now);
         self.count_cut(request.command, cut.parts.len());
+        let slots = cut.parts.iter().map(|(slot, _)| *slot);
+        self.note_cut(request.client, seq, slots);
         Some(seq)
+    }
+
+    /// All keys of a request lie in one slot: it goes there as it is.
+    fn send_cut_to_slot(&mut self, request: &Request<'_>, slot: Slot) -> Step {
+        if let Some(client) = self.clients.get(request.client) {
+            let seq = client.pipeline.tail();
+            self.note_cut(request.client, seq, std::iter::once(slot.number()));
+        }
+        self.send_to_slot(request, slot)
     }
 
     /// What is counted of a request that is cut.

@@ -9,10 +9,13 @@ use crate::proxy::ids::{BackendId, ClientId, NodeKey, Seq};
 use crate::proxy::state::Proxy;
 use crate::proxy::tracking::reads::behind;
 use crate::proxy::tracking::state::invalidation::Invalidation;
-use crate::proxy::tracking::state::table::{Keys, Table};
+use crate::proxy::tracking::state::table::{Reader, Reads, Table};
 
 /// Who is to be told of more keys at once is told that everything may have changed.
 const KEYS_MAX: usize = 256;
+
+/// Readers of keys that are told apart; if there are more, whoever tracks is told that everything may have changed.
+pub(super) const READERS_MAX: usize = 16 * 1024;
 
 /// What one client is to be told.
 struct Unknown {
@@ -32,28 +35,22 @@ impl Proxy {
         let Some(link) = self.tracking.links.remove(&id) else {
             return;
         };
-        let mut table = link.table;
-        let slots: Vec<u16> = table.slots().collect();
-        let keys = slots.into_iter().map(|slot| table.take_slot(slot));
-        self.keys_unknown(keys.collect());
+        self.keys_unknown(link.table);
     }
 
     /// A connection has gone on which the node told of keys that were read on others: nobody tells of them any more.
     fn sink_lost(&mut self, sink: BackendId) {
-        let mut slots = Vec::new();
+        let mut tables = Vec::new();
         for (id, backend) in self.upstream.backends.iter_mut() {
             if backend.redirect.is_none_or(|(own, _)| own != sink) {
                 continue;
             }
             backend.is_untracked = true;
             if let Some(link) = self.tracking.links.get_mut(&id) {
-                let own: Vec<u16> = link.table.slots().collect();
-                slots.extend(own.into_iter().map(|slot| link.table.take_slot(slot)));
+                tables.push(std::mem::take(&mut link.table));
             }
         }
-        if !slots.is_empty() {
-            self.keys_unknown(slots);
-        }
+        tables.into_iter().for_each(|own| self.keys_unknown(own));
     }
 
     /// The routes may have changed: what was read of slots that have moved is not known any more. A node does not tell of
@@ -65,44 +62,74 @@ impl Proxy {
             let shard = Slot::new(slot).and_then(|slot| routes.shard(slot));
             shard.is_some_and(|shard| shard.master == node)
         };
-        let mut moved = Vec::new();
+        let mut tables = Vec::new();
         for link in self.tracking.links.values_mut() {
             let slots: Vec<u16> = link.table.slots().collect();
             let gone = slots.into_iter().filter(|slot| !stays(*slot, link.node));
-            let table: &mut Table = &mut link.table;
-            moved.extend(gone.map(|slot| table.take_slot(slot)));
+            let mut moved = Table::default();
+            gone.for_each(|slot| moved.put(slot, link.table.take_slot(slot)));
+            tables.push(moved);
         }
-        self.keys_unknown(moved);
+        tables.into_iter().for_each(|own| self.keys_unknown(own));
     }
 
     /// Tells the readers of all these keys.
-    fn keys_unknown(&mut self, slots: Vec<Keys>) {
+    fn keys_unknown(&mut self, mut table: Table) {
         let mut of_clients: BTreeMap<ClientId, Unknown> = BTreeMap::new();
-        let mut count = 0;
-        for (key, readers) in slots.into_iter().flatten() {
-            count += 1;
-            for reader in readers {
-                let own = of_clients.entry(reader.client).or_insert(Unknown {
-                    seq: reader.seq,
-                    count: 0,
-                    keys: Vec::new(),
-                });
-                if own.seq.before(reader.seq) {
-                    own.seq = reader.seq;
+        self.stats.tracking_keys.sub(table.len() as u64);
+        let mut looked_at = 0;
+        while let Some((slot, Reads { mut keys, of_many })) = table.take_first() {
+            for reader in &of_many {
+                let own = of_clients
+                    .entry(reader.client)
+                    .or_insert(Unknown::new(reader));
+                own.add(reader, None);
+            }
+            looked_at += of_many.len();
+            while looked_at <= READERS_MAX
+                && let Some((key, readers)) = keys.pop_first()
+            {
+                for reader in &readers {
+                    let own = of_clients
+                        .entry(reader.client)
+                        .or_insert(Unknown::new(reader));
+                    own.add(reader, Some(&key));
                 }
-                own.count += 1;
-                if own.count <= KEYS_MAX {
-                    own.keys.push(key.clone());
-                }
+                looked_at += readers.len();
+            }
+            if looked_at > READERS_MAX {
+                table.put(slot, Reads { keys, of_many });
+                self.tracking.dropped.push(table);
+                return self.tell_trackers_all();
             }
         }
-        self.stats.tracking_keys.sub(count);
         for (client, own) in of_clients {
             let told = match own.count > KEYS_MAX {
                 true => Invalidation::All,
                 false => Invalidation::Keys(own.keys),
             };
             self.tell_client(client, behind(own.seq), told);
+        }
+    }
+}
+
+impl Unknown {
+    fn new(reader: &Reader) -> Unknown {
+        Unknown {
+            seq: reader.seq,
+            count: 0,
+            keys: Vec::new(),
+        }
+    }
+
+    /// Also this key; without one, it may be any.
+    fn add(&mut self, reader: &Reader, key: Option<&[u8]>) {
+        if self.seq.before(reader.seq) {
+            self.seq = reader.seq;
+        }
+        self.count = self.count.saturating_add(key.map_or(usize::MAX, |_| 1));
+        if let Some(key) = key.filter(|_| self.count <= KEYS_MAX) {
+            self.keys.push(key.into());
         }
     }
 }

@@ -28,7 +28,7 @@
 mod bcast;
 mod lost;
 mod quiet;
-mod reads;
+pub(in crate::proxy) mod reads;
 mod receive;
 mod redirect;
 pub mod state;

@@ -1,21 +1,26 @@
 //! A reply has come on a connection that tracks: from now on the node pushes when one of its keys changes.
 
 use crate::command::{self, Command, Flags, KeysError};
-use crate::proxy::ids::{BackendId, NodeKey, PartId, Seq};
+use crate::proxy::ids::{BackendId, NO_SLOT, NodeKey, PartId, Seq};
 use crate::proxy::request::request_limits;
 use crate::proxy::state::Proxy;
 use crate::proxy::tracking::state::doubts::Doubts;
 use crate::proxy::tracking::state::invalidation::Invalidation;
-use crate::proxy::tracking::state::table::{Reader, Table};
+use crate::proxy::tracking::state::table::{Forgotten, Reader, Table};
 use crate::proxy::tracking::state::{Link, OwnWrite};
 use crate::proxy::upstream::backend::{Origin, Ticket};
 use crate::resp::args::Args;
 use crate::resp::frame::RequestScanner;
 
+/// Arguments of a request whose keys are remembered one by one.
+pub(super) const ARGUMENTS_MAX: usize = 1024;
+
 /// What is to be remembered of an answered request.
 enum Keys {
     /// These.
     Known(Vec<Box<[u8]>>),
+    /// Perhaps more than are looked at in one turn, all in one slot.
+    Many,
     /// Some, and it is not known which.
     Unknown,
 }
@@ -48,10 +53,16 @@ impl Proxy {
         }
         let request = backend.output.front(ticket.len as usize);
         // A client that hears of its own writes need not be told which were its.
-        let keys = match writes && !mode.noloop {
+        let many = ticket.slot != NO_SLOT && has_many(request);
+        let keys = match writes && (!mode.noloop || many) {
+            // Nor is one that writes so many keys at once.
             true => Keys::Known(Vec::new()),
+            false if many => Keys::Many,
             false => self.keys_of(command, request),
         };
+        if let Keys::Known(keys) = &keys {
+            self.beside_requests += keys.len() as u64;
+        }
         match keys {
             Keys::Known(keys) if writes => {
                 let link = self.tracking_link(id, node);
@@ -74,6 +85,10 @@ impl Proxy {
                     self.tell_client(part.client, behind(part.seq), Invalidation::Keys(keys));
                 }
             }
+            Keys::Many if untracked => {
+                self.tell_client(part.client, behind(part.seq), Invalidation::All);
+            }
+            Keys::Many => self.remember_many(id, node, part, ticket.slot),
             Keys::Unknown if writes => {}
             Keys::Unknown => self.tell_client(part.client, behind(part.seq), Invalidation::All),
         }
@@ -129,6 +144,33 @@ impl Proxy {
         if keys.is_empty() {
             return;
         }
+        self.note_in_table(id, node, part, |table, reader| {
+            keys.iter().for_each(|key| table.note(slot, key, reader));
+        });
+    }
+
+    /// A client has read many keys of a slot. They are not looked at one by one.
+    fn remember_many(&mut self, id: BackendId, node: NodeKey, part: PartId, slot: u16) {
+        self.note_in_table(id, node, part, |table, reader| {
+            table.note_many(slot, reader);
+        });
+        let link = self.tracking.links.get(&id);
+        let doubted = link.and_then(|link| link.doubts.of_slot(slot));
+        let told = match doubted {
+            None => Invalidation::All,
+            Some(keys) if keys.is_empty() => return,
+            Some(keys) => Invalidation::Keys(keys),
+        };
+        self.tell_client(part.client, behind(part.seq), told);
+    }
+
+    fn note_in_table(
+        &mut self,
+        id: BackendId,
+        node: NodeKey,
+        part: PartId,
+        note: impl FnOnce(&mut Table, Reader),
+    ) {
         let client = self.clients.get_mut(part.client);
         if let Some(mode) = client.and_then(|client| client.session.tracking_mut()) {
             mode.forgot_all = false;
@@ -139,7 +181,7 @@ impl Proxy {
         };
         let table = &mut self.tracking_link(id, node).table;
         let before = table.len();
-        keys.iter().for_each(|key| table.note(slot, key, reader));
+        note(table, reader);
         let more = table.len() - before;
         self.stats.tracking_keys.add(more as u64);
         if self.stats.tracking_keys.get() > self.config.limits.tracking_keys as u64 {
@@ -158,12 +200,19 @@ impl Proxy {
             }
             let random = self.random();
             let largest = self.tracking.largest();
-            let Some((key, readers)) = largest.and_then(|link| link.table.take_any(random)) else {
+            let Some(forgotten) = largest.and_then(|link| link.table.take_any(random)) else {
                 break;
             };
             self.stats.tracking_keys.sub(1);
             self.stats.tracking_evictions.add(1);
-            self.tell_readers(&key, &readers, None);
+            match forgotten {
+                Forgotten::Key(key, readers) => self.tell_readers(&key, &readers, None),
+                Forgotten::Many(readers) => {
+                    for reader in readers {
+                        self.tell_client(reader.client, behind(reader.seq), Invalidation::All);
+                    }
+                }
+            }
         }
     }
 }
@@ -171,4 +220,18 @@ impl Proxy {
 /// What stands behind the reply to this place.
 pub(super) fn behind(seq: Seq) -> Seq {
     Seq(seq.0.wrapping_add(1))
+}
+
+/// Whether a request has more arguments than are looked at one by one. (It is written as the proxy writes requests.)
+fn has_many(request: &[u8]) -> bool {
+    let digits = request
+        .iter()
+        .skip(1)
+        .take_while(|byte| byte.is_ascii_digit());
+    let count = digits.fold(0usize, |count, digit| {
+        count
+            .saturating_mul(10)
+            .saturating_add(usize::from(digit - b'0'))
+    });
+    count > ARGUMENTS_MAX
 }

@@ -61,11 +61,13 @@ impl Proxy {
         let Some(link) = self.tracking.links.get_mut(&id) else {
             return;
         };
+        let before = link.table.len();
         let Some(readers) = link.table.take(Slot::of(key).number(), key) else {
             return;
         };
         let own = link.own_write.take();
-        self.stats.tracking_keys.sub(1);
+        let less = before - link.table.len();
+        self.stats.tracking_keys.sub(less as u64);
         self.tell_readers(key, &readers, own.as_ref());
         // Each key of the write is told by a push of its own.
         if let Some(link) = self.tracking.links.get_mut(&id) {
@@ -77,8 +79,14 @@ impl Proxy {
     fn all_changed(&mut self, id: BackendId) {
         if let Some(link) = self.tracking.links.get_mut(&id) {
             self.stats.tracking_keys.sub(link.table.len() as u64);
-            link.table = Default::default();
+            let table = std::mem::take(&mut link.table);
+            self.tracking.dropped.push(table);
         }
+        self.tell_trackers_all();
+    }
+
+    /// Whoever tracks is told that everything may have changed, unless it knows.
+    pub(super) fn tell_trackers_all(&mut self) {
         let all = self.clients.iter();
         let knows = |mode: &Mode| mode.forgot_all || mode.is_broadcast();
         let all = all.filter(|(_, own)| own.session.tracking().is_some_and(|own| !knows(own)));

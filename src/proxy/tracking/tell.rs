@@ -53,8 +53,34 @@ impl Proxy {
         if matches!(&told, Invalidation::Keys(keys) if keys.is_empty()) {
             return;
         }
-        client.late.get_or_insert_default().add(until, told);
-        self.queue_flush(id);
+        let late = client.late.get_or_insert_default();
+        late.add(until, told);
+        if client.flush_queued {
+            return;
+        }
+        if self.tracking.told < self.config.limits.turn_subscribers {
+            self.tracking.told += 1;
+            self.queue_flush(id);
+        } else if !std::mem::replace(&mut late.is_queued, true) {
+            self.tracking.to_tell.push_back(id);
+        }
+    }
+
+    /// A turn has begun: of what is left of the last one its share is done.
+    #[cold]
+    pub(in crate::proxy) fn tell_on(&mut self) {
+        let most = self.config.limits.turn_subscribers;
+        while self.tracking.told < most
+            && let Some(id) = self.tracking.to_tell.pop_front()
+        {
+            self.tracking.told += 1;
+            let client = self.clients.get_mut(id);
+            if let Some(late) = client.and_then(|client| client.late.as_mut()) {
+                late.is_queued = false;
+            }
+            self.queue_flush(id);
+        }
+        self.tracking.free_some();
     }
 
     /// A client is about to be written to: what it may be told by now goes behind its replies.

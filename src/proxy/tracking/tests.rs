@@ -14,6 +14,8 @@ use crate::proxy::state::Proxy;
 use crate::proxy::tests::rig::{before_nodes, feed, flushed, known_client, next_action};
 use crate::proxy::upstream::lost::Lost;
 
+mod many;
+
 /// Clients that track, before nodes that answer when they are told to.
 struct Rig {
     proxy: Proxy,

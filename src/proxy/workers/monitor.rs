@@ -105,7 +105,7 @@ impl Proxy {
     /// taken in a turn with many monitors; and no more monitors are written to in a turn than subscribers.
     fn show_here(&mut self, lines: &[u8], now: Time) {
         let cost = 1 + lines.len() / SHORT_BYTES;
-        self.monitored += (cost * self.monitors.len()) as u64;
+        self.beside_requests += (cost * self.monitors.len()) as u64;
         let mut at = 0;
         while let Some(id) = self.monitors.get(at).copied() {
             if let Some(client) = self.clients.get_mut(id) {

@@ -7,6 +7,7 @@
 //!
 //! It must never know what a client is beyond its name and its place.
 
+use crate::cluster::slot::SLOTS;
 use crate::proxy::ids::{ClientId, Seq};
 
 /// Lists; a power of two.
@@ -38,15 +39,54 @@ pub struct Access {
     hash: u64,
 }
 
-/// What is reached beside single keys.
-#[derive(Debug, Clone, Copy)]
+/// Slots that are reached.
+#[derive(Debug, Clone)]
+pub enum Slots {
+    /// All.
+    All,
+    /// This one.
+    One(u16),
+    /// Those with a bit.
+    Some(Box<[u64; SLOTS / 64]>),
+}
+
+impl Slots {
+    /// These.
+    pub fn of(slots: impl Iterator<Item = u16>) -> Slots {
+        let mut bits = Box::new([0; SLOTS / 64]);
+        for slot in slots {
+            if let Some(word) = bits.get_mut(usize::from(slot) / 64) {
+                *word |= 1 << (slot % 64);
+            }
+        }
+        Slots::Some(bits)
+    }
+
+    /// Whether this one is among them.
+    #[inline]
+    pub fn has(&self, slot: u16) -> bool {
+        match self {
+            Slots::All => true,
+            Slots::One(own) => *own == slot,
+            Slots::Some(bits) => {
+                let word = bits.get(usize::from(slot) / 64);
+                word.is_some_and(|word| word >> (slot % 64) & 1 == 1)
+            }
+        }
+    }
+}
+
+/// What is reached beside single keys: by scripts, FLUSHALL and the like, and by requests of very many keys.
+#[derive(Debug, Clone)]
 pub struct Wide {
-    /// This slot, or all.
-    pub slot: Option<u16>,
+    /// What.
+    pub slots: Slots,
     /// Whose it is.
     pub client: ClientId,
     /// Its place.
     pub seq: Seq,
+    /// How long it lasts.
+    pub lasts: Lasts,
 }
 
 /// Requests under way that reach keys past the cache.
@@ -58,7 +98,7 @@ pub struct Accesses {
     /// The list that is looked through next although it has not: a claim that is over may look like one that lasts when
     /// its client has made 2^31 requests more.
     next: usize,
-    /// Scripts, FLUSHALL and the like.
+    /// Those of more than single keys.
     pub wide: Vec<Wide>,
 }
 
@@ -99,7 +139,7 @@ impl Accesses {
 
     /// Those of a slot, or of all.
     pub fn wide_of(&self, slot: u16) -> impl Iterator<Item = &Wide> {
-        let own = move |wide: &&Wide| wide.slot.is_none_or(|own| own == slot);
+        let own = move |wide: &&Wide| wide.slots.has(slot);
         self.wide.iter().filter(own)
     }
 
@@ -145,5 +185,13 @@ mod tests {
         (0..4).for_each(|seq| accesses.add(7, client, Seq(seq), Lasts::Request));
         accesses.prune(|_| false, |_| true);
         assert_eq!(accesses.of(7).count(), 0);
+    }
+
+    #[test]
+    fn slots_are_those_that_were_named() {
+        let some = Slots::of([0, 63, 64, 16_383].into_iter());
+        let found: Vec<u16> = (0..SLOTS as u16).filter(|slot| some.has(*slot)).collect();
+        assert_eq!(found, [0, 63, 64, 16_383]);
+        assert!(Slots::All.has(5) && Slots::One(5).has(5) && !Slots::One(5).has(6));
     }
 }

@@ -31,7 +31,7 @@ use crate::clock::Time;
 use crate::cluster::slot::SLOTS;
 use crate::config::Config;
 use crate::proxy::ids::{ClientId, NodeKey, Seq};
-use crate::proxy::near_cache::state::accesses::{Accesses, Lasts, Wide};
+use crate::proxy::near_cache::state::accesses::{Accesses, Lasts, Slots, Wide};
 use crate::proxy::near_cache::state::flight::Flights;
 use crate::proxy::near_cache::state::frequencies::Frequencies;
 use crate::proxy::near_cache::state::link::Link;
@@ -212,15 +212,23 @@ impl NearCache {
         self.accesses.add(hash, client, seq, lasts);
     }
 
-    /// The same, of all keys of a slot, or of all keys.
-    pub fn access_wide(&mut self, slot: Option<u16>, client: ClientId, seq: Seq) {
-        match slot.and_then(|slot| self.slot_epochs.get_mut(usize::from(slot))) {
-            Some(epoch) => *epoch = epoch.wrapping_add(1),
-            None => self.drop_all(),
+    /// The same, of all keys of some slots.
+    pub fn access_wide(&mut self, wide: Wide) {
+        let epochs = &mut self.slot_epochs;
+        match &wide.slots {
+            Slots::One(slot) => {
+                if let Some(epoch) = epochs.get_mut(usize::from(*slot)) {
+                    *epoch = epoch.wrapping_add(1);
+                }
+            }
+            Slots::Some(_) => {
+                for (epoch, slot) in epochs.iter_mut().zip(0..) {
+                    *epoch = epoch.wrapping_add(u32::from(wide.slots.has(slot)));
+                }
+            }
+            Slots::All => self.drop_all(),
         }
-        self.flights
-            .spoil(|flight| slot.is_none_or(|slot| flight.slot == slot));
-        let wide = Wide { slot, client, seq };
+        self.flights.spoil(|flight| wide.slots.has(flight.slot));
         self.accesses.wide.push(wide);
     }
 

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 
 use crate::clock::Time;
+use crate::cluster::slot::Slot;
 
 /// So much is remembered; if it is more, every key is in doubt.
 const COUNT_MAX: usize = 1024;
@@ -43,6 +44,13 @@ impl Doubts {
     pub fn has(&self, key: &[u8]) -> bool {
         self.all.is_some() || self.keys.iter().any(|(_, own)| **own == *key)
     }
+
+    /// The keys of a slot of which that may be so; nothing if it may be so of every key.
+    pub fn of_slot(&self, slot: u16) -> Option<Vec<Box<[u8]>>> {
+        let keys = self.keys.iter().map(|(_, key)| key);
+        let keys = keys.filter(|key| Slot::of(key).number() == slot);
+        self.all.is_none().then(|| keys.cloned().collect())
+    }
 }
 
 #[cfg(test)]
@@ -59,8 +67,11 @@ mod tests {
         assert!(doubts.has(b"a") && doubts.has(b"b") && !doubts.has(b"c"));
         doubts.settle(at(2));
         assert!(!doubts.has(b"a") && doubts.has(b"b"));
+        let slot = Slot::of(b"b").number();
+        assert_eq!(doubts.of_slot(slot), Some(vec![b"b".as_slice().into()]));
+        assert_eq!(doubts.of_slot(slot + 1), Some(Vec::new()));
         (0..=COUNT_MAX).for_each(|_| doubts.add(b"k", at(3)));
-        assert!(doubts.has(b"c"));
+        assert!(doubts.has(b"c") && doubts.of_slot(slot).is_none());
         doubts.settle(at(3));
         assert!(doubts.has(b"c"));
         doubts.settle(at(4));

@@ -17,6 +17,8 @@ const BYTES_MAX: usize = 256 << 10;
 pub struct Late {
     all: VecDeque<(Seq, Invalidation)>,
     bytes: usize,
+    /// Whether it is told in a later turn.
+    pub is_queued: bool,
     /// The same for another client, which has named it (`REDIRECT`).
     for_others: VecDeque<(Seq, Invalidation)>,
 }

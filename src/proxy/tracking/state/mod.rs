@@ -20,10 +20,10 @@ pub mod mode;
 pub mod seek;
 pub mod table;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use crate::clock::Time;
-use crate::proxy::ids::{BackendId, NodeKey};
+use crate::proxy::ids::{BackendId, ClientId, NodeKey};
 use crate::proxy::tracking::state::bcast::Bcast;
 use crate::proxy::tracking::state::doubts::Doubts;
 use crate::proxy::tracking::state::seek::Seek;
@@ -38,6 +38,12 @@ pub struct Tracking {
     pub bcast: Bcast,
     /// Clients that want to be told by others that are looked for.
     pub seeks: Vec<Seek>,
+    /// Clients that are told something in a later turn: so many are written to in one turn, and no more.
+    pub to_tell: VecDeque<ClientId>,
+    /// Clients that have been told something in this turn.
+    pub told: usize,
+    /// What nobody is told of any more, and is still to be freed.
+    pub dropped: Vec<Table>,
     /// The version of the routes that the keys have been compared with.
     pub routes_version: u32,
     /// When quiet connections are looked after, while there are any.
@@ -72,7 +78,26 @@ pub struct OwnWrite {
     pub keys: Vec<Box<[u8]>>,
 }
 
+/// Keys that are freed in one turn: a million of them take a second.
+const FREED_A_TURN: usize = 1024;
+
 impl Tracking {
+    /// Whether something is left of the last turn.
+    #[inline]
+    pub fn is_behind(&self) -> bool {
+        !self.to_tell.is_empty() || !self.dropped.is_empty()
+    }
+
+    /// Frees a turn's share of what nobody is told of any more.
+    #[cold]
+    pub fn free_some(&mut self) {
+        if let Some(table) = self.dropped.last_mut()
+            && !table.free_some(FREED_A_TURN)
+        {
+            self.dropped.pop();
+        }
+    }
+
     /// Whether no keys are remembered.
     #[inline]
     pub fn is_empty(&self) -> bool {

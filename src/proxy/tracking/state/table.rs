@@ -2,6 +2,9 @@
 //! changed. It is what the node itself remembers of that connection, told apart by client.
 //!
 //! The keys lie by slot, so that those of a slot that moves are found without a look at the others.
+//!
+//! A request may have read a hundred thousand keys of one slot, and they are remembered in one turn. So whoever reads many
+//! at once is a reader of the whole slot: it hears of every key of it that the node tells of.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -20,15 +23,42 @@ pub struct Reader {
 /// The readers of one key, by client.
 pub type Readers = Vec<Reader>;
 
-/// The keys of one slot.
-pub type Keys = BTreeMap<Box<[u8]>, Readers>;
+/// What was read of one slot.
+#[derive(Debug, Default)]
+pub struct Reads {
+    /// The keys.
+    pub keys: BTreeMap<Box<[u8]>, Readers>,
+    /// Who has read so many keys at once that they are not told apart. They count as one key.
+    pub of_many: Readers,
+}
+
+impl Reads {
+    /// Keys that are remembered.
+    pub fn len(&self) -> usize {
+        self.keys.len() + usize::from(!self.of_many.is_empty())
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty() && self.of_many.is_empty()
+    }
+}
+
+/// What was forgotten to make room.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Forgotten {
+    /// A key.
+    Key(Box<[u8]>, Readers),
+    /// Who had read many keys of a slot.
+    Many(Readers),
+}
 
 /// The keys that were read over one connection.
 ///
 /// Invariant: `len` is the number of keys; no slot is without keys, no key without readers.
 #[derive(Debug, Default)]
 pub struct Table {
-    slots: BTreeMap<u16, Keys>,
+    slots: BTreeMap<u16, Reads>,
     len: usize,
 }
 
@@ -45,7 +75,7 @@ impl Table {
 
     /// A client has read a key.
     pub fn note(&mut self, slot: u16, key: &[u8], reader: Reader) {
-        let keys = self.slots.entry(slot).or_default();
+        let keys = &mut self.slots.entry(slot).or_default().keys;
         let readers = match keys.get_mut(key) {
             Some(readers) => readers,
             None => {
@@ -54,21 +84,27 @@ impl Table {
                     .or_insert_with(|| Vec::with_capacity(1))
             }
         };
-        match readers.binary_search_by_key(&reader.client, |own| own.client) {
-            Ok(at) => readers[at] = reader,
-            Err(at) => readers.insert(at, reader),
-        }
+        add(readers, reader);
     }
 
-    /// Takes the readers of a key.
+    /// A client has read many keys of a slot.
+    pub fn note_many(&mut self, slot: u16, reader: Reader) {
+        let readers = &mut self.slots.entry(slot).or_default().of_many;
+        self.len += usize::from(readers.is_empty());
+        add(readers, reader);
+    }
+
+    /// A key is read by nobody any more. Returns who has read it, or may have.
     pub fn take(&mut self, slot: u16, key: &[u8]) -> Option<Readers> {
-        let keys = self.slots.get_mut(&slot)?;
-        let readers = keys.remove(key)?;
-        if keys.is_empty() {
+        let reads = self.slots.get_mut(&slot)?;
+        let own = reads.keys.remove(key);
+        self.len -= usize::from(own.is_some());
+        let mut readers = own.unwrap_or_default();
+        reads.of_many.iter().for_each(|own| add(&mut readers, *own));
+        if reads.is_empty() {
             self.slots.remove(&slot);
         }
-        self.len -= 1;
-        Some(readers)
+        (!readers.is_empty()).then_some(readers)
     }
 
     /// The slots that have keys.
@@ -77,20 +113,23 @@ impl Table {
     }
 
     /// Takes all keys of a slot.
-    pub fn take_slot(&mut self, slot: u16) -> Keys {
-        let keys = self.slots.remove(&slot).unwrap_or_default();
-        self.len -= keys.len();
-        keys
+    pub fn take_slot(&mut self, slot: u16) -> Reads {
+        let reads = self.slots.remove(&slot).unwrap_or_default();
+        self.len -= reads.len();
+        reads
     }
 
     /// Takes one key of any slot; `random` is any number.
-    pub fn take_any(&mut self, random: u64) -> Option<(Box<[u8]>, Readers)> {
+    pub fn take_any(&mut self, random: u64) -> Option<Forgotten> {
         let from = (random >> 48) as u16 & 0x3fff;
         let mut behind = self.slots.range(from..);
         let slot = *behind.next().or_else(|| self.slots.iter().next())?.0;
-        let keys = self.slots.get(&slot)?;
+        let keys = &self.slots.get(&slot)?.keys;
+        let (Some((first, _)), Some((last, _))) = (keys.first_key_value(), keys.last_key_value())
+        else {
+            return Some(Forgotten::Many(self.take_slot(slot).of_many));
+        };
         // Keys that begin alike, as most do, are told apart by what follows.
-        let (first, last) = (keys.first_key_value()?.0, keys.last_key_value()?.0);
         let alike = first.iter().zip(&**last).take_while(|(a, b)| a == b);
         let mut from = first[..alike.count()].to_vec();
         from.extend_from_slice(&random.to_le_bytes()[..4]);
@@ -98,18 +137,55 @@ impl Table {
         let mut behind = keys.range::<[u8], _>(range);
         let key = behind.next().map_or(first, |(key, _)| key).clone();
         let readers = self.take(slot, &key)?;
-        Some((key, readers))
+        Some(Forgotten::Key(key, readers))
+    }
+
+    /// Frees up to `count` keys, of a table that nobody asks any more. Returns whether any are left.
+    pub fn free_some(&mut self, count: usize) -> bool {
+        for _ in 0..count {
+            let Some(mut slot) = self.slots.first_entry() else {
+                return false;
+            };
+            if slot.get_mut().keys.pop_first().is_none() {
+                slot.remove();
+            }
+        }
+        !self.slots.is_empty()
+    }
+
+    /// Puts in what was read of a slot, which it has not.
+    pub fn put(&mut self, slot: u16, reads: Reads) {
+        self.len += reads.len();
+        if !reads.is_empty() {
+            self.slots.insert(slot, reads);
+        }
+    }
+
+    /// Takes all that was read of any one slot.
+    pub fn take_first(&mut self) -> Option<(u16, Reads)> {
+        let (slot, reads) = self.slots.pop_first()?;
+        self.len -= reads.len();
+        Some((slot, reads))
     }
 
     /// Asserts the invariants above.
     pub fn check(&self) {
-        let len: usize = self.slots.values().map(BTreeMap::len).sum();
+        let len: usize = self.slots.values().map(Reads::len).sum();
         assert_eq!(self.len, len);
-        assert!(self.slots.values().all(|keys| !keys.is_empty()));
-        let mut all = self.slots.values().flat_map(BTreeMap::values);
+        assert!(self.slots.values().all(|reads| !reads.is_empty()));
+        let mut all = self.slots.values().flat_map(|reads| reads.keys.values());
         assert!(
             all.all(|readers| !readers.is_empty() && readers.is_sorted_by_key(|own| own.client))
         );
+    }
+}
+
+/// Adds a reader, whose last request counts.
+fn add(readers: &mut Readers, reader: Reader) {
+    match readers.binary_search_by_key(&reader.client, |own| own.client) {
+        Ok(at) if readers[at].seq.before(reader.seq) => readers[at] = reader,
+        Ok(_) => {}
+        Err(at) => readers.insert(at, reader),
     }
 }
 
@@ -155,7 +231,7 @@ mod tests {
             );
         }
         let mut taken = Vec::new();
-        while let Some((key, _)) = table.take_any(random.next()) {
+        while let Some(Forgotten::Key(key, _)) = table.take_any(random.next()) {
             taken.push(key);
             if taken.len() % 100 == 0 {
                 table.check();
@@ -167,5 +243,40 @@ mod tests {
         taken.sort();
         taken.dedup();
         assert_eq!(taken.len(), 1000);
+    }
+
+    #[test]
+    fn who_has_read_many_keys_of_a_slot_hears_of_each() {
+        let mut table = Table::default();
+        table.note(7, b"a", reader(1, 5));
+        table.note_many(7, reader(2, 6));
+        table.note_many(7, reader(1, 4));
+        table.check();
+        assert_eq!(table.len(), 2);
+        // The later of its requests counts.
+        let both = vec![reader(1, 5), reader(2, 6)];
+        assert_eq!(table.take(7, b"a"), Some(both));
+        let many = vec![reader(1, 4), reader(2, 6)];
+        assert_eq!(table.take(7, b"a"), Some(many.clone()));
+        assert_eq!(table.take(8, b"a"), None);
+        table.check();
+        assert_eq!(table.len(), 1);
+        assert_eq!(table.take_any(9), Some(Forgotten::Many(many)));
+        assert!(table.is_empty() && table.take_any(9).is_none());
+        table.check();
+    }
+
+    #[test]
+    fn a_table_is_freed_a_few_keys_at_a_time() {
+        let mut table = Table::default();
+        for number in 0..1000u32 {
+            table.note((number % 7) as u16, &number.to_le_bytes(), reader(1, 1));
+        }
+        let mut turns = 1;
+        while table.free_some(100) {
+            turns += 1;
+        }
+        assert_eq!(turns, 11);
+        assert!(!table.free_some(1));
     }
 }
