@@ -34,6 +34,8 @@ pub enum RuleError {
     FirstArgument,
     /// There are as many of this kind as one user may have.
     TooMany,
+    /// No password is so long.
+    TooLong,
 }
 
 impl RuleError {
@@ -58,6 +60,7 @@ impl RuleError {
             }
             RuleError::FirstArgument => "Allowing first-arg of a subcommand is not supported",
             RuleError::TooMany => "Too many rules of this kind for one user",
+            RuleError::TooLong => "The password is too long",
         }
     }
 }

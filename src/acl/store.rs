@@ -3,6 +3,7 @@
 //!
 //! It reads and writes the file by functions that it is given: it must never know how files are read.
 
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -36,7 +37,11 @@ pub enum FileError {
 /// The users in force.
 #[derive(Debug)]
 pub struct Store {
+    /// Held for a moment only: workers take the users in the middle of a turn.
     users: Arc<Mutex<Arc<Users>>>,
+    /// Held while the next users are made, which takes long if there are many. It has those before the ones in force, so
+    /// that they are not freed by the worker that has them longest.
+    changing: Mutex<Option<Arc<Users>>>,
     file: Option<(PathBuf, Files)>,
     disk: Disk,
     log: Mutex<Log>,
@@ -54,6 +59,7 @@ impl Store {
         let users = users.with_settings(Settings::named(config));
         Store {
             users: Arc::new(Mutex::new(Arc::new(users))),
+            changing: Mutex::default(),
             file: None,
             disk: Disk::default(),
             log: Mutex::default(),
@@ -83,6 +89,17 @@ impl Store {
         self.users.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Puts what `change` makes of the users in their place.
+    fn change<R, E>(&self, change: impl FnOnce(&Users) -> Result<(Users, R), E>) -> Result<R, E> {
+        let changing = self.changing.lock();
+        let mut before = changing.unwrap_or_else(PoisonError::into_inner);
+        let users = self.users();
+        let (next, result) = change(&users)?;
+        *self.lock() = Arc::new(next);
+        *before = Some(users);
+        Ok(result)
+    }
+
     /// ACL LOG.
     pub fn log(&self) -> MutexGuard<'_, Log> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
@@ -99,17 +116,13 @@ impl Store {
         name: &[u8],
         words: impl Iterator<Item = &'a [u8]>,
     ) -> Result<(), Unchanged> {
-        let mut users = self.lock();
-        *users = Arc::new(users.with_rules(name, words)?);
-        Ok(())
+        self.change(|users| Ok((users.with_rules(name, words)?, ())))
     }
 
     /// ACL DELUSER: how many there were.
     pub fn delete<'a>(&self, names: impl Iterator<Item = &'a [u8]>) -> usize {
-        let mut users = self.lock();
-        let (left, count) = users.without(names);
-        *users = Arc::new(left);
-        count
+        let change = self.change(|users| Ok::<_, Infallible>(users.without(names)));
+        change.unwrap_or_default()
     }
 
     /// ACL LOAD: the users of the file, or, if anything in it is wrong, those that there were. It may wait for the disk.
@@ -122,10 +135,10 @@ impl Store {
                 "Error loading ACLs, opening file '{shown}': {error}"
             ))
         })?;
-        let mut users = self.lock();
-        let read = users.parse(&text, &shown);
-        *users = Arc::new(read.map_err(FileError::Failed)?);
-        Ok(())
+        self.change(|users| {
+            let read = users.parse(&text, &shown);
+            Ok((read.map_err(FileError::Failed)?, ()))
+        })
     }
 
     /// ACL SAVE. It may wait for the disk.
@@ -143,16 +156,21 @@ impl Store {
     /// The passwords of a config without a file have changed. What else was said of `default` stays.
     pub fn renew_passwords(&self, config: &Config) {
         if self.file.is_none() && config.auth == Auth::Own {
-            let mut users = self.lock();
-            let user = users.unnamed().with_passwords(passwords(config));
-            *users = Arc::new(users.with(user));
+            let renew = |users: &Users| {
+                let user = users.unnamed().with_passwords(passwords(config));
+                Ok::<_, Infallible>((users.with(user), ()))
+            };
+            self.change(renew).unwrap_or_default();
         }
     }
 
     /// The servers have said which commands they have.
     pub fn learn(&self, servers: &Servers) {
-        let mut users = self.lock();
-        *users = Arc::new(users.before(Arc::new(Commands::of(servers))));
+        let learn = |users: &Users| {
+            let commands = Arc::new(Commands::of(servers));
+            Ok::<_, Infallible>((users.before(commands), ()))
+        };
+        self.change(learn).unwrap_or_default();
     }
 }
 

@@ -16,6 +16,9 @@ pub const DEFAULT: &[u8] = b"default";
 /// Passwords that one user may have: all of them are looked at for each login. Redis has no such limit.
 const PASSWORDS_MAX: usize = 1000;
 
+/// Bytes of a password: whoever logs in has them hashed, in one turn. Redis has no such limit, but for the one of all strings.
+const PASSWORD_MAX: usize = 64 << 10;
+
 /// Selectors in parentheses that one user may have, and bytes that one of them may be described in. Redis has no such
 /// limits.
 const SELECTORS_MAX: usize = 1000;
@@ -139,6 +142,9 @@ impl User {
 
     /// Whether somebody may log in. All passwords are looked at in any case.
     pub fn admits(&self, password: &[u8]) -> bool {
+        if password.len() > PASSWORD_MAX {
+            return self.enabled & self.any_password;
+        }
         let attempt = Hash::of(password);
         let own = self.passwords.iter();
         let right = own.fold(false, |right, own| right | (*own == attempt));
@@ -211,6 +217,9 @@ impl User {
             self.sanitize = Sanitize::Yes;
         } else {
             match rule {
+                [b'>', password @ ..] if password.len() > PASSWORD_MAX => {
+                    return Err(RuleError::TooLong);
+                }
                 [b'>', password @ ..] => return self.add_password(Hash::of(password)),
                 [b'#', hex @ ..] => {
                     return self.add_password(Hash::from_hex(hex).ok_or(RuleError::NoHash)?);

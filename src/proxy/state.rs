@@ -175,7 +175,8 @@ pub struct Proxy {
     pub(in crate::proxy) leases: Leases,
     /// Clients that MONITOR, each once.
     pub(in crate::proxy) monitors: Vec<ClientId>,
-    /// Lines handed to monitors, in the work of one short line.
+    /// What has been done beside requests, each as much as one of them: lines handed to monitors, long answers of our own,
+    /// keys that are noted.
     pub(in crate::proxy) beside_requests: u64,
     /// Lines on their way to the monitors of each worker.
     pub(in crate::proxy) monitor_feeds: Vec<MonitorFeed>,

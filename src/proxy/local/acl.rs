@@ -128,36 +128,65 @@ fn show(context: &Context<'_>, selector: &Selector, out: &mut Vec<u8>) {
     encode::bulk(out, &selector.describe_channels());
 }
 
-pub fn setuser(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> After {
-    let set = context.process.acl.set_user(args.at(2), args.from(3));
-    let text = match set {
-        Ok(()) => return tell_workers(Merge::AllSucceeded),
-        Err(Unchanged::Name) => b"ERR Usernames can't contain spaces or null characters".to_vec(),
-        Err(Unchanged::Open(at)) => {
-            let text = b"ERR Unmatched parenthesis in acl selector starting at '";
-            [text, args.at(3 + at), b"'."].concat()
-        }
-        Err(Unchanged::Rule(rule, error)) => {
-            let text = b"ERR Error in ACL SETUSER modifier '";
-            [text, &rule[..], b"': ", error.text().as_bytes()].concat()
-        }
+/// A user may have very many rules, and be one of very many: it is made outside the worker, and then every worker takes the
+/// users.
+pub fn setuser(context: &mut Context<'_>, args: &Args<'_>, _: &mut Vec<u8>) -> After {
+    let (process, request) = (context.process.clone(), args.frame().to_vec());
+    let set = move |out: &mut Vec<u8>| {
+        let words: Vec<&[u8]> = words(&request).collect();
+        let name = words.get(2).copied().unwrap_or_default();
+        let set = process.acl.set_user(name, words.iter().skip(3).copied());
+        let text = match set {
+            Ok(()) => return encode::simple(out, "OK"),
+            Err(Unchanged::Name) => {
+                b"ERR Usernames can't contain spaces or null characters".to_vec()
+            }
+            Err(Unchanged::Open(at)) => {
+                let text = b"ERR Unmatched parenthesis in acl selector starting at '";
+                let rule = words.get(3 + at).copied().unwrap_or_default();
+                [text, rule, b"'."].concat()
+            }
+            Err(Unchanged::Rule(rule, error)) => {
+                let text = b"ERR Error in ACL SETUSER modifier '";
+                [text, &rule[..], b"': ", error.text().as_bytes()].concat()
+            }
+        };
+        encode::error(out, &text);
     };
-    fail(out, &text)
+    After::AskAlone(outside(set, then_renew()))
 }
 
 pub fn deluser(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) -> After {
     if args.from(2).any(|name| name == b"default") {
         return fail(out, b"ERR The 'default' user cannot be removed");
     }
-    let count = context.process.acl.delete(args.from(2)) as i64;
-    tell_workers(Merge::Join(Box::new(move |_, out| {
-        encode::integer(out, count)
-    })))
+    let (process, request) = (context.process.clone(), args.frame().to_vec());
+    let delete = move |out: &mut Vec<u8>| {
+        let count = process.acl.delete(words(&request).skip(2));
+        encode::integer(out, count as i64);
+    };
+    After::AskAlone(outside(delete, then_renew()))
 }
 
-/// Every worker takes the users; the answer comes behind that.
-fn tell_workers(merge: Merge) -> After {
-    After::AskAlone(renewed_users(merge))
+/// The words of a request.
+fn words(request: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let words = Reply::new(request).items();
+    words.map(|word| word.text().unwrap_or_default())
+}
+
+/// The users have changed, unless that failed: every worker takes them, and then the answer is given.
+fn then_renew() -> Merge {
+    Merge::Then(Box::new(|replies: &[Reply<'_>], out: &mut Vec<u8>| {
+        let reply = replies.first()?;
+        if reply.is_error() {
+            out.extend_from_slice(reply.frame());
+            return None;
+        }
+        let reply = reply.frame().to_vec();
+        Some(renewed_users(Merge::Join(Box::new(
+            move |_, out: &mut Vec<u8>| out.extend_from_slice(&reply),
+        ))))
+    }))
 }
 
 fn renewed_users(merge: Merge) -> Plan {
@@ -189,14 +218,7 @@ pub fn load(context: &mut Context<'_>, _: &Args<'_>, _: &mut Vec<u8>) -> After {
         Ok(()) => encode::simple(out, "OK"),
         Err(error) => encode::error(out, file_error(error).as_bytes()),
     };
-    let then = |replies: &[Reply<'_>], out: &mut Vec<u8>| {
-        if let Some(error) = replies.iter().find(|reply| reply.is_error()) {
-            out.extend_from_slice(error.frame());
-            return None;
-        }
-        Some(renewed_users(Merge::AllSucceeded))
-    };
-    After::AskAlone(outside(read, Merge::Then(Box::new(then))))
+    After::AskAlone(outside(read, then_renew()))
 }
 
 /// The answer comes when the disk has the file.

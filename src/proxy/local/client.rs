@@ -12,8 +12,15 @@ use crate::resp::args::Args;
 use crate::resp::encode::{self, Protocol};
 use crate::resp::reply::{Reply, parse_number};
 
+/// Bytes of a name that a client gives itself: others see it in `CLIENT LIST`.
+const NAME_MAX: usize = 64 << 10;
+
 /// Sets the client's name, or says why it cannot be one.
 pub fn set_name(context: &mut Context<'_>, name: &[u8], out: &mut Vec<u8>) -> bool {
+    if name.len() > NAME_MAX {
+        encode::error(out, b"ERR Client names cannot be so long.");
+        return false;
+    }
     if !is_plain(name) {
         encode::error(
             out,
@@ -62,6 +69,9 @@ pub fn setinfo(context: &mut Context<'_>, args: &Args<'_>, out: &mut Vec<u8>) ->
     if !is_plain(value) {
         let text = b" cannot contain spaces, newlines or special characters.";
         return fail(out, &[b"ERR ", attribute, text].concat());
+    }
+    if value.len() > NAME_MAX {
+        return fail(out, &[b"ERR ", attribute, b" cannot be so long."].concat());
     }
     let identity = context.session.identity_mut();
     let field = if is_name {

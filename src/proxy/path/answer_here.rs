@@ -12,6 +12,7 @@ use crate::proxy::request::Request;
 use crate::proxy::state::Proxy;
 use crate::proxy::stats::calls::ErrorCode;
 use crate::proxy::texts;
+use crate::resp::args::Args;
 use crate::resp::encode;
 use crate::resp::reply::Reply;
 
@@ -139,6 +140,7 @@ impl Proxy {
         } else {
             (handler.run)(&mut context, args, &mut reply)
         };
+        self.beside_requests += work_of(args, &reply, &after);
         let refused_login = context.refused_login.take();
         let monitors = client.session.is_monitor();
         if matches!(after, After::OwnLine) {
@@ -236,4 +238,24 @@ impl Proxy {
             },
         }
     }
+}
+
+/// Bytes of a reply that are made in the time that one more short request takes.
+const MADE: usize = 16;
+/// The same of bytes that are only read and copied.
+const COPIED: usize = 256;
+/// What a request costs to which others make the reply, in short requests.
+const ASKED: usize = 64;
+
+/// What the answer to a request has cost beside the request itself, in short requests: of COMMAND or INFO not many are
+/// answered in one turn.
+fn work_of(args: &Args<'_>, reply: &[u8], after: &After) -> u64 {
+    let asked = args.frame().len();
+    let bytes = asked / COPIED + reply.len().saturating_sub(asked) / MADE;
+    let cost = match after {
+        After::Ask(_) | After::AskAlone(_) | After::Broadcast(_) => ASKED + bytes,
+        _ if reply.is_empty() => 0,
+        _ => bytes,
+    };
+    cost as u64
 }

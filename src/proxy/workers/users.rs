@@ -38,6 +38,8 @@ impl Proxy {
         if self.servers_judge() {
             return;
         }
+        // Many clients are one user, who may have very many rules: these are compared once.
+        let mut compared: Option<(Arc<User>, Arc<User>, bool)> = None;
         for id in self.clients.ids() {
             let Some(client) = self.clients.get_mut(id) else {
                 continue;
@@ -45,7 +47,15 @@ impl Proxy {
             match fate(&client.session, self.users.get(&client.session.user().name)) {
                 Fate::Same => {}
                 Fate::Renewed(user) => {
-                    let same = user.permissions() == client.session.user().permissions();
+                    let before = client.session.user();
+                    let known = compared.as_ref().filter(|(old, new, _)| {
+                        Arc::ptr_eq(old, before) && Arc::ptr_eq(new, &user)
+                    });
+                    let same = match known {
+                        Some((_, _, same)) => *same,
+                        None => user.permissions() == before.permissions(),
+                    };
+                    compared = Some((before.clone(), user.clone(), same));
                     client.session.renew(user);
                     // What is queued may not be allowed any more.
                     if !same && !client.session.is_free() {
