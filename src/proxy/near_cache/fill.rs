@@ -179,7 +179,7 @@ impl Proxy {
             &flight.key,
             flight.stamp,
             flight.question(),
-            (both.clone(), ends_at),
+            (both, ends_at),
         );
         let link = near.link_mut(flight.stamp.node);
         link.probe_key.clear();

@@ -148,7 +148,7 @@ impl Proxy {
         let mut all: Vec<_> = self
             .near
             .iter()
-            .flat_map(|near| near.store.list())
+            .flat_map(|near| near.store.list_all())
             .collect();
         all.sort_unstable_by_key(|(_, _, _, bytes)| std::cmp::Reverse(*bytes));
         all.truncate(most);

@@ -22,10 +22,17 @@ use slab::Slab;
 use crate::proxy::ids::NodeKey;
 use crate::resp::encode::Protocol;
 
-/// What an entry costs beside its bytes: its place, its index, its allocations.
-const ENTRY_COST: usize = 192;
-/// The same of one reply.
-const REPLY_COST: usize = 96;
+/// What a piece of memory costs beside its bytes: its length, and what it is rounded up to.
+const PIECE_COST: usize = 16;
+/// What an entry costs beside its bytes: its place, its share of the index, the piece that it has.
+const ENTRY_COST: usize = size_of::<Entry>() + 2 * size_of::<u32>() + PIECE_COST;
+/// What each reply of a key costs beside its bytes but for the first: its place, and its piece.
+const REPLY_COST: usize = size_of::<Kept>() + PIECE_COST;
+/// Bytes of the store for each list of the index: as many lists as there is room for small entries.
+const LIST_BYTES: usize = 128;
+/// Lists of the index at least, and at most.
+const LISTS_MIN: usize = 64;
+const LISTS_MAX: usize = 1 << 24;
 /// Replies of one key at most.
 const REPLIES_MAX: usize = 32;
 /// An entry with this count was hit often enough.
@@ -79,12 +86,12 @@ impl Both {
         }
     }
 
-    fn len(&self) -> usize {
-        let other = match &self.resp2 {
-            Resp2::Other(bytes) => bytes.len(),
-            Resp2::Same | Resp2::Unknown => 0,
-        };
-        self.resp3.len() + other
+    /// The bytes in RESP2, if they are others.
+    fn other(&self) -> &[u8] {
+        match &self.resp2 {
+            Resp2::Other(bytes) => bytes,
+            Resp2::Same | Resp2::Unknown => &[],
+        }
     }
 }
 
@@ -97,116 +104,250 @@ pub struct Question<'a> {
     pub tail: &'a [u8],
 }
 
-/// The reply to one request.
+/// Which bytes of a reply a client of RESP2 gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Second {
+    Same,
+    Other,
+    Unknown,
+}
+
+/// The reply to one request, in one piece of memory.
+///
+/// Invariant: `text` is the key, if it is the first reply of it; the tail of the request; the reply in RESP3; and
+/// that in RESP2, if it has other bytes.
 #[derive(Debug)]
-struct Kept {
-    command: u16,
-    tail: Box<[u8]>,
-    both: Both,
+pub struct Kept {
+    text: Box<[u8]>,
     /// When the key ends, in microseconds of a clock that misses nothing.
     ends_at: u64,
+    key_len: u16,
+    tail_len: u16,
+    command: u16,
+    second: Second,
+    resp3_len: u32,
 }
 
 impl Kept {
-    /// Whether the request has these bytes behind its key. Two are the line end that nearly all have, and no more.
-    #[inline]
-    fn has_tail(&self, tail: &[u8]) -> bool {
-        self.tail.len() == tail.len() && (tail.len() <= 2 || *self.tail == *tail)
+    /// Nothing if it is too long for its place.
+    fn new(key: &[u8], question: Question<'_>, (both, ends_at): (&Both, u64)) -> Option<Kept> {
+        Some(Kept {
+            key_len: key.len().try_into().ok()?,
+            tail_len: question.tail.len().try_into().ok()?,
+            resp3_len: both.resp3.len().try_into().ok()?,
+            text: [key, question.tail, &both.resp3, both.other()]
+                .concat()
+                .into(),
+            ends_at,
+            command: question.command,
+            second: match both.resp2 {
+                Resp2::Same => Second::Same,
+                Resp2::Other(_) => Second::Other,
+                Resp2::Unknown => Second::Unknown,
+            },
+        })
     }
+
+    /// Whether it is to this request. A tail of two bytes is the line end that nearly all have.
+    #[inline]
+    fn answers(&self, question: Question<'_>) -> bool {
+        let len = usize::from(self.tail_len);
+        self.command == question.command
+            && len == question.tail.len()
+            && (len <= 2
+                || self
+                    .text
+                    .get(usize::from(self.key_len)..)
+                    .is_some_and(|rest| rest.starts_with(question.tail)))
+    }
+
+    #[inline]
+    fn key(&self) -> &[u8] {
+        self.text
+            .get(..usize::from(self.key_len))
+            .unwrap_or_default()
+    }
+
+    /// The bytes that a client of this protocol gets.
+    #[inline]
+    pub fn bytes(&self, protocol: Protocol) -> Option<&[u8]> {
+        let start = usize::from(self.key_len) + usize::from(self.tail_len);
+        let end = start + self.resp3_len as usize;
+        match (protocol, self.second) {
+            (Protocol::Resp3, _) | (Protocol::Resp2, Second::Same) => self.text.get(start..end),
+            (Protocol::Resp2, Second::Other) => self.text.get(end..),
+            (Protocol::Resp2, Second::Unknown) => None,
+        }
+    }
+
+    /// The same with another key before it.
+    fn with_key(mut self, key: &[u8]) -> Kept {
+        let rest = self
+            .text
+            .get(usize::from(self.key_len)..)
+            .unwrap_or_default();
+        self.text = [key, rest].concat().into();
+        self.key_len = key.len() as u16;
+        self
+    }
+}
+
+/// The place of an entry, counted from 1; or none, which is 0, so that many lists of none are had from the system as they are.
+type Link = u32;
+
+/// The place that a link names; none of an entry if it names none.
+#[inline]
+fn place_of(link: Link) -> usize {
+    (link as usize).wrapping_sub(1)
 }
 
 #[derive(Debug)]
 struct Entry {
     hash: u64,
-    key: Box<[u8]>,
+    /// The reply that nearly all keys have, with the key.
+    first: Kept,
+    /// Those to other requests.
+    others: Option<Box<Others>>,
     stamp: Stamp,
+    /// The next in its list of the index.
+    next: Link,
     /// Hits that keep it from eviction.
     hits: u8,
     /// All hits, as far as a byte counts them.
     served: u8,
-    replies: Vec<Kept>,
-    bytes: usize,
 }
 
-/// Hands the hash on, which is one already.
+/// Replies of a key behind its first, the oldest first.
 #[derive(Debug, Default)]
-pub struct Known(u64);
+struct Others(Vec<Kept>);
 
-impl Hasher for Known {
-    fn finish(&self) -> u64 {
-        self.0
+impl Entry {
+    fn others(&self) -> &[Kept] {
+        self.others.as_ref().map_or(&[], |others| &others.0)
     }
 
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+    /// What it costs.
+    fn bytes(&self) -> usize {
+        let others = self.others().iter();
+        let others: usize = others.map(|kept| REPLY_COST + kept.text.len()).sum();
+        ENTRY_COST + self.first.text.len() + others
+    }
+
+    /// A reply, in the place of that to the same request, or of the oldest behind the first if there are too many.
+    fn add(&mut self, kept: Kept, question: Question<'_>) {
+        if self.first.answers(question) {
+            self.first = kept.with_key(self.first.key());
+            return;
         }
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
+        let others = &mut self.others.get_or_insert_default().0;
+        let same = others.iter().position(|kept| kept.answers(question));
+        let full = (others.len() + 1 >= REPLIES_MAX).then_some(0);
+        if let Some(at) = same.or(full) {
+            others.remove(at);
+        }
+        others.push(kept);
     }
 }
 
-/// A table by hashes.
-pub type ByHash<V> = HashMap<u64, V, BuildHasherDefault<Known>>;
-
-/// The replies that are kept.
-///
-/// Invariants: `bytes` is the sum of the entries'; it is at most `bytes_max`; `index` has every entry once, by its hash.
-#[derive(Debug)]
-pub struct Store {
-    /// Keys with the same hash have one place: the later one takes it.
-    index: ByHash<u32>,
-    entries: Slab<Entry>,
-    bytes: usize,
-    bytes_max: usize,
-    hand: usize,
-    /// What was dropped together, and is still to be freed. It counts no more.
-    dropped: Vec<slab::IntoIter<Entry>>,
-}
-
-/// What was found of a request.
-#[derive(Debug)]
+/// What is found of a request.
 pub enum Found<'a> {
-    /// Its reply, and what says whether it may be served.
-    Reply(&'a Both, Stamp),
+    /// Its reply, and what says whether that may be served.
+    Reply(&'a Kept, Stamp),
     /// Replies to other requests for the key.
     Others,
     /// Nothing of the key.
     Nothing,
 }
 
+/// The map from hashes that are hashes already.
+pub type ByHash<T> = HashMap<u64, T, BuildHasherDefault<Hashed>>;
+
+/// A hash is its own hash.
+#[derive(Debug, Default)]
+pub struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, _: &[u8]) {}
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}
+
+/// The replies that are kept.
+///
+/// Invariants: each entry is in the list of its hash once, and no other there has the same hash; `bytes` is the cost of
+/// all entries and at most `bytes_max`; no entry is at `reach` or behind.
+#[derive(Debug)]
+pub struct Store {
+    /// Lists of entries, by hash: the first of each. They are never made anew while they grow.
+    lists: Box<[Link]>,
+    entries: Slab<Entry>,
+    bytes: usize,
+    bytes_max: usize,
+    /// Where eviction goes on.
+    hand: usize,
+    /// Places that have ever been taken.
+    reach: usize,
+    /// What was dropped together and is not freed yet.
+    dropped: Vec<slab::IntoIter<Entry>>,
+}
+
 impl Store {
     /// An empty store of so many bytes at most.
     pub fn new(bytes_max: usize) -> Store {
+        let lists = (bytes_max / LIST_BYTES).next_power_of_two();
         Store {
-            index: ByHash::default(),
+            lists: vec![0; lists.clamp(LISTS_MIN, LISTS_MAX)].into(),
             entries: Slab::new(),
             bytes: 0,
             bytes_max,
             hand: 0,
+            reach: 0,
             dropped: Vec::new(),
+        }
+    }
+
+    #[inline]
+    fn list(&self, hash: u64) -> usize {
+        hash as usize & (self.lists.len() - 1)
+    }
+
+    /// The place of the entry of this hash.
+    #[inline]
+    fn place(&self, hash: u64) -> Option<usize> {
+        let mut link = self.lists[self.list(hash)];
+        loop {
+            let at = place_of(link);
+            let entry = self.entries.get(at)?;
+            if entry.hash == hash {
+                return Some(at);
+            }
+            link = entry.next;
         }
     }
 
     /// Looks for the reply to a request at the time `now`.
     #[inline]
     pub fn find(&mut self, hash: u64, key: &[u8], question: Question<'_>, now: u64) -> Found<'_> {
-        let entry = match self.index.get(&hash) {
-            Some(at) => self.entries.get_mut(*at as usize),
-            None => None,
-        };
-        let Some(entry) = entry.filter(|entry| *entry.key == *key) else {
+        let entry = self.place(hash).and_then(|at| self.entries.get_mut(at));
+        let Some(entry) = entry.filter(|entry| *entry.first.key() == *key) else {
             return Found::Nothing;
         };
-        let mut replies = entry.replies.iter();
-        let own = |kept: &&Kept| kept.command == question.command && kept.has_tail(question.tail);
-        match replies.find(own) {
+        let kept = match (entry.first.answers(question), &entry.others) {
+            (true, _) => Some(&entry.first),
+            (false, Some(others)) => others.0.iter().find(|kept| kept.answers(question)),
+            (false, None) => None,
+        };
+        match kept {
             Some(kept) if now < kept.ends_at => {
                 entry.hits = (entry.hits + 1).min(HITS_MAX);
                 entry.served = entry.served.saturating_add(1);
-                Found::Reply(&kept.both, entry.stamp)
+                Found::Reply(kept, entry.stamp)
             }
             Some(_) | None => Found::Others,
         }
@@ -219,60 +360,58 @@ impl Store {
         key: &[u8],
         stamp: Stamp,
         question: Question<'_>,
-        (both, ends_at): (Both, u64),
+        reply: (&Both, u64),
     ) -> u64 {
-        let cost = REPLY_COST + question.tail.len() + both.len();
-        if ENTRY_COST + key.len() + cost > self.bytes_max {
+        let known = self.place(hash).filter(|at| {
+            let entry = self.entries.get(*at);
+            entry.is_some_and(|entry| *entry.first.key() == *key && entry.stamp == stamp)
+        });
+        let own_key = if known.is_some() { &[] } else { key };
+        let Some(kept) = Kept::new(own_key, question, reply) else {
+            return 0;
+        };
+        if ENTRY_COST + key.len() + kept.text.len() > self.bytes_max {
             return 0;
         }
-        let known = self.index.get(&hash).map(|at| *at as usize);
-        let same = known.filter(|at| {
-            let entry = self.entries.get(*at);
-            entry.is_some_and(|entry| *entry.key == *key && entry.stamp == stamp)
-        });
-        if same.is_none() {
-            self.drop_hash(hash);
-        }
-        let at = same.unwrap_or_else(|| {
-            let bytes = ENTRY_COST + key.len();
-            self.bytes += bytes;
-            self.entries.insert(Entry {
-                hash,
-                key: key.into(),
-                stamp,
-                hits: 1,
-                served: 0,
-                replies: Vec::new(),
-                bytes,
-            })
-        });
-        self.index.insert(hash, at as u32);
-        let entry = &mut self.entries[at];
-        let own = |kept: &Kept| kept.command == question.command && kept.has_tail(question.tail);
-        let replaced = entry.replies.iter().position(own);
-        let full = (entry.replies.len() >= REPLIES_MAX).then_some(0);
-        if let Some(at) = replaced.or(full) {
-            let old = entry.replies.remove(at);
-            let cost = REPLY_COST + old.tail.len() + old.both.len();
-            entry.bytes -= cost;
-            self.bytes -= cost;
-        }
-        entry.replies.push(Kept {
-            command: question.command,
-            tail: question.tail.into(),
-            both,
-            ends_at,
-        });
-        entry.bytes += cost;
-        self.bytes += cost;
+        let at = match known {
+            Some(at) => {
+                let entry = &mut self.entries[at];
+                let before = entry.bytes();
+                entry.add(kept, question);
+                self.bytes = self.bytes + entry.bytes() - before;
+                at
+            }
+            None => {
+                self.drop_hash(hash);
+                self.insert(hash, stamp, kept)
+            }
+        };
         self.evict(at)
+    }
+
+    fn insert(&mut self, hash: u64, stamp: Stamp, first: Kept) -> usize {
+        let list = self.list(hash);
+        let entry = Entry {
+            hash,
+            first,
+            others: None,
+            stamp,
+            next: self.lists[list],
+            hits: 1,
+            served: 0,
+        };
+        self.bytes += entry.bytes();
+        let at = self.entries.insert(entry);
+        self.lists[list] = at as Link + 1;
+        self.reach = self.reach.max(at + 1);
+        at
     }
 
     /// Makes room, but for the entry `spared`.
     fn evict(&mut self, spared: usize) -> u64 {
         let (mut evicted, mut passed) = (0, 0);
         while self.bytes > self.bytes_max && self.entries.len() > 1 {
-            self.hand = (self.hand + 1) % self.entries.capacity().max(1);
+            self.hand = (self.hand + 1) % self.reach.max(1);
             let Some(entry) = self.entries.get_mut(self.hand) else {
                 continue;
             };
@@ -301,9 +440,21 @@ impl Store {
     /// were any.
     #[inline]
     pub fn drop_hash(&mut self, hash: u64) -> Option<u8> {
-        let at = self.index.remove(&hash)?;
-        let entry = self.entries.try_remove(at as usize)?;
-        self.bytes -= entry.bytes;
+        let list = self.list(hash);
+        let (mut before, mut link) = (0, self.lists[list]);
+        loop {
+            let entry = self.entries.get(place_of(link))?;
+            if entry.hash == hash {
+                break;
+            }
+            (before, link) = (link, entry.next);
+        }
+        let entry = self.entries.try_remove(place_of(link))?;
+        match self.entries.get_mut(place_of(before)) {
+            Some(before) => before.next = entry.next,
+            None => self.lists[list] = entry.next,
+        }
+        self.bytes -= entry.bytes();
         Some(entry.served)
     }
 
@@ -344,20 +495,32 @@ impl Store {
     }
 
     /// The keys that are kept, with the hits that still count, the number of their replies and their bytes.
-    pub fn list(&self) -> impl Iterator<Item = (&[u8], u8, usize, usize)> {
-        let all = self.entries.iter();
-        all.map(|(_, entry)| (&*entry.key, entry.hits, entry.replies.len(), entry.bytes))
+    pub fn list_all(&self) -> impl Iterator<Item = (&[u8], u8, usize, usize)> {
+        self.entries.iter().map(|(_, entry)| {
+            let replies = 1 + entry.others().len();
+            (entry.first.key(), entry.hits, replies, entry.bytes())
+        })
     }
 
     /// Asserts the invariants above. Linear in the entries.
     pub fn check(&self) {
-        let sum: usize = self.entries.iter().map(|(_, entry)| entry.bytes).sum();
+        let sum: usize = self.entries.iter().map(|(_, entry)| entry.bytes()).sum();
         assert_eq!(sum, self.bytes);
         assert!(self.bytes <= self.bytes_max);
-        assert_eq!(self.index.len(), self.entries.len());
-        for (hash, at) in &self.index {
-            assert_eq!(self.entries[*at as usize].hash, *hash);
+        let mut listed = 0;
+        for (at, entry) in &self.entries {
+            assert!(at < self.reach);
+            assert_eq!(self.place(entry.hash), Some(at));
         }
+        for first in &self.lists {
+            let mut link = *first;
+            while let Some(entry) = self.entries.get(place_of(link)) {
+                listed += 1;
+                link = entry.next;
+            }
+            assert_eq!(link, 0);
+        }
+        assert_eq!(listed, self.entries.len());
     }
 }
 
@@ -394,7 +557,7 @@ mod tests {
 
     fn keep(store: &mut Store, hash: u64, question: Question<'_>, len: usize) -> u64 {
         let key = hash.to_string();
-        let evicted = store.keep(hash, key.as_bytes(), STAMP, question, (both(len), 100));
+        let evicted = store.keep(hash, key.as_bytes(), STAMP, question, (&both(len), 100));
         store.check();
         evicted
     }
@@ -428,7 +591,7 @@ mod tests {
             command: 2,
             tail: b"\r\n",
         };
-        store.keep(7, b"7", later, strlen, (both(1), 100));
+        store.keep(7, b"7", later, strlen, (&both(1), 100));
         assert!(matches!(store.find(7, b"7", GET, 1), Found::Others));
         assert!(matches!(store.find(7, b"7", strlen, 1), Found::Reply(_, stamp) if stamp == later));
         store.check();
