@@ -100,6 +100,11 @@ impl Proxy {
         };
         let past = flight.waiters.iter().any(lacks).then(|| Past::of(flight));
         let waiters = std::mem::take(&mut flight.waiters);
+        flight.shared = waiters
+            .len()
+            .saturating_sub(1)
+            .try_into()
+            .unwrap_or(u8::MAX);
         let wait = match fits {
             _ if useless || past.is_some() => Some(REFUSED),
             true => None,
@@ -170,7 +175,7 @@ impl Proxy {
             return;
         };
         if spoiled || !near.holds(flight.stamp) {
-            near.note_spoiled(flight.hash);
+            near.note_spoiled(flight.hash, flight.shared);
             self.stats.near_fills_spoiled.add(1);
             return;
         }
@@ -180,6 +185,7 @@ impl Proxy {
             flight.stamp,
             flight.question(),
             (both, ends_at),
+            flight.shared,
         );
         let link = near.link_mut(flight.stamp.node);
         link.probe_key.clear();

@@ -408,6 +408,7 @@ impl Proxy {
             frame: frame.into(),
             tail_len: read.question.tail.len(),
             waiters: Vec::new(),
+            shared: 0,
             fills,
             alone,
             beside,

@@ -558,6 +558,23 @@ fn many_who_miss_one_key_cause_one_read() {
 }
 
 #[test]
+fn a_fill_that_several_have_shared_is_worth_another() {
+    let mut rig = Rig::new(2);
+    rig.fill("other", 1);
+    rig.write("k", 0);
+    let before = rig.stat("near_fills");
+    for round in 1..9 {
+        rig.ask(0, &["GET", "k"]);
+        rig.ask(1, &["GET", "k"]);
+        rig.settle();
+        assert_eq!(rig.stat("near_fills"), before + round);
+        // Nobody has hit it.
+        rig.write("k", round);
+        rig.settle();
+    }
+}
+
+#[test]
 fn a_request_that_cannot_be_kept_leaves_others_for_its_key_alone() {
     let mut rig = Rig::new(1);
     rig.fill("other", 1);

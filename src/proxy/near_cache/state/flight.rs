@@ -73,6 +73,8 @@ pub struct Flight {
     pub tail_len: usize,
     /// Who waits for the reply.
     pub waiters: Vec<Waiter>,
+    /// How many it has answered beside the first, as far as a byte counts them.
+    pub shared: u8,
     /// Whether it was sent to be kept, with all that belongs to it.
     pub fills: bool,
     /// Whether nobody may join it.

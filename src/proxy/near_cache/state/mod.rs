@@ -242,9 +242,9 @@ impl NearCache {
         dropped.is_some()
     }
 
-    /// A fill for the key of this hash came to nothing, as the key has changed meanwhile.
-    pub fn note_spoiled(&mut self, hash: u64) {
-        self.reads.dropped(hash, 0);
+    /// A fill for the key of this hash came to nothing, as the key has changed meanwhile; but so many shared its reply.
+    pub fn note_spoiled(&mut self, hash: u64, shared: u8) {
+        self.reads.dropped(hash, shared);
     }
 
     /// What an entry is marked with that comes from a node now.

@@ -213,7 +213,7 @@ struct Entry {
     next: Link,
     /// Hits that keep it from eviction.
     hits: u8,
-    /// All hits, as far as a byte counts them.
+    /// All hits, and those who shared the fill, as far as a byte counts them.
     served: u8,
 }
 
@@ -353,7 +353,8 @@ impl Store {
         }
     }
 
-    /// Keeps the reply to a request until `ends_at`. Returns how many entries were evicted for it.
+    /// Keeps the reply to a request until `ends_at`; so many have shared it already, as hits would. Returns how many entries
+    /// were evicted for it.
     pub fn keep(
         &mut self,
         hash: u64,
@@ -361,6 +362,7 @@ impl Store {
         stamp: Stamp,
         question: Question<'_>,
         reply: (&Both, u64),
+        shared: u8,
     ) -> u64 {
         let known = self.place(hash).filter(|at| {
             let entry = self.entries.get(*at);
@@ -383,13 +385,13 @@ impl Store {
             }
             None => {
                 self.drop_hash(hash);
-                self.insert(hash, stamp, kept)
+                self.insert(hash, stamp, kept, shared)
             }
         };
         self.evict(at)
     }
 
-    fn insert(&mut self, hash: u64, stamp: Stamp, first: Kept) -> usize {
+    fn insert(&mut self, hash: u64, stamp: Stamp, first: Kept, served: u8) -> usize {
         let list = self.list(hash);
         let entry = Entry {
             hash,
@@ -398,7 +400,7 @@ impl Store {
             stamp,
             next: self.lists[list],
             hits: 1,
-            served: 0,
+            served,
         };
         self.bytes += entry.bytes();
         let at = self.entries.insert(entry);
@@ -557,7 +559,7 @@ mod tests {
 
     fn keep(store: &mut Store, hash: u64, question: Question<'_>, len: usize) -> u64 {
         let key = hash.to_string();
-        let evicted = store.keep(hash, key.as_bytes(), STAMP, question, (&both(len), 100));
+        let evicted = store.keep(hash, key.as_bytes(), STAMP, question, (&both(len), 100), 0);
         store.check();
         evicted
     }
@@ -591,7 +593,7 @@ mod tests {
             command: 2,
             tail: b"\r\n",
         };
-        store.keep(7, b"7", later, strlen, (&both(1), 100));
+        store.keep(7, b"7", later, strlen, (&both(1), 100), 0);
         assert!(matches!(store.find(7, b"7", GET, 1), Found::Others));
         assert!(matches!(store.find(7, b"7", strlen, 1), Found::Reply(_, stamp) if stamp == later));
         store.check();
