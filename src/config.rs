@@ -86,7 +86,7 @@ pub struct Config {
     pub near_cache_bytes: usize,
     /// How keys begin that it keeps; all if this is empty.
     pub near_cache_prefixes: Vec<String>,
-    /// Reads of a key in about ten seconds before it is kept.
+    /// Reads of a key in about thirty seconds before it is kept.
     pub near_cache_min_reads: u32,
     /// For how long it believes a node that it has not heard from.
     pub near_cache_staleness: Duration,

@@ -43,8 +43,8 @@ pub(super) const FLAGS: [Flag; 4] = [
         name: "near-cache-min-reads",
         kind: Kind::Int,
         default: "2",
-        help: "cache a key once a worker has read it this many times within about ten seconds. Caching a key costs \
-               its node two commands and an entry in its tracking table",
+        help: "cache a key once a worker has read it this many times within about thirty seconds, and once more while the \
+               cache is full. Caching a key costs its node two commands and an entry in its tracking table",
         apply: |options, value| {
             options.config.near_cache_min_reads = number::within(value, 1, 200)?;
             Ok(())

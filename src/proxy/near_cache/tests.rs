@@ -575,6 +575,32 @@ fn a_fill_that_several_have_shared_is_worth_another() {
 }
 
 #[test]
+fn what_would_push_out_another_key_is_read_once_more() {
+    let mut rig = Rig::with(1, |config| config.near_cache_bytes = 1 << 14);
+    rig.fill("k", 1);
+    let read = |rig: &mut Rig, key: &str| {
+        rig.ask(0, &["GET", key]);
+        rig.settle();
+        rig.stat("near_fills")
+    };
+    let is_full = |rig: &Rig| rig.proxy.near.as_deref().unwrap().store.is_full();
+    let mut fills = rig.stat("near_fills");
+    for key in 0..1000 {
+        if is_full(&rig) {
+            break;
+        }
+        let key = format!("k{key}");
+        rig.write(&key, 1);
+        fills += 1;
+        assert_eq!(read(&mut rig, &key), fills);
+    }
+    assert!(is_full(&rig));
+    rig.write("late", 1);
+    assert_eq!(read(&mut rig, "late"), fills);
+    assert_eq!(read(&mut rig, "late"), fills + 1);
+}
+
+#[test]
 fn a_request_that_cannot_be_kept_leaves_others_for_its_key_alone() {
     let mut rig = Rig::new(1);
     rig.fill("other", 1);

@@ -21,7 +21,7 @@ const COUNTERS_MAX: usize = 1 << 21;
 /// Bytes of the cache for each counter.
 const ENTRY_BYTES: usize = 128;
 /// How often counts are halved.
-const HALF_LIFE: Duration = Duration::from_secs(10);
+const HALF_LIFE: Duration = Duration::from_secs(30);
 /// Counters for each cell for regrets. Keys that share one are filled as seldom, so that there have to be about as many
 /// cells as keys are kept: with fewer, one key that is often written has all of its cell regretted.
 const REGRET_SHARE: usize = 4;
@@ -86,8 +86,12 @@ impl Frequencies {
         let places = self.places(hash);
         for (row, place) in self.rows.iter_mut().zip(places) {
             let count = &mut row[place];
-            // Hits are reads that were not noted. Without them the next fill has to be earned anew.
-            *count = if worth { hits.max(*count) } else { 0 };
+            // Hits are reads that were not noted, and so is the one that brought the fill. Without hits the next fill has to be
+            // earned anew.
+            *count = match worth {
+                true => hits.saturating_add(1).max(*count),
+                false => 0,
+            };
         }
     }
 

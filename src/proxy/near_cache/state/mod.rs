@@ -167,6 +167,8 @@ impl NearCache {
         master: impl Fn(u16) -> Option<NodeKey>,
         now: Time,
     ) -> Look<'_> {
+        // What pushes out another has to be read more often: of those that are read twice there are always more.
+        let min = self.min_reads + u32::from(self.store.is_full());
         let found = self
             .store
             .find(hash, key, question, now.as_micros() + self.still);
@@ -189,7 +191,7 @@ impl NearCache {
                 return Look::Wanted { stale: true };
             }
         }
-        let often = self.reads.note(hash, self.min_reads);
+        let often = self.reads.note(hash, min);
         match known || often {
             true => Look::Wanted { stale: false },
             false => Look::Cold,

@@ -486,6 +486,12 @@ impl Store {
         }
     }
 
+    /// Whether what is kept now will soon push out something else.
+    #[inline]
+    pub fn is_full(&self) -> bool {
+        self.bytes >= self.bytes_max / 16 * 15
+    }
+
     /// Keys that are kept.
     pub fn keys(&self) -> usize {
         self.entries.len()
