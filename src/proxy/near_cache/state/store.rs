@@ -591,6 +591,41 @@ mod tests {
     }
 
     #[test]
+    fn a_reply_takes_the_place_of_an_older_one_to_the_same_request() {
+        let mut store = Store::new(10_000);
+        let range = Question {
+            command: 2,
+            tail: b"\r\n$1\r\n0\r\n$2\r\n-1\r\n",
+        };
+        let reply = |text: &str, resp2| Both {
+            resp3: text.as_bytes().into(),
+            resp2,
+        };
+        for round in 0..3 {
+            let second = format!("*{round}");
+            let other = Resp2::Other(second.as_bytes().into());
+            let [first, last] = [format!("_{round}"), format!("%{round}")];
+            let both = [
+                (GET, reply(&first, Resp2::Unknown), None),
+                (range, reply(&last, other), Some(second.as_bytes())),
+            ];
+            for (question, both, in_resp2) in &both {
+                store.keep(7, b"key", STAMP, *question, (both, 100), 0);
+                store.check();
+                let Found::Reply(kept, _) = store.find(7, b"key", *question, 1) else {
+                    panic!("it is not there");
+                };
+                assert_eq!(kept.bytes(Protocol::Resp3), Some(&*both.resp3));
+                assert_eq!(kept.bytes(Protocol::Resp2), *in_resp2);
+            }
+        }
+        let cost = ENTRY_COST + REPLY_COST + 3 + 2 + range.tail.len() + 2 + 4;
+        assert_eq!((store.keys(), store.bytes()), (1, cost));
+        // What the reference says of it (dist/docs/near-cache.md).
+        assert_eq!(ENTRY_COST, 104);
+    }
+
+    #[test]
     fn what_came_by_another_connection_is_not_mixed_with_it() {
         let mut store = Store::new(10_000);
         keep(&mut store, 7, GET, 10);
