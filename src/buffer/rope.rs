@@ -61,6 +61,15 @@ impl Rope {
         self.chunks.append(&mut other.chunks);
     }
 
+    /// Takes out the first `count` pieces.
+    pub fn take_pieces(&mut self, count: usize) -> Rope {
+        let rest = self.chunks.split_off(count.min(self.chunks.len()));
+        let chunks = std::mem::replace(&mut self.chunks, rest);
+        let len = chunks.iter().map(Chunk::len).sum();
+        self.len -= len;
+        Rope { chunks, len }
+    }
+
     /// Drops the first `count` bytes, which lie in the first piece.
     pub fn skip(&mut self, count: usize) {
         let Some(first) = self.chunks.first_mut() else {
@@ -193,6 +202,8 @@ mod tests {
                         rope.push(shared(&bytes));
                         let skipped = random.below(bytes.len() + 1);
                         rope.skip(skipped);
+                        let front = rope.take_pieces(random.below(3));
+                        builder.append(front);
                         builder.append(rope);
                         expected.extend(&bytes[skipped..]);
                         expected.extend(&bytes);

@@ -34,6 +34,12 @@ impl Nesting {
         true
     }
 
+    /// How many aggregates are open.
+    #[inline]
+    pub fn depth(&self) -> usize {
+        self.depth
+    }
+
     /// Whether no aggregate is open.
     #[inline]
     pub fn is_outside(&self) -> bool {

@@ -43,6 +43,10 @@ pub struct ReplyScanner {
     inside: Inside,
     /// The type byte of the reply itself, behind its attributes; 0 until it has been seen.
     kind: u8,
+    /// Of an aggregate: behind which byte the last of its values has ended that is known to be whole, from the first byte
+    /// that has not been taken away; and how many of them it lacks from there on.
+    value_end: usize,
+    values_behind: u64,
 }
 
 /// Whether this is a number as an integer reply has it.
@@ -80,6 +84,23 @@ impl ReplyScanner {
     pub fn consumed(&mut self, count: usize) {
         debug_assert!(count <= self.position);
         self.position -= count;
+        self.value_end = self.value_end.saturating_sub(count);
+    }
+
+    /// How many of the bytes are whole values of the aggregate under way, and its head. They may be taken away apart from
+    /// what stands behind them.
+    pub fn whole_values(&self) -> usize {
+        self.value_end
+    }
+
+    /// The scanner stands between two values: notes where, if that is behind a value of the outermost aggregate. (Behind an
+    /// attribute it is not: the value that this belongs to is still to come.)
+    #[inline]
+    fn note_value_end(&mut self) {
+        if self.nesting.depth() == 1 && self.values_left < self.values_behind {
+            self.value_end = self.position;
+            self.values_behind = self.values_left;
+        }
     }
 
     /// Looks at `bytes`, which begin where the frame begins, or behind what was consumed of it.
@@ -88,6 +109,7 @@ impl ReplyScanner {
         if self.values_left == 0 {
             self.values_left = 1;
             self.kind = 0;
+            (self.value_end, self.values_behind) = (0, u64::MAX);
         }
         if self.inside != Inside::Nothing
             && let Some(missing) = self.go_on(bytes)?
@@ -100,6 +122,7 @@ impl ReplyScanner {
                 if self.values_left == 0 {
                     break;
                 }
+                self.note_value_end();
             }
             if let Some(missing) = self.value(bytes, bulk_max)? {
                 return Ok(Scan::Incomplete(missing));

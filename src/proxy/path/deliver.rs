@@ -249,6 +249,7 @@ impl Proxy {
                 self.fulfil_rope(part, rope, now);
             }
             Whole::Gone(Way::Dropped, ..) => self.fulfil(part, b"", now),
+            Whole::Gone(Way::Merged, ..) => self.fulfil_merged(part, len, now),
             Whole::Front(..) | Whole::Kept(..) | Whole::Gone(..) => {
                 debug_assert!(self.is_single_head(part));
                 self.fulfil_moved(part.client, whole, now);

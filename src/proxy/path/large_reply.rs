@@ -8,7 +8,8 @@
 //!   ([`slow_reader`]), unless others' replies come behind on the same connection: nobody waits for another client's reading,
 //!   so that a read is asked for again elsewhere if that is long ([`held_up`]); of anything else all is kept, and the client
 //!   is closed when it is owed more than it may be, as ever.
-//! - *Kept* until it is whole: it may still be an error, a part of a reply, not due yet, or short enough to be asked
+//! - *Merged*: an array that becomes one with those of other nodes (KEYS) passes, too, value by value (`passing_merge`).
+//! - *Kept* until it is whole: it may still be an error, a part of another reply, not due yet, or short enough to be asked
 //!   for again if its connection breaks. Then its blocks move on, still without a copy, or, where somebody must read
 //!   it, become one piece, which is the one copy.
 //! - *Dropped*: nobody waits for it.
@@ -25,6 +26,7 @@
 //! block: so a block is left only when half of it is full, and the memory is never more than a few times the reply's.
 
 mod held_up;
+mod passing_merge;
 mod slow_reader;
 #[cfg(test)]
 mod tests;
@@ -35,7 +37,7 @@ use crate::proxy::client::{Client, Parting};
 use crate::proxy::ids::{BackendId, ClientId, PartId};
 use crate::proxy::path::deliver::Next;
 use crate::proxy::state::Proxy;
-use crate::proxy::upstream::backend::{Backend, Origin};
+use crate::proxy::upstream::backend::{Backend, Origin, Ticket};
 use crate::proxy::upstream::large_reply::{ENOUGH, LargeReply, Way, Whole};
 use crate::resp::frame::Scan;
 
@@ -86,22 +88,42 @@ impl Proxy {
             Scan::Incomplete(lacks) => (false, backend.scanner.scanned(), lacks),
             _ => (false, backend.scanner.scanned(), 0),
         };
-        if ends || count >= ENOUGH {
-            large_reply.take(input, count);
-            if !ends {
-                backend.scanner.consumed(count);
-            }
-        }
         let kind = backend.scanner.kind();
+        let values = backend.scanner.whole_values();
         let front = backend.tickets.front().map(|ticket| ticket.origin);
         let command = backend.tickets.front().map(|ticket| ticket.command);
+        let astray = backend.tickets.front().is_some_and(Ticket::is_astray);
         let whole_only = match (front, command) {
             (Some(Origin::Part(part)), Some(command)) => self.is_untagged(part.client, command),
             _ => false,
         };
+        let one_of = match front {
+            Some(Origin::Part(part)) if kind == b'*' && !whole_only && !astray => {
+                Some(part).filter(|part| self.is_concat(*part))
+            }
+            _ => None,
+        };
+        let taken = match (ends, one_of) {
+            (true, _) => {
+                large_reply.take_values(input, count);
+                0
+            }
+            (false, _) if count < ENOUGH => 0,
+            (false, None) => {
+                large_reply.take(input, count);
+                count
+            }
+            (false, Some(_)) => large_reply.take_by_values(input, values, count),
+        };
+        if let Some(backend) = self.upstream.backends.get_mut(id) {
+            backend.scanner.consumed(taken);
+        }
         let weighed = large_reply.way != Way::Kept || large_reply.holds_up.is_some();
         if !weighed && large_reply.taken >= self.config.limits.pass_bytes {
             large_reply.holds_up = Some(self.holds_up_others(id));
+        }
+        if let Some(part) = one_of {
+            self.merge_on_the_way(part, &mut large_reply, now);
         }
         self.lead(&mut large_reply, kind, front, whole_only, now);
         // A client that was closed may have taken its connection with it.
@@ -121,7 +143,7 @@ impl Proxy {
                 // An aggregate does not say how long it is.
                 self.large_reply_begins(id, now);
             }
-            self.pause_if_unread(id);
+            self.pause_if_unread(id, now);
             if is_held_up {
                 self.ask_apart(id, now);
             }
@@ -207,6 +229,10 @@ impl Proxy {
         let Some(client) = self.clients.get_mut(id) else {
             return;
         };
+        // Another part of the same reply may have been lost before.
+        if client.closing == Some(Parting::Severed) {
+            return;
+        }
         log::warn!(
             "closing client {}: the connection to the node was lost after {taken} bytes of a reply (node {})",
             client.session.number,

@@ -140,7 +140,7 @@ impl Split {
                 }
                 Merge::Concat if self.long_bytes > 0 => {
                     spares.give(out);
-                    return Finished::Rope(self.concat());
+                    return Finished::Rope(self.concat(0));
                 }
                 merge => {
                     self.put_together();
@@ -198,11 +198,11 @@ impl Split {
         }
     }
 
-    /// Arrays one behind the other: only their heads are looked at.
-    fn concat(&mut self) -> Rope {
+    /// Arrays one behind the other: only their heads are looked at. So many values are to come behind them.
+    pub(super) fn concat(&mut self, to_come: u64) -> Rope {
         let count: u64 = self.replies().map(|reply| reply.items().left()).sum();
         let (mut head, mut out) = (Vec::new(), RopeBuilder::default());
-        encode::array(&mut head, count as usize);
+        encode::array(&mut head, (count + to_come) as usize);
         out.push(&head);
         let mut long = std::mem::take(&mut self.long);
         for part in &self.parts {
@@ -239,7 +239,7 @@ impl Split {
     }
 
     /// The replies of the parts that were not left out.
-    fn replies(&self) -> impl Iterator<Item = Reply<'_>> {
+    pub(super) fn replies(&self) -> impl Iterator<Item = Reply<'_>> {
         let there = self.all().filter(|reply| !reply.is_empty());
         there.map(Reply::new)
     }

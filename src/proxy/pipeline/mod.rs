@@ -14,6 +14,7 @@ pub mod long_merge;
 pub mod merge;
 pub(super) mod out_of_order;
 mod parts;
+mod passing_merge;
 pub mod plan;
 mod spares;
 pub mod split;

@@ -67,7 +67,7 @@ impl Pipeline {
         let (muted, key) = (request.kind == Kind::MutedSplit, request.words[0] as usize);
         let at_head = seq == self.head;
         let split = self.split_mut(seq)?;
-        if !split.is_complete() {
+        if !split.is_complete() || split.passing.has_begun() {
             return None;
         }
         let kept = split.kept_bytes();

@@ -6,6 +6,7 @@ use crate::buffer::Rope;
 use crate::proxy::ids::BackendId;
 use crate::proxy::pipeline::gather::Gathering;
 use crate::proxy::pipeline::merge::Merge;
+use crate::proxy::pipeline::passing_merge::Passing;
 use crate::proxy::pipeline::{At, Spares};
 use crate::proxy::upstream::routes::ShardId;
 
@@ -50,6 +51,8 @@ pub struct Split {
     pub(in crate::proxy) order: Vec<u16>,
     /// For the same, if it takes several steps: what has been done.
     pub(super) gathering: Option<Gathering>,
+    /// For [`Merge::Concat`]: how far it is if the replies pass as they come.
+    pub(super) passing: Passing,
 }
 
 impl Split {
@@ -73,6 +76,7 @@ impl Split {
             shards: Vec::new(),
             order: Vec::new(),
             gathering: None,
+            passing: Passing::default(),
         }
     }
 
@@ -95,6 +99,7 @@ impl Split {
         self.shards.clear();
         self.order.clear();
         self.gathering = None;
+        self.passing = Passing::default();
     }
 
     /// Adds a part for `slot` (or none) and returns its number.

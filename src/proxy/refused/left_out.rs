@@ -8,6 +8,7 @@ use crate::proxy::ids::{BackendId, PartId};
 use crate::proxy::state::Proxy;
 use crate::proxy::upstream::backend::{Origin, Pin, Ticket};
 use crate::proxy::upstream::goal::Goal;
+use crate::proxy::upstream::large_reply::LargeReply;
 use crate::proxy::upstream::routes::everyone::Successor;
 
 /// How long a node may be silent that a command can do without.
@@ -62,7 +63,11 @@ impl Proxy {
         let mut late = Vec::new();
         if let Some(backend) = self.upstream.backends.get_mut(id) {
             let old = |ticket: &&mut Ticket| now.since(ticket.sent_at) >= PATIENCE;
-            for ticket in backend.tickets.iter_mut().take_while(old) {
+            // What has left in part is a part of the reply.
+            let leaves = backend.large_reply.as_ref();
+            let leaves = usize::from(leaves.is_some_and(LargeReply::has_left));
+            let tickets = backend.tickets.iter_mut().skip(leaves);
+            for ticket in tickets.take_while(old) {
                 if matches!(ticket.pin, Pin::May | Pin::Spare) {
                     late.push(std::mem::replace(&mut ticket.origin, Origin::Discard));
                 }

@@ -271,6 +271,11 @@ impl Ticket {
         }
     }
 
+    /// Whether the reply to it is none, as the node has just said that it is no master.
+    pub fn is_astray(&self) -> bool {
+        matches!(self.pin, Pin::Astray(_))
+    }
+
     /// What fails fast once it has waited in vain, as it is no use to wait for the same; nothing if that is one node.
     pub fn scope(&self) -> Option<u16> {
         match self.pin {

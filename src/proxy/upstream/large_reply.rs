@@ -16,13 +16,26 @@ pub enum Way {
     Kept,
     /// It goes to its client as it comes. It has no other way from here on, unless the client goes.
     Passed,
+    /// It is a part of a reply: its values go to the client as each of them is whole, and those of other parts between them.
+    /// It has no other way from here on, either.
+    Merged,
     /// It is dropped as it comes.
     Dropped,
 }
 
+/// The head of a reply that is an array.
+#[derive(Debug, Clone, Copy)]
+pub struct Head {
+    /// Its bytes.
+    pub(in crate::proxy) len: usize,
+    /// How many values are to come.
+    pub(in crate::proxy) values: u64,
+}
+
 /// A reply of which the end has not come.
 ///
-/// Invariant: `kept` is what has been taken, or empty unless the reply is kept.
+/// Invariant: `kept` is what has been taken; of a reply that is merged it is the beginning of the value under way, and
+/// else it is empty unless the reply is kept.
 #[derive(Debug, Default)]
 pub struct LargeReply {
     pub(in crate::proxy) way: Way,
@@ -34,12 +47,16 @@ pub struct LargeReply {
     /// Whether others' requests wait behind it that cannot be asked elsewhere, and it can (see
     /// `path::large_reply::held_up`); nothing before that matters.
     pub(in crate::proxy) holds_up: Option<bool>,
+    /// Of an array that is a part of a longer one: its head, once that has been taken.
+    pub(in crate::proxy) head: Option<Head>,
+    /// Of the same: how many pieces of what is kept are the head and whole values.
+    pub(in crate::proxy) whole: usize,
 }
 
 impl LargeReply {
     /// Whether a part of it may have reached its client.
     pub fn has_left(&self) -> bool {
-        self.way == Way::Passed
+        matches!(self.way, Way::Passed | Way::Merged)
     }
 
     /// Bytes of it that have come.
@@ -68,9 +85,65 @@ impl LargeReply {
         }
     }
 
+    /// The same; they end behind a value.
+    pub(in crate::proxy) fn take_values(&mut self, input: &mut ReadBuf, count: usize) {
+        self.take(input, count);
+        self.whole = self.kept.pieces();
+    }
+
+    /// Takes `count` bytes, of which so many are whole values: those in pieces of their own, and the beginning of the next one
+    /// if it is long enough. Returns how many were taken.
+    pub(in crate::proxy) fn take_by_values(
+        &mut self,
+        input: &mut ReadBuf,
+        values: usize,
+        count: usize,
+    ) -> usize {
+        if values > 0 {
+            self.take_values(input, values);
+        }
+        if count - values < ENOUGH {
+            return values;
+        }
+        self.take(input, count - values);
+        count
+    }
+
+    /// Finds the head of an array in what has been taken. Returns whether it was not known before.
+    pub(in crate::proxy) fn find_head(&mut self) -> bool {
+        let front = self.kept.piece(0);
+        // What stands behind attributes is rather kept.
+        if self.head.is_some() || front.first() != Some(&b'*') {
+            return false;
+        }
+        let values = Reply::new(front).items();
+        self.head = Some(Head {
+            len: front.len() - values.rest().len(),
+            values: values.left(),
+        });
+        true
+    }
+
+    /// Its values go to their client from now on. Its head does not: that of the longer array has been written.
+    pub(in crate::proxy) fn begin_to_merge(&mut self, output: &mut WriteBuf) {
+        debug_assert!(self.way == Way::Kept && self.whole > 0);
+        self.way = Way::Merged;
+        let pieces = self.kept.pieces();
+        self.kept.skip(self.head.map_or(0, |head| head.len));
+        self.whole -= pieces - self.kept.pieces();
+        self.pass_values(output);
+    }
+
+    /// Moves the whole values that are kept to their client's output.
+    pub(in crate::proxy) fn pass_values(&mut self, output: &mut WriteBuf) {
+        let whole = std::mem::take(&mut self.whole);
+        self.kept.take_pieces(whole).move_to(output);
+    }
+
     /// Nobody waits for it any more.
     pub(in crate::proxy) fn give_up(&mut self, pool: &mut Pool) {
         self.way = Way::Dropped;
+        self.whole = 0;
         std::mem::take(&mut self.kept).give_back(pool);
     }
 }

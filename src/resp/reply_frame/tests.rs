@@ -1,6 +1,7 @@
 //! Tests of `resp::reply_frame`.
 
 use super::*;
+use crate::resp::reply::Reply;
 use crate::testing::Random;
 
 /// What the scanner finds in `bytes` when they come in pieces of these lengths and what it has scanned is taken
@@ -110,6 +111,38 @@ fn a_reply_that_is_cut_anywhere_is_found() {
             let found = streamed(&one, || lengths.next().unwrap());
             assert_eq!(found, Ok(vec![(one.len(), b'*')]), "cut at {cut}");
         }
+    }
+}
+
+#[test]
+fn whole_values_are_known_wherever_a_reply_stops() {
+    let mut random = Random::new(13);
+    for round in 0..200 {
+        let one = grown([6, 60, 600][round % 3], &mut random);
+        let values = Reply::new(&one).items();
+        // Behind the head, and behind each value with its attributes.
+        let mut ends = vec![one.len() - values.rest().len()];
+        for value in values {
+            ends.push(ends[ends.len() - 1] + value.frame().len());
+        }
+        assert_eq!(ends.last(), Some(&one.len()));
+        let (mut scanner, mut from, mut to) = (ReplyScanner::default(), 0, 0);
+        while to < one.len() {
+            to = (to + 1 + random.below([3, 40, 3000][round / 3 % 3])).min(one.len());
+            let scan = scanner.next(&one[from..to], 512 << 20);
+            if scan == Ok(Scan::Frame(to - from)) {
+                break;
+            }
+            assert!(matches!(scan, Ok(Scan::Incomplete(_))));
+            let mut before = ends.iter().filter(|end| **end <= from + scanner.scanned());
+            let known = from + scanner.whole_values();
+            // What was taken away is not told of again.
+            assert_eq!(before.next_back().copied().unwrap_or(0).max(from), known);
+            let taken = [0, scanner.whole_values(), scanner.scanned()][random.below(3)];
+            scanner.consumed(taken);
+            from += taken;
+        }
+        assert_eq!(to, one.len());
     }
 }
 

@@ -1,6 +1,7 @@
 //! Large replies of nodes that are no more than their bytes: they come in any pieces, stop in their middle, or turn
 //! into nonsense.
 
+mod passing_merge;
 mod slow_readers;
 
 use std::sync::Arc;
@@ -34,11 +35,15 @@ struct Rig {
 
 impl Rig {
     fn new(set: impl FnOnce(&mut Config)) -> Rig {
+        Rig::before(2, set)
+    }
+
+    fn before(nodes: u8, set: impl FnOnce(&mut Config)) -> Rig {
         let mut config = Config::default();
         config.limits.pass_bytes = 0;
         set(&mut config);
         Rig {
-            proxy: before_nodes(2, Arc::new(config)),
+            proxy: before_nodes(nodes, Arc::new(config)),
             backends: Vec::new(),
             to_node: Vec::new(),
             clients: Vec::new(),

@@ -18,7 +18,7 @@ impl Rig {
     }
 
     /// A node writes as much of this as is read. Returns how much that was.
-    fn offer(&mut self, backend: BackendId, bytes: &[u8]) -> usize {
+    pub(super) fn offer(&mut self, backend: BackendId, bytes: &[u8]) -> usize {
         let (peer, mut read) = (Peer::Backend(backend), 0);
         while read < bytes.len()
             && let Some(room) = self.proxy.room(peer)
@@ -34,7 +34,7 @@ impl Rig {
     }
 
     /// A client reads so many bytes.
-    fn eat(&mut self, client: usize, count: usize) {
+    pub(super) fn eat(&mut self, client: usize, count: usize) {
         let id = self.clients[client].0;
         self.appetite = count;
         self.proxy.queue_flush(id);
@@ -42,13 +42,13 @@ impl Rig {
         self.appetite = 0;
     }
 
-    fn wait(&mut self, millis: u64) {
+    pub(super) fn wait(&mut self, millis: u64) {
         self.now = self.now.after(Duration::from_millis(millis));
         self.turn();
     }
 
     /// All memory that is held of replies.
-    fn held(&self) -> usize {
+    pub(super) fn held(&self) -> usize {
         let clients = self.proxy.clients.iter();
         let owed: usize = clients
             .map(|(_, own)| own.output.memory() + own.pipeline.ready_bytes())
@@ -56,12 +56,12 @@ impl Rig {
         owed + self.storage()
     }
 
-    fn pauses(&self) -> u64 {
+    pub(super) fn pauses(&self) -> u64 {
         self.proxy.stats().reply_pauses.get()
     }
 
     /// The connection where this client's oldest request of a node is.
-    fn backend_of(&self, client: usize) -> BackendId {
+    pub(super) fn backend_of(&self, client: usize) -> BackendId {
         let id = self.clients[client].0;
         let stands = |own: &BackendId| {
             let client = self.proxy.clients.get(id).expect("it is there");
