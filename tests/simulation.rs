@@ -200,6 +200,8 @@ const EXPECTED: &[&str] = &[
     // Requests for all masters.
     "fans_checked",
     "fan_orders_checked",
+    "long_lists",
+    "interleaved_lists",
     // Clients of namespaces.
     "clients_in_namespaces",
     "databases_checked",

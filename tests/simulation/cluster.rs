@@ -15,7 +15,7 @@ use redis_cluster_proxy::cluster::topology::Orphan;
 use redis_cluster_proxy::cluster::topology::{NO_SHARD, NodeInfo, Shard as ShardInfo, Topology};
 use redis_cluster_proxy::proxy::namespace::prelude;
 
-use crate::fans::{COPIES, COPY};
+use crate::fans::{self, COPIES, COPY};
 use crate::ledger::{ABSENT, Ledger, Nonce};
 use crate::messages::receivers;
 use crate::random::Random;
@@ -259,6 +259,8 @@ pub struct Cluster {
     pub flushed: Vec<usize>,
     /// When keys end, and their versions when that was said.
     expiries: BTreeMap<Vec<u8>, (u64, u64)>,
+    /// How nodes make their replies to KEYS long, if they do.
+    pub padding: Option<Random>,
     /// Keys that were looked at since they were last taken.
     pub touched: Vec<Vec<u8>>,
     /// What happened.
@@ -308,6 +310,7 @@ impl Cluster {
             moved: Vec::new(),
             flushed: Vec::new(),
             expiries: BTreeMap::new(),
+            padding: None,
             touched: Vec::new(),
             counts: Counts::default(),
         }
@@ -684,8 +687,12 @@ impl Cluster {
                     true => data.keys().map(Vec::as_slice).collect(),
                     false => vec![COPY],
                 };
-                let mut out = format!("*{}\r\n", names.len()).into_bytes();
+                let shard = self.nodes[node].shard;
+                let padding = self.padding.as_mut().filter(|_| is_whole);
+                let padding = padding.map_or_else(Vec::new, |random| fans::padding(shard, random));
+                let mut out = format!("*{}\r\n", names.len() + padding.len()).into_bytes();
                 names.iter().for_each(|name| out.extend(resp::bulk(name)));
+                out.extend(padding.concat());
                 out
             }
             _ if !self.is_master(node) => {

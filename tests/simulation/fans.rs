@@ -11,10 +11,49 @@
 use std::collections::HashMap;
 
 use crate::ledger::{Class, Key, Nonce};
-use crate::resp::Value;
+use crate::random::Random;
+use crate::resp::{self, Value};
 
 /// What the replica of a shard would have KEYS say.
 pub const COPY: &[u8] = b"{t0}copy";
+
+/// What a node says in its reply to KEYS behind the keys of a run, so that such replies are long: values that say of which
+/// shard they are, which of how many, and how long.
+pub fn padding(shard: usize, random: &mut Random) -> Vec<Vec<u8>> {
+    let most = *random.pick(&[0, 10, 3000, 6000]);
+    let count = random.below(most + 1);
+    let value = |index| {
+        let most = *random.pick(&[20, 20, 20, 20, 20, 20, 20, 400]);
+        let most = if random.one_in(500) { 60_000 } else { most };
+        let length = random.below(most);
+        let name = format!("~:{shard}:{index}:{count}:{length}:{}", "x".repeat(length));
+        let name = resp::bulk(name.as_bytes());
+        match random.below(16) {
+            0 => [b"*2\r\n", &name[..], b"*-1\r\n"].concat(),
+            1 => [b"*1\r\n*2\r\n$-1\r\n", &name[..]].concat(),
+            _ => name,
+        }
+    };
+    (0..count).map(value).collect()
+}
+
+/// The shard, the number and the count that such a value has, if it is one, and is whole.
+fn padded(value: &Value) -> Option<[usize; 3]> {
+    let name = match value {
+        Value::Bulk(name) => name,
+        Value::Array(values) => return values.iter().find_map(padded),
+        _ => return None,
+    };
+    let mut words = name.strip_prefix(b"~:")?.split(|byte| *byte == b':');
+    let mut number = || {
+        let word = std::str::from_utf8(words.next().expect("a word")).expect("digits");
+        word.parse::<usize>().expect("a number")
+    };
+    let [shard, index, count, length] = [number(), number(), number(), number()];
+    let rest = words.next().expect("a text");
+    assert!(rest.len() == length && rest.iter().all(|byte| *byte == b'x'));
+    Some([shard, index, count])
+}
 
 /// How many keys it would have DBSIZE count.
 pub const COPIES: i64 = 1_000_000;
@@ -52,6 +91,9 @@ pub struct Fans {
     /// Replies that were checked in full, and orders.
     pub checked: u64,
     pub orders: u64,
+    /// Replies to KEYS that were long, and those in which the values of one node stand between those of another.
+    pub long: u64,
+    pub interleaved: u64,
 }
 
 impl Fans {
@@ -93,10 +135,11 @@ impl Fans {
 
     /// A client is told of the keys that KEYS has found.
     pub fn found(&mut self, made: &Made, names: &[Value]) -> bool {
+        self.check_padding(names);
         let mut names: Vec<&[u8]> = names
             .iter()
             .filter_map(|name| match name {
-                Value::Bulk(name) => Some(&name[..]),
+                Value::Bulk(name) if !name.starts_with(b"~:") => Some(&name[..]),
                 _ => None,
             })
             .collect();
@@ -112,6 +155,24 @@ impl Fans {
         let twice = names.windows(2).any(|pair| pair[0] == pair[1]);
         let has = |name: &Vec<u8>| names.binary_search(&&name[..]).is_ok();
         !twice && made.there.iter().all(has)
+    }
+
+    /// What each node has said behind its keys is there once, whole, and in its order.
+    fn check_padding(&mut self, values: &[Value]) {
+        let mut next: HashMap<usize, (usize, usize)> = HashMap::new();
+        let (mut last, mut switches) = (None, 0);
+        for [shard, index, count] in values.iter().filter_map(padded) {
+            let own = next.entry(shard).or_insert((0, count));
+            assert_eq!((index, count), *own, "a value of shard {shard} is missing");
+            own.0 += 1;
+            switches += usize::from(last.is_some_and(|last| last != shard));
+            last = Some(shard);
+        }
+        for (shard, (index, count)) in &next {
+            assert_eq!(index, count, "values of shard {shard} are missing");
+        }
+        self.long += u64::from(values.len() > 2000);
+        self.interleaved += u64::from(switches >= next.len().max(1));
     }
 
     /// A client is told of the number of keys.

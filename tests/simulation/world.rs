@@ -31,6 +31,8 @@ mod deaf;
 mod end;
 #[path = "world/life.rs"]
 mod life;
+#[path = "world/lists.rs"]
+mod lists;
 #[path = "world/shell.rs"]
 mod shell;
 
@@ -331,7 +333,15 @@ impl World {
         let password = password.map(|secret| secret.expose().to_vec());
         let more_clients = databases.namespaces;
         let mut ledger = Ledger::new(tags, databases);
-        let cluster = Cluster::new(ledger.slots.len(), password, &mut random);
+        let mut cluster = Cluster::new(ledger.slots.len(), password, &mut random);
+        // (From numbers of its own.)
+        let mut of_padding = Random::new(mix(!seed.rotate_left(24)));
+        if of_padding.one_in(3) {
+            if !calm {
+                config.limits.pass_bytes = of_padding.skewed(128 << 10);
+            }
+            cluster.padding = Some(of_padding);
+        }
         ledger.users = of_users.map(|random| Users::new(random, cluster.nodes.len(), calm));
         if ledger.users.is_some() {
             config.auth = Auth::Backend;
@@ -444,6 +454,8 @@ impl World {
             ("publishes_done", self.ledger.messages.done),
             ("fans_checked", self.ledger.fans.checked),
             ("fan_orders_checked", self.ledger.fans.orders),
+            ("long_lists", self.ledger.fans.long),
+            ("interleaved_lists", self.ledger.fans.interleaved),
             ("databases_checked", self.ledger.databases.checked),
             ("databases_moved_to", self.ledger.databases.moved),
             ("databases_copied_to", self.ledger.databases.copied),
@@ -490,6 +502,7 @@ impl World {
         }
         if talking {
             self.deafen();
+            self.list_all();
         }
         self.clients_act(talking);
         self.nodes_act();

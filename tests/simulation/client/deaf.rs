@@ -29,4 +29,14 @@ impl Client {
         }
         count
     }
+
+    /// Asks for a list of all keys, as it may be long.
+    pub fn ask_for_all_keys(&mut self, ledger: &mut Ledger, random: &mut Random) {
+        let is_apart = self.transaction.is_some() || self.inside.is_some();
+        if self.end != End::Open || self.subscriber.is_some() || is_apart {
+            return;
+        }
+        let made = ledger.fans.made(&ledger.keys);
+        self.request(Kind::Keys(made), &[], ledger, random);
+    }
 }
