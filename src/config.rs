@@ -363,6 +363,9 @@ pub struct Limits {
     pub slot_keys: usize,
     /// Requests, and parts of requests, that are taken of one client in one turn; replies, of one node.
     pub turn_requests: usize,
+    /// The same of all clients that are read in one turn, and of all that go on with what they had sent before; the others have
+    /// theirs in the next one.
+    pub turn_work: usize,
     /// Messages that are handed to subscribers in one turn, each of them counted for each of its subscribers.
     pub turn_messages: usize,
     /// Subscribers that are written to in one turn because a message came.
@@ -450,6 +453,7 @@ impl Default for Limits {
             split_keys: 4096,
             slot_keys: 100_000,
             turn_requests: 4096,
+            turn_work: 16384,
             turn_messages: 16384,
             turn_subscribers: 512,
             turn_listed: 512,

@@ -35,6 +35,7 @@ use crate::proxy::Peer;
 use crate::proxy::Proxy;
 use crate::proxy::actions::{Action, Wanted};
 use crate::proxy::ids::BackendId;
+use crate::proxy::request::WORK_OF_PEER;
 use crate::proxy::upstream::lost::Lost;
 use crate::second_thread::SecondThread;
 use crate::turns::{Heartbeat, Turn, Turns};
@@ -202,11 +203,7 @@ impl Worker {
                 self.accept(others, now);
             }
             turn.peers = self.queue.len();
-            for _ in 0..turn.peers {
-                if let Some(peer) = self.queue.pop_front() {
-                    self.serve(peer, now);
-                }
-            }
+            self.serve_queue(now);
             if !self.pending.is_empty() {
                 self.advance_pending(now);
             }
@@ -482,6 +479,27 @@ impl Worker {
         match self.stop_at {
             None => self.have_all_left(),
             Some(at) => (self.proxy.clients() == 0 && self.pending.is_empty()) || now >= at,
+        }
+    }
+
+    /// Reads from all who have something to say: from nodes in any case, and from clients as long as it has not been too much
+    /// for one turn.
+    fn serve_queue(&mut self, now: Time) {
+        let (before, most) = (self.proxy.work(), self.proxy.config().limits.turn_work);
+        let mut clients = 0;
+        for _ in 0..self.queue.len() {
+            let Some(peer) = self.queue.pop_front() else {
+                return;
+            };
+            if let Peer::Client(_) = peer {
+                // A few have a share each, and no more.
+                if clients >= 4 && self.proxy.work_since(before) + clients * WORK_OF_PEER >= most {
+                    self.queue.push_back(peer);
+                    continue;
+                }
+                clients += 1;
+            }
+            self.serve(peer, now);
         }
     }
 

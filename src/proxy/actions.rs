@@ -121,7 +121,7 @@ pub struct Actions {
     /// In the order in which they were asked for: what two clients said in turn is read in turn.
     backend_flushes: VecDeque<BackendId>,
     client_flushes: Vec<ClientId>,
-    resumes: Vec<ClientId>,
+    resumes: VecDeque<ClientId>,
     reads: Vec<BackendId>,
     closes: Vec<Peer>,
     refresh: Option<Wanted>,
@@ -150,7 +150,7 @@ impl Actions {
 
     /// Asks for a client to be served again.
     pub fn resume(&mut self, client: ClientId) {
-        self.resumes.push(client);
+        self.resumes.push_back(client);
     }
 
     /// Asks for a backend to be read again.
@@ -208,7 +208,7 @@ impl Actions {
         if let Some(client) = self.client_flushes.pop() {
             return Some(Action::Flush(Peer::Client(client)));
         }
-        if let Some(client) = self.resumes.pop() {
+        if let Some(client) = self.resumes.pop_front() {
             return Some(Action::Resume(client));
         }
         if let Some(backend) = self.reads.pop() {

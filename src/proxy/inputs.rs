@@ -133,6 +133,8 @@ impl Proxy {
             leases: Leases::default(),
             monitors: Vec::new(),
             beside_requests: 0,
+            unreached: Vec::new(),
+            resumed_work: 0,
             masters_info_queue: MastersInfoQueue::default(),
             returned: Vec::new(),
             random: seed | 1,

@@ -21,6 +21,9 @@ pub struct Request<'a> {
     pub now: Time,
 }
 
+/// What a client costs in a turn beside its requests, in the work of one: its socket is read and written.
+pub const WORK_OF_PEER: usize = 8;
+
 /// A frame at least this long is moved to its backend instead of copied, in bytes.
 pub(in crate::proxy) const MOVED_FRAME: usize = 16 << 10;
 

@@ -178,6 +178,10 @@ pub struct Proxy {
     /// What has been done beside requests, each as much as one of them: lines handed to monitors, long answers of our own,
     /// keys that are noted.
     pub(in crate::proxy) beside_requests: u64,
+    /// Clients that were to go on in this turn, and had to be left for the next one.
+    pub(in crate::proxy) unreached: Vec<ClientId>,
+    /// What was done in this turn for clients that went on with what they had sent before.
+    pub(in crate::proxy) resumed_work: usize,
     /// Lines on their way to the monitors of each worker.
     pub(in crate::proxy) monitor_feeds: Vec<MonitorFeed>,
     /// Clients that wait for what the masters say of themselves.

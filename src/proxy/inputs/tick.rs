@@ -169,6 +169,7 @@ impl Proxy {
     #[inline]
     pub fn is_behind(&self) -> bool {
         !self.behind.is_empty()
+            || !self.unreached.is_empty()
             || !self.unmerged.is_empty()
             || !self.pubsub.outbox.is_empty()
             || !self.pubsub.leaving.is_empty()

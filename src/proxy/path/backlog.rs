@@ -3,6 +3,7 @@
 use crate::clock::Time;
 use crate::proxy::client::{Parting, Stall};
 use crate::proxy::ids::ClientId;
+use crate::proxy::request::WORK_OF_PEER;
 use crate::proxy::state::Proxy;
 
 impl Proxy {
@@ -82,6 +83,21 @@ impl Proxy {
 
     /// A client may be read again: takes what it had sent already. Returns whether it is to be read on.
     pub fn resume(&mut self, id: ClientId, now: Time) -> bool {
+        let Some(client) = self.clients.get_mut(id) else {
+            return false;
+        };
+        if client.resume_queued && self.resumed_work >= self.config.limits.turn_work {
+            // It has been too much for one turn: it comes before those who have had their share of this one.
+            self.unreached.push(id);
+            return false;
+        }
+        let before = self.work();
+        let reads_on = self.take_up(id, now);
+        self.resumed_work += self.work_since(before) + WORK_OF_PEER;
+        reads_on
+    }
+
+    fn take_up(&mut self, id: ClientId, now: Time) -> bool {
         let Some(client) = self.clients.get_mut(id) else {
             return false;
         };

@@ -97,6 +97,7 @@ impl Proxy {
     /// A turn has begun: those who had their share of the last one go on.
     pub(in crate::proxy) fn begin_turn(&mut self, now: Time) {
         self.turn += 1;
+        self.resumed_work = 0;
         if !self.unmerged.is_empty() {
             self.merge_on(now);
         }
@@ -118,6 +119,11 @@ impl Proxy {
         self.tracking.told = 0;
         if self.tracking.is_behind() {
             self.tell_on();
+        }
+        if !self.unreached.is_empty() {
+            for id in std::mem::take(&mut self.unreached) {
+                self.actions.resume(id);
+            }
         }
         if !self.behind.is_empty() {
             for id in std::mem::take(&mut self.behind) {

@@ -692,3 +692,35 @@ fn what_nobody_needs_so_long_is_refused_or_goes_to_a_node() {
     let sent: usize = rig.to_nodes.values().map(Vec::len).sum();
     assert!(sent > long.len(), "{sent}");
 }
+
+#[test]
+fn clients_that_go_on_at_once_do_so_over_many_turns_and_none_is_left_out() {
+    let mut rig = Rig::new(|limits| (limits.turn_requests, limits.turn_work) = (50, 200));
+    let clients: Vec<ClientId> = (0..30).map(|_| rig.client()).collect();
+    for client in &clients {
+        rig.put(Peer::Client(*client), "PING\r\n".repeat(500).as_bytes());
+    }
+    rig.turn();
+    let mut heard = HashMap::new();
+    let mut turns = 0;
+    while rig.proxy.is_behind() {
+        let done = rig.turn();
+        assert!(done.work < 300, "{done:?}");
+        turns += 1;
+        for (client, bytes) in rig.heard.drain() {
+            *heard.entry(client).or_insert(0) += bytes.len();
+        }
+        // Those who have had their share wait for the others.
+        if turns == 30 {
+            let most = heard.values().max().copied().unwrap_or_default();
+            assert_eq!(heard.len(), clients.len());
+            assert!(
+                heard.values().all(|own| *own + 3 * 7 * 51 >= most),
+                "{heard:?}"
+            );
+        }
+    }
+    assert!(turns >= 30 * 9 / 5, "{turns}");
+    assert!(heard.values().all(|own| *own >= 7 * 450), "{heard:?}");
+    rig.proxy.check_idle();
+}
