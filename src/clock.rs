@@ -60,7 +60,7 @@ impl Time {
 }
 
 /// When the process stood still, and for how long. Shared by all who read one clock.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Standstills {
     /// Microseconds in all.
     total: AtomicU64,
@@ -94,7 +94,7 @@ impl Standstills {
 
     /// The clock stood at `at`: `lost` microseconds are left out, if no other thread has taken account of them
     /// since `total` was read.
-    fn add(&self, at: Time, lost: u64, total: u64) -> bool {
+    pub fn add(&self, at: Time, lost: u64, total: u64) -> bool {
         let (order, after) = (Ordering::Relaxed, total + lost);
         if self
             .total

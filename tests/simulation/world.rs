@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis_cluster_proxy::acl::Store;
-use redis_cluster_proxy::clock::{NEVER_STILL, Time};
+use redis_cluster_proxy::clock::{Standstills, Time};
 use redis_cluster_proxy::cluster::topology::Topology;
 use redis_cluster_proxy::command::Table;
 use redis_cluster_proxy::config::{Auth, Config, ReadPreference, Secret};
@@ -153,6 +153,8 @@ pub struct World {
     seed: u64,
     random: Random,
     now: u64,
+    /// What the proxy knows of that.
+    standstills: &'static Standstills,
     /// How much of it the proxy's clock stood still, as the proxy itself did.
     lost: u64,
     proxy: Proxy,
@@ -353,7 +355,9 @@ impl World {
         }
         let config = Arc::new(config);
         let acl = Store::of(&config);
-        let process = Process::with(1, LiveConfig::default(), acl, &NEVER_STILL);
+        // It lives as long as its clock, which is for ever.
+        let standstills: &'static Standstills = Box::leak(Box::default());
+        let process = Process::with(1, LiveConfig::default(), acl, standstills);
         let process = Arc::new(process);
         let manners = Manners {
             strict: calm,
@@ -397,6 +401,7 @@ impl World {
             cluster,
             random,
             now: 1,
+            standstills,
             lost: 0,
             seed,
         }
@@ -492,8 +497,8 @@ impl World {
             48..63 => self.random.between(100, 2 * MILLIS),
             _ => self.random.between(2 * MILLIS, 20 * MILLIS),
         };
-        self.ledger.now = self.now - self.lost;
-        self.ledger.asked_now = self.ledger.now;
+        self.ledger.now = self.now;
+        self.ledger.asked_now = self.now;
         self.ledger.held = self.proxy.stats().held.get();
         self.pass_time();
         self.change_users(talking);

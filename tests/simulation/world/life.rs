@@ -114,19 +114,24 @@ impl World {
         let until = self.now + self.random.between(100, longest) * MILLIS;
         self.note(|_| format!("the proxy stands still until {until}"));
         self.events.standstills += 1;
+        let before = self.lost;
         while self.now < until {
             let step = (until - self.now).div_ceil(20).max(MILLIS);
             let step = step.min(until - self.now);
             self.now += step;
             self.lost += step;
-            // As late as it may turn out to have been.
-            self.ledger.now = self.now - self.lost + 100 * MILLIS;
+            self.ledger.now = self.now;
+            self.ledger.asked_now = self.now;
             self.pass_time();
             self.clients_act(true);
             self.nodes_act();
         }
         // As much as a watch lets pass.
         self.lost -= self.random.between(0, 100 * MILLIS);
+        // The worker tells of it before it serves anybody.
+        let known = self.standstills.total().as_micros() as u64;
+        self.standstills.add(self.time(), self.lost - before, known);
+        self.proxy.note_standstills(self.time());
         for link in 0..self.links.len() {
             self.serve_link(link);
         }
