@@ -23,6 +23,16 @@ const TOO_LARGE: Duration = Duration::from_secs(60);
 /// The same of one that a node did not answer, or whose client's protocol has no word for the answer.
 const REFUSED: Duration = Duration::from_secs(1);
 
+/// For how long a reply is kept at most. A node tells of keys that change, and of nothing else: not that its user may not read
+/// them any more.
+const KEPT: Duration = Duration::from_secs(60);
+
+/// The same in microseconds, of the key of this hash: those that were filled together are not read anew together.
+fn longest(hash: u64) -> u64 {
+    let most = KEPT.as_micros() as u64;
+    most - (hash >> 32) % (most / 4)
+}
+
 /// A read that goes to its key's node by the usual connection.
 struct Past {
     hash: u64,
@@ -161,15 +171,14 @@ impl Proxy {
         let Some(flight) = near.flights.remove(at) else {
             return;
         };
-        let ends_at = match reply.integer() {
+        let wait = match reply.integer() {
             Some(-1) => u64::MAX,
-            Some(ttl @ 1..) => {
-                // From when it was asked: the key may end sooner here, and never later.
-                let wait = (ttl as u64).saturating_mul(1000);
-                flight.running_at.saturating_add(wait)
-            }
+            Some(ttl @ 1..) => (ttl as u64).saturating_mul(1000),
             Some(_) | None => return,
         };
+        // From when it was asked: the key may end sooner here, and never later.
+        let wait = wait.min(longest(flight.hash));
+        let ends_at = flight.running_at.saturating_add(wait);
         let spoiled = flight.spoiled && !planted_bugs::is_on("fill-after-invalidation");
         let Progress::Answered(both) = &flight.progress else {
             return;

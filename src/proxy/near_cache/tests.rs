@@ -540,6 +540,33 @@ fn a_key_ends_on_time_whoever_says_so() {
 }
 
 #[test]
+fn a_reply_is_read_anew_after_a_minute_although_its_node_says_nothing() {
+    let mut rig = Rig::new(1);
+    rig.write("k", 1);
+    let mut last = String::new();
+    for second in 0..200 {
+        if second == 100 {
+            // What nobody is told of: as a value it is none of the node's, but what its user may read is.
+            rig.values.insert(b"k".to_vec(), (2, None));
+        }
+        for _ in 0..3 {
+            rig.ask(0, &["GET", "k"]);
+            rig.settle();
+            last = rig.heard(0);
+        }
+        rig.wait(Duration::from_secs(1));
+        rig.settle();
+        if second == 99 {
+            assert_eq!(last, "$1\r\n1\r\n");
+        }
+        if second == 162 {
+            assert_eq!(last, "$1\r\n2\r\n");
+        }
+    }
+    assert!((4..20).contains(&rig.reads), "{}", rig.reads);
+}
+
+#[test]
 fn many_who_miss_one_key_cause_one_read() {
     let mut rig = Rig::new(50);
     rig.fill("other", 1);

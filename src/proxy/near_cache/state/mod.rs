@@ -12,6 +12,9 @@
 //!    was sent within that time (`link`): the node then still served these slots, and all that it had invalidated is
 //!    known here.
 //!
+//! That is about values. Of rights a node says nothing: when its user may not read a key any more, that is known once the
+//! reply is read anew, a minute after it was at the latest (`fill`), or once a probe is refused.
+//!
 //! An entry of another epoch than its connection's is not served: a lost connection, a node that refuses, and FLUSHALL
 //! drop any number of entries by changing a number. A slot has an epoch, too, for scripts.
 //!
