@@ -49,6 +49,9 @@ impl Proxy {
         if !self.tracking.bcast.is_empty() {
             self.tend_feeds(now);
         }
+        if self.tracking.again.due().is_some_and(|due| now >= due) {
+            self.tell_again(now);
+        }
         if now >= self.tracking.look_at && self.is_anything_tracked() {
             self.ask_quiet(now);
         }

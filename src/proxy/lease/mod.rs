@@ -81,7 +81,7 @@ impl Proxy {
                 if let Some(client) = client {
                     client.session.queueing = false;
                     client.lease = lease.beneath.take();
-                    self.tell_apart(id);
+                    self.tell_apart(id, now);
                 }
                 self.free_lease(id, Some(lease), now);
             }

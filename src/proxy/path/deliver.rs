@@ -220,7 +220,7 @@ impl Proxy {
         }
         self.look(id, ticket, len, now);
         if self.is_tracked(id) {
-            self.note_answer(id, ticket);
+            self.note_answer(id, ticket, now);
         }
         let executed = self.bytes_if_held(id, part.client, ticket);
         let was_denied = executed.is_some() && self.was_denied(answer);

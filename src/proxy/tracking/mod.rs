@@ -22,7 +22,7 @@
 //! - A client is never left in silence. Where it is not known whether a key has changed, it is said to have: a connection
 //!   is lost, a slot moves, the table is full (`-tracking-max-keys`), a node refuses CLIENT TRACKING.
 //! - What is read or written in transactions, by blocking commands and on other connections of the client's own is not
-//!   tracked there: its keys are said to have changed, behind the reply.
+//!   tracked there: its keys are said to have changed, behind the reply; and once more a while later (`state::again`).
 //! - Clients that track read from masters only.
 
 mod bcast;

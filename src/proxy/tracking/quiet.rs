@@ -25,7 +25,9 @@ impl Proxy {
     /// When [`Proxy::ask_quiet`] is due.
     pub(in crate::proxy) fn tracking_deadline(&self) -> Option<Time> {
         let quiet = self.is_anything_tracked().then_some(self.tracking.look_at);
-        quiet.into_iter().chain(self.feeds_deadline()).min()
+        let again = self.tracking.again.due();
+        let all = quiet.into_iter().chain(self.feeds_deadline()).chain(again);
+        all.min()
     }
 
     /// A turn has begun, and keys are remembered.

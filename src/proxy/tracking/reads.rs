@@ -1,5 +1,6 @@
 //! A reply has come on a connection that tracks: from now on the node pushes when one of its keys changes.
 
+use crate::clock::Time;
 use crate::command::{self, Command, Flags, KeysError};
 use crate::proxy::ids::{BackendId, NO_SLOT, NodeKey, PartId, Seq};
 use crate::proxy::request::request_limits;
@@ -28,7 +29,7 @@ enum Keys {
 impl Proxy {
     /// A request on a connection that tracks is answered; its bytes are still there.
     #[cold]
-    pub(in crate::proxy) fn note_answer(&mut self, id: BackendId, ticket: &Ticket) {
+    pub(in crate::proxy) fn note_answer(&mut self, id: BackendId, ticket: &Ticket, now: Time) {
         let Some(backend) = self.upstream.backends.get(id) else {
             return;
         };
@@ -73,9 +74,8 @@ impl Proxy {
                 });
             }
             Keys::Known(keys) if untracked => {
-                if !keys.is_empty() {
-                    self.tell_client(part.client, behind(part.seq), Invalidation::Keys(keys));
-                }
+                let told = Invalidation::Keys(keys);
+                self.tell_client_twice(part.client, behind(part.seq), told, now);
             }
             Keys::Known(mut keys) => {
                 self.remember(id, node, part, ticket.slot, &keys);
@@ -86,11 +86,13 @@ impl Proxy {
                 }
             }
             Keys::Many if untracked => {
-                self.tell_client(part.client, behind(part.seq), Invalidation::All);
+                self.tell_client_twice(part.client, behind(part.seq), Invalidation::All, now);
             }
             Keys::Many => self.remember_many(id, node, part, ticket.slot),
             Keys::Unknown if writes => {}
-            Keys::Unknown => self.tell_client(part.client, behind(part.seq), Invalidation::All),
+            Keys::Unknown => {
+                self.tell_client_twice(part.client, behind(part.seq), Invalidation::All, now);
+            }
         }
     }
 

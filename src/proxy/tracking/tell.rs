@@ -1,6 +1,7 @@
 //! What a client is told of keys that have changed. It goes to the client's output as soon as every reply has gone there
 //! that it has to come behind; replies to clients that are told anything never pass in pieces (see `path::large_reply`).
 
+use crate::clock::Time;
 use crate::command::{self, Class, Flags, KeysError, LeaseKind};
 use crate::proxy::client::Client;
 use crate::proxy::ids::{ClientId, Seq};
@@ -8,6 +9,7 @@ use crate::proxy::request::Request;
 use crate::proxy::state::Proxy;
 use crate::proxy::tracking::reads::behind;
 use crate::proxy::tracking::state::OwnWrite;
+use crate::proxy::tracking::state::again::Twice;
 use crate::proxy::tracking::state::invalidation::Invalidation;
 use crate::proxy::tracking::state::mode::Mode;
 use crate::proxy::tracking::state::table::Reader;
@@ -37,22 +39,18 @@ impl Proxy {
 
     /// Tells a client something, behind the replies to all requests before `until`. Keys are named as the nodes have them.
     pub(super) fn tell_client(&mut self, id: ClientId, until: Seq, told: Invalidation) {
-        let Some(client) = self.clients.get_mut(id) else {
+        let client = self.clients.get(id);
+        if let Some(told) = client.and_then(|client| client.in_own_words(told)) {
+            self.tell_in_own_words(id, until, told);
+        }
+    }
+
+    /// The same, with keys as the client names them.
+    fn tell_in_own_words(&mut self, id: ClientId, until: Seq, told: Invalidation) {
+        let client = self.clients.get_mut(id);
+        let Some(client) = client.filter(|client| client.session.tracking().is_some()) else {
             return;
         };
-        if client.session.tracking().is_none() {
-            return;
-        }
-        let told = match (told, &client.session.namespace) {
-            (Invalidation::Keys(keys), Some(own)) => {
-                let keys = keys.iter().filter_map(|key| own.own(key).map(Box::from));
-                Invalidation::Keys(keys.collect())
-            }
-            (told, _) => told,
-        };
-        if matches!(&told, Invalidation::Keys(keys) if keys.is_empty()) {
-            return;
-        }
         let late = client.late.get_or_insert_default();
         late.add(until, told);
         if client.flush_queued {
@@ -81,6 +79,54 @@ impl Proxy {
             self.queue_flush(id);
         }
         self.tracking.free_some();
+    }
+
+    /// The same, of what nobody tracks: the client is told it once more, since nothing else will be said of it.
+    pub(super) fn tell_client_twice(
+        &mut self,
+        id: ClientId,
+        until: Seq,
+        told: Invalidation,
+        now: Time,
+    ) {
+        let client = self.clients.get(id);
+        let Some(told) = client.and_then(|client| client.in_own_words(told)) else {
+            return;
+        };
+        self.tell_twice(id, until, told, now);
+    }
+
+    /// What nobody tracks, with keys as the client names them.
+    fn tell_twice(&mut self, client: ClientId, until: Seq, told: Invalidation, now: Time) {
+        let twice = Twice {
+            client,
+            until,
+            told,
+        };
+        self.tell_now(&twice);
+        if let Some(early) = self.tracking.again.add(twice, now) {
+            self.tell_now(&early);
+        }
+    }
+
+    fn tell_now(&mut self, twice: &Twice) {
+        self.tell_in_own_words(twice.client, twice.until, twice.told.clone());
+    }
+
+    /// Time passes: what clients were told behind a reply they are told again, unless they have not had that reply yet.
+    #[cold]
+    pub(in crate::proxy) fn tell_again(&mut self, now: Time) {
+        while let Some(twice) = self.tracking.again.take(now) {
+            let client = self.clients.get(twice.client);
+            let waits = client.is_some_and(|own| own.pipeline.head().before(twice.until));
+            let early = match waits {
+                true => self.tracking.again.add(twice, now),
+                false => Some(twice),
+            };
+            if let Some(twice) = early {
+                self.tell_now(&twice);
+            }
+        }
     }
 
     /// A client is about to be written to: what it may be told by now goes behind its replies.
@@ -124,7 +170,7 @@ impl Proxy {
     }
 
     /// A client's connections of its own go back: what it did there was not tracked.
-    pub(in crate::proxy) fn tell_apart(&mut self, id: ClientId) {
+    pub(in crate::proxy) fn tell_apart(&mut self, id: ClientId, now: Time) {
         let Some(client) = self.clients.get_mut(id) else {
             return;
         };
@@ -140,8 +186,7 @@ impl Proxy {
             false if keys.is_empty() => return,
             false => Invalidation::Keys(keys),
         };
-        client.late.get_or_insert_default().add(until, told);
-        self.queue_flush(id);
+        self.tell_twice(id, until, told, now);
     }
 
     /// A client has said `CLIENT CACHING`, about its next request.
@@ -226,6 +271,19 @@ impl Proxy {
 }
 
 impl Client {
+    /// What it is told, with keys as it names them; nothing if none of them is its.
+    fn in_own_words(&self, told: Invalidation) -> Option<Invalidation> {
+        let told = match (told, &self.session.namespace) {
+            (Invalidation::Keys(keys), Some(own)) => {
+                let keys = keys.iter().filter_map(|key| own.own(key).map(Box::from));
+                Invalidation::Keys(keys.collect())
+            }
+            (told, _) => told,
+        };
+        let is_nothing = matches!(&told, Invalidation::Keys(keys) if keys.is_empty());
+        (!is_nothing).then_some(told)
+    }
+
     /// It tracks, and a request of it at this place was answered here; it spoke `protocol` before.
     pub(in crate::proxy) fn answered_to_tracker(&mut self, place: Seq, protocol: Protocol) {
         let next = self.pipeline.tail();

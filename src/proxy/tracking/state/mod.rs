@@ -9,9 +9,11 @@
 //! | `seek` | clients that want to be told by others |
 //! | `invalidation` | what a node says has changed |
 //! | `late` | what a client is to be told, and behind which of its replies |
+//! | `again` | what it is told once more, a while later |
 //!
 //! It must never know how requests find their connection.
 
+pub mod again;
 pub mod bcast;
 pub mod doubts;
 pub mod invalidation;
@@ -24,6 +26,7 @@ use std::collections::{HashMap, VecDeque};
 
 use crate::clock::Time;
 use crate::proxy::ids::{BackendId, ClientId, NodeKey};
+use crate::proxy::tracking::state::again::Again;
 use crate::proxy::tracking::state::bcast::Bcast;
 use crate::proxy::tracking::state::doubts::Doubts;
 use crate::proxy::tracking::state::seek::Seek;
@@ -48,6 +51,8 @@ pub struct Tracking {
     pub routes_version: u32,
     /// When quiet connections are looked after, while there are any.
     pub look_at: Time,
+    /// What clients are told again.
+    pub again: Again,
     /// Clients of this worker that track.
     pub clients: usize,
 }
