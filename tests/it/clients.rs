@@ -169,7 +169,7 @@ fn redis_rs() {
 }
 
 /// A client of redis-rs, by TLS where the proxy serves by TLS.
-fn rs_client(proxy: &Proxy, parameters: &str) -> redis::Client {
+pub fn rs_client(proxy: &Proxy, parameters: &str) -> redis::Client {
     #[cfg(feature = "tls")]
     if let Some(port) = proxy.addr().strip_prefix("tls:127.0.0.1:") {
         let read = |name: &str| std::fs::read(support::tls::file(name)).expect("a file");

@@ -5,7 +5,7 @@
 //! Not checked: advisories that are newer than `dependencies/advisories.txt`, and whether a version was yanked. Both need the
 //! registry or its database, which a build must not depend on; `cargo deny check advisories` on a machine that has them tells.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 const LOCK: &str = include_str!("../../Cargo.lock");
@@ -37,12 +37,17 @@ const BANNED: &[(&str, &str)] = &[
         "aws-lc-sys",
         "cryptography is ring: the build needs no cmake",
     ),
+    ("jemalloc-sys", "the allocator is that of the system"),
+    ("git2", "nothing is fetched by a build"),
+];
+
+/// The same, of what the binary is made of. A test may use it, as our clients do.
+const BANNED_FROM_BINARY: &[(&str, &str)] = &[
     (
         "tokio",
         "the proxy has its own loop, and nothing runs beside it",
     ),
-    ("jemalloc-sys", "the allocator is that of the system"),
-    ("git2", "nothing is fetched by a build"),
+    ("redis", "the proxy speaks the protocol itself"),
 ];
 
 #[derive(Debug, Default)]
@@ -51,6 +56,8 @@ struct Locked {
     version: String,
     source: Option<String>,
     has_checksum: bool,
+    /// Names of the crates that it may be built with.
+    dependencies: Vec<String>,
 }
 
 fn locked() -> Vec<Locked> {
@@ -58,6 +65,10 @@ fn locked() -> Vec<Locked> {
     let package = |table: &str| {
         let mut own = Locked::default();
         for line in table.lines() {
+            if let Some(name) = line.strip_prefix(" \"") {
+                let name = name.split(['"', ' ']).next().unwrap_or_default();
+                own.dependencies.push(name.to_string());
+            }
             let Some((key, value)) = line.split_once(" = ") else {
                 continue;
             };
@@ -101,6 +112,31 @@ fn what_must_not_be_linked_is_not_there() {
         let banned = BANNED.iter().find(|(name, _)| *name == own.name);
         assert!(banned.is_none(), "{banned:?}");
     }
+    let shipped = shipped();
+    assert!(shipped.contains("mio") && !shipped.contains("tempfile"));
+    for (name, reason) in BANNED_FROM_BINARY {
+        assert!(!shipped.contains(*name), "{name}: {reason}");
+    }
+}
+
+/// The names of all crates that the binary may be made of: of those that its manifest names, and so on.
+fn shipped() -> BTreeSet<String> {
+    let of: BTreeMap<String, Vec<String>> = locked()
+        .into_iter()
+        .map(|own| (own.name, own.dependencies))
+        .collect();
+    let table = MANIFEST.split("[dependencies]").nth(1).expect("a table");
+    let table = table.split("\n[").next().expect("its lines");
+    let names = table.lines().filter(|line| !line.starts_with('#'));
+    let names = names.filter_map(|line| Some(line.split_once(" = ")?.0.to_string()));
+    let mut left: Vec<String> = names.collect();
+    let mut shipped = BTreeSet::new();
+    while let Some(name) = left.pop() {
+        if shipped.insert(name.clone()) {
+            left.extend_from_slice(of.get(&name).expect("it is locked"));
+        }
+    }
+    shipped
 }
 
 /// Numbers of a version; what stands behind a hyphen or a plus does not count.

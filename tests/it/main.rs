@@ -62,6 +62,7 @@ mod pubsub_order;
 mod regressions;
 mod rooms;
 mod routing;
+mod rs_cache;
 mod scan;
 mod scripts;
 mod secrets;
