@@ -182,7 +182,8 @@ impl Proxy {
             Origin::Part(PartId { client, .. }) => Some(client),
             _ => None,
         };
-        let first = backend.tickets.front().and_then(|own| whose(own.origin));
+        let first = backend.tickets.get(stuck_with(backend));
+        let first = first.and_then(|own| whose(own.origin));
         let mut others = !waiters.is_empty();
         for client in backend.tickets.iter().filter_map(|own| whose(own.origin)) {
             others |= Some(client) != first;
@@ -267,10 +268,11 @@ impl Proxy {
             return;
         };
         let node = backend.node;
+        let stuck_with = stuck_with(backend);
         let mut stay = HashSet::new();
         for (index, ticket) in backend.tickets.iter().enumerate() {
             if let Origin::Part(PartId { client, .. }) = ticket.origin
-                && (index == 0 || !ticket.readonly)
+                && (index <= stuck_with || !ticket.readonly)
             {
                 stay.insert(client);
             }
@@ -309,4 +311,11 @@ impl Proxy {
             self.release_held(client, slot, now);
         }
     }
+}
+
+/// The place of the request that a connection is stuck with. What a node is asked of itself right before a request is answered at
+/// once, but a node writes that down with the reply to the request (see `role_check`).
+fn stuck_with(backend: &Backend) -> usize {
+    let front = backend.tickets.front();
+    usize::from(front.is_some_and(|own| matches!(own.origin, Origin::Vouch)))
 }

@@ -270,6 +270,29 @@ fn reads_that_are_stuck_are_sent_again_once_the_node_is_seen_to_answer() {
     rig.proxy.check_idle();
 }
 
+/// What a node says of itself comes with the reply to the request behind it, if that takes long.
+#[test]
+fn what_is_asked_before_a_slow_request_is_not_what_it_is_stuck_with() {
+    let mut rig = Rig::new(2);
+    rig.ask(0, "KEYS a");
+    assert_eq!(rig.got(0), ["ROLE", "KEYS a"]);
+    rig.wait(2000);
+    // Nobody waits behind it.
+    assert_eq!((rig.nodes.len(), rig.counts()), (1, (1, 0, 0)));
+    rig.ask(1, "GET a");
+    assert_eq!(rig.got(1), ["PING"]);
+    rig.reply(1, PONG);
+    rig.wait(60);
+    assert_eq!(rig.got(1), ["GET a"]);
+    assert_eq!(rig.counts(), (1, 1, 0));
+    rig.reply(1, b"$1\r\n1\r\n");
+    rig.reply(0, b"*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n*1\r\n$1\r\na\r\n");
+    assert_eq!(rig.heard(0), "*1\r\n$1\r\na\r\n");
+    assert_eq!(rig.heard(1), "$1\r\n1\r\n");
+    rig.wait(60);
+    rig.proxy.check_idle();
+}
+
 #[test]
 fn one_that_answers_again_is_the_next_replacement() {
     let mut rig = Rig::replaced();
