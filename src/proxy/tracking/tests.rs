@@ -12,6 +12,7 @@ use crate::proxy::actions::Action;
 use crate::proxy::ids::{BackendId, ClientId, Peer};
 use crate::proxy::state::Proxy;
 use crate::proxy::tests::rig::{before_nodes, feed, flushed, known_client, next_action};
+use crate::proxy::upstream::backend::State;
 use crate::proxy::upstream::lost::Lost;
 
 mod many;
@@ -25,6 +26,8 @@ struct Rig {
     ids: BTreeMap<u32, (BackendId, SocketAddr)>,
     received: BTreeMap<u32, String>,
     greetings: Vec<String>,
+    /// What connections whose pushes go elsewhere hear in their handshake.
+    redirect_answers: &'static str,
 }
 
 /// One key of each of three nodes.
@@ -50,6 +53,7 @@ impl Rig {
             ids: BTreeMap::new(),
             received: BTreeMap::new(),
             greetings: Vec::new(),
+            redirect_answers: "+OK\r\n+PONG\r\n",
         }
     }
 
@@ -98,8 +102,10 @@ impl Rig {
                                 let greeting = greeting[..steps].concat();
                                 feed(&mut self.proxy, peer, greeting.as_bytes(), self.now);
                             } else if redirects {
-                                assert!(text.ends_with("REDIRECT\r\n$1\r\n7\r\n"), "{text}");
-                                feed(&mut self.proxy, peer, b"+OK\r\n", self.now);
+                                let steps = "REDIRECT\r\n$1\r\n7\r\n*1\r\n$4\r\nPING\r\n";
+                                assert!(text.ends_with(steps), "{text}");
+                                let answers = self.redirect_answers.as_bytes();
+                                feed(&mut self.proxy, peer, answers, self.now);
                             } else {
                                 self.sent.entry(id.key()).or_default().push_str(&text);
                             }
@@ -530,6 +536,36 @@ fn a_reply_that_may_be_older_than_what_was_told_on_another_connection_is_told_ag
     assert_eq!(rig.received(target), "");
     rig.tell(sink, &invalidate(key));
     assert_eq!(rig.received(target), invalidate(key));
+}
+
+/// An error to the command that begins to track says nothing about that: what is asked last does.
+#[test]
+fn a_node_that_serves_nobody_yet_is_sent_nothing_on_a_connection_that_tells_elsewhere() {
+    let answers = "-LOADING Redis is loading the dataset in memory\r\n";
+    let twice: &str = Box::leak(answers.repeat(2).into_boxed_str());
+    for (answers, ready) in [(twice, false), ("-ERR no\r\n+PONG\r\n", true)] {
+        let mut rig = Rig::new(Config::default());
+        rig.redirect_answers = answers;
+        let target = rig.client(&[]);
+        let source = rig.client(&["HELLO 2"]);
+        let number = rig
+            .proxy
+            .clients
+            .get(target)
+            .expect("it is there")
+            .session
+            .number;
+        rig.say(source, &format!("CLIENT TRACKING ON REDIRECT {number}\r\n"));
+        rig.say(source, &get(KEYS[0]));
+        rig.now = rig.now.after(std::time::Duration::from_millis(1));
+        rig.turn();
+        let mut all = rig.proxy.upstream.backends.iter();
+        let own = all.find(|(_, own)| own.redirect.is_some());
+        let is_ready = own.is_some_and(|(_, own)| own.state == State::Ready);
+        assert_eq!(is_ready, ready, "{answers}");
+        let asked = rig.sent.values().any(|text| text.contains("GET"));
+        assert_eq!(asked, ready, "{answers}");
+    }
 }
 
 #[test]

@@ -509,7 +509,8 @@ impl Backend {
             Usage::Shared if self.flavor.tracking && self.redirect.is_none() => {
                 Some(LastStep::Number)
             }
-            Usage::Shared if steps > 0 && !self.is_replacement => None,
+            // An error to CLIENT TRACKING says that the node does not track, not that it serves nobody.
+            Usage::Shared if steps > 0 && !self.is_replacement && self.redirect.is_none() => None,
             Usage::Shared => Some(LastStep::Ping),
             Usage::Idle | Usage::Lent { .. } | Usage::Cleaning => Some(LastStep::Number),
         };
