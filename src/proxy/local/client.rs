@@ -11,6 +11,7 @@ use crate::proxy::pipeline::plan::{Ask, Plan};
 use crate::resp::args::Args;
 use crate::resp::encode::{self, Protocol};
 use crate::resp::reply::{Reply, parse_number};
+use crate::sort;
 
 /// Bytes of a name that a client gives itself: others see it in `CLIENT LIST`.
 const NAME_MAX: usize = 64 << 10;
@@ -135,7 +136,7 @@ fn join_lines(parts: &[Reply<'_>], order: Option<&[i64]>, protocol: Protocol, ou
             }
         }
     }
-    lines.sort_unstable_by_key(|line| line.0);
+    sort::by_key(&mut lines, |line| line.0);
     if let Some(order) = order {
         let find = |number: &i64| lines.binary_search_by_key(number, |line| line.0).ok();
         lines = order

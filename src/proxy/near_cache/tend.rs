@@ -12,6 +12,7 @@ use crate::proxy::state::Proxy;
 use crate::proxy::upstream::backend::{Flavor, Origin, Ticket, Usage};
 use crate::proxy::upstream::lost::Lost;
 use crate::resp::encode;
+use crate::sort;
 
 const SETUP: &[u8] = b"*3\r\n$6\r\nCLIENT\r\n$8\r\nTRACKING\r\n$2\r\nON\r\n";
 
@@ -145,13 +146,10 @@ impl Proxy {
 
     /// The keys that have most bytes.
     pub(in crate::proxy) fn list_near_keys(&self, most: usize, reply: &mut Vec<u8>) {
-        let mut all: Vec<_> = self
-            .near
-            .iter()
-            .flat_map(|near| near.store.list_all())
-            .collect();
-        all.sort_unstable_by_key(|(_, _, _, bytes)| std::cmp::Reverse(*bytes));
-        all.truncate(most);
+        let all = largest(
+            self.near.iter().flat_map(|near| near.store.list_all()),
+            most,
+        );
         encode::array(reply, 4 * all.len());
         for (key, hits, replies, bytes) in all {
             encode::bulk(reply, key);
@@ -165,6 +163,52 @@ impl Proxy {
     pub(in crate::proxy) fn forget_near(&mut self) {
         if let Some(near) = self.near.as_deref_mut() {
             near.drop_all();
+        }
+    }
+}
+
+/// What `list_all` says of an entry, bytes last.
+type Listed<'a> = (&'a [u8], u8, usize, usize);
+
+/// So many of the entries, those with most bytes, in that order. Not all of them are kept and sorted: there may be very many.
+fn largest<'a>(entries: impl Iterator<Item = Listed<'a>>, most: usize) -> Vec<Listed<'a>> {
+    let keep = |all: &mut Vec<Listed<'a>>| {
+        sort::by_key(all, |(_, _, _, bytes)| std::cmp::Reverse(*bytes));
+        all.truncate(most);
+    };
+    let (mut all, mut least) = (Vec::new(), 0);
+    for entry in entries.filter(|_| most > 0) {
+        if entry.3 <= least {
+            continue;
+        }
+        all.push(entry);
+        if all.len() >= most.saturating_mul(2) {
+            keep(&mut all);
+            least = all.last().map_or(0, |(_, _, _, bytes)| *bytes);
+        }
+    }
+    keep(&mut all);
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Random;
+
+    #[test]
+    fn the_largest_of_very_many_are_listed() {
+        let mut random = Random::new(8);
+        for round in 0..200 {
+            let count = random.below(300);
+            let most = [0, 1, 2, 7, 100, usize::MAX][round % 6];
+            let sizes: Vec<usize> = (0..count).map(|_| 1 + random.below(500)).collect();
+            let entries = sizes.iter().map(|bytes| (&b"key"[..], 0, 1, *bytes));
+            let listed: Vec<usize> = largest(entries, most).iter().map(|own| own.3).collect();
+            let mut expected = sizes.clone();
+            expected.sort_by_key(|bytes| std::cmp::Reverse(*bytes));
+            expected.truncate(most);
+            assert_eq!(listed, expected);
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::proxy::tracking::state::invalidation::Invalidation;
 use crate::proxy::tracking::state::mode::Mode;
 use crate::proxy::tracking::state::table::Reader;
 use crate::resp::encode::Protocol;
+use crate::sort;
 
 impl Proxy {
     /// A key has changed, or is forgotten: those who have read it are told. `own` is the write that has just been
@@ -179,7 +180,7 @@ impl Proxy {
             return;
         };
         let mut keys = std::mem::take(&mut mode.apart);
-        keys.sort_unstable();
+        sort::all(&mut keys);
         keys.dedup();
         let told = match std::mem::take(&mut mode.apart_overflow) {
             true => Invalidation::All,

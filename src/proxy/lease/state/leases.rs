@@ -8,6 +8,7 @@ use crate::proxy::ids::{ClientId, NodeKey};
 use crate::proxy::lease::state::accepted::Accepted;
 use crate::proxy::lease::state::order::Order;
 use crate::proxy::lease::state::run::Run;
+use crate::sort;
 
 /// How long until a node that cannot be tried, though nothing forbids it, is looked at again.
 const PROBE: Duration = Duration::from_millis(50);
@@ -145,7 +146,7 @@ impl Leases {
             .into_iter()
             .map(|((_, number), timer)| (number, timer))
             .collect();
-        due.sort_unstable_by_key(|(number, _)| *number);
+        sort::by_key(&mut due, |(number, _)| *number);
         due
     }
 }
