@@ -192,6 +192,8 @@ const EXPECTED: &[&str] = &[
     // Clients that track, and what they hear of.
     "flushed_past",
     "forgotten",
+    "listeners_lost",
+    "told_by_listeners",
     "keys_ended",
     "tracking_evictions",
     "tracking_pushes",

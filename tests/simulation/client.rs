@@ -19,6 +19,8 @@ mod bytes;
 mod deaf;
 #[path = "client/exclusive.rs"]
 mod exclusive;
+#[path = "client/listener.rs"]
+mod listener;
 #[path = "client/namespaced.rs"]
 mod namespaced;
 #[path = "client/tracker.rs"]
@@ -28,6 +30,7 @@ mod users;
 
 use bytes::lie;
 use exclusive::{Pop, Transaction};
+use listener::Listener;
 use namespaced::{Asked, Inside};
 use tracker::Tracker;
 
@@ -63,6 +66,10 @@ enum Kind {
     Track(Vec<Vec<u8>>),
     /// CLIENT CACHING.
     Caching(&'static str),
+    /// CLIENT ID.
+    Id,
+    /// SUBSCRIBE to what is told of keys.
+    Listen,
     Hello,
     /// Of a user, and when it was sent.
     Login(Credentials, u64),
@@ -222,6 +229,8 @@ pub struct Client {
     pub subscriber: Option<Subscriber>,
     /// What it keeps, if it is one that tracks.
     tracker: Option<Tracker>,
+    /// What it hears for others, if it does that.
+    listener: Option<Listener>,
     /// What it spoke when it was last told.
     heard_resp3: bool,
     /// Where it is, if it is in a namespace.
@@ -270,6 +279,7 @@ impl Client {
             echoes: 0,
             subscriber: None,
             tracker: None,
+            listener: None,
             heard_resp3: false,
             inside: None,
             transaction: None,
@@ -335,7 +345,8 @@ impl Client {
     /// A great many small requests at once, more than may be under way otherwise.
     fn burst(&mut self, ledger: &mut Ledger, random: &mut Random) {
         let in_transaction = self.transaction.is_some();
-        let is_special = self.subscriber.is_some() || self.tracker.is_some();
+        let is_special =
+            self.subscriber.is_some() || self.tracker.is_some() || self.listener.is_some();
         if self.end != End::Open || is_special || in_transaction {
             return;
         }
@@ -393,6 +404,12 @@ impl Client {
     fn make_request(&mut self, ledger: &mut Ledger, random: &mut Random) {
         if self.subscriber.is_some() {
             return self.make_change(ledger, random);
+        }
+        if self.listener.is_some() {
+            if self.resp3 {
+                self.request(Kind::Ping, &[], ledger, random);
+            }
+            return;
         }
         if self.changes_user(ledger) {
             return;
@@ -670,7 +687,8 @@ impl Client {
             at += len;
             let is_told = self.is_refused_change(&value, ledger, counts)
                 || self.hears(&value, counts)
-                || self.hears_of_change(&value, ledger);
+                || self.hears_of_change(&value, ledger)
+                || self.hears_for_others(&value, ledger);
             if is_told {
                 continue;
             }
@@ -819,6 +837,9 @@ impl Client {
             self.refused_inside |= matches!(sent.kind, Kind::Queued);
             return settle(&sent.kind, Outcome::Failed, ledger);
         }
+        if self.is_refused_redirect(&sent.kind, text) {
+            return;
+        }
         let is_exec = matches!(sent.kind, Kind::Exec(_));
         let aborted = is_exec && text.starts_with("EXECABORT ");
         // A node may take back what it has said to a script before it is asked whether it is true.
@@ -844,6 +865,7 @@ impl Client {
                 | Kind::Hello
                 | Kind::Track(_)
                 | Kind::Caching(_)
+                | Kind::Id
                 | Kind::Quit
                 | Kind::Reset
                 | Kind::Refused(_)
@@ -945,6 +967,8 @@ impl Client {
             (Kind::Echo(text), Value::Bulk(echo)) => text == echo,
             (Kind::Ping, Value::Simple(text)) => text == "PONG",
             (Kind::Flush | Kind::Track(_) | Kind::Caching(_), Value::Simple(text)) => text == "OK",
+            (Kind::Id, Value::Integer(name)) => self.is_named(*name),
+            (Kind::Listen, Value::Array(items)) => self.is_subscribed_for_others(items),
             (Kind::Quit, Value::Simple(text)) => text == "OK",
             (Kind::Reset, Value::Simple(text)) => {
                 self.is = ledger.users.as_ref().map_or(0, |users| users.unnamed());

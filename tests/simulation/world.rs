@@ -66,6 +66,7 @@ events! {
     stale_topologies, clients_vanished, requests_of_vanished, clients_half_closed, clients_told,
     clients_not_reading, clients_writing_first, short_writes, late_executions, published, evictions, standstills,
     long_heads, written_past, deaf_bursts, flushed_past, keys_ended, forgotten, clients_in_namespaces,
+    told_by_listeners, listeners_lost,
 }
 
 /// Which trouble is made in one run: once in so many turns, or never (0).

@@ -111,6 +111,10 @@ impl Client {
             Kind::Caching(word) => {
                 args.extend([&b"CLIENT"[..], b"CACHING", word.as_bytes()].map(<[u8]>::to_vec));
             }
+            Kind::Id => args.extend([verb("CLIENT"), verb("ID")]),
+            Kind::Listen => {
+                args.extend([verb("SUBSCRIBE"), b"__redis__:invalidate".to_vec()]);
+            }
             Kind::Quit => args.push(verb("QUIT")),
             Kind::Reset => args.push(verb("RESET")),
             Kind::Change(_)

@@ -12,7 +12,11 @@ impl Client {
     /// Asks for long replies of one key. Returns how many.
     pub fn ask_for_much(&mut self, key: usize, ledger: &mut Ledger, random: &mut Random) -> usize {
         let in_transaction = self.transaction.is_some();
-        if self.end != End::Open || self.subscriber.is_some() || in_transaction {
+        if self.end != End::Open
+            || self.subscriber.is_some()
+            || self.listener.is_some()
+            || in_transaction
+        {
             return 0;
         }
         let mut long = || loop {
@@ -33,7 +37,8 @@ impl Client {
     /// Asks for a list of all keys, as it may be long.
     pub fn ask_for_all_keys(&mut self, ledger: &mut Ledger, random: &mut Random) {
         let is_apart = self.transaction.is_some() || self.inside.is_some();
-        if self.end != End::Open || self.subscriber.is_some() || is_apart {
+        let hears = self.subscriber.is_some() || self.listener.is_some();
+        if self.end != End::Open || hears || is_apart {
             return;
         }
         let made = ledger.fans.made(&ledger.keys);

@@ -26,6 +26,12 @@ pub struct Tracker {
     noloop: bool,
     /// CLIENT CACHING was the last that it has sent.
     chosen: bool,
+    /// Who may be told in its place.
+    listener: Option<i64>,
+    /// Whether that one is.
+    redirects: bool,
+    /// Whether it has to end what it has asked for before it asks for anything else.
+    must_end: bool,
     /// What it has read of keys and has not been told of since.
     kept: BTreeMap<usize, i64>,
 }
@@ -48,15 +54,26 @@ impl Tracker {
 }
 
 impl Client {
-    /// It keeps what it reads, from now on.
-    pub fn tracks(mut self, ledger: &mut Ledger, random: &mut Random) -> Client {
-        self.tracker = Some(Tracker::default());
+    /// It keeps what it reads, from now on; another one may be told in its place.
+    pub fn tracks(
+        mut self,
+        listener: Option<i64>,
+        ledger: &mut Ledger,
+        random: &mut Random,
+    ) -> Client {
+        self.tracker = Some(Tracker {
+            listener,
+            ..Tracker::default()
+        });
         self.begin_to_track(ledger, random);
         self
     }
 
     fn begin_to_track(&mut self, ledger: &mut Ledger, random: &mut Random) {
-        if !self.resp3 {
+        let listener = self.tracker.as_ref().and_then(|own| own.listener);
+        let redirects = listener.filter(|_| random.one_in(2));
+        // Who is told itself has to speak RESP3.
+        if !self.resp3 && (redirects.is_none() || random.one_in(2)) {
             self.resp3 = true;
             // What it watches since its RESET is on a connection that speaks the other protocol.
             let own = self.transaction.as_ref();
@@ -64,6 +81,8 @@ impl Client {
             self.request(Kind::Hello, &[], ledger, random);
         }
         let choice = match random.below(7) {
+            // (Whose listener has gone may not say CLIENT CACHING.)
+            3..5 if redirects.is_some() => Choice::All,
             0..3 => Choice::All,
             3 => Choice::OptIn,
             4 => Choice::OptOut,
@@ -78,14 +97,22 @@ impl Client {
             }
         };
         let noloop = random.one_in(3);
-        self.request(Kind::Track(words(&choice, noloop)), &[], ledger, random);
+        let mut words = words(&choice, noloop);
+        if let Some(name) = redirects {
+            words.extend([b"REDIRECT".to_vec(), name.to_string().into_bytes()]);
+        }
+        self.request(Kind::Track(words), &[], ledger, random);
         let tracker = self.tracker.as_mut().expect("it tracks");
+        tracker.redirects = redirects.is_some();
         (tracker.choice, tracker.noloop) = (Some(choice), noloop);
     }
 
     /// A request of one that tracks.
     pub(super) fn make_tracked(&mut self, ledger: &mut Ledger, random: &mut Random) {
         let tracker = self.tracker.as_mut().expect("it tracks");
+        if std::mem::take(&mut tracker.must_end) {
+            return self.request(Kind::Track(vec![b"OFF".to_vec()]), &[], ledger, random);
+        }
         let (choice, texts) = (tracker.choice.clone(), ledger.keys_of(Class::Text));
         let tops = random.skewed(texts.len());
         let text = texts[texts.len() - 1 - random.below(tops)];
@@ -97,6 +124,7 @@ impl Client {
                 };
                 let is_reset = matches!(kind, Kind::Reset);
                 tracker.choice = None;
+                tracker.redirects = false;
                 self.request(kind, &[], ledger, random);
                 self.resp3 &= !is_reset;
             }
@@ -137,6 +165,10 @@ impl Client {
         let (Some(tracker), Value::Push(items)) = (&mut self.tracker, value) else {
             return false;
         };
+        if items[0] == Value::Bulk(b"tracking-redir-broken".to_vec()) {
+            // It knows already: both are of one program.
+            return true;
+        }
         assert_eq!(items[0], Value::Bulk(b"invalidate".to_vec()), "{items:?}");
         match &items[1] {
             Value::Null => tracker.forget(),
@@ -152,6 +184,55 @@ impl Client {
                 }
             }
             other => panic!("keys are {other:?}"),
+        }
+        true
+    }
+
+    /// The one of this name was told something that is for those who have named it. Returns whether it has.
+    pub fn hears_by(&mut self, name: i64, told: &[Option<Vec<usize>>]) -> bool {
+        let own = self.tracker.as_mut();
+        let Some(tracker) = own.filter(|own| own.redirects && own.listener == Some(name)) else {
+            return false;
+        };
+        for keys in told {
+            match keys {
+                Some(keys) => keys.iter().for_each(|key| {
+                    tracker.kept.remove(key);
+                }),
+                None => tracker.forget(),
+            }
+        }
+        self.sent.iter_mut().for_each(|sent| sent.keeps = false);
+        true
+    }
+
+    /// These are there to be named. Returns whether the one that it has named is there no more.
+    pub fn looks_for_listener(&mut self, all: &[i64]) -> bool {
+        let own = self.tracker.as_mut();
+        let lost = |own: &&mut Tracker| own.listener.is_some_and(|name| !all.contains(&name));
+        let Some(tracker) = own.filter(lost) else {
+            return false;
+        };
+        tracker.listener = None;
+        tracker.redirects && self.ends_redirect()
+    }
+
+    /// It was told that the one that it has named has gone.
+    pub(super) fn is_refused_redirect(&mut self, kind: &Kind, text: &str) -> bool {
+        let Kind::Track(words) = kind else {
+            return false;
+        };
+        words.contains(&b"REDIRECT".to_vec())
+            && text == "ERR The client ID you want redirect to does not exist"
+            && self.ends_redirect()
+    }
+
+    fn ends_redirect(&mut self) -> bool {
+        if let Some(tracker) = self.tracker.as_mut().filter(|own| own.redirects) {
+            (tracker.redirects, tracker.must_end) = (false, true);
+            tracker.choice = None;
+            tracker.forget();
+            self.sent.iter_mut().for_each(|sent| sent.keeps = false);
         }
         true
     }

@@ -19,6 +19,9 @@ pub struct Changes {
     ends: bool,
     /// Keys that have ended and of which nobody was told, and when that is due.
     ended: Vec<(u64, usize, Vec<u8>)>,
+    /// Whether some clients are told what others keep, and numbers for that.
+    listeners: bool,
+    of_listeners: Random,
 }
 
 impl Changes {
@@ -31,7 +34,10 @@ impl Changes {
             true => random.between(turns / 2, turns * 2) as usize,
             false => 0,
         };
+        let mut of_listeners = Random::new(mix(!seed));
         Changes {
+            listeners: trackers && of_listeners.one_in(2),
+            of_listeners,
             flush: once_in(400),
             forget: once_in(60),
             ends: once_in(2) > 0,
@@ -39,6 +45,23 @@ impl Changes {
             ended: Vec::new(),
             random,
         }
+    }
+}
+
+impl Changes {
+    /// Whether a new client hears for others, of whom there are so many.
+    pub fn one_listens(&mut self, there: usize) -> bool {
+        self.listeners && there < 3 && self.of_listeners.one_in(2)
+    }
+
+    /// Whether some clients hear for others.
+    pub fn has_listeners(&self) -> bool {
+        self.listeners
+    }
+
+    /// Numbers for what they do.
+    pub fn of_listeners(&mut self) -> &mut Random {
+        &mut self.of_listeners
     }
 }
 

@@ -163,6 +163,18 @@ impl World {
                 index += 1;
             }
         }
+        if self.changes.has_listeners() {
+            let all = self.listeners();
+            let lost = self.clients.iter_mut();
+            let lost = lost.filter_map(|client| client.looks_for_listener(&all).then_some(()));
+            self.events.listeners_lost += lost.count() as u64;
+        }
+    }
+
+    /// The names of clients that hear for others.
+    fn listeners(&self) -> Vec<i64> {
+        let all = self.clients.iter();
+        all.filter_map(Client::name_of_listener).collect()
     }
 
     pub(super) fn accept(&mut self, talking: bool) -> usize {
@@ -193,8 +205,13 @@ impl World {
         client.now = self.now;
         client.arrives(&mut self.ledger, talking);
         let tracks = talking && self.changes.trackers && client.subscriber.is_none();
-        if tracks && self.random.one_in(2) {
-            client = client.tracks(&mut self.ledger, &mut self.random);
+        let listeners = self.listeners();
+        if tracks && !namespaced && self.changes.one_listens(listeners.len()) {
+            client = client.listens(&mut self.ledger, self.changes.of_listeners());
+        } else if tracks && self.random.one_in(2) {
+            let named = !namespaced && !listeners.is_empty();
+            let named = named.then(|| *self.changes.of_listeners().pick(&listeners));
+            client = client.tracks(named, &mut self.ledger, &mut self.random);
         }
         self.clients.push(client);
         self.note(|_| format!("client {number} is {id:?}"));
@@ -230,7 +247,14 @@ impl World {
             return false;
         }
         self.counts.severed = self.proxy.stats().clients_severed.get();
-        client.read(&mut self.ledger, &mut self.counts, random)
+        let closed = client.read(&mut self.ledger, &mut self.counts, random);
+        let told = client.take_told();
+        if let Some(name) = client.name_of_listener().filter(|_| !told.is_empty()) {
+            let all = self.clients.iter_mut();
+            let all = all.filter_map(|other| other.hears_by(name, &told).then_some(()));
+            self.events.told_by_listeners += all.count() as u64;
+        }
+        closed
     }
 
     pub(super) fn vanish(&mut self, index: usize) {
