@@ -485,7 +485,6 @@ impl Proxy {
     fn route(&mut self, request: &Request<'_>, policy: Option<ResponsePolicy>) -> Step {
         let &Request { command, args, .. } = request;
         if let Some(policy) = policy
-            && args.len() > self.config.limits.split_keys
             && self.may_be_cut(request)
         {
             if let Some(step) = self.cut(request, policy) {
