@@ -6,7 +6,7 @@
 //! - A connection is set aside when its oldest request has been that for [`OVERDUE_MIN`] and for a small multiple of
 //!   what the node's replies usually take, or at once when a large reply begins. A sweep looks for it, so that the
 //!   data path pays nothing.
-//! - Where the oldest request runs a script that is so after [`SCRIPT_OVERDUE`]: nobody knows how long it will take, and
+//! - Where a connection carries a script that is so after [`SCRIPT_OVERDUE`]: nobody knows how long it will take, and
 //!   what has been written behind it cannot be moved.
 //! - A client with requests on such a connection is *unsettled* (`Client::is_calm`), so that its next requests take
 //!   the general path, and ask here where they stand.
@@ -31,7 +31,7 @@ use crate::proxy::client::held::Retry;
 use crate::proxy::ids::{BackendId, ClientId, NodeKey, PartId};
 use crate::proxy::state::Proxy;
 use crate::proxy::upstream::Target;
-use crate::proxy::upstream::backend::{Backend, Flavor, Origin, State, Usage};
+use crate::proxy::upstream::backend::{Backend, Flavor, Origin, State, Ticket, Usage};
 use crate::proxy::upstream::dialect::Dialect;
 use crate::proxy::upstream::goal::goal_of;
 use crate::proxy::upstream::lost::Lost;
@@ -109,7 +109,7 @@ impl Proxy {
             .get_or_insert_with(|| now.after(SCRIPT_OVERDUE));
     }
 
-    /// Looks at the shared connections that carry scripts, and sets those aside that one of them holds up. However much
+    /// Looks at the shared connections that carry scripts, and sets those aside that are held up. However much
     /// a connection carries, only its oldest request is looked at: scripts are on it as long as that was sent no later than
     /// the last of them.
     pub(in crate::proxy) fn watch_scripts(&mut self, now: Time) {
@@ -120,14 +120,12 @@ impl Proxy {
                 continue;
             };
             let front = backend.tickets.front().filter(|own| own.sent_at <= last);
-            let (Usage::Shared, Some(front)) = (backend.usage, front) else {
+            if backend.usage != Usage::Shared || front.is_none() {
                 backend.script_at = None;
                 continue;
-            };
-            // What the proxy asks for itself has no row.
-            let row = self.table.rows().get(usize::from(front.command));
-            let runs = row.is_some_and(|row| row.runs != Runs::Nothing);
-            let waited = match runs && backend.state == State::Ready {
+            }
+            // Whatever it asks for: a node that reads it together with the script behind it keeps its reply until that has run.
+            let waited = match backend.state == State::Ready {
                 true => backend.note_head(now),
                 false => Duration::ZERO,
             };
@@ -238,10 +236,25 @@ impl Proxy {
                 }
             }
             Some(Some(place)) if backend.is_stuck() && place.state == State::Ready => {
-                self.move_reads(id, now);
+                let script = self.stuck_script(backend, place);
+                self.move_reads(id, script.unwrap_or(stuck_with(backend)), now);
             }
             None | Some(_) => {}
         }
+    }
+
+    /// The place of the script that a connection is stuck with although other requests stand before it: the node has
+    /// answered elsewhere meanwhile, so that it works at none of those.
+    fn stuck_script(&self, backend: &Backend, elsewhere: &Backend) -> Option<usize> {
+        backend.script_at?;
+        if backend.is_streaming() || elsewhere.heard_at < backend.head?.since.after(SCRIPT_OVERDUE)
+        {
+            return None;
+        }
+        // What the proxy asks for itself has no row.
+        let row = |own: &Ticket| self.table.rows().get(usize::from(own.command));
+        let runs = |own| row(own).is_some_and(|row| row.runs != Runs::Nothing);
+        backend.tickets.iter().position(runs)
     }
 
     /// A replacement is ready: the node answers, and the oldest request of the one set aside is still overdue.
@@ -263,16 +276,15 @@ impl Proxy {
 
     /// Sends the reads again that are stuck on a connection, of clients that have nothing but reads there, but for the
     /// one that it is stuck with. The replies that still come there are nobody's.
-    fn move_reads(&mut self, id: BackendId, now: Time) {
+    fn move_reads(&mut self, id: BackendId, stuck_with: usize, now: Time) {
         let Some(backend) = self.upstream.backends.get_mut(id) else {
             return;
         };
         let node = backend.node;
-        let stuck_with = stuck_with(backend);
         let mut stay = HashSet::new();
         for (index, ticket) in backend.tickets.iter().enumerate() {
             if let Origin::Part(PartId { client, .. }) = ticket.origin
-                && (index <= stuck_with || !ticket.readonly)
+                && (index == stuck_with || !ticket.readonly)
             {
                 stay.insert(client);
             }

@@ -478,18 +478,12 @@ fn scripts_are_watched_beside_what_the_proxy_asks_itself() {
     assert_eq!(rig.heard(0), "$-1\r\n:1\r\n");
 }
 
-/// A script is watched from the time when it is the oldest request, whatever was sent before it or behind it, and until
-/// the last script that was sent is answered.
+/// A connection that carries a script is watched until the last script that was sent is answered.
 #[test]
-fn a_script_is_overdue_soon_after_it_has_become_the_oldest() {
+fn a_script_is_overdue_soon_and_none_is_forgotten() {
     let mut rig = Rig::new(3);
-    rig.ask(0, "GET a");
-    rig.wait(10);
     rig.ask(1, "EVAL return(1) 1 a");
     rig.ask(0, "GET a");
-    rig.wait(50);
-    assert_eq!(rig.proxy.stats.heads_overdue.get(), 0);
-    rig.reply(0, b"$-1\r\n");
     rig.wait(20);
     assert_eq!(rig.proxy.stats.heads_overdue.get(), 1);
     // The one that replaces it carries two scripts; the second is not forgotten when the first is answered.
@@ -504,4 +498,79 @@ fn a_script_is_overdue_soon_after_it_has_become_the_oldest() {
     rig.wait(20);
     assert!(rig.proxy.scripts_due.is_none());
     assert_eq!(rig.heard(2), ":1\r\n:2\r\n");
+}
+
+/// A node that has read a request and a script behind it in one go keeps its reply to the first until the script has run, also
+/// while it tells everybody else that it is busy.
+#[test]
+fn what_is_right_before_a_script_is_not_what_it_is_stuck_with() {
+    let mut rig = Rig::new(5);
+    rig.ask(0, "GET a");
+    rig.ask(1, "INCR a");
+    rig.ask(2, "EVAL while 1 a");
+    rig.wait(20);
+    assert_eq!(rig.counts(), (1, 0, 0));
+    // Who comes after that does not wait.
+    rig.ask(3, "INCR a");
+    assert_eq!(rig.got(0), ["GET a", "INCR a", "EVAL while 1 a"]);
+    rig.wait(400);
+    assert_eq!(rig.got(1), ["PING"]);
+    rig.reply(1, b"-BUSY a script\r\n");
+    assert_eq!(rig.got(1), ["INCR a"]);
+    rig.reply(1, b"-BUSY a script\r\n");
+    assert_eq!(rig.heard(3), "-BUSY a script\r\n");
+    rig.wait(60);
+    assert_eq!(rig.got(1), ["GET a"]);
+    rig.reply(1, b"-BUSY a script\r\n");
+    assert_eq!(rig.heard(0), "-BUSY a script\r\n");
+    assert_eq!(rig.counts(), (1, 1, 1));
+    rig.reply(0, b"$1\r\n1\r\n:1\r\n+DONE\r\n");
+    assert_eq!(rig.heard(1), ":1\r\n");
+    assert_eq!(rig.heard(2), "+DONE\r\n");
+    rig.wait(60);
+    rig.proxy.check_idle();
+}
+
+/// A read that takes long itself is not asked for twice because a script is behind it.
+#[test]
+fn a_slow_read_before_a_script_stays_while_the_node_says_nothing() {
+    let mut rig = Rig::new(4);
+    rig.ask(1, "EVAL return(1) 1 a");
+    rig.wait(20);
+    rig.ask(3, "GET a");
+    rig.reply(1, PONG);
+    rig.reply(1, b"$-1\r\n");
+    rig.reply(0, b":1\r\n");
+    // Now there is a connection that answers, beside the one that is in use.
+    rig.ask(0, "SINTER a");
+    rig.ask(2, "EVAL return(1) 1 a");
+    rig.wait(500);
+    assert_eq!(rig.counts(), (2, 1, 0));
+}
+
+/// What comes already is not asked for again.
+#[test]
+fn a_reply_under_way_before_a_script_stays() {
+    let mut rig = Rig::new(3);
+    rig.ask(0, "KEYS a");
+    rig.ask(1, "EVAL return(1) 1 a");
+    let element = format!("$40000\r\n{}\r\n", "x".repeat(40_000));
+    let count = 2 * large() / element.len();
+    rig.reply(0, b"*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n");
+    rig.reply(0, format!("*{count}\r\n").as_bytes());
+    for _ in 1..count {
+        rig.reply(0, element.as_bytes());
+    }
+    rig.ask(2, "GET a");
+    rig.reply(1, PONG);
+    rig.wait(200);
+    rig.reply(1, b"$-1\r\n");
+    rig.wait(200);
+    assert_eq!(rig.counts().2, 0);
+    rig.reply(0, element.as_bytes());
+    rig.reply(0, b":1\r\n");
+    assert!(rig.heard(0).ends_with("xx\r\n"));
+    assert_eq!(rig.heard(1), ":1\r\n");
+    rig.wait(60);
+    rig.proxy.check_idle();
 }
