@@ -17,7 +17,8 @@ mod tls;
 mod user_settings;
 
 pub use choices::{
-    AdminCommands, Auth, CrossSlot, LogFormat, PubsubOrder, ReadPreference, ReadyWhen, is_local,
+    AdminCommands, Auth, CrossSlot, LogFormat, NearCacheTracking, PubsubOrder, ReadPreference,
+    ReadyWhen, is_local,
 };
 pub use network::Network;
 pub use secret::Secret;
@@ -90,6 +91,8 @@ pub struct Config {
     pub near_cache_min_reads: u32,
     /// For how long it believes a node that it has not heard from.
     pub near_cache_staleness: Duration,
+    /// What nodes are asked to report of keys that change.
+    pub near_cache_tracking: NearCacheTracking,
     /// How long a request may wait for its slot to have a reachable owner; `None` is as long as the nodes take to fail
     /// over (see `park_timeout`).
     pub park_timeout: Option<Duration>,
@@ -500,6 +503,7 @@ impl Default for Config {
             near_cache_prefixes: Vec::new(),
             near_cache_min_reads: 2,
             near_cache_staleness: Duration::from_secs(1),
+            near_cache_tracking: NearCacheTracking::Auto,
             park_timeout: None,
             slots_reload_interval: Duration::from_secs(3),
             backend_init_connections: 5,

@@ -60,6 +60,7 @@ complete -c redis-cluster-proxy -o near-cache -d 'memory for replies to reads of
 complete -c redis-cluster-proxy -o near-cache-min-reads -d 'cache a key once a worker has read it this many times within about…' -x
 complete -c redis-cluster-proxy -o near-cache-prefixes -d 'cache only keys that begin with one of these prefixes, separated by…' -x
 complete -c redis-cluster-proxy -o near-cache-staleness -d 'no cached value is served that is older than this' -x
+complete -c redis-cluster-proxy -o near-cache-tracking -d 'which changed keys the nodes report to the near cache' -x
 complete -c redis-cluster-proxy -o node-map -d 'where to reach nodes that announce an unreachable address' -x
 complete -c redis-cluster-proxy -o nodes-allowed -d 'address ranges in which nodes may be, such as 10.0.0.0/8,fd00::/8' -x
 complete -c redis-cluster-proxy -o park-timeout -d 'how long to hold a request while its slot has no reachable owner, as…' -x

@@ -160,6 +160,35 @@ impl PubsubOrder {
     }
 }
 
+/// What nodes are asked to report to the near cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NearCacheTracking {
+    /// What costs less: all keys that change, unless these are many more than are cached.
+    Auto,
+    /// The keys that were read for the cache.
+    Keys,
+    /// All keys that change (`BCAST`).
+    Broadcast,
+}
+
+impl NearCacheTracking {
+    /// All choices.
+    pub const ALL: [NearCacheTracking; 3] = [
+        NearCacheTracking::Auto,
+        NearCacheTracking::Keys,
+        NearCacheTracking::Broadcast,
+    ];
+
+    /// As it is typed.
+    pub fn name(self) -> &'static str {
+        match self {
+            NearCacheTracking::Auto => "auto",
+            NearCacheTracking::Keys => "keys",
+            NearCacheTracking::Broadcast => "broadcast",
+        }
+    }
+}
+
 /// Where read commands go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReadPreference {

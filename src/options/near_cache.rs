@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use super::flag::{Flag, Kind, not_negative, show_duration};
 use super::{memory, number};
+use crate::config::NearCacheTracking;
 
 /// The flags.
-pub(super) const FLAGS: [Flag; 4] = [
+pub(super) const FLAGS: [Flag; 5] = [
     Flag {
         name: "near-cache",
         kind: Kind::String,
@@ -44,7 +45,7 @@ pub(super) const FLAGS: [Flag; 4] = [
         kind: Kind::Int,
         default: "2",
         help: "cache a key once a worker has read it this many times within about thirty seconds, and once more while the \
-               cache is full. Caching a key costs its node two commands and an entry in its tracking table",
+               cache is full. Caching a key costs its node two commands",
         apply: |options, value| {
             options.config.near_cache_min_reads = number::within(value, 1, 200)?;
             Ok(())
@@ -67,6 +68,21 @@ pub(super) const FLAGS: [Flag; 4] = [
             Ok(())
         },
         show: |config| show_duration(config.near_cache_staleness),
+        live: false,
+    },
+    Flag {
+        name: "near-cache-tracking",
+        kind: Kind::String,
+        default: "auto",
+        help: "which changed keys the nodes report to the near cache: keys (those that were read for it), broadcast (all), \
+               or auto (all, unless many more change than are cached)",
+        apply: |options, value| {
+            let mut all = NearCacheTracking::ALL.into_iter();
+            let found = all.find(|choice| choice.name() == value);
+            options.config.near_cache_tracking = found.ok_or("must be auto, keys or broadcast")?;
+            Ok(())
+        },
+        show: |config| config.near_cache_tracking.name().to_string(),
         live: false,
     },
 ];

@@ -268,3 +268,72 @@ fn flushed(conn: &mut Conn, writer: &mut Conn) {
         conn.line("GET s").is_nil().then_some(())
     });
 }
+
+/// A value that nodes count in `INFO`, of all of them.
+fn counted(cluster: &Cluster, name: &str) -> i64 {
+    let masters = cluster.masters().into_iter();
+    let of_one = |port| {
+        let text = cluster.raw(port).line("INFO stats").text();
+        let mut lines = text.lines();
+        let found = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':')?.parse().ok());
+        found.unwrap_or(0)
+    };
+    masters.map(of_one).sum::<i64>()
+}
+
+/// How many connections of subscribers the masters have.
+fn subscribers(cluster: &Cluster) -> usize {
+    let masters = cluster.masters().into_iter();
+    let lists = masters.map(|port| cluster.raw(port).line("CLIENT LIST TYPE pubsub").text());
+    lists.map(|list| list.lines().count()).sum()
+}
+
+#[test]
+fn nodes_report_all_keys_or_those_that_were_read() {
+    let cluster = Cluster::start(3, 0);
+    for port in cluster.masters() {
+        let line = "ACL SETUSER silent reset on >s ~* resetchannels +@all";
+        assert_eq!(cluster.raw(port).line(line), "OK");
+    }
+    let other = Proxy::start(&cluster, &[]);
+    let mut writer = other.conn();
+    let silent = ["-backend-user", "silent", "-backend-password", "s"];
+    for (flags, remembers) in [
+        (&["-near-cache-tracking", "broadcast"][..], false),
+        (&["-near-cache-prefixes", "user:,user:1,user:,k"], false),
+        (&["-near-cache-tracking", "keys"], true),
+        // It may not subscribe.
+        (&silent, true),
+    ] {
+        let all = [
+            &["-near-cache", "16mb", "-near-cache-staleness", "20s"],
+            flags,
+        ]
+        .concat();
+        let proxy = Proxy::start(&cluster, &all);
+        let mut conn = proxy.conn();
+        for value in ["1", "2", "3"] {
+            for key in ["k", "user:1", "user:2", "k3"] {
+                writer.command(&["SET", key, value]);
+                wait_for("the value", LONG, || {
+                    (conn.command(&["GET", key]) == value).then_some(())
+                });
+            }
+        }
+        wait_for("what nodes remember", LONG, || {
+            for key in ["k", "user:1", "user:2", "k3"] {
+                assert_eq!(until_served(&mut conn, &["GET", key]), "3");
+            }
+            let remembered = counted(&cluster, "tracking_total_keys") > 0;
+            (remembered == remembers).then_some(())
+        });
+        assert_eq!(subscribers(&cluster) > 0, !remembers, "{flags:?}");
+        if flags == silent {
+            let log = proxy.log();
+            assert!(
+                log.contains("refuses SUBSCRIBE to redis-cluster-proxy:near-cache"),
+                "{log}"
+            );
+        }
+    }
+}

@@ -97,6 +97,7 @@ fn samples(flag: &Flag) -> (&'static str, Option<&'static str>) {
         "near-cache-prefixes" => ("user:,product:", None),
         "near-cache-min-reads" => ("5", Some("0")),
         "near-cache-staleness" => ("500ms", Some("1ms")),
+        "near-cache-tracking" => ("keys", Some("some")),
         "namespace-users" => ("default=jobs", Some("jobs")),
         "databases" => ("4", Some("0")),
         "cluster-face" => ("127.0.0.1:8088", Some("nowhere")),

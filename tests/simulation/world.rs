@@ -8,7 +8,7 @@ use redis_cluster_proxy::acl::Store;
 use redis_cluster_proxy::clock::{Standstills, Time};
 use redis_cluster_proxy::cluster::topology::Topology;
 use redis_cluster_proxy::command::Table;
-use redis_cluster_proxy::config::{Auth, Config, ReadPreference, Secret};
+use redis_cluster_proxy::config::{Auth, Config, NearCacheTracking, ReadPreference, Secret};
 use redis_cluster_proxy::live_config::LiveConfig;
 use redis_cluster_proxy::proxy::Proxy;
 use redis_cluster_proxy::proxy::ids::BackendId;
@@ -307,6 +307,10 @@ impl World {
             config.near_cache_min_reads = of_steps.skewed(4) as u32;
             let millis = of_steps.between(10, 1000);
             config.near_cache_staleness = Duration::from_millis(millis);
+            // (From numbers of its own.)
+            let choices = NearCacheTracking::ALL;
+            let choice = Random::new(mix(!seed.rotate_left(16))).below(choices.len());
+            config.near_cache_tracking = choices[choice];
         }
         if of_steps.one_in(2) {
             config.limits.connection_requests = of_steps.skewed(64);

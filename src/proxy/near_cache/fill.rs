@@ -23,6 +23,9 @@ const TOO_LARGE: Duration = Duration::from_secs(60);
 /// The same of one that a node did not answer, or whose client's protocol has no word for the answer.
 const REFUSED: Duration = Duration::from_secs(1);
 
+/// Keys of one report that are looked for: one of more drops all that is kept of its node.
+const REPORTED_MAX: u32 = 32_768;
+
 /// For how long a reply is kept at most. A node tells of keys that change, and of nothing else: not that its user may not read
 /// them any more.
 const KEPT: Duration = Duration::from_secs(60);
@@ -78,7 +81,12 @@ impl Proxy {
         let node = backend.node;
         let link = near.link_mut(node);
         link.confirm(ticket.sent_at);
+        if link.broadcast.is_some() {
+            near.unsettled.confirm(node, ticket.sent_at);
+        }
+        let link = near.link_mut(node);
         match step {
+            NearStep::Subscribe => link.refuses_broadcast = true,
             NearStep::Setup if reply.is_error() => {
                 // It is of no use; that says nothing of the node.
                 link.is_refused = true;
@@ -89,7 +97,7 @@ impl Proxy {
             NearStep::Probe if reply.is_error() => near.drop_node(node),
             NearStep::Probe => {}
             NearStep::Read(at) => self.flight_answered(at, reply, now),
-            NearStep::Ttl(at) => self.flight_over(at, reply),
+            NearStep::Ttl(at) => self.flight_over(at, reply, now),
         }
     }
 
@@ -110,6 +118,12 @@ impl Proxy {
         };
         let past = flight.waiters.iter().any(lacks).then(|| Past::of(flight));
         let waiters = std::mem::take(&mut flight.waiters);
+        if let Some(both) = &both {
+            near.note_seen(at, &both.resp3, &waiters, now);
+        }
+        let Some(flight) = near.flights.get_mut(at) else {
+            return;
+        };
         flight.shared = waiters
             .len()
             .saturating_sub(1)
@@ -164,7 +178,7 @@ impl Proxy {
     /// The last reply of a flight has come: the TTL of its key in milliseconds. (-1: it has none. -2: there is no such
     /// key, and that is not kept: a slot that has moved away, unknown to us, has no keys either, and no node would
     /// tell us of those that come into being elsewhere.)
-    fn flight_over(&mut self, at: u32, reply: Reply<'_>) {
+    fn flight_over(&mut self, at: u32, reply: Reply<'_>, now: Time) {
         let Some(near) = self.near.as_deref_mut() else {
             return;
         };
@@ -188,6 +202,9 @@ impl Proxy {
             self.stats.near_fills_spoiled.add(1);
             return;
         }
+        if !near.note_kept(&flight, &both.resp3, now) {
+            return;
+        }
         let evicted = near.store.keep(
             flight.hash,
             &flight.key,
@@ -197,6 +214,7 @@ impl Proxy {
             flight.shared,
         );
         let link = near.link_mut(flight.stamp.node);
+        link.kept();
         link.probe_key.clear();
         link.probe_key.extend_from_slice(&flight.key);
         self.stats.near_fills.add(1);
@@ -266,8 +284,10 @@ impl Proxy {
             return false;
         }
         let mut items = push.items();
-        if items.next().and_then(|item| item.text()) != Some(b"invalidate") {
-            return true;
+        match items.next().and_then(|item| item.text()) {
+            Some(b"invalidate") => {}
+            Some(b"subscribe") => return self.near_subscribed(id),
+            _ => return true,
         }
         let keys = items.next();
         let Some(keys) = keys.filter(|keys| !keys.is_null()) else {
@@ -275,13 +295,20 @@ impl Proxy {
             near.drop_node(node);
             return true;
         };
+        let mut count = 0;
         for key in keys.items().filter_map(|key| key.text()) {
+            count += 1;
+            if count > REPORTED_MAX {
+                near.drop_node(node);
+                break;
+            }
             let hash = near.hash(key);
             let dropped = near.drop_key(hash);
             let flights = &mut near.flights;
             flights.spoil_key(hash, |flight| flight.progress != Progress::Sent);
             self.stats.near_invalidations.add(u64::from(dropped));
         }
+        near.link_mut(node).reported(count);
         true
     }
 
@@ -294,6 +321,7 @@ impl Proxy {
         let node = nodes.find(|node| near.link(*node).is_some_and(|own| own.backend == Some(id)));
         let Some(node) = node else { return };
         let epoch = near.new_epoch();
+        near.unsettled.lost(node);
         let link = near.link_mut(node);
         let needless = lost == Lost::Retired && !link.is_refused;
         link.lost(epoch, now);

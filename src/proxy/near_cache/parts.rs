@@ -83,6 +83,9 @@ impl Proxy {
         }
         sort_by_slot(&cut.hand.keys, request.args, &mut cut.by_slot);
         cut.by_slot_and_way(request);
+        if cut.hand.ways.iter().all(|way| *way == Way::Kept) {
+            return Some(self.answer_all(request, parts, cut));
+        }
         let all_past = cut.hand.ways.iter().all(|way| *way == Way::Past);
         if all_past && !cut.any_wanted() {
             return None;
@@ -98,7 +101,7 @@ impl Proxy {
         Some(self.send_parts(request, parts, cut))
     }
 
-    /// Looks for each key. Returns whether all were found.
+    /// Looks for each key. Returns whether all were found, and may be put beside each other.
     fn look_for_all(&mut self, request: &Request<'_>, parts: Parts, hand: &mut Hand) -> bool {
         hand.looked.clear();
         hand.found.clear();
@@ -106,7 +109,7 @@ impl Proxy {
         for at in &hand.keys {
             let key = request.args.at(*at as usize);
             let looked = self.look_for_one(request, parts, key, &mut hand.found);
-            all &= looked.found.is_some();
+            all &= looked.found.is_some() && !looked.unsettled;
             hand.looked.push(looked);
         }
         all
@@ -133,21 +136,28 @@ impl Proxy {
         let protocol = client.session.protocol;
         let of = (read.hash, read.key);
         let master = |_| Some(read.master);
+        let unsettled = near.unsettled.has_key(read.hash);
+        let knows_more = near.unsettled.has_reader(read.hash, request.client);
         match near.look(of, read.question, protocol, master, request.now) {
+            Look::Hit(..) if knows_more => Looked {
+                wanted: true,
+                ..nothing
+            },
             Look::Hit(bytes, _) if out.len() + bytes.len() <= BYTES_MAX => {
                 let start = out.len();
                 out.extend_from_slice(bytes);
                 Looked {
                     found: Some((start, out.len())),
-                    wanted: false,
+                    unsettled,
+                    ..nothing
                 }
             }
             Look::Hit(..) | Look::Cold => nothing,
             Look::Wanted { stale } => {
                 self.stats.near_stale.add(u64::from(stale));
                 Looked {
-                    found: None,
                     wanted: true,
+                    ..nothing
                 }
             }
         }
@@ -348,10 +358,13 @@ impl Cut {
             let own = SlotPart::new(group[0].0, start..self.frames.len());
             self.parts.push(own);
             let mut looked = group.iter().map(|(_, key)| hand.looked[*key as usize]);
-            hand.ways.push(match looked.all(|own| own.found.is_some()) {
-                true => Way::Kept,
-                false => Way::Past,
-            });
+            let alone = group.len() == 1;
+            hand.ways.push(
+                match looked.all(|own| own.found.is_some() && (alone || !own.unsettled)) {
+                    true => Way::Kept,
+                    false => Way::Past,
+                },
+            );
         }
     }
 

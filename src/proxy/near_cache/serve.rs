@@ -299,7 +299,9 @@ impl Proxy {
         let client = self.clients.get_mut(id)?;
         let protocol = client.session.protocol;
         let of = (read.hash, read.key);
+        let knows_more = near.unsettled.has_reader(read.hash, id);
         match near.look(of, read.question, protocol, |_| Some(read.master), now) {
+            Look::Hit(..) if knows_more => Some(None),
             Look::Hit(bytes, _) => {
                 let pipeline = &mut client.pipeline;
                 let seq = pipeline.push_single(command, slot, At::Here, now);
@@ -458,10 +460,13 @@ fn is_cacheable(request: &Request<'_>) -> bool {
 }
 
 impl NearCache {
-    /// Whether a client that may be served is served this key: nothing of it is under way that reaches the key. For the
-    /// short way, which looks at no other client.
+    /// Whether a client that may be served is served this key: nothing of it is under way that reaches the key, and it has
+    /// not seen more than what is kept. For the short way, which looks at no other client.
     #[inline]
     pub(in crate::proxy) fn is_clear(&self, hash: u64, id: ClientId, own: &Pipeline) -> bool {
+        if self.unsettled.has_readers() {
+            return false;
+        }
         if own.is_empty() {
             return true;
         }

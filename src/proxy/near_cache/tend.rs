@@ -1,20 +1,19 @@
 //! Tracking connections begin, are probed, and end.
 //!
 //! One is begun when a key of its node is worth a fill, and carries nothing but what the cache asks, so that the node may
-//! track all that is read on it: with OPTIN each fill would be a command more. `CLIENT TRACKING` is its first request
+//! track all that is read on it, unless it reports all keys: with OPTIN each fill would be a command more. `CLIENT TRACKING` is its first request
 //! and no part of the handshake: a node that refuses it is served without a cache, and nothing is held against it.
 
 use crate::clock::Time;
 use crate::cluster::slot::{SLOTS, Slot};
 use crate::proxy::ids::{BackendId, NO_SLOT, NodeKey};
+use crate::proxy::near_cache::broadcast::CHANNEL;
 use crate::proxy::near_cache::state::flight::{Flight, NearStep, PATIENCE};
 use crate::proxy::state::Proxy;
 use crate::proxy::upstream::backend::{Flavor, Origin, Ticket, Usage};
 use crate::proxy::upstream::lost::Lost;
 use crate::resp::encode;
 use crate::sort;
-
-const SETUP: &[u8] = b"*3\r\n$6\r\nCLIENT\r\n$8\r\nTRACKING\r\n$2\r\nON\r\n";
 
 impl Proxy {
     /// The tracking connection to a node, if it is ready; else one is begun, if it may be.
@@ -36,14 +35,25 @@ impl Proxy {
         link.backend = Some(backend);
         link.epoch = epoch;
         link.confirmed_at = Time::default();
-        self.send_near(backend, NearStep::Setup, SETUP, now);
+        let asked = near.begin_tracking(node, now);
+        let mut question = Vec::new();
+        if !asked.is_empty() {
+            encode::command(&mut question, [&b"SUBSCRIBE"[..], CHANNEL]);
+            self.send_near(backend, NearStep::Subscribe, &question, now);
+            question.clear();
+        }
+        let words = [&b"CLIENT"[..], b"TRACKING", b"ON"].into_iter();
+        let words: Vec<&[u8]> = words.chain(asked.iter().map(Vec::as_slice)).collect();
+        encode::command(&mut question, words.iter().copied());
+        self.send_near(backend, NearStep::Setup, &question, now);
         None
     }
 
     /// Sends a request of the cache's own.
     pub(super) fn send_near(&mut self, id: BackendId, step: NearStep, frame: &[u8], now: Time) {
         let command = match step {
-            NearStep::Setup => b"client|tracking" as &[u8],
+            NearStep::Subscribe => b"subscribe" as &[u8],
+            NearStep::Setup => b"client|tracking",
             NearStep::Read(_) => b"get",
             NearStep::Ttl(_) => b"pttl",
             NearStep::Probe => b"exists",
@@ -86,6 +96,10 @@ impl Proxy {
         if std::mem::take(&mut near.any_refused) {
             return self.close_refused(now);
         }
+        self.weigh_broadcasts(now);
+        let Some(near) = self.near.as_deref() else {
+            return;
+        };
         if near.deadline().is_none_or(|due| now < due) {
             return;
         }

@@ -20,15 +20,23 @@ pub struct Tracks {
     pub redirect: Option<u64>,
     /// Keys that it has read and has not been told of since.
     keys: BTreeSet<Vec<u8>>,
+    /// Keys with such a prefix that have changed, and are told of behind the replies to all that was executed with that.
+    changed: Vec<Vec<u8>>,
 }
 
-/// What a connection is told: of one key, or of all.
-pub fn push(key: Option<&[u8]>) -> Vec<u8> {
-    let head = b">2\r\n$10\r\ninvalidate\r\n";
-    match key {
-        Some(key) => [&head[..], b"*1\r\n", &resp::bulk(key)].concat(),
-        None => [&head[..], b"_\r\n"].concat(),
-    }
+/// What a connection is told: of some keys, or of all.
+pub fn push(keys: Option<&[Vec<u8>]>) -> Vec<u8> {
+    let head = b">2\r\n$10\r\ninvalidate\r\n".to_vec();
+    let Some(keys) = keys else {
+        return [head, b"_\r\n".to_vec()].concat();
+    };
+    let count = format!("*{}\r\n", keys.len()).into_bytes();
+    let keys = keys.iter().map(|key| resp::bulk(key));
+    [head, count]
+        .into_iter()
+        .chain(keys)
+        .collect::<Vec<_>>()
+        .concat()
 }
 
 impl Tracks {
@@ -75,6 +83,21 @@ impl Tracks {
         let fits =
             |own: &Vec<Vec<u8>>| own.is_empty() || own.iter().any(|prefix| key.starts_with(prefix));
         own.is_some_and(fits) || self.keys.remove(key)
+    }
+
+    /// A key is to be told of behind the replies to all that is executed now. False: at once.
+    pub fn later(&mut self, key: &[u8]) -> bool {
+        let waits = self.prefixes.is_some() && self.redirect.is_none();
+        if waits && !self.changed.iter().any(|own| own == key) {
+            self.changed.push(key.to_vec());
+        }
+        waits
+    }
+
+    /// What is told of such keys.
+    pub fn report(&mut self) -> Option<Vec<u8>> {
+        let changed = std::mem::take(&mut self.changed);
+        (!changed.is_empty()).then(|| push(Some(&changed)))
     }
 
     /// All keys are gone. Returns whether somebody is told of it.

@@ -191,6 +191,10 @@ impl World {
 
     /// A connection that tracks, or the one that it has named, is told of a key or of all.
     fn tell(&mut self, link: usize, key: Option<&[u8]>) {
+        let own = &mut self.links[link];
+        if key.is_some_and(|key| own.session.tracks.later(key)) {
+            return;
+        }
         let own = &self.links[link];
         let target = match own.session.tracks.redirect {
             None => Some(link),
@@ -202,7 +206,9 @@ impl World {
             }
         };
         if let Some(target) = target {
-            self.links[target].unwritten.extend(push(key));
+            self.links[target]
+                .unwritten
+                .extend(push(key.map(|key| vec![key.to_vec()]).as_deref()));
         }
     }
 

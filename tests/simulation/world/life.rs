@@ -496,6 +496,8 @@ impl World {
             link.unwritten.clear();
             return;
         }
+        link.unwritten
+            .extend(link.session.tracks.report().unwrap_or_default());
         let mut room = link.replies.room().min(link.unwritten.len());
         if self.now < link.mute_until {
             room = room.min(usize::from(self.random.one_in(64)));

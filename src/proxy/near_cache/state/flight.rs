@@ -16,6 +16,8 @@ use crate::resp::encode::Protocol;
 /// Which request of a tracking connection a reply is to; the number is the flight's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NearStep {
+    /// `SUBSCRIBE`, which a push confirms (see `tend`).
+    Subscribe,
     /// `CLIENT TRACKING ON`.
     Setup,
     /// The read.

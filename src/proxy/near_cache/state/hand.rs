@@ -9,6 +9,8 @@ pub struct Looked {
     pub found: Option<(usize, usize)>,
     /// Whether it is worth a fill.
     pub wanted: bool,
+    /// Whether its reply may be newer than what is kept of other keys (see `unsettled`).
+    pub unsettled: bool,
 }
 
 /// Where a part of a request is read.

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use crate::clock::Time;
+use crate::config::NearCacheTracking;
 use crate::proxy::ids::BackendId;
 
 /// The shortest and the longest wait before a new connection after one that was lost or refused.
@@ -14,6 +15,46 @@ const RETRY_MAX: Duration = Duration::from_secs(30);
 const IDLE: Duration = Duration::from_secs(10);
 /// So often in the time of the staleness it is probed.
 const PROBES: u32 = 4;
+
+/// What is reported is weighed against what is kept so often.
+const WEIGHED: Duration = Duration::from_secs(10);
+/// Below so many keys in that time it does not matter.
+const FEW: u32 = 10_000;
+/// A key that is read for the cache and tracked by itself costs its node as much as so many that are reported.
+const WORTH: u32 = 8;
+/// For how long a node that reports too many keys is asked for single ones, the first time and at most.
+const KEYS_MIN: Duration = Duration::from_secs(600);
+const KEYS_MAX: Duration = Duration::from_secs(86_400);
+
+/// What a node has reported that reports all keys that change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Broadcast {
+    from: Time,
+    reported: u32,
+    kept: u32,
+}
+
+impl Broadcast {
+    /// It begins.
+    pub fn new(now: Time) -> Broadcast {
+        Broadcast {
+            from: now,
+            reported: 0,
+            kept: 0,
+        }
+    }
+}
+
+/// Why a connection ends before another asks the node for something else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Over {
+    /// The node may not report all keys that change.
+    Refused,
+    /// It has reported so many, and few of them were kept.
+    TooMany(u32),
+    /// It may report all of them again.
+    MayAgain,
+}
 
 /// The tracking connection to one node.
 #[derive(Debug, Default)]
@@ -37,6 +78,14 @@ pub struct Link {
     /// No new connection before this.
     pub retry_at: Time,
     failures: u32,
+    /// Whether the node reports all keys that change (`BCAST`), and what that has come to.
+    pub broadcast: Option<Broadcast>,
+    /// It is asked for single keys until then, as it has reported very many.
+    keys_until: Time,
+    /// For how long it is next time.
+    keys_wait: Duration,
+    /// Whether the node may not report all keys on it.
+    pub refuses_broadcast: bool,
     /// Whether the node refused to track on it: it is to be closed.
     pub is_refused: bool,
 }
@@ -72,9 +121,51 @@ impl Link {
             .then(|| self.asked_at.after(staleness / PROBES))
     }
 
+    /// Whether a new connection asks for all keys that change.
+    pub fn may_broadcast(&self, choice: NearCacheTracking, now: Time) -> bool {
+        choice != NearCacheTracking::Keys && now >= self.keys_until
+    }
+
+    /// The node has reported so many keys.
+    pub fn reported(&mut self, keys: u32) {
+        if let Some(own) = &mut self.broadcast {
+            own.reported = own.reported.saturating_add(keys);
+        }
+    }
+
+    /// A reply was kept.
+    pub fn kept(&mut self) {
+        if let Some(own) = &mut self.broadcast {
+            own.kept = own.kept.saturating_add(1);
+        }
+    }
+
+    /// Whether the connection is to end, because of what the node is to report.
+    pub fn weigh(&mut self, choice: NearCacheTracking, now: Time) -> Option<Over> {
+        let again = self.backend.is_some() && self.may_broadcast(choice, now);
+        let Some(own) = &mut self.broadcast else {
+            return again.then_some(Over::MayAgain);
+        };
+        let over = if std::mem::take(&mut self.refuses_broadcast) {
+            Over::Refused
+        } else if choice == NearCacheTracking::Auto && now >= own.from.after(WEIGHED) {
+            let Broadcast { reported, kept, .. } = *own;
+            *own = Broadcast::new(now);
+            let many = reported > FEW && reported / WORTH > kept;
+            many.then_some(Over::TooMany(reported))?
+        } else {
+            return None;
+        };
+        let wait = self.keys_wait.clamp(KEYS_MIN, KEYS_MAX);
+        self.keys_until = now.after(wait);
+        self.keys_wait = wait * 2;
+        Some(over)
+    }
+
     /// It has no connection any more. `epoch` is a new one.
     pub fn lost(&mut self, epoch: u32, now: Time) {
         self.backend = None;
+        (self.broadcast, self.refuses_broadcast) = (None, false);
         self.is_ready = false;
         self.epoch = epoch;
         self.probe_key.clear();
@@ -92,5 +183,68 @@ impl Link {
     pub fn is_tracking(&mut self) {
         self.is_ready = true;
         self.failures = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AUTO: NearCacheTracking = NearCacheTracking::Auto;
+
+    fn reporting(now: Time) -> Link {
+        Link {
+            backend: Some(BackendId::from_parts(1, 1)),
+            broadcast: Some(Broadcast::new(now)),
+            ..Link::default()
+        }
+    }
+
+    #[test]
+    fn many_reports_for_little_that_is_kept_are_avoided_for_longer_each_time() {
+        let mut now = Time::from_micros(1);
+        let mut link = reporting(now);
+        for wait in [600, 1200, 2400, 4800] {
+            link.reported(FEW + 1);
+            assert_eq!(link.weigh(AUTO, now), None, "too soon to say");
+            now = now.after(WEIGHED);
+            assert_eq!(link.weigh(AUTO, now), Some(Over::TooMany(FEW + 1)));
+            link.lost(1, now);
+            assert!(!link.may_broadcast(AUTO, now));
+            link.backend = reporting(now).backend;
+            now = now.after(Duration::from_secs(wait - 1));
+            assert_eq!(link.weigh(AUTO, now), None, "it tracks single keys");
+            now = now.after(Duration::from_secs(1));
+            assert_eq!(link.weigh(AUTO, now), Some(Over::MayAgain));
+            assert!(!link.may_broadcast(NearCacheTracking::Keys, now));
+            link.broadcast = Some(Broadcast::new(now));
+        }
+    }
+
+    #[test]
+    fn reports_are_not_too_many_for_much_that_is_kept_or_if_they_are_asked_for() {
+        let now = Time::from_micros(1);
+        let mut link = reporting(now);
+        link.reported(FEW + WORTH);
+        (0..FEW / WORTH + 1).for_each(|_| link.kept());
+        assert_eq!(link.weigh(AUTO, now.after(WEIGHED)), None);
+        // What was before does not count any more.
+        link.reported(FEW + WORTH);
+        let later = now.after(WEIGHED * 2);
+        assert_eq!(link.weigh(NearCacheTracking::Broadcast, later), None);
+        assert_eq!(link.weigh(AUTO, later), Some(Over::TooMany(FEW + WORTH)));
+    }
+
+    #[test]
+    fn a_node_that_refuses_is_asked_for_single_keys() {
+        let now = Time::from_micros(1);
+        let mut link = reporting(now);
+        link.refuses_broadcast = true;
+        assert_eq!(
+            link.weigh(NearCacheTracking::Broadcast, now),
+            Some(Over::Refused)
+        );
+        link.lost(1, now);
+        assert!(!link.may_broadcast(NearCacheTracking::Broadcast, now));
     }
 }

@@ -7,7 +7,8 @@
 //! 2. *No client sees a value older than one it has seen through this worker.* What comes by one tracking connection
 //!    comes in the order in which the node executed it: the push that invalidates an entry stands before every later
 //!    reply. What comes by any other connection does not, so reads by others are accesses as writes are, and a key
-//!    that is worth a fill is read by the tracking connection only.
+//!    that is worth a fill is read by the tracking connection only. A node in broadcasting mode reports a little later:
+//!    what that takes is in `unsettled`.
 //! 3. *No value is older than the staleness.* An entry is served only while its connection has answered something that
 //!    was sent within that time (`link`): the node then still served these slots, and all that it had invalidated is
 //!    known here.
@@ -27,20 +28,23 @@ pub mod hand;
 pub mod link;
 pub mod resp2;
 pub mod store;
+pub mod unsettled;
 
 use std::time::Duration;
 
 use crate::clock::Time;
 use crate::cluster::slot::SLOTS;
-use crate::config::Config;
+use crate::config::{Config, NearCacheTracking};
 use crate::proxy::ids::{ClientId, NodeKey, Seq};
 use crate::proxy::near_cache::state::accesses::{Accesses, Lasts, Slots, Wide};
 use crate::proxy::near_cache::state::flight::Flights;
 use crate::proxy::near_cache::state::frequencies::Frequencies;
-use crate::proxy::near_cache::state::link::Link;
+use crate::proxy::near_cache::state::link::{Broadcast, Link, Over};
 use crate::proxy::near_cache::state::store::{ByHash, Found, Question, Stamp, Store};
+use crate::proxy::near_cache::state::unsettled::Unsettled;
 use crate::proxy::planted_bugs;
 use crate::resp::encode::Protocol;
+use crate::sort;
 
 /// Requests that are known to be of no use, and for how long: their replies are too large, or errors.
 const DECLINED_MAX: usize = 1024;
@@ -56,6 +60,8 @@ pub struct NearCache {
     pub accesses: Accesses,
     /// Reads on tracking connections.
     pub flights: Flights,
+    /// What has come behind writes that were not reported yet.
+    pub unsettled: Unsettled,
     /// Tracking connections, by node.
     links: Vec<Link>,
     reads: Frequencies,
@@ -67,6 +73,7 @@ pub struct NearCache {
     staleness: Duration,
     min_reads: u32,
     prefixes: Vec<Vec<u8>>,
+    tracking: NearCacheTracking,
     reply_max: usize,
     /// Whether the request in hand was looked for in vain: a miss, once it is taken.
     pub missed: bool,
@@ -99,6 +106,7 @@ impl NearCache {
                 store: Store::new(bytes),
                 accesses: Accesses::default(),
                 flights: Flights::default(),
+                unsettled: Unsettled::default(),
                 links: Vec::new(),
                 reads: Frequencies::new(bytes),
                 slot_epochs: vec![0; SLOTS].into(),
@@ -108,11 +116,8 @@ impl NearCache {
                 seed: seed | 1,
                 staleness: config.near_cache_staleness,
                 min_reads: config.near_cache_min_reads,
-                prefixes: config
-                    .near_cache_prefixes
-                    .iter()
-                    .map(|prefix| prefix.clone().into_bytes())
-                    .collect(),
+                prefixes: shortest(&config.near_cache_prefixes),
+                tracking: config.near_cache_tracking,
                 reply_max: REPLY_MAX.min(bytes / 8),
                 missed: false,
                 any_refused: false,
@@ -289,6 +294,32 @@ impl NearCache {
         }
     }
 
+    /// A connection to a node is to be told what it reports. Returns the words behind `CLIENT TRACKING ON`.
+    pub fn begin_tracking(&mut self, node: NodeKey, now: Time) -> Vec<Vec<u8>> {
+        let choice = self.tracking;
+        let link = self.link_mut(node);
+        link.broadcast = link.may_broadcast(choice, now).then(|| Broadcast::new(now));
+        let mut words: Vec<Vec<u8>> = Vec::new();
+        if link.broadcast.is_some() {
+            words.push(b"BCAST".to_vec());
+            for prefix in &self.prefixes {
+                words.extend([b"PREFIX".to_vec(), prefix.clone()]);
+            }
+        }
+        words
+    }
+
+    /// Whether the connection to a node is to end, because of what the node is to report.
+    pub fn weigh(&mut self, node: NodeKey, now: Time) -> Option<Over> {
+        let choice = self.tracking;
+        self.link_mut(node).weigh(choice, now)
+    }
+
+    /// Whether a node reports all keys that change.
+    pub fn is_broadcast(&self, node: NodeKey) -> bool {
+        self.link(node).is_some_and(|link| link.broadcast.is_some())
+    }
+
     /// Nothing that came from a node so far is served any more.
     pub fn drop_node(&mut self, node: NodeKey) {
         let epoch = self.new_epoch();
@@ -371,5 +402,24 @@ impl NearCache {
             .filter_map(|link| link.probe_at(self.staleness))
             .min();
         probe.into_iter().chain(self.flights.look_at()).min()
+    }
+}
+
+/// These prefixes without those that begin with another: a server refuses both in `CLIENT TRACKING ON BCAST`.
+fn shortest(prefixes: &[String]) -> Vec<Vec<u8>> {
+    let mut all: Vec<&[u8]> = prefixes.iter().map(String::as_bytes).collect();
+    sort::all(&mut all);
+    all.dedup_by(|longer, shorter| longer.starts_with(shorter));
+    all.into_iter().map(<[u8]>::to_vec).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_prefix_begins_with_another() {
+        let all = ["b:", "a", "b", "ab", "a", "c:1", "c:"].map(str::to_string);
+        assert_eq!(shortest(&all), [&b"a"[..], b"b", b"c:"]);
     }
 }

@@ -259,6 +259,17 @@ pub enum Found<'a> {
     Nothing,
 }
 
+/// What is kept of a key beside a reply to a request for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beside {
+    /// Nothing.
+    Nothing,
+    /// The same reply to the same request.
+    Same,
+    /// Another reply to it, or replies to others only.
+    Other,
+}
+
 /// The map from hashes that are hashes already.
 pub type ByHash<T> = HashMap<u64, T, BuildHasherDefault<Hashed>>;
 
@@ -350,6 +361,26 @@ impl Store {
                 Found::Reply(kept, entry.stamp)
             }
             Some(_) | None => Found::Others,
+        }
+    }
+
+    /// What is kept, with this mark, of a key to whose request this is the reply in RESP3.
+    pub fn beside(
+        &self,
+        hash: u64,
+        key: &[u8],
+        stamp: Stamp,
+        (question, resp3): (Question<'_>, &[u8]),
+    ) -> Beside {
+        let entry = self.place(hash).and_then(|at| self.entries.get(at));
+        let own = |entry: &&Entry| *entry.first.key() == *key && entry.stamp == stamp;
+        let Some(entry) = entry.filter(own) else {
+            return Beside::Nothing;
+        };
+        let mut all = [&entry.first].into_iter().chain(entry.others());
+        match all.find(|kept| kept.answers(question)) {
+            Some(kept) if kept.bytes(Protocol::Resp3) == Some(resp3) => Beside::Same,
+            _ => Beside::Other,
         }
     }
 
