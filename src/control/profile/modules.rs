@@ -2,12 +2,24 @@
 //! a stack is walked.
 
 use std::fs::File;
+use std::io::{Cursor, Read, Seek};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::{fs, io};
 
 use framehop::{ExplicitModuleSectionInfo, Module};
-use object::{Object, ObjectSection, ObjectSegment, ReadCache, ReadRef};
+use object::read::elf::ElfFile;
+use object::{NativeEndian, Object, ObjectSection, ObjectSegment, ReadCache};
+
+/// What this machine loads, and no other kind of file: there is code for one kind then.
+#[cfg(target_pointer_width = "64")]
+type Header = object::elf::FileHeader64<NativeEndian>;
+#[cfg(not(target_pointer_width = "64"))]
+type Header = object::elf::FileHeader32<NativeEndian>;
+
+/// A file, or what was read of one.
+trait Image: Read + Seek {}
+impl<T: Read + Seek> Image for T {}
 
 /// The kernel's own page, with the functions that read the clock.
 const VDSO: &str = "[vdso]";
@@ -22,7 +34,7 @@ pub fn loaded() -> io::Result<Vec<Module<Vec<u8>>>> {
             let mut image = vec![0; (range.end - range.start) as usize];
             let memory = File::open("/proc/self/mem")?;
             match memory.read_exact_at(&mut image, range.start) {
-                Ok(()) => sections(&image[..]),
+                Ok(()) => sections(Box::new(Cursor::new(image))),
                 Err(_) => None,
             }
         } else {
@@ -30,7 +42,7 @@ pub fn loaded() -> io::Result<Vec<Module<Vec<u8>>>> {
             let is_own = own.as_deref().and_then(|own| own.to_str()) == Some(name);
             let path = if is_own { "/proc/self/exe" } else { name };
             let file = File::open(path).ok();
-            file.and_then(|file| sections(&ReadCache::new(file)))
+            file.and_then(|file| sections(Box::new(file)))
         };
         if let Some(sections) = sections {
             let start = range.start;
@@ -73,8 +85,9 @@ fn ranges(maps: &str) -> Vec<(&str, Range<u64>)> {
 }
 
 /// The sections of one file.
-fn sections<'data, R: ReadRef<'data>>(data: R) -> Option<ExplicitModuleSectionInfo<Vec<u8>>> {
-    let file = object::File::parse(data).ok()?;
+fn sections(image: Box<dyn Image>) -> Option<ExplicitModuleSectionInfo<Vec<u8>>> {
+    let cache = ReadCache::new(image);
+    let file = ElfFile::<Header, _>::parse(&cache).ok()?;
     let range = |name| {
         let section = file.section_by_name(name)?;
         Some(section.address()..section.address() + section.size())
