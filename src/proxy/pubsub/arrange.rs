@@ -75,7 +75,7 @@ impl Proxy {
         self.wake_if_confirmed(kind, name, now);
     }
 
-    fn wake_if_confirmed(&mut self, kind: Kind, name: &[u8], now: Time) {
+    fn wake_if_confirmed(&mut self, kind: Kind, name: &Arc<[u8]>, now: Time) {
         let topic = self.pubsub.topic(kind, name);
         if topic.is_some_and(|topic| topic.is_confirmed() && !topic.waiting.is_empty()) {
             self.topic_confirmed(kind, name, now);
@@ -243,7 +243,7 @@ impl Proxy {
     }
 
     /// A topic is looked after again at `at`.
-    fn retry(&mut self, kind: Kind, name: &Arc<[u8]>, at: Time) {
+    pub(super) fn retry(&mut self, kind: Kind, name: &Arc<[u8]>, at: Time) {
         if let Some(topic) = self.pubsub.topic_mut(kind, name) {
             topic.retry_at = at;
             self.pubsub.unsettled.insert((kind, name.clone()));

@@ -142,26 +142,33 @@ impl Proxy {
         if topic.is_confirmed() {
             return true;
         }
-        topic.waiting.push(key);
+        topic.waiting.push_back(key);
         if is_new {
             self.arrange(kind, name, now);
         }
         false
     }
 
-    /// Nodes have confirmed a topic: requests that waited for nothing else are answered.
-    pub(super) fn topic_confirmed(&mut self, kind: Kind, name: &[u8], now: Time) {
-        let Some(topic) = self.pubsub.topic_mut(kind, name) else {
-            return;
-        };
-        debug_assert!(topic.is_confirmed());
-        for key in std::mem::take(&mut topic.waiting) {
+    /// Nodes have confirmed a topic: requests that waited for nothing else are answered, as many as a turn has time for; the
+    /// others in the next.
+    pub(super) fn topic_confirmed(&mut self, kind: Kind, name: &Arc<[u8]>, now: Time) {
+        let mut left = self.config.limits.turn_names;
+        while left > 0 {
+            let Some(topic) = self.pubsub.topic_mut(kind, name) else {
+                return;
+            };
+            debug_assert!(topic.is_confirmed());
+            let Some(key) = topic.waiting.pop_front() else {
+                return;
+            };
             let pending = &mut self.pubsub.pending[key];
+            left = left.saturating_sub(pending.names.len());
             pending.left -= 1;
             if pending.left == 0 {
                 self.subscribed(key, now);
             }
         }
+        self.retry(kind, name, now);
     }
 
     /// All that a request named is confirmed: its client is subscribed, and told so.
@@ -213,7 +220,10 @@ impl Proxy {
         let pending = self.pubsub.pending.remove(key);
         for name in &pending.topics {
             if let Some(topic) = self.pubsub.topic_mut(pending.kind, name) {
-                topic.waiting.retain(|waiting| *waiting != key);
+                // Who has waited longest stands first.
+                if let Some(at) = topic.waiting.iter().position(|own| *own == key) {
+                    topic.waiting.remove(at);
+                }
             }
             self.release_topic(pending.kind, name, now);
         }
@@ -238,7 +248,7 @@ impl Proxy {
         while let Some(key) = self
             .pubsub
             .topic(kind, name)
-            .and_then(|topic| topic.waiting.first().copied())
+            .and_then(|topic| topic.waiting.front().copied())
         {
             self.give_up_change(key, text, now);
         }
@@ -259,8 +269,8 @@ impl Proxy {
         }
     }
 
-    /// Gives up the requests that have waited too long, and those whose client has gone; returns when the next
-    /// is due.
+    /// Gives up the requests that have waited too long, and those whose client has gone, as many as a turn has time for;
+    /// returns when the next is due.
     pub(super) fn give_up_late(&mut self, now: Time) -> Option<Time> {
         let late: Vec<usize> = self
             .pubsub
@@ -270,6 +280,7 @@ impl Proxy {
                 now >= pending.expires || self.clients.get(pending.client).is_none()
             })
             .map(|(key, _)| key)
+            .take(self.config.limits.turn_names)
             .collect();
         for key in late {
             self.stats.expired.add(1);

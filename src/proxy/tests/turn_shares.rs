@@ -22,6 +22,7 @@ struct Rig {
     heard: HashMap<ClientId, Vec<u8>>,
     /// Whether clients read nothing.
     deaf: bool,
+    now: Time,
 }
 
 /// What was done in a turn.
@@ -43,6 +44,7 @@ impl Rig {
             to_nodes: HashMap::new(),
             heard: HashMap::new(),
             deaf: false,
+            now: NOW,
         }
     }
 
@@ -75,27 +77,27 @@ impl Rig {
     fn turn(&mut self) -> Done {
         let (work, messages) = (self.proxy.work(), self.proxy.stats().messages.get());
         let mut done = Done::default();
-        self.proxy.tick(NOW);
+        self.proxy.tick(self.now);
         while let Some(action) = self.proxy.next_action() {
             match action {
                 Action::Connect(id, _) => {
                     self.backends.push(id);
-                    self.proxy.connected(id, NOW);
+                    self.proxy.connected(id, self.now);
                 }
                 Action::Flush(Peer::Backend(id)) => {
-                    let bytes = flushed(&mut self.proxy, Peer::Backend(id), NOW);
+                    let bytes = flushed(&mut self.proxy, Peer::Backend(id), self.now);
                     self.to_nodes.entry(id).or_default().extend(bytes);
                 }
                 Action::Flush(peer @ Peer::Client(_)) if self.deaf => {
-                    self.proxy.flush(peer, NOW, |_| 0);
+                    self.proxy.flush(peer, self.now, |_| 0);
                 }
                 Action::Flush(peer @ Peer::Client(id)) => {
-                    let bytes = flushed(&mut self.proxy, peer, NOW);
+                    let bytes = flushed(&mut self.proxy, peer, self.now);
                     done.clients_written += usize::from(!bytes.is_empty());
                     self.heard.entry(id).or_default().extend(bytes);
                 }
                 Action::Resume(id) => {
-                    self.proxy.resume(id, NOW);
+                    self.proxy.resume(id, self.now);
                 }
                 Action::WorkOutside(merge) => done.merges.push(merge),
                 Action::Close(_) | Action::Read(_) | Action::Refresh(_) | Action::ToWorker(..) => {}
@@ -492,6 +494,50 @@ fn a_request_of_many_channels_takes_many_turns() {
     rig.turns();
     assert!(rig.heard(client).starts_with("$24\r\n"));
     assert_eq!(rig.proxy.stats().commands.get(), 20 + 1 + 1 + 1 + 1 + 1);
+}
+
+/// All of them come back at once, to a node that was away.
+#[test]
+fn many_who_wait_for_one_channel_are_answered_in_many_turns() {
+    for confirmed in [true, false] {
+        let mut rig = Rig::new(|limits| limits.turn_names = 20);
+        let clients: Vec<ClientId> = (0..500).map(|_| rig.client()).collect();
+        for client in &clients {
+            rig.ask(*client, &["SUBSCRIBE", "news", "other"]);
+        }
+        rig.turns();
+        let link = Peer::Backend(*rig.backends.last().expect("a link"));
+        rig.put(link, b"%1\r\n+proto\r\n:3\r\n");
+        rig.turns();
+        if confirmed {
+            let confirmation = ">3\r\n$9\r\nsubscribe\r\n$4\r\nnews\r\n:1\r\n";
+            rig.put(link, confirmation.as_bytes());
+            rig.turns();
+            rig.put(
+                link,
+                confirmation.replace("$4\r\nnews", "$5\r\nother").as_bytes(),
+            );
+        } else {
+            rig.now = rig.now.after(rig.proxy.park_timeout() * 2);
+        }
+        let mut turns = vec![rig.turn()];
+        while rig.proxy.next_deadline().is_some_and(|at| at <= rig.now) {
+            turns.push(rig.turn());
+        }
+        let most = turns.iter().map(|turn| turn.clients_written).max();
+        assert!(
+            turns.len() >= 25 && most <= Some(20),
+            "{confirmed} {turns:?}"
+        );
+        for client in &clients {
+            let heard = rig.heard(*client);
+            match confirmed {
+                true => assert_eq!(heard.matches("subscribe").count(), 2, "{heard}"),
+                false => assert!(heard.starts_with("-ERR"), "{heard}"),
+            }
+        }
+        rig.proxy.check();
+    }
 }
 
 #[test]

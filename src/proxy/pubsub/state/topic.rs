@@ -3,6 +3,8 @@
 //!
 //! It must never know a connection, nor send anything.
 
+use std::collections::VecDeque;
+
 use crate::clock::Time;
 use crate::proxy::ids::{ClientId, NodeKey};
 
@@ -26,7 +28,7 @@ pub struct Topic {
     /// The clients who are subscribed.
     subscribers: Vec<ClientId>,
     /// Requests of clients that wait until it is confirmed.
-    pub waiting: Vec<usize>,
+    pub waiting: VecDeque<usize>,
     /// Requests of clients that name it and are not answered yet.
     pub holds: usize,
     /// Where we are subscribed, or have asked to be.
