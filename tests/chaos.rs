@@ -278,11 +278,11 @@ fn wait_until_well(nemesis: &Nemesis, crew: &Crew) {
     });
     let settled = wall();
     thread::sleep(Duration::from_secs(1));
-    wait_for("all shards to serve", Duration::from_secs(5), || {
+    wait_for("all shards to serve", Duration::from_secs(10), || {
         let mut probes = crew.probes.iter();
         probes.all(|own| own.through.last() > settled).then_some(())
     });
-    wait_for("subscribers to hear", Duration::from_secs(5), || {
+    wait_for("subscribers to hear", Duration::from_secs(10), || {
         let mut last = crew.press.last.iter();
         last.all(|at| at.load(Ordering::Relaxed) > settled)
             .then_some(())

@@ -179,7 +179,7 @@ fn who_is_suspended_is_read_on() {
         });
         of_all.max().unwrap_or(0)
     };
-    wait_for("all to be read", Duration::from_secs(10), || {
+    wait_for("all to be read", Duration::from_secs(20), || {
         (most() >= requests.len()).then_some(())
     });
     assert_eq!(other.line("CLIENT UNPAUSE"), "OK");
@@ -249,7 +249,7 @@ fn who_sends_more_than_may_wait_is_closed() {
         for addr in [server.addr(), proxy.addr().to_string()] {
             assert!(is_closed(&mut stream(&addr), bytes), "{addr}");
         }
-        wait_for("it to be counted", Duration::from_secs(5), || {
+        wait_for("it to be counted", Duration::from_secs(20), || {
             (counter(&proxy, "proxy_clients_unread") == closed).then_some(())
         });
     }
@@ -288,7 +288,7 @@ fn who_does_not_read_is_closed_by_the_limits_of_outputs() {
         for stream in &mut deaf {
             write(stream, &request);
         }
-        wait_for("it to be closed", Duration::from_secs(10), || {
+        wait_for("it to be closed", Duration::from_secs(20), || {
             let clients = conn.line("INFO clients").text();
             let gone = clients.contains("connected_clients:1\r");
             (gone && counter(&proxy, "proxy_clients_overfull") == 1).then_some(())

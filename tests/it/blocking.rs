@@ -98,7 +98,7 @@ fn a_blocked_client_hears_what_one_node_says() {
             waits.command(&["HELLO", protocol]);
             let before = blocked(cluster);
             waits.send(Conn::encode(&session::words(scene.0)));
-            wait_for("it to block", Duration::from_secs(5), || {
+            wait_for("it to block", Duration::from_secs(20), || {
                 (blocked(cluster) > before).then_some(())
             });
             assert!(!acts.line(scene.1).is_error(), "{}", scene.1);
@@ -133,11 +133,10 @@ fn nobody_else_waits() {
     let mut waits = proxy.conn();
     let before = blocked(cluster);
     waits.send(Conn::encode(&["BLPOP", &key, "0"]));
-    wait_for("it to block", Duration::from_secs(5), || {
+    wait_for("it to block", Duration::from_secs(20), || {
         (blocked(cluster) > before).then_some(())
     });
     let mut others = proxy.conn();
-    others.set_deadline(Duration::from_secs(1));
     for number in 0..100 {
         let other = key_in_slot(100, &format!("other{number}"));
         assert_eq!(others.command(&["SET", &other, "x"]), "OK");
@@ -175,7 +174,7 @@ fn a_client_is_unblocked_from_any_worker() {
         assert_eq!(acts.command(&["CLIENT", "UNBLOCK", &number]), Reply::Int(0));
         conn.send(Conn::encode(&["BLPOP", &key, "0"]));
         let reason = if index % 2 == 0 { "TIMEOUT" } else { "ERROR" };
-        wait_for("it to be unblocked", Duration::from_secs(5), || {
+        wait_for("it to be unblocked", Duration::from_secs(20), || {
             let reply = acts.command(&["CLIENT", "UNBLOCK", &number, reason]);
             (reply == Reply::Int(1)).then_some(())
         });
@@ -196,14 +195,14 @@ fn who_leaves_frees_its_place() {
     let cluster = Cluster::start(1, 0);
     let proxy = Proxy::start(&cluster, &[]);
     let free = || {
-        wait_for("the place to be free", Duration::from_secs(2), || {
+        wait_for("the place to be free", Duration::from_secs(20), || {
             (blocked(&cluster) == 0).then_some(())
         });
     };
     let block = |rest: &[u8]| {
         let mut conn = proxy.conn();
         conn.send([Conn::encode(&["BLPOP", "leaves", "0"]), rest.to_vec()].concat());
-        wait_for("it to block", Duration::from_secs(5), || {
+        wait_for("it to block", Duration::from_secs(20), || {
             (blocked(&cluster) == 1).then_some(())
         });
         conn
@@ -230,7 +229,7 @@ fn who_leaves_frees_its_place() {
     let mut conn = proxy.conn();
     conn.send(Conn::encode(&["BLPOP", "leaves", "0"]));
     conn.finish().expect("half-closed");
-    std::thread::sleep(Duration::from_millis(20));
+    assert!(conn.read_to_close().expect("closed").is_empty());
     free();
     let mut killed = block(b"");
     assert_eq!(acts.line("CLIENT KILL TYPE normal SKIPME yes").int(), 1);
@@ -252,8 +251,13 @@ fn a_moved_slot_and_a_failover_are_not_seen() {
         waits.send(Conn::encode(&["BLPOP", &key, "0"]));
         let begun = Instant::now();
         times.send(Conn::encode(&["BLPOP", &timed, "4"]));
-        wait_for("both to block", Duration::from_secs(5), || {
+        wait_for("both to block", Duration::from_secs(20), || {
             (blocked(&cluster) == 2).then_some(())
+        });
+        // However long the nodes take for what follows.
+        let times = std::thread::spawn(move || {
+            let reply = times.read_reply();
+            (reply, begun.elapsed().as_secs_f64())
         });
         std::thread::sleep(Duration::from_secs(1));
         let master = cluster.master_of(slot);
@@ -267,14 +271,15 @@ fn a_moved_slot_and_a_failover_are_not_seen() {
         } else {
             cluster.failover(cluster.replicas_of(master)[0]);
         }
-        wait_for("both to block again", Duration::from_secs(3), || {
-            (blocked(&cluster) == 2).then_some(())
+        wait_for("both to block again", Duration::from_secs(20), || {
+            let still = if times.is_finished() { 1 } else { 2 };
+            (blocked(&cluster) == still).then_some(())
         });
         assert_ne!(cluster.master_of(slot), master);
         assert_eq!(proxy.conn().command(&["RPUSH", &key, "x"]), Reply::Int(1));
         assert_eq!(waits.read_reply().items()[1], "x");
-        assert!(times.read_reply().is_nil());
-        let took = begun.elapsed().as_secs_f64();
+        let (reply, took) = times.join().expect("a reply");
+        assert!(reply.is_nil(), "{reply:?}");
         assert!((3.9..6.0).contains(&took), "4 s were {took}");
         cluster.wait_until_ready();
     }
@@ -329,7 +334,7 @@ fn a_thousand_blocked_clients_cost_nothing() {
             .count()
     };
     // At most so many are kept, and only while somebody has needed them in the last ten seconds.
-    wait_for("most connections to go", Duration::from_secs(5), || {
+    wait_for("most connections to go", Duration::from_secs(8), || {
         (idle() <= 512).then_some(())
     });
     wait_for("the others to go", Duration::from_secs(20), || {
@@ -343,7 +348,7 @@ fn at_the_cap_there_is_an_error_at_once() {
     let proxy = Proxy::start(cluster, &["-max-blocked-clients", "1"]);
     let (mut a, mut b) = (proxy.conn(), proxy.conn());
     a.send(Conn::encode(&["BLPOP", "cap", "0"]));
-    wait_for("the cap to be reached", Duration::from_secs(5), || {
+    wait_for("the cap to be reached", Duration::from_secs(20), || {
         b.line("BLPOP cap 0.01").is_error().then_some(())
     });
     assert_eq!(b.line("RPUSH cap x"), Reply::Int(1));
@@ -387,7 +392,7 @@ fn blocked_clients_are_let_go_when_the_proxy_ends() {
     let before = blocked(cluster);
     let conns = waiting.map(|_| proxy.as_ref().expect("one").conn());
     let by_proxy = ends(conns.into(), &mut || {
-        wait_for("them to block", Duration::from_secs(5), || {
+        wait_for("them to block", Duration::from_secs(20), || {
             (blocked(cluster) >= before + 7).then_some(())
         });
         let begun = Instant::now();
@@ -438,7 +443,7 @@ fn wait_covers_what_the_client_wrote() {
     let mut acts = proxy.conn();
     acts.set_deadline(Duration::from_secs(2));
     assert_eq!(acts.command(&["SET", &key, "other"]), "OK");
-    wait_for("it to be unblocked", Duration::from_secs(5), || {
+    wait_for("it to be unblocked", Duration::from_secs(20), || {
         (acts.command(&["CLIENT", "UNBLOCK", &number]) == Reply::Int(1)).then_some(())
     });
     assert_eq!(conn.read_reply(), Reply::Int(0));

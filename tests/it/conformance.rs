@@ -502,12 +502,13 @@ fn a_busy_script_is_killed() {
     let proxy = Proxy::start(&cluster, &[]);
     let mut busy = proxy.conn();
     busy.send(Conn::encode(&["EVAL", "while true do end", "0"]));
-    std::thread::sleep(Duration::from_millis(300));
+    let port = cluster.ports()[0];
+    support::wait_for("the server to be busy", Duration::from_secs(20), || {
+        cluster.raw(port).line("PING").is_error().then_some(())
+    });
     let killed = proxy.conn().command(&["SCRIPT", "KILL"]);
     // Whatever came of it, the server is not to stay busy.
-    cluster
-        .raw(cluster.masters()[0])
-        .command(&["SCRIPT", "KILL"]);
+    cluster.raw(port).command(&["SCRIPT", "KILL"]);
     assert_eq!(killed, "OK");
     assert!(busy.read_reply().is_error());
 }

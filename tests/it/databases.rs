@@ -20,7 +20,7 @@ fn proxy_with(nodes: &[Node], flags: &[&str]) -> Proxy {
 /// A proxy that knows how many databases there are.
 fn informed(nodes: &[Node], databases: &str) -> Proxy {
     let proxy = proxy(nodes);
-    support::wait_for("the survey", std::time::Duration::from_secs(10), || {
+    support::wait_for("the survey", std::time::Duration::from_secs(20), || {
         let reply = proxy.conn().line("CONFIG GET databases");
         (reply.items()[1] == databases).then_some(())
     });

@@ -70,7 +70,7 @@ fn ground(door: impl Fn(usize) -> Door + Send + Sync + 'static, flags: &[&str]) 
     let proxy = Proxy::spawn(&[good.addr.to_string()], flags, &[]);
     proxy.wait_until_answering();
     let mut conn = proxy.conn();
-    wait_for("the proxy to serve", Duration::from_secs(10), || {
+    wait_for("the proxy to serve", Duration::from_secs(20), || {
         let reply = conn.command(&["GET", &key_in_slot(1, "door")]);
         reply.is_nil().then_some(())
     });
@@ -362,7 +362,7 @@ fn blocked_clients_leave_a_connection_for_what_they_wait_for() {
     for client in &mut clients {
         client.send(Conn::encode(&["BLPOP", &key, "forever"]));
     }
-    wait_for("some to block", Duration::from_secs(5), || {
+    wait_for("some to block", Duration::from_secs(20), || {
         (bad.requests.load(Ordering::Relaxed) >= 3).then_some(())
     });
     let reply = proxy.conn().command(&["SET", &key, "v"]);

@@ -192,7 +192,7 @@ fn replicas_speak_for_a_shard_without_a_master() {
     }
     let all = Reply::Int(keys.len() as i64);
     let victim = cluster.masters()[0];
-    wait_for("the replicas to have all", Duration::from_secs(10), || {
+    wait_for("the replicas to have all", Duration::from_secs(20), || {
         let mut there = keys.iter().map(|key| conn.command(&["GET", key]) == "here");
         there.all(|there| there).then_some(())
     });

@@ -164,7 +164,7 @@ fn a_slow_sender_disturbs_nobody_and_one_who_leaves_costs_one_connection() {
     assert_eq!(counter(&mut other, "proxy", "proxy_requests_streamed"), 1);
     // Its node loses half a request, and so it has none.
     drop(slow);
-    wait_for("the client to be gone", Duration::from_secs(10), || {
+    wait_for("the client to be gone", Duration::from_secs(20), || {
         (counter(&mut other, "clients", "connected_clients") == 1).then_some(())
     });
     assert_eq!(other.command(&["EXISTS", &key]), Reply::Int(0));

@@ -416,7 +416,7 @@ fn access_lines_tell_key_node_bytes_and_both_times() {
         let mut conn = proxy.conn();
         conn.command(&["SET", "some-key", "value"]);
         conn.command(&["GET", "some-key"]);
-        let line = wait_for("the line of the GET", Duration::from_secs(10), || {
+        let line = wait_for("the line of the GET", Duration::from_secs(20), || {
             let log = proxy.access_log();
             let mut lines = log.lines();
             let own = |line: &&str| line.contains("some-key") && line.contains("get");

@@ -154,7 +154,7 @@ fn work(cluster: &Cluster) {
                 continue;
             }
             // A replica serves it, once it has it.
-            wait_for("a replica to have it", Duration::from_secs(10), || {
+            wait_for("a replica to have it", Duration::from_secs(20), || {
                 (conn.command(&get) == "v").then_some(())
             });
         }
@@ -167,7 +167,7 @@ fn work(cluster: &Cluster) {
         let mut blocked = proxy.conn();
         let number = blocked.line("CLIENT ID").int();
         blocked.send(Conn::encode(&["BLPOP", &key, "0"]));
-        wait_for("the blocked", Duration::from_secs(10), || {
+        wait_for("the blocked", Duration::from_secs(20), || {
             (conn.line(&format!("CLIENT UNBLOCK {number}")).int() == 1).then_some(())
         });
         // Until its node has let it go, it may still get what comes.
@@ -183,7 +183,7 @@ fn work(cluster: &Cluster) {
         assert!(conn.line("KEYS *").items().len() >= 3);
         let mut subscriber = proxy.conn();
         subscriber.line("SUBSCRIBE news");
-        wait_for("a message", Duration::from_secs(10), || {
+        wait_for("a message", Duration::from_secs(20), || {
             (conn.line("PUBLISH news x").int() > 0).then_some(())
         });
     }
@@ -201,7 +201,7 @@ fn work(cluster: &Cluster) {
             .then_some(())
     });
     // The servers are asked what they are a moment behind the start.
-    wait_for("the survey", Duration::from_secs(10), || {
+    wait_for("the survey", Duration::from_secs(20), || {
         proxy.log().contains("servers: version").then_some(())
     });
 }

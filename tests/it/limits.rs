@@ -150,13 +150,13 @@ fn an_allocation_that_fails_closes_the_one_who_asked() {
         // It is closed before all of it is sent.
         let sent = begin_mset(&mut large, 400 << 20, 400 << 20);
         assert!(sent.is_err() || rest(large).is_empty());
-        wait_for("the client to be closed", Duration::from_secs(10), || {
+        wait_for("the client to be closed", Duration::from_secs(20), || {
             (counter(&mut other, "proxy_clients_memory") == round).then_some(())
         });
         serves_both_nodes(&mut other);
     }
     let line = "closing a client: no memory for its request: id=";
-    wait_for("the log to say so", Duration::from_secs(10), || {
+    wait_for("the log to say so", Duration::from_secs(20), || {
         proxy.log().contains(line).then_some(())
     });
 }
@@ -194,14 +194,14 @@ fn above_max_memory_the_clients_that_hold_most_are_closed() {
         // Those that come first may be closed before.
         begin_mset(client, 100 << 20, 8 << 20).ok();
     }
-    wait_for("some to be closed", Duration::from_secs(10), || {
+    wait_for("some to be closed", Duration::from_secs(20), || {
         (counter(&mut other, "proxy_clients_memory") >= 7).then_some(())
     });
     serves_both_nodes(&mut other);
     wait_for("memory to be free", Duration::from_secs(30), || {
         (proxy.rss_kib() < 128 << 10).then_some(())
     });
-    wait_for("the log to say so", Duration::from_secs(10), || {
+    wait_for("the log to say so", Duration::from_secs(20), || {
         let line = "all clients (-max-memory)";
         proxy.log().contains(line).then_some(())
     });
@@ -260,10 +260,10 @@ fn near_max_memory_who_holds_most_is_not_read_until_others_are_done() {
     let [mut other, mut large, mut small] = [proxy.conn(), proxy.conn(), proxy.conn()];
     queue(&mut large, 19, 1);
     queue(&mut small, 9, 16000);
-    wait_for("the largest to wait", Duration::from_secs(10), || {
+    wait_for("the largest to wait", Duration::from_secs(20), || {
         (counter(&mut other, "proxy_memory_pauses") > 0).then_some(())
     });
-    wait_for("the log to say so", Duration::from_secs(10), || {
+    wait_for("the log to say so", Duration::from_secs(20), || {
         let line = "not reading the client that holds most, for now";
         proxy.log().contains(line).then_some(())
     });
@@ -303,10 +303,10 @@ fn clients_that_have_not_logged_in_have_little_time_and_memory() {
             stranger
         })
         .collect();
-    wait_for("some to be closed", Duration::from_secs(10), || {
+    wait_for("some to be closed", Duration::from_secs(20), || {
         (counter(&mut known, "proxy_clients_memory") >= 150).then_some(())
     });
-    wait_for("the log to say so", Duration::from_secs(10), || {
+    wait_for("the log to say so", Duration::from_secs(20), || {
         let line = "clients that have not logged in";
         proxy.log().contains(line).then_some(())
     });

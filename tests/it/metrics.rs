@@ -275,7 +275,7 @@ fn what_is_in_flight_and_owed_is_seen_within_seconds() {
         lazy.send(support::Conn::encode(&["GET", "big"]));
     }
     let seen = |name: &str, least: f64| {
-        wait_for(name, Duration::from_secs(10), || {
+        wait_for(name, Duration::from_secs(20), || {
             let scrape = Scrape::parse(&http::get(&addr, "/metrics").1);
             (scrape.series[name] >= least).then_some(())
         });
@@ -314,7 +314,7 @@ fn percentiles_are_of_the_last_ten_seconds_too() {
     let status = || -> Status {
         serde_json::from_str(&http::get(&addr, "/api/v1/status").1).expect("a status")
     };
-    wait_for("a first second", Duration::from_secs(10), || {
+    wait_for("a first second", Duration::from_secs(20), || {
         (status().recent.seconds > 0.0).then_some(())
     });
     for _ in 0..50 {
@@ -325,7 +325,7 @@ fn percentiles_are_of_the_last_ten_seconds_too() {
         let own = commands.find(|command| command.name == "get");
         own.expect("GET was called").clone()
     };
-    let seen = wait_for("the requests", Duration::from_secs(10), || {
+    let seen = wait_for("the requests", Duration::from_secs(20), || {
         let status = status();
         (get(&status).recent.count >= 50).then_some(status)
     });
@@ -674,7 +674,7 @@ fn what_is_asked_for_is_done() {
     assert!(proxy.counter("proxy_commands") < before);
 
     assert_eq!(post("/api/v1/topology/refresh", "").0, 202);
-    wait_for("a refresh by hand", Duration::from_secs(5), || {
+    wait_for("a refresh by hand", Duration::from_secs(20), || {
         let (_, body) = http::get(&addr, "/api/v1/status");
         let status: Status = serde_json::from_str(&body).expect("a status");
         (status.topology.reloads["manual"].succeeded > 0).then_some(())

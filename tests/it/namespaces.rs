@@ -773,7 +773,7 @@ fn scripts_wait_for_all_keys_while_the_slot_moves() {
         waiting.send(Conn::encode(request));
         let is_script = request[0] != "SORT";
         if is_script {
-            wait_for("it to be held", Duration::from_secs(10), || {
+            wait_for("it to be held", Duration::from_secs(20), || {
                 (proxy.counter("proxy_tryagain") > before).then_some(())
             });
         }

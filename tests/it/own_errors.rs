@@ -313,7 +313,7 @@ fn planned_work_shows_no_error_to_scripts() {
             std::thread::spawn(move || conn.command(&[&words[..], &[key, here]].concat()))
         })
         .collect();
-    wait_for("TRYAGAIN", Duration::from_secs(10), || {
+    wait_for("TRYAGAIN", Duration::from_secs(20), || {
         (proxy.counter("proxy_tryagain") >= 3).then_some(())
     });
     while cluster.move_keys(slot, from, to, 10) > 0 {}

@@ -125,7 +125,7 @@ fn programs_get_the_list_and_browsers_the_page() {
     assert_eq!((status, &clients["clients"]), (200, &1.into()));
     assert_eq!(clients["libraries"][0]["name"], "a<b>");
     assert_eq!(clients["addresses"][0]["name"], "127.0.0.1");
-    wait_for("a second of history", Duration::from_secs(10), || {
+    wait_for("a second of history", Duration::from_secs(20), || {
         let (_, page) = http::get(&debug, "/api/v1/history");
         let page: serde_json::Value = serde_json::from_str(&page).expect("JSON");
         let topology = page["events"][0]["text"].as_str().unwrap_or_default();

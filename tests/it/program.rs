@@ -36,7 +36,7 @@ fn locked() -> &'static Cluster {
 fn check_serves(conn: &mut Conn) {
     for slot in [1, 16000] {
         let key = key_in_slot(slot, "program");
-        wait_for("the key to be served", Duration::from_secs(10), || {
+        wait_for("the key to be served", Duration::from_secs(20), || {
             (conn.command(&["SET", &key, "here"]) == "OK").then_some(())
         });
         assert_eq!(conn.command(&["GET", &key]), "here");
@@ -192,7 +192,7 @@ fn a_wrong_password_for_the_nodes_ends_nothing() {
         assert!(reply.is_error(), "{reply:?}");
         assert_eq!(conn.line("PING"), "PONG");
         assert!(proxy.is_running());
-        wait_for("the log to say why", Duration::from_secs(10), || {
+        wait_for("the log to say why", Duration::from_secs(20), || {
             let log = proxy.log();
             let code = log.contains("WRONGPASS") || log.contains("NOAUTH");
             let hint = log.contains("check -password, -backend-user and -backend-password");
@@ -410,18 +410,18 @@ fn clients_are_accepted_during_the_drain_grace() {
     let debug = format!("127.0.0.1:{}", port.number());
     let flags = ["-debug-addr", &debug, "-drain-grace", "1h"];
     let mut proxy = Proxy::start(&cluster, &flags);
-    wait_for("it to be ready", Duration::from_secs(10), || {
+    wait_for("it to be ready", Duration::from_secs(20), || {
         (http::get(&debug, "/readyz").0 == 200).then_some(())
     });
     let mut old = proxy.conn();
     signal(proxy.pid(), "TERM");
-    wait_for("it not to be ready", Duration::from_secs(10), || {
+    wait_for("it not to be ready", Duration::from_secs(20), || {
         let (status, body) = http::get(&debug, "/readyz");
         (status == 503 && body.contains("draining")).then_some(())
     });
     assert_eq!(proxy.conn().command(&["SET", "k", "v"]), "OK");
     assert_eq!(old.command(&["GET", "k"]), "v");
-    wait_for("the log to say so", Duration::from_secs(10), || {
+    wait_for("the log to say so", Duration::from_secs(20), || {
         let line = "accepting clients for another 3600s (-drain-grace)";
         proxy.log().contains(line).then_some(())
     });
@@ -507,10 +507,10 @@ fn sighup_opens_the_log_anew() {
     std::fs::rename(&path, &aside).expect("renamed");
     std::fs::rename(&access, &access_aside).expect("renamed");
     signal(proxy.pid(), "HUP");
-    wait_for("the log to be back", Duration::from_secs(10), || {
+    wait_for("the log to be back", Duration::from_secs(20), || {
         path.exists().then_some(())
     });
-    wait_for("an access line in it", Duration::from_secs(10), || {
+    wait_for("an access line in it", Duration::from_secs(20), || {
         proxy.conn().line("GET after-the-rename");
         let text = std::fs::read_to_string(&access).unwrap_or_default();
         text.contains("command=get").then_some(())
@@ -610,7 +610,7 @@ fn a_file_gives_flags_and_is_read_again_at_sighup() {
     assert_eq!(get("max-clients"), "77");
 
     let log_says = |text: &str| {
-        wait_for(text, Duration::from_secs(10), || {
+        wait_for(text, Duration::from_secs(20), || {
             proxy.log().contains(text).then_some(())
         });
     };
@@ -641,7 +641,7 @@ fn a_summary_is_logged_at_sigusr1_and_shown_by_top() {
     let proxy = Proxy::start(open(), &["-debug-addr", &addr]);
     check_serves(&mut proxy.conn());
     signal(proxy.pid(), "USR1");
-    wait_for("the summary", Duration::from_secs(10), || {
+    wait_for("the summary", Duration::from_secs(20), || {
         let log = proxy.log();
         let node = format!("status: node 127.0.0.1:{} master up", open().ports()[0]);
         (log.contains("16384 of 16384 slots") && log.contains(&node)).then_some(())
@@ -670,14 +670,14 @@ fn a_start_says_where_it_serves_and_that_no_node_answers() {
     let node = format!("127.0.0.1:{}", nobody.number());
     let env = [("REDIS_PROXY_LOGFILE", "x")];
     let lonely = Proxy::spawn(std::slice::from_ref(&node), &[], &env);
-    let told = wait_for("all to be told", Duration::from_secs(10), || {
+    let told = wait_for("all to be told", Duration::from_secs(20), || {
         let told = lonely.stderr();
         (told.lines().count() == 3).then_some(told)
     });
     let lines: Vec<&str> = told.lines().collect();
     let misspelt = "environment variable REDIS_PROXY_LOGFILE belongs to no flag; did you mean REDIS_PROXY_LOG_FILE?";
     assert_eq!(lines[0], format!("redis-cluster-proxy: {misspelt}"));
-    wait_for("the log to have it, too", Duration::from_secs(5), || {
+    wait_for("the log to have it, too", Duration::from_secs(20), || {
         lonely.log().contains(misspelt).then_some(())
     });
     let serving = format!(
@@ -744,7 +744,7 @@ fn clients_are_spread_evenly_over_the_workers() {
     conns.iter_mut().for_each(check_serves);
     let check_even = |conns: &mut Vec<Conn>| {
         let total = conns.len();
-        wait_for("an even spread", Duration::from_secs(10), || {
+        wait_for("an even spread", Duration::from_secs(20), || {
             let counts = clients_by_worker(&mut conns[0]);
             let even = counts.iter().all(|count| count.abs_diff(total / 3) <= 2);
             (counts.len() == 3 && counts.iter().sum::<usize>() == total && even).then_some(())
@@ -761,7 +761,7 @@ fn clients_are_spread_evenly_over_the_workers() {
 
 /// Until the proxy has seen them go.
 fn check_even_after_leaving(conns: &mut [Conn]) {
-    wait_for("clients to be gone", Duration::from_secs(10), || {
+    wait_for("clients to be gone", Duration::from_secs(20), || {
         let counts = clients_by_worker(&mut conns[0]);
         (counts.iter().sum::<usize>() == conns.len()).then_some(())
     });
@@ -824,7 +824,7 @@ fn a_second_proxy_at_the_same_address_does_not_start() {
     // Who wants to share says so.
     let flags = ["-addr", &addr, "-reuse-port", "-max-procs", "2"];
     let proxies = [Proxy::start(open(), &flags), Proxy::start(open(), &flags)];
-    let reached = wait_for("both to be reached", Duration::from_secs(10), || {
+    let reached = wait_for("both to be reached", Duration::from_secs(20), || {
         let pids: Vec<String> = (0..20)
             .map(|_| proxies[0].conn().info("server")["process_id"].clone())
             .collect();

@@ -237,7 +237,7 @@ fn the_cluster_as_the_proxy_knows_it(cluster: &Cluster) {
         let (_, age) = info.split_once("topology_age_ms:").expect("an age");
         age.trim().parse::<u64>().expect("a number")
     };
-    wait_for("the topology to grow old", Duration::from_secs(10), || {
+    wait_for("the topology to grow old", Duration::from_secs(20), || {
         (age() > 1500).then_some(())
     });
     assert_eq!(proxy.conn().command(&["PROXY", "CLUSTER", "UPDATE"]), "OK");
@@ -255,7 +255,7 @@ fn the_cluster_as_the_proxy_knows_it(cluster: &Cluster) {
             Duration::from_secs(10),
             || (age() < 100).then_some(()),
         );
-        wait_for("it to grow older", Duration::from_secs(10), || {
+        wait_for("it to grow older", Duration::from_secs(20), || {
             (age() > 100).then_some(())
         });
     }

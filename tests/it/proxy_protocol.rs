@@ -69,7 +69,7 @@ fn known_as(conn: &mut Conn) -> String {
 }
 
 fn logged(proxy: &Proxy, what: &str) {
-    wait_for(what, Duration::from_secs(10), || {
+    wait_for(what, Duration::from_secs(20), || {
         proxy.log().contains(what).then_some(())
     });
 }
@@ -201,7 +201,7 @@ fn those_who_never_finish_a_header_count_as_clients_and_go_in_time() {
     let flags = ["-max-clients", "20", "-max-procs", "2", OPEN];
     let proxy = start(&cluster, &flags);
     let mut slow: Vec<Conn> = Vec::new();
-    let refused = wait_for("the crowd to be full", Duration::from_secs(10), || {
+    let refused = wait_for("the crowd to be full", Duration::from_secs(20), || {
         // Who has just left may still count, and keep one of them out: so some come each time.
         slow.extend((0..20).map(|_| said(&proxy, b"PROXY TCP4 ")));
         let mut conn = said(&proxy, &[&text("192.0.2.1:1")[..], b"PING\r\n"].concat());

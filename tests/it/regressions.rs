@@ -129,7 +129,7 @@ fn a_connection_that_is_thrown_out_is_not_used_again() {
     let proxy = Proxy::spawn(&[node.addr.to_string()], &[], &[]);
     proxy.wait_until_answering();
     let mut conn = proxy.conn();
-    wait_for("a topology", Duration::from_secs(5), || {
+    wait_for("a topology", Duration::from_secs(20), || {
         (conn.line("GET q") == Reply::Int(7)).then_some(())
     });
     let reply = conn.line("BLPOP q 5");
@@ -156,7 +156,7 @@ fn popped_elsewhere(flags: &[&str], meanwhile: impl FnOnce(&Proxy, [&Fake; 2])) 
     proxy.wait_until_answering();
     let mut conn = proxy.conn();
     let key = key_in_slot(1, "q");
-    wait_for("a topology", Duration::from_secs(5), || {
+    wait_for("a topology", Duration::from_secs(20), || {
         (conn.command(&["GET", &key]) == Reply::Int(7)).then_some(())
     });
     conn.send(Conn::encode(&["BLPOP", &key, "30"]));

@@ -44,7 +44,15 @@ fn a_small_keyspace_is_one_page() {
         let mut proxy = Conn::open(proxy.addr(), protocol);
         let mut single = Conn::open(&single.addr(), protocol);
         let mut both = |line: &str| {
-            let (seen, expected) = (proxy.line(line), single.line(line));
+            let expected = single.line(line);
+            let mut seen = proxy.line(line);
+            // A page has what it found in 50 ms, which a busy machine may not give three nodes.
+            for _ in 0..20 {
+                let is_cut = line.starts_with("SCAN") && !seen.is_error() && seen != expected;
+                if is_cut {
+                    seen = proxy.line(line);
+                }
+            }
             assert_eq!(seen, expected, "{line}");
         };
         for line in [

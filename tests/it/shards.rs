@@ -30,7 +30,7 @@ fn wait_for_copies(cluster: &Cluster, keys: &[String]) {
             .map(|port| cluster.raw(*port).line("DBSIZE").int());
         sizes.sum()
     };
-    wait_for("the replicas to have all", Duration::from_secs(10), || {
+    wait_for("the replicas to have all", Duration::from_secs(20), || {
         (count(cluster.ports()) == 2 * total).then_some(())
     });
 }
@@ -68,7 +68,9 @@ fn reads_go_on_at_a_replica_whose_master_is_gone() {
         let mut conn = proxy.conn();
         std::thread::spawn(move || {
             let mut refused = 0;
-            while began.elapsed() < Duration::from_secs(9) {
+            // On a busy machine the nodes may not call it dead for a while.
+            let waits = |refused| refused <= 20 && began.elapsed() < Duration::from_secs(60);
+            while began.elapsed() < Duration::from_secs(9) || waits(refused) {
                 refused += usize::from(conn.command(&["SET", &hit, "never"]).is_error());
                 std::thread::sleep(Duration::from_millis(5));
             }
@@ -77,7 +79,7 @@ fn reads_go_on_at_a_replica_whose_master_is_gone() {
     };
     let mut rounds = 0;
     // The nodes call it dead after a second; a new client must be served, too.
-    while began.elapsed() < Duration::from_secs(10) {
+    while began.elapsed() < Duration::from_secs(10) || !writer.is_finished() {
         let mut fresh = proxy.conn();
         for conn in [&mut conn, &mut fresh] {
             for key in &keys {
@@ -96,7 +98,7 @@ fn reads_go_on_at_a_replica_whose_master_is_gone() {
     let proxy = Proxy::spawn(&cluster.addrs(), &["-read-prefer", "1"], &[]);
     proxy.wait_until_answering();
     let mut conn = proxy.conn();
-    wait_for("a table", Duration::from_secs(5), || {
+    wait_for("a table", Duration::from_secs(20), || {
         (conn.command(&["GET", &keys[0]]) == "here").then_some(())
     });
     for key in &keys {

@@ -182,7 +182,7 @@ fn a_socket_that_is_passed_is_served_by_all_workers_in_place_of_addr() {
         let port = addr.rsplit(':').next().expect("a port");
         assert!(info.contains(&format!("tcp_port:{port}\r\n")), "{info}");
         let told = format!("listening on {addr}, the passed socket (LISTEN_FDS)");
-        wait_for("the log to tell so", Duration::from_secs(10), || {
+        wait_for("the log to tell so", Duration::from_secs(20), || {
             proxy.log().contains(&told).then_some(())
         });
 
@@ -202,7 +202,7 @@ fn a_unix_socket_that_is_passed_stays_at_the_end() {
     let passed = pass_on(UnixListener::bind(&path).expect("a socket"));
     let proxy = start_with(&passed, &[], "1");
     let addr = format!("unix:{}", path.display());
-    wait_for("the proxy to answer", Duration::from_secs(10), || {
+    wait_for("the proxy to answer", Duration::from_secs(20), || {
         let reply = Conn::try_connect(&addr).ok()?.try_command(&["PING"]).ok()?;
         (reply == "PONG").then_some(())
     });

@@ -375,7 +375,7 @@ fn a_session_is_resumed_by_its_ticket() {
     let session = tls::folder().join("session.pem").display().to_string();
     let addr = format!("127.0.0.1:{}", served.port.number());
     let client = |version: &str, which: &str| {
-        let script = r#"(printf 'PING\r\n'; sleep 0.5) | exec openssl s_client -connect "$1" -CAfile "$2" "$3" "$4" "$5" 2>&1"#;
+        let script = r#"printf 'PING\r\nQUIT\r\n' | exec openssl s_client -ign_eof -connect "$1" -CAfile "$2" "$3" "$4" "$5" 2>&1"#;
         let authority = tls::file("ca.crt");
         let output = Command::new("bash")
             .args([

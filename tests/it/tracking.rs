@@ -547,20 +547,19 @@ fn a_lost_connection_and_a_moved_slot_are_no_silence() {
         CLUSTER.master_of(slot_of(&keys[2])),
     );
     assert!(reader.conn.line(&format!("GET {}", keys[1])).is_nil());
-    while reader.proxy.counter("proxy_tracking_keys") == 0 {}
+    wait_for("it to be tracked", LIMIT, || {
+        (reader.proxy.counter("proxy_tracking_keys") > 0).then_some(())
+    });
     CLUSTER.migrate_slot(slot, from, to);
-    let push = loop {
+    let push = wait_for("the push", LIMIT, || {
         // What the proxy learns by a client that asks for a key of the slot; or by itself, a little later.
         let mut other = reader.proxy.conn();
         other.line(&format!("SET {} moved", keys[1]));
-        let bytes = reader
-            .conn
-            .read_for(Duration::from_millis(50))
-            .unwrap_or_default();
-        if !bytes.is_empty() {
-            break String::from_utf8_lossy(&bytes).replace("\r\n", " ");
-        }
-    };
+        let bytes = reader.conn.read_for(Duration::from_millis(50));
+        let bytes = bytes.unwrap_or_default();
+        let push = String::from_utf8_lossy(&bytes).replace("\r\n", " ");
+        (!push.is_empty()).then_some(push)
+    });
     assert!(push.contains(&invalidate(&keys[1])), "{push}");
     assert_eq!(
         reader.conn.line(&format!("GET {}", keys[1])).text(),

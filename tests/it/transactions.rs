@@ -448,7 +448,7 @@ fn at_the_cap_there_is_an_error_at_once() {
     // Who leaves makes room, too.
     let [a, b, mut c] = conns;
     drop((a, b));
-    support::wait_for("room", Duration::from_secs(5), || {
+    support::wait_for("room", Duration::from_secs(20), || {
         (!c.line("WATCH cap").is_error()).then_some(())
     });
 }
@@ -576,7 +576,7 @@ fn who_leaves_in_the_middle_leaves_nothing_behind() {
     for key in &keys {
         assert_eq!(conn.command(&["GET", key]), "w");
     }
-    support::wait_for("all places to be free", Duration::from_secs(5), || {
+    support::wait_for("all places to be free", Duration::from_secs(20), || {
         conn.line("INFO clients")
             .text()
             .contains("blocked_clients:0\r\n")

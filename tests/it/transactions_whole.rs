@@ -398,7 +398,7 @@ fn busy_nodes_refuse_what_is_queued_in_their_own_words() {
         let (mut early, mut late) = (Conn::connect(&addr), Conn::connect(&addr));
         let mut heard = vec![early.line("MULTI"), early.line("SET a 1")];
         busy.send(Conn::encode(&["EVAL", "while true do end", "1", "a"]));
-        wait_for("busy", Duration::from_secs(10), || {
+        wait_for("busy", Duration::from_secs(20), || {
             let reply = setup.line("GET a");
             reply
                 .error()

@@ -106,7 +106,7 @@ fn a_transaction_is_counted_when_it_is_queued_and_what_waits_is_counted_once() {
     let mut pushes = login(&proxy, "other");
     for round in 0..9 {
         conn.send("BLPOP q 0\r\nPING\r\nPING\r\n");
-        wait_for("it to block", Duration::from_secs(10), || {
+        wait_for("it to block", Duration::from_secs(20), || {
             pushes
                 .line("INFO")
                 .text()
@@ -158,7 +158,7 @@ fn a_user_has_as_many_clients_as_it_may_over_all_workers() {
     assert_eq!(own[1].line("RESET"), "RESET");
     let _second = login(&proxy, "app");
     own.truncate(3);
-    wait_for("the place of who has left", Duration::from_secs(10), || {
+    wait_for("the place of who has left", Duration::from_secs(20), || {
         (proxy.conn().line("AUTH app pw") == "OK").then_some(())
     });
     assert_eq!(first.line("PING"), "PONG");

@@ -728,7 +728,7 @@ fn the_file_is_read_again_and_written_and_a_bad_one_changes_nothing() {
     let changed = "user default on nopass ~* &* +@all\nuser app on >pw ~b:* +@all\n";
     fs::write(&ours, changed).expect("written");
     signal(proxy.pid(), "HUP");
-    wait_for("the file", Duration::from_secs(10), || {
+    wait_for("the file", Duration::from_secs(20), || {
         (pair[0].line("ACL USERS").items().len() == 2).then_some(())
     });
     for conn in &mut old {
@@ -741,7 +741,7 @@ fn the_file_is_read_again_and_written_and_a_bad_one_changes_nothing() {
     fs::write(&ours, "user app nosuch\n").expect("written");
     signal(proxy.pid(), "HUP");
     let line = "the users stay as they are: ";
-    wait_for("the log", Duration::from_secs(10), || {
+    wait_for("the log", Duration::from_secs(20), || {
         proxy.log().contains(line).then_some(())
     });
     assert!(app[0].line("GET b:1").is_nil());
@@ -932,7 +932,7 @@ fn logins_wait_where_many_have_failed_and_nothing_else_does() {
     drop(leaves);
     assert_eq!(other.line("PROXY CONFIG SET auth-failure-delay 0s"), "OK");
     assert_eq!(other.line("AUTH app pw"), "OK");
-    let log = wait_for("the log", Duration::from_secs(10), || {
+    let log = wait_for("the log", Duration::from_secs(20), || {
         let log = proxy.log();
         log.contains("login as \"app\" failed, client 127.0.0.1:")
             .then_some(log)

@@ -145,6 +145,9 @@ enum Stream {
     Other(Box<dyn Channel>),
 }
 
+/// How long a reply may take: a machine that others use, too, gives its nodes no processor for seconds.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// A connection. What has no `try_` panics when the connection fails.
 #[derive(Debug)]
 pub struct Conn {
@@ -182,7 +185,7 @@ impl Conn {
         Ok(Conn {
             stream,
             input: Vec::new(),
-            deadline: Duration::from_secs(10),
+            deadline: PATIENCE,
         })
     }
 
@@ -193,7 +196,7 @@ impl Conn {
         Ok(Conn {
             stream: Stream::Tcp(stream),
             input: Vec::new(),
-            deadline: Duration::from_secs(10),
+            deadline: PATIENCE,
         })
     }
 
@@ -215,7 +218,7 @@ impl Conn {
         }
     }
 
-    /// How long a reply may take; 10 s unless set.
+    /// How long a reply may take; [`PATIENCE`] unless set.
     pub fn set_deadline(&mut self, deadline: Duration) {
         self.deadline = deadline;
     }

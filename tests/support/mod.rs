@@ -24,6 +24,7 @@ mod reaper;
 mod server;
 pub mod session;
 mod single;
+mod stalls;
 #[cfg(feature = "tls")]
 pub mod tls;
 
@@ -35,6 +36,7 @@ pub use proxy::Proxy;
 pub use random::Random;
 pub use server::{Port, Server};
 pub use single::Single;
+pub use stalls::Stalls;
 
 use std::time::{Duration, Instant};
 

@@ -97,7 +97,7 @@ impl Proxy {
     pub fn wait_until_answering(&self) {
         wait_for(
             &format!("the proxy to answer at {}", self.addr),
-            Duration::from_secs(10),
+            Duration::from_secs(30),
             || {
                 let reply = Conn::try_connect(&self.addr)
                     .ok()?
@@ -122,7 +122,7 @@ impl Proxy {
             .collect();
         wait_for(
             &format!("the proxy to serve the masters {masters:?}"),
-            Duration::from_secs(10),
+            Duration::from_secs(30),
             || {
                 let mut conn = Conn::try_connect(&self.addr).ok()?;
                 let serves = |reply: &super::Reply| {

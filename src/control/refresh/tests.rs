@@ -7,6 +7,7 @@ use crate::control::refresh_order::ROUNDS_PER_LINK;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicU64;
 use std::sync::mpsc;
 
 /// What a fake node does with each question.
@@ -129,6 +130,28 @@ fn start(config: Config) -> (Refresher, mpsc::Receiver<Arc<Topology>>) {
     start_by(Clock::start(), config)
 }
 
+/// How long a thread that has work may be without a processor, on a machine that others use, too.
+struct Stalls(Arc<AtomicU64>);
+
+impl Stalls {
+    fn watch() -> Stalls {
+        let longest = Arc::new(AtomicU64::new(0));
+        let watched = Arc::downgrade(&longest);
+        thread::spawn(move || {
+            while let Some(longest) = watched.upgrade() {
+                let before = Instant::now();
+                thread::sleep(Duration::from_millis(5));
+                longest.fetch_max(before.elapsed().as_micros() as u64, Ordering::Relaxed);
+            }
+        });
+        Stalls(longest)
+    }
+
+    fn longest(&self) -> Duration {
+        Duration::from_micros(self.0.load(Ordering::Relaxed))
+    }
+}
+
 fn next(receive: &mpsc::Receiver<Arc<Topology>>) -> Arc<Topology> {
     receive.recv_timeout(Duration::from_secs(10)).unwrap()
 }
@@ -180,13 +203,14 @@ fn requests_are_coalesced_and_at_most_every_100_ms() {
     let (refresher, receive) = start(config);
     next(&receive);
     let clock = Clock::start();
-    while clock.now().as_micros() < 600_000 {
+    while clock.now().as_micros() < 600_000 || node.asked() < 3 {
+        assert!(clock.now().as_micros() < 20_000_000, "no refreshes");
         refresher.request(Trigger::Moved);
         thread::sleep(Duration::from_millis(1));
     }
     let asked = node.asked();
     let most = clock.now().as_micros() as usize / 100_000 + 2;
-    assert!((3..=most).contains(&asked), "{asked} of {most} refreshes");
+    assert!(asked <= most, "{asked} of {most} refreshes");
     assert!(refresher.succeeded(Trigger::Moved) >= 1);
     refresher.stop();
 }
@@ -209,7 +233,8 @@ fn a_standstill_that_is_noticed_late_holds_up_no_refresh() {
     next(&receive);
     assert!(worker.waited(Duration::ZERO).lost > Duration::from_secs(3));
     refresher.request(Trigger::Error);
-    assert!(receive.recv_timeout(Duration::from_secs(2)).is_ok());
+    // Well below the four seconds that it stood still.
+    assert!(receive.recv_timeout(Duration::from_secs(3)).is_ok());
     refresher.stop();
 }
 
@@ -253,9 +278,12 @@ fn silence_and_dribbling_are_cut_and_retried() {
         unreachable!()
     };
     thread::sleep(Duration::from_millis(300));
-    node.play(Play::Dribble(text.repeat(10)));
-    thread::sleep(Duration::from_millis(3000));
-    assert!(refresher.failed(Trigger::Interval) >= 2);
+    node.play(Play::Dribble(text.repeat(100)));
+    let clock = Clock::start();
+    while refresher.failed(Trigger::Interval) < 2 {
+        assert!(clock.now().as_micros() < 20_000_000, "nothing is cut");
+        thread::sleep(Duration::from_millis(20));
+    }
     assert!(receive.try_recv().is_err());
     node.play(answer(&[("a", node.address)]));
     assert_eq!(next(&receive).covered(), 16384);
@@ -274,6 +302,7 @@ fn a_node_that_falls_silent_holds_up_no_refresh() {
     }
     let addresses: Vec<SocketAddr> = nodes.iter().map(|node| node.address).collect();
     let (refresher, receive) = start(config(&addresses));
+    let stalls = Stalls::watch();
     // The connection in use is that of whoever is asked again and again; the next silent one is asked first.
     for _ in 0..2 {
         let before: Vec<usize> = nodes.iter().map(FakeNode::asked).collect();
@@ -289,7 +318,8 @@ fn a_node_that_falls_silent_holds_up_no_refresh() {
             let began = clock.now();
             refresher.request(Trigger::Error);
             next(&receive);
-            longest = longest.max(clock.now().since(began));
+            let took = clock.now().since(began);
+            longest = longest.max(took.saturating_sub(stalls.longest() * 4));
         }
         assert!(longest < ANSWER_TIMEOUT_MIN, "{longest:?}");
         silent.play(answer(&all));
@@ -395,22 +425,25 @@ fn an_outage_is_retried_every_100_ms_while_requests_wait_and_then_with_patience(
     let node = FakeNode::start(Play::Hangup);
     let (refresher, receive) = start(config(&[node.address]));
     let clock = Clock::start();
-    let ask = |micros| {
-        let before = node.asked();
-        let from = clock.now().as_micros();
-        while clock.now().as_micros() < from + micros {
+    // How long so many tries take.
+    let ask = |tries: usize| {
+        let (from, most) = (clock.now(), node.asked() + tries);
+        while node.asked() < most {
+            let time = clock.now().since(from);
+            assert!(time < Duration::from_secs(30), "{tries} tries in {time:?}");
             refresher.request(Trigger::Error);
             thread::sleep(Duration::from_millis(1));
         }
-        node.asked() - before
+        clock.now().since(from)
     };
-    let eager = ask(2_000_000);
-    assert!((8..=21).contains(&eager), "{eager} tries in 2 s");
-    while node.asked() < EAGER_FAILURES as usize + 2 {
-        ask(100_000);
-    }
-    let patient = ask(3_000_000);
-    assert!((1..=6).contains(&patient), "{patient} tries in 3 s");
+    ask(1);
+    let eager = ask(3);
+    assert!(eager >= Duration::from_millis(200), "3 tries in {eager:?}");
+    ask(EAGER_FAILURES as usize + 2 - node.asked());
+    let patient = ask(3);
+    assert!(patient >= Duration::from_secs(2), "3 tries in {patient:?}");
+    // On a busy machine either takes longer.
+    assert!(eager < patient, "{eager:?} and {patient:?}");
     node.play(answer(&[("a", node.address)]));
     next(&receive);
     refresher.stop();
