@@ -111,6 +111,12 @@ impl Side {
         bytes
     }
 
+    /// The connection that brings the messages of a channel.
+    fn home_of(&self, channel: &str) -> BackendId {
+        let carries = self.proxy.pubsub.carries(Kind::Channel, channel.as_bytes());
+        carries.expect("it is subscribed to")
+    }
+
     fn heard(&mut self, client: ClientId) -> String {
         let heard = self.heard.remove(&client).unwrap_or_default();
         String::from_utf8(heard).expect("text")
@@ -311,6 +317,47 @@ fn subscribers_are_heard_for_before_they_come() {
     new.proxy.cool_down(NOW);
     new.rest();
     assert_eq!(new.proxy.topics(), []);
+}
+
+/// A node sends each message to both processes, but not at one moment: whichever is faster when a subscriber goes, it hears
+/// each of them once.
+#[test]
+fn a_subscriber_hears_each_message_once_whichever_process_is_ahead() {
+    const COUNT: usize = 8;
+    let message =
+        |number: usize| format!(">3\r\n$7\r\nmessage\r\n$4\r\nnews\r\n$1\r\n{number}\r\n");
+    let expected: String = (0..COUNT).map(message).collect();
+    // The new process listens from the second message on.
+    for (old_has, new_has) in (1..=COUNT).flat_map(|old| (2..=COUNT).map(move |new| (old, new))) {
+        let (mut old, mut new) = (Side::new(Config::default()), Side::new(Config::default()));
+        let id = known_client(&mut old.proxy, None, NOW);
+        let hello = old.send(id, b"HELLO 3\r\nSUBSCRIBE news\r\n");
+        assert!(hello.is_empty());
+        old.rest();
+        old.heard(id);
+        old.proxy.note_messages();
+        let hears = |side: &mut Side, number: usize| {
+            let home = side.home_of("news");
+            feed(
+                &mut side.proxy,
+                Peer::Backend(home),
+                message(number).as_bytes(),
+                NOW,
+            );
+            side.rest();
+        };
+        hears(&mut old, 0);
+        new.proxy.warm_up(old.proxy.topics(), NOW);
+        new.rest();
+        (1..old_has).for_each(|number| hears(&mut old, number));
+        (1..new_has).for_each(|number| hears(&mut new, number));
+        let moved = old.let_go(id);
+        let there = new.proxy.arrive(moved, NOW).expect("it may be here");
+        new.rest();
+        (new_has..COUNT).for_each(|number| hears(&mut new, number));
+        let heard = old.heard(id) + &new.heard(there);
+        assert_eq!(heard, expected, "{old_has} and {new_has}");
+    }
 }
 
 #[test]

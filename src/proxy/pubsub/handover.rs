@@ -11,7 +11,7 @@ use crate::proxy::handover::state::MovedClient;
 use crate::proxy::ids::ClientId;
 use crate::proxy::pubsub::state::frames::{Frame, Frames};
 use crate::proxy::pubsub::state::kind::Kind;
-use crate::proxy::pubsub::state::overlap::Told;
+use crate::proxy::pubsub::state::overlap::{Early, Told};
 use crate::proxy::state::Proxy;
 
 impl Proxy {
@@ -84,11 +84,20 @@ impl Proxy {
             let (kind, name) = moved.topics.get(*at)?;
             Some((*kind, &name[..], &told[..]))
         });
-        let (overlap, outbox) = (&self.pubsub.overlap, &self.pubsub.outbox);
+        let (overlap, outbox) = (&self.pubsub.overlap, &mut self.pubsub.outbox);
         let later = |kind: Kind, name: &[u8]| outbox.still_reach(id, kind, name);
+        let standing = overlap.standing(told, later);
+        for early in standing.early {
+            let Early { kind, name, .. } = early;
+            outbox.leave_out(id, kind, name, early.waiting);
+            if !early.to_come.is_empty() {
+                let ahead = &mut self.pubsub.ahead;
+                ahead.add(id, kind, name, early.to_come, now);
+            }
+        }
         let mut frames = Frames::default();
         let (protocol, namespace) = (client.session.protocol, client.session.namespace.clone());
-        for message in overlap.missed(told, later) {
+        for message in standing.missed {
             frames.fill(&message.push);
             match frames.of(protocol, namespace.as_ref(), message.kind) {
                 None => {}

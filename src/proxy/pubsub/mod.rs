@@ -16,6 +16,7 @@
 //! | `publish` | PUBLISH: which master carries a channel |
 //! | `receive` | the way out: what nodes push |
 //! | `outbox` | messages of more subscribers than one turn serves |
+//! | `overlap`, `ahead` | what two processes hear at once, and who has got what is still to come |
 //!
 //! Rules:
 //! - Every message of the cluster reaches every node; so it is taken from one, the topic's *home*, and the home

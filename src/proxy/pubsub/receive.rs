@@ -6,6 +6,7 @@ use crate::proxy::ids::{BackendId, ClientId, NodeKey};
 use crate::proxy::pubsub::state::frames::{Frame, Frames};
 use crate::proxy::pubsub::state::kind::{Act, Kind, Pushed};
 use crate::proxy::pubsub::state::outbox::Message;
+use crate::proxy::pubsub::state::topic::order;
 use crate::proxy::pubsub::state::{Pubsub, keyspace_events};
 use crate::proxy::state::Proxy;
 use crate::proxy::upstream::backend::Origin;
@@ -158,11 +159,15 @@ impl Proxy {
         if self.pubsub.overlap.is_on() && !topic.events {
             self.pubsub.overlap.note(kind, name, frame);
         }
+        let got = match self.pubsub.ahead.is_empty() {
+            true => Vec::new(),
+            false => self.pubsub.ahead.who_got(kind, name, frame, now),
+        };
         let mut frames = std::mem::take(&mut self.pubsub.frames);
         frames.fill(frame);
         let handed = match self.pubsub.outbox.has_messages() {
             true => Handed::UpTo(None),
-            false => self.hand_to(kind, name, &mut frames, None, now),
+            false => self.hand_to(kind, name, &mut frames, (None, &got), now),
         };
         if let Handed::UpTo(last) = handed {
             return self.pubsub.outbox.keep(Message {
@@ -170,6 +175,7 @@ impl Proxy {
                 name: name.into(),
                 frames,
                 last,
+                got,
             });
         }
         frames.clear();
@@ -185,7 +191,8 @@ impl Proxy {
         }
         while let Some(mut message) = self.pubsub.outbox.next() {
             let Message { kind, last, .. } = message;
-            match self.hand_to(kind, &message.name, &mut message.frames, last, now) {
+            let who = (last, &message.got[..]);
+            match self.hand_to(kind, &message.name, &mut message.frames, who, now) {
                 Handed::All => {}
                 Handed::UpTo(last) => {
                     message.last = last;
@@ -195,15 +202,15 @@ impl Proxy {
         }
     }
 
-    /// A message to the subscribers of a topic that come after `last`, as many as this turn
-    /// may serve.
+    /// A message to the subscribers of a topic that come after the one named, as many as this turn may serve. Those who have
+    /// got it before are left out.
     #[inline]
     fn hand_to(
         &mut self,
         kind: Kind,
         name: &[u8],
         frames: &mut Frames,
-        mut last: Option<ClientId>,
+        (mut last, got): (Option<ClientId>, &[ClientId]),
         now: Time,
     ) -> Handed {
         let Pubsub {
@@ -234,6 +241,9 @@ impl Proxy {
                 continue;
             };
             if client.closing.is_some() {
+                continue;
+            }
+            if !got.is_empty() && got.binary_search_by_key(&order(id), order).is_ok() {
                 continue;
             }
             let session = &client.session;

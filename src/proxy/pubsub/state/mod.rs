@@ -2,6 +2,7 @@
 //!
 //! It must never know who sends or delivers anything.
 
+pub mod ahead;
 pub mod announced;
 pub mod carrier;
 pub mod change;
@@ -22,6 +23,7 @@ use slab::Slab;
 
 use crate::clock::Time;
 use crate::proxy::ids::{ClientId, NodeKey};
+use crate::proxy::pubsub::state::ahead::Ahead;
 use crate::proxy::pubsub::state::announced::{Announcement, Publisher};
 use crate::proxy::pubsub::state::change::Pending;
 use crate::proxy::pubsub::state::frames::Frames;
@@ -65,6 +67,8 @@ pub struct Pubsub {
     pub(in crate::proxy) outbox: Outbox,
     /// What is noted of messages while subscribers go to another process, or come from one.
     pub(in crate::proxy) overlap: Overlap,
+    /// Subscribers who have got what is still to come.
+    pub(in crate::proxy::pubsub) ahead: Ahead,
 }
 
 impl Default for Pubsub {
@@ -85,6 +89,7 @@ impl Default for Pubsub {
             leaving: VecDeque::new(),
             outbox: Outbox::default(),
             overlap: Overlap::default(),
+            ahead: Ahead::default(),
         }
     }
 }
@@ -99,6 +104,17 @@ impl Pubsub {
     #[inline]
     pub fn is_due(&self, now: Time) -> bool {
         now >= self.due
+    }
+
+    /// The connection that brings the messages of a topic.
+    #[cfg(test)]
+    pub(in crate::proxy) fn carries(
+        &self,
+        kind: Kind,
+        name: &[u8],
+    ) -> Option<crate::proxy::ids::BackendId> {
+        let home = self.topic(kind, name)?.home()?;
+        self.links.get(&home).map(|link| link.backend)
     }
 
     pub(in crate::proxy::pubsub) fn topic(&self, kind: Kind, name: &[u8]) -> Option<&Topic> {

@@ -15,6 +15,7 @@ use crate::config::Limits;
 use crate::proxy::ids::ClientId;
 use crate::proxy::pubsub::state::frames::Frames;
 use crate::proxy::pubsub::state::kind::Kind;
+use crate::proxy::pubsub::state::topic::order;
 
 /// Bytes of messages that wait at which nodes' connections that carry messages are not read.
 const FULL_BYTES: usize = 1 << 20;
@@ -35,16 +36,14 @@ pub(in crate::proxy::pubsub) struct Message {
     pub frames: Frames,
     /// The last who has got it.
     pub last: Option<ClientId>,
+    /// Who got it before it came here, in the order of subscribers.
+    pub got: Vec<ClientId>,
 }
 
 impl Message {
     fn cost(&self) -> usize {
         self.frames.len() + self.name.len() + OVERHEAD
     }
-}
-
-fn order(id: ClientId) -> (u32, u32) {
-    (id.key(), id.generation())
 }
 
 /// Messages and writes that wait for the next turns, oldest first.
@@ -67,8 +66,21 @@ impl Outbox {
     /// How many of the messages of a topic that wait will reach one who joins it now.
     pub fn still_reach(&self, id: ClientId, kind: Kind, name: &[u8]) -> usize {
         let own = |message: &&Message| message.kind == kind && *message.name == *name;
-        let reaches = |message: &&Message| message.last.is_none_or(|last| order(last) < order(id));
+        let reaches =
+            |message: &&Message| message.last.is_none_or(|last| order(&last) < order(&id));
         self.messages.iter().filter(own).filter(reaches).count()
+    }
+
+    /// One who joins a topic now has got the first so many of those that will reach it.
+    pub fn leave_out(&mut self, id: ClientId, kind: Kind, name: &[u8], count: usize) {
+        let own = |message: &&mut Message| message.kind == kind && *message.name == *name;
+        let reaches =
+            |message: &&mut Message| message.last.is_none_or(|last| order(&last) < order(&id));
+        let reaching = self.messages.iter_mut().filter(own).filter(reaches);
+        for message in reaching.take(count) {
+            let at = message.got.partition_point(|own| order(own) < order(&id));
+            message.got.insert(at, id);
+        }
     }
 
     /// Whether nothing waits.

@@ -2,7 +2,8 @@
 //!
 //! A node sends the messages of a topic to both in one order. The old process notes which it has handed out last; the new
 //! one keeps what has come since it listens. With a subscriber come the hashes of the last messages that it has got: the new
-//! process finds them among what it has kept, and the subscriber gets what stands behind them.
+//! process finds them among what it has kept, and the subscriber gets what stands behind them. What it has got and is still to
+//! come there it is not told again (`state::ahead`).
 //!
 //! Where messages repeat, so that they fit at several places, the last of these places that fits best is taken: rather is a message
 //! missed than told twice. Of notifications that several nodes send the order is not one, and nothing is noted.
@@ -38,6 +39,28 @@ pub struct Kept {
     /// What the node has pushed.
     pub push: Box<[u8]>,
     hash: u64,
+}
+
+/// What the old process has told a subscriber of a topic, and the new one has not handed out.
+#[derive(Debug)]
+pub struct Early<'t> {
+    /// The kind of the topic.
+    pub kind: Kind,
+    /// Its name.
+    pub name: &'t [u8],
+    /// Messages that wait to be handed out here: the first so many of those that would reach it.
+    pub waiting: usize,
+    /// The hashes of those that have not come here yet.
+    pub to_come: &'t [u64],
+}
+
+/// How a subscriber stands that has come.
+#[derive(Debug, Default)]
+pub struct Standing<'t> {
+    /// What it has missed.
+    pub missed: Vec<&'t Kept>,
+    /// What it must not be told again.
+    pub early: Vec<Early<'t>>,
 }
 
 /// What is noted while there are two processes.
@@ -120,15 +143,16 @@ impl Overlap {
         Some(told.get(name).into_iter().flatten().copied().collect())
     }
 
-    /// What a subscriber has missed that has been told these of its topics. Of each topic the last so many are left out that
+    /// How a subscriber stands that has been told these of its topics. Of each topic the last so many are not missed that
     /// `later` says: it will get them yet.
-    pub fn missed<'a>(
-        &self,
+    pub fn standing<'a>(
+        &'a self,
         told: impl Iterator<Item = (Kind, &'a [u8], &'a [u64])>,
         later: impl Fn(Kind, &[u8]) -> usize,
-    ) -> Vec<&Kept> {
+    ) -> Standing<'a> {
+        let mut standing = Standing::default();
         let Some(kept) = &self.kept else {
-            return Vec::new();
+            return standing;
         };
         let mut topics: HashMap<Topic<'_>, Vec<u64>> = HashMap::new();
         let mut last: HashMap<Topic<'_>, &[u64]> = HashMap::new();
@@ -144,35 +168,44 @@ impl Overlap {
         let mut wanted = HashMap::new();
         for (topic, own) in topics {
             let told = last.get(&topic).copied().unwrap_or_default();
-            let from = got(&own, told, !self.is_cut);
+            let (from, ahead) = got(&own, told, !self.is_cut);
             let kind = Kind::ALL[topic.0];
             let to = own.len().saturating_sub(later(kind, topic.1));
             if from < to {
                 wanted.insert(topic, (from..to, 0));
             }
+            if from > to || ahead > 0 {
+                standing.early.push(Early {
+                    kind,
+                    name: topic.1,
+                    waiting: from.saturating_sub(to),
+                    to_come: &told[told.len() - ahead..],
+                });
+            }
         }
-        let mut missed = Vec::new();
         for message in kept {
             let topic = (message.kind.index(), &message.name[..]);
             let Some((range, at)) = wanted.get_mut(&topic) else {
                 continue;
             };
             if range.contains(at) {
-                missed.push(message);
+                standing.missed.push(message);
             }
             *at += 1;
         }
-        missed
+        standing
     }
 }
 
-/// How many of the messages `kept` of a topic have been got by who was told `told` last. `is_whole` says whether none that
-/// came before is missing from `kept`.
-fn got(kept: &[u64], told: &[u64], is_whole: bool) -> usize {
+/// How many of the messages `kept` of a topic have been got by who was told `told` last, and how many of `told` are still to
+/// come. `is_whole` says whether none that came before is missing from `kept`.
+fn got(kept: &[u64], told: &[u64], is_whole: bool) -> (usize, usize) {
     let Some(last) = told.last() else {
         // Nothing was handed out since it is noted, which began before anything was kept.
-        return if is_whole { 0 } else { kept.len() };
+        return (if is_whole { 0 } else { kept.len() }, 0);
     };
+    // Where nothing was kept, all that was told came before that: or else a message that repeats would be missed each time.
+    let mut to_come = 0;
     let mut best = (0, if is_whole { 0 } else { kept.len() });
     // The old process is behind, or both are equal.
     for end in (1..=kept.len()).filter(|end| kept[end - 1] == *last) {
@@ -187,14 +220,17 @@ fn got(kept: &[u64], told: &[u64], is_whole: bool) -> usize {
         let count = known.len().min(kept.len());
         let fits = kept[kept.len() - count..] == known[known.len() - count..];
         if count > 0 && fits && count >= best.0 {
+            if count > best.0 {
+                to_come = ahead;
+            }
             best = (count, kept.len());
         }
     }
-    best.1
+    (best.1, to_come)
 }
 
 /// The same in each process, whatever built it (FNV-1a).
-fn hash_of(bytes: &[u8]) -> u64 {
+pub(in crate::proxy::pubsub) fn hash_of(bytes: &[u8]) -> u64 {
     let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, step)
 }
@@ -212,8 +248,6 @@ mod tests {
             (&[1, 2, 3], &[1], 1),
             (&[1, 2, 3], &[9, 8, 1, 2], 2),
             (&[1, 2, 3], &[8, 1, 2, 3], 3),
-            // The old process is ahead.
-            (&[1, 2], &[8, 1, 2, 3], 2),
             // Nothing in common: all that was got came before.
             (&[1, 2], &[8, 9], 0),
             // What repeats fits best where most of it does, and rather later than sooner.
@@ -221,11 +255,16 @@ mod tests {
             (&[5, 5, 5], &[5, 5], 3),
             (&[5, 5, 6, 5], &[4, 4, 5, 5], 2),
         ] {
-            assert_eq!(got(kept, told, true), expected, "{kept:?} {told:?}");
+            assert_eq!(got(kept, told, true), (expected, 0), "{kept:?} {told:?}");
         }
+        // The old process is ahead.
+        assert_eq!(got(&[1, 2], &[8, 1, 2, 3], true), (2, 1));
+        assert_eq!(got(&[1, 2], &[8, 1, 2, 3, 4], true), (2, 2));
+        // Rather it is not, where messages repeat.
+        assert_eq!(got(&[5], &[5, 5, 5], true), (1, 0));
         // What is not kept any more may have been got, or not.
-        assert_eq!(got(&[1, 2], &[8, 9], false), 2);
-        assert_eq!(got(&[1, 2], &[], false), 2);
+        assert_eq!(got(&[1, 2], &[8, 9], false), (2, 0));
+        assert_eq!(got(&[1, 2], &[], false), (2, 0));
     }
 
     #[test]
@@ -237,10 +276,12 @@ mod tests {
             let messages: Vec<(&[u8], String)> = (0..count)
                 .map(|number| (topics[random.below(2)], format!(">{number}")))
                 .collect();
-            // The new process listens from `from` on; the old one has handed out `old`, the new one `new`, which is not less.
+            // The new process listens from `from` on; the old one has handed out `old`, the new one `new`. None is ahead by more
+            // than is told.
             let from = random.below(count + 1);
             let old = random.below(count + 1);
-            let new = from.max(old) + random.below(count + 1 - from.max(old));
+            let least = from.max(old.saturating_sub(TOLD_MAX / 2));
+            let new = least + random.below(count + 1 - least);
             let (mut first, mut second) = (Overlap::default(), Overlap::default());
             first.begin_telling();
             second.begin_keeping();
@@ -253,11 +294,29 @@ mod tests {
             let told = topics.map(|name| first.told(Kind::Channel, name).expect("noted"));
             let told = topics.iter().zip(&told);
             let told = told.map(|(name, told)| (Kind::Channel, *name, &told[..]));
-            let missed = second.missed(told, |_, _| 0);
-            let missed: Vec<&[u8]> = missed.iter().map(|message| &*message.push).collect();
-            let expected = messages[from.max(old)..new].iter();
+            let standing = second.standing(told, |_, _| 0);
+            let missed = standing.missed.iter();
+            let missed: Vec<&[u8]> = missed.map(|message| &*message.push).collect();
+            let expected = messages[from.max(old).min(new)..new].iter();
             let expected: Vec<&[u8]> = expected.map(|(_, push)| push.as_bytes()).collect();
             assert_eq!(missed, expected, "{from} {old} {new}");
+            // What it was told and is still to come, of topics of which something has come: of others it might as well have
+            // come before.
+            for name in topics {
+                let of_topic = |range: std::ops::Range<usize>| -> Vec<u64> {
+                    let own = messages.get(range).unwrap_or_default().iter();
+                    let own = own.filter(|(topic, _)| *topic == name);
+                    own.map(|(_, push)| hash_of(push.as_bytes())).collect()
+                };
+                let to_come = match of_topic(from..new).is_empty() {
+                    true => Vec::new(),
+                    false => of_topic(new..old),
+                };
+                let mut early = standing.early.iter().filter(|early| early.name == name);
+                let found = early.next().map(|early| early.to_come);
+                let found = found.unwrap_or_default();
+                assert_eq!(found, to_come, "{from} {old} {new}");
+            }
         }
     }
 

@@ -44,7 +44,8 @@ pub struct Topic {
     pub retry_at: Time,
 }
 
-fn order(id: &ClientId) -> (u32, u32) {
+/// The order of a topic's subscribers.
+pub(in crate::proxy::pubsub) fn order(id: &ClientId) -> (u32, u32) {
     (id.key(), id.generation())
 }
 
