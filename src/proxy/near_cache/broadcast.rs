@@ -6,9 +6,9 @@
 //! it is one of `client-output-buffer-limit pubsub` then, and a proxy that stands still is closed.
 
 use crate::clock::Time;
-use crate::proxy::ids::BackendId;
+use crate::proxy::ids::{BackendId, NodeKey};
 use crate::proxy::near_cache::state::NearCache;
-use crate::proxy::near_cache::state::flight::{Flight, NearStep, Waiter};
+use crate::proxy::near_cache::state::flight::{Flight, NearStep, Progress, Waiter};
 use crate::proxy::near_cache::state::link::Over;
 use crate::proxy::near_cache::state::store::Beside;
 use crate::proxy::state::Proxy;
@@ -28,6 +28,7 @@ impl NearCache {
         if !self.is_broadcast(node) || self.beside(flight, resp3) != Beside::Other {
             return;
         }
+        self.is_to_settle(at);
         let unsettled = &mut self.unsettled;
         let mut all = waiters.iter();
         if !all.all(|waiter| unsettled.add_reader(hash, waiter.part.client, node, now)) {
@@ -35,12 +36,49 @@ impl NearCache {
         }
     }
 
+    /// Whether what a flight has brought is to be kept once it is settled: it may be newer than other replies of its key. It is
+    /// not kept if too many wait.
+    pub(super) fn waits_to_be_kept(&mut self, at: u32, now: Time) -> bool {
+        let Some(flight) = self.flights.get(at) else {
+            return false;
+        };
+        let node = flight.stamp.node;
+        let Progress::Answered(both) = &flight.progress else {
+            return false;
+        };
+        if flight.spoiled
+            || !self.is_broadcast(node)
+            || self.beside(flight, &both.resp3) != Beside::Other
+        {
+            return false;
+        }
+        self.is_to_settle(at);
+        if !self.unsettled.add_flight(at, node, now) {
+            self.flights.remove(at);
+        }
+        true
+    }
+
     /// A reply is to be kept. Returns whether it may be.
     pub(super) fn note_kept(&mut self, flight: &Flight, resp3: &[u8], now: Time) -> bool {
         let node = flight.stamp.node;
-        !self.is_broadcast(node)
-            || self.beside(flight, resp3) == Beside::Same
-            || self.unsettled.add_key(flight.hash, node, now)
+        if !self.is_broadcast(node) || self.beside(flight, resp3) == Beside::Same {
+            return true;
+        }
+        self.link_mut(node).settles = true;
+        self.unsettled.add_key(flight.hash, node, now)
+    }
+
+    /// The node of a flight is to be asked until what it has said is settled.
+    fn is_to_settle(&mut self, at: u32) {
+        let Some(flight) = self.flights.get(at) else {
+            return;
+        };
+        let (node, key) = (flight.stamp.node, flight.key.clone());
+        let link = self.link_mut(node);
+        link.settles = true;
+        link.probe_key.clear();
+        link.probe_key.extend_from_slice(&key);
     }
 
     fn beside(&self, flight: &Flight, resp3: &[u8]) -> Beside {
@@ -51,6 +89,18 @@ impl NearCache {
 }
 
 impl Proxy {
+    /// A node in broadcasting mode has answered something that was sent then: what is settled by that is kept.
+    pub(super) fn settle_near(&mut self, node: NodeKey, sent_at: Time, now: Time) {
+        let Some(near) = self.near.as_deref_mut() else {
+            return;
+        };
+        let (settled, left) = near.unsettled.confirm(node, sent_at, now);
+        near.link_mut(node).settles = left;
+        for at in settled {
+            self.keep_near(at, None);
+        }
+    }
+
     /// The subscription is confirmed, by a push. Returns whether that was asked for.
     pub(super) fn near_subscribed(&mut self, id: BackendId) -> bool {
         let Some(backend) = self.upstream.backends.get_mut(id) else {
@@ -81,7 +131,8 @@ impl Proxy {
             let address = self.upstream.node(node).map(|own| own.address);
             match (why, address) {
                 (Over::Refused, Some(address)) => log::warn!(
-                    "{address} refuses SUBSCRIBE to {}: it is asked to track each key that is cached (-near-cache-tracking)",
+                    "{address} refuses SUBSCRIBE {} or CLIENT TRACKING ON BCAST: it is asked to track each key that is cached \
+                     (-near-cache-tracking keys)",
                     CHANNEL.escape_ascii()
                 ),
                 (Over::TooMany(keys), Some(address)) => log::info!(

@@ -80,13 +80,21 @@ impl Proxy {
         };
         let node = backend.node;
         let link = near.link_mut(node);
-        link.confirm(ticket.sent_at);
-        if link.broadcast.is_some() {
-            near.unsettled.confirm(node, ticket.sent_at);
+        if link.broadcast.is_none() {
+            link.confirm(ticket.sent_at);
+        } else if !reply.is_error() {
+            link.confirm(ticket.sent_at);
+            self.settle_near(node, ticket.sent_at, now);
         }
+        let Some(near) = self.near.as_deref_mut() else {
+            return;
+        };
         let link = near.link_mut(node);
         match step {
             NearStep::Subscribe => link.refuses_broadcast = true,
+            NearStep::Setup if reply.is_error() && link.broadcast.is_some() => {
+                link.refuses_broadcast = true;
+            }
             NearStep::Setup if reply.is_error() => {
                 // It is of no use; that says nothing of the node.
                 link.is_refused = true;
@@ -182,27 +190,40 @@ impl Proxy {
         let Some(near) = self.near.as_deref_mut() else {
             return;
         };
-        let Some(flight) = near.flights.remove(at) else {
+        let Some(flight) = near.flights.get_mut(at) else {
             return;
         };
         let wait = match reply.integer() {
-            Some(-1) => u64::MAX,
-            Some(ttl @ 1..) => (ttl as u64).saturating_mul(1000),
-            Some(_) | None => return,
+            Some(-1) => Some(u64::MAX),
+            Some(ttl @ 1..) => Some((ttl as u64).saturating_mul(1000)),
+            Some(_) | None => None,
         };
         // From when it was asked: the key may end sooner here, and never later.
-        let wait = wait.min(longest(flight.hash));
-        let ends_at = flight.running_at.saturating_add(wait);
-        let spoiled = flight.spoiled && !planted_bugs::is_on("fill-after-invalidation");
-        let Progress::Answered(both) = &flight.progress else {
+        let wait = wait.map(|wait| wait.min(longest(flight.hash)));
+        flight.ends_at = wait.map(|wait| flight.running_at.saturating_add(wait));
+        if flight.ends_at.is_none() || !near.waits_to_be_kept(at, now) {
+            self.keep_near(at, Some(now));
+        }
+    }
+
+    /// What a flight has brought is kept, if it still may be. `now` unless it is settled.
+    pub(super) fn keep_near(&mut self, at: u32, now: Option<Time>) {
+        let Some(near) = self.near.as_deref_mut() else {
             return;
         };
+        let Some(flight) = near.flights.remove(at) else {
+            return;
+        };
+        let (Progress::Answered(both), Some(ends_at)) = (&flight.progress, flight.ends_at) else {
+            return;
+        };
+        let spoiled = flight.spoiled && !planted_bugs::is_on("fill-after-invalidation");
         if spoiled || !near.holds(flight.stamp) {
             near.note_spoiled(flight.hash, flight.shared);
             self.stats.near_fills_spoiled.add(1);
             return;
         }
-        if !near.note_kept(&flight, &both.resp3, now) {
+        if !now.is_none_or(|now| near.note_kept(&flight, &both.resp3, now)) {
             return;
         }
         let evicted = near.store.keep(
@@ -322,6 +343,16 @@ impl Proxy {
         let Some(node) = node else { return };
         let epoch = near.new_epoch();
         near.unsettled.lost(node);
+        // What it asked for may have been more than the node keeps for one that subscribes.
+        let asked = near.flights.iter().map(|(_, flight)| flight);
+        let asked =
+            asked.filter(|flight| flight.backend == id && flight.progress == Progress::Sent);
+        let oldest = asked.min_by_key(|flight| flight.sent_at);
+        if let Some(frame) = oldest.map(|flight| flight.frame.clone())
+            && lost == Lost::Closed
+        {
+            near.decline(&frame, TOO_LARGE, now);
+        }
         let link = near.link_mut(node);
         let needless = lost == Lost::Retired && !link.is_refused;
         link.lost(epoch, now);

@@ -416,6 +416,7 @@ impl Proxy {
             beside,
             spoiled: false,
             progress: Progress::Sent,
+            ends_at: None,
         };
         let near = self.near.as_deref_mut()?;
         let at = near.flights.insert(flight);
@@ -464,7 +465,7 @@ impl NearCache {
     /// not seen more than what is kept. For the short way, which looks at no other client.
     #[inline]
     pub(in crate::proxy) fn is_clear(&self, hash: u64, id: ClientId, own: &Pipeline) -> bool {
-        if self.unsettled.has_readers() {
+        if self.unsettled.has_reader(hash, id) {
             return false;
         }
         if own.is_empty() {

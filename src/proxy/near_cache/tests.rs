@@ -836,6 +836,12 @@ impl World {
         self.asked[client].push_back((key, self.rig.now));
     }
 
+    /// The same value by another request.
+    fn ask_range(&mut self, client: usize, key: usize) {
+        self.rig.ask(client, &["GETRANGE", KEYS[key], "0", "-1"]);
+        self.asked[client].push_back((key, self.rig.now));
+    }
+
     /// Somebody else counts a key up.
     fn write(&mut self, key: usize) {
         let value = self.rig.values.get(KEYS[key].as_bytes());
@@ -867,15 +873,18 @@ impl World {
                     self.rig.execute(name, usize::MAX);
                     self.rig.deliver(name, random.below(60));
                     for client in 0..self.asked.len() {
-                        self.ask(client, "GET", key);
+                        for _ in 0..2 {
+                            match random.below(2) {
+                                0 => self.ask(client, "GET", key),
+                                _ => self.ask_range(client, key),
+                            }
+                            self.hear();
+                        }
                     }
                 }
             }
             4..14 => self.ask(client, "GET", key),
-            14..18 => {
-                self.rig.ask(client, &["GETRANGE", KEYS[key], "0", "-1"]);
-                self.asked[client].push_back((key, self.rig.now));
-            }
+            14..18 => self.ask_range(client, key),
             18..24 => self.ask_both(client, [key, random.below(KEYS.len())]),
             24..40 => self.rig.execute(name, 1 + random.below(4)),
             40..58 => self.rig.deliver(name, 1 + random.below(80)),

@@ -16,7 +16,7 @@ use crate::resp::encode::Protocol;
 /// Which request of a tracking connection a reply is to; the number is the flight's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NearStep {
-    /// `SUBSCRIBE`, which a push confirms (see `tend`).
+    /// `SUBSCRIBE`, which a push confirms (see `broadcast`).
     Subscribe,
     /// `CLIENT TRACKING ON`.
     Setup,
@@ -88,6 +88,8 @@ pub struct Flight {
     pub spoiled: bool,
     /// How far it is.
     pub progress: Progress,
+    /// When what it brings ends, once that is known; it is kept when it is settled (see `unsettled`).
+    pub ends_at: Option<u64>,
 }
 
 impl Flight {

@@ -84,6 +84,8 @@ pub struct Link {
     keys_until: Time,
     /// For how long it is next time.
     keys_wait: Duration,
+    /// Whether it is asked until what it has said is settled (see `unsettled`).
+    pub settles: bool,
     /// Whether the node may not report all keys on it.
     pub refuses_broadcast: bool,
     /// Whether the node refused to track on it: it is to be closed.
@@ -117,7 +119,7 @@ impl Link {
     /// When it is to be probed, if it is in use: unless so much was asked since an entry was last served.
     pub fn probe_at(&self, staleness: Duration) -> Option<Time> {
         let used = self.asked_at.since(self.served_at) < IDLE && self.served_at > Time::default();
-        (self.is_ready && used && !self.probe_key.is_empty())
+        (self.is_ready && (used || self.settles) && !self.probe_key.is_empty())
             .then(|| self.asked_at.after(staleness / PROBES))
     }
 
@@ -165,7 +167,7 @@ impl Link {
     /// It has no connection any more. `epoch` is a new one.
     pub fn lost(&mut self, epoch: u32, now: Time) {
         self.backend = None;
-        (self.broadcast, self.refuses_broadcast) = (None, false);
+        (self.broadcast, self.refuses_broadcast, self.settles) = (None, false, false);
         self.is_ready = false;
         self.epoch = epoch;
         self.probe_key.clear();
