@@ -44,8 +44,8 @@ pub(super) const FLAGS: [Flag; 5] = [
         name: "near-cache-min-reads",
         kind: Kind::Int,
         default: "2",
-        help: "cache a key once a worker has read it this many times within about thirty seconds, and once more while the \
-               cache is full. Caching a key costs its node two commands",
+        help: "cache a key once a worker has read it this many times within about thirty seconds; once less while all nodes \
+               report all keys that change (-near-cache-tracking), and once more while the cache is full",
         apply: |options, value| {
             options.config.near_cache_min_reads = number::within(value, 1, 200)?;
             Ok(())

@@ -74,6 +74,8 @@ pub struct NearCache {
     min_reads: u32,
     prefixes: Vec<Vec<u8>>,
     tracking: NearCacheTracking,
+    /// Whether no node is asked to remember single keys.
+    all_broadcast: bool,
     reply_max: usize,
     /// Whether the request in hand was looked for in vain: a miss, once it is taken.
     pub missed: bool,
@@ -118,6 +120,7 @@ impl NearCache {
                 min_reads: config.near_cache_min_reads,
                 prefixes: shortest(&config.near_cache_prefixes),
                 tracking: config.near_cache_tracking,
+                all_broadcast: config.near_cache_tracking != NearCacheTracking::Keys,
                 reply_max: REPLY_MAX.min(bytes / 8),
                 missed: false,
                 any_refused: false,
@@ -176,7 +179,9 @@ impl NearCache {
         now: Time,
     ) -> Look<'_> {
         // What pushes out another has to be read more often: of those that are read twice there are always more.
-        let min = self.min_reads + u32::from(self.store.is_full());
+        // What costs its node less is worth it sooner.
+        let min = self.min_reads - u32::from(self.all_broadcast && self.min_reads > 1)
+            + u32::from(self.store.is_full());
         let found = self
             .store
             .find(hash, key, question, now.as_micros() + self.still);
@@ -299,8 +304,11 @@ impl NearCache {
         let choice = self.tracking;
         let link = self.link_mut(node);
         link.broadcast = link.may_broadcast(choice, now).then(|| Broadcast::new(now));
+        let broadcasts = link.broadcast.is_some();
+        let mut links = self.links.iter();
+        self.all_broadcast = links.all(|link| link.backend.is_none() || link.broadcast.is_some());
         let mut words: Vec<Vec<u8>> = Vec::new();
-        if link.broadcast.is_some() {
+        if broadcasts {
             words.push(b"BCAST".to_vec());
             for prefix in &self.prefixes {
                 words.extend([b"PREFIX".to_vec(), prefix.clone()]);

@@ -220,3 +220,24 @@ fn a_node_that_lets_nobody_subscribe_is_asked_for_single_keys() {
     );
     rig.proxy.check_idle();
 }
+
+#[test]
+fn where_nodes_remember_nothing_a_key_is_kept_after_one_read_less() {
+    for (choice, reads) in [(NearCacheTracking::Keys, 2), (NearCacheTracking::Auto, 1)] {
+        let mut rig = Rig::with(1, |config| {
+            config.near_cache_tracking = choice;
+            config.near_cache_min_reads = 2;
+        });
+        rig.fill("other", 1);
+        rig.write("k", 1);
+        rig.settle();
+        for _ in 0..reads {
+            rig.ask(0, &["GET", "k"]);
+            rig.settle();
+        }
+        rig.heard(0);
+        let before = rig.reads;
+        rig.ask(0, &["GET", "k"]);
+        assert_eq!((rig.heard(0), rig.reads), (bulk(1), before), "{choice:?}");
+    }
+}
