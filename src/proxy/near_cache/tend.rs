@@ -1,8 +1,8 @@
 //! Tracking connections begin, are probed, and end.
 //!
-//! One is begun when a key of its node is worth a fill, and carries nothing but what the cache asks, so that the node may
-//! track all that is read on it, unless it reports all keys: with OPTIN each fill would be a command more. `CLIENT TRACKING` is its first request
-//! and no part of the handshake: a node that refuses it is served without a cache, and nothing is held against it.
+//! One is begun when a key of its node is worth a fill, and carries nothing but what the cache asks. So the node may report
+//! all keys, or track all that is read on it: with OPTIN each fill would be a command more. `CLIENT TRACKING` is no part
+//! of the handshake: a node that refuses it is served without a cache, and nothing is held against it.
 
 use crate::clock::Time;
 use crate::cluster::slot::{SLOTS, Slot};
@@ -43,7 +43,7 @@ impl Proxy {
             question.clear();
         }
         let words = [&b"CLIENT"[..], b"TRACKING", b"ON"].into_iter();
-        let words: Vec<&[u8]> = words.chain(asked.iter().map(Vec::as_slice)).collect();
+        let words: Vec<&[u8]> = words.chain(asked.iter().map(|word| &**word)).collect();
         encode::command(&mut question, words.iter().copied());
         self.send_near(backend, NearStep::Setup, &question, now);
         None

@@ -43,6 +43,7 @@ use crate::proxy::near_cache::state::link::{Broadcast, Link, Over};
 use crate::proxy::near_cache::state::store::{ByHash, Found, Question, Stamp, Store};
 use crate::proxy::near_cache::state::unsettled::Unsettled;
 use crate::proxy::planted_bugs;
+use crate::proxy::tracking::state::bcast;
 use crate::resp::encode::Protocol;
 use crate::sort;
 
@@ -118,7 +119,11 @@ impl NearCache {
                 seed: seed | 1,
                 staleness: config.near_cache_staleness,
                 min_reads: config.near_cache_min_reads,
-                prefixes: shortest(&config.near_cache_prefixes),
+                prefixes: config
+                    .near_cache_prefixes
+                    .iter()
+                    .map(|prefix| prefix.clone().into_bytes())
+                    .collect(),
                 tracking: config.near_cache_tracking,
                 all_broadcast: config.near_cache_tracking != NearCacheTracking::Keys,
                 reply_max: REPLY_MAX.min(bytes / 8),
@@ -300,18 +305,20 @@ impl NearCache {
     }
 
     /// A connection to a node is to be told what it reports. Returns the words behind `CLIENT TRACKING ON`.
-    pub fn begin_tracking(&mut self, node: NodeKey, now: Time) -> Vec<Vec<u8>> {
+    pub fn begin_tracking(&mut self, node: NodeKey, now: Time) -> Vec<Box<[u8]>> {
         let choice = self.tracking;
         let link = self.link_mut(node);
         link.broadcast = link.may_broadcast(choice, now).then(|| Broadcast::new(now));
         let broadcasts = link.broadcast.is_some();
         let mut links = self.links.iter();
         self.all_broadcast = links.all(|link| link.backend.is_none() || link.broadcast.is_some());
-        let mut words: Vec<Vec<u8>> = Vec::new();
+        let mut words: Vec<Box<[u8]>> = Vec::new();
         if broadcasts {
-            words.push(b"BCAST".to_vec());
-            for prefix in &self.prefixes {
-                words.extend([b"PREFIX".to_vec(), prefix.clone()]);
+            words.push((*b"BCAST").into());
+            let mut prefixes: Vec<&[u8]> = self.prefixes.iter().map(Vec::as_slice).collect();
+            sort::all(&mut prefixes);
+            for prefix in bcast::cover(prefixes.into_iter()) {
+                words.extend([(*b"PREFIX").into(), prefix]);
             }
         }
         words
@@ -413,21 +420,36 @@ impl NearCache {
     }
 }
 
-/// These prefixes without those that begin with another: a server refuses both in `CLIENT TRACKING ON BCAST`.
-fn shortest(prefixes: &[String]) -> Vec<Vec<u8>> {
-    let mut all: Vec<&[u8]> = prefixes.iter().map(String::as_bytes).collect();
-    sort::all(&mut all);
-    all.dedup_by(|longer, shorter| longer.starts_with(shorter));
-    all.into_iter().map(<[u8]>::to_vec).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// What a node is asked for that reports the keys with these prefixes.
+    fn asked(prefixes: impl Iterator<Item = String>) -> Vec<String> {
+        let config = Config {
+            near_cache_bytes: 1 << 20,
+            near_cache_prefixes: prefixes.collect(),
+            ..Config::default()
+        };
+        let mut near = NearCache::new(&config, 1, 1).expect("there is to be one");
+        let words = near.begin_tracking(NodeKey(0), Time::from_micros(1));
+        let words = words.into_iter();
+        words
+            .map(|word| String::from_utf8_lossy(&word).into_owned())
+            .collect()
+    }
+
     #[test]
     fn no_prefix_begins_with_another() {
         let all = ["b:", "a", "b", "ab", "a", "c:1", "c:"].map(str::to_string);
-        assert_eq!(shortest(&all), [&b"a"[..], b"b", b"c:"]);
+        let expected = ["BCAST", "PREFIX", "a", "PREFIX", "b", "PREFIX", "c:"];
+        assert_eq!(asked(all.into_iter()), expected);
+        assert_eq!(asked(std::iter::empty()), ["BCAST"]);
+    }
+
+    #[test]
+    fn of_very_many_prefixes_all_keys_are_reported() {
+        let all = (0..100_000).map(|number| format!("{number}:"));
+        assert_eq!(asked(all), ["BCAST", "PREFIX", ""]);
     }
 }

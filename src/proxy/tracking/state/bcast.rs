@@ -102,21 +102,9 @@ impl Bcast {
         })
     }
 
-    /// The prefixes that nodes are to be asked for: those that no shorter one covers. (A node takes no others of one
-    /// connection, and looks long at many.)
+    /// The prefixes that nodes are to be asked for.
     pub fn cover(&self) -> Vec<Box<[u8]>> {
-        let mut cover: Vec<Box<[u8]>> = Vec::new();
-        // In order, what a prefix covers comes right behind it.
-        for prefix in self.clients.keys() {
-            if cover.last().is_none_or(|last| !prefix.starts_with(last)) {
-                cover.push(prefix.clone());
-            }
-        }
-        // A node compares each with each.
-        match cover.len() > COVER_MAX {
-            true => vec![Box::default()],
-            false => cover,
-        }
+        cover(self.clients.keys().map(|prefix| &**prefix))
     }
 
     /// The connections to this node.
@@ -130,6 +118,23 @@ impl Bcast {
         all.sort_unstable();
         all.dedup();
         all
+    }
+}
+
+/// Those of some prefixes, which come in order, that no shorter one covers. (A node takes no others of one connection, and looks
+/// long at many.)
+pub fn cover<'a>(in_order: impl Iterator<Item = &'a [u8]>) -> Vec<Box<[u8]>> {
+    let mut cover: Vec<Box<[u8]>> = Vec::new();
+    // What a prefix covers comes right behind it.
+    for prefix in in_order {
+        if cover.last().is_none_or(|last| !prefix.starts_with(last)) {
+            cover.push(prefix.into());
+        }
+    }
+    // A node compares each with each.
+    match cover.len() > COVER_MAX {
+        true => vec![Box::default()],
+        false => cover,
     }
 }
 
