@@ -36,37 +36,29 @@ impl NearCache {
         }
     }
 
-    /// Whether what a flight has brought is to be kept once it is settled: it may be newer than other replies of its key. It is
-    /// not kept if too many wait.
-    pub(super) fn waits_to_be_kept(&mut self, at: u32, now: Time) -> bool {
+    /// A flight is over. Returns whether what it has brought may be kept now: if it may be newer than other replies of its key,
+    /// it is kept once it is settled, and if too many wait for that, not at all.
+    pub(super) fn may_keep_now(&mut self, at: u32, now: Time) -> bool {
         let Some(flight) = self.flights.get(at) else {
             return false;
         };
-        let node = flight.stamp.node;
+        let (hash, node) = (flight.hash, flight.stamp.node);
         let Progress::Answered(both) = &flight.progress else {
-            return false;
+            return true;
         };
-        if flight.spoiled
-            || !self.is_broadcast(node)
-            || self.beside(flight, &both.resp3) != Beside::Other
-        {
-            return false;
-        }
-        self.is_to_settle(at);
-        if !self.unsettled.add_flight(at, node, now) {
-            self.flights.remove(at);
-        }
-        true
-    }
-
-    /// A reply is to be kept. Returns whether it may be.
-    pub(super) fn note_kept(&mut self, flight: &Flight, resp3: &[u8], now: Time) -> bool {
-        let node = flight.stamp.node;
-        if !self.is_broadcast(node) || self.beside(flight, resp3) == Beside::Same {
+        if flight.spoiled || !self.is_broadcast(node) {
             return true;
         }
-        self.link_mut(node).settles = true;
-        self.unsettled.add_key(flight.hash, node, now)
+        let (now_kept, has_room) = match self.beside(flight, &both.resp3) {
+            Beside::Same => return true,
+            Beside::Nothing => (true, self.unsettled.add_key(hash, node, now)),
+            Beside::Other => (false, self.unsettled.add_flight(at, node, now)),
+        };
+        self.is_to_settle(at);
+        if !has_room {
+            self.flights.remove(at);
+        }
+        now_kept
     }
 
     /// The node of a flight is to be asked until what it has said is settled.
@@ -97,24 +89,14 @@ impl Proxy {
         let (settled, left) = near.unsettled.confirm(node, sent_at, now);
         near.link_mut(node).settles = left;
         for at in settled {
-            self.keep_near(at, None);
+            self.keep_near(at);
         }
     }
 
     /// The subscription is confirmed, by a push. Returns whether that was asked for.
     pub(super) fn near_subscribed(&mut self, id: BackendId) -> bool {
-        let Some(backend) = self.upstream.backends.get_mut(id) else {
-            return true;
-        };
-        let front = backend.tickets.front().map(|ticket| ticket.origin);
-        if front != Some(Origin::Near(NearStep::Subscribe)) || !backend.front_is_sent() {
-            return false;
-        }
-        if let Some(ticket) = backend.tickets.pop_front() {
-            backend.output.release(ticket.len as usize, &mut self.pool);
-            self.upstream.in_flight -= 1;
-        }
-        true
+        let origin = Origin::Near(NearStep::Subscribe);
+        self.upstream.confirmed(id, origin, &mut self.pool)
     }
 
     /// Connections end on which a node may not report all keys, or reports too many for what is kept; and those of nodes that

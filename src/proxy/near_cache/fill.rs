@@ -201,13 +201,13 @@ impl Proxy {
         // From when it was asked: the key may end sooner here, and never later.
         let wait = wait.map(|wait| wait.min(longest(flight.hash)));
         flight.ends_at = wait.map(|wait| flight.running_at.saturating_add(wait));
-        if flight.ends_at.is_none() || !near.waits_to_be_kept(at, now) {
-            self.keep_near(at, Some(now));
+        if flight.ends_at.is_none() || near.may_keep_now(at, now) {
+            self.keep_near(at);
         }
     }
 
-    /// What a flight has brought is kept, if it still may be. `now` unless it is settled.
-    pub(super) fn keep_near(&mut self, at: u32, now: Option<Time>) {
+    /// What a flight has brought is kept, if it still may be.
+    pub(super) fn keep_near(&mut self, at: u32) {
         let Some(near) = self.near.as_deref_mut() else {
             return;
         };
@@ -221,9 +221,6 @@ impl Proxy {
         if spoiled || !near.holds(flight.stamp) {
             near.note_spoiled(flight.hash, flight.shared);
             self.stats.near_fills_spoiled.add(1);
-            return;
-        }
-        if !now.is_none_or(|now| near.note_kept(&flight, &both.resp3, now)) {
             return;
         }
         let evicted = near.store.keep(

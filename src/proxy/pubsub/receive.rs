@@ -120,21 +120,10 @@ impl Proxy {
             }
             return act == Act::Unsubscribe;
         };
-        let Some(backend) = self.upstream.backends.get_mut(id) else {
-            return true;
-        };
-        let is_next = backend
-            .tickets
-            .front()
-            .is_some_and(|ticket| ticket.origin == Origin::Subscription);
-        if !is_next || !backend.front_is_sent() {
+        let origin = Origin::Subscription;
+        if !self.upstream.confirmed(id, origin, &mut self.pool) {
             return false;
         }
-        let Some(ticket) = backend.tickets.pop_front() else {
-            return false;
-        };
-        backend.output.release(ticket.len as usize, &mut self.pool);
-        self.upstream.in_flight -= 1;
         self.request_confirmed(node, &asked, now);
         true
     }

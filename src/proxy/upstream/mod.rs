@@ -34,7 +34,7 @@ use crate::proxy::ids::{BackendId, NodeKey, OfBackend};
 use crate::proxy::stats::Counter;
 use crate::proxy::texts::refusal::{self, SLOT_NOT_SERVED};
 use crate::proxy::upstream::accounts::Accounts;
-use crate::proxy::upstream::backend::{Backend, Flavor, State, Ticket, Usage};
+use crate::proxy::upstream::backend::{Backend, Flavor, Origin, State, Ticket, Usage};
 use crate::proxy::upstream::dialect::Dialect;
 use crate::proxy::upstream::fail_fast::FailFast;
 use crate::proxy::upstream::node::Node;
@@ -183,6 +183,23 @@ impl Upstream {
     ) -> Option<BackendId> {
         let beside = config.backend_connections.max(1);
         self.connection(target, dialect, beside, config, actions, now)
+    }
+
+    /// What a backend owes next was confirmed by a push. Returns whether that is of this origin.
+    pub fn confirmed(&mut self, id: BackendId, origin: Origin, pool: &mut Pool) -> bool {
+        let Some(backend) = self.backends.get_mut(id) else {
+            return false;
+        };
+        let front = backend.tickets.front();
+        let is_next = front.is_some_and(|ticket| ticket.origin == origin);
+        if !is_next || !backend.front_is_sent() {
+            return false;
+        }
+        if let Some(ticket) = backend.tickets.pop_front() {
+            backend.output.release(ticket.len as usize, pool);
+            self.in_flight -= 1;
+        }
+        true
     }
 
     /// A new connection to a node for subscriptions, which it has not got yet. Nothing while the node is not to be tried.
