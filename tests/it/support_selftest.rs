@@ -1,6 +1,6 @@
 //! The ground itself: clusters start, fail over, move slots and lose nodes as the other tests expect.
 
-use crate::support::{Cluster, Conn, Reply, Single, key_in_slot, slot_of, wait_for};
+use crate::support::{Cluster, Conn, Port, Reply, Single, key_in_slot, slot_of, wait_for};
 use std::time::{Duration, Instant};
 
 #[test]
@@ -137,4 +137,11 @@ fn client_reads_every_kind_of_reply() {
     assert_eq!(conn.read_frame(), b"+PONG\r\n");
     assert_eq!(conn.line("QUIT"), "OK");
     assert_eq!(conn.read_to_close().expect("closes"), b"");
+}
+
+#[test]
+fn a_port_is_given_once() {
+    let numbers: Vec<u16> = (0..500).map(|_| Port::reserve().number()).collect();
+    let different: std::collections::BTreeSet<u16> = numbers.iter().copied().collect();
+    assert_eq!(different.len(), numbers.len());
 }

@@ -1,15 +1,17 @@
 //! One redis-server, and the port it has to itself.
 
 use super::{Conn, reaper, signal, wait_for};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// A TCP port on loopback that no other test, in this process or another, has.
+/// A TCP port on loopback that no other test, in this process or another, has, and that none in this process has had:
+/// files are named for ports, and a cluster of before may still look for its nodes.
 ///
 /// The reservation is a UDP socket on the same number: exclusive, of no use to anybody else, and gone with
 /// its process.
@@ -23,6 +25,8 @@ impl Port {
     /// Below the ephemeral range together with the cluster bus, which is at +10000.
     const FIRST: u16 = 11_000;
     const COUNT: u64 = 10_000;
+    /// Of those that have been given away; when there are so many, all may be given again.
+    const GIVEN_MAX: usize = 8000;
 
     pub fn reserve() -> Port {
         for _ in 0..1000 {
@@ -32,7 +36,7 @@ impl Port {
                 continue;
             };
             let free = |port| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok();
-            if free(number) && free(number + 10_000) {
+            if free(number) && free(number + 10_000) && Port::is_new(number) {
                 return Port {
                     number,
                     _reservation: reservation,
@@ -44,6 +48,16 @@ impl Port {
             Port::FIRST,
             u64::from(Port::FIRST) + Port::COUNT
         );
+    }
+
+    /// Whether it has not been given away, which it now is.
+    fn is_new(number: u16) -> bool {
+        static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+        let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+        if given.len() >= Port::GIVEN_MAX {
+            given.clear();
+        }
+        given.insert(number)
     }
 
     pub fn number(&self) -> u16 {
