@@ -380,7 +380,10 @@ impl World {
             if reset {
                 return 0;
             }
-            let offered: Vec<u8> = slices.iter().flat_map(|slice| slice.to_vec()).collect();
+            let mut offered = Vec::new();
+            for slice in slices {
+                offered.extend_from_slice(slice);
+            }
             let mut count = offered.len().min(pipe.room());
             if !swift && random.one_in(4) {
                 count = count.min(random.skewed(offered.len()));
