@@ -27,10 +27,10 @@ run: need-cargo
 	@$(MAKE) --no-print-directory build
 	@TLS=$(TLS) bash tests/support/demo.sh bin/redis-cluster-proxy $(PROXY_FLAGS)
 
-# Most tests wait for servers most of the time, so that three at once are right for two processors.
+# Most tests wait for servers most of the time, so that four at once are right for two processors.
 test: need-cargo
 	@bash tests/support/install.sh redis-server openssl iproute2
-	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-3} $(CARGO) test --locked
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-4} $(CARGO) test --locked
 	@$(MAKE) --no-print-directory clients
 
 # A million commands through redis-cli --pipe.
