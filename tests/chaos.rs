@@ -114,7 +114,7 @@ fn nothing_wrong_and_nothing_lost() {
     own.extend(["-namespace-addrs", &listens]);
     let proxy = Proxy::spawn(&ground.addrs(), &own, &[]);
     proxy.wait_until_answering();
-    wait_for("the proxy to serve", Duration::from_secs(10), || {
+    wait_for("the proxy to serve", Duration::from_secs(30), || {
         let reply = proxy.conn().line("MGET a b c d e f");
         (!reply.is_error()).then_some(())
     });
@@ -159,7 +159,7 @@ fn nothing_wrong_and_nothing_lost() {
             tap_stop.clone(),
             up.clone(),
         ));
-        wait_for("the tap", Duration::from_secs(10), || {
+        wait_for("the tap", Duration::from_secs(30), || {
             up.load(Ordering::Relaxed).then_some(())
         });
     }

@@ -5,7 +5,7 @@ use crate::support::{Cluster, Conn, Proxy, Reply, Single, wait_for};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// One cluster for all; each test has a proxy, and a server, of its own: CLIENT and MONITOR see everybody.
 static CLUSTER: LazyLock<Cluster> = LazyLock::new(|| Cluster::start(3, 0));

@@ -91,7 +91,7 @@ fn slots_move(cluster: &Cluster, proxy: &Proxy, name: &str) {
     let counters = ["proxy_moved", "proxy_ask", "proxy_tryagain"];
     let start = counters.map(before);
     under_load(proxy, name, &tags, 20, || {
-        let deadline = Instant::now() + Duration::from_secs(40);
+        let deadline = Instant::now() + Duration::from_secs(120);
         let mut rounds = 0;
         loop {
             for tag in &tags {

@@ -3,8 +3,8 @@
 
 use crate::support::compare::pairs;
 use crate::support::{self, Cluster, Conn, Port, Proxy, Reply};
-use std::io::{Read, Write};
-use std::process::{Command, Output, Stdio};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -328,9 +328,10 @@ fn replay(proxy: &Proxy, name: &str, sequence: Sequence) {
             );
         }
     }
-    // What the program came for.
-    assert_eq!(conn.command(&["SET", "connected", name]), "OK");
-    assert_eq!(conn.command(&["GET", "connected"]), name);
+    // What the program came for. Other tests do the same at the same time, each before a proxy of its own.
+    let key = format!("connected:{}", proxy.addr());
+    assert_eq!(conn.command(&["SET", &key, name]), "OK");
+    assert_eq!(conn.command(&["GET", &key]), name);
 }
 
 #[test]
@@ -392,14 +393,14 @@ fn cluster_clients_and_tools_go_on_with_the_other_face() {
     }
 }
 
-/// A program that ends by itself, or at the latest after `limit` seconds: then it was to be ended.
-fn run(limit: u32, program: &str, proxy: &Proxy, args: &[&str], input: Option<Vec<u8>>) -> Output {
+/// A program before the proxy; after `limit` seconds it is ended.
+fn spawn(limit: u32, program: &str, proxy: &Proxy, args: &[&str], has_input: bool) -> Child {
     let (host, port) = proxy.addr().rsplit_once(':').expect("host:port");
-    let mut child = Command::new("timeout")
+    Command::new("timeout")
         .args([&limit.to_string(), "stdbuf", "-oL", program])
         .args(["-h", host, "-p", port])
         .args(args)
-        .stdin(if input.is_some() {
+        .stdin(if has_input {
             Stdio::piped()
         } else {
             Stdio::null()
@@ -407,7 +408,12 @@ fn run(limit: u32, program: &str, proxy: &Proxy, args: &[&str], input: Option<Ve
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .expect("the tool runs");
+        .expect("the tool runs")
+}
+
+/// A program that ends by itself, or at the latest after `limit` seconds.
+fn run(limit: u32, program: &str, proxy: &Proxy, args: &[&str], input: Option<Vec<u8>>) -> Output {
+    let mut child = spawn(limit, program, proxy, args, input.is_some());
     let writer = child.stdin.take().zip(input).map(|(mut stdin, input)| {
         std::thread::spawn(move || stdin.write_all(&input).expect("the tool reads"))
     });
@@ -490,12 +496,17 @@ fn redis_cli_does_all_it_can() {
         "{mem}"
     );
 
-    // They have no end of their own.
-    let stat = text(&run(3, "redis-cli", &proxy, &["--stat", "-i", "0.5"], None));
-    let ticks = stat.lines().filter(|line| line.starts_with("506 "));
-    assert!(ticks.count() >= 2, "{stat}");
+    // It has no end of its own.
+    let mut stat = spawn(60, "redis-cli", &proxy, &["--stat", "-i", "0.2"], false);
+    let lines = BufReader::new(stat.stdout.take().expect("it is piped")).lines();
+    let ticks = lines
+        .map_while(Result::ok)
+        .filter(|line| line.starts_with("506 "));
+    assert_eq!(ticks.take(2).count(), 2, "--stat goes on");
+    support::signal(stat.id(), "TERM");
+    stat.wait().expect("it ends");
     let latency = text(&run(
-        3,
+        60,
         "redis-cli",
         &proxy,
         &["--latency", "-i", "1", "--raw"],
@@ -510,7 +521,7 @@ fn redis_cli_does_all_it_can() {
 
 /// redis-cli on a terminal of its own, and what it has shown.
 struct Terminal {
-    child: std::process::Child,
+    child: Child,
     shown: std::sync::mpsc::Receiver<Vec<u8>>,
     text: String,
 }

@@ -2,7 +2,7 @@
 //! TLS, wanting a password. What was sent there was not executed, and is told so; nobody connects in a storm.
 
 use crate::support::fake::{Door, Fake, MAX_CLIENTS};
-use crate::support::{Conn, Proxy, Reply, key_in_slot, wait_for};
+use crate::support::{Conn, Proxy, Reply, Stalls, key_in_slot, wait_for};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -112,7 +112,7 @@ fn what_a_node_never_took_was_not_executed() {
         let door = *door;
         let flags = ["-park-timeout", "1s", "-connect-timeout", "200ms"];
         let (proxy, bad) = ground(move |_| door, &flags);
-        let begun = Instant::now();
+        let (begun, stalls) = (Instant::now(), Stalls::watch());
         let mut clients: Vec<(Vec<Vec<String>>, Conn)> = requests()
             .into_iter()
             .map(|requests| (requests, proxy.conn()))
@@ -139,7 +139,8 @@ fn what_a_node_never_took_was_not_executed() {
             assert!(text.contains(words), "{door:?} {requests:?}: {text}");
         }
         let took = begun.elapsed();
-        assert!(took < Duration::from_secs(5), "{door:?}: {took:?}");
+        let most = Duration::from_secs(5) + stalls.allowance();
+        assert!(took < most, "{door:?}: {took:?}");
         assert_eq!(bad.requests.load(Ordering::Relaxed), 0, "{door:?}");
         let connections = bad.connections.load(Ordering::Relaxed);
         assert!(
@@ -161,7 +162,29 @@ fn what_a_node_never_took_was_not_executed() {
             let reply = conn.command(&["BLPOP", &key_in_slot(SLOT, "door"), "0"]);
             assert!(reply.is_error());
         }
-        assert!(begun.elapsed() < Duration::from_secs(3), "{door:?}");
+        let took = begun.elapsed();
+        let most = Duration::from_secs(3) + stalls.allowance();
+        assert!(took < most, "{door:?}: {took:?}");
+    }
+}
+
+/// The node's connections and the proxy's processor time when neither grows fast any more, or after a second.
+fn when_it_rests(proxy: &Proxy, bad: &Fake) -> (usize, u64) {
+    let look = || {
+        (
+            bad.connections.load(Ordering::Relaxed),
+            processor_ticks(proxy),
+        )
+    };
+    let (begun, mut before) = (Instant::now(), look());
+    loop {
+        std::thread::sleep(Duration::from_millis(100));
+        let now = look();
+        let is_at_rest = now.0 - before.0 <= 4 && now.1 - before.1 <= 4;
+        if is_at_rest || begun.elapsed() > Duration::from_secs(1) {
+            return now;
+        }
+        before = now;
     }
 }
 
@@ -178,9 +201,10 @@ fn a_thousand_clients_of_each_kind_make_no_storm() {
         &["MULTI"],
     ];
     for kind in kinds {
-        let flags = ["-park-timeout", "2s", "-max-procs", "1"];
+        let flags = ["-park-timeout", "3s", "-max-procs", "1"];
         let (proxy, bad) = ground(|_| Door::Closes, &flags);
         let mut clients: Vec<Conn> = (0..1000).map(|_| proxy.conn()).collect();
+        let begun = Instant::now();
         // The first of them may come while the node is not known to be bad.
         for client in &mut clients {
             client.send(Conn::encode(kind));
@@ -188,11 +212,9 @@ fn a_thousand_clients_of_each_kind_make_no_storm() {
                 client.send(Conn::encode(&["SET", &key, "v"]));
             }
         }
-        std::thread::sleep(Duration::from_millis(500));
-        let (connections, ticks) = (
-            bad.connections.load(Ordering::Relaxed),
-            processor_ticks(&proxy),
-        );
+        // By now its one worker has read them all.
+        assert_eq!(proxy.conn().line("PING"), "PONG");
+        let (connections, ticks) = when_it_rests(&proxy, &bad);
         std::thread::sleep(Duration::from_secs(1));
         let more = bad.connections.load(Ordering::Relaxed) - connections;
         let spent = processor_ticks(&proxy) - ticks;
@@ -201,7 +223,10 @@ fn a_thousand_clients_of_each_kind_make_no_storm() {
         );
         assert!(connections <= 1050, "{kind:?}: {connections} connections");
         assert!(more <= 40, "{kind:?}: {more} connections in a second");
-        assert!(spent <= 40, "{kind:?}: {spent} ticks in a second");
+        // Else they are answered within it, which takes its time.
+        if begun.elapsed() < Duration::from_secs(3) {
+            assert!(spent <= 40, "{kind:?}: {spent} ticks in a second");
+        }
         for client in &mut clients {
             let first = client.read_reply();
             let reply = if kind[0] == "MULTI" {
@@ -222,7 +247,7 @@ fn a_thousand_clients_of_each_kind_make_no_storm() {
 fn a_node_that_only_answers_handshakes_is_given_up_like_others() {
     let flags = ["-park-timeout", "1s", "-max-procs", "1"];
     let (proxy, bad) = ground(|_| Door::Greets, &flags);
-    let begun = Instant::now();
+    let (begun, stalls) = (Instant::now(), Stalls::watch());
     let mut clients: Vec<(Vec<Vec<String>>, Conn)> = (0..60)
         .flat_map(|_| requests())
         .map(|requests| (requests, proxy.conn()))
@@ -248,7 +273,10 @@ fn a_node_that_only_answers_handshakes_is_given_up_like_others() {
         "{connections} connections in {took:?} for {} clients",
         clients.len()
     );
-    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert!(
+        took < Duration::from_secs(5) + stalls.allowance(),
+        "{took:?}"
+    );
     assert!(connections < 300, "{connections} connections in {took:?}");
     assert!(
         proxy
@@ -308,15 +336,15 @@ fn who_waits_is_served_when_the_node_is_back() {
     }
     std::thread::sleep(Duration::from_millis(700));
     open.store(true, Ordering::Relaxed);
-    let begun = Instant::now();
+    let (begun, stalls) = (Instant::now(), Stalls::watch());
     for client in &mut clients {
         let reply: Reply = client.read_reply();
         assert!(!reply.is_error(), "{reply:?}");
     }
+    let took = begun.elapsed();
     assert!(
-        begun.elapsed() < Duration::from_secs(2),
-        "{:?}",
-        begun.elapsed()
+        took < Duration::from_secs(2) + stalls.allowance(),
+        "{took:?}"
     );
 }
 
@@ -324,9 +352,10 @@ fn who_waits_is_served_when_the_node_is_back() {
 /// transactions leave idle, or of another protocol, make room.
 #[test]
 fn connections_that_nobody_uses_make_room_for_others() {
+    // Long beside the time that the node's threads may not run, of which each notices when its connection is closed.
     let (proxy, bad) = ground(
         |_| Door::Room(3),
-        &["-max-procs", "1", "-park-timeout", "3s"],
+        &["-max-procs", "1", "-park-timeout", "20s"],
     );
     let key = key_in_slot(SLOT, "room");
     let mut transactions = proxy.conn();
@@ -354,7 +383,7 @@ fn connections_that_nobody_uses_make_room_for_others() {
 fn blocked_clients_leave_a_connection_for_what_they_wait_for() {
     let (proxy, bad) = ground(
         |_| Door::Room(4),
-        &["-max-procs", "1", "-park-timeout", "3s"],
+        &["-max-procs", "1", "-park-timeout", "20s"],
     );
     let key = key_in_slot(SLOT, "blocked");
     // The node never answers these, since their keys stay empty.

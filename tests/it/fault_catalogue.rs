@@ -305,7 +305,7 @@ fn f03(freezes: usize, most: Duration) {
         thread::sleep(ms(200));
         let began = Instant::now();
         cluster.freeze(master);
-        wait_for("the promotion", Duration::from_secs(15), || {
+        wait_for("the promotion", Duration::from_secs(30), || {
             (cluster.raw(replica).command(&["SET", &key, "y"]) == "OK").then_some(())
         });
         let promoted = began.elapsed();
@@ -1367,7 +1367,7 @@ fn f01_requests_wait_as_long_as_the_nodes_need_to_fail_over() {
     let proxy = Proxy::start(&cluster, &["-debug-addr", &debug]);
     wait_for(
         "the node timeout to be known",
-        Duration::from_secs(10),
+        Duration::from_secs(30),
         || {
             let (_, status) = http::get(&debug, "/api/v1/status");
             status.contains("\"park_timeout\":17.0").then_some(())
@@ -1410,13 +1410,13 @@ fn f01_requests_wait_as_long_as_the_nodes_need_to_fail_over() {
     assert_eq!(admin.command(&fixed), "OK");
     let master = cluster.master_of(16383);
     cluster.kill(master);
-    let began = Instant::now();
+    let (began, stalls) = (Instant::now(), Stalls::watch());
     let reply = admin.command(&["GET", &key_in_slot(16383, "x")]);
+    let took = began.elapsed();
     assert!(reply.is_error(), "{reply:?}");
     assert!(
-        began.elapsed() < Duration::from_secs(4),
-        "{:?}",
-        began.elapsed()
+        took < Duration::from_secs(4) + stalls.allowance(),
+        "{took:?}"
     );
 }
 
@@ -1436,7 +1436,7 @@ fn f33_requests_are_held_on_after_a_standstill() {
     thread::sleep(ms(300));
     let began = Instant::now();
     signal(proxy.pid(), "STOP");
-    wait_for("the promotion", Duration::from_secs(15), || {
+    wait_for("the promotion", Duration::from_secs(30), || {
         (cluster.raw(replica).command(&["SET", &key, "2"]) == "OK").then_some(())
     });
     thread::sleep(ms(4000).saturating_sub(began.elapsed()));
@@ -1466,7 +1466,8 @@ fn f33_nodes_and_clients_are_not_to_blame_for_a_standstill() {
         Some(format!("+{}\r\n", args[1]).into_bytes())
     });
     Fake::unite(&[&fake]);
-    let flags = ["-request-timeout", "2s", "-client-idle-timeout", "3s"];
+    // Shorter than it is stopped, and longer than any of them may not run.
+    let flags = ["-request-timeout", "3s", "-client-idle-timeout", "3500ms"];
     let proxy = fake_proxy(&[&fake], &flags);
     let (mut conn, mut idle) = (proxy.conn(), proxy.conn());
     conn.set_deadline(Duration::from_secs(30));

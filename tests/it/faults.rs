@@ -68,7 +68,7 @@ fn reads_go_to_replicas(cluster: &Cluster, preference: &str) {
     // Until every replica has it: replication is later than the reply.
     wait_for(
         "the replicas to have the values",
-        Duration::from_secs(10),
+        Duration::from_secs(20),
         || {
             keys.iter()
                 .all(|key| conn.command(&["GET", key]) == value.as_str())
@@ -134,9 +134,11 @@ fn dead_replicas_are_not_missed(cluster: &Cluster) {
     for key in &keys {
         assert_eq!(conn.command(&["SET", key, "here"]), "OK");
     }
+    // As long as it knows none it reads from masters.
+    wait_for_replicas(&proxy);
     wait_for(
         "the replicas to have the values",
-        Duration::from_secs(10),
+        Duration::from_secs(20),
         || {
             keys.iter()
                 .all(|key| conn.command(&["GET", key]) == "here")
@@ -192,6 +194,8 @@ fn replicas_speak_for_a_shard_without_a_master() {
     }
     let all = Reply::Int(keys.len() as i64);
     let victim = cluster.masters()[0];
+    // As long as it knows none it reads from masters.
+    wait_for_replicas(&reading);
     wait_for("the replicas to have all", Duration::from_secs(20), || {
         let mut there = keys.iter().map(|key| conn.command(&["GET", key]) == "here");
         there.all(|there| there).then_some(())

@@ -1,10 +1,10 @@
 //! INFO through a proxy, beside one redis-server: what a client did before is in it, whatever the nodes count alike.
 
-use crate::support::{Cluster, Conn, Proxy, Server, signal, wait_for};
+use crate::support::{Cluster, Conn, Proxy, Server, Stalls, signal, wait_for};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// The fields of some sections.
 fn info(conn: &mut Conn, sections: &str) -> BTreeMap<String, String> {
@@ -81,16 +81,19 @@ fn what_was_done_before_is_in_it() {
             .collect();
         assert_eq!(told[0], told[1], "RESP{protocol}");
     }
-    // A snapshot goes on for a while where each key takes the child a while.
+    // A snapshot goes on for a while, longer than its reader may not run, where each key takes the child a while: for a
+    // second or more at each node.
     for protocol in ["2", "3"] {
         let told: Vec<_> = pair
             .both(protocol)
             .iter_mut()
-            .map(|conn| {
-                for n in 0..400 {
-                    conn.command(&["SET", &format!("key:{n}"), "v"]);
-                }
-                assert_eq!(conn.line("CONFIG SET rdb-key-save-delay 1000"), "OK");
+            .zip([1200, 400])
+            .map(|(conn, keys)| {
+                let sets: Vec<Vec<String>> = (0..keys)
+                    .map(|n| ["SET", &format!("key:{n}"), "v"].map(String::from).into())
+                    .collect();
+                conn.pipeline(&sets);
+                assert_eq!(conn.line("CONFIG SET rdb-key-save-delay 3000"), "OK");
                 let mut told = vec![conn.line("BGSAVE").text()];
                 told.push(info(conn, "persistence")["rdb_bgsave_in_progress"].clone());
                 wait_for("the snapshot", LIMIT, || {
@@ -112,6 +115,10 @@ fn simultaneous_requests_share_one_round_of_questions() {
     let cluster = Cluster::start(3, 0);
     let proxy = Proxy::start(&cluster, &["-max-procs", "1"]);
     let mut conns: Vec<Conn> = (0..40).map(|_| proxy.conn()).collect();
+    // Its own question is behind it.
+    wait_for("the survey", LIMIT, || {
+        proxy.log().contains("servers: version").then_some(())
+    });
     conns[0].line("INFO");
     let asked = |cluster: &Cluster| -> u64 {
         let calls = cluster.masters().into_iter().map(|port| {
@@ -160,19 +167,24 @@ fn a_silent_master_costs_a_second_and_its_last_words_count() {
     for n in 0..50 {
         conn.command(&["SET", &format!("key:{n}"), "v"]);
     }
-    let whole = info(&mut conn, "everything");
+    // Any master may have no processor for a second.
+    let whole = wait_for("all masters to answer", LIMIT, || {
+        let whole = info(&mut conn, "everything");
+        (whole["proxy_masters_summed"] == "3").then_some(whole)
+    });
     assert!(whole["db0"].starts_with("keys=50,"));
-    assert_eq!(whole["proxy_masters_summed"], "3");
     assert!(!whole.contains_key("proxy_masters_silent"));
     let silent = cluster.masters()[1];
     cluster.freeze(silent);
-    let started = Instant::now();
+    let (started, stalls) = (Instant::now(), Stalls::watch());
     let mut other = proxy.conn();
     for protocol in ["2", "3"] {
         other.command(&["HELLO", protocol]);
-        let told = info(&mut other, "everything");
-        assert!(told["db0"].starts_with("keys=50,"), "{told:?}");
-        assert_eq!(told["proxy_masters_silent"], "1");
+        let told = wait_for("the others to answer", LIMIT, || {
+            let told = info(&mut other, "everything");
+            assert!(told["db0"].starts_with("keys=50,"), "{told:?}");
+            (told["proxy_masters_silent"] == "1").then_some(told)
+        });
         let who = &told["proxy_silent_master_0"];
         assert!(
             who.starts_with(&format!("addr=127.0.0.1:{silent},")),
@@ -181,7 +193,7 @@ fn a_silent_master_costs_a_second_and_its_last_words_count() {
         assert_eq!(told["proxy_masters_summed"], "2");
     }
     assert!(
-        started.elapsed() < Duration::from_secs(8),
+        started.elapsed() < Duration::from_secs(8) + stalls.allowance(),
         "{:?}",
         started.elapsed()
     );

@@ -251,7 +251,7 @@ fn a_slow_reader_is_alone_with_it() {
     slow.write_all(&get.repeat(first)).expect("sent");
     wait_for(
         "the first replies at the proxy",
-        Duration::from_secs(10),
+        Duration::from_secs(30),
         || (proxy.counter("proxy_backend_bytes_in") > (first as u64) << 20).then_some(()),
     );
     // He is owed as much as anybody may be: what he sends from here on waits to be taken.

@@ -6,6 +6,9 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+/// Long, as it ends at once when all is well.
+const LIMIT: Duration = Duration::from_secs(60);
+
 /// A running proxy; ended with SIGTERM when dropped. When its test fails, the end of its log is shown.
 #[derive(Debug)]
 pub struct Proxy {
@@ -97,7 +100,7 @@ impl Proxy {
     pub fn wait_until_answering(&self) {
         wait_for(
             &format!("the proxy to answer at {}", self.addr),
-            Duration::from_secs(30),
+            LIMIT,
             || {
                 let reply = Conn::try_connect(&self.addr)
                     .ok()?
@@ -122,7 +125,7 @@ impl Proxy {
             .collect();
         wait_for(
             &format!("the proxy to serve the masters {masters:?}"),
-            Duration::from_secs(30),
+            LIMIT,
             || {
                 let mut conn = Conn::try_connect(&self.addr).ok()?;
                 let serves = |reply: &super::Reply| {
@@ -145,7 +148,7 @@ impl Proxy {
     #[track_caller]
     pub fn wait_until_replicas_are_known(&self, count: usize) {
         let mut conn = self.conn();
-        wait_for("the replicas to be known", Duration::from_secs(20), || {
+        wait_for("the replicas to be known", LIMIT, || {
             for slot in (1..16384).step_by(1000) {
                 conn.command(&["SET", &key_in_slot(slot, "known"), "1"]);
             }
@@ -173,8 +176,8 @@ impl Proxy {
     #[track_caller]
     pub fn stop(mut self) -> ExitStatus {
         signal(self.pid(), "TERM");
-        self.wait_exit(Duration::from_secs(15))
-            .expect("the proxy ends within 15 s of SIGTERM")
+        self.wait_exit(Duration::from_secs(30))
+            .expect("the proxy ends within 30 s of SIGTERM")
     }
 
     /// How it ended, if it does within `limit`.

@@ -186,7 +186,7 @@ impl Server {
     fn came_up(&self) -> bool {
         wait_for(
             "redis-server to answer or exit",
-            Duration::from_secs(20),
+            Duration::from_secs(60),
             || {
                 if let State::Running(child) = &mut *self.state()
                     && child

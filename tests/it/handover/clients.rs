@@ -90,6 +90,11 @@ fn who_does_not_end_in_time_is_sent_away_and_loses_no_element() {
     ends_well(old);
     assert!(!blocked.is_open(Duration::from_secs(5)));
     assert!(!open_for_ever.is_open(Duration::from_secs(5)));
+    // The node lets go of it when it reads that it is closed.
+    let mut node = cluster.raw(cluster.ports()[0]);
+    wait_for("nobody to be blocked any more", LONG, || {
+        (number(&mut node, "blocked_clients") == 0).then_some(())
+    });
     let mut conn = open(&place, 0);
     assert_eq!(conn.line("RPUSH queue a").int(), 1);
     assert_eq!(
