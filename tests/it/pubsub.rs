@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// For tests that do not change it, and that subscribe to channels of their own only.
+/// For tests that do not change it, each with names of its own: who hears or counts the names of others has a cluster of
+/// its own.
 static CLUSTER: LazyLock<Cluster> = LazyLock::new(|| Cluster::start(3, 0));
 
 fn words(line: &str) -> Vec<String> {
@@ -458,15 +459,14 @@ fn a_shard_channel_follows_its_slot() {
         }
     }
     // Nobody is counted at the nodes that had the slot before.
-    let total: i64 = cluster
-        .masters()
-        .iter()
-        .map(|port| {
-            let reply = cluster.raw(*port).line("PUBSUB SHARDNUMSUB sequel");
-            reply.items()[1].int()
-        })
-        .sum();
-    assert_eq!(total, 1);
+    let count = |port: u16| {
+        let reply = cluster.raw(port).line("PUBSUB SHARDNUMSUB sequel");
+        reply.items()[1].int()
+    };
+    wait_for("one subscription to be left", LIMIT, || {
+        let total: i64 = cluster.masters().into_iter().map(count).sum();
+        (total == 1).then_some(())
+    });
 }
 
 #[test]
@@ -488,7 +488,7 @@ fn a_lost_master_is_a_gap_and_no_more() {
     let mut last: BTreeMap<(usize, String), u64> = BTreeMap::new();
     let mut sequence = 0u64;
     let mut lost = 0;
-    let deadline = Instant::now() + Duration::from_secs(40);
+    let deadline = Instant::now() + Duration::from_secs(60);
     let mut good_rounds = 0;
     for round in 0.. {
         if round == 5 {
@@ -507,7 +507,8 @@ fn a_lost_master_is_a_gap_and_no_more() {
             .into_iter()
             .enumerate()
         {
-            conn.set_deadline(Duration::from_millis(50));
+            // What has not come by then is lost, or comes in a later round, which then is no good one.
+            conn.set_deadline(Duration::from_millis(500));
             let all = |last: &BTreeMap<(usize, String), u64>| {
                 let on_time =
                     |channel: &&String| last.get(&(index, channel.to_string())) == Some(&sequence);
@@ -554,7 +555,7 @@ fn a_slow_subscriber_is_cut_and_nobody_else() {
     let mut publisher = proxy.conn();
     let text = "x".repeat(100_000);
     let mut count = 0;
-    let deadline = Instant::now() + LIMIT;
+    let deadline = Instant::now() + 3 * LIMIT;
     while proxy.counter("proxy_subscribers_cut") == 0 {
         assert!(Instant::now() < deadline, "nobody is cut");
         let receivers = publisher.command(&["PUBLISH", "slow.1", &text]).int();
@@ -577,7 +578,8 @@ fn a_slow_subscriber_is_cut_and_nobody_else() {
 
 #[test]
 fn subscribers_are_seen_and_killed_as_such() {
-    let proxy = Proxy::start(&CLUSTER, &["-max-procs", "2"]);
+    let cluster = Cluster::start(3, 0);
+    let proxy = Proxy::start(&cluster, &["-max-procs", "2"]);
     let mut admin = proxy.conn();
     let mut conns: Vec<Conn> = (0..8).map(|_| proxy.conn()).collect();
     for conn in &mut conns[..6] {
@@ -670,7 +672,7 @@ fn clients_that_leave_leave_nothing_behind() {
 fn messages_of_all_channels_have_one_order() {
     let proxies = [Proxy::start(&CLUSTER, &[]), Proxy::start(&CLUSTER, &[])];
     let mut subscriber = proxies[0].conn();
-    let channels: Vec<String> = (0..40).map(|n| format!("order.{n}")).collect();
+    let channels: Vec<String> = (0..40).map(|n| format!("by-name.{n}")).collect();
     for channel in &channels {
         subscribe(&mut subscriber, &format!("SUBSCRIBE {channel}"));
     }
