@@ -22,6 +22,19 @@ const PIPELINES: &[&str] = &[
     "SET a 1 | GET a | SUBSCRIBE c | MGET a b | PUBLISH c hi | DEL a b",
 ];
 
+/// As `bytes`. A node that has no processor for so long that nobody waits for it confirms no subscription: then it is tried
+/// again.
+fn bytes_in_time(addr: &str, sequence: &str) -> String {
+    for _ in 0..5 {
+        let began = Instant::now();
+        let heard = bytes(addr, sequence);
+        if began.elapsed() < PATIENCE {
+            return heard;
+        }
+    }
+    panic!("{sequence}: it takes {PATIENCE:?} each time");
+}
+
 /// All that a client hears that sends everything at once.
 fn bytes(addr: &str, sequence: &str) -> String {
     let mut conn = Conn::connect(addr);
@@ -51,8 +64,8 @@ fn a_message_to_its_publisher_comes_where_one_server_puts_it() {
                 continue;
             }
             for round in 0..5 {
-                let (found, expected) =
-                    (bytes(proxy.addr(), sequence), bytes(&one.addr(), sequence));
+                let found = bytes_in_time(proxy.addr(), sequence);
+                let expected = bytes(&one.addr(), sequence);
                 assert_eq!(found, expected, "{sequence}, {flags:?}, round {round}");
             }
         }
@@ -84,7 +97,7 @@ fn a_message_of_exec_to_its_own_client_comes_before_the_reply_to_exec() {
     ] {
         for round in 0..10 {
             let [ours, theirs] = [proxy.addr(), &one.addr()].map(|addr| {
-                let heard = bytes(addr, sequence);
+                let heard = bytes_in_time(addr, sequence);
                 let (mut rest, mut at) = (heard.clone(), Vec::new());
                 for text in ["hi", "ho"].iter().take(messages) {
                     let end = format!("$2\r\n{text}\r\n");

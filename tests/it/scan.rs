@@ -35,6 +35,19 @@ fn scan_once(conn: &mut Conn, options: &str) -> BTreeSet<String> {
     found
 }
 
+/// A page has what it found in 50 ms, which a busy machine may not give three nodes: then another is asked for, so often.
+const CUT_MAX: usize = 20;
+
+/// A scan that is one page: all that came.
+#[track_caller]
+fn one_page(conn: &mut Conn, options: &str) -> Vec<String> {
+    let scans = (0..CUT_MAX).map(|_| scan(conn, options));
+    let mut whole = scans.filter(|(_, calls)| *calls == 1);
+    let page = whole.next();
+    page.unwrap_or_else(|| panic!("SCAN {options}: never one page"))
+        .0
+}
+
 #[test]
 fn a_small_keyspace_is_one_page() {
     let cluster = Cluster::start(3, 0);
@@ -44,13 +57,15 @@ fn a_small_keyspace_is_one_page() {
         let mut proxy = Conn::open(proxy.addr(), protocol);
         let mut single = Conn::open(&single.addr(), protocol);
         let mut both = |line: &str| {
-            let expected = single.line(line);
-            let mut seen = proxy.line(line);
-            // A page has what it found in 50 ms, which a busy machine may not give three nodes.
-            for _ in 0..20 {
-                let is_cut = line.starts_with("SCAN") && !seen.is_error() && seen != expected;
+            let ask = |conn: &mut Conn| -> Vec<Reply> {
+                line.split(" | ").map(|line| conn.line(line)).collect()
+            };
+            let expected = ask(&mut single);
+            let mut seen = ask(&mut proxy);
+            for _ in 0..CUT_MAX {
+                let is_cut = line.contains("SCAN") && !seen[0].is_error() && seen != expected;
                 if is_cut {
-                    seen = proxy.line(line);
+                    seen = ask(&mut proxy);
                 }
             }
             assert_eq!(seen, expected, "{line}");
@@ -78,9 +93,7 @@ fn a_small_keyspace_is_one_page() {
             "SCAN 0 COUNT x",
             "SCAN 0 COUNT 1 MATCH",
             "SCAN 0 NOTHING 1",
-            "MULTI",
-            "SCAN 0 COUNT 1000",
-            "EXEC",
+            "MULTI | SCAN 0 COUNT 1000 | EXEC",
         ] {
             both(line);
         }
@@ -88,8 +101,8 @@ fn a_small_keyspace_is_one_page() {
         for slot in [0, 8000, 16000] {
             both(&format!("SET {} 1", key_in_slot(slot, "k")));
         }
-        let (found, calls) = scan(&mut proxy, "COUNT 1000");
-        assert_eq!((found.len(), calls), (4, 1));
+        let found = one_page(&mut proxy, "COUNT 1000");
+        assert_eq!(found.len(), 4);
         let keys: BTreeSet<String> = found.into_iter().collect();
         assert_eq!(keys, scan_once(&mut single, "COUNT 1000"));
     }
@@ -124,7 +137,7 @@ fn every_option_finds_what_one_server_finds() {
     }
     // A call whose page is full asks nobody else, and one that is large is one page.
     assert!(scan(&mut proxy, "COUNT 10").1 >= 25);
-    assert_eq!(scan(&mut proxy, "COUNT 100000").1, 1);
+    assert_eq!(one_page(&mut proxy, "COUNT 100000").len(), 500);
 }
 
 /// What is asked about all keys, and the number of keys that the reply speaks of: for SCAN all that it returned, twice if
@@ -163,12 +176,11 @@ fn meanwhile(proxy: &Proxy, keys: usize, work: impl FnOnce()) {
             let stop = &stop;
             scope.spawn(move || {
                 let (mut conn, mut rounds) = (proxy.conn(), 0);
-                while !stop.load(Ordering::Relaxed) {
+                while !stop.load(Ordering::Relaxed) || rounds == 0 {
                     assert_eq!(ask(&mut conn), keys, "{name} after {rounds}");
                     rounds += 1;
                 }
                 eprintln!("{name}: {rounds} times");
-                assert!(rounds > 0);
             });
         }
         let _stop = Stop(&stop);
@@ -213,7 +225,15 @@ fn a_replica_that_joins_doubles_nothing() {
     let cluster = Cluster::start(3, 0);
     let proxy = Proxy::start(&cluster, &[]);
     set_keys(&mut proxy.conn(), KEYS);
-    let joining = Server::start(&["--cluster-enabled", "yes", "--cluster-node-timeout", "1000"]);
+    let joining = Server::start(&[
+        "--cluster-enabled",
+        "yes",
+        "--cluster-node-timeout",
+        "1000",
+        // Its master may be silent for a second on a busy machine, and is to stay the master.
+        "--cluster-replica-no-failover",
+        "yes",
+    ]);
     let mut joiner = joining.conn();
     let master = cluster.master_of(0);
     let id = cluster.raw(master).line("CLUSTER MYID").text();
@@ -257,7 +277,9 @@ fn keys_left_at_a_master_without_slots_do_not_count() {
     let (heir, old) = (cluster.master_of(0), cluster.master_of(16383));
     let left = cluster.raw(old).line("DBSIZE").int() as usize;
     assert!(left > 10 && left < KEYS);
-    for port in cluster.ports() {
+    // The old owner first: as long as it claims them, the others take its word for it.
+    let others = cluster.ports().into_iter().filter(|port| *port != old);
+    for port in [old].into_iter().chain(others) {
         let reply = cluster.raw(port).line("CLUSTER DELSLOTSRANGE 10922 16383");
         assert_eq!(reply, "OK", "{port}");
     }
