@@ -21,15 +21,16 @@ impl Ground {
         static GROUND: OnceLock<Mutex<Ground>> = OnceLock::new();
         let ground = GROUND.get_or_init(|| {
             let cluster = Cluster::start_with(3, 1, &["--latency-tracking", "yes"]);
-            let proxy = Proxy::start(&cluster, &["-read-prefer", "1", "-max-procs", "2"]);
-            proxy.wait_until_replicas_are_known(3);
             Mutex::new(Ground {
-                proxy,
+                proxy: Proxy::start(&cluster, &["-read-prefer", "1", "-max-procs", "2"]),
                 single: Single::start(),
                 cluster,
             })
         });
         let ground = ground.lock().unwrap_or_else(|failed| failed.into_inner());
+        // The test before may have had a master replaced.
+        ground.cluster.wait_until_ready();
+        ground.proxy.wait_until_replicas_are_known(3);
         for (mut conn, _) in ground.both(2) {
             for line in [
                 "FLUSHALL",
@@ -465,8 +466,10 @@ fn cursors_of_one_key_stay_with_the_master() {
     }
     assert!(count >= 500);
     assert_eq!(conn.info("proxy")["proxy_replica_reads"], before);
-    conn.line("HGET hash field1");
-    assert_ne!(conn.info("proxy")["proxy_replica_reads"], before);
+    wait_for("a replica to be asked", Duration::from_secs(20), || {
+        conn.line("HGET hash field1");
+        (conn.info("proxy")["proxy_replica_reads"] != before).then_some(())
+    });
 }
 
 /// What a client reads while it watches decides what it writes: a replica may be behind what is watched.
@@ -487,8 +490,14 @@ fn what_is_read_while_watching_comes_from_masters() {
         assert_eq!(reads(&mut conn), before, "{request}");
     }
     conn.line("UNWATCH");
-    conn.line("MGET a b c d");
-    assert_ne!(reads(&mut conn), before);
+    wait_for(
+        "replicas to be asked again",
+        Duration::from_secs(20),
+        || {
+            conn.line("MGET a b c d");
+            (reads(&mut conn) != before).then_some(())
+        },
+    );
 }
 
 #[test]
@@ -658,7 +667,7 @@ fn a_replica_that_is_down_or_silent_holds_up_no_command() {
     ground.cluster.wait_until_ready();
     wait_for(
         "the replica to be asked again",
-        Duration::from_secs(10),
+        Duration::from_secs(30),
         || {
             conn.line("SLOWLOG RESET");
             let mut raw = ground.cluster.raw(replica);

@@ -71,6 +71,9 @@ fn with_modules() -> Cluster {
         "yes",
         "--enable-debug-command",
         "yes",
+        // A master that gets no processor for a second is not taken for dead: nobody is to be sent elsewhere.
+        "--cluster-node-timeout",
+        "15000",
     ];
     Cluster::start_with(3, 0, &flags)
 }

@@ -6,7 +6,6 @@ use crate::support::session::{SESSION, UNORDERED, words};
 use crate::support::{Cluster, Conn, Proxy, Reply, Single, slot_of};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 struct Ground {
     single: Single,
@@ -337,7 +336,6 @@ fn what_is_not_served_is_refused_and_harms_nobody() {
             .collect();
         for protocol in ["2", "3"] {
             let (mut conn, _) = ground.pair(protocol);
-            conn.set_deadline(Duration::from_secs(5));
             conn.line("SET before 1");
             for line in refused {
                 let words: Vec<&str> = line.split(' ').collect();

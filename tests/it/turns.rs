@@ -124,6 +124,7 @@ impl Rig {
 
 #[test]
 fn long_work_is_counted_seen_from_outside_and_moves_no_deadline() {
+    let began = Instant::now();
     let mut rig = Rig::start(|| work(LONG));
     let (heartbeats, clock) = (rig.heartbeats.clone(), rig.clock);
     // What /healthz asks, while the turn goes on.
@@ -139,7 +140,6 @@ fn long_work_is_counted_seen_from_outside_and_moves_no_deadline() {
         }
         None
     });
-    let began = Instant::now();
     assert!(rig.ask().starts_with("-CLUSTERDOWN"));
     let took = began.elapsed();
     assert!(matches!(watcher.join(), Ok(Some(Stuck::Turn(_)))));
