@@ -146,20 +146,21 @@ fn reload(sources: &Sources, mailboxes: &[Mailbox]) {
             "{name} was removed from the settings: clients still need it until the next start"
         );
     }
-    for (name, is_same) in secrets(&old, &new) {
-        if !is_same {
-            same = false;
-            log::info!("{name} changed: new logins use it");
-        }
-    }
+    let changed = secrets(&old, &new).into_iter();
+    let changed: Vec<_> = changed.filter(|(_, is_same)| !is_same).collect();
+    same &= changed.is_empty();
     live.renew(|config| config.with_secrets_of(&new).0);
     if !same {
         sources.process.acl.renew_passwords(&live.config());
     }
+    tell(mailboxes, &WorkerQuery::RenewConfig);
+    // Said once it is so: whoever has read it may use the new one.
+    for (name, _) in changed {
+        log::info!("{name} changed: new logins use it");
+    }
     if same {
         log::info!("{}: nothing changed", path.display());
     }
-    tell(mailboxes, &WorkerQuery::RenewConfig);
 }
 
 /// Reads the file of users again, if there is one. If anything in it is wrong, the users stay as they are.
