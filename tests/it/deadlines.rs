@@ -94,7 +94,13 @@ fn a_slow_node_is_waited_for_until_the_deadline() {
 
 #[test]
 fn a_read_whose_connection_is_lost_goes_to_another_node_of_the_shard() {
-    let args = ["--cluster-replica-no-failover", "yes"];
+    // A replica refuses to be read a second after the only master has gone, unless it is told otherwise.
+    let args = [
+        "--cluster-replica-no-failover",
+        "yes",
+        "--cluster-allow-reads-when-down",
+        "yes",
+    ];
     let cluster = Cluster::start_with(1, 2, &args);
     let proxy = Proxy::start(&cluster, &["-read-prefer", "READ_PREFER_SLAVE"]);
     let ports = cluster.ports();
