@@ -5,7 +5,8 @@ time of the nodes (all masters together) and of the contender for each command, 
 that of the first contender in the same turn; and how many reads were hits.
 
 Options by environment: KEYS (default 1000000), ZIPF (0.99), WRITES (percent, 5), WARM (6000000 requests, not measured: fewer leave
-many keys that nobody has asked for yet), REQUESTS (1000000, measured), REPEATS (3), CONTENDERS (proxy,proxy_near), PROXY_BIN, PROXY_FLAGS.
+many keys that nobody has asked for yet), REQUESTS (1000000, measured), REPEATS (3), CONTENDERS (proxy,proxy_near), PROXY_BIN, PROXY_FLAGS,
+NEAR_CACHE (64mb, which hold 350,000 of the keys; 256mb hold all).
 """
 
 import itertools
