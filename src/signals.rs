@@ -154,7 +154,7 @@ fn reload(sources: &Sources, mailboxes: &[Mailbox]) {
         sources.process.acl.renew_passwords(&live.config());
     }
     tell(mailboxes, &WorkerQuery::RenewConfig);
-    // Said once it is so: whoever has read it may use the new one.
+    // Said once everybody has been told: whoever has read it may use the new one.
     for (name, _) in changed {
         log::info!("{name} changed: new logins use it");
     }
