@@ -15,8 +15,8 @@ VALUE = b"x" * (16 << 10)
 
 
 def settled_rss(process):
-    """Once it stays the same; the proxy gives memory back after a second without commands."""
-    time.sleep(3)
+    """Once it stays the same; the proxy gives memory back some seconds after the last command."""
+    time.sleep(8)
     return process.rss_kib()
 
 

@@ -8,14 +8,22 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use std::{io, panic, thread};
 
+use crate::clock::Clock;
 use crate::pulse::Pulse;
 
 /// A program with less memory than this is left alone, and so is one that has less than this to return, in bytes.
 const WORTHWHILE: usize = 16 << 20;
 /// The longest time between two looks, when what is free cannot be returned, in periods.
 const PATIENCE_MAX: u32 = 32;
+/// The longest time between two looks, however long one takes, in periods.
+const PRICE_MAX: u32 = 300;
+
+/// Whether somebody rests and has given up what it kept: what is free is to be returned.
+static IS_WANTED: AtomicBool = AtomicBool::new(false);
 
 /// Has all threads allocate from so many heaps, one for each worker. To be called before there are threads.
 ///
@@ -35,12 +43,12 @@ pub fn limit_heaps(workers: usize) {
 #[cfg(not(target_env = "gnu"))]
 pub fn limit_heaps(_workers: usize) {}
 
-/// Returns what the allocator holds free to the system, and what it keeps for this thread. It takes milliseconds with
-/// much to return: for when there is nothing else to do.
+/// Gives up what the allocator keeps for this thread, and has all that is free returned to the system soon, by the thread
+/// that [`watch`]es: with much that is free it takes tens of milliseconds, in which a request may come.
 #[cfg(target_env = "gnu")]
 pub fn give_back() {
     give_up_kept();
-    trim();
+    IS_WANTED.store(true, Ordering::Relaxed);
 }
 
 #[cfg(target_env = "gnu")]
@@ -59,44 +67,55 @@ pub fn give_back() {}
 #[cfg(not(target_env = "gnu"))]
 fn trim() {}
 
-/// Returns what the allocator holds free while the program is busy: a worker that always has something to do never
-/// rests, and what one large value or a burst has taken would stay for as long.
+/// Returns what the allocator holds free: when a worker has come to rest, and while the program is busy. A worker that
+/// always has something to do never rests, and what one large value or a burst has taken would stay for as long.
 ///
-/// A thread of its own looks once a second while the memory of the process changes. Returning 200 MiB takes 10 to 20 ms, during which only those wait who
-/// allocate from that heap; the data path takes its blocks from the worker's pool.
-pub fn watch(pulse: Arc<Pulse>) -> io::Result<()> {
+/// A thread of its own looks once a second while the memory of the process changes. Who allocates from a heap waits
+/// while the C library counts its free pieces (100 to 250 ns each) or returns them (200 MiB in 10 to 40 ms; what has been
+/// returned before in 0.5 µs each). The data path takes its blocks from the worker's pool, but what a near cache forgets
+/// leaves many pieces. So the time is measured, and the next look waits until this one was a thousandth of the time.
+pub fn watch(clock: Clock, pulse: Arc<Pulse>) -> io::Result<()> {
     if cfg!(not(target_env = "gnu")) {
         return Ok(());
     }
-    let statm = File::open("/proc/self/statm")?;
+    let statm = File::open("/proc/self/statm");
     let page = rustix::param::page_size();
+    let resident = move || {
+        let known = statm.as_ref().ok().and_then(|statm| resident(statm, page));
+        known.unwrap_or(0)
+    };
     thread::Builder::new()
         .name("memory".to_string())
         .spawn(move || {
             let mut frugality = Frugality::default();
-            let mut last = None;
+            let mut last = 0;
             let mut is_busy = true;
             loop {
                 pulse.wait(is_busy);
-                let Some(resident) = resident(&statm, page).filter(|own| *own >= WORTHWHILE) else {
-                    is_busy = false;
+                let own = resident();
+                is_busy = own >= WORTHWHILE && std::mem::replace(&mut last, own) != own;
+                let is_wanted = IS_WANTED.load(Ordering::Relaxed);
+                if !frugality.may_look(is_wanted) {
                     continue;
-                };
-                is_busy = last.replace(resident) != Some(resident);
-                let seen = Seen {
-                    resident,
+                }
+                let began = clock.now();
+                let look = || Seen {
+                    resident: own,
                     handed_out: handed_out(),
                 };
-                if frugality.is_due(&seen) {
+                let seen = (own >= WORTHWHILE && !is_wanted).then(look);
+                let due = seen.filter(|seen| frugality.is_due(seen));
+                let mut returned = 0;
+                if is_wanted || due.is_some() {
+                    IS_WANTED.store(false, Ordering::Relaxed);
                     trim();
-                    let after = self::resident(&statm, page).unwrap_or(resident);
-                    let returned = resident.saturating_sub(after);
-                    log::debug!(
-                        "memory: {returned} bytes of {} that are free returned",
-                        seen.free()
-                    );
+                    returned = own.saturating_sub(resident());
+                    log::debug!("memory: {returned} bytes returned");
+                }
+                if let Some(seen) = due {
                     frugality.returned(&seen, returned);
                 }
+                frugality.pay(clock.now().since(began), returned);
             }
         })
         .map(|_detached| ())
@@ -132,18 +151,21 @@ fn resident(statm: &File, page: usize) -> Option<usize> {
     Some(all.saturating_sub(files) * page)
 }
 
-/// Decides when it is worthwhile to return memory.
+/// Decides when to look, and when it is worthwhile to return memory.
 #[derive(Debug)]
 struct Frugality {
-    /// Looks until the next that counts.
+    /// Periods until the last look is paid for.
+    debt: u32,
+    /// Periods until the next look that nobody asks for.
     left: u32,
-    /// How many there are between two.
+    /// How many there are between two returns, at least.
     patience: u32,
 }
 
 impl Default for Frugality {
     fn default() -> Frugality {
         Frugality {
+            debt: 0,
             left: 0,
             patience: 1,
         }
@@ -151,11 +173,17 @@ impl Default for Frugality {
 }
 
 impl Frugality {
-    /// Whether to return now what is free.
-    fn is_due(&mut self, seen: &Seen) -> bool {
+    /// A period has gone by. Whether to look now, or to return what is free because somebody wants it.
+    fn may_look(&mut self, is_wanted: bool) -> bool {
+        self.debt = self.debt.saturating_sub(1);
         self.left = self.left.saturating_sub(1);
+        self.debt == 0 && (is_wanted || self.left == 0)
+    }
+
+    /// Whether to return what is free.
+    fn is_due(&self, seen: &Seen) -> bool {
         let used = seen.resident - seen.free().min(seen.resident);
-        self.left == 0 && seen.free() >= WORTHWHILE.max(used / 4)
+        seen.free() >= WORTHWHILE.max(used / 4)
     }
 
     /// So much has been returned. Where it was little, because each piece that is in use holds its page, it is tried
@@ -167,6 +195,14 @@ impl Frugality {
             (self.patience * 2).min(PATIENCE_MAX)
         };
         self.left = self.patience;
+    }
+
+    /// A look took so long, with what it has returned: a period for each millisecond, which is a thousandth of the
+    /// time. Returning much may take a hundredth: whoever took it waited for the kernel as well.
+    fn pay(&mut self, time: Duration, returned: usize) {
+        let share = if returned >= WORTHWHILE { 10 } else { 1 };
+        let periods = time.as_millis() / share + 1;
+        self.debt = periods.min(PRICE_MAX.into()) as u32;
     }
 }
 
@@ -238,7 +274,7 @@ mod tests {
 
     #[test]
     fn memory_is_returned_when_much_of_it_is_free() {
-        let mut frugality = Frugality::default();
+        let frugality = Frugality::default();
         assert!(!frugality.is_due(&seen(30, 20)));
         assert!(frugality.is_due(&seen(207, 8)));
         // A fifth of much is not worth it.
@@ -257,15 +293,47 @@ mod tests {
         let stuck = seen(100, 50);
         let mut tries = Vec::new();
         for second in 0..200 {
-            if frugality.is_due(&stuck) {
+            if frugality.may_look(false) && frugality.is_due(&stuck) {
                 tries.push(second);
                 frugality.returned(&stuck, MIB);
             }
         }
         assert_eq!(tries, [0, 2, 6, 14, 30, 62, 94, 126, 158, 190]);
-        while !frugality.is_due(&stuck) {}
+        while !frugality.may_look(false) {}
         frugality.returned(&stuck, 40 * MIB);
-        assert!(frugality.is_due(&stuck));
+        assert!(frugality.may_look(false));
+    }
+
+    #[test]
+    fn a_look_that_takes_long_is_had_less_often() {
+        let periods = |micros, returned| {
+            let mut frugality = Frugality::default();
+            frugality.pay(Duration::from_micros(micros), returned * MIB);
+            (1..).find(|_| frugality.may_look(false)).expect("it ends")
+        };
+        assert_eq!(periods(0, 0), 1);
+        assert_eq!(periods(900, 0), 1);
+        assert_eq!(periods(6500, 0), 7);
+        assert_eq!(periods(6500, 15), 7);
+        // Returning much is worth more.
+        assert_eq!(periods(20_000, 200), 3);
+        assert_eq!(periods(220_000, 1000), 23);
+        // However long one takes, there is another.
+        assert_eq!(periods(u64::MAX, 0), PRICE_MAX);
+    }
+
+    #[test]
+    fn who_rests_waits_for_what_was_paid_and_not_for_what_is_stuck() {
+        let mut frugality = Frugality::default();
+        let stuck = seen(100, 50);
+        for _ in 0..5 {
+            frugality.returned(&stuck, MIB);
+        }
+        frugality.pay(Duration::from_millis(2), MIB);
+        assert!(!frugality.may_look(true));
+        assert!(!frugality.may_look(true));
+        assert!(!frugality.may_look(false));
+        assert!(frugality.may_look(true));
     }
 
     /// What is resident of this very process follows what it frees. Other tests take and free memory of it meanwhile, so

@@ -158,9 +158,9 @@ pub fn run(mut config: Config, passed: Option<Passed>, log: LogHandle) -> io::Re
         log_dropped: Arc::new(move || dropped.dropped()),
     };
     outages::spawn(sources.clone(), pulse.clone())?;
-    if let Err(error) = allocator::watch(pulse) {
+    if let Err(error) = allocator::watch(clock, pulse) {
         log::warn!(
-            "cannot watch the allocator: free memory is returned to the system only when idle: {error}"
+            "cannot watch the allocator: free memory is not returned to the system: {error}"
         );
     }
     systemd::guard(clock, sources.heartbeats.clone(), sources.process.clone())?;

@@ -51,7 +51,7 @@ fn status(pid: u32, name: &str) -> u64 {
 }
 
 /// Looks at the proxy, whose clients have gone: connections that nobody needs are closed ten seconds later
-/// (`-backend-idle-timeout`), and memory is given back in each second without a request. Those to the masters stay, one
+/// (`-backend-idle-timeout`), and memory is given back some seconds after the last request. Those to the masters stay, one
 /// for each protocol that was spoken: all of them are used once, so that they are there at each rest.
 pub fn look(proxy: &Proxy, probes: &[Probe]) -> Held {
     for protocol in ["2", "3"] {
@@ -61,7 +61,7 @@ pub fn look(proxy: &Proxy, probes: &[Probe]) -> Held {
             assert!(!conn.command(&["EXISTS", &probe.key]).is_error());
         }
     }
-    thread::sleep(Duration::from_secs(13));
+    thread::sleep(Duration::from_secs(16));
     let before = cpu_ticks(proxy.pid());
     thread::sleep(Duration::from_secs(2));
     Held {
