@@ -143,6 +143,7 @@ const EXPECTED: &[&str] = &[
     // Counted by the cluster and the world.
     "clients_half_closed",
     "clients_not_reading",
+    "changed_at_once",
     "clients_told",
     "clients_vanished",
     "clients_writing_first",
@@ -158,7 +159,9 @@ const EXPECTED: &[&str] = &[
     "nodes_shut",
     "garbage",
     "hangs",
+    "deleted_past",
     "late_executions",
+    "late_reports",
     "lies",
     "scripts_lied",
     "links_cut",
@@ -175,7 +178,9 @@ const EXPECTED: &[&str] = &[
     "short_writes",
     "standstills",
     "stale_topologies",
+    "subscribers_closed",
     "surplus",
+    "trackers_closed",
     // Seen by clients.
     "errors",
     "large_replies",

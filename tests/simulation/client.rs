@@ -19,6 +19,8 @@ mod bytes;
 mod deaf;
 #[path = "client/exclusive.rs"]
 mod exclusive;
+#[path = "client/hot.rs"]
+mod hot;
 #[path = "client/listener.rs"]
 mod listener;
 #[path = "client/namespaced.rs"]
@@ -45,6 +47,8 @@ enum Kind {
     Push(Nonce),
     Incr(usize),
     Get(usize),
+    /// So many bytes of a text that is shorter.
+    Start(usize, usize),
     Range(usize),
     MGet(Vec<usize>),
     Exists(Vec<usize>),
@@ -213,6 +217,8 @@ pub struct Client {
     pub stalled_until: u64,
     /// Whether it reads nothing before all that it has made is written.
     pub writes_first: bool,
+    /// Whether it does nothing but read hot keys.
+    pub is_reader: bool,
     /// How it ends.
     pub end: End,
     /// Bytes made and not written.
@@ -268,6 +274,7 @@ impl Client {
             blocked: false,
             stalled_until: 0,
             writes_first: false,
+            is_reader: false,
             end: End::Open,
             unwritten: VecDeque::new(),
             received: Vec::new(),
@@ -330,6 +337,9 @@ impl Client {
 
     /// Makes a pipeline of random requests, unless it has enough under way.
     pub fn make_requests(&mut self, ledger: &mut Ledger, random: &mut Random) {
+        if self.is_reader {
+            return;
+        }
         if random.one_in(400) {
             return self.burst(ledger, random);
         }
@@ -577,7 +587,7 @@ impl Client {
 
     fn request(&mut self, kind: Kind, keys: &[usize], ledger: &mut Ledger, random: &mut Random) {
         let cached = match &kind {
-            Kind::Get(_) | Kind::Range(_) | Kind::Exists(_) | Kind::MGet(_) => {
+            Kind::Get(_) | Kind::Start(..) | Kind::Range(_) | Kind::Exists(_) | Kind::MGet(_) => {
                 self.manners.staleness
             }
             _ => None,
@@ -799,7 +809,8 @@ impl Client {
     }
 
     fn check(&mut self, sent: Sent, value: &Value, ledger: &mut Ledger, counts: &mut Counts) {
-        self.at_once = sent.held == ledger.held;
+        // (Who waits for each reply before it asks again has no later read.)
+        self.at_once = sent.held == ledger.held || self.is_reader;
         self.drop_own(&sent.kind, ledger);
         let fits = match (value, &sent.kind) {
             (Value::Error(text), Kind::Refused(start)) if text.starts_with(start) => true,
@@ -934,6 +945,15 @@ impl Client {
                 true
             }
             (Kind::Get(key), value) => self.saw_text(*key, value, sent.floors[0], sent, ledger),
+            (Kind::Start(key, _), Value::Bulk(bytes)) => {
+                let null = match sent.resp3 {
+                    true => Value::Null,
+                    false => Value::NullBulk,
+                };
+                // What is not there is empty.
+                let value = if bytes.is_empty() { &null } else { value };
+                self.saw_text(*key, value, sent.floors[0], sent, ledger)
+            }
             (Kind::MGet(keys), Value::Array(values)) => {
                 values.len() == keys.len()
                     && keys
@@ -1120,7 +1140,7 @@ fn keys_of(kind: &Kind, ledger: &Ledger) -> Vec<usize> {
         Kind::Sum(nonce) | Kind::Script(nonce, _) | Kind::Push(nonce) => {
             vec![ledger.writes[*nonce].key]
         }
-        Kind::Incr(key) | Kind::Get(key) | Kind::Range(key) => vec![*key],
+        Kind::Incr(key) | Kind::Get(key) | Kind::Start(key, _) | Kind::Range(key) => vec![*key],
         Kind::MGet(keys) | Kind::Exists(keys) => keys.clone(),
         _ => Vec::new(),
     }

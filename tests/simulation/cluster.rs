@@ -129,6 +129,11 @@ impl Session {
         self.resp3
     }
 
+    /// Whether it hears messages.
+    pub fn has_subscribed(&self) -> bool {
+        !self.subscriptions.is_empty()
+    }
+
     /// What a connection is sent of a message to a channel, of a shard or of the cluster.
     pub fn pushes(&self, sharded: bool, channel: &[u8], number: u64) -> Vec<u8> {
         let mut out = Vec::new();
@@ -823,7 +828,7 @@ impl Cluster {
                 return session.change(&name, args).expect("it subscribes");
             }
             "EVAL" => (1, false),
-            "GET" | "LRANGE" | "XRANGE" | "PTTL" => (0, true),
+            "GET" | "GETRANGE" | "LRANGE" | "XRANGE" | "PTTL" => (0, true),
             "SET" | "INCR" | "INCRBY" | "RPUSH" | "RESTORE" => (0, false),
             "MGET" | "EXISTS" => (1, true),
             "DEL" | "UNLINK" => (1, false),
@@ -954,6 +959,9 @@ fn run(
     };
     match name {
         "GET" => text(data, keys[0]),
+        // Of what is shorter.
+        "GETRANGE" if !data.contains_key(keys[0]) => resp::bulk(b""),
+        "GETRANGE" => text(data, keys[0]),
         "XRANGE" => {
             let number = std::str::from_utf8(&args[2]).expect("digits");
             resp::grown(number.parse().expect("digits"), resp3)

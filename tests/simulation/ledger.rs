@@ -158,7 +158,7 @@ pub struct Ledger {
     pub now: u64,
     /// How many requests the proxy had held so far when the turn began.
     pub held: u64,
-    /// The same, or a little earlier.
+    /// The same, or a little earlier: by as much as nodes may keep back what they tell of changed keys.
     pub asked_now: u64,
     /// Keys that have been written since they were last taken.
     pub changed: Vec<usize>,

@@ -29,15 +29,21 @@ mod cache;
 mod deaf;
 #[path = "world/end.rs"]
 mod end;
+#[path = "world/hot.rs"]
+mod hot;
 #[path = "world/life.rs"]
 mod life;
 #[path = "world/lists.rs"]
 mod lists;
+#[path = "world/reports.rs"]
+mod reports;
 #[path = "world/shell.rs"]
 mod shell;
 
 use cache::Changes;
 use deaf::Deaf;
+use hot::Hot;
+use reports::Reports;
 
 /// Turns of one run in which trouble is made.
 const TURNS: usize = 4000;
@@ -66,7 +72,7 @@ events! {
     stale_topologies, clients_vanished, requests_of_vanished, clients_half_closed, clients_told,
     clients_not_reading, clients_writing_first, short_writes, late_executions, published, evictions, standstills,
     long_heads, written_past, deaf_bursts, flushed_past, keys_ended, forgotten, clients_in_namespaces,
-    told_by_listeners, listeners_lost,
+    told_by_listeners, listeners_lost, changed_at_once, deleted_past, late_reports, subscribers_closed, trackers_closed,
 }
 
 /// Which trouble is made in one run: once in so many turns, or never (0).
@@ -92,6 +98,29 @@ struct Troubles {
     long_head: usize,
     /// Whether nodes may be asked for the topology that have not heard the news.
     stale: bool,
+    /// A node closes a connection that has subscribed and is owed more than this, unless it is 0.
+    output_max: usize,
+}
+
+impl Troubles {
+    /// The same, less often by this factor, but for planned work.
+    fn less(self, factor: usize) -> Troubles {
+        Troubles {
+            crash: self.crash * factor,
+            hang: self.hang * factor,
+            cut: self.cut * factor,
+            garbage: self.garbage * factor,
+            full: self.full * factor,
+            shut: self.shut * factor,
+            down: self.down * factor,
+            masterless: self.masterless * factor,
+            liar: self.liar * factor,
+            vanish: self.vanish * factor,
+            standstill: self.standstill * factor,
+            long_head: self.long_head * factor,
+            ..self
+        }
+    }
 }
 
 /// How far a connection to a node is.
@@ -121,6 +150,12 @@ struct Link {
     mute_until: u64,
     /// The node closes it once all is written.
     closing: bool,
+    /// Whether anything was executed since the node last wrote.
+    answered: bool,
+    /// Whether its node reports late which keys have changed.
+    late: bool,
+    /// Until when the node, which reports late, is busy with something else.
+    busy_until: u64,
     /// The node does not serve it.
     door: Option<Door>,
     /// What was sent to a node that does not serve it.
@@ -144,7 +179,8 @@ impl Link {
     /// Whether nothing is under way.
     fn is_still(&self) -> bool {
         let pipes = self.requests.is_empty() && self.replies.is_empty();
-        let ends = self.pending.is_empty() && self.unwritten.is_empty();
+        let told = !self.late || self.session.tracks.owed_since().is_none();
+        let ends = self.pending.is_empty() && self.unwritten.is_empty() && told;
         self.backend.is_none() || (pipes && ends && !self.queued && !self.blocked)
     }
 }
@@ -181,6 +217,10 @@ pub struct World {
     of_foreigner: Random,
     /// What else happens to keys past the proxy.
     changes: Changes,
+    /// How nodes tell of them.
+    reports: Reports,
+    /// Keys that are read again and again.
+    hot: Hot,
     /// Which clients are in a namespace.
     of_names: Random,
     /// When clients ask for much and read nothing.
@@ -312,6 +352,7 @@ impl World {
             let choice = Random::new(mix(!seed.rotate_left(16))).below(choices.len());
             config.near_cache_tracking = choices[choice];
         }
+        let hot = Hot::new(seed, has_cache, &mut config);
         if of_steps.one_in(2) {
             config.limits.connection_requests = of_steps.skewed(64);
         }
@@ -372,6 +413,7 @@ impl World {
             outstanding_max: random.skewed(200) + 8,
         };
         let table = Arc::new(Table::compiled());
+        let reports = Reports::new(seed, cluster.nodes.len());
         World {
             proxy: Proxy::new(config, table, process.clone(), 0, seed),
             process,
@@ -382,7 +424,10 @@ impl World {
             clients_max: random.between(1, 6) as usize + more_clients,
             clients_made: 0,
             manners,
-            troubles: troubles(&mut random, calm),
+            troubles: Troubles {
+                output_max: reports.output_max,
+                ..hot.lessen(troubles(&mut random, calm))
+            },
             topologies: Vec::new(),
             restarts: Vec::new(),
             promotions: Vec::new(),
@@ -391,6 +436,8 @@ impl World {
             foreigner: Session::default(),
             of_foreigner: Random::new(mix(seed)),
             changes,
+            reports,
+            hot,
             of_names: Random::new(mix(seed.rotate_left(16))),
             deaf: Deaf::new(seed),
             number: 0,
@@ -503,7 +550,7 @@ impl World {
             _ => self.random.between(2 * MILLIS, 20 * MILLIS),
         };
         self.ledger.now = self.now;
-        self.ledger.asked_now = self.now;
+        self.note_late_reports();
         self.ledger.held = self.proxy.stats().held.get();
         self.pass_time();
         self.change_users(talking);

@@ -54,6 +54,11 @@ impl Client {
             }
             Kind::Incr(key) => args.extend([verb("INCR"), name(*key, ledger)]),
             Kind::Get(key) => args.extend([verb("GET"), name(*key, ledger)]),
+            Kind::Start(key, end) => {
+                let ends = [b"0".to_vec(), end.to_string().into_bytes()];
+                args.extend([verb("GETRANGE"), name(*key, ledger)]);
+                args.extend(ends);
+            }
             Kind::Range(key) => {
                 args.extend([
                     verb("LRANGE"),

@@ -21,7 +21,26 @@ pub struct Tracks {
     /// Keys that it has read and has not been told of since.
     keys: BTreeSet<Vec<u8>>,
     /// Keys with such a prefix that have changed, and are told of behind the replies to all that was executed with that.
-    changed: Vec<Vec<u8>>,
+    changed: Owed,
+    /// The same, to be told of behind the replies to what is executed next.
+    kept_back: Owed,
+}
+
+/// Keys to be told of, and since when.
+#[derive(Debug, Default)]
+struct Owed {
+    keys: Vec<Vec<u8>>,
+    since: u64,
+}
+
+impl Owed {
+    fn since(&self) -> Option<u64> {
+        (!self.keys.is_empty()).then_some(self.since)
+    }
+
+    fn push(self) -> Option<Vec<u8>> {
+        self.since().map(|_| push(Some(&self.keys)))
+    }
 }
 
 /// What a connection is told: of some keys, or of all.
@@ -86,18 +105,45 @@ impl Tracks {
     }
 
     /// A key is to be told of behind the replies to all that is executed now. False: at once.
-    pub fn later(&mut self, key: &[u8]) -> bool {
+    pub fn later(&mut self, key: &[u8], now: u64) -> bool {
         let waits = self.prefixes.is_some() && self.redirect.is_none();
-        if waits && !self.changed.iter().any(|own| own == key) {
-            self.changed.push(key.to_vec());
+        let own = &mut self.changed;
+        if waits && !own.keys.iter().any(|own| own == key) {
+            own.since = own.since().unwrap_or(now);
+            own.keys.push(key.to_vec());
         }
         waits
     }
 
-    /// What is told of such keys.
+    /// What is told of all such keys.
     pub fn report(&mut self) -> Option<Vec<u8>> {
+        let mut all = std::mem::take(&mut self.kept_back);
+        let Owed { keys, since } = std::mem::take(&mut self.changed);
+        all.since = all.since().unwrap_or(since);
+        all.keys.extend(keys);
+        all.push()
+    }
+
+    /// Whether a node that writes with threads keeps anything back: of what has changed in a turn of its loop it tells behind
+    /// the replies of the next one.
+    pub fn is_late(&self) -> bool {
+        self.kept_back.since().is_some()
+    }
+
+    /// What has changed in this turn of its loop is kept back.
+    pub fn begin_late(&mut self) {
+        self.kept_back = std::mem::take(&mut self.changed);
+    }
+
+    /// What it has kept back is told now. What has changed since then is kept back.
+    pub fn end_late(&mut self) -> Option<Vec<u8>> {
         let changed = std::mem::take(&mut self.changed);
-        (!changed.is_empty()).then(|| push(Some(&changed)))
+        std::mem::replace(&mut self.kept_back, changed).push()
+    }
+
+    /// Since when there has been anything to tell.
+    pub fn owed_since(&self) -> Option<u64> {
+        self.kept_back.since().or(self.changed.since())
     }
 
     /// All keys are gone. Returns whether somebody is told of it.
@@ -150,6 +196,15 @@ impl Cluster {
         // What is told of each of them is told by one word.
         ledger.changed.truncate(told);
         self.flushed.push(shard);
+    }
+
+    /// A text is deleted. Returns whether it was there.
+    pub fn delete(&mut self, shard: usize, name: &[u8], ledger: &mut Ledger) -> bool {
+        let was_there = self.shards[shard].data.remove(name).is_some();
+        if was_there {
+            lose(name, ledger);
+        }
+        was_there
     }
 
     /// A text ends at this time, unless it is written before.

@@ -69,6 +69,8 @@ impl World {
     /// What happens in one turn.
     pub(super) fn change_past(&mut self) {
         self.write_past();
+        self.heat();
+        self.change_many();
         if self.changes.random.one_in(self.changes.flush) {
             self.flush_past();
         }
@@ -82,7 +84,7 @@ impl World {
     }
 
     /// Whether somebody reaches the master of a shard past the proxy; which node that is.
-    fn master_past(&self, shard: usize) -> Option<usize> {
+    pub(super) fn master_past(&self, shard: usize) -> Option<usize> {
         let node = self.cluster.shards[shard].master;
         let own = &self.cluster.nodes[node];
         (own.alive && self.now >= own.hung_until).then_some(node)
@@ -90,12 +92,18 @@ impl World {
 
     /// Somebody writes directly at a node.
     fn write_past(&mut self) {
-        if !self.of_foreigner.one_in(16) {
+        let once_in = if self.hot.is_on() { 128 } else { 16 };
+        if !self.of_foreigner.one_in(once_in) {
             return;
         }
         let keys = self.ledger.keys_of(Class::Text);
         let tops = self.of_foreigner.skewed(keys.len());
         let key = keys[keys.len() - 1 - self.of_foreigner.below(tops)];
+        self.set_past(key);
+    }
+
+    /// Somebody writes this key.
+    pub(super) fn set_past(&mut self, key: usize) {
         let shard = self.cluster.owner_of(self.ledger.keys[key].tag);
         let Some(node) = self.master_past(shard) else {
             return;
@@ -191,8 +199,8 @@ impl World {
 
     /// A connection that tracks, or the one that it has named, is told of a key or of all.
     fn tell(&mut self, link: usize, key: Option<&[u8]>) {
-        let own = &mut self.links[link];
-        if key.is_some_and(|key| own.session.tracks.later(key)) {
+        let (own, now) = (&mut self.links[link], self.now);
+        if key.is_some_and(|key| own.session.tracks.later(key, now)) {
             return;
         }
         let own = &self.links[link];

@@ -114,6 +114,7 @@ impl World {
         let until = self.now + self.random.between(100, longest) * MILLIS;
         self.note(|_| format!("the proxy stands still until {until}"));
         self.events.standstills += 1;
+        self.report_all();
         let before = self.lost;
         while self.now < until {
             let step = (until - self.now).div_ceil(20).max(MILLIS);
@@ -121,10 +122,11 @@ impl World {
             self.now += step;
             self.lost += step;
             self.ledger.now = self.now;
-            self.ledger.asked_now = self.now;
+            self.note_late_reports();
             self.pass_time();
             self.clients_act(true);
             self.nodes_act();
+            self.report_all();
         }
         // As much as a watch lets pass.
         self.lost -= self.random.between(0, 100 * MILLIS);
@@ -418,7 +420,10 @@ impl World {
             let node = &self.cluster.nodes[self.links[index].node];
             let awake = node.alive && self.now >= node.hung_until;
             if awake
-                && self.now >= self.links[index].idle_until
+                && self.now
+                    >= self.links[index]
+                        .idle_until
+                        .max(self.links[index].busy_until)
                 && self.links[index].phase == Phase::Open
                 && (self.swift || self.random.one_in(2))
             {
@@ -453,6 +458,9 @@ impl World {
         } else {
             self.random.skewed(64)
         };
+        if self.links[index].answered && self.links[index].session.tracks.is_late() {
+            self.report_late(index);
+        }
         let mut at = 0;
         for _ in 0..most {
             let link = &mut self.links[index];
@@ -485,7 +493,11 @@ impl World {
             }
             let node = link.node;
             link.unwritten.extend(reply);
+            link.answered = true;
             self.invalidate_at(node);
+            if self.close_if_owed_too_much(index) {
+                return;
+            }
         }
         self.links[index].pending.drain(..at);
     }
@@ -496,8 +508,11 @@ impl World {
             link.unwritten.clear();
             return;
         }
-        link.unwritten
-            .extend(link.session.tracks.report().unwrap_or_default());
+        self.report(index);
+        if self.close_if_owed_too_much(index) {
+            return;
+        }
+        let link = &mut self.links[index];
         let mut room = link.replies.room().min(link.unwritten.len());
         if self.now < link.mute_until {
             room = room.min(usize::from(self.random.one_in(64)));

@@ -49,6 +49,9 @@ impl World {
             idle_until: 0,
             mute_until: 0,
             closing: false,
+            answered: false,
+            late: self.reports.are_late(node),
+            busy_until: 0,
             door: None,
             sent: Vec::new(),
             reset: false,
@@ -239,7 +242,7 @@ impl World {
         if (self.swift || random.one_in(2)) && client.write(random) {
             client.queued = true;
         }
-        if talking && random.one_in(200) {
+        if talking && random.one_in(200) && !client.is_reader {
             client.stalled_until = self.now + random.between(1, 200 * MILLIS);
             self.events.clients_not_reading += 1;
         }
