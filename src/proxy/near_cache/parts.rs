@@ -138,7 +138,7 @@ impl Proxy {
         let master = |_| Some(read.master);
         let unsettled = near.unsettled.has_key(read.hash);
         let knows_more = near.unsettled.has_reader(read.hash, request.client);
-        match near.look(of, read.question, protocol, master, request.now) {
+        match near.look(of, read.question, (protocol, true), master, request.now) {
             Look::Hit(..) if knows_more => Looked {
                 wanted: true,
                 ..nothing

@@ -300,7 +300,13 @@ impl Proxy {
         let protocol = client.session.protocol;
         let of = (read.hash, read.key);
         let knows_more = near.unsettled.has_reader(read.hash, id);
-        match near.look(of, read.question, protocol, |_| Some(read.master), now) {
+        match near.look(
+            of,
+            read.question,
+            (protocol, true),
+            |_| Some(read.master),
+            now,
+        ) {
             Look::Hit(..) if knows_more => Some(None),
             Look::Hit(bytes, _) => {
                 let pipeline = &mut client.pipeline;

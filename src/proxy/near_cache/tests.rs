@@ -23,6 +23,7 @@ use crate::testing::Random;
 mod broadcast;
 mod many_keys;
 mod parts;
+mod pipelined;
 
 /// A connection to the node.
 #[derive(Default)]

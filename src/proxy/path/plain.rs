@@ -144,8 +144,9 @@ impl Proxy {
         let config = &*self.config;
         let limits = &config.limits;
         let upstream = &mut self.upstream;
+        let is_calm = client.is_calm(upstream.routes.version());
         let plain = client.is_plain(limits)
-            && client.is_calm(upstream.routes.version())
+            && (is_calm || NEAR)
             && !self.process.watchers.any()
             && !upstream.any_failing();
         // What a client of a namespace reads has other names for the cache, which the general path makes.
@@ -156,6 +157,10 @@ impl Proxy {
             true => (self.near.as_deref_mut(), may_serve(client)),
             false => (None, false),
         };
+        // What is sent has to follow what stands elsewhere, and what is kept has not.
+        if NEAR && !is_calm && !is_served {
+            return false;
+        }
         let (mut hits, mut misses, mut sent) = (0, 0, 0);
         // Hits of one command are counted together.
         let (mut hit_command, mut counted) = (0, 0);
@@ -215,7 +220,9 @@ impl Proxy {
                     let shard = |slot| Slot::new(slot).and_then(|slot| routes.shard(slot));
                     let master = |slot| shard(slot).map(|shard| shard.master);
                     let is_for = near.is_for(key);
-                    match near.look((hash, key), question, protocol, master, now) {
+                    // What goes the general way is counted there.
+                    let how = (protocol, is_calm);
+                    match near.look((hash, key), question, how, master, now) {
                         Look::Hit(reply, slot) => {
                             let (output, pool) = (&mut client.output, &mut self.pool);
                             if pipeline.is_empty() {
@@ -241,6 +248,9 @@ impl Proxy {
                         Look::Wanted { .. } if is_for => break,
                         Look::Wanted { .. } | Look::Cold => missed = true,
                     }
+                }
+                if !is_calm {
+                    break;
                 }
                 near.access(hash, id, pipeline.tail(), Lasts::Request);
             }

@@ -174,12 +174,13 @@ impl NearCache {
 
     /// Looks for the reply to a read of the key of this hash. `master` says who serves a slot. (The slot of a key that is
     /// there is known: it costs a tenth of a hit to find it.)
+    /// If it is not there, that is a read of its key, unless somebody else looks again (`is_counted`).
     #[inline(always)]
     pub fn look(
         &mut self,
         (hash, key): (u64, &[u8]),
         question: Question<'_>,
-        protocol: Protocol,
+        (protocol, is_counted): (Protocol, bool),
         master: impl Fn(u16) -> Option<NodeKey>,
         now: Time,
     ) -> Look<'_> {
@@ -209,7 +210,7 @@ impl NearCache {
                 return Look::Wanted { stale: true };
             }
         }
-        let often = self.reads.note(hash, min);
+        let often = is_counted && self.reads.note(hash, min);
         match known || often {
             true => Look::Wanted { stale: false },
             false => Look::Cold,
