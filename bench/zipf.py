@@ -4,9 +4,9 @@ Each row is one contender; the same requests go through each, in turns; the firs
 time of the nodes (all masters together) and of the contender for each command, in microseconds; the nodes' divided by
 that of the first contender in the same turn; and how many reads were hits.
 
-Options by environment: KEYS (default 1000000), ZIPF (0.99), WRITES (percent, 5), WARM (6000000 requests, not measured: fewer leave
-many keys that nobody has asked for yet), REQUESTS (1000000, measured), REPEATS (3), CONTENDERS (proxy,proxy_near), PROXY_BIN, PROXY_FLAGS,
-NEAR_CACHE (64mb, which hold 350,000 of the keys; 256mb hold all).
+Options by environment: KEYS (default 1000000), ZIPF (0.99), WRITES (percent, 5), CLIENTS (32), PIPELINE (16), WARM (6000000 requests,
+not measured: fewer leave many keys that nobody has asked for yet), REQUESTS (1000000, measured), REPEATS (3), CONTENDERS
+(proxy,proxy_near,proxy_near_256mb), PROXY_BIN, PROXY_FLAGS, NEAR_CACHE (64mb, of proxy_near: it holds 350,000 of the keys).
 """
 
 import itertools
@@ -25,7 +25,8 @@ WRITES = float(os.environ.get("WRITES", 5)) / 100
 REQUESTS = int(os.environ.get("REQUESTS", 1_000_000))
 WARM = int(os.environ.get("WARM", 6_000_000))
 REPEATS = int(os.environ.get("REPEATS", 3))
-CLIENTS, PIPELINE = 32, 16
+CLIENTS = int(os.environ.get("CLIENTS", 32))
+PIPELINE = int(os.environ.get("PIPELINE", 16))
 VALUE = b"x" * 64
 GOT, DONE = len(b"$64\r\n\r\n") + len(VALUE), len(b"+OK\r\n")
 
@@ -103,7 +104,7 @@ def measure(bench, contender, work):
 
 
 def main():
-    field = harness.contenders(os.environ.get("CONTENDERS", "proxy,proxy_near"))
+    field = harness.contenders(os.environ.get("CONTENDERS", "proxy,proxy_near,proxy_near_256mb"))
     work = batches(WARM + REQUESTS)
     seen = {contender.name: [] for contender in field}
     with harness.Bench() as bench:
