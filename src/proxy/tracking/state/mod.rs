@@ -22,10 +22,11 @@ pub mod mode;
 pub mod seek;
 pub mod table;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
+use crate::arena::ById;
 use crate::clock::Time;
-use crate::proxy::ids::{BackendId, ClientId, NodeKey};
+use crate::proxy::ids::{BackendId, ClientId, NodeKey, OfBackend};
 use crate::proxy::tracking::state::again::Again;
 use crate::proxy::tracking::state::bcast::Bcast;
 use crate::proxy::tracking::state::doubts::Doubts;
@@ -36,7 +37,7 @@ use crate::proxy::tracking::state::table::Table;
 #[derive(Debug, Default)]
 pub struct Tracking {
     /// The keys of each.
-    pub links: HashMap<BackendId, Link>,
+    pub links: ById<OfBackend, Link>,
     /// Clients that are told of keys with a prefix.
     pub bcast: Bcast,
     /// Clients that want to be told by others that are looked for.
@@ -117,5 +118,32 @@ impl Tracking {
     /// The connection with the most keys.
     pub fn largest(&mut self) -> Option<&mut Link> {
         self.links.values_mut().max_by_key(|link| link.table.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_connections_with_as_many_keys_the_same_one_is_the_largest_each_time() {
+        let largest = |_| {
+            let mut tracking = Tracking::default();
+            for number in 0..64 {
+                let link = Link {
+                    node: NodeKey(number as u16),
+                    table: Table::default(),
+                    sink: None,
+                    doubts: Doubts::default(),
+                    own_write: None,
+                };
+                let id = BackendId::from_parts(number, 1 + number);
+                tracking.links.insert(id, link);
+            }
+            tracking.largest().map(|link| link.node)
+        };
+        let all: Vec<Option<NodeKey>> = (0..8).map(largest).collect();
+        assert!(all[0].is_some());
+        assert_eq!(all, [all[0]; 8]);
     }
 }
