@@ -309,6 +309,13 @@ impl Client {
         }
     }
 
+    /// It says RESET, which undoes each WATCH before it: what was watched guards no EXEC behind it, and excuses none.
+    pub(super) fn forget_watches(&mut self) {
+        if let Some(own) = &mut self.transaction {
+            own.watches.clear();
+        }
+    }
+
     /// What was begun and not sent to its end was not executed, and will never be.
     pub(super) fn abandon(&mut self, ledger: &mut Ledger) {
         if let Some(own) = self.transaction.take() {

@@ -126,7 +126,10 @@ impl Client {
                 tracker.choice = None;
                 tracker.redirects = false;
                 self.request(kind, &[], ledger, random);
-                self.resp3 &= !is_reset;
+                if is_reset {
+                    self.resp3 = false;
+                    self.forget_watches();
+                }
             }
             1 => self.request(Kind::Ping, &[], ledger, random),
             2 => self.request(Kind::Flush, &[], ledger, random),
