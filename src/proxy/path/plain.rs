@@ -157,7 +157,7 @@ impl Proxy {
             true => (self.near.as_deref_mut(), may_serve(client)),
             false => (None, false),
         };
-        // What is sent has to follow what stands elsewhere, and what is kept has not.
+        // What such a client sends next has to follow its requests elsewhere; hits are not sent.
         if NEAR && !is_calm && !is_served {
             return false;
         }
