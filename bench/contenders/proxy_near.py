@@ -6,5 +6,5 @@ from contenders import proxy
 from contenders.proxy import PROGRAM, SERVERS, version  # noqa: F401
 
 
-def command(program, config, port, servers):
-    return [*proxy.command(program, config, port, servers), "-near-cache", os.environ.get("NEAR_CACHE", "64mb")]
+def command(program, config, port, servers, size=os.environ.get("NEAR_CACHE", "64mb")):
+    return [*proxy.command(program, config, port, servers), "-near-cache", size]
