@@ -22,10 +22,11 @@ pub mod mode;
 pub mod seek;
 pub mod table;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
+use crate::arena::ById;
 use crate::clock::Time;
-use crate::proxy::ids::{BackendId, ClientId, NodeKey};
+use crate::proxy::ids::{BackendId, ClientId, NodeKey, OfBackend};
 use crate::proxy::tracking::state::again::Again;
 use crate::proxy::tracking::state::bcast::Bcast;
 use crate::proxy::tracking::state::doubts::Doubts;
@@ -35,8 +36,8 @@ use crate::proxy::tracking::state::table::Table;
 /// The connections of one worker over which tracked keys were read.
 #[derive(Debug, Default)]
 pub struct Tracking {
-    /// The keys of each. In order, as that decides which of several is the largest: a seed of the simulation is one run.
-    pub links: BTreeMap<BackendId, Link>,
+    /// The keys of each.
+    pub links: ById<OfBackend, Link>,
     /// Clients that are told of keys with a prefix.
     pub bcast: Bcast,
     /// Clients that want to be told by others that are looked for.
